@@ -1,0 +1,3 @@
+"""Scrape.do's Async API in Celery."""
+
+from __future__ import annotations
