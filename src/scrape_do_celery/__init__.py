@@ -1,3 +1,127 @@
-"""Scrape.do's Async API in Celery."""
+"""Scrape.do's Async API in Celery: never pay twice, wait for nothing, lose no page, fail with types."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.config import Settings
+from scrape_do_celery.errors import (
+    APIConnectionError,
+    AsyncAPIAuthError,
+    AsyncAPIBadRequestError,
+    AsyncAPIError,
+    AsyncAPIGoneError,
+    AsyncAPINotAcceptableError,
+    AsyncAPINotFoundError,
+    AsyncAPIRateLimitError,
+    AsyncAPIResponseError,
+    AsyncAPIServerError,
+    AsyncAPIUnparsableResponseError,
+    ConfigurationError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    JobLostError,
+    JobTimeoutError,
+    PoisonedRunError,
+    ResultExpiredError,
+    ResultNotReadyError,
+    RunError,
+    RunNotFoundError,
+    ScrapeDoError,
+    SubmitInDoubtError,
+)
+from scrape_do_celery.models import (
+    CancelJobResponse,
+    JobCanceledError,
+    JobCreationRequest,
+    JobCreationResponse,
+    JobDetails,
+    JobFailedError,
+    JobLifecycleError,
+    JobResult,
+    JobsListResponse,
+    JobStatus,
+    PluginRequest,
+    RenderOptions,
+    RunTimeoutError,
+    TaskCanceledError,
+    TaskDetails,
+    TaskFailedError,
+    TaskLifecycleError,
+    UndetailedTaskResponse,
+    UserInformation,
+    WebhookPayload,
+    rehydrate,
+)
+from scrape_do_celery.polling import PollingStrategy
+from scrape_do_celery.runs import Progress, RunHandle, enqueue
+from scrape_do_celery.store import RunState
+
+if TYPE_CHECKING:
+    from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient
+
+__all__ = [
+    "APIConnectionError",
+    "AsyncAPIAuthError",
+    "AsyncAPIBadRequestError",
+    "AsyncAPIError",
+    "AsyncAPIGoneError",
+    "AsyncAPINotAcceptableError",
+    "AsyncAPINotFoundError",
+    "AsyncAPIRateLimitError",
+    "AsyncAPIResponseError",
+    "AsyncAPIServerError",
+    "AsyncAPIUnparsableResponseError",
+    "AsyncScrapeDoAsyncAPIClient",
+    "CancelJobResponse",
+    "ConfigurationError",
+    "IdempotencyConflictError",
+    "InvalidRequestError",
+    "JobCanceledError",
+    "JobCreationRequest",
+    "JobCreationResponse",
+    "JobDetails",
+    "JobFailedError",
+    "JobLifecycleError",
+    "JobLostError",
+    "JobResult",
+    "JobStatus",
+    "JobTimeoutError",
+    "JobsListResponse",
+    "PluginRequest",
+    "PoisonedRunError",
+    "PollingStrategy",
+    "Progress",
+    "RenderOptions",
+    "ResultExpiredError",
+    "ResultNotReadyError",
+    "RunError",
+    "RunHandle",
+    "RunNotFoundError",
+    "RunState",
+    "RunTimeoutError",
+    "ScrapeDoAsyncAPIClient",
+    "ScrapeDoError",
+    "Settings",
+    "SubmitInDoubtError",
+    "TaskCanceledError",
+    "TaskDetails",
+    "TaskFailedError",
+    "TaskLifecycleError",
+    "UndetailedTaskResponse",
+    "UserInformation",
+    "WebhookPayload",
+    "enqueue",
+    "rehydrate",
+]
+
+_CLIENTS = {"AsyncScrapeDoAsyncAPIClient", "ScrapeDoAsyncAPIClient"}
+
+
+def __getattr__(name: str) -> Any:
+    # A web process that only enqueues never loads the HTTP client.
+    if name in _CLIENTS:
+        from scrape_do_celery import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,1 +1,25 @@
+"""The Async API's protocol: rules without I/O, and two thin clients that obey them."""
 
+from __future__ import annotations
+
+from scrape_do_celery.client._async import AsyncScrapeDoAsyncAPIClient
+from scrape_do_celery.client._sync import ScrapeDoAsyncAPIClient
+from scrape_do_celery.client.answers import read, retry_after
+from scrape_do_celery.client.calls import Call, JobFilters
+from scrape_do_celery.client.collect import bundle, gone
+from scrape_do_celery.client.fate import PostFate, post_fate, should_resend, wait
+
+__all__ = [
+    "AsyncScrapeDoAsyncAPIClient",
+    "Call",
+    "JobFilters",
+    "PostFate",
+    "ScrapeDoAsyncAPIClient",
+    "bundle",
+    "gone",
+    "post_fate",
+    "read",
+    "retry_after",
+    "should_resend",
+    "wait",
+]

@@ -1,1 +1,8 @@
+"""Settings, from arguments and the environment."""
 
+from __future__ import annotations
+
+from scrape_do_celery.config.checks import SettingsWarning
+from scrape_do_celery.config.settings import Settings, SettingsError
+
+__all__ = ["Settings", "SettingsError", "SettingsWarning"]

@@ -1,1 +1,21 @@
+"""A local server that speaks the whole Scrape.do Async API, with faults on demand."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.sandbox.process import SandboxError, SandboxProcess
+
+if TYPE_CHECKING:
+    from scrape_do_celery.sandbox.thread import SandboxThread
+
+__all__ = ["SandboxError", "SandboxProcess", "SandboxThread"]
+
+
+def __getattr__(name: str) -> Any:
+    # The server and its HTTP client are loaded only by whoever runs it in this process.
+    if name == "SandboxThread":
+        from scrape_do_celery.sandbox.thread import SandboxThread
+
+        return SandboxThread
+    raise AttributeError(name)

@@ -1,1 +1,32 @@
+"""The store: every key, every change, and the rules between states."""
 
+from __future__ import annotations
+
+from scrape_do_celery.store import ops
+from scrape_do_celery.store.keys import Keys, Member
+from scrape_do_celery.store.ops import Lives
+from scrape_do_celery.store.records import Claim, DuePart, DueRun, PartRecord, RunRecord
+from scrape_do_celery.store.shells import AsyncStore, Store
+from scrape_do_celery.store.spec import RunSpec
+from scrape_do_celery.store.states import CANCEL, DEADLINE, NOT_SENT, OUTCOMES, PartState, RunState
+
+__all__ = [
+    "CANCEL",
+    "DEADLINE",
+    "NOT_SENT",
+    "OUTCOMES",
+    "AsyncStore",
+    "Claim",
+    "DuePart",
+    "DueRun",
+    "Keys",
+    "Lives",
+    "Member",
+    "PartRecord",
+    "PartState",
+    "RunRecord",
+    "RunSpec",
+    "RunState",
+    "Store",
+    "ops",
+]

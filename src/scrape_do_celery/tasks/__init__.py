@@ -1,1 +1,35 @@
+"""The steps, one module each. Importing this registers them in every Celery app of the process."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from celery import signals
+
+from scrape_do_celery import routing
+from scrape_do_celery.tasks.aggregate import aggregate_run
+from scrape_do_celery.tasks.cancel import cancel_run
+from scrape_do_celery.tasks.fetch import fetch_tasks
+from scrape_do_celery.tasks.finish import finish_run
+from scrape_do_celery.tasks.poll import poll_jobs
+from scrape_do_celery.tasks.reconcile import reconcile_submit
+from scrape_do_celery.tasks.scrape import scrape
+from scrape_do_celery.tasks.submit import submit_jobs
+
+__all__ = [
+    "aggregate_run",
+    "cancel_run",
+    "fetch_tasks",
+    "finish_run",
+    "poll_jobs",
+    "reconcile_submit",
+    "scrape",
+    "submit_jobs",
+]
+
+
+@signals.worker_init.connect(weak=False)
+def bring_the_ticker(sender: Any, **_: Any) -> None:
+    """Whatever app includes the steps gets the ticker with them. By name: the worker's floor is above this one."""
+    import_module(routing.WORKER_MODULE).start(sender.app)

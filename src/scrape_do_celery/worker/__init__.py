@@ -1,1 +1,23 @@
+"""A ready Celery application: `celery -A scrape_do_celery.worker worker`. Settings come from the environment."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.config import Settings
+from scrape_do_celery.runs import make_app
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    app: Celery
+
+__all__ = ["app", "make_app"]
+
+
+def __getattr__(name: str) -> Any:
+    # Made when it is asked for: a foreign app's worker imports this package without wanting ours.
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = made = make_app(Settings())
+    return made

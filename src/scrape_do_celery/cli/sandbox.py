@@ -1,0 +1,5 @@
+"""`scrape-do sandbox`."""
+
+from __future__ import annotations
+
+import click

@@ -1,0 +1,156 @@
+"""What both clients are made of: the token, the settings, and everything that is neither sync nor async."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from scrape_do_celery.client.sending import Sending
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.polling import PollingStrategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from scrape_do_celery.client import calls
+    from scrape_do_celery.polling import Poller
+
+T = TypeVar("T")
+
+TOKEN_VARIABLE: Final = "SCRAPE_DO_API_KEY"  # noqa: S105 (the name of a variable)
+BASE_URL: Final = "https://q.scrape.do"
+MAX_CONCURRENCY: Final = 10
+MAX_TIMEOUT: Final = 3600.0
+KEEPALIVE: Final = 2.0
+"""Seconds: a `POST` on a connection that idled longer may meet a peer that is just closing it, and end in doubt."""
+
+_log = logging.getLogger("scrape_do_celery.client")
+
+
+class BaseClient:
+    """The settings of a client and the bookkeeping around each attempt."""
+
+    def __init__(  # noqa: PLR0913 (the settings of a client)
+        self,
+        api_key: str | SecretStr | None,
+        *,
+        base_url: str,
+        timeout: float,
+        max_retries: int,
+        strategy: Poller | None,
+        concurrency: int,
+        random: Callable[[], float],
+        clock: Callable[[], float],
+        on_response: Callable[[int, Mapping[str, str]], None] | None,
+    ) -> None:
+        self._token = _token(api_key)
+        self._base_url = _base_url(base_url)
+        self._timeout = seconds(timeout)
+        self._retries = _within("max_retries", max_retries, 0, 100)
+        self._strategy = strategy or PollingStrategy()
+        self._concurrency = _within("concurrency", concurrency, 1, MAX_CONCURRENCY)
+        self._random = random
+        self._clock = clock
+        self._on_response = on_response
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._base_url!r})"
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "base_url": self._base_url,
+            "headers": {
+                "X-Token": self._token.get_secret_value(),
+                "User-Agent": f"scrape-do-celery/{version('scrape-do-celery')}",
+                "Accept": "application/json",
+            },
+            "timeout": self._timeout,
+            "trust_env": False,
+            "follow_redirects": False,
+        }
+
+    def _limits(self) -> httpx.Limits:
+        return httpx.Limits(
+            max_connections=self._concurrency,
+            max_keepalive_connections=self._concurrency,
+            keepalive_expiry=KEEPALIVE,
+        )
+
+    def _sending(self, call: calls.Call[T]) -> Sending[T]:
+        return Sending(call, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
+
+    def _arguments(self, call: calls.Call[Any], limit: float, trace: Any) -> dict[str, Any]:
+        return {
+            "method": call.method,
+            "url": call.path,
+            "params": call.params,
+            "content": call.body,
+            "headers": {"Content-Type": "application/json"} if call.body else {},
+            "timeout": limit,
+            "extensions": {"trace": trace},
+        }
+
+    def _heard(self, call: calls.Call[Any], response: httpx.Response, began: float) -> None:
+        took = self._clock() - began
+        _log.debug("%s %s %d %.3f s", call.method, call.path, response.status_code, took)
+        if self._on_response is None:
+            return
+        try:
+            self._on_response(response.status_code, response.headers)
+        except Exception:  # noqa: BLE001 (whatever an observer may raise)
+            # An answer may carry the id of a paid job: no observer may lose it.
+            _log.exception("on_response failed")
+
+    def _silence(self, call: calls.Call[Any], error: Exception, began: float) -> None:
+        _log.debug("%s %s %s %.3f s", call.method, call.path, type(error).__name__, self._clock() - began)
+
+
+def seconds(timeout: float) -> float:
+    """`timeout` as it is, if it can be a deadline in seconds.
+
+    Raises:
+        ValueError: it is not above 0, or looks like milliseconds.
+    """
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"timeout is the deadline of one HTTP request, above 0 and up to {MAX_TIMEOUT:.0f} seconds; a job's own "
+            "timeout, in milliseconds, belongs in its JobCreationRequest"
+        )
+    return timeout
+
+
+def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) -> JobCreationRequest:
+    """The request given, or one made of its fields.
+
+    Raises:
+        TypeError: both were given, or neither.
+    """
+    if (request is None) is (not fields):
+        raise TypeError("give a JobCreationRequest or its fields, one of the two")
+    return JobCreationRequest(**fields) if request is None else request
+
+
+def _token(api_key: str | SecretStr | None) -> SecretStr:
+    given = os.environ.get(TOKEN_VARIABLE) if api_key is None else api_key
+    token = (given.get_secret_value() if isinstance(given, SecretStr) else given or "").strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise ValueError(f"no usable API token: pass api_key or set {TOKEN_VARIABLE}")
+    return SecretStr(token)
+
+
+def _base_url(text: str) -> str:
+    url = httpx.URL(text)
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+        raise ValueError("base_url must be http or https, with a host, without user or query")
+    return text
+
+
+def _within(name: str, value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}")
+    return value

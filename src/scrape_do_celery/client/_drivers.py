@@ -1,0 +1,168 @@
+"""How each world sends one call: connect, keep the deadline, wait, send again when the rules say so."""
+
+from __future__ import annotations
+
+import asyncio
+import random as _random
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+from tenacity import AsyncRetrying, Retrying
+
+from scrape_do_celery.client._base import BASE_URL, BaseClient, seconds
+from scrape_do_celery.client._transport import DeadlineTransport
+from scrape_do_celery.client.sending import DEPARTURES, UNTRACED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import Self
+
+    from pydantic import SecretStr
+
+    from scrape_do_celery.client import calls
+    from scrape_do_celery.client.sending import Sending
+    from scrape_do_celery.polling import Poller
+
+T = TypeVar("T")
+
+
+class BlockingDriver(BaseClient):
+    """Sends from threads."""
+
+    def __init__(  # noqa: PLR0913 (the settings of a client)
+        self,
+        api_key: str | SecretStr | None = None,
+        *,
+        base_url: str = BASE_URL,
+        timeout: float = 60.0,
+        max_retries: int = 3,
+        strategy: Poller | None = None,
+        concurrency: int = 10,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        random: Callable[[], float] = _random.random,
+        clock: Callable[[], float] = time.monotonic,
+        on_response: Callable[[int, Mapping[str, str]], None] | None = None,
+    ) -> None:
+        super().__init__(
+            api_key,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            strategy=strategy,
+            concurrency=concurrency,
+            random=random,
+            clock=clock,
+            on_response=on_response,
+        )
+        self._sleep = sleep
+        self._traced = transport is None or isinstance(transport, httpx.HTTPTransport)
+        self._http = httpx.Client(transport=transport or DeadlineTransport(self._limits()), **self._settings())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """All connections are closed."""
+        self._http.close()
+
+    def _send(self, call: calls.Call[T], limit: float | None, before_send: Callable[[], None] | None = None) -> T:
+        sending = self._sending(call)
+        limit = self._timeout if limit is None else seconds(limit)
+        answer: T = Retrying(sleep=self._sleep, **sending.policy())(self._attempt, sending, limit, before_send)
+        return answer
+
+    def _attempt(self, sending: Sending[T], limit: float, before_send: Callable[[], None] | None) -> T:
+        def depart(event: str, _: Any = None) -> None:
+            if event in DEPARTURES:
+                with sending.departing():
+                    if before_send:
+                        before_send()
+
+        began = self._clock()
+        sending.begin()
+        try:
+            if not self._traced:
+                depart(UNTRACED)
+            response = self._http.request(**self._arguments(sending.call, limit, depart))
+        except httpx.HTTPError as error:
+            self._silence(sending.call, error, began)
+            sending.fail(error)
+        self._heard(sending.call, response, began)
+        return sending.answered(response)
+
+
+class AsyncioDriver(BaseClient):
+    """Sends from one event loop."""
+
+    def __init__(  # noqa: PLR0913 (the settings of a client)
+        self,
+        api_key: str | SecretStr | None = None,
+        *,
+        base_url: str = BASE_URL,
+        timeout: float = 60.0,
+        max_retries: int = 3,
+        strategy: Poller | None = None,
+        concurrency: int = 10,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = _random.random,
+        clock: Callable[[], float] = time.monotonic,
+        on_response: Callable[[int, Mapping[str, str]], None] | None = None,
+    ) -> None:
+        super().__init__(
+            api_key,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            strategy=strategy,
+            concurrency=concurrency,
+            random=random,
+            clock=clock,
+            on_response=on_response,
+        )
+        self._sleep = sleep
+        self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
+        self._http = httpx.AsyncClient(transport=transport, limits=self._limits(), **self._settings())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """All connections are closed."""
+        await self._http.aclose()
+
+    async def _send(
+        self, call: calls.Call[T], limit: float | None, before_send: Callable[[], Awaitable[None]] | None = None
+    ) -> T:
+        sending = self._sending(call)
+        limit = self._timeout if limit is None else seconds(limit)
+        again = AsyncRetrying(sleep=self._sleep, **sending.policy())
+        return await again(self._attempt, sending, limit, before_send)
+
+    async def _attempt(self, sending: Sending[T], limit: float, before_send: Callable[[], Awaitable[None]] | None) -> T:
+        async def depart(event: str, _: Any = None) -> None:
+            if event in DEPARTURES:
+                with sending.departing():
+                    if before_send:
+                        await before_send()
+
+        began = self._clock()
+        sending.begin()
+        try:
+            async with asyncio.timeout(limit):
+                if not self._traced:
+                    await depart(UNTRACED)
+                response = await self._http.request(**self._arguments(sending.call, limit, depart))
+        except (httpx.HTTPError, TimeoutError) as error:
+            self._silence(sending.call, error, began)
+            sending.fail(error)
+        self._heard(sending.call, response, began)
+        return sending.answered(response)

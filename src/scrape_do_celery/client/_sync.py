@@ -1,0 +1,128 @@
+"""The blocking client: a thin shell around the rules."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack
+
+from tenacity import Retrying
+
+from scrape_do_celery.client import calls
+from scrape_do_celery.client._base import as_request
+from scrape_do_celery.client._drivers import BlockingDriver
+from scrape_do_celery.client.collect import adopt_ids, bundle, looks, settled
+from scrape_do_celery.client.watch import Pages, Watch
+from scrape_do_celery.errors import ScrapeDoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scrape_do_celery.models import (
+        JobCreationRequest,
+        JobCreationResponse,
+        JobDetails,
+        JobResult,
+        JobsListResponse,
+        TaskDetails,
+        UserInformation,
+    )
+    from scrape_do_celery.polling import Poller
+
+
+class ScrapeDoAsyncAPIClient(BlockingDriver):
+    """The Async API for threads; one client may serve many of them.
+
+    `timeout` is the deadline in seconds of one HTTP request, its last byte included; each method may be given its own.
+    """
+
+    def create_job(
+        self,
+        request: JobCreationRequest | None = None,
+        *,
+        before_send: Callable[[], None] | None = None,
+        timeout: float | None = None,
+        **fields: Any,
+    ) -> JobCreationResponse:
+        """The ids of the job that was bought, from a request or its fields.
+
+        `before_send` is the last act before the bytes leave, of each attempt; if it raises, nothing was sent.
+
+        Raises:
+            SubmitInDoubtError: the job may have been bought. Never sent again.
+        """
+        return self._send(calls.create_job(as_request(request, fields)), timeout, before_send)
+
+    def get_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
+        """The job as it is now."""
+        return self._send(calls.get_job(job_id), timeout)
+
+    def get_task(self, job_id: str, task_id: str, *, timeout: float | None = None) -> TaskDetails:
+        """The task with its content, as it is now."""
+        return self._send(calls.get_task(job_id, task_id), timeout)
+
+    def list_jobs(self, *, timeout: float | None = None, **filters: Unpack[calls.JobFilters]) -> JobsListResponse:
+        """One page of the job list."""
+        return self._send(calls.list_jobs(filters), timeout)
+
+    def iter_jobs(self, *, timeout: float | None = None, **filters: Unpack[calls.JobFilters]) -> Iterator[JobDetails]:
+        """All jobs of the list from `page` on, each once, although pages shift while they are read."""
+        pages = Pages(filters)
+        while pages.more:
+            yield from pages.take(self.list_jobs(timeout=timeout, **pages.filters))
+
+    def cancel_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
+        """The job, asked to stop; its status may not say so yet."""
+        return self._send(calls.cancel_job(job_id), timeout)
+
+    def get_user_info(self, *, timeout: float | None = None) -> UserInformation:
+        """The account's concurrency and credits."""
+        return self._send(calls.get_user_info(), timeout)
+
+    def wait_for_job(self, job_id: str, strategy: Poller | None = None, timeout: float | None = None) -> JobDetails:
+        """The job once it has ended, however it ended. The first look is immediate.
+
+        Raises:
+            JobTimeoutError: the strategy's budget ran out; the job goes on.
+        """
+        return self._watch(job_id, Watch(job_id, strategy or self._strategy), timeout)
+
+    def submit_and_wait(
+        self,
+        request: JobCreationRequest | None = None,
+        strategy: Poller | None = None,
+        timeout: float | None = None,
+        **fields: Any,
+    ) -> JobResult:
+        """A new job's tasks with their contents, in the order of the input, when all is done.
+
+        Raises:
+            JobFailedError: its status is `error`; `result` of the exception holds what was fetched.
+            JobCanceledError: it was canceled; as above.
+        """
+        request = as_request(request, fields)
+        created = self.create_job(request, timeout=timeout)
+        watch = Watch(created.job_id, strategy or self._strategy, age=0.0)
+        job = adopt_ids(self._watch(created.job_id, watch, timeout), created)
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            outcomes = list(pool.map(partial(self._fetch, job, timeout), job.task_ids))
+        return bundle(request, job, outcomes)
+
+    def _fetch(self, job: JobDetails, timeout: float | None, task_id: str) -> TaskDetails | ScrapeDoError:
+        try:
+            return Retrying(sleep=self._sleep, **looks())(self.get_task, job.job_id, task_id, timeout=timeout)
+        except ScrapeDoError as error:
+            return settled(job, task_id, error)
+
+    def _watch(self, job_id: str, watch: Watch, timeout: float | None) -> JobDetails:
+        began = self._clock()
+        while True:
+            try:
+                job = self.get_job(job_id, timeout=timeout)
+            except ScrapeDoError as error:
+                pause: float | None = watch.missed(error, self._clock() - began)
+            else:
+                pause = watch.saw(job, self._clock() - began)
+            if pause is None:
+                return job
+            self._sleep(pause)

@@ -1,0 +1,127 @@
+"""A blocking transport whose time-out is total: connect, headers and body together, however slowly they drip.
+
+httpx's own time-outs are per read. Where asyncio has `asyncio.timeout`, a thread can only keep time at each socket
+operation, so that is where it is kept. Resolving a name is the one thing that this cannot cut short.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import httpcore
+import httpx
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+_deadline: ContextVar[float] = ContextVar("deadline")
+_WRITE: Final = 65_536
+
+
+class DeadlineTransport(httpx.BaseTransport):
+    """Sends over httpcore's pool, reads the whole answer, and ends within the request's `read` time-out."""
+
+    def __init__(self, limits: httpx.Limits) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(trust_env=False),
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
+            network_backend=_Backend(),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer, fully read."""
+        url = request.url
+        core = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.read(),
+            extensions=request.extensions,
+        )
+        with _within(request.extensions["timeout"]["read"]), _as_httpx(request):
+            answer = self._pool.handle_request(core)
+            try:
+                body = answer.read()
+            finally:
+                answer.close()
+        return httpx.Response(answer.status, headers=answer.headers, stream=httpx.ByteStream(body))
+
+    def close(self) -> None:
+        """All connections are closed."""
+        self._pool.close()
+
+
+class _Backend(httpcore.NetworkBackend):
+    def __init__(self) -> None:
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        kwargs["timeout"] = _left(httpcore.ConnectTimeout)
+        stream = _Stream(self._inner.connect_tcp(*args, **kwargs))
+        try:
+            # Several addresses have a time-out each: past the deadline nothing may be sent any more.
+            _left(httpcore.ConnectTimeout)
+        except httpcore.ConnectTimeout:
+            stream.close()
+            raise
+        return stream
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 (the deadline instead)
+        return self._inner.read(max_bytes, _left(httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        for start in range(0, len(buffer), _WRITE):
+            self._inner.write(buffer[start : start + _WRITE], _left(httpcore.WriteTimeout))
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _left(httpcore.ConnectTimeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    token = _deadline.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _left(late: type[Exception]) -> float:
+    left = _deadline.get() - time.monotonic()
+    if left <= 0:
+        raise late("the request's total deadline has passed")
+    return left
+
+
+@contextmanager
+def _as_httpx(request: httpx.Request) -> Iterator[None]:
+    """Errors of httpcore leave as httpx's of the same name."""
+    try:
+        yield
+    except Exception as error:
+        same = getattr(httpx, type(error).__name__, None) if type(error).__module__.startswith("httpcore") else None
+        if same is None:
+            raise
+        raise same(str(error), request=request) from error

@@ -1,0 +1,88 @@
+"""The tasks of a job that has ended, made into one `JobResult`. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tenacity import RetryCallState, retry_if_result, stop_after_attempt, wait_fixed
+
+from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, ScrapeDoError
+from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails, order
+from scrape_do_celery.polling import TASK_LOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
+
+TASK_PAUSE: Final = 0.5
+"""Seconds between looks at a task that is still not terminal although its job is."""
+
+
+def adopt_ids(job: JobDetails, created: JobCreationResponse) -> JobDetails:
+    """`job` with the task ids of its creation, where it does not name its tasks itself."""
+    return job if job.task_ids else job.model_copy(update={"task_ids": created.task_ids})
+
+
+def looks() -> dict[str, Any]:
+    """The rules, as tenacity takes them, of fetching a task until it is terminal or `TASK_LOOKS` are used up."""
+    return {
+        "retry": retry_if_result(_unfinished),
+        "wait": wait_fixed(TASK_PAUSE),
+        "stop": stop_after_attempt(TASK_LOOKS),
+        "retry_error_callback": _given_up,
+    }
+
+
+def settled(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails | ScrapeDoError:
+    """A gone task as data; any other error as it is."""
+    return gone(job, task_id, str(error)) if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError) else error
+
+
+def gone(job: JobDetails, task_id: str, reason: str) -> TaskDetails:
+    """The task in whose place the API has nothing any more."""
+    url = next((task.url for task in job.tasks if task.task_id == task_id), "")
+    return TaskDetails(
+        task_id=task_id, job_id=job.job_id, url=url, status=JobStatus.ERROR, gone=True, error_message=reason
+    )
+
+
+def bundle(request: JobCreationRequest, job: JobDetails, outcomes: Sequence[TaskDetails | ScrapeDoError]) -> JobResult:
+    """The job and its tasks in the order of the input.
+
+    Raises:
+        JobLifecycleError: the job failed or was canceled.
+        ScrapeDoError: some task could not be fetched.
+        Either has what was fetched as its attribute `result`.
+    """
+    tasks = [outcome for outcome in outcomes if isinstance(outcome, TaskDetails)]
+    places, verified = order(request.targets or [], [task.url for task in tasks])
+    result = JobResult(job=job, tasks=[tasks[place] for place in places], order_verified=verified)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, ScrapeDoError)]
+    if job.is_terminal_failure or failures:
+        raise _with_result(_failure(job) or failures[0], result)
+    return result
+
+
+def _failure(job: JobDetails) -> JobLifecycleError | None:
+    try:
+        job.raise_for_status()
+    except JobLifecycleError as error:
+        return error
+    return None
+
+
+def _with_result(error: ScrapeDoError, result: JobResult) -> ScrapeDoError:
+    # An attribute, not one of `args`: pages have no place in a message or a result backend.
+    error.result = result  # type: ignore[attr-defined]
+    return error
+
+
+def _unfinished(task: TaskDetails) -> bool:
+    return not task.is_terminal
+
+
+def _given_up(state: RetryCallState) -> TaskDetails:
+    task: TaskDetails = state.outcome.result()  # type: ignore[union-attr]
+    reason = f"still {task.status} after its job had ended"
+    return task.model_copy(update={"status": JobStatus.ERROR, "gone": True, "error_message": reason})

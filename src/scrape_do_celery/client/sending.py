@@ -1,0 +1,93 @@
+"""One call on its way: whether its bytes have left, and what its end means. No I/O."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
+
+from scrape_do_celery.client.answers import read
+from scrape_do_celery.client.fate import PostFate, connection_error, post_fate, should_resend, wait
+from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx
+
+    from scrape_do_celery.client.calls import Call
+
+T = TypeVar("T")
+
+UNTRACED: Final = "untraced"
+"""Stands for the events below where a transport of the user's own tells of none."""
+DEPARTURES: Final = frozenset({
+    UNTRACED,
+    "http11.send_request_headers.started",
+    "http2.send_request_headers.started",
+})  # fmt: skip
+"""httpcore's events between a made connection and the first byte."""
+
+
+class Sending(Generic[T]):
+    """The state of one call over all its resends."""
+
+    def __init__(self, call: Call[T], *, secret: str, retries: int, random: Callable[[], float]) -> None:
+        self.call = call
+        self._secret = secret
+        self._retries = retries
+        self._random = random
+        self._left = False
+        self._stopped: BaseException | None = None
+
+    def policy(self) -> dict[str, Any]:
+        """The rules of resending, as tenacity takes them."""
+        return {
+            "retry": retry_if_exception(self._again),
+            "wait": self._wait,
+            "stop": stop_after_attempt(self._retries + 1),
+            "reraise": True,
+        }
+
+    def begin(self) -> None:
+        """Nothing of this attempt has left yet."""
+        self._left = False
+
+    @contextmanager
+    def departing(self) -> Iterator[None]:
+        """The last moment before the bytes leave; whatever is raised inside stops the call for good."""
+        try:
+            yield
+        except BaseException as error:
+            self._stopped = error
+            raise
+        self._left = True
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Raises what it means that the transport, or the total deadline, ended the attempt with `error`."""
+        if error is self._stopped:
+            raise error
+        broken = connection_error(self.call, error, left=self._left, secret=self._secret)
+        # A peer may echo the token into what httpx quotes: then the chain ends here.
+        broken.__cause__ = None if self._secret in str(error) else error
+        self._judge(broken)
+
+    def answered(self, response: httpx.Response) -> T:
+        """The answer's value; its errors are typed, and a `POST` of unknown fate is `SubmitInDoubtError`."""
+        try:
+            return read(self.call, response.status_code, response.headers, response.content, secret=self._secret)
+        except ScrapeDoError as error:
+            self._judge(error)
+
+    def _judge(self, error: ScrapeDoError) -> NoReturn:
+        if not self.call.resend and post_fate(error) is PostFate.DOUBT:
+            raise SubmitInDoubtError(f"the job may have been bought: {error}", self.call.targets) from error
+        raise error
+
+    def _again(self, error: BaseException) -> bool:
+        return error is not self._stopped and should_resend(self.call, error)
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return wait(error, state.attempt_number - 1, self._random)

@@ -1,0 +1,91 @@
+"""The course of one wait for a job, and of one walk through the job list. No I/O, no clock."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.client.calls import MAX_PAGE_SIZE, JobFilters
+from scrape_do_celery.errors import (
+    APIConnectionError,
+    AsyncAPINotFoundError,
+    AsyncAPIRateLimitError,
+    AsyncAPIServerError,
+    ScrapeDoError,
+)
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrape_do_celery.models import JobsListResponse
+    from scrape_do_celery.polling import Poller
+
+MISSES: Final = 10
+"""Looks in a row that may fail for a passing reason before a wait gives up."""
+
+_PASSING: Final = (APIConnectionError, AsyncAPIRateLimitError, AsyncAPIServerError)
+
+
+class Watch:
+    """Told what each look saw, says how long to sleep. `age`: seconds since the job's creation, infinite if unknown."""
+
+    def __init__(self, job_id: str, strategy: Poller, *, age: float = math.inf) -> None:
+        self._strategy = strategy
+        self._age = age
+        # The strategy decides about looks that failed too, so it needs a job before one was seen.
+        self._seen = JobDetails(job_id=job_id, status="queuing")
+        self._attempt = self._misses = self._absences = 0
+
+    def saw(self, job: JobDetails, elapsed: float) -> float | None:
+        """Seconds until the next look; None when `job` has ended."""
+        self._seen, self._misses, self._absences = job, 0, 0
+        return None if job.is_terminal else self._next(elapsed)
+
+    def missed(self, error: ScrapeDoError, elapsed: float) -> float:
+        """Seconds until the next look after one that failed, or raises `error`.
+
+        A look was resent already; still an outage must not end a wait for a job that is paid.
+        """
+        if not (self._absent(elapsed) if isinstance(error, AsyncAPINotFoundError) else self._passing(error)):
+            raise error
+        return self._next(elapsed)
+
+    def _absent(self, elapsed: float) -> bool:
+        age = self._age + elapsed
+        self._absences += age >= NOT_FOUND_GRACE
+        return job_not_found(age, self._absences) == "look_again"
+
+    def _passing(self, error: ScrapeDoError) -> bool:
+        self._misses += 1
+        return isinstance(error, _PASSING) and self._misses < MISSES
+
+    def _next(self, elapsed: float) -> float:
+        pause = self._strategy(self._attempt, elapsed, self._seen)
+        self._attempt += 1
+        return pause
+
+
+class Pages:
+    """A walk through all pages of the job list, each job once though pages shift under it."""
+
+    def __init__(self, filters: JobFilters) -> None:
+        self._filters = filters
+        self._page = filters.get("page", 1)
+        self._seen: set[str] = set()
+        self.more = True
+
+    @property
+    def filters(self) -> JobFilters:
+        """Filters of the page to ask for now."""
+        return {"page_size": MAX_PAGE_SIZE, **self._filters, "page": self._page}
+
+    def take(self, answer: JobsListResponse) -> Iterator[JobDetails]:
+        """The jobs of this page that were on none before it."""
+        fresh = {job.job_id: job for job in answer.jobs if job.job_id not in self._seen}
+        # A page of old acquaintances past the last is a server that repeats itself; before it, a list that grew.
+        self.more = bool(fresh) or (bool(answer.jobs) and self._page < answer.total_pages)
+        self._seen.update(fresh)
+        self._page += 1
+        return iter(fresh.values())

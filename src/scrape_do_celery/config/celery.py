@@ -1,0 +1,58 @@
+"""Celery's own settings, as our application and our producers use them; each line keeps a result or a worker alive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrape_do_celery.config.settings import Settings
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """The configuration of a Celery app of ours."""
+    return {
+        "broker_url": settings.broker_url,
+        "result_backend": settings.result_backend,
+        "result_expires": settings.record_ttl,
+        "task_default_queue": settings.queue,
+        "accept_content": ["json"],
+        # A message is a bell: few at a time, and none hoarded by a worker that may die.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_hijack_root_logger": True,
+        "task_track_started": False,
+        "result_extended": False,
+        # A broker that restarts is waited for; a result is written again until the backend takes it.
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1},
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 60,
+        "result_backend_thread_safe": True,
+        "worker_soft_shutdown_timeout": 20.0,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        **_redis_options(settings),
+    }
+
+
+def _redis_options(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if settings.broker_url.startswith(("redis", "sentinel")):
+        options["broker_transport_options"] = {
+            "visibility_timeout": 900,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "health_check_interval": 25,
+            "socket_keepalive": True,
+            "global_keyprefix": f"{settings.key_prefix}:",
+        }
+    if settings.result_backend.startswith(("redis", "sentinel")):
+        options |= {
+            "redis_backend_health_check_interval": 30,
+            "redis_socket_keepalive": True,
+            "result_backend_transport_options": {
+                "global_keyprefix": f"{settings.key_prefix}:",
+                "retry_policy": {"max_retries": 60},
+            },
+        }
+    return options

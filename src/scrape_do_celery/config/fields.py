@@ -1,0 +1,128 @@
+"""Every setting: its name, type, bounds and meaning. `settings` gives them their behaviour."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from scrape_do_celery.config import urls
+
+PREFIX = "SCRAPE_DO_"
+
+
+def env_name(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def _token(value: SecretStr | None) -> SecretStr | None:
+    if value is None:
+        return None
+    token = value.get_secret_value().strip()
+    if not token:
+        raise ValueError("is blank; leave it unset where no request is sent")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ValueError("should be one word of printable ASCII: it travels in an HTTP header")
+    return SecretStr(token)
+
+
+def _queue(value: str) -> str:
+    if not re.fullmatch(r"[^\s,]+", value):
+        raise ValueError("should be one word without commas, as in `celery worker -Q`")
+    return value
+
+
+def _key_prefix(value: str) -> str:
+    if not re.fullmatch(r"[^\s{}]+", value):
+        raise ValueError("should be one word without braces, which Redis reads as a hash tag")
+    return value
+
+
+class SettingsFields(BaseSettings):
+    """The declared settings. Times are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        str_strip_whitespace=True,
+        hide_input_in_errors=True,
+    )
+
+    api_key: Annotated[SecretStr | None, AfterValidator(_token)] = Field(
+        default=None, description="The Scrape.do token. Only workers need it; producers write runs down without it."
+    )
+    api_url: Annotated[str, AfterValidator(urls.api_url)] = Field(
+        default="https://q.scrape.do", description="Root of the Async API, or of a sandbox."
+    )
+    redis_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
+        default="redis://localhost:6379/0",
+        description="The store, where runs and pages live: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`.",
+    )
+    broker_url: str = Field(
+        default="", description="Celery's broker, any that Celery supports. Unset: the store's server, next database."
+    )
+    result_backend: str = Field(
+        default="", description="Celery's result backend. Unset: the store's server, the database after the broker's."
+    )
+    queue: Annotated[str, AfterValidator(_queue)] = Field(
+        default="scrape_do", description="The Celery queue of every step."
+    )
+    key_prefix: Annotated[str, AfterValidator(_key_prefix)] = Field(
+        default="scrape_do", description="The first word of every key in the store."
+    )
+    result_ttl: int = Field(default=86_400, ge=60, description="How long the pages of a run that is done are kept.")
+    record_ttl: int = Field(
+        default=604_800, ge=60, description="How long its record is kept; never shorter than its pages."
+    )
+    idempotency_ttl: int = Field(
+        default=604_800, ge=60, description="How long an idempotency key leads to its run; never shorter than a record."
+    )
+    poll_initial_interval: float = Field(
+        default=1.0, ge=0.01, description="Time between the acceptance of a job and the first look at it."
+    )
+    poll_max_interval: float = Field(default=30.0, ge=0.01, description="The longest time between two looks at a job.")
+    poll_multiplier: float = Field(default=2.0, ge=1, le=100, description="What each interval grows by.")
+    poll_jitter: bool = Field(default=True, description="Spread looks at random, always below the longest interval.")
+    submit_deadline: float = Field(
+        default=60.0, gt=0, description="Total time that a `POST` of a job may take; later its fate is in doubt."
+    )
+    submit_settle: float = Field(
+        default=30.0, ge=0, description="Time that a job in doubt is given to appear at the API."
+    )
+    request_timeout: float = Field(default=60.0, gt=0, description="Total time that any other request may take.")
+    lease_seconds: float = Field(
+        default=30.0, ge=0.5, description="How long a step holds its work without renewal; then another may take it."
+    )
+    cancel_grace: float = Field(
+        default=60.0, ge=0, description="Time to collect the pages that a canceled run has already paid for."
+    )
+    poison_after: int = Field(
+        default=5, ge=1, description="Claims without progress after which a run is taken out of work."
+    )
+    stop_on_failure: bool = Field(
+        default=True, description="Leave the unsent parts of a run unsent once one part has failed."
+    )
+    fetch_concurrency: int = Field(default=20, ge=1, le=200, description="Pages that one step fetches at once.")
+    max_bells: int = Field(default=1_000, ge=1, description="Messages that may wait in the broker at a time.")
+
+    @field_validator("broker_url", "result_backend")
+    @classmethod
+    def _celery_url(cls, value: str, info: ValidationInfo) -> str:
+        store = info.data.get("redis_url")
+        if value or store is None:
+            return urls.celery_url(value) if value else value
+        return urls.sibling(store, 1 if info.field_name == "broker_url" else 2)
+
+    @field_validator("record_ttl", "idempotency_ttl", "poll_max_interval")
+    @classmethod
+    def _no_shorter(cls, value: float, info: ValidationInfo) -> float:
+        lower = {"record_ttl": "result_ttl", "idempotency_ttl": "record_ttl"}
+        name = lower.get(info.field_name or "", "poll_initial_interval")
+        if value < info.data.get(name, value):
+            raise ValueError(f"should be greater than or equal to {env_name(name)} ({info.data[name]})")
+        return value

@@ -1,0 +1,117 @@
+"""URLs of the store, the broker and the result backend: checked, derived, compared, masked."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+STORE_SCHEMES = ("redis", "rediss", "unix")
+_LOOPBACK = {"", "localhost", "127.0.0.1", "::1"}
+_USERINFO = re.compile(r"(://[^:/?#;@]*:)(?:(?!://).)*@")
+_SECRET_PARAMETER = re.compile(r"([?&][^&=]*(?:password|secret|token)[^&=]*=)[^&;]*", re.IGNORECASE)
+
+
+class Place(NamedTuple):
+    """A database of a Redis server, by which two URLs of the same one are seen to be equal."""
+
+    server: str
+    db: int
+
+
+def masked(url: str) -> str:
+    """The URL without its passwords, fit for logs."""
+    return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub(r"\1***@", url))
+
+
+def api_url(url: str) -> str:
+    """The API's root: no slash and no `/api/v1` at its end."""
+    parts = _split(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise ValueError("should be an http:// or https:// URL with a host and no query")
+    return url.rstrip("/").removesuffix("/api/v1").rstrip("/")
+
+
+def store_url(url: str) -> str:
+    """The URL, if redis-py can open it."""
+    parts = _split(url)
+    _refuse_foreign_socket(parts.scheme)
+    if parts.scheme not in STORE_SCHEMES:
+        raise ValueError("should start with redis://, rediss:// or unix:// (the store is Redis)")
+    if parts.scheme == "unix" and (parts.hostname or not parts.path.strip("/")):
+        raise ValueError("should name the socket by its absolute path: unix:///run/redis.sock?db=0")
+    _database(parts)
+    return url
+
+
+def celery_url(url: str) -> str:
+    """The URL, if kombu does not misread it."""
+    scheme = url.partition("://")[0]
+    if "://" not in url or not scheme:
+        raise ValueError("should be a URL such as redis://host:6379/1 or amqp://host")
+    _refuse_foreign_socket(scheme)
+    if scheme == "unix":
+        raise ValueError("Celery spells a Redis socket redis+socket:///run/redis.sock?virtual_host=1")
+    return url
+
+
+def sibling(url: str, step: int) -> str:
+    """The database `step` further on the store's server, as Celery spells it."""
+    parts = _split(url)
+    query = dict(parse_qsl(parts.query))
+    db = _database(parts) + step
+    userinfo = _userinfo(parts, query)
+    if parts.scheme == "unix":
+        return f"redis+socket://{userinfo}{parts.path}?virtual_host={db}"
+    location = parts.netloc.rpartition("@")[2]
+    tls = {"ssl_cert_reqs": "required"} | {key: value for key, value in query.items() if key.startswith("ssl_")}
+    # kombu refuses redis-py's other parameters, and leaves a certificate unchecked unless it is told otherwise.
+    suffix = f"?{urlencode(tls)}" if parts.scheme == "rediss" else ""
+    return f"{parts.scheme}://{userinfo}{location}/{db}{suffix}"
+
+
+def place(url: str) -> Place | None:
+    """Where a Redis URL of any spelling leads; None for another kind of server."""
+    parts = _split(url)
+    if parts.scheme in {"unix", "redis+socket"}:
+        return Place(unquote(parts.path), _database(parts))
+    if parts.scheme not in {"redis", "rediss"}:
+        return None
+    host = parts.hostname or ""
+    return Place(f"{'localhost' if host in _LOOPBACK else host}:{parts.port or 6379}", _database(parts))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = None
+    # Python's own message would show the piece of the password that it took for a port.
+    if parts is None or parts.fragment or re.search(r"\s", url):
+        raise ValueError("is not a readable URL; in a password, special characters are percent-encoded")
+    return parts
+
+
+def _database(parts: SplitResult) -> int:
+    query = dict(parse_qsl(parts.query))
+    path = "" if parts.scheme in {"unix", "redis+socket"} else unquote(parts.path).strip("/")
+    text = query.get("db") or query.get("virtual_host") or path or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("should end in the number of a database, such as redis://host:6379/0")
+    return int(text)
+
+
+def _userinfo(parts: SplitResult, query: dict[str, str]) -> str:
+    user = unquote(parts.username or "") or query.get("username", "")
+    password = unquote(parts.password or "") or query.get("password", "")
+    # Quoted anew: kombu takes a bare semicolon for the end of the URL.
+    quoted = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    return f"{quoted}@" if quoted else ""
+
+
+def _refuse_foreign_socket(scheme: str) -> None:
+    if scheme == "redis+unix":
+        raise ValueError("redis+unix:// is read as localhost:6379 by Celery; the store's socket is unix:///path?db=0")
+    if scheme == "valkey+unix":
+        raise ValueError("should be unix:///path?db=0: Celery and redis-py do not know valkey+unix://")

@@ -1,0 +1,195 @@
+"""Errors that carry a job or a task.
+
+`args` hold the model as the wire writes it; `.job` and `.task` build it again on access. So they survive
+Celery's JSON as well as pickle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import ValidationError
+
+from scrape_do_celery.errors import AsyncAPIError, RunError, ScrapeDoError
+
+if TYPE_CHECKING:
+    from .details import JobDetails, TaskDetails
+
+Wire = dict[str, Any]
+
+
+class JobLifecycleError(AsyncAPIError):
+    """A job did not end in success. Made of the job, or of its JSON object.
+
+    `counts` tells `failed`, `canceled` and `total` where the job itself was cut.
+    """
+
+    def __init__(
+        self,
+        job: JobDetails | Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(*_without_tail(_job_wire(job), run_id, dict(counts) if counts else None))
+
+    @classmethod
+    def cut(cls, job: JobDetails, run_id: str | None = None, limit: int = 20) -> Self:
+        """The error with at most `limit` of the job's tasks, failed ones first, and the counts of all."""
+        return cls(job.cut(limit), run_id, _counts(_job_wire(job) or {}))
+
+    @property
+    def job(self) -> JobDetails | None:
+        """The job; None where the run ended before one was bought."""
+        return _job_model(self.args[0])
+
+    @property
+    def run_id(self) -> str | None:
+        """The run; None for a bare client's job."""
+        run_id: str | None = self._argument(1)
+        return run_id
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tasks `failed` and were `canceled`, of how many in `total`."""
+        return dict(self._argument(2) or _counts(self.args[0] or {}))
+
+    def __str__(self) -> str:
+        job = self.args[0]
+        if job is None:
+            return f"run {self.run_id} ended before a job was bought"
+        text = f"job {job.get('JobID')} ended as {job.get('Status')}"
+        if self.run_id:
+            text += f" (run {self.run_id})"
+        counts = self.counts
+        if not counts.get("total"):
+            return text
+        text += f": {counts.get('failed', 0)} of {counts['total']} tasks failed"
+        return f"{text}, {counts['canceled']} canceled" if counts.get("canceled") else text
+
+
+class JobFailedError(JobLifecycleError):
+    """The job ended in `error`."""
+
+
+class JobCanceledError(JobLifecycleError):
+    """The job was canceled, or its run before any job was bought."""
+
+
+class TaskLifecycleError(AsyncAPIError):
+    """A task did not end in success. Made of the task, or of its JSON object; the page is left out."""
+
+    def __init__(self, task: TaskDetails | Mapping[str, Any], run_id: str | None = None) -> None:
+        super().__init__(*_without_tail(_task_wire(task), run_id))
+
+    @property
+    def task(self) -> TaskDetails:
+        """The task, without its content."""
+        from .details import TaskDetails
+
+        return TaskDetails.model_validate(self.args[0])
+
+    @property
+    def run_id(self) -> str | None:
+        """The run; None for a bare client's task."""
+        run_id: str | None = self._argument(1)
+        return run_id
+
+    def __str__(self) -> str:
+        task = self.args[0]
+        text = f"task {task.get('TaskID')} of {task.get('URL') or 'no URL'} ended as {task.get('Status')}"
+        if task.get("StatusCode"):
+            text += f", target answered {task['StatusCode']}"
+        return f"{text}: {' '.join(str(task['ErrorMessage']).split())}" if task.get("ErrorMessage") else text
+
+
+class TaskFailedError(TaskLifecycleError):
+    """The task ended in `error`."""
+
+
+class TaskCanceledError(TaskLifecycleError):
+    """The task was canceled."""
+
+
+class RunTimeoutError(RunError):
+    """The run's own `max_wait` passed before its jobs ended."""
+
+    def __init__(
+        self,
+        message: str = "",
+        run_id: str = "",
+        max_wait: float = 0.0,
+        job: JobDetails | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, run_id, max_wait, _job_wire(job))
+
+    @property
+    def max_wait(self) -> float:
+        """Seconds that the run was given."""
+        return float(self.args[2])
+
+    @property
+    def job(self) -> JobDetails | None:
+        """The job at the last look; None where there was none."""
+        return _job_model(self.args[3])
+
+
+def rehydrate(exc: BaseException) -> BaseException:
+    """Our error of the same name, where Celery made up a class because ours was not imported yet.
+
+    Anything else comes back as it is; so does one that cannot be rebuilt.
+    """
+    real = ScrapeDoError.registry.get(type(exc).__name__)
+    if real is None or not type(exc).__module__.startswith("celery."):
+        return exc
+    try:
+        rebuilt = real(*exc.args)
+    except Exception:  # noqa: BLE001 (whatever stood in `args`: the caller still needs an error)
+        return exc
+    rebuilt.__cause__ = exc.__cause__
+    return rebuilt.with_traceback(exc.__traceback__)
+
+
+def _without_tail(*args: Any) -> tuple[Any, ...]:
+    """`args` without the Nones at their end, but for the first."""
+    last = max((position for position, arg in enumerate(args) if arg is not None), default=0)
+    return args[: last + 1]
+
+
+def _counts(job: Wire) -> dict[str, int]:
+    tasks = job.get("Tasks") or []
+    ended = Counter(task.get("Status") for task in tasks)
+    return {"failed": ended["error"], "canceled": ended["canceled"], "total": len(tasks)}
+
+
+def _job_model(wire: Wire | None) -> JobDetails | None:
+    from .details import JobDetails
+
+    return None if wire is None else JobDetails.model_validate(wire)
+
+
+def _job_wire(job: JobDetails | Mapping[str, Any] | None) -> Wire | None:
+    from .details import JobDetails
+
+    if job is None:
+        return None
+    if isinstance(job, Mapping):
+        # What cannot be read stays as it came: an error about a failure must not fail itself.
+        try:
+            job = JobDetails.model_validate(job)
+        except ValidationError:
+            return dict(job)
+    return job.to_wire()
+
+
+def _task_wire(task: TaskDetails | Mapping[str, Any]) -> Wire:
+    from .details import TaskDetails
+
+    if isinstance(task, Mapping):
+        kept = {key: value for key, value in task.items() if key not in {"Content", "content"}}
+        try:
+            task = TaskDetails.model_validate(kept)
+        except ValidationError:
+            return kept
+    return task.model_dump(mode="json", by_alias=True, exclude={"content"})

@@ -1,0 +1,84 @@
+"""Browser rendering: its options and its actions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from .base import RequestModel, nearest
+
+# What each action cannot do without.
+_ACTIONS: dict[str, tuple[str, ...]] = {
+    "Click": ("Selector",),
+    "Wait": ("Timeout",),
+    "WaitSelector": ("WaitSelector",),
+    "ScrollX": ("Value",),
+    "ScrollY": ("Value",),
+    "ScrollTo": ("Selector",),
+    "Fill": ("Selector", "Value"),
+    "Execute": ("Execute",),
+    "ScreenShot": (),
+    "WaitForRequestCompletion": ("UrlPattern", "Timeout"),
+}
+
+
+class RenderOptions(RequestModel):
+    """A headless browser for each target, and what it does there. Times are in milliseconds."""
+
+    block_resources: bool | None = None
+    wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None = None
+    custom_wait: int | None = Field(default=None, ge=0, le=35_000)
+    wait_selector: str | None = None
+    #: actions as the API writes them: `{"Action": "Click", "Selector": "#more"}`
+    play_with_browser: list[dict[str, JsonValue]] | None = Field(default=None, repr=False)
+    return_json: bool | None = None
+    show_websocket_requests: bool | None = None
+    show_frames: bool | None = None
+    screenshot: bool | None = None
+    full_screenshot: bool | None = None
+    particular_screenshot: str | None = None
+
+    @field_validator("play_with_browser")
+    @classmethod
+    def _known_actions(cls, actions: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        for position, action in enumerate(actions or ()):
+            if fault := _action_fault(action):
+                raise ValueError(f"play_with_browser[{position}]: {fault}")
+        return actions
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        shots = self._set("screenshot", "full_screenshot", "particular_screenshot")
+        if len(shots) > 1:
+            raise ValueError(f"only one screenshot a page: {' and '.join(shots)} exclude each other")
+        if shots and self.block_resources:
+            raise ValueError(f"{shots[0]} needs the page's resources: block_resources must not be true")
+        in_json = shots + self._set("show_frames", "show_websocket_requests")
+        if in_json and not self.return_json:
+            raise ValueError(f"{' and '.join(in_json)} need return_json=True")
+        if self.particular_screenshot is not None and self.play_with_browser is not None:
+            raise ValueError(
+                "particular_screenshot and play_with_browser exclude each other: use a ScreenShot action instead"
+            )
+        return self
+
+    def _set(self, *names: str) -> list[str]:
+        return [name for name in names if getattr(self, name)]
+
+
+def _action_fault(action: dict[str, Any]) -> str | None:
+    name = action.get("Action")
+    if not isinstance(name, str):
+        return "has no Action"
+    if name not in _ACTIONS:
+        return f"no such Action{nearest(name, {known: known for known in _ACTIONS})}"
+    missing = [key for key in _ACTIONS[name] if action.get(key) in (None, "")]
+    # An empty text may be filled in.
+    if name == "Fill" and action.get("Value") == "":
+        missing.remove("Value")
+    if missing:
+        return f"{name} needs {' and '.join(missing)}"
+    if action.get("fullScreenShot") and action.get("particularScreenShot"):
+        return "fullScreenShot and particularScreenShot exclude each other"
+    return None

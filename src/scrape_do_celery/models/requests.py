@@ -1,0 +1,184 @@
+"""What `POST /jobs` takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, field_serializer, field_validator, model_validator
+
+from .base import RequestModel, wire_name
+from .plugins import PluginRequest  # noqa: TC001 (pydantic reads it)
+from .render import RenderOptions
+from .urls import why_no_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: The API takes no more in one job; a run makes as many jobs as it needs.
+MAX_TARGETS_PER_JOB = 1000
+
+_SHOWN_FAULTS = 5
+_PLUGIN_CREDITS = 10
+# By (super, render).
+_CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
+_WITHOUT_BODY = (None, "GET", "HEAD")
+
+
+class JobCreationRequest(RequestModel):
+    """Targets, or a plugin, and how to fetch them. Unset options stay with the API's defaults.
+
+    Any number of targets: `split` makes jobs of them. Times are in milliseconds.
+    """
+
+    #: absolute http or https URLs, sent exactly as they are
+    targets: list[str] | None = Field(default=None, repr=False)
+    plugin: PluginRequest | None = None
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None = None
+    body: str | None = Field(default=None, repr=False)
+    headers: dict[str, str] | None = Field(default=None, repr=False)
+    #: send these headers only, none of Scrape.do's own
+    forward_headers: bool | None = None
+    #: such as `a=1; b=2`
+    set_cookies: str | None = Field(default=None, repr=False)
+    #: two letters, such as `us`; which ones are served depends on `super` and the plan
+    geo_code: str | None = None
+    regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None = None
+    #: residential and mobile proxies
+    super: bool | None = None
+    #: requests with one session share an IP
+    session_id: int | None = Field(default=None, ge=0, le=1_000_000)
+    device: Literal["desktop", "mobile", "tablet"] | None = None
+    timeout: int | None = Field(default=None, ge=5_000, le=120_000)
+    retry_timeout: int | None = Field(default=None, ge=5_000, le=55_000)
+    disable_retry: bool | None = None
+    #: hand on the target's status instead of 502
+    transparent_response: bool | None = None
+    disable_redirection: bool | None = None
+    output: Literal["raw", "markdown"] | None = None
+    #: a browser; also an empty one may switch rendering on
+    render: RenderOptions | None = None
+    webhook_url: str | None = Field(default=None, repr=False)
+    webhook_headers: dict[str, str] | None = Field(default=None, repr=False)
+
+    @classmethod
+    def _hint(cls, key: str) -> str:
+        return ", it belongs into render" if key in RenderOptions.model_fields else super()._hint(key)
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _list_of_targets(cls, targets: Any) -> Any:
+        if isinstance(targets, str | bytes):
+            raise ValueError("targets must be a list of URLs, not one string")  # noqa: TRY004 (pydantic's contract)
+        if isinstance(targets, Mapping | AbstractSet):
+            raise ValueError("targets must have an order: a list of URLs")  # noqa: TRY004
+        return targets
+
+    @field_validator("targets")
+    @classmethod
+    def _good_targets(cls, targets: list[str] | None) -> list[str] | None:
+        if targets is None:
+            return None
+        if not targets:
+            raise ValueError("targets must hold at least one URL")
+        faults = [
+            f"targets[{position}] {fault}" for position, url in enumerate(targets) if (fault := why_no_target(url))
+        ]
+        if faults:
+            more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+            raise ValueError("; ".join(faults[:_SHOWN_FAULTS]) + more)
+        return targets
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _good_webhook(cls, url: str | None) -> str | None:
+        if url is not None and (fault := why_no_target(url)):
+            raise ValueError(f"webhook_url {fault}")
+        return url
+
+    @field_validator("geo_code")
+    @classmethod
+    def _two_letters(cls, code: str | None) -> str | None:
+        if code is not None and not (len(code) == 2 and code.isascii() and code.isalpha()):  # noqa: PLR2004
+            raise ValueError("geo_code must be two letters, such as 'us'")
+        return code and code.lower()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if faults := list(self._contradictions()):
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if (self.targets is None) == (self.plugin is None):
+            yield "exactly one of targets and plugin must be set"
+        if self.headers and self.set_cookies:
+            yield "headers and set_cookies exclude each other: put a Cookie into headers"
+        if self.render is not None and self.retry_timeout is not None:
+            yield "render and retry_timeout exclude each other"
+        if self.geo_code is not None and self.regional_geo_code is not None:
+            yield "geo_code and regional_geo_code exclude each other"
+        if self.regional_geo_code is not None and not self.super:
+            yield "regional_geo_code needs super=True"
+        if (
+            self.geo_code is not None
+            and self.plugin
+            and any(one.get("geocode") is not None for one in self.plugin.params)
+        ):
+            yield "geo_code and a geocode in plugin params exclude each other"
+        if self.body is not None and self.method in _WITHOUT_BODY:
+            yield "body needs a method that sends one, such as POST"
+
+    @field_serializer("session_id", when_used="json-unless-none")
+    def _session_as_text(self, value: int) -> str:
+        return str(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield "size", self.size
+        yield from ((name, value) for name, value in super().__repr_args__() if value is not None)
+
+    @property
+    def size(self) -> int:
+        """How many tasks this makes: its targets, or its plugin's parameter sets."""
+        return len(self.plugin.params) if self.plugin else len(self.targets or ())
+
+    def with_targets(self, targets: Iterable[str]) -> Self:
+        """The same options for other targets, which are checked."""
+        return type(self).model_validate({**self.model_dump(exclude_none=True), "targets": list(targets)})
+
+    def split(self, size: int = MAX_TARGETS_PER_JOB) -> list[Self]:
+        """Requests of at most `size` tasks each, in order."""
+        if size < 1:
+            raise ValueError("size must be at least 1")
+        return [self._slice(start, start + size) for start in range(0, self.size, size)]
+
+    def _slice(self, start: int, stop: int) -> Self:
+        # Checked already, so no validation again: a hundred thousand targets are split in no time.
+        if self.plugin:
+            params = self.plugin.params[start:stop]
+            return self.model_copy(update={"plugin": self.plugin.model_copy(update={"params": params})})
+        return self.model_copy(update={"targets": (self.targets or [])[start:stop]})
+
+    def canonical(self) -> str:
+        """JSON that two requests share exactly when the API would be sent the same."""
+        return _canonical(self.to_wire())
+
+    def differing_fields(self, other: JobCreationRequest) -> tuple[str, ...]:
+        """Names of the fields in which the other request is not the same."""
+        mine, theirs = self.to_wire(), other.to_wire()
+        return tuple(
+            name
+            for name in type(self).model_fields
+            if _canonical(mine.get(wire_name(name))) != _canonical(theirs.get(wire_name(name)))
+        )
+
+    def estimated_credits(self) -> int:
+        """The least that this costs when all tasks succeed; some domains cost more."""
+        each = _PLUGIN_CREDITS if self.plugin else _CREDITS[bool(self.super), self.render is not None]
+        return each * self.size
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,97 @@
+"""The API's other answers, and the bundle that a run ends in."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
+
+from .base import Number, Text, WireModel, null_is_empty
+from .details import JobDetails, TaskDetails, UndetailedTaskResponse
+
+__all__ = [
+    "CancelJobResponse",
+    "JobCreationResponse",
+    "JobDetails",
+    "JobResult",
+    "JobsListResponse",
+    "TaskDetails",
+    "UndetailedTaskResponse",
+    "UserInformation",
+    "WebhookPayload",
+]
+
+#: `DELETE /jobs/{job_id}` answers with the job.
+CancelJobResponse: TypeAlias = JobDetails
+#: A webhook's body is the task.
+WebhookPayload: TypeAlias = TaskDetails
+
+
+class JobCreationResponse(WireModel):
+    """The answer to `POST /jobs`: the job was bought."""
+
+    job_id: str
+    task_ids: Annotated[list[str], null_is_empty] = Field(default_factory=list)
+    message: Text = None
+
+
+class UserInformation(WireModel):
+    """The answer to `GET /me`."""
+
+    total_concurrency: Number = 0
+    free_concurrency: Number = 0
+    active_jobs: Number = 0
+    # The API's own spelling first; the right one in case it is ever mended.
+    available_credits: Number = Field(
+        default=0,
+        validation_alias=AliasChoices("AvaliableCredits", "AvailableCredits"),
+        serialization_alias="AvaliableCredits",
+    )
+
+
+class JobsListResponse(WireModel):
+    """A page of `GET /jobs`; its jobs may lack concurrency, `canceled` and `tasks`."""
+
+    jobs: Annotated[list[JobDetails], null_is_empty] = Field(default_factory=list)
+    #: jobs that match, on all pages
+    total_count: Number = 0
+    page_size: Number = 0
+    #: the first page is 1
+    page_number: Number = 0
+    total_pages: Number = 0
+
+
+class JobResult(WireModel):
+    """A job that ended, with all its tasks in the order of the input."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    job: JobDetails
+    tasks: list[TaskDetails] = Field(default_factory=list)
+    #: ours: the jobs of all parts of the run; `job` alone where there is one
+    jobs: list[JobDetails] = Field(default_factory=list, validate_default=True)
+    #: ours: false where tasks could not be matched to the input's URLs, and stand in the API's order
+    order_verified: bool = True
+    #: ours: the run; None for a bare client's job
+    run_id: str | None = None
+
+    @field_validator("jobs")
+    @classmethod
+    def _at_least_the_job(cls, jobs: list[JobDetails], info: ValidationInfo) -> list[JobDetails]:
+        return jobs or [info.data["job"]] if "job" in info.data else jobs
+
+    @property
+    def succeeded(self) -> list[TaskDetails]:
+        """Tasks that ended in success."""
+        return [task for task in self.tasks if task.is_success]
+
+    @property
+    def failed(self) -> list[TaskDetails]:
+        """Tasks that ended in error or were canceled."""
+        return [task for task in self.tasks if task.is_terminal_failure]
+
+    @property
+    def cost(self) -> float | None:
+        """Credits of all tasks that said theirs; None where none did."""
+        costs = [task.cost for task in self.tasks if task.cost is not None]
+        return sum(costs) if costs else None

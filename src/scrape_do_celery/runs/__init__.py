@@ -1,0 +1,9 @@
+"""The producer's door: `enqueue` and `RunHandle`. Loads no HTTP client, no step and no worker."""
+
+from __future__ import annotations
+
+from scrape_do_celery.runs.enqueueing import enqueue
+from scrape_do_celery.runs.handle import Progress, RunHandle
+from scrape_do_celery.runs.producer import Bell, Producer, make_app, settings_of
+
+__all__ = ["Bell", "Producer", "Progress", "RunHandle", "enqueue", "make_app", "settings_of"]

@@ -1,0 +1,103 @@
+"""`enqueue`: writes a run down, and rings."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from scrape_do_celery import routing
+from scrape_do_celery.config import Settings
+from scrape_do_celery.errors import IdempotencyConflictError
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.runs.handle import RunHandle
+from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.store import Member, RunSpec, ops
+
+#: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
+RUN_OPTIONS = ("raise_on_task_failure", "max_wait")
+
+
+def enqueue(
+    targets: Iterable[str] | JobCreationRequest | None = None,
+    *,
+    idempotency_key: str | None = None,
+    raise_on_task_failure: bool = False,
+    max_wait: float | None = None,
+    settings: Settings | None = None,
+    **options: Any,
+) -> RunHandle:
+    """Starts a run and returns at once. `options` are the fields of `JobCreationRequest`.
+
+    The record is in the store when this returns, so the run is carried out whatever becomes of this process or of the
+    broker. `max_wait` is in seconds, from now. With an `idempotency_key`, the same request gives the handle of the run
+    that the key already has, whatever its state.
+
+    Raises:
+        ValueError: the request is wrong; the text names the fields. Nothing was written.
+        IdempotencyConflictError: the key belongs to a run with another request. Nothing was written.
+    """
+    spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, **options)
+    producer = Producer.of(settings=settings)
+    run_id, new = write(producer, spec, str(uuid.uuid4()), key=check_key(idempotency_key))
+    if not new:
+        producer.store.run(ops.accept(producer.store.keys, run_id))
+    ring_submit(producer, run_id, len(spec.parts()))
+    return RunHandle(run_id, producer=producer)
+
+
+def read_spec(
+    targets: Iterable[str] | JobCreationRequest | None = None,
+    *,
+    raise_on_task_failure: bool = False,
+    max_wait: float | None = None,
+    **options: Any,
+) -> RunSpec:
+    """The checked request and options of a run.
+
+    Raises:
+        ValueError: a field is wrong.
+    """
+    if isinstance(targets, JobCreationRequest):
+        if options:
+            raise ValueError(f"{', '.join(sorted(options))}: set in the JobCreationRequest, not beside it")
+        return RunSpec(targets, raise_on_task_failure, max_wait)
+    if targets is not None:
+        options["targets"] = targets if isinstance(targets, str | bytes) else list(targets)
+    return RunSpec(JobCreationRequest(**options), raise_on_task_failure, max_wait)
+
+
+def check_key(key: str | None) -> str | None:
+    """The key, or ValueError where it cannot be one."""
+    if key is not None and (not isinstance(key, str) or not key.strip()):
+        raise ValueError("idempotency_key must be a text that is not blank, or None")
+    return key
+
+
+def write(
+    producer: Producer, spec: RunSpec, run_id: str, *, key: str | None = None, draft: bool = False
+) -> tuple[str, bool]:
+    """The id of the run that stands in the store, and whether this call wrote it.
+
+    Raises:
+        IdempotencyConflictError: key or id belong to a run with another request.
+    """
+    store = producer.store
+    created = store.run(ops.create(store.keys, run_id, spec, key=key, draft=draft))
+    if not created.new and created.digest != spec.digest:
+        raise _conflict(producer, created.run_id, spec)
+    return created.run_id, created.new
+
+
+def ring_submit(producer: Producer, run_id: str, parts: int) -> None:
+    """Rings for every part of a run that was just accepted."""
+    producer.ring(routing.SUBMIT_JOBS, [Member(run_id, n) for n in range(parts)])
+
+
+def _conflict(producer: Producer, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
+    store = producer.store
+    record = store.run(ops.view(store.keys, run_id))
+    theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
+    fields = spec.differing_fields(theirs) if theirs else ()
+    what = f"it differs in {', '.join(fields)}" if fields else "its record is gone"
+    return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {what}", run_id, fields)

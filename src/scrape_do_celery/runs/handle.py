@@ -1,0 +1,184 @@
+"""`RunHandle`: looks at a run, waits for it, reads it, cancels it. Any process may hold one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from celery.result import AsyncResult
+
+from scrape_do_celery import routing
+from scrape_do_celery.config import Settings
+from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
+from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
+from scrape_do_celery.runs import reading
+from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.store import CANCEL, RunRecord, RunState, ops
+
+#: Seconds between two looks of a waiting caller, first and longest.
+_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.2
+
+
+class Progress(NamedTuple):
+    """How far a run is, in tasks."""
+
+    done: int
+    failed: int
+    total: int
+
+
+class RunHandle:
+    """A run, by its id, which is also its Celery result id."""
+
+    def __init__(self, run_id: str, *, settings: Settings | None = None, producer: Producer | None = None) -> None:
+        if not isinstance(run_id, str) or not run_id:
+            raise ValueError("run_id must be the id that enqueue gave, a text that is not empty")
+        self.run_id = run_id
+        self._producer = producer or Producer.of(settings=settings)
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.run_id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunHandle) and other.run_id == self.run_id
+
+    def __hash__(self) -> int:
+        return hash(self.run_id)
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return self._record().state
+
+    @property
+    def progress(self) -> Progress:
+        """How many of its tasks are done, have failed, and there are."""
+        parts = self._record().parts
+        return Progress(sum(p.done for p in parts), sum(p.failed for p in parts), sum(p.total for p in parts))
+
+    @property
+    def job(self) -> JobDetails | None:
+        """The job that decided the run; before, the first one that was bought, as last seen."""
+        record = self._record()
+        return _deciding(record, reading.jobs_by_part(self._producer, record))
+
+    @property
+    def jobs(self) -> list[JobDetails]:
+        """All jobs that were bought for the run, as last seen."""
+        return list(reading.jobs_by_part(self._producer, self._record()).values())
+
+    @property
+    def async_result(self) -> AsyncResult:
+        """Celery's view of the run, through the app that this handle uses."""
+        return AsyncResult(self.run_id, app=self._producer.app)
+
+    def result(self, timeout: float | None = None) -> JobResult:
+        """The whole result, tasks in input order; waits for it, at most `timeout` seconds.
+
+        Raises:
+            ResultNotReadyError: not done yet. The run goes on.
+            JobFailedError, JobCanceledError, TaskFailedError, RunTimeoutError, SubmitInDoubtError and the other
+                outcomes: as the run ended. What was fetched stays readable through `iter_tasks`.
+            RunNotFoundError, ResultExpiredError: there is nothing to read (any more).
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for wait in _looks(deadline):
+            if self._ended():
+                return self._read()
+            time.sleep(wait)
+        raise self._not_ready(timeout)
+
+    async def aresult(self, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109 (the twin of `result`)
+        """As `result`, for async callers; the loop is never blocked."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for wait in _looks(deadline):
+            if await asyncio.to_thread(self._ended):
+                return await asyncio.to_thread(self._read)
+            await asyncio.sleep(wait)
+        raise await asyncio.to_thread(self._not_ready, timeout)
+
+    def iter_tasks(self) -> Iterator[TaskDetails]:
+        """The fetched tasks in input order, a few in memory at a time, whatever the outcome.
+
+        Raises:
+            ResultNotReadyError: the run has not ended.
+        """
+        record = self._record()
+        if record.outcome is None:
+            raise self._not_ready(None)
+        yield from reading.tasks(self._producer, record)
+
+    def cancel(self) -> bool:
+        """Whether the run will be stopped, at Scrape.do too; False where it has ended already.
+
+        Pages that were already paid for are still collected. A job that ends first decides by its own status.
+        """
+        store = self._producer.store
+        members = store.run(ops.wish(store.keys, self.run_id, CANCEL))
+        if members is None:
+            self._record()
+            return False
+        if members:
+            self._producer.ring(routing.CANCEL_RUN, members)
+        return True
+
+    def forget(self) -> None:
+        """Frees all that the store and Celery hold of an ended run.
+
+        Raises:
+            RunError: the run still lives.
+        """
+        store = self._producer.store
+        if store.run(ops.forget(store.keys, self.run_id)) < 0:
+            raise RunError(f"run {self.run_id} has not ended: cancel it first", self.run_id)
+        self.async_result.forget()
+
+    def _record(self) -> RunRecord:
+        store = self._producer.store
+        record = store.run(ops.view(store.keys, self.run_id))
+        if record is None:
+            raise self._unknown()
+        return record
+
+    def _ended(self) -> bool:
+        store = self._producer.store
+        known, outcome = store.run(ops.outcome(store.keys, self.run_id))
+        if not known:
+            raise self._unknown()
+        return outcome is not None
+
+    def _read(self) -> JobResult:
+        record = self._record()
+        if record.error is not None:
+            raise record.error
+        jobs = reading.jobs_by_part(self._producer, record)
+        return JobResult(
+            job=_deciding(record, jobs),
+            jobs=list(jobs.values()),
+            tasks=list(reading.tasks(self._producer, record)),
+            order_verified=reading.order_verified(self._producer, record),
+            run_id=self.run_id,
+        )
+
+    def _unknown(self) -> RunNotFoundError:
+        return RunNotFoundError(f"no run {self.run_id} in the store: never written, or past its life", self.run_id)
+
+    def _not_ready(self, timeout: float | None) -> ResultNotReadyError:
+        waited = "" if timeout is None else f" after {timeout:g} s"
+        return ResultNotReadyError(f"run {self.run_id} is {self.state}{waited}; it goes on", self.run_id)
+
+
+def _deciding(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | None:
+    return jobs.get(record.decided_by) or next(iter(jobs.values()), None)
+
+
+def _looks(deadline: float | None) -> Iterator[float]:
+    """Waits between looks, growing; ends after one last look at the deadline."""
+    wait: float = _FIRST_LOOK
+    while deadline is None or (left := deadline - time.monotonic()) > 0:
+        yield wait if deadline is None else min(wait, left)
+        wait = min(_LONGEST_LOOK, wait * 1.5)
+    yield 0.0
+

@@ -1,0 +1,122 @@
+"""What a process needs to write runs down and ring for a worker: settings, the store, a Celery app."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery, _state
+from kombu.exceptions import OperationalError
+
+from scrape_do_celery import routing
+from scrape_do_celery.config import Settings
+from scrape_do_celery.config.celery import celery_config
+from scrape_do_celery.store import Lives, Member, Store
+
+log = logging.getLogger(__name__)
+
+_ATTRIBUTE = "scrape_do_producer"
+_lock = threading.RLock()
+_own: dict[Settings, Celery] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """A message to publish: one step, with the members or runs that it is to look at."""
+
+    step: str
+    names: tuple[str, ...]
+
+
+class Producer:
+    """One process's way into the pipeline, hung on its Celery app."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.app, self.settings = app, settings
+        self.store = Store.open(settings.redis_url, settings.key_prefix)
+        self.pid = os.getpid()
+
+    @property
+    def lives(self) -> Lives:
+        """How long ended runs are kept."""
+        return Lives(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
+
+    def ring(self, step: str, names: Iterable[Member | str], **options: Any) -> bool:
+        """Whether the message went out. Where it did not, the ticker of any worker rings later."""
+        arguments = [[str(name) for name in names]]
+        options = {"queue": self.settings.queue, "ignore_result": True, "add_to_parent": False, **options}
+        try:
+            self.app.send_task(step, args=arguments, **options)
+        except (OperationalError, OSError) as error:
+            log.warning("no bell for %s: %s; a worker's ticker rings later", step, type(error).__name__)
+            return False
+        return True
+
+    def ring_all(self, bells: Sequence[Bell]) -> None:
+        """Rings, one message a step."""
+        together: dict[str, dict[str, None]] = {}
+        for bell in bells:
+            together.setdefault(bell.step, {}).update(dict.fromkeys(bell.names))
+        for step, names in together.items():
+            self.ring(step, names)
+
+    @classmethod
+    def of(cls, app: Celery | None = None, settings: Settings | None = None) -> Producer:
+        """The producer of an app; without one, of this process's app."""
+        with _lock:
+            app = app or _current_app(settings)
+            found: Producer | None = app.__dict__.get(_ATTRIBUTE)
+            if found is None or found.pid != os.getpid() or (settings is not None and found.settings != settings):
+                found = cls(app, settings or settings_of(app))
+                app.__dict__[_ATTRIBUTE] = found
+            return found
+
+
+def make_app(settings: Settings, name: str = "scrape_do") -> Celery:
+    """A Celery app of ours. It never becomes the current app by being made."""
+    app = Celery(name, set_as_current=False, include=[routing.STEPS_MODULE])
+    app.conf.update(celery_config(settings))
+    app.__dict__["scrape_do_settings"] = settings
+    return app
+
+
+def settings_of(app: Celery) -> Settings:
+    """The settings that an app was made with, else those of the environment."""
+    if "scrape_do_settings" not in app.__dict__:
+        app.__dict__["scrape_do_settings"] = Settings()
+    settings: Settings = app.__dict__["scrape_do_settings"]
+    return settings
+
+
+def _current_app(settings: Settings | None) -> Celery:
+    """The app that this process works with.
+
+    A process that has none gets one of ours, which is made Celery's default as well: `AsyncResult(run_id)` works there.
+    Where there is one, ours never takes its place.
+    """
+    current: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 (asking would make one)
+    if current is not None and not _is_fallback(current) and settings is None:
+        return current
+    if settings is None and (others := _foreign_apps()):
+        return others[0]
+    settings = settings or Settings()
+    if settings not in _own:
+        _own[settings] = make_app(settings)
+        if current is None or _is_fallback(current):
+            _own[settings].set_default()
+    return _own[settings]
+
+
+def _is_fallback(app: Celery) -> bool:
+    """Whether this is the app that Celery makes up where nobody configured one."""
+    return bool(app.main == "default" and not app.conf.broker_url)
+
+
+def _foreign_apps() -> list[Celery]:
+    """The one app of the user's that a thread of a Flask application cannot see as current; none where it is unclear."""
+    apps = [app for app in _state._get_active_apps() if app not in _own.values() and not _is_fallback(app)]  # noqa: SLF001
+    return apps if len(apps) == 1 else []

@@ -1,0 +1,53 @@
+"""Reporting an outcome under the Celery ids that wait for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from celery import signature
+from celery.states import READY_STATES
+from kombu.exceptions import OperationalError
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.store import ops
+
+log = logging.getLogger(__name__)
+
+
+def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
+    """Rings `finish_run` under each waiting id, with the canvas that was around it.
+
+    `again`: it was rung before; ids whose result Celery has by now are only noted.
+    """
+    store = producer.store
+    record = store.run(ops.view(store.keys, run_id))
+    if record is None or record.outcome is None:
+        return
+    if not record.waiters:
+        store.run(ops.delivered(store.keys, run_id, "", producer.lives))
+    for waiter, stored in record.waiters.items():
+        if again and _has_result(producer, waiter):
+            store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
+        else:
+            _finish(producer, run_id, waiter, stored)
+
+
+def _finish(producer: Producer, run_id: str, waiter: str, stored: str) -> None:
+    try:
+        if stored:
+            signature(json.loads(stored), app=producer.app).apply_async()
+        else:
+            options = {"queue": producer.settings.queue, "task_id": waiter, "add_to_parent": False}
+            producer.app.send_task(routing.FINISH_RUN, args=[run_id], **options)
+    except (OperationalError, OSError) as error:
+        log.warning("no bell to finish %s: %s; a ticker rings again", run_id, type(error).__name__)
+
+
+def _has_result(producer: Producer, waiter: str) -> bool:
+    try:
+        return producer.app.backend.get_state(waiter) in READY_STATES
+    except Exception as error:  # noqa: BLE001 (each backend has errors of its own; ringing again is always right)
+        log.warning("cannot ask the result backend for %s: %s", waiter, type(error).__name__)
+        return False

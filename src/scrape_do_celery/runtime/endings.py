@@ -1,0 +1,75 @@
+"""How parts end: each outcome with its error. One place, because submit, poll, cancel and fetch all end parts."""
+
+from __future__ import annotations
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import AsyncAPINotFoundError, JobLostError, ScrapeDoError
+from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
+from scrape_do_celery.models.enums import JobStatus
+from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.process import Runtime
+from scrape_do_celery.store import Claim, PartState, RunState
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.states import ended_by, part_outcome
+
+
+async def ended_on_wish(runtime: Runtime, claim: Claim, job: JobDetails | None) -> Bell | None:
+    """Ends a part that was canceled, or whose deadline passed."""
+    outcome = ended_by(claim.wish)
+    return await runtime.settle(claim, outcome, _error(claim, outcome, job))
+
+
+async def ended_with(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+    """Ends a part whose job has ended and whose contents are in."""
+    outcome = part_outcome(job, claim.wish)
+    return await runtime.settle(claim, outcome, _error(claim, outcome, job))
+
+
+def error_of(
+    run_id: str, outcome: RunState, job: JobDetails | None = None, max_wait: float | None = None
+) -> ScrapeDoError | None:
+    """The error that an outcome raises where nothing more telling is known; None for a success."""
+    if outcome is RunState.FAILED and job is not None:
+        return JobFailedError.cut(job, run_id)
+    if outcome is RunState.CANCELED:
+        return JobCanceledError(None, run_id) if job is None else JobCanceledError.cut(job, run_id)
+    if outcome is RunState.TIMED_OUT:
+        text = f"run {run_id} did not end within its max_wait of {max_wait or 0:g} s"
+        return RunTimeoutError(text, run_id, max_wait or 0.0, None if job is None else job.cut())
+    return None
+
+
+def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
+    return error_of(claim.member.run_id, outcome, job, claim.max_wait)
+
+
+async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell:
+    """Turns to fetching: the job is as terminal as it will be."""
+    if not job.task_ids:
+        job = job.model_copy(update={"task_ids": list(claim.part.task_ids)})
+    fields = {"state": PartState.COLLECTING, "tasks": pack(job.task_ids), "troubles": 0, **seen(job)}
+    await runtime.later(claim, fields, 0.0, job)
+    return Bell(routing.FETCH_TASKS, (str(claim.member),))
+
+
+async def missed(runtime: Runtime, claim: Claim, error: AsyncAPINotFoundError) -> Bell | None:
+    """A job that the API does not know: it may only be young."""
+    age = claim.now - (claim.part.since or claim.now)
+    misses = claim.part.misses + 1
+    if job_not_found(age, misses) == "lost":
+        run_id = claim.member.run_id
+        lost = JobLostError(f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}", run_id)
+        return await runtime.settle(claim, RunState.LOST, lost)
+    counted = misses if age >= NOT_FOUND_GRACE else 0
+    await runtime.later(claim, {"misses": counted}, runtime.interval(claim.part.misses))
+    return None
+
+
+def seen(job: JobDetails) -> dict[str, int | str]:
+    """The progress that a look at a job shows."""
+    return {
+        "status": str(job.status),
+        "seen_done": sum(task.status == JobStatus.SUCCESS for task in job.tasks),
+        "seen_failed": sum(task.status in (JobStatus.ERROR, JobStatus.CANCELED) for task in job.tasks),
+    }

@@ -1,0 +1,52 @@
+"""Holding a part while a step works on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from redis.exceptions import RedisError
+
+from scrape_do_celery.store import AsyncStore, Claim, ops
+
+T = TypeVar("T")
+
+
+class LeaseLostError(Exception):
+    """Somebody else has the part, or may have it by now: nothing more may be called or written."""
+
+
+async def hold(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns, while the lease is renewed three times in its life.
+
+    Raises:
+        LeaseLostError: the lease could not be kept; `work` was cancelled.
+    """
+    job = asyncio.ensure_future(work)
+    keeper = asyncio.ensure_future(_keep(store, claim, seconds))
+    try:
+        await asyncio.wait({job, keeper}, return_when=asyncio.FIRST_COMPLETED)
+        if job.done():
+            return job.result()
+        raise LeaseLostError(str(claim.member))
+    finally:
+        for one in (job, keeper):
+            one.cancel()
+        await asyncio.gather(job, keeper, return_exceptions=True)
+
+
+async def _keep(store: AsyncStore, claim: Claim, seconds: float) -> None:
+    """Ends when the lease is lost: refused, or not renewed for its whole length."""
+    clock = asyncio.get_running_loop().time
+    last = clock()
+    while clock() - last < seconds:
+        await asyncio.sleep(seconds / 3)
+        began = clock()
+        try:
+            async with asyncio.timeout(seconds / 3):
+                if not await store.run(ops.renew(store.keys, claim, seconds)):
+                    return
+        except (RedisError, TimeoutError):
+            continue
+        last = began

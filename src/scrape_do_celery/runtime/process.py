@@ -1,0 +1,127 @@
+"""What steps of one process share: settings, the store, the API client, and the loop that they run on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from celery import Celery, _state
+
+from scrape_do_celery import routing
+from scrape_do_celery.backoff import delay
+from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
+from scrape_do_celery.config import Settings
+from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runtime.loop import LoopThread
+from scrape_do_celery.runtime.troubles import trouble
+from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_ATTRIBUTE = "scrape_do_runtime"
+_lock = threading.Lock()
+#: Outcomes after which parts that were not sent stay unsent.
+_STOPPING = {RunState.FAILED, RunState.POISONED, RunState.LOST, RunState.IN_DOUBT}
+
+
+class Runtime:
+    """The shared things of one worker process, hung on its Celery app."""
+
+    store: AsyncStore
+    client: AsyncScrapeDoAsyncAPIClient
+
+    def __init__(self, producer: Producer) -> None:
+        self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
+        self._loop = LoopThread()
+        self._loop.run(self._open())
+
+    @classmethod
+    def of(cls, app: Celery) -> Runtime:
+        """The runtime of this process; made anew after a fork."""
+        with _lock:
+            found: Runtime | None = app.__dict__.get(_ATTRIBUTE)
+            if found is None or found.pid != os.getpid():
+                found = app.__dict__[_ATTRIBUTE] = cls(Producer.of(app))
+            return found
+
+    @staticmethod
+    def apps() -> list[Celery]:
+        """The apps of this process that have a runtime."""
+        return [app for app in _state._get_active_apps() if _ATTRIBUTE in app.__dict__]  # noqa: SLF001
+
+    @staticmethod
+    def close_of(app: Celery) -> None:
+        """Closes the runtime of this process, if it has one."""
+        with _lock:
+            found: Runtime | None = app.__dict__.pop(_ATTRIBUTE, None)
+        if found is not None and found.pid == os.getpid():
+            found.close()
+
+    async def _open(self) -> None:
+        if self.settings.api_key is None:
+            raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+        self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix)
+        self.client = AsyncScrapeDoAsyncAPIClient(
+            self.settings.api_key,
+            base_url=self.settings.api_url,
+            timeout=self.settings.request_timeout,
+            # Trying again is written down in the record, where it outlives this process and holds no slot.
+            max_retries=0,
+        )
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the coroutine returns, run on the process's loop."""
+        return self._loop.run(work)
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        self._loop.run(self._close())
+        self._loop.close()
+
+    async def _close(self) -> None:
+        await self.client.aclose()
+        await self.store.aclose()
+
+    def interval(self, polls: int) -> float:
+        """Seconds until the next look at a job that was looked at so often."""
+        s = self.settings
+        return delay(
+            polls,
+            initial=s.poll_initial_interval,
+            maximum=s.poll_max_interval,
+            multiplier=s.poll_multiplier,
+            jitter=0.5 if s.poll_jitter else 0.0,
+            random=random.random,
+        )
+
+    async def settle(self, claim: Claim, outcome: str, error: ScrapeDoError | None = None) -> Bell | None:
+        """Ends a part; a bell for the aggregate when it was the last."""
+        stop = self.settings.stop_on_failure and outcome in _STOPPING
+        left = await self.store.run(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop))
+        return Bell(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
+
+    async def later(self, claim: Claim, fields: dict[str, Any], after: float, job: JobDetails | None = None) -> None:
+        """Lets a part go, to be looked at again `after` seconds from now."""
+        await self.store.run(ops.update(self.store.keys, claim, fields, after=after, job=job))
+
+    async def after_trouble(
+        self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None
+    ) -> Bell | None:
+        """Lets a part go because of an error of the API; ends it where the error has stood too long."""
+        verdict = trouble(error, claim, longest=self.settings.poll_max_interval)
+        log.info("%s: %s; again in %.1f s", claim.member, type(error).__name__, verdict.after)
+        if verdict.fatal is not None:
+            return await self.settle(claim, RunState.FAILED, verdict.fatal)
+        if verdict.pause:
+            await self.store.run(ops.pause(self.store.keys, claim.now + verdict.pause, verdict.pause))
+        since = claim.part.in_trouble_since or claim.now
+        troubles = {"troubles": claim.part.troubles + 1, "trouble_since": f"{since:.4f}"}
+        await self.later(claim, {**troubles, **(fields or {})}, verdict.after)
+        return None

@@ -1,0 +1,67 @@
+"""The frame of every step that works on parts: claim, hold, do, ring for what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+
+from celery import Celery
+from redis.exceptions import RedisError
+
+from scrape_do_celery.errors import PoisonedRunError, ScrapeDoError
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.leases import LeaseLostError, hold
+from scrape_do_celery.runtime.process import Runtime
+from scrape_do_celery.store import Claim, Member, PartState, ops
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Runtime, Claim], Awaitable[Bell | None]]
+
+
+def serve(app: Celery, names: Iterable[str], states: Iterable[PartState], handler: Handler) -> None:
+    """Carries a step out for each of its members that is in one of `states`, all at once, and rings what follows."""
+    runtime = Runtime.of(app)
+    members = [Member.parse(name) for name in names]
+    runtime.producer.ring_all(runtime.run(_all(runtime, members, list(states), handler)))
+
+
+async def _all(runtime: Runtime, members: list[Member], states: list[PartState], handler: Handler) -> list[Bell]:
+    answers = await asyncio.gather(
+        *(_one(runtime, member, states, handler) for member in members), return_exceptions=True
+    )
+    for member, answer in zip(members, answers, strict=True):
+        if isinstance(answer, Exception):
+            _report(member, answer)
+    return [answer for answer in answers if isinstance(answer, Bell)]
+
+
+async def _one(runtime: Runtime, member: Member, states: list[PartState], handler: Handler) -> Bell | None:
+    store, seconds = runtime.store, runtime.settings.lease_seconds
+    claim = await store.run(ops.claim(store.keys, member, uuid.uuid4().hex, seconds=seconds, states=states))
+    if claim is None:
+        return None
+    if claim.part.attempts > runtime.settings.poison_after:
+        return await runtime.settle(claim, "poisoned", _poisoned(claim))
+    return await hold(store, claim, seconds, _handled(handler, runtime, claim))
+
+
+async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:
+    return await handler(runtime, claim)
+
+
+def _poisoned(claim: Claim) -> ScrapeDoError:
+    run_id, times = claim.member.run_id, claim.part.attempts - 1
+    return PoisonedRunError(f"run {run_id} was taken out of work: {times} steps on it died in a row", run_id)
+
+
+def _report(member: Member, error: Exception) -> None:
+    """Logs what kept a step from its part. The lease runs out, and the ticker rings again."""
+    if isinstance(error, LeaseLostError):
+        log.warning("lost the lease of %s; another step goes on with it", member)
+    elif isinstance(error, RedisError):
+        log.warning("the store did not answer for %s: %s; it is rung again", member, type(error).__name__)
+    else:
+        log.error("a step failed on %s; it is rung again", member, exc_info=error)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import asyncio
+import heapq
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrape_do_celery.sandbox.clock import Clock
+
+_LONGEST = 60.0
+
+
+class Agenda:
+    """What is to be begun at which time of the sandbox's clock: one sleeper for everything."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._ticket = count()
+        self._bell = asyncio.Event()
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Will call ``action`` at ``when``."""
+        heapq.heappush(self._heap, (when, next(self._ticket), action))
+        if self._heap[0][0] == when:
+            self._bell.set()
+
+    def wake(self) -> None:
+        """Looks at the clock again: it was moved."""
+        self._bell.set()
+
+    def clear(self) -> None:
+        """Drops everything."""
+        self._heap.clear()
+
+    async def run(self) -> None:
+        """Calls what is due, for ever."""
+        while True:
+            self._bell.clear()
+            pause = self.do_due()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._bell.wait()
+
+    def do_due(self) -> float:
+        """Calls what is due now; seconds until the next."""
+        while self._heap and self._heap[0][0] <= self._clock.now():
+            heapq.heappop(self._heap)[2]()
+        return min(_LONGEST, max(0.0, self._heap[0][0] - self._clock.now())) if self._heap else _LONGEST

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from scrape_do_celery.sandbox.spec import targets_of
+
+if TYPE_CHECKING:
+    from scrape_do_celery.sandbox.state import State
+    from scrape_do_celery.sandbox.wire import Request
+
+Kind = Literal["create_job", "get_job", "get_task", "list_jobs", "cancel_job", "me", "webhook", "other"]
+PREFIX = "/api/v1/"
+_FINGERPRINT = 12
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, or one webhook, as fault rules and the log see it."""
+
+    method: str
+    path: str
+    kind: Kind
+    job_id: str = ""
+    task_id: str = ""
+    token: str = ""
+    targets: tuple[str, ...] = ()
+    applied: list[str] = field(default_factory=list)
+
+
+def read_call(request: Request, state: State) -> Call:
+    """Which endpoint is meant, and by whom."""
+    kind, ids = _route(request.method, request.path)
+    job_id, task_id = (*ids, "", "")[:2]
+    call = Call(request.method, request.target, kind, job_id, task_id, fingerprint(request.headers.get("x-token", "")))
+    call.targets = targets_of(request.body) if kind == "create_job" else _targets(state, job_id, task_id)
+    return call
+
+
+def fingerprint(token: str) -> str:
+    """What stands for a token in the log; never the token."""
+    return hashlib.sha256(token.encode()).hexdigest()[:_FINGERPRINT] if token else ""
+
+
+def _route(method: str, path: str) -> tuple[Kind, list[str]]:
+    if not path.startswith(PREFIX):
+        return "other", []
+    first, *ids = path[len(PREFIX) :].split("/")
+    if (method, first, ids) == ("GET", "me", []):
+        return "me", []
+    return (_KINDS.get((method, len(ids)), "other"), ids) if first == "jobs" else ("other", [])
+
+
+_KINDS: dict[tuple[str, int], Kind] = {
+    ("POST", 0): "create_job",
+    ("GET", 0): "list_jobs",
+    ("GET", 1): "get_job",
+    ("DELETE", 1): "cancel_job",
+    ("GET", 2): "get_task",
+}
+
+
+def _targets(state: State, job_id: str, task_id: str) -> tuple[str, ...]:
+    job = state.find(job_id) if job_id else None
+    if job is None:
+        return ()
+    return tuple(task.url for task in job.tasks if task.id == task_id) if task_id else job.spec.targets

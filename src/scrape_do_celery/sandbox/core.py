@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.sandbox.agenda import Agenda
+from scrape_do_celery.sandbox.call import fingerprint
+from scrape_do_celery.sandbox.clock import Clock
+from scrape_do_celery.sandbox.faults import Faults
+from scrape_do_celery.sandbox.fetch import Fetcher
+from scrape_do_celery.sandbox.jobs import TERMINAL
+from scrape_do_celery.sandbox.journal import Entry, Journal
+from scrape_do_celery.sandbox.listing import read_query
+from scrape_do_celery.sandbox.problem import ApiError
+from scrape_do_celery.sandbox.spec import read_spec
+from scrape_do_celery.sandbox.state import State
+from scrape_do_celery.sandbox.twists import twist
+from scrape_do_celery.sandbox.views import created_body, job_body, summary_body, task_body
+from scrape_do_celery.sandbox.wire import Response
+from scrape_do_celery.sandbox.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scrape_do_celery.sandbox.call import Call
+    from scrape_do_celery.sandbox.faults import Rule
+    from scrape_do_celery.sandbox.options import Options
+    from scrape_do_celery.sandbox.state import Account
+    from scrape_do_celery.sandbox.wire import Request
+
+    Answer = tuple[int, dict[str, Any]]
+
+
+class Core:
+    """The sandbox without its sockets: all parts of one server, and what each endpoint answers."""
+
+    def __init__(self, options: Options, clock: Clock | None = None) -> None:
+        self.options = options
+        self._initial = options.model_dump()
+        self.clock = clock or Clock()
+        self.state = State(options, self.clock)
+        self.faults = Faults()
+        self.journal = Journal(options.log_file)
+        self.agenda = Agenda(self.clock)
+        self.fetcher = Fetcher()
+        self.work = Work(options, self.clock, self.agenda, self.fetcher, self.faults, self.journal)
+        self._endpoints: dict[str, Callable[[Request, Entry, Account, Sequence[Rule]], Answer]] = {
+            "create_job": self._create,
+            "list_jobs": self._list,
+            "get_job": self._get_job,
+            "get_task": self._get_task,
+            "cancel_job": self._cancel,
+            "me": self._me,
+        }
+
+    def answer(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> Response:
+        """Does what the request asks and tells the outcome."""
+        try:
+            account = self._authorised(request, entry.call)
+            endpoint = self._endpoints.get(entry.call.kind, _no_such_endpoint)
+            status, body = endpoint(request, entry, account, rules)
+        except ApiError as error:
+            return Response.of(error.status, error.body())
+        return Response.of(status, twist(body, rules))
+
+    def do_late(self, request: Request, entry: Entry) -> None:
+        """Does what the request asked, with nobody to tell."""
+        self.answer(request, entry)
+
+    def _authorised(self, request: Request, call: Call) -> Account:
+        token, wanted = request.headers.get("x-token", "").strip(), self.options.token
+        if not token or (wanted is not None and fingerprint(token) != fingerprint(wanted)):
+            raise ApiError(401, "X-Token is missing or not valid")
+        return self.state.account(call.token)
+
+    def _create(self, request: Request, entry: Entry, account: Account, _: Sequence[Rule]) -> Answer:
+        spec = read_spec(request.body)
+        job = account.create(spec)
+        entry.job_id, entry.options = job.id, spec.public()
+        self.journal.counts["jobs_created"] += 1
+        self.journal.counts["tasks_created"] += len(job.tasks)
+        self.work.plan(job, account)
+        return self.options.create_status, created_body(job)
+
+    def _list(self, request: Request, _: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
+        query, now = read_query(request.query), self.clock.now()
+        for rule in rules:
+            if rule.action == "skew":
+                query = query.shifted(rule.seconds)
+        lag = max((rule.seconds for rule in rules if rule.action == "list_lag"), default=0.0)
+        query = query.with_faults(lag, null_start=any(rule.action == "list_null_start" for rule in rules))
+        found = account.listing.find(query)
+        view = job_body if self.options.full_list else summary_body
+        return 200, {"Jobs": [view(job, now) for job in found.jobs], **found.totals()}
+
+    def _get_job(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
+        return 200, job_body(account.job(entry.call.job_id), self.clock.now())
+
+    def _get_task(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
+        task, now = account.task(entry.call.job_id, entry.call.task_id), self.clock.now()
+        if task.status(now) in TERMINAL:
+            self.journal.counts["tasks_fetched"] += 1
+            self.journal.counts["tasks_fetched_once"] += not task.reads
+            task.reads += 1
+        return 200, task_body(task, now, account.ledger)
+
+    def _cancel(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
+        job = account.cancel(entry.call.job_id)
+        self.work.plan_cancel(job, account)
+        return 200, job_body(job, self.clock.now())
+
+    def _me(self, _: Request, __: Entry, account: Account, ___: Sequence[Rule]) -> Answer:
+        return 200, account.me()
+
+    def reset(self) -> None:
+        """Back to the beginning: no jobs, no rules, no log, options and clock as at the start."""
+        self.state.clear()
+        self.faults.clear()
+        self.agenda.clear()
+        self.journal.clear()
+        self.clock.offset = 0.0
+        self.options.change(self._initial)
+
+    async def close(self) -> None:
+        """Ends what is on its way and closes what is open."""
+        await self.work.stop()
+        await self.fetcher.close()
+        self.journal.shut()
+
+
+def _no_such_endpoint(_: Request, __: Entry, ___: Account, ____: Sequence[Rule]) -> Answer:
+    raise ApiError(404, "No such endpoint")

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from scrape_do_celery.sandbox.call import Kind  # noqa: TC001 - pydantic reads it when the class is made
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.sandbox.call import Call
+
+Action = Literal[
+    "status", "html", "empty_204", "redirect_302", "gone", "not_found_at_first",
+    "reset_before", "reset_after", "accept_late", "slow", "drip", "cut",
+    "nulls", "list_headers", "zero_times", "naive_times", "skew", "unknown_status", "fractional_credits",
+    "bad_base64", "shuffle_task_ids", "normalise_urls", "list_lag", "list_null_start",
+    "webhook_duplicate", "webhook_lose",
+]  # fmt: skip
+
+_READS = frozenset({"get_job", "get_task"})
+_API = frozenset({"create_job", "get_job", "get_task", "list_jobs", "cancel_job", "me"})
+_NATURAL: dict[str, frozenset[str]] = {
+    "accept_late": frozenset({"create_job"}),
+    "gone": frozenset({"get_task"}),
+    "not_found_at_first": _READS,
+    "fractional_credits": frozenset({"me"}),
+    "bad_base64": frozenset({"get_task"}),
+    "list_lag": frozenset({"list_jobs"}),
+    "list_null_start": frozenset({"list_jobs"}),
+    "webhook_duplicate": frozenset({"webhook"}),
+    "webhook_lose": frozenset({"webhook"}),
+}
+
+
+class Rule(BaseModel):
+    """One fault: which calls it is for, how often it fires, and what it does. No field of the match means any."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Action
+    id: str = ""
+
+    method: str | None = None
+    kind: Kind | None = None
+    job_id: str | None = None
+    target: str | None = None
+    """A part of any target of the call's job, or of the task's own URL."""
+
+    times: int | None = Field(default=None, ge=1)
+    """How often it fires; forever when None."""
+    after: int = Field(default=0, ge=0)
+    """How many matching calls pass unharmed first."""
+    probability: float = Field(default=1.0, ge=0, le=1)
+    seed: int = 0
+
+    status: int = 503
+    retry_after: str | int | float | None = None
+    body: str | None = None
+    html: bool = False
+    headers: dict[str, str] = Field(default_factory=dict)
+    seconds: float = 1.0
+    """Delay, pause between two bytes, lag, skew or age, as the action needs it."""
+    value: str | None = None
+    """The status that ``unknown_status`` shows, or the place that ``redirect_302`` points to."""
+    fields: list[str] | None = None
+    """The keys that ``nulls`` empties; every map, list, number and flag when None."""
+
+    seen: int = 0
+    fired: int = 0
+    _random: random.Random = PrivateAttr()
+
+    def model_post_init(self, context: object, /) -> None:
+        """Gives the rule its own dice."""
+        super().model_post_init(context)
+        self._random = random.Random(self.seed)
+
+    def matches(self, call: Call) -> bool:
+        """Whether the rule is meant for this call at all."""
+        return (
+            call.kind in _NATURAL.get(self.action, _API)
+            and self.kind in {None, call.kind}
+            and (self.method or call.method).upper() == call.method
+            and self.job_id in {None, call.job_id}
+            and (self.target is None or any(self.target in target for target in call.targets))
+        )
+
+    def fires(self, call: Call) -> bool:
+        """Whether the rule takes effect now; counts."""
+        if (self.times is not None and self.fired >= self.times) or not self.matches(call):
+            return False
+        self.seen += 1
+        if self.seen <= self.after or self._random.random() >= self.probability:
+            return False
+        self.fired += 1
+        return True
+
+
+class Faults:
+    """The rules in force, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+        self._count = 0
+
+    def add(self, rules: Iterable[Rule]) -> list[str]:
+        """Puts rules in force; their ids."""
+        ids = []
+        for rule in rules:
+            self._count += 1
+            rule.id = rule.id or f"fault-{self._count}"
+            self.rules.append(rule)
+            ids.append(rule.id)
+        return ids
+
+    def clear(self) -> None:
+        """Takes all rules away."""
+        self.rules.clear()
+
+    def firing(self, call: Call) -> list[Rule]:
+        """The rules that take effect on this call."""
+        firing = [rule for rule in self.rules if rule.fires(call)] if self.rules else []
+        call.applied.extend(rule.action for rule in firing)
+        return firing

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import asyncio
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import httpx
+
+from scrape_do_celery.sandbox.pages import Page
+from scrape_do_celery.sandbox.spec import is_loopback
+
+if TYPE_CHECKING:
+    from scrape_do_celery.sandbox.spec import Spec
+
+_AGENT = "Mozilla/5.0 (compatible; scrape-do-sandbox)"
+_DEFAULT_TIMEOUT_MS = 60_000
+_TEXT = ("json", "xml", "html", "javascript")
+# httpx's pool is quadratic in its connections: several small ones instead of a large one.
+_CLIENTS, _CONNECTIONS = 6, 40
+
+
+class Fetcher:
+    """The sandbox's own HTTP client. It reaches loopback only, whatever a redirect says."""
+
+    def __init__(self) -> None:
+        self._clients: list[httpx.AsyncClient] = []
+        self._next: cycle[httpx.AsyncClient] = cycle(())
+
+    def _client(self) -> httpx.AsyncClient:
+        if not self._clients:
+            self._clients = [_make_client() for _ in range(_CLIENTS)]
+            self._next = cycle(self._clients)
+        return next(self._next)
+
+    async def page(self, url: str, spec: Spec) -> Page:
+        """The target's page; a failure of the transport is a page with an error."""
+        options = spec.options
+        try:
+            async with asyncio.timeout(options.get("Timeout", _DEFAULT_TIMEOUT_MS) / 1000):
+                return _page(await self._send(url, options))
+        except TimeoutError:
+            return Page(0, {}, b"", error="Target did not answer in time")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            return Page(0, {}, b"", error=f"{type(error).__name__}: {error}"[:300])
+
+    async def _send(self, url: str, options: dict[str, object]) -> httpx.Response:
+        content = str(options["Body"]).encode() if "Body" in options else None
+        return await self._client().request(
+            str(options.get("Method", "GET")),
+            url,
+            headers=_headers(options),
+            content=content,
+            follow_redirects=not options.get("DisableRedirection", False),
+        )
+
+    async def post(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> int:  # noqa: ASYNC109
+        """Delivers a webhook: the receiver's status, or 0 when there was none."""
+        sent = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
+        try:
+            async with asyncio.timeout(timeout):
+                return (await self._client().post(url, content=body, headers=_raw(sent))).status_code
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError):
+            return 0
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for client in self._clients:
+            await client.aclose()
+
+
+def _make_client() -> httpx.AsyncClient:
+    # Each fetch stands for another visitor: no cookies are kept, no connection is used twice.
+    jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    client = httpx.AsyncClient(
+        verify=False,  # noqa: S501 - loopback only, where certificates are self-signed
+        trust_env=False,
+        cookies=jar,
+        timeout=None,  # noqa: S113 - each fetch has a total deadline of its own
+        limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0),
+        event_hooks={"request": [_refuse_strangers]},
+    )
+    client.headers.clear()
+    return client
+
+
+async def _refuse_strangers(request: httpx.Request) -> None:
+    if not is_loopback(str(request.url)):
+        raise httpx.UnsupportedProtocol(f"The sandbox does not leave this machine for {request.url}")
+
+
+def _headers(options: dict[str, object]) -> list[tuple[bytes, bytes]]:
+    given = dict(options.get("Headers") or {})  # type: ignore[call-overload]
+    base = {} if options.get("ForwardHeaders") else {"User-Agent": _AGENT, "Accept": "*/*"}
+    if options.get("SetCookies"):
+        given["Cookie"] = options["SetCookies"]
+    replaced = {name.lower() for name in given}
+    return _raw({name: value for name, value in base.items() if name.lower() not in replaced} | given)
+
+
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _page(answer: httpx.Response) -> Page:
+    headers = {"-".join(word.capitalize() for word in name.split("-")): value for name, value in answer.headers.items()}
+    kind = answer.headers.get("content-type", "").lower()
+    if kind.startswith("text/") or any(word in kind for word in _TEXT):
+        try:
+            text = answer.content.decode(answer.charset_encoding or "utf-8")
+            return Page(answer.status_code, headers, text.encode())
+        except (UnicodeError, LookupError):
+            pass
+    return Page(answer.status_code, headers, answer.content, text=not answer.content)

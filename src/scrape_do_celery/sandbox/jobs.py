@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.sandbox.pages import PLAIN, Magic, Page, make_page
+
+if TYPE_CHECKING:
+    from scrape_do_celery.sandbox.spec import Spec
+
+TERMINAL = frozenset({"success", "error", "canceled"})
+STATUSES = ("queuing", "queued", "pending", "rotating", "success", "error", "canceled")
+_CHARGED = frozenset({*range(200, 300), 400, 404, 410})
+
+
+@dataclass(slots=True)
+class Webhook:
+    """How far the delivery of one task's webhook came."""
+
+    status: str = "pending"
+    requested: float | None = None
+    begun: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One target of a job. ``due`` is the planned end; ``end`` stays infinite until a real fetch is back."""
+
+    id: str
+    job: Job
+    url: str
+    start: float
+    due: float
+    end: float
+    magic: Magic = PLAIN
+    rotates: bool = False
+    real: bool = False
+    fetched: Page | None = None
+    reads: int = 0
+    remaining: int | None = None
+    webhook: Webhook = field(default_factory=Webhook)
+
+    def status(self, now: float) -> str:
+        """Where the task stands at ``now``."""
+        stop = self.job.canceled_at
+        if now >= self.end and self.end <= stop:
+            return "error" if self.failed else "success"
+        if now >= stop:
+            return "canceled"
+        if now < self.start:
+            return "queuing" if now < self.job.queued_at else "queued"
+        return "rotating" if self.rotates and self._in_rotation(now) else "pending"
+
+    def _in_rotation(self, now: float) -> bool:
+        length = self.due - self.start
+        return self.start + 0.5 * length <= now < self.start + 0.8 * length
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task ends, or ended, in ``error``."""
+        return self.magic.error if self.fetched is None else bool(self.fetched.error)
+
+    @property
+    def cost(self) -> int:
+        """Credits that the finished task was worth."""
+        code = self.magic.status if self.fetched is None else self.fetched.status_code
+        return self.job.spec.cost if not self.failed and code in _CHARGED else 0
+
+    def page(self) -> Page:
+        """What the task brought home; made-up pages are made when they are asked for."""
+        return self.fetched or make_page(self.url, self.magic)
+
+    def finish(self, page: Page, now: float) -> None:
+        """Takes in what a real fetch brought."""
+        self.fetched = page
+        self.end = max(self.due, now)
+        self.job.unfetched -= 1
+        self.job.settle()
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A job and the moments at which its status changes."""
+
+    id: str
+    spec: Spec
+    created: float
+    expires: float
+    queued_at: float
+    strict: bool = False
+    tasks: list[Task] = field(default_factory=list)
+    started_at: float = inf
+    ended_at: float = inf
+    canceled_at: float = inf
+    unfetched: int = 0
+    _outcome: str = ""
+
+    def settle(self) -> None:
+        """Works out the first start and, when each task's end is known, the last end."""
+        self.started_at = min(task.start for task in self.tasks)
+        self.ended_at = inf if self.unfetched else max(task.end for task in self.tasks)
+
+    def status(self, now: float) -> str:
+        """Where the job stands at ``now``; costs the same for one task as for a thousand, until it ends."""
+        if now >= min(self.ended_at, self.canceled_at):
+            self._outcome = self._outcome or self._decide()
+            return self._outcome
+        if now >= self.started_at:
+            return "rotating" if len(self.tasks) == 1 and self.tasks[0].status(now) == "rotating" else "pending"
+        return "queued" if now >= self.queued_at else "queuing"
+
+    def _decide(self) -> str:
+        if self.canceled_at < self.ended_at:
+            return "canceled"
+        failed = sum(task.failed for task in self.tasks)
+        return "error" if failed == len(self.tasks) or (failed and self.strict) else "success"
+
+    def cancel(self, moment: float) -> None:
+        """Lets the job and its unfinished tasks become ``canceled`` at ``moment``; the first wish counts."""
+        self.canceled_at = min(self.canceled_at, moment)
+
+    @property
+    def canceled(self) -> bool:
+        """Whether a cancel was accepted, even if the status does not show it yet."""
+        return self.canceled_at < inf
+
+    def shown_start(self, now: float) -> float | None:
+        """When the job started, if it did."""
+        return self.started_at if self.started_at <= min(now, self.canceled_at) else None
+
+    def shown_end(self, now: float) -> float | None:
+        """When the job ended, if it did."""
+        end = min(self.ended_at, self.canceled_at)
+        return end if now >= end else None

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.sandbox.clock import stamp
+
+if TYPE_CHECKING:
+    from scrape_do_celery.sandbox.call import Call
+
+_KEEP = 200_000
+
+
+@dataclass(slots=True)
+class Entry:
+    """One line of the request log. ``answered`` is a status, ``reset``, ``held`` or, while it is open, None."""
+
+    index: int
+    time: float
+    call: Call
+    answered: int | str | None = None
+    job_id: str = ""
+    options: dict[str, Any] | None = None
+
+    def public(self) -> dict[str, Any]:
+        """The entry as the control endpoint shows it: no token, no header, cookie or body value."""
+        call = self.call
+        shown = {
+            "index": self.index,
+            "time": stamp(self.time),
+            "at": self.time,
+            "method": call.method,
+            "kind": call.kind,
+            "path": call.path,
+            "job_id": self.job_id or call.job_id or None,
+            "task_id": call.task_id or None,
+            "status": self.answered,
+            "token": call.token or None,
+            "faults": call.applied,
+        }
+        if call.kind == "create_job":
+            shown |= {"targets": list(call.targets), "options": self.options}
+        return shown
+
+
+class Journal:
+    """What the sandbox was asked, and counts of it. The newest 200,000 entries are kept."""
+
+    def __init__(self, log_file: str | None = None) -> None:
+        self._file = Path(log_file).open("a", encoding="utf-8") if log_file else None  # noqa: SIM115
+        self._entries: deque[Entry] = deque(maxlen=_KEEP)
+        self._index = 0
+        self.counts: Counter[str] = Counter()
+        self.answers: dict[str, Counter[str]] = {}
+
+    def open(self, call: Call, now: float) -> Entry:
+        """A new entry, numbered from 1."""
+        self._index += 1
+        entry = Entry(self._index, now, call)
+        self._entries.append(entry)
+        return entry
+
+    def close(self, entry: Entry, answered: int | str) -> None:
+        """Notes what the client got."""
+        entry.answered = answered
+        self.answers.setdefault(entry.call.kind, Counter())[str(answered)] += 1
+        if self._file:
+            self._file.write(json.dumps(entry.public()) + "\n")
+            self._file.flush()
+
+    def since(self, index: int) -> list[dict[str, Any]]:
+        """The entries after ``index``."""
+        missed = max(0, len(self._entries) - (self._index - index))
+        return [self._entries[place].public() for place in range(missed, len(self._entries))]
+
+    def stats(self) -> dict[str, Any]:
+        """Counts by kind and status, and of everything else."""
+        answers = {kind: dict(counter) for kind, counter in self.answers.items()}
+        return {"requests": sum(sum(kind.values()) for kind in answers.values()), "answers": answers, **self.counts}
+
+    def clear(self) -> None:
+        """Starts from nothing, but for the connections that are open."""
+        self._entries.clear()
+        self._index = 0
+        self.answers.clear()
+        self.counts = Counter({"connections_open": self.counts["connections_open"]})
+
+    def shut(self) -> None:
+        """Closes the log file."""
+        if self._file:
+            self._file.close()

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, inf
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from scrape_do_celery.sandbox.clock import moment
+from scrape_do_celery.sandbox.jobs import STATUSES, Job
+from scrape_do_celery.sandbox.problem import ApiError
+
+if TYPE_CHECKING:
+    from scrape_do_celery.sandbox.clock import Clock
+
+_MAX_PAGE_SIZE = 100
+_FRESH = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a ``GET /jobs`` asks for. ``lag`` and ``null_start`` come from fault rules."""
+
+    page: int = 1
+    page_size: int = 10
+    status: str = ""
+    start_from: float = -inf
+    start_to: float = inf
+    newest_first: bool = True
+    lag: float = 0.0
+    null_start: bool = False
+
+    def shifted(self, seconds: float) -> Query:
+        """The same query in the terms of a clock that is ``seconds`` behind."""
+        return replace(self, start_from=self.start_from - seconds, start_to=self.start_to - seconds)
+
+    def with_faults(self, lag: float, *, null_start: bool) -> Query:
+        """The same query, answered as fault rules want it."""
+        return replace(self, lag=lag, null_start=null_start)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of jobs, and how many there are."""
+
+    jobs: list[Job]
+    total: int
+    query: Query
+
+    def totals(self) -> dict[str, object]:
+        """The four fields beside ``Jobs``."""
+        size = self.query.page_size
+        pages = ceil(self.total / size)
+        return {"TotalCount": self.total, "PageSize": size, "PageNumber": self.query.page, "TotalPages": pages}
+
+
+def read_query(text: str) -> Query:
+    """The checked query string.
+
+    Raises:
+        ApiError: 400, with what is wrong.
+    """
+    given = {name: values[-1] for name, values in parse_qs(text).items()}
+    status, sort = given.get("status", ""), given.get("sort", "start_time_desc")
+    if status and status not in STATUSES:
+        raise ApiError(400, f"status must be one of {', '.join(STATUSES)}")
+    if sort not in {"start_time_desc", "start_time_asc"}:
+        raise ApiError(400, "sort must be start_time_desc or start_time_asc")
+    return Query(
+        page=_whole("page", given.get("page", "1"), inf),
+        page_size=_whole("page_size", given.get("page_size", "10"), _MAX_PAGE_SIZE),
+        status=status,
+        start_from=_time("start_from", given.get("start_from"), -inf),
+        start_to=_time("start_to", given.get("start_to"), inf),
+        newest_first=sort == "start_time_desc",
+    )
+
+
+def _whole(name: str, text: str, high: float) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= high:
+        raise ApiError(400, f"{name} must be a number from 1" + (f" to {high}" if high < inf else ""))
+    return int(text)
+
+
+def _time(name: str, text: str | None, otherwise: float) -> float:
+    try:
+        return otherwise if text is None else moment(text)
+    except ValueError:
+        raise ApiError(400, f"{name} must be an RFC 3339 time") from None
+
+
+class Listing:
+    """Sorted, filtered views of an account's jobs; each is kept for 20 ms or until a job is added or canceled."""
+
+    def __init__(self, jobs: dict[str, Job], clock: Clock) -> None:
+        self._jobs = jobs
+        self._clock = clock
+        self._views: dict[Query, tuple[float, list[Job]]] = {}
+
+    def forget(self) -> None:
+        """Drops the views: the jobs changed."""
+        self._views.clear()
+
+    def find(self, query: Query) -> Found:
+        """The page that ``query`` asks for; a page past the end is empty."""
+        jobs = self._view(replace(query, page=1, page_size=1))
+        first = (query.page - 1) * query.page_size
+        return Found(jobs[first : first + query.page_size], len(jobs), query)
+
+    def _view(self, query: Query) -> list[Job]:
+        now = self._clock.now()
+        made, jobs = self._views.get(query, (-inf, []))
+        if not 0 <= now - made <= _FRESH or query.lag:
+            jobs = self._sorted(query, now)
+            self._views = {**self._views, query: (now, jobs)} if len(self._views) < _MAX_PAGE_SIZE else {}
+        return jobs
+
+    def _sorted(self, query: Query, now: float) -> list[Job]:
+        jobs = [job for job in self._jobs.values() if _fits(job, query, now)]
+        jobs.sort(key=lambda job: _start(job, now), reverse=query.newest_first)
+        if query.null_start:
+            jobs.sort(key=lambda job: job.shown_start(now) is None)
+        return jobs
+
+
+def _start(job: Job, now: float) -> float:
+    return job.shown_start(now) or job.created
+
+
+def _fits(job: Job, query: Query, now: float) -> bool:
+    if job.expires <= now or now - job.created < query.lag or (query.status and job.status(now) != query.status):
+        return False
+    if query.null_start and job.shown_start(now) is None:
+        return query.start_from == -inf and query.start_to == inf
+    return query.start_from <= _start(job, now) <= query.start_to

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from scrape_do_celery.sandbox.spec import PLUGIN_SITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WORDS = (
+    "amber",
+    "basalt",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "garnet",
+    "harbour",
+    "island",
+    "juniper",
+    "kelp",
+    "lime",
+)
+_MAX_SIZE = 50_000_000
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a task brought home. ``text`` says whether it travels as text or as base64."""
+
+    status_code: int
+    headers: dict[str, str]
+    body: bytes
+    text: bool = True
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Magic:
+    """What a made-up URL's query string asks of the sandbox."""
+
+    error: bool = False
+    status: int = 200
+    size: int = 0
+    binary: bool = False
+    seconds: float | None = None
+    gone: int = 0
+
+
+PLAIN = Magic()
+
+
+def read_magic(url: str) -> Magic:
+    """The wishes in the query string; what cannot be read is no wish."""
+    query = urlsplit(url).query
+    if not query:
+        return PLAIN
+    asked = {name: values[-1] for name, values in parse_qs(query).items()}
+    return Magic(
+        error=asked.get("sandbox") == "error",
+        status=_number(int, asked.get("status"), 200, 599) or 200,
+        size=_number(int, asked.get("size"), 0, _MAX_SIZE) or 0,
+        binary=asked.get("binary") == "1",
+        seconds=_number(float, asked.get("seconds"), 0, float("inf")),
+        gone={"410": 410, "404": 404}.get(asked.get("gone", ""), 0),
+    )
+
+
+def seed_of(text: str) -> int:
+    """A number that is the same for the same text in every process."""
+    return zlib.crc32(text.encode("utf-8", "replace"))
+
+
+def make_page(url: str, magic: Magic = PLAIN) -> Page:
+    """The made-up page of a URL: the same bytes whenever it is asked for."""
+    if magic.error:
+        return Page(0, {}, b"", error=f"The sandbox was asked to fail {url}")
+    if magic.binary:
+        data = random.Random(seed_of(url)).randbytes(magic.size or 4096)
+        return Page(magic.status, {"Content-Type": "application/octet-stream"}, data, text=False)
+    if url.startswith(PLUGIN_SITE):
+        return Page(magic.status, {"Content-Type": "application/json"}, _plugin_json(url))
+    return Page(magic.status, {"Content-Type": "text/html; charset=utf-8"}, _fill(_html(url), magic.size))
+
+
+def _number(kind: Callable[[str], N], text: str | None, low: float, high: float) -> N | None:
+    try:
+        value = kind(text or "")
+    except ValueError:
+        return None
+    return value if low <= value <= high else None
+
+
+def _plugin_json(url: str) -> bytes:
+    parts = urlsplit(url)
+    params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    return json.dumps({"plugin": parts.path[1:], "params": params, "sandbox": True}).encode()
+
+
+def _html(url: str) -> bytes:
+    pick = random.Random(seed_of(url))
+    title = " ".join(pick.choices(_WORDS, k=3)).title()
+    rows = "".join(f"<p>{' '.join(pick.choices(_WORDS, k=12))}</p>\n" for _ in range(4))
+    return (
+        f"<!doctype html>\n<html><head><title>{title}</title></head>\n"
+        f'<body><h1>{title}</h1>\n<p class="url">{escape(url)}</p>\n{rows}</body></html>\n'
+    ).encode("utf-8", "replace")
+
+
+def _fill(page: bytes, size: int) -> bytes:
+    filler = b"<!-- sandbox -->\n"
+    missing = size - len(page)
+    return page + (filler * (missing // len(filler) + 1))[:missing] if missing > 0 else page

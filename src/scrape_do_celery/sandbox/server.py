@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.sandbox.connection import Connection
+from scrape_do_celery.sandbox.control import Control
+from scrape_do_celery.sandbox.core import Core
+from scrape_do_celery.sandbox.options import Options
+from scrape_do_celery.sandbox.wire import MAX_HEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.sandbox.clock import Clock
+
+READY = "scrape-do sandbox listening on "
+_BACKLOG = 1024
+_PARENT_CHECK = 0.5
+
+
+class Server:
+    """The sandbox on a socket. All of it lives on the event loop that calls ``start``."""
+
+    def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
+        self.core = Core(options or Options(), clock)
+        self.url = ""
+        self._controls = Control(self.core)
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Begins to listen; ``url`` says where."""
+        # asyncio sets TCP_NODELAY on every connection, without which small answers take 40 ms.
+        self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD, backlog=_BACKLOG)
+        self._agenda = asyncio.create_task(self.core.agenda.run())
+        address = self._server.sockets[0].getsockname()
+        self.url = f"http://[{address[0]}]:{address[1]}" if ":" in address[0] else f"http://{address[0]}:{address[1]}"
+
+    async def stop(self) -> None:
+        """Stops listening and lets go of every connection."""
+        self._server.close()
+        self._agenda.cancel()
+        for connection in tuple(self._connections):
+            connection.cancel()
+        await asyncio.gather(self._agenda, *self._connections, return_exceptions=True)
+        await self.core.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        here = asyncio.current_task()
+        assert here is not None  # noqa: S101 - streams call back inside a task
+        self._connections.add(here)
+        self.core.journal.counts["connections"] += 1
+        self.core.journal.counts["connections_open"] += 1
+        try:
+            # Swallowed, since streams would print a cancelled connection as an error.
+            with contextlib.suppress(asyncio.CancelledError):
+                await Connection(self.core, self._controls, reader, writer).serve()
+        finally:
+            self._connections.discard(here)
+            self.core.journal.counts["connections_open"] -= 1
+
+
+async def serve(host: str, port: int, options: Options, *, parent_pid: int | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, or until the parent is gone; prints one line when it is ready."""
+    server, over = Server(options), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
+    await server.start(host, port)
+    sys.stdout.write(f"{READY}{server.url}\n")
+    sys.stdout.flush()
+    # PR_SET_PDEATHSIG would fire when the starting *thread* ends, which may be long before its process does.
+    while not over.is_set() and parent_pid in {None, os.getppid()}:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), _PARENT_CHECK)
+    await server.stop()
+
+
+def run(host: str = "127.0.0.1", port: int = 0, *, parent_pid: int | None = None, **options: object) -> int:
+    """Serves in the foreground; ``options`` are those of ``Options``. The exit code.
+
+    Raises:
+        pydantic.ValidationError: for an option that is unknown or not acceptable.
+    """
+    asyncio.run(serve(host, port, Options.model_validate(options), parent_pid=parent_pid))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: ``--host``, ``--port`` and one flag for each option."""
+    values = vars(_parser().parse_args(argv))
+    return run(
+        values.pop("host"), values.pop("port"), **{name: value for name, value in values.items() if value is not None}
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "scrape-do sandbox", description="A local server that speaks the Scrape.do Async API."
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--parent-pid", type=int, help=argparse.SUPPRESS)
+    for name, field in Options.model_fields.items():
+        if field.annotation is bool:
+            parser.add_argument(_flag(name), action="store_true", default=None)
+        elif name != "webhook_ladder":
+            parser.add_argument(_flag(name))
+    return parser
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from scrape_do_celery.sandbox.problem import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_TARGETS = 1000
+PLUGIN_SITE = "https://plugin.sandbox.test"
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_REGIONS = ("europe", "asia", "africa", "oceania", "northamerica", "southamerica")
+_SECRET = frozenset({"Targets", "Plugin", "Headers", "SetCookies", "Body", "WebhookHeaders"})
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A checked ``POST /jobs`` body: its targets (for plugins, one made-up URL an entry) and all its options."""
+
+    targets: tuple[str, ...]
+    options: dict[str, Any]
+
+    @property
+    def cost(self) -> int:
+        """Base credits of one successful task."""
+        render, premium = self.options.get("Render") is not None, bool(self.options.get("Super"))
+        return {(False, False): 1, (True, False): 5, (False, True): 10, (True, True): 25}[render, premium]
+
+    def public(self) -> dict[str, Any]:
+        """The options without whatever may hold a secret."""
+        return {name: value for name, value in self.options.items() if name not in _SECRET}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_spec(body: bytes) -> Spec:
+    """The checked request.
+
+    Raises:
+        ApiError: 400, with what is wrong.
+    """
+    data = _json_object(body)
+    given = {name: value for name, value in data.items() if value is not None}
+    _check_options(given)
+    return Spec(_targets(given), given)
+
+
+def targets_of(body: bytes) -> tuple[str, ...]:
+    """The targets that a body names, checked or not: what fault rules and the log look at."""
+    try:
+        data = json.loads(body)
+        found = data.get("Targets") or _plugin_urls(data["Plugin"])
+        return tuple(str(target) for target in found)
+    except (ValueError, TypeError, KeyError, AttributeError, ApiError):
+        return ()
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except ValueError:
+        raise ApiError(400, "Request body is not valid JSON") from None
+    if not isinstance(data, dict):
+        raise ApiError(400, "Request body must be a JSON object")
+    return data
+
+
+def _targets(given: dict[str, Any]) -> tuple[str, ...]:
+    if ("Targets" in given) == ("Plugin" in given):
+        raise ApiError(400, "Exactly one of Targets and Plugin must be given")
+    if "Plugin" in given:
+        return tuple(_plugin_urls(given["Plugin"]))
+    targets = _counted("Targets", given["Targets"])
+    for target in targets:
+        _check_url("Targets", target)
+    return tuple(targets)
+
+
+def _plugin_urls(plugin: Any) -> list[str]:
+    if not isinstance(plugin, dict) or not isinstance(plugin.get("Key"), str) or not plugin["Key"]:
+        raise ApiError(400, "Plugin must have a Key")
+    entries = _counted("Plugin.Params", plugin.get("Params"))
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise ApiError(400, "Plugin.Params must be a list of objects")
+    return [f"{PLUGIN_SITE}/{plugin['Key']}?{urlencode(entry)}" for entry in entries]
+
+
+def _counted(name: str, items: Any) -> list[Any]:
+    if not isinstance(items, list):
+        raise ApiError(400, f"{name} must be a list")
+    if not items:
+        raise ApiError(400, f"{name} must not be empty")
+    if len(items) > MAX_TARGETS:
+        raise ApiError(400, f"{name} must not have more than {MAX_TARGETS} entries")
+    return items
+
+
+def _check_url(name: str, url: Any) -> None:
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        good = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ApiError(400, f"{name} must be http or https URLs")
+
+
+def _kind(name: str, wanted: type) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if not isinstance(value, wanted):
+            raise ApiError(400, f"{name} must be of type {wanted.__name__}")
+
+    return check
+
+
+def _one_of(name: str, allowed: tuple[str, ...]) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if value not in allowed:
+            raise ApiError(400, f"{name} must be one of {', '.join(allowed)}")
+
+    return check
+
+
+def _within(name: str, low: int, high: int, *, quoted: bool = False) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        number = int(value) if quoted and isinstance(value, str) and value.isdecimal() else value
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            raise ApiError(400, f"{name} must be a number between {low} and {high}")
+
+    return check
+
+
+def _map(name: str) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise ApiError(400, f"{name} must be a map of strings")
+
+    return check
+
+
+def _check_render(value: Any) -> None:
+    _kind("Render", dict)(value)
+    _within("Render.CustomWait", 0, 35_000)(value.get("CustomWait", 0))
+
+
+_FLAGS = ("Super", "ForwardHeaders", "DisableRetry", "TransparentResponse", "DisableRedirection")
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "Method": _one_of("Method", _METHODS),
+    "Body": _kind("Body", str),
+    "Headers": _map("Headers"),
+    "SetCookies": _kind("SetCookies", str),
+    "GeoCode": _kind("GeoCode", str),
+    "RegionalGeoCode": _one_of("RegionalGeoCode", _REGIONS),
+    "SessionID": _within("SessionID", 0, 1_000_000, quoted=True),
+    "Device": _one_of("Device", ("desktop", "mobile", "tablet")),
+    "Timeout": _within("Timeout", 5_000, 120_000),
+    "RetryTimeout": _within("RetryTimeout", 5_000, 55_000),
+    "Output": _one_of("Output", ("raw", "markdown")),
+    "Render": _check_render,
+    "WebhookURL": lambda value: _check_url("WebhookURL", value),
+    "WebhookHeaders": _map("WebhookHeaders"),
+} | {name: _kind(name, bool) for name in _FLAGS}
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if name in _CHECKS:
+            _CHECKS[name](value)

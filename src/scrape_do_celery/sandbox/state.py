@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import uuid
+from math import inf
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.sandbox.account import Ledger, SlotPool
+from scrape_do_celery.sandbox.jobs import TERMINAL, Job, Task
+from scrape_do_celery.sandbox.listing import Listing
+from scrape_do_celery.sandbox.pages import PLAIN, read_magic, seed_of
+from scrape_do_celery.sandbox.problem import GONE, ApiError
+from scrape_do_celery.sandbox.spec import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrape_do_celery.sandbox.clock import Clock
+    from scrape_do_celery.sandbox.options import Options
+    from scrape_do_celery.sandbox.spec import Spec
+
+_QUEUING, _WAITING, _ROTATING_ONE_IN = 0.1, 0.2, 8
+
+
+class Account:
+    """Everything that belongs to one token. No I/O: statuses follow from the clock alone."""
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._pool = SlotPool(options)
+        self.ledger = Ledger(options)
+        self.jobs: dict[str, Job] = {}
+        self.listing = Listing(self.jobs, clock)
+
+    def create(self, spec: Spec) -> Job:
+        """A new job, bought."""
+        now = self._clock.now()
+        if self.ledger.remaining(now) <= 0:
+            raise ApiError(401, "Not enough credits")
+        pause = self._options.task_seconds
+        job = Job(_uuid(), spec, now, now + self._options.retention, now + _QUEUING * pause, self._options.strict)
+        job.tasks = [self._task(job, url, place) for place, url in enumerate(spec.targets)]
+        job.unfetched = sum(task.real for task in job.tasks)
+        job.settle()
+        self.jobs[job.id] = job
+        self.listing.forget()
+        return job
+
+    def _task(self, job: Job, url: str, place: int) -> Task:
+        real, seed = is_loopback(url), seed_of(f"{place}:{url}")
+        magic = PLAIN if real else read_magic(url)
+        spread = 1 + self._options.spread * (2 * (seed % 1000) / 999 - 1)
+        length = self._options.task_seconds * spread if magic.seconds is None else magic.seconds
+        start, due = self._pool.reserve(job.created + _WAITING * length, (1 - _WAITING) * length)
+        rotates = seed % _ROTATING_ONE_IN == 0
+        task = Task(_uuid(), job, url, start, due, inf if real else due, magic, rotates, real)
+        if not real:
+            self.ledger.expect(task)
+        return task
+
+    def job(self, job_id: str) -> Job:
+        """The job, if it is known and not expired."""
+        _check_uuid("jobID", job_id)
+        job = self.jobs.get(job_id.lower())
+        if job is None or job.expires <= self._clock.now():
+            raise ApiError(404, "Job not found")
+        return job
+
+    def task(self, job_id: str, task_id: str) -> Task:
+        """The task, if it is known, not expired, and its content is not said to be gone."""
+        _check_uuid("taskID", task_id)
+        found = next((task for task in self.job(job_id).tasks if task.id == task_id.lower()), None)
+        if found is None:
+            raise ApiError(404, "Task not found")
+        if found.magic.gone and found.status(self._clock.now()) in TERMINAL:
+            raise ApiError(found.magic.gone, GONE if found.magic.gone == 410 else "Task not found")  # noqa: PLR2004
+        return found
+
+    def cancel(self, job_id: str) -> Job:
+        """The job, which will be canceled a moment later."""
+        job, now = self.job(job_id), self._clock.now()
+        if job.status(now) in TERMINAL:
+            raise ApiError(406, "Job is already in a terminal state")
+        job.cancel(now + self._options.cancel_seconds)
+        self._pool.release({task.due for task in job.tasks if task.due > job.canceled_at})
+        self.listing.forget()
+        return job
+
+    def me(self) -> dict[str, object]:
+        """The account's numbers."""
+        now = self._clock.now()
+        return {
+            "TotalConcurrency": self._options.concurrency,
+            "FreeConcurrency": max(0, self._options.concurrency - self._pool.busy(now)),
+            "ActiveJobs": sum(job.status(now) not in TERMINAL for job in self.jobs.values()),
+            "AvaliableCredits": self.ledger.remaining(now),
+        }
+
+
+class State:
+    """All accounts, by the fingerprint of their token."""
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._accounts: dict[str, Account] = {}
+
+    def account(self, fingerprint: str) -> Account:
+        """The account, opened by its first use."""
+        if fingerprint not in self._accounts:
+            self._accounts[fingerprint] = Account(self._options, self._clock)
+        return self._accounts[fingerprint]
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job of every account, oldest first in each."""
+        for account in self._accounts.values():
+            yield from account.jobs.values()
+
+    def find(self, job_id: str) -> Job | None:
+        """The job, whoever owns it."""
+        found = (account.jobs.get(job_id.lower()) for account in self._accounts.values())
+        return next(filter(None, found), None)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._accounts.clear()
+
+
+def _uuid() -> str:
+    return str(uuid.uuid4())
+
+
+def _check_uuid(name: str, text: str) -> None:
+    try:
+        good = str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        good = False
+    if not good:
+        raise ApiError(400, f"{name} must be a UUID")

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import base64
+import random
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from scrape_do_celery.sandbox.clock import ZERO_TIME, moment, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from scrape_do_celery.sandbox.faults import Rule
+
+_TIMES = ("StartTime", "EndTime", "UpdateTime", "ExpiresAt", "WebhookRequestTime")
+_KEPT = ("Jobs", "Code")
+
+
+def twist(body: dict[str, Any], rules: Iterable[Rule]) -> dict[str, Any]:
+    """The body as the rules distort it; changed in place and handed back."""
+    for rule in rules:
+        apply = _TWISTS.get(rule.action)
+        for part in _objects(body) if apply else ():
+            apply(part, rule)  # type: ignore[misc]
+    return body
+
+
+def _objects(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The body, the jobs in it, and the task summaries in them, innermost first."""
+    for name in ("Jobs", "Tasks"):
+        for entry in body.get(name) or ():
+            yield from _objects(entry)
+    yield body
+
+
+def _nulls(part: dict[str, Any], rule: Rule) -> None:
+    for name, value in part.items():
+        if name in rule.fields if rule.fields is not None else _nullable(name, value):
+            part[name] = None
+
+
+def _nullable(name: str, value: Any) -> bool:
+    return isinstance(value, (dict, list, int)) and name not in _KEPT
+
+
+def _list_headers(part: dict[str, Any], _: Rule) -> None:
+    if part.get("ResponseHeaders"):
+        part["ResponseHeaders"] = {name: [value] for name, value in part["ResponseHeaders"].items()}
+
+
+def _zero_times(part: dict[str, Any], _: Rule) -> None:
+    for name in _TIMES:
+        if name in part and part[name] is None:
+            part[name] = ZERO_TIME
+
+
+def _each_time(change: Callable[[str, Rule], str]) -> Callable[[dict[str, Any], Rule], None]:
+    def apply(part: dict[str, Any], rule: Rule) -> None:
+        part.update({name: change(part[name], rule) for name in _TIMES if part.get(name)})
+
+    return apply
+
+
+def _unknown_status(part: dict[str, Any], rule: Rule) -> None:
+    if "Status" in part:
+        part["Status"] = rule.value or "reticulating"
+
+
+def _fractional(part: dict[str, Any], _: Rule) -> None:
+    if "AvaliableCredits" in part:
+        part["AvaliableCredits"] += 0.5
+
+
+def _bad_base64(part: dict[str, Any], _: Rule) -> None:
+    if part.get("Content"):
+        # A stray character, and a length that no padding can mend: lenient and strict decoders both fail.
+        good = base64.b64encode(part["Content"].encode()).decode().rstrip("=")
+        part |= {"Base64EncodedContent": True, "Content": "*" + good + "A" * ((1 - len(good)) % 4)}
+
+
+def _shuffle(part: dict[str, Any], rule: Rule) -> None:
+    for name in ("TaskIDs", "Tasks"):
+        if part.get(name):
+            before = list(part[name])
+            random.Random(f"{rule.seed}{name}{part['JobID']}").shuffle(part[name])
+            if part[name] == before:
+                part[name].reverse()
+
+
+def _normalise(part: dict[str, Any], _: Rule) -> None:
+    if "URL" in part:
+        part["URL"] = normalised(part["URL"])
+
+
+def normalised(url: str) -> str:
+    """The URL as the peer SDK's URL type rewrites it: host in lower case and punycode, no default port, a path."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").encode("idna").decode()
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    port = f":{parts.port}" if parts.port not in {None, usual} else ""
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    host = f"[{host}]" if ":" in host else host
+    return urlunsplit((parts.scheme, host + port, path, parts.query, parts.fragment))
+
+
+_TWISTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
+    "nulls": _nulls,
+    "list_headers": _list_headers,
+    "zero_times": _zero_times,
+    "naive_times": _each_time(lambda text, _: text.removesuffix("Z")),
+    "skew": _each_time(lambda text, rule: stamp(moment(text) + rule.seconds)),
+    "unknown_status": _unknown_status,
+    "fractional_credits": _fractional,
+    "bad_base64": _bad_base64,
+    "shuffle_task_ids": _shuffle,
+    "normalise_urls": _normalise,
+}

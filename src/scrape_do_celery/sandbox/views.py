@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.sandbox.clock import stamp
+from scrape_do_celery.sandbox.jobs import TERMINAL
+
+if TYPE_CHECKING:
+    from scrape_do_celery.sandbox.account import Ledger
+    from scrape_do_celery.sandbox.jobs import Job, Task
+
+_ACTIVE = frozenset({"pending", "rotating"})
+
+
+def created_body(job: Job) -> dict[str, Any]:
+    """The answer to ``POST /jobs``."""
+    return {"JobID": job.id, "TaskIDs": [task.id for task in job.tasks], "Message": "Job created"}
+
+
+def summary_body(job: Job, now: float) -> dict[str, Any]:
+    """A job in a trimmed listing."""
+    return {
+        "JobID": job.id,
+        "TaskIDs": [task.id for task in job.tasks],
+        "Status": job.status(now),
+        "StartTime": _time(job.shown_start(now)),
+        "EndTime": _time(job.shown_end(now)),
+    }
+
+
+def job_body(job: Job, now: float) -> dict[str, Any]:
+    """The answer to ``GET`` and ``DELETE`` of a job."""
+    tasks = [{"TaskID": task.id, "URL": task.url, "Status": task.status(now)} for task in job.tasks]
+    return summary_body(job, now) | {
+        "AcquiredConcurrency": sum(task["Status"] in _ACTIVE for task in tasks),
+        "LimitConcurrency": 0,
+        "Canceled": job.canceled,
+        "Tasks": tasks,
+    }
+
+
+def task_body(task: Task, now: float, ledger: Ledger) -> dict[str, Any]:
+    """The answer to ``GET`` of a task, and the body of its webhook."""
+    ledger.remaining(now)
+    status = task.status(now)
+    ended = min(task.end, task.job.canceled_at) if status in TERMINAL else None
+    started = task.start if task.start <= min(now, task.job.canceled_at) else None
+    return {
+        "TaskID": task.id,
+        "JobID": task.job.id,
+        "URL": task.url,
+        "Status": status,
+        "StartTime": _time(started),
+        "EndTime": _time(ended),
+        "UpdateTime": _time(ended or started or task.job.created),
+        "ExpiresAt": stamp(task.job.expires),
+        **(_outcome(task) if status in {"success", "error"} else _nothing()),
+        **_webhook(task),
+        "TraceID": f"tr-{task.id[:8]}",
+    }
+
+
+def content_hash(task: Task, now: float) -> str | None:
+    """SHA-256 of the content as a client decodes it; None before there is any."""
+    if task.status(now) != "success":
+        return None
+    return hashlib.sha256(task.page().body).hexdigest()
+
+
+def _nothing() -> dict[str, Any]:
+    return {
+        "Base64EncodedContent": False,
+        "StatusCode": 0,
+        "ResponseHeaders": {},
+        "Scrape.do": {},
+        "Content": "",
+        "ErrorMessage": "",
+    }
+
+
+def _outcome(task: Task) -> dict[str, Any]:
+    page = task.page()
+    return {
+        "Base64EncodedContent": not page.text,
+        "StatusCode": page.status_code,
+        "ResponseHeaders": page.headers,
+        "Scrape.do": {
+            "Request-Cost": str(task.cost),
+            "Remaining-Credits": str(task.remaining),
+            "Request-Id": f"rq-{task.id[:8]}",
+        },
+        "Content": page.body.decode() if page.text else base64.b64encode(page.body).decode(),
+        "ErrorMessage": page.error,
+    }
+
+
+def _webhook(task: Task) -> dict[str, Any]:
+    url = task.job.spec.options.get("WebhookURL")
+    if not url:
+        return {}
+    hook = task.webhook
+    return {"WebhookURL": url, "WebhookStatus": hook.status, "WebhookRequestTime": _time(hook.requested)}
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else stamp(moment)

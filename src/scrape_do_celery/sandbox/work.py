@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.sandbox.call import Call
+from scrape_do_celery.sandbox.jobs import TERMINAL
+from scrape_do_celery.sandbox.spec import is_loopback
+from scrape_do_celery.sandbox.views import task_body
+from scrape_do_celery.sandbox.wire import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from scrape_do_celery.sandbox.agenda import Agenda
+    from scrape_do_celery.sandbox.clock import Clock
+    from scrape_do_celery.sandbox.faults import Faults
+    from scrape_do_celery.sandbox.fetch import Fetcher
+    from scrape_do_celery.sandbox.jobs import Job, Task
+    from scrape_do_celery.sandbox.journal import Journal
+    from scrape_do_celery.sandbox.options import Options
+    from scrape_do_celery.sandbox.state import Account
+
+    Action = Callable[[Task, Account], Coroutine[None, None, None]]
+
+_GONE = (404, 410)
+_RETRIED = frozenset({0, *range(500, 600)})
+_ACCEPTED = range(200, 300)
+
+
+@dataclass(slots=True)
+class Work:
+    """What jobs do in the real world: fetch loopback targets and deliver webhooks."""
+
+    options: Options
+    clock: Clock
+    agenda: Agenda
+    fetcher: Fetcher
+    faults: Faults
+    journal: Journal
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def plan(self, job: Job, account: Account) -> None:
+        """Puts a new job's fetches and webhooks on the agenda."""
+        hooked = "WebhookURL" in job.spec.options
+        for task in job.tasks:
+            if task.real:
+                self.agenda.at(task.start, self._starter(self._fetch, task, account))
+            elif hooked:
+                self.agenda.at(task.end, self._starter(self._deliver, task, account))
+
+    def plan_cancel(self, job: Job, account: Account) -> None:
+        """Puts the webhooks of what will be canceled on the agenda."""
+        if "WebhookURL" in job.spec.options:
+            for task in job.tasks:
+                self.agenda.at(job.canceled_at, self._starter(self._deliver, task, account))
+
+    def _starter(self, action: Action, task: Task, account: Account) -> Callable[[], None]:
+        return partial(self._start, action, task, account)
+
+    def _start(self, action: Action, task: Task, account: Account) -> None:
+        running = asyncio.get_running_loop().create_task(action(task, account))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+
+    async def stop(self) -> None:
+        """Ends whatever is on its way."""
+        for running in tuple(self._running):
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _fetch(self, task: Task, account: Account) -> None:
+        if task.job.canceled_at <= self.clock.now():
+            return
+        page = await self.fetcher.page(task.url, task.job.spec)
+        task.finish(page, self.clock.now())
+        account.ledger.expect(task)
+        if "WebhookURL" in task.job.spec.options:
+            self.agenda.at(task.end, self._starter(self._deliver, task, account))
+
+    async def _deliver(self, task: Task, account: Account) -> None:
+        if task.webhook.begun or task.status(self.clock.now()) not in TERMINAL:
+            return
+        task.webhook.begun = True
+        if not is_loopback(task.job.spec.options["WebhookURL"]):
+            task.webhook.status = "failed"
+            return
+        call = Call("POST", "", "webhook", task.job.id, task.id, targets=(task.url,))
+        actions = {rule.action for rule in self.faults.firing(call)}
+        if "webhook_lose" in actions:
+            task.webhook.status = "success"
+            self.journal.counts["webhooks_lost"] += 1
+            return
+        for _ in range(2 if "webhook_duplicate" in actions else 1):
+            delivered = await self._climb(task, account)
+            task.webhook.status = "success" if delivered else "failed"
+
+    async def _climb(self, task: Task, account: Account) -> bool:
+        """Tries until the receiver accepts or the ladder ends; 404 and 410 have one more try, later."""
+        options = self.options
+        status = await self._send(task, account)
+        for pause in options.webhook_ladder:
+            if status not in _RETRIED:
+                break
+            await asyncio.sleep(pause)
+            status = await self._send(task, account)
+        if status in _GONE:
+            await asyncio.sleep(options.webhook_later)
+            status = await self._send(task, account)
+        return status in _ACCEPTED
+
+    async def _send(self, task: Task, account: Account) -> int:
+        now, options = self.clock.now(), task.job.spec.options
+        task.webhook.requested = now
+        body = Response.of(200, task_body(task, now, account.ledger)).body
+        headers = options.get("WebhookHeaders", {})
+        status = await self.fetcher.post(options["WebhookURL"], body, headers, self.options.webhook_timeout)
+        self.journal.counts["webhooks_sent"] += 1
+        self.journal.counts["webhooks_accepted"] += status in _ACCEPTED
+        return status

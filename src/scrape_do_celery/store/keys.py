@@ -1,0 +1,86 @@
+"""Every Redis key of ours, with its type and its life.
+
+| key | type | holds | life |
+|---|---|---|---|
+| `P:run:<run>` | hash | the record of a run: request, wishes, waiters, outcome | while live: none; then `record_ttl` |
+| `P:part:<run>:<n>` | hash | the record of a part: state, lease, fence, intent, job, counters | as the run |
+| `P:job:<run>:<n>` | string | the part's last `JobDetails`, packed | as the run |
+| `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | while live: none; then `result_ttl` |
+| `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
+| `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
+| `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
+| `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | `record_ttl` from its purchase on, and as the run |
+| `P:pause` | string | until when no API call is made (429) | its own |
+
+Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+RUN_MEMBER = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of keys under one prefix."""
+
+    prefix: str = "scrape_do"
+
+    def run(self, run_id: str) -> str:
+        """The record of a run."""
+        return f"{self.prefix}:run:{run_id}"
+
+    def part(self, run_id: str, part: int) -> str:
+        """The record of a part."""
+        return f"{self.prefix}:part:{run_id}:{part}"
+
+    def job(self, run_id: str, part: int) -> str:
+        """The last `JobDetails` of a part."""
+        return f"{self.prefix}:job:{run_id}:{part}"
+
+    def contents(self, run_id: str, part: int) -> str:
+        """The contents of a part's job."""
+        return f"{self.prefix}:contents:{run_id}:{part}"
+
+    def idempotency(self, key: str) -> str:
+        """The run of an idempotency key; hashed, so that any text will do."""
+        return f"{self.prefix}:idem:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def owner(self, job_id: str) -> str:
+        """Who owns a job of the API."""
+        return f"{self.prefix}:owner:{job_id}"
+
+    @property
+    def due(self) -> str:
+        """When to look at what."""
+        return f"{self.prefix}:due"
+
+    @property
+    def rung(self) -> str:
+        """Bells under way."""
+        return f"{self.prefix}:rung"
+
+    @property
+    def pause(self) -> str:
+        """Until when the API is left alone."""
+        return f"{self.prefix}:pause"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Member:
+    """A part of a run, as bells and the due set name it."""
+
+    run_id: str
+    part: int
+
+    def __str__(self) -> str:
+        return f"{self.run_id}:{self.part}"
+
+    @classmethod
+    def parse(cls, text: str) -> Member:
+        """The member that `str()` wrote; a run's id may itself hold colons."""
+        run_id, _, part = text.rpartition(":")
+        return cls(run_id, int(part))

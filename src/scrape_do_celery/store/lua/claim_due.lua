@@ -1,0 +1,49 @@
+-- Hands out what is due, and moves each on by a ring interval that grows while nobody takes it.
+-- KEYS: due, rung
+-- ARGV: prefix, most to hand out, most bells under way, first and longest ring interval
+-- Returns {now, next due or '', dropped, {member, state, wish, canceling, attempts, rings} ...};
+-- for a run: {member, 'run', outcome or '', parts left, deadline or '', rings}.
+local prefix, limit, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local first, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
+local t = now()
+local out, dropped = {}, 0
+local function ring_again(member, rings)
+  redis.call('ZADD', KEYS[1], stamp(t + math.min(longest, first * 2 ^ math.min(rings - 1, 16))), member)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', stamp(t))
+local room = math.min(limit, cap - redis.call('ZCARD', KEYS[2]))
+local found = room > 0 and redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', stamp(t), 'LIMIT', 0, room) or {}
+for _, member in ipairs(found) do
+  local run_id, n = string.match(member, '^(.*):([^:]*)$')
+  local run = prefix .. ':run:' .. run_id
+  if n == 'run' then
+    local r = redis.call('HMGET', run, 'outcome', 'left', 'deadline', 'rings', 'parts')
+    if not r[5] then
+      redis.call('ZREM', KEYS[1], member)
+      dropped = dropped + 1
+    else
+      local rings = tonumber(r[4] or 0) + 1
+      redis.call('HSET', run, 'rings', rings)
+      ring_again(member, rings)
+      out[#out + 1] = {member, 'run', r[1] or '', r[2], r[3] or '', rings}
+    end
+  else
+    local key = part_key(prefix, run_id, n)
+    local p = redis.call('HMGET', key, 'state', 'lease', 'rings', 'attempts', 'canceling')
+    local lease = tonumber(p[2] or 0)
+    if not p[1] or p[1] == 'done' then
+      redis.call('ZREM', KEYS[1], member)
+      if not p[1] then dropped = dropped + 1 end
+    elseif lease > t then
+      redis.call('ZADD', KEYS[1], stamp(lease), member)
+    else
+      local rings = tonumber(p[3] or 0) + 1
+      redis.call('HSET', key, 'rings', rings)
+      ring_again(member, rings)
+      redis.call('ZADD', KEYS[2], stamp(t + math.min(longest, first * 2 ^ math.min(rings - 1, 16))), member)
+      out[#out + 1] = {member, p[1], redis.call('HGET', run, 'wish') or '', p[5] or '', p[4] or '0', rings}
+    end
+  end
+end
+local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+return {stamp(t), head[2] or '', dropped, unpack(out)}

@@ -1,0 +1,10 @@
+-- Writes the outcome of a run, once. KEYS: run, due  ARGV: run id, ring, field, value ... (outcome first)
+-- Returns the outcome that stands, '' when the run is gone.
+local r = redis.call('HMGET', KEYS[1], 'outcome', 'parts')
+if r[1] then return r[1] end
+if not r[2] then return '' end
+local t = now()
+for i = 3, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0)
+redis.call('ZADD', KEYS[2], stamp(t + ARGV[2]), ARGV[1] .. ':run')
+return redis.call('HGET', KEYS[1], 'outcome')

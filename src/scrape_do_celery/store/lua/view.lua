@@ -1,0 +1,15 @@
+-- One look at a run. KEYS: run  ARGV: run id, prefix
+-- Returns {} when there is none, else {run fields without targets, part fields, part fields, ...}.
+local all = redis.call('HGETALL', KEYS[1])
+if #all == 0 then return {} end
+local fields, parts = {}, 0
+for i = 1, #all, 2 do
+  if string.sub(all[i], 1, 2) ~= 't:' then
+    fields[#fields + 1] = all[i]
+    fields[#fields + 1] = all[i + 1]
+  end
+  if all[i] == 'parts' then parts = tonumber(all[i + 1]) end
+end
+local out = {fields}
+for n = 0, parts - 1 do out[#out + 1] = redis.call('HGETALL', part_key(ARGV[2], ARGV[1], n)) end
+return out

@@ -1,0 +1,264 @@
+"""Every operation on the store, as a value: which script or command, on which keys, and what the reply means.
+
+Nothing here does I/O. `Store.run` and `AsyncStore.run` carry an operation out; each may be sent twice without harm.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.models import JobDetails, TaskDetails
+from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.store.codec import pack, pack_task, unpack, unpack_task
+from scrape_do_celery.store.keys import Keys, Member
+from scrape_do_celery.store.records import VERSION, Claim, Due, RunRecord
+from scrape_do_celery.store.spec import RunSpec, targets_of
+from scrape_do_celery.store.states import ended_by
+
+T = TypeVar("T")
+Value = bytes | str | float | int
+
+#: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
+RING, LONGEST_RING = 5.0, 300.0
+#: A request that was written down for a Celery message which never arrived.
+DRAFT_TTL = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Op(Generic[T]):
+    """One round trip. Without a script, `args` is the command."""
+
+    parse: Callable[[Any], T]
+    args: Sequence[Value]
+    keys: Sequence[str] = ()
+    script: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of a request to write a run down."""
+
+    run_id: str
+    digest: str
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """How long an ended run is kept, in seconds."""
+
+    contents: int
+    record: int
+    idempotency: int
+
+
+def create(keys: Keys, run_id: str, spec: RunSpec, *, key: str | None = None, draft: bool = False) -> Op[Created]:
+    """Writes a run and its parts; or finds the run that has this id or this idempotency key."""
+    parts = spec.parts()
+    options, targets = spec.packed()
+    flat: list[Value] = []
+    for part in parts:
+        flat += [part.size, fingerprint(targets_of(part))]
+    fields: dict[str, Value] = {"v": VERSION, "spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
+    return Op(
+        lambda reply: _created(reply, spec.digest),
+        [
+            *(run_id, keys.prefix, spec.digest, DRAFT_TTL if draft else "", RING, spec.max_wait or ""),
+            *(f"{run_id} {spec.digest}", len(parts), *flat, *_flat(fields)),
+        ],
+        [keys.run(run_id), keys.due, keys.idempotency(key) if key else ""],
+        "create",
+    )
+
+
+def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "") -> Op[int]:
+    """Makes a draft live and adds a waiting Celery id. The number of parts; 0 where there is no such run."""
+    args = (run_id, keys.prefix, RING, waiter, signature)
+    return Op(lambda r: int(r[1]) if r[0] == b"ok" else 0, args, [keys.run(run_id), keys.due], "accept")
+
+
+def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
+    """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
+    return Op(Due.parse, (keys.prefix, limit, cap, RING, LONGEST_RING), [keys.due, keys.rung], "claim_due")
+
+
+def claim(keys: Keys, member: Member, token: str, *, seconds: float, states: Iterable[str]) -> Op[Claim | None]:
+    """The part, leased; None where it is not this step's turn."""
+    part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.rung, keys.pause]
+    args = (str(member), member.part, token, seconds, f" {' '.join(states)} ")
+    return Op(lambda r: Claim.parse(member, r) if r[0] == b"ok" else None, args, part_keys, "claim")
+
+
+def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
+    """Whether the lease is still held, and now for `seconds` more."""
+    return Op(bool, (claim.part.fence, seconds), [_part(keys, claim)], "renew")
+
+
+def guard(keys: Keys, claim: Claim) -> Op[float]:
+    """Seconds left of a submit's lease; negative where it is lost."""
+    return Op(float, (claim.part.fence,), [_part(keys, claim)], "guard")
+
+
+def intent(keys: Keys, claim: Claim, nonce: str, seconds: float) -> Op[tuple[str, str]]:
+    """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made."""
+    return Op(
+        lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
+        (str(claim.member), claim.part.fence, nonce, seconds),
+        [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
+        "intent",
+    )
+
+
+def update(
+    keys: Keys,
+    claim: Claim,
+    fields: Mapping[str, Value],
+    *,
+    after: float | None = None,
+    job: JobDetails | None = None,
+    owner: str | None = None,
+) -> Op[str]:
+    """`ok`, `stale` or `owned`. With `after` the part is let go, to be looked at that many seconds later.
+
+    Where that is at once, the caller rings for it; the ticker does so only when that bell stays unheard.
+    """
+    member, ring = claim.member, 0.0 if after else RING
+    return Op(
+        bytes.decode,
+        [
+            *(str(member), claim.part.fence, "" if after is None else after, ring),
+            *(b"" if job is None else pack(job.model_dump(mode="json", by_alias=True)), *_flat(fields)),
+        ],
+        [
+            *(_part(keys, claim), keys.run(member.run_id), keys.due, keys.job(member.run_id, member.part)),
+            keys.owner(owner) if owner else "",
+        ],
+        "update",
+    )
+
+
+def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
+    """1 where the task was stored, 0 where it had been, -1 where its run is gone."""
+    counter = "got_done" if task.is_success else "got_failed"
+    return Op(
+        int,
+        (position, pack_task(task), counter, task.cost or 0, 1 if task.gone else 0),
+        [keys.contents(member.run_id, member.part), keys.part(member.run_id, member.part)],
+        "put",
+    )
+
+
+def settle(
+    keys: Keys, claim: Claim, outcome: str, *, error: ScrapeDoError | None = None, stop: bool = False
+) -> Op[int | None]:
+    """Ends a part: how many parts of the run are left, None where the claim is stale."""
+    run_id = claim.member.run_id
+    text = json.dumps(error.to_json()) if error else ""
+    return Op(
+        lambda r: int(r[1]) if r[0] == b"ok" else None,
+        (str(claim.member), claim.part.fence, outcome, text, run_id, keys.prefix, "1" if stop else "", RING),
+        [_part(keys, claim), keys.run(run_id), keys.due],
+        "settle",
+    )
+
+
+def wish(keys: Keys, run_id: str, what: str) -> Op[list[Member] | None]:
+    """Writes a wish to end; the running parts that are to act on it now, None where the run is gone or has ended."""
+    return Op(
+        lambda r: [Member.parse(m.decode()) for m in r[2:]] if r[0] == b"ok" else None,
+        (run_id, keys.prefix, what, ended_by(what)),
+        [keys.run(run_id), keys.due],
+        "wish",
+    )
+
+
+def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
+    """The outcome that stands: the first one that was written; empty where the run is gone."""
+    flat = ("outcome", outcome, *_flat(fields))
+    return Op(bytes.decode, (run_id, RING, *flat), [keys.run(run_id), keys.due], "decide")
+
+
+def delivered(keys: Keys, run_id: str, waiter: str, lives: Lives) -> Op[int]:
+    """How many Celery ids still wait for the outcome."""
+    args = (run_id, keys.prefix, waiter, lives.contents, lives.record, lives.idempotency)
+    return Op(int, args, [keys.run(run_id), keys.due], "delivered")
+
+
+def view(keys: Keys, run_id: str) -> Op[RunRecord | None]:
+    """The run and its parts; None where there is none."""
+    return Op(lambda r: RunRecord.parse(run_id, r), (run_id, keys.prefix), [keys.run(run_id)], "view")
+
+
+def outcome(keys: Keys, run_id: str) -> Op[tuple[bool, str | None]]:
+    """Whether the run is there, and its outcome."""
+    return Op(
+        lambda r: (r[0] is not None, r[1].decode() if r[1] else None),
+        ("HMGET", keys.run(run_id), "created", "outcome"),
+    )
+
+
+def spec(keys: Keys, run_id: str, parts: int) -> Op[RunSpec | None]:
+    """The whole request of a run; None where there is none."""
+    fields = ("spec", *(f"t:{n}" for n in range(parts)))
+    return Op(
+        lambda r: RunSpec.unpacked(r[0], r[1:]) if r[0] is not None else None,
+        ("HMGET", keys.run(run_id), *fields),
+    )
+
+
+def part_spec(keys: Keys, member: Member) -> Op[RunSpec | None]:
+    """The request of one part; None where there is none."""
+    return Op(
+        lambda r: None if None in r else RunSpec.unpacked(r[0], r[1:]),
+        ("HMGET", keys.run(member.run_id), "spec", f"t:{member.part}"),
+    )
+
+
+def job(keys: Keys, member: Member) -> Op[JobDetails | None]:
+    """The part's last `JobDetails`."""
+    return Op(
+        lambda r: None if r is None else JobDetails.model_validate(unpack(r)),
+        ("GET", keys.job(member.run_id, member.part)),
+    )
+
+
+def fetched(keys: Keys, member: Member) -> Op[set[int]]:
+    """Positions whose tasks are stored."""
+    return Op(lambda r: {int(f) for f in r}, ("HKEYS", keys.contents(member.run_id, member.part)))
+
+
+def contents(keys: Keys, member: Member, positions: Sequence[int]) -> Op[list[TaskDetails | None]]:
+    """The stored tasks of some positions, None for each that is not there."""
+    return Op(
+        lambda r: [None if frame is None else unpack_task(frame) for frame in r],
+        ("HMGET", keys.contents(member.run_id, member.part), *positions),
+    )
+
+
+def pause(keys: Keys, until: float, seconds: float) -> Op[None]:
+    """Leaves the API alone, for all workers, until a moment of the store's clock."""
+    return Op(lambda _: None, ("SET", keys.pause, f"{until:.4f}", "PX", max(1, int(seconds * 1000))))
+
+
+def forget(keys: Keys, run_id: str) -> Op[int]:
+    """1 once freed, 0 where there was nothing, -1 where the run still lives."""
+    return Op(int, (run_id, keys.prefix), [keys.run(run_id), keys.due], "forget")
+
+
+def _part(keys: Keys, claim: Claim) -> str:
+    return keys.part(claim.member.run_id, claim.member.part)
+
+
+def _flat(fields: Mapping[str, Value]) -> list[Value]:
+    return [one for pair in fields.items() for one in pair]
+
+
+def _created(reply: Sequence[bytes], digest: str) -> Created:
+    if reply[0] == b"created":
+        return Created(reply[1].decode(), digest, new=True)
+    run_id, _, theirs = reply[1].decode().rpartition(" ")
+    return Created(run_id, theirs, new=False)

@@ -1,0 +1,251 @@
+"""Records as the code sees them: frozen values, read from what Redis returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.store.codec import unpack
+from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.spec import RunSpec
+from scrape_do_celery.store.states import PartState, RunState, run_state
+
+#: Version of the records that this code writes.
+VERSION = 1
+
+
+def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
+    """The fields of a hash, from the flat list that Lua returns."""
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """One part as it stands in the store. Times are seconds by Redis `TIME`."""
+
+    state: PartState
+    fence: int
+    total: int
+    attempts: int = 0
+    intent: float | None = None
+    fingerprint: str = ""
+    job_id: str | None = None
+    task_ids: tuple[str, ...] = ()
+    since: float | None = None
+    status: str | None = None
+    polls: int = 0
+    misses: int = 0
+    looks: int = 0
+    troubles: int = 0
+    trouble_since: float | None = None
+    canceling: float | None = None
+    seen_done: int = 0
+    seen_failed: int = 0
+    got_done: int = 0
+    got_failed: int = 0
+    gone: int = 0
+    credits: float = 0.0
+    outcome: str | None = None
+    error: ScrapeDoError | None = None
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, bytes]) -> PartRecord:
+        """The record of a part's fields."""
+
+        def number(name: str) -> int:
+            return int(fields.get(name, 0))
+
+        def moment(name: str) -> float | None:
+            return float(fields[name]) if name in fields else None
+
+        def text(name: str) -> str | None:
+            return fields[name].decode() if name in fields else None
+
+        return cls(
+            state=PartState(fields["state"].decode()),
+            fence=number("fence"),
+            total=number("total"),
+            attempts=number("attempts"),
+            intent=moment("intent"),
+            fingerprint=text("fp") or "",
+            job_id=text("job"),
+            task_ids=tuple(unpack(fields["tasks"])) if "tasks" in fields else (),
+            since=moment("since"),
+            status=text("status"),
+            polls=number("polls"),
+            misses=number("misses"),
+            looks=number("looks"),
+            troubles=number("troubles"),
+            trouble_since=moment("trouble_since"),
+            canceling=moment("canceling"),
+            seen_done=number("seen_done"),
+            seen_failed=number("seen_failed"),
+            got_done=number("got_done"),
+            got_failed=number("got_failed"),
+            gone=number("gone"),
+            credits=float(fields.get("credits", 0)),
+            outcome=text("outcome"),
+            error=_error(fields.get("error")),
+        )
+
+    @property
+    def in_trouble_since(self) -> float | None:
+        """When the errors began that have not stopped since; None after a success."""
+        return self.trouble_since if self.troubles else None
+
+    @property
+    def done(self) -> int:
+        """Tasks that ended in success, as far as known."""
+        return self.got_done if self.state is PartState.DONE else max(self.seen_done, self.got_done)
+
+    @property
+    def failed(self) -> int:
+        """Tasks that failed, were canceled or are gone, as far as known."""
+        return self.got_failed if self.state is PartState.DONE else max(self.seen_failed, self.got_failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A part that a step holds: what it knows, and the fence that its writes must carry."""
+
+    member: Member
+    now: float
+    part: PartRecord
+    wish: str | None
+    stop: bool
+    max_wait: float | None
+    spec_field: bytes
+    targets_field: bytes
+
+    @classmethod
+    def parse(cls, member: Member, reply: Sequence[Any]) -> Claim:
+        """The claim in the reply of `claim.lua`."""
+        _, now, part, (spec, targets, wish, stop, max_wait) = reply
+        return cls(
+            member=member,
+            now=float(now),
+            part=PartRecord.parse(pairs(part)),
+            wish=wish.decode() if wish else None,
+            stop=bool(stop),
+            max_wait=float(max_wait) if max_wait else None,
+            spec_field=spec,
+            targets_field=targets,
+        )
+
+    def spec(self) -> RunSpec:
+        """The run's options with the targets of this part."""
+        return RunSpec.unpacked(self.spec_field, [self.targets_field])
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run and its parts, as one look found them."""
+
+    run_id: str
+    created: float
+    accepted: float | None
+    parts: tuple[PartRecord, ...]
+    outcome: str | None
+    wish: str | None
+    ended: float | None
+    decided_by: int
+    result: dict[str, Any] | None
+    error: ScrapeDoError | None
+    max_wait: float | None
+    waiters: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, run_id: str, reply: Sequence[Any]) -> RunRecord | None:
+        """The record in the reply of `view.lua`; None where there is none."""
+        if not reply:
+            return None
+        fields = pairs(reply[0])
+        return cls(
+            run_id=run_id,
+            created=float(fields["created"]),
+            accepted=float(fields["accepted"]) if "accepted" in fields else None,
+            parts=tuple(PartRecord.parse(pairs(p)) for p in reply[1:] if p),
+            outcome=fields["outcome"].decode() if "outcome" in fields else None,
+            wish=fields["wish"].decode() if "wish" in fields else None,
+            ended=float(fields["ended"]) if "ended" in fields else None,
+            decided_by=int(fields.get("decided_by", 0)),
+            result=unpack(fields["result"]) if "result" in fields else None,
+            error=_error(fields.get("error")),
+            max_wait=float(fields["max_wait"]) if "max_wait" in fields else None,
+            waiters={k[2:]: v.decode() for k, v in fields.items() if k.startswith("w:")},
+        )
+
+    def member(self, number: int) -> Member:
+        """One of its parts."""
+        return Member(self.run_id, number)
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return run_state(self.outcome, [p.state for p in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class DuePart:
+    """A part that the ticker is to ring for."""
+
+    member: Member
+    state: str
+    wish: bool
+    canceling: bool
+    attempts: int
+    rings: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueRun:
+    """A run that waits to be aggregated, reported, or ended by its deadline."""
+
+    run_id: str
+    outcome: str | None
+    left: int
+    deadline: float | None
+    rings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What one look of the ticker found, and when the next is worth it."""
+
+    now: float
+    next_at: float | None
+    dropped: int
+    parts: tuple[DuePart, ...]
+    runs: tuple[DueRun, ...]
+
+    @classmethod
+    def parse(cls, reply: Sequence[Any]) -> Due:
+        """What `claim_due.lua` handed out."""
+        now, next_at, dropped, *rows = reply
+        return cls(
+            now=float(now),
+            next_at=float(next_at) if next_at else None,
+            dropped=int(dropped),
+            parts=tuple(_due_part(row) for row in rows if row[1] != b"run"),
+            runs=tuple(_due_run(row) for row in rows if row[1] == b"run"),
+        )
+
+
+def _due_part(row: Sequence[Any]) -> DuePart:
+    member, state, wish, canceling, attempts, rings = row
+    return DuePart(
+        Member.parse(member.decode()), state.decode(), bool(wish), bool(canceling), int(attempts or 0), int(rings)
+    )
+
+
+def _due_run(row: Sequence[Any]) -> DueRun:
+    member, _, outcome, left, deadline, rings = row
+    run_id = member.decode().rpartition(":")[0]
+    return DueRun(run_id, outcome.decode() or None, int(left), float(deadline) if deadline else None, int(rings))
+
+
+def _error(field: bytes | None) -> ScrapeDoError | None:
+    return ScrapeDoError.from_json(json.loads(field)) if field else None

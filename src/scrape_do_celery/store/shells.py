@@ -1,0 +1,96 @@
+"""Who carries operations out: one shell for threads, one for asyncio."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TypeVar
+
+import redis as redis_sync
+import redis.asyncio as redis_async
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.store.keys import Keys
+from scrape_do_celery.store.ops import Op
+
+T = TypeVar("T")
+
+#: A store that is down for longer than these make up fails the operation; its step is rung again later.
+_RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
+_OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
+_LOST = [RedisConnectionError, RedisTimeoutError]
+
+
+def scripts() -> dict[str, str]:
+    """The Lua of every script, by name, each behind the common part."""
+    files = {f.name.removesuffix(".lua"): f.read_text() for f in (resources.files(__package__) / "lua").iterdir()}
+    common = files.pop("common")
+    return {name: f"{common}\n{text}" for name, text in files.items()}
+
+
+class Store:
+    """The store, for threads."""
+
+    def __init__(self, client: redis_sync.Redis, keys: Keys) -> None:
+        self.client, self.keys = client, keys
+        self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
+
+    @classmethod
+    def open(cls, url: str, prefix: str) -> Store:
+        """A store that connects when it is first used."""
+        retry = Retry(_BACKOFF, _RETRIES)
+        return cls(redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **_OPTIONS), Keys(prefix))
+
+    def run(self, op: Op[T]) -> T:
+        """What the operation answers."""
+        if op.script:
+            return op.parse(self._scripts[op.script](keys=op.keys, args=op.args))
+        return op.parse(self.client.execute_command(*op.args))
+
+    def check(self) -> None:
+        """Raises ConfigurationError where the server cannot serve as a store."""
+        if int(self.client.info("cluster").get("cluster_enabled", 0)):
+            raise ConfigurationError(
+                "SCRAPE_DO_REDIS_URL names a Redis Cluster: a run and the list of what is due must change in one step, "
+                "which a cluster cannot do across its slots. Use a single server, Sentinel, or a managed single shard."
+            )
+
+    def close(self) -> None:
+        """Gives its connections back."""
+        self.client.close()
+
+
+class AsyncStore:
+    """The store, for one event loop."""
+
+    def __init__(self, client: redis_async.Redis, keys: Keys) -> None:
+        self.client, self.keys = client, keys
+        self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
+
+    @classmethod
+    def open(cls, url: str, prefix: str, *, connections: int = 16) -> AsyncStore:
+        """A store that connects when it is first used, over at most so many connections."""
+        pool = redis_async.BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=60,
+            retry=AsyncRetry(_BACKOFF, _RETRIES),
+            retry_on_error=_LOST,
+            **_OPTIONS,
+        )
+        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix))
+
+    async def run(self, op: Op[T]) -> T:
+        """What the operation answers."""
+        if op.script:
+            return op.parse(await self._scripts[op.script](keys=op.keys, args=op.args))
+        return op.parse(await self.client.execute_command(*op.args))
+
+    async def aclose(self) -> None:
+        """Gives its connections back."""
+        await self.client.aclose()
+        await self.client.connection_pool.disconnect()

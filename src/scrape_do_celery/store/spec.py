@@ -1,0 +1,81 @@
+"""What a run is asked to do, and how it is kept in the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest
+from scrape_do_celery.store.codec import pack, unpack
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A request, and the options of the run around it."""
+
+    request: JobCreationRequest
+    raise_on_task_failure: bool = False
+    max_wait: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_wait is not None and self.max_wait <= 0:
+            raise ValueError(f"max_wait must be a positive number of seconds, or None: {self.max_wait!r}")
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal for equal specs, whatever the order in which options were given."""
+        text = json.dumps([self.request.canonical(), self.raise_on_task_failure, self.max_wait])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def differing_fields(self, other: RunSpec) -> tuple[str, ...]:
+        """Names of the fields in which two specs differ."""
+        names = list(self.request.differing_fields(other.request))
+        names += [n for n in ("raise_on_task_failure", "max_wait") if getattr(self, n) != getattr(other, n)]
+        return tuple(names)
+
+    def parts(self) -> list[JobCreationRequest]:
+        """One request a part, in input order."""
+        return self.request.split(MAX_TARGETS_PER_JOB)
+
+    def packed(self) -> tuple[bytes, list[bytes]]:
+        """The record's field for the options, and one a part for its targets."""
+        options = {
+            "request": _without_inputs(self.request.to_wire()),
+            "raise_on_task_failure": self.raise_on_task_failure,
+            "max_wait": self.max_wait,
+        }
+        return pack(options), [pack(inputs_of(part)) for part in self.parts()]
+
+    @classmethod
+    def unpacked(cls, spec: bytes, parts: Sequence[bytes]) -> RunSpec:
+        """The spec of a record, with the targets of the given parts."""
+        data = unpack(spec)
+        inputs = [one for part in parts for one in unpack(part)]
+        request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs))
+        return cls(request, data["raise_on_task_failure"], data["max_wait"])
+
+
+def inputs_of(request: JobCreationRequest) -> list[Any]:
+    """Its targets, or its plugin's parameter sets."""
+    return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
+
+
+def targets_of(request: JobCreationRequest) -> list[str]:
+    """Its targets; for a plugin one text a parameter set, which serves as a fingerprint only."""
+    return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs_of(request)]
+
+
+def _without_inputs(wire: dict[str, Any]) -> dict[str, Any]:
+    if "Plugin" in wire:
+        return {**wire, "Plugin": {**wire["Plugin"], "Params": []}}
+    return {name: value for name, value in wire.items() if name != "Targets"}
+
+
+def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
+    if "Plugin" in wire:
+        return {**wire, "Plugin": {**wire["Plugin"], "Params": inputs}}
+    return {**wire, "Targets": inputs}

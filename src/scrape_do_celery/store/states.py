@@ -1,0 +1,114 @@
+"""The states of a part and of a run, and every rule that moves between them. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from scrape_do_celery import routing
+from scrape_do_celery.models import JobDetails
+
+
+class PartState(StrEnum):
+    """Where a part stands."""
+
+    QUEUED = "queued"  #: written down; no `POST` was made
+    SUBMITTING = "submitting"  #: the intent is written; the `POST` may be under way
+    DOUBTFUL = "doubtful"  #: the `POST` may have bought a job; nobody knows yet
+    RUNNING = "running"  #: the job is known and not yet terminal
+    COLLECTING = "collecting"  #: the job is terminal; its tasks are being fetched
+    DONE = "done"  #: it has an outcome
+
+
+class RunState(StrEnum):
+    """Where a run stands, as `RunHandle.state` gives it."""
+
+    QUEUED = "queued"  #: no part has begun
+    SUBMITTING = "submitting"  #: a job is being bought
+    DOUBTFUL = "doubtful"  #: it is not known whether a job was bought
+    RUNNING = "running"  #: Scrape.do is at work
+    COLLECTING = "collecting"  #: contents are being fetched
+    SUCCEEDED = "succeeded"  #: outcome: every job ended in success
+    FAILED = "failed"  #: outcome: a job was refused or ended in error
+    CANCELED = "canceled"  #: outcome: canceled on a user's wish, or at Scrape.do
+    TIMED_OUT = "timed_out"  #: outcome: `max_wait` passed
+    IN_DOUBT = "in_doubt"  #: outcome: a job may have been bought and was not found
+    LOST = "lost"  #: outcome: the API no longer knows the job
+    POISONED = "poisoned"  #: outcome: its steps died again and again
+
+    @property
+    def is_outcome(self) -> bool:
+        """Whether the run has ended."""
+        return self in OUTCOMES
+
+
+#: From best to worst: the worst outcome of its parts is the run's.
+OUTCOMES = (
+    RunState.SUCCEEDED,
+    RunState.CANCELED,
+    RunState.TIMED_OUT,
+    RunState.FAILED,
+    RunState.POISONED,
+    RunState.LOST,
+    RunState.IN_DOUBT,
+)
+
+#: From the least to the most telling for somebody who looks at a run with several parts.
+_SHOWN = (PartState.QUEUED, PartState.COLLECTING, PartState.RUNNING, PartState.SUBMITTING, PartState.DOUBTFUL)
+
+#: A part that was not sent, because another part had failed before; it never decides a run.
+NOT_SENT = "not_sent"
+
+CANCEL = "cancel"
+DEADLINE = "deadline"
+
+_STEPS = {
+    PartState.QUEUED: routing.SUBMIT_JOBS,
+    PartState.SUBMITTING: routing.RECONCILE_SUBMIT,
+    PartState.DOUBTFUL: routing.RECONCILE_SUBMIT,
+    PartState.RUNNING: routing.POLL_JOBS,
+    PartState.COLLECTING: routing.FETCH_TASKS,
+}
+
+
+def next_step(state: str, *, wish: bool = False, canceling: bool = False) -> str | None:
+    """The step that a part in this state waits for; None once it is done.
+
+    A wish to end (cancel or deadline) turns a running part's next look into a cancel, once.
+    """
+    if state == PartState.DONE:
+        return None
+    part = PartState(state)
+    return routing.CANCEL_RUN if part is PartState.RUNNING and wish and not canceling else _STEPS[part]
+
+
+def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
+    """The state of a run, from its outcome and the states of its parts."""
+    if outcome:
+        return RunState(outcome)
+    live = [PartState(p) for p in parts if p != PartState.DONE]
+    return RunState(max(live, key=_SHOWN.index).value) if live else RunState.COLLECTING
+
+
+def worst(outcomes: Iterable[str]) -> tuple[int, RunState]:
+    """Which part decides a run, by position, and the run's outcome; the first among equals."""
+    ranked = [(OUTCOMES.index(RunState(o)), -i) for i, o in enumerate(outcomes) if o != NOT_SENT]
+    rank, position = max(ranked)
+    return -position, OUTCOMES[rank]
+
+
+def part_outcome(job: JobDetails, wish: str | None) -> RunState:
+    """The outcome of a part whose job has ended, or was given up after a cancel.
+
+    The API's terminal status decides: a job that succeeded before a cancel reached it has succeeded.
+    """
+    if job.is_success:
+        return RunState.SUCCEEDED
+    if job.status == "error":
+        return RunState.FAILED
+    return ended_by(wish)
+
+
+def ended_by(wish: str | None) -> RunState:
+    """The outcome of a part that ended on a wish, or was canceled at Scrape.do by somebody else."""
+    return RunState.TIMED_OUT if wish == DEADLINE else RunState.CANCELED

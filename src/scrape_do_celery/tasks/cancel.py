@@ -1,0 +1,40 @@
+"""Telling Scrape.do to stop jobs that nobody waits for any more."""
+
+from __future__ import annotations
+
+from celery import Task, shared_task
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import AsyncAPINotAcceptableError, AsyncAPINotFoundError, ScrapeDoError
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.endings import collect, missed
+from scrape_do_celery.store import Claim, PartState
+
+
+@shared_task(name=routing.CANCEL_RUN, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+def cancel_run(self: Task, members: list[str]) -> None:
+    """Cancels the jobs of running parts whose run has a wish to end."""
+    serve(self.app, members, {PartState.RUNNING}, cancel)
+
+
+async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
+    """One last look at the job; where it still runs, a `DELETE`. Its terminal status decides, later."""
+    part = claim.part
+    if claim.wish is None or part.canceling is not None:
+        await runtime.later(claim, {}, 0.0)
+        return Bell(routing.POLL_JOBS, (str(claim.member),))
+    try:
+        job = await runtime.client.get_job(part.job_id or "")
+        if job.is_terminal:
+            return await collect(runtime, claim, job)
+        await runtime.client.cancel_job(part.job_id or "")
+    except AsyncAPINotAcceptableError:
+        pass  # 406: it has just ended, and the poll will see how.
+    except AsyncAPINotFoundError as error:
+        return await missed(runtime, claim, error)
+    except ScrapeDoError as error:
+        return await runtime.after_trouble(claim, error)
+    fields = {"canceling": f"{claim.now:.4f}", "polls": 0, "troubles": 0}
+    await runtime.later(claim, fields, min(1.0, runtime.interval(0)))
+    return None

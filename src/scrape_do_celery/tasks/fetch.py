@@ -1,0 +1,137 @@
+"""Fetching the tasks of jobs that have ended: each is stored the moment it arrives, and never fetched twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from celery import Task, shared_task
+
+from scrape_do_celery import routing
+from scrape_do_celery.client import gone
+from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIRateLimitError, ScrapeDoError
+from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, UndetailedTaskResponse
+from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.endings import ended_with
+from scrape_do_celery.store import Claim, PartState, ops
+
+log = logging.getLogger(__name__)
+
+#: Contents in memory at a time while the names of a job's tasks are completed from them.
+_CHUNK = 50
+
+
+@shared_task(name=routing.FETCH_TASKS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+def fetch_tasks(self: Task, members: list[str]) -> None:
+    """Fetches what is missing of parts whose jobs have ended."""
+    serve(self.app, members, {PartState.COLLECTING}, fetch)
+
+
+@dataclass
+class _Pass:
+    """What one pass over the missing tasks met besides contents."""
+
+    left: int = 0
+    unfinished: bool = False
+    trouble: ScrapeDoError | None = None
+
+
+async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
+    """Every missing task, stored; the part ends when none is missing."""
+    store = runtime.store
+    job = await store.run(ops.job(store.keys, claim.member))
+    if job is None:
+        raise LookupError(f"{claim.member} collects without a job in its record")
+    missing = wanted(job) - await store.run(ops.fetched(store.keys, claim.member))
+    found = await _pass(runtime, claim, job, sorted(missing))
+    if not found.left or _out_of_grace(runtime, claim):
+        return await ended_with(runtime, claim, await _named(runtime, claim, job))
+    looks = {"looks": claim.part.looks + (1 if found.unfinished else 0)}
+    if found.trouble is not None:
+        return await runtime.after_trouble(claim, found.trouble, looks)
+    await runtime.later(claim, looks, runtime.interval(claim.part.looks))
+    return None
+
+
+def wanted(job: JobDetails) -> set[int]:
+    """Positions of the tasks that are worth a request: all, but of a job that was stopped only those that were paid."""
+    everything = set(range(len(job.task_ids)))
+    if job.status in (JobStatus.SUCCESS, JobStatus.ERROR) or not job.tasks:
+        return everything
+    paid = {task.task_id for task in job.tasks if task.status == JobStatus.SUCCESS}
+    return {position for position in everything if job.task_ids[position] in paid}
+
+
+def _out_of_grace(runtime: Runtime, claim: Claim) -> bool:
+    """Whether a run that was told to end has had its time to collect what it paid for."""
+    canceling = claim.part.canceling
+    return canceling is not None and claim.now - canceling > 2 * runtime.settings.cancel_grace
+
+
+async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iterable[int]) -> _Pass:
+    found = _Pass()
+    room = asyncio.Semaphore(runtime.settings.fetch_concurrency)
+
+    async def one(position: int) -> None:
+        async with room:
+            # A refusal for all is met once, not once a task.
+            if isinstance(found.trouble, AsyncAPIRateLimitError) or not await _fetch_one(
+                runtime, claim, job, position, found
+            ):
+                found.left += 1
+
+    async with asyncio.TaskGroup() as group:
+        for position in positions:
+            group.create_task(one(position))
+    return found
+
+
+async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: _Pass) -> bool:
+    """Whether the task is stored now."""
+    task_id, last_look = job.task_ids[position], claim.part.looks + 1 >= TASK_LOOKS
+    try:
+        task = await runtime.client.get_task(job.job_id, task_id)
+    except AsyncAPIGoneError as error:
+        task = gone(job, task_id, str(error))
+    except AsyncAPINotFoundError as error:
+        if _young(claim) and not last_look:
+            found.unfinished = True
+            return False
+        task = gone(job, task_id, str(error))
+    except ScrapeDoError as error:
+        found.trouble = found.trouble or error
+        return False
+    if not task.is_terminal:
+        found.unfinished = True
+        if not last_look:
+            return False
+        task = _given_up(task)
+    return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
+
+
+def _young(claim: Claim) -> bool:
+    return claim.now - (claim.part.since or 0.0) < NOT_FOUND_GRACE
+
+
+def _given_up(task: TaskDetails) -> TaskDetails:
+    reason = f"still {task.status} at {TASK_LOOKS} looks after its job had ended"
+    return task.model_copy(update={"status": JobStatus.ERROR, "gone": True, "error_message": reason})
+
+
+async def _named(runtime: Runtime, claim: Claim, job: JobDetails) -> JobDetails:
+    """The job with a summary of each task: some answers leave them out, and input order is told by their URLs."""
+    if len(job.tasks) >= len(job.task_ids):
+        return job
+    store, names = runtime.store, {task.task_id: task for task in job.tasks}
+    for start in range(0, len(job.task_ids), _CHUNK):
+        positions = range(start, min(start + _CHUNK, len(job.task_ids)))
+        for task in await store.run(ops.contents(store.keys, claim.member, positions)):
+            if task is not None:
+                names[task.task_id] = UndetailedTaskResponse(task_id=task.task_id, url=task.url, status=task.status)
+    job = job.model_copy(update={"tasks": [names[i] for i in job.task_ids if i in names]})
+    await store.run(ops.update(store.keys, claim, {}, job=job))
+    return job

@@ -1,0 +1,48 @@
+"""Looking at running jobs."""
+
+from __future__ import annotations
+
+from celery import Task, shared_task
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.endings import collect, missed, seen
+from scrape_do_celery.store import Claim, PartState
+
+
+@shared_task(name=routing.POLL_JOBS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+def poll_jobs(self: Task, members: list[str]) -> None:
+    """Looks at the jobs of running parts."""
+    serve(self.app, members, {PartState.RUNNING}, poll)
+
+
+async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
+    """One look: the job runs on and is due again, or has ended and is collected."""
+    try:
+        job = await runtime.client.get_job(claim.part.job_id or "")
+    except AsyncAPINotFoundError as error:
+        return await missed(runtime, claim, error)
+    except ScrapeDoError as error:
+        return await runtime.after_trouble(claim, error)
+    if job.is_terminal or _given_up(runtime, claim):
+        return await collect(runtime, claim, job)
+    await _later(runtime, claim, job)
+    return None
+
+
+def _given_up(runtime: Runtime, claim: Claim) -> bool:
+    """Whether a job that was told to stop has had its time to say so."""
+    canceling = claim.part.canceling
+    return canceling is not None and claim.now - canceling > runtime.settings.cancel_grace
+
+
+async def _later(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
+    part, now = claim.part, seen(job)
+    before = {"status": part.status, "seen_done": part.seen_done, "seen_failed": part.seen_failed}
+    polls = part.polls + 1
+    fields = {**now, "polls": polls, "troubles": 0, "misses": 0}
+    # A job of a thousand tasks is some 100 kB: it is written only where something moved.
+    await runtime.later(claim, fields, runtime.interval(polls), job if now != before else None)

@@ -1,0 +1,118 @@
+"""Buying a part's job: the intent is on disk first, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from functools import partial
+
+from celery import Task, shared_task
+from redis.exceptions import RedisError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from scrape_do_celery import routing
+from scrape_do_celery.client import PostFate, post_fate
+from scrape_do_celery.errors import InvalidRequestError, ScrapeDoError
+from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.endings import ended_on_wish
+from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.store import NOT_SENT, Claim, PartState, RunState, ops
+from scrape_do_celery.store.codec import pack
+
+log = logging.getLogger(__name__)
+
+
+class _LeaseTooShortError(Exception):
+    """The `POST` could outlive the lease. Nothing was sent."""
+
+
+@shared_task(name=routing.SUBMIT_JOBS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+def submit_jobs(self: Task, members: list[str]) -> None:
+    """Buys the jobs of parts that wait for it."""
+    serve(self.app, members, {PartState.QUEUED}, submit)
+
+
+async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
+    """The job of a claimed part, bought at most once; or why it was not."""
+    if claim.stop:
+        return await runtime.settle(claim, NOT_SENT)
+    if claim.wish:
+        return await ended_on_wish(runtime, claim, None)
+    try:
+        request = claim.spec().request
+    except ValueError as error:
+        return await runtime.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
+    store, settings = runtime.store, runtime.settings
+    seconds = settings.submit_deadline + settings.submit_settle + settings.lease_seconds
+    verdict, _ = await store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, seconds))
+    if verdict != "ok":
+        # A wish or a stop came between the claim and now: the next claim sees it. Stale: another step has the part.
+        await runtime.later(claim, {}, 0.0)
+        return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
+    return await _post(runtime, claim, request)
+
+
+async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> Bell | None:
+    try:
+        created = await runtime.client.create_job(
+            request, before_send=partial(_last_look, runtime, claim), timeout=runtime.settings.submit_deadline
+        )
+    except _LeaseTooShortError:
+        await runtime.later(claim, {"state": PartState.QUEUED}, 1.0)
+        return None
+    except ScrapeDoError as error:
+        return await _not_bought(runtime, claim, error)
+    return await _bought(runtime, claim, created)
+
+
+async def _last_look(runtime: Runtime, claim: Claim) -> None:
+    """The last act before the bytes leave: is the part still ours, and for longer than the `POST` can take?"""
+    left = await runtime.store.run(ops.guard(runtime.store.keys, claim))
+    if left < 0:
+        raise LeaseLostError(str(claim.member))
+    if left < runtime.settings.submit_deadline + runtime.settings.submit_settle:
+        raise _LeaseTooShortError
+
+
+async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    fate = post_fate(error)
+    log.info("%s: POST %s: %s", claim.member, fate, type(error).__name__)
+    if fate is PostFate.REFUSED:
+        return await runtime.settle(claim, RunState.FAILED, error)
+    if fate is PostFate.DOUBT:
+        note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
+        await runtime.later(claim, note, 0.0)
+        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+    return await runtime.after_trouble(claim, error, {"state": PartState.QUEUED})
+
+
+async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> Bell | None:
+    store = runtime.store
+    fields = {
+        "state": PartState.RUNNING,
+        "job": created.job_id,
+        "tasks": pack(created.task_ids),
+        "since": f"{claim.now:.4f}",
+        "troubles": 0,
+    }
+    op = ops.update(store.keys, claim, fields, after=runtime.interval(0), owner=created.job_id)
+    patience = stop_after_delay(runtime.settings.submit_settle)
+    try:
+        # The job is paid: a store that is away for a moment must not make us forget its id.
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(RedisError), stop=patience, wait=wait_random_exponential(max=2), reraise=True
+        ):
+            with attempt:
+                verdict = await store.run(op)
+    except RedisError:
+        log.exception("%s bought job %s, and the store did not take its id", claim.member, created.job_id)
+        raise
+    if verdict != "ok":
+        log.error("%s bought job %s, which could not be written down: %s", claim.member, created.job_id, verdict)
+    if verdict == "owned":
+        await runtime.later(claim, {"state": PartState.DOUBTFUL}, 0.0)
+        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+    return None

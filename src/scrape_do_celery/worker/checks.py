@@ -1,0 +1,34 @@
+"""Celery settings of a foreign app that lose results or workers. We name them; only the app's owner may change them."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+#: Setting, the value that is safe, and what the other does. Tried with Celery 5.7; see docs.
+_SAFE = (
+    ("result_backend_always_retry", True, "a result backend that is away for four seconds loses a finished result"),
+    ("worker_prefetch_multiplier", 1, "a worker that dies takes the messages that it hoarded with it for an hour"),
+    ("broker_connection_retry_on_startup", True, "a worker that starts before its broker gives up"),
+)
+_LONGEST_VISIBILITY = 900
+
+
+def warnings_about(app: Celery) -> list[str]:
+    """What this app's configuration can cost, one line each."""
+    conf = app.conf
+    found = [
+        f"{name} is {getattr(conf, name)!r}: {what}; set it to {safe!r}"
+        for name, safe, what in _SAFE
+        if getattr(conf, name) != safe
+    ]
+    if not conf.result_backend:
+        found.append("result_backend is not set: AsyncResult cannot tell how a run ended, RunHandle.result() can")
+    timeout = conf.broker_transport_options.get("visibility_timeout", 3600)
+    if str(conf.broker_url).startswith("redis") and timeout > _LONGEST_VISIBILITY:
+        found.append(
+            f"broker_transport_options visibility_timeout is {timeout} s: that long a killed worker's messages are gone; "
+            f"set it to {_LONGEST_VISIBILITY}"
+        )
+    if "json" not in conf.accept_content:
+        found.append("accept_content has no json: our steps are sent as JSON; add it")
+    return found

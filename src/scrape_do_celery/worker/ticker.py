@@ -1,0 +1,92 @@
+"""The ticker: brings back what is due, in the main process of every worker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runs.reporting import report
+from scrape_do_celery.store import DEADLINE, DuePart, DueRun, ops
+from scrape_do_celery.store.states import next_step
+
+log = logging.getLogger(__name__)
+
+#: Seconds of sleep between two looks, shortest and longest.
+SHORTEST, LONGEST = 0.02, 1.0
+#: Members handed out at a look, and members a message.
+LIMIT, BATCH = 500, 50
+
+
+class Ticker(threading.Thread):
+    """Claims what is due and rings for it, until it is stopped."""
+
+    def __init__(self, producer: Producer) -> None:
+        super().__init__(name="scrape-do-ticker", daemon=True)
+        self._producer = producer
+        self._halt = threading.Event()
+
+    def run(self) -> None:
+        """Looks, rings, sleeps. Nothing that goes wrong in one look ends it."""
+        wait = SHORTEST
+        while not self._halt.wait(wait):
+            try:
+                wait = self.tick()
+            except Exception as error:
+                wait = LONGEST
+                log.warning("the ticker will look again: %s", type(error).__name__, exc_info=_unexpected(error))
+
+    def tick(self) -> float:
+        """One look; seconds until the next."""
+        store, settings = self._producer.store, self._producer.settings
+        due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_bells))
+        if due.dropped:
+            log.warning("%d due entries had no record and were dropped", due.dropped)
+        for bell in bells(due.parts):
+            self._producer.ring(bell.step, bell.names)
+        for run in due.runs:
+            self._run(run, due.now)
+        if due.next_at is None or not due.parts and not due.runs and due.next_at <= due.now:
+            # Nothing is due, or the bells under way are as many as may be.
+            return LONGEST
+        return min(LONGEST, max(SHORTEST, due.next_at - due.now))
+
+    def _run(self, run: DueRun, now: float) -> None:
+        if run.outcome is not None:
+            report(self._producer, run.run_id, again=run.rings > 1)
+        elif not run.left:
+            self._producer.ring(routing.AGGREGATE_RUN, [run.run_id])
+        elif run.deadline is not None and run.deadline <= now:
+            store = self._producer.store
+            members = store.run(ops.wish(store.keys, run.run_id, DEADLINE))
+            if members:
+                self._producer.ring(routing.CANCEL_RUN, members)
+
+    def stop(self) -> None:
+        """Ends the thread, after the look that is under way."""
+        self._halt.set()
+        if self.is_alive():
+            self.join(timeout=5)
+
+
+def bells(parts: Iterable[DuePart]) -> Iterator[Bell]:
+    """The messages for what is due: many members a message, but one alone whose last step died."""
+    together: dict[str, list[str]] = {}
+    for part in parts:
+        step = next_step(part.state, wish=part.wish, canceling=part.canceling)
+        if step is None:
+            continue
+        if part.attempts:
+            yield Bell(step, (str(part.member),))
+        else:
+            together.setdefault(step, []).append(str(part.member))
+    for step, members in together.items():
+        for start in range(0, len(members), BATCH):
+            yield Bell(step, tuple(members[start : start + BATCH]))
+
+
+def _unexpected(error: Exception) -> bool:
+    """Whether a traceback helps: a server that is away needs none."""
+    return not isinstance(error, OSError) and "redis" not in type(error).__module__ and "kombu" not in type(error).__module__

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from email.utils import parsedate_to_datetime
+
+import httpx
+import pytest
+
+from scrape_do_celery.sandbox import SandboxThread
+
+
+@pytest.fixture(scope="module")
+def server():
+    with SandboxThread(task_seconds=0.1) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(server):
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def api(sandbox):
+    client = httpx.Client(base_url=f"{sandbox.url}/api/v1", headers={"X-Token": "t"}, trust_env=False, timeout=10)
+    with client:
+        yield client
+
+
+@pytest.fixture
+def waiting(api, sandbox):
+    """A job that does not end by itself."""
+    sandbox.configure(task_seconds=1000)
+    return create(api, "https://A.example/?n=1", "https://a.example/?n=2", "https://a.example/?n=3")["JobID"]
+
+
+@pytest.fixture
+def done(api, sandbox, waiting):
+    """The same, ended, and the path of its first task."""
+    sandbox.advance(2000)
+    return f"/jobs/{waiting}/{api.get(f'/jobs/{waiting}').json()['TaskIDs'][0]}"
+
+
+def create(api, *targets):
+    return api.post("/jobs", json={"Targets": list(targets) or ["https://a.example/"]}).json()
+
+
+def until(look, good):
+    deadline = time.monotonic() + 15
+    while not good(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    return found
+
+
+def test_statuses_with_and_without_retry_after(api, sandbox):
+    sandbox.fault("status", kind="me", status=429, retry_after=1, times=1)
+    sandbox.fault("status", kind="me", status=502, html=True, after=1, times=1)
+    busy, broken, well = (api.get("/me") for _ in range(3))
+    assert (busy.status_code, busy.headers["Retry-After"], busy.json()["Code"]) == (429, "1", 429)
+    assert (broken.status_code, broken.headers["Content-Type"]) == (502, "text/html")
+    assert well.status_code == 200
+    assert [entry["faults"] for entry in sandbox.log()] == [["status"], ["status"], []]
+    assert [(rule["seen"], rule["fired"]) for rule in sandbox.faults()] == [(1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(("action", "bought"), [("reset_before", 0), ("reset_after", 1)])
+def test_resets_before_and_after_the_work(api, sandbox, action, bought):
+    sandbox.fault(action, kind="create_job", times=1)
+    with pytest.raises(httpx.ReadError):
+        create(api)
+    assert [entry["status"] for entry in sandbox.log()] == ["reset"]
+    assert sandbox.stats().get("jobs_created", 0) == len(sandbox.jobs()) == bought
+    assert bool(sandbox.log()[0]["job_id"]) is bool(bought)
+
+
+def test_a_post_is_accepted_after_the_client_gave_up(api, sandbox):
+    sandbox.fault("accept_late", seconds=100, times=1)
+    with pytest.raises(httpx.ReadTimeout):
+        api.post("/jobs", json={"Targets": ["https://a.example/late"]}, timeout=0.2)
+    until(lambda: sandbox.stats()["connections_open"], lambda count: count <= 2)
+    assert (sandbox.jobs(), sandbox.log()[0]["status"]) == ([], "held")
+    sandbox.advance(101)
+    [job] = until(sandbox.jobs, bool)
+    assert job["targets"] == ["https://a.example/late"]
+    assert sandbox.log()[0]["job_id"] == job["id"]
+
+
+def test_slow_does_the_work_first(api, sandbox):
+    sandbox.fault("slow", kind="create_job", seconds=3, times=1)
+    with pytest.raises(httpx.ReadTimeout):
+        api.post("/jobs", json={"Targets": ["https://a.example/"]}, timeout=0.2)
+    assert len(sandbox.jobs()) == 1
+    sandbox.fault("slow", kind="me", seconds=0.01)
+    assert api.get("/me").status_code == 200
+
+
+def test_a_drip_passes_a_read_timeout(api, sandbox):
+    sandbox.fault("drip", kind="me", seconds=0.005, times=1)
+    with api.stream("GET", "/me") as answer:
+        pieces = list(answer.iter_raw())
+    assert len(pieces) > 5
+    assert b"AvaliableCredits" in b"".join(pieces)
+
+
+def test_a_body_is_cut(api, sandbox):
+    sandbox.fault("cut", kind="me", times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        api.get("/me")
+    assert api.get("/me").status_code == 200
+
+
+def test_answers_that_are_no_json(api, sandbox):
+    for action in ("html", "empty_204", "redirect_302"):
+        sandbox.fault(action, kind="me", times=1)
+    page = api.get("/me")
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html")
+    sandbox.clear_faults()
+    sandbox.fault("empty_204", kind="me", times=1)
+    assert (api.get("/me").status_code, api.get("/me").status_code) == (204, 200)
+    sandbox.fault("redirect_302", value="/elsewhere")
+    assert api.get("/me").headers["Location"] == "/elsewhere"
+
+
+def test_nulls(api, sandbox, done):
+    sandbox.fault("nulls")
+    task = api.get(done).json()
+    assert all(task[name] is None for name in ("ResponseHeaders", "Scrape.do", "StatusCode", "Base64EncodedContent"))
+    assert task["Content"]
+
+
+def test_distorted_tasks(api, sandbox, done):
+    sandbox.fault("list_headers")
+    sandbox.fault("unknown_status", value="Success")
+    sandbox.fault("naive_times")
+    sandbox.fault("bad_base64")
+    task = api.get(done).json()
+    assert (task["ResponseHeaders"]["Content-Type"], task["Status"]) == (["text/html; charset=utf-8"], "Success")
+    assert not task["EndTime"].endswith("Z")
+    with pytest.raises(binascii.Error):
+        base64.b64decode(task["Content"])
+
+
+def test_distorted_jobs(api, sandbox, waiting):
+    path = f"/jobs/{waiting}"
+    honest = api.get(path).json()
+    for action in ("zero_times", "normalise_urls", "shuffle_task_ids"):
+        sandbox.fault(action, seed=3)
+    job = api.get(path).json()
+    assert job["StartTime"] == "0001-01-01T00:00:00Z"
+    assert job["Tasks"][0]["URL"].startswith("https://a.example/?n=")
+    assert sorted(job["TaskIDs"]) == sorted(honest["TaskIDs"])
+    assert job["TaskIDs"] != honest["TaskIDs"]
+
+
+def test_fractional_credits(api, sandbox):
+    sandbox.fault("fractional_credits")
+    assert api.get("/me").json()["AvaliableCredits"] == 1_000_000.5
+
+
+def test_gone_and_not_found_at_first(api, sandbox, done):
+    sandbox.fault("gone", target="n=1", times=1)
+    assert api.get(done).json() == {"Error": "Task response content is no longer available.", "Code": 410}
+    job = create(api)["JobID"]
+    sandbox.fault("not_found_at_first", seconds=50)
+    assert (api.get(f"/jobs/{job}").status_code, api.get(done).status_code) == (404, 200)
+    sandbox.advance(51)
+    assert api.get(f"/jobs/{job}").status_code == 200
+
+
+def test_a_listing_that_lags(api, sandbox, waiting):
+    sandbox.fault("list_lag", seconds=50)
+    assert api.get("/jobs").json()["TotalCount"] == 0
+    assert api.get(f"/jobs/{waiting}").status_code == 200
+    sandbox.advance(51)
+    assert api.get("/jobs").json()["TotalCount"] == 1
+
+
+def test_jobs_without_a_start_are_sorted_last(api, sandbox, waiting):
+    sandbox.advance(500)
+    young = create(api)["JobID"]
+    assert [job["JobID"] for job in api.get("/jobs").json()["Jobs"]] == [young, waiting]
+    sandbox.fault("list_null_start")
+    jobs = api.get("/jobs").json()["Jobs"]
+    assert [job["JobID"] for job in jobs] == [waiting, young]
+    assert jobs[1]["StartTime"] is None
+
+
+def test_a_skewed_clock(api, sandbox, done):
+    honest = api.get(done)
+    sandbox.fault("skew", seconds=-3600)
+    skewed = api.get(done)
+    assert skewed.json()["EndTime"] < honest.json()["EndTime"]
+    apart = parsedate_to_datetime(honest.headers["Date"]) - parsedate_to_datetime(skewed.headers["Date"])
+    assert 3500 < apart.total_seconds() < 3700
+    start = api.get("/jobs").json()["Jobs"][0]["StartTime"]
+    assert api.get("/jobs", params={"start_from": start, "start_to": start}).json()["TotalCount"] <= 1
+
+
+def test_a_bad_rule_is_refused(sandbox):
+    with pytest.raises(ValueError, match="action"):
+        sandbox.fault("explode")

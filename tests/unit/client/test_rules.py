@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrape_do_celery.client import PostFate, calls, post_fate, read, retry_after, should_resend, wait
+from scrape_do_celery.client.answers import RETRY_AFTER_LIMIT
+from scrape_do_celery.client.fate import BEFORE_SEND, TOTAL_TIMEOUT, connection_error, kind
+from scrape_do_celery.errors import (
+    APIConnectionError,
+    AsyncAPIError,
+    AsyncAPIRateLimitError,
+    AsyncAPIResponseError,
+    AsyncAPIServerError,
+    AsyncAPIUnparsableResponseError,
+    SubmitInDoubtError,
+)
+from scrape_do_celery.models import JobCreationRequest
+
+GET = calls.get_job("j1")
+TASK = calls.get_task("j1", "t1")
+POST = calls.create_job(JobCreationRequest(targets=["https://a.example/"]))
+
+
+def refused(status, body=b"", headers=None, secret="", call=GET):
+    with pytest.raises(AsyncAPIError) as caught:
+        read(call, status, headers or {}, body, secret=secret)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("identifier", "path"),
+    [
+        ("../me", "..%2Fme"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("a b/ü", "a%20b%2F%C3%BC"),
+        ("%2e%2e", "%252e%252e"),
+    ],
+)
+def test_ids_are_escaped(world, identifier, path):
+    assert calls.get_task(identifier, identifier).path == f"/api/v1/jobs/{path}/{path}"
+    world.answers = [(200, {"JobID": "x", "Status": "queued"})]
+    world.run(lambda client: client.get_job(identifier))
+    assert world.requests[0].url.raw_path == f"/api/v1/jobs/{path}".encode()
+
+
+@pytest.mark.parametrize("identifier", ["", ".", ".."])
+def test_ids_that_are_none(identifier):
+    for build in (calls.get_job, calls.cancel_job, lambda one: calls.get_task("j1", one)):
+        with pytest.raises(ValueError, match="not an id"):
+            build(identifier)
+
+
+def test_base_url_may_have_a_path(world):
+    world.answers = [(200, {})]
+    world.run(lambda client: client.get_user_info(), base_url="https://proxy.example/scrape/")
+    assert str(world.requests[0].url) == "https://proxy.example/scrape/api/v1/me"
+
+
+def test_only_the_filters_given_are_sent():
+    assert calls.list_jobs({}).params == {}
+    assert calls.list_jobs({"status": None, "page": 2}).params == {"page": "2"}
+
+
+def test_filters_on_the_wire():
+    moment = datetime(2026, 11, 23, 12, 0, 0, 999_999)  # noqa: DTZ001 (naive means UTC)
+    params = calls.list_jobs({
+        "page_size": 100,
+        "page": 3,
+        "status": "pending",
+        "start_from": moment,
+        "start_to": moment.replace(tzinfo=timezone(timedelta(hours=2))),
+        "sort": "start_time_asc",
+    }).params  # fmt: skip
+    assert params == {
+        "page_size": "100",
+        "page": "3",
+        "status": "pending",
+        "start_from": "2026-11-23T12:00:00Z",
+        "start_to": "2026-11-23T10:00:00Z",
+        "sort": "start_time_asc",
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"page_size": 0}, {"page_size": 101}, {"page": 0}, {"page": True}, {"page": "1"}])
+def test_filters_out_of_bounds(wrong):
+    with pytest.raises(ValueError, match="whole number"):
+        calls.list_jobs(wrong)
+
+
+def test_filters_unknown():
+    with pytest.raises(TypeError, match="statos"):
+        calls.list_jobs({"statos": "queued"})
+
+
+def test_a_refusal_carries_what_the_api_said():
+    error = refused(400, b'{"Error":"Targets must not be empty","Code":400}', {"retry-after": "3"})
+    assert str(error) == "GET /api/v1/jobs/j1: 400 Targets must not be empty"
+    assert (error.status_code, error.error_info) == (400, ("Targets must not be empty", 400))
+    assert (error.retry_after, error.excerpt) == (3.0, '{"Error":"Targets must not be empty","Code":400}')
+
+
+@pytest.mark.parametrize(
+    ("body", "info"),
+    [
+        (b'{"Message":["a","b"]}', ("a; b", None)),
+        (b'{"Code":"400","Error":7}', None),
+        (b'{"Code":402}', (None, 402)),
+        (b'{"Error":"\\ud800"}', ("?", None)),
+        (b"{}", None),
+        (b"[1]", None),
+        (b"<html>down</html>", None),
+        (b"\xff\xfe\x00", None),
+        (b"[" * 100_000, None),
+        (b"", None),
+    ],
+)
+def test_a_refusal_whatever_its_body(body, info):
+    error = refused(402, body)
+    assert error.error_info == info
+    assert len(error.excerpt) <= 500
+    json.dumps(error.to_json())
+
+
+def test_statuses_nobody_knows():
+    assert str(refused(499)).endswith("499 unknown status")
+    assert isinstance(refused(600), AsyncAPIServerError)
+
+
+def test_the_token_is_redacted_before_the_cut():
+    secret = "a/b" * 20
+    for text in (secret, "a%2Fb" * 20):
+        body = json.dumps({"Error": f"bad token {text}", "Pad": "x" * 380 + text}).encode()
+        error = refused(401, body, secret=secret)
+        assert str(error).endswith("bad token [token]")
+        assert "a/b" not in repr(error.args)
+        assert "a%2Fb" not in repr(error.args)
+
+
+def test_unparsable_says_where_and_quotes_nothing():
+    error = refused(200, b'{"JobID":"secret!","Status":7,"TaskIDs":["x",1]}', secret="secret!")
+    assert isinstance(error, AsyncAPIUnparsableResponseError)
+    assert "secret!" not in repr(error.args)
+    assert "Status" in str(error) or "TaskIDs" in str(error)
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"[" * 100_000, b"\xff", b'{"JobID":"j1","Status":"succ'])
+def test_unparsable_whatever_the_body(body):
+    assert isinstance(refused(200, body), AsyncAPIUnparsableResponseError)
+
+
+def test_a_page_with_a_lone_surrogate_is_not_lost():
+    body = b'{"JobID":"j1","TaskID":"t1","Status":"success","Content":"a\\ud800b \\ud83d\\ude00"}'
+    assert read(TASK, 200, {}, body).content == "a\ufffdb \U0001f600"
+
+
+def test_a_page_with_broken_utf8_is_not_lost():
+    body = b'{"JobID":"j1","TaskID":"t1","Status":"success","Content":"a\xffb"}'
+    assert read(TASK, 200, {}, body).content == "a\ufffdb"
+
+
+def test_a_body_with_a_byte_order_mark():
+    assert read(GET, 200, {}, b'\xef\xbb\xbf{"JobID":"j1","Status":"queued"}').job_id == "j1"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("", None),
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        ("1.5", 1.5),
+        ("-3", None),
+        ("nan", None),
+        ("1e3", None),
+        ("٣", None),
+        ("9" * 400, RETRY_AFTER_LIMIT),
+        ("Mon, 23 Nov 2026 10:00:30 GMT", 30.0),
+        ("Mon, 23 Nov 2026 10:00:30 -0000", 30.0),
+        ("Mon, 23 Nov 2026 09:00:00 GMT", 0.0),
+        ("Mon, 23 Nov 2099 09:00:00 GMT", RETRY_AFTER_LIMIT),
+        ("soon", None),
+    ],
+)
+def test_retry_after(value, seconds):
+    headers = httpx.Headers({"Retry-After": value.encode(), "Date": "Mon, 23 Nov 2026 10:00:00 GMT"})
+    assert retry_after(headers) == seconds
+
+
+def test_retry_after_as_a_date_needs_the_servers_clock():
+    assert retry_after({"retry-after": "Mon, 23 Nov 2026 10:00:30 GMT"}) is None
+    assert retry_after({}) is None
+
+
+@given(st.text(), st.text())
+def test_retry_after_takes_anything(value, date):
+    seconds = retry_after({"retry-after": value, "date": date})
+    assert seconds is None or 0 <= seconds <= RETRY_AFTER_LIMIT
+
+
+@given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)), st.integers(-(10**6), 10**6))  # noqa: DTZ001
+def test_retry_after_counts_from_the_answers_date(now, seconds):
+    now = now.replace(microsecond=0, tzinfo=UTC)
+    then = now + timedelta(seconds=seconds)
+    headers = {"retry-after": format_datetime(then, usegmt=True), "date": format_datetime(now, usegmt=True)}
+    assert retry_after(headers) == min(max(seconds, 0), RETRY_AFTER_LIMIT)
+
+
+@given(
+    st.none() | st.floats(0, RETRY_AFTER_LIMIT),
+    st.integers(0, 10**6),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_wait_obeys_within_its_cap(asked, attempt, drawn):
+    error = AsyncAPIRateLimitError("", 429, None, None, asked)
+    assert min(asked or 0, 60) <= wait(error, attempt, lambda: drawn) <= 60
+
+
+def test_wait_without_an_error():
+    assert wait(None, 0, lambda: 0.0) == 1.0
+
+
+FATES = [
+    (APIConnectionError("", "POST", "/", "ConnectError"), PostFate.NOT_SENT),
+    (APIConnectionError("", "POST", "/", "ConnectTimeout"), PostFate.NOT_SENT),
+    (APIConnectionError("", "POST", "/", "PoolTimeout"), PostFate.NOT_SENT),
+    (APIConnectionError("", "POST", "/", "UnsupportedProtocol"), PostFate.NOT_SENT),
+    (APIConnectionError("", "POST", "/", BEFORE_SEND), PostFate.NOT_SENT),
+    (APIConnectionError("", "POST", "/", TOTAL_TIMEOUT), PostFate.DOUBT),
+    (APIConnectionError("", "POST", "/", "ReadTimeout"), PostFate.DOUBT),
+    (APIConnectionError("", "POST", "/"), PostFate.DOUBT),
+    (AsyncAPIRateLimitError("", 429), PostFate.REFUSED_LATER),
+    (AsyncAPIResponseError("", 302), PostFate.DOUBT),
+    (AsyncAPIServerError("", 500), PostFate.DOUBT),
+    (AsyncAPIUnparsableResponseError("", 200), PostFate.DOUBT),
+    (SubmitInDoubtError("", 1), PostFate.DOUBT),
+    (KeyboardInterrupt(), PostFate.DOUBT),
+    *[
+        (AsyncAPIResponseError("", status), PostFate.DOUBT if status in (408, 409, 425) else PostFate.REFUSED)
+        for status in range(400, 500)
+        if status != 429
+    ],
+]
+
+
+@pytest.mark.parametrize(("error", "fate"), FATES, ids=lambda one: str(getattr(one, "args", one)))
+def test_fate_of_a_post(error, fate):
+    assert post_fate(error) is fate
+    assert should_resend(POST, error) is (fate in (PostFate.NOT_SENT, PostFate.REFUSED_LATER))
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError("x"), httpx.InvalidURL("x"), TimeoutError()], ids=repr)
+def test_an_error_before_the_bytes_left_is_not_sent(error):
+    made = connection_error(POST, error, left=False, secret="")
+    assert (kind(made), post_fate(made)) == (BEFORE_SEND, PostFate.NOT_SENT)
+
+
+def test_connection_error_says_what_but_never_the_token():
+    error = httpx.ReadError("tok reset", request=httpx.Request("GET", "https://q/", headers={"X-Token": "tok"}))
+    made = connection_error(POST, error, left=True, secret="tok")
+    assert made.args == ("POST /api/v1/jobs: no answer: [token] reset", "POST", "/api/v1/jobs", "ReadError")
+    assert "X-Token" not in error.request.headers
+    assert str(connection_error(GET, TimeoutError(), left=True, secret="")).endswith("no answer: TimeoutError")

@@ -1,0 +1,412 @@
+"""What a request may be, what it is on the wire, and how it is compared."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, RenderOptions
+
+URL = "https://shop.example/p/1"
+
+
+def request(**options: Any) -> JobCreationRequest:
+    return JobCreationRequest.model_validate({"targets": [URL], **options})
+
+
+def refusal(**options: Any) -> str:
+    with pytest.raises(ValidationError) as error:
+        request(**options)
+    return str(error.value)
+
+
+FULL = {
+    "targets": [URL],
+    "method": "POST",
+    "body": "{}",
+    "headers": {"Accept": "text/html"},
+    "forward_headers": True,
+    "geo_code": "US",
+    "super": True,
+    "session_id": 42,
+    "device": "mobile",
+    "timeout": 5000,
+    "retry_timeout": 55000,
+    "disable_retry": True,
+    "transparent_response": False,
+    "disable_redirection": True,
+    "output": "markdown",
+    "webhook_url": "https://hooks.example/scrape",
+    "webhook_headers": {"Authorization": "Bearer k1"},
+}
+FULL_WIRE = {
+    "Targets": [URL],
+    "Method": "POST",
+    "Body": "{}",
+    "Headers": {"Accept": "text/html"},
+    "ForwardHeaders": True,
+    "GeoCode": "us",
+    "Super": True,
+    "SessionID": "42",
+    "Device": "mobile",
+    "Timeout": 5000,
+    "RetryTimeout": 55000,
+    "DisableRetry": True,
+    "TransparentResponse": False,
+    "DisableRedirection": True,
+    "Output": "markdown",
+    "WebhookURL": "https://hooks.example/scrape",
+    "WebhookHeaders": {"Authorization": "Bearer k1"},
+}
+RENDER = {
+    "block_resources": False,
+    "wait_until": "networkidle2",
+    "custom_wait": 1500,
+    "wait_selector": "#x",
+    "play_with_browser": [{"Action": "Click", "Selector": "#more"}],
+    "return_json": True,
+    "show_websocket_requests": True,
+    "show_frames": True,
+    "full_screenshot": True,
+}
+RENDER_WIRE = {
+    "BlockResources": False,
+    "WaitUntil": "networkidle2",
+    "CustomWait": 1500,
+    "WaitSelector": "#x",
+    "PlayWithBrowser": [{"Action": "Click", "Selector": "#more"}],
+    "ReturnJSON": True,
+    "ShowWebsocketRequests": True,
+    "ShowFrames": True,
+    "FullScreenshot": True,
+}
+
+
+def test_wire():
+    assert request(**FULL).to_wire() == FULL_WIRE
+    assert request(render=RENDER).to_wire() == {"Targets": [URL], "Render": RENDER_WIRE}
+    assert request(render=RenderOptions()).to_wire() == {"Targets": [URL], "Render": {}}
+    assert request(method=None).to_wire() == {"Targets": [URL]}
+    for name in ("screenshot", "particular_screenshot"):
+        value = True if name == "screenshot" else "#a"
+        assert RenderOptions.model_validate({name: value, "return_json": True}).to_wire()["ReturnJSON"] is True
+
+
+def test_wire_names_are_accepted_and_round_trip():
+    assert JobCreationRequest.model_validate(FULL_WIRE) == request(**FULL)
+    assert JobCreationRequest.model_validate({"Targets": [URL], "Render": RENDER_WIRE}) == request(render=RENDER)
+    assert request(**FULL).model_validate_json(request(**FULL).canonical()) == request(**FULL)
+
+
+def test_plugin():
+    params = [{"asin": "B0", "geocode": "us", "super": None}]
+    plugin = JobCreationRequest(plugin=PluginRequest(key="amazon/pdp", params=params))
+    assert plugin.to_wire() == {"Plugin": {"Key": "amazon/pdp", "Params": params}}
+    assert JobCreationRequest.model_validate(plugin.to_wire()) == plugin
+    assert (plugin.size, plugin.estimated_credits()) == (1, 10)
+    assert "params" in refusal(targets=None, plugin={"key": "k", "params": []})
+    assert "key" in refusal(targets=None, plugin={"key": "", "params": [{}]})
+    assert "JSON cannot write" in refusal(targets=None, plugin={"key": "k", "params": [{"a": float("nan")}]})
+    assert "did you mean 'params'" in refusal(targets=None, plugin={"key": "k", "param": [{}]})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a",
+        "HTTPS://EXAMPLE.com:443/a/../b?x=ü#frag",
+        "https://user:pw@xn--bcher-kva.example/",
+        "http://[::1]:8080/",
+        "http://bücher.example/ä",
+        "http://a/" + "b" * (2083 - 9),
+    ],
+)
+def test_targets_are_kept_exactly(url):
+    assert request(targets=[url]).to_wire()["Targets"] == [url]
+    assert request(webhook_url=url).webhook_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("shop.example/p", "absolute http or https"),
+        ("/p/1", "absolute http or https"),
+        ("ftp://shop.example/", "absolute http or https"),
+        ("javascript:alert(1)", "absolute http or https"),
+        ("", "absolute http or https"),
+        ("http://", "no host"),
+        ("http:///path", "no host"),
+        ("http://:80/", "no host"),
+        ("http://a/b c", "whitespace"),
+        (" http://a/", "whitespace"),
+        ("http://a/\n", "whitespace"),
+        ("http://a/\x00", "control"),
+        ("http://a/\u2028", "whitespace"),
+        ("http://a:99999/", "cannot be read"),
+        ("http://[::1", "cannot be read"),
+        ("http://a/" + "b" * (2084 - 9), "longer than 2083"),
+    ],
+)
+def test_bad_targets_are_named_by_place(url, fault):
+    text = refusal(targets=[URL, url])
+    assert "targets[1]" in text
+    assert fault in text
+    assert len(url) < 8 or url not in text
+    assert fault in refusal(webhook_url=url)
+
+
+def test_many_bad_targets_are_not_all_named():
+    text = refusal(targets=["x"] * 9)
+    assert "targets[4]" in text
+    assert "targets[5]" not in text
+    assert "and 4 more" in text
+
+
+@pytest.mark.parametrize(
+    ("targets", "fault"),
+    [
+        (URL, "must be a list of URLs, not one string"),
+        (URL.encode(), "must be a list of URLs, not one string"),
+        ({URL}, "must have an order"),
+        ({URL: 1}, "must have an order"),
+        ([], "at least one URL"),
+        ([URL, 5], "targets.1"),
+        (7, "valid list"),
+    ],
+)
+def test_targets_must_be_a_list(targets, fault):
+    text = refusal(targets=targets)
+    assert fault in text
+    assert URL not in text
+
+
+def test_any_iterable_with_an_order_will_do():
+    assert request(targets=(URL, URL)).targets == [URL, URL]
+    assert request(targets=(url for url in [URL])).targets == [URL]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"targets": None}, "exactly one of targets and plugin"),
+        ({"plugin": {"key": "k", "params": [{}]}}, "exactly one of targets and plugin"),
+        ({"headers": {"a": "b"}, "set_cookies": "a=s3cret"}, "headers and set_cookies"),
+        ({"render": {}, "retry_timeout": 5000}, "render and retry_timeout"),
+        ({"geo_code": "us", "regional_geo_code": "asia", "super": True}, "geo_code and regional_geo_code"),
+        ({"regional_geo_code": "asia"}, "needs super"),
+        ({"regional_geo_code": "asia", "super": False}, "needs super"),
+        ({"targets": None, "plugin": {"key": "k", "params": [{}, {"geocode": "us"}]}, "geo_code": "us"}, "geocode"),
+        ({"body": "s3cret"}, "body needs a method"),
+        ({"body": "s3cret", "method": "GET"}, "body needs a method"),
+        ({"body": "", "method": "HEAD"}, "body needs a method"),
+        ({"render": {"screenshot": True, "full_screenshot": True, "return_json": True}}, "only one screenshot"),
+        ({"render": {"screenshot": True, "block_resources": True, "return_json": True}}, "block_resources"),
+        ({"render": {"screenshot": True}}, "screenshot need return_json"),
+        ({"render": {"show_frames": True, "show_websocket_requests": True}}, "show_frames and show_websocket_requests"),
+        (
+            {"render": {"particular_screenshot": "#a", "play_with_browser": [], "return_json": True}},
+            "particular_screenshot and play_with_browser",
+        ),
+        (
+            {
+                "render": {
+                    "play_with_browser": [
+                        {"Action": "ScreenShot", "fullScreenShot": True, "particularScreenShot": "#a"}
+                    ]
+                }
+            },
+            "fullScreenShot and particularScreenShot",
+        ),
+        ({"timeout": 4999}, "timeout"),
+        ({"timeout": 120001}, "timeout"),
+        ({"retry_timeout": 4999}, "retry_timeout"),
+        ({"retry_timeout": 55001}, "retry_timeout"),
+        ({"session_id": -1}, "session_id"),
+        ({"session_id": 1000001}, "session_id"),
+        ({"render": {"custom_wait": -1}}, "render.custom_wait"),
+        ({"render": {"custom_wait": 35001}}, "render.custom_wait"),
+        ({"render": {"wait_until": "loaded"}}, "render.wait_until"),
+        ({"render": True}, "render"),
+        ({"method": "get"}, "method"),
+        ({"device": "Desktop"}, "device"),
+        ({"output": "html"}, "output"),
+        ({"regional_geo_code": "asiaafricaoceania", "super": True}, "regional_geo_code"),
+        ({"geo_code": "usa"}, "geo_code"),
+        ({"geo_code": "u1"}, "geo_code"),
+        ({"geo_code": "üß"}, "geo_code"),
+        ({"headers": {"a": None}}, "headers.a"),
+        ({"webhook_headers": "s3cret"}, "webhook_headers"),
+    ],
+)
+def test_refusals_name_the_field_and_hold_no_input(options, named):
+    text = refusal(**options)
+    assert named in text
+    assert "s3cret" not in text
+    assert "input_value" not in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout": 5000},
+        {"timeout": 120000},
+        {"retry_timeout": 5000},
+        {"retry_timeout": 55000},
+        {"session_id": 0},
+        {"session_id": 1000000},
+        {"render": {"custom_wait": 0}},
+        {"render": {"custom_wait": 35000}},
+        {"headers": {}, "set_cookies": "a=1"},
+        {"geo_code": "mx", "super": True},
+        {"geo_code": "kr"},
+        *({"regional_geo_code": region, "super": True} for region in ("europe", "asia", "africa", "oceania")),
+        *({"regional_geo_code": region, "super": True} for region in ("northamerica", "southamerica")),
+        *({"method": method} for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")),
+        *({"render": {"wait_until": event}} for event in ("domcontentloaded", "networkidle0", "networkidle2", "load")),
+        {"targets": None, "plugin": {"key": "k", "params": [{"geocode": None}]}, "geo_code": "us"},
+    ],
+)
+def test_what_is_allowed(options):
+    request(**options)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"Action": "Click", "Selector": "#a"},
+        {"Action": "Wait", "Timeout": 0},
+        {"Action": "WaitSelector", "WaitSelector": "#a"},
+        {"Action": "ScrollX", "Value": 0},
+        {"Action": "ScrollY", "Value": -5},
+        {"Action": "ScrollTo", "Selector": "#a"},
+        {"Action": "Fill", "Selector": "#a", "Value": ""},
+        {"Action": "Execute", "Execute": "1"},
+        {"Action": "ScreenShot", "fullScreenShot": True},
+        {"Action": "ScreenShot"},
+        {"Action": "WaitForRequestCompletion", "UrlPattern": "x", "Timeout": 1},
+    ],
+)
+def test_actions(action):
+    assert RenderOptions(play_with_browser=[action]).to_wire() == {"PlayWithBrowser": [action]}
+
+
+@pytest.mark.parametrize(
+    ("action", "fault"),
+    [
+        ({}, "[0]: has no Action"),
+        ({"Action": 1}, "[0]: has no Action"),
+        ({"Action": "click", "Selector": "s3cret"}, "did you mean 'Click'"),
+        ({"Action": "zzzz"}, "no such Action"),
+        ({"Action": "Click", "Selector": ""}, "Click needs Selector"),
+        ({"Action": "Fill", "Selector": "#a"}, "Fill needs Value"),
+        ({"Action": "WaitForRequestCompletion"}, "needs UrlPattern and Timeout"),
+    ],
+)
+def test_bad_actions(action, fault):
+    text = refusal(render={"play_with_browser": [action]})
+    assert fault in text
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("target", "did you mean 'targets'?"),
+        ("geocode", "did you mean 'geo_code'?"),
+        ("webhook", "no field 'webhook'"),
+        ("customwait", "no field 'customwait'"),
+        ("custom_wait", "belongs into render"),
+        ("SessionId", "did you mean 'session_id'?"),
+        ("zzz", "no field 'zzz' ["),
+    ],
+)
+def test_unknown_fields_name_the_nearest(key, hint):
+    text = refusal(**{key: "s3cret"})
+    assert hint in text
+    assert "s3cret" not in text
+
+
+def test_repr_shows_no_secret():
+    secret = request(
+        method="POST",
+        body="s3cret",
+        headers={"X": "s3cret"},
+        webhook_url="https://hooks.example/s3cret",
+        webhook_headers={"Y": "s3cret"},
+        render={"play_with_browser": [{"Action": "Fill", "Selector": "#pw", "Value": "s3cret"}]},
+    )
+    assert "s3cret" not in repr(secret) + str(secret) + repr(request(set_cookies="a=s3cret"))
+    assert "method='POST'" in repr(secret)
+    assert repr(request(targets=[URL] * 5000)) == "JobCreationRequest(size=5000)"
+
+
+def test_frozen():
+    with pytest.raises(ValidationError):
+        request().method = "POST"
+
+
+def test_with_targets():
+    base = request(**FULL, render=None)
+    other = base.with_targets(url for url in ["http://a", "http://b"])
+    assert other.targets == ["http://a", "http://b"]
+    assert other.differing_fields(base) == ("targets",)
+    assert request(render=RENDER).with_targets(["http://a"]).render == RenderOptions.model_validate(RENDER)
+    with pytest.raises(ValidationError, match=r"targets\[0\]"):
+        base.with_targets(["x"])
+
+
+@given(st.integers(1, 60), st.integers(1, 25))
+def test_split_keeps_all_in_order(count, size):
+    urls = [f"http://a/{number}" for number in range(count)]
+    parts = request(targets=urls, device="mobile").split(size)
+    assert [url for part in parts for url in part.targets or ()] == urls
+    assert all(1 <= part.size <= size and part.device == "mobile" for part in parts)
+    params: list[Any] = [{"q": url} for url in urls]
+    plugin = JobCreationRequest(plugin=PluginRequest(key="k", params=params))
+    assert [one for part in plugin.split(size) if part.plugin for one in part.plugin.params] == params
+
+
+def test_split_by_what_the_api_takes():
+    assert [part.size for part in request(targets=[URL] * 2001).split()] == [1000, 1000, 1]
+    assert MAX_TARGETS_PER_JOB == 1000
+    assert request().split()[0] == request()
+    with pytest.raises(ValueError, match="at least 1"):
+        request().split(0)
+
+
+def test_canonical():
+    one = JobCreationRequest(targets=[URL], headers={"b": "2", "a": "1"}, timeout=6000)
+    other = JobCreationRequest(timeout=6000, headers={"a": "1", "b": "2"}, targets=[URL], device=None)
+    assert one.canonical() == other.canonical()
+    assert json.loads(one.canonical()) == one.to_wire()
+    assert one.differing_fields(other) == ()
+    assert "null" not in one.canonical()
+
+
+def test_differing_fields():
+    assert request(timeout=6000, render={"custom_wait": 1}).differing_fields(
+        request(session_id=1, render={"custom_wait": 2})
+    ) == ("session_id", "timeout", "render")
+    by_type = [JobCreationRequest(plugin=PluginRequest(key="k", params=[{"a": value}])) for value in (1, True)]
+    assert by_type[0].differing_fields(by_type[1]) == ("plugin",)
+
+
+@pytest.mark.parametrize(
+    ("options", "credits_each"),
+    [({}, 1), ({"render": {}}, 5), ({"super": True}, 10), ({"super": True, "render": {}}, 25), ({"super": False}, 1)],
+)
+def test_estimated_credits(options, credits_each):
+    assert request(targets=[URL] * 3, **options).estimated_credits() == 3 * credits_each
+
+
+def test_a_hundred_thousand_targets_are_checked_and_split_in_a_moment():
+    urls = [f"https://shop.example/p/{number}?q=ä" for number in range(100_000)]
+    start = time.perf_counter()
+    assert len(request(targets=urls).split()) == 100
+    assert time.perf_counter() - start < 5

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from scrape_do_celery.sandbox.call import Call, fingerprint, read_call
+from scrape_do_celery.sandbox.canned import canned_answer
+from scrape_do_celery.sandbox.clock import Clock
+from scrape_do_celery.sandbox.faults import Faults, Rule
+from scrape_do_celery.sandbox.options import Options
+from scrape_do_celery.sandbox.state import State
+from scrape_do_celery.sandbox.wire import Request
+
+GET_JOB = Call("GET", "/api/v1/jobs/j", "get_job", "j", targets=("https://a.example/1",))
+
+
+def fired(rule, call=GET_JOB, times=1):
+    return [rule.fires(call) for _ in range(times)]
+
+
+@pytest.mark.parametrize(
+    ("match", "meant"),
+    [
+        ({}, True),
+        ({"kind": "get_job"}, True),
+        ({"kind": "get_task"}, False),
+        ({"method": "get"}, True),
+        ({"method": "POST"}, False),
+        ({"job_id": "j"}, True),
+        ({"job_id": "k"}, False),
+        ({"target": "a.example"}, True),
+        ({"target": "b.example"}, False),
+    ],
+)
+def test_a_rule_fires_on_the_calls_it_is_meant_for(match, meant):
+    assert fired(Rule(action="status", **match)) == [meant]
+
+
+def test_times_and_after():
+    rule = Rule(action="status", times=2, after=1)
+    assert fired(rule, times=5) == [False, True, True, False, False]
+    assert (rule.seen, rule.fired) == (3, 2)
+
+
+def test_probability_is_the_same_for_the_same_seed():
+    first, second = (fired(Rule(action="status", probability=0.5, seed=7), times=50) for _ in range(2))
+    assert first == second
+    assert {True, False} == set(first)
+
+
+def test_actions_keep_to_the_calls_where_they_make_sense():
+    assert fired(Rule(action="accept_late")) == [False]
+    assert fired(Rule(action="status"), Call("POST", "", "webhook")) == [False]
+    assert fired(Rule(action="webhook_lose"), Call("POST", "", "webhook")) == [True]
+
+
+def test_an_unknown_field_or_action_is_refused():
+    with pytest.raises(ValidationError):
+        Rule(action="status", tmies=1)
+    with pytest.raises(ValidationError):
+        Rule(action="explode")
+
+
+def test_rules_get_ids_and_are_noted_on_the_call():
+    faults, call = Faults(), Call("GET", "", "me")
+    assert faults.firing(call) == []
+    assert faults.add([Rule(action="slow"), Rule(action="nulls", id="mine")]) == ["fault-1", "mine"]
+    assert [rule.id for rule in faults.firing(call)] == ["fault-1", "mine"]
+    assert call.applied == ["slow", "nulls"]
+    faults.clear()
+    assert faults.firing(call) == []
+
+
+def canned(age=None, **rule):
+    return canned_answer([Rule(**rule)], age)
+
+
+def test_a_status_comes_with_what_is_asked_for():
+    plain = canned(action="status", status=429, retry_after=2)
+    assert (plain.status, plain.headers) == (429, {"Retry-After": "2"})
+    assert b'"Code":429' in plain.body
+    page = canned(action="status", status=502, html=True)
+    assert page.content_type == "text/html"
+    assert b"<html" in page.body
+    text = canned(action="status", status=500, body="x", headers={"A": "b"})
+    assert (text.body, text.headers, text.content_type) == (b"x", {"A": "b"}, "application/json")
+
+
+def test_other_canned_answers():
+    assert (canned(action="html").status, canned(action="html", body="<p>").body) == (200, b"<p>")
+    assert canned(action="empty_204").encode("now").startswith(b"HTTP/1.1 204")
+    assert canned(action="redirect_302").headers == {"Location": "/login"}
+    assert canned(action="redirect_302", value="/x").headers == {"Location": "/x"}
+    assert b"no longer available" in canned(action="gone").body
+    assert canned(action="slow") is None
+
+
+def test_a_job_is_not_found_only_while_it_is_young():
+    assert canned(age=0.5, action="not_found_at_first", seconds=1).status == 404
+    assert canned(age=1.5, action="not_found_at_first", seconds=1) is None
+    assert canned(age=None, action="not_found_at_first", seconds=1) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("POST", "/api/v1/jobs", "create_job"),
+        ("GET", "/api/v1/jobs?page=1", "list_jobs"),
+        ("GET", "/api/v1/jobs/j", "get_job"),
+        ("DELETE", "/api/v1/jobs/j", "cancel_job"),
+        ("GET", "/api/v1/jobs/j/t", "get_task"),
+        ("GET", "/api/v1/me", "me"),
+        ("GET", "/api/v1/me/x", "other"),
+        ("PUT", "/api/v1/jobs", "other"),
+        ("GET", "/api/v1/jobs/j/t/u", "other"),
+        ("GET", "/jobs", "other"),
+    ],
+)
+def test_routes(method, path, kind):
+    state = State(Options(), Clock())
+    call = read_call(Request(method, path, {"x-token": "secret"}, b'{"Targets": ["https://a.example"]}'), state)
+    assert call.kind == kind
+    assert call.targets == (("https://a.example",) if kind == "create_job" else ())
+    assert call.token == fingerprint("secret")
+    assert "secret" not in repr(call)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import base64
+import binascii
+
+import pytest
+
+from scrape_do_celery.sandbox.faults import Rule
+from scrape_do_celery.sandbox.twists import normalised, twist
+
+
+def job(**fields):
+    return {
+        "JobID": "j",
+        "TaskIDs": [str(number) for number in range(9)],
+        "Status": "pending",
+        "StartTime": "2026-11-22T00:00:00.000Z",
+        "EndTime": None,
+        "Canceled": False,
+        "Tasks": [{"TaskID": str(number), "URL": "HTTP://A.Example", "Status": "pending"} for number in range(9)],
+    } | fields
+
+
+def task(**fields):
+    return {"URL": "https://a.example", "Status": "success", "StatusCode": 200, "ResponseHeaders": {"A": "b"}} | fields
+
+
+def twisted(body, action, **rule):
+    return twist(body, [Rule(action=action, **rule)])
+
+
+def test_nulls_for_maps_lists_and_numbers():
+    assert twisted(task(), "nulls") == task(ResponseHeaders=None, StatusCode=None)
+    body = twisted({"Jobs": [job()], "TotalCount": 1}, "nulls")
+    assert (body["TotalCount"], body["Jobs"][0]["TaskIDs"], body["Jobs"][0]["Canceled"]) == (None, None, None)
+    assert body["Jobs"][0]["Status"] == "pending"
+    assert twisted({"Jobs": []}, "nulls", fields=["Jobs"]) == {"Jobs": None}
+
+
+def test_headers_become_lists():
+    assert twisted(task(), "list_headers")["ResponseHeaders"] == {"A": ["b"]}
+    assert twisted(task(ResponseHeaders={}), "list_headers")["ResponseHeaders"] == {}
+
+
+def test_times():
+    assert twisted(job(), "zero_times")["EndTime"] == "0001-01-01T00:00:00Z"
+    naive = twisted(job(), "naive_times")
+    assert (naive["StartTime"], naive["EndTime"]) == ("2026-11-22T00:00:00.000", None)
+    assert twisted(job(), "skew", seconds=-60)["StartTime"] == "2026-11-21T23:59:00.000Z"
+
+
+def test_unknown_status_goes_down_to_the_tasks():
+    body = twisted(job(), "unknown_status")
+    assert (body["Status"], body["Tasks"][0]["Status"]) == ("reticulating", "reticulating")
+    assert twisted(task(), "unknown_status", value="Success")["Status"] == "Success"
+    assert twisted({"TotalConcurrency": 1}, "unknown_status") == {"TotalConcurrency": 1}
+
+
+def test_fractional_credits():
+    assert twisted({"AvaliableCredits": 7}, "fractional_credits") == {"AvaliableCredits": 7.5}
+    assert twisted({}, "fractional_credits") == {}
+
+
+def test_bad_base64():
+    body = twisted(task(Content="eHh4eA=="), "bad_base64")
+    assert body["Base64EncodedContent"] is True
+    assert body["Content"].startswith("*")
+    with pytest.raises(binascii.Error):
+        base64.b64decode(body["Content"])
+    assert twisted(task(Content=""), "bad_base64")["Content"] == ""
+
+
+def test_ids_are_shuffled_the_same_way_each_time_but_unlike_the_summaries():
+    body, again = twisted(job(), "shuffle_task_ids"), twisted(job(), "shuffle_task_ids")
+    assert body == again
+    assert body["TaskIDs"] != job()["TaskIDs"]
+    assert sorted(body["TaskIDs"]) == job()["TaskIDs"]
+    assert [summary["TaskID"] for summary in body["Tasks"]] != body["TaskIDs"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("HTTPS://Shop.Example", "https://shop.example/"),
+        ("http://bücher.example:80/ä?q=1#top", "http://xn--bcher-kva.example/%C3%A4?q=1#top"),
+        ("http://[::1]:8080/a%20b", "http://[::1]:8080/a%20b"),
+    ],
+)
+def test_urls_are_normalised(url, expected):
+    assert normalised(url) == expected
+    assert twisted(task(URL=url), "normalise_urls")["URL"] == expected
+
+
+def test_actions_of_other_places_leave_the_body_alone():
+    assert twisted(task(), "slow") == task()
+
+
+@pytest.mark.parametrize("job_id", "abcdefgh")
+def test_a_shuffle_never_leaves_the_order_as_it_was(job_id):
+    assert twisted({"JobID": job_id, "TaskIDs": ["1", "2"]}, "shuffle_task_ids")["TaskIDs"] == ["2", "1"]

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from scrape_do_celery.errors import JobTimeoutError
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.polling import NOT_FOUND_GRACE, PollingStrategy, job_not_found
+
+JOB = JobDetails(job_id="j1", status="rotating")
+
+
+def looks(strategy, start=0.0):
+    """Times of all looks, as a clock that starts at `start` sees them, and the error that ended them."""
+    now, times = start, []
+    while True:
+        times.append(now - start)
+        try:
+            now += strategy(len(times) - 1, now - start, JOB)
+        except JobTimeoutError as error:
+            return times, error
+
+
+def test_interval_doubles_up_to_the_maximum():
+    strategy = PollingStrategy(jitter=False)
+    assert [strategy.interval(n) for n in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_jitter_stays_under_the_maximum():
+    strategy = PollingStrategy()
+    assert strategy.interval(99, lambda: 0.0) == 30
+    assert strategy.interval(99, lambda: 0.5) == 22.5
+
+
+def test_last_look_is_exactly_at_the_deadline():
+    times, error = looks(PollingStrategy(jitter=False, max_wait=10))
+    assert times == [0, 1, 3, 7, 10]
+    assert (error.job_id, error.last_status, error.elapsed, error.attempts) == ("j1", "rotating", 10, 5)
+
+
+def test_max_attempts_counts_looks():
+    times, error = looks(PollingStrategy(jitter=False, max_wait=None, max_attempts=3))
+    assert times == [0, 1, 3]
+    assert error.attempts == 3
+
+
+def test_without_a_budget_it_goes_on():
+    assert PollingStrategy(jitter=False, max_wait=None)(10**9, 1e9, JOB) == 30
+
+
+@given(
+    st.floats(0.1, 5),
+    st.floats(0, 100),
+    st.floats(1, 3),
+    st.booleans(),
+    st.floats(1, 60),
+    st.floats(0, 1e9),
+)
+def test_always_ends_at_the_deadline(initial, more, multiplier, jitter, max_wait, start):  # noqa: PLR0913, PLR0917 (one a drawn value)
+    strategy = PollingStrategy(
+        initial_interval=initial,
+        max_interval=initial + more,
+        multiplier=multiplier,
+        jitter=jitter,
+        max_wait=max_wait,
+    )
+    times, _ = looks(strategy, start)
+    assert times[-1] == pytest.approx(max_wait, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"initial_interval": 0.05},
+        {"max_interval": 0.05, "initial_interval": 0.1},
+        {"initial_interval": 5, "max_interval": 4},
+        {"multiplier": 0.9},
+        {"multiplier": float("inf")},
+        {"max_wait": 0},
+        {"max_wait": float("nan")},
+        {"max_attempts": 0},
+        {"max_wiat": 3},
+    ],
+)
+def test_refuses(wrong):
+    with pytest.raises(ValidationError):
+        PollingStrategy(**wrong)
+
+
+def test_is_frozen():
+    with pytest.raises(ValidationError):
+        PollingStrategy().max_wait = 3
+
+
+@pytest.mark.parametrize(
+    ("age", "count", "meaning"),
+    [
+        (0, 99, "look_again"),
+        (NOT_FOUND_GRACE - 0.1, 99, "look_again"),
+        (NOT_FOUND_GRACE, 2, "look_again"),
+        (NOT_FOUND_GRACE, 3, "lost"),
+        (float("inf"), 3, "lost"),
+    ],
+)
+def test_job_not_found(age, count, meaning):
+    assert job_not_found(age, count) == meaning

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+
+import pytest
+from celery import Celery
+from pydantic import SecretStr, ValidationError
+from redis.connection import parse_url
+
+from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, checks, urls
+from scrape_do_celery.config.checks import broker_warnings, unknown_variables
+from scrape_do_celery.config.settings import settings_table
+from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in [name for name in os.environ if name.upper().startswith("SCRAPE_DO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(checks, "_warned", set())
+
+
+def problems(**values):
+    with pytest.raises(SettingsError) as caught:
+        Settings(**values)
+    return caught.value.problems
+
+
+def test_defaults():
+    settings = Settings()
+    assert settings.api_key is None
+    assert settings.api_url == "https://q.scrape.do"
+    assert settings.redis_url == "redis://localhost:6379/0"
+    assert settings.broker_url == "redis://localhost:6379/1"
+    assert settings.result_backend == "redis://localhost:6379/2"
+    assert (settings.result_ttl, settings.record_ttl, settings.idempotency_ttl) == (86_400, 604_800, 604_800)
+
+
+def test_arguments_win_over_the_environment(monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_QUEUE", "from-env")
+    monkeypatch.setenv("SCRAPE_DO_POLL_JITTER", "false")
+    assert Settings().queue == "from-env"
+    assert Settings().poll_jitter is False
+    assert Settings(queue="given").queue == "given"
+
+
+def test_settings_are_frozen_and_survive_pickle():
+    settings = Settings(api_key="abc")
+    with pytest.raises(ValidationError):
+        settings.queue = "other"
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_api_key_is_stripped():
+    assert Settings(api_key=" abc\n").api_key == SecretStr("abc")
+
+
+@pytest.mark.parametrize("bad", ["", "  ", "two words", "töken"])
+def test_bad_api_key(bad, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_API_KEY", bad)
+    assert list(problems()) == ["SCRAPE_DO_API_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://q.scrape.do/", "https://q.scrape.do"),
+        ("https://q.scrape.do/api/v1", "https://q.scrape.do"),
+        ("https://q.scrape.do/api/v1/", "https://q.scrape.do"),
+        ("http://127.0.0.1:8999", "http://127.0.0.1:8999"),
+        ("https://proxy.example/scrape/api/v1", "https://proxy.example/scrape"),
+    ],
+)
+def test_api_url(given, kept):
+    assert Settings(api_url=given).api_url == kept
+
+
+@pytest.mark.parametrize("bad", ["", "q.scrape.do", "ftp://q.scrape.do", "https://", "https://h/?a=1", "https://h h"])
+def test_bad_api_url(bad):
+    assert list(problems(api_url=bad)) == ["SCRAPE_DO_API_URL"]
+
+
+@pytest.mark.parametrize(
+    ("store", "broker", "results"),
+    [
+        ("redis://h:1/0", "redis://h:1/1", "redis://h:1/2"),
+        ("redis://", "redis:///1", "redis:///2"),
+        ("redis://u:p%40@h/7", "redis://u:p%40@h/8", "redis://u:p%40@h/9"),
+        ("redis://:a;b@h/0", "redis://:a%3Bb@h/1", "redis://:a%3Bb@h/2"),
+        ("redis://[::1]:6380/3?db=5&socket_timeout=2", "redis://[::1]:6380/6", "redis://[::1]:6380/7"),
+        ("rediss://h/0", "rediss://h/1?ssl_cert_reqs=required", "rediss://h/2?ssl_cert_reqs=required"),
+        ("rediss://h/0?ssl_cert_reqs=none", "rediss://h/1?ssl_cert_reqs=none", "rediss://h/2?ssl_cert_reqs=none"),
+        ("unix:///a.sock", "redis+socket:///a.sock?virtual_host=1", "redis+socket:///a.sock?virtual_host=2"),
+        (
+            "unix:///a.sock?db=3&password=p",
+            "redis+socket://:p@/a.sock?virtual_host=4",
+            "redis+socket://:p@/a.sock?virtual_host=5",
+        ),
+    ],
+)
+def test_broker_and_results_lie_beside_the_store(store, broker, results):
+    settings = Settings(redis_url=store)
+    assert (settings.broker_url, settings.result_backend) == (broker, results)
+    assert broker_warnings(settings) == []
+    reached = Celery("t", backend=results, set_as_current=False).backend.connparams
+    expected = parse_url(store)
+    assert reached["db"] == expected.get("db", 0) + 2
+    for same in {"host", "port", "path", "username", "password"} & set(expected):
+        assert reached[same] == expected[same]
+
+
+def test_given_broker_is_kept():
+    settings = Settings(broker_url="amqp://guest@rabbit//", result_backend="rpc://")
+    assert (settings.broker_url, settings.result_backend) == ("amqp://guest@rabbit//", "rpc://")
+    assert Settings(broker_url="").broker_url == "redis://localhost:6379/1"
+    assert broker_warnings(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("redis+unix:///a.sock", "unix:///path"),
+        ("valkey+unix:///a.sock", "unix:///path"),
+        ("redis+socket:///a.sock", "redis://"),
+        ("sentinel://h:26379", "redis://"),
+        ("unix://a.sock", "absolute"),
+        ("redis://h/zero", "number"),
+        ("redis://h/²", "number"),
+        ("redis://:se/cret@h", "percent-encoded"),
+        ("redis://:se#cret@h", "percent-encoded"),
+        ("redis://[h", "percent-encoded"),
+    ],
+)
+def test_bad_store_url(bad, said):
+    text = problems(redis_url=bad)["SCRAPE_DO_REDIS_URL"]
+    assert said in text
+    assert ":se" not in text
+    assert "cret" not in text
+
+
+@pytest.mark.parametrize("bad", ["localhost", "unix:///a.sock", "redis+unix:///a.sock", "://h"])
+@pytest.mark.parametrize("field", ["broker_url", "result_backend"])
+def test_bad_celery_url(bad, field):
+    assert list(problems(**{field: bad})) == [f"SCRAPE_DO_{field.upper()}"]
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("queue", ""),
+        ("queue", "a,b"),
+        ("key_prefix", ""),
+        ("key_prefix", "a b"),
+        ("key_prefix", "{a}"),
+        ("result_ttl", 59),
+        ("result_ttl", 700_000),
+        ("record_ttl", 700_000),
+        ("poll_initial_interval", 31.0),
+        ("poll_max_interval", 0.5),
+        ("poll_multiplier", 0.9),
+        ("submit_deadline", 0),
+        ("submit_settle", -1),
+        ("request_timeout", float("inf")),
+        ("request_timeout", float("nan")),
+        ("lease_seconds", 0.4),
+        ("cancel_grace", -1),
+        ("poison_after", 0),
+        ("fetch_concurrency", 0),
+        ("fetch_concurrency", 201),
+        ("max_bells", 0),
+    ],
+)
+def test_out_of_bounds(field, bad):
+    assert problems(**{field: bad})
+
+
+def test_every_problem_is_named_by_its_variable(monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_RESULT_TTL", "5")
+    monkeypatch.setenv("SCRAPE_DO_POISON_AFTER", "many")
+    with pytest.raises(SettingsError) as caught:
+        Settings(record_ttl=1)
+    text = str(caught.value)
+    assert "SCRAPE_DO_RESULT_TTL: Input should be greater than or equal to 60" in text
+    assert "SCRAPE_DO_POISON_AFTER: Input should be a valid integer" in text
+    assert "SCRAPE_DO_RECORD_TTL" in text
+    assert "many" not in text
+
+
+def test_cross_checks_name_both_variables():
+    assert problems(result_ttl=700_000) == {
+        "SCRAPE_DO_RECORD_TTL": "should be greater than or equal to SCRAPE_DO_RESULT_TTL (700000)"
+    }
+
+
+def test_unknown_argument_names_the_nearest():
+    assert problems(reslt_ttl=60) == {"reslt_ttl": "unknown argument; did you mean result_ttl?"}
+    assert problems(zzzz=1) == {"zzzz": "unknown argument"}
+
+
+def test_the_error_is_both_kinds_and_rebuilds_from_json():
+    with pytest.raises(SettingsError) as caught:
+        Settings(api_key=" ", redis_url="redis://:hunter2@h/x")
+    error = caught.value
+    assert isinstance(error, ConfigurationError)
+    assert isinstance(error, ValueError)
+    assert error.__context__ is None
+    assert "hunter2" not in repr(error.args)
+    again = ScrapeDoError.from_json(error.to_json())
+    assert type(again) is SettingsError
+    assert again.args == error.args
+    assert SettingsError().problems == {}
+
+
+@pytest.mark.parametrize("show", [repr, str])
+def test_no_secret_is_printed(show):
+    settings = Settings(
+        api_key="sesame",
+        api_url="https://me:sesame@proxy.example",
+        redis_url="rediss://me:sesame@h/0?ssl_keyfile_password=sesame",
+        broker_url="redis://:sesame@a/1;redis://:ses@me;sesame@b/1",
+        result_backend="redis+socket:///a.sock?virtual_host=1&password=sesame",
+    )
+    text = show(settings)
+    assert "sesame" not in text
+    assert "ses@" not in text
+    assert "me:***@h/0" in text
+    assert "sesame" in settings.redis_url
+
+
+def test_unknown_variables_name_the_nearest():
+    environ = {
+        "SCRAPE_DO_API_KEY": "x",
+        "scrape_do_queue": "x",
+        "SCRAPE_DO_DATA_DIR": "x",
+        "SCRAPE_DO_REDIS_ULR": "redis://:sesame@h",
+        "SCRAPE_DO_XYZZY": "sesame",
+        "OTHER": "x",
+    }
+    assert unknown_variables(environ) == [
+        "SCRAPE_DO_REDIS_ULR is not a setting; did you mean SCRAPE_DO_REDIS_URL?",
+        "SCRAPE_DO_XYZZY is not a setting",
+    ]
+
+
+def test_an_unknown_variable_warns_once_a_process(monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_ENCRYPTION_KEY", "x")
+    with pytest.warns(SettingsWarning, match="SCRAPE_DO_ENCRYPTION_KEY is not a setting") as seen:
+        Settings()
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("store", "broker", "warned"),
+    [
+        ("redis://localhost/0", "redis://127.0.0.1:6379", True),
+        ("redis://h/0", "rediss://h/0?ssl_cert_reqs=required", True),
+        ("unix:///a.sock", "redis+socket:///a.sock?virtual_host=0", True),
+        ("redis://h/0", "redis://h/1", False),
+        ("redis://h/0", "redis://h:7/0", False),
+        ("redis://h/0", "redis://h/1;redis://h/2", False),
+    ],
+)
+def test_a_broker_in_the_database_of_the_store(store, broker, warned):
+    messages = broker_warnings(Settings(redis_url=store, broker_url=broker))
+    assert [message.split()[0] for message in messages] == ["SCRAPE_DO_BROKER_URL"] * warned
+
+
+def test_results_in_the_database_of_the_store_and_unchecked_certificates():
+    settings = Settings(redis_url="rediss://:sesame@h/0", result_backend="rediss://:sesame@h/0")
+    messages = broker_warnings(settings)
+    assert [message.split()[0] for message in messages] == ["SCRAPE_DO_RESULT_BACKEND"] * 2
+    assert "ssl_cert_reqs=required" in messages[1]
+    assert "sesame" not in str(messages)
+
+
+def test_settings_table_covers_every_setting():
+    rows = {name: (default, text) for name, default, text in settings_table()}
+    assert len(rows) == len(Settings.model_fields)
+    assert rows["SCRAPE_DO_API_KEY"][0] == "none"
+    assert rows["SCRAPE_DO_LEASE_SECONDS"][0] == "30"
+    assert rows["SCRAPE_DO_STOP_ON_FAILURE"][0] == "true"
+    assert rows["SCRAPE_DO_BROKER_URL"][0] == "database 1 of the store's server"
+    assert all(text.endswith(".") for _, text in rows.values())
+
+
+def test_place_of_a_socket():
+    assert urls.place("unix:///a.sock?db=2") == urls.place("redis+socket:///a.sock?virtual_host=2")
