@@ -13,3 +13,6 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[embedded,cli]' -r requirements-dev.txt
 	touch $(READY)
+
+demo: $(READY) ## The whole path on this machine; URLS="http://... http://..." takes others; LIVE=1 the real service
+	@$(BIN)/python -m examples.demo

@@ -94,7 +94,7 @@ class AsyncAPIError(ScrapeDoError):
 class AsyncAPIResponseError(AsyncAPIError):
     """An answer outside 2xx. `error_info` is the API's own `(Error, Code)`, where it gave one."""
 
-    def __init__(  # noqa: PLR0913 (each is one of `args`)
+    def __init__(  # noqa: PLR0913, PLR0917 (each is one of `args`)
         self,
         message: str = "",
         status_code: int = 0,
@@ -284,4 +284,3 @@ class IdempotencyConflictError(RunError, ValueError):
     def fields(self) -> tuple[str, ...]:
         """Names of the fields in which the requests differ."""
         return tuple(self._argument(2, ()))
-

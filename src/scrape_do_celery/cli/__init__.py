@@ -1,16 +1,33 @@
-"""`scrape-do`, the command. Each command's module is loaded when it is called."""
+"""`scrape-do`, the command, and the same as a plugin of `celery`."""
 
 from __future__ import annotations
 
 import click
 
-from scrape_do_celery.cli import sandbox
+from scrape_do_celery.cli.doctor import doctor
+from scrape_do_celery.cli.group import Commands
+from scrape_do_celery.cli.runs import cancel, enqueue, result, status
+from scrape_do_celery.cli.sandbox import sandbox
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("scrape-do", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="scrape-do-celery")
 def main() -> None:
-    """Scrape.do's Async API in Celery."""
+    """Runs of the Scrape.do Async API in Celery.
+
+    Settings come from SCRAPE_DO_* variables. A command ends with 0 when all is well, 1 when something is wrong, 2 when
+    it was called wrongly, and 3 when a run has not ended yet.
+    """
 
 
-main.add_command(sandbox.sandbox)
+@click.group("scrape-do", cls=Commands)
+@click.pass_context
+def celery_plugin(ctx: click.Context) -> None:
+    """The commands of scrape-do, for the app given by -A."""
+    # `celery -A app` loads the app, which need not have made itself the current one.
+    ctx.obj.app.set_current()
+
+
+for _command in (enqueue, status, result, cancel, doctor, sandbox):
+    main.add_command(_command)
+    celery_plugin.add_command(_command)

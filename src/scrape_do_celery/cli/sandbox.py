@@ -2,4 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=int, default=8787, show_default=True, help="The port; 0 takes a free one.")
+@click.option("--task-seconds", type=float, help="How long a task takes.")
+@click.option("--spread", type=float, help="Share by which tasks differ from that, 0 to 1.")
+@click.option("--cancel-seconds", type=float, help="How long a cancel takes.")
+@click.option("--token", help="The only token to accept; any is, where this is left out.")
+@click.option("--strict", is_flag=True, default=None, help="One failed task makes its job fail.")
+@click.option("--credits", type=int, help="Credits of a new account.")
+@click.option("--concurrency", type=int, help="Tasks that an account may have under way at once.")
+@click.option("--full-list", is_flag=True, default=None, help="Show whole jobs in the list of jobs.")
+@click.option("--create-status", type=int, help="HTTP status of an accepted job.")
+@click.option("--retention", type=float, help="Seconds that results are kept.")
+@click.option("--webhook-later", type=float, help="Seconds until a webhook that met 404 or 410 is tried again.")
+@click.option("--webhook-timeout", type=float, help="Seconds that a webhook's receiver may take.")
+@click.option("--log-file", type=click.Path(dir_okay=False), help="Append each request to this file, as JSON lines.")
+@click.pass_context
+def sandbox(ctx: click.Context, /, host: str, port: int, **options: Any) -> None:
+    """Serve a local Async API, without a token and without cost.
+
+    Point SCRAPE_DO_API_URL at it. Targets on this machine are really fetched; pages of all others are made up. Their
+    query strings may ask for trouble: ?sandbox=error, ?status=404, ?seconds=5, ?binary=1, ?gone=410.
+    """
+    # The server brings an HTTP client with it, which no other command needs.
+    from scrape_do_celery.sandbox.server import run
+
+    ctx.exit(run(host, port, **{name: value for name, value in options.items() if value is not None}))

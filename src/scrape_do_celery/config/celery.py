@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.config.settings import Settings
+if TYPE_CHECKING:
+    from scrape_do_celery.config.settings import Settings
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:

@@ -53,6 +53,11 @@ class Settings(SettingsFields):
             message = "; ".join(f"{name}: {text}" for name, text in problems.items())
             raise SettingsError(message, problems)
 
+    @property
+    def submit_lease(self) -> float:
+        """How long a submit holds its part: longer than its `POST` can take, and its traces need to appear."""
+        return self.submit_deadline + self.submit_settle + self.lease_seconds
+
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, masked(value) if isinstance(value, str) else value

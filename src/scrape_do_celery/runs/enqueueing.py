@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
-from scrape_do_celery.config import Settings
 from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.producer import Producer
 from scrape_do_celery.store import Member, RunSpec, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.config import Settings
 
 #: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
 RUN_OPTIONS = ("raise_on_task_failure", "max_wait")
@@ -75,15 +78,15 @@ def check_key(key: str | None) -> str | None:
 
 
 def write(
-    producer: Producer, spec: RunSpec, run_id: str, *, key: str | None = None, draft: bool = False
+    producer: Producer, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
 ) -> tuple[str, bool]:
-    """The id of the run that stands in the store, and whether this call wrote it.
+    """The id of the run that stands in the store, and whether this call wrote it. `options` are those of `ops.create`.
 
     Raises:
         IdempotencyConflictError: key or id belong to a run with another request.
     """
     store = producer.store
-    created = store.run(ops.create(store.keys, run_id, spec, key=key, draft=draft))
+    created = store.run(ops.create(store.keys, run_id, spec, key=key, **options))
     if not created.new and created.digest != spec.digest:
         raise _conflict(producer, created.run_id, spec)
     return created.run_id, created.new

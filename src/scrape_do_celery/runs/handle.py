@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from celery.result import AsyncResult
 
 from scrape_do_celery import routing
-from scrape_do_celery.config import Settings
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import reading
 from scrape_do_celery.runs.producer import Producer
 from scrape_do_celery.store import CANCEL, RunRecord, RunState, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrape_do_celery.config import Settings
 
 #: Seconds between two looks of a waiting caller, first and longest.
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.2
@@ -181,4 +184,3 @@ def _looks(deadline: float | None) -> Iterator[float]:
         yield wait if deadline is None else min(wait, left)
         wait = min(_LONGEST_LOOK, wait * 1.5)
     yield 0.0
-

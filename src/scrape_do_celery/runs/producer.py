@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, _state
 from kombu.exceptions import OperationalError
@@ -16,6 +15,9 @@ from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
 from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.store import Lives, Member, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +119,6 @@ def _is_fallback(app: Celery) -> bool:
 
 
 def _foreign_apps() -> list[Celery]:
-    """The one app of the user's that a thread of a Flask application cannot see as current; none where it is unclear."""
+    """The user's app, where there is exactly one: in Flask a thread may not see it as current."""
     apps = [app for app in _state._get_active_apps() if app not in _own.values() and not _is_fallback(app)]  # noqa: SLF001
     return apps if len(apps) == 1 else []

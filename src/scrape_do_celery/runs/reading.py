@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.models import JobDetails, TaskDetails, order
-from scrape_do_celery.runs.producer import Producer
 from scrape_do_celery.store import Member, RunRecord, ops
 from scrape_do_celery.store.spec import targets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scrape_do_celery.runs.producer import Producer
 
 #: Contents in memory at a time while a run is streamed.
 _CHUNK = 25

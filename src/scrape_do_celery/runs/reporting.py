@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import TYPE_CHECKING
 
 from celery import signature
-from celery.states import READY_STATES
+from celery.states import READY_STATES, REVOKED
 from kombu.exceptions import OperationalError
 
 from scrape_do_celery import routing
-from scrape_do_celery.runs.producer import Producer
-from scrape_do_celery.store import ops
+from scrape_do_celery.store import CANCEL, ops
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runs.producer import Producer
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +31,22 @@ def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
     if not record.waiters:
         store.run(ops.delivered(store.keys, run_id, "", producer.lives))
     for waiter, stored in record.waiters.items():
-        if again and _has_result(producer, waiter):
+        if again and _state(producer, waiter) in READY_STATES:
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
         else:
             _finish(producer, run_id, waiter, stored)
+
+
+def accept_draft(producer: Producer, run_id: str) -> None:
+    """Brings a draft to life whose message has not come; one that was revoked or has expired meanwhile is canceled."""
+    store = producer.store
+    record = store.run(ops.view(store.keys, run_id))
+    if record is None:
+        return
+    if any(_state(producer, waiter) == REVOKED for waiter in record.waiters):
+        store.run(ops.wish(store.keys, run_id, CANCEL))
+    parts = store.run(ops.accept(store.keys, run_id))
+    producer.ring(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
 
 
 def _finish(producer: Producer, run_id: str, waiter: str, stored: str) -> None:
@@ -45,9 +60,11 @@ def _finish(producer: Producer, run_id: str, waiter: str, stored: str) -> None:
         log.warning("no bell to finish %s: %s; a ticker rings again", run_id, type(error).__name__)
 
 
-def _has_result(producer: Producer, waiter: str) -> bool:
+def _state(producer: Producer, waiter: str) -> str | None:
+    """What Celery knows of an id; None where its backend does not answer, or there is none."""
     try:
-        return producer.app.backend.get_state(waiter) in READY_STATES
+        state: str = producer.app.backend.get_state(waiter)
     except Exception as error:  # noqa: BLE001 (each backend has errors of its own; ringing again is always right)
         log.warning("cannot ask the result backend for %s: %s", waiter, type(error).__name__)
-        return False
+        return None
+    return state

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, JobLostError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.enums import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
 from scrape_do_celery.runs import Bell
-from scrape_do_celery.runtime.process import Runtime
 from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.states import ended_by, part_outcome
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runtime.process import Runtime
 
 
 async def ended_on_wish(runtime: Runtime, claim: Claim, job: JobDetails | None) -> Bell | None:

@@ -6,21 +6,25 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery, _state
+from redis.exceptions import RedisError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from scrape_do_celery import routing
 from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
-from scrape_do_celery.config import Settings
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
-from scrape_do_celery.models import JobDetails
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.troubles import trouble
 from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from scrape_do_celery.models import JobDetails
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -101,15 +105,30 @@ class Runtime:
             random=random.random,
         )
 
+    async def write(self, op: ops.Op[T]) -> T:
+        """What the store answers, however often it has to be asked.
+
+        What became of a request is known only to its step: a store that is away for a moment must not make us forget.
+        """
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(RedisError),
+            stop=stop_after_delay(self.settings.submit_settle),
+            wait=wait_random_exponential(max=2),
+            reraise=True,
+        ):
+            with attempt:
+                answer = await self.store.run(op)
+        return answer
+
     async def settle(self, claim: Claim, outcome: str, error: ScrapeDoError | None = None) -> Bell | None:
         """Ends a part; a bell for the aggregate when it was the last."""
         stop = self.settings.stop_on_failure and outcome in _STOPPING
-        left = await self.store.run(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop))
+        left = await self.write(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop))
         return Bell(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
 
     async def later(self, claim: Claim, fields: dict[str, Any], after: float, job: JobDetails | None = None) -> None:
         """Lets a part go, to be looked at again `after` seconds from now."""
-        await self.store.run(ops.update(self.store.keys, claim, fields, after=after, job=job))
+        await self.write(ops.update(self.store.keys, claim, fields, after=after, job=job))
 
     async def after_trouble(
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None

@@ -6,46 +6,68 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from celery import Celery
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import PoisonedRunError, ScrapeDoError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
-from scrape_do_celery.store import Claim, Member, PartState, ops
+from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Runtime, Claim], Awaitable[Bell | None]]
 
 
-def serve(app: Celery, names: Iterable[str], states: Iterable[PartState], handler: Handler) -> None:
-    """Carries a step out for each of its members that is in one of `states`, all at once, and rings what follows."""
+def serve(
+    app: Celery,
+    names: Iterable[str],
+    states: Iterable[PartState],
+    handler: Handler,
+    *,
+    seconds: float | None = None,
+) -> None:
+    """Carries a step out for each of its members that is in one of `states`, all at once, and rings what follows.
+
+    `seconds` is the life of a lease, where the step needs another than the usual.
+    """
     runtime = Runtime.of(app)
+    frame = Frame(list(states), handler, seconds or runtime.settings.lease_seconds)
     members = [Member.parse(name) for name in names]
-    runtime.producer.ring_all(runtime.run(_all(runtime, members, list(states), handler)))
+    runtime.producer.ring_all(runtime.run(_all(runtime, members, frame)))
 
 
-async def _all(runtime: Runtime, members: list[Member], states: list[PartState], handler: Handler) -> list[Bell]:
-    answers = await asyncio.gather(
-        *(_one(runtime, member, states, handler) for member in members), return_exceptions=True
-    )
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a step does, to parts in which states, under how long a lease."""
+
+    states: list[PartState]
+    handler: Handler
+    seconds: float
+
+
+async def _all(runtime: Runtime, members: list[Member], frame: Frame) -> list[Bell]:
+    answers = await asyncio.gather(*(_one(runtime, member, frame) for member in members), return_exceptions=True)
     for member, answer in zip(members, answers, strict=True):
         if isinstance(answer, Exception):
             _report(member, answer)
     return [answer for answer in answers if isinstance(answer, Bell)]
 
 
-async def _one(runtime: Runtime, member: Member, states: list[PartState], handler: Handler) -> Bell | None:
-    store, seconds = runtime.store, runtime.settings.lease_seconds
-    claim = await store.run(ops.claim(store.keys, member, uuid.uuid4().hex, seconds=seconds, states=states))
+async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
+    store = runtime.store
+    claim = await store.run(ops.claim(store.keys, member, uuid.uuid4().hex, seconds=frame.seconds, states=frame.states))
     if claim is None:
         return None
     if claim.part.attempts > runtime.settings.poison_after:
-        return await runtime.settle(claim, "poisoned", _poisoned(claim))
-    return await hold(store, claim, seconds, _handled(handler, runtime, claim))
+        return await runtime.settle(claim, RunState.POISONED, _poisoned(claim))
+    return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scrape_do_celery.backoff import delay
 from scrape_do_celery.errors import AsyncAPIRateLimitError, AsyncAPIResponseError, ScrapeDoError
-from scrape_do_celery.store import Claim
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store import Claim
 
 #: A refusal other than 429 and 5xx is believed only after it has stood this long: tokens are changed, accounts paid.
 AUTH_GRACE = 900.0
@@ -33,4 +36,6 @@ def trouble(error: ScrapeDoError, claim: Claim, *, longest: float) -> Trouble:
     refused = isinstance(error, AsyncAPIResponseError) and error.status_code < _SERVER_ERROR
     if refused and since is not None and claim.now - since > AUTH_GRACE:
         return Trouble(after=0.0, fatal=error)
-    return Trouble(after=delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.5, random=lambda: 0.5))
+    return Trouble(
+        after=delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.5, random=lambda: 0.5)
+    )

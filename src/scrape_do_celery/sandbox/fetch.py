@@ -17,7 +17,7 @@ _AGENT = "Mozilla/5.0 (compatible; scrape-do-sandbox)"
 _DEFAULT_TIMEOUT_MS = 60_000
 _TEXT = ("json", "xml", "html", "javascript")
 # httpx's pool is quadratic in its connections: several small ones instead of a large one.
-_CLIENTS, _CONNECTIONS = 6, 40
+_CLIENTS, _CONNECTIONS = 25, 8
 
 
 class Fetcher:
@@ -26,6 +26,7 @@ class Fetcher:
     def __init__(self) -> None:
         self._clients: list[httpx.AsyncClient] = []
         self._next: cycle[httpx.AsyncClient] = cycle(())
+        self._room = asyncio.Semaphore(_CLIENTS * _CONNECTIONS)
 
     def _client(self) -> httpx.AsyncClient:
         if not self._clients:
@@ -37,7 +38,7 @@ class Fetcher:
         """The target's page; a failure of the transport is a page with an error."""
         options = spec.options
         try:
-            async with asyncio.timeout(options.get("Timeout", _DEFAULT_TIMEOUT_MS) / 1000):
+            async with self._room, asyncio.timeout(options.get("Timeout", _DEFAULT_TIMEOUT_MS) / 1000):
                 return _page(await self._send(url, options))
         except TimeoutError:
             return Page(0, {}, b"", error="Target did not answer in time")
@@ -58,7 +59,7 @@ class Fetcher:
         """Delivers a webhook: the receiver's status, or 0 when there was none."""
         sent = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
         try:
-            async with asyncio.timeout(timeout):
+            async with self._room, asyncio.timeout(timeout):
                 return (await self._client().post(url, content=body, headers=_raw(sent))).status_code
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError):
             return 0

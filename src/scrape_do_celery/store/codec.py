@@ -64,7 +64,9 @@ def unpack_task(value: bytes) -> TaskDetails:
     (size,) = _HEADER.unpack_from(frame)
     head = json.loads(frame[_HEADER.size : _HEADER.size + size])
     raw = frame[_HEADER.size + size :]
-    content = {"none": lambda: None, "text": raw.decode, "base64": lambda: base64.b64encode(raw).decode()}[head["kind"]]()
+    content: str | None = None
+    if head["kind"] != "none":
+        content = raw.decode() if head["kind"] == "text" else base64.b64encode(raw).decode()
     return TaskDetails.model_validate({**head["task"], "Content": content})
 
 

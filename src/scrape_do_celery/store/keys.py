@@ -9,7 +9,7 @@
 | `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
-| `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | `record_ttl` from its purchase on, and as the run |
+| `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | for ever while live, then as the run |
 | `P:pause` | string | until when no API call is made (429) | its own |
 
 Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.

@@ -6,11 +6,9 @@ Nothing here does I/O. `Store.run` and `AsyncStore.run` carry an operation out; 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models import JobDetails, TaskDetails
 from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.store.codec import pack, pack_task, unpack, unpack_task
@@ -19,13 +17,16 @@ from scrape_do_celery.store.records import VERSION, Claim, Due, RunRecord
 from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from scrape_do_celery.errors import ScrapeDoError
+
 T = TypeVar("T")
 Value = bytes | str | float | int
 
 #: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
 RING, LONGEST_RING = 5.0, 300.0
-#: A request that was written down for a Celery message which never arrived.
-DRAFT_TTL = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,20 @@ class Lives:
     idempotency: int
 
 
-def create(keys: Keys, run_id: str, spec: RunSpec, *, key: str | None = None, draft: bool = False) -> Op[Created]:
-    """Writes a run and its parts; or finds the run that has this id or this idempotency key."""
+def create(  # noqa: PLR0913 (one argument a field)
+    keys: Keys,
+    run_id: str,
+    spec: RunSpec,
+    *,
+    key: str | None = None,
+    waiter: str | None = None,
+    signature: str = "",
+    hold: float | None = None,
+) -> Op[Created]:
+    """Writes a run and its parts; or finds the run that has this id or this idempotency key.
+
+    With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does.
+    """
     parts = spec.parts()
     options, targets = spec.packed()
     flat: list[Value] = []
@@ -67,8 +80,9 @@ def create(keys: Keys, run_id: str, spec: RunSpec, *, key: str | None = None, dr
     return Op(
         lambda reply: _created(reply, spec.digest),
         [
-            *(run_id, keys.prefix, spec.digest, DRAFT_TTL if draft else "", RING, spec.max_wait or ""),
-            *(f"{run_id} {spec.digest}", len(parts), *flat, *_flat(fields)),
+            *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
+            *(f"{run_id} {spec.digest}", waiter or run_id, signature, "" if hold is None else hold + RING),
+            *(len(parts), *flat, *_flat(fields)),
         ],
         [keys.run(run_id), keys.due, keys.idempotency(key) if key else ""],
         "create",
@@ -113,7 +127,7 @@ def intent(keys: Keys, claim: Claim, nonce: str, seconds: float) -> Op[tuple[str
     )
 
 
-def update(
+def update(  # noqa: PLR0913 (one argument a thing that changes)
     keys: Keys,
     claim: Claim,
     fields: Mapping[str, Value],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.keys import Member
 from scrape_do_celery.store.spec import RunSpec
 from scrape_do_celery.store.states import PartState, RunState, run_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 #: Version of the records that this code writes.
 VERSION = 1
@@ -202,12 +204,12 @@ class DuePart:
 
 @dataclass(frozen=True, slots=True)
 class DueRun:
-    """A run that waits to be aggregated, reported, or ended by its deadline."""
+    """A run that waits to be accepted, aggregated or reported; or, with parts left, is past its deadline."""
 
     run_id: str
     outcome: str | None
     left: int
-    deadline: float | None
+    accepted: bool
     rings: int
 
 
@@ -242,9 +244,9 @@ def _due_part(row: Sequence[Any]) -> DuePart:
 
 
 def _due_run(row: Sequence[Any]) -> DueRun:
-    member, _, outcome, left, deadline, rings = row
+    member, _, outcome, left, accepted, rings = row
     run_id = member.decode().rpartition(":")[0]
-    return DueRun(run_id, outcome.decode() or None, int(left), float(deadline) if deadline else None, int(rings))
+    return DueRun(run_id, outcome.decode() or None, int(left), bool(accepted), int(rings))
 
 
 def _error(field: bytes | None) -> ScrapeDoError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis as redis_sync
 import redis.asyncio as redis_async
@@ -15,7 +15,9 @@ from redis.retry import Retry
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.ops import Op
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store.ops import Op
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ class Store:
         """What the operation answers."""
         if op.script:
             return op.parse(self._scripts[op.script](keys=op.keys, args=op.args))
-        return op.parse(self.client.execute_command(*op.args))
+        return op.parse(self.client.execute_command(*op.args))  # type: ignore[no-untyped-call]
 
     def check(self) -> None:
         """Raises ConfigurationError where the server cannot serve as a store."""
@@ -88,7 +90,7 @@ class AsyncStore:
         """What the operation answers."""
         if op.script:
             return op.parse(await self._scripts[op.script](keys=op.keys, args=op.args))
-        return op.parse(await self.client.execute_command(*op.args))
+        return op.parse(await self.client.execute_command(*op.args))  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         """Gives its connections back."""

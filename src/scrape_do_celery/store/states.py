@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.models import JobDetails
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.models import JobDetails
 
 
 class PartState(StrEnum):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.runs import Producer, reading
 from scrape_do_celery.runs.reporting import report
@@ -17,6 +16,9 @@ from scrape_do_celery.runtime.endings import error_of
 from scrape_do_celery.store import PartState, RunRecord, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.states import worst
+
+if TYPE_CHECKING:
+    from scrape_do_celery.errors import ScrapeDoError
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 
@@ -14,10 +14,14 @@ from scrape_do_celery.client import gone
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIRateLimitError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, UndetailedTaskResponse
 from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
-from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.endings import ended_with
 from scrape_do_celery.store import Claim, PartState, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.runs import Bell
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +50,8 @@ async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
     job = await store.run(ops.job(store.keys, claim.member))
     if job is None:
         raise LookupError(f"{claim.member} collects without a job in its record")
-    missing = wanted(job) - await store.run(ops.fetched(store.keys, claim.member))
+    stored = await store.run(ops.fetched(store.keys, claim.member))
+    missing = wanted(job) - stored
     found = await _pass(runtime, claim, job, sorted(missing))
     if not found.left or _out_of_grace(runtime, claim):
         return await ended_with(runtime, claim, await _named(runtime, claim, job))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
-from scrape_do_celery.models import JobDetails
-from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.endings import collect, missed, seen
 from scrape_do_celery.store import Claim, PartState
+
+if TYPE_CHECKING:
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.runs import Bell
 
 
 @shared_task(name=routing.POLL_JOBS, bind=True, ignore_result=True, acks_late=False, max_retries=0)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import SubmitInDoubtError
-from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.store import Claim, PartState, RunState
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runs import Bell
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, bind=True, ignore_result=True, acks_late=False, max_retries=0)

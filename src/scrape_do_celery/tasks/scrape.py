@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import datetime
 from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
 from celery.utils import uuid
-from kombu.utils.json import dumps
+from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
@@ -17,12 +19,20 @@ from scrape_do_celery.runs import Producer
 from scrape_do_celery.runs.enqueueing import check_key, read_spec, ring_submit, write
 from scrape_do_celery.store import ops
 
-#: What belongs to the message that was received, and must not be asked of the one that reports the outcome.
-_OF_THE_MESSAGE = ("exchange", "routing_key", "redelivered", "expires", "eta", "countdown", "retries")
+#: What belongs to one message or its journey, and must not be asked of the one that reports the outcome.
+_OF_THE_MESSAGE = {
+    *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
+    *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
+    *("argsrepr", "kwargsrepr", "ignore_result", "time_limit", "soft_time_limit", "shadow", "stamped_headers"),
+}
+
+
+#: Positional and keyword arguments of a scrape.
+_Request = tuple[Any, dict[str, Any]]
 
 
 class ScrapeStep(Task):  # type: ignore[misc]
-    """Writes the record before it sends a message, so that the message is an id."""
+    """Writes the record before it sends a message, so that the message is an id, and may be lost."""
 
     def apply_async(
         self,
@@ -38,15 +48,19 @@ class ScrapeStep(Task):  # type: ignore[misc]
             IdempotencyConflictError: the key belongs to a run with another request.
         """
         args, kwargs, task_id = tuple(args or ()), dict(kwargs or {}), task_id or uuid()
-        options.setdefault("queue", Producer.of(self.app).settings.queue)
+        producer = Producer.of(self.app)
+        options.setdefault("queue", producer.settings.queue)
         if "run_id" not in kwargs:
-            args, kwargs = self._written(task_id, args, kwargs)
+            args, kwargs = self._written(producer, task_id, args, kwargs, options)
         return super().apply_async(args, kwargs, task_id=task_id, **options)
 
-    def _written(self, task_id: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        producer = Producer.of(self.app)
+    def _written(
+        self, producer: Producer, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        wait = max(0.0, options.get("countdown") or _seconds_until(options.get("eta")))
+        canvas = {**options, "task_id": task_id}
         try:
-            return (), {"run_id": draft(producer, task_id, *args, **kwargs)}
+            return (), {"run_id": _write(producer, task_id, canvas, (args, kwargs), wait)}
         except (ValueError, TypeError, RedisError):
             if self.app.current_worker_task is None:
                 raise
@@ -54,10 +68,33 @@ class ScrapeStep(Task):  # type: ignore[misc]
             return args, kwargs
 
 
-def draft(producer: Producer, task_id: str, *args: Any, idempotency_key: str | None = None, **options: Any) -> str:
-    """The id of the run that was written, or of the one that the idempotency key has."""
+def _seconds_until(eta: datetime | str | None) -> float:
+    if eta is None:
+        return 0.0
+    moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    return (moment - datetime.now(moment.tzinfo)).total_seconds()
+
+
+def _write(producer: Producer, task_id: str, canvas: dict[str, Any], request: _Request, hold: float) -> str:
+    """The run of a request, with the canvas that goes on after it; or the run that its idempotency key has."""
+    args, options = request[0], dict(request[1])
+    key = check_key(options.pop("idempotency_key", None))
     spec = read_spec(*args, **options)
-    return write(producer, spec, task_id, key=check_key(idempotency_key), draft=True)[0]
+    finish = _finish(producer, task_id, canvas)
+    run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=finish, hold=hold)
+    if not new:
+        store = producer.store
+        store.run(ops.accept(store.keys, run_id, task_id, _finish(producer, run_id, canvas)))
+    return run_id
+
+
+def _finish(producer: Producer, run_id: str, canvas: dict[str, Any]) -> str:
+    """The message that will report the outcome under the caller's id, as JSON, with the caller's canvas."""
+    kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
+    for name in ("link", "link_error"):
+        kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
+    step = producer.app.tasks[routing.FINISH_RUN]
+    return json.dumps(step.signature(args=[run_id], **kept, queue=producer.settings.queue))
 
 
 @shared_task(
@@ -77,7 +114,7 @@ def scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) ->
     """
     producer = Producer.of(self.app)
     try:
-        _park(self, producer, run_id or _drafted(producer, self.request.id, args, request))
+        _park(self, producer, run_id, args, request)
     except RedisError as error:
         # The store is away: the message goes back, and nothing has happened.
         time.sleep(1)
@@ -85,25 +122,23 @@ def scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) ->
     raise Ignore
 
 
-def _drafted(producer: Producer, task_id: str, args: Any, request: dict[str, Any]) -> str:
-    """The run of a request that came by message, from a producer without this package."""
+def _park(step: Task, producer: Producer, run_id: str | None, args: Any, request: dict[str, Any]) -> None:
+    """Leaves the caller's id to the run: its canvas waits in the record, no message and no worker does."""
+    task_id, canvas = step.request.id, step.request.as_execution_options()
+    if run_id is None:
+        # It came by message, from a producer without this package.
+        run_id = _checked(producer, task_id, canvas, args, request)
+    store = producer.store
+    parts = store.run(ops.accept(store.keys, run_id, task_id, _finish(producer, run_id, canvas)))
+    if not parts:
+        raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
+    ring_submit(producer, run_id, parts)
+
+
+def _checked(producer: Producer, task_id: str, canvas: dict[str, Any], args: Any, request: dict[str, Any]) -> str:
     try:
-        return draft(producer, task_id, *args, **request)
+        return _write(producer, task_id, canvas, (args, request), 0.0)
     except ScrapeDoError:
         raise
     except (ValueError, TypeError) as error:
         raise InvalidRequestError(str(error)) from None
-
-
-def _park(step: Task, producer: Producer, run_id: str) -> None:
-    """Leaves the caller's id to the run: its canvas waits in the record, no message and no worker does."""
-    finish = producer.app.tasks[routing.FINISH_RUN]
-    later = finish.signature_from_request(step.request, args=[run_id], kwargs={})
-    for name in _OF_THE_MESSAGE:
-        later.options.pop(name, None)
-    later.options["queue"] = producer.settings.queue
-    store = producer.store
-    parts = store.run(ops.accept(store.keys, run_id, step.request.id, dumps(later)))
-    if not parts:
-        raise RunNotFoundError(f"the request of run {run_id} is gone: its message came after a week or more", run_id)
-    ring_submit(producer, run_id, parts)

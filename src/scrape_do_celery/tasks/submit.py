@@ -6,33 +6,36 @@ import json
 import logging
 import uuid
 from functools import partial
+from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 from redis.exceptions import RedisError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import PostFate, post_fate
 from scrape_do_celery.errors import InvalidRequestError, ScrapeDoError
-from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.store import NOT_SENT, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 
+if TYPE_CHECKING:
+    from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
+
 log = logging.getLogger(__name__)
 
 
-class _LeaseTooShortError(Exception):
-    """The `POST` could outlive the lease. Nothing was sent."""
+class _NotNowError(Exception):
+    """Nothing was sent: the lease could end before the `POST`, or the store did not say."""
 
 
 @shared_task(name=routing.SUBMIT_JOBS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
 def submit_jobs(self: Task, members: list[str]) -> None:
     """Buys the jobs of parts that wait for it."""
-    serve(self.app, members, {PartState.QUEUED}, submit)
+    settings = Producer.of(self.app).settings
+    serve(self.app, members, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
 
 
 async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
@@ -45,9 +48,8 @@ async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
         request = claim.spec().request
     except ValueError as error:
         return await runtime.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
-    store, settings = runtime.store, runtime.settings
-    seconds = settings.submit_deadline + settings.submit_settle + settings.lease_seconds
-    verdict, _ = await store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, seconds))
+    store = runtime.store
+    verdict, _ = await store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, runtime.settings.submit_lease))
     if verdict != "ok":
         # A wish or a stop came between the claim and now: the next claim sees it. Stale: another step has the part.
         await runtime.later(claim, {}, 0.0)
@@ -60,7 +62,7 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
         created = await runtime.client.create_job(
             request, before_send=partial(_last_look, runtime, claim), timeout=runtime.settings.submit_deadline
         )
-    except _LeaseTooShortError:
+    except _NotNowError:
         await runtime.later(claim, {"state": PartState.QUEUED}, 1.0)
         return None
     except ScrapeDoError as error:
@@ -70,11 +72,14 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
 
 async def _last_look(runtime: Runtime, claim: Claim) -> None:
     """The last act before the bytes leave: is the part still ours, and for longer than the `POST` can take?"""
-    left = await runtime.store.run(ops.guard(runtime.store.keys, claim))
+    try:
+        left = await runtime.store.run(ops.guard(runtime.store.keys, claim))
+    except RedisError as error:
+        raise _NotNowError from error
     if left < 0:
         raise LeaseLostError(str(claim.member))
     if left < runtime.settings.submit_deadline + runtime.settings.submit_settle:
-        raise _LeaseTooShortError
+        raise _NotNowError
 
 
 async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
@@ -90,23 +95,16 @@ async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> B
 
 
 async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> Bell | None:
-    store = runtime.store
-    fields = {
+    fields: dict[str, ops.Value] = {
         "state": PartState.RUNNING,
         "job": created.job_id,
         "tasks": pack(created.task_ids),
         "since": f"{claim.now:.4f}",
         "troubles": 0,
     }
-    op = ops.update(store.keys, claim, fields, after=runtime.interval(0), owner=created.job_id)
-    patience = stop_after_delay(runtime.settings.submit_settle)
+    op = ops.update(runtime.store.keys, claim, fields, after=runtime.interval(0), owner=created.job_id)
     try:
-        # The job is paid: a store that is away for a moment must not make us forget its id.
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(RedisError), stop=patience, wait=wait_random_exponential(max=2), reraise=True
-        ):
-            with attempt:
-                verdict = await store.run(op)
+        verdict = await runtime.write(op)
     except RedisError:
         log.exception("%s bought job %s, and the store did not take its id", claim.member, created.job_id)
         raise

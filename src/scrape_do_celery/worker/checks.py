@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from celery import Celery
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 #: Setting, the value that is safe, and what the other does. Tried with Celery 5.7; see docs.
 _SAFE = (
@@ -26,7 +29,7 @@ def warnings_about(app: Celery) -> list[str]:
     timeout = conf.broker_transport_options.get("visibility_timeout", 3600)
     if str(conf.broker_url).startswith("redis") and timeout > _LONGEST_VISIBILITY:
         found.append(
-            f"broker_transport_options visibility_timeout is {timeout} s: that long a killed worker's messages are gone; "
+            f"broker_transport_options visibility_timeout is {timeout} s: so long a killed worker keeps its messages; "
             f"set it to {_LONGEST_VISIBILITY}"
         )
     if "json" not in conf.accept_content:

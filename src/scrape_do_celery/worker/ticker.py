@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import Bell, Producer
-from scrape_do_celery.runs.reporting import report
+from scrape_do_celery.runs.reporting import accept_draft, report
 from scrape_do_celery.store import DEADLINE, DuePart, DueRun, ops
 from scrape_do_celery.store.states import next_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +50,20 @@ class Ticker(threading.Thread):
         for bell in bells(due.parts):
             self._producer.ring(bell.step, bell.names)
         for run in due.runs:
-            self._run(run, due.now)
-        if due.next_at is None or not due.parts and not due.runs and due.next_at <= due.now:
+            self._run(run)
+        if due.next_at is None or (not due.parts and not due.runs and due.next_at <= due.now):
             # Nothing is due, or the bells under way are as many as may be.
             return LONGEST
         return min(LONGEST, max(SHORTEST, due.next_at - due.now))
 
-    def _run(self, run: DueRun, now: float) -> None:
-        if run.outcome is not None:
+    def _run(self, run: DueRun) -> None:
+        if not run.accepted:
+            accept_draft(self._producer, run.run_id)
+        elif run.outcome is not None:
             report(self._producer, run.run_id, again=run.rings > 1)
         elif not run.left:
             self._producer.ring(routing.AGGREGATE_RUN, [run.run_id])
-        elif run.deadline is not None and run.deadline <= now:
+        else:
             store = self._producer.store
             members = store.run(ops.wish(store.keys, run.run_id, DEADLINE))
             if members:
@@ -89,4 +94,8 @@ def bells(parts: Iterable[DuePart]) -> Iterator[Bell]:
 
 def _unexpected(error: Exception) -> bool:
     """Whether a traceback helps: a server that is away needs none."""
-    return not isinstance(error, OSError) and "redis" not in type(error).__module__ and "kombu" not in type(error).__module__
+    return (
+        not isinstance(error, OSError)
+        and "redis" not in type(error).__module__
+        and "kombu" not in type(error).__module__
+    )

@@ -2,7 +2,8 @@
 -- KEYS: due, rung
 -- ARGV: prefix, most to hand out, most bells under way, first and longest ring interval
 -- Returns {now, next due or '', dropped, {member, state, wish, canceling, attempts, rings} ...};
--- for a run: {member, 'run', outcome or '', parts left, deadline or '', rings}.
+-- for a run: {member, 'run', outcome or '', parts left, '1' when accepted, rings}; one with parts left is past its
+-- deadline.
 local prefix, limit, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
 local t = now()
@@ -17,15 +18,19 @@ for _, member in ipairs(found) do
   local run_id, n = string.match(member, '^(.*):([^:]*)$')
   local run = prefix .. ':run:' .. run_id
   if n == 'run' then
-    local r = redis.call('HMGET', run, 'outcome', 'left', 'deadline', 'rings', 'parts')
+    local r = redis.call('HMGET', run, 'outcome', 'left', 'deadline', 'rings', 'parts', 'accepted')
     if not r[5] then
       redis.call('ZREM', KEYS[1], member)
       dropped = dropped + 1
+    elseif r[6] and not r[1] and r[2] ~= '0' and not r[3] then
+      redis.call('ZREM', KEYS[1], member)
+    elseif r[6] and not r[1] and r[2] ~= '0' and tonumber(r[3]) > t then
+      redis.call('ZADD', KEYS[1], r[3], member)
     else
       local rings = tonumber(r[4] or 0) + 1
       redis.call('HSET', run, 'rings', rings)
       ring_again(member, rings)
-      out[#out + 1] = {member, 'run', r[1] or '', r[2], r[3] or '', rings}
+      out[#out + 1] = {member, 'run', r[1] or '', r[2], r[6] and '1' or '', rings}
     end
   else
     local key = part_key(prefix, run_id, n)

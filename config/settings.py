@@ -1,0 +1,41 @@
+"""All that this application is told from outside: the library's settings, its own, and what runs when."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from celery.schedules import crontab
+
+from scrape_do_celery import Settings
+
+#: The page set of the morning. Plain JSON: a schedule is stored, sent, and read by other processes.
+FRONT_PAGES: dict[str, Any] = {
+    "targets": ["https://example.com/", "https://example.org/", "https://example.net/"],
+    "geo_code": "us",
+    "max_wait": 3600,
+}
+
+
+def read_settings() -> Settings:
+    """The library's settings, from `SCRAPE_DO_*`; see `env.example`."""
+    return Settings()
+
+
+def output_dir() -> Path:
+    """Where results are saved."""
+    return Path(os.environ.get("TITLES_DIR", "output")).absolute()
+
+
+def beat_schedule(settings: Settings) -> dict[str, Any]:
+    """What `celery -A worker beat` starts. The link receives the small result of the run, never a page."""
+    save_titles = {"task": "app.save_titles", "options": {"queue": settings.queue}}
+    return {
+        "front-pages-at-six": {
+            "task": "scrape_do.scrape",
+            "schedule": crontab(hour="6", minute="0"),
+            "kwargs": FRONT_PAGES,
+            "options": {"queue": settings.queue, "link": save_titles},
+        },
+    }

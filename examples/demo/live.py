@@ -1,0 +1,35 @@
+"""Asking, before anything is bought."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pydantic import ValidationError
+
+from scrape_do_celery import JobCreationRequest
+
+PAGES = ("https://example.com/", "https://example.org/", "https://example.net/")
+
+
+def ask(urls: list[str]) -> str:
+    """Why the real service may not be used; empty once the user has agreed."""
+    try:
+        request = JobCreationRequest(targets=urls)
+    except ValidationError as error:
+        return f"These URLs cannot be sent: {error.errors()[0]['msg']}. Nothing was bought."
+    if not os.environ.get("SCRAPE_DO_API_KEY", "").strip():
+        return "LIVE=1 needs your Scrape.do token in SCRAPE_DO_API_KEY. Nothing was bought."
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "LIVE=1 asks before it spends credits, and this is no terminal. Nothing was bought."
+    where = os.environ.get("SCRAPE_DO_API_URL", "https://q.scrape.do")
+    sys.stdout.write(f"This sends {request.size} URLs to {where}:\n")
+    sys.stdout.writelines(f"  {url}\n" for url in urls)
+    sys.stdout.write(f"It costs {request.estimated_credits()} credits or more; some domains cost more than one each.\n")
+    sys.stdout.write("Go on? [y/N] ")
+    sys.stdout.flush()
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        answer = ""
+    return "" if answer.strip().lower() in {"y", "yes"} else "Nothing was bought."

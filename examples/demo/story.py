@@ -1,0 +1,164 @@
+"""What the demo does with its parts: three runs, and what became of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celery import chain
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+
+from examples.demo.parts import DemoError
+from examples.demo.site import PATHS
+from scrape_do_celery import JobFailedError, RunHandle, ScrapeDoError, enqueue
+from scrape_do_celery.cli.texts import TASK_COLUMNS, facts, one_line, table, task_row
+from scrape_do_celery.tasks import scrape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from examples.demo.parts import Parts
+    from scrape_do_celery import JobResult
+
+#: Seconds that a run may take, on the sandbox and at the real service; and a cancel there.
+_PATIENCE, _LIVE_PATIENCE, _CANCEL_PATIENCE = 60.0, 900.0, 10.0
+_LOOK = 0.1
+
+
+def tell(parts: Parts, urls: list[str]) -> None:
+    """Plays the demo.
+
+    Raises:
+        DemoError: a run took too long, the worker died, or what should have failed did not.
+    """
+    # Importing the application reads the settings, which had to be there before.
+    from tasks.titles import save_titles
+    from worker import app
+
+    app.loader.import_default_modules()
+    urls = urls or [parts.site + path for path in PATHS]
+    title("1. enqueue: one run, all its pages")
+    small = _first_run(parts, urls)
+    title("2. The application's own task, after a scrape")
+    if parts.live:
+        sys.stdout.write("Given the result of the run above: nothing is bought twice.\n")
+        saved = save_titles.delay(small)
+    else:
+        sys.stdout.write("chain(scrape.s(targets=[...]), save_titles.s())\n")
+        saved = chain(scrape.s(targets=urls), save_titles.s()).apply_async()
+    _show_titles(_get(saved, _patience(parts)))
+    if not parts.live:
+        title("3. A run that fails")
+        _failing_run(parts)
+    sys.stdout.write("\nDone. Stopping all that was started.\n")
+
+
+def title(text: str) -> None:
+    """The start of an act."""
+    sys.stdout.write(f"\n{text}\n{'=' * len(text)}\n")
+
+
+def _first_run(parts: Parts, urls: list[str]) -> dict[str, Any]:
+    handle = enqueue(urls)
+    sys.stdout.write(f"{handle}: {len(urls)} URLs are written down.\n")
+    _watch(handle, parts)
+    result = handle.result(timeout=_patience(parts))
+    _show_result(result)
+    small: dict[str, Any] = _get(handle.async_result, _patience(parts))
+    return small
+
+
+def _failing_run(parts: Parts) -> None:
+    handle = enqueue([parts.refused, f"{parts.refused}again"])
+    sys.stdout.write(f"{handle}: two URLs where nobody listens.\n")
+    _watch(handle, parts)
+    try:
+        handle.result(timeout=_patience(parts))
+    except JobFailedError as error:
+        facts([("raised", type(error).__name__), ("message", str(error)), ("counts", str(error.counts))])
+        table((*TASK_COLUMNS[:2], "message"), [_row(task.url, task) for task in handle.iter_tasks()], left=3)
+        return
+    raise DemoError("the run should have failed, and did not")
+
+
+def _row(url: str, task: Any) -> tuple[str, str, str]:
+    return url, str(task.status), one_line(task.error_message or "")
+
+
+def _watch(handle: RunHandle, parts: Parts) -> None:
+    """Shows a run's progress until it has ended."""
+    try:
+        for line in _lines(handle, parts):
+            _progress(line)
+    except (KeyboardInterrupt, DemoError):
+        if parts.live:
+            _give_up(handle)
+        raise
+    finally:
+        _progress(None)
+
+
+def _give_up(handle: RunHandle) -> None:
+    """Cancels the run at Scrape.do, while there is a worker to do it."""
+    sys.stdout.write("\nCanceling the job at Scrape.do ...")
+    sys.stdout.flush()
+    handle.cancel()
+    with suppress(ScrapeDoError):
+        handle.result(timeout=_CANCEL_PATIENCE)
+
+
+def _lines(handle: RunHandle, parts: Parts) -> Iterator[str]:
+    until, said = time.monotonic() + _patience(parts), ""
+    while True:
+        state, seen = handle.state, handle.progress
+        line = f"{state.value:<10} {seen.done} done, {seen.failed} failed, {seen.total} in all"
+        if line != said:
+            yield (said := line)
+        if state.is_outcome:
+            return
+        if time.monotonic() > until:
+            raise DemoError(f"{handle} is still {state} after {_patience(parts):g} s")
+        parts.check()
+        time.sleep(_LOOK)
+
+
+def _progress(line: str | None) -> None:
+    """One line that is written over on a terminal; a line each elsewhere. None ends it."""
+    live = sys.stdout.isatty()
+    if line is not None:
+        sys.stdout.write(f"\r\x1b[2K  {line}" if live else f"  {line}\n")
+    elif live:
+        sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def _show_result(result: JobResult) -> None:
+    table(TASK_COLUMNS, [task_row(task) for task in result.tasks])
+    cost = "not said" if result.cost is None else f"{result.cost:g} credits"
+    ended = f"{len(result.succeeded)} succeeded, {len(result.failed)} failed"
+    facts([("job", f"{result.job.job_id} {result.job.status}"), ("tasks", ended), ("cost", cost)])
+
+
+def _show_titles(saved: dict[str, Any]) -> None:
+    path = Path(saved["file"])
+    sys.stdout.write(f"{saved['titles']} titles saved in {path}:\n")
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    table(
+        ("URL", "title", "target"),
+        [(one["url"], one["title"] or "-", str(one["status_code"] or "-")) for one in entries],
+    )
+
+
+def _get(result: Any, patience: float) -> Any:
+    try:
+        return result.get(timeout=patience)
+    except CeleryTimeoutError:
+        raise DemoError(f"{result} gave no result after {patience:g} s") from None
+
+
+def _patience(parts: Parts) -> float:
+    return _LIVE_PATIENCE if parts.live else _PATIENCE

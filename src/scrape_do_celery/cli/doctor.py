@@ -1,0 +1,73 @@
+"""`scrape-do doctor`: what is wrong, or will be, with this process's settings and servers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+import click
+
+from scrape_do_celery.cli.findings import OK, WARNING, WRONG, Finding, from_broker, from_store, from_workers
+from scrape_do_celery.cli.texts import one_line
+from scrape_do_celery.config import SettingsWarning
+from scrape_do_celery.config.checks import broker_warnings, unknown_variables
+from scrape_do_celery.config.fields import env_name
+from scrape_do_celery.config.urls import masked
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.runs import Producer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrape_do_celery.config import Settings
+
+_COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="Warnings count as wrong.")
+@click.pass_context
+def doctor(ctx: click.Context, strict: bool) -> None:
+    """Look for what is wrong with settings, store, broker and workers.
+
+    Ends with 1 when something is wrong. Secrets are masked.
+    """
+    levels = set()
+    for finding in _findings():
+        levels.add(finding.level)
+        click.echo(f"{click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))}  {one_line(finding.text)}")
+    if WRONG in levels or (strict and WARNING in levels):
+        ctx.exit(1)
+
+
+def _findings() -> Iterator[Finding]:
+    try:
+        with warnings.catch_warnings():
+            # Said below, as findings.
+            warnings.simplefilter("ignore", SettingsWarning)
+            producer = Producer.of()
+    except ScrapeDoError as error:
+        yield Finding(WRONG, str(error))
+        return
+    settings = producer.settings
+    yield from _settings(settings)
+    yield from from_store(producer.store, masked(settings.redis_url))
+    yield from from_broker(producer.app)
+    yield from from_workers(producer.app)
+    # Loaded late: the worker's floor is nobody else's business here.
+    from scrape_do_celery.worker.checks import warnings_about
+
+    for text in [*broker_warnings(settings), *warnings_about(producer.app)]:
+        yield Finding(WARNING, text)
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    for text in unknown_variables(os.environ):
+        yield Finding(WARNING, text)
+    for name, value in settings.model_dump().items():
+        default = "" if name in settings.model_fields_set else " (default)"
+        shown = masked(value) if isinstance(value, str) else value
+        yield Finding("", f"{env_name(name)} = {'not set' if shown is None else shown}{default}")
+    if settings.api_key is None:
+        yield Finding(WARNING, "SCRAPE_DO_API_KEY is not set: producers do not need it, a worker does not start")

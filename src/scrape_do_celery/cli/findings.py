@@ -1,0 +1,96 @@
+"""What `doctor` finds at the servers, one sentence each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError, ResponseError
+
+from scrape_do_celery.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery import Celery
+
+    from scrape_do_celery.store import Store
+
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+_OLDEST = (6, 2)
+_PATIENCE = 2.0
+_DURABLE = "set appendonly yes and appendfsync always"
+
+
+class Finding(NamedTuple):
+    """A level and a sentence; an empty level only tells."""
+
+    level: str
+    text: str
+
+
+def from_store(store: Store, where: str) -> Iterator[Finding]:
+    """Whether the store answers, and whether it would keep what is paid for."""
+    try:
+        info = store.client.info()
+        store.check()
+    except ConfigurationError as error:
+        yield Finding(WRONG, str(error))
+        return
+    except RedisError as error:
+        yield Finding(WRONG, f"the store at {where} does not answer ({type(error).__name__}): {error}")
+        return
+    version = str(info.get("redis_version", "0"))
+    yield Finding(OK, f"the store answers at {where}, version {info.get('valkey_version', version)}")
+    if _numbers(version) < _OLDEST:
+        yield Finding(WRONG, f"the store is version {version}: Celery's transport needs 6.2 or newer")
+    yield from _durability(store, info)
+    policy = info.get("maxmemory_policy")
+    if policy and policy != "noeviction":
+        yield Finding(WARNING, f"maxmemory-policy is {policy}: a full store drops live runs; set it to noeviction")
+
+
+def _durability(store: Store, info: dict[str, Any]) -> Iterator[Finding]:
+    if not info.get("aof_enabled"):
+        yield Finding(WARNING, f"the store keeps no append-only file: a restart forgets what was bought; {_DURABLE}")
+        return
+    try:
+        fsync = store.client.config_get("appendfsync").get("appendfsync")
+    except ResponseError:
+        yield Finding("", "the store does not tell its appendfsync (a managed server?): see that it is always")
+        return
+    if fsync != "always":
+        yield Finding(WARNING, f"appendfsync is {fsync}: a crash may forget what was bought just before; {_DURABLE}")
+
+
+def from_broker(app: Celery) -> Iterator[Finding]:
+    """Whether messages can be sent, and results be read."""
+    try:
+        with app.connection_for_write(connect_timeout=_PATIENCE) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_PATIENCE)
+            yield Finding(OK, f"the broker answers at {connection.as_uri()}")
+    except (KombuError, OSError) as error:
+        yield Finding(WRONG, f"the broker does not answer ({type(error).__name__}): {error}")
+    try:
+        if client := getattr(app.backend, "client", None):
+            client.ping()
+            yield Finding(OK, f"the result backend answers at {app.backend.as_uri()}")
+    except (RedisError, OSError) as error:
+        yield Finding(WRONG, f"the result backend does not answer ({type(error).__name__}): {error}")
+
+
+def from_workers(app: Celery) -> Iterator[Finding]:
+    """Whether a worker listens."""
+    try:
+        with app.connection_for_write(connect_timeout=_PATIENCE) as connection:
+            names = sorted(app.control.inspect(timeout=1.0, connection=connection).ping() or ())
+    except (KombuError, RedisError, OSError):
+        return
+    if names:
+        yield Finding(OK, f"workers that answer: {', '.join(names)}")
+    else:
+        yield Finding(WARNING, "no worker answers: runs are written down and wait for one")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

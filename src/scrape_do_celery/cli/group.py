@@ -1,0 +1,76 @@
+"""What all commands share: errors become one readable line, and an exit code."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from kombu.exceptions import OperationalError
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from scrape_do_celery.cli.texts import one_line
+from scrape_do_celery.config import SettingsWarning
+from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WRONG, NOT_YET = 1, 3
+
+
+class NotYet(click.ClickException):
+    """The run has not ended."""
+
+    exit_code = NOT_YET
+
+
+class Commands(click.Group):
+    """A group whose commands may raise what the library raises."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """What the command returns.
+
+        Raises:
+            click.ClickException: for an error that the user can act on.
+        """
+        ctx.with_resource(_plain_warnings())
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            raise _failure("; ".join(_fault(item) for item in error.errors(include_url=False))) from None
+        except ResultNotReadyError as error:
+            raise NotYet(one_line(str(error))) from None
+        except (ScrapeDoError, ValueError) as error:
+            raise _failure(f"{type(error).__name__}: {error}") from None
+        except RedisError as error:
+            raise _failure(f"the store does not answer ({type(error).__name__}): {error}") from None
+        except (OperationalError, OSError) as error:
+            raise _failure(f"{type(error).__name__}: {error}") from None
+
+
+def _failure(text: str) -> click.ClickException:
+    return click.ClickException(one_line(text))
+
+
+def _fault(item: Any) -> str:
+    where = ".".join(str(step) for step in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message if not where or where in message else f"{where}: {message}"
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings about settings as one line, without the place in the code that nobody wrote."""
+    before = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *rest: Any) -> str:
+        return f"Warning: {message}\n" if issubclass(category, SettingsWarning) else before(message, category, *rest)
+
+    warnings.formatwarning = plain  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before

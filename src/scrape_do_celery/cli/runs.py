@@ -1,0 +1,148 @@
+"""`scrape-do enqueue`, `status`, `result` and `cancel`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from scrape_do_celery import runs
+from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.pages import write_page
+from scrape_do_celery.cli.texts import TASK_COLUMNS, facts, one_line, table, task_row
+from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.store import ops
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store import RunRecord
+
+_LOOK = 0.2
+
+
+@click.command()
+@click.argument("urls", nargs=-1, metavar="URL...")
+@click.option("--from", "source", type=click.File(), help="Read more URLs from a file, one a line; - is stdin.")
+@click.option("--request", type=click.File(), help="A JSON file with the fields of JobCreationRequest.")
+@click.option("--geo-code", help="Two letters, such as us.")
+@click.option("--super/--no-super", "super_", default=None, help="Residential and mobile proxies.")
+@click.option("--render", is_flag=True, default=None, help="A browser.")
+@click.option("--device", type=click.Choice(["desktop", "mobile", "tablet"]), help="Which kind of browser to be.")
+@click.option("--output", type=click.Choice(["raw", "markdown"]), help="What pages are given as.")
+@click.option("--timeout", type=int, help="Milliseconds that a target may take.")
+@click.option("--idempotency-key", help="The same key and request give the same run.")
+@click.option("--max-wait", type=float, help="Seconds after which the run ends as timed out.")
+@click.option("--raise-on-task-failure", is_flag=True, help="One failed task fails the run.")
+def enqueue(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
+    """Start a run and print its id.
+
+    Whatever is left out stays with the API's defaults.
+    """
+    run_options = {name: options.pop(name) for name in ("idempotency_key", "max_wait", "raise_on_task_failure")}
+    fields = {**_fields(request), **{name.strip("_"): value for name, value in options.items() if value is not None}}
+    if fields.get("render") is True:
+        fields["render"] = {}
+    if targets := [*urls, *_lines(source)]:
+        fields["targets"] = [*fields.get("targets", ()), *targets]
+    elif not fields.keys() & {"targets", "plugin"}:
+        raise click.UsageError("no URL was given")
+    handle = runs.enqueue(JobCreationRequest(**fields), **run_options)
+    click.echo(handle.run_id)
+
+
+@click.command()
+@click.argument("run_id")
+def status(run_id: str) -> None:
+    """Print where a run stands: state, progress, jobs."""
+    handle = runs.RunHandle(run_id)
+    record, progress = _record(run_id), handle.progress
+    facts(
+        [
+            ("run", run_id),
+            ("state", record.state.value),
+            ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
+            *(("job", f"{job.job_id} {one_line(str(job.status))}") for job in handle.jobs),
+            *_error(record),
+        ]
+    )
+
+
+@click.command()
+@click.argument("run_id")
+@click.option("--wait", type=float, default=0.0, help="Seconds to wait for the run to end.", show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder to write each page to.")
+@click.pass_context
+def result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
+    """Print how a run ended, one line a task."""
+    record = _ended(run_id, wait)
+    rows, unreadable = [], 0
+    for number, task in enumerate(runs.RunHandle(run_id).iter_tasks(), start=1):
+        rows.append(task_row(task))
+        try:
+            _ = out and write_page(out, number, task)
+        except ValueError as error:
+            unreadable += 1
+            click.echo(f"{one_line(task.url)}: {error}", err=True)
+    table(TASK_COLUMNS, rows)
+    click.echo()
+    facts(
+        [("run", run_id), ("outcome", str(record.outcome)), *_small(record), *_error(record)]
+        + ([("pages", f"in {out}")] if out else [])
+    )
+    if record.error is not None or unreadable:
+        ctx.exit(WRONG)
+
+
+@click.command()
+@click.argument("run_id")
+def cancel(run_id: str) -> None:
+    """Cancel a run, at Scrape.do too. Pages that were paid for are still collected."""
+    handle = runs.RunHandle(run_id)
+    click.echo("canceling" if handle.cancel() else f"nothing to cancel: the run ended as {handle.state}")
+
+
+def _record(run_id: str) -> RunRecord:
+    store = runs.Producer.of().store
+    record = store.run(ops.view(store.keys, run_id))
+    if record is None:
+        _ = runs.RunHandle(run_id).state  # raises, with the reason
+        raise ScrapeDoError(f"run {run_id} was forgotten a moment ago")
+    return record
+
+
+def _ended(run_id: str, wait: float) -> RunRecord:
+    until = time.monotonic() + wait
+    while (record := _record(run_id)).outcome is None:
+        if time.monotonic() >= until:
+            raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
+        time.sleep(_LOOK)
+    return record
+
+
+def _error(record: RunRecord) -> list[tuple[str, str]]:
+    error = record.error
+    return [] if error is None else [("error", one_line(f"{type(error).__name__}: {error}"))]
+
+
+def _small(record: RunRecord) -> list[tuple[str, str]]:
+    small = record.result or {}
+    counts = small.get("counts", {})
+    return [
+        ("tasks", ", ".join(f"{number} {name}" for name, number in counts.items())),
+        ("credits", f"{small.get('credits', 0):g}"),
+        ("jobs", ", ".join(small.get("jobs", ())) or "none was bought"),
+    ]
+
+
+def _lines(source: IO[str] | None) -> list[str]:
+    return [line.strip() for line in source or () if line.strip()]
+
+
+def _fields(request: IO[str] | None) -> dict[str, Any]:
+    fields = {} if request is None else json.load(request)
+    if not isinstance(fields, dict):
+        raise click.UsageError("the request file must hold one JSON object")
+    return fields

@@ -1,0 +1,77 @@
+"""How things look on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.models import TaskDetails
+
+TASK_COLUMNS = ("URL", "status", "target", "bytes", "cost")
+_NONE = "-"
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and without what could steer a terminal: pages and targets may have written it."""
+    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+
+
+def size_of(task: TaskDetails) -> int | None:
+    """Bytes of the task's page; None where there is none, or none that can be read."""
+    try:
+        content = task.decoded_content()
+    except ValueError:
+        return None
+    return None if content is None else len(content)
+
+
+def task_row(task: TaskDetails) -> tuple[str, ...]:
+    """One line about a task: `TASK_COLUMNS`."""
+    size = size_of(task)
+    return (
+        one_line(task.url),
+        "gone" if task.gone else one_line(str(task.status)),
+        str(task.status_code or _NONE),
+        _NONE if size is None else str(size),
+        _NONE if task.cost is None else f"{task.cost:g}",
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
+    """Prints a table; the first `left` columns are aligned to the left. With rich where it is there, for a terminal."""
+    if sys.stdout.isatty() and find_spec("rich"):
+        _rich_table(header, rows, left)
+        return
+    widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
+    for row in (header, ["-" * width for width in widths], *rows):
+        cells = (
+            text.ljust(width) if n < left else text.rjust(width)
+            for n, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def _rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(header_style="bold")
+    for n, name in enumerate(header):
+        made.add_column(name, justify="left" if n < left else "right", overflow="fold", no_wrap=n > 0)
+    for row in rows:
+        made.add_row(*(Text(text) for text in row))
+    Console().print(made)
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Prints names and what they are, one a line."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, text in pairs:
+        click.echo(f"{name.ljust(width)}  {text}")

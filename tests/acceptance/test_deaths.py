@@ -1,0 +1,80 @@
+"""A worker killed with SIGKILL at each point of each step: the run still ends, and nothing is bought twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery import JobCanceledError, SubmitInDoubtError
+
+TARGETS = ["https://a.example/1", "https://a.example/2", "https://a.example/3"]
+
+#: Points at which it is certain whether a job was bought.
+CERTAIN = [
+    "after claim",
+    "before intent",
+    "after update running",
+    "before GET job",
+    "after GET job",
+    "before update collecting",
+    "after update collecting",
+    "before ring scrape_do.fetch_tasks",
+    "before GET task",
+    "before put",
+    "after put",
+    "before settle",
+    "after settle",
+    "before ring scrape_do.aggregate_run",
+    "before decide",
+    "after decide",
+    "before delivered",
+    "after delivered",
+]
+
+
+@pytest.mark.parametrize("point", CERTAIN)
+def test_a_run_survives(pipeline, point):
+    doomed = pipeline.work(app="dying", DIE=point)
+    handle = pipeline.enqueue(TARGETS)
+    assert doomed.wait(30) == -9, f"{point!r} was never reached"
+    pipeline.work()
+    result = handle.result(timeout=40)
+    assert [task.url for task in result.tasks] == TARGETS
+    assert pipeline.posts() == 1
+    assert handle.async_result.get(timeout=30)["counts"]["succeeded"] == 3
+
+
+@pytest.mark.parametrize(("point", "bought"), [("after intent", 0), ("before POST job", 0), ("after POST job", 1)])
+def test_a_submit_in_doubt_is_never_sent_again(pipeline, point, bought):
+    doomed = pipeline.work(app="dying", DIE=point)
+    handle = pipeline.enqueue(TARGETS)
+    assert doomed.wait(30) == -9
+    pipeline.work()
+    with pytest.raises(SubmitInDoubtError) as caught:
+        handle.result(timeout=40)
+    assert caught.value.targets == 3
+    assert pipeline.posts() == bought
+
+
+@pytest.mark.parametrize("point", ["before accept", "after accept", "before ring scrape_do.submit_jobs"])
+def test_a_scrape_survives(pipeline, point):
+    doomed = pipeline.work(app="dying", DIE=point)
+    result = pipeline.scrape(targets=TARGETS)
+    assert doomed.wait(30) == -9
+    pipeline.work()
+    assert result.get(timeout=40)["counts"]["succeeded"] == 3
+    assert pipeline.posts() == 1
+
+
+@pytest.mark.parametrize("point", ["before DELETE job", "after DELETE job"])
+def test_a_cancel_survives(pipeline, point, eventually):
+    doomed = pipeline.work(app="dying", DIE=point)
+    handle = pipeline.enqueue(["https://a.example/?seconds=60"])
+    eventually(lambda: handle.state == "running")
+    assert handle.cancel()
+    assert doomed.wait(30) == -9
+    pipeline.work()
+    with pytest.raises(JobCanceledError):
+        handle.result(timeout=40)
+    assert pipeline.posts() == 1
+    assert pipeline.sandbox.jobs()[0]["canceled"]
+

@@ -1,0 +1,59 @@
+"""Real parts for tests: a Redis-protocol server, the sandbox, worker processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from scrape_do_celery import embedded
+from scrape_do_celery.sandbox import SandboxProcess
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from pipeline import Pipeline
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One server for the session; where none can be started the tests fail, they never skip."""
+    with embedded.ensure(tmp_path_factory.mktemp("store"), tie_to_parent=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox():
+    """One sandbox process for the session."""
+    with SandboxProcess(task_seconds=0.2) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared_sandbox):
+    """The sandbox, empty and without faults."""
+    shared_sandbox.reset()
+    return shared_sandbox
+
+
+@pytest.fixture
+def pipeline(server, sandbox, tmp_path):
+    """A pipeline of this test's own: a fresh key prefix and queue, no worker yet."""
+    with Pipeline(server.url, sandbox, tmp_path, prefix=f"t{uuid.uuid4().hex[:8]}") as one:
+        yield one
+
+
+@pytest.fixture
+def eventually():
+    """Waits for a state with a deadline."""
+
+    def wait(look, *, within=20.0):
+        deadline = time.monotonic() + within
+        while not (found := look()):
+            assert time.monotonic() < deadline, f"not so within {within} s; last seen: {found!r}"
+            time.sleep(0.02)
+        return found
+
+    return wait

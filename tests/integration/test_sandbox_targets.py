@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import json
+import socket
+import threading
+import time
+from contextlib import closing
+
+import httpx
+import pytest
+
+from scrape_do_celery.sandbox import SandboxThread
+
+TERMINAL = {"success", "error", "canceled"}
+LATIN = "<p>é</p>".encode("latin-1")
+PAGES = {
+    "/html": ("text/html; charset=utf-8", "<p>Grüße 🙂 \u2028</p>".encode()),
+    "/json": ("application/json", b'{"a": [1, 2]}'),
+    "/latin": ("text/html; charset=iso-8859-1", LATIN),
+    "/broken": ("text/html; charset=utf-8", LATIN),
+    "/odd": ("text/html; charset=no-such-thing", LATIN),
+    "/png": ("image/png", bytes(range(256)) * 40),
+    "/untyped": ("", b"abc"),
+    "/empty": ("image/png", b""),
+}
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """What the sandbox scrapes, and where its webhooks go."""
+
+    seen: list[tuple[str, dict[str, str], bytes]]
+    hook_answers: list[int]
+
+    def do_GET(self):
+        self.seen.append((self.path, dict(self.headers), self._body()))
+        if self.path == "/away":
+            return self._answer(302, "text/html", b"", Location="https://a.example/")
+        if self.path == "/moved":
+            return self._answer(302, "text/html", b"moved", Location="/html", **{"Set-Cookie": "left=over"})
+        if self.path == "/late":
+            time.sleep(0.6)
+        if self.path.startswith("/hook"):
+            return self._answer(self.hook_answers.pop(0) if self.hook_answers else 200, "text/plain", b"")
+        kind, body = PAGES.get(self.path, ("text/plain", self.command.encode()))
+        return self._answer(404 if self.path == "/missing" else 200, kind, body)
+
+    do_POST = do_PUT = do_GET  # noqa: N815 - http.server wants these names
+
+    def _body(self):
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer(self, status, kind, body, **headers):
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def site():
+    handler = type("Handler", (Site,), {"seen": [], "hook_answers": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        handler.url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield handler
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with SandboxThread(task_seconds=0.1, webhook_ladder=(0.05, 0.05), webhook_later=0.1, webhook_timeout=5) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(server):
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def api(sandbox):
+    with httpx.Client(base_url=f"{sandbox.url}/api/v1", headers={"X-Token": "secret"}, trust_env=False) as client:
+        yield client
+
+
+def create(api, *targets, **options):
+    answer = api.post("/jobs", json={"Targets": list(targets) or ["https://a.example/"], **options})
+    assert answer.status_code == 201
+    return answer.json()
+
+
+def until(look, good, seconds=15.0):
+    deadline = time.monotonic() + seconds
+    while not good(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    return found
+
+
+def finished(api, job_id):
+    return until(lambda: api.get(f"/jobs/{job_id}").json(), lambda job: job["Status"] in TERMINAL)
+
+
+def scraped(api, *targets, **options):
+    made = create(api, *targets, **options)
+    finished(api, made["JobID"])
+    return [api.get(f"/jobs/{made['JobID']}/{task}").json() for task in made["TaskIDs"]]
+
+
+def content(task):
+    return base64.b64decode(task["Content"]) if task["Base64EncodedContent"] else task["Content"].encode()
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path not in {"/latin", "/empty"}])
+def test_a_loopback_page_comes_back_byte_for_byte(api, sandbox, site, path):
+    [task] = scraped(api, site.url + path)
+    assert (task["Status"], task["StatusCode"]) == ("success", 200)
+    assert content(task) == PAGES[path][1]
+    assert task["Base64EncodedContent"] is (path not in {"/html", "/json"})
+    assert sandbox.jobs()[0]["tasks"][0]["sha256"] == hashlib.sha256(PAGES[path][1]).hexdigest()
+
+
+def test_other_charsets_come_back_as_text(api, site):
+    latin, empty = scraped(api, f"{site.url}/latin", f"{site.url}/empty")
+    assert (latin["Content"], latin["ResponseHeaders"]["Content-Type"]) == ("<p>é</p>", PAGES["/latin"][0])
+    assert (empty["Content"], empty["Base64EncodedContent"]) == ("", False)
+
+
+def test_the_request_is_made_as_the_job_wants_it(api, site):
+    options = {"Method": "PUT", "Body": "bödy", "Headers": {"X-One": "ö", "user-agent": "me"}, "SetCookies": "a=1; b=2"}
+    assert scraped(api, f"{site.url}/x", **options)[0]["Content"] == "PUT"
+    [(_, headers, body)] = site.seen
+    assert (headers["user-agent"], headers["Cookie"], body.decode()) == ("me", "a=1; b=2", "bödy")
+    assert headers["X-One"].encode("latin-1").decode() == "ö"
+    assert "Accept" in headers
+    scraped(api, f"{site.url}/x", ForwardHeaders=True, Headers={"X-Two": "2"})
+    assert set(site.seen[1][1]) == {"Host", "X-Two"}
+
+
+def test_redirects_are_followed_without_cookies_or_not_at_all(api, site):
+    [task] = scraped(api, f"{site.url}/moved")
+    assert content(task) == PAGES["/html"][1]
+    assert all("Cookie" not in headers for _, headers, _ in site.seen)
+    [task] = scraped(api, f"{site.url}/moved", DisableRedirection=True)
+    assert (task["StatusCode"], task["Content"]) == (302, "moved")
+
+
+def test_failures_of_real_fetches(api, sandbox, site):
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}/"
+    missing, refusing, away = scraped(api, f"{site.url}/missing", closed, f"{site.url}/away")
+    assert (missing["Status"], missing["StatusCode"]) == ("success", 404)
+    assert (refusing["Status"], refusing["StatusCode"]) == ("error", 0)
+    assert "ConnectError" in refusing["ErrorMessage"]
+    assert "does not leave this machine" in away["ErrorMessage"]
+    assert sandbox.stats()["tasks_fetched_once"] == 3
+
+
+def test_a_target_that_is_too_slow(api, site, server, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.sandbox.fetch._DEFAULT_TIMEOUT_MS", 50)
+    [task] = scraped(api, f"{site.url}/late")
+    assert (task["Status"], task["ErrorMessage"]) == ("error", "Target did not answer in time")
+
+
+def test_a_canceled_job_is_not_fetched(api, sandbox, site):
+    sandbox.configure(task_seconds=100)
+    job = create(api, f"{site.url}/html", WebhookURL=f"{site.url}/hook")["JobID"]
+    api.delete(f"/jobs/{job}")
+    assert finished(api, job)["Status"] == "canceled"
+    until(lambda: site.seen, bool)
+    sandbox.advance(200)
+    until(lambda: sandbox.stats().get("webhooks_sent"), bool)
+    assert [path for path, _, _ in site.seen] == ["/hook"]
+
+
+def test_wishes_in_made_up_urls(api):
+    tasks = scraped(
+        api,
+        "https://a.example/?sandbox=error",
+        "https://a.example/?status=404",
+        "https://a.example/?size=200000",
+        "https://a.example/?binary=1",
+    )
+    assert [task["Status"] for task in tasks] == ["error", "success", "success", "success"]
+    assert tasks[1]["StatusCode"] == 404
+    assert len(tasks[2]["Content"]) == 200_000
+    assert len(content(tasks[3])) == 4096
+
+
+def hooked(api, sandbox, site, status, *targets):
+    made = create(api, *targets, WebhookURL=f"{site.url}/hook", WebhookHeaders={"X-Hook": "h"})
+    path = f"/jobs/{made['JobID']}/{made['TaskIDs'][0]}"
+    return until(lambda: api.get(path).json(), lambda task: task["WebhookStatus"] == status)
+
+
+def hooks(site):
+    return [(headers, json.loads(body)) for path, headers, body in site.seen if path == "/hook"]
+
+
+def test_a_webhook_has_the_task_and_the_headers(api, sandbox, site):
+    task = hooked(api, sandbox, site, "success", f"{site.url}/html")
+    [(headers, body)] = hooks(site)
+    assert headers["X-Hook"] == "h"
+    assert (body["TaskID"], body["Status"], body["Content"]) == (task["TaskID"], "success", task["Content"])
+    assert task["WebhookRequestTime"] is not None
+
+
+LADDERS = [
+    ([500, 503], "success", 3),
+    ([500, 500, 500], "failed", 3),
+    ([404], "success", 2),
+    ([410, 404], "failed", 2),
+    ([400], "failed", 1),
+]
+
+
+@pytest.mark.parametrize("ladder", LADDERS)
+def test_the_retry_ladder_of_webhooks(api, sandbox, site, ladder):
+    answers, status, calls = ladder
+    site.hook_answers.extend(answers)
+    hooked(api, sandbox, site, status, "https://a.example/")
+    assert len(hooks(site)) == calls
+
+
+def test_webhooks_are_doubled_lost_or_never_leave_this_machine(api, sandbox, site):
+    sandbox.fault("webhook_duplicate", times=1)
+    hooked(api, sandbox, site, "success", "https://a.example/")
+    until(lambda: len(hooks(site)), lambda count: count == 2)
+    sandbox.fault("webhook_lose", times=1)
+    hooked(api, sandbox, site, "success", "https://a.example/")
+    assert (len(hooks(site)), sandbox.stats()["webhooks_lost"]) == (2, 1)
+    made = create(api, WebhookURL="https://hooks.example/")
+    path = f"/jobs/{made['JobID']}/{made['TaskIDs'][0]}"
+    until(lambda: api.get(path).json(), lambda task: task["WebhookStatus"] == "failed")
+
+
+def test_a_webhook_receiver_that_is_not_there(api, sandbox, site):
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
+    made = create(api, WebhookURL=url)
+    path = f"/jobs/{made['JobID']}/{made['TaskIDs'][0]}"
+    until(lambda: api.get(path).json(), lambda task: task["WebhookStatus"] == "failed")
+    assert sandbox.stats()["webhooks_sent"] == 3
+
+
+def test_a_fetch_or_a_webhook_that_is_on_its_way_does_not_hold_up_the_end(site):
+    with SandboxThread(task_seconds=0.01) as sandbox:
+        with httpx.Client(base_url=f"{sandbox.url}/api/v1", headers={"X-Token": "t"}, trust_env=False) as api:
+            create(api, f"{site.url}/late")
+        until(lambda: site.seen, bool)
+
+
+def test_a_task_that_ended_before_the_cancel_has_one_webhook(api, sandbox, site):
+    made = create(
+        api, "https://a.example/?seconds=0.01", "https://a.example/?seconds=900", WebhookURL=f"{site.url}/hook"
+    )
+    until(lambda: len(hooks(site)), lambda count: count == 1)
+    api.delete(f"/jobs/{made['JobID']}")
+    until(lambda: len(hooks(site)), lambda count: count == 2)
+    assert [body["Status"] for _, body in hooks(site)] == ["success", "canceled"]

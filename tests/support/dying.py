@@ -1,0 +1,74 @@
+"""A worker application that kills itself with SIGKILL at a named point, once.
+
+`DIE=<point>` names what is about to be done (`before ...`) or has just been done (`after ...`): a script of the store,
+a request to the API, or a publication. `celery -A dying worker` then runs as any worker of ours, up to that point.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import httpx
+
+from scrape_do_celery.runs import producer as producers
+from scrape_do_celery.store import shells
+from scrape_do_celery.worker import app
+
+POINT = os.environ["DIE"]
+
+
+def reach(point):
+    """Dies here, if this is the point."""
+    if point == POINT:
+        # With a pool of processes the child dies, and its parent too.
+        os.killpg(0, signal.SIGKILL)
+
+
+def name(op):
+    """The operation, with the state that an update writes."""
+    base = op.script or str(op.args[0])
+    states = [str(value) for value in op.args if str(value) in {"running", "collecting", "doubtful"}]
+    return f"{base} {states[0]}" if base == "update" and states else base
+
+
+_run = shells.Store.run
+_async_run = shells.AsyncStore.run
+_request = httpx.AsyncClient.request
+_ring = producers.Producer.ring
+
+
+def run(self, op):
+    reach(f"before {name(op)}")
+    answer = _run(self, op)
+    reach(f"after {name(op)}")
+    return answer
+
+
+async def async_run(self, op):
+    reach(f"before {name(op)}")
+    answer = await _async_run(self, op)
+    reach(f"after {name(op)}")
+    return answer
+
+
+async def request(self, method, url, **options):
+    what = f"{method} {'task' if str(url).count('/') > 4 else 'job'}"
+    reach(f"before {what}")
+    answer = await _request(self, method=method, url=url, **options)
+    reach(f"after {what}")
+    return answer
+
+
+def ring(self, step, names, **options):
+    reach(f"before ring {step}")
+    answer = _ring(self, step, names, **options)
+    reach(f"after ring {step}")
+    return answer
+
+
+shells.Store.run = run
+shells.AsyncStore.run = async_run
+httpx.AsyncClient.request = request
+producers.Producer.ring = ring
+__all__ = ["app"]

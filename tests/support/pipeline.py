@@ -1,0 +1,113 @@
+"""A whole pipeline under test: settings, worker processes, and what the sandbox saw."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from scrape_do_celery import RunHandle, Settings, enqueue
+from scrape_do_celery.runs import Producer
+
+TOKEN = "token-that-must-not-be-seen"
+_ROOT = Path(__file__).parents[2]
+
+
+class Pipeline:
+    """Everything around one test. Intervals and leases are short; nothing else differs from production."""
+
+    def __init__(self, redis_url, sandbox, folder, prefix, **settings):
+        self.sandbox, self.folder, self.prefix = sandbox, Path(folder), prefix
+        self.values = {
+            "redis_url": redis_url,
+            "api_url": sandbox.url,
+            "api_key": TOKEN,
+            "key_prefix": prefix,
+            "queue": prefix,
+            "poll_initial_interval": 0.1,
+            "poll_max_interval": 0.5,
+            "lease_seconds": 2,
+            "submit_deadline": 3,
+            "submit_settle": 1,
+            "cancel_grace": 5,
+            **settings,
+        }
+        self.workers = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(worker.pid, signal.SIGKILL)
+                worker.wait(10)
+        self.producer.store.close()
+
+    @property
+    def settings(self):
+        return Settings(**self.values)
+
+    @property
+    def producer(self):
+        return Producer.of(settings=self.settings)
+
+    @property
+    def app(self):
+        return self.producer.app
+
+    @property
+    def environment(self):
+        given = {f"SCRAPE_DO_{name.upper()}": str(value) for name, value in self.values.items()}
+        return {**os.environ, **given, "PYTHONPATH": str(Path(__file__).parent)}
+
+    def work(self, *arguments, app="scrape_do_celery.worker", pool="threads", concurrency=4, **environment):
+        """A real worker process."""
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-P", pool, "-c", str(concurrency)]
+        command += ["-l", "INFO", "--without-gossip", "--without-mingle", "-n", f"w{len(self.workers)}-{self.prefix}"]
+        with self.log.open("ab") as log:
+            worker = subprocess.Popen(
+                [*command, *arguments],
+                env={**self.environment, **environment},
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.workers.append(worker)
+        return worker
+
+    @property
+    def log(self):
+        return self.folder / "worker.log"
+
+    def enqueue(self, *args, **kwargs):
+        return enqueue(*args, settings=self.settings, **kwargs)
+
+    @property
+    def steps(self):
+        """The Celery tasks of this pipeline's app."""
+        self.app.loader.import_default_modules()
+        return self.app.tasks
+
+    def scrape(self, **request):
+        """The Celery result of the public step."""
+        return self.steps["scrape_do.scrape"].apply_async(kwargs=request)
+
+    def handle(self, run_id):
+        return RunHandle(run_id, settings=self.settings)
+
+    def posts(self):
+        """How many jobs the sandbox sold since its last reset."""
+        return len(self.sandbox.jobs())
+
+    def keys(self):
+        return sorted(key.decode() for key in self.producer.store.client.scan_iter(f"{self.prefix}:*"))
+
+

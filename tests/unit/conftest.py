@@ -1,0 +1,340 @@
+"""The store in memory, a clock that can be moved, a Celery app whose messages are caught, a scripted API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+import weakref
+from collections import defaultdict
+from types import SimpleNamespace
+
+import fakeredis
+import fakeredis._socket._base as fake_socket
+import fakeredis.commands_mixins.server_mixin as fake_server
+import pytest
+from celery import _state
+
+from scrape_do_celery.config import Settings, checks
+from scrape_do_celery.errors import AsyncAPINotFoundError, AsyncAPIRateLimitError, AsyncAPIServerError
+from scrape_do_celery.models import (
+    JobCreationRequest,
+    JobCreationResponse,
+    JobDetails,
+    TaskDetails,
+    UndetailedTaskResponse,
+)
+from scrape_do_celery.runs import Producer, make_app, producer
+from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
+
+TOKEN = "token-that-must-not-be-seen"
+
+
+class Clock:
+    """The clock of the in-memory server; it also goes by itself."""
+
+    ahead = 0.0
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+    def time(self):
+        return time.time() + self.ahead
+
+    def forward(self, seconds):
+        self.ahead += seconds
+
+
+class Shelf:
+    """A store in memory, with both shells over the same data, and short ways to look and act."""
+
+    def __init__(self, clock, server=None, keys=None):
+        self.clock, self.server = clock, server or fakeredis.FakeServer()
+        self.keys = keys or Keys("p")
+        self.redis = fakeredis.FakeRedis(server=self.server)
+        self.store = Store(self.redis, self.keys)
+
+    def run(self, operation):
+        return self.store.run(operation)
+
+    def with_async(self, work):
+        """What `work(store)` returns, with the store of an event loop."""
+
+        async def go():
+            store = AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), self.keys)
+            try:
+                return await work(store)
+            finally:
+                await store.aclose()
+
+        return asyncio.run(go())
+
+    def begin(self, run_id="r", targets=2, *, each=None, request=None, key=None, waiter=None, signature="", hold=None, **run):
+        """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
+        spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
+        return self.run(
+            ops.create(self.keys, run_id, spec, key=key, waiter=waiter, signature=signature, hold=hold)
+        )
+
+    def part_by_part(self, count, run_id="r", **options):
+        """A run of so many parts, each but the last of a thousand targets."""
+        return self.begin(run_id, (count - 1) * 1000 + 1, **options)
+
+    def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None):
+        member = Member(run_id, part)
+        return self.run(ops.claim(self.keys, member, token or uuid.uuid4().hex, seconds=seconds, states=states))
+
+    def take(self, run_id="r", part=0, **options):
+        """A claim that must succeed."""
+        claim = self.claim(run_id, part, **options)
+        assert claim is not None
+        return claim
+
+    def update(self, claim, after=None, **fields):
+        return self.run(ops.update(self.keys, claim, fields, after=after))
+
+    def force(self, run_id="r", part=0, **fields):
+        """Fields written past all rules; None takes one away."""
+        for name, value in fields.items():
+            if value is None:
+                self.redis.hdel(self.keys.part(run_id, part), name)
+            else:
+                self.redis.hset(self.keys.part(run_id, part), name, value)
+
+    def buy(self, run_id="r", part=0, *, job=None, state=PartState.RUNNING, now=None):
+        """A part brought to where its job is known, let go and due at once."""
+        claim = self.take(run_id, part)
+        ids = [f"t{n}" for n in range(claim.part.total)]
+        job = job or f"job-{run_id}-{part}"
+        fields = {
+            "state": state,
+            "job": job,
+            "tasks": ops.pack(ids),
+            "since": f"{(now or claim.now):.4f}",
+            "troubles": 0,
+        }
+        assert self.run(ops.update(self.keys, claim, fields, after=0.0, owner=job)) == "ok"
+        return job
+
+    def finish(self, run_id="r", part=0, outcome="succeeded", **options):
+        """A part brought to its end."""
+        return self.run(ops.settle(self.keys, self.take(run_id, part), outcome, **options))
+
+    def view(self, run_id="r"):
+        return self.run(ops.view(self.keys, run_id))
+
+    def part(self, run_id="r", part=0):
+        return self.view(run_id).parts[part]
+
+    def fields(self, key):
+        return {name.decode(): value.decode(errors="replace") for name, value in self.redis.hgetall(key).items()}
+
+    def part_fields(self, run_id="r", part=0):
+        return self.fields(self.keys.part(run_id, part))
+
+    def run_fields(self, run_id="r"):
+        return self.fields(self.keys.run(run_id))
+
+    def due(self):
+        """Member -> seconds from now at which it is due."""
+        now = self.clock.time()
+        return {name.decode(): score - now for name, score in self.redis.zrange(self.keys.due, 0, -1, withscores=True)}
+
+    def rung(self):
+        return {name.decode() for name in self.redis.zrange(self.keys.rung, 0, -1)}
+
+    def look(self, *, limit=100, cap=100):
+        return self.run(ops.claim_due(self.keys, limit=limit, cap=cap))
+
+    def ttls(self):
+        """Key -> seconds of life, None where it lives for ever."""
+        return {
+            key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in sorted(self.redis.keys())
+        }
+
+    def contents(self):
+        return {key: self.redis.dump(key) for key in self.redis.keys()}
+
+
+class API:
+    """The API client's methods, answered from a script; the last answer of a method stays."""
+
+    def __init__(self):
+        self.calls, self._answers, self.posts = [], defaultdict(list), 0
+
+    def script(self, **answers):
+        for method, given in answers.items():
+            self._answers[method] = list(given) if isinstance(given, list) else [given]
+        return self
+
+    def called(self, method):
+        return [arguments for name, *arguments in self.calls if name == method]
+
+    async def create_job(self, request, *, before_send=None, timeout=None):
+        if before_send:
+            await before_send()
+        self.posts += 1
+        return await self._answer("create_job", request)
+
+    async def get_job(self, job_id):
+        return await self._answer("get_job", job_id)
+
+    async def cancel_job(self, job_id):
+        return await self._answer("cancel_job", job_id)
+
+    async def get_task(self, job_id, task_id):
+        return await self._answer("get_task", job_id, task_id)
+
+    async def aclose(self):
+        self.calls.append(("aclose",))
+
+    async def _answer(self, method, *arguments):
+        self.calls.append((method, *arguments))
+        answers = self._answers[method]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if callable(answer):
+            answer = answer(*arguments)
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Plant(Shelf):
+    """A producer and a runtime over the store in memory; messages are caught, the API is scripted."""
+
+    def __init__(self, clock, monkeypatch, settings):
+        super().__init__(clock, keys=Keys(settings.key_prefix))
+        self.settings, self.api, self.sent = settings, API(), []
+        self._monkeypatch = monkeypatch
+        monkeypatch.setattr(Store, "open", lambda url, prefix: Store(self.redis, Keys(prefix)))
+        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix: self.async_store())
+        monkeypatch.setattr("scrape_do_celery.runtime.process.AsyncScrapeDoAsyncAPIClient", self._client)
+        self.app = self.adopt(make_app(settings))
+        self.producer = Producer.of(self.app)
+
+    def _client(self, api_key, **options):
+        self.client_options = {"api_key": api_key, **options}
+        return self.api
+
+    def adopt(self, app):
+        """The app, with its messages caught."""
+
+        def send_task(name, args=None, kwargs=None, **options):
+            self.sent.append(SimpleNamespace(name=name, args=args, kwargs=kwargs, options=options))
+
+        self._monkeypatch.setattr(app, "send_task", send_task)
+        return app
+
+    def async_store(self):
+        return AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), self.keys)
+
+    def bells(self):
+        """The messages since the last call, as (step, names)."""
+        caught, self.sent[:] = [(m.name, m.args[0]) for m in self.sent], []
+        return caught
+
+    def step(self, handler, claim):
+        """What a step's handler answers for a claim."""
+        runtime = Runtime.__new__(Runtime)
+        runtime.producer, runtime.settings, runtime.client = self.producer, self.settings, self.api
+
+        async def go(store):
+            runtime.store = store
+            return await handler(runtime, claim)
+
+        return self.with_async(go)
+
+    def put(self, run_id="r", part=0, position=0, **fields):
+        return self.run(ops.put(self.keys, Member(run_id, part), position, task(position, **fields)))
+
+
+def urls(count, start=0):
+    return [f"https://shop.example/{n}" for n in range(start, start + count)]
+
+
+def task(position=0, *, job="job-r-0", status="success", content="<html>", **fields):
+    """A fetched task, as the API gives it."""
+    fields = {"url": f"https://shop.example/{position}", "status_code": 200, **fields}
+    return TaskDetails(task_id=f"t{position}", job_id=job, status=status, content=content, **fields)
+
+
+def job(status="pending", count=2, *, tasks=None, job_id="job-r-0", summary=True, start=0):
+    """A job of the API; `tasks` gives the statuses of its tasks, where they are not the job's own."""
+    statuses = tasks or [status] * count
+    return JobDetails(
+        job_id=job_id,
+        status=status,
+        task_ids=[f"t{n}" for n in range(len(statuses))],
+        tasks=[
+            UndetailedTaskResponse(task_id=f"t{n}", url=f"https://shop.example/{n + start}", status=one)
+            for n, one in enumerate(statuses)
+        ]
+        if summary
+        else [],
+    )
+
+
+def created(job_id="job-r-0", count=2):
+    return JobCreationResponse(job_id=job_id, task_ids=[f"t{n}" for n in range(count)])
+
+
+def refusal(status, retry_after=None):
+    """The error of an HTTP status."""
+    kind = {404: AsyncAPINotFoundError, 429: AsyncAPIRateLimitError, 500: AsyncAPIServerError}.get(status)
+    kind = kind or AsyncAPINotFoundError.for_status(status)
+    return kind(f"GET /x: {status}", status, "no", None, retry_after, "no")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    moved = Clock()
+    monkeypatch.setattr(fake_socket, "time", moved)
+    monkeypatch.setattr(fake_server, "time", moved)
+    return moved
+
+
+@pytest.fixture
+def shelf(clock):
+    return Shelf(clock)
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    """No setting of the environment, no Celery app of another test."""
+    for name in [name for name in os.environ if name.upper().startswith(("SCRAPE_DO_", "CELERY_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(checks, "_warned", set())
+    monkeypatch.setattr(_state, "_apps", weakref.WeakSet())
+    monkeypatch.setattr(_state, "default_app", None)
+    monkeypatch.setattr(_state._tls, "current_app", None)
+    monkeypatch.setattr(producer, "_own", {})
+
+
+@pytest.fixture
+def settings(clean):
+    """Settings without randomness and without a server."""
+    return Settings(
+        api_key=TOKEN,
+        redis_url="redis://store.invalid/0",
+        broker_url="memory://",
+        result_backend="cache+memory://",
+        key_prefix="p",
+        poll_jitter=False,
+    )
+
+
+@pytest.fixture
+def plant(clock, monkeypatch, settings):
+    made = Plant(clock, monkeypatch, settings)
+    yield made
+    Runtime.close_of(made.app)
+
+
+@pytest.fixture
+def make():
+    """Makers of what the API answers: `make.job`, `make.task`, `make.created`, `make.refusal`, `make.urls`."""
+    return SimpleNamespace(job=job, task=task, created=created, refusal=refusal, urls=urls, token=TOKEN)

@@ -1,0 +1,344 @@
+"""Who may work on a part, for how long, and who is to be woken."""
+
+from __future__ import annotations
+
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store.ops import LONGEST_RING, RING
+
+STATES = {PartState.QUEUED}
+
+
+def test_a_claim_gives_lease_fence_and_attempt(shelf, make):
+    shelf.begin(raise_on_task_failure=True, max_wait=60)
+    claim = shelf.take(seconds=30)
+    assert (claim.part.fence, claim.part.attempts, claim.part.state) == (1, 1, PartState.QUEUED)
+    assert (claim.member, claim.wish, claim.stop, claim.max_wait) == (Member("r", 0), None, False, 60.0)
+    spec = claim.spec()
+    assert (spec.request.targets, spec.raise_on_task_failure, spec.max_wait) == (make.urls(2), True, 60)
+    assert 25 < shelf.due()["r:0"] <= 30
+    assert 25 < float(shelf.part_fields()["lease"]) - shelf.clock.time() <= 30
+
+
+def test_a_claim_of_a_part_sees_its_own_targets_only(shelf, make):
+    shelf.part_by_part(2)
+    assert shelf.take(part=1).spec().request.targets == make.urls(1, 1000)
+
+
+def test_wish_and_stop_are_seen(shelf):
+    shelf.begin()
+    shelf.redis.hset(shelf.keys.run("r"), mapping={"wish": "cancel", "stop": 1})
+    claim = shelf.take()
+    assert (claim.wish, claim.stop) == ("cancel", True)
+
+
+def test_the_same_token_again_gives_the_same_claim(shelf):
+    shelf.begin()
+    first, again = shelf.take(token="t"), shelf.take(token="t")
+    assert first.part == again.part
+    assert shelf.part().attempts == 1
+
+
+def test_a_part_that_is_gone(shelf):
+    assert shelf.claim() is None
+
+
+def test_a_part_that_another_step_serves(shelf):
+    shelf.begin()
+    assert shelf.claim(states={PartState.RUNNING, PartState.DOUBTFUL}) is None
+    assert shelf.part().attempts == 0
+
+
+def test_the_names_of_states_are_not_taken_for_each_other(shelf):
+    shelf.begin()
+    shelf.force(state="queue")
+    assert shelf.claim(states={PartState.QUEUED}) is None
+
+
+def test_a_part_that_is_held(shelf):
+    shelf.begin()
+    shelf.take(seconds=30)
+    assert shelf.claim() is None
+    assert shelf.part().fence == 1
+
+
+def test_a_dead_lease_is_taken_over_under_a_new_fence(shelf):
+    shelf.begin()
+    shelf.take(seconds=30)
+    shelf.clock.forward(31)
+    claim = shelf.take()
+    assert (claim.part.fence, claim.part.attempts) == (2, 2)
+
+
+def test_a_part_that_is_not_yet_due(shelf):
+    shelf.begin()
+    shelf.update(shelf.take(), after=20)
+    assert shelf.claim() is None
+    shelf.clock.forward(20)
+    assert shelf.claim() is not None
+
+
+def test_while_the_api_is_left_alone_nothing_is_claimed(shelf):
+    shelf.begin()
+    shelf.run(ops.pause(shelf.keys, shelf.clock.time() + 40, 40))
+    assert shelf.claim() is None
+    assert 35 < shelf.due()["r:0"] <= 40
+    assert shelf.part().attempts == 0
+    shelf.clock.forward(41)
+    assert shelf.claim() is not None
+
+
+def test_a_pause_ends_by_itself(shelf):
+    shelf.run(ops.pause(shelf.keys, shelf.clock.time() + 0.0001, 0.0001))
+    shelf.run(ops.pause(shelf.keys, shelf.clock.time() + 7, 7))
+    assert 0 < shelf.ttls()[shelf.keys.pause] <= 7
+    shelf.clock.forward(8)
+    assert shelf.redis.keys() == []
+
+
+def test_a_bell_that_was_heard_no_longer_counts(shelf):
+    shelf.begin()
+    shelf.clock.forward(RING)
+    shelf.look()
+    assert shelf.rung() == {"r:0"}
+    shelf.take()
+    assert shelf.rung() == set()
+
+
+def test_a_bell_that_was_heard_in_vain_no_longer_counts_either(shelf):
+    shelf.begin()
+    shelf.clock.forward(RING)
+    shelf.look()
+    shelf.claim(states={PartState.RUNNING})
+    assert shelf.rung() == set()
+
+
+def test_a_lease_is_renewed_by_its_holder_only(shelf):
+    shelf.begin()
+    claim = shelf.take(seconds=30)
+    shelf.clock.forward(20)
+    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is True
+    assert 25 < float(shelf.part_fields()["lease"]) - shelf.clock.time() <= 30
+    shelf.clock.forward(31)
+    shelf.take()
+    before = shelf.part_fields()
+    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is False
+    assert shelf.part_fields() == before
+
+
+def test_renewing_never_shortens_a_lease(shelf):
+    shelf.begin()
+    claim = shelf.take(seconds=300)
+    lease = shelf.part_fields()["lease"]
+    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is True
+    assert shelf.part_fields()["lease"] == lease
+
+
+def test_renewing_what_is_gone(shelf):
+    shelf.begin()
+    claim = shelf.take()
+    shelf.redis.flushall()
+    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is False
+    assert shelf.redis.keys() == []
+
+
+def test_an_intent_is_written_before_the_post(shelf):
+    shelf.begin()
+    claim = shelf.take(seconds=30)
+    assert shelf.run(ops.guard(shelf.keys, claim)) < 0
+    verdict, when = shelf.run(ops.intent(shelf.keys, claim, "n", 120))
+    assert verdict == "ok"
+    part = shelf.part()
+    assert part.state is PartState.SUBMITTING
+    assert part.intent == float(when)
+    assert 115 < shelf.due()["r:0"] <= 120
+    assert 115 < shelf.run(ops.guard(shelf.keys, claim)) <= 120
+
+
+def test_an_intent_that_is_sent_again_is_the_same(shelf):
+    shelf.begin()
+    claim = shelf.take()
+    shelf.run(ops.intent(shelf.keys, claim, "n", 120))
+    before = shelf.part_fields()
+    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120))[0] == "ok"
+    assert shelf.part_fields() == before
+
+
+def test_a_second_intent_is_refused(shelf):
+    shelf.begin()
+    claim = shelf.take()
+    shelf.run(ops.intent(shelf.keys, claim, "n", 120))
+    assert shelf.run(ops.intent(shelf.keys, claim, "other", 120)) == ("stale", "")
+
+
+def test_an_intent_under_an_old_fence_is_refused(shelf):
+    shelf.begin()
+    claim = shelf.take(seconds=30)
+    shelf.clock.forward(31)
+    shelf.take()
+    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("stale", "")
+    assert shelf.part().state is PartState.QUEUED
+
+
+def test_a_wish_or_a_stop_comes_before_an_intent(shelf):
+    shelf.begin()
+    claim = shelf.take()
+    shelf.redis.hset(shelf.keys.run("r"), "stop", 1)
+    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("stop", "")
+    shelf.redis.hset(shelf.keys.run("r"), "wish", "deadline")
+    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("wish", "deadline")
+    assert shelf.part().state is PartState.QUEUED
+
+
+def test_the_guard_sees_a_lease_that_runs_out_or_is_lost(shelf):
+    shelf.begin()
+    claim = shelf.take(seconds=30)
+    shelf.run(ops.intent(shelf.keys, claim, "n", 60))
+    shelf.clock.forward(50)
+    assert 0 < shelf.run(ops.guard(shelf.keys, claim)) <= 10
+    shelf.clock.forward(20)
+    assert shelf.run(ops.guard(shelf.keys, claim)) < 0
+    shelf.take()
+    assert shelf.run(ops.guard(shelf.keys, claim)) == -1
+
+
+def test_what_is_due_is_handed_out_with_what_its_bell_needs_to_know(shelf):
+    shelf.part_by_part(2)
+    shelf.buy(part=1)
+    shelf.redis.hset(shelf.keys.run("r"), "wish", "cancel")
+    shelf.clock.forward(RING)
+    due = shelf.look()
+    assert {(d.member.part, d.state, d.wish, d.canceling, d.attempts, d.rings) for d in due.parts} == {
+        (0, "queued", True, False, 0, 1),
+        (1, "running", True, False, 0, 1),
+    }
+    assert due.now == float(f"{due.now:.4f}")
+
+
+def test_a_part_whose_step_died_is_handed_out_with_its_attempts(shelf):
+    shelf.begin()
+    shelf.take(seconds=30)
+    shelf.clock.forward(31)
+    (due,) = shelf.look().parts
+    assert (due.attempts, due.canceling) == (1, False)
+
+
+def test_a_part_that_was_told_to_stop_says_so(shelf):
+    shelf.begin()
+    shelf.buy()
+    shelf.force(canceling=1.5)
+    shelf.clock.forward(RING)
+    assert shelf.look().parts[0].canceling
+
+
+def test_a_held_part_is_moved_to_the_end_of_its_lease(shelf):
+    shelf.begin()
+    claim = shelf.take(seconds=30)
+    shelf.clock.forward(25)
+    shelf.run(ops.renew(shelf.keys, claim, 30))
+    shelf.clock.forward(10)
+    due = shelf.look()
+    assert (due.parts, due.dropped) == ((), 0)
+    assert 0 < due.next_at - due.now <= 20
+    assert shelf.rung() == set()
+
+
+def test_what_is_done_or_has_no_record_is_dropped(shelf):
+    shelf.begin()
+    shelf.finish()
+    shelf.redis.zadd(shelf.keys.due, {"r:0": 1, "ghost:0": 1, "ghost:run": 1})
+    due = shelf.look()
+    assert due.dropped == 2
+    assert (due.parts, due.runs) == ((), ())
+    assert shelf.due().keys() == {"r:run"}
+
+
+def test_a_bell_that_nobody_hears_is_rung_less_and_less_often(shelf):
+    shelf.begin()
+    shelf.clock.forward(RING)
+    waits = []
+    for rings in range(1, 13):
+        (due,) = shelf.look().parts
+        assert due.rings == rings
+        waits.append(round(shelf.due()["r:0"]))
+        shelf.clock.forward(waits[-1] + 1)
+    assert waits[:7] == [5, 10, 20, 40, 80, 160, 300]
+    assert set(waits[7:]) == {LONGEST_RING}
+
+
+def test_a_bell_that_is_heard_starts_the_ring_interval_anew(shelf):
+    shelf.begin()
+    for _ in range(4):
+        shelf.clock.forward(100)
+        shelf.look()
+    shelf.take(seconds=1)
+    shelf.clock.forward(100)
+    assert shelf.look().parts[0].rings == 1
+
+
+def test_a_run_is_rung_less_and_less_often_too(shelf):
+    shelf.begin()
+    shelf.finish()
+    waits = []
+    for _ in range(9):
+        shelf.clock.forward(LONGEST_RING + 1)
+        assert shelf.look().runs[0].rings == len(waits) + 1
+        waits.append(round(shelf.due()["r:run"]))
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_no_more_is_handed_out_than_asked_for(shelf):
+    for n in range(5):
+        shelf.begin(f"r{n}")
+    shelf.clock.forward(RING)
+    first, second = shelf.look(limit=3), shelf.look(limit=3)
+    assert (len(first.parts), len(second.parts)) == (3, 2)
+    assert not {d.member for d in first.parts} & {d.member for d in second.parts}
+
+
+def test_bells_under_way_are_capped(shelf):
+    for n in range(5):
+        shelf.begin(f"r{n}")
+    shelf.clock.forward(RING)
+    assert len(shelf.look(cap=3).parts) == 3
+    waiting = shelf.look(cap=3)
+    assert waiting.parts == ()
+    assert waiting.next_at <= waiting.now
+    heard = sorted(shelf.rung())[0]
+    shelf.take(heard.rpartition(":")[0])
+    assert len(shelf.look(cap=3).parts) == 1
+
+
+def test_bells_count_as_lost_after_a_while(shelf):
+    for n in range(5):
+        shelf.begin(f"r{n}")
+    shelf.clock.forward(RING)
+    assert len(shelf.look(cap=3).parts) == 3
+    shelf.clock.forward(RING + 1)
+    assert len(shelf.look(cap=3).parts) == 3
+
+
+def test_nothing_is_due_in_an_empty_store(shelf):
+    due = shelf.look()
+    assert (due.next_at, due.parts, due.runs, due.dropped) == (None, (), (), 0)
+
+
+def test_a_run_in_the_due_set_without_a_reason_is_taken_out(shelf):
+    shelf.begin()
+    shelf.redis.zadd(shelf.keys.due, {"r:run": 1})
+    assert shelf.look().runs == ()
+    assert "r:run" not in shelf.due()
+
+
+def test_a_run_that_is_looked_at_before_its_deadline_waits_for_it(shelf):
+    shelf.begin(max_wait=600)
+    shelf.redis.zadd(shelf.keys.due, {"r:run": 1})
+    assert shelf.look().runs == ()
+    assert 590 < shelf.due()["r:run"] <= 600
+
+
+def test_ids_with_colons_are_found(shelf):
+    shelf.begin("a:b:c", max_wait=1)
+    shelf.clock.forward(RING)
+    due = shelf.look()
+    assert due.parts[0].member == Member("a:b:c", 0)
+    assert due.runs[0].run_id == "a:b:c"

@@ -1,0 +1,130 @@
+"""Names of keys, members, and records as they are read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrape_do_celery.errors import SubmitInDoubtError
+from scrape_do_celery.store import Keys, Member, PartRecord, PartState, RunRecord, RunState
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.records import Due, DuePart, DueRun
+
+
+def flat(**fields):
+    return [one for name, value in fields.items() for one in (name.encode(), str(value).encode())]
+
+
+def test_every_key_starts_with_the_prefix_and_none_equals_another():
+    keys = Keys("mine")
+    names = [
+        *(keys.run("r"), keys.part("r", 0), keys.job("r", 0), keys.contents("r", 0)),
+        *(keys.idempotency("r"), keys.owner("r"), keys.due, keys.rung, keys.pause),
+    ]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("mine:") for name in names)
+
+
+def test_an_idempotency_key_of_any_text_becomes_one_plain_word():
+    name = Keys("p").idempotency("prices of today ☂\n" * 1000)
+    assert len(name) == len("p:idem:") + 64
+    assert name.isascii()
+    assert name != Keys("p").idempotency("prices")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 10_000))
+def test_a_member_comes_back_from_its_text(run_id, part):
+    assert Member.parse(str(Member(run_id, part))) == Member(run_id, part)
+
+
+def test_a_run_id_may_hold_colons():
+    assert Member.parse("a:b:7:3") == Member("a:b:7", 3)
+    with pytest.raises(ValueError, match="run"):
+        Member.parse("a:run")
+
+
+def test_a_part_that_was_only_written_down():
+    part = PartRecord.parse({"state": b"queued", "fence": b"0", "total": b"3", "fp": b"f"})
+    assert part == PartRecord(state=PartState.QUEUED, fence=0, total=3, fingerprint="f")
+    assert part.in_trouble_since is None
+    assert (part.done, part.failed) == (0, 0)
+
+
+def test_a_part_with_all_its_fields():
+    error = SubmitInDoubtError("lost", 3, 17.5)
+    fields = {
+        **{"state": b"collecting", "fence": b"4", "total": b"3", "attempts": b"2", "intent": b"17.5"},
+        **{"job": b"j", "tasks": pack(["a", "b"]), "since": b"18.25", "status": b"success", "polls": b"5"},
+        **{"misses": b"1", "looks": b"2", "troubles": b"3", "trouble_since": b"19.5", "canceling": b"20.5"},
+        **{"seen_done": b"2", "seen_failed": b"1", "got_done": b"1", "got_failed": b"0", "gone": b"1"},
+        **{"credits": b"12.5", "outcome": b"in_doubt", "error": b'{"type": "SubmitInDoubtError", "args": ["lost", 3, 17.5]}'},
+    }
+    part = PartRecord.parse(fields)
+    assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.COLLECTING, 4, ("a", "b"), "j")
+    assert (part.intent, part.since, part.in_trouble_since, part.canceling) == (17.5, 18.25, 19.5, 20.5)
+    assert (part.polls, part.misses, part.looks, part.gone, part.credits) == (5, 1, 2, 1, 12.5)
+    assert isinstance(part.error, SubmitInDoubtError)
+    assert part.error.args == error.args
+    assert part.outcome == "in_doubt"
+
+
+def test_troubles_that_are_over_are_no_troubles():
+    part = PartRecord.parse({"state": b"running", "troubles": b"0", "trouble_since": b"19.5"})
+    assert part.in_trouble_since is None
+
+
+def test_progress_is_the_better_of_seen_and_got_until_the_part_is_done():
+    known = {"total": 9, "seen_done": 5, "seen_failed": 2, "got_done": 3, "got_failed": 4, "fence": 1}
+    assert (lambda p: (p.done, p.failed))(PartRecord(state=PartState.COLLECTING, **known)) == (5, 4)
+    assert (lambda p: (p.done, p.failed))(PartRecord(state=PartState.DONE, **known)) == (3, 4)
+
+
+def test_no_run():
+    assert RunRecord.parse("r", []) is None
+
+
+def test_a_run_that_has_ended():
+    fields = flat(
+        **{"created": 1.5, "accepted": 2.5, "parts": 2, "outcome": "failed", "wish": "cancel", "ended": 9.5},
+        **{"decided_by": 1, "max_wait": 60, "w:r": "", "w:other:id": '{"task": "x"}', "d:third": 1},
+        error='{"type": "NoSuchError", "args": ["text"]}',
+    )
+    record = RunRecord.parse("r", [[*fields, b"result", pack({"a": 1})], flat(state="done"), flat(state="queued"), []])
+    assert record.state is RunState.FAILED
+    assert (record.created, record.accepted, record.ended, record.max_wait) == (1.5, 2.5, 9.5, 60.0)
+    assert (record.outcome, record.wish, record.decided_by, record.result) == ("failed", "cancel", 1, {"a": 1})
+    assert record.waiters == {"r": "", "other:id": '{"task": "x"}'}
+    assert str(record.error) == "text"
+    assert [part.state for part in record.parts] == [PartState.DONE, PartState.QUEUED]
+    assert record.member(1) == Member("r", 1)
+
+
+def test_a_run_that_waits():
+    record = RunRecord.parse("r", [flat(created=1.5, parts=1), flat(state="running")])
+    assert record.state is RunState.RUNNING
+    assert (record.accepted, record.outcome, record.wish, record.ended) == (None, None, None, None)
+    assert (record.result, record.error, record.max_wait, record.waiters) == (None, None, None, {})
+
+
+def test_nothing_is_due():
+    assert Due.parse([b"7.5000", b"", 0]) == Due(now=7.5, next_at=None, dropped=0, parts=(), runs=())
+
+
+def test_parts_and_runs_are_due():
+    due = Due.parse([
+        *(b"7.5000", b"8.5", 3),
+        [b"a:b:2", b"running", b"cancel", b"", b"4", 1],
+        [b"c:0", b"queued", b"", b"6.5", b"0", 2],
+        [b"a:b:run", b"run", b"", b"2", b"1", 1],
+        [b"c:run", b"run", b"failed", b"0", b"", 5],
+    ])  # fmt: skip
+    assert (due.now, due.next_at, due.dropped) == (7.5, 8.5, 3)
+    assert due.parts == (
+        DuePart(Member("a:b", 2), "running", wish=True, canceling=False, attempts=4, rings=1),
+        DuePart(Member("c", 0), "queued", wish=False, canceling=True, attempts=0, rings=2),
+    )
+    assert due.runs == (
+        DueRun("a:b", None, 2, accepted=True, rings=1),
+        DueRun("c", "failed", 0, accepted=False, rings=5),
+    )

@@ -1,0 +1,112 @@
+"""The rules between states, as tables."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.store import CANCEL, DEADLINE, NOT_SENT, OUTCOMES, PartState, RunState
+from scrape_do_celery.store.states import ended_by, next_step, part_outcome, run_state, worst
+
+
+@pytest.mark.parametrize(
+    ("state", "wish", "canceling", "step"),
+    [
+        ("queued", False, False, routing.SUBMIT_JOBS),
+        ("queued", True, False, routing.SUBMIT_JOBS),
+        ("submitting", False, False, routing.RECONCILE_SUBMIT),
+        ("submitting", True, False, routing.RECONCILE_SUBMIT),
+        ("doubtful", False, False, routing.RECONCILE_SUBMIT),
+        ("doubtful", True, True, routing.RECONCILE_SUBMIT),
+        ("running", False, False, routing.POLL_JOBS),
+        ("running", True, False, routing.CANCEL_RUN),
+        ("running", True, True, routing.POLL_JOBS),
+        ("running", False, True, routing.POLL_JOBS),
+        ("collecting", False, False, routing.FETCH_TASKS),
+        ("collecting", True, False, routing.FETCH_TASKS),
+        ("done", False, False, None),
+        ("done", True, True, None),
+    ],
+)
+def test_next_step(state, wish, canceling, step):
+    assert next_step(state, wish=wish, canceling=canceling) == step
+
+
+def test_every_state_is_known_to_next_step():
+    assert all(next_step(state) for state in PartState if state is not PartState.DONE)
+    with pytest.raises(ValueError, match="asleep"):
+        next_step("asleep")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "parts", "state"),
+    [
+        (None, ["queued"], "queued"),
+        (None, ["queued", "collecting"], "collecting"),
+        (None, ["queued", "collecting", "running"], "running"),
+        (None, ["running", "submitting"], "submitting"),
+        (None, ["submitting", "doubtful", "running"], "doubtful"),
+        (None, ["done", "queued"], "queued"),
+        (None, ["done", "done"], "collecting"),
+        (None, [], "collecting"),
+        ("failed", ["running"], "failed"),
+        ("succeeded", ["done"], "succeeded"),
+    ],
+)
+def test_run_state(outcome, parts, state):
+    assert run_state(outcome, parts) is RunState(state)
+
+
+def test_an_outcome_is_the_end_and_nothing_else_is():
+    assert {state for state in RunState if state.is_outcome} == set(OUTCOMES)
+    assert set(RunState) - set(OUTCOMES) == {RunState(p.value) for p in PartState if p is not PartState.DONE}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (["succeeded"], (0, "succeeded")),
+        (["succeeded", "succeeded"], (0, "succeeded")),
+        (["succeeded", "failed", "failed"], (1, "failed")),
+        ([NOT_SENT, "failed"], (1, "failed")),
+        (["failed", NOT_SENT, NOT_SENT], (0, "failed")),
+        (["canceled", "timed_out", "succeeded"], (1, "timed_out")),
+        (["failed", "in_doubt", "lost", "poisoned"], (1, "in_doubt")),
+    ],
+)
+def test_worst(outcomes, expected):
+    position, outcome = worst(outcomes)
+    assert (position, outcome) == (expected[0], RunState(expected[1]))
+
+
+@pytest.mark.parametrize(("better", "worse"), list(itertools.pairwise(OUTCOMES)))
+def test_outcomes_have_one_order(better, worse):
+    assert worst([better, worse]) == (1, worse)
+    assert worst([worse, better]) == (0, worse)
+
+
+@pytest.mark.parametrize(
+    ("status", "wish", "outcome"),
+    [
+        ("success", None, "succeeded"),
+        ("success", CANCEL, "succeeded"),
+        ("success", DEADLINE, "succeeded"),
+        ("error", None, "failed"),
+        ("error", CANCEL, "failed"),
+        ("canceled", None, "canceled"),
+        ("canceled", CANCEL, "canceled"),
+        ("canceled", DEADLINE, "timed_out"),
+        ("pending", CANCEL, "canceled"),
+        ("frozen", DEADLINE, "timed_out"),
+    ],
+)
+def test_part_outcome(status, wish, outcome):
+    assert part_outcome(JobDetails(job_id="j", status=status), wish) is RunState(outcome)
+
+
+@pytest.mark.parametrize(("wish", "outcome"), [(None, "canceled"), (CANCEL, "canceled"), (DEADLINE, "timed_out")])
+def test_ended_by(wish, outcome):
+    assert ended_by(wish) is RunState(outcome)
