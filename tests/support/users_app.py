@@ -1,0 +1,34 @@
+"""A user's own application: our steps included, and tasks of its own around them."""
+
+from __future__ import annotations
+
+from scrape_do_celery import RunHandle
+from scrape_do_celery.worker import app
+
+STORE = "seen"
+
+
+@app.task(name="user.targets")
+def targets():
+    return ["https://a.example/chained"]
+
+
+@app.task(name="user.pages")
+def pages(result):
+    """What a task after ours does: it takes the small result and loads what it wants."""
+    return [task.url for task in RunHandle(result["run_id"]).iter_tasks()]
+
+
+@app.task(name="user.collect")
+def collect(results):
+    return sum(result["counts"]["succeeded"] for result in results)
+
+
+@app.task(name="user.alert")
+def alert(request, exc, traceback):
+    app.backend.client.rpush(f"{app.conf.task_default_queue}:alerts", type(exc).__name__)
+
+
+@app.task(name="user.note")
+def note(result):
+    app.backend.client.rpush(f"{app.conf.task_default_queue}:notes", result["outcome"])

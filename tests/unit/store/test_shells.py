@@ -1,0 +1,84 @@
+"""The two who carry operations out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.store import AsyncStore, Member, Store, ops
+from scrape_do_celery.store.shells import scripts
+
+UNREACHABLE = "redis://127.0.0.1:1/0"
+
+
+def test_every_operation_has_its_script():
+    names = set(scripts())
+    assert "common" not in names
+    assert {"create", "accept", "claim", "claim_due", "intent", "guard", "update", "put", "settle"} <= names
+
+
+def test_both_shells_work_on_the_same_records(shelf, make):
+    shelf.begin()
+    member = Member("r", 0)
+
+    async def work(store):
+        assert (await store.run(ops.view(store.keys, "r"))).parts[0].total == 2
+        assert await store.run(ops.put(store.keys, member, 0, make.task())) == 1
+        claim = await store.run(ops.claim(store.keys, member, "t", seconds=30, states={"queued"}))
+        assert await store.run(ops.job(store.keys, member)) is None
+        return await store.run(ops.update(store.keys, claim, {"polls": 3}, after=0.0, job=make.job()))
+
+    assert shelf.with_async(work) == "ok"
+    assert shelf.part().polls == 3
+    assert shelf.run(ops.job(shelf.keys, member)) == make.job()
+    assert shelf.run(ops.fetched(shelf.keys, member)) == {0}
+
+
+def test_operations_are_values():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ops.Op(int, ()).args = ("x",)
+
+
+def test_a_cluster_is_refused_with_the_reason(shelf, monkeypatch):
+    monkeypatch.setattr(shelf.redis, "info", lambda section: {"cluster_enabled": 1})
+    with pytest.raises(ConfigurationError, match="Cluster"):
+        shelf.store.check()
+
+
+def test_a_single_server_is_fine(shelf, monkeypatch):
+    monkeypatch.setattr(shelf.redis, "info", lambda section: {"cluster_enabled": 0})
+    shelf.store.check()
+    monkeypatch.setattr(shelf.redis, "info", lambda section: {})
+    shelf.store.check()
+
+
+def test_opening_a_store_connects_to_nothing():
+    store = Store.open(UNREACHABLE, "mine")
+    assert store.keys.run("r") == "mine:run:r"
+    arguments = store.client.connection_pool.connection_kwargs
+    assert arguments["socket_timeout"]
+    assert RedisConnectionError in store.client.get_retry()._supported_errors
+    store.close()
+
+
+def test_opening_a_store_for_a_loop_connects_to_nothing():
+    async def go():
+        store = AsyncStore.open(UNREACHABLE, "mine", connections=3)
+        assert store.keys.prefix == "mine"
+        assert store.client.connection_pool.max_connections == 3
+        await store.aclose()
+
+    asyncio.run(go())
+
+
+def test_a_server_that_is_away_is_an_error_in_the_end(monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.store.shells._RETRIES", 0)
+    store = Store.open(UNREACHABLE, "p")
+    with pytest.raises(RedisError):
+        store.run(ops.outcome(store.keys, "r"))
+    store.close()
