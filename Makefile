@@ -3,16 +3,56 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+INSTALL := -m pip install -q --disable-pip-version-check
 
-.PHONY: help demo test lint types imports unit integration acceptance lowest coverage clean
+# Tests that wait for other processes most of their time: more of them at once than there are cores.
+JOBS ?= 6
+LOWEST := .venv-lowest
+
+.PHONY: help demo test lint types imports tests coverage lowest clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[embedded,cli]' -r requirements-dev.txt
+	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[embedded,cli]' -r requirements-dev.txt
 	touch $(READY)
 
 demo: $(READY) ## The whole path on this machine; URLS="http://... http://..." takes others; LIVE=1 the real service
 	@$(BIN)/python -m examples.demo
+
+test: lint types imports tests coverage lowest ## All that CI runs: lint, types, import rules, tests, coverage, lower bounds
+
+lint: $(READY) ## Style, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(READY) ## Types, strictly
+	$(BIN)/mypy
+
+imports: $(READY) ## Imports go down the floors
+	@PATH=$(BIN):$$PATH lint-imports --no-cache | tail -n 8
+
+tests: $(READY) ## Every test, with real servers and real workers
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal
+
+coverage: $(READY) ## What the last run of the tests reached
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=100 --include='*/client/*,*/store/*,*/polling.py'
+	$(BIN)/coverage report --fail-under=95 --omit='*/client/*,*/store/*,*/polling.py'
+
+lowest: $(LOWEST)/.ready ## The tests of the wire and of the whole path, on the lower bounds of pyproject.toml
+	$(LOWEST)/bin/python -m pytest -q -n $(JOBS) -W 'ignore::UserWarning' \
+		tests/unit/client tests/unit/models tests/unit/store tests/acceptance/test_main_job.py tests/acceptance/test_canvas.py
+
+$(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python $(INSTALL) -c constraints-lowest.txt -e '.[embedded,cli]' \
+		'fakeredis[lua]' hypothesis pytest pytest-timeout pytest-xdist scrape-do-python
+	touch $(LOWEST)/.ready
+
+clean: ## Remove what the targets above made
+	rm -rf $(VENV) $(LOWEST) .demo .coverage* .mypy_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,74 @@
+"""Every public name in use, for the type checkers; never run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import scrape_do_celery as s
+from scrape_do_celery.tasks import scrape
+
+
+def producing() -> s.RunHandle:
+    request = s.JobCreationRequest(targets=["https://a.example/"], geo_code="us", render=s.RenderOptions())
+    plugin = s.JobCreationRequest(plugin=s.PluginRequest(key="google/search", params=[{"q": "x"}]))
+    s.enqueue(["https://a.example/"], geo_code="us")
+    s.enqueue(plugin, settings=s.Settings(redis_url="redis://localhost/3"))
+    scrape.delay(targets=["https://a.example/"])
+    return s.enqueue(request, idempotency_key="k", raise_on_task_failure=False, max_wait=3600)
+
+
+async def reading(handle: s.RunHandle) -> list[bytes | None]:
+    state: s.RunState = handle.state
+    progress: s.Progress = handle.progress
+    done: int = progress.done + progress.failed + progress.total
+    job: s.JobDetails | None = handle.job
+    jobs: list[s.JobDetails] = handle.jobs
+    result: s.JobResult = handle.result(timeout=60)
+    result = await handle.aresult(timeout=60)
+    tasks: Iterator[s.TaskDetails] = handle.iter_tasks()
+    canceled: bool = handle.cancel()
+    duration: timedelta | None = result.job.duration
+    print(state.is_outcome, done, job, jobs, canceled, duration, result.order_verified)
+    return [task.decoded_content() for task in tasks]
+
+
+def failing(handle: s.RunHandle) -> str:
+    try:
+        handle.result()
+    except (s.JobFailedError, s.JobCanceledError) as error:
+        return f"{error.job} {error.run_id}"
+    except (s.TaskFailedError, s.TaskCanceledError) as error:
+        return error.task.url
+    except s.RunTimeoutError as error:
+        return f"{error.run_id} {error.max_wait} {error.job}"
+    except s.SubmitInDoubtError as error:
+        return f"{error.targets} {error.intent}"
+    except s.IdempotencyConflictError as error:
+        return ", ".join(error.fields)
+    except s.ResultNotReadyError as error:
+        return error.run_id
+    except s.AsyncAPIRateLimitError as error:
+        return f"{error.status_code} {error.retry_after}"
+    except s.ScrapeDoError as error:
+        return str(error.to_json())
+    return ""
+
+
+def calling() -> s.JobResult:
+    strategy = s.PollingStrategy(initial_interval=1, max_interval=30, max_wait=None)
+    with s.ScrapeDoAsyncAPIClient("token", strategy=strategy) as client:
+        created: s.JobCreationResponse = client.create_job(targets=["https://a.example/"])
+        listed: s.JobsListResponse = client.list_jobs(page_size=100)
+        me: s.UserInformation = client.get_user_info()
+        canceled: s.CancelJobResponse = client.cancel_job(created.job_id)
+        print(listed.total_count, me.available_credits, canceled.canceled, list(client.iter_jobs()))
+        return client.submit_and_wait(targets=["https://a.example/"])
+
+
+async def calling_async() -> s.TaskDetails:
+    async with s.AsyncScrapeDoAsyncAPIClient("token") as client:
+        job: s.JobDetails = await client.wait_for_job("job")
+        job.raise_for_status()
+        summary: s.UndetailedTaskResponse = job.tasks[0]
+        return await client.get_task(job.job_id, summary.task_id)
