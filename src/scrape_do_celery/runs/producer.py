@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ATTRIBUTE = "scrape_do_producer"
+_ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scrape_do_ours"
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 
@@ -82,43 +82,55 @@ def make_app(settings: Settings, name: str = "scrape_do") -> Celery:
     """A Celery app of ours. It never becomes the current app by being made."""
     app = Celery(name, set_as_current=False, include=[routing.STEPS_MODULE])
     app.conf.update(celery_config(settings))
-    app.__dict__["scrape_do_settings"] = settings
+    app.__dict__[_SETTINGS] = settings
+    app.__dict__[_OURS] = True
     return app
+
+
+def is_ours(app: Celery) -> bool:
+    """Whether the app was made here, and not by the user."""
+    return _OURS in app.__dict__
 
 
 def settings_of(app: Celery) -> Settings:
     """The settings that an app was made with, else those of the environment."""
-    if "scrape_do_settings" not in app.__dict__:
-        app.__dict__["scrape_do_settings"] = Settings()
-    settings: Settings = app.__dict__["scrape_do_settings"]
+    if _SETTINGS not in app.__dict__:
+        app.__dict__[_SETTINGS] = Settings()
+    settings: Settings = app.__dict__[_SETTINGS]
     return settings
 
 
 def _current_app(settings: Settings | None) -> Celery:
-    """The app that this process works with.
+    """The app that this process works with: the user's own, unless the settings name another broker than it has.
 
     A process that has none gets one of ours, which is made Celery's default as well: `AsyncResult(run_id)` works there.
     Where there is one, ours never takes its place.
     """
+    theirs = _users_app()
+    if settings is None and theirs is not None and _same_broker(theirs):
+        return theirs
+    wanted = settings or Settings()
+    if wanted not in _own:
+        _own[wanted] = make_app(wanted)
+        if settings is None and theirs is None:
+            _own[wanted].set_default()
+    return _own[wanted]
+
+
+def _users_app() -> Celery | None:
+    """The current app; in Flask a thread may not see it as current, so else the only one that there is."""
     current: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 (asking would make one)
-    if current is not None and not _is_fallback(current) and settings is None:
+    if current is not None and not _is_fallback(current):
         return current
-    if settings is None and (others := _foreign_apps()):
-        return others[0]
-    settings = settings or Settings()
-    if settings not in _own:
-        _own[settings] = make_app(settings)
-        if current is None or _is_fallback(current):
-            _own[settings].set_default()
-    return _own[settings]
+    others = [app for app in _state._get_active_apps() if not is_ours(app) and not _is_fallback(app)]  # noqa: SLF001
+    return others[0] if len(others) == 1 else None
+
+
+def _same_broker(app: Celery) -> bool:
+    settings = settings_of(app)
+    return "broker_url" not in settings.model_fields_set or settings.broker_url == app.conf.broker_url
 
 
 def _is_fallback(app: Celery) -> bool:
     """Whether this is the app that Celery makes up where nobody configured one."""
     return bool(app.main == "default" and not app.conf.broker_url)
-
-
-def _foreign_apps() -> list[Celery]:
-    """The user's app, where there is exactly one: in Flask a thread may not see it as current."""
-    apps = [app for app in _state._get_active_apps() if app not in _own.values() and not _is_fallback(app)]  # noqa: SLF001
-    return apps if len(apps) == 1 else []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
+from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import gone
@@ -89,9 +90,13 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
             ):
                 found.left += 1
 
-    async with asyncio.TaskGroup() as group:
-        for position in positions:
-            group.create_task(one(position))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for position in positions:
+                group.create_task(one(position))
+    except* RedisError as errors:
+        # Each fails alike where the store is away: one of them says it all.
+        raise errors.exceptions[0] from None
     return found
 
 

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.runs import Producer, settings_of
+from scrape_do_celery.runs import Producer, is_ours, settings_of
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.worker.checks import warnings_about
 from scrape_do_celery.worker.ticker import Ticker
@@ -23,11 +23,15 @@ _tickers: dict[int, Ticker] = {}
 def start(app: Celery) -> None:
     """Makes a worker of this app one of ours: its queue, its ticker, its clean end.
 
-    Exits with a readable line where the worker could not do its work.
+    Exits with a readable line where a worker of ours could not do its work. A worker of somebody else's app that has
+    no token leaves our queue alone and does its other work.
     """
     try:
         settings = settings_of(app)
-        _require(app)
+        if settings.api_key is None:
+            _without_token(app)
+            return
+        _check_store(app)
     except ConfigurationError as error:
         raise SystemExit(f"scrape-do-celery: {error}") from None
     # A worker without -Q serves all queues that its app knows.
@@ -40,12 +44,16 @@ def start(app: Celery) -> None:
     signals.worker_shutdown.connect(_closed, weak=False)
 
 
-def _require(app: Celery) -> None:
-    producer = Producer.of(app)
-    if producer.settings.api_key is None:
-        raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+def _without_token(app: Celery) -> None:
+    text = "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token"
+    if is_ours(app):
+        raise ConfigurationError(text)
+    log.error("%s; this one leaves the queue of scrapes alone", text)
+
+
+def _check_store(app: Celery) -> None:
     try:
-        producer.store.check()
+        Producer.of(app).store.check()
     except RedisError as error:
         log.warning("the store does not answer yet: %s; the worker goes on trying", type(error).__name__)
 
