@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import uuid
@@ -18,10 +19,13 @@ from pipeline import Pipeline
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """One server for the session; where none can be started the tests fail, they never skip."""
+def server_url(tmp_path_factory):
+    """A server for the session: the user's, else an embedded one. Where there is none the tests fail, never skip."""
+    if given := os.environ.get("SCRAPE_DO_REDIS_URL"):
+        yield given
+        return
     with embedded.ensure(tmp_path_factory.mktemp("store"), tie_to_parent=True) as found:
-        yield found
+        yield found.url
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +43,9 @@ def sandbox(shared_sandbox):
 
 
 @pytest.fixture
-def pipeline(server, sandbox, tmp_path):
+def pipeline(server_url, sandbox, tmp_path):
     """A pipeline of this test's own: a fresh key prefix and queue, no worker yet."""
-    with Pipeline(server.url, sandbox, tmp_path, prefix=f"t{uuid.uuid4().hex[:8]}") as one:
+    with Pipeline(server_url, sandbox, tmp_path, prefix=f"t{uuid.uuid4().hex[:8]}") as one:
         yield one
 
 

@@ -7,31 +7,37 @@ import signal
 import sys
 from typing import NoReturn
 
-from examples.demo import live
-from examples.demo.parts import DemoError, Parts
-from examples.demo.story import tell
-from scrape_do_celery import ScrapeDoError
-
 #: As a shell reports a process that Ctrl-C ended.
 INTERRUPTED = 130
 
 
 def main() -> int:
     """The exit code: 0, 1 where something failed, 2 where it may not begin, 130 after Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell's background job is started with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    urls = os.environ.get("URLS", "").split()
-    real = os.environ.get("LIVE", "") not in {"", "0"}
+    try:
+        return run(os.environ.get("URLS", "").split(), real=os.environ.get("LIVE", "") not in {"", "0"})
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted. All that the demo started has been stopped.\n")
+        return INTERRUPTED
+
+
+def run(urls: list[str], *, real: bool) -> int:
+    """The demo, from asking to stopping."""
+    # Loaded here, where an interrupt is already understood.
+    from examples.demo import live
+    from examples.demo.parts import DemoError, Parts
+    from examples.demo.story import tell
+    from scrape_do_celery import ScrapeDoError
+
     if real and (refusal := live.ask(urls := urls or list(live.PAGES))):
         sys.stderr.write(f"{refusal}\n")
         return 2
     try:
         with Parts(live=real) as parts:
             tell(parts, urls)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. All that the demo started has been stopped.\n")
-        return INTERRUPTED
-    except (DemoError, ScrapeDoError, OSError) as error:
+    except (DemoError, ScrapeDoError, OSError, ValueError) as error:
         sys.stderr.write(f"\nThe demo failed: {type(error).__name__}: {error}\n")
         return 1
     return 0

@@ -41,6 +41,7 @@ class Parts(AbstractContextManager["Parts"]):
         self.site = self.refused = ""
         self._stack = ExitStack()
         self._worker: subprocess.Popen[bytes] | None = None
+        self._sandbox_pid = 0
 
     def __enter__(self) -> Self:
         try:
@@ -91,6 +92,7 @@ class Parts(AbstractContextManager["Parts"]):
         except SandboxError as error:
             raise DemoError(str(error)) from error
         os.environ |= {"SCRAPE_DO_API_URL": sandbox.url, "SCRAPE_DO_API_KEY": "any-token-will-do"}
+        self._sandbox_pid = sandbox.pid
         say("sandbox", f"{sandbox.url}, pid {sandbox.pid}")
 
     def _start_worker(self) -> None:
@@ -116,9 +118,11 @@ class Parts(AbstractContextManager["Parts"]):
         say("worker", f"celery -A worker worker, pid {self._worker.pid}, log in {self.log.relative_to(ROOT)}")
 
     def check(self) -> None:
-        """Raises DemoError where the worker has ended."""
+        """Raises DemoError where the worker or the sandbox has ended."""
         if self._worker is not None and self._worker.poll() is not None:
             raise DemoError(f"the worker ended with {self._worker.returncode}")
+        if self._sandbox_pid and os.waitid(os.P_PID, self._sandbox_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            raise DemoError("the sandbox ended")
 
     def _stop_worker(self) -> None:
         worker = self._worker

@@ -13,7 +13,7 @@ _PR_SET_PDEATHSIG = 1
 def main(parent: int, command: list[str]) -> None:
     """Replaces this process by the command; ends at once where the starter is gone already."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             return
     os.execv(command[0], command)  # noqa: S606 (the demo's own command)

@@ -100,16 +100,14 @@ def test_a_producer_without_this_package(user):
     script = """
 import json, sys
 from celery import Celery
-broker, backend, queue, prefix, targets = sys.argv[1:]
+broker, backend, queue, targets = sys.argv[1:]
 app = Celery(broker=broker, backend=backend)
-app.conf.broker_transport_options = {"global_keyprefix": prefix + ":"}
-app.conf.result_backend_transport_options = {"global_keyprefix": prefix + ":"}
 result = app.send_task("scrape_do.scrape", kwargs={"targets": json.loads(targets), "geo_code": "us"}, queue=queue)
 print(json.dumps([result.id, result.get(timeout=60)["counts"]["succeeded"]]))
 assert "scrape_do_celery" not in sys.modules
 """
     settings = user.settings
-    arguments = [settings.broker_url, settings.result_backend, settings.queue, user.prefix, json.dumps([GOOD, GOOD])]
+    arguments = [settings.broker_url, settings.result_backend, settings.queue, json.dumps([GOOD, GOOD])]
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=90, check=True
     )
@@ -138,5 +136,3 @@ def test_a_scrape_that_is_not_yet_due_waits(user, eventually):
     result = user.steps["scrape_do.scrape"].apply_async(kwargs={"targets": [GOOD]}, countdown=2)
     assert user.handle(result.id).state == "queued"
     assert result.get(timeout=40)["outcome"] == "succeeded"
-
-

@@ -77,4 +77,3 @@ def test_a_cancel_survives(pipeline, point, eventually):
         handle.result(timeout=40)
     assert pipeline.posts() == 1
     assert pipeline.sandbox.jobs()[0]["canceled"]
-

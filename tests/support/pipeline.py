@@ -109,5 +109,3 @@ class Pipeline:
 
     def keys(self):
         return sorted(key.decode() for key in self.producer.store.client.scan_iter(f"{self.prefix}:*"))
-
-

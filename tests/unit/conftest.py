@@ -71,12 +71,12 @@ class Shelf:
 
         return asyncio.run(go())
 
-    def begin(self, run_id="r", targets=2, *, each=None, request=None, key=None, waiter=None, signature="", hold=None, **run):
+    def begin(
+        self, run_id="r", targets=2, *, each=None, request=None, key=None, waiter=None, signature="", hold=None, **run
+    ):
         """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
-        return self.run(
-            ops.create(self.keys, run_id, spec, key=key, waiter=waiter, signature=signature, hold=hold)
-        )
+        return self.run(ops.create(self.keys, run_id, spec, key=key, waiter=waiter, signature=signature, hold=hold))
 
     def part_by_part(self, count, run_id="r", **options):
         """A run of so many parts, each but the last of a thousand targets."""
@@ -150,9 +150,7 @@ class Shelf:
 
     def ttls(self):
         """Key -> seconds of life, None where it lives for ever."""
-        return {
-            key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in sorted(self.redis.keys())
-        }
+        return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in sorted(self.redis.keys())}
 
     def contents(self):
         return {key: self.redis.dump(key) for key in self.redis.keys()}

@@ -51,7 +51,9 @@ def test_the_lowest_constraints_are_the_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
     bounds = dict(re.match(r"([\w.-]+)(?:\[.*?\])?>=([\d.]+)", one).groups() for one in declared)
-    pinned = dict(line.split("==") for line in (ROOT / "constraints-lowest.txt").read_text().splitlines() if "==" in line)
+    pinned = dict(
+        line.split("==") for line in (ROOT / "constraints-lowest.txt").read_text().splitlines() if "==" in line
+    )
 
     def full(version):
         return (version.split(".") + ["0", "0"])[:3]

@@ -19,12 +19,19 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         # A message is a bell: few at a time, and none hoarded by a worker that may die.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
+        # Where Celery knows it (5.7), this goes before the line above, and counts.
+        "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "worker_hijack_root_logger": True,
         "task_track_started": False,
         "result_extended": False,
         # A broker that restarts is waited for; a result is written again until the backend takes it.
-        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1},
+        "task_publish_retry_policy": {
+            "max_retries": 30,
+            "interval_start": 0.2,
+            "interval_step": 0.5,
+            "interval_max": 2,
+        },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "result_backend_always_retry": True,
@@ -45,14 +52,12 @@ def _redis_options(settings: Settings) -> dict[str, Any]:
             "unacked_restore_throttle": 1,
             "health_check_interval": 25,
             "socket_keepalive": True,
-            "global_keyprefix": f"{settings.key_prefix}:",
         }
     if settings.result_backend.startswith(("redis", "sentinel")):
         options |= {
             "redis_backend_health_check_interval": 30,
             "redis_socket_keepalive": True,
             "result_backend_transport_options": {
-                "global_keyprefix": f"{settings.key_prefix}:",
                 "retry_policy": {"max_retries": 60},
             },
         }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scrape_do_ours"
+#: A bell is not worth waiting for: a web request may hang on it, and the ticker rings anyway.
+_ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 
@@ -50,7 +52,7 @@ class Producer:
     def ring(self, step: str, names: Iterable[Member | str], **options: Any) -> bool:
         """Whether the message went out. Where it did not, the ticker of any worker rings later."""
         arguments = [[str(name) for name in names]]
-        options = {"queue": self.settings.queue, "ignore_result": True, "add_to_parent": False, **options}
+        options = {"queue": self.settings.queue, "ignore_result": True, "add_to_parent": False, **_ONCE_MORE, **options}
         try:
             self.app.send_task(step, args=arguments, **options)
         except (OperationalError, OSError) as error:

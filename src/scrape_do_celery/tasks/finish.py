@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
     bind=True,
     acks_late=True,
     reject_on_worker_lost=True,
+    retry_on_worker_lost=False,
     throws=(ScrapeDoError,),
     trail=False,
     resultrepr_maxsize=128,

@@ -103,6 +103,7 @@ def _finish(producer: Producer, run_id: str, canvas: dict[str, Any]) -> str:
     bind=True,
     acks_late=True,
     reject_on_worker_lost=True,
+    retry_on_worker_lost=False,
     throws=(ScrapeDoError,),
     trail=False,
     typing=False,

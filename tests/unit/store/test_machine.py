@@ -5,9 +5,16 @@ from __future__ import annotations
 import itertools
 import uuid
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
 from scrape_do_celery.store import CANCEL, DEADLINE, Member, PartState, RunSpec, ops
@@ -28,6 +35,11 @@ ACTIONS = {
     "collecting": ["put", "put", "again", "settle", "renew", "die"],
     "done": ["settle", "again"],
 }
+#: What happens around steps; a wish ends most of what may still happen, so it is rare.
+WORLD = [
+    *("store_a_task", "enqueue_again", "accept", "accept", "decide", "decide", "report", "report", "pass_time"),
+    *("tick", "tick", "tick", "leave_the_api_alone", "wish"),
+]
 EVERY_ACTION = sorted({action for actions in ACTIONS.values() for action in actions} - {"die"})
 
 
@@ -48,21 +60,28 @@ class Pipeline(RuleBasedStateMachine):
 
     @initialize(max_wait=st.sampled_from([None, 40.0]), key=st.sampled_from([None, "k"]))
     def enqueue(self, max_wait, key):
-        self.spec = RunSpec(JobCreationRequest(targets=[f"https://shop.example/{n}" for n in range(2)]), max_wait=max_wait)
+        self.spec = RunSpec(
+            JobCreationRequest(targets=[f"https://shop.example/{n}" for n in range(2)]), max_wait=max_wait
+        )
         assert self.run(ops.create(self.shelf.keys, LIVE, self.spec, key=key)).new
         assert self.run(ops.create(self.shelf.keys, DRAFT, self.spec, hold=1000.0)).new
         self.key = key
 
     # Steps
 
-    @rule(run_id=RUNS, part=st.integers(0, 1), patient=st.booleans(), only=st.sampled_from([None, *PartState]))
+    @rule(
+        run_id=RUNS,
+        part=st.integers(0, 1),
+        patient=st.sampled_from([True, True, True, False]),
+        only=st.sampled_from([None] * 5 + sorted(ACTIONS.keys() - {"done"})),
+    )
     def claim(self, run_id, part, patient, only):
         member = Member(run_id, part)
         if run_id in self.drafts:
             return  # no bell is ever rung for the parts of a draft
         before = self.fields(member)
         if patient:
-            until = max(float(before.get("lease", 0)), float(before["at"]))
+            until = max(float(before.get("lease", 0)), float(before.get("at", 0)))
             self.shelf.clock.forward(max(0.0, until - self.now()) + 0.1)
         states = {only} if only else set(PartState) - {PartState.DONE}
         token, paused = uuid.uuid4().hex, self.shelf.redis.exists(self.shelf.keys.pause)
@@ -163,9 +182,8 @@ class Pipeline(RuleBasedStateMachine):
             assert self.update(claim, action) == "stale"
         assert self.shelf.contents() == before
 
-    @rule(run_id=RUNS, part=st.integers(0, 1), position=st.integers(0, 2))
-    def somebody_stores_a_task(self, run_id, part, position):
-        self.put(Member(run_id, part), position)
+    def store_a_task(self, run_id, other, number):
+        self.put(Member(run_id, int(other)), number)
 
     def put(self, member, position):
         task = TaskDetails(task_id="t", job_id="j", status="success", content=f"page {next(self.numbers)}")
@@ -173,10 +191,18 @@ class Pipeline(RuleBasedStateMachine):
         assert self.run(ops.put(self.shelf.keys, member, position, task)) == (0 if known else 1)
         self.contents.setdefault((member, position), task)
 
-    # The world around them
+    # The world around them: as one rule, so that steps get their share of what happens
 
-    @rule(run_id=RUNS, other=st.booleans())
-    def enqueue_again(self, run_id, other):
+    @rule(
+        event=st.sampled_from(WORLD),
+        run_id=RUNS,
+        other=st.booleans(),
+        number=st.integers(0, 5),
+    )
+    def world(self, event, run_id, other, number):
+        getattr(self, event)(run_id, other, number)
+
+    def enqueue_again(self, run_id, other, number):
         before = self.shelf.contents()
         spec = RunSpec(self.spec.request, raise_on_task_failure=other, max_wait=self.spec.max_wait)
         made = self.run(ops.create(self.shelf.keys, run_id, spec, key=self.key))
@@ -184,15 +210,15 @@ class Pipeline(RuleBasedStateMachine):
         assert made.digest == self.spec.digest
         assert self.shelf.contents() == before
 
-    @rule(run_id=RUNS, waiter=st.sampled_from(["", "w1", "w2"]))
-    def accept(self, run_id, waiter):
+    def accept(self, run_id, other, number):
+        waiter = ["", "w1", "w2"][number % 3]
         told = f"d:{waiter}" in self.shelf.run_fields(run_id)
         assert self.run(ops.accept(self.shelf.keys, run_id, waiter, "s")) == 2
         self.drafts.discard(run_id)
         assert not waiter or (f"w:{waiter}" in self.shelf.run_fields(run_id)) is not told
 
-    @rule(run_id=RUNS, what=st.sampled_from([CANCEL, DEADLINE]), twice=st.booleans())
-    def wish(self, run_id, what, twice):
+    def wish(self, run_id, twice, number):
+        what = [CANCEL, DEADLINE][number % 2]
         before = self.shelf.run_fields(run_id).get("wish")
         members = self.run(ops.wish(self.shelf.keys, run_id, what))
         if twice:
@@ -202,26 +228,24 @@ class Pipeline(RuleBasedStateMachine):
         if members is not None:
             assert self.shelf.run_fields(run_id)["wish"] == (before or what)
 
-    @rule(run_id=RUNS, outcome=st.sampled_from(["succeeded", "failed"]))
-    def decide(self, run_id, outcome):
+    def decide(self, run_id, other, number):
+        outcome = "failed" if other else "succeeded"
         if run_id not in self.drafts and not self.left(run_id):
             stands = self.run(ops.decide(self.shelf.keys, run_id, outcome, {"decided_by": 0}))
             assert stands == self.outcomes.setdefault(run_id, outcome)
 
-    @precondition(lambda self: self.outcomes)
-    @rule(run_id=RUNS, waiter=st.sampled_from(["w1", LIVE, DRAFT]))
-    def report(self, run_id, waiter):
+    def report(self, run_id, other, number):
+        waiter = ["w1", "w2", LIVE, DRAFT][number % 4]
         if run_id in self.outcomes:
             before = self.shelf.run_fields(run_id)
             waiting = int(before["waiting"]) - (f"w:{waiter}" in before)
             assert self.run(ops.delivered(self.shelf.keys, run_id, waiter, LIVES)) == waiting
 
-    @rule(seconds=st.sampled_from([0.0, 6.0, 31.0, 130.0]))
-    def pass_time(self, seconds):
-        self.shelf.clock.forward(seconds)
+    def pass_time(self, run_id, other, number):
+        self.shelf.clock.forward([6.0, 31.0, 130.0][number % 3])
 
-    @rule(limit=st.integers(1, 5), cap=st.integers(1, 5))
-    def tick(self, limit, cap):
+    def tick(self, run_id, other, number):
+        limit, cap = (number + 1, 5) if other else (5, number + 1)
         due = self.shelf.look(limit=limit, cap=cap)
         assert len(due.parts) + len(due.runs) <= min(limit, cap)
         assert due.dropped == 0
@@ -230,8 +254,7 @@ class Pipeline(RuleBasedStateMachine):
             assert fields["state"] == part.state != "done"
             assert float(fields.get("lease", 0)) <= due.now
 
-    @rule()
-    def leave_the_api_alone(self):
+    def leave_the_api_alone(self, run_id, other, number):
         self.run(ops.pause(self.shelf.keys, self.now() + 3, 3))
 
     # What holds
@@ -315,6 +338,7 @@ def test_any_order_of_steps(shelf, monkeypatch):
             stateful_step_count=50,
             deadline=None,
             database=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )

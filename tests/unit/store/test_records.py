@@ -58,7 +58,11 @@ def test_a_part_with_all_its_fields():
         **{"job": b"j", "tasks": pack(["a", "b"]), "since": b"18.25", "status": b"success", "polls": b"5"},
         **{"misses": b"1", "looks": b"2", "troubles": b"3", "trouble_since": b"19.5", "canceling": b"20.5"},
         **{"seen_done": b"2", "seen_failed": b"1", "got_done": b"1", "got_failed": b"0", "gone": b"1"},
-        **{"credits": b"12.5", "outcome": b"in_doubt", "error": b'{"type": "SubmitInDoubtError", "args": ["lost", 3, 17.5]}'},
+        **{
+            "credits": b"12.5",
+            "outcome": b"in_doubt",
+            "error": b'{"type": "SubmitInDoubtError", "args": ["lost", 3, 17.5]}',
+        },
     }
     part = PartRecord.parse(fields)
     assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.COLLECTING, 4, ("a", "b"), "j")

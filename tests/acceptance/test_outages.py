@@ -1,0 +1,76 @@
+"""What happens while the broker or the store is away."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+import pytest
+from pipeline import Pipeline
+
+from scrape_do_celery import embedded
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    with embedded.ensure(tmp_path / "own", tie_to_parent=True) as server:
+        yield server
+
+
+def test_enqueue_without_a_broker_loses_nothing(server_url, sandbox, tmp_path, caplog):
+    """The record is written; whoever serves the store later carries it out, without any message."""
+    with Pipeline(server_url, sandbox, tmp_path, "nobroker", broker_url="redis://127.0.0.1:1/0") as deaf:
+        with caplog.at_level(logging.WARNING):
+            handle = deaf.enqueue(["https://a.example/"])
+        assert "no bell for scrape_do.submit_jobs" in caplog.text
+        assert handle.state == "queued"
+    with Pipeline(server_url, sandbox, tmp_path, "nobroker") as healed:
+        healed.work()
+        assert len(healed.handle(handle.run_id).result(timeout=40).tasks) == 1
+        assert healed.posts() == 1
+
+
+def test_the_server_restarts_under_everything(own_server, sandbox, tmp_path, eventually):
+    """Store, broker and results at once: kill -9, and up again with the file it had written."""
+    with Pipeline(own_server.url, sandbox, tmp_path, "restart") as pipeline:
+        pipeline.work()
+        handle = pipeline.enqueue([f"https://a.example/{n}?seconds=3" for n in range(3)])
+        eventually(lambda: handle.state == "running")
+        own_server.restart()
+        result = handle.result(timeout=90)
+        assert len(result.succeeded) == 3
+        assert pipeline.posts() == 1
+
+
+def test_a_flushed_broker_loses_no_run(pipeline, eventually):
+    handles = [pipeline.enqueue([f"https://a.example/{n}"]) for n in range(5)]
+    queued = pipeline.app.broker_connection().default_channel
+    eventually(lambda: queued.client.llen(pipeline.prefix) == 5)
+    queued.client.delete(pipeline.prefix)
+    pipeline.work()
+    for handle in handles:
+        assert len(handle.result(timeout=60).tasks) == 1
+    assert pipeline.posts() == 5
+
+
+def test_a_paused_worker_is_overtaken_and_changes_nothing(pipeline, eventually):
+    """Frozen in the middle of a fetch for longer than its lease, then back."""
+    pipeline.sandbox.fault("slow", kind="get_task", seconds=1, times=1)
+    frozen = pipeline.work()
+    handle = pipeline.enqueue(["https://a.example/1", "https://a.example/2"])
+    eventually(lambda: handle.state == "collecting")
+    os.killpg(frozen.pid, signal.SIGSTOP)
+    pipeline.work()
+    result = handle.result(timeout=40)
+    os.killpg(frozen.pid, signal.SIGCONT)
+    assert len(result.succeeded) == 2
+    assert handle.result(timeout=5) == result
+    assert pipeline.posts() == 1
+
+
+def test_a_worker_without_a_token_says_so_and_ends(pipeline):
+    del pipeline.values["api_key"]
+    worker = pipeline.work()
+    assert worker.wait(30) != 0
+    assert "SCRAPE_DO_API_KEY is not set" in pipeline.log.read_text()
