@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from celery import signature
 from celery.schedules import crontab
 
 from scrape_do_celery import Settings
@@ -30,7 +31,7 @@ def output_dir() -> Path:
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
     """What `celery -A worker beat` starts. The link receives the small result of the run, never a page."""
-    save_titles = {"task": "app.save_titles", "options": {"queue": settings.queue}}
+    save_titles = signature("app.save_titles", queue=settings.queue)
     return {
         "front-pages-at-six": {
             "task": "scrape_do.scrape",

@@ -31,7 +31,8 @@ def run(urls: list[str], *, real: bool) -> int:
     from examples.demo.story import tell
     from scrape_do_celery import ScrapeDoError
 
-    if real and (refusal := live.ask(urls := urls or list(live.PAGES))):
+    urls = urls or (list(live.PAGES) if real else [])
+    if refusal := (live.fault(urls) if urls else "") or (live.ask(urls) if real else ""):
         sys.stderr.write(f"{refusal}\n")
         return 2
     try:

@@ -1,4 +1,4 @@
-"""Asking, before anything is bought."""
+"""Looking and asking, before anything is bought."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from scrape_do_celery import JobCreationRequest
 PAGES = ("https://example.com/", "https://example.org/", "https://example.net/")
 
 
+def fault(urls: list[str]) -> str:
+    """Why these URLs cannot be sent at all; empty where they can."""
+    try:
+        JobCreationRequest(targets=urls)
+    except ValidationError as error:
+        return f"URLS cannot be sent: {error.errors()[0]['msg'].removeprefix('Value error, ')}."
+    return ""
+
+
 def ask(urls: list[str]) -> str:
     """Why the real service may not be used; empty once the user has agreed."""
-    try:
-        request = JobCreationRequest(targets=urls)
-    except ValidationError as error:
-        return f"These URLs cannot be sent: {error.errors()[0]['msg']}. Nothing was bought."
+    request = JobCreationRequest(targets=urls)
     if not os.environ.get("SCRAPE_DO_API_KEY", "").strip():
         return "LIVE=1 needs your Scrape.do token in SCRAPE_DO_API_KEY. Nothing was bought."
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from celery.result import AsyncResult
+
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".demo"
 _READY = "ready."
-_START, _STOP, _TAIL = 30.0, 15.0, 25
+#: Seconds to start in and to stop in: a prefork child that is told to stop while it reports may wait for half a minute.
+_START, _STOP, _TAIL = 30.0, 5.0, 25
 
 
 class DemoError(RuntimeError):
@@ -42,6 +45,7 @@ class Parts(AbstractContextManager["Parts"]):
         self._stack = ExitStack()
         self._worker: subprocess.Popen[bytes] | None = None
         self._sandbox_pid = 0
+        self._borrowed = False
 
     def __enter__(self) -> Self:
         try:
@@ -78,6 +82,7 @@ class Parts(AbstractContextManager["Parts"]):
         if os.environ.get("SCRAPE_DO_REDIS_URL"):
             say("store", "yours, at SCRAPE_DO_REDIS_URL")
             stack.callback(_sweep, name)
+            self._borrowed = True
             return
         server = embedded.ensure(self.folder / "redis", tie_to_parent=True, appendfsync="always")
         stack.callback(server.stop)
@@ -97,15 +102,8 @@ class Parts(AbstractContextManager["Parts"]):
 
     def _start_worker(self) -> None:
         celery = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurrency=2", "--loglevel=INFO"]
-        command = [
-            sys.executable,
-            "-m",
-            "examples.demo.tied",
-            str(os.getpid()),
-            *celery,
-            "-n",
-            f"demo-{os.getpid()}@%h",
-        ]
+        celery += ["--without-mingle", "--without-gossip", "-n", f"demo-{os.getpid()}@%h"]
+        command = [sys.executable, "-m", "examples.demo.tied", str(os.getpid()), *celery]
         with self.log.open("ab") as log:
             # In a session of its own: Ctrl-C reaches the demo, which ends things in order.
             self._worker = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
@@ -123,6 +121,11 @@ class Parts(AbstractContextManager["Parts"]):
             raise DemoError(f"the worker ended with {self._worker.returncode}")
         if self._sandbox_pid and os.waitid(os.P_PID, self._sandbox_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             raise DemoError("the sandbox ended")
+
+    def forget_later(self, *results: AsyncResult) -> None:
+        """Takes Celery's results off the user's server, at the end."""
+        for result in results if self._borrowed else ():
+            self._stack.callback(_forget, result)
 
     def _stop_worker(self) -> None:
         worker = self._worker
@@ -174,6 +177,11 @@ def _lives(pid: int) -> bool:
     return True
 
 
+def _forget(result: AsyncResult) -> None:
+    with suppress(redis.RedisError):
+        result.forget()
+
+
 def _sweep(prefix: str) -> None:
     """Takes the demo's keys off the user's server."""
     from scrape_do_celery import Settings
@@ -181,7 +189,7 @@ def _sweep(prefix: str) -> None:
     settings = Settings()
     for url in (settings.redis_url, settings.broker_url, settings.result_backend):
         with suppress(redis.RedisError, ValueError), redis.Redis.from_url(url) as client:
-            if keys := list(client.scan_iter(f"{prefix}:*", count=1000)):
+            if keys := list(client.scan_iter(f"*{prefix}*", count=1000)):
                 client.unlink(*keys)
 
 

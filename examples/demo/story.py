@@ -50,6 +50,8 @@ def tell(parts: Parts, urls: list[str]) -> None:
     else:
         sys.stdout.write("chain(scrape.s(targets=[...]), save_titles.s())\n")
         saved = chain(scrape.s(targets=urls), save_titles.s()).apply_async()
+        parts.forget_later(saved.parent)
+    parts.forget_later(saved)
     _show_titles(_get(saved, _patience(parts)))
     if not parts.live:
         title("3. A run that fails")
@@ -64,6 +66,7 @@ def title(text: str) -> None:
 
 def _first_run(parts: Parts, urls: list[str]) -> dict[str, Any]:
     handle = enqueue(urls)
+    parts.forget_later(handle.async_result)
     sys.stdout.write(f"{handle}: {len(urls)} URLs are written down.\n")
     _watch(handle, parts)
     result = handle.result(timeout=_patience(parts))
@@ -74,6 +77,7 @@ def _first_run(parts: Parts, urls: list[str]) -> dict[str, Any]:
 
 def _failing_run(parts: Parts) -> None:
     handle = enqueue([parts.refused, f"{parts.refused}again"])
+    parts.forget_later(handle.async_result)
     sys.stdout.write(f"{handle}: two URLs where nobody listens.\n")
     _watch(handle, parts)
     try:

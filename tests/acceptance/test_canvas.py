@@ -92,7 +92,7 @@ def test_links_are_called_with_the_outcome(user, eventually):
 def test_a_wrong_request_raises_in_the_caller_and_writes_nothing(pipeline):
     with pytest.raises(ValueError, match="targets"):
         pipeline.scrape(targets=[])
-    assert pipeline.keys() == []
+    assert pipeline.stored_keys() == []
 
 
 def test_a_producer_without_this_package(user):

@@ -276,7 +276,7 @@ def test_an_ended_run_can_be_forgotten(working, eventually):
     handle.forget()
     with pytest.raises(RunNotFoundError):
         _ = handle.state
-    left = [key for key in working.keys() if handle.run_id in key]
+    left = [key for key in working.stored_keys() if handle.run_id in key]
     assert not left
 
 
@@ -287,7 +287,7 @@ def test_an_ended_run_lives_as_long_as_it_should(working, eventually):
     handle.result(timeout=40)
     eventually(lambda: client.ttl(f"{working.prefix}:run:{handle.run_id}") > 0)
     day = 86_400
-    lives = {key.replace(handle.run_id, "ID"): client.ttl(key) for key in working.keys()}
+    lives = {key.replace(handle.run_id, "ID"): client.ttl(key) for key in working.stored_keys()}
     assert day - 60 < lives[f"{working.prefix}:contents:ID:0"] <= day
     rest = {name: life for name, life in lives.items() if ":contents:" not in name}
     assert len(rest) == 5, rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import redis
 from pipeline import TOKEN
 
@@ -41,10 +42,9 @@ def test_nothing_private_is_seen(pipeline):
     ]
     runs[0].result(timeout=40)
     runs[1].result(timeout=40)
-    try:
+    with pytest.raises(JobFailedError) as caught:
         runs[2].result(timeout=40)
-    except JobFailedError as error:
-        assert HEADER not in repr(error) + str(error.args)
+    assert HEADER not in repr(caught.value) + str(caught.value.args)
     pipeline.scrape(targets=[GOOD], headers={"X-Mine": HEADER}).get(timeout=40)
 
     log = pipeline.log.read_bytes()

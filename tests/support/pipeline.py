@@ -107,5 +107,5 @@ class Pipeline:
         """How many jobs the sandbox sold since its last reset."""
         return len(self.sandbox.jobs())
 
-    def keys(self):
+    def stored_keys(self):
         return sorted(key.decode() for key in self.producer.store.client.scan_iter(f"{self.prefix}:*"))

@@ -15,6 +15,8 @@ import fakeredis._socket._base as fake_socket
 import fakeredis.commands_mixins.server_mixin as fake_server
 import pytest
 from celery import _state
+from redis.exceptions import ConnectionError as RedisConnectionError
+from tenacity import wait_none
 
 from scrape_do_celery.config import Settings, checks
 from scrape_do_celery.errors import AsyncAPINotFoundError, AsyncAPIRateLimitError, AsyncAPIServerError
@@ -28,6 +30,7 @@ from scrape_do_celery.models import (
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
+from scrape_do_celery.store.codec import pack
 
 TOKEN = "token-that-must-not-be-seen"
 
@@ -111,7 +114,7 @@ class Shelf:
         fields = {
             "state": state,
             "job": job,
-            "tasks": ops.pack(ids),
+            "tasks": pack(ids),
             "since": f"{(now or claim.now):.4f}",
             "troubles": 0,
         }
@@ -153,7 +156,7 @@ class Shelf:
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in sorted(self.redis.keys())}
 
     def contents(self):
-        return {key: self.redis.dump(key) for key in self.redis.keys()}
+        return {key: self.redis.dump(key) for key in sorted(self.redis.scan_iter())}
 
 
 class API:
@@ -170,7 +173,7 @@ class API:
     def called(self, method):
         return [arguments for name, *arguments in self.calls if name == method]
 
-    async def create_job(self, request, *, before_send=None, timeout=None):
+    async def create_job(self, request, *, before_send=None, timeout=None):  # noqa: ASYNC109 (the client's own name)
         if before_send:
             await before_send()
         self.posts += 1
@@ -210,6 +213,7 @@ class Plant(Shelf):
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(Store, "open", lambda url, prefix: Store(self.redis, Keys(prefix)))
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix: self.async_store())
+        monkeypatch.setattr("scrape_do_celery.runtime.process.wait_random_exponential", lambda **_: wait_none())
         monkeypatch.setattr("scrape_do_celery.runtime.process.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.adopt(make_app(settings))
         self.producer = Producer.of(self.app)
@@ -235,13 +239,23 @@ class Plant(Shelf):
         caught, self.sent[:] = [(m.name, m.args[0]) for m in self.sent], []
         return caught
 
-    def step(self, handler, claim):
-        """What a step's handler answers for a claim."""
+    def step(self, handler, claim, *, broken=None, times=1):
+        """What a step's handler answers for a claim.
+
+        The store fails at the operation `broken`, so many times; what it was asked to do is not done.
+        """
         runtime = Runtime.__new__(Runtime)
         runtime.producer, runtime.settings, runtime.client = self.producer, self.settings, self.api
 
         async def go(store):
-            runtime.store = store
+            runtime.store, run, failures = store, store.run, [RedisConnectionError("away")] * times
+
+            async def sometimes(operation):
+                if broken is not None and broken in (operation.script, operation.args[0]) and failures:
+                    raise failures.pop()
+                return await run(operation)
+
+            store.run = sometimes
             return await handler(runtime, claim)
 
         return self.with_async(go)

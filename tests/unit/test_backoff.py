@@ -20,7 +20,7 @@ def test_jitter_shortens():
 
 
 @given(st.integers(0, 10**40), SECONDS, SECONDS, st.floats(1, 1e9), st.floats(0, 1), FRACTION)
-def test_stays_within_its_bounds(attempt, initial, maximum, multiplier, jitter, drawn):  # noqa: PLR0913, PLR0917 (one a drawn value)
+def test_stays_within_its_bounds(attempt, initial, maximum, multiplier, jitter, drawn):
     seconds = delay(
         attempt, initial=initial, maximum=maximum, multiplier=multiplier, jitter=jitter, random=lambda: drawn
     )

@@ -58,7 +58,7 @@ def test_without_a_budget_it_goes_on():
     st.floats(1, 60),
     st.floats(0, 1e9),
 )
-def test_always_ends_at_the_deadline(initial, more, multiplier, jitter, max_wait, start):  # noqa: PLR0913, PLR0917 (one a drawn value)
+def test_always_ends_at_the_deadline(initial, more, multiplier, jitter, max_wait, start):
     strategy = PollingStrategy(
         initial_interval=initial,
         max_interval=initial + more,

@@ -6,21 +6,41 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import scrape_do_celery
 
 ROOT = Path(__file__).parents[2]
-ISSUE = """enqueue RunHandle RunState Settings JobCreationRequest JobDetails TaskDetails JobResult ScrapeDoAsyncAPIClient
-AsyncScrapeDoAsyncAPIClient PollingStrategy ScrapeDoError JobFailedError JobCanceledError TaskFailedError
-TaskCanceledError RunTimeoutError ResultNotReadyError SubmitInDoubtError IdempotencyConflictError""".split()
+ISSUE = {
+    "enqueue",
+    "RunHandle",
+    "RunState",
+    "Settings",
+    "JobCreationRequest",
+    "JobDetails",
+    "TaskDetails",
+    "JobResult",
+    "ScrapeDoAsyncAPIClient",
+    "AsyncScrapeDoAsyncAPIClient",
+    "PollingStrategy",
+    "ScrapeDoError",
+    "JobFailedError",
+    "JobCanceledError",
+    "TaskFailedError",
+    "TaskCanceledError",
+    "RunTimeoutError",
+    "ResultNotReadyError",
+    "SubmitInDoubtError",
+    "IdempotencyConflictError",
+}
 
 
 def test_names_are_sorted_and_there():
     names = scrape_do_celery.__all__
     assert names == sorted(names, key=lambda name: (name.isupper(), name))
     assert all(getattr(scrape_do_celery, name) is not None for name in names)
-    assert set(ISSUE) <= set(names)
+    assert set(names) >= ISSUE
 
 
 def test_every_class_of_error_is_public():
@@ -44,18 +64,18 @@ print(heavy)
 
 def test_the_typed_file_uses_the_names_of_the_surface():
     text = (ROOT / "tests/typing/api.py").read_text()
-    assert set(ISSUE) <= set(re.findall(r"\bs\.(\w+)", text))
+    assert set(re.findall(r"\bs\.(\w+)", text)) >= ISSUE
 
 
 def test_the_lowest_constraints_are_the_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    declared = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     bounds = dict(re.match(r"([\w.-]+)(?:\[.*?\])?>=([\d.]+)", one).groups() for one in declared)
     pinned = dict(
         line.split("==") for line in (ROOT / "constraints-lowest.txt").read_text().splitlines() if "==" in line
     )
 
     def full(version):
-        return (version.split(".") + ["0", "0"])[:3]
+        return [*version.split("."), "0", "0"][:3]
 
     assert {name: full(v) for name, v in bounds.items() if name != "flower"} == {n: full(v) for n, v in pinned.items()}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scrape_do_celery.cli.findings import OK, WARNING, WRONG, Finding, from_broker, from_store, from_workers
+from scrape_do_celery.cli import findings
+from scrape_do_celery.cli.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.cli.texts import one_line
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.checks import broker_warnings, unknown_variables
@@ -52,9 +53,9 @@ def _findings() -> Iterator[Finding]:
         return
     settings = producer.settings
     yield from _settings(settings)
-    yield from from_store(producer.store, masked(settings.redis_url))
-    yield from from_broker(producer.app)
-    yield from from_workers(producer.app)
+    yield from findings.from_store(producer.store, masked(settings.redis_url))
+    yield from findings.from_broker(producer.app)
+    yield from findings.from_workers(producer.app)
     # Loaded late: the worker's floor is nobody else's business here.
     from scrape_do_celery.worker.checks import warnings_about
 

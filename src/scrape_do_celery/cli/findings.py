@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from celery.backends.redis import RedisBackend
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError, ResponseError
 
@@ -72,8 +73,8 @@ def from_broker(app: Celery) -> Iterator[Finding]:
     except (KombuError, OSError) as error:
         yield Finding(WRONG, f"the broker does not answer ({type(error).__name__}): {error}")
     try:
-        if client := getattr(app.backend, "client", None):
-            client.ping()
+        if isinstance(app.backend, RedisBackend):
+            app.backend.client.ping()
             yield Finding(OK, f"the result backend answers at {app.backend.as_uri()}")
     except (RedisError, OSError) as error:
         yield Finding(WRONG, f"the result backend does not answer ({type(error).__name__}): {error}")

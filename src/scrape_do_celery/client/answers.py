@@ -99,7 +99,9 @@ def _refusal(
     text = None if text is None else redact(text, secret)[:EXCERPT]
     message = f"{call.method} {call.path}: {status} {text or _phrase(status)}"
     kind = AsyncAPIResponseError.for_status(status)
-    return kind(message, status, text, code, retry_after(headers), _excerpt(body, secret))
+    # What refuses a `POST` may quote it, with the cookies and headers that it carries.
+    excerpt = _excerpt(body, secret) if call.resend else ""
+    return kind(message, status, text, code, retry_after(headers), excerpt)
 
 
 def _unparsable(call: Call[Any], status: int, body: bytes, secret: str, why: str) -> AsyncAPIUnparsableResponseError:

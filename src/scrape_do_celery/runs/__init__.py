@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from scrape_do_celery.runs.enqueueing import enqueue
 from scrape_do_celery.runs.handle import Progress, RunHandle
-from scrape_do_celery.runs.producer import Bell, Producer, is_ours, make_app, settings_of
+from scrape_do_celery.runs.producer import Bell, Producer, ensure_app, is_ours, make_app, settings_of
 
-__all__ = ["Bell", "Producer", "Progress", "RunHandle", "enqueue", "is_ours", "make_app", "settings_of"]
+__all__ = ["Bell", "Producer", "Progress", "RunHandle", "enqueue", "ensure_app", "is_ours", "make_app", "settings_of"]

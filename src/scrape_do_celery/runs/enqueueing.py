@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import IdempotencyConflictError
+from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.producer import Producer
@@ -84,9 +84,12 @@ def write(
 
     Raises:
         IdempotencyConflictError: key or id belong to a run with another request.
+        RunNotFoundError: the run of this id has ended and was forgotten.
     """
     store = producer.store
     created = store.run(ops.create(store.keys, run_id, spec, key=key, **options))
+    if created.forgotten:
+        raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
     if not created.new and created.digest != spec.digest:
         raise _conflict(producer, created.run_id, spec)
     return created.run_id, created.new

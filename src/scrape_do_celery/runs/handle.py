@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from celery.backends.base import DisabledBackend
 from celery.result import AsyncResult
 
 from scrape_do_celery import routing
@@ -65,12 +66,12 @@ class RunHandle:
     def job(self) -> JobDetails | None:
         """The job that decided the run; before, the first one that was bought, as last seen."""
         record = self._record()
-        return _deciding(record, reading.jobs_by_part(self._producer, record))
+        return _deciding(record, reading.jobs_by_part(self._producer.store, record))
 
     @property
     def jobs(self) -> list[JobDetails]:
         """All jobs that were bought for the run, as last seen."""
-        return list(reading.jobs_by_part(self._producer, self._record()).values())
+        return list(reading.jobs_by_part(self._producer.store, self._record()).values())
 
     @property
     def async_result(self) -> AsyncResult:
@@ -111,7 +112,9 @@ class RunHandle:
         record = self._record()
         if record.outcome is None:
             raise self._not_ready(None)
-        yield from reading.tasks(self._producer, record)
+        store = self._producer.store
+        for part in reading.readers(store, record):
+            yield from part.tasks(store)
 
     def cancel(self) -> bool:
         """Whether the run will be stopped, at Scrape.do too; False where it has ended already.
@@ -128,7 +131,9 @@ class RunHandle:
         return True
 
     def forget(self) -> None:
-        """Frees all that the store and Celery hold of an ended run.
+        """Frees all that the store and Celery hold of an ended run, once its outcome is reported under its Celery ids.
+
+        Its idempotency key is free again as well.
 
         Raises:
             RunError: the run still lives.
@@ -136,7 +141,8 @@ class RunHandle:
         store = self._producer.store
         if store.run(ops.forget(store.keys, self.run_id)) < 0:
             raise RunError(f"run {self.run_id} has not ended: cancel it first", self.run_id)
-        self.async_result.forget()
+        if not isinstance(self._producer.app.backend, DisabledBackend):
+            self.async_result.forget()
 
     def _record(self) -> RunRecord:
         store = self._producer.store
@@ -156,12 +162,13 @@ class RunHandle:
         record = self._record()
         if record.error is not None:
             raise record.error
-        jobs = reading.jobs_by_part(self._producer, record)
+        store = self._producer.store
+        parts = list(reading.readers(store, record))
         return JobResult(
-            job=_deciding(record, jobs),
-            jobs=list(jobs.values()),
-            tasks=list(reading.tasks(self._producer, record)),
-            order_verified=reading.order_verified(self._producer, record),
+            job=_deciding(record, {part.member.part: part.job for part in parts}),
+            jobs=[part.job for part in parts],
+            tasks=[task for part in parts for task in part.tasks(store)],
+            order_verified=all(part.verified for part in parts),
             run_id=self.run_id,
         )
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, _state
-from kombu.exceptions import OperationalError
 
 from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scrape_do_ours"
 #: A bell is not worth waiting for: a web request may hang on it, and the ticker rings anyway.
-_ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
+ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 
@@ -52,10 +51,10 @@ class Producer:
     def ring(self, step: str, names: Iterable[Member | str], **options: Any) -> bool:
         """Whether the message went out. Where it did not, the ticker of any worker rings later."""
         arguments = [[str(name) for name in names]]
-        options = {"queue": self.settings.queue, "ignore_result": True, "add_to_parent": False, **_ONCE_MORE, **options}
+        options = {"queue": self.settings.queue, "ignore_result": True, "add_to_parent": False, **ONCE_MORE, **options}
         try:
             self.app.send_task(step, args=arguments, **options)
-        except (OperationalError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
             log.warning("no bell for %s: %s; a worker's ticker rings later", step, type(error).__name__)
             return False
         return True
@@ -117,6 +116,12 @@ def _current_app(settings: Settings | None) -> Celery:
         if settings is None and theirs is None:
             _own[wanted].set_default()
     return _own[wanted]
+
+
+def ensure_app() -> None:
+    """Gives a process that has no Celery app one of ours; where it has one, nothing changes."""
+    if _users_app() is None:
+        Producer.of()
 
 
 def _users_app() -> Celery | None:

@@ -2,71 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.models import JobDetails, TaskDetails, order
-from scrape_do_celery.store import Member, RunRecord, ops
+from scrape_do_celery.store import Member, PartRecord, RunRecord, RunSpec, Store, ops
 from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from scrape_do_celery.runs.producer import Producer
+    from collections.abc import Iterator
 
 #: Contents in memory at a time while a run is streamed.
 _CHUNK = 25
 
 
-def jobs_by_part(producer: Producer, record: RunRecord) -> dict[int, JobDetails]:
+@dataclass(frozen=True, slots=True)
+class PartReader:
+    """What it takes to read one part: its job, and the positions of its tasks in the order of its targets."""
+
+    member: Member
+    record: PartRecord
+    job: JobDetails
+    positions: list[int]
+    verified: bool
+
+    def tasks(self, store: Store) -> Iterator[TaskDetails]:
+        """The stored tasks in input order; those that were never fetched are left out.
+
+        Raises:
+            ResultExpiredError: there were some, and their life has passed.
+        """
+        found = 0
+        for start in range(0, len(self.positions), _CHUNK):
+            chunk = self.positions[start : start + _CHUNK]
+            for task in store.run(ops.contents(store.keys, self.member, chunk)):
+                if task is not None:
+                    found += 1
+                    yield task
+        if found < self.record.got_done + self.record.got_failed:
+            run_id = self.member.run_id
+            raise ResultExpiredError(f"the contents of run {run_id} have passed their life", run_id)
+
+
+def readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
+    """A reader for each part that has a job, in the order of the parts."""
+    for number, job in jobs_by_part(store, record).items():
+        member = record.member(number)
+        positions, verified = _input_order(job, store.run(ops.part_spec(store.keys, member)))
+        yield PartReader(member, record.parts[number], job, positions, verified)
+
+
+def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     """The jobs that the run has so far, by part, in the order of the parts."""
-    store = producer.store
     found = {n: store.run(ops.job(store.keys, record.member(n))) for n in range(len(record.parts))}
     return {number: job for number, job in found.items() if job is not None}
 
 
-def tasks(producer: Producer, record: RunRecord) -> Iterator[TaskDetails]:
-    """The stored tasks in input order; those that were never fetched are left out.
-
-    Raises:
-        ResultExpiredError: there were some, and their life has passed.
-    """
-    for number in range(len(record.parts)):
-        yield from part_tasks(producer, record, number)
-
-
-def part_tasks(producer: Producer, record: RunRecord, number: int) -> Iterator[TaskDetails]:
-    """As `tasks`, of one part."""
-    positions, _ = input_order(producer, record, number)
-    found = 0
-    for task in _contents(producer, record.member(number), positions):
-        found += 1
-        yield task
-    if found < record.parts[number].got_done + record.parts[number].got_failed:
-        raise ResultExpiredError(f"the contents of run {record.run_id} have passed their life", record.run_id)
-
-
-def order_verified(producer: Producer, record: RunRecord) -> bool:
-    """Whether every task is proven, by its URL, to be the one of its target."""
-    return all(input_order(producer, record, number)[1] for number in range(len(record.parts)))
-
-
-def input_order(producer: Producer, record: RunRecord, number: int) -> tuple[list[int], bool]:
-    """Positions of a part's tasks in the order of its targets, and whether their URLs prove it."""
-    store, member = producer.store, record.member(number)
-    job = store.run(ops.job(store.keys, member))
-    if job is None:
-        return [], True
-    spec = store.run(ops.part_spec(store.keys, member))
+def _input_order(job: JobDetails, spec: RunSpec | None) -> tuple[list[int], bool]:
+    """Positions of a job's tasks in the order of its targets, and whether their URLs prove it."""
     ids = job.task_ids or [task.task_id for task in job.tasks]
-    urls = {task.task_id: task.url for task in job.tasks}
     if spec is None or spec.request.plugin is not None:
         return list(range(len(ids))), False
-    return order(targets_of(spec.request), [urls.get(i, "") for i in ids])
-
-
-def _contents(producer: Producer, member: Member, positions: Sequence[int]) -> Iterator[TaskDetails]:
-    store = producer.store
-    for start in range(0, len(positions), _CHUNK):
-        chunk = positions[start : start + _CHUNK]
-        yield from (task for task in store.run(ops.contents(store.keys, member, chunk)) if task is not None)
+    urls = {task.task_id: task.url for task in job.tasks}
+    return order(targets_of(spec.request), [urls.get(task_id, "") for task_id in ids])

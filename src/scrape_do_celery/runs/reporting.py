@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING
 
 from celery import signature
+from celery.backends.base import DisabledBackend
 from celery.states import READY_STATES, REVOKED
-from kombu.exceptions import OperationalError
+from kombu.utils.json import loads
 
 from scrape_do_celery import routing
 from scrape_do_celery.store import CANCEL, ops
@@ -52,12 +52,17 @@ def accept_draft(producer: Producer, run_id: str) -> None:
 def _finish(producer: Producer, run_id: str, waiter: str, stored: str) -> None:
     try:
         if stored:
-            signature(json.loads(stored), app=producer.app).apply_async()
+            signature(loads(stored), app=producer.app).apply_async()  # type: ignore[no-untyped-call]
         else:
             options = {"queue": producer.settings.queue, "task_id": waiter, "add_to_parent": False}
             producer.app.send_task(routing.FINISH_RUN, args=[run_id], **options)
-    except (OperationalError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is rung again)
         log.warning("no bell to finish %s: %s; a ticker rings again", run_id, type(error).__name__)
+
+
+def is_delivered(producer: Producer, waiter: str) -> bool:
+    """Whether Celery has an outcome under this id, or no place to keep one."""
+    return isinstance(producer.app.backend, DisabledBackend) or _state(producer, waiter) in READY_STATES
 
 
 def _state(producer: Producer, waiter: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
@@ -10,12 +11,18 @@ from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError
 from scrape_do_celery.models.enums import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
 from scrape_do_celery.runs import Bell
-from scrape_do_celery.store import Claim, PartState, RunState
+from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.states import ended_by, part_outcome
 
 if TYPE_CHECKING:
     from scrape_do_celery.runtime.process import Runtime
+
+
+log = logging.getLogger(__name__)
+
+#: What a call that went well makes of the troubles before it.
+NO_TROUBLE: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
 
 
 async def ended_on_wish(runtime: Runtime, claim: Claim, job: JobDetails | None) -> Bell | None:
@@ -48,11 +55,18 @@ def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoE
     return error_of(claim.member.run_id, outcome, job, claim.max_wait)
 
 
-async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell:
+async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
     """Turns to fetching: the job is as terminal as it will be."""
-    if not job.task_ids:
-        job = job.model_copy(update={"task_ids": list(claim.part.task_ids)})
-    fields = {"state": PartState.COLLECTING, "tasks": pack(job.task_ids), "troubles": 0, **seen(job)}
+    ids = job.task_ids or list(claim.part.task_ids) or [task.task_id for task in job.tasks]
+    if not ids and claim.part.total:
+        run_id = claim.member.run_id
+        return await runtime.settle(
+            claim,
+            RunState.LOST,
+            JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id),
+        )
+    job = job.model_copy(update={"task_ids": ids})
+    fields = {"state": PartState.COLLECTING, "tasks": pack(job.task_ids), **NO_TROUBLE, **seen(job)}
     await runtime.later(claim, fields, 0.0, job)
     return Bell(routing.FETCH_TASKS, (str(claim.member),))
 
@@ -68,6 +82,14 @@ async def missed(runtime: Runtime, claim: Claim, error: AsyncAPINotFoundError) -
     counted = misses if age >= NOT_FOUND_GRACE else 0
     await runtime.later(claim, {"misses": counted}, runtime.interval(claim.part.misses))
     return None
+
+
+async def troubled(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
+    if not claim.out_of_grace(runtime.settings.cancel_grace):
+        return await runtime.after_trouble(claim, error)
+    log.warning("%s was told to end, and job %s does not answer: %s", claim.member, claim.part.job_id, error)
+    return await ended_on_wish(runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.member)))
 
 
 def seen(job: JobDetails) -> dict[str, int | str]:

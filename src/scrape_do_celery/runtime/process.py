@@ -18,7 +18,7 @@ from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime.loop import LoopThread
-from scrape_do_celery.runtime.troubles import trouble
+from scrape_do_celery.runtime.troubles import is_refusal, trouble
 from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ class Runtime:
             random=random.random,
         )
 
-    async def write(self, op: ops.Op[T]) -> T:
-        """What the store answers, however often it has to be asked.
+    async def write(self, op: ops.Op[T], patience: float | None = None) -> T:
+        """What the store answers, however often it has to be asked within so many seconds (`submit_settle`).
 
         What became of a request is known only to its step: a store that is away for a moment must not make us forget.
         """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(RedisError),
-            stop=stop_after_delay(self.settings.submit_settle),
+            stop=stop_after_delay(patience or self.settings.submit_settle),
             wait=wait_random_exponential(max=2),
             reraise=True,
         ):
@@ -133,14 +133,16 @@ class Runtime:
     async def after_trouble(
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None
     ) -> Bell | None:
-        """Lets a part go because of an error of the API; ends it where the error has stood too long."""
+        """Lets a part go because of an error of the API; ends it where a refusal has stood too long."""
         verdict = trouble(error, claim, longest=self.settings.poll_max_interval)
         log.info("%s: %s; again in %.1f s", claim.member, type(error).__name__, verdict.after)
-        if verdict.fatal is not None:
-            return await self.settle(claim, RunState.FAILED, verdict.fatal)
+        if verdict.fatal:
+            return await self.settle(claim, RunState.FAILED, error)
         if verdict.pause:
-            await self.store.run(ops.pause(self.store.keys, claim.now + verdict.pause, verdict.pause))
-        since = claim.part.in_trouble_since or claim.now
-        troubles = {"troubles": claim.part.troubles + 1, "trouble_since": f"{since:.4f}"}
-        await self.later(claim, {**troubles, **(fields or {})}, verdict.after)
+            await self.store.run(ops.pause(self.store.keys, verdict.pause))
+        since = claim.part.refused_since or claim.now if is_refusal(error) else 0
+        noted = {"troubles": claim.part.troubles + 1, "refused_since": f"{since:.4f}"}
+        # A run that is to end looks often enough to end in time.
+        after = verdict.after if claim.wish is None else min(verdict.after, self.settings.cancel_grace)
+        await self.later(claim, {**noted, **(fields or {})}, after)
         return None

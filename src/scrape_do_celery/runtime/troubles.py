@@ -11,10 +11,10 @@ from scrape_do_celery.errors import AsyncAPIRateLimitError, AsyncAPIResponseErro
 if TYPE_CHECKING:
     from scrape_do_celery.store import Claim
 
-#: A refusal other than 429 and 5xx is believed only after it has stood this long: tokens are changed, accounts paid.
-AUTH_GRACE = 900.0
-#: How long all workers leave the API alone after a 429 without `Retry-After`, in seconds.
-RATE_LIMIT_PAUSE = 5.0
+#: A refusal is believed only after it has stood this long: tokens are changed, accounts are paid.
+REFUSAL_GRACE = 900.0
+#: How long all workers leave the API alone after a 429 without `Retry-After`, and at most, in seconds.
+PAUSE, LONGEST_PAUSE = 5.0, 600.0
 _SERVER_ERROR = 500
 
 
@@ -24,18 +24,23 @@ class Trouble:
 
     after: float
     pause: float | None = None
-    fatal: ScrapeDoError | None = None
+    fatal: bool = False
 
 
 def trouble(error: ScrapeDoError, claim: Claim, *, longest: float) -> Trouble:
     """What to do about an error of a call that may be made again."""
     if isinstance(error, AsyncAPIRateLimitError):
-        wait = RATE_LIMIT_PAUSE if error.retry_after is None else error.retry_after
+        wait = min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
         return Trouble(after=wait, pause=wait)
-    since = claim.part.in_trouble_since
-    refused = isinstance(error, AsyncAPIResponseError) and error.status_code < _SERVER_ERROR
-    if refused and since is not None and claim.now - since > AUTH_GRACE:
-        return Trouble(after=0.0, fatal=error)
-    return Trouble(
-        after=delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.5, random=lambda: 0.5)
-    )
+    since = claim.part.refused_since
+    if is_refusal(error) and since is not None and claim.now - since > REFUSAL_GRACE:
+        return Trouble(after=0.0, fatal=True)
+    wait = delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
+    return Trouble(after=wait)
+
+
+def is_refusal(error: ScrapeDoError) -> bool:
+    """Whether the API answered that it will not do this; 429 and 5xx only say not now."""
+    if isinstance(error, AsyncAPIRateLimitError):
+        return False
+    return isinstance(error, AsyncAPIResponseError) and error.status_code < _SERVER_ERROR

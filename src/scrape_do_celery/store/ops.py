@@ -27,6 +27,8 @@ Value = bytes | str | float | int
 
 #: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
 RING, LONGEST_RING = 5.0, 300.0
+#: Stands for the number of parts of a run that was freed by `forget`.
+FORGOTTEN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Created:
     run_id: str
     digest: str
     new: bool
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,12 @@ def create(  # noqa: PLR0913 (one argument a field)
 
 
 def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "") -> Op[int]:
-    """Makes a draft live and adds a waiting Celery id. The number of parts; 0 where there is no such run."""
+    """Makes a draft live and adds a waiting Celery id.
+
+    The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
+    """
     args = (run_id, keys.prefix, RING, waiter, signature)
-    return Op(lambda r: int(r[1]) if r[0] == b"ok" else 0, args, [keys.run(run_id), keys.due], "accept")
+    return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
 
 
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
@@ -190,6 +196,11 @@ def wish(keys: Keys, run_id: str, what: str) -> Op[list[Member] | None]:
     )
 
 
+def attempt(keys: Keys, run_id: str) -> Op[int]:
+    """How often the run's outcome was tried to be decided, this time counted."""
+    return Op(int, ("HINCRBY", keys.run(run_id), "deciding", 1))
+
+
 def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
     """The outcome that stands: the first one that was written; empty where the run is gone."""
     flat = ("outcome", outcome, *_flat(fields))
@@ -253,9 +264,9 @@ def contents(keys: Keys, member: Member, positions: Sequence[int]) -> Op[list[Ta
     )
 
 
-def pause(keys: Keys, until: float, seconds: float) -> Op[None]:
-    """Leaves the API alone, for all workers, until a moment of the store's clock."""
-    return Op(lambda _: None, ("SET", keys.pause, f"{until:.4f}", "PX", max(1, int(seconds * 1000))))
+def pause(keys: Keys, seconds: float) -> Op[float]:
+    """Leaves the API alone, for all workers: until when, by the store's clock. A longer pause stands."""
+    return Op(float, (seconds,), [keys.pause], "pause")
 
 
 def forget(keys: Keys, run_id: str) -> Op[int]:
@@ -271,8 +282,12 @@ def _flat(fields: Mapping[str, Value]) -> list[Value]:
     return [one for pair in fields.items() for one in pair]
 
 
+def _accepted(reply: Sequence[bytes]) -> int:
+    return int(reply[1]) if reply[0] == b"ok" else FORGOTTEN if reply[0] == b"forgotten" else 0
+
+
 def _created(reply: Sequence[bytes], digest: str) -> Created:
-    if reply[0] == b"created":
-        return Created(reply[1].decode(), digest, new=True)
+    if reply[0] != b"exists":
+        return Created(reply[1].decode(), digest, new=reply[0] == b"created", forgotten=reply[0] == b"forgotten")
     run_id, _, theirs = reply[1].decode().rpartition(" ")
     return Created(run_id, theirs, new=False)

@@ -42,7 +42,7 @@ class PartRecord:
     misses: int = 0
     looks: int = 0
     troubles: int = 0
-    trouble_since: float | None = None
+    refused_since: float | None = None
     canceling: float | None = None
     seen_done: int = 0
     seen_failed: int = 0
@@ -81,7 +81,7 @@ class PartRecord:
             misses=number("misses"),
             looks=number("looks"),
             troubles=number("troubles"),
-            trouble_since=moment("trouble_since"),
+            refused_since=moment("refused_since") or None,
             canceling=moment("canceling"),
             seen_done=number("seen_done"),
             seen_failed=number("seen_failed"),
@@ -92,11 +92,6 @@ class PartRecord:
             outcome=text("outcome"),
             error=_error(fields.get("error")),
         )
-
-    @property
-    def in_trouble_since(self) -> float | None:
-        """When the errors began that have not stopped since; None after a success."""
-        return self.trouble_since if self.troubles else None
 
     @property
     def done(self) -> int:
@@ -119,13 +114,14 @@ class Claim:
     wish: str | None
     stop: bool
     max_wait: float | None
+    wished: float | None
     spec_field: bytes
     targets_field: bytes
 
     @classmethod
     def parse(cls, member: Member, reply: Sequence[Any]) -> Claim:
         """The claim in the reply of `claim.lua`."""
-        _, now, part, (spec, targets, wish, stop, max_wait) = reply
+        _, now, part, (spec, targets, wish, stop, max_wait, wished) = reply
         return cls(
             member=member,
             now=float(now),
@@ -133,9 +129,14 @@ class Claim:
             wish=wish.decode() if wish else None,
             stop=bool(stop),
             max_wait=float(max_wait) if max_wait else None,
+            wished=float(wished) if wished else None,
             spec_field=spec,
             targets_field=targets,
         )
+
+    def out_of_grace(self, grace: float) -> bool:
+        """Whether the run was told to end, and has had its time to do so well."""
+        return self.wished is not None and self.now - self.wished > grace
 
     def spec(self) -> RunSpec:
         """The run's options with the targets of this part."""

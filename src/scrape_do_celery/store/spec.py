@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,14 @@ class RunSpec:
     max_wait: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_wait is not None and self.max_wait <= 0:
-            raise ValueError(f"max_wait must be a positive number of seconds, or None: {self.max_wait!r}")
+        # Equal values of other types are the same request: 60 and 60.0, False and 0.
+        object.__setattr__(self, "raise_on_task_failure", bool(self.raise_on_task_failure))
+        if self.max_wait is None:
+            return
+        seconds = self.max_wait
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+            raise ValueError(f"max_wait must be a positive, finite number of seconds, or None: {seconds!r}")
+        object.__setattr__(self, "max_wait", float(seconds))
 
     @cached_property
     def digest(self) -> str:

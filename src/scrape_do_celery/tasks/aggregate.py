@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
+from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.runs import Producer, reading
 from scrape_do_celery.runs.reporting import report
@@ -28,7 +29,11 @@ def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decides runs whose parts have all ended, and rings for their report."""
     producer = Producer.of(self.app)
     for run_id in run_ids:
-        aggregate(producer, run_id)
+        try:
+            aggregate(producer, run_id)
+        except Exception:
+            # The others of this message are to be told; this one is rung again.
+            log.exception("run %s could not be decided", run_id)
 
 
 def aggregate(producer: Producer, run_id: str) -> None:
@@ -38,13 +43,22 @@ def aggregate(producer: Producer, run_id: str) -> None:
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return
     if record.outcome is None:
-        decided_by, outcome, error = _decision(producer, record)
-        fields: dict[str, Any] = {"decided_by": decided_by}
-        fields["result"] = pack(small_result(producer, record, outcome, decided_by))
-        if error is not None:
-            fields["error"] = json.dumps(error.to_json())
+        outcome, fields = _decided(producer, record, store.run(ops.attempt(store.keys, run_id)))
         store.run(ops.decide(store.keys, run_id, outcome, fields))
     report(producer, run_id)
+
+
+def _decided(producer: Producer, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
+    """The outcome, and what the record keeps of it."""
+    if attempt > producer.settings.poison_after:
+        text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
+        return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
+    decided_by, outcome, error = _decision(producer, record)
+    fields: dict[str, Any] = {"decided_by": decided_by}
+    fields["result"] = pack(small_result(producer, record, outcome, decided_by))
+    if error is not None:
+        fields["error"] = json.dumps(error.to_json())
+    return outcome, fields
 
 
 def _decision(producer: Producer, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
@@ -56,16 +70,16 @@ def _decision(producer: Producer, record: RunRecord) -> tuple[int, RunState, Scr
     spec = store.run(ops.part_spec(store.keys, record.member(0)))
     if spec is None or not spec.raise_on_task_failure:
         return decided_by, outcome, error
-    for number, _ in enumerate(record.parts):
-        for task in reading.part_tasks(producer, record, number):
+    for part in reading.readers(store, record):
+        for task in part.tasks(store):
             if task.is_terminal_failure:
-                return number, RunState.FAILED, TaskFailedError(task, record.run_id)
+                return part.member.part, RunState.FAILED, TaskFailedError(task, record.run_id)
     return decided_by, outcome, error
 
 
 def small_result(producer: Producer, record: RunRecord, outcome: RunState, decided_by: int) -> dict[str, Any]:
     """What travels through Celery: figures, the deciding job cut short, and where the contents are. Never a page."""
-    jobs = reading.jobs_by_part(producer, record)
+    jobs = reading.jobs_by_part(producer.store, record)
     job = jobs.get(decided_by) or next(iter(jobs.values()), None)
     parts = record.parts
     return {

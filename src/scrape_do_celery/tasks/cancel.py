@@ -8,7 +8,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotAcceptableError, AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.endings import collect, missed
+from scrape_do_celery.runtime.endings import NO_TROUBLE, collect, missed, troubled
 from scrape_do_celery.store import Claim, PartState
 
 
@@ -34,7 +34,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
     except AsyncAPINotFoundError as error:
         return await missed(runtime, claim, error)
     except ScrapeDoError as error:
-        return await runtime.after_trouble(claim, error)
-    fields = {"canceling": f"{claim.now:.4f}", "polls": 0, "troubles": 0}
+        return await troubled(runtime, claim, error)
+    fields = {"canceling": f"{claim.now:.4f}", "polls": 0, **NO_TROUBLE}
     await runtime.later(claim, fields, min(1.0, runtime.interval(0)))
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
@@ -12,11 +13,18 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import gone
-from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIRateLimitError, ScrapeDoError
+from scrape_do_celery.errors import (
+    AsyncAPIGoneError,
+    AsyncAPINotFoundError,
+    AsyncAPIRateLimitError,
+    AsyncAPIResponseError,
+    ScrapeDoError,
+)
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, UndetailedTaskResponse
 from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.endings import ended_with
+from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with
+from scrape_do_celery.runtime.troubles import is_refusal
 from scrape_do_celery.store import Claim, PartState, ops
 
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Refusals that are about the account or the moment, never about one task.
+_ABOUT_ALL = frozenset({401, 403, 408, 425})
 #: Contents in memory at a time while the names of a job's tasks are completed from them.
 _CHUNK = 50
 
@@ -54,12 +64,15 @@ async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
     stored = await store.run(ops.fetched(store.keys, claim.member))
     missing = wanted(job) - stored
     found = await _pass(runtime, claim, job, sorted(missing))
-    if not found.left or _out_of_grace(runtime, claim):
+    if not found.left:
         return await ended_with(runtime, claim, await _named(runtime, claim, job))
+    # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
+    if claim.out_of_grace(2 * runtime.settings.cancel_grace):
+        return await ended_on_wish(runtime, claim, await _named(runtime, claim, job))
     looks = {"looks": claim.part.looks + (1 if found.unfinished else 0)}
     if found.trouble is not None:
         return await runtime.after_trouble(claim, found.trouble, looks)
-    await runtime.later(claim, looks, runtime.interval(claim.part.looks))
+    await runtime.later(claim, {**looks, **NO_TROUBLE}, runtime.interval(claim.part.looks))
     return None
 
 
@@ -70,12 +83,6 @@ def wanted(job: JobDetails) -> set[int]:
         return everything
     paid = {task.task_id for task in job.tasks if task.status == JobStatus.SUCCESS}
     return {position for position in everything if job.task_ids[position] in paid}
-
-
-def _out_of_grace(runtime: Runtime, claim: Claim) -> bool:
-    """Whether a run that was told to end has had its time to collect what it paid for."""
-    canceling = claim.part.canceling
-    return canceling is not None and claim.now - canceling > 2 * runtime.settings.cancel_grace
 
 
 async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iterable[int]) -> _Pass:
@@ -105,22 +112,38 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     task_id, last_look = job.task_ids[position], claim.part.looks + 1 >= TASK_LOOKS
     try:
         task = await runtime.client.get_task(job.job_id, task_id)
-    except AsyncAPIGoneError as error:
-        task = gone(job, task_id, str(error))
-    except AsyncAPINotFoundError as error:
-        if _young(claim) and not last_look:
-            found.unfinished = True
+    except ScrapeDoError as error:
+        fate = task_fate(error, young=_young(claim))
+        found.unfinished |= fate is TaskFate.LOOK_AGAIN
+        if fate is TaskFate.TROUBLE:
+            found.trouble = found.trouble or error
+        if fate is not TaskFate.GONE and not (fate is TaskFate.LOOK_AGAIN and last_look):
             return False
         task = gone(job, task_id, str(error))
-    except ScrapeDoError as error:
-        found.trouble = found.trouble or error
-        return False
     if not task.is_terminal:
         found.unfinished = True
         if not last_look:
             return False
         task = _given_up(task)
     return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
+
+
+class TaskFate(StrEnum):
+    """What an error says about the task that was asked for."""
+
+    GONE = "gone"  #: paid, and no longer to be had
+    LOOK_AGAIN = "look_again"  #: it may come yet; believed after `TASK_LOOKS` looks
+    TROUBLE = "trouble"  #: nothing about this task
+
+
+def task_fate(error: ScrapeDoError, *, young: bool) -> TaskFate:
+    """The fate of a task, told by the error of its fetch; `young` is a job whose 404 means nothing yet."""
+    if isinstance(error, AsyncAPIGoneError):
+        return TaskFate.GONE
+    if isinstance(error, AsyncAPINotFoundError):
+        return TaskFate.LOOK_AGAIN if young else TaskFate.GONE
+    about_all = isinstance(error, AsyncAPIResponseError) and error.status_code in _ABOUT_ALL
+    return TaskFate.LOOK_AGAIN if is_refusal(error) and not about_all else TaskFate.TROUBLE
 
 
 def _young(claim: Claim) -> bool:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError
 from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs.reporting import is_delivered
 from scrape_do_celery.store import RunRecord, ops
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,9 @@ def note_delivery(task: Task, task_id: str, args: Any, state: str | None = None,
     if task.name != routing.FINISH_RUN or state not in READY_STATES or not args:
         return
     producer = Producer.of(task.app)
+    if not is_delivered(producer, task_id):
+        # Celery calls this too where its backend did not take the result.
+        return
     try:
         producer.store.run(ops.delivered(producer.store.keys, args[0], task_id, producer.lives))
     except RedisError as error:

@@ -9,7 +9,7 @@ from celery import Task, shared_task
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.endings import collect, missed, seen
+from scrape_do_celery.runtime.endings import NO_TROUBLE, collect, missed, seen, troubled
 from scrape_do_celery.store import Claim, PartState
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     except AsyncAPINotFoundError as error:
         return await missed(runtime, claim, error)
     except ScrapeDoError as error:
-        return await runtime.after_trouble(claim, error)
+        return await troubled(runtime, claim, error)
     if job.is_terminal or _given_up(runtime, claim):
         return await collect(runtime, claim, job)
     await _later(runtime, claim, job)
@@ -39,14 +39,13 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
 
 def _given_up(runtime: Runtime, claim: Claim) -> bool:
     """Whether a job that was told to stop has had its time to say so."""
-    canceling = claim.part.canceling
-    return canceling is not None and claim.now - canceling > runtime.settings.cancel_grace
+    return claim.part.canceling is not None and claim.out_of_grace(runtime.settings.cancel_grace)
 
 
 async def _later(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
     part, now = claim.part, seen(job)
     before = {"status": part.status, "seen_done": part.seen_done, "seen_failed": part.seen_failed}
     polls = part.polls + 1
-    fields = {**now, "polls": polls, "troubles": 0, "misses": 0}
+    fields = {**now, "polls": polls, "misses": 0, **NO_TROUBLE}
     # A job of a thousand tasks is some 100 kB: it is written only where something moved.
     await runtime.later(claim, fields, runtime.interval(polls), job if now != before else None)

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import time
-from datetime import datetime
 from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
+from celery.local import Proxy
 from celery.utils import uuid
-from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import InvalidRequestError, RunNotFoundError, ScrapeDoError
-from scrape_do_celery.runs import Producer
-from scrape_do_celery.runs.enqueueing import check_key, read_spec, ring_submit, write
+from scrape_do_celery.runs import Producer, ensure_app
+from scrape_do_celery.runs.drafting import draft, finish_signature
+from scrape_do_celery.runs.enqueueing import ring_submit
+from scrape_do_celery.runs.producer import ONCE_MORE
 from scrape_do_celery.store import ops
 
-#: What belongs to one message or its journey, and must not be asked of the one that reports the outcome.
-_OF_THE_MESSAGE = {
-    *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
-    *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
-    *("argsrepr", "kwargsrepr", "ignore_result", "time_limit", "soft_time_limit", "shadow", "stamped_headers"),
-}
-
-
-#: Positional and keyword arguments of a scrape.
-_Request = tuple[Any, dict[str, Any]]
+log = logging.getLogger(__name__)
 
 
 class ScrapeStep(Task):  # type: ignore[misc]
@@ -52,49 +44,25 @@ class ScrapeStep(Task):  # type: ignore[misc]
         options.setdefault("queue", producer.settings.queue)
         if "run_id" not in kwargs:
             args, kwargs = self._written(producer, task_id, args, kwargs, options)
-        return super().apply_async(args, kwargs, task_id=task_id, **options)
+        if "run_id" not in kwargs:
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
+        try:
+            return super().apply_async(args, kwargs, task_id=task_id, **{**ONCE_MORE, **options})
+        except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
+            log.warning("no message for run %s: %s; a worker's ticker starts it", task_id, type(error).__name__)
+            return self.AsyncResult(task_id)
 
     def _written(
         self, producer: Producer, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
-        wait = max(0.0, options.get("countdown") or _seconds_until(options.get("eta")))
-        canvas = {**options, "task_id": task_id}
+        """Arguments that are an id, once the record is written."""
         try:
-            return (), {"run_id": _write(producer, task_id, canvas, (args, kwargs), wait)}
+            return (), {"run_id": draft(producer, task_id, options, args, kwargs)}
         except (ValueError, TypeError, RedisError):
             if self.app.current_worker_task is None:
                 raise
             # Inside a canvas nobody would hear it: the step itself fails, under the id that is waited for.
             return args, kwargs
-
-
-def _seconds_until(eta: datetime | str | None) -> float:
-    if eta is None:
-        return 0.0
-    moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
-    return (moment - datetime.now(moment.tzinfo)).total_seconds()
-
-
-def _write(producer: Producer, task_id: str, canvas: dict[str, Any], request: _Request, hold: float) -> str:
-    """The run of a request, with the canvas that goes on after it; or the run that its idempotency key has."""
-    args, options = request[0], dict(request[1])
-    key = check_key(options.pop("idempotency_key", None))
-    spec = read_spec(*args, **options)
-    finish = _finish(producer, task_id, canvas)
-    run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=finish, hold=hold)
-    if not new:
-        store = producer.store
-        store.run(ops.accept(store.keys, run_id, task_id, _finish(producer, run_id, canvas)))
-    return run_id
-
-
-def _finish(producer: Producer, run_id: str, canvas: dict[str, Any]) -> str:
-    """The message that will report the outcome under the caller's id, as JSON, with the caller's canvas."""
-    kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
-    for name in ("link", "link_error"):
-        kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
-    step = producer.app.tasks[routing.FINISH_RUN]
-    return json.dumps(step.signature(args=[run_id], **kept, queue=producer.settings.queue))
 
 
 @shared_task(
@@ -108,14 +76,16 @@ def _finish(producer: Producer, run_id: str, canvas: dict[str, Any]) -> str:
     trail=False,
     typing=False,
 )
-def scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -> None:
+def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -> None:
     """A run of the given request, which ends under this step's id: its value is the small result.
 
     Takes what `enqueue` takes, as JSON. After another step in a chain, that step's value is the list of targets.
     """
     producer = Producer.of(self.app)
+    canvas = self.request.as_execution_options()
     try:
-        _park(self, producer, run_id, args, request)
+        # Without an id it came by message, from a producer without this package.
+        _park(producer, run_id or _drafted(producer, self.request.id, canvas, args, request), self.request.id, canvas)
     except RedisError as error:
         # The store is away: the message goes back, and nothing has happened.
         time.sleep(1)
@@ -123,23 +93,34 @@ def scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) ->
     raise Ignore
 
 
-def _park(step: Task, producer: Producer, run_id: str | None, args: Any, request: dict[str, Any]) -> None:
+def _park(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leaves the caller's id to the run: its canvas waits in the record, no message and no worker does."""
-    task_id, canvas = step.request.id, step.request.as_execution_options()
-    if run_id is None:
-        # It came by message, from a producer without this package.
-        run_id = _checked(producer, task_id, canvas, args, request)
     store = producer.store
-    parts = store.run(ops.accept(store.keys, run_id, task_id, _finish(producer, run_id, canvas)))
+    parts = store.run(ops.accept(store.keys, run_id, task_id, finish_signature(producer, run_id, task_id, canvas)))
     if not parts:
-        raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
-    ring_submit(producer, run_id, parts)
+        raise RunNotFoundError(f"no run {run_id} in the store", run_id)
+    if parts != ops.FORGOTTEN:
+        ring_submit(producer, run_id, parts)
 
 
-def _checked(producer: Producer, task_id: str, canvas: dict[str, Any], args: Any, request: dict[str, Any]) -> str:
+def _drafted(
+    producer: Producer, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
+) -> str:
     try:
-        return _write(producer, task_id, canvas, (args, request), 0.0)
+        return draft(producer, task_id, {**canvas, "eta": None}, args, request)
+    except RunNotFoundError:
+        # The message of a run that has ended and was forgotten came again.
+        raise Ignore from None
     except ScrapeDoError:
         raise
     except (ValueError, TypeError) as error:
         raise InvalidRequestError(str(error)) from None
+
+
+def _in_an_app() -> Any:
+    ensure_app()
+    return _scrape._get_current_object()  # noqa: SLF001 (Celery's own way to reach a shared task in the current app)
+
+
+#: The public step, in the Celery app of this process; one without any gets ours, as `enqueue` gives it.
+scrape: Any = Proxy(_in_an_app, name="scrape", __doc__=_scrape.__doc__)

@@ -99,12 +99,12 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         "state": PartState.RUNNING,
         "job": created.job_id,
         "tasks": pack(created.task_ids),
-        "since": f"{claim.now:.4f}",
         "troubles": 0,
     }
     op = ops.update(runtime.store.keys, claim, fields, after=runtime.interval(0), owner=created.job_id)
     try:
-        verdict = await runtime.write(op)
+        # As long as the lease can last without the store.
+        verdict = await runtime.write(op, runtime.settings.submit_settle + runtime.settings.lease_seconds)
     except RedisError:
         log.exception("%s bought job %s, and the store did not take its id", claim.member, created.job_id)
         raise

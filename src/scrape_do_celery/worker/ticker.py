@@ -50,7 +50,11 @@ class Ticker(threading.Thread):
         for bell in bells(due.parts):
             self._producer.ring(bell.step, bell.names)
         for run in due.runs:
-            self._run(run)
+            try:
+                self._run(run)
+            except Exception:
+                # The others must not wait for it; it is rung again.
+                log.exception("run %s could not be brought on", run.run_id)
         if due.next_at is None or (not due.parts and not due.runs and due.next_at <= due.now):
             # Nothing is due, or the bells under way are as many as may be.
             return LONGEST

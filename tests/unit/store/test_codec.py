@@ -46,9 +46,18 @@ def test_a_page_comes_back_to_the_letter(page):
 )
 def test_what_stands_beside_the_page_comes_back_too(headers, telemetry, status, moment, message, gone):
     task = TaskDetails(
-        **{"task_id": "t", "job_id": "j", "status": status, "status_code": 404, "content": "<p>"},
-        **{"response_headers": headers, "scrape_do_metadata": telemetry, "end_time": moment},
-        **{"expires_at": moment, "error_message": message, "gone": gone, "url": "https://a.example/ü"},
+        task_id="t",
+        job_id="j",
+        status=status,
+        status_code=404,
+        content="<p>",
+        response_headers=headers,
+        scrape_do_metadata=telemetry,
+        end_time=moment,
+        expires_at=moment,
+        error_message=message,
+        gone=gone,
+        url="https://a.example/ü",
     )
     assert unpack_task(pack_task(task)) == task
 

@@ -54,15 +54,29 @@ def test_a_part_that_was_only_written_down():
 def test_a_part_with_all_its_fields():
     error = SubmitInDoubtError("lost", 3, 17.5)
     fields = {
-        **{"state": b"collecting", "fence": b"4", "total": b"3", "attempts": b"2", "intent": b"17.5"},
-        **{"job": b"j", "tasks": pack(["a", "b"]), "since": b"18.25", "status": b"success", "polls": b"5"},
-        **{"misses": b"1", "looks": b"2", "troubles": b"3", "trouble_since": b"19.5", "canceling": b"20.5"},
-        **{"seen_done": b"2", "seen_failed": b"1", "got_done": b"1", "got_failed": b"0", "gone": b"1"},
-        **{
-            "credits": b"12.5",
-            "outcome": b"in_doubt",
-            "error": b'{"type": "SubmitInDoubtError", "args": ["lost", 3, 17.5]}',
-        },
+        "state": b"collecting",
+        "fence": b"4",
+        "total": b"3",
+        "attempts": b"2",
+        "intent": b"17.5",
+        "job": b"j",
+        "tasks": pack(["a", "b"]),
+        "since": b"18.25",
+        "status": b"success",
+        "polls": b"5",
+        "misses": b"1",
+        "looks": b"2",
+        "troubles": b"3",
+        "trouble_since": b"19.5",
+        "canceling": b"20.5",
+        "seen_done": b"2",
+        "seen_failed": b"1",
+        "got_done": b"1",
+        "got_failed": b"0",
+        "gone": b"1",
+        "credits": b"12.5",
+        "outcome": b"in_doubt",
+        "error": b'{"type": "SubmitInDoubtError", "args": ["lost", 3, 17.5]}',
     }
     part = PartRecord.parse(fields)
     assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.COLLECTING, 4, ("a", "b"), "j")
@@ -80,8 +94,9 @@ def test_troubles_that_are_over_are_no_troubles():
 
 def test_progress_is_the_better_of_seen_and_got_until_the_part_is_done():
     known = {"total": 9, "seen_done": 5, "seen_failed": 2, "got_done": 3, "got_failed": 4, "fence": 1}
-    assert (lambda p: (p.done, p.failed))(PartRecord(state=PartState.COLLECTING, **known)) == (5, 4)
-    assert (lambda p: (p.done, p.failed))(PartRecord(state=PartState.DONE, **known)) == (3, 4)
+    collecting, done = (PartRecord(state=state, **known) for state in (PartState.COLLECTING, PartState.DONE))
+    assert (collecting.done, collecting.failed) == (5, 4)
+    assert (done.done, done.failed) == (3, 4)
 
 
 def test_no_run():
@@ -90,7 +105,12 @@ def test_no_run():
 
 def test_a_run_that_has_ended():
     fields = flat(
-        **{"created": 1.5, "accepted": 2.5, "parts": 2, "outcome": "failed", "wish": "cancel", "ended": 9.5},
+        created=1.5,
+        accepted=2.5,
+        parts=2,
+        outcome="failed",
+        wish="cancel",
+        ended=9.5,
         **{"decided_by": 1, "max_wait": 60, "w:r": "", "w:other:id": '{"task": "x"}', "d:third": 1},
         error='{"type": "NoSuchError", "args": ["text"]}',
     )

@@ -13,7 +13,8 @@ if not mine then
   if tonumber(p[2] or 0) > t then return {'held'} end
   if tonumber(p[4] or 0) > t + 0.01 then return {'early'} end
   local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
-  if pause > t then
+  -- A run that is to end is let through: somebody waits for that.
+  if pause > t and redis.call('HEXISTS', KEYS[2], 'wish') == 0 then
     wake(KEYS[3], KEYS[1], member, pause, 0)
     return {'paused'}
   end
@@ -22,5 +23,5 @@ if not mine then
   redis.call('HINCRBY', KEYS[1], 'attempts', 1)
   redis.call('ZADD', KEYS[3], stamp(t + seconds), member)
 end
-local run = redis.call('HMGET', KEYS[2], 'spec', 't:' .. n, 'wish', 'stop', 'max_wait')
+local run = redis.call('HMGET', KEYS[2], 'spec', 't:' .. n, 'wish', 'stop', 'max_wait', 'wished')
 return {'ok', stamp(t), redis.call('HGETALL', KEYS[1]), run}

@@ -3,12 +3,13 @@
 -- ARGV: run id, prefix, digest, ring, max_wait ('' for none), idem value, waiting Celery id, its finish signature,
 --       for a draft the seconds after which the ticker accepts it ('' for a live run),
 --       number of parts, (total, fingerprint) a part, then field, value ... of the record
--- Returns {'created', id} or {'exists', '<run> <digest>'}.
+-- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}.
 local run_id, prefix, digest, ring, max_wait, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
 if KEYS[3] ~= '' then
   local held = redis.call('GET', KEYS[3])
   if held then return {'exists', held} end
 end
+if redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 then return {'forgotten', run_id} end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', KEYS[1], 'digest')}
 end

@@ -1,13 +1,12 @@
--- Frees all that an ended run holds. KEYS: run, due  ARGV: run id, prefix
+-- Frees all that an ended run holds; where somebody is still to be told of its outcome, right after that.
+-- KEYS: run, due  ARGV: run id, prefix
 -- Returns 1, 0 when it is not there, -1 when it still lives.
-local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idem')
+local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idem', 'waiting')
 if not r[1] then return 0 end
 if not r[2] then return -1 end
-for n = 0, tonumber(r[1]) - 1 do
-  local suffix = run_id .. ':' .. n
-  redis.call('DEL', prefix .. ':part:' .. suffix, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix)
+if tonumber(r[4]) > 0 then
+  redis.call('HSET', KEYS[1], 'forget', 1)
+else
+  free(KEYS[2], KEYS[1], ARGV[2], ARGV[1], r[1], r[3])
 end
-redis.call('ZREM', KEYS[2], run_id .. ':run')
-redis.call('DEL', KEYS[1])
 return 1

@@ -9,6 +9,7 @@ if p[2] ~= 'queued' then return {'stale'} end
 local r = redis.call('HMGET', KEYS[2], 'wish', 'stop')
 if r[1] then return {'wish', r[1]} end
 if r[2] then return {'stop'} end
-redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
+redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]),
+  'attempts', 0)
 redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), ARGV[1])
 return {'ok', stamp(t)}

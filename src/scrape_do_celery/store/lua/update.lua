@@ -9,6 +9,7 @@ if KEYS[5] ~= '' then
   local owner = redis.call('GET', KEYS[5])
   if owner and owner ~= ARGV[1] then return 'owned' end
   redis.call('SET', KEYS[5], ARGV[1])
+  redis.call('HSET', KEYS[1], 'since', stamp(now()))
 end
 for i = 6, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end

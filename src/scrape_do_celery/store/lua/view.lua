@@ -1,7 +1,7 @@
 -- One look at a run. KEYS: run  ARGV: run id, prefix
 -- Returns {} when there is none, else {run fields without targets, part fields, part fields, ...}.
 local all = redis.call('HGETALL', KEYS[1])
-if #all == 0 then return {} end
+if #all == 0 or all[1] == 'forgotten' then return {} end
 local fields, parts = {}, 0
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 2) ~= 't:' then

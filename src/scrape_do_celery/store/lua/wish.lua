@@ -23,6 +23,8 @@ for n = 0, tonumber(r[1]) - 1 do
     elseif p[1] == 'running' and not p[3] then
       wake(KEYS[2], key, member, t, 0)
       out[#out + 1] = member
+    elseif p[1] == 'collecting' then
+      wake(KEYS[2], key, member, t, 0)
     end
   end
 end

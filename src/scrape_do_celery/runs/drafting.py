@@ -1,0 +1,68 @@
+"""Drafts: runs that are written down before the Celery message which is to start them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.time import maybe_make_aware
+from kombu.utils.functional import maybe_list
+from kombu.utils.json import dumps
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs.enqueueing import check_key, read_spec, write
+from scrape_do_celery.store import ops
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from scrape_do_celery.runs.producer import Producer
+
+#: What belongs to one message or its journey, and must not be asked of the one that reports the outcome.
+_OF_THE_MESSAGE = {
+    *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
+    *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
+    *("argsrepr", "kwargsrepr", "ignore_result", "time_limit", "soft_time_limit", "shadow", "stamped_headers"),
+}
+
+
+def draft(
+    producer: Producer, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """The run of a scrape's arguments, kept with the canvas around it; or the run that its idempotency key has.
+
+    Raises:
+        ValueError: the request is wrong.
+        RunNotFoundError: the run of this id has ended and was forgotten.
+    """
+    options = dict(kwargs)
+    key = check_key(options.pop("idempotency_key", None))
+    spec = read_spec(*args, **options)
+    hold = seconds_until_due(producer.app, canvas)
+    finish = finish_signature(producer, task_id, task_id, canvas)
+    run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=finish, hold=hold)
+    if not new:
+        store = producer.store
+        store.run(ops.accept(store.keys, run_id, task_id, finish_signature(producer, run_id, task_id, canvas)))
+    return run_id
+
+
+def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
+    """The message that will report the outcome under the caller's id, as JSON, with the caller's canvas."""
+    kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
+    for name in ("link", "link_error"):
+        kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
+    kept |= {"task_id": task_id, "queue": producer.settings.queue}
+    text: str = dumps(producer.app.signature(routing.FINISH_RUN, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
+    return text
+
+
+def seconds_until_due(app: Celery, options: dict[str, Any]) -> float:
+    """How long a message with these options is to wait, as Celery reads them: a naive `eta` is in the app's zone."""
+    if options.get("countdown") is not None:
+        return max(0.0, float(options["countdown"]))
+    eta = options.get("eta")
+    if eta is None:
+        return 0.0
+    moment = maybe_make_aware(datetime.fromisoformat(eta) if isinstance(eta, str) else eta, app.timezone)
+    return max(0.0, float((moment - app.now()).total_seconds()))

@@ -1,0 +1,7 @@
+-- Leaves the API alone for so many seconds, for all workers; a longer pause stands.
+-- KEYS: pause  ARGV: seconds. Returns until when.
+local until_ = now() + ARGV[1]
+local held = tonumber(redis.call('GET', KEYS[1]) or 0)
+if held >= until_ then return stamp(held) end
+redis.call('SET', KEYS[1], stamp(until_), 'PX', math.max(1, math.floor(ARGV[1] * 1000)))
+return stamp(until_)

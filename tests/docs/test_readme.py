@@ -1,0 +1,105 @@
+"""Holds the documents to the code. `python tests/docs/test_readme.py` writes what is generated."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import scrape_do_celery
+from scrape_do_celery import RunState
+from scrape_do_celery.cli import main
+from scrape_do_celery.config.settings import settings_table
+
+ROOT = Path(__file__).parents[2]
+README, CLI = ROOT / "README.md", ROOT / "docs" / "cli.md"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+_TABLE = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def settings_markdown():
+    rows = (f"| `{name}` | {_value(default)} | {text} |" for name, default, text in settings_table())
+    return "\n".join(["| variable | default | what it is |", "|---|---|---|", *rows, ""])
+
+
+def _value(default):
+    return default if " " in default or default == "none" else f"`{default}`"
+
+
+def readme():
+    return _TABLE.sub(lambda found: found[1] + settings_markdown() + found[2], README.read_text())
+
+
+def help_of(*names):
+    answer = CliRunner().invoke(main, [*names, "--help"], prog_name="scrape-do", terminal_width=80)
+    assert answer.exit_code == 0
+    return answer.output
+
+
+def cli_markdown():
+    pages = [("scrape-do", help_of()), *((f"scrape-do {name}", help_of(name)) for name in sorted(main.commands))]
+    texts = (f"## {title}\n\n```text\n{text}```\n" for title, text in pages)
+    return "# The commands\n\n`celery -A yourapp scrape-do ...` runs the same ones with your app.\n\n" + "\n".join(
+        texts
+    )
+
+
+def test_the_settings_table_is_that_of_the_code():
+    assert readme() == README.read_text(), "run: python tests/docs/test_readme.py"
+
+
+def test_the_commands_are_documented_word_for_word():
+    assert cli_markdown() == CLI.read_text(), "run: python tests/docs/test_readme.py"
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_and_option_has_help(name):
+    command = main.commands[name]
+    assert command.get_short_help_str()
+    assert [o.name for o in command.params if isinstance(o, click.Option) and not o.help] == []
+    assert re.search(rf"(scrape-do |`){name}\b", README.read_text())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_python_blocks_compile(path):
+    for number, code in enumerate(_BLOCK.findall(path.read_text())):
+        compile(code, f"{path.name}, block {number}", "exec")
+
+
+def test_names_of_the_package_in_the_readme_exist():
+    text = README.read_text()
+    named = set(re.findall(r"`(\w+(?:Error|Handle|Request|Result|Settings))`", text)) - {"ValueError", "TimeoutError"}
+    for line in re.findall(r"from scrape_do_celery import (.*)", text):
+        named |= {name.strip() for name in line.split(",")}
+    assert len(named) > 15
+    assert {name for name in named if not hasattr(scrape_do_celery, name)} == set()
+
+
+def test_attributes_in_the_table_of_errors_exist():
+    rows = re.findall(r"^\| `(\w+Error)` \|.*\| (.*) \|$", README.read_text(), re.MULTILINE)
+    assert len(rows) > 10
+    for name, data in rows:
+        error = getattr(scrape_do_celery, name)
+        assert {word for word in re.findall(r"`\.(\w+)`", data) if not hasattr(error, word)} == set(), name
+
+
+def test_outcomes_in_the_glossary_are_those_of_the_code():
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| **outcome**")]
+    assert set(re.findall(r"`(\w+)`", line)) == {state.value for state in RunState if state.is_outcome}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_inside_the_repository_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+if __name__ == "__main__":
+    README.write_text(readme())
+    CLI.write_text(cli_markdown())

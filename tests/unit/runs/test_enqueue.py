@@ -1,0 +1,179 @@
+"""`enqueue`: what is wrong raises in the caller, and the same request twice is one run."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from kombu.exceptions import OperationalError
+from pydantic import ValidationError
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import IdempotencyConflictError
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.runs import RunHandle, enqueue
+from scrape_do_celery.store import RunState, ops
+
+URL = "https://shop.example/0"
+
+
+@pytest.fixture
+def start(plant, monkeypatch):
+    """`enqueue`, with the plant's app as this process's."""
+    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    return enqueue
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "named"),
+    [
+        (([],), {}, "targets"),
+        ((), {}, "targets"),
+        (((),), {}, "targets"),
+        ((URL,), {}, "targets"),
+        ((URL.encode(),), {}, "targets"),
+        (([URL, "shop.example"],), {}, r"targets\[1\]"),
+        ((["ftp://shop.example/"],), {}, r"targets\[0\]"),
+        (([None],), {}, "targets"),
+        (([URL],), {"geo_code": "us", "regional_geo_code": "europe", "super": True}, "geo_code and regional_geo_code"),
+        (([URL],), {"headers": {"A": "b"}, "set_cookies": "a=1"}, "headers and set_cookies"),
+        (([URL],), {"regional_geo_code": "europe"}, "regional_geo_code needs super"),
+        (([URL],), {"body": "x"}, "body"),
+        (([URL],), {"geocode": "us"}, "geocode.*geo_code"),
+        (([URL],), {"max_wait": 0}, "max_wait"),
+        (([URL],), {"max_wait": -3.5}, "max_wait"),
+        (([URL],), {"idempotency_key": ""}, "idempotency_key"),
+        (([URL],), {"idempotency_key": "  "}, "idempotency_key"),
+        (([URL],), {"idempotency_key": 7}, "idempotency_key"),
+        ((JobCreationRequest(targets=[URL]),), {"super": True, "geo_code": "us"}, "geo_code, super"),
+    ],
+)
+def test_a_wrong_request_raises_here_and_writes_nothing(plant, start, arguments, options, named):
+    with pytest.raises((ValueError, ValidationError), match=named):
+        start(*arguments, **options)
+    assert plant.redis.keys() == []
+    assert plant.sent == []
+
+
+def test_a_run_starts_with_a_record_and_a_bell(plant, start, make):
+    handle = start(make.urls(2), geo_code="us", raise_on_task_failure=True, max_wait=60)
+    assert handle.state is RunState.QUEUED
+    assert plant.bells() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])]
+    spec = plant.run(ops.spec(plant.keys, handle.run_id, 1))
+    assert (spec.request.targets, spec.request.geo_code) == (make.urls(2), "us")
+    assert (spec.raise_on_task_failure, spec.max_wait) == (True, 60)
+
+
+@pytest.mark.parametrize("as_", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+def test_targets_may_be_anything_that_has_an_order(plant, start, make, as_):
+    handle = start(as_(make.urls(3)))
+    assert plant.run(ops.spec(plant.keys, handle.run_id, 1)).request.targets == make.urls(3)
+
+
+def test_a_request_may_be_given_whole(plant, start, make):
+    request = JobCreationRequest(targets=make.urls(1), super=True)
+    assert plant.run(ops.spec(plant.keys, start(request).run_id, 1)).request == request
+    plugin = start(plugin={"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]})
+    assert plugin.progress.total == 2
+
+
+def test_every_part_has_its_bell(plant, start, make):
+    handle = start(make.urls(2_500))
+    assert plant.bells() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:{n}" for n in range(3)])]
+    assert handle.progress.total == 2_500
+
+
+def test_the_message_has_ids_only_and_goes_to_our_queue(plant, start):
+    start(["https://shop.example/secret"], set_cookies="session=secret")
+    (message,) = plant.sent
+    assert "secret" not in repr(message)
+    assert make_token_free(plant, message)
+    assert message.options["queue"] == plant.settings.queue
+    assert message.options["ignore_result"]
+
+
+def make_token_free(plant, message):
+    token = plant.settings.api_key.get_secret_value()
+    everything = b"".join(filter(None, plant.contents().values()))
+    return token not in repr(message) and token.encode() not in everything
+
+
+@pytest.mark.parametrize("error", [OperationalError("down"), ConnectionRefusedError()])
+def test_a_broker_that_is_away_does_not_stop_a_run(plant, start, monkeypatch, caplog, error):
+    def send_task(*_, **__):
+        raise error
+
+    monkeypatch.setattr(plant.app, "send_task", send_task)
+    handle = start([URL])
+    assert handle.state is RunState.QUEUED
+    assert f"{handle.run_id}:0" in plant.due()
+    assert "no bell for scrape_do.submit_jobs" in caplog.text
+
+
+def test_two_runs_without_a_key_are_two(plant, start):
+    assert start([URL]) != start([URL])
+
+
+def test_the_same_key_and_request_give_the_same_run(plant, start):
+    first = start([URL], idempotency_key="prices")
+    before = plant.contents()
+    second = start([URL], idempotency_key="prices")
+    assert second == first
+    assert hash(second) == hash(first)
+    assert plant.contents() == before
+    assert start([URL], idempotency_key="other") != first
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+def test_the_same_key_leads_to_a_run_that_has_ended_too(plant, start, outcome):
+    first = start([URL], idempotency_key="prices")
+    plant.finish(first.run_id, outcome=outcome)
+    plant.run(ops.decide(plant.keys, first.run_id, outcome, {}))
+    again = start([URL], idempotency_key="prices")
+    assert (again, again.state) == (first, RunState(outcome))
+
+
+def test_the_same_key_with_another_request_is_a_conflict(plant, start):
+    first = start([URL], idempotency_key="prices", geo_code="us")
+    plant.bells()
+    before = plant.contents()
+    with pytest.raises(IdempotencyConflictError) as caught:
+        start([URL], idempotency_key="prices", geo_code="de", super=True, max_wait=5)
+    assert caught.value.fields == ("geo_code", "super", "max_wait")
+    assert caught.value.run_id == first.run_id
+    assert "geo_code, super, max_wait" in str(caught.value)
+    assert plant.contents() == before
+    assert plant.sent == []
+
+
+def test_a_conflict_with_a_run_whose_record_is_gone_says_so(plant, start):
+    first = start([URL], idempotency_key="prices")
+    plant.redis.delete(plant.keys.run(first.run_id))
+    with pytest.raises(IdempotencyConflictError, match="gone") as caught:
+        start([URL, URL], idempotency_key="prices")
+    assert caught.value.fields == ()
+
+
+def test_twenty_threads_with_one_key_start_one_run(plant, start):
+    barrier, handles = threading.Barrier(20), []
+
+    def work():
+        barrier.wait()
+        handles.append(start([URL], idempotency_key="prices"))
+
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(handles) == 20
+    assert len({handle.run_id for handle in handles}) == 1
+    assert len(plant.redis.keys("p:run:*")) == 1
+
+
+def test_a_draft_that_has_the_key_is_brought_to_life(plant, start, make):
+    plant.begin("drafted", each=[URL], key="prices", hold=1000)
+    handle = start([URL], idempotency_key="prices")
+    assert handle == RunHandle("drafted", producer=plant.producer)
+    assert plant.view("drafted").accepted is not None
+    assert plant.bells() == [(routing.SUBMIT_JOBS, ["drafted:0"])]

@@ -1,0 +1,155 @@
+"""Which Celery app a process works with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from celery import Celery, _state
+from celery.result import AsyncResult
+
+from scrape_do_celery import routing
+from scrape_do_celery.config import Settings
+from scrape_do_celery.runs import Bell, Producer, make_app, settings_of
+from scrape_do_celery.runs.producer import _current_app, is_ours
+
+
+def foreign(**options):
+    app = Celery("shop", broker="memory://", backend="cache+memory://", **options)
+    app.finalize()
+    return app
+
+
+@pytest.fixture
+def environment(clean, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_BROKER_URL", "memory://")
+    monkeypatch.setenv("SCRAPE_DO_RESULT_BACKEND", "cache+memory://")
+
+
+def test_a_process_without_an_app_gets_one_of_ours_as_default(environment):
+    app = _current_app(None)
+    assert app.main == "scrape_do"
+    assert _state.default_app is app
+    assert _current_app(None) is app
+    app.backend.store_result("id", {"a": 1}, "SUCCESS")
+    assert AsyncResult("id").get() == {"a": 1}
+
+
+def test_celerys_own_fallback_is_no_app_of_the_users(environment):
+    fallback = _state.get_current_app()
+    assert fallback is _state.default_app
+    app = _current_app(None)
+    assert app.main == "scrape_do"
+    assert _state.default_app is app
+
+
+def test_an_app_with_another_broker_than_the_settings_name_is_not_used(environment):
+    app = Celery("shop", broker="amqp://elsewhere.invalid")
+    ours = _current_app(None)
+    assert ours is not app
+    assert ours.conf.broker_url == "memory://"
+    assert _state.default_app is None
+
+
+def test_an_app_with_the_broker_that_the_settings_name_is_used(environment):
+    app = foreign()
+    assert _current_app(None) is app
+
+
+def test_the_users_current_app_is_used(clean):
+    app = foreign()
+    assert _current_app(None) is app
+
+
+def test_the_users_app_is_found_from_another_thread(clean):
+    app, found = foreign(), []
+    thread = threading.Thread(target=lambda: found.append((_state._tls.current_app, _current_app(None))))
+    thread.start()
+    thread.join()
+    assert found == [(None, app)]
+
+
+def test_of_two_apps_that_are_not_current_none_is_chosen(clean):
+    apps = [foreign(set_as_current=False) for _ in range(2)]
+    assert _current_app(None) not in apps
+
+
+def test_one_app_that_is_not_current_is_chosen(clean):
+    app = foreign(set_as_current=False)
+    assert _current_app(None) is app
+
+
+def test_settings_of_the_callers_own_make_an_app_of_ours(clean):
+    users = foreign()
+    settings = Settings(broker_url="memory://", result_backend="cache+memory://", key_prefix="mine")
+    app = _current_app(settings)
+    assert app is not users
+    assert app.conf.broker_url == "memory://"
+    assert _state._tls.current_app is users
+    assert _state.default_app is None
+    assert _current_app(settings) is app
+    assert _current_app(None) is users
+
+
+def test_an_app_of_ours_never_becomes_current(settings):
+    users = foreign()
+    app = make_app(settings)
+    assert _state._tls.current_app is users
+    assert _state.default_app is None
+    assert is_ours(app)
+    assert not is_ours(users)
+    assert settings_of(app) is settings
+    assert routing.SCRAPE in app.tasks or routing.STEPS_MODULE in app.conf.include
+
+
+def test_settings_come_from_the_environment_where_the_app_has_none(clean, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_KEY_PREFIX", "elsewhere")
+    app = foreign(set_as_current=False)
+    assert settings_of(app).key_prefix == "elsewhere"
+    assert settings_of(app) is settings_of(app)
+
+
+def test_an_app_has_one_producer(plant, settings):
+    assert Producer.of(plant.app) is plant.producer
+    assert Producer.of(plant.app, settings) is plant.producer
+    other = Producer.of(plant.app, settings.model_copy(update={"queue": "other"}))
+    assert other is not plant.producer
+    assert other.settings.queue == "other"
+
+
+def test_a_fork_has_a_producer_of_its_own(plant, monkeypatch):
+    monkeypatch.setattr(plant.producer, "pid", os.getpid() + 1)
+    assert Producer.of(plant.app) is not plant.producer
+
+
+def test_the_producer_of_no_app_is_that_of_the_process(plant, monkeypatch):
+    monkeypatch.setattr(_state._tls, "current_app", plant.app)
+    assert Producer.of() is plant.producer
+
+
+def test_one_message_a_step(plant):
+    plant.producer.ring_all([Bell("a", ("r:0", "r:1")), Bell("b", ("r",)), Bell("a", ("r:1", "r:2"))])
+    assert plant.bells() == [("a", ["r:0", "r:1", "r:2"]), ("b", ["r"])]
+    plant.producer.ring_all([])
+    assert plant.bells() == []
+
+
+def test_lives_come_from_the_settings(plant):
+    lives, settings = plant.producer.lives, plant.settings
+    assert (lives.contents, lives.record, lives.idempotency) == (
+        *(settings.result_ttl, settings.record_ttl),
+        settings.idempotency_ttl,
+    )
+
+
+@pytest.mark.parametrize(
+    "module", ["scrape_do_celery", "scrape_do_celery.runs", "scrape_do_celery.store", "scrape_do_celery.config"]
+)
+def test_a_web_process_loads_no_http_client_no_step_and_no_worker(module):
+    heavy = ["httpx", "scrape_do_celery.client", "scrape_do_celery.tasks", "scrape_do_celery.worker"]
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
+    assert (ran.stdout.strip(), ran.stderr) == ("[]", "")

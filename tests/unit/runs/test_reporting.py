@@ -1,0 +1,124 @@
+"""Telling those who wait for a run how it ended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from celery import signature
+from kombu.exceptions import OperationalError
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs.reporting import accept_draft, report
+from scrape_do_celery.store import ops
+
+
+@pytest.fixture
+def ended(plant):
+    """A run that has ended, with a waiter that has a canvas and one that has none."""
+    plant.begin(waiter="plain")
+    canvas = signature("scrape_do.finish_run", args=["r"], task_id="canvas", link=[signature("shop.save")])
+    plant.run(ops.accept(plant.keys, "r", "canvas", json.dumps(canvas)))
+    plant.finish()
+    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    return plant
+
+
+@pytest.fixture
+def sent(plant, monkeypatch):
+    """What signatures send, which goes past `send_task` where the task is registered."""
+    caught = []
+    monkeypatch.setattr(
+        "celery.canvas.Signature.apply_async",
+        lambda self, **_: caught.append((self.task, self.args, dict(self.options))),
+    )
+    return caught
+
+
+def test_each_waiter_gets_its_message(ended, sent):
+    report(ended.producer, "r")
+    (message,) = ended.sent
+    assert (message.name, message.args, message.options["task_id"]) == (routing.FINISH_RUN, ["r"], "plain")
+    assert message.options["queue"] == ended.settings.queue
+    assert not message.options.get("ignore_result")
+    ((step, arguments, options),) = sent
+    assert (step, list(arguments), options["task_id"]) == (routing.FINISH_RUN, ["r"], "canvas")
+    assert [link["task"] for link in options["link"]] == ["shop.save"]
+    assert len(ended.view().waiters) == 2
+
+
+def test_who_has_the_result_by_now_is_only_noted(ended, sent):
+    ended.app.backend.store_result("plain", {}, "SUCCESS")
+    report(ended.producer, "r", again=True)
+    assert ended.sent == []
+    assert len(sent) == 1
+    assert ended.view().waiters.keys() == {"canvas"}
+    ended.app.backend.store_result("canvas", {}, "FAILURE")
+    report(ended.producer, "r", again=True)
+    assert ended.view().waiters == {}
+    assert ended.ttls()[ended.keys.run("r")] is not None
+
+
+def test_the_first_report_asks_nobody(ended, sent, monkeypatch):
+    monkeypatch.setattr(ended.app.backend, "get_state", None)
+    report(ended.producer, "r")
+    assert len(ended.sent) + len(sent) == 2
+
+
+def test_a_backend_that_is_away_means_that_it_is_rung_again(ended, sent, monkeypatch, caplog):
+    def get_state(_):
+        raise ConnectionError("no token here")
+
+    monkeypatch.setattr(ended.app.backend, "get_state", get_state)
+    report(ended.producer, "r", again=True)
+    assert len(ended.sent) + len(sent) == 2
+    assert "ConnectionError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OperationalError("down"), ConnectionResetError()])
+def test_a_broker_that_is_away_is_only_logged(ended, monkeypatch, caplog, error):
+    def send(*_, **__):
+        raise error
+
+    monkeypatch.setattr(ended.app, "send_task", send)
+    monkeypatch.setattr("celery.canvas.Signature.apply_async", send)
+    report(ended.producer, "r")
+    assert caplog.text.count("no bell to finish r") == 2
+    assert len(ended.view().waiters) == 2
+
+
+def test_nothing_to_report(plant):
+    report(plant.producer, "nobody")
+    plant.begin()
+    report(plant.producer, "r")
+    assert plant.sent == []
+
+
+def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
+    ended.redis.hdel(ended.keys.run("r"), "w:plain", "w:canvas")
+    ended.redis.hset(ended.keys.run("r"), "waiting", 0)
+    report(ended.producer, "r")
+    assert ended.sent == sent == []
+    assert ended.ttls()[ended.keys.run("r")] is not None
+
+
+def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
+    plant.begin(hold=10, waiter="w", signature="{}")
+    accept_draft(plant.producer, "r")
+    assert plant.view().accepted is not None
+    assert plant.bells() == [(routing.SUBMIT_JOBS, ["r:0"])]
+
+
+def test_a_draft_that_was_revoked_is_canceled(plant):
+    plant.begin(hold=10, waiter="w", signature="{}")
+    plant.app.backend.store_result("w", None, "REVOKED")
+    accept_draft(plant.producer, "r")
+    assert plant.view().wish == "cancel"
+    assert plant.part().outcome == "canceled"
+    assert plant.due()["r:run"] <= 0
+
+
+def test_a_draft_that_is_gone_is_left_alone(plant):
+    accept_draft(plant.producer, "r")
+    assert plant.sent == []
+    assert plant.redis.keys() == []

@@ -1,0 +1,246 @@
+"""Fetching pages: each is stored as it arrives, none twice, and the job's end waits for the last."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import RedisError
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import APIConnectionError
+from scrape_do_celery.models import JobFailedError
+from scrape_do_celery.polling import TASK_LOOKS
+from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.tasks.fetch import fetch
+
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+MEMBER = Member("r", 0)
+
+
+@pytest.fixture
+def collect(plant, make):
+    """A run whose job has ended and waits to be fetched."""
+
+    def collecting(job=None, count=4):
+        plant.begin(targets=count)
+        plant.buy(state=PartState.COLLECTING)
+        claim = plant.take()
+        plant.run(ops.update(plant.keys, claim, {}, job=job or make.job("success", count), after=0.0))
+        return plant
+
+    return collecting
+
+
+def page(make, **fields):
+    return lambda _, task_id: make.task(int(task_id[1:]), **fields)
+
+
+def stored(plant, count=4):
+    return plant.run(ops.contents(plant.keys, MEMBER, range(count)))
+
+
+def asked(plant):
+    return sorted(task_id for _, task_id in plant.api.called("get_task"))
+
+
+def test_all_tasks_are_fetched_and_the_part_ends(collect, make):
+    plant = collect()
+    plant.api.script(get_task=page(make))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert stored(plant) == [make.task(n) for n in range(4)]
+    part = plant.part()
+    assert (part.state, part.outcome, part.got_done, part.error) == (PartState.DONE, "succeeded", 4, None)
+    assert asked(plant) == ["t0", "t1", "t2", "t3"]
+
+
+def test_what_is_there_is_not_fetched_again(collect, make):
+    plant = collect()
+    cut = APIConnectionError("cut", "GET", "/x", "ReadError")
+    plant.api.script(get_task=lambda _, task_id: cut if task_id in {"t1", "t3"} else make.task(int(task_id[1:])))
+    assert plant.step(fetch, plant.take()) is None
+    part = plant.part()
+    assert (part.state, part.got_done, part.troubles, part.looks) == (PartState.COLLECTING, 2, 1, 0)
+    assert plant.due()["r:0"] > 0
+    plant.clock.forward(5)
+    plant.api.calls.clear()
+    plant.api.script(get_task=page(make))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert asked(plant) == ["t1", "t3"]
+
+
+def test_a_step_that_died_is_resumed_at_the_next_missing_page(collect, make):
+    plant = collect()
+    plant.put(position=0)
+    plant.put(position=2)
+    plant.take(seconds=30)
+    plant.clock.forward(31)
+    plant.api.script(get_task=page(make))
+    plant.step(fetch, plant.take())
+    assert asked(plant) == ["t1", "t3"]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_task_that_is_gone_is_data(collect, make, status):
+    plant = collect()
+    plant.clock.forward(100)
+    plant.api.script(get_task=lambda _, i: make.refusal(status) if i == "t1" else make.task(int(i[1:])))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    gone = stored(plant)[1]
+    assert (gone.gone, gone.status, gone.url) == (True, "error", "https://shop.example/1")
+    assert str(status) in gone.error_message
+    part = plant.part()
+    assert (part.outcome, part.got_done, part.got_failed, part.gone) == ("succeeded", 3, 1, 1)
+
+
+def test_a_task_that_is_not_found_yet_is_looked_at_again(collect, make):
+    plant = collect()
+    plant.api.script(get_task=lambda _, i: make.refusal(404) if i == "t1" else make.task(int(i[1:])))
+    assert plant.step(fetch, plant.take()) is None
+    assert (plant.part().looks, plant.part().troubles, plant.part().got_done) == (1, 0, 3)
+    assert plant.due()["r:0"] > 0
+    plant.clock.forward(5)
+    plant.api.script(get_task=page(make))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+
+
+def test_a_task_that_does_not_end_is_looked_at_five_times(collect, make):
+    plant = collect()
+    plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="rotating" if i == "t1" else "success"))
+    for looks in range(1, TASK_LOOKS):
+        assert plant.step(fetch, plant.take()) is None
+        assert plant.part().looks == looks
+        plant.clock.forward(100)
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert asked(plant).count("t1") == TASK_LOOKS
+    given_up = stored(plant)[1]
+    assert (given_up.status, given_up.gone) == ("error", True)
+    assert "rotating" in given_up.error_message
+
+
+def test_a_page_in_broken_base64_is_kept_as_it_came(collect, make):
+    plant = collect(count=1)
+    plant.api.script(get_task=make.task(0, content="QUJDR\nE", base64_encoded_content=True))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    (task,) = stored(plant, 1)
+    assert task.content == "QUJDR\nE"
+    with pytest.raises(ValueError, match="base64"):
+        task.decoded_content()
+
+
+def test_a_job_without_a_summary_gets_one_from_what_was_fetched(collect, make):
+    plant = collect(make.job("success", 4, summary=False))
+    order = [3, 1, 0, 2]
+    plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), url=f"https://shop.example/{order[int(i[1:])]}"))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    job = plant.run(ops.job(plant.keys, MEMBER))
+    assert [(task.task_id, task.url[-1], task.status) for task in job.tasks] == [
+        *(("t0", "3", "success"), ("t1", "1", "success")),
+        *(("t2", "0", "success"), ("t3", "2", "success")),
+    ]
+    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    result = RunHandle("r", producer=plant.producer).result()
+    assert [task.url for task in result.tasks] == make.urls(4)
+    assert result.order_verified
+
+
+def test_of_a_job_that_was_stopped_only_what_was_paid_is_fetched(collect, make):
+    plant = collect(make.job("canceled", tasks=["success", "canceled", "error", "success"]))
+    plant.api.script(get_task=page(make))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert asked(plant) == ["t0", "t3"]
+    assert plant.part().outcome == "canceled"
+
+
+def test_of_a_job_that_was_stopped_everything_is_asked_for_where_nobody_says_what_was_paid(collect, make):
+    plant = collect(make.job("canceled", 2, summary=False), count=2)
+    plant.api.script(get_task=page(make, status="canceled"))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert asked(plant) == ["t0", "t1"]
+
+
+def test_a_job_that_failed_keeps_its_pages_and_its_error(collect, make):
+    plant = collect(make.job("error", tasks=["success", "error", "error", "success"]))
+    plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="error" if i in {"t1", "t2"} else "success"))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    part = plant.part()
+    assert (part.outcome, part.got_done, part.got_failed) == ("failed", 2, 2)
+    assert isinstance(part.error, JobFailedError)
+    assert part.error.counts == {"failed": 2, "canceled": 0, "total": 4}
+    assert part.error.job.status == "error"
+
+
+def test_too_many_requests_is_met_once_and_not_once_a_task(collect, make, settings):
+    plant = collect(count=50, job=make.job("success", 50))
+    plant.settings = settings.model_copy(update={"fetch_concurrency": 1})
+    answers = [make.task(0), make.refusal(429, 30.0)]
+    plant.api.script(get_task=lambda *_: answers.pop(0))
+    assert plant.step(fetch, plant.take()) is None
+    assert len(asked(plant)) == 2
+    assert plant.part().got_done == 1
+    plant.begin("other")
+    assert plant.claim("other") is None
+
+
+def test_no_more_are_fetched_at_once_than_set(collect, make, settings):
+    plant = collect(count=30, job=make.job("success", 30))
+    plant.settings = settings.model_copy(update={"fetch_concurrency": 3})
+    now, most = 0, 0
+
+    async def slowly(task_id):
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        await asyncio.sleep(0.001)
+        now -= 1
+        return make.task(int(task_id[1:]))
+
+    plant.api.script(get_task=lambda _, task_id: slowly(task_id))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert most == 3
+
+
+def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
+    plant = collect()
+    plant.force(canceling=plant.clock.time())
+    plant.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(int(i[1:])))
+    assert plant.step(fetch, plant.take()) is None
+    plant.clock.forward(3 * plant.settings.cancel_grace)
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert (plant.part().outcome, plant.part().got_done) == ("succeeded", 3)
+
+
+def test_a_part_that_collects_without_a_job_is_an_error(plant):
+    plant.begin()
+    plant.buy(state=PartState.COLLECTING)
+    with pytest.raises(LookupError, match="r:0"):
+        plant.step(fetch, plant.take())
+
+
+def test_a_job_without_tasks_ends_at_once(collect, make):
+    plant = collect(make.job("success", 0), count=1)
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert plant.api.calls == []
+    assert plant.part().outcome == "succeeded"
+
+
+def test_a_store_that_is_away_stops_the_pass(collect, make):
+    plant = collect()
+    plant.api.script(get_task=page(make))
+    with pytest.raises((RedisError, ExceptionGroup)):
+        plant.step(fetch, plant.take(), broken="put", times=99)
+    assert plant.part().state is PartState.COLLECTING
+    assert stored(plant) == [None] * 4
+
+
+def test_a_run_that_was_forgotten_meanwhile_is_left_alone(collect, make):
+    plant = collect()
+    claim = plant.take()
+
+    def forgotten(_, task_id):
+        plant.redis.delete(plant.keys.part("r", 0), plant.keys.run("r"))
+        return make.task(int(task_id[1:]))
+
+    plant.api.script(get_task=forgotten)
+    assert plant.step(fetch, claim) is None
+    assert not plant.redis.exists(plant.keys.contents("r", 0))

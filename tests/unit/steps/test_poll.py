@@ -1,0 +1,264 @@
+"""Looking at jobs, and stopping them."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import APIConnectionError, AsyncAPIAuthError, JobLostError
+from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.troubles import REFUSAL_GRACE
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.tasks.cancel import cancel
+from scrape_do_celery.tasks.fetch import fetch
+from scrape_do_celery.tasks.poll import poll
+
+FETCH = Bell(routing.FETCH_TASKS, ("r:0",))
+
+
+@pytest.fixture
+def running(plant):
+    plant.begin(max_wait=600)
+    plant.buy()
+    return plant
+
+
+def kept(plant):
+    return plant.run(ops.job(plant.keys, Member("r", 0)))
+
+
+def wait(plant):
+    return plant.due()["r:0"]
+
+
+def test_a_job_that_runs_is_looked_at_again_less_and_less_often(running, make):
+    running.api.script(get_job=make.job("pending"))
+    waits = []
+    for looks in range(1, 8):
+        assert running.step(poll, running.take()) is None
+        assert running.part().polls == looks
+        waits.append(round(wait(running)))
+        running.clock.forward(waits[-1] + 1)
+    assert waits == [2, 4, 8, 16, 30, 30, 30]
+    assert running.api.called("get_job")[0] == ["job-r-0"]
+
+
+def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, monkeypatch):
+    jobs = [make.job("pending", tasks=["success", "pending"]), make.job("pending", tasks=["success", "error"])]
+    running.api.script(get_job=[jobs[0], jobs[0], jobs[1]])
+    written = []
+    real = ops.update
+    monkeypatch.setattr(ops, "update", lambda *a, job=None, **k: written.append(job) or real(*a, job=job, **k))
+    for _ in range(3):
+        running.step(poll, running.take())
+        running.clock.forward(100)
+    assert written == [jobs[0], None, jobs[1]]
+    part = running.part()
+    assert (part.status, part.done, part.failed) == ("pending", 1, 1)
+    assert kept(running) == jobs[1]
+
+
+@pytest.mark.parametrize("status", ["success", "error", "canceled"])
+def test_a_job_that_has_ended_is_collected(running, make, status):
+    running.api.script(get_job=make.job(status))
+    assert running.step(poll, running.take()) == FETCH
+    assert running.part().state is PartState.COLLECTING
+    assert kept(running) == make.job(status)
+    assert wait(running) > 0
+
+
+def test_a_status_that_nobody_knows_is_not_the_end(running, make):
+    running.api.script(get_job=make.job("hibernating"))
+    assert running.step(poll, running.take()) is None
+    assert (running.part().state, running.part().status) == (PartState.RUNNING, "hibernating")
+
+
+def test_a_job_that_does_not_name_its_tasks_has_those_of_its_creation(running):
+    running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"))
+    assert running.step(poll, running.take()) == FETCH
+    assert kept(running).task_ids == ["t0", "t1"]
+    assert running.part().task_ids == ("t0", "t1")
+
+
+def test_a_job_that_is_not_found_may_be_young(running, make):
+    running.api.script(get_job=make.refusal(404))
+    for _ in range(4):
+        assert running.step(poll, running.take()) is None
+        running.clock.forward(5)
+    assert running.part().misses == 0
+    assert running.part().state is PartState.RUNNING
+
+
+def test_a_job_that_is_not_found_three_times_later_is_lost(running, make):
+    running.api.script(get_job=make.refusal(404))
+    running.clock.forward(61)
+    for misses in (1, 2):
+        assert running.step(poll, running.take()) is None
+        assert running.part().misses == misses
+        assert wait(running) > 0
+        running.clock.forward(60)
+    assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    part = running.part()
+    assert part.outcome == "lost"
+    assert isinstance(part.error, JobLostError)
+    assert "job-r-0" in str(part.error)
+    assert part.error.run_id == "r"
+
+
+def test_a_job_that_is_found_again_is_forgiven(running, make):
+    running.api.script(get_job=[make.refusal(404), make.refusal(404), make.job("pending"), make.refusal(404)])
+    running.clock.forward(61)
+    for _ in range(4):
+        running.step(poll, running.take())
+        running.clock.forward(60)
+    assert running.part().misses == 1
+    assert running.part().state is PartState.RUNNING
+
+
+@pytest.mark.parametrize(
+    "error", [APIConnectionError("cut", "GET", "/x", "ReadTimeout"), 500, 503], ids=["connection", "500", "503"]
+)
+def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
+    error = make.refusal(error) if isinstance(error, int) else error
+    running.api.script(get_job=error)
+    waits, first = [], None
+    for troubles in range(1, 9):
+        assert running.step(poll, running.take()) is None
+        part = running.part()
+        assert (part.troubles, part.state) == (troubles, PartState.RUNNING)
+        first = first or part.trouble_since
+        assert part.trouble_since == first
+        waits.append(round(wait(running), 1))
+        running.clock.forward(waits[-1] + 1)
+    assert waits == sorted(waits)
+    assert waits[0] <= 1
+    assert waits[-1] <= running.settings.poll_max_interval
+
+
+def test_trouble_that_is_over_is_forgotten(running, make):
+    running.api.script(get_job=[make.refusal(500), make.job("pending")])
+    running.step(poll, running.take())
+    assert running.part().in_trouble_since is not None
+    running.clock.forward(10)
+    running.step(poll, running.take())
+    assert running.part().in_trouble_since is None
+
+
+def test_too_many_requests_stops_all_workers(running, make):
+    running.begin("other")
+    running.api.script(get_job=make.refusal(429, 20.0))
+    running.step(poll, running.take())
+    assert running.claim("other") is None
+    assert wait(running) == pytest.approx(20, abs=1)
+    running.clock.forward(21)
+    assert running.claim("other") is not None
+
+
+def test_a_token_that_is_refused_is_believed_after_a_while_only(running, make):
+    running.api.script(get_job=make.refusal(401))
+    assert running.step(poll, running.take()) is None
+    running.clock.forward(REFUSAL_GRACE - 60)
+    assert running.step(poll, running.take()) is None
+    running.clock.forward(120)
+    assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    part = running.part()
+    assert part.outcome == "failed"
+    assert isinstance(part.error, AsyncAPIAuthError)
+
+
+@pytest.fixture
+def wished(running):
+    assert running.run(ops.wish(running.keys, "r", "cancel")) == [Member("r", 0)]
+    return running
+
+
+def test_a_wish_is_one_look_and_a_delete(wished, make):
+    wished.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
+    assert wished.step(cancel, wished.take()) is None
+    assert [name for name, *_ in wished.api.calls] == ["get_job", "cancel_job"]
+    part = wished.part()
+    assert (part.state, part.polls) == (PartState.RUNNING, 0)
+    assert part.canceling == pytest.approx(wished.clock.time(), abs=5)
+    assert 0 < wait(wished) <= 1
+    wished.clock.forward(1)
+    assert wished.look().parts[0].canceling
+
+
+def test_a_job_that_has_ended_before_is_not_deleted(wished, make):
+    wished.api.script(get_job=make.job("success"))
+    assert wished.step(cancel, wished.take()) == FETCH
+    assert wished.api.called("cancel_job") == []
+    wished.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    wished.step(fetch, wished.take())
+    assert wished.part().outcome == "succeeded"
+
+
+def test_a_job_that_ends_just_before_its_delete_is_polled(wished, make):
+    wished.api.script(get_job=make.job("pending"), cancel_job=make.refusal(406))
+    assert wished.step(cancel, wished.take()) is None
+    assert wished.part().canceling is not None
+
+
+def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(wished, make):
+    wished.api.script(get_job=make.refusal(404))
+    wished.clock.forward(61)
+    for _ in range(3):
+        answer = wished.step(cancel, wished.take())
+        wished.clock.forward(60)
+    assert answer == Bell(routing.AGGREGATE_RUN, ("r",))
+    assert wished.part().outcome == "lost"
+
+
+def test_a_cancel_in_trouble_is_tried_again(wished, make):
+    wished.api.script(get_job=[make.refusal(500), make.job("pending")], cancel_job=make.job("canceled"))
+    assert wished.step(cancel, wished.take()) is None
+    assert (wished.part().troubles, wished.part().canceling) == (1, None)
+    wished.clock.forward(10)
+    wished.step(cancel, wished.take())
+    assert (wished.part().troubles, wished.part().canceling is None) == (0, False)
+
+
+def test_a_cancel_bell_without_a_wish_is_a_poll(running):
+    assert running.step(cancel, running.take()) == Bell(routing.POLL_JOBS, ("r:0",))
+    assert running.api.calls == []
+
+
+def test_a_cancel_bell_that_comes_twice_is_a_poll(wished, make):
+    wished.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
+    wished.step(cancel, wished.take())
+    wished.clock.forward(2)
+    assert wished.step(cancel, wished.take()) == Bell(routing.POLL_JOBS, ("r:0",))
+    assert len(wished.api.called("cancel_job")) == 1
+
+
+def test_a_job_that_does_not_stop_is_given_up_after_the_grace(wished, make):
+    job = make.job("pending", tasks=["success", "pending"])
+    wished.api.script(get_job=job, cancel_job=job)
+    wished.step(cancel, wished.take())
+    wished.clock.forward(2)
+    assert wished.step(poll, wished.take()) is None
+    wished.clock.forward(wished.settings.cancel_grace + 1)
+    assert wished.step(poll, wished.take()) == FETCH
+    wished.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    wished.step(fetch, wished.take())
+    assert wished.api.called("get_task") == [["job-r-0", "t0"]]
+    part = wished.part()
+    assert part.outcome == "canceled"
+    assert isinstance(part.error, JobCanceledError)
+    assert part.error.run_id == "r"
+    assert part.got_done == 1
+
+
+def test_a_deadline_ends_as_a_time_out(running, make):
+    running.run(ops.wish(running.keys, "r", "deadline"))
+    job = make.job("canceled", tasks=["success", "canceled"])
+    running.api.script(get_job=[make.job("pending"), job], cancel_job=job)
+    running.step(cancel, running.take())
+    running.clock.forward(2)
+    assert running.step(poll, running.take()) == FETCH
+    running.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    running.step(fetch, running.take())
+    error = running.part().error
+    assert isinstance(error, RunTimeoutError)
+    assert (error.max_wait, error.run_id, error.job.status) == (600.0, "r", "canceled")

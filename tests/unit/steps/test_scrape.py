@@ -1,0 +1,222 @@
+"""The public step: a request becomes a run under the caller's Celery id."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from celery import signature
+from celery.exceptions import Ignore, Reject
+from redis.exceptions import RedisError
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import IdempotencyConflictError, InvalidRequestError, RunNotFoundError
+from scrape_do_celery.store import ops
+from scrape_do_celery.store.ops import RING
+from scrape_do_celery.tasks import scrape as shared
+
+URL = "https://shop.example/0"
+
+
+@pytest.fixture
+def scrape(plant):
+    """The step, as the plant's app has it."""
+    return plant.app.tasks[shared.name]
+
+
+@pytest.fixture
+def messages(plant, monkeypatch):
+    """What `apply_async` sends, past our own part of it."""
+    caught = []
+    monkeypatch.setattr(
+        "celery.app.task.Task.apply_async",
+        lambda self, args, kwargs, **options: caught.append((args, kwargs, options)),
+    )
+    return caught
+
+
+@pytest.fixture
+def receive(scrape):
+    """Runs the step as a worker does that got its message."""
+
+    def run(*args, request=None, **kwargs):
+        scrape.push_request(**{"id": "celery-id", "args": args, "kwargs": kwargs, **(request or {})})
+        try:
+            with pytest.raises(Ignore):
+                scrape.run(*args, **kwargs)
+        finally:
+            scrape.pop_request()
+
+    return run
+
+
+def finish_of(plant, waiter, run_id="celery-id"):
+    return signature(json.loads(plant.view(run_id).waiters[waiter]))
+
+
+def test_the_record_is_written_first_and_the_message_is_an_id(plant, scrape, messages):
+    scrape.apply_async((), {"targets": [URL], "max_wait": 60}, task_id="celery-id", link=signature("shop.save"))
+    ((args, kwargs, options),) = messages
+    assert (args, kwargs) == ((), {"run_id": "celery-id"})
+    assert options["task_id"] == "celery-id"
+    assert options["queue"] == plant.settings.queue
+    record = plant.view("celery-id")
+    assert (record.accepted, record.max_wait) == (None, 60)
+    assert plant.due()["celery-id:run"] == pytest.approx(RING, abs=1)
+    finish = finish_of(plant, "celery-id")
+    assert (finish.task, list(finish.args), finish.options["task_id"]) == (
+        routing.FINISH_RUN,
+        ["celery-id"],
+        "celery-id",
+    )
+    assert [link["task"] for link in finish.options["link"]] == ["shop.save"]
+
+
+def test_a_request_may_be_positional(plant, scrape, messages):
+    scrape.delay([URL], geo_code="us")
+    ((_, kwargs, options),) = messages
+    assert kwargs["run_id"] == options["task_id"]
+    assert plant.run(ops.spec(plant.keys, kwargs["run_id"], 1)).request.geo_code == "us"
+
+
+@pytest.mark.parametrize(
+    "when", [{"countdown": 500}, {"eta": 500}, {"eta": "500"}], ids=["countdown", "eta", "eta as text"]
+)
+def test_a_draft_is_held_until_its_message_is_due(plant, scrape, messages, when):
+    if "eta" in when:
+        moment = datetime.now(UTC) + timedelta(seconds=500)
+        when = {"eta": moment.isoformat() if when["eta"] == "500" else moment}
+    scrape.apply_async(([URL],), task_id="celery-id", **when)
+    assert plant.due()["celery-id:run"] == pytest.approx(500 + RING, abs=2)
+
+
+def test_a_wrong_request_raises_in_the_caller(plant, scrape, messages):
+    for kwargs in ({"targets": []}, {"targets": ["x"]}, {"targets": [URL], "idempotency_key": " "}, {"wrong": 1}):
+        with pytest.raises(ValueError, match=r"targets|idempotency_key|wrong"):
+            scrape.apply_async((), kwargs)
+    assert messages == []
+    assert plant.redis.keys() == []
+
+
+def test_inside_a_worker_a_wrong_request_fails_under_its_own_id(plant, scrape, messages, monkeypatch):
+    monkeypatch.setattr(type(plant.app), "current_worker_task", property(lambda _: scrape))
+    scrape.apply_async((), {"targets": []}, task_id="celery-id")
+    assert messages[0][:2] == ((), {"targets": []})
+    assert plant.redis.keys() == []
+
+
+def test_the_message_that_arrives_makes_the_run_live(plant, scrape, messages, receive):
+    scrape.apply_async(([URL],), task_id="celery-id")
+    receive(run_id="celery-id")
+    record = plant.view("celery-id")
+    assert record.accepted is not None
+    assert record.waiters.keys() == {"celery-id"}
+    assert plant.bells() == [(routing.SUBMIT_JOBS, ["celery-id:0"])]
+    before = plant.redis.hgetall(plant.keys.run("celery-id"))
+    receive(run_id="celery-id")
+    assert plant.redis.hgetall(plant.keys.run("celery-id")) == before
+
+
+def test_a_request_by_message_becomes_a_run_under_that_message(plant, receive):
+    receive(targets=[URL], raise_on_task_failure=True, idempotency_key="prices")
+    record = plant.view("celery-id")
+    assert record.accepted is not None
+    assert plant.run(ops.spec(plant.keys, "celery-id", 1)).raise_on_task_failure
+    before = plant.contents()
+    receive(targets=[URL], raise_on_task_failure=True, idempotency_key="prices")
+    assert plant.contents() == before
+
+
+def test_the_canvas_of_the_caller_is_kept(plant, receive):
+    receive(
+        targets=[URL],
+        request={
+            "callbacks": [signature("shop.save")],
+            "errbacks": [signature("shop.alarm")],
+            "chain": [signature("shop.third"), signature("shop.second")],
+            "chord": signature("shop.body", options={"chord": None}),
+            "group": "group-id",
+            "group_index": 3,
+            "root_id": "root",
+            "parent_id": "parent",
+            "priority": 5,
+            "headers": {"x": "y"},
+            "expires": "2026-01-01T00:00:00",
+            "retries": 4,
+            "delivery_info": {"routing_key": "elsewhere", "exchange": "e", "redelivered": True},
+        },
+    )
+    options = finish_of(plant, "celery-id").options
+    assert [one["task"] for one in options["link"]] == ["shop.save"]
+    assert [one["task"] for one in options["link_error"]] == ["shop.alarm"]
+    assert [one["task"] for one in options["chain"]] == ["shop.third", "shop.second"]
+    assert options["chord"]["task"] == "shop.body"
+    assert (options["group_id"], options["group_index"], options["root_id"]) == ("group-id", 3, "root")
+    assert options["queue"] == plant.settings.queue
+    assert not {"expires", "retries", "routing_key", "exchange", "redelivered", "eta", "countdown"} & options.keys()
+
+
+def test_a_second_caller_with_the_same_key_waits_for_the_same_run(plant, scrape, messages, receive):
+    scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first")
+    scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="second")
+    assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "first"}] * 2
+    assert plant.view("first").waiters.keys() == {"first", "second"}
+    assert finish_of(plant, "second", "first").options["task_id"] == "second"
+    with pytest.raises(IdempotencyConflictError):
+        scrape.apply_async(([URL],), {"idempotency_key": "prices", "super": True}, task_id="third")
+
+
+def run_as(scrape, **kwargs):
+    scrape.push_request(id="celery-id", args=(), kwargs=kwargs)
+    try:
+        scrape.run(**kwargs)
+    finally:
+        scrape.pop_request()
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"targets": []}, {"targets": "x"}, {"no_such": 1}, {"targets": [URL], "max_wait": 0}]
+)
+def test_a_wrong_request_by_message_fails_the_step(plant, scrape, kwargs):
+    with pytest.raises(InvalidRequestError) as caught:
+        run_as(scrape, **kwargs)
+    assert isinstance(caught.value, ValueError)
+    assert plant.redis.keys() == []
+
+
+def test_a_conflict_by_message_keeps_its_type(plant, scrape, receive):
+    receive(targets=[URL], idempotency_key="prices")
+    with pytest.raises(IdempotencyConflictError):
+        run_as(scrape, targets=[URL], super=True, idempotency_key="prices")
+
+
+def test_a_message_for_a_run_that_is_gone(scrape):
+    with pytest.raises(RunNotFoundError) as caught:
+        run_as(scrape, run_id="gone")
+    assert caught.value.run_id == "gone"
+
+
+def test_a_store_that_is_away_sends_the_message_back(plant, scrape, monkeypatch):
+    def away(_):
+        raise RedisError("away")
+
+    module = sys.modules["scrape_do_celery.tasks.scrape"]
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(plant.producer.store, "run", away)
+    for kwargs in ({"targets": [URL]}, {"run_id": "r"}):
+        with pytest.raises(Reject) as caught:
+            run_as(scrape, **kwargs)
+        assert caught.value.requeue
+
+
+def test_a_store_that_is_away_raises_in_the_caller(plant, scrape, messages, monkeypatch):
+    def away(_):
+        raise RedisError("away")
+
+    monkeypatch.setattr(plant.producer.store, "run", away)
+    with pytest.raises(RedisError):
+        scrape.delay([URL])
+    assert messages == []

@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+
+import click
+import fakeredis
+import pytest
+from celery import Celery
+from click.testing import CliRunner
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, TaskDetails, runs
+from scrape_do_celery.cli import celery_plugin, findings, main, texts
+from scrape_do_celery.cli.findings import OK, WARNING, WRONG, from_broker, from_store, from_workers
+from scrape_do_celery.cli.pages import file_name, write_page
+from scrape_do_celery.runs import Producer, make_app
+from scrape_do_celery.sandbox import server
+from scrape_do_celery.sandbox.options import Options
+from scrape_do_celery.store import Member, ops
+
+URLS = ["https://a.example/", "https://b.example/x?y=1"]
+SECRET = "a-secret-of-the-user"
+FACTS = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
+
+
+def task(number=0, **fields):
+    given = {"TaskID": f"t{number}", "JobID": "j1", "URL": URLS[number], "Status": "success", "StatusCode": 200}
+    return TaskDetails.model_validate({**given, "Content": "<p>page</p>", "Scrape.do": {"Request-Cost": "1"}, **fields})
+
+
+@pytest.fixture
+def producer(clean, monkeypatch):
+    settings = Settings(
+        redis_url="redis://localhost:1/0", broker_url="memory://", result_backend="cache+memory://", api_key=SECRET
+    )
+    made = Producer(make_app(settings), settings)
+    made.store = type(made.store)(fakeredis.FakeRedis(), made.store.keys)
+    made.rung = []
+    monkeypatch.setattr(made, "ring", lambda step, names, **_: made.rung.append((step, [str(n) for n in names])))
+    monkeypatch.setattr(Producer, "of", lambda *_, **__: made)
+    return made
+
+
+@pytest.fixture
+def scrape_do(producer):
+    def call(*arguments, **options):
+        return CliRunner().invoke(main, [str(a) for a in arguments], **options)
+
+    return call
+
+
+@pytest.fixture
+def ended(producer):
+    """A run of two targets that has ended, with an error or without."""
+
+    def end(error=None, **second):
+        run_id = runs.enqueue(URLS).run_id
+        store, member = producer.store, Member(run_id, 0)
+        job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
+        claim = store.run(ops.claim(store.keys, member, "token", seconds=30, states=["queued"]))
+        store.run(ops.update(store.keys, claim, {"state": "collecting", "job": "j1"}, job=job))
+        for number, one in enumerate([task(), task(1, **second)]):
+            store.run(ops.put(store.keys, member, number, one))
+        outcome = "failed" if error else "succeeded"
+        store.run(ops.settle(store.keys, claim, outcome, error=error))
+        fields = {"error": json.dumps(error.to_json())} if error else {}
+        store.run(ops.decide(store.keys, run_id, outcome, fields))
+        return run_id
+
+    return end
+
+
+def test_enqueue_prints_the_id_of_a_run_with_these_options(scrape_do, producer):
+    answer = scrape_do("enqueue", *URLS, "--geo-code", "US", "--super", "--max-wait", 60, "--raise-on-task-failure")
+    assert answer.exit_code == 0, answer.output
+    run_id = answer.output.strip()
+    spec = producer.store.run(ops.spec(producer.store.keys, run_id, 1))
+    assert (spec.request.targets, spec.request.geo_code, spec.request.super) == (URLS, "us", True)
+    assert (spec.max_wait, spec.raise_on_task_failure) == (60, True)
+    assert producer.rung == [("scrape_do.submit_jobs", [f"{run_id}:0"])]
+
+
+def test_enqueue_reads_files(scrape_do, producer, tmp_path):
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps({"targets": URLS[:1], "set_cookies": "a=1", "render": {}}))
+    answer = scrape_do("enqueue", "--request", request, "--from", "-", "--render", input=f"\n{URLS[1]}\n")
+    spec = producer.store.run(ops.spec(producer.store.keys, answer.output.strip(), 1))
+    assert (spec.request.targets, spec.request.set_cookies) == (URLS, "a=1")
+    assert spec.request.render is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["enqueue"], 2, "no URL was given"),
+        (["enqueue", "ftp://a.example"], 1, "targets[0] is not an absolute http or https URL"),
+        (["enqueue", "https://a.example", "--geo-code", "usa"], 1, "geo_code must be two letters"),
+        (["enqueue", "https://a.example", "--timeout", "1"], 1, "timeout"),
+        (["enqueue", "https://a.example", "--max-wait", "0"], 1, "max_wait must be a positive"),
+        (["status", "nope"], 1, "RunNotFoundError: no run nope"),
+        (["result", "nope"], 1, "RunNotFoundError: no run nope"),
+        (["cancel", "nope"], 1, "RunNotFoundError: no run nope"),
+    ],
+)
+def test_what_is_wrong_is_one_readable_line(scrape_do, producer, arguments, code, text):
+    answer = scrape_do(*arguments)
+    assert answer.exit_code == code
+    (line,) = [line for line in answer.output.splitlines() if line.startswith("Error: ")]
+    assert text in line
+    assert producer.store.client.keys("*:due") == producer.rung == []
+
+
+def test_a_request_file_alone_will_do(scrape_do, producer, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({"targets": URLS}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json")
+    assert producer.store.run(ops.spec(producer.store.keys, answer.output.strip(), 1)).request.targets == URLS
+
+
+def test_a_request_file_that_is_no_object(scrape_do, tmp_path):
+    (tmp_path / "r.json").write_text("[]")
+    assert scrape_do("enqueue", "--request", tmp_path / "r.json").exit_code == 2
+    (tmp_path / "r.json").write_text("{")
+    assert scrape_do("enqueue", "--request", tmp_path / "r.json").exit_code == 1
+
+
+def test_one_key_for_two_requests(scrape_do):
+    assert scrape_do("enqueue", URLS[0], "--idempotency-key", "k").exit_code == 0
+    answer = scrape_do("enqueue", URLS[1], "--idempotency-key", "k")
+    assert answer.exit_code == 1
+    assert "IdempotencyConflictError" in answer.output
+
+
+def test_status_and_cancel_of_a_waiting_run(scrape_do):
+    run_id = scrape_do("enqueue", *URLS).output.strip()
+    answer = scrape_do("status", run_id)
+    assert answer.exit_code == 0
+    assert "state  queued" in answer.output
+    assert "0 done, 0 failed, 2 in all" in answer.output
+    answer = scrape_do("result", run_id, "--wait", 0.01)
+    assert answer.exit_code == 3
+    assert "is queued; it goes on" in answer.output
+    assert scrape_do("cancel", run_id).output == "canceling\n"
+
+
+def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
+    run_id = ended(
+        Status="error",
+        StatusCode=0,
+        Content="",
+        ErrorMessage="no route",
+        **{"Scrape.do": {}},
+    )
+    answer = scrape_do("result", run_id, "--out", tmp_path / "pages")
+    assert answer.exit_code == 0, answer.output
+    lines = answer.output.splitlines()
+    assert lines[0].split() == list(texts.TASK_COLUMNS)
+    assert lines[2].split() == [URLS[0], "success", "200", "11", "1"]
+    assert lines[3].split() == [URLS[1], "error", "-", "0", "-"]
+    assert "outcome  succeeded" in answer.output
+    assert [(p.name, p.read_text()) for p in (tmp_path / "pages").iterdir()] == [("0001-a-example.txt", "<p>page</p>")]
+    assert scrape_do("cancel", run_id).output == "nothing to cancel: the run ended as succeeded\n"
+
+
+def test_result_of_a_run_that_failed(scrape_do, ended):
+    error = JobFailedError(JobDetails(job_id="j1", status="error"))
+    run_id = ended(error)
+    answer = scrape_do("result", run_id)
+    assert answer.exit_code == 1
+    assert "error    JobFailedError: job j1 ended as error" in answer.output
+    assert URLS[0] in answer.output
+    assert "JobFailedError" in scrape_do("status", run_id).output
+
+
+def test_a_page_that_cannot_be_read_does_not_hide_the_others(scrape_do, ended, tmp_path):
+    run_id = ended(Content="!", Base64EncodedContent=True)
+    answer = scrape_do("result", run_id, "--out", tmp_path)
+    assert answer.exit_code == 1
+    assert "not valid base64" in answer.stderr
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_record_that_goes_while_it_is_looked_at(scrape_do, monkeypatch):
+    monkeypatch.setattr(RunHandle, "state", "queued")
+    assert "was forgotten a moment ago" in scrape_do("result", "gone").output
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError("refused"), OSError("no route")])
+def test_servers_that_do_not_answer(scrape_do, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(runs, "enqueue", fail)
+    answer = scrape_do("enqueue", URLS[0])
+    assert answer.exit_code == 1
+    assert type(error).__name__ in answer.output
+
+
+def test_files_are_named_for_their_pages(tmp_path):
+    page = task(
+        URL="https://x.example/a/../b?q=é", Content=base64.b64encode(b"\x89").decode(), Base64EncodedContent=True
+    )
+    assert file_name(7, page) == "0007-x-example-a-b.bin"
+    assert write_page(tmp_path, 7, page).read_bytes() == b"\x89"
+    assert file_name(1, task(URL="", ResponseHeaders={"content-type": "image/png; q=1"})) == "0001-page.png"
+    assert write_page(tmp_path, 8, task(Content=None)) is None
+
+
+def test_what_a_target_wrote_cannot_steer_a_terminal():
+    assert texts.one_line("a\x1b[2Jb\n  c\u202ed") == "a [2Jb c d"
+    row = texts.task_row(task(URL="https://x.example/\x1b", Status="error", Content="!", Base64EncodedContent=True))
+    assert row == ("https://x.example/ ", "error", "200", "-", "1")
+    assert texts.task_row(task(Gone=True, gone=True))[1] == "gone"
+
+
+def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
+    monkeypatch.setattr(texts.sys.stdout, "isatty", lambda: True, raising=False)
+    texts.table(("URL", "n"), [("[red]x[/red]", "1")], left=1)
+    drawn = capsys.readouterr().out
+    assert "│" in drawn
+    assert "[red]x[/red]" in drawn
+
+
+def test_a_warning_about_settings_is_one_line_without_a_place_in_the_code():
+    code = "import warnings\nfrom scrape_do_celery.cli import main\nmain(['status', 'x'])"
+    env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr.splitlines()[0] == "Warning: SCRAPE_DO_QUEU is not a setting; did you mean SCRAPE_DO_QUEUE?"
+    assert "the store does not answer (ConnectionError)" in done.stderr
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
+def test_other_warnings_look_as_always(scrape_do, monkeypatch):
+    shown = []
+
+    def warn(*_, **__):
+        import warnings
+
+        shown.append(warnings.formatwarning("text", UserWarning, "file.py", 1))
+        raise click.Abort
+
+    monkeypatch.setattr(runs, "RunHandle", warn)
+    scrape_do("status", "x")
+    assert "file.py:1: UserWarning: text" in shown[0]
+
+
+def test_the_plugin_uses_the_app_of_celery(producer, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(producer.app, "set_current", lambda: chosen.append(producer.app))
+    context = type("Context", (), {"app": producer.app})()
+    answer = CliRunner().invoke(celery_plugin, ["status", "nope"], obj=context)
+    assert "RunNotFoundError" in answer.output
+    assert chosen == [producer.app]
+    assert sorted(celery_plugin.commands) == sorted(main.commands)
+
+
+def test_the_command_line_loads_no_http_client():
+    code = "import sys, scrape_do_celery.cli; sys.exit('httpx' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_the_sandbox_gets_what_it_was_told(monkeypatch):
+    told = {}
+    monkeypatch.setattr(server, "run", lambda host, port, **options: told.update(options, host=host, port=port) or 0)
+    answer = CliRunner().invoke(main, ["sandbox", "--port", "0", "--task-seconds", "2", "--strict", "--token", "t"])
+    assert answer.exit_code == 0
+    assert told == {"host": "127.0.0.1", "port": 0, "task_seconds": 2.0, "strict": True, "token": "t"}
+
+
+def test_the_sandbox_has_a_flag_for_each_option():
+    flags = {parameter.name for parameter in main.commands["sandbox"].params}
+    assert set(Options.model_fields) - flags == {"webhook_ladder"}
+    assert flags - set(Options.model_fields) == {"host", "port"}
+
+
+def test_an_option_that_the_sandbox_refuses_is_one_line():
+    answer = CliRunner().invoke(main, ["sandbox", "--task-seconds", "-1"])
+    assert answer.exit_code == 1
+    assert answer.output.startswith("Error: task_seconds: ")
+
+
+# doctor
+
+
+@pytest.fixture
+def healthy(producer, monkeypatch):
+    monkeypatch.setattr(producer.store, "client", Server())
+    monkeypatch.setattr(findings, "from_workers", lambda _: [])
+    return producer.store.client
+
+
+class Server:
+    """As much of a Redis client as doctor asks."""
+
+    def __init__(self, **facts):
+        self.facts = {**FACTS, **facts}
+        self.config = {"appendfsync": "always"}
+
+    def info(self, section=None):
+        return {"cluster_enabled": self.facts.get("cluster_enabled", 0)} if section == "cluster" else self.facts
+
+    def config_get(self, name):
+        if isinstance(self.config, Exception):
+            raise self.config
+        return {name: self.config[name]}
+
+
+def levels(found):
+    return [finding.level for finding in found]
+
+
+def test_doctor_finds_a_healthy_pipeline_healthy(scrape_do, healthy):
+    answer = scrape_do("doctor")
+    assert answer.exit_code == 0, answer.output
+    assert "SCRAPE_DO_API_KEY = **********" in answer.output
+    assert "SCRAPE_DO_QUEUE = scrape_do (default)" in answer.output
+    assert SECRET not in answer.output
+    assert "ok       the broker answers at memory://" in answer.output
+
+
+def test_doctor_ends_with_1_where_something_is_wrong(scrape_do, healthy):
+    healthy.facts["maxmemory_policy"] = "allkeys-lru"
+    assert scrape_do("doctor").exit_code == 0
+    answer = scrape_do("doctor", "--strict")
+    assert answer.exit_code == 1
+    assert "warning  maxmemory-policy is allkeys-lru" in answer.output
+    healthy.facts["cluster_enabled"] = 1
+    answer = scrape_do("doctor")
+    assert answer.exit_code == 1
+    assert "wrong    SCRAPE_DO_REDIS_URL names a Redis Cluster" in answer.output
+
+
+def test_doctor_names_unknown_variables_and_a_missing_token(scrape_do, producer, healthy, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_QUEU", "x")
+    producer.settings = producer.settings.model_copy(update={"api_key": None})
+    answer = scrape_do("doctor")
+    assert "warning  SCRAPE_DO_QUEU is not a setting" in answer.output
+    assert "warning  SCRAPE_DO_API_KEY is not set" in answer.output
+
+
+def test_doctor_tells_of_settings_that_cannot_work(clean, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_RESULT_TTL", "1")
+    answer = CliRunner().invoke(main, ["doctor"])
+    assert answer.exit_code == 1
+    assert "wrong    SCRAPE_DO_RESULT_TTL" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("facts", "config", "expected", "text"),
+    [
+        ({}, {"appendfsync": "always"}, [OK], "version 7.2.4"),
+        ({"valkey_version": "9.1.2"}, {"appendfsync": "always"}, [OK], "version 9.1.2"),
+        ({"redis_version": "6.0.9"}, {"appendfsync": "always"}, [OK, WRONG], "6.2 or newer"),
+        ({"aof_enabled": 0}, {"appendfsync": "always"}, [OK, WARNING], "no append-only file"),
+        ({}, {"appendfsync": "everysec"}, [OK, WARNING], "appendfsync is everysec"),
+        ({}, ResponseError("unknown command"), [OK, ""], "does not tell"),
+    ],
+)
+def test_what_is_said_of_a_store(producer, facts, config, expected, text):
+    producer.store.client = Server(**facts)
+    producer.store.client.config = config
+    found = list(from_store(producer.store, "redis://here"))
+    assert levels(found) == expected
+    assert text in found[-1].text
+
+
+def test_a_store_that_is_away(producer, monkeypatch):
+    def fail():
+        raise RedisConnectionError("refused")
+
+    monkeypatch.setattr(producer.store.client, "info", fail)
+    assert levels(from_store(producer.store, "redis://here")) == [WRONG]
+
+
+def test_brokers_and_backends_that_are_away(clean, monkeypatch):
+    settings = Settings(broker_url="redis://127.0.0.1:1/1", result_backend="redis://:pw@127.0.0.1:1/2")
+    app = make_app(settings)
+    monkeypatch.setattr(findings, "_PATIENCE", 0.3)
+    found = list(from_broker(app))
+    assert levels(found) == [WRONG, WRONG]
+    assert "pw" not in str(found)
+    assert list(from_workers(app)) == []
+
+
+def test_doctor_names_what_a_foreign_app_can_lose(scrape_do, producer, healthy):
+    producer.app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
+    answer = scrape_do("doctor")
+    assert answer.exit_code == 0, answer.output
+    assert "warning  worker_prefetch_multiplier is 4" in answer.output
+
+
+def test_a_backend_on_redis_is_asked(clean):
+    app = make_app(Settings(broker_url="memory://", result_backend="redis://:pw@127.0.0.1:1/2"))
+    app.backend.client = fakeredis.FakeRedis()
+    found = list(from_broker(app))
+    assert levels(found) == [OK, OK]
+    assert "pw" not in str(found)
+
+
+@pytest.mark.parametrize(("answer", "level"), [({"w@a": {"ok": "pong"}}, OK), (None, WARNING)])
+def test_workers_that_answer_and_none(producer, monkeypatch, answer, level):
+    inspect = type("Inspect", (), {"ping": lambda _: answer})()
+    monkeypatch.setattr(producer.app.control, "inspect", lambda **_: inspect)
+    assert levels(from_workers(producer.app)) == [level]

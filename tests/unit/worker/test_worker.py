@@ -1,0 +1,185 @@
+"""What a worker is warned of, how it starts and stops, and the app that it loads."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from celery import Celery, _state, signals
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from scrape_do_celery import worker
+from scrape_do_celery.config import Settings
+from scrape_do_celery.runs import Producer, make_app
+from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.store import Store
+from scrape_do_celery.worker import lifecycle
+from scrape_do_celery.worker.checks import warnings_about
+
+
+def foreign(**conf):
+    app = Celery("shop", set_as_current=False, broker="redis://localhost/1", backend="redis://localhost/2")
+    app.conf.update(**conf)
+    return app
+
+
+def test_our_own_app_has_nothing_to_warn_of(clean):
+    assert warnings_about(make_app(Settings())) == []
+
+
+def test_a_default_app_is_warned_of_each_thing(clean):
+    app = Celery("shop", set_as_current=False, broker="redis://localhost/1")
+    found = warnings_about(app)
+    for name in (
+        "result_backend_always_retry",
+        "worker_prefetch_multiplier",
+        "result_backend is not set",
+        "visibility_timeout",
+    ):
+        assert sum(name in text for text in found) == 1, name
+    assert all("\n" not in text for text in found)
+
+
+CHECK = Store.check
+SAFE = {
+    "result_backend_always_retry": True,
+    "worker_prefetch_multiplier": 1,
+    "broker_connection_retry_on_startup": True,
+    "broker_transport_options": {"visibility_timeout": 900},
+}
+
+
+def test_a_foreign_app_that_is_set_well_is_not_warned_of(clean):
+    assert warnings_about(foreign(**SAFE)) == []
+
+
+@pytest.mark.parametrize(
+    ("conf", "named"),
+    [
+        ({"result_backend_always_retry": False}, "result_backend_always_retry is False.*set it to True"),
+        ({"worker_prefetch_multiplier": 4}, "worker_prefetch_multiplier is 4.*set it to 1"),
+        ({"broker_connection_retry_on_startup": False}, "broker_connection_retry_on_startup"),
+        ({"broker_transport_options": {"visibility_timeout": 43200}}, "43200.*900"),
+        ({"broker_transport_options": {}}, "3600"),
+        ({"accept_content": ["pickle"]}, "json"),
+    ],
+)
+def test_each_setting_that_can_lose_something_is_named(clean, conf, named):
+    (text,) = warnings_about(foreign(**{**SAFE, **conf}))
+    assert re.search(named, text)
+
+
+def test_another_broker_has_no_visibility_timeout(clean):
+    assert warnings_about(foreign(**{**SAFE, "broker_url": "amqp://x", "broker_transport_options": {}})) == []
+
+
+@pytest.fixture
+def connected(monkeypatch):
+    """The signals that were connected, instead of connecting them."""
+    found = {}
+    for name in ("worker_ready", "worker_shutting_down", "worker_process_shutdown", "worker_shutdown"):
+        signal = SimpleNamespace(connect=lambda receiver, weak, name=name: found.update({name: receiver}))
+        monkeypatch.setattr(signals, name, signal)
+    monkeypatch.setattr(Store, "check", lambda self: None)
+    monkeypatch.setattr(lifecycle, "_tickers", {})
+    return found
+
+
+def test_a_worker_starts_with_our_queue_and_its_ticker(plant, connected, caplog):
+    lifecycle.start(plant.app)
+    assert plant.settings.queue in plant.app.amqp.queues
+    assert len(connected) == 4
+    sender = SimpleNamespace(app=plant.app)
+    connected["worker_ready"](sender=sender)
+    (ticker,) = lifecycle._tickers.values()
+    assert ticker.is_alive()
+    connected["worker_shutting_down"]()
+    assert not ticker.is_alive()
+    assert lifecycle._tickers == {}
+    Runtime.of(plant.app)
+    connected["worker_shutdown"]()
+    assert plant.api.calls == [("aclose",)]
+    connected["worker_process_shutdown"]()
+
+
+def test_a_worker_of_ours_without_a_token_exits_with_one_line(plant, connected, settings):
+    app = make_app(settings.model_copy(update={"api_key": None}))
+    with pytest.raises(SystemExit, match=r"^scrape-do-celery: SCRAPE_DO_API_KEY is not set") as caught:
+        lifecycle.start(app)
+    assert caught.value.__cause__ is None
+    assert connected == {}
+
+
+def test_a_foreign_worker_without_a_token_does_its_other_work(plant, connected, caplog):
+    app = foreign()
+    lifecycle.start(app)
+    assert connected == {}
+    assert "SCRAPE_DO_API_KEY" in caplog.text
+    assert plant.settings.queue not in app.amqp.queues
+
+
+def test_settings_that_cannot_work_are_one_line_too(clean, connected, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_MAX_BELLS", "0")
+    with pytest.raises(SystemExit, match="SCRAPE_DO_MAX_BELLS"):
+        lifecycle.start(foreign())
+
+
+def test_a_store_that_is_away_is_waited_for(plant, connected, monkeypatch, caplog):
+    def check(_):
+        raise RedisConnectionError("away")
+
+    monkeypatch.setattr(Store, "check", check)
+    lifecycle.start(plant.app)
+    assert "the store does not answer yet" in caplog.text
+    assert len(connected) == 4
+
+
+def test_a_cluster_is_one_line(plant, connected, monkeypatch):
+    monkeypatch.setattr(Store, "check", CHECK)
+    monkeypatch.setattr(plant.producer.store.client, "info", lambda section: {"cluster_enabled": 1})
+    with pytest.raises(SystemExit, match="Cluster"):
+        lifecycle.start(plant.app)
+
+
+def test_warnings_are_logged_at_start(plant, connected, caplog, settings):
+    plant.app.conf.worker_prefetch_multiplier = 4
+    lifecycle.start(plant.app)
+    assert "worker_prefetch_multiplier is 4" in caplog.text
+    assert plant.settings.api_key.get_secret_value() not in caplog.text
+
+
+def test_whatever_app_has_the_steps_starts_our_part(plant, monkeypatch):
+    from scrape_do_celery import tasks
+
+    started = []
+    monkeypatch.setattr(lifecycle, "start", started.append)
+    tasks.bring_the_ticker(sender=SimpleNamespace(app=plant.app))
+    assert started == [plant.app]
+
+
+def test_the_ready_app_is_made_when_it_is_asked_for(clean, monkeypatch):
+    monkeypatch.delitem(vars(worker), "app", raising=False)
+    app = worker.app
+    assert app.main == "scrape_do"
+    assert worker.app is app
+    assert _state._tls.current_app is None
+    monkeypatch.delitem(vars(worker), "app")
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = worker.nothing_like_it
+
+
+def test_importing_the_worker_makes_no_app():
+    code = "import scrape_do_celery.worker as w; print('app' in vars(w))"
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == "False"
+
+
+def test_a_ticker_works_for_the_app_of_its_worker(plant, connected):
+    lifecycle.start(plant.app)
+    connected["worker_ready"](sender=SimpleNamespace(app=plant.app))
+    (ticker,) = lifecycle._tickers.values()
+    assert ticker._producer is Producer.of(plant.app)
+    connected["worker_shutting_down"]()
