@@ -28,8 +28,9 @@ from scrape_do_celery import (
 
 
 @pytest.fixture
-def working(pipeline):
+def working(pipeline, eventually):
     pipeline.work()
+    eventually(lambda: b" ready." in pipeline.log.read_bytes())
     return pipeline
 
 
@@ -274,10 +275,12 @@ def test_an_ended_run_can_be_forgotten(working, eventually):
     handle.result(timeout=40)
     eventually(lambda: handle.async_result.state == "SUCCESS")
     handle.forget()
+    eventually(lambda: not working.producer.store.client.exists(f"{working.prefix}:part:{handle.run_id}:0"))
     with pytest.raises(RunNotFoundError):
         _ = handle.state
     left = [key for key in working.stored_keys() if handle.run_id in key]
-    assert not left
+    assert left == [f"{working.prefix}:run:{handle.run_id}"]
+    assert working.producer.store.client.hgetall(left[0]) == {b"forgotten": b"1"}
 
 
 def test_an_ended_run_lives_as_long_as_it_should(working, eventually):

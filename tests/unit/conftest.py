@@ -15,6 +15,7 @@ import fakeredis._socket._base as fake_socket
 import fakeredis.commands_mixins.server_mixin as fake_server
 import pytest
 from celery import _state
+from celery.backends import cache
 from redis.exceptions import ConnectionError as RedisConnectionError
 from tenacity import wait_none
 
@@ -324,6 +325,7 @@ def clean(monkeypatch):
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state._tls, "current_app", None)
     monkeypatch.setattr(producer, "_own", {})
+    monkeypatch.setattr(cache, "_DUMMY_CLIENT_CACHE", {})
 
 
 @pytest.fixture

@@ -34,8 +34,9 @@ def start(app: Celery) -> None:
         _check_store(app)
     except ConfigurationError as error:
         raise SystemExit(f"scrape-do-celery: {error}") from None
-    # A worker without -Q serves all queues that its app knows.
-    app.amqp.queues.add(settings.queue)
+    queues = app.amqp.queues
+    if queues._consume_from is None:  # noqa: SLF001 (-Q was not given: whoever gives it chooses for himself)
+        queues.select_add(settings.queue)
     for text in [*broker_warnings(settings), *warnings_about(app)]:
         log.warning("%s", text)
     signals.worker_ready.connect(_ready, weak=False)

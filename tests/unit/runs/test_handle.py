@@ -342,10 +342,21 @@ def test_forgetting_frees_everything(plant, handle, finish):
     finish()
     plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
     handle.forget()
-    assert [key for key in plant.redis.keys() if b":owner:" not in key] == []
+    assert None not in plant.ttls().values()
+    assert not {plant.keys.part("r", 0), plant.keys.contents("r", 0), plant.keys.job("r", 0)} & plant.ttls().keys()
     assert handle.async_result.state == "PENDING"
     with pytest.raises(RunNotFoundError):
         handle.result()
+
+
+def test_forgetting_without_a_result_backend(plant, handle, finish, monkeypatch):
+    finish()
+    plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
+    monkeypatch.setattr(plant.app, "_local", threading.local())
+    monkeypatch.setattr(plant.app, "backend_cls", "disabled")
+    monkeypatch.setattr(plant.app, "_backend_cache", None, raising=False)
+    handle.forget()
+    assert plant.view() is None
 
 
 def test_what_lives_is_not_forgotten(plant, handle):

@@ -10,9 +10,9 @@ from celery.exceptions import Ignore, Reject
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import JobLostError, RunNotFoundError, SubmitInDoubtError
+from scrape_do_celery.errors import JobLostError, PoisonedRunError, RunNotFoundError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeoutError, TaskFailedError
-from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runs import RunHandle
 from scrape_do_celery.store import PartState, RunState, ops
 from scrape_do_celery.tasks import aggregate_run, finish_run
 from scrape_do_celery.tasks.aggregate import aggregate
@@ -172,6 +172,21 @@ def test_the_step_decides_all_runs_that_it_is_told_of(plant):
     assert [plant.view(run_id).state for run_id in ("a", "b")] == [RunState.CANCELED] * 2
 
 
+def test_a_run_that_cannot_be_decided_is_no_hindrance_and_is_given_up_in_the_end(plant, caplog):
+    for run_id in ("bad", "good"):
+        plant.begin(run_id)
+        plant.finish(run_id, outcome="canceled")
+    plant.force("bad", outcome="unheard-of")
+    for _ in range(plant.settings.poison_after):
+        on(plant, aggregate_run)(["bad", "good"])
+        assert plant.view("bad").outcome is None
+    assert plant.view("good").outcome == "canceled"
+    assert "run bad could not be decided" in caplog.text
+    on(plant, aggregate_run)(["bad"])
+    assert plant.view("bad").state is RunState.POISONED
+    assert isinstance(plant.view("bad").error, PoisonedRunError)
+
+
 def on(plant, step):
     """The step as the plant's app has it."""
     return plant.app.tasks[step.name].run
@@ -195,7 +210,6 @@ def finish(plant, monkeypatch):
 def test_a_run_that_succeeded_ends_with_its_small_result(plant, end, finish):
     plant.begin()
     end()
-    assert finish.__call__ is not None
     record = decided(plant)
     assert finish() == record.result
 
@@ -253,6 +267,9 @@ def told(plant, end):
 @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED"])
 def test_a_report_is_noted_once_celery_has_it(plant, told, state):
     told(state)
+    assert plant.view().waiters == {"r": ""}
+    plant.app.backend.store_result("r", {}, state)
+    told(state)
     assert plant.view().waiters == {}
     assert plant.ttls()[plant.keys.run("r")] is not None
 
@@ -270,6 +287,7 @@ def test_the_end_of_other_steps_is_not_a_report(plant, told):
 
 
 def test_a_store_that_is_away_when_a_report_is_noted_is_only_logged(plant, told, monkeypatch, caplog):
+    plant.app.backend.store_result("r", {}, "SUCCESS")
     monkeypatch.setattr(plant.producer.store, "run", away)
     told()
     assert "a ticker asks Celery" in caplog.text
@@ -278,7 +296,6 @@ def test_a_store_that_is_away_when_a_report_is_noted_is_only_logged(plant, told,
 def test_the_bell_of_the_last_part_leads_to_the_outcome(plant):
     plant.begin()
     plant.finish(outcome="canceled")
-    assert Bell(routing.AGGREGATE_RUN, ("r",)).names == ("r",)
     on(plant, aggregate_run)(["r"])
     with pytest.raises(JobCanceledError):
         RunHandle("r", producer=plant.producer).result()

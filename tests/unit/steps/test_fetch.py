@@ -202,12 +202,49 @@ def test_no_more_are_fetched_at_once_than_set(collect, make, settings):
 
 def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
     plant = collect()
-    plant.force(canceling=plant.clock.time())
+    plant.run(ops.wish(plant.keys, "r", "deadline"))
     plant.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(int(i[1:])))
     assert plant.step(fetch, plant.take()) is None
+    assert plant.due()["r:0"] <= plant.settings.cancel_grace
     plant.clock.forward(3 * plant.settings.cancel_grace)
     assert plant.step(fetch, plant.take()) == AGGREGATE
-    assert (plant.part().outcome, plant.part().got_done) == ("succeeded", 3)
+    assert (plant.part().outcome, plant.part().got_done) == ("timed_out", 3)
+
+
+@pytest.mark.parametrize("status", [400, 406, 422])
+def test_a_task_that_is_refused_is_believed_after_five_looks(collect, make, status):
+    plant = collect()
+    plant.api.script(get_task=lambda _, i: make.refusal(status) if i == "t1" else make.task(int(i[1:])))
+    for _ in range(TASK_LOOKS - 1):
+        assert plant.step(fetch, plant.take()) is None
+        plant.clock.forward(100)
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    refused = stored(plant)[1]
+    assert (refused.gone, refused.status) == (True, "error")
+    assert str(status) in refused.error_message
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 425, 500])
+def test_a_refusal_that_is_not_about_the_task_is_trouble(collect, make, status):
+    plant = collect()
+    plant.clock.forward(100)
+    plant.api.script(get_task=make.refusal(status))
+    for troubles in range(1, TASK_LOOKS + 2):
+        assert plant.step(fetch, plant.take()) is None
+        assert (plant.part().troubles, plant.part().looks) == (troubles, 0)
+        plant.clock.forward(40)
+    assert stored(plant) == [None] * 4
+
+
+def test_progress_is_the_end_of_trouble(collect, make):
+    plant = collect()
+    plant.api.script(get_task=make.refusal(401))
+    plant.step(fetch, plant.take())
+    assert plant.part().refused_since is not None
+    plant.clock.forward(40)
+    plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="pending"))
+    plant.step(fetch, plant.take())
+    assert (plant.part().troubles, plant.part().refused_since) == (0, None)
 
 
 def test_a_part_that_collects_without_a_job_is_an_error(plant):

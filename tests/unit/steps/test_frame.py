@@ -211,7 +211,6 @@ def test_work_that_fails_raises_its_error(shelf):
 
 def test_long_work_keeps_its_lease(shelf):
     shelf.begin()
-    shelf.clock.forward(0)
 
     async def work():
         before = shelf.part_fields()["lease"]

@@ -8,8 +8,9 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIAuthError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
 from scrape_do_celery.runs import Bell
-from scrape_do_celery.runtime.troubles import REFUSAL_GRACE
+from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.fetch import fetch
 from scrape_do_celery.tasks.poll import poll
@@ -122,13 +123,12 @@ def test_a_job_that_is_found_again_is_forgiven(running, make):
 def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
     error = make.refusal(error) if isinstance(error, int) else error
     running.api.script(get_job=error)
-    waits, first = [], None
+    waits = []
     for troubles in range(1, 9):
         assert running.step(poll, running.take()) is None
         part = running.part()
         assert (part.troubles, part.state) == (troubles, PartState.RUNNING)
-        first = first or part.trouble_since
-        assert part.trouble_since == first
+        assert part.refused_since is None
         waits.append(round(wait(running), 1))
         running.clock.forward(waits[-1] + 1)
     assert waits == sorted(waits)
@@ -139,10 +139,64 @@ def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
 def test_trouble_that_is_over_is_forgotten(running, make):
     running.api.script(get_job=[make.refusal(500), make.job("pending")])
     running.step(poll, running.take())
-    assert running.part().in_trouble_since is not None
+    assert running.part().troubles == 1
     running.clock.forward(10)
     running.step(poll, running.take())
-    assert running.part().in_trouble_since is None
+    assert running.part().troubles == 0
+
+
+def test_a_refusal_is_over_once_another_answer_comes(running, make):
+    running.api.script(get_job=[make.refusal(401), make.refusal(500), make.refusal(401), make.job("pending")])
+    seen = []
+    for _ in range(4):
+        running.step(poll, running.take())
+        seen.append(running.part().refused_since is not None)
+        running.clock.forward(REFUSAL_GRACE + 1)
+    assert seen == [True, False, True, False]
+    assert running.part().state is PartState.RUNNING
+
+
+def test_a_pause_has_an_end(running, make):
+    running.api.script(get_job=make.refusal(429, 86_400.0))
+    running.step(poll, running.take())
+    assert wait(running) <= LONGEST_PAUSE
+
+
+def test_a_pause_counts_from_the_answer(running, make):
+    running.begin("other")
+
+    def slowly(_):
+        running.clock.forward(20)
+        return make.refusal(429, 10.0)
+
+    running.api.script(get_job=slowly)
+    running.step(poll, running.take(seconds=300))
+    assert running.claim("other") is None
+
+
+@pytest.mark.parametrize("step", ["cancel", "poll"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, make, step, known):
+    if known:
+        running.run(ops.update(running.keys, running.take(), {}, job=make.job("pending"), after=0.0))
+    running.run(ops.wish(running.keys, "r", "deadline"))
+    running.api.script(get_job=make.refusal(500))
+    handler = {"cancel": cancel, "poll": poll}[step]
+    assert running.step(handler, running.take()) is None
+    running.clock.forward(running.settings.cancel_grace + 1)
+    assert running.step(handler, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    part = running.part()
+    assert part.outcome == "timed_out"
+    assert isinstance(part.error, RunTimeoutError)
+    assert (part.error.job is not None) is known
+
+
+def test_a_job_that_names_no_task_at_all_is_lost(running):
+    running.force(tasks=pack([]))
+    running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"))
+    assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    assert running.part().outcome == "lost"
+    assert "names none of its tasks" in str(running.part().error)
 
 
 def test_too_many_requests_stops_all_workers(running, make):

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from celery import signature
+from celery import _state, signature
 from celery.exceptions import Ignore, Reject
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
@@ -24,7 +25,7 @@ URL = "https://shop.example/0"
 @pytest.fixture
 def scrape(plant):
     """The step, as the plant's app has it."""
-    return plant.app.tasks[shared.name]
+    return plant.app.tasks[routing.SCRAPE]
 
 
 @pytest.fixture
@@ -157,6 +158,49 @@ def test_the_canvas_of_the_caller_is_kept(plant, receive):
     assert (options["group_id"], options["group_index"], options["root_id"]) == ("group-id", 3, "root")
     assert options["queue"] == plant.settings.queue
     assert not {"expires", "retries", "routing_key", "exchange", "redelivered", "eta", "countdown"} & options.keys()
+
+
+def test_a_broker_that_is_away_does_not_stop_a_run_that_is_written_down(plant, scrape, monkeypatch, caplog):
+    def away(*_, **__):
+        raise OperationalError("away")
+
+    monkeypatch.setattr("celery.app.task.Task.apply_async", away)
+    result = scrape.apply_async(([URL],), task_id="celery-id")
+    assert result.id == "celery-id"
+    assert "celery-id:run" in plant.due()
+    assert "a worker's ticker starts it" in caplog.text
+
+
+def test_a_message_that_is_an_id_already_is_sent_as_it_is(plant, scrape, messages):
+    scrape.apply_async((), {"run_id": "r"}, task_id="celery-id")
+    assert messages[0][1] == {"run_id": "r"}
+    assert plant.redis.keys() == []
+
+
+@pytest.mark.parametrize("kwargs", [{"run_id": "celery-id"}, {"targets": [URL]}], ids=["by id", "by request"])
+def test_a_message_of_a_run_that_was_forgotten_is_not_heard(plant, receive, kwargs):
+    receive(targets=[URL])
+    plant.finish("celery-id")
+    plant.run(ops.decide(plant.keys, "celery-id", "succeeded", {}))
+    plant.run(ops.delivered(plant.keys, "celery-id", "celery-id", plant.producer.lives))
+    plant.run(ops.forget(plant.keys, "celery-id"))
+    plant.bells()
+    receive(**kwargs)
+    assert plant.sent == []
+    assert plant.view("celery-id") is None
+
+
+def test_the_step_that_is_imported_is_that_of_the_processes_app(plant, scrape, monkeypatch):
+    monkeypatch.setattr(_state._tls, "current_app", plant.app)
+    assert shared.name == routing.SCRAPE
+    assert shared.app is plant.app
+
+
+def test_a_process_without_an_app_gets_ours_with_the_step(clean, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_BROKER_URL", "memory://")
+    monkeypatch.setenv("SCRAPE_DO_RESULT_BACKEND", "cache+memory://")
+    assert shared.app.main == "scrape_do"
+    assert _state.default_app is shared.app
 
 
 def test_a_second_caller_with_the_same_key_waits_for_the_same_run(plant, scrape, messages, receive):

@@ -350,10 +350,54 @@ def test_forgetting(shelf, make):
     assert shelf.run(ops.forget(shelf.keys, "r")) == 0
     shelf.begin("other")
     before = shelf.contents()
-    ended(shelf, make)
+    ended(shelf, make, key="k")
+    shelf.run(ops.delivered(shelf.keys, "r", "r", LIVES))
     assert shelf.run(ops.forget(shelf.keys, "r")) == 1
-    left = shelf.contents()
-    assert {k: v for k, v in left.items() if b":owner:" not in k} == before
+    marks = shelf.ttls().keys() - {key.decode() for key in before}
+    assert marks == {shelf.keys.run("r"), shelf.keys.owner("job-r-0"), shelf.keys.owner("job-r-1")}
+    assert all(shelf.ttls()[mark] for mark in marks)
+    assert {key: value for key, value in shelf.contents().items() if key in before} == before
+    assert shelf.view() is None
+    assert shelf.run(ops.forget(shelf.keys, "r")) == 0
+
+
+def test_a_run_that_is_forgotten_before_its_report_is_freed_right_after_it(shelf, make):
+    ended(shelf, make, key="k", waiter="a")
+    shelf.run(ops.accept(shelf.keys, "r", "b", "s"))
+    assert shelf.run(ops.forget(shelf.keys, "r")) == 1
+    assert shelf.run(ops.delivered(shelf.keys, "r", "a", LIVES)) == 1
+    assert shelf.view() is not None
+    assert shelf.run(ops.delivered(shelf.keys, "r", "b", LIVES)) == 0
+    assert shelf.view() is None
+    assert None not in shelf.ttls().values()
+    assert shelf.due() == {}
+
+
+def test_what_was_forgotten_is_not_bought_again_by_an_old_message(shelf):
+    shelf.begin(key="k", waiter="w")
+    shelf.finish()
+    shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
+    shelf.run(ops.delivered(shelf.keys, "r", "w", LIVES))
+    shelf.run(ops.forget(shelf.keys, "r"))
+    again = shelf.begin()
+    assert (again.new, again.forgotten) == (False, True)
+    assert shelf.run(ops.accept(shelf.keys, "r", "w", "s")) == ops.FORGOTTEN
+    assert shelf.run(ops.outcome(shelf.keys, "r")) == (False, None)
+    assert shelf.begin("other", key="k").new
+
+
+def test_attempts_to_decide_are_counted(shelf):
+    shelf.begin()
+    assert [shelf.run(ops.attempt(shelf.keys, "r")) for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_page_is_progress(shelf, collecting, make):
+    claim = shelf.take()
+    assert shelf.part().attempts == 1
+    collecting(0, make.task(0))
+    assert shelf.part().attempts == 0
+    shelf.run(ops.settle(shelf.keys, claim, "succeeded"))
+    assert collecting(1, make.task(1)) == -1
 
 
 def test_a_run_that_lives_is_not_forgotten(shelf):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.store.ops import LONGEST_RING, RING
 
@@ -79,7 +81,7 @@ def test_a_part_that_is_not_yet_due(shelf):
 
 def test_while_the_api_is_left_alone_nothing_is_claimed(shelf):
     shelf.begin()
-    shelf.run(ops.pause(shelf.keys, shelf.clock.time() + 40, 40))
+    shelf.run(ops.pause(shelf.keys, 40))
     assert shelf.claim() is None
     assert 35 < shelf.due()["r:0"] <= 40
     assert shelf.part().attempts == 0
@@ -88,11 +90,33 @@ def test_while_the_api_is_left_alone_nothing_is_claimed(shelf):
 
 
 def test_a_pause_ends_by_itself(shelf):
-    shelf.run(ops.pause(shelf.keys, shelf.clock.time() + 0.0001, 0.0001))
-    shelf.run(ops.pause(shelf.keys, shelf.clock.time() + 7, 7))
+    shelf.run(ops.pause(shelf.keys, 0.0001))
+    shelf.run(ops.pause(shelf.keys, 7))
     assert 0 < shelf.ttls()[shelf.keys.pause] <= 7
     shelf.clock.forward(8)
     assert shelf.redis.keys() == []
+
+
+def test_a_longer_pause_stands(shelf):
+    shelf.begin()
+    shelf.run(ops.pause(shelf.keys, 60))
+    shelf.run(ops.pause(shelf.keys, 5))
+    shelf.clock.forward(30)
+    assert shelf.claim() is None
+    shelf.run(ops.pause(shelf.keys, 60))
+    shelf.clock.forward(50)
+    assert shelf.claim() is None
+
+
+def test_a_run_that_is_to_end_is_let_through(shelf):
+    shelf.begin()
+    shelf.buy()
+    shelf.run(ops.pause(shelf.keys, 60))
+    shelf.run(ops.wish(shelf.keys, "r", "cancel"))
+    claim = shelf.take()
+    assert claim.wish == "cancel"
+    assert claim.wished == pytest.approx(claim.now, abs=5)
+    assert not claim.out_of_grace(60)
 
 
 def test_a_bell_that_was_heard_no_longer_counts(shelf):
@@ -131,6 +155,15 @@ def test_renewing_never_shortens_a_lease(shelf):
     lease = shelf.part_fields()["lease"]
     assert shelf.run(ops.renew(shelf.keys, claim, 30)) is True
     assert shelf.part_fields()["lease"] == lease
+
+
+def test_renewing_does_not_take_back_a_lease_that_was_given_up(shelf):
+    shelf.begin()
+    claim = shelf.take()
+    shelf.update(claim, after=20)
+    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is True
+    shelf.clock.forward(21)
+    assert shelf.claim() is not None
 
 
 def test_renewing_what_is_gone(shelf):

@@ -98,13 +98,13 @@ def back(spec):
     [
         JobCreationRequest(targets=["https://a.example/ü?q=☂", "http://b.example"]),
         JobCreationRequest(
-            targets=["https://a.example/"], session_id=7, super=True, geo_code="us", headers={"Cookie": "a=1"}, body="x",
-            method="POST", webhook_url="https://hooks.example/", webhook_headers={"X-A": "ü"},
+            targets=["https://a.example/"], session_id=7, super=True, geo_code="us", headers={"Cookie": "a=1"},
+            method="POST", body="x", webhook_url="https://hooks.example/", webhook_headers={"X-A": "ü"},
         ),
         JobCreationRequest(targets=["https://a.example/"], render=RenderOptions()),
         JobCreationRequest(targets=["https://a.example/"], set_cookies="a=1; b=2", output="markdown", timeout=5000),
         JobCreationRequest(
-            plugin=PluginRequest(key="amazon/pdp", params=[{"asin": "B0", "n": 1, "x": None}, {"asin": "B1", "deep": [1.5]}])
+            plugin=PluginRequest(key="amazon/pdp", params=[{"asin": "B0", "n": 1, "x": None}, {"deep": [1.5]}])
         ),
     ],
     ids=["plain", "headers", "render", "cookies", "plugin"],

@@ -47,7 +47,7 @@ def test_a_run_id_may_hold_colons():
 def test_a_part_that_was_only_written_down():
     part = PartRecord.parse({"state": b"queued", "fence": b"0", "total": b"3", "fp": b"f"})
     assert part == PartRecord(state=PartState.QUEUED, fence=0, total=3, fingerprint="f")
-    assert part.in_trouble_since is None
+    assert part.refused_since is None
     assert (part.done, part.failed) == (0, 0)
 
 
@@ -67,7 +67,7 @@ def test_a_part_with_all_its_fields():
         "misses": b"1",
         "looks": b"2",
         "troubles": b"3",
-        "trouble_since": b"19.5",
+        "refused_since": b"19.5",
         "canceling": b"20.5",
         "seen_done": b"2",
         "seen_failed": b"1",
@@ -80,16 +80,16 @@ def test_a_part_with_all_its_fields():
     }
     part = PartRecord.parse(fields)
     assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.COLLECTING, 4, ("a", "b"), "j")
-    assert (part.intent, part.since, part.in_trouble_since, part.canceling) == (17.5, 18.25, 19.5, 20.5)
+    assert (part.intent, part.since, part.refused_since, part.canceling) == (17.5, 18.25, 19.5, 20.5)
     assert (part.polls, part.misses, part.looks, part.gone, part.credits) == (5, 1, 2, 1, 12.5)
     assert isinstance(part.error, SubmitInDoubtError)
     assert part.error.args == error.args
     assert part.outcome == "in_doubt"
 
 
-def test_troubles_that_are_over_are_no_troubles():
-    part = PartRecord.parse({"state": b"running", "troubles": b"0", "trouble_since": b"19.5"})
-    assert part.in_trouble_since is None
+def test_a_refusal_that_is_over_is_none():
+    part = PartRecord.parse({"state": b"running", "troubles": b"0", "refused_since": b"0.0000"})
+    assert part.refused_since is None
 
 
 def test_progress_is_the_better_of_seen_and_got_until_the_part_is_done():

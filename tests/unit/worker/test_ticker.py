@@ -186,6 +186,25 @@ def test_a_broker_that_is_away_does_not_lose_what_is_due(plant, ticker, monkeypa
     assert plant.bells() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
+def test_a_run_that_cannot_be_brought_on_does_not_keep_the_others(plant, ticker, monkeypatch, caplog):
+    for run_id in ("bad", "good"):
+        plant.begin(run_id)
+        plant.finish(run_id)
+    real = plant.producer.ring
+
+    def ring(step, names, **options):
+        if names == ["bad"]:
+            raise KeyError("a bug")
+        return real(step, names, **options)
+
+    monkeypatch.setattr(plant.producer, "ring", ring)
+    plant.clock.forward(RING)
+    ticker.tick()
+    assert plant.bells() == [(routing.AGGREGATE_RUN, ["good"])]
+    assert "run bad could not be brought on" in caplog.text
+    assert plant.due()["bad:run"] > 0
+
+
 @pytest.mark.parametrize(
     ("error", "traced"),
     [
@@ -196,7 +215,7 @@ def test_a_broker_that_is_away_does_not_lose_what_is_due(plant, ticker, monkeypa
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_nothing_that_goes_wrong_ends_the_thread(plant, ticker, monkeypatch, caplog, error, traced):
+def test_nothing_that_goes_wrong_ends_the_thread(ticker, monkeypatch, caplog, error, traced):
     looks, again = [], threading.Event()
 
     def tick():

@@ -1,0 +1,71 @@
+"""In a user's own Celery app, with Celery's own defaults, `include` is all that it takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json
+from celery import chain
+from celery.result import AsyncResult
+from foreign import app, outcome, start
+from scrape_do_celery import JobFailedError, RunHandle, enqueue
+from scrape_do_celery.tasks import scrape
+
+found = {}
+handle = enqueue(["https://a.example/"])
+found["tasks"] = len(handle.result(timeout=60).tasks)
+found["small"] = AsyncResult(handle.run_id).get(timeout=30)["outcome"]
+found["chain"] = chain(scrape.s(targets=["https://b.example/"]), outcome.s())().get(timeout=60)
+found["inside"] = len(RunHandle(start.delay("https://c.example/").get(timeout=30)).result(timeout=60).tasks)
+try:
+    AsyncResult(enqueue(["https://a.example/?sandbox=error"]).run_id).get(timeout=60)
+except JobFailedError as error:
+    found["error"] = error.job.status
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def shop(pipeline):
+    broker, backend = pipeline.settings.broker_url, pipeline.settings.result_backend
+    # Numbers of databases that no other test uses.
+    return {"SHOP_BROKER": broker[:-1] + "11", "SHOP_BACKEND": backend[:-1] + "12"}
+
+
+def test_the_main_job(pipeline, shop):
+    pipeline.work(app="foreign", **shop)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**pipeline.environment, **shop},
+        cwd=pipeline.folder,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + pipeline.log.read_text()
+    assert json.loads(done.stdout) == {
+        "tasks": 1,
+        "small": "succeeded",
+        "chain": "succeeded",
+        "inside": 1,
+        "error": "error",
+    }
+    log = pipeline.log.read_text()
+    assert "result_backend_always_retry is False" in log
+    assert "visibility_timeout is 3600" in log
+    assert pipeline.posts() == 4
+
+
+def test_a_worker_without_the_token_leaves_our_queue_alone(pipeline, shop, eventually):
+    del pipeline.values["api_key"]
+    worker = pipeline.work(app="foreign", **shop)
+    eventually(lambda: b"ready" in pipeline.log.read_bytes(), within=40)
+    assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
+    assert f"{pipeline.prefix}(direct)" not in pipeline.log.read_text()
+    assert worker.poll() is None
