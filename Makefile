@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-INSTALL := -m pip install -q --disable-pip-version-check
+INSTALL := -m pip install -qq --disable-pip-version-check
 
 # Tests that wait for other processes most of their time: more of them at once than there are cores.
 JOBS ?= 6
