@@ -85,6 +85,8 @@ def _failing_run(parts: Parts) -> None:
     except JobFailedError as error:
         facts([("raised", type(error).__name__), ("message", str(error)), ("counts", str(error.counts))])
         table((*TASK_COLUMNS[:2], "message"), [_row(task.url, task) for task in handle.iter_tasks()], left=3)
+        # Celery has it a moment later: nothing is taken off a user's server before it is there.
+        handle.async_result.get(timeout=_patience(parts), propagate=False)
         return
     raise DemoError("the run should have failed, and did not")
 

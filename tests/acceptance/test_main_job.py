@@ -28,9 +28,8 @@ from scrape_do_celery import (
 
 
 @pytest.fixture
-def working(pipeline, eventually):
+def working(pipeline):
     pipeline.work()
-    eventually(lambda: b" ready." in pipeline.log.read_bytes())
     return pipeline
 
 

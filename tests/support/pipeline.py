@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from scrape_do_celery import RunHandle, Settings, enqueue
@@ -68,9 +69,10 @@ class Pipeline:
         return {**os.environ, **given, "PYTHONPATH": str(Path(__file__).parent)}
 
     def work(self, *arguments, app="scrape_do_celery.worker", pool="threads", concurrency=4, **environment):
-        """A real worker process."""
+        """A real worker process, ready; or ended, where it could not start."""
+        name = f"w{len(self.workers)}@{self.prefix}"
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-P", pool, "-c", str(concurrency)]
-        command += ["-l", "INFO", "--without-gossip", "--without-mingle", "-n", f"w{len(self.workers)}-{self.prefix}"]
+        command += ["-l", "INFO", "--without-gossip", "--without-mingle", "-n", name]
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
                 [*command, *arguments],
@@ -81,6 +83,10 @@ class Pipeline:
                 start_new_session=True,
             )
         self.workers.append(worker)
+        ready, deadline = f"{name} ready.".encode(), time.monotonic() + 40
+        while worker.poll() is None and ready not in self.log.read_bytes():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
         return worker
 
     @property

@@ -153,6 +153,15 @@ def test_of_a_job_that_was_stopped_only_what_was_paid_is_fetched(collect, make):
     assert plant.part().outcome == "canceled"
 
 
+def test_a_summary_names_only_what_is_known(collect, make):
+    job = make.job("canceled", tasks=["success", "canceled", "canceled", "canceled"])
+    plant = collect(job.model_copy(update={"tasks": job.tasks[:1]}))
+    plant.api.script(get_task=page(make))
+    assert plant.step(fetch, plant.take()) == AGGREGATE
+    assert asked(plant) == ["t0"]
+    assert [task.task_id for task in plant.run(ops.job(plant.keys, MEMBER)).tasks] == ["t0"]
+
+
 def test_of_a_job_that_was_stopped_everything_is_asked_for_where_nobody_says_what_was_paid(collect, make):
     plant = collect(make.job("canceled", 2, summary=False), count=2)
     plant.api.script(get_task=page(make, status="canceled"))

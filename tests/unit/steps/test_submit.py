@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis.exceptions import RedisError
+from tenacity import stop_after_attempt
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import (
@@ -240,11 +241,11 @@ def test_a_store_that_comes_back_learns_what_was_refused(plant, claim, make, sta
     assert plant.part().state is (PartState.DONE if status == 400 else PartState.QUEUED)
 
 
-def test_a_store_that_stays_away_is_logged_with_the_job(plant, claim, make, settings, caplog):
-    plant.settings = settings.model_copy(update={"submit_settle": 0.01, "lease_seconds": 0.01})
+def test_a_store_that_stays_away_is_logged_with_the_job(plant, claim, make, monkeypatch, caplog):
+    monkeypatch.setattr("scrape_do_celery.runtime.process.stop_after_delay", lambda _: stop_after_attempt(3))
     plant.api.script(create_job=make.created("job-that-was-paid"))
     with pytest.raises(RedisError):
-        plant.step(submit, claim, broken="update", times=10**6)
+        plant.step(submit, claim, broken="update", times=99)
     assert "job-that-was-paid" in caplog.text
     assert plant.part().state is PartState.SUBMITTING
 

@@ -105,6 +105,13 @@ def test_a_worker_starts_with_our_queue_and_its_ticker(plant, connected, caplog)
     connected["worker_process_shutdown"]()
 
 
+def test_a_worker_whose_queues_were_chosen_has_ours_only_if_it_was(plant, connected):
+    plant.app.amqp.queues.select(["mail"])
+    lifecycle.start(plant.app)
+    assert list(plant.app.amqp.queues.consume_from) == ["mail"]
+    assert len(connected) == 4
+
+
 def test_a_worker_of_ours_without_a_token_exits_with_one_line(plant, connected, settings):
     app = make_app(settings.model_copy(update={"api_key": None}))
     with pytest.raises(SystemExit, match=r"^scrape-do-celery: SCRAPE_DO_API_KEY is not set") as caught:
