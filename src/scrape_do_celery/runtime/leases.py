@@ -42,11 +42,11 @@ async def _keep(store: AsyncStore, claim: Claim, seconds: float) -> None:
     """Ends when the lease is lost: refused, or not renewed for its whole length."""
     clock = asyncio.get_running_loop().time
     last = clock()
-    while clock() - last < seconds:
-        await asyncio.sleep(seconds / 3)
+    while (left := last + seconds - clock()) > 0:
+        await asyncio.sleep(min(left, seconds / 3))
         began = clock()
         try:
-            async with asyncio.timeout(seconds / 3):
+            async with asyncio.timeout(max(0.0, min(last + seconds - began, seconds / 3))):
                 if not await store.run(ops.renew(store.keys, claim, seconds)):
                     return
         except (RedisError, TimeoutError):

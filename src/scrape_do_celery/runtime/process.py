@@ -24,6 +24,8 @@ from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from pydantic import SecretStr
+
     from scrape_do_celery.models import JobDetails
 
 T = TypeVar("T")
@@ -43,8 +45,10 @@ class Runtime:
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
+        if self.settings.api_key is None:
+            raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
         self._loop = LoopThread()
-        self._loop.run(self._open())
+        self._loop.run(self._open(self.settings.api_key))
 
     @classmethod
     def of(cls, app: Celery) -> Runtime:
@@ -68,12 +72,10 @@ class Runtime:
         if found is not None and found.pid == os.getpid():
             found.close()
 
-    async def _open(self) -> None:
-        if self.settings.api_key is None:
-            raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+    async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix)
         self.client = AsyncScrapeDoAsyncAPIClient(
-            self.settings.api_key,
+            api_key,
             base_url=self.settings.api_url,
             timeout=self.settings.request_timeout,
             # Trying again is written down in the record, where it outlives this process and holds no slot.
@@ -139,7 +141,7 @@ class Runtime:
         if verdict.fatal:
             return await self.settle(claim, RunState.FAILED, error)
         if verdict.pause:
-            await self.store.run(ops.pause(self.store.keys, verdict.pause))
+            await self.write(ops.pause(self.store.keys, verdict.pause))
         since = claim.part.refused_since or claim.now if is_refusal(error) else 0
         noted = {"troubles": claim.part.troubles + 1, "refused_since": f"{since:.4f}"}
         # A run that is to end looks often enough to end in time.

@@ -65,7 +65,8 @@ async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
     claim = await store.run(ops.claim(store.keys, member, uuid.uuid4().hex, seconds=frame.seconds, states=frame.states))
     if claim is None:
         return None
-    if claim.part.attempts > runtime.settings.poison_after:
+    doubtful = claim.part.state in {PartState.SUBMITTING, PartState.DOUBTFUL}
+    if claim.part.attempts > runtime.settings.poison_after and not doubtful:
         return await runtime.settle(claim, RunState.POISONED, _poisoned(claim))
     return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
 

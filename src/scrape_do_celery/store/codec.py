@@ -11,7 +11,7 @@ from typing import Any
 
 from scrape_do_celery.models import TaskDetails
 
-if sys.version_info >= (3, 14):
+if sys.version_info >= (3, 14):  # pragma: no cover (no such interpreter among those that tests run on)
     from compression import zstd
 else:
     from backports import zstd
@@ -66,7 +66,7 @@ def unpack_task(value: bytes) -> TaskDetails:
     raw = frame[_HEADER.size + size :]
     content: str | None = None
     if head["kind"] != "none":
-        content = raw.decode() if head["kind"] == "text" else base64.b64encode(raw).decode()
+        content = raw.decode(errors="surrogatepass") if head["kind"] == "text" else base64.b64encode(raw).decode()
     return TaskDetails.model_validate({**head["task"], "Content": content})
 
 
@@ -79,4 +79,4 @@ def _raw(text: str, *, encoded: bool) -> tuple[bytes, str]:
         else:
             if base64.b64encode(raw).decode() == text:
                 return raw, "base64"
-    return text.encode(), "text"
+    return text.encode(errors="surrogatepass"), "text"

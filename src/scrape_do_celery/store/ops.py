@@ -151,7 +151,8 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
         bytes.decode,
         [
             *(str(member), claim.part.fence, "" if after is None else after, ring),
-            *(b"" if job is None else pack(job.model_dump(mode="json", by_alias=True)), *_flat(fields)),
+            *(b"" if job is None else pack(job.model_dump(mode="json", by_alias=True)), "1" if claim.wish else ""),
+            *_flat(fields),
         ],
         [
             *(_part(keys, claim), keys.run(member.run_id), keys.due, keys.job(member.run_id, member.part)),

@@ -8,13 +8,13 @@ from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
+from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.endings import NO_TROUBLE, collect, missed, seen, troubled
 from scrape_do_celery.store import Claim, PartState
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
-    from scrape_do_celery.runs import Bell
 
 
 @shared_task(name=routing.POLL_JOBS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
@@ -33,8 +33,7 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
         return await troubled(runtime, claim, error)
     if job.is_terminal or _given_up(runtime, claim):
         return await collect(runtime, claim, job)
-    await _later(runtime, claim, job)
-    return None
+    return await _later(runtime, claim, job)
 
 
 def _given_up(runtime: Runtime, claim: Claim) -> bool:
@@ -42,10 +41,16 @@ def _given_up(runtime: Runtime, claim: Claim) -> bool:
     return claim.part.canceling is not None and claim.out_of_grace(runtime.settings.cancel_grace)
 
 
-async def _later(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
+async def _later(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
     part, now = claim.part, seen(job)
     before = {"status": part.status, "seen_done": part.seen_done, "seen_failed": part.seen_failed}
     polls = part.polls + 1
     fields = {**now, "polls": polls, "misses": 0, **NO_TROUBLE}
     # A job of a thousand tasks is some 100 kB: it is written only where something moved.
-    await runtime.later(claim, fields, runtime.interval(polls), job if now != before else None)
+    moved = job if now != before else None
+    if claim.wish and part.canceling is None:
+        # This bell was on its way when the run was told to end.
+        await runtime.later(claim, fields, 0.0, moved)
+        return Bell(routing.CANCEL_RUN, (str(claim.member),))
+    await runtime.later(claim, fields, runtime.interval(polls), moved)
+    return None

@@ -19,7 +19,7 @@ for n = 0, tonumber(r[1]) - 1 do
       redis.call('HINCRBY', key, 'fence', 1)
       redis.call('ZREM', KEYS[2], member)
       left = redis.call('HINCRBY', KEYS[1], 'left', -1)
-      if left == 0 and r[3] then redis.call('ZADD', KEYS[2], stamp(t), run_id .. ':run') end
+      if left == 0 then redis.call('ZADD', KEYS[2], stamp(t), run_id .. ':run') end
     elseif p[1] == 'running' and not p[3] then
       wake(KEYS[2], key, member, t, 0)
       out[#out + 1] = member
