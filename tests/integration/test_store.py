@@ -1,0 +1,118 @@
+"""The store's promises on a real server, with many at the door at once."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from scrape_do_celery.models import JobCreationRequest, TaskDetails
+from scrape_do_celery.store import CANCEL, Member, PartState, RunSpec, Store, ops
+
+MANY = 20
+
+
+@pytest.fixture
+def store(server_url):
+    one = Store.open(server_url, f"s{uuid.uuid4().hex[:8]}")
+    yield one
+    for key in one.client.scan_iter(f"{one.keys.prefix}:*"):
+        one.client.delete(key)
+    one.close()
+
+
+@pytest.fixture
+def at_once():
+    """What so many threads got that all did the same at the same time."""
+
+    def race(act):
+        barrier = Barrier(MANY)
+
+        def go(number):
+            barrier.wait()
+            return act(number)
+
+        with ThreadPoolExecutor(MANY) as pool:
+            return list(pool.map(go, range(MANY)))
+
+    return race
+
+
+def spec(count=1):
+    return RunSpec(JobCreationRequest(targets=[f"https://a.example/{n}" for n in range(count)]))
+
+
+def begun(store, run_id="r", count=1):
+    store.run(ops.create(store.keys, run_id, spec(count)))
+    return Member(run_id, 0)
+
+
+def taken(store, member, states=tuple(PartState)):
+    return store.run(ops.claim(store.keys, member, uuid.uuid4().hex, seconds=30, states=states))
+
+
+def test_one_key_is_one_run(store, at_once):
+    found = at_once(lambda n: store.run(ops.create(store.keys, f"r{n}", spec(), key="k")))
+    assert len({created.run_id for created in found}) == 1
+    assert sum(created.new for created in found) == 1
+    assert len(list(store.client.scan_iter(f"{store.keys.prefix}:run:*"))) == 1
+
+
+def test_one_part_is_claimed_once(store, at_once):
+    member = begun(store)
+    claims = [claim for claim in at_once(lambda _: taken(store, member)) if claim]
+    assert len(claims) == 1
+    assert claims[0].part.attempts == 1
+
+
+def test_one_intent_is_one_permission(store, at_once):
+    claim = taken(store, begun(store))
+    answers = at_once(lambda n: store.run(ops.intent(store.keys, claim, f"nonce{n}", 60))[0])
+    assert sorted(answers) == ["ok", *["stale"] * (MANY - 1)]
+
+
+def test_one_page_is_stored_once(store, at_once):
+    claim = taken(store, begun(store))
+    store.run(ops.update(store.keys, claim, {"state": PartState.COLLECTING}))
+    pages = [TaskDetails(task_id="t", job_id="j", status="success", content=f"page {n}") for n in range(MANY)]
+    won = at_once(lambda n: store.run(ops.put(store.keys, claim.member, 0, pages[n])))
+    assert sum(won) == 1
+    [kept] = store.run(ops.contents(store.keys, claim.member, [0]))
+    assert kept == pages[won.index(1)]
+    assert store.run(ops.view(store.keys, "r")).parts[0].got_done == 1
+
+
+def test_a_run_is_decided_once(store, at_once):
+    claim = taken(store, begun(store))
+    store.run(ops.settle(store.keys, claim, "succeeded"))
+    outcomes = ["succeeded", "failed"]
+    stands = at_once(lambda n: store.run(ops.decide(store.keys, "r", outcomes[n % 2], {"decided_by": n})))
+    assert len(set(stands)) == 1
+
+
+def test_parts_that_end_together_leave_none_behind(store, at_once):
+    run = store.run(ops.create(store.keys, "r", spec(MANY * 1000)))
+    claims = [taken(store, Member(run.run_id, n)) for n in range(MANY)]
+    left = at_once(lambda n: store.run(ops.settle(store.keys, claims[n], "succeeded")))
+    assert sorted(left) == list(range(MANY))
+
+
+def test_what_is_due_is_handed_out_once(store, at_once):
+    for n in range(30):
+        begun(store, f"r{n}")
+        store.run(ops.wish(store.keys, f"r{n}", CANCEL))
+    found = at_once(lambda _: store.run(ops.claim_due(store.keys, limit=500, cap=1000)))
+    handed = [run.run_id for due in found for run in due.runs]
+    assert sorted(handed) == sorted(f"r{n}" for n in range(30))
+
+
+def test_a_run_that_waits_is_small(store):
+    """What a hundred thousand waiting runs would cost, by the server's own count."""
+    claim = taken(store, begun(store))
+    store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, 60))
+    fields = {"state": PartState.RUNNING, "job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "troubles": 0}
+    store.run(ops.update(store.keys, claim, fields, after=30, owner="job"))
+    size = sum(store.client.memory_usage(key) for key in store.client.scan_iter(f"{store.keys.prefix}:*:*"))
+    assert size < 2_500
