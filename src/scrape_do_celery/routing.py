@@ -1,6 +1,8 @@
-"""Names by which the floors know each other's steps, so that none needs to import another."""
+"""Names by which the floors know each other's steps, so that none needs to import another; how steps are registered."""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 SCRAPE = "scrape_do.scrape"
 SUBMIT_JOBS = "scrape_do.submit_jobs"
@@ -10,6 +12,24 @@ FETCH_TASKS = "scrape_do.fetch_tasks"
 AGGREGATE_RUN = "scrape_do.aggregate_run"
 CANCEL_RUN = "scrape_do.cancel_run"
 FINISH_RUN = "scrape_do.finish_run"
+
+#: Steps that work on parts. They are acknowledged early: the ticker, not the broker, brings work back.
+BELL: Final[dict[str, Any]] = {
+    "bind": True,
+    "ignore_result": True,
+    "acks_late": False,
+    "max_retries": 0,
+    "trail": False,
+}
+#: Steps that run under the caller's own Celery id.
+UNDER_CALLERS_ID: Final[dict[str, Any]] = {
+    "bind": True,
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "retry_on_worker_lost": False,
+    "trail": False,
+    "resultrepr_maxsize": 128,
+}
 
 STEPS_MODULE = "scrape_do_celery.tasks"
 WORKER_MODULE = "scrape_do_celery.worker.lifecycle"

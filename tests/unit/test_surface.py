@@ -79,3 +79,10 @@ def test_the_lowest_constraints_are_the_lower_bounds():
         return [*version.split("."), "0", "0"][:3]
 
     assert {name: full(v) for name, v in bounds.items() if name != "flower"} == {n: full(v) for n, v in pinned.items()}
+
+
+def test_the_package_runs_as_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "scrape_do_celery", "--version"], capture_output=True, text=True, check=True
+    )
+    assert scrape_do_celery.__name__.replace("_", "-") in done.stdout.replace("_", "-")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@shared_task(name=routing.AGGREGATE_RUN, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+@shared_task(name=routing.AGGREGATE_RUN, **routing.BELL)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decides runs whose parts have all ended, and rings for their report."""
     producer = Producer.of(self.app)

@@ -12,7 +12,7 @@ from scrape_do_celery.runtime.endings import NO_TROUBLE, collect, missed, troubl
 from scrape_do_celery.store import Claim, PartState
 
 
-@shared_task(name=routing.CANCEL_RUN, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+@shared_task(name=routing.CANCEL_RUN, **routing.BELL)
 def cancel_run(self: Task, members: list[str]) -> None:
     """Cancels the jobs of running parts whose run has a wish to end."""
     serve(self.app, members, {PartState.RUNNING}, cancel)

@@ -40,7 +40,7 @@ _ABOUT_ALL = frozenset({401, 403, 408, 425})
 _CHUNK = 50
 
 
-@shared_task(name=routing.FETCH_TASKS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+@shared_task(name=routing.FETCH_TASKS, **routing.BELL)
 def fetch_tasks(self: Task, members: list[str]) -> None:
     """Fetches what is missing of parts whose jobs have ended."""
     serve(self.app, members, {PartState.COLLECTING}, fetch)

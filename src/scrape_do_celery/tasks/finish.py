@@ -20,16 +20,7 @@ from scrape_do_celery.store import RunRecord, ops
 log = logging.getLogger(__name__)
 
 
-@shared_task(
-    name=routing.FINISH_RUN,
-    bind=True,
-    acks_late=True,
-    reject_on_worker_lost=True,
-    retry_on_worker_lost=False,
-    throws=(ScrapeDoError,),
-    trail=False,
-    resultrepr_maxsize=128,
-)
+@shared_task(name=routing.FINISH_RUN, throws=(ScrapeDoError,), **routing.UNDER_CALLERS_ID)
 def finish_run(self: Task, run_id: str) -> dict[str, Any] | None:
     """The small result of a run that succeeded; its error is raised otherwise."""
     record = _record(Producer.of(self.app), run_id)

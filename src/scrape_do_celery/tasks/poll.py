@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
 
 
-@shared_task(name=routing.POLL_JOBS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+@shared_task(name=routing.POLL_JOBS, **routing.BELL)
 def poll_jobs(self: Task, members: list[str]) -> None:
     """Looks at the jobs of running parts."""
     serve(self.app, members, {PartState.RUNNING}, poll)

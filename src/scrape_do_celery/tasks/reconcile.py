@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs import Bell
 
 
-@shared_task(name=routing.RECONCILE_SUBMIT, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+@shared_task(name=routing.RECONCILE_SUBMIT, **routing.BELL)
 def reconcile_submit(self: Task, members: list[str]) -> None:
     """Resolves parts whose `POST` may have bought a job."""
     serve(self.app, members, {PartState.SUBMITTING, PartState.DOUBTFUL}, reconcile)

@@ -65,17 +65,7 @@ class ScrapeStep(Task):  # type: ignore[misc]
             return args, kwargs
 
 
-@shared_task(
-    name=routing.SCRAPE,
-    base=ScrapeStep,
-    bind=True,
-    acks_late=True,
-    reject_on_worker_lost=True,
-    retry_on_worker_lost=False,
-    throws=(ScrapeDoError,),
-    trail=False,
-    typing=False,
-)
+@shared_task(name=routing.SCRAPE, base=ScrapeStep, throws=(ScrapeDoError,), typing=False, **routing.UNDER_CALLERS_ID)
 def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -> None:
     """A run of the given request, which ends under this step's id: its value is the small result.
 

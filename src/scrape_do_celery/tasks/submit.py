@@ -31,7 +31,7 @@ class _NotNowError(Exception):
     """Nothing was sent: the lease could end before the `POST`, or the store did not say."""
 
 
-@shared_task(name=routing.SUBMIT_JOBS, bind=True, ignore_result=True, acks_late=False, max_retries=0)
+@shared_task(name=routing.SUBMIT_JOBS, **routing.BELL)
 def submit_jobs(self: Task, members: list[str]) -> None:
     """Buys the jobs of parts that wait for it."""
     settings = Producer.of(self.app).settings
