@@ -294,3 +294,10 @@ def test_an_ended_run_lives_as_long_as_it_should(working, eventually):
     rest = {name: life for name, life in lives.items() if ":contents:" not in name}
     assert len(rest) == 5, rest
     assert all(7 * day - 60 < life <= 7 * day for life in rest.values()), rest
+
+
+def test_a_callback_can_ask_whether_it_is_the_first(pipeline):
+    handle = pipeline.enqueue(["https://a.example/"])
+    asked = [pipeline.handle(handle.run_id).first_delivery("mail") for _ in range(3)]
+    assert asked == [True, False, False]
+    assert handle.first_delivery("charge")

@@ -155,8 +155,6 @@ def test_bad_celery_url(bad, field):
         ("key_prefix", "a b"),
         ("key_prefix", "{a}"),
         ("result_ttl", 59),
-        ("result_ttl", 700_000),
-        ("record_ttl", 700_000),
         ("poll_initial_interval", 31.0),
         ("poll_max_interval", 0.5),
         ("poll_multiplier", 0.9),
@@ -189,9 +187,15 @@ def test_every_problem_is_named_by_its_variable(monkeypatch):
 
 
 def test_cross_checks_name_both_variables():
-    assert problems(result_ttl=700_000) == {
-        "SCRAPE_DO_RECORD_TTL": "should be greater than or equal to SCRAPE_DO_RESULT_TTL (700000)"
+    assert problems(poll_initial_interval=31) == {
+        "SCRAPE_DO_POLL_MAX_INTERVAL": "should be greater than or equal to SCRAPE_DO_POLL_INITIAL_INTERVAL (31.0)"
     }
+
+
+def test_a_longer_life_of_pages_lengthens_those_that_it_needs():
+    settings = Settings(result_ttl=700_000)
+    assert (settings.record_ttl, settings.idempotency_ttl) == (700_000, 700_000)
+    assert Settings(record_ttl=60).record_ttl == settings.model_copy(update={"result_ttl": 86_400}).result_ttl
 
 
 def test_unknown_argument_names_the_nearest():

@@ -118,11 +118,17 @@ class SettingsFields(BaseSettings):
             return urls.celery_url(value) if value else value
         return urls.sibling(store, 1 if info.field_name == "broker_url" else 2)
 
-    @field_validator("record_ttl", "idempotency_ttl", "poll_max_interval")
+    @field_validator("record_ttl", "idempotency_ttl")
     @classmethod
-    def _no_shorter(cls, value: float, info: ValidationInfo) -> float:
-        lower = {"record_ttl": "result_ttl", "idempotency_ttl": "record_ttl"}
-        name = lower.get(info.field_name or "", "poll_initial_interval")
-        if value < info.data.get(name, value):
-            raise ValueError(f"should be greater than or equal to {env_name(name)} ({info.data[name]})")
+    def _no_shorter(cls, value: int, info: ValidationInfo) -> int:
+        """Lifted rather than refused: whoever asks for longer pages should not have to ask three times."""
+        name = "result_ttl" if info.field_name == "record_ttl" else "record_ttl"
+        return max(value, info.data.get(name, value))
+
+    @field_validator("poll_max_interval")
+    @classmethod
+    def _longest(cls, value: float, info: ValidationInfo) -> float:
+        first = info.data.get("poll_initial_interval", value)
+        if value < first:
+            raise ValueError(f"should be greater than or equal to {env_name('poll_initial_interval')} ({first})")
         return value

@@ -130,6 +130,15 @@ class RunHandle:
             self._producer.ring(routing.CANCEL_RUN, members)
         return True
 
+    def first_delivery(self, name: str) -> bool:
+        """Whether this is the first call with this name for the run, in any process.
+
+        Callbacks are called at least once: one that must not act twice (a mail, a charge) asks this first.
+        Where it dies after asking, nobody does its work.
+        """
+        store = self._producer.store
+        return store.run(ops.first(store.keys, self.run_id, name, self._producer.settings.record_ttl))
+
     def forget(self) -> None:
         """Frees all that the store and Celery hold of an ended run, once its outcome is reported under its Celery ids.
 

@@ -10,6 +10,7 @@
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | for ever while live, then as the run |
+| `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:pause` | string | until when no API call is made (429) | its own |
 
 Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.
@@ -52,6 +53,10 @@ class Keys:
     def owner(self, job_id: str) -> str:
         """Who owns a job of the API."""
         return f"{self.prefix}:owner:{job_id}"
+
+    def once(self, run_id: str, name: str) -> str:
+        """The mark of a callback that has begun."""
+        return f"{self.prefix}:once:{run_id}:{name}"
 
     @property
     def due(self) -> str:

@@ -270,6 +270,11 @@ def pause(keys: Keys, seconds: float) -> Op[float]:
     return Op(float, (seconds,), [keys.pause], "pause")
 
 
+def first(keys: Keys, run_id: str, name: str, seconds: int) -> Op[bool]:
+    """Whether this is the first time that somebody asks for this name of a run, within its life."""
+    return Op(bool, ("SET", keys.once(run_id, name), 1, "NX", "EX", seconds))
+
+
 def forget(keys: Keys, run_id: str) -> Op[int]:
     """1 once freed, 0 where there was nothing, -1 where the run still lives."""
     return Op(int, (run_id, keys.prefix), [keys.run(run_id), keys.due], "forget")
