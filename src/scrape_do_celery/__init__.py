@@ -28,6 +28,7 @@ from scrape_do_celery.errors import (
     RunError,
     RunNotFoundError,
     ScrapeDoError,
+    StoreUnavailableError,
     SubmitInDoubtError,
 )
 from scrape_do_celery.models import (
@@ -103,6 +104,7 @@ __all__ = [
     "ScrapeDoAsyncAPIClient",
     "ScrapeDoError",
     "Settings",
+    "StoreUnavailableError",
     "SubmitInDoubtError",
     "TaskCanceledError",
     "TaskDetails",

@@ -3,6 +3,7 @@
 ScrapeDoError
 ├── InvalidRequestError (ValueError)      a request that a step refused: never sent
 ├── ConfigurationError                    settings that cannot work
+├── StoreUnavailableError (redis' ConnectionError)  Redis did not answer, or refused
 ├── APIConnectionError                    no answer: DNS, connect, TLS, time-out, reset
 ├── AsyncAPIError
 │   ├── AsyncAPIResponseError             an answer outside 2xx
@@ -31,6 +32,8 @@ ScrapeDoError
 from __future__ import annotations
 
 from typing import Any, ClassVar
+
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 class ScrapeDoError(Exception):
@@ -68,6 +71,10 @@ class InvalidRequestError(ScrapeDoError, ValueError):
 
 class ConfigurationError(ScrapeDoError):
     """Settings with which this process cannot work."""
+
+
+class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
+    """The store did not answer, or refused; the message says which, without its password."""
 
 
 class APIConnectionError(ScrapeDoError):

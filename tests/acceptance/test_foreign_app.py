@@ -68,3 +68,19 @@ def test_a_worker_without_the_token_leaves_our_queue_alone(pipeline, shop):
     assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
     assert f"{pipeline.prefix}(direct)" not in pipeline.log.read_text()
     assert worker.poll() is None
+
+
+def test_two_applications_do_not_share_a_store(pipeline, shop):
+    """Each would answer the other's callers, through the wrong broker."""
+    pipeline.work()
+    second = pipeline.work(app="foreign", **shop)
+    assert "is served by another application" in pipeline.log.read_text()
+    assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
+    assert second.poll() is None
+    assert len(pipeline.enqueue(["https://a.example/"]).result(timeout=40).tasks) == 1
+
+
+def test_our_worker_does_not_start_beside_another_application(pipeline, shop):
+    pipeline.work(app="foreign", **shop)
+    assert pipeline.work().wait(30) == 1
+    assert "Give each its own SCRAPE_DO_KEY_PREFIX" in pipeline.log.read_text()

@@ -231,7 +231,7 @@ def test_a_warning_about_settings_is_one_line_without_a_place_in_the_code():
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr.splitlines()[0] == "Warning: SCRAPE_DO_QUEU is not a setting; did you mean SCRAPE_DO_QUEUE?"
-    assert "the store does not answer (ConnectionError)" in done.stderr
+    assert "Error: the store at redis://127.0.0.1:1/0: Error 111" in done.stderr
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 

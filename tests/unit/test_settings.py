@@ -57,7 +57,7 @@ def test_api_key_is_stripped():
     assert Settings(api_key=" abc\n").api_key == SecretStr("abc")
 
 
-@pytest.mark.parametrize("bad", ["", "  ", "two words", "töken"])
+@pytest.mark.parametrize("bad", ["  ", "two words", "töken"])
 def test_bad_api_key(bad, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_API_KEY", bad)
     assert list(problems()) == ["SCRAPE_DO_API_KEY"]
@@ -294,3 +294,10 @@ def test_settings_table_covers_every_setting():
 
 def test_place_of_a_socket():
     assert urls.place("unix:///a.sock?db=2") == urls.place("redis+socket:///a.sock?virtual_host=2")
+
+
+def test_a_variable_that_is_empty_is_not_set(monkeypatch):
+    """Compose files write one so that nobody set."""
+    monkeypatch.setenv("SCRAPE_DO_API_KEY", "")
+    monkeypatch.setenv("SCRAPE_DO_QUEUE", "")
+    assert (Settings().api_key, Settings().queue) == (None, "scrape_do")

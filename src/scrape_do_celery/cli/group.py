@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.cli.texts import one_line
 from scrape_do_celery.config import SettingsWarning
-from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError
+from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,8 @@ class Commands(click.Group):
             raise _failure("; ".join(_fault(item) for item in error.errors(include_url=False))) from None
         except ResultNotReadyError as error:
             raise NotYet(one_line(str(error))) from None
+        except StoreUnavailableError as error:
+            raise _failure(str(error)) from None
         except (ScrapeDoError, ValueError) as error:
             raise _failure(f"{type(error).__name__}: {error}") from None
         except RedisError as error:

@@ -46,6 +46,8 @@ class SettingsFields(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
+        # As compose files write a variable that is not set.
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
@@ -123,7 +125,8 @@ class SettingsFields(BaseSettings):
     def _no_shorter(cls, value: int, info: ValidationInfo) -> int:
         """Lifted rather than refused: whoever asks for longer pages should not have to ask three times."""
         name = "result_ttl" if info.field_name == "record_ttl" else "record_ttl"
-        return max(value, info.data.get(name, value))
+        lower: int = info.data.get(name, value)
+        return max(value, lower)
 
     @field_validator("poll_max_interval")
     @classmethod

@@ -81,6 +81,20 @@ def place(url: str) -> Place | None:
     return Place(f"{'localhost' if host in _LOOPBACK else host}:{parts.port or 6379}", _database(parts))
 
 
+def application(broker: object, backend: object) -> str:
+    """A name for an application by the servers it uses, the same for all spellings of them; no password in it."""
+    return f"broker {_server(broker)}, results {_server(backend)}"
+
+
+def _server(url: object) -> str:
+    text = str(url or "none")
+    try:
+        found = place(text)
+    except ValueError:
+        found = None
+    return masked(text) if found is None else f"{found.server}/{found.db}"
+
+
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)

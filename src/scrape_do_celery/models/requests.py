@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from .base import RequestModel, wire_name
 from .plugins import PluginRequest  # noqa: TC001 (pydantic reads it)
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_TARGETS_PER_JOB = 1000
 
 _SHOWN_FAULTS = 5
+#: Bounds that the API sets (peer SDK; that there are bounds: its documentation).
+_MILLISECONDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000)}
 _PLUGIN_CREDITS = 10
 # By (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
@@ -51,8 +53,8 @@ class JobCreationRequest(RequestModel):
     #: requests with one session share an IP
     session_id: int | None = Field(default=None, ge=0, le=1_000_000)
     device: Literal["desktop", "mobile", "tablet"] | None = None
-    timeout: int | None = Field(default=None, ge=5_000, le=120_000)
-    retry_timeout: int | None = Field(default=None, ge=5_000, le=55_000)
+    timeout: int | None = None
+    retry_timeout: int | None = None
     disable_retry: bool | None = None
     #: hand on the target's status instead of 502
     transparent_response: bool | None = None
@@ -90,6 +92,21 @@ class JobCreationRequest(RequestModel):
             more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
             raise ValueError("; ".join(faults[:_SHOWN_FAULTS]) + more)
         return targets
+
+    @field_validator("render", mode="before")
+    @classmethod
+    def _no_switch(cls, render: Any) -> Any:
+        if isinstance(render, bool):
+            raise ValueError("render takes options, such as {'wait_until': 'networkidle2'}; {} for none")  # noqa: TRY004
+        return render
+
+    @field_validator("timeout", "retry_timeout", mode="before")
+    @classmethod
+    def _milliseconds(cls, value: Any, info: ValidationInfo) -> Any:
+        low, high = _MILLISECONDS[info.field_name or ""]
+        if isinstance(value, int | float) and not low <= value <= high:
+            raise ValueError(f"{info.field_name} is in milliseconds, from {low} to {high}")
+        return value
 
     @field_validator("webhook_url")
     @classmethod

@@ -13,6 +13,7 @@ from celery import Celery, _state
 from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
 from scrape_do_celery.config.celery import celery_config
+from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.store import Lives, Member, Store
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Producer:
         self.pid = os.getpid()
 
     @property
+    def application(self) -> str:
+        """The name of the application that this process belongs to, by its broker and results."""
+        return application(self.app.conf.broker_url, self.app.conf.result_backend)
+
+    @property
     def lives(self) -> Lives:
         """How long ended runs are kept."""
         return Lives(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
@@ -55,7 +61,10 @@ class Producer:
         try:
             self.app.send_task(step, args=arguments, **options)
         except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
-            log.warning("no bell for %s: %s; a worker's ticker rings later", step, type(error).__name__)
+            where = masked(str(self.app.conf.broker_url))
+            log.warning(
+                "no message for %s (broker %s: %s); a worker finds the work by itself", step, where, masked(str(error))
+            )
             return False
         return True
 

@@ -137,7 +137,9 @@ class Runtime:
     ) -> Bell | None:
         """Lets a part go because of an error of the API; ends it where a refusal has stood too long."""
         verdict = trouble(error, claim, longest=self.settings.poll_max_interval)
-        log.info("%s: %s; again in %.1f s", claim.member, type(error).__name__, verdict.after)
+        # The first of a row is told aloud, and then one in ten.
+        level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
+        log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
         if verdict.fatal:
             return await self.settle(claim, RunState.FAILED, error)
         if verdict.pause:

@@ -11,6 +11,7 @@
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | for ever while live, then as the run |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
+| `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
 | `P:pause` | string | until when no API call is made (429) | its own |
 
 Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.
@@ -57,6 +58,11 @@ class Keys:
     def once(self, run_id: str, name: str) -> str:
         """The mark of a callback that has begun."""
         return f"{self.prefix}:once:{run_id}:{name}"
+
+    @property
+    def home(self) -> str:
+        """Whose workers serve the store."""
+        return f"{self.prefix}:home"
 
     @property
     def due(self) -> str:

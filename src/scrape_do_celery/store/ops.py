@@ -275,6 +275,11 @@ def first(keys: Keys, run_id: str, name: str, seconds: int) -> Op[bool]:
     return Op(bool, ("SET", keys.once(run_id, name), 1, "NX", "EX", seconds))
 
 
+def home(keys: Keys, name: str, seconds: int) -> Op[str]:
+    """The application that the store belongs to: this one, unless another has said so within so many seconds."""
+    return Op(bytes.decode, (name, seconds), [keys.home], "home")
+
+
 def forget(keys: Keys, run_id: str) -> Op[int]:
     """1 once freed, 0 where there was nothing, -1 where the run still lives."""
     return Op(int, (run_id, keys.prefix), [keys.run(run_id), keys.due], "forget")

@@ -10,10 +10,12 @@ import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.config.urls import masked
+from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.keys import Keys
 
 if TYPE_CHECKING:
@@ -37,21 +39,32 @@ def scripts() -> dict[str, str]:
 class Store:
     """The store, for threads."""
 
-    def __init__(self, client: redis_sync.Redis, keys: Keys) -> None:
-        self.client, self.keys = client, keys
+    def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "") -> None:
+        self.client, self.keys, self.where = client, keys, where
         self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
 
     @classmethod
     def open(cls, url: str, prefix: str) -> Store:
         """A store that connects when it is first used."""
         retry = Retry(_BACKOFF, _RETRIES)
-        return cls(redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **_OPTIONS), Keys(prefix))
+        return cls(
+            redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **_OPTIONS), Keys(prefix), masked(url)
+        )
 
     def run(self, op: Op[T]) -> T:
-        """What the operation answers."""
-        if op.script:
-            return op.parse(self._scripts[op.script](keys=op.keys, args=op.args))
-        return op.parse(self.client.execute_command(*op.args))  # type: ignore[no-untyped-call]
+        """What the operation answers.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer, or refused.
+        """
+        try:
+            if op.script:
+                reply = self._scripts[op.script](keys=op.keys, args=op.args)
+            else:
+                reply = self.client.execute_command(*op.args)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise StoreUnavailableError(f"the store at {self.where}: {error}") from error
+        return op.parse(reply)
 
     def check(self) -> None:
         """Raises ConfigurationError where the server cannot serve as a store."""

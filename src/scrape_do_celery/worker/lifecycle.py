@@ -12,8 +12,9 @@ from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import Producer, is_ours, settings_of
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.store import ops
 from scrape_do_celery.worker.checks import warnings_about
-from scrape_do_celery.worker.ticker import Ticker
+from scrape_do_celery.worker.ticker import HOME_SECONDS, Ticker
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,11 @@ def start(app: Celery) -> None:
     try:
         settings = settings_of(app)
         if settings.api_key is None:
-            _without_token(app)
+            _refuse(app, "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
             return
-        _check_store(app)
+        if other := _other_application(Producer.of(app)):
+            _refuse(app, other)
+            return
     except ConfigurationError as error:
         raise SystemExit(f"scrape-do-celery: {error}") from None
     queues = app.amqp.queues
@@ -45,18 +48,31 @@ def start(app: Celery) -> None:
     signals.worker_shutdown.connect(_closed, weak=False)
 
 
-def _without_token(app: Celery) -> None:
-    text = "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token"
+def _refuse(app: Celery, why: str) -> None:
     if is_ours(app):
-        raise ConfigurationError(text)
-    log.error("%s; this one leaves the queue of scrapes alone", text)
+        raise ConfigurationError(why)
+    log.error("%s; this worker leaves the queue of scrapes alone", why)
 
 
-def _check_store(app: Celery) -> None:
+def _other_application(producer: Producer) -> str | None:
+    """Why this store is not for workers of this app.
+
+    Outcomes are reported, and chains go on, through the broker and the result backend of the worker that does it: two
+    applications on one store would answer each other's callers.
+    """
+    store, mine = producer.store, producer.application
     try:
-        Producer.of(app).store.check()
+        store.check()
+        holder = store.run(ops.home(store.keys, mine, HOME_SECONDS))
     except RedisError as error:
-        log.warning("the store does not answer yet: %s; the worker goes on trying", type(error).__name__)
+        log.warning("the store does not answer yet (%s); the worker goes on trying", error)
+        return None
+    if holder == mine:
+        return None
+    return (
+        f"the store under the prefix {producer.settings.key_prefix} is served by another application: {holder}; this one "
+        f"has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers {HOME_SECONDS} s before"
+    )
 
 
 def _ready(sender: Any, **_: Any) -> None:

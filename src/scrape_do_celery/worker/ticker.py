@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 SHORTEST, LONGEST = 0.02, 1.0
 #: Members handed out at a look, and members a message.
 LIMIT, BATCH = 500, 50
+#: How long the store stays this application's after the last word of its last worker.
+HOME_SECONDS = 30
 
 
 class Ticker(threading.Thread):
@@ -30,6 +33,7 @@ class Ticker(threading.Thread):
         super().__init__(name="scrape-do-ticker", daemon=True)
         self._producer = producer
         self._halt = threading.Event()
+        self._home_until = 0.0
 
     def run(self) -> None:
         """Looks, rings, sleeps. Nothing that goes wrong in one look ends it."""
@@ -44,6 +48,9 @@ class Ticker(threading.Thread):
     def tick(self) -> float:
         """One look; seconds until the next."""
         store, settings = self._producer.store, self._producer.settings
+        if time.monotonic() > self._home_until:
+            store.run(ops.home(store.keys, self._producer.application, HOME_SECONDS))
+            self._home_until = time.monotonic() + HOME_SECONDS / 3
         due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_bells))
         if due.dropped:
             log.warning("%d due entries had no record and were dropped", due.dropped)

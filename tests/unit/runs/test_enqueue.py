@@ -107,7 +107,7 @@ def test_a_broker_that_is_away_does_not_stop_a_run(plant, start, monkeypatch, ca
     handle = start([URL])
     assert handle.state is RunState.QUEUED
     assert f"{handle.run_id}:0" in plant.due()
-    assert "no bell for scrape_do.submit_jobs" in caplog.text
+    assert "no message for scrape_do.submit_jobs" in caplog.text
 
 
 def test_two_runs_without_a_key_are_two(plant, start):
