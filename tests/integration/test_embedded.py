@@ -285,3 +285,17 @@ def test_celery_reaches_the_databases_beside_the_store(home):
         backend.client.close()
         with client(server.url) as store:
             assert sorted(store.info("keyspace")) == ["db1", "db2"]
+
+
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
+    command = [sys.executable, "-m", "scrape_do_celery", "redis", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline().strip()
+        assert line.startswith("export SCRAPE_DO_REDIS_URL=redis://")
+        url = line.partition("=")[2]
+        with redis.Redis.from_url(url) as client:
+            assert client.ping()
+        process.terminate()
+        assert process.wait(20) == 0
+    with redis.Redis.from_url(url) as client, pytest.raises(redis.ConnectionError):
+        client.ping()

@@ -6,6 +6,7 @@ import click
 
 from scrape_do_celery.cli.doctor import doctor
 from scrape_do_celery.cli.group import Commands
+from scrape_do_celery.cli.redis import redis
 from scrape_do_celery.cli.runs import cancel, enqueue, result, status
 from scrape_do_celery.cli.sandbox import sandbox
 
@@ -28,6 +29,6 @@ def celery_plugin(ctx: click.Context) -> None:
     ctx.obj.app.set_current()
 
 
-for _command in (enqueue, status, result, cancel, doctor, sandbox):
+for _command in (enqueue, status, result, cancel, doctor, sandbox, redis):
     main.add_command(_command)
     celery_plugin.add_command(_command)

@@ -70,8 +70,8 @@ def _other_application(producer: Producer) -> str | None:
     if holder == mine:
         return None
     return (
-        f"the store under the prefix {producer.settings.key_prefix} is served by another application: {holder}; this one "
-        f"has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers {HOME_SECONDS} s before"
+        f"the store under the prefix {producer.settings.key_prefix} is served by another application: {holder}; this "
+        f"one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers {HOME_SECONDS} s before"
     )
 
 
