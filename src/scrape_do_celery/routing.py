@@ -27,6 +27,8 @@ UNDER_CALLERS_ID: Final[dict[str, Any]] = {
     "acks_late": True,
     "reject_on_worker_lost": True,
     "retry_on_worker_lost": False,
+    # Somebody waits for it, whatever the app does with results of its other tasks.
+    "ignore_result": False,
     "trail": False,
     "resultrepr_maxsize": 128,
 }

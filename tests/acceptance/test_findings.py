@@ -151,3 +151,53 @@ def test_a_result_backend_that_was_away_gets_its_result(server_url, sandbox, tmp
             results.restart()
             eventually(lambda: handle.async_result.state in READY_STATES, within=60)
             assert handle.async_result.get(timeout=10)["outcome"] == "succeeded"
+
+
+def test_a_revoked_run_is_canceled_at_scrape_do(pipeline, eventually):
+    pipeline.work()
+    result = pipeline.scrape(targets=["https://a.example/?seconds=60"])
+    eventually(lambda: pipeline.handle(result.id).state == "running")
+    result.revoke()
+    eventually(lambda: pipeline.sandbox.jobs()[0]["canceled"])
+    with pytest.raises(JobCanceledError):
+        pipeline.handle(result.id).result(timeout=40)
+
+
+def test_what_has_expired_is_not_bought(pipeline):
+    """The worker comes too late: Celery drops the message, and the draft behind it is not carried out."""
+    late = pipeline.steps["scrape_do.scrape"].apply_async(kwargs={"targets": TARGET}, expires=1)
+    time.sleep(1.5)
+    pipeline.work()
+    with pytest.raises(JobCanceledError) as caught:
+        pipeline.handle(late.id).result(timeout=40)
+    assert caught.value.job is None
+    assert pipeline.posts() == 0
+
+
+def test_many_purchases_at_once_wait_for_their_turn_before_their_time_runs(pipeline):
+    """Each `POST` takes most of its deadline; thirty of them are more than there are connections."""
+    pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
+    pipeline.work()
+    handles = [pipeline.enqueue([f"https://a.example/{n}"]) for n in range(30)]
+    assert [len(handle.result(timeout=90).tasks) for handle in handles] == [1] * 30
+    assert pipeline.posts() == 30
+
+
+def test_a_second_message_for_a_forgotten_follower_buys_nothing(pipeline, eventually):
+    pipeline.work()
+    names = [f"{which}-{pipeline.prefix}" for which in ("first", "second")]
+
+    def send():
+        for name in names:
+            arguments = {"targets": TARGET, "idempotency_key": "shared"}
+            pipeline.app.send_task("scrape_do.scrape", kwargs=arguments, queue=pipeline.prefix, task_id=name)
+
+    send()
+    handles = [pipeline.app.AsyncResult(name) for name in names]
+    run_id = handles[0].get(timeout=40)["run_id"]
+    assert handles[1].get(timeout=40)["run_id"] == run_id
+    pipeline.handle(run_id).forget()
+    eventually(lambda: not pipeline.producer.store.client.exists(f"{pipeline.prefix}:part:{run_id}:0"))
+    send()
+    assert len(pipeline.enqueue(["https://later.example/"]).result(timeout=40).tasks) == 1
+    assert pipeline.posts() == 2

@@ -246,7 +246,9 @@ class Plant(Shelf):
         The store fails at the operation `broken`, so many times; what it was asked to do is not done.
         """
         runtime = Runtime.__new__(Runtime)
-        runtime.producer, runtime.settings, runtime.client = self.producer, self.settings, self.api
+        runtime.producer, runtime.settings = self.producer, self.settings
+        runtime.client = runtime.buyer = self.api
+        runtime._calls, runtime.purchases = asyncio.Semaphore(10), asyncio.Semaphore(10)
 
         async def go(store):
             runtime.store, run, failures = store, store.run, [RedisConnectionError("away")] * times

@@ -10,6 +10,7 @@ from kombu.utils.functional import maybe_list
 from kombu.utils.json import dumps
 
 from scrape_do_celery import routing
+from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.runs.enqueueing import check_key, read_spec, write
 from scrape_do_celery.store import ops
 
@@ -38,12 +39,21 @@ def draft(
     options = dict(kwargs)
     key = check_key(options.pop("idempotency_key", None))
     spec = read_spec(*args, **options)
-    hold = seconds_until_due(producer.app, canvas)
+    hold, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
     finish = finish_signature(producer, task_id, task_id, canvas)
-    run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=finish, hold=hold)
+    try:
+        run_id, new = write(
+            producer, spec, task_id, key=key, waiter=task_id, signature=finish, hold=hold, expires=expires
+        )
+    except IdempotencyConflictError as error:
+        if error.run_id != task_id:
+            raise
+        # This very message came before, and the step before it answers otherwise now: its first answer stands.
+        run_id, new = task_id, False
     if not new:
         store = producer.store
-        store.run(ops.accept(store.keys, run_id, task_id, finish_signature(producer, run_id, task_id, canvas)))
+        finish = finish_signature(producer, run_id, task_id, canvas)
+        store.run(ops.accept(store.keys, run_id, task_id, finish, keep_draft=hold > 0))
     return run_id
 
 
@@ -61,8 +71,19 @@ def seconds_until_due(app: Celery, options: dict[str, Any]) -> float:
     """How long a message with these options is to wait, as Celery reads them: a naive `eta` is in the app's zone."""
     if options.get("countdown") is not None:
         return max(0.0, float(options["countdown"]))
-    eta = options.get("eta")
-    if eta is None:
-        return 0.0
-    moment = maybe_make_aware(datetime.fromisoformat(eta) if isinstance(eta, str) else eta, app.timezone)
-    return max(0.0, float((moment - app.now()).total_seconds()))
+    return _seconds_until(app, options.get("eta")) or 0.0
+
+
+def seconds_until_expiry(app: Celery, options: dict[str, Any]) -> float | None:
+    """How long a message with these options may wait at most; None for ever."""
+    expires = options.get("expires")
+    if isinstance(expires, int | float):
+        return max(0.0, float(expires))
+    return _seconds_until(app, expires)
+
+
+def _seconds_until(app: Celery, moment: datetime | str | None) -> float | None:
+    if moment is None:
+        return None
+    aware = maybe_make_aware(datetime.fromisoformat(moment) if isinstance(moment, str) else moment, app.timezone)
+    return max(0.0, float((aware - app.now()).total_seconds()))

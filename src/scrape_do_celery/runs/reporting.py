@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from celery import signature
 from celery.backends.base import DisabledBackend
-from celery.states import READY_STATES, REVOKED
+from celery.states import FAILURE, REVOKED, SUCCESS
 from kombu.utils.json import loads
 
 from scrape_do_celery import routing
@@ -15,6 +15,7 @@ from scrape_do_celery.store import CANCEL, ops
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs.producer import Producer
+    from scrape_do_celery.store import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +32,20 @@ def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
     if not record.waiters:
         store.run(ops.delivered(store.keys, run_id, "", producer.lives))
     for waiter, stored in record.waiters.items():
-        if again and _state(producer, waiter) in READY_STATES:
+        if again and _told(producer, record, waiter):
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
         else:
             _finish(producer, run_id, waiter, stored)
 
 
-def accept_draft(producer: Producer, run_id: str) -> None:
+def accept_draft(producer: Producer, run_id: str, now: float) -> None:
     """Brings a draft to life whose message has not come; one that was revoked or has expired meanwhile is canceled."""
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
     if record is None:
         return
-    if any(_state(producer, waiter) == REVOKED for waiter in record.waiters):
+    expired = record.expires is not None and now > record.expires
+    if expired or any(_state(producer, waiter) == REVOKED for waiter in record.waiters):
         store.run(ops.wish(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept(store.keys, run_id))
     producer.ring(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
@@ -60,9 +62,27 @@ def _finish(producer: Producer, run_id: str, waiter: str, stored: str) -> None:
         log.warning("no bell to finish %s: %s; a ticker rings again", run_id, type(error).__name__)
 
 
-def is_delivered(producer: Producer, waiter: str) -> bool:
-    """Whether Celery has an outcome under this id, or no place to keep one."""
-    return isinstance(producer.app.backend, DisabledBackend) or _state(producer, waiter) in READY_STATES
+def note(producer: Producer, run_id: str, waiter: str) -> None:
+    """Notes that an outcome was reported, where Celery has it, or has no place that could be asked."""
+    store = producer.store
+    record = store.run(ops.view(store.keys, run_id))
+    if record is not None and (_cannot_be_asked(producer) or _told(producer, record, waiter)):
+        store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
+
+
+def _cannot_be_asked(producer: Producer) -> bool:
+    """Whether results cannot be read from this process: none are kept, or only their receiver can."""
+    backend = producer.app.backend
+    return isinstance(backend, DisabledBackend) or str(backend.as_uri()).startswith("rpc")
+
+
+def _told(producer: Producer, record: RunRecord, waiter: str) -> bool:
+    """Whether Celery has this outcome under an id.
+
+    Not any that is ready: where a callback could not be published, Celery writes a failure over the run's success.
+    """
+    state = _state(producer, waiter)
+    return state in {REVOKED, SUCCESS if record.error is None else FAILURE}
 
 
 def _state(producer: Producer, waiter: str) -> str | None:

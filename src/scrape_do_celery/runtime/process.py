@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -22,7 +23,7 @@ from scrape_do_celery.runtime.troubles import is_refusal, trouble
 from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from pydantic import SecretStr
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+#: Requests under way at once in one process, and as many purchases: more connections than this cost httpx too much.
+CALLS = 10
 _ATTRIBUTE = "scrape_do_runtime"
 _lock = threading.Lock()
 #: Outcomes after which parts that were not sent stay unsent.
@@ -42,6 +45,9 @@ class Runtime:
 
     store: AsyncStore
     client: AsyncScrapeDoAsyncAPIClient
+    buyer: AsyncScrapeDoAsyncAPIClient
+    #: Room for a `POST`; who has it finds a connection free.
+    purchases: asyncio.Semaphore
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
@@ -80,7 +86,22 @@ class Runtime:
             timeout=self.settings.request_timeout,
             # Trying again is written down in the record, where it outlives this process and holds no slot.
             max_retries=0,
+            concurrency=CALLS,
         )
+        # A `POST` has connections of its own, so that no fetch holds it up while its deadline runs.
+        self.buyer = AsyncScrapeDoAsyncAPIClient(
+            api_key,
+            base_url=self.settings.api_url,
+            timeout=self.settings.submit_deadline,
+            max_retries=0,
+            concurrency=CALLS,
+        )
+        self._calls, self.purchases = asyncio.Semaphore(CALLS), asyncio.Semaphore(CALLS)
+
+    async def call(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """What a method of the client answers; it waits for a free connection before its time begins to run."""
+        async with self._calls:
+            return await method(*args)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, run on the process's loop."""
@@ -93,6 +114,7 @@ class Runtime:
 
     async def _close(self) -> None:
         await self.client.aclose()
+        await self.buyer.aclose()
         await self.store.aclose()
 
     def interval(self, polls: int) -> float:

@@ -6,6 +6,7 @@ Nothing here does I/O. `Store.run` and `AsyncStore.run` carry an operation out; 
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -69,10 +70,12 @@ def create(  # noqa: PLR0913 (one argument a field)
     waiter: str | None = None,
     signature: str = "",
     hold: float | None = None,
+    expires: float | None = None,
 ) -> Op[Created]:
     """Writes a run and its parts; or finds the run that has this id or this idempotency key.
 
-    With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does.
+    With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
+    `expires` seconds have passed by then.
     """
     parts = spec.parts()
     options, targets = spec.packed()
@@ -80,6 +83,8 @@ def create(  # noqa: PLR0913 (one argument a field)
     for part in parts:
         flat += [part.size, fingerprint(targets_of(part))]
     fields: dict[str, Value] = {"v": VERSION, "spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
+    if expires is not None:
+        fields["expires_in"] = expires
     return Op(
         lambda reply: _created(reply, spec.digest),
         [
@@ -92,12 +97,12 @@ def create(  # noqa: PLR0913 (one argument a field)
     )
 
 
-def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "") -> Op[int]:
-    """Makes a draft live and adds a waiting Celery id.
+def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:
+    """Makes a draft live, unless it is to be kept one, and adds a waiting Celery id.
 
     The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
     """
-    args = (run_id, keys.prefix, RING, waiter, signature)
+    args = (run_id, keys.prefix, RING, waiter, signature, "1" if keep_draft else "")
     return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
 
 
@@ -214,6 +219,11 @@ def delivered(keys: Keys, run_id: str, waiter: str, lives: Lives) -> Op[int]:
     return Op(int, args, [keys.run(run_id), keys.due], "delivered")
 
 
+def forgotten(keys: Keys, run_id: str) -> Op[bool]:
+    """Whether the run has ended and was freed by `forget`."""
+    return Op(bool, ("HEXISTS", keys.run(run_id), "forgotten"))
+
+
 def view(keys: Keys, run_id: str) -> Op[RunRecord | None]:
     """The run and its parts; None where there is none."""
     return Op(lambda r: RunRecord.parse(run_id, r), (run_id, keys.prefix), [keys.run(run_id)], "view")
@@ -272,7 +282,7 @@ def pause(keys: Keys, seconds: float) -> Op[float]:
 
 def first(keys: Keys, run_id: str, name: str, seconds: int) -> Op[bool]:
     """Whether this is the first time that somebody asks for this name of a run, within its life."""
-    return Op(bool, ("SET", keys.once(run_id, name), 1, "NX", "EX", seconds))
+    return Op(bool, (uuid.uuid4().hex, seconds), [keys.once(run_id, name)], "once")
 
 
 def home(keys: Keys, name: str, seconds: int) -> Op[str]:

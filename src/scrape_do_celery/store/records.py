@@ -44,6 +44,7 @@ class PartRecord:
     troubles: int = 0
     refused_since: float | None = None
     canceling: float | None = None
+    wish_seen: float | None = None
     seen_done: int = 0
     seen_failed: int = 0
     got_done: int = 0
@@ -83,6 +84,7 @@ class PartRecord:
             troubles=number("troubles"),
             refused_since=moment("refused_since") or None,
             canceling=moment("canceling"),
+            wish_seen=moment("wish_seen"),
             seen_done=number("seen_done"),
             seen_failed=number("seen_failed"),
             got_done=number("got_done"),
@@ -114,14 +116,13 @@ class Claim:
     wish: str | None
     stop: bool
     max_wait: float | None
-    wished: float | None
     spec_field: bytes
     targets_field: bytes
 
     @classmethod
     def parse(cls, member: Member, reply: Sequence[Any]) -> Claim:
         """The claim in the reply of `claim.lua`."""
-        _, now, part, (spec, targets, wish, stop, max_wait, wished) = reply
+        _, now, part, (spec, targets, wish, stop, max_wait) = reply
         return cls(
             member=member,
             now=float(now),
@@ -129,14 +130,13 @@ class Claim:
             wish=wish.decode() if wish else None,
             stop=bool(stop),
             max_wait=float(max_wait) if max_wait else None,
-            wished=float(wished) if wished else None,
             spec_field=spec,
             targets_field=targets,
         )
 
     def out_of_grace(self, grace: float) -> bool:
-        """Whether the run was told to end, and has had its time to do so well."""
-        return self.wished is not None and self.now - self.wished > grace
+        """Whether steps have known so long that the run is to end; time without a worker does not count."""
+        return self.part.wish_seen is not None and self.now - self.part.wish_seen > grace
 
     def spec(self) -> RunSpec:
         """The run's options with the targets of this part."""
@@ -158,6 +158,7 @@ class RunRecord:
     result: dict[str, Any] | None
     error: ScrapeDoError | None
     max_wait: float | None
+    expires: float | None
     waiters: Mapping[str, str]
 
     @classmethod
@@ -178,6 +179,7 @@ class RunRecord:
             result=unpack(fields["result"]) if "result" in fields else None,
             error=_error(fields.get("error")),
             max_wait=float(fields["max_wait"]) if "max_wait" in fields else None,
+            expires=float(fields["created"]) + float(fields["expires_in"]) if "expires_in" in fields else None,
             waiters={k[2:]: v.decode() for k, v in fields.items() if k.startswith("w:")},
         )
 

@@ -10,7 +10,7 @@ import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -27,6 +27,8 @@ T = TypeVar("T")
 _RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
 _OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
 _LOST = [RedisConnectionError, RedisTimeoutError]
+#: What is over when the server is well again; anything else is a fault of ours, and says so.
+_AWAY = (*_LOST, ReadOnlyError, OutOfMemoryError)
 
 
 def scripts() -> dict[str, str]:
@@ -62,7 +64,7 @@ class Store:
                 reply = self._scripts[op.script](keys=op.keys, args=op.args)
             else:
                 reply = self.client.execute_command(*op.args)  # type: ignore[no-untyped-call]
-        except RedisError as error:
+        except _AWAY as error:
             raise StoreUnavailableError(f"the store at {self.where}: {error}") from error
         return op.parse(reply)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 3
+
 
 @shared_task(name=routing.AGGREGATE_RUN, **routing.BELL)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
@@ -50,7 +52,8 @@ def aggregate(producer: Producer, run_id: str) -> None:
 
 def _decided(producer: Producer, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """The outcome, and what the record keeps of it."""
-    if attempt > producer.settings.poison_after:
+    # Bells for one decision may overlap while it takes its time: only many in vain are poison.
+    if attempt > _PATIENCE * producer.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
     decided_by, outcome, error = _decision(producer, record)

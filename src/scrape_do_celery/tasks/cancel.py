@@ -25,10 +25,10 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         await runtime.later(claim, {}, 0.0)
         return Bell(routing.POLL_JOBS, (str(claim.member),))
     try:
-        job = await runtime.client.get_job(part.job_id or "")
+        job = await runtime.call(runtime.client.get_job, part.job_id or "")
         if job.is_terminal:
             return await collect(runtime, claim, job)
-        await runtime.client.cancel_job(part.job_id or "")
+        await runtime.call(runtime.client.cancel_job, part.job_id or "")
     except AsyncAPINotAcceptableError:
         pass  # 406: it has just ended, and the poll will see how.
     except AsyncAPINotFoundError as error:

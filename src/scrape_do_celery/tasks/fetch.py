@@ -111,7 +111,7 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     """Whether the task is stored now."""
     task_id, last_look = job.task_ids[position], claim.part.looks + 1 >= TASK_LOOKS
     try:
-        task = await runtime.client.get_task(job.job_id, task_id)
+        task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
     except ScrapeDoError as error:
         fate = task_fate(error, young=_young(claim))
         found.unfinished |= fate is TaskFate.LOOK_AGAIN
@@ -133,6 +133,7 @@ class TaskFate(StrEnum):
 
     GONE = "gone"  #: paid, and no longer to be had
     LOOK_AGAIN = "look_again"  #: it may come yet; believed after `TASK_LOOKS` looks
+    YOUNG = "young"  #: the API may not have caught up with its own answer; not counted
     TROUBLE = "trouble"  #: nothing about this task
 
 
@@ -141,7 +142,7 @@ def task_fate(error: ScrapeDoError, *, young: bool) -> TaskFate:
     if isinstance(error, AsyncAPIGoneError):
         return TaskFate.GONE
     if isinstance(error, AsyncAPINotFoundError):
-        return TaskFate.LOOK_AGAIN if young else TaskFate.GONE
+        return TaskFate.YOUNG if young else TaskFate.GONE
     about_all = isinstance(error, AsyncAPIResponseError) and error.status_code in _ABOUT_ALL
     return TaskFate.LOOK_AGAIN if is_refusal(error) and not about_all else TaskFate.TROUBLE
 

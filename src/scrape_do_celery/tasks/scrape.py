@@ -13,7 +13,7 @@ from celery.utils import uuid
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import InvalidRequestError, RunNotFoundError, ScrapeDoError
+from scrape_do_celery.errors import InvalidRequestError, RunNotFoundError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.runs import Producer, ensure_app
 from scrape_do_celery.runs.drafting import draft, finish_signature
 from scrape_do_celery.runs.enqueueing import ring_submit
@@ -76,7 +76,7 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     try:
         # Without an id it came by message, from a producer without this package.
         _park(producer, run_id or _drafted(producer, self.request.id, canvas, args, request), self.request.id, canvas)
-    except RedisError as error:
+    except StoreUnavailableError as error:
         # The store is away: the message goes back, and nothing has happened.
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error

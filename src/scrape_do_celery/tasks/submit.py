@@ -48,18 +48,19 @@ async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
         request = claim.spec().request
     except ValueError as error:
         return await runtime.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
-    store = runtime.store
-    verdict, _ = await store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, runtime.settings.submit_lease))
-    if verdict != "ok":
-        # A wish or a stop came between the claim and now: the next claim sees it. Stale: another step has the part.
-        await runtime.later(claim, {}, 0.0)
-        return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
-    return await _post(runtime, claim, request)
+    async with runtime.purchases:
+        store = runtime.store
+        verdict, _ = await store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, runtime.settings.submit_lease))
+        if verdict == "ok":
+            return await _post(runtime, claim, request)
+    # A wish or a stop came between the claim and now: the next claim sees it. Stale: another step has the part.
+    await runtime.later(claim, {}, 0.0)
+    return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
 
 
 async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> Bell | None:
     try:
-        created = await runtime.client.create_job(
+        created = await runtime.buyer.create_job(
             request, before_send=partial(_last_look, runtime, claim), timeout=runtime.settings.submit_deadline
         )
     except _NotNowError:
@@ -105,7 +106,8 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
     try:
         # As long as the lease can last without the store.
         verdict = await runtime.write(op, runtime.settings.submit_settle + runtime.settings.lease_seconds)
-    except RedisError:
+    except BaseException:
+        # Whatever ends this, the lost lease among it: the id of a paid job is to be found somewhere.
         log.exception("%s bought job %s, and the store did not take its id", claim.member, created.job_id)
         raise
     if verdict != "ok":

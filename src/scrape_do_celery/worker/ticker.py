@@ -7,14 +7,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from celery.worker.state import revoked
+
 from scrape_do_celery import routing
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runs.reporting import accept_draft, report
-from scrape_do_celery.store import DEADLINE, DuePart, DueRun, ops
+from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
 from scrape_do_celery.store.states import next_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ class Ticker(threading.Thread):
         self._producer = producer
         self._halt = threading.Event()
         self._home_until = 0.0
+        self._revoked: set[str] = set()
+        self._asking = threading.Thread()
 
     def run(self) -> None:
         """Looks, rings, sleeps. Nothing that goes wrong in one look ends it."""
@@ -48,37 +52,68 @@ class Ticker(threading.Thread):
     def tick(self) -> float:
         """One look; seconds until the next."""
         store, settings = self._producer.store, self._producer.settings
-        if time.monotonic() > self._home_until:
-            store.run(ops.home(store.keys, self._producer.application, HOME_SECONDS))
-            self._home_until = time.monotonic() + HOME_SECONDS / 3
+        if not self._at_home():
+            return LONGEST
+        self._revoke()
         due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_bells))
         if due.dropped:
             log.warning("%d due entries had no record and were dropped", due.dropped)
         for bell in bells(due.parts):
             self._producer.ring(bell.step, bell.names)
         for run in due.runs:
-            try:
-                self._run(run)
-            except Exception:
-                # The others must not wait for it; it is rung again.
-                log.exception("run %s could not be brought on", run.run_id)
+            if run.accepted and run.outcome is None:
+                _guarded(run, self._end)
+        self._ask_celery([run for run in due.runs if not run.accepted or run.outcome is not None], due.now)
         if due.next_at is None or (not due.parts and not due.runs and due.next_at <= due.now):
             # Nothing is due, or the bells under way are as many as may be.
             return LONGEST
         return min(LONGEST, max(SHORTEST, due.next_at - due.now))
 
-    def _run(self, run: DueRun) -> None:
-        if not run.accepted:
-            accept_draft(self._producer, run.run_id)
-        elif run.outcome is not None:
-            report(self._producer, run.run_id, again=run.rings > 1)
-        elif not run.left:
-            self._producer.ring(routing.AGGREGATE_RUN, [run.run_id])
+    def _at_home(self) -> bool:
+        """Whether the store is still this application's."""
+        if time.monotonic() > self._home_until:
+            store, mine = self._producer.store, self._producer.application
+            holder = store.run(ops.home(store.keys, mine, HOME_SECONDS))
+            if holder != mine:
+                log.error("the store is served by another application now (%s): this worker rings no more", holder)
+                self._home_until = 0.0
+                return False
+            self._home_until = time.monotonic() + HOME_SECONDS / 3
+        return True
+
+    def _revoke(self) -> None:
+        """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""
+        for task_id in set(revoked) - self._revoked:
+            self._revoked.add(task_id)
+            self._wish(task_id, CANCEL)
+
+    def _end(self, run: DueRun) -> None:
+        if run.left:
+            self._wish(run.run_id, DEADLINE)
         else:
-            store = self._producer.store
-            members = store.run(ops.wish(store.keys, run.run_id, DEADLINE))
-            if members:
-                self._producer.ring(routing.CANCEL_RUN, members)
+            self._producer.ring(routing.AGGREGATE_RUN, [run.run_id])
+
+    def _wish(self, run_id: str, what: str) -> None:
+        store = self._producer.store
+        members = store.run(ops.wish(store.keys, run_id, what))
+        if members:
+            self._producer.ring(routing.CANCEL_RUN, members)
+
+    def _ask_celery(self, runs: list[DueRun], now: float) -> None:
+        """Drafts and reports, in a thread of their own: a result backend that is away may take its time to say so.
+
+        While one asks, the others are left; they are due again.
+        """
+        if runs and not self._asking.is_alive():
+            self._asking = threading.Thread(target=self._bring_on, args=(runs, now), daemon=True)
+            self._asking.start()
+
+    def _bring_on(self, runs: list[DueRun], now: float) -> None:
+        for run in runs:
+            if run.accepted:
+                _guarded(run, lambda run: report(self._producer, run.run_id, again=run.rings > 1))
+            else:
+                _guarded(run, lambda run: accept_draft(self._producer, run.run_id, now))
 
     def stop(self) -> None:
         """Ends the thread, after the look that is under way."""
@@ -101,6 +136,14 @@ def bells(parts: Iterable[DuePart]) -> Iterator[Bell]:
     for step, members in together.items():
         for start in range(0, len(members), BATCH):
             yield Bell(step, tuple(members[start : start + BATCH]))
+
+
+def _guarded(run: DueRun, act: Callable[[DueRun], None]) -> None:
+    """Lets what goes wrong with one run, which is rung again, not keep the others waiting."""
+    try:
+        act(run)
+    except Exception:
+        log.exception("run %s could not be brought on", run.run_id)
 
 
 def _unexpected(error: Exception) -> bool:

@@ -55,6 +55,9 @@ def test_who_has_the_result_by_now_is_only_noted(ended, sent):
     assert ended.view().waiters.keys() == {"canvas"}
     ended.app.backend.store_result("canvas", {}, "FAILURE")
     report(ended.producer, "r", again=True)
+    assert ended.view().waiters.keys() == {"canvas"}, "a callback that could not be sent is no outcome"
+    ended.app.backend.store_result("canvas", {}, "SUCCESS")
+    report(ended.producer, "r", again=True)
     assert ended.view().waiters == {}
     assert ended.ttls()[ended.keys.run("r")] is not None
 
@@ -104,7 +107,7 @@ def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
 
 def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
     plant.begin(hold=10, waiter="w", signature="{}")
-    accept_draft(plant.producer, "r")
+    accept_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is not None
     assert plant.bells() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
@@ -112,13 +115,13 @@ def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
 def test_a_draft_that_was_revoked_is_canceled(plant):
     plant.begin(hold=10, waiter="w", signature="{}")
     plant.app.backend.store_result("w", None, "REVOKED")
-    accept_draft(plant.producer, "r")
+    accept_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().wish == "cancel"
     assert plant.part().outcome == "canceled"
     assert plant.due()["r:run"] <= 0
 
 
 def test_a_draft_that_is_gone_is_left_alone(plant):
-    accept_draft(plant.producer, "r")
+    accept_draft(plant.producer, "r", plant.clock.time())
     assert plant.sent == []
     assert plant.redis.keys() == []

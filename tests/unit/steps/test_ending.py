@@ -7,10 +7,15 @@ import pickle
 
 import pytest
 from celery.exceptions import Ignore, Reject
-from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import JobLostError, PoisonedRunError, RunNotFoundError, SubmitInDoubtError
+from scrape_do_celery.errors import (
+    JobLostError,
+    PoisonedRunError,
+    RunNotFoundError,
+    StoreUnavailableError,
+    SubmitInDoubtError,
+)
 from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeoutError, TaskFailedError
 from scrape_do_celery.runs import RunHandle
 from scrape_do_celery.store import PartState, RunState, ops
@@ -177,7 +182,7 @@ def test_a_run_that_cannot_be_decided_is_no_hindrance_and_is_given_up_in_the_end
         plant.begin(run_id)
         plant.finish(run_id, outcome="canceled")
     plant.force("bad", outcome="unheard-of")
-    for _ in range(plant.settings.poison_after):
+    for _ in range(3 * plant.settings.poison_after):
         on(plant, aggregate_run)(["bad", "good"])
         assert plant.view("bad").outcome is None
     assert plant.view("good").outcome == "canceled"
@@ -243,7 +248,7 @@ def test_a_run_that_was_forgotten_is_an_error_for_who_waits(finish):
 
 
 def away(*_, **__):
-    raise RedisError("away")
+    raise StoreUnavailableError("away")
 
 
 def test_a_store_that_is_away_sends_the_message_back(plant, finish, monkeypatch):
@@ -264,7 +269,14 @@ def told(plant, end):
     )
 
 
-@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED"])
+def test_a_failure_that_celery_made_of_a_success_is_no_report(plant, told):
+    """A callback that could not be sent: the outcome is reported again."""
+    plant.app.backend.store_result("r", {}, "FAILURE")
+    told("FAILURE")
+    assert plant.view().waiters == {"r": ""}
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "REVOKED"])
 def test_a_report_is_noted_once_celery_has_it(plant, told, state):
     told(state)
     assert plant.view().waiters == {"r": ""}

@@ -98,7 +98,7 @@ def test_a_task_that_is_not_found_yet_is_looked_at_again(collect, make):
     plant = collect()
     plant.api.script(get_task=lambda _, i: make.refusal(404) if i == "t1" else make.task(int(i[1:])))
     assert plant.step(fetch, plant.take()) is None
-    assert (plant.part().looks, plant.part().troubles, plant.part().got_done) == (1, 0, 3)
+    assert (plant.part().looks, plant.part().troubles, plant.part().got_done) == (0, 0, 3)
     assert plant.due()["r:0"] > 0
     plant.clock.forward(5)
     plant.api.script(get_task=page(make))

@@ -148,7 +148,7 @@ def test_a_process_has_one_runtime(plant, monkeypatch):
     assert plant.client_options["max_retries"] == 0
     assert plant.client_options["base_url"] == plant.settings.api_url
     Runtime.close_of(plant.app)
-    assert plant.api.calls == [("aclose",)]
+    assert plant.api.calls == [("aclose",)] * 2
     assert Runtime.apps() == []
     Runtime.close_of(plant.app)
 
@@ -158,10 +158,10 @@ def test_a_fork_has_a_runtime_of_its_own_and_leaves_the_old_one_alone(plant, mon
     runtime.pid = os.getpid() + 1
     assert Runtime.of(plant.app) is not runtime
     Runtime.close_of(plant.app)
-    assert plant.api.calls == [("aclose",)]
+    assert plant.api.calls == [("aclose",)] * 2
     plant.app.__dict__["scrape_do_runtime"] = runtime
     Runtime.close_of(plant.app)
-    assert plant.api.calls == [("aclose",)]
+    assert plant.api.calls == [("aclose",)] * 2
     runtime.close()
 
 

@@ -14,8 +14,13 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import IdempotencyConflictError, InvalidRequestError, RunNotFoundError
-from scrape_do_celery.store import ops
+from scrape_do_celery.errors import (
+    IdempotencyConflictError,
+    InvalidRequestError,
+    RunNotFoundError,
+    StoreUnavailableError,
+)
+from scrape_do_celery.store import Member, ops
 from scrape_do_celery.store.ops import RING
 from scrape_do_celery.tasks import scrape as shared
 
@@ -232,9 +237,17 @@ def test_a_wrong_request_by_message_fails_the_step(plant, scrape, kwargs):
 
 
 def test_a_conflict_by_message_keeps_its_type(plant, scrape, receive):
-    receive(targets=[URL], idempotency_key="prices")
+    plant.begin("first", key="prices")
     with pytest.raises(IdempotencyConflictError):
         run_as(scrape, targets=[URL], super=True, idempotency_key="prices")
+
+
+def test_a_message_that_comes_again_with_other_targets_is_the_run_that_it_was(plant, receive):
+    """The step before it ran twice, and answered otherwise: the first answer was bought."""
+    receive(targets=[URL])
+    receive(targets=["https://other.example/"])
+    assert list(plant.view("celery-id").waiters) == ["celery-id"]
+    assert plant.run(ops.part_spec(plant.keys, Member("celery-id", 0))).request.targets == [URL]
 
 
 def test_a_message_for_a_run_that_is_gone(scrape):
@@ -245,7 +258,7 @@ def test_a_message_for_a_run_that_is_gone(scrape):
 
 def test_a_store_that_is_away_sends_the_message_back(plant, scrape, monkeypatch):
     def away(_):
-        raise RedisError("away")
+        raise StoreUnavailableError("away")
 
     module = sys.modules["scrape_do_celery.tasks.scrape"]
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: None))

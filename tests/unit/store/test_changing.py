@@ -81,8 +81,10 @@ def test_a_job_has_one_owner(shelf):
     assert shelf.contents() == before
 
 
-@pytest.mark.parametrize(("state", "now"), [("running", True), ("submitting", False), ("collecting", False)])
-def test_a_wish_that_came_meanwhile_makes_a_running_part_due_now(shelf, state, now):
+@pytest.mark.parametrize(
+    ("state", "now"), [("running", True), ("queued", True), ("submitting", False), ("collecting", True)]
+)
+def test_a_wish_that_came_meanwhile_makes_a_part_due_now(shelf, state, now):
     shelf.begin()
     claim = shelf.take()
     shelf.run(ops.wish(shelf.keys, "r", CANCEL))

@@ -115,7 +115,7 @@ def test_a_run_that_is_to_end_is_let_through(shelf):
     shelf.run(ops.wish(shelf.keys, "r", "cancel"))
     claim = shelf.take()
     assert claim.wish == "cancel"
-    assert claim.wished == pytest.approx(claim.now, abs=5)
+    assert claim.part.wish_seen == pytest.approx(claim.now, abs=5)
     assert not claim.out_of_grace(60)
 
 

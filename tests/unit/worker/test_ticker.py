@@ -129,10 +129,12 @@ def test_an_outcome_is_reported_until_celery_has_it(plant, ticker):
     for _ in range(2):
         plant.clock.forward(3 * RING)
         ticker.tick()
+        ticker._asking.join()
     assert [(m.name, m.options["task_id"]) for m in plant.sent] == [(routing.FINISH_RUN, "r")] * 2
     plant.app.backend.store_result("r", {}, "SUCCESS")
     plant.clock.forward(5 * RING)
     ticker.tick()
+    ticker._asking.join()
     assert len(plant.sent) == 2
     assert plant.view().waiters == {}
     assert plant.due() == {}

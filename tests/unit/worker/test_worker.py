@@ -101,7 +101,7 @@ def test_a_worker_starts_with_our_queue_and_its_ticker(plant, connected, caplog)
     assert lifecycle._tickers == {}
     Runtime.of(plant.app)
     connected["worker_shutdown"]()
-    assert plant.api.calls == [("aclose",)]
+    assert plant.api.calls == [("aclose",)] * 2
     connected["worker_process_shutdown"]()
 
 

@@ -1,13 +1,14 @@
 -- Makes a draft live, and adds a Celery id that waits for the outcome. Doing it twice changes nothing.
 -- KEYS: run, due
--- ARGV: run id, prefix, ring, waiter ('' for none), its finish signature ('' for the plain step)
+-- ARGV: run id, prefix, ring, waiter ('' for none), its finish signature ('' for the plain step),
+--       '1' to leave a draft a draft
 -- Returns {'gone'}, {'forgotten'} or {'ok', parts}.
 local run_id, prefix, ring, waiter, signature = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local member = run_id .. ':run'
 local r = redis.call('HMGET', KEYS[1], 'parts', 'accepted', 'outcome', 'max_wait', 'left')
 if not r[1] then return {redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 and 'forgotten' or 'gone'} end
 local t = now()
-if not r[2] then
+if not r[2] and ARGV[6] == '' then
   redis.call('HSET', KEYS[1], 'accepted', stamp(t), 'rings', 0)
   redis.call('ZREM', KEYS[2], member)
   for n = 0, tonumber(r[1]) - 1 do

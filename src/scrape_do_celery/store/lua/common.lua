@@ -18,9 +18,18 @@ local function free(due, run, prefix, run_id, parts, idem)
   end
   if idem then redis.call('DEL', idem) end
   redis.call('ZREM', due, run_id .. ':run')
+  local marks = {run}
+  for _, field in ipairs(redis.call('HKEYS', run)) do
+    local waiter = string.match(field, '^[wd]:(.*)$')
+    if waiter and waiter ~= run_id then marks[#marks + 1] = prefix .. ':run:' .. waiter end
+  end
   redis.call('DEL', run)
-  redis.call('HSET', run, 'forgotten', 1)
-  redis.call('EXPIRE', run, 604800)
+  for _, key in ipairs(marks) do
+    if redis.call('EXISTS', key) == 0 then
+      redis.call('HSET', key, 'forgotten', 1)
+      redis.call('EXPIRE', key, 604800)
+    end
+  end
 end
 
 -- Marks a member to be looked at: the nominal time in its record, and a bell by the ticker `ring` seconds later at the

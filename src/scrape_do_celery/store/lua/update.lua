@@ -16,7 +16,7 @@ if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 if ARGV[3] ~= '' then
   local wait, ring = tonumber(ARGV[3]), tonumber(ARGV[4])
   local p = redis.call('HMGET', KEYS[1], 'state', 'canceling')
-  if ARGV[6] == '' and p[1] == 'running' and not p[2] and redis.call('HEXISTS', KEYS[2], 'wish') == 1 then
+  if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'collecting') and redis.call('HEXISTS', KEYS[2], 'wish') == 1 then
     wait, ring = 0, 0
   end
   redis.call('HSET', KEYS[1], 'lease', 0, 'token', '', 'attempts', 0)
