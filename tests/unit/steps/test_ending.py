@@ -311,3 +311,14 @@ def test_the_bell_of_the_last_part_leads_to_the_outcome(plant):
     on(plant, aggregate_run)(["r"])
     with pytest.raises(JobCanceledError):
         RunHandle("r", producer=plant.producer).result()
+
+
+def test_a_report_that_comes_again_after_forget_is_silent(plant, finish, end):
+    """Neither an error nor a callback: the caller was told before the run was freed."""
+    plant.begin()
+    end()
+    decided(plant)
+    plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
+    plant.run(ops.forget(plant.keys, "r"))
+    with pytest.raises(Ignore):
+        finish()

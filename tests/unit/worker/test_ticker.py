@@ -262,3 +262,23 @@ def test_the_thread_rings_by_itself_and_ends_when_it_is_told(plant, ticker, monk
     assert rung.wait(10)
     ticker.stop()
     assert not ticker.is_alive()
+
+
+def test_a_store_of_another_application_is_left_alone(plant, ticker, caplog):
+    plant.begin()
+    plant.clock.forward(RING)
+    plant.run(ops.home(plant.keys, "broker elsewhere", 30))
+    assert ticker.tick() == LONGEST
+    assert plant.sent == []
+    assert "another application now (broker elsewhere)" in caplog.text
+
+
+def test_a_revoked_id_cancels_its_run_once(plant, ticker, monkeypatch):
+    plant.begin()
+    plant.buy()
+    monkeypatch.setattr("scrape_do_celery.worker.ticker.revoked", {"r", "some other task"})
+    ticker.tick()
+    assert plant.view().wish == "cancel"
+    assert (routing.CANCEL_RUN, ["r:0"]) in plant.bells()
+    ticker.tick()
+    assert plant.bells() == []
