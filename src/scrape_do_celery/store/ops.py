@@ -8,38 +8,63 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from scrape_do_celery.models import JobDetails, TaskDetails
 from scrape_do_celery.models.urls import fingerprint
-from scrape_do_celery.store.codec import pack, pack_task, unpack, unpack_task
+from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.keys import Keys, Member
-from scrape_do_celery.store.records import VERSION, Claim, Due, RunRecord
+from scrape_do_celery.store.looks import contents, fetched, forgotten, job, outcome, part_spec, spec, view
+from scrape_do_celery.store.op import Op, Value
+from scrape_do_celery.store.records import VERSION, Claim, Due
 from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scrape_do_celery.errors import ScrapeDoError
+    from scrape_do_celery.models import JobDetails, TaskDetails
 
-T = TypeVar("T")
-Value = bytes | str | float | int
+__all__ = [
+    "FORGOTTEN",
+    "LONGEST_RING",
+    "RING",
+    "Created",
+    "Lives",
+    "Op",
+    "Value",
+    "accept",
+    "attempt",
+    "claim",
+    "claim_due",
+    "contents",
+    "create",
+    "decide",
+    "delivered",
+    "fetched",
+    "first",
+    "forget",
+    "forgotten",
+    "guard",
+    "home",
+    "intent",
+    "job",
+    "outcome",
+    "part_spec",
+    "pause",
+    "put",
+    "renew",
+    "settle",
+    "spec",
+    "update",
+    "view",
+    "wish",
+]
 
 #: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
 RING, LONGEST_RING = 5.0, 300.0
 #: Stands for the number of parts of a run that was freed by `forget`.
 FORGOTTEN = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Op(Generic[T]):
-    """One round trip. Without a script, `args` is the command."""
-
-    parse: Callable[[Any], T]
-    args: Sequence[Value]
-    keys: Sequence[str] = ()
-    script: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,62 +242,6 @@ def delivered(keys: Keys, run_id: str, waiter: str, lives: Lives) -> Op[int]:
     """How many Celery ids still wait for the outcome."""
     args = (run_id, keys.prefix, waiter, lives.contents, lives.record, lives.idempotency)
     return Op(int, args, [keys.run(run_id), keys.due], "delivered")
-
-
-def forgotten(keys: Keys, run_id: str) -> Op[bool]:
-    """Whether the run has ended and was freed by `forget`."""
-    return Op(bool, ("HEXISTS", keys.run(run_id), "forgotten"))
-
-
-def view(keys: Keys, run_id: str) -> Op[RunRecord | None]:
-    """The run and its parts; None where there is none."""
-    return Op(lambda r: RunRecord.parse(run_id, r), (run_id, keys.prefix), [keys.run(run_id)], "view")
-
-
-def outcome(keys: Keys, run_id: str) -> Op[tuple[bool, str | None]]:
-    """Whether the run is there, and its outcome."""
-    return Op(
-        lambda r: (r[0] is not None, r[1].decode() if r[1] else None),
-        ("HMGET", keys.run(run_id), "created", "outcome"),
-    )
-
-
-def spec(keys: Keys, run_id: str, parts: int) -> Op[RunSpec | None]:
-    """The whole request of a run; None where there is none."""
-    fields = ("spec", *(f"t:{n}" for n in range(parts)))
-    return Op(
-        lambda r: RunSpec.unpacked(r[0], r[1:]) if r[0] is not None else None,
-        ("HMGET", keys.run(run_id), *fields),
-    )
-
-
-def part_spec(keys: Keys, member: Member) -> Op[RunSpec | None]:
-    """The request of one part; None where there is none."""
-    return Op(
-        lambda r: None if None in r else RunSpec.unpacked(r[0], r[1:]),
-        ("HMGET", keys.run(member.run_id), "spec", f"t:{member.part}"),
-    )
-
-
-def job(keys: Keys, member: Member) -> Op[JobDetails | None]:
-    """The part's last `JobDetails`."""
-    return Op(
-        lambda r: None if r is None else JobDetails.model_validate(unpack(r)),
-        ("GET", keys.job(member.run_id, member.part)),
-    )
-
-
-def fetched(keys: Keys, member: Member) -> Op[set[int]]:
-    """Positions whose tasks are stored."""
-    return Op(lambda r: {int(f) for f in r}, ("HKEYS", keys.contents(member.run_id, member.part)))
-
-
-def contents(keys: Keys, member: Member, positions: Sequence[int]) -> Op[list[TaskDetails | None]]:
-    """The stored tasks of some positions, None for each that is not there."""
-    return Op(
-        lambda r: [None if frame is None else unpack_task(frame) for frame in r],
-        ("HMGET", keys.contents(member.run_id, member.part), *positions),
-    )
 
 
 def pause(keys: Keys, seconds: float) -> Op[float]:

@@ -1,8 +1,8 @@
 -- Writes the wish to end a run down, the first one only, and ends what was not sent.
 -- KEYS: run, due  ARGV: run id, prefix, wish, outcome of a part that was not sent
--- Returns {'gone'}, {'ended'} or {'ok', parts left, member, state, ...} with the parts that are to act now.
+-- Returns {'gone'}, {'ended'} or {'ok', parts left, member ...} for each running part that is to act now.
 local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'accepted')
+local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome')
 if not r[1] then return {'gone'} end
 if r[2] then return {'ended'} end
 local t = now()

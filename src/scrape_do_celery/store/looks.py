@@ -1,0 +1,72 @@
+"""The operations that only look; `ops` hands them on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.models import JobDetails, TaskDetails
+from scrape_do_celery.store.codec import unpack, unpack_task
+from scrape_do_celery.store.op import Op
+from scrape_do_celery.store.records import RunRecord
+from scrape_do_celery.store.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store.keys import Keys, Member
+
+
+def forgotten(keys: Keys, run_id: str) -> Op[bool]:
+    """Whether the run has ended and was freed by `forget`."""
+    return Op(bool, ("HEXISTS", keys.run(run_id), "forgotten"))
+
+
+def view(keys: Keys, run_id: str) -> Op[RunRecord | None]:
+    """The run and its parts; None where there is none."""
+    return Op(lambda r: RunRecord.parse(run_id, r), (run_id, keys.prefix), [keys.run(run_id)], "view")
+
+
+def outcome(keys: Keys, run_id: str) -> Op[tuple[bool, str | None]]:
+    """Whether the run is there, and its outcome."""
+    return Op(
+        lambda r: (r[0] is not None, r[1].decode() if r[1] else None),
+        ("HMGET", keys.run(run_id), "created", "outcome"),
+    )
+
+
+def spec(keys: Keys, run_id: str, parts: int) -> Op[RunSpec | None]:
+    """The whole request of a run; None where there is none."""
+    fields = ("spec", *(f"t:{n}" for n in range(parts)))
+    return Op(
+        lambda r: RunSpec.unpacked(r[0], r[1:]) if r[0] is not None else None,
+        ("HMGET", keys.run(run_id), *fields),
+    )
+
+
+def part_spec(keys: Keys, member: Member) -> Op[RunSpec | None]:
+    """The request of one part; None where there is none."""
+    return Op(
+        lambda r: None if None in r else RunSpec.unpacked(r[0], r[1:]),
+        ("HMGET", keys.run(member.run_id), "spec", f"t:{member.part}"),
+    )
+
+
+def job(keys: Keys, member: Member) -> Op[JobDetails | None]:
+    """The part's last `JobDetails`."""
+    return Op(
+        lambda r: None if r is None else JobDetails.model_validate(unpack(r)),
+        ("GET", keys.job(member.run_id, member.part)),
+    )
+
+
+def fetched(keys: Keys, member: Member) -> Op[set[int]]:
+    """Positions whose tasks are stored."""
+    return Op(lambda r: {int(f) for f in r}, ("HKEYS", keys.contents(member.run_id, member.part)))
+
+
+def contents(keys: Keys, member: Member, positions: Sequence[int]) -> Op[list[TaskDetails | None]]:
+    """The stored tasks of some positions, None for each that is not there."""
+    return Op(
+        lambda r: [None if frame is None else unpack_task(frame) for frame in r],
+        ("HMGET", keys.contents(member.run_id, member.part), *positions),
+    )
