@@ -8,7 +8,7 @@ ScrapeDoError
 ├── AsyncAPIError
 │   ├── AsyncAPIResponseError             an answer outside 2xx
 │   │   ├── AsyncAPIBadRequestError       400
-│   │   ├── AsyncAPIAuthError             401
+│   │   ├── AsyncAPIAuthError             401, 403
 │   │   ├── AsyncAPINotFoundError         404
 │   │   ├── AsyncAPINotAcceptableError    406
 │   │   ├── AsyncAPIGoneError             410
@@ -31,9 +31,12 @@ ScrapeDoError
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ScrapeDoError(Exception):
@@ -155,7 +158,7 @@ class AsyncAPIBadRequestError(AsyncAPIResponseError):
 
 
 class AsyncAPIAuthError(AsyncAPIResponseError):
-    """401: the token is missing or unknown; on the sync gateway also an account without credits."""
+    """401: the token is missing or unknown; on the sync gateway also an account without credits. 403: not for it."""
 
 
 class AsyncAPINotFoundError(AsyncAPIResponseError):
@@ -181,6 +184,7 @@ class AsyncAPIServerError(AsyncAPIResponseError):
 _BY_STATUS: dict[int, type[AsyncAPIResponseError]] = {
     400: AsyncAPIBadRequestError,
     401: AsyncAPIAuthError,
+    403: AsyncAPIAuthError,
     404: AsyncAPINotFoundError,
     406: AsyncAPINotAcceptableError,
     410: AsyncAPIGoneError,
@@ -238,8 +242,10 @@ class JobTimeoutError(AsyncAPIError):
 class SubmitInDoubtError(ScrapeDoError):
     """A `POST /jobs` whose fate is unknown: the job may have been bought, so it is not sent again."""
 
-    def __init__(self, message: str = "", targets: int = 0, intent: float | None = None) -> None:
-        super().__init__(message, targets, intent)
+    def __init__(
+        self, message: str = "", targets: int = 0, intent: float | None = None, seen: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, targets, intent, list(seen))
 
     @property
     def targets(self) -> int:
@@ -250,6 +256,11 @@ class SubmitInDoubtError(ScrapeDoError):
     def intent(self) -> float | None:
         """When it was about to be sent, in seconds since the epoch by the store's clock; None for the bare client."""
         return None if self.args[2] is None else float(self.args[2])
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Ids of jobs with the same targets that no run owns: the purchase may be one of them."""
+        return tuple(self.args[3])
 
 
 class RunError(ScrapeDoError):

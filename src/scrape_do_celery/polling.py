@@ -20,6 +20,8 @@ NOT_FOUND_GRACE: Final = 60.0
 """Seconds after its creation in which a job's 404 means nothing."""
 NOT_FOUND_LOOKS: Final = 3
 """This many 404s after the grace: the job is lost."""
+RETENTION: Final = 259_200
+"""Seconds after its creation for which the API keeps a job and its pages (documented since November 2026)."""
 TASK_LOOKS: Final = 5
 """So often a task that stays non-terminal after its job is looked at."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery import JobCanceledError, SubmitInDoubtError
+from scrape_do_celery import JobCanceledError
 
 TARGETS = ["https://a.example/1", "https://a.example/2", "https://a.example/3"]
 
-#: Points at which it is certain whether a job was bought.
-CERTAIN = [
+POINTS = [
     "after claim",
     "before intent",
+    "after intent",
+    "before POST job",
+    "after POST job",
     "after update running",
     "before GET job",
     "after GET job",
@@ -31,7 +33,7 @@ CERTAIN = [
 ]
 
 
-@pytest.mark.parametrize("point", CERTAIN)
+@pytest.mark.parametrize("point", POINTS)
 def test_a_run_survives(pipeline, point):
     doomed = pipeline.work(app="dying", DIE=point)
     handle = pipeline.enqueue(TARGETS)
@@ -41,18 +43,6 @@ def test_a_run_survives(pipeline, point):
     assert [task.url for task in result.tasks] == TARGETS
     assert pipeline.posts() == 1
     assert handle.async_result.get(timeout=30)["counts"]["succeeded"] == 3
-
-
-@pytest.mark.parametrize(("point", "bought"), [("after intent", 0), ("before POST job", 0), ("after POST job", 1)])
-def test_a_submit_in_doubt_is_never_sent_again(pipeline, point, bought):
-    doomed = pipeline.work(app="dying", DIE=point)
-    handle = pipeline.enqueue(TARGETS)
-    assert doomed.wait(30) == -9
-    pipeline.work()
-    with pytest.raises(SubmitInDoubtError) as caught:
-        handle.result(timeout=40)
-    assert caught.value.targets == 3
-    assert pipeline.posts() == bought
 
 
 @pytest.mark.parametrize("point", ["before accept", "after accept", "before ring scrape_do.submit_jobs"])

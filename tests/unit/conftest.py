@@ -30,6 +30,7 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
@@ -53,6 +54,8 @@ class Clock:
 
 class Shelf:
     """A store in memory, with both shells over the same data, and short ways to look and act."""
+
+    account = ""
 
     def __init__(self, clock, server=None, keys=None):
         self.clock, self.server = clock, server or fakeredis.FakeServer()
@@ -86,9 +89,10 @@ class Shelf:
         """A run of so many parts, each but the last of a thousand targets."""
         return self.begin(run_id, (count - 1) * 1000 + 1, **options)
 
-    def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None):
-        member = Member(run_id, part)
-        return self.run(ops.claim(self.keys, member, token or uuid.uuid4().hex, seconds=seconds, states=states))
+    def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
+        member, options = Member(run_id, part), {"account": self.account, **options}
+        token = token or uuid.uuid4().hex
+        return self.run(ops.claim(self.keys, member, token, seconds=seconds, states=states, **options))
 
     def take(self, run_id="r", part=0, **options):
         """A claim that must succeed."""
@@ -153,8 +157,9 @@ class Shelf:
         return self.run(ops.claim_due(self.keys, limit=limit, cap=cap))
 
     def ttls(self):
-        """Key -> seconds of life, None where it lives for ever."""
-        return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in sorted(self.redis.keys())}
+        """Key of runs -> seconds of life, None where it lives for ever."""
+        keys = sorted(self.redis.scan_iter(f"{self.keys.prefix}:*:*"))
+        return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
 
     def contents(self):
         return {key: self.redis.dump(key) for key in sorted(self.redis.scan_iter())}
@@ -186,6 +191,12 @@ class API:
     async def cancel_job(self, job_id):
         return await self._answer("cancel_job", job_id)
 
+    async def list_jobs(self, **filters):
+        return await self._answer("list_jobs", filters)
+
+    async def get_user_info(self):
+        return await self._answer("get_user_info")
+
     async def get_task(self, job_id, task_id):
         return await self._answer("get_task", job_id, task_id)
 
@@ -205,12 +216,25 @@ class API:
         return answer
 
 
+class Health:
+    """A store that is as durable and as full as a test says."""
+
+    durable, used = True, 0.0
+
+    async def is_durable(self):
+        return self.durable
+
+    async def has_room(self, below):
+        return self.used < below
+
+
 class Plant(Shelf):
     """A producer and a runtime over the store in memory; messages are caught, the API is scripted."""
 
     def __init__(self, clock, monkeypatch, settings):
         super().__init__(clock, keys=Keys(settings.key_prefix))
         self.settings, self.api, self.sent = settings, API(), []
+        self.health, self.surveyor, self.account = Health(), None, settings.account_id
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(Store, "open", lambda url, prefix: Store(self.redis, Keys(prefix)))
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix: self.async_store())
@@ -249,6 +273,7 @@ class Plant(Shelf):
         runtime.producer, runtime.settings = self.producer, self.settings
         runtime.client = runtime.buyer = self.api
         runtime._calls, runtime.purchases = asyncio.Semaphore(10), asyncio.Semaphore(10)
+        runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime._list_jobs), self.health
 
         async def go(store):
             runtime.store, run, failures = store, store.run, [RedisConnectionError("away")] * times

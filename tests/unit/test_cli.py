@@ -299,7 +299,7 @@ class Server:
 
     def __init__(self, **facts):
         self.facts = {**FACTS, **facts}
-        self.config = {"appendfsync": "always"}
+        self.config, self.refused = {"appendfsync": "always"}, []
 
     def info(self, section=None):
         return {"cluster_enabled": self.facts.get("cluster_enabled", 0)} if section == "cluster" else self.facts
@@ -308,6 +308,12 @@ class Server:
         if isinstance(self.config, Exception):
             raise self.config
         return {name: self.config[name]}
+
+    def scan_iter(self, match):
+        return self.refused
+
+    def hget(self, key, field):
+        return b"0"
 
 
 def levels(found):
@@ -358,7 +364,7 @@ def test_doctor_tells_of_settings_that_cannot_work(clean, monkeypatch):
         ({"redis_version": "6.0.9"}, {"appendfsync": "always"}, [OK, WRONG], "6.2 or newer"),
         ({"aof_enabled": 0}, {"appendfsync": "always"}, [OK, WARNING], "no append-only file"),
         ({}, {"appendfsync": "everysec"}, [OK, WARNING], "appendfsync is everysec"),
-        ({}, ResponseError("unknown command"), [OK, ""], "does not tell"),
+        ({}, ResponseError("unknown command"), [OK, WARNING], "does not tell"),
     ],
 )
 def test_what_is_said_of_a_store(producer, facts, config, expected, text):
@@ -367,6 +373,14 @@ def test_what_is_said_of_a_store(producer, facts, config, expected, text):
     found = list(from_store(producer.store, "redis://here"))
     assert levels(found) == expected
     assert text in found[-1].text
+
+
+def test_an_account_that_is_held_back_is_named(producer):
+    producer.store.client = Server()
+    producer.store.client.refused = [b"p:breaker:x"]
+    found = list(from_store(producer.store, "redis://here"))
+    assert levels(found) == [OK, WRONG]
+    assert "refuses the token since 1970-01-01" in found[-1].text
 
 
 def test_a_store_that_is_away(producer, monkeypatch):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import KombuError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import ConfigurationError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 _OLDEST = (6, 2)
 _PATIENCE = 2.0
-_DURABLE = "set appendonly yes and appendfsync always"
 
 
 class Finding(NamedTuple):
@@ -45,23 +45,20 @@ def from_store(store: Store, where: str) -> Iterator[Finding]:
     yield Finding(OK, f"the store answers at {where}, version {info.get('valkey_version', version)}")
     if _numbers(version) < _OLDEST:
         yield Finding(WRONG, f"the store is version {version}: Celery's transport needs 6.2 or newer")
-    yield from _durability(store, info)
+    if weakness := store.weakness():
+        yield Finding(WARNING, weakness)
+    yield from _breakers(store)
     policy = info.get("maxmemory_policy")
     if policy and policy != "noeviction":
         yield Finding(WARNING, f"maxmemory-policy is {policy}: a full store drops live runs; set it to noeviction")
 
 
-def _durability(store: Store, info: dict[str, Any]) -> Iterator[Finding]:
-    if not info.get("aof_enabled"):
-        yield Finding(WARNING, f"the store keeps no append-only file: a restart forgets what was bought; {_DURABLE}")
-        return
-    try:
-        fsync = store.client.config_get("appendfsync").get("appendfsync")
-    except ResponseError:
-        yield Finding("", "the store does not tell its appendfsync (a managed server?): see that it is always")
-        return
-    if fsync != "always":
-        yield Finding(WARNING, f"appendfsync is {fsync}: a crash may forget what was bought just before; {_DURABLE}")
+def _breakers(store: Store) -> Iterator[Finding]:
+    for key in store.client.scan_iter(store.keys.breaker("*")):
+        since = datetime.fromtimestamp(float(store.client.hget(key, "since") or 0), UTC)
+        yield Finding(
+            WRONG, f"the API refuses the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account are held back"
+        )
 
 
 def from_broker(app: Celery) -> Iterator[Finding]:

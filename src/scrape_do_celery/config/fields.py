@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -95,6 +95,25 @@ class SettingsFields(BaseSettings):
     )
     submit_settle: float = Field(
         default=30.0, ge=0, description="Time that a job in doubt is given to appear at the API."
+    )
+    in_doubt_policy: Literal["resubmit_if_absent", "hold"] = Field(
+        default="resubmit_if_absent",
+        description="What to do where the answer to a purchase was lost and no such job is found: send it again, or "
+        "end as in doubt.",
+    )
+    shared_account: bool = Field(
+        default=False,
+        description="Others buy jobs with this token too: a job is recognised only by a marker in its webhook's URL.",
+    )
+    marker_url: Annotated[str | None, AfterValidator(urls.http_url)] = Field(
+        default=None,
+        description="Webhook that carries the marker of requests which have none of their own, on a shared account.",
+    )
+    account: str = Field(
+        default="", description="A name for the Scrape.do account, so that runs outlive a change of its token."
+    )
+    auth_grace: float = Field(
+        default=900.0, ge=0, description="How long a refused token holds runs back before they fail."
     )
     request_timeout: float = Field(default=60.0, gt=0, description="Total time that any other request may take.")
     lease_seconds: float = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,13 @@ class Settings(SettingsFields):
     def submit_lease(self) -> float:
         """How long a submit holds its part: longer than its `POST` can take, and its traces need to appear."""
         return self.submit_deadline + self.submit_settle + self.lease_seconds
+
+    @property
+    def account_id(self) -> str:
+        """What stands for the account in the store: made from its name, else from the token, which it does not tell."""
+        token = "" if self.api_key is None else self.api_key.get_secret_value()
+        text = f"name {self.account}" if self.account else f"token {token}"
+        return hashlib.blake2b(text.encode(), key=b"scrape-do-celery", digest_size=8).hexdigest()
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

@@ -32,6 +32,13 @@ def api_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/api/v1").rstrip("/")
 
 
+def http_url(url: str | None) -> str | None:
+    """The URL, if it leads to an HTTP server."""
+    if url is not None and ((parts := _split(url)).scheme not in {"http", "https"} or not parts.hostname):
+        raise ValueError("should be an http:// or https:// URL with a host")
+    return url
+
+
 def store_url(url: str) -> str:
     """The URL, if redis-py can open it."""
     parts = _split(url)

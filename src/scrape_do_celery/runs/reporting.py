@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from celery import signature
 from celery.backends.base import DisabledBackend
+from celery.backends.redis import RedisBackend
 from celery.states import FAILURE, REVOKED, SUCCESS
 from kombu.utils.json import loads
+from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.store import CANCEL, ops
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scrape_do_celery.runs.producer import Producer
     from scrape_do_celery.store import RunRecord
 
@@ -49,6 +53,22 @@ def accept_draft(producer: Producer, run_id: str, now: float) -> None:
         store.run(ops.wish(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept(store.keys, run_id))
     producer.ring(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
+
+
+def revoked_among(producer: Producer, task_ids: Sequence[str]) -> list[str]:
+    """Those of the ids that Celery has as revoked."""
+    backend = producer.app.backend
+    if _cannot_be_asked(producer) or not task_ids:
+        return []
+    if isinstance(backend, RedisBackend):
+        # Nearly all of them have no result yet: that is told of all at once.
+        try:
+            known = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])
+        except RedisError as error:
+            log.warning("cannot ask the result backend for revoked runs: %s", type(error).__name__)
+            return []
+        task_ids = [task_id for task_id, meta in zip(task_ids, known, strict=True) if meta is not None]
+    return [task_id for task_id in task_ids if _state(producer, task_id) == REVOKED]
 
 
 def _finish(producer: Producer, run_id: str, waiter: str, stored: str) -> None:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import AsyncAPINotFoundError, JobLostError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPINotFoundError, JobLostError, PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.enums import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
@@ -25,10 +25,17 @@ log = logging.getLogger(__name__)
 NO_TROUBLE: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
 
 
-async def ended_on_wish(runtime: Runtime, claim: Claim, job: JobDetails | None) -> Bell | None:
+async def ended_on_wish(runtime: Runtime, claim: Claim, job: JobDetails | None, *, booked: str = "") -> Bell | None:
     """Ends a part that was canceled, or whose deadline passed."""
     outcome = ended_by(claim.wish)
-    return await runtime.settle(claim, outcome, _error(claim, outcome, job))
+    return await runtime.settle(claim, outcome, _error(claim, outcome, job), booked=booked)
+
+
+async def poisoned(runtime: Runtime, claim: Claim, why: str) -> Bell | None:
+    """Takes a part out of work."""
+    run_id, more = claim.member.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
+    error = PoisonedRunError(f"run {run_id} was taken out of work: {why}{more}", run_id)
+    return await runtime.settle(claim, RunState.POISONED, error)
 
 
 async def ended_with(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
@@ -86,6 +93,10 @@ async def missed(runtime: Runtime, claim: Claim, error: AsyncAPINotFoundError) -
 
 async def troubled(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
+    if claim.is_forgotten():
+        run_id = claim.member.run_id
+        text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
+        return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
     if not claim.out_of_grace(runtime.settings.cancel_grace):
         return await runtime.after_trouble(claim, error)
     log.warning("%s was told to end, and job %s does not answer: %s", claim.member, claim.part.job_id, error)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CANCEL_AGAIN = 0.05
+
 
 class LeaseLostError(Exception):
     """Somebody else has the part, or may have it by now: nothing more may be called or written."""
@@ -33,9 +35,17 @@ async def hold(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[
             return job.result()
         raise LeaseLostError(str(claim.member))
     finally:
-        for one in (job, keeper):
-            one.cancel()
-        await asyncio.gather(job, keeper, return_exceptions=True)
+        await _end(job)
+        await _end(keeper)
+
+
+async def _end(work: asyncio.Future[Any]) -> None:
+    """Cancels until it takes: redis-py was seen to swallow a cancellation, and to go on."""
+    while not work.done():
+        work.cancel()
+        await asyncio.wait({work}, timeout=_CANCEL_AGAIN)
+    if not work.cancelled():
+        work.exception()  # looked at, so that asyncio does not report it a second time
 
 
 async def _keep(store: AsyncStore, claim: Claim, seconds: float) -> None:

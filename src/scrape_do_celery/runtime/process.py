@@ -18,8 +18,10 @@ from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.loop import LoopThread
-from scrape_do_celery.runtime.troubles import is_refusal, trouble
+from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
+from scrape_do_celery.runtime.troubles import is_auth, is_refusal, trouble
 from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.models import JobDetails, JobsListResponse
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class Runtime:
     buyer: AsyncScrapeDoAsyncAPIClient
     #: Room for a `POST`; who has it finds a connection free.
     purchases: asyncio.Semaphore
+    surveyor: Surveyor
+    health: StoreHealth
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
@@ -80,6 +84,8 @@ class Runtime:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix)
+        self.health = StoreHealth(self.store)
+        self.surveyor = Surveyor(self._list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
             api_key,
             base_url=self.settings.api_url,
@@ -87,6 +93,7 @@ class Runtime:
             # Trying again is written down in the record, where it outlives this process and holds no slot.
             max_retries=0,
             concurrency=CALLS,
+            on_response=self.surveyor.heard,
         )
         # A `POST` has connections of its own, so that no fetch holds it up while its deadline runs.
         self.buyer = AsyncScrapeDoAsyncAPIClient(
@@ -102,6 +109,10 @@ class Runtime:
         """What a method of the client answers; it waits for a free connection before its time begins to run."""
         async with self._calls:
             return await method(*args)
+
+    async def _list_jobs(self, **filters: Any) -> JobsListResponse:
+        async with self._calls:
+            return await self.client.list_jobs(**filters)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, run on the process's loop."""
@@ -144,10 +155,14 @@ class Runtime:
                 answer = await self.store.run(op)
         return answer
 
-    async def settle(self, claim: Claim, outcome: str, error: ScrapeDoError | None = None) -> Bell | None:
-        """Ends a part; a bell for the aggregate when it was the last."""
+    async def settle(
+        self, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, booked: str = ""
+    ) -> Bell | None:
+        """Ends a part; a bell for the aggregate when it was the last. `booked` is what the ledger says from now on."""
+        if claim.is_unresolved and not booked:
+            booked = ops.Booked.IN_DOUBT
         stop = self.settings.stop_on_failure and outcome in _STOPPING
-        left = await self.write(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop))
+        left = await self.write(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop, booked=booked))
         return Bell(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
 
     async def later(self, claim: Claim, fields: dict[str, Any], after: float, job: JobDetails | None = None) -> None:
@@ -159,6 +174,8 @@ class Runtime:
     ) -> Bell | None:
         """Lets a part go because of an error of the API; ends it where a refusal has stood too long."""
         verdict = trouble(error, claim, longest=self.settings.poll_max_interval)
+        if is_auth(error):
+            await self.refused(error)
         # The first of a row is told aloud, and then one in ten.
         level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
         log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
@@ -166,9 +183,42 @@ class Runtime:
             return await self.settle(claim, RunState.FAILED, error)
         if verdict.pause:
             await self.write(ops.pause(self.store.keys, verdict.pause))
-        since = claim.part.refused_since or claim.now if is_refusal(error) else 0
+        since = claim.part.refused_since or claim.now if is_refusal(error) and not is_auth(error) else 0
         noted = {"troubles": claim.part.troubles + 1, "refused_since": f"{since:.4f}"}
         # A run that is to end looks often enough to end in time.
         after = verdict.after if claim.wish is None else min(verdict.after, self.settings.cancel_grace)
         await self.later(claim, {**noted, **(fields or {})}, after)
+        return None
+
+    async def store_ahead(self) -> float | None:
+        """Seconds by which the store's clock is ahead of the loop's; None where it took too long to tell."""
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        told = await self.store.run(ops.clock())
+        return told - asked if clock() - asked < AT_ONCE else None
+
+    def patience(self, tries: int) -> float:
+        """Seconds until what was tried so often is tried again."""
+        return delay(tries, initial=1.0, maximum=30.0, jitter=0.5, random=random.random)
+
+    async def refused(self, error: ScrapeDoError) -> None:
+        """Holds all runs of the account back: its token was refused. Said once."""
+        if await self.write(ops.open_breaker(self.store.keys, self.settings.account_id)):
+            log.error(
+                "%s refuses the token: %s; nothing is bought, and the account is tried every %.0f s",
+                self.settings.api_url,
+                error,
+                ops.PROBE,
+            )
+
+    async def try_account(self) -> ScrapeDoError | None:
+        """Asks the API whether it takes the token again; the refusal where it does not."""
+        try:
+            await self.call(self.client.get_user_info)
+        except ScrapeDoError as error:
+            if is_auth(error):
+                return error
+            # Anything else says nothing about the token: the step's own call will tell.
+        if await self.write(ops.close_breaker(self.store.keys, self.settings.account_id)):
+            log.warning("%s takes the token again", self.settings.api_url)
         return None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from scrape_do_celery.errors import PoisonedRunError, ScrapeDoError
 from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.endings import poisoned
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
 from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
@@ -61,23 +61,32 @@ async def _all(runtime: Runtime, members: list[Member], frame: Frame) -> list[Be
 
 
 async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
-    store = runtime.store
-    claim = await store.run(ops.claim(store.keys, member, uuid.uuid4().hex, seconds=frame.seconds, states=frame.states))
+    store, settings = runtime.store, runtime.settings
+    claim = await store.run(
+        ops.claim(
+            store.keys,
+            member,
+            uuid.uuid4().hex,
+            seconds=frame.seconds,
+            states=frame.states,
+            account=settings.account_id,
+            auth_grace=settings.auth_grace,
+        )
+    )
     if claim is None:
         return None
-    doubtful = claim.part.state in {PartState.SUBMITTING, PartState.DOUBTFUL}
-    if claim.part.attempts > runtime.settings.poison_after and not doubtful:
-        return await runtime.settle(claim, RunState.POISONED, _poisoned(claim))
+    if claim.part.attempts > settings.poison_after:
+        return await poisoned(runtime, claim, f"{claim.part.attempts - 1} steps on it died in a row")
     return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:
+    if claim.breaker and (refusal := await runtime.try_account()):
+        if claim.breaker == "over":
+            return await runtime.settle(claim, RunState.FAILED, refusal)
+        await runtime.later(claim, {}, ops.PROBE)
+        return None
     return await handler(runtime, claim)
-
-
-def _poisoned(claim: Claim) -> ScrapeDoError:
-    run_id, times = claim.member.run_id, claim.part.attempts - 1
-    return PoisonedRunError(f"run {run_id} was taken out of work: {times} steps on it died in a row", run_id)
 
 
 def _report(member: Member, error: Exception) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.backoff import delay
-from scrape_do_celery.errors import AsyncAPIRateLimitError, AsyncAPIResponseError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, AsyncAPIResponseError, ScrapeDoError
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import Claim
@@ -32,11 +32,19 @@ def trouble(error: ScrapeDoError, claim: Claim, *, longest: float) -> Trouble:
     if isinstance(error, AsyncAPIRateLimitError):
         wait = min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
         return Trouble(after=wait, pause=wait)
+    if is_auth(error):
+        # The breaker of the account says how long that may stand.
+        return Trouble(after=1.0)
     since = claim.part.refused_since
     if is_refusal(error) and since is not None and claim.now - since > REFUSAL_GRACE:
         return Trouble(after=0.0, fatal=True)
     wait = delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
     return Trouble(after=wait)
+
+
+def is_auth(error: ScrapeDoError) -> bool:
+    """Whether the API refused the account's token."""
+    return isinstance(error, AsyncAPIAuthError)
 
 
 def is_refusal(error: ScrapeDoError) -> bool:

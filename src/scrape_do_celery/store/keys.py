@@ -9,7 +9,14 @@
 | `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
-| `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | for ever while live, then as the run |
+| `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
+| `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
+| `P:lock:<account>:<fp>` | string | the part that buys these targets now | until that is resolved |
+| `P:turn:<account>:<fp>` | zset | parts that wait for that lock -> since when | a day |
+| `P:doubt:<account>:<fp>` | string | the part whose purchase was never resolved | as long as the API keeps jobs |
+| `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
+| `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
+| `P:incarnation` | string | the server's own id, and since when it is known | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
 | `P:pause` | string | until when no API call is made (429) | its own |
@@ -58,6 +65,19 @@ class Keys:
     def once(self, run_id: str, name: str) -> str:
         """The mark of a callback that has begun."""
         return f"{self.prefix}:once:{run_id}:{name}"
+
+    def breaker(self, account: str) -> str:
+        """The breaker of an account."""
+        return f"{self.prefix}:breaker:{account}"
+
+    def ledger(self, day: int) -> str:
+        """The purchases of one day, counted from the epoch."""
+        return f"{self.prefix}:ledger:{day}"
+
+    @property
+    def life(self) -> str:
+        """When pages that were paid for are forgotten by the API."""
+        return f"{self.prefix}:life"
 
     @property
     def home(self) -> str:

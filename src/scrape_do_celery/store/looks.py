@@ -21,6 +21,11 @@ def forgotten(keys: Keys, run_id: str) -> Op[bool]:
     return Op(bool, ("HEXISTS", keys.run(run_id), "forgotten"))
 
 
+def clock() -> Op[float]:
+    """The store's time."""
+    return Op(lambda r: r[0] + r[1] / 1_000_000, ("TIME",))
+
+
 def view(keys: Keys, run_id: str) -> Op[RunRecord | None]:
     """The run and its parts; None where there is none."""
     return Op(lambda r: RunRecord.parse(run_id, r), (run_id, keys.prefix), [keys.run(run_id)], "view")

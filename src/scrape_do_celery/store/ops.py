@@ -11,9 +11,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.store.buying import (
+    LEASE_LOST,
+    PROBE,
+    UNRESOLVED,
+    UNWANTED,
+    Booked,
+    Purchase,
+    close_breaker,
+    doubts,
+    guard,
+    intent,
+    ledger,
+    open_breaker,
+    owners,
+)
 from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.keys import Keys, Member
-from scrape_do_celery.store.looks import contents, fetched, forgotten, job, outcome, part_spec, spec, view
+from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION, Claim, Due
 from scrape_do_celery.store.spec import RunSpec, targets_of
@@ -27,20 +43,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORGOTTEN",
+    "LEASE_LOST",
     "LONGEST_RING",
+    "PROBE",
     "RING",
+    "UNRESOLVED",
+    "UNWANTED",
+    "Booked",
     "Created",
     "Lives",
     "Op",
+    "Purchase",
     "Value",
     "accept",
     "attempt",
     "claim",
     "claim_due",
+    "clock",
+    "close_breaker",
     "contents",
     "create",
     "decide",
     "delivered",
+    "doubts",
     "fetched",
     "first",
     "forget",
@@ -49,7 +74,10 @@ __all__ = [
     "home",
     "intent",
     "job",
+    "ledger",
+    "open_breaker",
     "outcome",
+    "owners",
     "part_spec",
     "pause",
     "put",
@@ -133,34 +161,30 @@ def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, ke
 
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
     """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
-    return Op(Due.parse, (keys.prefix, limit, cap, RING, LONGEST_RING), [keys.due, keys.rung], "claim_due")
+    return Op(Due.parse, (keys.prefix, limit, cap, RING, LONGEST_RING), [keys.due, keys.rung, keys.life], "claim_due")
 
 
-def claim(keys: Keys, member: Member, token: str, *, seconds: float, states: Iterable[str]) -> Op[Claim | None]:
-    """The part, leased; None where it is not this step's turn."""
+def claim(  # noqa: PLR0913 (one argument a condition)
+    keys: Keys,
+    member: Member,
+    token: str,
+    *,
+    seconds: float,
+    states: Iterable[str],
+    account: str = "",
+    auth_grace: float = 900.0,
+) -> Op[Claim | None]:
+    """The part, leased; None where it is not this step's turn, or the run is another account's."""
     part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.rung, keys.pause]
-    args = (str(member), member.part, token, seconds, f" {' '.join(states)} ")
-    return Op(lambda r: Claim.parse(member, r) if r[0] == b"ok" else None, args, part_keys, "claim")
+    args = (str(member), member.part, token, seconds, f" {' '.join(states)} ", account, auth_grace, PROBE)
+    return Op(
+        lambda r: Claim.parse(member, r) if r[0] == b"ok" else None, args, [*part_keys, keys.breaker(account)], "claim"
+    )
 
 
 def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
     """Whether the lease is still held, and now for `seconds` more."""
     return Op(bool, (claim.part.fence, seconds), [_part(keys, claim)], "renew")
-
-
-def guard(keys: Keys, claim: Claim) -> Op[float]:
-    """Seconds left of a submit's lease; negative where it is lost."""
-    return Op(float, (claim.part.fence,), [_part(keys, claim)], "guard")
-
-
-def intent(keys: Keys, claim: Claim, nonce: str, seconds: float) -> Op[tuple[str, str]]:
-    """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made."""
-    return Op(
-        lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
-        (str(claim.member), claim.part.fence, nonce, seconds),
-        [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
-        "intent",
-    )
 
 
 def update(  # noqa: PLR0913 (one argument a thing that changes)
@@ -182,6 +206,7 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
         [
             *(str(member), claim.part.fence, "" if after is None else after, ring),
             *(b"" if job is None else pack(job.model_dump(mode="json", by_alias=True)), "1" if claim.wish else ""),
+            *(keys.prefix, RETENTION),
             *_flat(fields),
         ],
         [
@@ -203,15 +228,27 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
     )
 
 
-def settle(
-    keys: Keys, claim: Claim, outcome: str, *, error: ScrapeDoError | None = None, stop: bool = False
+def settle(  # noqa: PLR0913 (one argument a thing that is written down)
+    keys: Keys,
+    claim: Claim,
+    outcome: str,
+    *,
+    error: ScrapeDoError | None = None,
+    stop: bool = False,
+    booked: str = "",
 ) -> Op[int | None]:
-    """Ends a part: how many parts of the run are left, None where the claim is stale."""
+    """Ends a part: how many parts of the run are left, None where the claim is stale.
+
+    `booked` is what the ledger says of its purchase; one `in_doubt` is remembered for as long as the API keeps jobs.
+    """
     run_id = claim.member.run_id
     text = json.dumps(error.to_json()) if error else ""
     return Op(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
-        (str(claim.member), claim.part.fence, outcome, text, run_id, keys.prefix, "1" if stop else "", RING),
+        (
+            *(str(claim.member), claim.part.fence, outcome, text, run_id, keys.prefix, "1" if stop else "", RING),
+            *(booked, "1" if booked in UNRESOLVED else "", RETENTION),
+        ),
         [_part(keys, claim), keys.run(run_id), keys.due],
         "settle",
     )

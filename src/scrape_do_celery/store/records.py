@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.keys import Member
 from scrape_do_celery.store.spec import RunSpec
@@ -15,6 +16,7 @@ from scrape_do_celery.store.states import PartState, RunState, run_state
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_HOUR = 3600.0
 #: Version of the records that this code writes.
 VERSION = 1
 
@@ -33,6 +35,12 @@ class PartRecord:
     total: int
     attempts: int = 0
     intent: float | None = None
+    first_intent: float | None = None
+    intents: int = 0
+    lost: bool = False
+    marker: str = ""
+    absences: int = 0
+    absent_at: float | None = None
     fingerprint: str = ""
     job_id: str | None = None
     task_ids: tuple[str, ...] = ()
@@ -73,6 +81,12 @@ class PartRecord:
             total=number("total"),
             attempts=number("attempts"),
             intent=moment("intent"),
+            first_intent=moment("first_intent"),
+            intents=number("intents"),
+            lost="lost" in fields,
+            marker=text("marker") or "",
+            absences=number("absences"),
+            absent_at=moment("absent_at") or None,
             fingerprint=text("fp") or "",
             job_id=text("job"),
             task_ids=tuple(unpack(fields["tasks"])) if "tasks" in fields else (),
@@ -118,11 +132,13 @@ class Claim:
     max_wait: float | None
     spec_field: bytes
     targets_field: bytes
+    #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first
+    breaker: str = ""
 
     @classmethod
     def parse(cls, member: Member, reply: Sequence[Any]) -> Claim:
         """The claim in the reply of `claim.lua`."""
-        _, now, part, (spec, targets, wish, stop, max_wait) = reply
+        _, now, part, (spec, targets, wish, stop, max_wait), breaker = reply
         return cls(
             member=member,
             now=float(now),
@@ -132,7 +148,17 @@ class Claim:
             max_wait=float(max_wait) if max_wait else None,
             spec_field=spec,
             targets_field=targets,
+            breaker=breaker.decode(),
         )
+
+    @property
+    def is_unresolved(self) -> bool:
+        """Whether a job may have been bought that nobody knows."""
+        return self.part.state in {PartState.SUBMITTING, PartState.DOUBTFUL}
+
+    def is_forgotten(self) -> bool:
+        """Whether the API has certainly forgotten the part's job."""
+        return self.part.since is not None and self.now - self.part.since > RETENTION + _HOUR
 
     def out_of_grace(self, grace: float) -> bool:
         """Whether steps have known so long that the run is to end; time without a worker does not count."""

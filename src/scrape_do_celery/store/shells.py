@@ -10,7 +10,7 @@ import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -26,6 +26,7 @@ T = TypeVar("T")
 #: A store that is down for longer than these make up fails the operation; its step is rung again later.
 _RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
 _OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
+_DURABLE = "set appendonly yes and appendfsync always"
 _LOST = [RedisConnectionError, RedisTimeoutError]
 #: What is over when the server is well again; anything else is a fault of ours, and says so.
 _AWAY = (*_LOST, ReadOnlyError, OutOfMemoryError)
@@ -75,6 +76,18 @@ class Store:
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster: a run and the list of what is due must change in one step, "
                 "which a cluster cannot do across its slots. Use a single server, Sentinel, or a managed single shard."
             )
+
+    def weakness(self) -> str:
+        """What a crash of the server can cost, in one sentence; empty where it loses no write."""
+        if not self.client.info("persistence").get("aof_enabled"):
+            return f"the store keeps no append-only file: a restart forgets what was bought; {_DURABLE}"
+        try:
+            fsync = self.client.config_get("appendfsync").get("appendfsync")
+        except ResponseError:
+            return "the store does not tell its appendfsync (a managed server?): see that it is always"
+        if fsync != "always":
+            return f"appendfsync is {fsync}: a crash may forget what was bought just before; {_DURABLE}"
+        return ""
 
     def close(self) -> None:
         """Gives its connections back."""

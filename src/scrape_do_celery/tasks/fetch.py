@@ -23,6 +23,7 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, UndetailedTaskResponse
 from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
 from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with
 from scrape_do_celery.runtime.troubles import is_refusal
 from scrape_do_celery.store import Claim, PartState, ops
@@ -58,6 +59,9 @@ class _Pass:
 async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
     """Every missing task, stored; the part ends when none is missing."""
     store = runtime.store
+    if not await runtime.health.has_room(FETCH_BELOW):
+        await runtime.later(claim, {}, NO_ROOM)
+        return None
     job = await store.run(ops.job(store.keys, claim.member))
     if job is None:
         raise LookupError(f"{claim.member} collects without a job in its record")
@@ -113,7 +117,8 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     try:
         task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
     except ScrapeDoError as error:
-        fate = task_fate(error, young=_young(claim))
+        # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
+        fate = TaskFate.GONE if claim.is_forgotten() else task_fate(error, young=_young(claim))
         found.unfinished |= fate is TaskFate.LOOK_AGAIN
         if fate is TaskFate.TROUBLE:
             found.trouble = found.trouble or error

@@ -1,18 +1,29 @@
-"""A submit whose fate is unknown. It is never sent again blindly."""
+"""A submit whose fate is unknown: its job is looked for, and never bought again blindly."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import SubmitInDoubtError
+from scrape_do_celery.doubt import Verdict, judge
+from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.store import Claim, PartState, RunState
+from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, poisoned
+from scrape_do_celery.runtime.inquiry import inquire
+from scrape_do_celery.store import Claim, PartState, RunState, ops
+from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs import Bell
+    from scrape_do_celery.doubt import Evidence
+    from scrape_do_celery.models import JobDetails
+
+log = logging.getLogger(__name__)
+
+_DOUBTFUL: dict[str, ops.Value] = {"state": PartState.DOUBTFUL}
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, **routing.BELL)
@@ -22,7 +33,82 @@ def reconcile_submit(self: Task, members: list[str]) -> None:
 
 
 async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
-    """Ends the part as `in_doubt`, with what a person needs to look for the job."""
+    """Looks once: the job is adopted, or is absent by all that can be known, or the part is due again."""
+    try:
+        seen = await inquire(runtime, claim)
+    except ScrapeDoError as error:
+        return await runtime.after_trouble(claim, error, _DOUBTFUL)
+    if seen is None:
+        await runtime.later(claim, _DOUBTFUL, 1.0)
+        return None
+    verdict, what = judge(seen.matches, seen.known)
+    log.info("%s is in doubt: %s: %s", claim.member, verdict, what)
+    if verdict is Verdict.ADOPT:
+        return await _adopt(runtime, claim, seen.jobs[what])
+    if verdict is Verdict.ABSENT:
+        return await _absent(runtime, claim, what)
+    if verdict is Verdict.AMBIGUOUS:
+        return await _in_doubt(runtime, claim, what, [match.job_id for match in seen.matches])
+    await _again(runtime, claim, seen.known)
+    return None
+
+
+async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+    """The job becomes the part's, unless another part has taken it meanwhile."""
+    ids = job.task_ids or [task.task_id for task in job.tasks]
+    fields = {
+        "state": PartState.RUNNING,
+        "job": job.job_id,
+        "tasks": pack(ids),
+        "polls": 0,
+        "booked": ops.Booked.ADOPTED,
+        **NO_TROUBLE,
+    }
+    verdict = await runtime.write(ops.update(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
+    if verdict == "owned":
+        await runtime.later(claim, _DOUBTFUL, 0.0)
+        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+    log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.member, job.job_id)
+    return Bell(routing.CANCEL_RUN if claim.wish else routing.POLL_JOBS, (str(claim.member),))
+
+
+async def _absent(runtime: Runtime, claim: Claim, what: str) -> Bell | None:
+    if claim.wish:
+        return await ended_on_wish(runtime, claim, None, booked=_unfound(claim))
+    if runtime.settings.in_doubt_policy == "hold":
+        return await _in_doubt(runtime, claim, what, [])
+    absences = claim.part.absences + 1
+    if absences >= runtime.settings.poison_after:
+        return await poisoned(runtime, claim, f"the answers to {absences} purchases were lost")
+    log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.member, what)
+    fields = {
+        "state": PartState.QUEUED,
+        "absences": absences,
+        "absent_at": 0,
+        "polls": 0,
+        "booked": _unfound(claim),
+        **NO_TROUBLE,
+    }
+    await runtime.later(claim, fields, 0.0)
+    return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
+
+
+def _unfound(claim: Claim) -> str:
+    """What the ledger says of a purchase that was not found: nothing, where it was only feared after a restart."""
+    return ops.Booked.VOID if claim.part.lost else ops.Booked.ABSENT
+
+
+async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -> Bell | None:
     run_id, part = claim.member.run_id, claim.part
-    text = f"run {run_id}: a job of {part.total} targets may have been bought, its answer was lost; not sent again"
-    return await runtime.settle(claim, RunState.IN_DOUBT, SubmitInDoubtError(text, part.total, part.intent))
+    text = f"run {run_id}: a job of {part.total} targets may have been bought, its answer was lost: {why}"
+    error = SubmitInDoubtError(text, part.total, part.intent, seen)
+    return await runtime.settle(claim, RunState.IN_DOUBT, error)
+
+
+async def _again(runtime: Runtime, claim: Claim, known: Evidence) -> None:
+    """Lets the part go until the next look can tell more."""
+    wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
+    fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1, **NO_TROUBLE}
+    if known.counts and known.absent_at is None:
+        fields["absent_at"] = f"{known.began:.4f}"
+    await runtime.later(claim, fields, wait)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,11 +14,14 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import PostFate, post_fate
+from scrape_do_celery.doubt import marker_of, with_marker
 from scrape_do_celery.errors import InvalidRequestError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import NOT_SENT, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
 
 log = logging.getLogger(__name__)
+
+#: A part whose `POST` certainly did not leave: it may be made again.
+NOT_SENT_NOW: dict[str, ops.Value] = {"state": PartState.QUEUED, "booked": ops.Booked.VOID}
 
 
 class _NotNowError(Exception):
@@ -48,14 +55,54 @@ async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
         request = claim.spec().request
     except ValueError as error:
         return await runtime.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
+    if not await runtime.health.has_room(BUY_BELOW):
+        await runtime.later(claim, {}, NO_ROOM)
+        return None
+    return await _buy(runtime, claim, request)
+
+
+async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> Bell | None:
+    request, marker = _marked(runtime, claim, request)
     async with runtime.purchases:
-        store = runtime.store
-        verdict, _ = await store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, runtime.settings.submit_lease))
+        verdict = await _intent(runtime, claim, request, marker)
         if verdict == "ok":
             return await _post(runtime, claim, request)
+    if verdict == "twin":
+        # Its turn comes when the other purchase is resolved; this only looks after it.
+        await runtime.later(claim, {"polls": claim.part.polls + 1}, runtime.patience(claim.part.polls))
+        return None
+    if verdict == "reborn":
+        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
     # A wish or a stop came between the claim and now: the next claim sees it. Stale: another step has the part.
     await runtime.later(claim, {}, 0.0)
     return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
+
+
+def _marked(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
+    """The request as it is sent, and the marker that it carries; on an account of our own it needs none."""
+    settings = runtime.settings
+    if not settings.shared_account:
+        return request, ""
+    marker = marker_of(settings.key_prefix, str(claim.member))
+    marked = with_marker(request, marker, settings.marker_url)
+    return (request, "") if marked is None else (marked, marker)
+
+
+async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> str:
+    store, settings = runtime.store, runtime.settings
+    verdict, _ = await store.run(
+        ops.intent(
+            store.keys,
+            claim,
+            uuid.uuid4().hex,
+            settings.submit_lease,
+            account=settings.account_id,
+            estimate=request.estimated_credits(),
+            marker=marker,
+            durable=await runtime.health.is_durable(),
+        )
+    )
+    return verdict
 
 
 async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> Bell | None:
@@ -64,7 +111,7 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
             request, before_send=partial(_last_look, runtime, claim), timeout=runtime.settings.submit_deadline
         )
     except _NotNowError:
-        await runtime.later(claim, {"state": PartState.QUEUED}, 1.0)
+        await runtime.later(claim, NOT_SENT_NOW, 1.0)
         return None
     except ScrapeDoError as error:
         return await _not_bought(runtime, claim, error)
@@ -73,26 +120,28 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
 
 async def _last_look(runtime: Runtime, claim: Claim) -> None:
     """The last act before the bytes leave: is the part still ours, and for longer than the `POST` can take?"""
+    asked = time.monotonic()
     try:
         left = await runtime.store.run(ops.guard(runtime.store.keys, claim))
     except RedisError as error:
         raise _NotNowError from error
-    if left < 0:
+    if left == ops.LEASE_LOST:
         raise LeaseLostError(str(claim.member))
-    if left < runtime.settings.submit_deadline + runtime.settings.submit_settle:
+    # A process that was frozen meanwhile holds an answer of long ago.
+    if left - (time.monotonic() - asked) < runtime.settings.submit_deadline + runtime.settings.submit_settle:
         raise _NotNowError
 
 
 async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     fate = post_fate(error)
     log.info("%s: POST %s: %s", claim.member, fate, type(error).__name__)
-    if fate is PostFate.REFUSED:
-        return await runtime.settle(claim, RunState.FAILED, error)
+    if fate is PostFate.REFUSED and not is_auth(error):
+        return await runtime.settle(claim, RunState.FAILED, error, booked=ops.Booked.VOID)
     if fate is PostFate.DOUBT:
         note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
         await runtime.later(claim, note, 0.0)
         return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
-    return await runtime.after_trouble(claim, error, {"state": PartState.QUEUED})
+    return await runtime.after_trouble(claim, error, NOT_SENT_NOW)
 
 
 async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> Bell | None:
@@ -101,6 +150,8 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         "job": created.job_id,
         "tasks": pack(created.task_ids),
         "troubles": 0,
+        "polls": 0,
+        "booked": ops.Booked.BOUGHT,
     }
     op = ops.update(runtime.store.keys, claim, fields, after=runtime.interval(0), owner=created.job_id)
     try:

@@ -63,6 +63,8 @@ def _other_application(producer: Producer) -> str | None:
     store, mine = producer.store, producer.application
     try:
         store.check()
+        if weakness := store.weakness():
+            log.warning("%s", weakness)
         holder = store.run(ops.home(store.keys, mine, HOME_SECONDS))
     except RedisError as error:
         log.warning("the store does not answer yet (%s); the worker goes on trying", error)

@@ -11,7 +11,7 @@ from celery.worker.state import revoked
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import Bell, Producer
-from scrape_do_celery.runs.reporting import accept_draft, report
+from scrape_do_celery.runs.reporting import accept_draft, report, revoked_among
 from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
 from scrape_do_celery.store.states import next_step
 
@@ -63,7 +63,11 @@ class Ticker(threading.Thread):
         for run in due.runs:
             if run.accepted and run.outcome is None:
                 _guarded(run, self._end)
-        self._ask_celery([run for run in due.runs if not run.accepted or run.outcome is not None], due.now)
+        self._ask_celery(
+            [run for run in due.runs if not run.accepted or run.outcome is not None],
+            {part.member.run_id for part in due.parts if not part.wish},
+            due.now,
+        )
         if due.next_at is None or (not due.parts and not due.runs and due.next_at <= due.now):
             # Nothing is due, or the bells under way are as many as may be.
             return LONGEST
@@ -99,16 +103,19 @@ class Ticker(threading.Thread):
         if members:
             self._producer.ring(routing.CANCEL_RUN, members)
 
-    def _ask_celery(self, runs: list[DueRun], now: float) -> None:
-        """Drafts and reports, in a thread of their own: a result backend that is away may take its time to say so.
+    def _ask_celery(self, runs: list[DueRun], live: set[str], now: float) -> None:
+        """Drafts, reports and revoked ids, in a thread of their own: a result backend that is away may take its time.
 
         While one asks, the others are left; they are due again.
         """
-        if runs and not self._asking.is_alive():
-            self._asking = threading.Thread(target=self._bring_on, args=(runs, now), daemon=True)
+        if (runs or live) and not self._asking.is_alive():
+            self._asking = threading.Thread(target=self._bring_on, args=(runs, live, now), daemon=True)
             self._asking.start()
 
-    def _bring_on(self, runs: list[DueRun], now: float) -> None:
+    def _bring_on(self, runs: list[DueRun], live: set[str], now: float) -> None:
+        # A worker that was told of a revocation may be gone by now.
+        for run_id in revoked_among(self._producer, sorted(live)):
+            self._wish(run_id, CANCEL)
         for run in runs:
             if run.accepted:
                 _guarded(run, lambda run: report(self._producer, run.run_id, again=run.rings > 1))

@@ -69,7 +69,7 @@ SCENARIOS = [
     ("create", [(400, {"Error": "no", "Code": 400})], [], AsyncAPIBadRequestError),
     ("create", [(401, None)], [], AsyncAPIAuthError),
     ("create", [(402, None)], [], AsyncAPIResponseError),
-    ("create", [(403, None)], [], AsyncAPIResponseError),
+    ("create", [(403, None)], [], AsyncAPIAuthError),
     ("create", [(404, None)], [], AsyncAPINotFoundError),
     ("create", [(413, None)], [], AsyncAPIResponseError),
     ("create", [(422, None)], [], AsyncAPIResponseError),

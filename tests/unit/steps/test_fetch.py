@@ -239,6 +239,7 @@ def test_a_refusal_that_is_not_about_the_task_is_trouble(collect, make, status):
     plant.clock.forward(100)
     plant.api.script(get_task=make.refusal(status))
     for troubles in range(1, TASK_LOOKS + 2):
+        plant.redis.delete(plant.keys.breaker(plant.account))
         assert plant.step(fetch, plant.take()) is None
         assert (plant.part().troubles, plant.part().looks) == (troubles, 0)
         plant.clock.forward(40)
@@ -247,7 +248,7 @@ def test_a_refusal_that_is_not_about_the_task_is_trouble(collect, make, status):
 
 def test_progress_is_the_end_of_trouble(collect, make):
     plant = collect()
-    plant.api.script(get_task=make.refusal(401))
+    plant.api.script(get_task=make.refusal(408))
     plant.step(fetch, plant.take())
     assert plant.part().refused_since is not None
     plant.clock.forward(40)

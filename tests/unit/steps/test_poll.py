@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import APIConnectionError, AsyncAPIAuthError, JobLostError
+from scrape_do_celery.errors import APIConnectionError, AsyncAPIBadRequestError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
@@ -146,7 +146,7 @@ def test_trouble_that_is_over_is_forgotten(running, make):
 
 
 def test_a_refusal_is_over_once_another_answer_comes(running, make):
-    running.api.script(get_job=[make.refusal(401), make.refusal(500), make.refusal(401), make.job("pending")])
+    running.api.script(get_job=[make.refusal(400), make.refusal(500), make.refusal(400), make.job("pending")])
     seen = []
     for _ in range(4):
         running.step(poll, running.take())
@@ -209,8 +209,8 @@ def test_too_many_requests_stops_all_workers(running, make):
     assert running.claim("other") is not None
 
 
-def test_a_token_that_is_refused_is_believed_after_a_while_only(running, make):
-    running.api.script(get_job=make.refusal(401))
+def test_a_refusal_is_believed_after_a_while_only(running, make):
+    running.api.script(get_job=make.refusal(400))
     assert running.step(poll, running.take()) is None
     running.clock.forward(REFUSAL_GRACE - 60)
     assert running.step(poll, running.take()) is None
@@ -218,7 +218,7 @@ def test_a_token_that_is_refused_is_believed_after_a_while_only(running, make):
     assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
     part = running.part()
     assert part.outcome == "failed"
-    assert isinstance(part.error, AsyncAPIAuthError)
+    assert isinstance(part.error, AsyncAPIBadRequestError)
 
 
 @pytest.fixture

@@ -165,7 +165,8 @@ def test_forget_leaves_no_key_for_ever(plant):
     plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
     plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
     RunHandle("r", producer=plant.producer).forget()
-    assert None not in plant.ttls().values() or plant.ttls() == {}
+    assert plant.ttls()
+    assert None not in plant.ttls().values()
 
 
 def test_key_of_a_forgotten_run(plant, start):
@@ -249,10 +250,10 @@ def test_partial_progress_forgets_trouble(plant, make):
 
 
 def test_wish_in_doubtful_poison(plant):
-    # poisoned while the POST may have bought a job: the doubt must not be lost
+    # taken out of work while the POST may have bought a job: the doubt must not be lost
     plant.begin()
     claim = plant.take()
-    plant.run(ops.intent(plant.keys, claim, "n", 100))
+    plant.run(ops.intent(plant.keys, claim, "n", 100, account=plant.account))
     for _ in range(6):
         plant.clock.forward(200)
         plant.take()
@@ -260,4 +261,6 @@ def test_wish_in_doubtful_poison(plant):
     from scrape_do_celery.tasks.reconcile import reconcile
 
     serve(plant.app, ["r:0"], {PartState.SUBMITTING, PartState.DOUBTFUL}, reconcile)
-    assert plant.part().outcome == "in_doubt"
+    assert plant.part().outcome == "poisoned"
+    assert "may have been bought" in str(plant.part().error)
+    assert plant.redis.keys(f"{plant.keys.prefix}:doubt:*")

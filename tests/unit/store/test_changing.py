@@ -309,7 +309,7 @@ def test_the_last_report_starts_the_lives(shelf, make):
     expected = {keys.run("r"): 200, keys.idempotency("k"): 300}
     for n in range(2):
         expected |= {keys.part("r", n): 200, keys.job("r", n): 200, keys.contents("r", n): 100}
-        expected |= {keys.owner(f"job-r-{n}"): 200}
+        expected |= {keys.owner(f"job-r-{n}"): 604_800}
     assert shelf.ttls() == {name: pytest.approx(life, abs=2) for name, life in sorted(expected.items())}
     assert shelf.due() == {}
 

@@ -40,6 +40,7 @@ WORLD = [
     *("store_a_task", "enqueue_again", "accept", "accept", "decide", "decide", "report", "report", "pass_time"),
     *("tick", "tick", "tick", "leave_the_api_alone", "wish"),
 ]
+UNRESOLVED = {"submitting", "doubtful"}
 EVERY_ACTION = sorted({action for actions in ACTIONS.values() for action in actions} - {"die"})
 
 
@@ -92,7 +93,7 @@ class Pipeline(RuleBasedStateMachine):
             return
         assert before["state"] in states
         assert float(before.get("lease", 0)) <= claim.now
-        assert claim.part.fence == int(before["fence"]) + 1
+        assert claim.part.fence > int(before["fence"])
         assert claim.part.attempts == int(before.get("attempts", 0)) + 1
         again = self.shelf.claim(run_id, part, states=states, seconds=LEASE, token=token)
         assert again.part == claim.part
@@ -137,10 +138,14 @@ class Pipeline(RuleBasedStateMachine):
 
     def intend(self, claim, before):
         nonce = uuid.uuid4().hex
-        verdict, _ = self.run(ops.intent(self.shelf.keys, claim, nonce, LEASE * 4))
-        if verdict == "ok":
+        verdict, who = self.run(ops.intent(self.shelf.keys, claim, nonce, LEASE * 4))
+        if verdict == "twin":
+            assert Member.parse(who) == self.twin(claim.member)
+            assert self.fields(self.twin(claim.member))["state"] in UNRESOLVED
+        elif verdict == "ok":
             assert before["state"] == "queued"
             assert claim.member not in self.sent
+            assert self.fields(self.twin(claim.member))["state"] not in UNRESOLVED
             self.sent.add(claim.member)
             assert self.run(ops.intent(self.shelf.keys, claim, nonce, LEASE * 4))[0] == "ok"
         elif verdict != "stale":
@@ -150,9 +155,13 @@ class Pipeline(RuleBasedStateMachine):
     def update(self, claim, action):
         fields, after, owner = {
             "again": ({"polls": 1}, 5.0, None),
-            "not_sent": ({"state": "queued"}, 1.0, None),
+            "not_sent": ({"state": "queued", "booked": "void"}, 1.0, None),
             "doubt": ({"state": "doubtful"}, 0.0, None),
-            "bought": ({"state": "running"}, 1.0, f"job-{claim.member}"),
+            "bought": (
+                {"state": "running", "job": f"job-{claim.member}", "booked": "bought"},
+                1.0,
+                f"job-{claim.member}",
+            ),
             "collect": ({"state": "collecting"}, 0.0, None),
             "told_to_stop": ({"canceling": "1.5"}, 1.0, None),
         }[action]
@@ -269,6 +278,10 @@ class Pipeline(RuleBasedStateMachine):
     def members(self):
         return [Member(run_id, n) for run_id in (LIVE, DRAFT) for n in range(2)]
 
+    def twin(self, member):
+        """The part of the other run that has the same targets."""
+        return Member(DRAFT if member.run_id == LIVE else LIVE, member.part)
+
     def fields(self, member):
         return self.shelf.part_fields(member.run_id, member.part)
 
@@ -282,6 +295,9 @@ class Pipeline(RuleBasedStateMachine):
         runs = {run_id: self.shelf.run_fields(run_id) for run_id in (LIVE, DRAFT)}
         parts = {member: self.fields(member) for member in self.members()}
         self.what_may_have_been_bought_is_never_queued_again(parts)
+        self.equal_targets_are_bought_one_at_a_time(parts)
+        self.the_ledger_has_all_that_may_have_been_bought_and_nothing_else(parts)
+        self.what_was_bought_is_owned_and_has_a_life(parts)
         self.left_is_the_number_of_parts_that_are_not_done(runs, parts)
         self.every_part_of_a_live_run_is_due_until_it_is_done(parts, due)
         self.a_run_is_due_until_it_was_accepted_and_from_its_end_until_it_was_reported(runs, due)
@@ -291,6 +307,25 @@ class Pipeline(RuleBasedStateMachine):
 
     def what_may_have_been_bought_is_never_queued_again(self, parts):
         assert all(parts[member]["state"] != "queued" for member in self.sent)
+
+    def equal_targets_are_bought_one_at_a_time(self, parts):
+        for n in range(2):
+            assert sum(parts[Member(run_id, n)]["state"] in UNRESOLVED for run_id in (LIVE, DRAFT)) <= 1
+
+    def the_ledger_has_all_that_may_have_been_bought_and_nothing_else(self, parts):
+        days = [key.rpartition(b":")[2] for key in self.shelf.redis.scan_iter(f"{self.shelf.keys.prefix}:ledger:*")]
+        lines = {line.member: line for day in days for line in self.run(ops.ledger(self.shelf.keys, int(day)))}
+        assert lines.keys() == self.sent
+        for member, line in lines.items():
+            assert line.job_id == parts[member].get("job")
+            assert line.outcome == parts[member].get("outcome")
+
+    def what_was_bought_is_owned_and_has_a_life(self, parts):
+        alive = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.life, 0, -1)}
+        for member, fields in parts.items():
+            if job := fields.get("job"):
+                assert self.shelf.redis.get(self.shelf.keys.owner(job)) == str(member).encode()
+            assert (str(member) in alive) is ("job" in fields and fields["state"] != "done")
 
     def left_is_the_number_of_parts_that_are_not_done(self, runs, parts):
         for run_id, fields in runs.items():

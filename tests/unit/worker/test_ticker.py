@@ -273,6 +273,18 @@ def test_a_store_of_another_application_is_left_alone(plant, ticker, caplog):
     assert "another application now (broker elsewhere)" in caplog.text
 
 
+def test_a_run_whose_revocation_only_celery_remembers_is_canceled(plant, ticker):
+    """The worker that was told is gone: what is left is the state that it wrote."""
+    for run_id in ("r", "other"):
+        plant.begin(run_id)
+        plant.buy(run_id)
+    plant.app.backend.mark_as_revoked("r", "revoked")
+    plant.clock.forward(RING)
+    ticker.tick()
+    assert plant.view("r").wish == "cancel"
+    assert plant.view("other").wish is None
+
+
 def test_a_revoked_id_cancels_its_run_once(plant, ticker, monkeypatch):
     plant.begin()
     plant.buy()

@@ -1,5 +1,5 @@
 -- Hands out what is due, and moves each on by a ring interval that grows while nobody takes it.
--- KEYS: due, rung
+-- KEYS: due, rung, life
 -- ARGV: prefix, most to hand out, most bells under way, first and longest ring interval
 -- Returns {now, next due or '', dropped, {member, state, wish, canceling, attempts, rings} ...};
 -- for a run: {member, 'run', outcome or '', parts left, '1' when accepted, rings}; one with parts left is past its
@@ -13,7 +13,23 @@ local function ring_again(member, rings)
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', stamp(t))
 local room = math.min(limit, cap - redis.call('ZCARD', KEYS[2]))
-local found = room > 0 and redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', stamp(t), 'LIMIT', 0, room) or {}
+local found, taken = {}, {}
+local function take(members, most)
+  for _, member in ipairs(members) do
+    if #found >= most then return end
+    if not taken[member] and tonumber(redis.call('ZSCORE', KEYS[1], member) or 'inf') <= t then
+      taken[member] = true
+      found[#found + 1] = member
+    end
+  end
+end
+if room > 0 then
+  if redis.call('ZCOUNT', KEYS[1], '-inf', stamp(t)) > room then
+    -- Work is backed up: what is paid for goes first, in the order of its remaining life; a quarter is left to the rest.
+    take(redis.call('ZRANGE', KEYS[3], 0, 1999), math.ceil(room * 3 / 4))
+  end
+  take(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', stamp(t), 'LIMIT', 0, room + #found), room)
+end
 for _, member in ipairs(found) do
   local run_id, n = string.match(member, '^(.*):([^:]*)$')
   local run = prefix .. ':run:' .. run_id

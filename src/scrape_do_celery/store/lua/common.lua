@@ -38,3 +38,52 @@ local function wake(due, part, member, t, ring)
   redis.call('HSET', part, 'at', stamp(t), 'rings', 0)
   redis.call('ZADD', due, stamp(t + ring), member)
 end
+
+-- The server's present life, by its own id, and since when we know of it: a restart or a failover begins another, which
+-- may have lost the last writes of the one before.
+local function incarnation(prefix, t)
+  local info = redis.pcall('INFO', 'server')
+  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
+  local known, since = string.match(redis.call('GET', prefix .. ':incarnation') or '', '^(%S+) (%S+)$')
+  if known == id then return id, tonumber(since) end
+  redis.call('SET', prefix .. ':incarnation', id .. ' ' .. stamp(t))
+  return id, t
+end
+
+local function is_unresolved(state) return state == 'submitting' or state == 'doubtful' end
+
+local function state_of(prefix, member)
+  local run_id, n = string.match(member, '^(.*):([^:]*)$')
+  return redis.call('HGET', part_key(prefix, run_id, n), 'state')
+end
+
+-- The purchase of a part is resolved: the next part with the same targets may buy.
+local function release(prefix, due, part, member, account, t)
+  local suffix = account .. ':' .. redis.call('HGET', part, 'fp')
+  local lock, turn = prefix .. ':lock:' .. suffix, prefix .. ':turn:' .. suffix
+  if redis.call('GET', lock) == member then redis.call('DEL', lock) end
+  local next_one = redis.call('ZPOPMIN', turn)[1]
+  while next_one do
+    if state_of(prefix, next_one) == 'queued' then
+      local run_id, n = string.match(next_one, '^(.*):([^:]*)$')
+      wake(due, part_key(prefix, run_id, n), next_one, t, 0)
+      return
+    end
+    next_one = redis.call('ZPOPMIN', turn)[1]
+  end
+end
+
+-- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.
+local function book(prefix, part, member)
+  local p = redis.call('HMGET', part, 'intent', 'intents', 'booked', 'total', 'estimate', 'job', 'credits', 'outcome')
+  if not p[1] or not p[3] then return end
+  local key, field = string.format('%s:ledger:%d', prefix, math.floor(p[1] / 86400)), member .. ':' .. p[2]
+  if p[3] == 'void' then
+    redis.call('HDEL', key, field)
+    if redis.call('HINCRBY', part, 'intents', -1) == 0 then redis.call('HDEL', part, 'first_intent') end
+  else
+    redis.call('HSET', key, field,
+      table.concat({p[1], p[3], p[4], p[5] or '0', p[6] or '', p[7] or '0', p[8] or ''}, ' '))
+    redis.call('EXPIRE', key, 91 * 86400)
+  end
+end

@@ -14,6 +14,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', KEYS[1], 'digest')}
 end
 local t = now()
+incarnation(prefix, t)
 local parts = tonumber(ARGV[10])
 local at = 11
 redis.call('HSET', KEYS[1], 'created', stamp(t), 'digest', digest, 'parts', parts, 'left', parts)

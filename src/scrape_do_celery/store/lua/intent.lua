@@ -1,15 +1,42 @@
 -- Writes the intent to buy down, before the `POST`.
--- KEYS: part, run, due  ARGV: member, fence, nonce, lease seconds
--- Returns {'ok', now}, {'stale'}, {'wish', which} or {'stop'}.
-local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce')
+-- KEYS: part, run, due
+-- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
+--       '1' where a restart of the store loses no write
+-- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now} or {'reborn'}: an
+-- intent written earlier may have been lost with the store's last writes, so the part is in doubt.
+local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
+local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked')
 if p[1] ~= ARGV[2] then return {'stale'} end
 local t = now()
 if p[2] == 'submitting' and p[3] == ARGV[3] then return {'ok', stamp(t)} end
 if p[2] ~= 'queued' then return {'stale'} end
-local r = redis.call('HMGET', KEYS[2], 'wish', 'stop')
+local r = redis.call('HMGET', KEYS[2], 'wish', 'stop', 'created')
 if r[1] then return {'wish', r[1]} end
 if r[2] then return {'stop'} end
-redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]),
-  'attempts', 0)
-redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), ARGV[1])
+-- fingerprint lock: begin
+local suffix = account .. ':' .. p[4]
+local holder = redis.call('GET', prefix .. ':lock:' .. suffix)
+if holder and holder ~= member and is_unresolved(state_of(prefix, holder)) then
+  redis.call('ZADD', prefix .. ':turn:' .. suffix, 'NX', stamp(t), member)
+  redis.call('EXPIRE', prefix .. ':turn:' .. suffix, 86400)
+  return {'twin', holder}
+end
+redis.call('SET', prefix .. ':lock:' .. suffix, member)
+-- fingerprint lock: end
+redis.call('HSET', KEYS[2], 'account', account)
+redis.call('HINCRBY', KEYS[1], 'intents', 1)
+redis.call('HSET', KEYS[1], 'booked', 'open', 'estimate', ARGV[7], 'marker', ARGV[8], 'attempts', 0)
+local life, since = incarnation(prefix, t)
+if ARGV[9] == '' and p[5] ~= life and tonumber(r[3]) < since then
+  redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[3], 'lost', 1,
+    'checked', life, 'polls', 0, 'lease', 0, 'token', '')
+  book(prefix, KEYS[1], member)
+  wake(KEYS[3], KEYS[1], member, t, 0)
+  return {'reborn'}
+end
+redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
+redis.call('HSETNX', KEYS[1], 'first_intent', stamp(t))
+redis.call('HDEL', KEYS[1], 'lost')
+redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), member)
+book(prefix, KEYS[1], member)
 return {'ok', stamp(t)}

@@ -1,5 +1,7 @@
 -- Ends a part. KEYS: part, run, due
--- ARGV: member, fence, outcome, error ('' for none), run id, prefix, '1' to hold back parts that were not sent, ring
+-- ARGV: member, fence, outcome, error ('' for none), run id, prefix, '1' to hold back parts that were not sent, ring,
+--       what the ledger is to say of the purchase ('' for what it says), '1' where nobody knows whether there was one,
+--       seconds that such a doubt is remembered
 -- Returns {'ok', parts left} or {'stale'}.
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state')
 if p[1] ~= ARGV[2] then return {'stale'} end
@@ -7,7 +9,17 @@ if p[2] == 'done' then return {'ok', redis.call('HGET', KEYS[2], 'left')} end
 local t = now()
 redis.call('HSET', KEYS[1], 'state', 'done', 'outcome', ARGV[3], 'lease', 0, 'token', '')
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[4]) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'booked', ARGV[9]) end
 redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', ARGV[6] .. ':life', ARGV[1])
+book(ARGV[6], KEYS[1], ARGV[1])
+if is_unresolved(p[2]) then
+  local account = redis.call('HGET', KEYS[2], 'account') or ''
+  if ARGV[10] == '1' then
+    redis.call('SET', ARGV[6] .. ':doubt:' .. account .. ':' .. redis.call('HGET', KEYS[1], 'fp'), ARGV[1], 'EX', ARGV[11])
+  end
+  release(ARGV[6], KEYS[3], KEYS[1], ARGV[1], account, t)
+end
 if ARGV[7] == '1' then
   redis.call('HSET', KEYS[2], 'stop', 1)
   for n = 0, tonumber(redis.call('HGET', KEYS[2], 'parts')) - 1 do

@@ -1,0 +1,155 @@
+"""What to believe of a purchase whose answer was lost: the rules on which a second one hangs. No I/O, no clock."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+from scrape_do_celery.models.base import aware
+from scrape_do_celery.polling import RETENTION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.models import JobCreationRequest, JobDetails
+
+_PARAMETER = "scrape_do_intent"
+#: Seconds by which the API's clock may be misread: `Date` has whole seconds, and travels.
+_SLACK = 5.0
+#: Seconds by which clocks may differ behind the one that `Date` shows, or where the API did not tell its time.
+_APART = 90.0
+
+
+class Age(StrEnum):
+    """When a job began, as far as that tells whose it is. One that has not started may be of any age: it is fresh."""
+
+    FRESH = "fresh"  #: it may have come from the intent
+    NEAR = "near"  #: it began a little before, by clocks that may differ
+    OLDER = "older"  #: it began before, for certain
+
+
+class Verdict(StrEnum):
+    """What follows from a look for a job."""
+
+    ADOPT = "adopt"  #: it is the part's own
+    AGAIN = "again"  #: nothing is certain yet
+    ABSENT = "absent"  #: by all that can be known, the `POST` was not taken
+    AMBIGUOUS = "ambiguous"  #: there is a job that may be the part's, and may be another's
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A job that no run owns and whose targets are the part's. `marked`: it carries the part's own marker."""
+
+    job_id: str
+    age: Age
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known when the matches of one full listing are judged. Times are by the store's clock.
+
+    `began` is when the listing began, `complete` whether each entry in it that could be the job was read, `absent_at`
+    when the listing began that was the first to count as showing no job. `patience` is the time after the intent that a
+    `POST` may take and its traces need to appear, `apart` the time between the two listings that show an absence.
+    `distrust` says why an equal job need not be the part's own.
+    """
+
+    intent: float
+    began: float
+    complete: bool
+    absent_at: float | None
+    purchases: int
+    patience: float
+    apart: float
+    marker: bool
+    distrust: str
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether the API has forgotten by now what was to be found."""
+        return self.began - self.intent > RETENTION
+
+    @property
+    def counts(self) -> bool:
+        """Whether this listing can show that there is no job."""
+        return self.complete and self.began - self.intent > self.patience
+
+
+def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:
+    """The verdict, with the job to adopt, or in words why none is. Of several jobs the first is taken.
+
+    Where a marker was sent, only what carries it is a match. Without one, a job may be adopted only if nothing hints
+    that somebody else bought it: the wire shows targets, and never with which options.
+    """
+    if known.marker:
+        mine = [match for match in matches if match.marked]
+    else:
+        mine = [match for match in matches if match.age is Age.FRESH]
+        if why := _ambiguity(matches, mine, known):
+            late = known.began - known.intent > known.patience
+            return (Verdict.AMBIGUOUS if late else Verdict.AGAIN), why
+    if mine:
+        return Verdict.ADOPT, mine[0].job_id
+    if known.in_vain:
+        return Verdict.AMBIGUOUS, "it could not be found out for as long as the API keeps jobs"
+    if not known.counts or known.absent_at is None or known.began - known.absent_at < known.apart:
+        return Verdict.AGAIN, "no such job was seen yet"
+    return Verdict.ABSENT, "no such job was seen in two full listings"
+
+
+def _ambiguity(matches: Sequence[Match], fresh: Sequence[Match], known: Evidence) -> str:
+    if any(match.age is Age.NEAR for match in matches):
+        return "an equal job that no run owns began just before the purchase"
+    if not fresh:
+        return ""
+    if known.distrust:
+        return known.distrust
+    if len(fresh) < len(matches):
+        return "an equal job that no run owns is older than the purchase"
+    if len(fresh) > known.purchases:
+        return f"{len(fresh)} equal jobs that no run owns for {known.purchases} purchases"
+    return ""
+
+
+def age(job: JobDetails, intent: float, api_ahead: float | None) -> Age:
+    """When a job began, seen from an intent at a moment of the store's clock.
+
+    `api_ahead` is by how many seconds the API's clock is ahead of the store's; None where it is not known.
+    """
+    if job.start_time is None:
+        return Age.FRESH
+    before = intent - (aware(job.start_time).timestamp() - (api_ahead or 0.0))
+    if before <= (_APART if api_ahead is None else _SLACK):
+        return Age.FRESH
+    return Age.NEAR if before <= _APART else Age.OLDER
+
+
+def read_back_to(intent: float, api_ahead: float | None) -> datetime:
+    """How far back, by the API's clock, a listing has to be read to show all that may have come from an intent."""
+    return datetime.fromtimestamp(intent + (api_ahead or 0.0) - _APART, UTC)
+
+
+def marker_of(prefix: str, member: str) -> str:
+    """What tells a part's job from any other's."""
+    return hashlib.sha256(f"{prefix}:{member}".encode()).hexdigest()[:32]
+
+
+def with_marker(request: JobCreationRequest, marker: str, fallback: str | None) -> JobCreationRequest | None:
+    """The request with its marker in the query of its webhook's URL; None where it has no webhook, nor is there one."""
+    url = request.webhook_url or fallback
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    query = "&".join(piece for piece in (parts.query, urlencode({_PARAMETER: marker})) if piece)
+    return request.model_copy(update={"webhook_url": urlunsplit(parts._replace(query=query))})
+
+
+def carries(url: str | None, marker: str) -> bool:
+    """Whether a task's webhook shows this marker."""
+    return marker in parse_qs(urlsplit(url or "").query).get(_PARAMETER, [])

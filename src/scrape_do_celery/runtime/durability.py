@@ -1,0 +1,75 @@
+"""What the store promises and what it has room for, asked of the server now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store import AsyncStore
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which an answer is believed.
+_DURABLE_FOR, _MEMORY_FOR = 60.0, 1.0
+#: Shares of the store's memory limit above which nothing more is bought, and nothing more is fetched.
+BUY_BELOW, FETCH_BELOW = 0.80, 0.95
+#: Seconds until a store without room is looked at again.
+NO_ROOM = 5.0
+
+
+@dataclass
+class StoreHealth:
+    """The store's durability and memory; what was asked a moment ago is not asked again."""
+
+    store: AsyncStore
+    _durable: bool = False
+    _durable_until: float = 0.0
+    _used: float = 0.0
+    _used_until: float = 0.0
+    _told: set[float] = field(default_factory=set)
+
+    async def is_durable(self) -> bool:
+        """Whether a restart loses no write that was acknowledged; what cannot be asked is not."""
+        if time.monotonic() > self._durable_until:
+            self._durable = await self._ask_durable()
+            self._durable_until = time.monotonic() + _DURABLE_FOR
+        return self._durable
+
+    async def has_room(self, below: float) -> bool:
+        """Whether the store is below this share of its memory limit; one without a limit always is."""
+        if time.monotonic() > self._used_until:
+            self._used = await self._ask_used()
+            self._used_until = time.monotonic() + _MEMORY_FOR
+        room = self._used < below
+        if room:
+            self._told.discard(below)
+        elif below not in self._told:
+            self._told.add(below)
+            what = "fetching pauses" if below == FETCH_BELOW else "no job is bought"
+            log.error("the store holds %.0f %% of its memory limit: %s until it is below", 100 * self._used, what)
+        return room
+
+    async def _ask_used(self) -> float:
+        try:
+            return _used(await self.store.client.info("memory"))
+        except ResponseError:
+            return 0.0  # a server that does not tell: its own refusals will
+
+    async def _ask_durable(self) -> bool:
+        try:
+            found = await self.store.client.config_get("append*")
+            replicas = (await self.store.client.info("replication")).get("connected_slaves", 0)
+        except ResponseError:
+            return False
+        # A replica that takes over may lack the last writes, however often the server synced them.
+        return found.get("appendonly") == "yes" and found.get("appendfsync") == "always" and not int(replicas)
+
+
+def _used(info: dict[str, Any]) -> float:
+    limit = int(info.get("maxmemory", 0))
+    return int(info.get("used_memory", 0)) / limit if limit else 0.0

@@ -1,0 +1,131 @@
+"""Looking for the job of a purchase whose answer was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back_to
+from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError
+from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.store import ops
+from scrape_do_celery.store.spec import inputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.store import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What one look showed: the jobs that may be the part's, the one that began first ahead, and what is known."""
+
+    matches: list[Match]
+    jobs: dict[str, JobDetails]
+    known: Evidence
+
+
+class _Reading:
+    """The reading of a survey for one part."""
+
+    def __init__(self, runtime: Runtime, claim: Claim) -> None:
+        self._runtime, self._claim = runtime, claim
+        request = claim.spec().request
+        #: None for a plugin: what its tasks show instead of a URL is not known
+        self._targets = None if request.plugin else fingerprint(inputs_of(request))
+        self.complete = True
+
+    async def matching(self, jobs: Iterable[JobDetails]) -> list[JobDetails]:
+        """Those of the jobs that have the part's targets, with all that the API tells of them."""
+        return [whole for job in jobs if (whole := await self._match(job))]
+
+    async def _match(self, job: JobDetails) -> JobDetails | None:
+        surveyor, known = self._runtime.surveyor, self._runtime.surveyor.targets_of(job)
+        if known is not None and self._targets is not None and known != self._targets:
+            return None
+        try:
+            whole = await self._runtime.call(self._runtime.client.get_job, job.job_id)
+        except AsyncAPINotFoundError:
+            # Too young to be shown, or expired meanwhile: either way it was not read.
+            self.complete = False
+            return None
+        if len(whole.tasks) < len(whole.task_ids):
+            self.complete = False
+            return None
+        return whole if surveyor.remember(whole) == self._targets or self._targets is None else None
+
+    async def is_marked(self, job: JobDetails, marker: str) -> bool:
+        """Whether the job's tasks show the part's marker."""
+        for task_id in job.task_ids[:1]:
+            try:
+                task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
+            except (AsyncAPINotFoundError, AsyncAPIGoneError):
+                self.complete = False
+                return False
+            return carries(task.webhook_url, marker)
+        return False
+
+
+async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
+    """One look through the whole job list; None where the store's clock could not be read in time.
+
+    Raises:
+        ScrapeDoError: the API did not answer as it should.
+    """
+    part, surveyor = claim.part, runtime.surveyor
+    store_ahead = await runtime.store_ahead()
+    if store_ahead is None:
+        return None
+    intent = part.first_intent or claim.now
+    survey = await surveyor.survey(claim.now - store_ahead, read_back_to(intent, surveyor.api_ahead(store_ahead)))
+    api_ahead = surveyor.api_ahead(store_ahead)
+    suspects = await _suspects(runtime, claim, survey.jobs.values())
+    ages = {job.job_id: age(job, intent, api_ahead) for job in suspects}
+    reading = _Reading(runtime, claim)
+    found = await reading.matching(job for job in suspects if ages[job.job_id] is not Age.OLDER)
+    if found and not part.marker:
+        # Only now does it matter what else looks the same.
+        found += await reading.matching(job for job in suspects if ages[job.job_id] is Age.OLDER)
+    found.sort(key=_start)
+    matches = [
+        Match(job.job_id, ages[job.job_id], bool(part.marker) and await reading.is_marked(job, part.marker))
+        for job in found
+    ]
+    settings = runtime.settings
+    known = Evidence(
+        intent=part.intent or claim.now,
+        began=survey.began + store_ahead,
+        complete=reading.complete,
+        absent_at=part.absent_at,
+        purchases=part.intents,
+        patience=settings.submit_deadline + settings.submit_settle,
+        apart=settings.submit_settle / 2,
+        marker=bool(part.marker),
+        distrust=await _distrust(runtime, claim) if matches else "",
+    )
+    return Inquiry(matches, {job.job_id: job for job in found}, known)
+
+
+async def _suspects(runtime: Runtime, claim: Claim, jobs: Iterable[JobDetails]) -> list[JobDetails]:
+    """Jobs with as many tasks as the part has targets, that no run owns."""
+    total = claim.part.total
+    sized = [job for job in jobs if (len(job.task_ids) or len(job.tasks) or total) == total]
+    if not sized:
+        return []
+    owners = await runtime.store.run(ops.owners(runtime.store.keys, [job.job_id for job in sized]))
+    return [job for job, owner in zip(sized, owners, strict=True) if owner in {None, str(claim.member)}]
+
+
+async def _distrust(runtime: Runtime, claim: Claim) -> str:
+    if runtime.settings.shared_account:
+        return "others buy on this account, and the request had no webhook that could carry a marker"
+    if claim.spec().request.plugin:
+        return "tasks of a plugin do not show what was asked of it"
+    return await runtime.store.run(ops.doubts(runtime.store.keys, claim))
+
+
+def _start(job: JobDetails) -> tuple[bool, float, str]:
+    return job.start_time is None, job.start_time.timestamp() if job.start_time else 0.0, job.job_id

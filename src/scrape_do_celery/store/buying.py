@@ -1,0 +1,132 @@
+"""The operations around a purchase: permission, the last look, doubt, the account's breaker, the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.records import Claim
+
+#: Seconds between two tries of an account whose token was refused.
+PROBE = 60.0
+#: What `guard` answers where the `POST` must not leave.
+LEASE_LOST, UNWANTED = -1.0, -2.0
+
+
+class Booked(StrEnum):
+    """What the ledger says of a purchase."""
+
+    OPEN = "open"  #: the `POST` is under way, or in doubt
+    BOUGHT = "bought"  #: the API answered with the job
+    ADOPTED = "adopted"  #: the answer was lost; the job was found
+    ABSENT = "absent"  #: the answer was lost; no such job was found
+    IN_DOUBT = "in_doubt"  #: the answer was lost; it was never known whether there is a job
+    VOID = "void"  #: certainly not taken: struck out
+
+
+#: Purchases that may exist although nobody found them.
+UNRESOLVED = frozenset({Booked.ABSENT, Booked.IN_DOUBT})
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A `POST` that was taken, or may have been. `at` is by the store's clock, `job_id` None where none is known."""
+
+    member: Member
+    number: int
+    at: float
+    booked: Booked
+    targets: int
+    estimate: int
+    job_id: str | None
+    credits: float
+    outcome: str | None
+
+    @classmethod
+    def parse(cls, field: str, line: str) -> Purchase:
+        """The purchase that `book` in common.lua wrote."""
+        member, _, number = field.rpartition(":")
+        at, booked, targets, estimate, job_id, cost, outcome = line.split(" ")
+        return cls(
+            Member.parse(member),
+            int(number),
+            float(at),
+            Booked(booked),
+            int(targets),
+            int(estimate),
+            job_id or None,
+            float(cost),
+            outcome or None,
+        )
+
+
+def guard(keys: Keys, claim: Claim) -> Op[float]:
+    """Seconds left of a submit's lease; `LEASE_LOST`, or `UNWANTED` where the run is to end."""
+    return Op(float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.member.run_id)], "guard")
+
+
+def intent(  # noqa: PLR0913 (one argument a thing that is written down)
+    keys: Keys,
+    claim: Claim,
+    nonce: str,
+    seconds: float,
+    *,
+    account: str = "",
+    estimate: int = 0,
+    marker: str = "",
+    durable: bool = True,
+) -> Op[tuple[str, str]]:
+    """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made.
+
+    `durable`: a restart of the store loses no write, so that a part which is queued was never sent.
+    """
+    return Op(
+        lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
+        (
+            *(str(claim.member), claim.part.fence, nonce, seconds),
+            *(keys.prefix, account, estimate, marker, "1" if durable else ""),
+        ),
+        [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
+        "intent",
+    )
+
+
+def doubts(keys: Keys, claim: Claim) -> Op[str]:
+    """Why a job with the part's targets need not be its own; empty where nothing speaks against it."""
+    part_keys = [_part(keys, claim), keys.run(claim.member.run_id), keys.due]
+    return Op(bytes.decode, (str(claim.member), keys.prefix), part_keys, "doubts")
+
+
+def open_breaker(keys: Keys, account: str) -> Op[bool]:
+    """Whether this was the first refusal of the account's token; its runs are held back from now on."""
+    return Op(bool, (PROBE,), [keys.breaker(account)], "breaker")
+
+
+def close_breaker(keys: Keys, account: str) -> Op[bool]:
+    """Whether the account's runs were held back, and no longer are."""
+    return Op(bool, ("",), [keys.breaker(account)], "breaker")
+
+
+def owners(keys: Keys, jobs: Sequence[str]) -> Op[list[str | None]]:
+    """Who owns each of some jobs: a part as text, None where no run does."""
+    return Op(lambda r: [None if one is None else one.decode() for one in r], ("MGET", *map(keys.owner, jobs)))
+
+
+def ledger(keys: Keys, day: int) -> Op[list[Purchase]]:
+    """The purchases of one day, counted from the epoch, in no order."""
+    return Op(
+        lambda r: [Purchase.parse(field.decode(), line.decode()) for field, line in r.items()],
+        ("HGETALL", keys.ledger(day)),
+    )
+
+
+def _part(keys: Keys, claim: Claim) -> str:
+    return keys.part(claim.member.run_id, claim.member.part)

@@ -1,0 +1,290 @@
+"""A purchase in doubt: found, absent, or never known; and never a second one by mistake."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
+from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobsListResponse
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.store import PartState, RunSpec, ops
+from scrape_do_celery.tasks.reconcile import reconcile
+
+LEASE = 120.0
+ADOPTED = Bell(routing.POLL_JOBS, ("r:0",))
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+
+
+@pytest.fixture
+def doubtful(plant):
+    """A part whose `POST` was under way when its step died."""
+    plant.begin()
+    begin_doubt(plant)
+    return plant
+
+
+def begin_doubt(plant, run_id="r", marker=""):
+    claim = plant.take(run_id, seconds=LEASE)
+    plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, estimate=2, marker=marker))
+    assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
+
+
+def listing(*jobs, pages=1):
+    return JobsListResponse(jobs=list(jobs), total_count=len(jobs), page_size=100, page_number=1, total_pages=pages)
+
+
+def trimmed(job):
+    return job.model_copy(update={"tasks": []})
+
+
+def shows(plant, *jobs, trim=True):
+    """The API has these jobs."""
+    whole = {job.job_id: job for job in jobs}
+    plant.api.script(list_jobs=lambda _: listing(*(map(trimmed, jobs) if trim else jobs)), get_job=lambda i: whole[i])
+
+
+def look(plant, wait=None):
+    """One look, once the part is due, or so many seconds later."""
+    plant.clock.forward(max(0.0, plant.due()["r:0"]) + 0.1 if wait is None else wait)
+    return plant.step(reconcile, plant.take())
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_the_job_is_adopted(doubtful, make, trim):
+    shows(doubtful, make.job("pending", job_id="j"), make.job("pending", job_id="other", start=7), trim=trim)
+    assert look(doubtful) == ADOPTED
+    part = doubtful.part()
+    assert (part.state, part.job_id, part.task_ids) == (PartState.RUNNING, "j", ("t0", "t1"))
+    assert doubtful.redis.get(doubtful.keys.owner("j")) == b"r:0"
+    assert doubtful.api.posts == 0
+
+
+def test_urls_may_come_back_in_another_spelling_and_order(plant, make):
+    plant.begin(each=["https://SHOP.example", "https://shop.example:443/b?q=%7e"])
+    begin_doubt(plant)
+    job = make.job("pending", job_id="j")
+    urls = ["https://shop.example/b?q=~", "https://shop.example/"]
+    tasks = [one.model_copy(update={"url": url}) for one, url in zip(job.tasks, urls, strict=True)]
+    shows(plant, job.model_copy(update={"tasks": tasks}))
+    assert look(plant) == ADOPTED
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_job_of_other_targets_is_not_even_read(doubtful, make, count):
+    shows(doubtful, make.job("pending", count, job_id="j"))
+    assert look(doubtful) is None
+    assert doubtful.api.called("get_job") == []
+
+
+def test_a_job_that_a_run_owns_is_never_adopted(doubtful, make):
+    doubtful.redis.set(doubtful.keys.owner("j"), "someone:0")
+    shows(doubtful, make.job("pending", job_id="j"))
+    for _ in range(20):
+        look(doubtful)
+        if doubtful.part().state is PartState.QUEUED:
+            break
+    assert doubtful.part().state is PartState.QUEUED
+
+
+def test_a_job_that_is_taken_at_that_moment_is_left_alone(doubtful, make, monkeypatch):
+    shows(doubtful, make.job("pending", job_id="j"))
+    real = ops.update
+
+    def update(keys, claim, fields, **options):
+        doubtful.redis.set(doubtful.keys.owner("j"), "someone:0")
+        return real(keys, claim, fields, **options)
+
+    monkeypatch.setattr(ops, "update", update)
+    assert look(doubtful) == Bell(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert doubtful.part().job_id is None
+
+
+def looks_until(plant, state):
+    """How long it took, by the store's clock, until the part was in this state."""
+    began = plant.clock.time()
+    for _ in range(200):
+        look(plant)
+        if plant.part().state is state:
+            return plant.clock.time() - began
+    raise AssertionError(plant.part())
+
+
+def test_absence_is_believed_after_all_traces_had_their_time(doubtful, settings):
+    shows(doubtful)
+    patience = settings.submit_deadline + settings.submit_settle
+    took = looks_until(doubtful, PartState.QUEUED)
+    assert patience + settings.submit_settle / 2 <= took < patience + 3 * settings.submit_settle
+    assert doubtful.part().absences == 1
+    assert doubtful.api.posts == 0
+
+
+def test_a_job_that_appears_late_is_adopted(doubtful, make, settings):
+    shows(doubtful)
+    while doubtful.part().absent_at is None:
+        look(doubtful)
+    shows(doubtful, make.job("queued", job_id="j"))
+    assert look(doubtful) == ADOPTED
+
+
+def test_a_job_that_cannot_be_read_is_no_absence(doubtful, make):
+    job = make.job("pending", job_id="j")
+    doubtful.api.script(list_jobs=lambda _: listing(trimmed(job)), get_job=make.refusal(404))
+    for _ in range(40):
+        assert look(doubtful) is None
+    assert doubtful.part().state is PartState.DOUBTFUL
+    assert doubtful.part().absent_at is None
+    shows(doubtful, job)
+    assert look(doubtful) == ADOPTED
+
+
+def test_an_api_that_is_away_leaves_the_doubt_as_it_is(doubtful, make):
+    doubtful.api.script(list_jobs=make.refusal(500))
+    for _ in range(30):
+        assert look(doubtful) is None
+    assert doubtful.part().state is PartState.DOUBTFUL
+    shows(doubtful, make.job("pending", job_id="j"))
+    assert look(doubtful) == ADOPTED
+
+
+def test_hold_ends_in_doubt(doubtful, settings):
+    doubtful.settings = settings.model_copy(update={"in_doubt_policy": "hold"})
+    shows(doubtful)
+    looks_until(doubtful, PartState.DONE)
+    part = doubtful.part()
+    assert (part.outcome, doubtful.api.posts) == ("in_doubt", 0)
+    assert isinstance(part.error, SubmitInDoubtError)
+    assert (part.error.targets, part.error.intent, part.error.seen) == (2, part.intent, ())
+    assert "two full listings" in str(part.error)
+
+
+def test_a_wish_waits_for_the_verdict_and_buys_nothing(doubtful):
+    doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
+    shows(doubtful)
+    looks_until(doubtful, PartState.DONE)
+    assert isinstance(doubtful.part().error, JobCanceledError)
+    assert doubtful.api.posts == 0
+
+
+def test_a_wish_finds_its_job_and_stops_it(doubtful, make):
+    doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
+    shows(doubtful, make.job("pending", job_id="j"))
+    assert look(doubtful) == Bell(routing.CANCEL_RUN, ("r:0",))
+    assert doubtful.part().job_id == "j"
+
+
+def test_answers_that_are_lost_again_and_again_end(doubtful, settings):
+    shows(doubtful)
+    for _ in range(settings.poison_after - 1):
+        looks_until(doubtful, PartState.QUEUED)
+        begin_doubt(doubtful)
+    looks_until(doubtful, PartState.DONE)
+    assert isinstance(doubtful.part().error, PoisonedRunError)
+
+
+def started(job, seconds):
+    return job.model_copy(update={"start_time": datetime.fromtimestamp(seconds, UTC)})
+
+
+def test_an_equal_job_from_before_makes_the_new_one_ambiguous(doubtful, make):
+    old = started(make.job("success", job_id="old"), doubtful.part().first_intent - 500)
+    shows(doubtful, old, make.job("queued", job_id="new"))
+    looks_until(doubtful, PartState.DONE)
+    error = doubtful.part().error
+    assert isinstance(error, SubmitInDoubtError)
+    assert set(error.seen) == {"old", "new"}
+    assert "older" in str(error)
+
+
+def test_an_equal_job_from_long_before_is_no_trace_of_this_purchase(doubtful, make):
+    shows(doubtful, started(make.job("success", job_id="old"), doubtful.part().first_intent - 500))
+    looks_until(doubtful, PartState.QUEUED)
+
+
+def test_more_equal_jobs_than_purchases_are_ambiguous(doubtful, make):
+    shows(doubtful, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
+    looks_until(doubtful, PartState.DONE)
+    assert set(doubtful.part().error.seen) == {"a", "b"}
+
+
+def test_two_purchases_of_one_part_may_both_appear(doubtful, make):
+    shows(doubtful)
+    looks_until(doubtful, PartState.QUEUED)
+    begin_doubt(doubtful)
+    shows(doubtful, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
+    assert look(doubtful) == ADOPTED
+
+
+def test_an_earlier_doubt_about_the_same_targets_is_remembered(plant, make):
+    plant.begin("first", request={"geo_code": "us"})
+    begin_doubt(plant, "first")
+    plant.run(ops.settle(plant.keys, plant.take("first"), "in_doubt", booked="in_doubt"))
+    plant.begin("r", request={"geo_code": "de"})
+    begin_doubt(plant)
+    shows(plant, make.job("queued", job_id="j"))
+    looks_until(plant, PartState.DONE)
+    assert "never resolved" in str(plant.part().error)
+
+
+def test_on_a_shared_account_only_a_marked_job_is_ours(plant, make, settings):
+    plant.settings = settings.model_copy(update={"shared_account": True})
+    plant.begin()
+    begin_doubt(plant, marker="m")
+    hook = "https://hooks.example/x?scrape_do_intent="
+    shows(plant, make.job("pending", job_id="theirs"), make.job("pending", job_id="ours"))
+    plant.api.script(get_task=lambda job, _: make.task(job=job, webhook_url=hook + ("m" if job == "ours" else "z")))
+    assert look(plant) == ADOPTED
+    assert plant.part().job_id == "ours"
+
+
+def test_on_a_shared_account_without_a_marker_nothing_is_taken(plant, make, settings):
+    plant.settings = settings.model_copy(update={"shared_account": True})
+    plant.begin()
+    begin_doubt(plant)
+    shows(plant, make.job("pending", job_id="theirs"))
+    looks_until(plant, PartState.DONE)
+    assert "others buy on this account" in str(plant.part().error)
+
+
+def test_a_plugin_job_does_not_show_whose_it_is(plant, make):
+    plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
+    plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    begin_doubt(plant)
+    shows(plant, make.job("pending", job_id="j"))
+    looks_until(plant, PartState.DONE)
+    assert "plugin" in str(plant.part().error)
+
+
+def lose_the_intent(plant, run_id="r"):
+    claim = plant.take(run_id, seconds=LEASE)
+    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other {plant.clock.time():.4f}")
+    answer = plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
+    assert answer == ("reborn", "")
+
+
+def test_what_a_lost_intent_bought_is_adopted(plant, make):
+    plant.begin()
+    lose_the_intent(plant)
+    shows(plant, make.job("pending", job_id="j"))
+    assert look(plant) == ADOPTED
+
+
+def test_a_feared_intent_that_was_none_leaves_no_trace(plant, make):
+    plant.begin()
+    lose_the_intent(plant)
+    day = int(plant.part().intent // 86_400)
+    assert len(plant.run(ops.ledger(plant.keys, day))) == 1
+    shows(plant)
+    looks_until(plant, PartState.QUEUED)
+    assert plant.run(ops.ledger(plant.keys, day)) == []
+
+
+@pytest.mark.parametrize(("options", "state"), [({"geo_code": "us"}, PartState.DONE), ({}, PartState.RUNNING)])
+def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(plant, make, options, state):
+    plant.begin("twin", request=options)
+    plant.begin()
+    lose_the_intent(plant)
+    shows(plant, make.job("pending", job_id="j"))
+    looks_until(plant, state)

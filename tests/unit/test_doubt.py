@@ -1,0 +1,138 @@
+"""The rules on which a second purchase hangs, over everything that a listing may show."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrape_do_celery.doubt import (
+    Age,
+    Evidence,
+    Match,
+    Verdict,
+    age,
+    carries,
+    judge,
+    marker_of,
+    read_back_to,
+    with_marker,
+)
+from scrape_do_celery.models import JobCreationRequest, JobDetails
+from scrape_do_celery.polling import RETENTION
+
+SECONDS = st.floats(-200.0, RETENTION * 2, allow_nan=False)
+MATCHES = st.lists(
+    st.builds(Match, st.uuids().map(str), st.sampled_from(Age), st.booleans()), max_size=4, unique_by=lambda m: m.job_id
+)
+EVIDENCE = st.builds(
+    Evidence,
+    intent=st.just(0.0),
+    began=SECONDS,
+    complete=st.booleans(),
+    absent_at=st.none() | SECONDS,
+    purchases=st.integers(1, 3),
+    patience=st.just(90.0),
+    apart=st.just(15.0),
+    marker=st.booleans(),
+    distrust=st.sampled_from(["", "others buy here"]),
+)
+
+
+@given(MATCHES, EVIDENCE)
+def test_absence_is_never_early_and_never_unread(matches, known):
+    verdict, _ = judge(matches, known)
+    if verdict is Verdict.ABSENT:
+        assert known.complete
+        assert known.began > 90.0
+        assert known.absent_at is not None
+        assert known.began - known.absent_at >= 15.0
+        assert not any(match.marked if known.marker else match.age is not Age.OLDER for match in matches)
+
+
+@given(MATCHES, EVIDENCE)
+def test_nothing_is_adopted_that_may_be_somebody_elses(matches, known):
+    verdict, job_id = judge(matches, known)
+    if verdict is not Verdict.ADOPT:
+        return
+    (adopted,) = [match for match in matches if match.job_id == job_id]
+    if known.marker:
+        assert adopted.marked
+        return
+    assert {match.age for match in matches} == {Age.FRESH}
+    assert len(matches) <= known.purchases
+    assert not known.distrust
+
+
+@given(MATCHES, EVIDENCE)
+def test_doubt_is_given_up_late_only(matches, known):
+    verdict, why = judge(matches, known)
+    if verdict is Verdict.AMBIGUOUS:
+        assert known.began > 90.0
+        assert why
+
+
+@given(EVIDENCE)
+def test_one_fresh_job_is_the_one(known):
+    found = judge([Match("j", Age.FRESH, marked=True)], known)
+    expected = Verdict.ADOPT if known.marker or not known.distrust else None
+    assert found == (Verdict.ADOPT, "j") if expected else found[0] in {Verdict.AGAIN, Verdict.AMBIGUOUS}
+
+
+@given(EVIDENCE)
+def test_every_doubt_ends(known):
+    late = Evidence(**{**{n: getattr(known, n) for n in known.__slots__}, "began": RETENTION + 1.0})
+    assert judge([], late)[0] is Verdict.AMBIGUOUS
+
+
+def job(start):
+    return JobDetails(job_id="j", status="pending", start_time=start and datetime.fromtimestamp(start, UTC))
+
+
+@pytest.mark.parametrize("ahead", [0.0, 60.0, -60.0])
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (None, Age.FRESH),
+        (1000, Age.FRESH),
+        (996, Age.FRESH),
+        (990, Age.NEAR),
+        (911, Age.NEAR),
+        (905, Age.OLDER),
+        (2000, Age.FRESH),
+    ],
+)
+def test_the_age_of_a_job_by_whatever_clock(start, expected, ahead):
+    assert age(job(start and start + ahead), 1000.0, ahead) is expected
+
+
+@pytest.mark.parametrize(("start", "expected"), [(911, Age.FRESH), (905, Age.OLDER)])
+def test_an_api_that_does_not_tell_its_time_is_given_a_minute_and_a_half(start, expected):
+    assert age(job(start), 1000.0, None) is expected
+
+
+@given(st.floats(0, 1e9), st.none() | st.floats(-100, 100), st.floats(0, 200))
+def test_what_a_listing_leaves_out_is_older(intent, ahead, before):
+    start = read_back_to(intent, ahead).timestamp() - before - 0.001
+    found = age(job(start or None), intent, ahead)
+    assert found is Age.OLDER or (start == 0 and found is Age.FRESH)
+
+
+def test_a_marker_is_the_parts_own_and_stands_in_the_query():
+    marker = marker_of("p", "r:0")
+    assert marker != marker_of("p", "r:1")
+    request = JobCreationRequest(targets=["https://a.example"], webhook_url="https://h.example/x?a=1")
+    marked = with_marker(request, marker, None)
+    assert marked.webhook_url.startswith("https://h.example/x?a=1&")
+    assert carries(marked.webhook_url, marker)
+    assert not carries(request.webhook_url, marker)
+    assert not carries(None, marker)
+    assert not carries(marked.webhook_url, marker_of("p", "r:1"))
+
+
+def test_a_request_without_a_webhook_takes_the_fallback():
+    request = JobCreationRequest(targets=["https://a.example"])
+    assert with_marker(request, "m", None) is None
+    assert carries(with_marker(request, "m", "https://h.example").webhook_url, "m")
