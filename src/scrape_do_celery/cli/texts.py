@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,22 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from scrape_do_celery.models import TaskDetails
 
 TASK_COLUMNS = ("URL", "status", "target", "bytes", "cost")
-_NONE = "-"
+NONE = "-"
 
 
 def one_line(text: str) -> str:
     """The text without line breaks and without what could steer a terminal: pages and targets may have written it."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+
+
+def moment(at: datetime | None) -> str:
+    """A time in UTC, to the second."""
+    return NONE if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def size_of(task: TaskDetails) -> int | None:
@@ -37,9 +44,9 @@ def task_row(task: TaskDetails) -> tuple[str, ...]:
     return (
         one_line(task.url),
         "gone" if task.gone else one_line(str(task.status)),
-        str(task.status_code or _NONE),
-        _NONE if size is None else str(size),
-        _NONE if task.cost is None else f"{task.cost:g}",
+        str(task.status_code or NONE),
+        NONE if size is None else str(size),
+        NONE if task.cost is None else f"{task.cost:g}",
     )
 
 
@@ -47,7 +54,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2
     """Prints a table; the first `left` columns are aligned to the left. With rich where it is there, for a terminal."""
     if sys.stdout.isatty() and find_spec("rich"):
         _rich_table(header, rows, left)
-        return
+    else:
+        columns(header, rows, left=left)
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
+    """Prints a table as plain text, whole on a terminal of any width: ids are there to be copied."""
     widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
     for row in (header, ["-" * width for width in widths], *rows):
         cells = (

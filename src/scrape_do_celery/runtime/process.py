@@ -205,10 +205,10 @@ class Runtime:
         """Holds all runs of the account back: its token was refused. Said once."""
         if await self.write(ops.open_breaker(self.store.keys, self.settings.account_id)):
             log.error(
-                "%s refuses the token: %s; nothing is bought, and the account is tried every %.0f s",
+                "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
                 self.settings.api_url,
                 error,
-                ops.PROBE,
+                ops.LONGEST_PROBE,
             )
 
     async def try_account(self) -> ScrapeDoError | None:

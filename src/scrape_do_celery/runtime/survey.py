@@ -69,11 +69,16 @@ class Surveyor:
 
     async def _survey(self, back_to: datetime) -> Survey:
         began = asyncio.get_running_loop().time()
+        jobs = await self.running()
+        await self._newest_pages(jobs, back_to)
+        return Survey(jobs, began, back_to)
+
+    async def running(self) -> dict[str, JobDetails]:
+        """Every job of the account that still runs, by its id, as the list shows it."""
         jobs: dict[str, JobDetails] = {}
         for status in _RUNNING:
             await self._all_pages(jobs, status)
-        await self._newest_pages(jobs, back_to)
-        return Survey(jobs, began, back_to)
+        return jobs
 
     async def _all_pages(self, jobs: dict[str, JobDetails], status: str) -> None:
         page, more = 0, True

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.keys import Keys
     from scrape_do_celery.store.records import Claim
 
-#: Seconds between two tries of an account whose token was refused.
-PROBE = 60.0
+#: Seconds until an account whose token was refused is tried again; it doubles to the second figure.
+PROBE, LONGEST_PROBE = 1.0, 60.0
 #: What `guard` answers where the `POST` must not leave.
 LEASE_LOST, UNWANTED = -1.0, -2.0
 

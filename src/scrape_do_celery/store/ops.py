@@ -14,6 +14,7 @@ from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.buying import (
     LEASE_LOST,
+    LONGEST_PROBE,
     PROBE,
     UNRESOLVED,
     UNWANTED,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORGOTTEN",
     "LEASE_LOST",
+    "LONGEST_PROBE",
     "LONGEST_RING",
     "PROBE",
     "RING",
@@ -176,7 +178,17 @@ def claim(  # noqa: PLR0913 (one argument a condition)
 ) -> Op[Claim | None]:
     """The part, leased; None where it is not this step's turn, or the run is another account's."""
     part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.rung, keys.pause]
-    args = (str(member), member.part, token, seconds, f" {' '.join(states)} ", account, auth_grace, PROBE)
+    args = (
+        str(member),
+        member.part,
+        token,
+        seconds,
+        f" {' '.join(states)} ",
+        account,
+        auth_grace,
+        PROBE,
+        LONGEST_PROBE,
+    )
     return Op(
         lambda r: Claim.parse(member, r) if r[0] == b"ok" else None, args, [*part_keys, keys.breaker(account)], "claim"
     )

@@ -1,7 +1,7 @@
 -- Takes a part for one step: lease, fence and attempt in one. Sent twice with one token, it answers the same.
 -- KEYS: part, run, due, rung, pause, breaker
 -- ARGV: member, part number, token, lease seconds, states that the step serves (space around each), account,
---       seconds for which a breaker holds runs back, seconds between its probes
+--       seconds for which a breaker holds runs back, shortest and longest time between its probes
 -- Returns {'ok', now, part fields, run fields, breaker} or {reason}: gone, done elsewhere, held, early, paused, foreign.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account) or 'over' (it was open for too long).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -27,10 +27,11 @@ if not mine then
   if b[1] and t - b[1] > tonumber(ARGV[7]) then
     breaker = 'over'
   elseif b[1] and tonumber(b[2]) <= t then
-    redis.call('HSET', KEYS[6], 'next', stamp(t + ARGV[8]))
+    local pause = math.min(tonumber(ARGV[9]), math.max(tonumber(ARGV[8]), t - b[1]))
+    redis.call('HSET', KEYS[6], 'next', stamp(t + pause))
     breaker = 'probe'
   elseif b[1] and not urgent then
-    wake(KEYS[3], KEYS[1], member, tonumber(b[2]), 0)
+    wake(KEYS[3], KEYS[1], member, math.min(tonumber(b[2]), b[1] + ARGV[7] + 0.1), 0)
     return {'paused'}
   end
   -- By the clock, not by one: a store that lost its last writes must not give a fence out twice.
