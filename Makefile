@@ -9,7 +9,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 JOBS ?= 6
 LOWEST := .venv-lowest
 
-.PHONY: help demo test lint types imports tests coverage lowest clean
+.PHONY: help demo test lint types imports tests coverage lowest faults clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ imports: $(READY) ## Imports go down the floors
 tests: $(READY) ## Every test, with real servers and real workers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal
+
+faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000 SEED=1
+	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1)
 
 coverage: $(READY) ## What the last run of the tests reached
 	$(BIN)/coverage combine -q
