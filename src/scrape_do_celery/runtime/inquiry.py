@@ -96,7 +96,8 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
     ]
     settings = runtime.settings
     known = Evidence(
-        intent=part.intent or claim.now,
+        # A `POST` that began long after its intent ended later than its deadline after that.
+        intent=max(part.intent or claim.now, (part.doubted or 0.0) - settings.submit_deadline),
         began=survey.began + store_ahead,
         complete=reading.complete,
         absent_at=part.absent_at,

@@ -36,6 +36,7 @@ class PartRecord:
     attempts: int = 0
     intent: float | None = None
     first_intent: float | None = None
+    doubted: float | None = None
     intents: int = 0
     lost: bool = False
     marker: str = ""
@@ -82,6 +83,7 @@ class PartRecord:
             attempts=number("attempts"),
             intent=moment("intent"),
             first_intent=moment("first_intent"),
+            doubted=moment("doubted"),
             intents=number("intents"),
             lost="lost" in fields,
             marker=text("marker") or "",

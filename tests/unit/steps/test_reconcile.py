@@ -121,6 +121,16 @@ def test_absence_is_believed_after_all_traces_had_their_time(doubtful, settings)
     assert doubtful.api.posts == 0
 
 
+def test_a_post_that_ended_late_has_its_time_from_its_end(doubtful, settings):
+    """Its process was frozen between the intent and the `POST`."""
+    patience = settings.submit_deadline + settings.submit_settle
+    doubtful.clock.forward(10 * patience)
+    claim = doubtful.take()
+    doubtful.update(claim, after=0.0, state="doubtful", doubt="a time-out")
+    shows(doubtful)
+    assert looks_until(doubtful, PartState.QUEUED) >= settings.submit_settle * 1.5
+
+
 def test_a_job_that_appears_late_is_adopted(doubtful, make, settings):
     shows(doubtful)
     while doubtful.part().absent_at is None:

@@ -15,7 +15,11 @@ if KEYS[5] ~= '' then
   redis.call('HSET', KEYS[1], 'since', stamp(t))
   redis.call('ZADD', prefix .. ':life', stamp((before[3] or t) + ARGV[8]), member)
 end
-for i = 9, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = 9, #ARGV - 1, 2 do
+  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  -- Until now the `POST` was under way: what the API makes of it may show from now on.
+  if ARGV[i] == 'doubt' then redis.call('HSET', KEYS[1], 'doubted', stamp(t)) end
+end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 local p = redis.call('HMGET', KEYS[1], 'state', 'canceling')
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then

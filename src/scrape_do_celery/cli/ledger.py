@@ -1,0 +1,147 @@
+"""`scrape-do ledger`: what was bought, and what may have been."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scrape_do_celery.cli.texts import NONE, columns, facts, moment, one_line
+from scrape_do_celery.runs import Producer
+from scrape_do_celery.store import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store import Store
+    from scrape_do_celery.store.ops import Purchase
+
+KEPT_DAYS = 91
+_SHOWN_DAYS = 7
+_DAY = 86_400
+_HEADER = ("time", "run", "job", "booked", "outcome", "part", "number", "targets", "credits", "estimate")
+_FOUND = frozenset({ops.Booked.BOUGHT, ops.Booked.ADOPTED})
+
+
+@click.command()
+@click.argument("run_id", required=False)
+@click.option(
+    "--days",
+    type=click.IntRange(1, KEPT_DAYS),
+    help=f"Days to look back on, today (UTC) among them: {_SHOWN_DAYS}, or with RUN_ID all {KEPT_DAYS} that are kept.",
+)
+@click.option("--unresolved", is_flag=True, help="Only purchases of which it is not known that there is a job.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool) -> None:
+    """Print every purchase, in order of time, and sums: of all runs, or of one.
+
+    `booked` is what became of it: open (under way, or in doubt), bought, adopted (the answer was lost, the job was
+    found), absent (no job was found) or in_doubt (never known). `credits` is what the API reported for the pages that
+    were fetched; it is known once there is an outcome. `estimate` is ours, made before.
+    """
+    days = days or (KEPT_DAYS if run_id else _SHOWN_DAYS)
+    found = [
+        purchase
+        for purchase in purchases(Producer.of().store, days)
+        if run_id in {None, purchase.member.run_id} and (is_unresolved(purchase) or not unresolved)
+    ]
+    if as_json:
+        click.echo(json.dumps({"purchases": [_fields(one) for one in found], "sums": _sums_json(Sums.of(found))}))
+    elif found:
+        columns(_HEADER, [_row(one) for one in found], left=5)
+        click.echo()
+        facts(_sums(Sums.of(found)))
+    else:
+        whose = f" of run {one_line(run_id)}" if run_id else ""
+        click.echo(f"no {'unresolved ' if unresolved else ''}purchase{whose} in {_period(days)}")
+
+
+def purchases(store: Store, days: int) -> list[Purchase]:
+    """The purchases of so many days, the oldest first; today, by the store's clock, is one of them."""
+    today = int(store.run(ops.clock()) // _DAY)
+    found = [one for day in range(today - days + 1, today + 1) for one in store.run(ops.ledger(store.keys, day))]
+    return sorted(found, key=lambda one: (one.at, one.member, one.number))
+
+
+def is_unresolved(purchase: Purchase) -> bool:
+    """Whether there may be a job that nobody knows of."""
+    return purchase.booked is ops.Booked.OPEN or purchase.booked in ops.UNRESOLVED
+
+
+def has_cost(purchase: Purchase) -> bool:
+    """Whether it is known what the purchase cost: its job was found, and has an outcome."""
+    return purchase.booked in _FOUND and purchase.outcome is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums of some purchases. `credits` and `estimate` are of those that have a cost, which are `known`."""
+
+    purchases: int
+    unresolved: int
+    targets: int
+    known: int
+    credits: float
+    estimate: int
+
+    @classmethod
+    def of(cls, found: Sequence[Purchase]) -> Sums:
+        """The sums of these."""
+        known = [one for one in found if has_cost(one)]
+        return cls(
+            purchases=len(found),
+            unresolved=sum(map(is_unresolved, found)),
+            targets=sum(one.targets for one in found),
+            known=len(known),
+            credits=sum(one.credits for one in known),
+            estimate=sum(one.estimate for one in known),
+        )
+
+
+def _sums(sums: Sums) -> list[tuple[str, str]]:
+    return [
+        ("purchases", f"{sums.purchases}, of which {sums.unresolved} unresolved"),
+        ("targets", str(sums.targets)),
+        (
+            "credits",
+            f"{sums.credits:.10g} reported, {sums.estimate} estimated, for {sums.known} whose outcome is known",
+        ),
+    ]
+
+
+def _sums_json(sums: Sums) -> dict[str, Any]:
+    return {name: getattr(sums, name) for name in Sums.__slots__}
+
+
+def _row(one: Purchase) -> tuple[str, ...]:
+    return (
+        *(_time(one), one_line(one.member.run_id), one_line(one.job_id or NONE), one.booked.value),
+        *(one.outcome or NONE, str(one.member.part), str(one.number), str(one.targets)),
+        *(f"{one.credits:.10g}" if has_cost(one) else NONE, str(one.estimate)),
+    )
+
+
+def _fields(one: Purchase) -> dict[str, Any]:
+    return {
+        "time": _time(one),
+        "run_id": one.member.run_id,
+        "part": one.member.part,
+        "number": one.number,
+        "targets": one.targets,
+        "job_id": one.job_id,
+        "booked": one.booked.value,
+        "outcome": one.outcome,
+        "credits": one.credits if has_cost(one) else None,
+        "estimate": one.estimate,
+    }
+
+
+def _time(one: Purchase) -> str:
+    return moment(datetime.fromtimestamp(one.at, UTC))
+
+
+def _period(days: int) -> str:
+    return "the last day" if days == 1 else f"the last {days} days"

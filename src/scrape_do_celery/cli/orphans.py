@@ -1,0 +1,150 @@
+"""`scrape-do orphans`: jobs that cost, and that nobody waits for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.texts import NONE, columns, moment, one_line
+from scrape_do_celery.config.urls import masked
+from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.runs import Producer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scrape_do_celery.cli.strays import NoOrphan, Orphan, Strays
+    from scrape_do_celery.config import Settings
+
+_HEADER = ("job", "status", "started", "note", "tasks", "done", "credits")
+STOPPED, HAD_ENDED, LEFT = "stopped", "had ended", "left alone"
+
+
+@click.command()
+@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@click.option("--cancel", is_flag=True, help="Stop them at Scrape.do, or only those named.")
+@click.option("--yes", is_flag=True, help="Do not ask before.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: bool, as_json: bool) -> None:
+    """List the account's jobs that still run and that no run owns.
+
+    Whatever else buys with this token, be it a program without this package or one with another store or key prefix,
+    is listed as well. `credits` is what a job may cost: by a task that is done, where there is one. A job that may
+    belong to a run whose purchase is in doubt is never stopped. Pages of a job that is stopped are not collected.
+
+    Needs the token. Ends with 1 when a job could not be stopped.
+    """
+    settings = Producer.of().settings
+    _check(settings, job_ids, cancel=cancel, yes=yes)
+    with _strays(settings) as strays:
+        found, others = strays.chosen(job_ids) if job_ids else (strays.all(), [])
+        if not as_json:
+            _show(found, named=bool(job_ids))
+        for one in others:
+            click.echo(f"{one_line(one.job_id)}: {one_line(one.why)}", err=True)
+        ends = _stop(strays, found, named=bool(job_ids), yes=yes, quiet=as_json) if cancel else {}
+    if as_json:
+        click.echo(json.dumps(_as_json(found, others, ends)))
+    if LEFT in ends.values() or (cancel and not all(one.ended for one in others)):
+        ctx.exit(WRONG)
+
+
+def _check(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: bool) -> None:
+    """Whatever can be said before the API is asked."""
+    if settings.api_key is None:
+        raise ConfigurationError("SCRAPE_DO_API_KEY is not set: an account's jobs cannot be listed without its token")
+    if settings.shared_account:
+        click.echo(
+            "Others buy on this account too (SCRAPE_DO_SHARED_ACCOUNT): their jobs are listed as well.", err=True
+        )
+        if cancel and not (yes and job_ids):
+            raise click.UsageError("on a shared account, --cancel needs --yes and the ids of the jobs to stop")
+    if cancel and not yes and not sys.stdin.isatty():
+        raise click.UsageError("without a terminal to ask on, --cancel needs --yes")
+
+
+@contextmanager
+def _strays(settings: Settings) -> Iterator[Strays]:
+    # They bring an HTTP client with them, which no command needs before it is called.
+    from scrape_do_celery.cli.strays import Strays
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+
+    with ScrapeDoAsyncAPIClient(
+        settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout
+    ) as client:
+        yield Strays(client, Producer.of().store, settings.account_id)
+
+
+def _stop(strays: Strays, found: Sequence[Orphan], *, named: bool, yes: bool, quiet: bool) -> dict[str, str]:
+    """What became of each job that was to be stopped; of one that may be a run's, only where it was named."""
+    from scrape_do_celery.cli.strays import KeptError
+
+    wanted = [one for one in found if named or one.suitor is None]
+    if not wanted or not (yes or click.confirm(_question(len(wanted)), err=True)):
+        return {}
+    ends = {}
+    for one in wanted:
+        job_id = one.job.job_id
+        try:
+            ends[job_id] = STOPPED if strays.stop(one) else HAD_ENDED
+        except (KeptError, ScrapeDoError) as error:
+            ends[job_id] = LEFT
+            click.echo(f"{LEFT}  {one_line(job_id)}: {one_line(str(error))}", err=True)
+        else:
+            click.echo(f"{ends[job_id]}  {one_line(job_id)}", err=quiet)
+    return ends
+
+
+def _show(found: Sequence[Orphan], *, named: bool) -> None:
+    if found:
+        columns(_HEADER, [_row(one) for one in found], left=4)
+    elif not named:
+        click.echo("no job runs that no run owns")
+
+
+def _row(one: Orphan) -> tuple[str, ...]:
+    return (
+        *(one_line(one.job.job_id), one_line(str(one.job.status)), moment(one.job.start_time), _note(one)),
+        *(str(one.tasks), str(one.done), _credits(one)),
+    )
+
+
+def _note(one: Orphan) -> str:
+    if one.suitor:
+        return f"may belong to run {one_line(one.suitor.run_id)}"
+    return "is being canceled" if one.job.canceled else NONE
+
+
+def _credits(one: Orphan) -> str:
+    least, most = one.credits
+    return f"{least:.10g}" if least == most else f"{least:.10g} to {most:.10g}"
+
+
+def _as_json(found: Sequence[Orphan], others: Sequence[NoOrphan], ends: dict[str, str]) -> dict[str, Any]:
+    return {
+        "orphans": [
+            {
+                "job_id": one.job.job_id,
+                "status": str(one.job.status),
+                "start_time": None if one.job.start_time is None else moment(one.job.start_time),
+                "tasks": one.tasks,
+                "done": one.done,
+                "credits": list(one.credits),
+                "may_belong_to": one.suitor and one.suitor.run_id,
+                "end": ends.get(one.job.job_id),
+            }
+            for one in found
+        ],
+        "others": [{"job_id": one.job_id, "why": one.why} for one in others],
+    }
+
+
+def _question(number: int) -> str:
+    where = masked(Producer.of().settings.redis_url)
+    return f"Stop {number} job{'s' * (number > 1)} at Scrape.do, of which the store at {where} knows nothing?"

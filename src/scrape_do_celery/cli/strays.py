@@ -1,0 +1,197 @@
+"""Jobs of the account that still run and that no run owns: which they are, what they may cost, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.errors import (
+    AsyncAPIBadRequestError,
+    AsyncAPIGoneError,
+    AsyncAPINotAcceptableError,
+    AsyncAPINotFoundError,
+)
+from scrape_do_celery.models import JobCreationRequest, RenderOptions
+from scrape_do_celery.models.enums import JobStatus, is_terminal
+from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.runtime.survey import Surveyor
+from scrape_do_celery.store import ops, owning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+    from scrape_do_celery.models import JobDetails, JobsListResponse
+    from scrape_do_celery.store import Member, Store
+    from scrape_do_celery.store.owning import Suspect
+
+_CALLS = 10
+_ANY = ["https://any.example/"]
+#: What a task costs at least, and with the dearest options; some domains cost more.
+CHEAPEST = JobCreationRequest(targets=_ANY).estimated_credits()
+DEAREST = JobCreationRequest(targets=_ANY, super=True, render=RenderOptions()).estimated_credits()
+
+
+class KeptError(Exception):
+    """The job is not stopped: it is a run's, or may yet be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A job that no run owns. `suitor` may yet: the part that bought the same targets and does not know its job.
+
+    `each` is what a task of it cost, where one tells. `targets` is their fingerprint, empty where they are not shown.
+    """
+
+    job: JobDetails
+    targets: str
+    suitor: Member | None = None
+    each: float | None = None
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks it has."""
+        return len(self.job.task_ids) or len(self.job.tasks)
+
+    @property
+    def done(self) -> int:
+        """How many of them have ended."""
+        return sum(is_terminal(task.status) for task in self.job.tasks)
+
+    @property
+    def credits(self) -> tuple[float, float]:
+        """The least and the most that it may cost."""
+        return self.tasks * (self.each or CHEAPEST), self.tasks * (self.each or DEAREST)
+
+
+@dataclass(frozen=True, slots=True)
+class NoOrphan:
+    """A job that was asked for and is no orphan, and why. `ended`: it cannot cost any more."""
+
+    job_id: str
+    why: str
+    ended: bool = False
+
+
+class Strays:
+    """The account's jobs, held against the store."""
+
+    def __init__(self, client: ScrapeDoAsyncAPIClient, store: Store, account: str) -> None:
+        self._client, self._store, self._account = client, store, account
+
+    def all(self) -> list[Orphan]:
+        """Every orphan, in the order in which they began."""
+        running = list(asyncio.run(Surveyor(self._list).running()).values())
+        # An owner stays: what is owned need not be read.
+        ids = [job.job_id for job in running]
+        owners = self._store.run(ops.owners(self._store.keys, ids)) if ids else []
+        unowned = [job for job, owner in zip(running, owners, strict=True) if owner is None]
+        with ThreadPoolExecutor(_CALLS) as pool:
+            seen = list(pool.map(self._read, unowned))
+            found = [one for one in self._judge_all(seen) if isinstance(one, Orphan)]
+            return sorted(pool.map(self._priced, found), key=_start)
+
+    def chosen(self, job_ids: Sequence[str]) -> tuple[list[Orphan], list[NoOrphan]]:
+        """Those of the jobs that are orphans, and those that are none."""
+        with ThreadPoolExecutor(_CALLS) as pool:
+            seen = list(pool.map(self._find, dict.fromkeys(job_ids)))
+            judged = self._judge_all([job for job in seen if not isinstance(job, NoOrphan)])
+            orphans = list(pool.map(self._priced, [one for one in judged if isinstance(one, Orphan)]))
+        return sorted(orphans, key=_start), [one for one in (*seen, *judged) if isinstance(one, NoOrphan)]
+
+    def stop(self, orphan: Orphan) -> bool:
+        """Whether the job was running until now, and is stopped; False where it had just ended.
+
+        Raises:
+            KeptError: it is a run's, or may yet be.
+            ScrapeDoError: the API did not do it.
+        """
+        job_id = orphan.job.job_id
+        if not orphan.targets:
+            raise KeptError("its targets cannot be read yet, and so not whose it may be")
+        # Once more, and only now: since the first look a run may have bought the same targets, or have adopted the job.
+        owner, suitor = self._whose(job_id, orphan.targets)
+        if owner:
+            raise KeptError(f"it belongs to run {owner.run_id}")
+        if suitor := suitor or orphan.suitor:
+            raise KeptError(f"it may belong to run {suitor.run_id}, which looks for its job")
+        try:
+            self._client.cancel_job(job_id)
+        except AsyncAPINotAcceptableError:
+            return False
+        return True
+
+    async def _list(self, **filters: Any) -> JobsListResponse:
+        return self._client.list_jobs(**filters)
+
+    def _read(self, job: JobDetails) -> JobDetails:
+        try:
+            return self._client.get_job(job.job_id)
+        except AsyncAPINotFoundError:
+            # Too young to be shown: then what the list says is all there is.
+            return job
+
+    def _find(self, job_id: str) -> JobDetails | NoOrphan:
+        try:
+            return self._client.get_job(job_id)
+        except (AsyncAPINotFoundError, AsyncAPIBadRequestError) as error:
+            return NoOrphan(job_id, f"the API does not know it: {error}")
+
+    def _judge_all(self, jobs: Sequence[JobDetails]) -> list[Orphan | NoOrphan]:
+        # The order matters. From before its `POST` a purchase is unresolved, and the step that resolves it is the one
+        # that writes the job's owner down. So of a job that was seen: either its part is still among the suspects, or
+        # its owner, which is read after them, is there. Asked the other way round, a purchase that is resolved between
+        # the two questions would make an orphan of a job that has just got its owner.
+        suspects = self._suspects() if jobs else []
+        return [self._judge(job, suspects) for job in jobs]
+
+    def _judge(self, job: JobDetails, suspects: Sequence[Suspect]) -> Orphan | NoOrphan:
+        targets = fingerprint(task.url for task in job.tasks) if _shows_targets(job) else ""
+        orphan = Orphan(job, targets)
+        suspect = next((one.member for one in suspects if self._may_have_bought(one, orphan)), None)
+        owner, suitor = self._whose(job.job_id, targets)
+        if owner:
+            return NoOrphan(job.job_id, f"it belongs to run {owner.run_id}")
+        if job.is_terminal:
+            return NoOrphan(job.job_id, f"it has ended: {job.status}", ended=True)
+        return replace(orphan, suitor=suitor or suspect)
+
+    def _may_have_bought(self, suspect: Suspect, orphan: Orphan) -> bool:
+        if suspect.fingerprint == orphan.targets:
+            return True
+        # Tasks of a plugin do not show what was asked of it: only their number can be compared.
+        return suspect.targets == orphan.tasks and (not orphan.targets or self._is_plugin(suspect.member))
+
+    def _is_plugin(self, member: Member) -> bool:
+        spec = self._store.run(ops.part_spec(self._store.keys, member))
+        return spec is not None and spec.request.plugin is not None
+
+    def _whose(self, job_id: str, targets: str) -> tuple[Member | None, Member | None]:
+        return self._store.run(owning.whose(self._store.keys, self._account, job_id, targets))
+
+    def _suspects(self) -> list[Suspect]:
+        found: list[Suspect] = []
+        cursor = None
+        while cursor != owning.START:
+            cursor, some = self._store.run(owning.suspects(self._store.keys, cursor or owning.START))
+            found += some
+        return found
+
+    def _priced(self, orphan: Orphan) -> Orphan:
+        """The orphan, with what one of its pages cost; failures cost nothing, and tell nothing."""
+        done = [task.task_id for task in orphan.job.tasks if task.status == JobStatus.SUCCESS]
+        try:
+            return replace(orphan, each=self._client.get_task(orphan.job.job_id, done[0]).cost) if done else orphan
+        except (AsyncAPINotFoundError, AsyncAPIGoneError):
+            return orphan
+
+
+def _shows_targets(job: JobDetails) -> bool:
+    return bool(job.tasks) and len(job.tasks) >= len(job.task_ids)
+
+
+def _start(orphan: Orphan) -> tuple[bool, float, str]:
+    started = orphan.job.start_time
+    return started is None, started.timestamp() if started else 0.0, orphan.job.job_id

@@ -1,0 +1,6 @@
+-- Whose a job of the API is. KEYS: owner  ARGV: prefix, account, fingerprint of its targets ('' where it is not known)
+-- Returns {the part that owns it or '', the part whose purchase of these targets is not resolved or ''}.
+local owner = redis.call('GET', KEYS[1]) or ''
+local holder = redis.call('GET', ARGV[1] .. ':lock:' .. ARGV[2] .. ':' .. ARGV[3])
+if not holder or not is_unresolved(state_of(ARGV[1], holder)) then holder = '' end
+return {owner, holder}

@@ -1,0 +1,51 @@
+"""Whose a job of the API is: the operations that only look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from scrape_do_celery.store.keys import Keys
+
+#: The cursor before the first and behind the last of the suspects.
+START = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A part that may have bought a job which no run owns yet."""
+
+    member: Member
+    fingerprint: str
+    targets: int
+
+
+def whose(keys: Keys, account: str, job_id: str, fingerprint: str) -> Op[tuple[Member | None, Member | None]]:
+    """The part that owns a job, and the part that may yet own it: its purchase of the same targets is not resolved."""
+    return Op(
+        lambda r: (_member(r[0]), _member(r[1])), (keys.prefix, account, fingerprint), [keys.owner(job_id)], "whose"
+    )
+
+
+def suspects(keys: Keys, cursor: str = START) -> Op[tuple[str, list[Suspect]]]:
+    """Some suspects, of any account, and the cursor for the next. None that is suspect all the while is left out."""
+    return Op(_suspects, (keys.prefix, cursor), [keys.due], "suspects")
+
+
+def _suspects(reply: Sequence[Any]) -> tuple[str, list[Suspect]]:
+    found = [
+        Suspect(Member.parse(member.decode()), fingerprint.decode(), int(total))
+        for member, fingerprint, total in reply[1:]
+    ]
+    return reply[0].decode(), found
+
+
+def _member(text: bytes) -> Member | None:
+    return Member.parse(text.decode()) if text else None

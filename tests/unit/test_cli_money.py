@@ -1,0 +1,511 @@
+"""`scrape-do orphans` and `scrape-do ledger`, over the store in memory and a sandbox on a thread."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+
+import pytest
+from click.testing import CliRunner
+
+from scrape_do_celery import JobCreationRequest, ScrapeDoAsyncAPIClient, Settings
+from scrape_do_celery.cli import main, strays
+from scrape_do_celery.cli.strays import Strays
+from scrape_do_celery.runs import Producer
+from scrape_do_celery.sandbox.thread import SandboxThread
+from scrape_do_celery.store import Member, RunSpec, ops, owning
+
+LONG = "?seconds=600"
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def thread():
+    with SandboxThread(task_seconds=0.05) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(thread):
+    thread.reset()
+    return thread
+
+
+@pytest.fixture
+def settings(clean, sandbox):
+    return Settings(
+        api_key="any",
+        api_url=sandbox.url,
+        redis_url="redis://:hidden@store.invalid/0",
+        broker_url="memory://",
+        result_backend="cache+memory://",
+        key_prefix="p",
+    )
+
+
+@pytest.fixture
+def scrape_do(plant, monkeypatch):
+    monkeypatch.setattr(Producer, "of", lambda *_, **__: plant.producer)
+
+    def call(*arguments):
+        return CliRunner().invoke(main, [str(a) for a in arguments])
+
+    return call
+
+
+@pytest.fixture
+def client(settings):
+    with ScrapeDoAsyncAPIClient(settings.api_key, base_url=settings.api_url, max_retries=0) as one:
+        yield one
+
+
+def urls(count, query=LONG, host="a"):
+    return [f"https://{host}.example/{n}{query}" for n in range(count)]
+
+
+@pytest.fixture
+def buy(client):
+    """Buys a job past all runs; its id."""
+
+    def bought(targets, **options):
+        return client.create_job(targets=targets, **options).job_id
+
+    return bought
+
+
+def intend(plant, run_id, state="submitting", *, account=None, estimate=2):
+    """The claim of a part whose `POST` is under way, or in doubt."""
+    claim = plant.take(run_id)
+    account = plant.account if account is None else account
+    verdict, _ = plant.run(ops.intent(plant.keys, claim, "n", 30.0, account=account, estimate=estimate))
+    assert verdict == "ok"
+    if state != "submitting":
+        plant.update(claim, state=state)
+    return claim
+
+
+def found(answer, code=0):
+    assert answer.exit_code == code, answer.output
+    return json.loads(answer.stdout)
+
+
+def rows(answer):
+    """The lines of the table that was printed, as cells."""
+    lines = answer.stdout.splitlines()
+    rule = next(n for n, line in enumerate(lines) if set(line) == {"-", " "})
+    ends = [sum(len(dashes) + 2 for dashes in lines[rule].split()[:n]) for n in range(len(lines[rule].split()) + 1)]
+    table = lines[rule + 1 :]
+    table = table[: table.index("")] if "" in table else table
+    return [tuple(line[a:b].strip() for a, b in pairwise(ends)) for line in table]
+
+
+# orphans
+
+
+def test_an_account_without_orphans(scrape_do, buy, client, eventually):
+    job_id = buy(["https://a.example/"])
+    eventually(lambda: client.get_job(job_id).is_terminal)
+    answer = scrape_do("orphans")
+    assert (answer.exit_code, answer.output) == (0, "no job runs that no run owns\n")
+    assert found(scrape_do("orphans", "--json", "--cancel", "--yes")) == {"orphans": [], "others": []}
+
+
+def test_what_is_said_of_an_orphan(scrape_do, buy, client, eventually):
+    job_id = buy([*urls(2), "https://a.example/"], super=True)
+    waiting = buy(urls(3, host="b"))
+    eventually(lambda: client.get_job(job_id).tasks[2].status == "success")
+    started = client.get_job(job_id).start_time
+    answer = scrape_do("orphans")
+    assert answer.exit_code == 0
+    assert {row[0]: row[1:] for row in rows(answer)} == {
+        job_id: ("pending", f"{started:%Y-%m-%dT%H:%M:%SZ}", "-", "3", "1", "30"),
+        waiting: (client.get_job(waiting).status, "-", "-", "3", "0", "3 to 75"),
+    }
+    listed = found(scrape_do("orphans", "--json"))["orphans"]
+    assert [one["job_id"] for one in listed] == [job_id, waiting]
+    assert listed[1] == {
+        "job_id": waiting,
+        "status": client.get_job(waiting).status,
+        "start_time": None,
+        "tasks": 3,
+        "done": 0,
+        "credits": [3, 75],
+        "may_belong_to": None,
+        "end": None,
+    }
+
+
+@pytest.mark.parametrize("gone", [404, 410])
+def test_a_page_that_is_gone_tells_no_cost(scrape_do, buy, client, eventually, gone):
+    job_id = buy([*urls(1), f"https://a.example/?gone={gone}"])
+    eventually(lambda: client.get_job(job_id).tasks[1].status == "success")
+    assert rows(scrape_do("orphans"))[0][-2:] == ("1", "2 to 50")
+
+
+def test_all_pages_of_every_status_are_walked(scrape_do, buy, client, eventually):
+    pending = [buy([*urls(1), "https://a.example/"]) for _ in range(3)]
+    queued = [buy(urls(1)) for _ in range(103)]
+    eventually(lambda: {client.get_job(one[-1]).status for one in (pending, queued)} == {"pending", "queued"})
+    listed = found(scrape_do("orphans", "--json"))["orphans"]
+    assert {one["job_id"]: one["status"] for one in listed} == {
+        **dict.fromkeys(pending, "pending"),
+        **dict.fromkeys(queued, "queued"),
+    }
+
+
+def test_a_job_that_a_run_owns_is_none(scrape_do, plant, buy):
+    plant.begin("mine", each=urls(1))
+    owned = plant.buy("mine", job=buy(urls(1)))
+    stray = buy(urls(1))
+    assert [one["job_id"] for one in found(scrape_do("orphans", "--json"))["orphans"]] == [stray]
+    answer = scrape_do("orphans", "--cancel", "--yes", owned)
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr == f"{owned}: it belongs to run mine\n"
+
+
+def test_only_the_orphans_are_stopped(scrape_do, plant, buy, sandbox):
+    plant.begin("mine", each=urls(1))
+    plant.buy("mine", job=buy(urls(1)))
+    stray = buy(urls(2))
+    answer = scrape_do("orphans", "--cancel", "--yes")
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.endswith(f"\nstopped  {stray}\n")
+    assert [job["canceled"] for job in sandbox.jobs()] == [False, True]
+
+
+def test_only_those_named_are_stopped(scrape_do, buy, sandbox):
+    first, second, third = buy(urls(1)), buy(urls(1)), buy(urls(1))
+    answer = found(scrape_do("orphans", "--cancel", "--yes", "--json", third, first, third))
+    assert {one["job_id"]: one["end"] for one in answer["orphans"]} == {first: "stopped", third: "stopped"}
+    assert {job["id"]: job["canceled"] for job in sandbox.jobs()} == {first: True, second: False, third: True}
+
+
+def test_a_job_that_is_being_canceled_says_so(scrape_do, buy, client, sandbox):
+    sandbox.configure(cancel_seconds=60)
+    job_id = buy(urls(1))
+    client.cancel_job(job_id)
+    assert rows(scrape_do("orphans"))[0][3] == "is being canceled"
+
+
+def test_a_job_that_ended_meanwhile(scrape_do, buy, client, sandbox, eventually):
+    job_id = buy(urls(1))
+    sandbox.fault("status", kind="cancel_job", status=406)
+    answer = scrape_do("orphans", "--cancel", "--yes")
+    assert (answer.exit_code, answer.stdout.splitlines()[-1]) == (0, f"had ended  {job_id}")
+    sandbox.clear_faults()
+    client.cancel_job(job_id)
+    eventually(lambda: client.get_job(job_id).is_terminal)
+    answer = scrape_do("orphans", "--cancel", "--yes", job_id)
+    assert (answer.exit_code, answer.output) == (0, f"{job_id}: it has ended: canceled\n")
+
+
+def test_a_job_that_cannot_be_stopped_does_not_keep_the_others(scrape_do, buy, sandbox):
+    bad, good = buy(urls(1)), buy(urls(1))
+    sandbox.fault("status", kind="cancel_job", job_id=bad, status=400)
+    answer = scrape_do("orphans", "--cancel", "--yes")
+    assert answer.exit_code == 1
+    assert answer.stdout.splitlines()[-1] == f"stopped  {good}"
+    assert answer.stderr.startswith(f"left alone  {bad}: ")
+    assert {job["id"]: job["canceled"] for job in sandbox.jobs()} == {bad: False, good: True}
+
+
+@pytest.mark.parametrize("job_id", ["nonsense", "00000000-0000-4000-8000-000000000000"])
+def test_a_job_that_the_api_does_not_know(scrape_do, job_id):
+    answer = scrape_do("orphans", job_id)
+    assert (answer.exit_code, answer.stdout) == (0, "")
+    assert answer.stderr.startswith(f"{job_id}: the API does not know it")
+    assert found(scrape_do("orphans", "--cancel", "--yes", "--json", job_id), 1)["others"][0]["job_id"] == job_id
+
+
+# orphans that may not be
+
+
+def suitor(answer):
+    [one] = found(answer)["orphans"]
+    return one["may_belong_to"]
+
+
+@pytest.mark.parametrize("state", ["submitting", "doubtful"])
+def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, buy, sandbox, state):
+    plant.begin("r", each=urls(2))
+    intend(plant, "r", state)
+    job_id = buy(urls(2)[::-1])
+    assert rows(scrape_do("orphans"))[0][3] == "may belong to run r"
+    assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0
+    answer = scrape_do("orphans", "--cancel", "--yes", job_id)
+    assert answer.exit_code == 1
+    assert answer.stderr == f"left alone  {job_id}: it may belong to run r, which looks for its job\n"
+    assert not sandbox.jobs()[0]["canceled"]
+
+
+def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, plant, buy):
+    plant.begin("r", each=urls(2))
+    claim = intend(plant, "r")
+    plant.update(claim, state="running", job="another", booked="bought")
+    plant.redis.set(f"p:lock:{plant.account}:{plant.part_fields()['fp']}", "r:0")
+    buy(urls(2))
+    assert suitor(scrape_do("orphans", "--json")) is None
+
+
+def test_a_purchase_of_other_targets_does_not_count(scrape_do, plant, buy):
+    plant.begin("r", each=urls(2, host="b"))
+    intend(plant, "r")
+    buy(urls(2))
+    assert suitor(scrape_do("orphans", "--json")) is None
+
+
+def test_a_purchase_under_an_earlier_token_counts(scrape_do, plant, buy, sandbox):
+    plant.begin("r", each=urls(2))
+    intend(plant, "r", "doubtful", account="of the token before")
+    job_id = buy(urls(2))
+    assert suitor(scrape_do("orphans", "--json")) == "r"
+    assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 1
+    assert not sandbox.jobs()[0]["canceled"]
+
+
+def test_a_part_older_than_the_stores_present_life_counts(scrape_do, plant, buy):
+    plant.begin("r", each=urls(2))
+    buy(urls(2))
+    assert suitor(scrape_do("orphans", "--json")) is None
+    plant.redis.set("p:incarnation", "another 0.0")
+    assert suitor(scrape_do("orphans", "--json")) == "r"
+
+
+def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, plant, buy):
+    plugin = {"key": "amazon", "params": [{"asin": "A"}, {"asin": "B"}]}
+    plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    intend(plant, "r")
+    two, three = buy(None, plugin=plugin), buy(urls(3))
+    listed = found(scrape_do("orphans", "--json"))["orphans"]
+    assert {one["job_id"]: one["may_belong_to"] for one in listed} == {two: "r", three: None}
+
+
+def test_a_job_that_cannot_be_read_is_not_stopped(scrape_do, buy, sandbox):
+    buy(urls(1))
+    sandbox.fault("nulls", kind="get_job", fields=["Tasks"])
+    assert suitor(scrape_do("orphans", "--json")) is None
+    answer = scrape_do("orphans", "--cancel", "--yes")
+    assert answer.exit_code == 1
+    assert "its targets cannot be read yet" in answer.stderr
+    assert not sandbox.jobs()[0]["canceled"]
+
+
+def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, plant, buy, sandbox):
+    plant.begin("r", each=urls(2, host="b"))
+    intend(plant, "r")
+    two, three = buy(urls(2)), buy(urls(3))
+    sandbox.fault("status", kind="get_job", status=404)
+    listed = found(scrape_do("orphans", "--json"))["orphans"]
+    assert {one["job_id"]: (one["may_belong_to"], one["done"]) for one in listed} == {two: ("r", 0), three: (None, 0)}
+
+
+@pytest.mark.parametrize("what", ["bought", "doubtful"])
+def test_what_comes_between_the_look_and_the_stop(plant, buy, client, sandbox, what):
+    here = Strays(client, plant.producer.store, plant.account)
+    job_id = buy(urls(2))
+    [orphan] = here.all()
+    plant.begin("r", each=urls(2))
+    if what == "bought":
+        plant.buy("r", job=job_id)
+    else:
+        intend(plant, "r", "doubtful")
+    with pytest.raises(strays.KeptError, match="run r"):
+        here.stop(orphan)
+    assert not sandbox.jobs()[0]["canceled"]
+
+
+@pytest.mark.parametrize("account", [None, "of the token before"])
+def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(plant, buy, client, account):
+    plant.begin("r", each=urls(2))
+    claim, job_id = intend(plant, "r", account=account), buy(urls(2))
+    store, asked = plant.producer.store, []
+
+    class Meddled:
+        """The store, in which the purchase is resolved right before the n-th question."""
+
+        keys = store.keys
+
+        def __init__(self, moment):
+            self.moment = moment
+
+        def run(self, op):
+            asked.append(op.script or op.args[0])
+            if len(asked) == self.moment:
+                plant.run(ops.update(plant.keys, claim, {"state": "running", "job": job_id}, owner=job_id))
+            return store.run(op)
+
+    for moment in range(1, 5):
+        asked.clear()
+        plant.redis.delete(plant.keys.owner(job_id))
+        plant.force(state="submitting")
+        found = Strays(client, Meddled(moment), plant.account).all()
+        assert all(one.suitor for one in found), (moment, asked)
+    assert asked == ["MGET", "suspects", "whose"]
+
+
+def test_suspects_are_found_in_however_long_a_list(plant):
+    plant.begin("r")
+    intend(plant, "r")
+    plant.redis.zadd(plant.keys.due, {f"gone{n}:0": n for n in range(1500)} | {"gone:run": 1})
+    cursor, found, looks = "", [], 0
+    while cursor != owning.START:
+        cursor, some = plant.run(owning.suspects(plant.keys, cursor or owning.START))
+        found, looks = found + some, looks + 1
+    assert looks > 1
+    assert [(one.member, one.targets) for one in found] == [(Member("r", 0), 2)]
+
+
+# what is wrong before anything is asked
+
+
+def test_orphans_need_the_token(scrape_do, plant, sandbox):
+    plant.producer.settings = plant.settings.model_copy(update={"api_key": None})
+    answer = scrape_do("orphans")
+    assert answer.exit_code == 1
+    assert "SCRAPE_DO_API_KEY is not set" in answer.stderr
+    assert sandbox.log() == []
+
+
+def test_nothing_is_stopped_unasked(scrape_do, buy, sandbox):
+    buy(urls(1))
+    answer = scrape_do("orphans", "--cancel")
+    assert answer.exit_code == 2
+    assert "needs --yes" in answer.stderr
+    assert not sandbox.jobs()[0]["canceled"]
+
+
+@pytest.mark.parametrize("arguments", [["--cancel", "--yes"], ["--cancel", "ID"]])
+def test_on_a_shared_account_ids_and_yes_are_needed(scrape_do, plant, buy, sandbox, arguments):
+    plant.producer.settings = plant.settings.model_copy(update={"shared_account": True})
+    job_id = buy(urls(1))
+    answer = scrape_do("orphans", *(job_id if one == "ID" else one for one in arguments))
+    assert answer.exit_code == 2
+    assert "needs --yes and the ids" in answer.stderr
+    assert not sandbox.jobs()[0]["canceled"]
+    answer = scrape_do("orphans")
+    assert (answer.exit_code, rows(answer)[0][0]) == (0, job_id)
+    assert "their jobs are listed as well" in answer.stderr
+    assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 0
+    assert sandbox.jobs()[0]["canceled"]
+
+
+def test_a_refused_token_is_one_readable_line(scrape_do, sandbox):
+    sandbox.configure(token="another")
+    answer = scrape_do("orphans")
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("Error: AsyncAPIAuthError: ")
+
+
+# ledger
+
+
+@pytest.fixture
+def books(plant):
+    """Purchases of three runs: one paid, one in doubt for good, and one that was made again after an absence."""
+    plant.begin("paid", each=urls(2, ""))
+    claim = intend(plant, "paid", estimate=2)
+    plant.update(claim, state="collecting", job="j1", booked="bought")
+    for n, cost in enumerate(["1", "2.5"]):
+        plant.put("paid", position=n, scrape_do_metadata={"Request-Cost": cost})
+    plant.run(ops.settle(plant.keys, claim, "succeeded"))
+    plant.clock.forward(10)
+    plant.begin("never", each=urls(3, host="b"))
+    plant.run(ops.settle(plant.keys, intend(plant, "never", estimate=30), "in_doubt", booked="in_doubt"))
+    plant.clock.forward(10)
+    plant.begin("twice", each=urls(1, host="c"))
+    claim = intend(plant, "twice", estimate=5)
+    plant.update(claim, after=0.0, state="doubtful")
+    plant.update(plant.take("twice"), after=0.0, state="queued", booked="absent")
+    plant.clock.forward(10)
+    claim = intend(plant, "twice", estimate=5)
+    plant.update(claim, state="running", job="j3", booked="adopted")
+    return plant
+
+
+def test_the_ledger_is_in_order_of_time_with_sums(scrape_do, books):
+    answer = scrape_do("ledger")
+    assert answer.exit_code == 0
+    assert [row[1:] for row in rows(answer)] == [
+        ("paid", "j1", "bought", "succeeded", "0", "1", "2", "3.5", "2"),
+        ("never", "-", "in_doubt", "in_doubt", "0", "1", "3", "-", "30"),
+        ("twice", "-", "absent", "-", "0", "1", "1", "-", "5"),
+        ("twice", "j3", "adopted", "-", "0", "2", "1", "-", "5"),
+    ]
+    assert answer.stdout.splitlines()[-3:] == [
+        "purchases  4, of which 2 unresolved",
+        "targets    7",
+        "credits    3.5 reported, 2 estimated, for 1 whose outcome is known",
+    ]
+
+
+def test_times_are_utc(scrape_do, plant, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        plant.begin("r")
+        intend(plant, "r")
+        at = float(plant.part_fields()["intent"])
+        told = rows(scrape_do("ledger"))[0][0]
+        assert told == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+        assert found(scrape_do("ledger", "--json"))["purchases"][0]["time"] == told
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_ledger_as_json(scrape_do, books):
+    told = found(scrape_do("ledger", "--json"))
+    assert [one.pop("time") for one in told["purchases"]] == sorted(row[0] for row in rows(scrape_do("ledger")))
+    assert told["purchases"][0] == {
+        "run_id": "paid",
+        "part": 0,
+        "number": 1,
+        "targets": 2,
+        "job_id": "j1",
+        "booked": "bought",
+        "outcome": "succeeded",
+        "credits": 3.5,
+        "estimate": 2,
+    }
+    assert told["purchases"][1]["credits"] is None
+    assert told["sums"] == {
+        "purchases": 4,
+        "unresolved": 2,
+        "targets": 7,
+        "known": 1,
+        "credits": 3.5,
+        "estimate": 2,
+    }
+
+
+def test_one_run_of_the_ledger(scrape_do, books):
+    told = found(scrape_do("ledger", "twice", "--json"))
+    assert [(one["run_id"], one["number"]) for one in told["purchases"]] == [("twice", 1), ("twice", 2)]
+    assert told["sums"]["targets"] == 2
+    assert scrape_do("ledger", "nope").output == "no purchase of run nope in the last 91 days\n"
+
+
+def test_only_what_is_unresolved(scrape_do, books):
+    books.begin("now", each=urls(1, host="d"))
+    intend(books, "now")
+    told = found(scrape_do("ledger", "--unresolved", "--json"))
+    assert [one["booked"] for one in told["purchases"]] == ["in_doubt", "absent", "open"]
+    assert told["sums"]["unresolved"] == told["sums"]["purchases"] == 3
+    answer = scrape_do("ledger", "--unresolved", "paid")
+    assert answer.output == "no unresolved purchase of run paid in the last 91 days\n"
+
+
+def test_how_far_the_ledger_looks_back(scrape_do, plant):
+    plant.begin("old")
+    intend(plant, "old")
+    plant.clock.forward(6 * DAY)
+    assert len(rows(scrape_do("ledger"))) == 1
+    plant.clock.forward(DAY)
+    answer = scrape_do("ledger")
+    assert (answer.exit_code, answer.output) == (0, "no purchase in the last 7 days\n")
+    assert scrape_do("ledger", "--days", 1).output == "no purchase in the last day\n"
+    assert len(rows(scrape_do("ledger", "--days", 8))) == 1
+    assert len(rows(scrape_do("ledger", "old"))) == 1
+    assert found(scrape_do("ledger", "old", "--days", 7, "--json"))["purchases"] == []
+    assert scrape_do("ledger", "--days", 92).exit_code == scrape_do("ledger", "--days", 0).exit_code == 2
