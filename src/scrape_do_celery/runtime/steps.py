@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from scrape_do_celery import routing
 from scrape_do_celery.runs import Bell
-from scrape_do_celery.runtime.endings import poisoned
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
 from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
@@ -71,12 +71,14 @@ async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
             states=frame.states,
             account=settings.account_id,
             auth_grace=settings.auth_grace,
+            poison=ops.Poison(settings.poison_after, settings.stop_on_failure),
         )
     )
+    if isinstance(claim, ops.Poisoned):
+        log.error("%s was taken out of work: steps on it died again and again", member)
+        return Bell(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
     if claim is None:
         return None
-    if claim.part.attempts > settings.poison_after:
-        return await poisoned(runtime, claim, f"{claim.part.attempts - 1} steps on it died in a row")
     return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
 
 

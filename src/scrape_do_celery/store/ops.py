@@ -28,16 +28,17 @@ from scrape_do_celery.store.buying import (
     open_breaker,
     owners,
 )
+from scrape_do_celery.store.claiming import LONGEST_RING, RING, Poison, Poisoned, claim, claim_due, renew
 from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
 from scrape_do_celery.store.op import Op, Value
-from scrape_do_celery.store.records import VERSION, Claim, Due
+from scrape_do_celery.store.records import VERSION, Claim
 from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails, TaskDetails
@@ -55,6 +56,8 @@ __all__ = [
     "Created",
     "Lives",
     "Op",
+    "Poison",
+    "Poisoned",
     "Purchase",
     "Value",
     "accept",
@@ -91,8 +94,6 @@ __all__ = [
     "wish",
 ]
 
-#: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
-RING, LONGEST_RING = 5.0, 300.0
 #: Stands for the number of parts of a run that was freed by `forget`.
 FORGOTTEN = -1
 
@@ -161,44 +162,6 @@ def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, ke
     return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
 
 
-def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
-    """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
-    return Op(Due.parse, (keys.prefix, limit, cap, RING, LONGEST_RING), [keys.due, keys.rung, keys.life], "claim_due")
-
-
-def claim(  # noqa: PLR0913 (one argument a condition)
-    keys: Keys,
-    member: Member,
-    token: str,
-    *,
-    seconds: float,
-    states: Iterable[str],
-    account: str = "",
-    auth_grace: float = 900.0,
-) -> Op[Claim | None]:
-    """The part, leased; None where it is not this step's turn, or the run is another account's."""
-    part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.rung, keys.pause]
-    args = (
-        str(member),
-        member.part,
-        token,
-        seconds,
-        f" {' '.join(states)} ",
-        account,
-        auth_grace,
-        PROBE,
-        LONGEST_PROBE,
-    )
-    return Op(
-        lambda r: Claim.parse(member, r) if r[0] == b"ok" else None, args, [*part_keys, keys.breaker(account)], "claim"
-    )
-
-
-def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
-    """Whether the lease is still held, and now for `seconds` more."""
-    return Op(bool, (claim.part.fence, seconds), [_part(keys, claim)], "renew")
-
-
 def update(  # noqa: PLR0913 (one argument a thing that changes)
     keys: Keys,
     claim: Claim,
@@ -258,8 +221,8 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     return Op(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
-            *(str(claim.member), claim.part.fence, outcome, text, run_id, keys.prefix, "1" if stop else "", RING),
-            *(booked, "1" if booked in UNRESOLVED else "", RETENTION),
+            *(str(claim.member), claim.part.fence, outcome, text, "1" if stop else "", booked),
+            *(keys.prefix, RING, RETENTION),
         ),
         [_part(keys, claim), keys.run(run_id), keys.due],
         "settle",

@@ -1,8 +1,11 @@
 -- Takes a part for one step: lease, fence and attempt in one. Sent twice with one token, it answers the same.
 -- KEYS: part, run, due, rung, pause, breaker
 -- ARGV: member, part number, token, lease seconds, states that the step serves (space around each), account,
---       seconds for which a breaker holds runs back, shortest and longest time between its probes
--- Returns {'ok', now, part fields, run fields, breaker} or {reason}: gone, done elsewhere, held, early, paused, foreign.
+--       seconds for which a breaker holds runs back, shortest and longest time between its probes,
+--       claims without progress after which the part is ended ('' for never), the error that it ends with,
+--       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered
+-- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
+-- held, early, paused, foreign.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account) or 'over' (it was open for too long).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence')
@@ -37,7 +40,11 @@ if not mine then
   -- By the clock, not by one: a store that lost its last writes must not give a fence out twice.
   local fence = math.max(tonumber(p[5]) + 1, math.floor(t * 1000))
   redis.call('HSET', KEYS[1], 'token', token, 'lease', stamp(t + seconds), 'rings', 0, 'fence', string.format('%.0f', fence))
-  redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+  -- Here, and not in the step: what dies of the claim itself would never come to it.
+  if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > tonumber(ARGV[10] ~= '' and ARGV[10] or 'inf') then
+    local booked = is_unresolved(p[1]) and 'in_doubt' or ''
+    return {'poisoned', settle(KEYS, member, t, 'poisoned', ARGV[11], ARGV[12], booked, {ARGV[13], ARGV[14], ARGV[15]})}
+  end
   redis.call('ZADD', KEYS[3], stamp(t + seconds), member)
 end
 if redis.call('HEXISTS', KEYS[2], 'wish') == 1 then redis.call('HSETNX', KEYS[1], 'wish_seen', stamp(t)) end

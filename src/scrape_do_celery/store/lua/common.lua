@@ -87,3 +87,37 @@ local function book(prefix, part, member)
     redis.call('EXPIRE', key, 91 * 86400)
   end
 end
+
+-- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, ring, seconds for which a doubt is
+-- remembered. Returns how many parts of its run are left.
+local function settle(keys, member, t, outcome, error, stop, booked, rest)
+  local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
+  local run_id, state = string.match(member, '^(.*):'), redis.call('HGET', part, 'state')
+  redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
+  if error ~= '' then redis.call('HSET', part, 'error', error) end
+  if booked ~= '' then redis.call('HSET', part, 'booked', booked) end
+  redis.call('ZREM', due, member)
+  redis.call('ZREM', prefix .. ':life', member)
+  book(prefix, part, member)
+  if is_unresolved(state) then
+    local account = redis.call('HGET', run, 'account') or ''
+    if booked == 'in_doubt' or booked == 'absent' then
+      redis.call('SET', prefix .. ':doubt:' .. account .. ':' .. redis.call('HGET', part, 'fp'), member, 'EX', rest[3])
+    end
+    release(prefix, due, part, member, account, t)
+  end
+  if stop == '1' then
+    redis.call('HSET', run, 'stop', 1)
+    for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do
+      local key = part_key(prefix, run_id, n)
+      local other = redis.call('HMGET', key, 'state', 'lease')
+      if other[1] == 'queued' and tonumber(other[2] or 0) <= t then wake(due, key, run_id .. ':' .. n, t, 0) end
+    end
+  end
+  local left = redis.call('HINCRBY', run, 'left', -1)
+  if left == 0 then
+    redis.call('HSET', run, 'rings', 0)
+    redis.call('ZADD', due, stamp(t + rest[2]), run_id .. ':run')
+  end
+  return left
+end

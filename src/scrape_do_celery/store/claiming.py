@@ -1,0 +1,84 @@
+"""Taking parts: what is due, the lease, and the end of a part that nobody survives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.errors import PoisonedRunError
+from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.store.buying import LONGEST_PROBE, PROBE
+from scrape_do_celery.store.op import Op
+from scrape_do_celery.store.records import Claim, Due
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scrape_do_celery.store.keys import Keys, Member
+
+#: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
+RING, LONGEST_RING = 5.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """When a part is taken out of work: after so many claims without progress. `stop`: unsent parts stay unsent."""
+
+    after: int
+    stop: bool
+
+    def error(self, member: Member) -> str:
+        """What such a part ends with."""
+        why = f"{self.after} steps on it died in a row; its ledger says what was bought"
+        text = f"run {member.run_id} was taken out of work: {why}"
+        return json.dumps(PoisonedRunError(text, member.run_id).to_json())
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """A part that was taken out of work instead of being claimed; how many parts of its run are left."""
+
+    left: int
+
+
+def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
+    """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
+    return Op(Due.parse, (keys.prefix, limit, cap, RING, LONGEST_RING), [keys.due, keys.rung, keys.life], "claim_due")
+
+
+def claim(  # noqa: PLR0913 (one argument a condition)
+    keys: Keys,
+    member: Member,
+    token: str,
+    *,
+    seconds: float,
+    states: Iterable[str],
+    account: str = "",
+    auth_grace: float = 900.0,
+    poison: Poison | None = None,
+) -> Op[Claim | Poisoned | None]:
+    """The part, leased; None where it is not this step's turn, or the run is another account's.
+
+    A part that was claimed too often without progress is ended instead.
+    """
+    part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.rung, keys.pause]
+    args = (
+        *(str(member), member.part, token, seconds, f" {' '.join(states)} "),
+        *(account, auth_grace, PROBE, LONGEST_PROBE),
+        *(("", "", "") if poison is None else (poison.after, poison.error(member), "1" if poison.stop else "")),
+        *(keys.prefix, RING, RETENTION),
+    )
+    return Op(partial(_claimed, member), args, [*part_keys, keys.breaker(account)], "claim")
+
+
+def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
+    """Whether the lease is still held, and now for `seconds` more."""
+    return Op(bool, (claim.part.fence, seconds), [keys.part(claim.member.run_id, claim.member.part)], "renew")
+
+
+def _claimed(member: Member, reply: Sequence[Any]) -> Claim | Poisoned | None:
+    if reply[0] == b"poisoned":
+        return Poisoned(int(reply[1]))
+    return Claim.parse(member, reply) if reply[0] == b"ok" else None

@@ -1,0 +1,83 @@
+"""What a worker does where a plan waits for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.faults.plans import Plans
+
+#: What the seam itself does: leave the call out, make it twice, make it later.
+SEAM = frozenset({"lose", "double", "wait"})
+#: How long a worker stands still while the lab does what it was told, in seconds.
+_PATIENCE = 4.0
+
+
+def act(plans: Plans, action: dict[str, Any], run: str, point: str) -> dict[str, Any] | None:
+    """Carries an action out; hands back what is the seam's to do."""
+    kind, ticket = action["kind"], uuid.uuid4().hex
+    plans.note(hit=point, run=run, ticket=ticket, **action)
+    if kind in SEAM:
+        return action
+    _ACTS[kind](plans, action, run, ticket)
+    return None
+
+
+def _kill(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_worker(*_: Any) -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+def _stop(*_: Any) -> None:
+    # The lab reads the note, and lets this process go on in its time.
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _tell(plans: Plans, _: Any, __: str, ticket: str) -> None:
+    plans.wait_done(ticket, _PATIENCE)
+
+
+def _sleep(_: Plans, action: dict[str, Any], *__: Any) -> None:
+    time.sleep(action["seconds"])
+
+
+def _cancel(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
+    from scrape_do_celery.runs import Producer, RunHandle
+    from scrape_do_celery.worker import app
+
+    RunHandle(run, producer=Producer.of(app)).cancel()
+
+
+def _wish(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
+    """A cancel of which no worker is told."""
+    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.store import CANCEL, ops
+    from scrape_do_celery.worker import app
+
+    store = Producer.of(app).store
+    store.run(ops.wish(store.keys, run, CANCEL))
+
+
+def _revoke(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
+    from scrape_do_celery.worker import app
+
+    app.control.revoke(run)
+
+
+_ACTS = {
+    "kill": _kill,
+    "kill_worker": _kill_worker,
+    "stop": _stop,
+    "tell": _tell,
+    "sleep": _sleep,
+    "cancel": _cancel,
+    "wish": _wish,
+    "revoke": _revoke,
+}

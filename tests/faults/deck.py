@@ -1,0 +1,234 @@
+"""The deck: which trial comes next. Everything about a trial follows from the seed and its number.
+
+Kills are dealt to the points that had the fewest; the rest at random, by weight.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.faults import rules
+from tests.faults.plans import ANY
+from tests.faults.points import POINTS as ALL_POINTS
+from tests.faults.points import RARE
+from tests.faults.setups import SETUPS
+from tests.faults.trials import Plan, Trial, add_bystanders, new_trial, with_query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Where trials are led to.
+POINTS = {point: setup for point, setup in ALL_POINTS.items() if setup != RARE}
+#: The one point after which a freeze cannot be told from work: trials of their own go there.
+EXCEPTION = "submit_jobs: after guard"
+_KINDS = {
+    "kill": 62,
+    "stop": 4,
+    "post": 6,
+    "doubt and kill": 5,
+    "read": 5,
+    "lasting": 2,
+    "gone": 1,
+    "refused": 1,
+    "twins": 3,
+    "world": 4,
+    "cancel": 3,
+    "cancel twice": 1,
+    "revoke": 1,
+    "deadline": 2,
+    "bells": 2,
+    "lost bell": 2,
+    "sent twice": 3,
+    "exception": 1,
+}
+_WORLD = {
+    "restart_store": 6,
+    "restart_broker": 2,
+    "flush_broker": 2,
+    "freeze_api": 2,
+    "api_down": 2,
+    "api_503": 1,
+    "api_429": 1,
+    "api_401": 1,
+    "low_memory": 2,
+    "kill_all": 1,
+}
+#: Where a run makes no progress before it kills its worker.
+_DEADLY = (
+    "submit_jobs: after claim",
+    "submit_jobs: before intent",
+    "poll_jobs: after claim",
+    "poll_jobs: before GET job",
+    "poll_jobs: before update collecting",
+    "fetch_tasks: after claim",
+    "fetch_tasks: before GET task",
+    "fetch_tasks: before put",
+)
+#: Longer than every lease of the step that is frozen.
+_FREEZE = {"submit_jobs": (4.0, 5.5), "reconcile_submit": (2.0, 4.0)}
+_OTHERS = (1.8, 3.0)
+
+
+class Deck:
+    """Deals trials, for ever."""
+
+    def __init__(self, seed: int | str, only: list[str] | None = None) -> None:
+        self.seed = seed
+        self.kills: Counter[str] = Counter()
+        self._number = 0
+        self._dice = random.Random(f"deck {seed}")  # noqa: S311
+        self._kinds = {kind: weight for kind, weight in _KINDS.items() if not only or kind in only}
+        self._together: dict[str, list[str]] = {}
+        for point, setup in POINTS.items():
+            self._together.setdefault(setup, []).append(point)
+
+    def deal(self, count: int, kind: str = "") -> Iterator[Trial]:
+        """So many more trials, of one kind or of all."""
+        for _ in range(count):
+            yield self.next(kind)
+
+    def next(self, kind: str = "") -> Trial:
+        """The next trial, of this kind or any."""
+        self._number += 1
+        kind = kind or self._dice.choices(list(self._kinds), list(self._kinds.values()))[0]
+        return getattr(self, "_" + kind.replace(" ", "_"))(kind)
+
+    def _new(self, kind: str, setup: str = "plain") -> tuple[Trial, random.Random]:
+        trial, dice = new_trial(self.seed, self._number, kind, setup)
+        if setup != ANY:
+            SETUPS[setup](trial, dice)
+        return trial, dice
+
+    def _plan(self, trial: Trial, dice: random.Random, point: str, action: dict[str, Any]) -> None:
+        if POINTS[point] == ANY:
+            trial.plans.append(Plan(point, [action], run=None, after=dice.uniform(0.01, 0.4)))
+        else:
+            trial.plans.append(Plan(point, [action]))
+
+    def _least(self, points: list[str]) -> str:
+        fewest = min(self.kills[point] for point in points)
+        return self._dice.choice([point for point in points if self.kills[point] == fewest])
+
+    def _kill(self, kind: str) -> Trial:
+        first = self._least(list(POINTS))
+        trial, dice = self._new(kind, POINTS[first])
+        step = first.partition(":")[0]
+        points = [first]
+        for _ in range(dice.choice((1, 2, 2, 3))):
+            # One a step: what comes after a death in a step is another way through it.
+            steps = {point.partition(":")[0] for point in points}
+            rest = [p for p in self._together[trial.setup] if p.partition(":")[0] not in steps]
+            if rest and step != "main":
+                points.append(self._least(rest))
+        for point in points:
+            self.kills[point] += 1
+            how = "kill_worker" if dice.random() < 0.12 else "kill"  # noqa: PLR2004
+            self._plan(trial, dice, point, {"kind": how, "main": True})
+        return trial
+
+    def _stop(self, kind: str) -> Trial:
+        point = self._dice.choice([point for point in POINTS if point != EXCEPTION])
+        trial, dice = self._new(kind, POINTS[point])
+        seconds = dice.uniform(*_FREEZE.get(point.partition(":")[0], _OTHERS))
+        self._plan(trial, dice, point, {"kind": "stop", "seconds": seconds, "main": True})
+        return trial
+
+    def _exception(self, kind: str) -> Trial:
+        trial, _ = self._new(kind)
+        trial.plans.append(Plan(EXCEPTION, [{"kind": "stop", "seconds": 8.0, "main": True}]))
+        return trial
+
+    def _poison(self, kind: str) -> Trial:
+        """One run kills whoever works on it; the others of its batch are carried out."""
+        point = self._dice.choice(_DEADLY)
+        trial, dice = self._new(kind)
+        victim = trial.runs[0]
+        del victim.targets[1:]
+        trial.start = "batch"
+        add_bystanders(trial, dice, 2)
+        victim.expect, victim.succeeded = frozenset({"poisoned"}), 0
+        victim.purchases = (0, 0) if point.startswith("submit_jobs") else (1, 1)
+        trial.plans.append(Plan(point, [{"kind": "kill", "always": True, "main": True}]))
+        return trial
+
+    def _cut(self, kind: str) -> Trial:
+        """A run that is at work when the store loses its last seconds."""
+        trial, dice = self._new(kind, self._dice.choice(("silent", "silent", "draft", "doubt", "absent", "plain", "later")))
+        if dice.random() < 0.6:  # noqa: PLR2004
+            with_query(trial, f"seconds={dice.uniform(0.5, 4.0):.1f}")
+        return trial
+
+    def _by_rule(self, kind: str) -> Trial:
+        trial, dice = self._new(kind)
+        trial.counts_by = "rule"
+        getattr(rules, kind)(trial, dice)
+        return trial
+
+    _post = _read = _lasting = _gone = _refused = _twins = _by_rule
+
+    def _doubt_and_kill(self, kind: str) -> Trial:
+        trial, dice = self._new(kind)
+        rules.doubt(trial, dice)
+        points = [point for point in POINTS if point.startswith("reconcile_submit")] or self._together["doubt"]
+        self._plan(trial, dice, dice.choice(points), {"kind": "kill", "main": True})
+        return trial
+
+    def _plain_point(self, dice: random.Random) -> tuple[str, str]:
+        setup = dice.choice(("plain", "plain", "doubt"))
+        return dice.choice(self._together[setup]), setup
+
+    def _world(self, kind: str) -> Trial:
+        what = self._dice.choices(list(_WORLD), list(_WORLD.values()))[0]
+        point, setup = self._plain_point(self._dice)
+        trial, dice = self._new(kind, setup)
+        self._plan(trial, dice, point, {"kind": "tell", "what": what, "main": True})
+        return trial
+
+    def _ending(self, kind: str, act: str, times: int = 1) -> Trial:
+        point, setup = self._plain_point(self._dice)
+        trial, dice = self._new(kind, setup)
+        if dice.random() < 0.3 and not point.startswith(("fetch", "aggregate", "finish")):  # noqa: PLR2004
+            with_query(trial, "seconds=20")
+        self._plan(trial, dice, point, {"kind": act, "main": True})
+        for _ in range(times - 1):
+            self._plan(trial, dice, dice.choice(self._together[setup]), {"kind": act, "main": True})
+        trial.expect, trial.purchases, trial.partial = frozenset({"canceled", "succeeded"}), (0, 1), True
+        return trial
+
+    def _cancel(self, kind: str) -> Trial:
+        return self._ending(kind, "cancel")
+
+    def _cancel_twice(self, kind: str) -> Trial:
+        return self._ending(kind, "cancel", 2)
+
+    def _revoke(self, kind: str) -> Trial:
+        return self._ending(kind, "revoke")
+
+    def _deadline(self, kind: str) -> Trial:
+        trial, dice = self._new(kind, self._dice.choice(("plain", "long", "doubt")))
+        trial.runs[0].options["max_wait"] = round(dice.uniform(0.05, 3.0), 2)
+        trial.expect, trial.purchases, trial.partial = frozenset({"timed_out", "succeeded"}), (0, 1), True
+        trial.counts_by = "nothing"
+        return trial
+
+    def _bells(self, kind: str) -> Trial:
+        trial, _ = self._new(kind, self._dice.choice(("plain", "doubt")))
+        trial.start, trial.counts_by = "storm", "nothing"
+        return trial
+
+    def _at(self, kind: str, fits: tuple[str, ...], act: str) -> Trial:
+        points = [point for point in POINTS if any(text in point for text in fits) and POINTS[point] != ANY]
+        point = self._dice.choice(points)
+        trial, dice = self._new(kind, POINTS[point])
+        self._plan(trial, dice, point, {"kind": act, "main": True})
+        return trial
+
+    def _lost_bell(self, kind: str) -> Trial:
+        return self._at(kind, (": before ring ",), "lose")
+
+    def _sent_twice(self, kind: str) -> Trial:
+        """The answer of the store is lost, and the client asks again; or a bell comes twice."""
+        calls = ("claim", "intent", "update", "put", "settle", "decide", "delivered", "accept", "create", "wish", "ring")
+        return self._at(kind, tuple(f": before {call}" for call in calls), "double")

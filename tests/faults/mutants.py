@@ -1,0 +1,51 @@
+"""The protections that the lab can take away from its workers, to prove that it sees what each of them is for."""
+
+from __future__ import annotations
+
+import re
+
+from scrape_do_celery.store import shells
+
+_SET = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])"
+#: Script -> what is replaced in it, and by what.
+MUTANTS: dict[str, list[tuple[str, str, str]]] = {
+    # Writes of a step that lost its lease are taken.
+    "fence": [
+        ("update", r"if before\[1\] ~= ARGV\[2\] then return 'stale' end", ""),
+        ("settle", r"if p\[1\] ~= ARGV\[2\] then return \{'stale'\} end", ""),
+    ],
+    # The intent is said to be written, and is not.
+    "intent": [
+        ("intent", r"'state', 'submitting', 'intent', stamp\(t\), ", ""),
+        ("guard", r" or p\[3\] ~= 'submitting'", ""),
+    ],
+    # A page that is there is written over, and counted again.
+    "set_if_absent": [
+        ("put", r"if redis\.call\('HSETNX', KEYS\[1\], ARGV\[1\], ARGV\[2\]\) == 0 then return 0 end", _SET),
+    ],
+    # Runs with equal targets buy at the same time.
+    "fingerprint_lock": [
+        ("intent", r"-- fingerprint lock: begin.*?-- fingerprint lock: end", ""),
+    ],
+}
+
+_scripts = shells.scripts
+
+
+def take_away(what: str) -> None:
+    """Makes this process's stores work without one protection."""
+    shells.scripts = lambda: changed(what)
+
+
+def changed(what: str) -> dict[str, str]:
+    """All scripts, without one protection.
+
+    Raises:
+        ValueError: the text that is to be replaced is not there any more.
+    """
+    texts = _scripts()
+    for name, found, instead in MUTANTS[what]:
+        texts[name], times = re.subn(found, instead, texts[name], flags=re.DOTALL)
+        if times != 1:
+            raise ValueError(f"the mutant {what} does not fit {name}.lua any more: {found}")
+    return texts

@@ -1,0 +1,146 @@
+"""What a long run has shown, as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.points import POINTS, RARE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.faults.lab import Lab
+    from tests.faults.trials import Trial
+
+#: A full run kills so often at each point.
+KILLS_A_POINT, FULL = 100, 10_000
+_LED = [point for point, setup in POINTS.items() if setup != RARE]
+#: The first word of a problem, and the row that it is counted in.
+_ROWS = {
+    "purchases": "second purchases",
+    "no end": "runs without an end",
+    "run": "runs without a record",
+    "contents": "contents lost, different or another run's",
+    "counts": "wrong counts",
+    "options": "wrong options",
+    "wrong job": "another run's job",
+    "orphan": "orphaned jobs",
+    "outcome": "wrong outcomes",
+    "report": "wrong reports by Celery",
+    "waste": "ended runs whose job goes on",
+    "restless": "runs that go on after their end",
+    "unknown point": "points that the catalogue does not have",
+}
+
+
+@dataclass
+class Report:
+    """Figures of any number of trials, of any number of labs."""
+
+    trials: int = 0
+    counted: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    problems: Counter[str] = field(default_factory=Counter)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    most_purchases: int = 0
+    excused: int = 0
+    slowest: float = 0.0
+    boots: int = 0
+    seconds: float = 0.0
+
+    def take(self, trials: Iterable[Trial]) -> None:
+        """Adds a round that was judged."""
+        for trial in trials:
+            self.trials += 1
+            self.counted += trial.counted
+            self.kinds[trial.kind] += trial.counted
+            self.excused += trial.excused
+            self.most_purchases = max(self.most_purchases, 1 if trial.excused else trial.most)
+            if trial.ended:
+                self.slowest = max(self.slowest, trial.healing)
+            if trial.fired:
+                self.rules.update(rule["action"] for rule in trial.rules)
+            if trial.problems:
+                self._failed(trial)
+
+    def take_lab(self, lab: Lab, seconds: float) -> None:
+        """Adds what the lab itself has counted, which it then counts anew."""
+        self.kills.update(lab.kills)
+        self.events.update(lab.events)
+        self.seconds += seconds
+        lab.kills.clear()
+        lab.events.clear()
+
+    def _failed(self, trial: Trial) -> None:
+        for problem in trial.problems:
+            self.problems[next(row for start, row in _ROWS.items() if problem.startswith(start))] += 1
+        self.failures.append(trial.told())
+
+    def join(self, other: dict[str, Any]) -> None:
+        """Adds the figures of another lab, as its `data`."""
+        for name in ("kinds", "kills", "events", "rules", "problems"):
+            getattr(self, name).update(other[name])
+        for name in ("trials", "counted", "excused", "boots"):
+            setattr(self, name, getattr(self, name) + other[name])
+        for name in ("most_purchases", "slowest", "seconds"):
+            setattr(self, name, max(getattr(self, name), other[name]))
+        self.failures += other["failures"]
+
+    def data(self) -> dict[str, Any]:
+        """The figures as JSON takes them."""
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
+
+    def rare(self) -> dict[str, int]:
+        """Points with fewer kills than a run of this size owes."""
+        owed = KILLS_A_POINT * self.counted // FULL if self.counted >= FULL else 0
+        return {point: self.kills[point] for point in _LED if self.kills[point] < owed}
+
+    @property
+    def green(self) -> bool:
+        """Whether all is as it must be."""
+        return not self.failures and not self.rare()
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The table."""
+        least = min(_LED, key=lambda point: self.kills[point])
+        rows = [
+            ("trials that counted", f"{self.counted} (of {self.trials} that were begun)"),
+            ("points of the catalogue", str(len(POINTS))),
+            ("kills", str(sum(self.kills.values()))),
+            ("fewest kills at a point", f"{self.kills[least]} ({least})"),
+            ("most purchases of a run", str(self.most_purchases)),
+        ]
+        rows += [(row, str(self.problems[row])) for row in dict.fromkeys(_ROWS.values())]
+        rows += [
+            ("frozen between the last look and the POST (the named exception): bought twice", str(self.excused)),
+            ("slowest healing", f"{self.slowest:.1f} s"),
+            ("workers started", str(self.boots)),
+            ("wall clock", f"{self.seconds:.0f} s"),
+        ]
+        rows += [(f"trials: {kind}", str(times)) for kind, times in sorted(self.kinds.items())]
+        rows += [(f"event: {name}", str(times)) for name, times in sorted(self.events.items())]
+        rows += [(f"fault of the API: {name}", str(times)) for name, times in sorted(self.rules.items())]
+        return rows
+
+    def text(self) -> str:
+        """The table for a terminal, failures last."""
+        width = max(len(name) for name, _ in self.rows())
+        lines = [f"{name:{width}}  {value}" for name, value in self.rows()]
+        lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.rare().items()]
+        for failure in self.failures[:40]:
+            lines.append(f"\nFAILED {failure['trial']}")
+            lines += [f"    {line}" for line in (*failure["problems"], *failure["story"])]
+        return "\n".join(lines)
+
+    def markdown(self, command: str) -> str:
+        """The table for the documentation."""
+        lines = [f"`{command}`", "", "| | |", "|---|---:|"]
+        lines += [f"| {name} | {value} |" for name, value in self.rows()]
+        lines += ["", "Kills at each point:", "", "| point | set-up | kills |", "|---|---|---:|"]
+        lines += [f"| `{point}` | {setup} | {self.kills[point]} |" for point, setup in POINTS.items()]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,181 @@
+"""The seams of a worker: each call of the store, the API, the broker and the result backend is a point on either side.
+
+A point is named `<step>: before|after <what>`. The step is known by Celery's own signal, in the thread that carries it
+out; asyncio tasks inherit it. The run is named by the keys of an operation, else by the claim of the asyncio task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from celery import Celery, signals
+from celery.backends.base import Backend
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs import producer as producers
+from scrape_do_celery.store import shells
+from scrape_do_celery.store.records import Due
+from tests.faults.acts import act
+from tests.faults.plans import ANY, Plans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PREFIX = "scrape_do."
+_RUN_KEY = re.compile(r":(?:run|part|job|contents):([0-9a-f]{8}-[0-9a-f-]{27})")
+_JOBS = "/api/v1/jobs"
+
+_step: ContextVar[str] = ContextVar("step", default="")
+_run: ContextVar[str] = ContextVar("run", default="")
+#: Set while an act of ours uses the store itself.
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+class Seams:
+    """Where plans meet the code. One a process; all its state is in files and context variables."""
+
+    def __init__(self, plans: Plans) -> None:
+        self.plans = plans
+        self._seen: set[str] = set()
+
+    def reach(self, where: str, runs: Iterable[str]) -> dict[str, Any] | None:
+        """A point is reached: dies, freezes or tells where a plan says so; what the seam itself is to do otherwise."""
+        if _inside.get():
+            return None
+        point = f"{step()}: {where}"
+        if point not in self._seen:
+            self._seen.add(point)
+            self.plans.reached(point)
+        if runs := list(runs):
+            self.plans.note(trace=point, runs=runs)
+        for run in runs or [ANY]:
+            if action := self.plans.take(run, point):
+                token = _inside.set(True)
+                try:
+                    return act(self.plans, action, run, point)
+                finally:
+                    _inside.reset(token)
+        return None
+
+    def install(self) -> None:
+        """Puts a point on either side of every call."""
+        signals.task_prerun.connect(_begin, weak=False)
+        shells.Store.run = self._around(shells.Store.run, _of_op, _runs_after)
+        shells.AsyncStore.run = self._around_async(self._guarded(shells.AsyncStore.run), _of_op)
+        httpx.AsyncClient.request = self._around_async(httpx.AsyncClient.request, _of_request)
+        producers.Producer.ring = self._around(producers.Producer.ring, _of_ring)
+        Celery.send_task = self._around(Celery.send_task, _of_send)
+        Backend.store_result = self._around(Backend.store_result, _of_result)
+        Backend.get_state = self._around(Backend.get_state, _of_state)
+
+    def _around(self, call: Any, names: Any, after: Any = None) -> Any:
+        def wrapped(this: Any, *args: Any, **kwargs: Any) -> Any:
+            what, runs = names(*args, **kwargs)
+            if not what:
+                return call(this, *args, **kwargs)
+            asked = self.reach(f"before {what}", runs) or {}
+            if asked.get("kind") == "lose":
+                return True
+            if asked.get("kind") == "double":
+                call(this, *args, **kwargs)
+            answer = call(this, *args, **kwargs)
+            self.reach(f"after {what}", after(runs, answer) if after else runs)
+            return answer
+
+        return wrapped
+
+    def _around_async(self, call: Any, names: Any) -> Any:
+        async def wrapped(this: Any, *args: Any, **kwargs: Any) -> Any:
+            what, runs = names(*args, **kwargs)
+            asked = self.reach(f"before {what}", runs) or {}
+            if asked.get("kind") == "wait":
+                await asyncio.sleep(asked["seconds"])
+            if asked.get("kind") == "double":
+                await call(this, *args, **kwargs)
+            answer = await call(this, *args, **kwargs)
+            self.reach(f"after {what}", runs)
+            return answer
+
+        return wrapped
+
+    def _guarded(self, call: Any) -> Any:
+        """Notes each last look before a purchase: a process that is frozen right then is the one named exception."""
+
+        async def run(this: Any, op: Any) -> Any:
+            if op.script == "guard":
+                self.plans.note(guard=_runs_of(op)[0])
+            return await call(this, op)
+
+        return run
+
+
+def step() -> str:
+    """The step at work here; a thread that Celery gave none is the ticker's, or one that it started."""
+    if known := _step.get():
+        return known
+    return "main" if threading.current_thread() is threading.main_thread() else "ticker"
+
+
+def _begin(task: Any, **_: Any) -> None:
+    _step.set(task.name.removeprefix(_PREFIX))
+    _run.set("")
+
+
+def _of_op(op: Any) -> tuple[str, list[str]]:
+    runs = _runs_of(op)
+    if op.script == "claim":
+        _run.set(runs[0])
+    return _name(op), runs
+
+
+def _name(op: Any) -> str:
+    """The script; else the function that made the operation, where it can be told, or its command."""
+    if op.script == "update":
+        args = list(op.args)
+        return f"update {args[args.index('state') + 1]}" if "state" in args else "update"
+    maker, _, local = getattr(op.parse, "__qualname__", "").partition(".")
+    return op.script or (maker if local else str(op.args[0]))
+
+
+def _runs_of(op: Any) -> list[str]:
+    for text in (*op.keys, *op.args[1:2]):
+        if isinstance(text, str) and (found := _RUN_KEY.search(text)):
+            return [found[1]]
+    return [_run.get()] if _run.get() else []
+
+
+def _runs_after(runs: list[str], answer: Any) -> list[str]:
+    """A look of the ticker is for whatever it hands out."""
+    if isinstance(answer, Due):
+        return list(dict.fromkeys([part.member.run_id for part in answer.parts] + [run.run_id for run in answer.runs]))
+    return runs
+
+
+def _of_request(method: str, url: Any, **_: Any) -> tuple[str, list[str]]:
+    path = str(url).partition("?")[0]
+    below = path.partition(_JOBS)[2].strip("/")
+    what = ("jobs", "job", "task")[len(below.split("/")) if below else 0] if _JOBS in path else path.rpartition("/")[2]
+    return f"{method} {what}", [_run.get()] if _run.get() else []
+
+
+def _of_ring(ring: str, names: Iterable[Any], **_: Any) -> tuple[str, list[str]]:
+    runs = [str(name) for name in names]
+    return f"ring {ring.removeprefix(_PREFIX)}", [run.rpartition(":")[0] or run for run in runs]
+
+
+def _of_send(name: str, args: Any = None, *_: Any, **__: Any) -> tuple[str, list[str]]:
+    return ("ring finish_run", [str(args[0])]) if name == routing.FINISH_RUN and args else ("", [])
+
+
+def _of_result(task_id: str, *_: Any, **__: Any) -> tuple[str, list[str]]:
+    return ("store result", [task_id]) if step() == "finish_run" else ("", [])
+
+
+def _of_state(task_id: str, *_: Any, **__: Any) -> tuple[str, list[str]]:
+    # Celery itself asks, too, in a worker's main thread.
+    return ("", []) if step() == "main" else ("ask Celery", [task_id])

@@ -1,0 +1,60 @@
+"""The servers of one lab: the store and the broker, each alone on a server, and the sandbox."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery import Settings, embedded
+from scrape_do_celery.runs import Producer
+from scrape_do_celery.sandbox import SandboxProcess
+from tests.faults.times import SETTINGS, hasten
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREFIX = "lab"
+
+
+class Servers:
+    """All that workers talk to; and the producer's side of it."""
+
+    def __init__(self, folder: Path, *, fsync: str = "always", **settings: Any) -> None:
+        self._folder, self._fsync, self._settings = folder, fsync, settings
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Servers:
+        with ExitStack() as stack:
+            # Servers end with the thread that starts them: all of this belongs to the main thread.
+            self.store = stack.enter_context(
+                embedded.ensure(self._folder / "store", tie_to_parent=True, appendfsync=self._fsync)
+            )
+            self.broker = stack.enter_context(
+                embedded.ensure(self._folder / "broker", tie_to_parent=True, appendfsync="no")
+            )
+            self.sandbox = stack.enter_context(SandboxProcess(task_seconds=0.15))
+            self.values = {
+                "redis_url": self.store.url,
+                "broker_url": self.broker.url,
+                "result_backend": self.broker.url.removesuffix("/0") + "/2",
+                "api_url": self.sandbox.url,
+                "api_key": "token-of-the-lab",
+                "key_prefix": PREFIX,
+                "queue": PREFIX,
+                **SETTINGS,
+                **self._settings,
+            }
+            hasten()
+            self.settings = Settings(**self.values)
+            self.producer = Producer.of(settings=self.settings)
+            stack.callback(self.producer.store.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def environment(self, folder: Path, **more: str) -> dict[str, str]:
+        """What a worker of this lab is started with."""
+        given = {f"SCRAPE_DO_{name.upper()}": str(value) for name, value in self.values.items()}
+        return {**given, "LAB_FOLDER": str(folder), **more}

@@ -1,0 +1,135 @@
+"""Sessions: trials that share servers and workers, in rounds; after each round all is judged and forgotten."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.deck import Deck
+from tests.faults.lab import DEFAULT_SHAPE, Lab
+from tests.faults.report import Report
+from tests.faults.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tests.faults.trials import Trial
+
+#: Trials a round, and how many more rounds than are needed may be played before it is given up.
+ROUND, _SPARE = 400, 4
+#: Seconds of healing after which somebody should read what took so long.
+_SLOW = 12.0
+#: Fleets that show something of their own, and their share of a long run.
+_FLEETS = (("threads:4",) * 2, 0.03), (("threads:2",) * 10, 0.03)
+_POISON, _CUTS = 0.004, 0.02
+#: A poisoned run takes only its own batch with it where each batch has a process.
+_APART = ("prefork:3", "prefork:3")
+
+
+@dataclass
+class Session:
+    """What one lab is to do, and what it has found."""
+
+    seed: int | str
+    window: int = 30
+    keep: Path | None = None
+    shape: tuple[str, ...] = DEFAULT_SHAPE
+    without: str = ""
+    only: list[str] | None = None
+    say: Callable[[str], None] = lambda _: None
+    report: Report = field(default_factory=Report)
+
+    def __post_init__(self) -> None:
+        self._deck = Deck(self.seed, self.only)
+
+    def play_all(self, wanted: int) -> None:
+        """So many trials: most with the usual fleet, the others with such as show something of their own."""
+        poison, cuts = int(wanted * _POISON), int(wanted * _CUTS)
+        if poison:
+            self.play(poison, kind="poison", shape=_APART, window=3, poison_after=4)
+        if cuts:
+            self.cuts(cuts)
+        rest = wanted - poison - cuts
+        for shape, share in _FLEETS:
+            if count := int(wanted * share):
+                self.play(count, shape=shape, weather=True)
+                rest -= count
+        self.play(rest, weather=True)
+
+    def play(  # noqa: PLR0913 (one argument a property of the session)
+        self,
+        wanted: int,
+        *,
+        kind: str = "",
+        weather: bool = False,
+        shape: tuple[str, ...] = (),
+        window: int = 0,
+        **settings: Any,
+    ) -> None:
+        """Plays until so many trials have counted."""
+        counted = 0
+        with self.lab(shape, **settings) as lab:
+            for _ in range(_SPARE + 2 * wanted // ROUND):
+                missing = wanted - counted
+                if missing <= 0:
+                    break
+                trials = self._deck.deal(min(ROUND, missing + missing // 10 + 1), kind)
+                counted += self.round(lab, trials, weather=weather, window=window)
+
+    def cuts(self, wanted: int) -> None:
+        """Power cuts: in each round the store loses its last two seconds."""
+        counted = 0
+        with self.lab(fsync="everysec") as lab:
+            for _ in range(_SPARE + wanted):
+                if counted >= wanted:
+                    break
+                lab.world.expect_power_cut()
+                counted += self.round(lab, self._deck.deal(25, "cut"), window=25)
+
+    @contextmanager
+    def lab(self, shape: tuple[str, ...] = (), **options: Any) -> Iterator[Lab]:
+        """A lab, for as long as it is needed; nothing is left of it."""
+        with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
+            shape = shape or self.shape
+            with Lab(Path(folder), shape=shape, seed=self.seed, without=self.without, **options) as lab:
+                yield lab
+                self.report.boots += lab.fleet.boots
+
+    def round(self, lab: Lab, trials: Iterable[Trial], *, weather: bool = False, window: int = 0) -> int:
+        """Plays and judges one round; how many of it counted."""
+        began = time.monotonic()
+        played = lab.play(trials, window=window or self.window, weather=weather)
+        failed = Verdict(lab, played).judge()
+        counted = sum(trial.counted for trial in played)
+        took = time.monotonic() - began
+        self.report.take(played)
+        self.report.take_lab(lab, took)
+        self.say(f"lab {self.seed}: {counted} of {len(played)} counted in {took:.0f} s, {len(failed)} failed")
+        if failed:
+            self._keep(lab, failed)
+        if self.keep and (slow := [trial for trial in played if trial.healing > _SLOW]):
+            self._write(lab, slow, f"slow-{self.seed}-{slow[0].number}.txt")
+        lab.clear()
+        return counted
+
+    def _keep(self, lab: Lab, failed: list[Trial]) -> None:
+        for trial in failed:
+            self.say(f"FAILED {trial.told()['trial']}: {'; '.join(trial.problems)}")
+        if self.keep:
+            home = f"{self.seed}-{failed[0].number}"
+            shutil.copytree(lab.folder / "workers", self.keep / home, dirs_exist_ok=True)
+            self._write(lab, failed, f"{home}/story.txt")
+
+    def _write(self, lab: Lab, trials: list[Trial], name: str) -> None:
+        self.keep.mkdir(parents=True, exist_ok=True)
+        (self.keep / name).write_text("\n".join(_story(lab, trial) for trial in trials))
+
+
+def _story(lab: Lab, trial: Trial) -> str:
+    told = trial.told()
+    return "\n".join([told["trial"], *told["problems"], *told["story"], *lab.story(trial), ""])

@@ -1,0 +1,259 @@
+"""Set-ups: how a run is led to a point that a plain run never comes by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.trials import Plan, Trial, with_query
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+_ENDED = frozenset({"canceled", "succeeded"})
+_LATE = frozenset({"timed_out", "succeeded"})
+
+
+def _rule(trial: Trial, action: str, kind: str, **more: Any) -> None:
+    trial.rules.append({"action": action, "kind": kind, "target": trial.host, **more})
+
+
+def _lose(trial: Trial, point: str, times: int = 1) -> None:
+    trial.plans.append(Plan(point, [{"kind": "lose"}] * times))
+
+
+def _plain(trial: Trial, dice: random.Random) -> None:
+    """Nothing."""
+
+
+def _long(trial: Trial, dice: random.Random) -> None:
+    with_query(trial, "seconds=0.8")
+
+
+def _silent(trial: Trial, dice: random.Random) -> None:
+    trial.start = "silent"
+
+
+def _doubt(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "reset_after", "create_job", times=1)
+
+
+def _absent(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "reset_before", "create_job", times=1)
+
+
+def _refused(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "create_job", status=422)
+    trial.expect, trial.purchases = frozenset({"failed"}), (0, 0)
+    trial.runs[0].succeeded = 0
+
+
+def _later(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "create_job", status=429, retry_after=0.2, times=1)
+
+
+def _trouble(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "get_job", status=503, times=1)
+
+
+def _paused_poll(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "get_job", status=429, retry_after=0.2, times=1)
+
+
+def _paused_fetch(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "get_task", status=429, retry_after=0.2, times=1)
+
+
+def _fetch_trouble(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "get_task", status=503, times=1)
+
+
+def _auth(trial: Trial, dice: random.Random) -> None:
+    # The token is not taken, once: everybody waits until the account was tried.
+    _rule(trial, "status", "get_job", status=401, times=1)
+
+
+def _auth_submit(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "create_job", status=401, times=1)
+
+
+def _auth_fetch(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "status", "get_task", status=401, times=1)
+
+
+def _auth_list(trial: Trial, dice: random.Random) -> None:
+    # A look at the list is nobody's in particular.
+    _doubt(trial, dice)
+    trial.rules.append({"action": "status", "kind": "list_jobs", "status": 403, "times": 1})
+
+
+def _paused_list(trial: Trial, dice: random.Random) -> None:
+    _doubt(trial, dice)
+    trial.rules.append({"action": "status", "kind": "list_jobs", "status": 429, "retry_after": 0.2, "times": 1})
+
+
+def _auth_cancel(trial: Trial, dice: random.Random) -> None:
+    _cancel(trial, dice)
+    _rule(trial, "status", "cancel_job", status=401, times=1)
+
+
+def _slow_list(trial: Trial, dice: random.Random) -> None:
+    # The look for a lost purchase takes its time, so that its lease is renewed.
+    _doubt(trial, dice)
+    trial.plans.append(Plan("reconcile_submit: before GET jobs", [{"kind": "wait", "seconds": 0.8}]))
+
+
+def _slow_poll(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "slow", "get_job", seconds=0.8, times=1)
+
+
+def _slow_fetch(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "slow", "get_task", seconds=0.8, times=1)
+
+
+def _slow_submit(trial: Trial, dice: random.Random) -> None:
+    # A store that takes its time: the lease is renewed before the intent is written.
+    trial.plans.append(Plan("submit_jobs: before intent", [{"kind": "wait", "seconds": 1.5}]))
+
+
+def _unnamed(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "nulls", "get_job", fields=["Tasks"])
+
+
+def _job_error(trial: Trial, dice: random.Random) -> None:
+    with_query(trial, "sandbox=error")
+    run = trial.runs[0]
+    run.succeeded, run.failed = 0, len(run.targets)
+    trial.expect = frozenset({"failed"})
+
+
+def _raising(trial: Trial, dice: random.Random) -> None:
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{place}" for place in range(3)]
+    with_query(trial, "sandbox=error", only_first=True)
+    run.options["raise_on_task_failure"] = True
+    run.succeeded, run.failed = 2, 1
+    trial.expect = frozenset({"failed"})
+
+
+def _ending(trial: Trial, outcomes: frozenset[str], bought: tuple[int, int] = (0, 1)) -> None:
+    trial.expect, trial.purchases, trial.partial = outcomes, bought, True
+
+
+def _cancel(trial: Trial, dice: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.plans.append(Plan("poll_jobs: after update", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_silent(trial: Trial, dice: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "wish"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_ended(trial: Trial, dice: random.Random) -> None:
+    # The job ends between the last look of the cancel and its DELETE.
+    with_query(trial, "seconds=0.6")
+    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("cancel_run: before DELETE job", [{"kind": "wait", "seconds": 0.8}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_late(trial: Trial, dice: random.Random) -> None:
+    # The job has ended when the cancel looks.
+    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("cancel_run: before GET job", [{"kind": "wait", "seconds": 0.5}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_doubt(trial: Trial, dice: random.Random) -> None:
+    _rule(trial, "reset_after", "create_job", times=1)
+    with_query(trial, "seconds=20")
+    trial.plans.append(Plan("submit_jobs: after update doubtful", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_absent(trial: Trial, dice: random.Random) -> None:
+    # Canceled while nobody knows whether it was bought, and it was not.
+    _absent(trial, dice)
+    trial.plans.append(Plan("submit_jobs: after update doubtful", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_queued(trial: Trial, dice: random.Random) -> None:
+    trial.plans.append(Plan("submit_jobs: after claim", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_trouble(trial: Trial, dice: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    _rule(trial, "status", "cancel_job", status=503, times=1)
+    _ending(trial, _ENDED)
+
+
+def _deadline(trial: Trial, dice: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.runs[0].options["max_wait"] = 1.0
+    _ending(trial, _LATE)
+
+
+def _lost_fetch(trial: Trial, dice: random.Random) -> None:
+    _lose(trial, "poll_jobs: before ring fetch_tasks")
+
+
+def _lost_aggregate(trial: Trial, dice: random.Random) -> None:
+    _lose(trial, "fetch_tasks: before ring aggregate_run")
+
+
+def _lost_reconcile(trial: Trial, dice: random.Random) -> None:
+    _doubt(trial, dice)
+    _lose(trial, "submit_jobs: before ring reconcile_submit")
+
+
+def _lost_report(trial: Trial, dice: random.Random) -> None:
+    _lose(trial, "aggregate_run: before ring finish_run")
+
+
+def _lost_reports(trial: Trial, dice: random.Random) -> None:
+    _lose(trial, "aggregate_run: before ring finish_run")
+    _lose(trial, "ticker: before ring finish_run")
+
+
+def _scrape(trial: Trial, dice: random.Random) -> None:
+    trial.start = "scrape"
+
+
+def _message(trial: Trial, dice: random.Random) -> None:
+    trial.start = "message"
+
+
+def _draft(trial: Trial, dice: random.Random) -> None:
+    trial.start = "draft"
+
+
+def _cancel_polling(trial: Trial, dice: random.Random) -> None:
+    # A bell to poll was on its way when the run was told to end.
+    with_query(trial, "seconds=20")
+    trial.plans.append(Plan("poll_jobs: before claim", [{"kind": "wish"}]))
+    _ending(trial, _ENDED)
+
+
+def _revoked(trial: Trial, dice: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.plans.append(Plan("poll_jobs: after update", [{"kind": "revoke"}]))
+    _ending(trial, _ENDED)
+
+
+def _unnoted(trial: Trial, dice: random.Random) -> None:
+    # Celery has the result, and nobody noted that: the ticker asks Celery.
+    trial.plans.append(Plan("finish_run: after store result", [{"kind": "kill_worker"}]))
+    trial.plans.append(Plan("ticker: before ring finish_run", [{"kind": "lose"}]))
+
+
+SETUPS: dict[str, Callable[[Trial, random.Random], None]] = {
+    name.removeprefix("_"): make
+    for name, make in list(globals().items())
+    if name.startswith("_") and getattr(make, "__code__", None) and make.__code__.co_varnames[:2] == ("trial", "dice")
+}

@@ -1,0 +1,84 @@
+"""How runs are started: by each of the ways in, and with bells that are lost or doubled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs.drafting import draft
+from scrape_do_celery.runs.enqueueing import read_spec, ring_submit, write
+
+if TYPE_CHECKING:
+    from tests.faults.servers import Servers
+    from tests.faults.trials import Run, Trial
+
+_STEPS = (
+    routing.SUBMIT_JOBS,
+    routing.RECONCILE_SUBMIT,
+    routing.POLL_JOBS,
+    routing.FETCH_TASKS,
+    routing.CANCEL_RUN,
+)
+
+
+def start(servers: Servers, trial: Trial) -> None:
+    """Starts the runs of a trial; a second call for the same trial starts nothing twice."""
+    if trial.start == "batch":
+        for run in trial.runs:
+            _written(servers, run)
+        servers.producer.ring(routing.SUBMIT_JOBS, [f"{run.run_id}:0" for run in trial.runs])
+        return
+    for run in trial.runs:
+        _WAYS[trial.start](servers, run)
+
+
+def _written(servers: Servers, run: Run) -> None:
+    write(servers.producer, read_spec(run.targets, **run.options), run.run_id)
+
+
+def _enqueue(servers: Servers, run: Run) -> None:
+    """As `enqueue` does it, under an id that the lab knows before."""
+    _written(servers, run)
+    ring_submit(servers.producer, run.run_id, 1)
+
+
+def _storm(servers: Servers, run: Run) -> None:
+    """Bells of every kind, several times over, before and after the right one."""
+    _written(servers, run)
+    for _ in range(2):
+        for step in _STEPS:
+            servers.producer.ring(step, [f"{run.run_id}:0"])
+        servers.producer.ring(routing.AGGREGATE_RUN, [run.run_id])
+    servers.producer.ring(routing.SUBMIT_JOBS, [f"{run.run_id}:0"] * 3)
+
+
+def _kwargs(run: Run) -> dict[str, Any]:
+    return {"targets": run.targets, **run.options}
+
+
+def _scrape(servers: Servers, run: Run) -> None:
+    app = servers.producer.app
+    app.loader.import_default_modules()
+    app.tasks[routing.SCRAPE].apply_async(kwargs=_kwargs(run), task_id=run.run_id)
+
+
+def _message(servers: Servers, run: Run) -> None:
+    """As a producer without this package does it."""
+    servers.producer.app.send_task(
+        routing.SCRAPE, kwargs=_kwargs(run), task_id=run.run_id, queue=servers.settings.queue
+    )
+
+
+def _draft(servers: Servers, run: Run) -> None:
+    """Written down, and its message lost."""
+    draft(servers.producer, run.run_id, {}, (), _kwargs(run))
+
+
+_WAYS = {
+    "enqueue": _enqueue,
+    "silent": _written,
+    "storm": _storm,
+    "scrape": _scrape,
+    "message": _message,
+    "draft": _draft,
+}

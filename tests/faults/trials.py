@@ -1,0 +1,174 @@
+"""A trial: runs of the lab, what is planned against them, and what must come of it."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+SUCCEEDED = frozenset({"succeeded"})
+#: What a URL's query asks of the sandbox, now and then, so that pages differ in kind and size.
+_WISHES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
+#: The share of targets in a spelling that the API shows in another.
+_ODD = 0.3
+_GEO = ("us", "de", "gb", "fr", None)
+
+
+@dataclass
+class Run:
+    """One run of a trial: what it asks for, and what must come back."""
+
+    run_id: str
+    targets: list[str]
+    options: dict[str, Any]
+    succeeded: int
+    failed: int = 0
+    gone: int = 0
+    #: The right outcomes of this run, where they are not those of its trial.
+    expect: frozenset[str] | None = None
+    purchases: tuple[int, int] | None = None
+
+
+@dataclass
+class Plan:
+    """Actions at a point; for the run of this place in the trial, or for any where it is None."""
+
+    point: str
+    actions: list[dict[str, Any]]
+    run: int | None = 0
+    after: float = 0.0
+
+
+@dataclass
+class Trial:
+    """What is done to which runs. `expect` holds the outcomes that are right."""
+
+    seed: int | str
+    number: int
+    kind: str
+    setup: str
+    runs: list[Run]
+    plans: list[Plan] = field(default_factory=list)
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    #: How the runs are started; see `lab.start`.
+    start: str = "enqueue"
+    #: What the lab does by itself: seconds after the start, and what.
+    acts: list[tuple[float, str]] = field(default_factory=list)
+    expect: frozenset[str] = SUCCEEDED
+    purchases: tuple[int, int] = (1, 1)
+    #: Pages need not all be there: the run may have been ended before.
+    partial: bool = False
+    #: Its second purchase is the named exception, and no failure.
+    exception: bool = False
+    #: What makes it count: a hit that is `main`, `any` hit, a `rule` that fired, or `nothing` at all.
+    counts_by: str = "main"
+
+    # What happened.
+    began: float = 0.0
+    ended: float = 0.0
+    hits: list[dict[str, Any]] = field(default_factory=list)
+    rule_ids: list[str] = field(default_factory=list)
+    fired: int = 0
+    problems: list[str] = field(default_factory=list)
+    excused: bool = False
+    most: int = 0
+
+    @property
+    def host(self) -> str:
+        """What all targets of this trial have in their hosts, and no other's have."""
+        return host_of(self.seed, self.number)
+
+    @property
+    def counted(self) -> bool:
+        """Whether what was planned really happened."""
+        if self.counts_by == "rule":
+            return self.fired > 0
+        if self.counts_by == "main":
+            return any(hit.get("main") for hit in self.hits)
+        return self.counts_by == "nothing" or bool(self.hits)
+
+    def told(self) -> dict[str, Any]:
+        """What a reader needs to know about a trial that failed."""
+        name = f"{self.number} of seed {self.seed}: {self.kind}, set-up {self.setup}, start {self.start}"
+        story = [f"run {run.run_id}: {run.targets} {run.options}" for run in self.runs]
+        story += [f"plan {plan.point}: {plan.actions}" for plan in self.plans]
+        story += [f"rule {rule}" for rule in self.rules]
+        story += [f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits]
+        story.append(f"began {self.began:.2f}, ended {self.ended - self.began:+.2f} s")
+        return {"trial": name, "problems": list(self.problems), "story": story}
+
+    def points(self) -> dict[tuple[int | None, str], list[dict[str, Any]]]:
+        """What is planned at each point, in turn."""
+        together: dict[tuple[int | None, str], list[dict[str, Any]]] = {}
+        for plan in self.plans:
+            together.setdefault((plan.run, plan.point), []).extend(
+                {**action, "trial": self.number, "after": plan.after} for action in plan.actions
+            )
+        return together
+
+    @property
+    def healing(self) -> float:
+        """Seconds from the last hit to the end."""
+        moments = [hit["at"] for hit in self.hits]
+        return max(0.0, self.ended - (max(moments) if moments else self.began))
+
+
+def new_trial(seed: int | str, number: int, kind: str, setup: str) -> tuple[Trial, random.Random]:
+    """A trial with one plain run, and the dice for the rest of it."""
+    dice = random.Random(f"{seed}/{number}/{kind}/{setup}")  # noqa: S311
+    targets = _targets(dice, host_of(seed, number))
+    geo = dice.choice(_GEO)
+    options = {} if geo is None else {"geo_code": geo}
+    run_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+    return Trial(seed, number, kind, setup, [Run(run_id, targets, options, len(targets))]), dice
+
+
+def host_of(seed: int | str, number: int) -> str:
+    """The host of a trial's targets."""
+    return f"t{seed}-{number}.example"
+
+
+def _targets(dice: random.Random, host: str) -> list[str]:
+    count = dice.choice((1, 1, 2, 3, 4))
+    targets = []
+    for place in range(count):
+        wish = dice.choice(_WISHES)
+        targets.append(_spelled(dice, host, place) + (f"?{wish}" if wish else ""))
+    return targets
+
+
+def _spelled(dice: random.Random, host: str, place: int) -> str:
+    """A target, now and then in a spelling that the API shows in another."""
+    spellings = (
+        f"HTTPS://p{place}.{host}/",
+        f"https://{host}:443/{place}",
+        f"https://{host}/{place}/b%c3%bccher",
+        f"https://b\u00fccher-{place}.{host}/",
+        f"https://p{place}.{host}",
+    )
+    return dice.choice(spellings) if dice.random() < _ODD else f"https://{host}/{place}"
+
+
+def add_twin(trial: Trial, dice: random.Random) -> None:
+    """A second run with equal targets and other options."""
+    first = trial.runs[0]
+    first.options = {"geo_code": "us"}
+    run_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+    trial.runs.append(Run(run_id, list(first.targets), {"geo_code": "de"}, first.succeeded, first.failed, first.gone))
+
+
+def add_bystanders(trial: Trial, dice: random.Random, count: int) -> None:
+    """Runs with targets of their own, which have nothing to do with what befalls the first."""
+    for place in range(count):
+        targets = [f"https://by{place}.{trial.host}/{number}" for number in range(2)]
+        run_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+        trial.runs.append(Run(run_id, targets, {}, len(targets)))
+
+
+def with_query(trial: Trial, query: str, *, only_first: bool = False) -> None:
+    """Asks something of the sandbox for all targets, or for the first."""
+    for run in trial.runs:
+        for place, target in enumerate(run.targets):
+            if place == 0 or not only_first:
+                run.targets[place] = target + ("&" if "?" in target else "?") + query

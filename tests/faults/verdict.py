@@ -1,0 +1,150 @@
+"""What came of a round, by what the sandbox sold and served; our own records are only asked what they claim."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery import RunHandle, ScrapeDoError
+from scrape_do_celery.store import RunState, ops
+
+if TYPE_CHECKING:
+    from tests.faults.lab import Lab
+    from tests.faults.trials import Run, Trial
+
+#: A purchase that follows a freeze within so many seconds was made by what had been frozen.
+_THAWED = 0.8
+
+
+class Verdict:
+    """Judges the trials of one round while the sandbox still has its log."""
+
+    def __init__(self, lab: Lab, trials: list[Trial]) -> None:
+        self._lab, self._trials = lab, trials
+        sandbox = lab.servers.sandbox
+        self._jobs = {job["id"]: job for job in sandbox.jobs()}
+        options = {e["job_id"]: e for e in sandbox.log() if e["kind"] == "create_job" and e["job_id"]}
+        self._bought: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        for job in self._jobs.values():
+            entry = options.get(job["id"], {})
+            sold = {**job, "geo": (entry.get("options") or {}).get("GeoCode"), "at": entry.get("at", 0.0)}
+            self._bought[tuple(job["targets"])].append(sold)
+        self._fired = {rule["id"]: rule["fired"] for rule in sandbox.faults()}
+
+    def judge(self) -> list[Trial]:
+        """Those with problems, each with what was seen."""
+        known = set()
+        for trial in self._trials:
+            trial.fired = sum(self._fired.get(rule, 0) for rule in trial.rule_ids)
+            known |= {tuple(run.targets) for run in trial.runs}
+            for run in trial.runs:
+                self._run(trial, run)
+        for targets in set(self._bought) - known:
+            self._trials[0].problems.append(f"orphan: a job for {targets} was bought, and no trial asked for it")
+        for name in self._lab.unknown_points():
+            self._trials[0].problems.append(f"unknown point: {name!r} is not in the catalogue")
+        return [trial for trial in self._trials if trial.problems]
+
+    def _run(self, trial: Trial, run: Run) -> None:
+        geo = run.options.get("geo_code")
+        sold = [job for job in self._bought[tuple(run.targets)] if len(trial.runs) == 1 or job["geo"] == geo]
+        self._purchases(trial, run, sold)
+        self._options(trial, run, sold)
+        store = self._lab.servers.producer.store
+        record = store.run(ops.view(store.keys, run.run_id))
+        if record is None:
+            trial.problems.append(f"run {run.run_id}: no record")
+            return
+        if record.outcome is None:
+            return  # told already: it did not end
+        expect = run.expect or trial.expect
+        if record.outcome not in expect:
+            trial.problems.append(f"outcome {record.outcome}, not {sorted(expect)}: {record.error}")
+        ids = {part.job_id for part in record.parts if part.job_id}
+        if not ids <= {job["id"] for job in sold}:
+            trial.problems.append(f"wrong job: the record names {sorted(ids)}, bought were {[j['id'] for j in sold]}")
+        if any(part.state != "done" for part in record.parts):
+            trial.problems.append(f"restless: a part is {[str(p.state) for p in record.parts]} after the end")
+        if record.outcome in {"canceled", "timed_out"} and any(not _stopped(job) for job in sold):
+            trial.problems.append(f"waste: the run is {record.outcome}, and its job goes on")
+        self._reported(trial, run, record.outcome)
+        if ids:
+            self._contents(trial, run, record)
+
+    def _purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]]) -> None:
+        trial.most = max(trial.most, len(sold))
+        low, high = run.purchases or trial.purchases
+        excused = [job for job in sold if self._frozen_between(run, job["at"])]
+        if len(sold) > high and len(sold) - len(excused) <= high:
+            trial.excused = True
+        elif not low <= len(sold) <= high:
+            when = sorted(round(job["at"] - trial.began, 2) for job in sold)
+            trial.problems.append(f"purchases: {len(sold)} of run {run.run_id}, at {when} s")
+
+    def _frozen_between(self, run: Run, bought: float) -> bool:
+        """Whether the buyer was frozen after its last look, for longer than that look is good: the named exception."""
+        return any(
+            looked <= frozen and looked > frozen - _THAWED and thawed - 0.1 <= bought <= thawed + _THAWED
+            for who, pid, looked in self._lab.guards
+            for stopped, frozen, thawed in self._lab.stops
+            if who == run.run_id and pid == stopped
+        )
+
+    def _options(self, trial: Trial, run: Run, sold: list[dict[str, Any]]) -> None:
+        wrong = [job["geo"] for job in sold if job["geo"] != run.options.get("geo_code")]
+        if wrong:
+            trial.problems.append(f"options: bought for {wrong}, wanted {run.options.get('geo_code')}")
+
+    def _reported(self, trial: Trial, run: Run, outcome: str) -> None:
+        """What Celery tells the caller."""
+        found = self._lab.servers.producer.app.backend.get_task_meta(run.run_id)
+        wanted = {"SUCCESS"} if outcome == RunState.SUCCEEDED else {"FAILURE"}
+        if any(hit["kind"] == "revoke" for hit in trial.hits):
+            wanted.add("REVOKED")
+        if found["status"] not in wanted:
+            trial.problems.append(f"report: Celery says {found['status']} of a run that is {outcome}")
+        if found["status"] == "SUCCESS":
+            counts = found["result"]["counts"]
+            right = {"total": len(run.targets), "succeeded": run.succeeded, "failed": run.failed, "gone": run.gone}
+            if not trial.partial and counts != right:
+                trial.problems.append(f"counts {counts}, not {right}")
+            if any(counts[name] > counts["total"] for name in counts):
+                trial.problems.append(f"counts {counts} are more than there is")
+
+    def _contents(self, trial: Trial, run: Run, record: Any) -> None:
+        """Each page is the one that the sandbox serves for its URL, in the order of the input."""
+        try:
+            handle = RunHandle(run.run_id, producer=self._lab.servers.producer)
+            tasks = list(handle.iter_tasks())
+        except ScrapeDoError as error:
+            trial.problems.append(f"contents: {error!r}")
+            return
+        served = {task["id"]: task for part in record.parts for task in self._served(part.job_id)}
+        for task in tasks:
+            page = served.get(task.task_id)
+            if page is None:
+                trial.problems.append(f"contents: task {task.task_id} is another run's")
+            elif task.is_success and _hash(task.decoded_content()) != page["sha256"]:
+                trial.problems.append(f"contents: the page of {task.url} is not what was served")
+        if not trial.partial:
+            self._whole(trial, run, tasks, served)
+
+    def _served(self, job_id: str | None) -> list[dict[str, Any]]:
+        return self._jobs[job_id]["tasks"] if job_id in self._jobs else []
+
+    def _whole(self, trial: Trial, run: Run, tasks: list[Any], served: dict[str, Any]) -> None:
+        done = sum(task.is_success for task in tasks)
+        gone = sum(task.gone for task in tasks)
+        if (done, gone, len(tasks)) != (run.succeeded, run.gone, run.succeeded + run.failed):
+            trial.problems.append(f"contents: {done} pages and {gone} gone of {len(tasks)}, wanted {run.succeeded}")
+        elif [served[task.task_id]["url"] for task in tasks if task.task_id in served] != run.targets:
+            trial.problems.append("contents: the pages are not in the order of the targets")
+
+
+def _hash(content: bytes | None) -> str:
+    return hashlib.sha256(content or b"").hexdigest()
+
+
+def _stopped(job: dict[str, Any]) -> bool:
+    return job["canceled"] or job["status"] in {"success", "error", "canceled"}
