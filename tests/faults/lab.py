@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from redis.exceptions import RedisError
 
@@ -40,7 +40,7 @@ DEFAULT_SHAPE = ("threads:4", "threads:4", "threads:4", "prefork:3", "prefork:3"
 class Lab:
     """Plays trials against real workers, a window of them at a time."""
 
-    def __init__(  # noqa: PLR0913 (the options of a lab)
+    def __init__(
         self,
         folder: Path,
         *,
@@ -53,7 +53,7 @@ class Lab:
         self.folder, self.plans = folder, Plans(folder)
         self.servers = Servers(folder, fsync=fsync, **settings)
         self._shape, self._without = tuple(shape), without
-        self.dice = random.Random(f"world {seed}")  # noqa: S311
+        self.dice = random.Random(f"world {seed}")
         self.flying: dict[int, Trial] = {}
         self.stops: list[tuple[int, float, float]] = []
         self.guards: list[tuple[str, int, float]] = []
@@ -65,7 +65,7 @@ class Lab:
         self._ticket = count()
         self._looked = 0.0
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         self.servers.__enter__()
         try:
             more = {"LAB_WITHOUT": self._without} if self._without else {}

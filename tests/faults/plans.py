@@ -88,7 +88,7 @@ class Plans:
 
     def all_reached(self) -> set[str]:
         """Every point that any worker ever reached."""
-        return set(os.listdir(self.folder / "reached"))
+        return {path.name for path in (self.folder / "reached").iterdir()}
 
     def done(self, ticket: str) -> None:
         """Tells a worker that waits for it that its wish was carried out."""

@@ -96,7 +96,7 @@ def refused(trial: Trial, dice: random.Random) -> None:
 def twins(trial: Trial, dice: random.Random) -> None:
     """Two runs with equal targets and other options, and something befalls a `POST` of theirs."""
     add_twin(trial, dice)
-    if dice.random() < 0.7:  # noqa: PLR2004
+    if dice.random() < 0.7:
         _rule(trial, dice, "create_job", dice.choice(_DOUBTS), dice.choice((1, 2)))
     else:
         trial.counts_by = "nothing"

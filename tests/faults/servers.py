@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from scrape_do_celery import Settings, embedded
 from scrape_do_celery.runs import Producer
@@ -23,7 +23,7 @@ class Servers:
         self._folder, self._fsync, self._settings = folder, fsync, settings
         self._stack = ExitStack()
 
-    def __enter__(self) -> Servers:
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             # Servers end with the thread that starts them: all of this belongs to the main thread.
             self.store = stack.enter_context(

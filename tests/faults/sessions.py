@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.faults.trials import Trial
 
 #: Trials a round, and how many more rounds than are needed may be played before it is given up.
-ROUND, _SPARE = 400, 4
+ROUND, _SPARE = 300, 4
 #: Seconds of healing after which somebody should read what took so long.
 _SLOW = 12.0
 #: Fleets that show something of their own, and their share of a long run.
@@ -36,7 +36,7 @@ class Session:
     """What one lab is to do, and what it has found."""
 
     seed: int | str
-    window: int = 30
+    window: int = 60
     keep: Path | None = None
     shape: tuple[str, ...] = DEFAULT_SHAPE
     without: str = ""
@@ -61,7 +61,7 @@ class Session:
                 rest -= count
         self.play(rest, weather=True)
 
-    def play(  # noqa: PLR0913 (one argument a property of the session)
+    def play(
         self,
         wanted: int,
         *,
@@ -109,6 +109,7 @@ class Session:
         took = time.monotonic() - began
         self.report.take(played)
         self.report.take_lab(lab, took)
+        self._deck.learn(self.report.kills)
         self.say(f"lab {self.seed}: {counted} of {len(played)} counted in {took:.0f} s, {len(failed)} failed")
         if failed:
             self._keep(lab, failed)

@@ -49,7 +49,7 @@ def source(leads: dict[str, str]) -> str:
     """The module of the catalogue."""
     leads = {**dict.fromkeys(POINTS, RARE), **leads}
     rows = "".join(f'    "{point}": "{leads[point]}",\n' for point in sorted(leads))
-    return f'{_HEAD}{{\n{rows}}}\n'
+    return f"{_HEAD}{{\n{rows}}}\n"
 
 
 _HEAD = '''"""The catalogue: every point that a worker comes by, and the set-up that leads a run there.

@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
     "request_timeout": 8.0,
     "poll_initial_interval": 0.1,
     "poll_max_interval": 0.3,
-    "cancel_grace": 3.0,
+    "cancel_grace": 10.0,
     "poison_after": 50,
 }
 

@@ -94,7 +94,9 @@ class Trial:
         story = [f"run {run.run_id}: {run.targets} {run.options}" for run in self.runs]
         story += [f"plan {plan.point}: {plan.actions}" for plan in self.plans]
         story += [f"rule {rule}" for rule in self.rules]
-        story += [f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits]
+        story += [
+            f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits
+        ]
         story.append(f"began {self.began:.2f}, ended {self.ended - self.began:+.2f} s")
         return {"trial": name, "problems": list(self.problems), "story": story}
 
@@ -116,7 +118,7 @@ class Trial:
 
 def new_trial(seed: int | str, number: int, kind: str, setup: str) -> tuple[Trial, random.Random]:
     """A trial with one plain run, and the dice for the rest of it."""
-    dice = random.Random(f"{seed}/{number}/{kind}/{setup}")  # noqa: S311
+    dice = random.Random(f"{seed}/{number}/{kind}/{setup}")
     targets = _targets(dice, host_of(seed, number))
     geo = dice.choice(_GEO)
     options = {} if geo is None else {"geo_code": geo}

@@ -138,7 +138,7 @@ class Verdict:
         gone = sum(task.gone for task in tasks)
         if (done, gone, len(tasks)) != (run.succeeded, run.gone, run.succeeded + run.failed):
             trial.problems.append(f"contents: {done} pages and {gone} gone of {len(tasks)}, wanted {run.succeeded}")
-        elif [served[task.task_id]["url"] for task in tasks if task.task_id in served] != run.targets:
+        elif tasks and [served[task.task_id]["url"] for task in tasks if task.task_id in served] != run.targets:
             trial.problems.append("contents: the pages are not in the order of the targets")
 
 

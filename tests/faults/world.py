@@ -174,7 +174,9 @@ class World:
         self._lab.events["power cut"] += 1
         for trial in list(self._lab.flying.values()):
             if trial.runs[0].run_id.encode() in lost:
-                trial.hits.append({"hit": "power cut", "kind": "cut", "main": True, "at": time.time(), "pid": store.pid})
+                trial.hits.append(
+                    {"hit": "power cut", "kind": "cut", "main": True, "at": time.time(), "pid": store.pid}
+                )
 
     def _log_file(self) -> Path:
         return max((self._lab.folder / "store" / "appendonlydir").glob("*.incr.aof"))

@@ -28,7 +28,7 @@ def main() -> int:
     """Serves until its stdin ends; then nothing is left of its workers."""
     _warm()
     wake, waker = os.pipe()
-    os.set_blocking(waker, False)  # noqa: FBT003
+    os.set_blocking(waker, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker)
     groups: dict[int, float | None] = {}
@@ -51,14 +51,7 @@ def main() -> int:
 
 
 def _warm() -> None:
-    import billiard.popen_fork
-    import celery.apps.worker
-    import celery.bin.worker
-    import celery.concurrency.prefork
-    import celery.concurrency.thread
-    import celery.worker.consumer
     import httpx._transports.default as transports
-    import kombu.transport.redis
 
     from tests.faults.worker import app
 

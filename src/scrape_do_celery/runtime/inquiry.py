@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back_to
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError
-from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.models import UndetailedTaskResponse
+from scrape_do_celery.models.urls import fingerprint, normalise
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.spec import inputs_of
 
@@ -36,6 +37,7 @@ class _Reading:
         request = claim.spec().request
         #: None for a plugin: what its tasks show instead of a URL is not known
         self._targets = None if request.plugin else fingerprint(inputs_of(request))
+        self._urls = set() if request.plugin else {normalise(url) for url in inputs_of(request)}
         self.complete = True
 
     async def matching(self, jobs: Iterable[JobDetails]) -> list[JobDetails]:
@@ -53,9 +55,25 @@ class _Reading:
             self.complete = False
             return None
         if len(whole.tasks) < len(whole.task_ids):
-            self.complete = False
-            return None
+            named = await self._named(whole)
+            if named is None:
+                return None
+            whole = named
         return whole if surveyor.remember(whole) == self._targets or self._targets is None else None
+
+    async def _named(self, job: JobDetails) -> JobDetails | None:
+        """A job that does not name its targets, with what its tasks say; None once one of them is not the part's."""
+        tasks = []
+        for task_id in job.task_ids:
+            try:
+                task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
+            except (AsyncAPINotFoundError, AsyncAPIGoneError):
+                self.complete = False
+                return None
+            if self._urls and normalise(task.url) not in self._urls:
+                return None
+            tasks.append(UndetailedTaskResponse(task_id=task_id, url=task.url, status=task.status))
+        return job.model_copy(update={"tasks": tasks})
 
     async def is_marked(self, job: JobDetails, marker: str) -> bool:
         """Whether the job's tasks show the part's marker."""

@@ -150,6 +150,26 @@ def test_a_job_that_cannot_be_read_is_no_absence(doubtful, make):
     assert look(doubtful) == ADOPTED
 
 
+@pytest.mark.parametrize(("start", "state"), [(0, PartState.RUNNING), (7, PartState.QUEUED)])
+def test_a_job_that_names_no_target_is_known_by_its_tasks(doubtful, make, start, state):
+    """Else one such job would leave every doubt of its size open for ever."""
+    job = make.job("pending", job_id="j", summary=False)
+    doubtful.api.script(
+        list_jobs=lambda _: listing(job),
+        get_job=job,
+        get_task=lambda _, i: make.task(int(i[1:]), job="j", url=f"https://shop.example/{int(i[1:]) + start}"),
+    )
+    looks_until(doubtful, state)
+
+
+def test_a_job_whose_tasks_cannot_be_read_is_no_absence(doubtful, make):
+    job = make.job("pending", job_id="j", summary=False)
+    doubtful.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.refusal(404))
+    for _ in range(40):
+        look(doubtful)
+    assert doubtful.part().absent_at is None
+
+
 def test_an_api_that_is_away_leaves_the_doubt_as_it_is(doubtful, make):
     doubtful.api.script(list_jobs=make.refusal(500))
     for _ in range(30):
