@@ -99,6 +99,11 @@ class Deck:
         kind = kind or self._dice.choices(list(self._kinds), list(self._kinds.values()))[0]
         return getattr(self, "_" + kind.replace(" ", "_"))(kind)
 
+    def blank(self, kind: str) -> tuple[Trial, random.Random]:
+        """A trial of a plain run against which nothing is planned yet."""
+        self._number += 1
+        return self._new(kind)
+
     def _new(self, kind: str, setup: str = "plain") -> tuple[Trial, random.Random]:
         trial, dice = new_trial(self.seed, self._number, kind, setup)
         if setup != ANY:

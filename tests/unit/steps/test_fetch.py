@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
-from scrape_do_celery.polling import TASK_LOOKS
+from scrape_do_celery.polling import RETENTION, TASK_LOOKS
 from scrape_do_celery.runs import Bell, RunHandle
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.tasks.fetch import fetch
@@ -291,3 +291,27 @@ def test_a_run_that_was_forgotten_meanwhile_is_left_alone(collect, make):
     plant.api.script(get_task=forgotten)
     assert plant.step(fetch, claim) is None
     assert not plant.redis.exists(plant.keys.contents("r", 0))
+
+
+FORGOTTEN = RETENTION + 2 * 3600
+
+
+def test_nothing_is_fetched_into_a_full_store(collect):
+    plant = collect()
+    plant.health.used = 0.96
+    assert plant.step(fetch, plant.take()) is None
+    assert plant.api.called("get_task") == []
+    assert plant.part().state is PartState.COLLECTING
+    assert 0 < plant.due()["r:0"] <= 5
+
+
+def test_what_the_api_has_forgotten_holds_no_run_open(collect, make):
+    """It answers 500 for ever; three days after the purchase there is nothing left to wait for."""
+    plant = collect()
+    plant.api.script(get_task=make.refusal(500))
+    plant.step(fetch, plant.take())
+    assert plant.part().state is PartState.COLLECTING
+    plant.clock.forward(FORGOTTEN)
+    plant.step(fetch, plant.take())
+    assert plant.part().state is PartState.DONE
+    assert plant.part().gone == 4

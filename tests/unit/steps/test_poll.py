@@ -7,6 +7,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIBadRequestError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
+from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.store import Member, PartState, ops
@@ -316,3 +317,13 @@ def test_a_deadline_ends_as_a_time_out(running, make):
     error = running.part().error
     assert isinstance(error, RunTimeoutError)
     assert (error.max_wait, error.run_id, error.job.status) == (600.0, "r", "canceled")
+
+
+def test_a_job_that_never_answers_is_lost_once_the_api_has_forgotten_it(running, make):
+    running.api.script(get_job=make.refusal(500))
+    running.step(poll, running.take())
+    assert running.part().state is PartState.RUNNING
+    running.clock.forward(RETENTION + 2 * 3600)
+    running.step(poll, running.take())
+    assert running.part().outcome == "lost"
+    assert isinstance(running.part().error, JobLostError)

@@ -1,0 +1,134 @@
+"""One full look at a list of jobs that changes while it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from scrape_do_celery.models import JobDetails, JobsListResponse
+from scrape_do_celery.runtime.survey import Surveyor
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class API:
+    """A list of jobs by status, newest first; `between` happens after each page that is read."""
+
+    def __init__(self, jobs, between=lambda *_: None, totals=True):
+        self.jobs, self.between, self.totals, self.reads = list(jobs), between, totals, []
+
+    async def read(self, *, page, page_size, status=None, sort=None):
+        self.reads.append((status, page))
+        found = [job for job in self.jobs if status in {None, str(job.status)}]
+        shown = found[(page - 1) * page_size : page * page_size]
+        answer = JobsListResponse(jobs=shown, total_pages=-(-len(found) // page_size) if self.totals else 0)
+        self.between(self, status, page)
+        return answer
+
+
+def job(number, status="queued", age=0.0):
+    start = None if status in {"queuing", "queued"} else NOW - timedelta(seconds=age)
+    return JobDetails(job_id=f"j{number}", status=status, task_ids=["t"], start_time=start)
+
+
+def look(api, back_to=NOW - timedelta(minutes=5), times=1):
+    async def go():
+        surveyor = Surveyor(api.read)
+        for _ in range(times):
+            found = await surveyor.survey(asyncio.get_running_loop().time(), back_to)
+        return set(found.jobs)
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
+@pytest.mark.parametrize("totals", [True, False])
+def test_every_running_job_is_seen(count, totals):
+    assert len(look(API([job(n) for n in range(count)], totals=totals))) == count
+
+
+@pytest.mark.parametrize("leaving", [1, 7, 60])
+def test_jobs_that_leave_a_page_hide_none_behind_it(leaving):
+    """The first of the next page moves up into the page that was read already."""
+
+    def start_some(api, status, page):
+        if (status, page) == ("queued", 1) and api.jobs[0].job_id == "j0":
+            api.jobs = [job(n, "success", age=9_999) for n in range(leaving)] + api.jobs[leaving:]
+
+    seen = look(API([job(n) for n in range(250)], start_some))
+    assert {f"j{n}" for n in range(leaving, 250)} <= seen
+
+
+def test_a_job_that_moves_on_meanwhile_is_met_again():
+    def move_on(api, status, page):
+        api.jobs = [job(1, "pending") if status == "queuing" else one for one in api.jobs]
+
+    assert look(API([job(1, "queuing")], move_on)) == {"j1"}
+    # It was queued when queuing jobs were read, and pending when queued ones were.
+    assert look(API([job(1, "queued")], move_on)) == {"j1"}
+
+
+def test_the_newest_pages_are_read_back_to_the_intent_and_no_further():
+    api = API([job(n, "success", age=10.0 * n) for n in range(1_000)])
+    seen = look(api)
+    assert {f"j{n}" for n in range(30)} <= seen
+    assert len([page for status, page in api.reads if status is None]) == 2
+
+
+def test_jobs_without_a_time_do_not_end_the_reading():
+    api = API([*(job(n) for n in range(150)), *(job(n, "success", age=1.0) for n in range(150, 160))])
+    assert {f"j{n}" for n in range(160)} == look(api)
+
+
+def test_a_survey_that_is_fresh_enough_serves_everybody():
+    api = API([job(1)])
+
+    async def go():
+        surveyor, clock = Surveyor(api.read), asyncio.get_running_loop().time
+        asked = clock()
+        await asyncio.gather(*(surveyor.survey(asked, NOW) for _ in range(20)))
+        reads = len(api.reads)
+        await surveyor.survey(clock(), NOW)
+        return reads
+
+    assert asyncio.run(go()) == 5
+    assert len(api.reads) == 10
+
+
+def test_one_that_does_not_reach_far_enough_is_taken_anew():
+    api = API([])
+
+    async def go():
+        surveyor = Surveyor(api.read)
+        await surveyor.survey(0.0, NOW)
+        await surveyor.survey(0.0, NOW - timedelta(hours=1))
+
+    asyncio.run(go())
+    assert len(api.reads) == 10
+
+
+@pytest.mark.parametrize(("slow", "known"), [(0.0, True), (1.2, False)])
+def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
+    async def go():
+        async def read(**_):
+            await asyncio.sleep(slow)
+            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            return JobsListResponse()
+
+        surveyor, loop = Surveyor(read), asyncio.get_running_loop()
+        assert surveyor.api_ahead(0.0) is None
+        await surveyor._page(1)
+        # By a store whose clock shows eleven o'clock.
+        return surveyor.api_ahead((NOW - timedelta(hours=1)).timestamp() - loop.time())
+
+    ahead = asyncio.run(go())
+    assert ahead == pytest.approx(3600, abs=2) if known else ahead is None
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Tue, 99 Nov 2026 12:00:00 GMT"])
+def test_a_date_that_cannot_be_read_is_none(date):
+    surveyor = Surveyor(API([]).read)
+    surveyor.heard(200, {"date": date})
+    assert surveyor.api_ahead(0.0) is None
