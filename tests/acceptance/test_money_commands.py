@@ -92,7 +92,7 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     pipeline.sandbox.fault("reset_after", kind="create_job", times=1)
     pipeline.sandbox.fault("list_lag", seconds=3600)
     worker = pipeline.work()
-    handle = pipeline.enqueue(urls(2, "?seconds=6", host="ours"))
+    handle = pipeline.enqueue(urls(2, "?seconds=20", host="ours"))
     eventually(lambda: handle.state is RunState.DOUBTFUL)
     [doubtful] = canceled(pipeline)
     eventually(lambda: pipeline.sandbox.stats()["answers"].get("list_jobs"))

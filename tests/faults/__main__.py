@@ -7,32 +7,54 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.faults import survey
+from tests.faults import labs, survey
 from tests.faults.sessions import Session
+
+if TYPE_CHECKING:
+    from tests.faults.report import Report
 
 
 def main() -> int:
     """0 where all is as it must be."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parser().parse_args()
+    if options.quiet:
+        labs.end_with_parent()
     if options.survey:
         leads, _, problems = survey.survey()
         sys.stdout.write(survey.source(leads))
         sys.stderr.write("\n".join(problems))
         return 0
-    session = Session(options.seed, options.window, options.keep, only=options.only, say=_say)
-    if options.workers:
-        session.shape = tuple(options.workers)
-    session.play_all(options.trials)
-    report = session.report
-    command = f"python -m tests.faults --trials {options.trials} --seed {options.seed}"
-    sys.stdout.write(f"{report.text()}\n\n{command}\n")
+    report = (
+        labs.play(options.labs, options.trials, options.seed, _shared(options)) if options.labs > 1 else _one(options)
+    )
+    command = f"python -m tests.faults --trials {options.trials} --seed {options.seed} --labs {options.labs}"
+    if not options.quiet:
+        sys.stdout.write(f"{report.text()}\n\n{command}\n")
     if options.json:
         options.json.write_text(json.dumps(report.data(), indent=1, default=str))
     if options.markdown:
         options.markdown.write_text(report.markdown(command))
     return 0 if report.green else 1
+
+
+def _one(options: argparse.Namespace) -> Report:
+    session = Session(options.seed, options.window, options.keep, only=options.only, say=_say)
+    if options.workers:
+        session.shape = tuple(options.workers)
+    session.play_all(options.trials)
+    return session.report
+
+
+def _shared(options: argparse.Namespace) -> list[str]:
+    """What each of several labs is told as well."""
+    given = ["--window", str(options.window)]
+    for name in ("workers", "only"):
+        if values := getattr(options, name):
+            given += [f"--{name}", *values]
+    return [*given, "--keep", str(options.keep)] if options.keep else given
 
 
 def _say(text: str) -> None:
@@ -43,10 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
     parser.add_argument("--trials", type=int, default=50, help="how many are to count")
     parser.add_argument("--seed", default="1")
+    parser.add_argument("--labs", type=int, default=1, help="labs side by side, each with servers of its own")
     parser.add_argument("--window", type=int, default=60, help="trials in flight at a time")
     parser.add_argument("--workers", nargs="+", help="such as threads:4 prefork:3")
     parser.add_argument("--only", nargs="+", help="kinds of trial")
     parser.add_argument("--keep", type=Path, help="a folder for the logs of workers in rounds that failed")
+    parser.add_argument("--quiet", action="store_true", help="no table")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--survey", action="store_true", help="print the catalogue anew")

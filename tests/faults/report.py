@@ -95,10 +95,13 @@ class Report:
         """The figures as JSON takes them."""
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
+    def below(self, owed: int) -> dict[str, int]:
+        """Points at which there were fewer kills than this."""
+        return {point: self.kills[point] for point in _LED if self.kills[point] < owed}
+
     def rare(self) -> dict[str, int]:
         """Points with fewer kills than a run of this size owes."""
-        owed = KILLS_A_POINT * self.counted // FULL if self.counted >= FULL else 0
-        return {point: self.kills[point] for point in _LED if self.kills[point] < owed}
+        return self.below(KILLS_A_POINT if self.counted >= FULL else 0)
 
     @property
     def green(self) -> bool:

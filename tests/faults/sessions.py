@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults.deck import Deck
 from tests.faults.lab import DEFAULT_SHAPE, Lab
-from tests.faults.report import Report
+from tests.faults.report import FULL, KILLS_A_POINT, Report
 from tests.faults.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Trials a round, and how many more rounds than are needed may be played before it is given up.
 ROUND, _SPARE = 300, 4
+#: A run of so many trials owes kills at every point, and plays so many rounds more for points that lack them.
+_LONG, _MORE = 2_000, 12
 #: Seconds of healing after which somebody should read what took so long.
 _SLOW = 12.0
 #: Fleets that show something of their own, and their share of a long run.
@@ -59,7 +61,7 @@ class Session:
             if count := int(wanted * share):
                 self.play(count, shape=shape, weather=True)
                 rest -= count
-        self.play(rest, weather=True)
+        self.play(rest, weather=True, owed=KILLS_A_POINT * wanted // FULL if wanted >= _LONG else 0)
 
     def play(
         self,
@@ -69,9 +71,10 @@ class Session:
         weather: bool = False,
         shape: tuple[str, ...] = (),
         window: int = 0,
+        owed: int = 0,
         **settings: Any,
     ) -> None:
-        """Plays until so many trials have counted."""
+        """Plays until so many trials have counted, and so many kills have happened at each point."""
         counted = 0
         with self.lab(shape, **settings) as lab:
             for _ in range(_SPARE + 2 * wanted // ROUND):
@@ -80,6 +83,10 @@ class Session:
                     break
                 trials = self._deck.deal(min(ROUND, missing + missing // 10 + 1), kind)
                 counted += self.round(lab, trials, weather=weather, window=window)
+            for _ in range(_MORE):
+                if not self.report.below(owed):
+                    break
+                self.round(lab, self._deck.deal(ROUND // 2, "kill"), weather=weather, window=window)
 
     def cuts(self, wanted: int) -> None:
         """Power cuts: in each round the store loses its last two seconds."""
@@ -103,6 +110,8 @@ class Session:
     def round(self, lab: Lab, trials: Iterable[Trial], *, weather: bool = False, window: int = 0) -> int:
         """Plays and judges one round; how many of it counted."""
         began = time.monotonic()
+        if weather:
+            lab.world.change_climate()
         played = lab.play(trials, window=window or self.window, weather=weather)
         failed = Verdict(lab, played).judge()
         counted = sum(trial.counted for trial in played)

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
@@ -24,6 +24,15 @@ _CALM = (5.0, 40.0)
 
 #: Seconds from the first start of a round to its power cut, and what the store then loses.
 _UNTIL_CUT, _LOST = (2.8, 4.0), 2.0
+
+#: How the API may be for a whole round; a job shows in the list before the time that it is given to appear is over.
+_CLIMATES: dict[str, list[dict[str, Any]]] = {
+    "a good API": [],
+    "a late list": [{"action": "list_lag", "kind": "list_jobs", "seconds": 0.5}],
+    "a list that knows no start": [{"action": "list_null_start", "kind": "list_jobs"}],
+    "an API whose clock is ahead": [{"action": "skew", "seconds": 60.0}],
+    "an API whose clock is behind": [{"action": "skew", "seconds": -60.0}],
+}
 
 
 class World:
@@ -53,6 +62,14 @@ class World:
             self.restart_store()
             self._lab.events["restart_store"] += 1
             self.begin_weather()
+
+    def change_climate(self) -> None:
+        """How the API's list is, for a whole round: late, sorted oddly, in full or trimmed, by a clock of its own."""
+        sandbox, name = self._lab.servers.sandbox, self._lab.dice.choice(list(_CLIMATES))
+        sandbox.configure(full_list=self._lab.dice.random() < 0.5)
+        for rule in _CLIMATES[name]:
+            sandbox.fault(**rule)
+        self._lab.events[f"round with {name}"] += 1
 
     def restart_store(self, _: Trial | None = None) -> None:
         """The store's server dies, and is up again with what it had on disk."""

@@ -17,9 +17,20 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, NoReturn
 
 _DEATH_SIGNAL = 1
+#: What a worker imports before it is ready, and a fork then need not.
+_MODULES = (
+    "billiard.popen_fork",
+    "celery.apps.worker",
+    "celery.bin.worker",
+    "celery.concurrency.prefork",
+    "celery.concurrency.thread",
+    "celery.worker.consumer",
+    "kombu.transport.redis",
+)
 #: How long the orphans of a worker may take to see that they are, in seconds.
 _ORPHANS = 20.0
 
@@ -51,6 +62,8 @@ def main() -> int:
 
 
 def _warm() -> None:
+    for name in _MODULES:
+        import_module(name)
     import httpx._transports.default as transports
 
     from tests.faults.worker import app

@@ -272,7 +272,8 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, plant, buy)
     assert suitor(scrape_do("orphans", "--json")) == "r"
 
 
-def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, plant, buy):
+def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, plant, buy, sandbox):
+    sandbox.configure(task_seconds=60)
     plugin = {"key": "amazon", "params": [{"asin": "A"}, {"asin": "B"}]}
     plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
     intend(plant, "r")
