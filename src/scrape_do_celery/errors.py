@@ -31,12 +31,9 @@ ScrapeDoError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class ScrapeDoError(Exception):
@@ -242,9 +239,7 @@ class JobTimeoutError(AsyncAPIError):
 class SubmitInDoubtError(ScrapeDoError):
     """A `POST /jobs` whose fate is unknown: the job may have been bought, so it is not sent again."""
 
-    def __init__(
-        self, message: str = "", targets: int = 0, intent: float | None = None, seen: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, message: str = "", targets: int = 0, intent: float | None = None, seen: Any = ()) -> None:
         super().__init__(message, targets, intent, list(seen))
 
     @property

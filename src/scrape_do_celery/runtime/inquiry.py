@@ -9,11 +9,12 @@ from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError
 from scrape_do_celery.models import UndetailedTaskResponse
 from scrape_do_celery.models.urls import fingerprint, normalise
+from scrape_do_celery.runtime.survey import names_its_targets
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.spec import inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.runtime.process import Runtime
@@ -54,7 +55,7 @@ class _Reading:
             # Too young to be shown, or expired meanwhile: either way it was not read.
             self.complete = False
             return None
-        if len(whole.tasks) < len(whole.task_ids):
+        if not names_its_targets(whole):
             named = await self._named(whole)
             if named is None:
                 return None
@@ -68,6 +69,10 @@ class _Reading:
             try:
                 task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
             except (AsyncAPINotFoundError, AsyncAPIGoneError):
+                self.complete = False
+                return None
+            if self._urls and not task.url:
+                # It says nothing at all: it may be the part's, and may not.
                 self.complete = False
                 return None
             if self._urls and normalise(task.url) not in self._urls:
@@ -112,12 +117,19 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
         Match(job.job_id, ages[job.job_id], bool(part.marker) and await reading.is_marked(job, part.marker))
         for job in found
     ]
-    settings = runtime.settings
-    known = Evidence(
+    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, complete=reading.complete)
+    return Inquiry(matches, {job.job_id: job for job in found}, known)
+
+
+async def _evidence(
+    runtime: Runtime, claim: Claim, began: float, matches: Sequence[Match], *, complete: bool
+) -> Evidence:
+    part, settings = claim.part, runtime.settings
+    return Evidence(
         # A `POST` that began long after its intent ended later than its deadline after that.
         intent=max(part.intent or claim.now, (part.doubted or 0.0) - settings.submit_deadline),
-        began=survey.began + store_ahead,
-        complete=reading.complete,
+        began=began,
+        complete=complete,
         absent_at=part.absent_at,
         purchases=part.intents,
         patience=settings.submit_deadline + settings.submit_settle,
@@ -125,7 +137,6 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
         marker=bool(part.marker),
         distrust=await _distrust(runtime, claim) if matches else "",
     )
-    return Inquiry(matches, {job.job_id: job for job in found}, known)
 
 
 async def _suspects(runtime: Runtime, claim: Claim, jobs: Iterable[JobDetails]) -> list[JobDetails]:

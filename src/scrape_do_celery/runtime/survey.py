@@ -108,7 +108,7 @@ class Surveyor:
 
     def targets_of(self, job: JobDetails) -> str | None:
         """The fingerprint of a job's targets, where it is known."""
-        if job.tasks and len(job.tasks) >= len(job.task_ids):
+        if names_its_targets(job):
             return self.remember(job)
         return self._fingerprints.get(job.job_id)
 
@@ -118,6 +118,11 @@ class Surveyor:
         if len(self._fingerprints) > _REMEMBERED:
             self._fingerprints.popitem(last=False)
         return found
+
+
+def names_its_targets(job: JobDetails) -> bool:
+    """Whether a job tells the URL of each of its tasks."""
+    return bool(job.tasks) and len(job.tasks) >= len(job.task_ids) and all(task.url for task in job.tasks)
 
 
 def _take(jobs: dict[str, JobDetails], answer: JobsListResponse, page: int) -> bool:

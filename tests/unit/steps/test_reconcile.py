@@ -162,6 +162,16 @@ def test_a_job_that_names_no_target_is_known_by_its_tasks(doubtful, make, start,
     looks_until(doubtful, state)
 
 
+@pytest.mark.parametrize("summary", [True, False])
+def test_a_job_that_shows_no_url_anywhere_is_no_absence(doubtful, make, summary):
+    job = make.job("pending", job_id="j", summary=summary)
+    job = job.model_copy(update={"tasks": [task.model_copy(update={"url": ""}) for task in job.tasks]})
+    doubtful.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.task(url=""))
+    for _ in range(40):
+        look(doubtful)
+    assert (doubtful.part().state, doubtful.part().absent_at) == (PartState.DOUBTFUL, None)
+
+
 def test_a_job_whose_tasks_cannot_be_read_is_no_absence(doubtful, make):
     job = make.job("pending", job_id="j", summary=False)
     doubtful.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.refusal(404))
