@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, default=50, help="how many are to count")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--labs", type=int, default=1, help="labs side by side, each with servers of its own")
-    parser.add_argument("--window", type=int, default=60, help="trials in flight at a time")
+    parser.add_argument("--window", type=int, default=25, help="trials in flight at a time")
     parser.add_argument("--workers", nargs="+", help="such as threads:4 prefork:3")
     parser.add_argument("--only", nargs="+", help="kinds of trial")
     parser.add_argument("--keep", type=Path, help="a folder for the logs of workers in rounds that failed")

@@ -26,8 +26,9 @@ ROUND, _SPARE = 300, 4
 _LONG, _MORE = 2_000, 12
 #: Seconds of healing after which somebody should read what took so long.
 _SLOW = 12.0
-#: Fleets that show something of their own, and their share of a long run.
-_FLEETS = (("threads:4",) * 2, 0.03), (("threads:2",) * 10, 0.03)
+#: Fleets that show something of their own, the trials in flight and the share of a long run. Two workers can bear few:
+#: each kill takes half of all work, and many at a time keep a run from ever being carried out.
+_FLEETS = (("threads:4",) * 2, 6, 0.02), (("threads:2",) * 10, 25, 0.03)
 _POISON, _CUTS = 0.004, 0.02
 #: A poisoned run takes only its own batch with it where each batch has a process.
 _APART = ("prefork:3", "prefork:3")
@@ -38,7 +39,7 @@ class Session:
     """What one lab is to do, and what it has found."""
 
     seed: int | str
-    window: int = 60
+    window: int = 25
     keep: Path | None = None
     shape: tuple[str, ...] = DEFAULT_SHAPE
     without: str = ""
@@ -51,15 +52,15 @@ class Session:
 
     def play_all(self, wanted: int) -> None:
         """So many trials: most with the usual fleet, the others with such as show something of their own."""
-        poison, cuts = int(wanted * _POISON), int(wanted * _CUTS)
+        poison, cuts = (0, 0) if self.only else (int(wanted * _POISON), int(wanted * _CUTS))
         if poison:
             self.play(poison, kind="poison", shape=_APART, window=3, poison_after=4)
         if cuts:
             self.cuts(cuts)
         rest = wanted - poison - cuts
-        for shape, share in _FLEETS:
+        for shape, window, share in _FLEETS:
             if count := int(wanted * share):
-                self.play(count, shape=shape, weather=True)
+                self.play(count, shape=shape, window=window, weather=True)
                 rest -= count
         self.play(rest, weather=True, owed=KILLS_A_POINT * wanted // FULL if wanted >= _LONG else 0)
 

@@ -97,6 +97,11 @@ def _auth_cancel(trial: Trial, dice: random.Random) -> None:
     _rule(trial, "status", "cancel_job", status=401, times=1)
 
 
+def _paused_cancel(trial: Trial, dice: random.Random) -> None:
+    _cancel(trial, dice)
+    _rule(trial, "status", "cancel_job", status=429, retry_after=0.2, times=1)
+
+
 def _slow_list(trial: Trial, dice: random.Random) -> None:
     # The look for a lost purchase takes its time, so that its lease is renewed.
     _doubt(trial, dice)

@@ -174,8 +174,8 @@ class Strays:
     def _suspects(self) -> list[Suspect]:
         found: list[Suspect] = []
         cursor = None
-        while cursor != owning.START:
-            cursor, some = self._store.run(owning.suspects(self._store.keys, cursor or owning.START))
+        while cursor != ops.START:
+            cursor, some = self._store.run(owning.suspects(self._store.keys, cursor or ops.START))
             found += some
         return found
 

@@ -154,7 +154,17 @@ async def _distrust(runtime: Runtime, claim: Claim) -> str:
         return "others buy on this account, and the request had no webhook that could carry a marker"
     if claim.spec().request.plugin:
         return "tasks of a plugin do not show what was asked of it"
-    return await runtime.store.run(ops.doubts(runtime.store.keys, claim))
+    if other := await runtime.store.run(ops.doubts(runtime.store.keys, claim)):
+        return f"an earlier purchase of the same targets was never resolved: {other}"
+    rival = await _rival(runtime, claim) if claim.part.lost else ""
+    return f"the store lost writes, and another run has the same targets with other options: {rival}" if rival else ""
+
+
+async def _rival(runtime: Runtime, claim: Claim) -> str:
+    cursor, rival = await runtime.store.run(ops.rivals(runtime.store.keys, claim))
+    while not rival and cursor != ops.START:
+        cursor, rival = await runtime.store.run(ops.rivals(runtime.store.keys, claim, cursor))
+    return rival
 
 
 def _start(job: JobDetails) -> tuple[bool, float, str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.keys import Keys
     from scrape_do_celery.store.records import Claim
 
+#: The cursor of a scan, before the first and behind the last.
+START = "0"
 #: Seconds until an account whose token was refused is tried again; it doubles to the second figure.
 PROBE, LONGEST_PROBE = 1.0, 60.0
 #: What `guard` answers where the `POST` must not leave.
@@ -100,9 +102,18 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
 
 
 def doubts(keys: Keys, claim: Claim) -> Op[str]:
-    """Why a job with the part's targets need not be its own; empty where nothing speaks against it."""
-    part_keys = [_part(keys, claim), keys.run(claim.member.run_id), keys.due]
+    """Another part with the same targets whose purchase was never resolved; empty where there is none."""
+    part_keys = [_part(keys, claim), keys.run(claim.member.run_id)]
     return Op(bytes.decode, (str(claim.member), keys.prefix), part_keys, "doubts")
+
+
+def rivals(keys: Keys, claim: Claim, cursor: str = START) -> Op[tuple[str, str]]:
+    """The cursor for the next look, and a part that may have bought what this one finds, where the store lost writes.
+
+    It has the same targets, other options, and no job. None is left out that is there all the while.
+    """
+    part_keys = [_part(keys, claim), keys.run(claim.member.run_id), keys.due]
+    return Op(lambda r: (r[0].decode(), r[1].decode()), (str(claim.member), keys.prefix, cursor), part_keys, "rivals")
 
 
 def open_breaker(keys: Keys, account: str) -> Op[bool]:

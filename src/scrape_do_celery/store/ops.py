@@ -16,6 +16,7 @@ from scrape_do_celery.store.buying import (
     LEASE_LOST,
     LONGEST_PROBE,
     PROBE,
+    START,
     UNRESOLVED,
     UNWANTED,
     Booked,
@@ -27,6 +28,7 @@ from scrape_do_celery.store.buying import (
     ledger,
     open_breaker,
     owners,
+    rivals,
 )
 from scrape_do_celery.store.claiming import LONGEST_RING, RING, Poison, Poisoned, claim, claim_due, renew
 from scrape_do_celery.store.codec import pack, pack_task
@@ -50,6 +52,7 @@ __all__ = [
     "LONGEST_RING",
     "PROBE",
     "RING",
+    "START",
     "UNRESOLVED",
     "UNWANTED",
     "Booked",
@@ -87,6 +90,7 @@ __all__ = [
     "pause",
     "put",
     "renew",
+    "rivals",
     "settle",
     "spec",
     "update",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.store.buying import START
 from scrape_do_celery.store.keys import Member
 from scrape_do_celery.store.op import Op
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scrape_do_celery.store.keys import Keys
-
-#: The cursor before the first and behind the last of the suspects.
-START = "0"
 
 
 @dataclass(frozen=True, slots=True)

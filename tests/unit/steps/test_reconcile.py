@@ -328,3 +328,15 @@ def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(plant, m
     lose_the_intent(plant)
     shows(plant, make.job("pending", job_id="j"))
     looks_until(plant, state)
+
+
+def test_a_rival_is_found_among_very_many(plant, make):
+    """More than one look of the scan takes in."""
+    plant.begin("twin", request={"geo_code": "us"})
+    for n in range(700):
+        plant.redis.zadd(plant.keys.due, {f"other{n}:0": plant.clock.time() + 1_000})
+    plant.begin()
+    lose_the_intent(plant)
+    shows(plant, make.job("pending", job_id="j"))
+    looks_until(plant, PartState.DONE)
+    assert "twin:0" in str(plant.part().error)
