@@ -202,7 +202,7 @@ class Lab:
             found = [next(answers) for _ in trial.runs]
             if all(outcome and int(waiting or 0) <= 0 for outcome, waiting in found):
                 trial.ended = now
-            elif trial.start == "message" and found[0][0] is None and now - trial.began > _LOST_MESSAGE:
+            elif trial.start == "message" and found[0][1] is None and now - trial.began > _LOST_MESSAGE:
                 self.world.ask_for_message(trial)
                 continue
             elif now - trial.began > PATIENCE:
