@@ -40,7 +40,7 @@ tests: $(READY) ## Every test, with real servers and real workers
 	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal
 
 faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000 SEED=1
-	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --labs 2
+	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
 
 coverage: $(READY) ## What the last run of the tests reached
 	$(BIN)/coverage combine -q

@@ -101,8 +101,8 @@ class Fleet:
         if more := self._zygote.stdout.read():
             self._text += more
         *lines, self._text = self._text.split(b"\n")
-        if self._zygote.poll() is not None:
-            raise RuntimeError(f"the zygote ended: {(self.folder / 'zygote.log').read_text()}")
+        if (code := self._zygote.poll()) is not None:
+            raise RuntimeError(f"the zygote ended with {code}: {(self.folder / 'zygote.log').read_text()}")
         return [json.loads(line) for line in lines]
 
     def _wait_ready(self, seconds: float) -> None:
