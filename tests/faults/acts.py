@@ -21,10 +21,7 @@ def act(plans: Plans, action: dict[str, Any], run: str, point: str) -> dict[str,
     """Carries an action out; hands back what is the seam's to do."""
     kind, ticket = action["kind"], uuid.uuid4().hex
     plans.note(hit=point, run=run, ticket=ticket, **action)
-    if kind in SEAM:
-        return action
-    _ACTS[kind](plans, action, run, ticket)
-    return None
+    return action if kind in SEAM else _ACTS[kind](plans, action, run, ticket)
 
 
 def _kill(*_: Any) -> None:
@@ -71,6 +68,41 @@ def _revoke(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
     app.control.revoke(run)
 
 
+def _bell(_: Plans, action: dict[str, Any], run: str, __: str) -> None:
+    """A bell that nobody had reason to ring."""
+    from scrape_do_celery import routing
+    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.worker import app
+
+    ring = f"scrape_do.{action['ring']}"
+    Producer.of(app).ring(ring, [run if ring == routing.AGGREGATE_RUN else f"{run}:0"])
+
+
+def _instead(plans: Plans, action: dict[str, Any], run: str, ticket: str) -> dict[str, Any]:
+    """Another bell than the one that was to be rung."""
+    _bell(plans, action, run, ticket)
+    return {"kind": "lose"}
+
+
+def _refused(*_: Any) -> None:
+    """Another worker's call was just refused: whoever claims next is to try the account."""
+    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.worker import app
+
+    producer = Producer.of(app)
+    key = producer.store.keys.breaker(producer.settings.account_id)
+    producer.store.client.hset(key, mapping={"since": time.time(), "next": time.time() - 0.01})
+
+
+def _reborn(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
+    """The store lost its last writes: nobody knows whether a purchase was among them."""
+    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.worker import app
+
+    store = Producer.of(app).store
+    store.client.hset(store.keys.part(run, 0), "lost", 1)
+
+
 _ACTS = {
     "kill": _kill,
     "kill_worker": _kill_worker,
@@ -80,4 +112,8 @@ _ACTS = {
     "cancel": _cancel,
     "wish": _wish,
     "revoke": _revoke,
+    "bell": _bell,
+    "instead": _instead,
+    "refused": _refused,
+    "reborn": _reborn,
 }

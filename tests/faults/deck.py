@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults import rules
 from tests.faults.plans import ANY
-from tests.faults.points import POINTS as ALL_POINTS
-from tests.faults.points import RARE
+from tests.faults.points import POINTS
 from tests.faults.setups import SETUPS
 from tests.faults.trials import SUCCEEDED, Plan, Trial, add_bystanders, new_trial, with_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where trials are led to.
-POINTS = {point: setup for point, setup in ALL_POINTS.items() if setup != RARE}
 #: The one point after which a freeze cannot be told from work: trials of their own go there.
 EXCEPTION = "submit_jobs: after guard"
 _KINDS = {

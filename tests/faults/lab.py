@@ -20,6 +20,7 @@ from tests.faults.plans import ANY, Plans
 from tests.faults.points import POINTS
 from tests.faults.servers import Servers
 from tests.faults.starting import start
+from tests.faults.trials import STRANGER
 from tests.faults.world import World
 
 if TYPE_CHECKING:
@@ -200,9 +201,11 @@ class Lab:
         now = time.time()
         for trial in flying:
             found = [next(answers) for _ in trial.runs]
-            if all(outcome and int(waiting or 0) <= 0 for outcome, waiting in found):
-                trial.ended = now
-            elif trial.start == "message" and found[0][1] is None and now - trial.began > _LOST_MESSAGE:
+            if self._is_over(trial, found):
+                trial.ended = trial.ended or now
+                if now - trial.ended < trial.linger:
+                    continue
+            elif trial.by_message and found[0][1] is None and now - trial.began > _LOST_MESSAGE:
                 self.world.ask_for_message(trial)
                 continue
             elif now - trial.began > PATIENCE:
@@ -211,6 +214,13 @@ class Lab:
             else:
                 continue
             self._landed(trial)
+
+    def _is_over(self, trial: Trial, found: list[list[bytes | None]]) -> bool:
+        if trial.start != STRANGER:
+            return all(outcome and int(waiting or 0) <= 0 for outcome, waiting in found)
+        with suppress(RedisError, OSError):
+            return self.servers.producer.app.AsyncResult(trial.runs[0].run_id).ready()
+        return False
 
     def _landed(self, trial: Trial) -> None:
         del self.flying[trial.number]

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.points import POINTS, RARE
+from tests.faults.points import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 #: A full run kills so often at each point.
 KILLS_A_POINT, FULL = 100, 10_000
-_LED = [point for point, setup in POINTS.items() if setup != RARE]
 #: The first word of a problem, and the row that it is counted in.
 _ROWS = {
     "purchases": "second purchases",
@@ -97,20 +96,20 @@ class Report:
 
     def below(self, owed: int) -> dict[str, int]:
         """Points at which there were fewer kills than this."""
-        return {point: self.kills[point] for point in _LED if self.kills[point] < owed}
+        return {point: self.kills[point] for point in POINTS if self.kills[point] < owed}
 
-    def rare(self) -> dict[str, int]:
+    def owing(self) -> dict[str, int]:
         """Points with fewer kills than a run of this size owes."""
         return self.below(KILLS_A_POINT if self.counted >= FULL else 0)
 
     @property
     def green(self) -> bool:
         """Whether all is as it must be."""
-        return not self.failures and not self.rare()
+        return not self.failures and not self.owing()
 
     def rows(self) -> list[tuple[str, str]]:
         """The table."""
-        least = min(_LED, key=lambda point: self.kills[point])
+        least = min(POINTS, key=lambda point: self.kills[point])
         rows = [
             ("trials that counted", f"{self.counted} (of {self.trials} that were begun)"),
             ("points of the catalogue", str(len(POINTS))),
@@ -134,7 +133,7 @@ class Report:
         """The table for a terminal, failures last."""
         width = max(len(name) for name, _ in self.rows())
         lines = [f"{name:{width}}  {value}" for name, value in self.rows()]
-        lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.rare().items()]
+        lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.owing().items()]
         for failure in self.failures[:40]:
             lines.append(f"\nFAILED {failure['trial']}")
             lines += [f"    {line}" for line in (*failure["problems"], *failure["story"])]

@@ -30,6 +30,8 @@ _SLOW = 12.0
 #: each kill takes half of all work, and many at a time keep a run from ever being carried out.
 _FLEETS = (("threads:4",) * 2, 6, 0.02), (("threads:2",) * 10, 25, 0.03)
 _POISON, _CUTS = 0.004, 0.02
+#: Runs at work at a power cut.
+_CUT_ROUND = 60
 #: A poisoned run takes only its own batch with it where each batch has a process.
 _APART = ("prefork:3", "prefork:3")
 
@@ -97,7 +99,7 @@ class Session:
                 if counted >= wanted:
                     break
                 lab.world.expect_power_cut()
-                counted += self.round(lab, self._deck.deal(25, "cut"), window=25)
+                counted += self.round(lab, self._deck.deal(_CUT_ROUND, "cut"), window=_CUT_ROUND)
 
     @contextmanager
     def lab(self, shape: tuple[str, ...] = (), **options: Any) -> Iterator[Lab]:
@@ -120,7 +122,11 @@ class Session:
         self.report.take(played)
         self.report.take_lab(lab, took)
         self._deck.learn(self.report.kills)
-        self.say(f"lab {self.seed}: {counted} of {len(played)} counted in {took:.0f} s, {len(failed)} failed")
+        few = len(self.report.below(KILLS_A_POINT))
+        self.say(
+            f"lab {self.seed}: {counted} of {len(played)} counted in {took:.0f} s, {len(failed)} failed;"
+            f" {self.report.counted} in all, {few} points with fewer than {KILLS_A_POINT} kills"
+        )
         if failed:
             self._keep(lab, failed)
         if self.keep and (slow := [trial for trial in played if trial.healing > _SLOW]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.trials import Plan, Trial, with_query
+from tests.faults.trials import STRANGER, Plan, Trial, with_query
 
 if TYPE_CHECKING:
     import random
@@ -255,6 +255,60 @@ def _unnoted(trial: Trial, dice: random.Random) -> None:
     # Celery has the result, and nobody noted that: the ticker asks Celery.
     trial.plans.append(Plan("finish_run: after store result", [{"kind": "kill_worker"}]))
     trial.plans.append(Plan("ticker: before ring finish_run", [{"kind": "lose"}]))
+
+
+def _unnamed_doubt(trial: Trial, dice: random.Random) -> None:
+    # Neither the list nor the job names its targets: its tasks are asked.
+    _doubt(trial, dice)
+    _unnamed(trial, dice)
+
+
+def _reborn_doubt(trial: Trial, dice: random.Random) -> None:
+    _doubt(trial, dice)
+    trial.plans.append(Plan("reconcile_submit: before claim", [{"kind": "reborn"}]))
+
+
+def _probing_doubt(trial: Trial, dice: random.Random) -> None:
+    # The token is not taken while a lost purchase is looked for, nor when the account is tried.
+    _doubt(trial, dice)
+    trial.plans.append(Plan("reconcile_submit: before claim", [{"kind": "refused"}] * 4))
+    trial.plans.append(Plan("reconcile_submit: before GET me", [{"kind": "tell", "what": "refuse_me"}]))
+
+
+def _stray_cancel(trial: Trial, dice: random.Random) -> None:
+    # A bell to cancel a run that nobody wants to end.
+    with_query(trial, "seconds=0.8")
+    trial.plans.append(Plan("ticker: before ring poll_jobs", [{"kind": "instead", "ring": "cancel_run"}] * 3))
+
+
+def _deaf_cancel(trial: Trial, dice: random.Random) -> None:
+    # No DELETE is answered: the run ends without its job.
+    _ignored(trial, {"action": "status", "kind": "cancel_job", "target": trial.host, "status": 503})
+
+
+def _mute_cancel(trial: Trial, dice: random.Random) -> None:
+    # After its DELETE a job is never seen again.
+    _ignored(trial)
+    trial.plans.append(Plan("cancel_run: after DELETE job", [{"kind": "tell", "what": "mute"}]))
+
+
+def _ignored(trial: Trial, *rules: dict[str, Any]) -> None:
+    with_query(trial, "seconds=20")
+    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.rules += rules
+    trial.unstoppable = True
+    _ending(trial, _ENDED)
+
+
+def _reported_again(trial: Trial, dice: random.Random) -> None:
+    # A late bell to decide a run whose outcome everybody knows.
+    trial.plans.append(Plan("finish_run: after delivered", [{"kind": "bell", "ring": "aggregate_run"}]))
+    trial.linger = 1.5
+
+
+def _stranger(trial: Trial, dice: random.Random) -> None:
+    # A bell to report a run that the store does not have.
+    trial.start, trial.expect, trial.purchases = STRANGER, frozenset({"unknown"}), (0, 0)
 
 
 SETUPS: dict[str, Callable[[Trial, random.Random], None]] = {

@@ -74,6 +74,13 @@ def _draft(servers: Servers, run: Run) -> None:
     draft(servers.producer, run.run_id, {}, (), _kwargs(run))
 
 
+def _stranger(servers: Servers, run: Run) -> None:
+    """Nothing is written down, and its outcome is to be reported."""
+    servers.producer.app.send_task(
+        routing.FINISH_RUN, args=[run.run_id], task_id=run.run_id, queue=servers.settings.queue
+    )
+
+
 _WAYS = {
     "enqueue": _enqueue,
     "silent": _written,
@@ -81,4 +88,5 @@ _WAYS = {
     "scrape": _scrape,
     "message": _message,
     "draft": _draft,
+    "stranger": _stranger,
 }

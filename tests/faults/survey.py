@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.faults.lab import Lab
 from tests.faults.plans import ANY
-from tests.faults.points import POINTS, RARE
+from tests.faults.points import POINTS
 from tests.faults.setups import SETUPS
 from tests.faults.trials import new_trial
 
@@ -47,7 +47,7 @@ def _leading(counts: Counter[str]) -> str:
 
 def source(leads: dict[str, str]) -> str:
     """The module of the catalogue."""
-    leads = {**dict.fromkeys(POINTS, RARE), **leads}
+    leads = {**POINTS, **leads}
     rows = "".join(f'    "{point}": "{leads[point]}",\n' for point in sorted(leads))
     return f"{_HEAD}{{\n{rows}}}\n"
 
@@ -55,11 +55,9 @@ def source(leads: dict[str, str]) -> str:
 _HEAD = '''"""The catalogue: every point that a worker comes by, and the set-up that leads a run there.
 
 Made by `python -m tests.faults --survey`, and checked: a point that a worker reaches and that is not here is a failure.
-`any` stands for points that belong to no run, such as a look of the ticker; no set-up surely leads to a `rare` one.
+`any` stands for points that belong to no run, such as a look of the ticker.
 """
 
 from __future__ import annotations
-
-RARE = "rare"
 
 POINTS: dict[str, str] = '''

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SUCCEEDED = frozenset({"succeeded"})
+#: The way in of a run that is nowhere written down, and is to be reported all the same.
+STRANGER = "stranger"
 #: What a URL's query asks of the sandbox, now and then, so that pages differ in kind and size.
 _WISHES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
 #: The share of targets in a spelling that the API shows in another.
@@ -59,8 +61,10 @@ class Trial:
     purchases: tuple[int, int] = (1, 1)
     #: Pages need not all be there: the run may have been ended before.
     partial: bool = False
-    #: Its second purchase is the named exception, and no failure.
-    exception: bool = False
+    #: Its job may go on when it has ended: the API did not stop it.
+    unstoppable: bool = False
+    #: How long it is looked at after its end, in seconds.
+    linger: float = 0.0
     #: What makes it count: a hit that is `main`, `any` hit, a `rule` that fired, or `nothing` at all.
     counts_by: str = "main"
 
@@ -78,6 +82,11 @@ class Trial:
     def host(self) -> str:
         """What all targets of this trial have in their hosts, and no other's have."""
         return host_of(self.seed, self.number)
+
+    @property
+    def by_message(self) -> bool:
+        """Whether a message is all that there is of it at first."""
+        return self.start in {"message", STRANGER}
 
     @property
     def counted(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import RunHandle, ScrapeDoError
 from scrape_do_celery.store import RunState, ops
+from tests.faults.trials import STRANGER
 
 if TYPE_CHECKING:
     from tests.faults.lab import Lab
@@ -53,6 +54,9 @@ class Verdict:
         self._options(trial, run, sold)
         store = self._lab.servers.producer.store
         record = store.run(ops.view(store.keys, run.run_id))
+        if trial.start == STRANGER:
+            self._reported(trial, run, "unknown")
+            return
         if record is None:
             trial.problems.append(f"run {run.run_id}: no record")
             return
@@ -66,7 +70,7 @@ class Verdict:
             trial.problems.append(f"wrong job: the record names {sorted(ids)}, bought were {[j['id'] for j in sold]}")
         if any(part.state != "done" for part in record.parts):
             trial.problems.append(f"restless: a part is {[str(p.state) for p in record.parts]} after the end")
-        if record.outcome in {"canceled", "timed_out"} and any(not _stopped(job) for job in sold):
+        if record.outcome in {"canceled", "timed_out"} and not all(map(_stopped, sold)) and not trial.unstoppable:
             trial.problems.append(f"waste: the run is {record.outcome}, and its job goes on")
         self._reported(trial, run, record.outcome)
         if ids:

@@ -86,7 +86,7 @@ class World:
         with self._lab.servers.producer.app.connection_for_write() as connection:
             connection.default_channel.client.flushdb()
         for trial in self._lab.flying.values():
-            if trial.start == "message":
+            if trial.by_message:
                 # Its message was all that there was: who sent it would send it again.
                 self._lab.again(trial)
 
@@ -123,6 +123,15 @@ class World:
     def api_429(self, _: Trial | None = None) -> None:
         """The next calls of everybody come too often."""
         self._for_all("status", status=429, retry_after=0.5)
+
+    def mute(self, trial: Trial | None) -> None:
+        """The job of a run is not shown any more."""
+        if trial:
+            self._lab.servers.sandbox.fault("status", kind="get_job", target=trial.host, status=503)
+
+    def refuse_me(self, _: Trial | None) -> None:
+        """The next look at the account is refused."""
+        self._lab.servers.sandbox.fault("status", kind="me", status=401, times=1)
 
     def _for_all(self, action: str, **more: object) -> None:
         times = self._lab.dice.randrange(5, 40)
