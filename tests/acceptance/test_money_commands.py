@@ -118,6 +118,24 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     assert canceled(pipeline) == {doubtful: False, stray: True}
 
 
+def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
+    pipeline.values["cancel_grace"] = 1
+    pipeline.sandbox.fault("status", kind="cancel_job", status=503)
+    pipeline.work()
+    handle = pipeline.enqueue(urls(2, host="ours"))
+    job_id = eventually(lambda: handle.job).job_id
+    handle.cancel()
+    with pytest.raises(JobCanceledError):
+        handle.result(timeout=60)
+    assert canceled(pipeline) == {job_id: False}
+    [[listed, _, _, note, *_]] = cells(scrape_do("orphans"))
+    assert (listed, note) == (job_id, f"run {handle.run_id} ended without it")
+    pipeline.sandbox.clear_faults()
+    answer = scrape_do("orphans", "--cancel", "--yes")
+    assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, f"stopped  {job_id}")
+    assert canceled(pipeline) == {job_id: True}
+
+
 def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventually):
     # The answer travels for a while: the job is there, and nobody knows its id.
     pipeline.sandbox.fault("slow", kind="create_job", seconds=0.7)
@@ -154,7 +172,7 @@ def test_on_a_terminal_it_asks(pipeline, client, typed, stopped):
     try:
         text = read_until(ours, b"[y/N]: ")
         where = masked(pipeline.settings.redis_url)
-        assert f"Stop 1 job at Scrape.do, of which the store at {where} knows nothing?" in text
+        assert f"Stop 1 job at Scrape.do, which no run of the store at {where} works on?" in text
         assert stray in text
         assert canceled(pipeline) == {stray: False}
         os.write(ours, f"{typed}\n".encode())

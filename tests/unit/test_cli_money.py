@@ -132,6 +132,7 @@ def test_what_is_said_of_an_orphan(scrape_do, buy, client, eventually):
         "done": 0,
         "credits": [3, 75],
         "may_belong_to": None,
+        "left_by": None,
         "end": None,
     }
 
@@ -342,7 +343,7 @@ def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(plant, buy,
         plant.force(state="submitting")
         found = Strays(client, Meddled(moment), plant.account).all()
         assert all(one.suitor for one in found), (moment, asked)
-    assert asked == ["MGET", "suspects", "whose"]
+    assert asked == ["whose", "suspects", "whose"]
 
 
 def test_suspects_are_found_in_however_long_a_list(plant):

@@ -35,8 +35,9 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
     """List the account's jobs that still run and that no run owns.
 
     Whatever else buys with this token, be it a program without this package or one with another store or key prefix,
-    is listed as well. `credits` is what a job may cost: by a task that is done, where there is one. A job that may
-    belong to a run whose purchase is in doubt is never stopped. Pages of a job that is stopped are not collected.
+    is listed as well; so is a job whose run ended without it, since its cancel was not answered. `credits` is what a
+    job may cost: by a task that is done, where there is one. A job that may belong to a run whose purchase is in doubt
+    is never stopped. Pages of a job that is stopped are not collected.
 
     Needs the token. Ends with 1 when a job could not be stopped.
     """
@@ -116,6 +117,8 @@ def _row(one: Orphan) -> tuple[str, ...]:
 
 
 def _note(one: Orphan) -> str:
+    if one.former:
+        return f"run {one_line(one.former.run_id)} ended without it"
     if one.suitor:
         return f"may belong to run {one_line(one.suitor.run_id)}"
     return "is being canceled" if one.job.canceled else NONE
@@ -137,6 +140,7 @@ def _as_json(found: Sequence[Orphan], others: Sequence[NoOrphan], ends: dict[str
                 "done": one.done,
                 "credits": list(one.credits),
                 "may_belong_to": one.suitor and one.suitor.run_id,
+                "left_by": one.former and one.former.run_id,
                 "end": ends.get(one.job.job_id),
             }
             for one in found
@@ -147,4 +151,4 @@ def _as_json(found: Sequence[Orphan], others: Sequence[NoOrphan], ends: dict[str
 
 def _question(number: int) -> str:
     where = masked(Producer.of().settings.redis_url)
-    return f"Stop {number} job{'s' * (number > 1)} at Scrape.do, of which the store at {where} knows nothing?"
+    return f"Stop {number} job{'s' * (number > 1)} at Scrape.do, which no run of the store at {where} works on?"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
     from scrape_do_celery.models import JobDetails, JobsListResponse
     from scrape_do_celery.store import Member, Store
-    from scrape_do_celery.store.owning import Suspect
+    from scrape_do_celery.store.owning import Standing, Suspect
 
 _CALLS = 10
 _ANY = ["https://any.example/"]
@@ -42,12 +42,14 @@ class KeptError(Exception):
 class Orphan:
     """A job that no run owns. `suitor` may yet: the part that bought the same targets and does not know its job.
 
+    `former` owned it, and has ended without it: its cancel was not answered, or it was taken out of work.
     `each` is what a task of it cost, where one tells. `targets` is their fingerprint, empty where they are not shown.
     """
 
     job: JobDetails
     targets: str
     suitor: Member | None = None
+    former: Member | None = None
     each: float | None = None
 
     @property
@@ -84,12 +86,9 @@ class Strays:
     def all(self) -> list[Orphan]:
         """Every orphan, in the order in which they began."""
         running = list(asyncio.run(Surveyor(self._list).running()).values())
-        # An owner stays: what is owned need not be read.
-        ids = [job.job_id for job in running]
-        owners = self._store.run(ops.owners(self._store.keys, ids)) if ids else []
-        unowned = [job for job, owner in zip(running, owners, strict=True) if owner is None]
         with ThreadPoolExecutor(_CALLS) as pool:
-            seen = list(pool.map(self._read, unowned))
+            # What a run at work owns need not be read.
+            seen = list(pool.map(self._read, [job for job in running if self._whose(job.job_id).owner is None]))
             found = [one for one in self._judge_all(seen) if isinstance(one, Orphan)]
             return sorted(pool.map(self._priced, found), key=_start)
 
@@ -112,10 +111,11 @@ class Strays:
         if not orphan.targets:
             raise KeptError("its targets cannot be read yet, and so not whose it may be")
         # Once more, and only now: since the first look a run may have bought the same targets, or have adopted the job.
-        owner, suitor = self._whose(job_id, orphan.targets)
-        if owner:
-            raise KeptError(f"it belongs to run {owner.run_id}")
-        if suitor := suitor or orphan.suitor:
+        standing = self._whose(job_id, orphan.targets)
+        if standing.owner:
+            raise KeptError(f"it belongs to run {standing.owner.run_id}")
+        suitor = None if standing.former else standing.suitor or orphan.suitor
+        if suitor:
             raise KeptError(f"it may belong to run {suitor.run_id}, which looks for its job")
         try:
             self._client.cancel_job(job_id)
@@ -151,12 +151,15 @@ class Strays:
         targets = fingerprint(task.url for task in job.tasks) if _shows_targets(job) else ""
         orphan = Orphan(job, targets)
         suspect = next((one.member for one in suspects if self._may_have_bought(one, orphan)), None)
-        owner, suitor = self._whose(job.job_id, targets)
-        if owner:
-            return NoOrphan(job.job_id, f"it belongs to run {owner.run_id}")
+        standing = self._whose(job.job_id, targets)
+        if standing.owner:
+            return NoOrphan(job.job_id, f"it belongs to run {standing.owner.run_id}")
         if job.is_terminal:
             return NoOrphan(job.job_id, f"it has ended: {job.status}", ended=True)
-        return replace(orphan, suitor=suitor or suspect)
+        if standing.former:
+            # It was nobody else's purchase.
+            return replace(orphan, former=standing.former)
+        return replace(orphan, suitor=standing.suitor or suspect)
 
     def _may_have_bought(self, suspect: Suspect, orphan: Orphan) -> bool:
         if suspect.fingerprint == orphan.targets:
@@ -168,7 +171,7 @@ class Strays:
         spec = self._store.run(ops.part_spec(self._store.keys, member))
         return spec is not None and spec.request.plugin is not None
 
-    def _whose(self, job_id: str, targets: str) -> tuple[Member | None, Member | None]:
+    def _whose(self, job_id: str, targets: str = "") -> Standing:
         return self._store.run(owning.whose(self._store.keys, self._account, job_id, targets))
 
     def _suspects(self) -> list[Suspect]:

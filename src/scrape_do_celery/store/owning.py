@@ -25,11 +25,23 @@ class Suspect:
     targets: int
 
 
-def whose(keys: Keys, account: str, job_id: str, fingerprint: str) -> Op[tuple[Member | None, Member | None]]:
-    """The part that owns a job, and the part that may yet own it: its purchase of the same targets is not resolved."""
-    return Op(
-        lambda r: (_member(r[0]), _member(r[1])), (keys.prefix, account, fingerprint), [keys.owner(job_id)], "whose"
-    )
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who has to do with a job: the part that owns it, or owned it until its end; and the one that may yet own it."""
+
+    owner: Member | None = None
+    former: Member | None = None
+    suitor: Member | None = None
+
+
+def whose(keys: Keys, account: str, job_id: str, fingerprint: str = "") -> Op[Standing]:
+    """Whose a job is. A suitor's purchase of the same targets is not resolved."""
+    return Op(_standing, (keys.prefix, account, fingerprint), [keys.owner(job_id)], "whose")
+
+
+def _standing(reply: Sequence[bytes]) -> Standing:
+    owner, suitor = _member(reply[0]), _member(reply[2])
+    return Standing(former=owner, suitor=suitor) if reply[1] else Standing(owner, suitor=suitor)
 
 
 def suspects(keys: Keys, cursor: str = START) -> Op[tuple[str, list[Suspect]]]:

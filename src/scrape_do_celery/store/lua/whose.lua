@@ -1,6 +1,8 @@
 -- Whose a job of the API is. KEYS: owner  ARGV: prefix, account, fingerprint of its targets ('' where it is not known)
--- Returns {the part that owns it or '', the part whose purchase of these targets is not resolved or ''}.
+-- Returns {the part that owns it or '', '1' where that part has ended, the part whose purchase of these targets is not
+-- resolved or ''}.
 local owner = redis.call('GET', KEYS[1]) or ''
+local ended = owner ~= '' and (state_of(ARGV[1], owner) or 'done') == 'done'
 local holder = redis.call('GET', ARGV[1] .. ':lock:' .. ARGV[2] .. ':' .. ARGV[3])
 if not holder or not is_unresolved(state_of(ARGV[1], holder)) then holder = '' end
-return {owner, holder}
+return {owner, ended and '1' or '', holder}
