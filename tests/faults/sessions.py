@@ -28,7 +28,7 @@ _LONG, _MORE = 2_000, 12
 _SLOW = 12.0
 #: Fleets that show something of their own, the trials in flight and the share of a long run. Two workers can bear few:
 #: each kill takes half of all work, and many at a time keep a run from ever being carried out.
-_FLEETS = (("threads:4",) * 2, 6, 0.02), (("threads:2",) * 10, 25, 0.03)
+_FLEETS = (("threads:4",) * 2, 6, 0.01), (("threads:2",) * 10, 25, 0.01)
 _POISON, _CUTS = 0.004, 0.02
 #: Runs at work at a power cut.
 _CUT_ROUND = 60

@@ -12,7 +12,7 @@ RING, LONGEST_RING = 0.8, 2.0
 #: An account whose token was refused is tried again so soon, growing to the second; 1 and 60 in production.
 PROBE, LONGEST_PROBE = 0.3, 1.0
 #: Messages of a worker that died are handed out again so soon; after 900 s in production.
-RESTORE = {"visibility_timeout": 4, "unacked_restore_interval": 1}
+RESTORE = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_mutex_expire": 2}
 
 SETTINGS: dict[str, Any] = {
     "lease_seconds": 1.5,

@@ -50,6 +50,9 @@ def _redis_options(settings: Settings) -> dict[str, Any]:
             "visibility_timeout": 900,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
+            # A worker that dies while it hands messages out again keeps the others from doing so for so long: by
+            # default for five minutes.
+            "unacked_mutex_expire": 30,
             "health_check_interval": 25,
             "socket_keepalive": True,
         }
