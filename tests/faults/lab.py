@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.faults.trials import Trial
 
 #: Seconds that a trial may take, and that pass between two looks at those in flight.
-PATIENCE, LOOK = 90.0, 0.08
+PATIENCE, LOOK = 300.0, 0.08
 #: What the lab waits after the last end for what comes late.
 _AFTERMATH = 0.7
 #: After so long without a record a message is taken for lost by the broker; who sent it would send it again.

@@ -23,13 +23,24 @@ from typing import Any, NoReturn
 _DEATH_SIGNAL = 1
 #: What a worker imports before it is ready, and a fork then need not.
 _MODULES = (
+    "anyio._backends._asyncio",
     "billiard.popen_fork",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.app.log",
     "celery.apps.worker",
+    "celery.bin.celery",
     "celery.bin.worker",
     "celery.concurrency.prefork",
     "celery.concurrency.thread",
+    "celery.worker.autoscale",
+    "celery.worker.components",
     "celery.worker.consumer",
+    "celery.worker.consumer.delayed_delivery",
+    "celery.worker.strategy",
+    "kombu.pidbox",
     "kombu.transport.redis",
+    "scrape_do_celery.worker.lifecycle",
 )
 #: How long the orphans of a worker may take to see that they are, in seconds.
 _ORPHANS = 20.0
