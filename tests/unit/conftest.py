@@ -16,6 +16,7 @@ import fakeredis.commands_mixins.server_mixin as fake_server
 import pytest
 from celery import _state
 from celery.backends import cache
+from fakeredis._commands import command as fake_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from tenacity import wait_none
 
@@ -327,6 +328,16 @@ def refusal(status, retry_after=None):
     kind = {404: AsyncAPINotFoundError, 429: AsyncAPIRateLimitError, 500: AsyncAPIServerError}.get(status)
     kind = kind or AsyncAPINotFoundError.for_status(status)
     return kind(f"GET /x: {status}", status, "no", None, retry_after, "no")
+
+
+@fake_command((), (bytes,))
+def info(self, *sections):
+    """The part of `INFO` that tells one life of a server from the next, which fakeredis leaves out."""
+    return b"# Server\r\nrun_id:0123456789abcdef\r\n"
+
+
+# For good: fakeredis notes a command when it is declared.
+fake_server.ServerCommandsMixin.info = info
 
 
 @pytest.fixture

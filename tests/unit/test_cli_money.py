@@ -269,7 +269,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, plant, buy)
     plant.begin("r", each=urls(2))
     buy(urls(2))
     assert suitor(scrape_do("orphans", "--json")) is None
-    plant.redis.set("p:incarnation", "another 0.0")
+    plant.redis.set("p:incarnation", "another 0.0 0 0")
     assert suitor(scrape_do("orphans", "--json")) == "r"
 
 

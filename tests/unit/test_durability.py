@@ -42,6 +42,7 @@ SYNCED = {"appendonly": "yes", "appendfsync": "always"}
         (Server(SYNCED), True),
         (Server(SYNCED, replicas=1), False),
         (Server({"appendonly": "yes", "appendfsync": "everysec"}), False),
+        (Server({**SYNCED, "no-appendfsync-on-rewrite": "yes"}), False),
         (Server({"appendonly": "no", "appendfsync": "always"}), False),
         (Server(None), False),
     ],

@@ -16,7 +16,7 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobCreationRequest, RenderOptions
 from scrape_do_celery.models.enums import JobStatus, is_terminal
 from scrape_do_celery.models.urls import fingerprint
-from scrape_do_celery.runtime.survey import Surveyor
+from scrape_do_celery.runtime.survey import Surveyor, names_its_targets
 from scrape_do_celery.store import ops, owning
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Strays:
         return [self._judge(job, suspects) for job in jobs]
 
     def _judge(self, job: JobDetails, suspects: Sequence[Suspect]) -> Orphan | NoOrphan:
-        targets = fingerprint(task.url for task in job.tasks) if _shows_targets(job) else ""
+        targets = fingerprint(task.url for task in job.tasks) if names_its_targets(job) else ""
         orphan = Orphan(job, targets)
         suspect = next((one.member for one in suspects if self._may_have_bought(one, orphan)), None)
         standing = self._whose(job.job_id, targets)
@@ -189,10 +189,6 @@ class Strays:
             return replace(orphan, each=self._client.get_task(orphan.job.job_id, done[0]).cost) if done else orphan
         except (AsyncAPINotFoundError, AsyncAPIGoneError):
             return orphan
-
-
-def _shows_targets(job: JobDetails) -> bool:
-    return bool(job.tasks) and len(job.tasks) >= len(job.task_ids)
 
 
 def _start(orphan: Orphan) -> tuple[bool, float, str]:

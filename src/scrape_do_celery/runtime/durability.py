@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds for which an answer is believed.
-_DURABLE_FOR, _MEMORY_FOR = 60.0, 1.0
+_DURABLE_FOR, _MEMORY_FOR = 10.0, 1.0
 #: Shares of the store's memory limit above which nothing more is bought, and nothing more is fetched.
 BUY_BELOW, FETCH_BELOW = 0.80, 0.95
 #: Seconds until a store without room is looked at again.
@@ -62,12 +62,13 @@ class StoreHealth:
 
     async def _ask_durable(self) -> bool:
         try:
-            found = await self.store.client.config_get("append*")
+            found = await self.store.client.config_get("*append*")
             replicas = (await self.store.client.info("replication")).get("connected_slaves", 0)
         except ResponseError:
             return False
         # A replica that takes over may lack the last writes, however often the server synced them.
-        return found.get("appendonly") == "yes" and found.get("appendfsync") == "always" and not int(replicas)
+        always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
+        return found.get("appendonly") == "yes" and always and not int(replicas)
 
 
 def _used(info: dict[str, Any]) -> float:

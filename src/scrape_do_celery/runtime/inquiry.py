@@ -88,7 +88,12 @@ class _Reading:
             except (AsyncAPINotFoundError, AsyncAPIGoneError):
                 self.complete = False
                 return False
+            if not task.webhook_url and not task.is_terminal:
+                # It may not be shown yet.
+                self.complete = False
             return carries(task.webhook_url, marker)
+        # A job that names no task yet tells nothing.
+        self.complete = False
         return False
 
 

@@ -173,7 +173,7 @@ class Runtime:
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None
     ) -> Bell | None:
         """Lets a part go because of an error of the API; ends it where a refusal has stood too long."""
-        verdict = trouble(error, claim, longest=self.settings.poll_max_interval)
+        verdict = trouble(error, claim, longest=self.settings.poll_max_interval, auth_grace=self.settings.auth_grace)
         if is_auth(error):
             await self.refused(error)
         # The first of a row is told aloud, and then one in ten.
@@ -183,7 +183,7 @@ class Runtime:
             return await self.settle(claim, RunState.FAILED, error)
         if verdict.pause:
             await self.write(ops.pause(self.store.keys, verdict.pause))
-        since = claim.part.refused_since or claim.now if is_refusal(error) and not is_auth(error) else 0
+        since = claim.part.refused_since or claim.now if is_refusal(error) else 0
         noted = {"troubles": claim.part.troubles + 1, "refused_since": f"{since:.4f}"}
         # A run that is to end looks often enough to end in time.
         after = verdict.after if claim.wish is None else min(verdict.after, self.settings.cancel_grace)

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
 from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
@@ -83,12 +84,23 @@ async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:
+    if claim.breaker == "foreign":
+        return await _foreign(runtime, claim)
     if claim.breaker and (refusal := await runtime.try_account()):
         if claim.breaker == "over":
             return await runtime.settle(claim, RunState.FAILED, refusal)
         await runtime.later(claim, {}, ops.PROBE)
         return None
     return await handler(runtime, claim)
+
+
+async def _foreign(runtime: Runtime, claim: Claim) -> Bell | None:
+    """Ends a run of another account that is to end, where no worker with that account's token has in time."""
+    if claim.out_of_grace(runtime.settings.cancel_grace):
+        log.warning("%s ends without its job: no worker has the token that it was bought with", claim.member)
+        return await ended_on_wish(runtime, claim, None)
+    await runtime.later(claim, {}, 1.0)
+    return None
 
 
 def _report(member: Member, error: Exception) -> None:

@@ -27,16 +27,13 @@ class Trouble:
     fatal: bool = False
 
 
-def trouble(error: ScrapeDoError, claim: Claim, *, longest: float) -> Trouble:
+def trouble(error: ScrapeDoError, claim: Claim, *, longest: float, auth_grace: float) -> Trouble:
     """What to do about an error of a call that may be made again."""
     if isinstance(error, AsyncAPIRateLimitError):
         wait = min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
         return Trouble(after=wait, pause=wait)
-    if is_auth(error):
-        # The breaker of the account says how long that may stand.
-        return Trouble(after=1.0)
-    since = claim.part.refused_since
-    if is_refusal(error) and since is not None and claim.now - since > REFUSAL_GRACE:
+    since, grace = claim.part.refused_since, auth_grace if is_auth(error) else REFUSAL_GRACE
+    if is_refusal(error) and since is not None and claim.now - since > grace:
         return Trouble(after=0.0, fatal=True)
     wait = delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
     return Trouble(after=wait)

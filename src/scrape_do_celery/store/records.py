@@ -134,7 +134,8 @@ class Claim:
     max_wait: float | None
     spec_field: bytes
     targets_field: bytes
-    #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first
+    #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first; `foreign`: the
+    #: run is another account's, and is to end
     breaker: str = ""
 
     @classmethod
@@ -161,6 +162,10 @@ class Claim:
     def is_forgotten(self) -> bool:
         """Whether the API has certainly forgotten the part's job."""
         return self.part.since is not None and self.now - self.part.since > RETENTION + _HOUR
+
+    def is_past_finding(self) -> bool:
+        """Whether the API has certainly forgotten whatever the part's last purchase bought."""
+        return self.part.intent is not None and self.now - self.part.intent > RETENTION + _HOUR
 
     def out_of_grace(self, grace: float) -> bool:
         """Whether steps have known so long that the run is to end; time without a worker does not count."""

@@ -71,7 +71,11 @@ class Store:
 
     def check(self) -> None:
         """Raises ConfigurationError where the server cannot serve as a store."""
-        if int(self.client.info("cluster").get("cluster_enabled", 0)):
+        try:
+            cluster = self.client.info("cluster")
+        except ResponseError:
+            return  # `weakness` tells what that costs
+        if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster: a run and the list of what is due must change in one step, "
                 "which a cluster cannot do across its slots. Use a single server, Sentinel, or a managed single shard."
@@ -79,7 +83,14 @@ class Store:
 
     def weakness(self) -> str:
         """What a crash of the server can cost, in one sentence; empty where it loses no write."""
-        if not self.client.info("persistence").get("aof_enabled"):
+        try:
+            persistence = self.client.info("persistence")
+        except ResponseError:
+            return (
+                "the store's user may not use INFO, so a restart cannot be noticed: each purchase is looked for at "
+                "Scrape.do before it is made, which takes a minute or two; allow it +info"
+            )
+        if not persistence.get("aof_enabled"):
             return f"the store keeps no append-only file: a restart forgets what was bought; {_DURABLE}"
         try:
             fsync = self.client.config_get("appendfsync").get("appendfsync")

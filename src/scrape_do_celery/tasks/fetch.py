@@ -59,20 +59,22 @@ class _Pass:
 async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
     """Every missing task, stored; the part ends when none is missing."""
     store = runtime.store
-    if not await runtime.health.has_room(FETCH_BELOW):
-        await runtime.later(claim, {}, NO_ROOM)
-        return None
     job = await store.run(ops.job(store.keys, claim.member))
     if job is None:
         raise LookupError(f"{claim.member} collects without a job in its record")
     stored = await store.run(ops.fetched(store.keys, claim.member))
     missing = wanted(job) - stored
-    found = await _pass(runtime, claim, job, sorted(missing))
+    # What is to be written down as gone takes no room.
+    room = not missing or claim.is_forgotten() or await runtime.health.has_room(FETCH_BELOW)
+    found = await _pass(runtime, claim, job, sorted(missing)) if room else _Pass(left=len(missing))
     if not found.left:
         return await ended_with(runtime, claim, await _named(runtime, claim, job))
     # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
     if claim.out_of_grace(2 * runtime.settings.cancel_grace):
         return await ended_on_wish(runtime, claim, await _named(runtime, claim, job))
+    if not room:
+        await runtime.later(claim, {}, NO_ROOM)
+        return None
     looks = {"looks": claim.part.looks + (1 if found.unfinished else 0)}
     if found.trouble is not None:
         return await runtime.after_trouble(claim, found.trouble, looks)
@@ -147,7 +149,7 @@ def task_fate(error: ScrapeDoError, *, young: bool) -> TaskFate:
     if isinstance(error, AsyncAPIGoneError):
         return TaskFate.GONE
     if isinstance(error, AsyncAPINotFoundError):
-        return TaskFate.YOUNG if young else TaskFate.GONE
+        return TaskFate.YOUNG if young else TaskFate.LOOK_AGAIN
     about_all = isinstance(error, AsyncAPIResponseError) and error.status_code in _ABOUT_ALL
     return TaskFate.LOOK_AGAIN if is_refusal(error) and not about_all else TaskFate.TROUBLE
 

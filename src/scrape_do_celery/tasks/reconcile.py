@@ -37,7 +37,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
     try:
         seen = await inquire(runtime, claim)
     except ScrapeDoError as error:
-        return await runtime.after_trouble(claim, error, _DOUBTFUL)
+        return await _unanswered(runtime, claim, error)
     if seen is None:
         await runtime.later(claim, _DOUBTFUL, 1.0)
         return None
@@ -51,6 +51,13 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
         return await _in_doubt(runtime, claim, what, [match.job_id for match in seen.matches])
     await _again(runtime, claim, seen.known)
     return None
+
+
+async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """The part is due again, unless its run is to end, or there is nothing left to be found."""
+    if claim.out_of_grace(runtime.settings.cancel_grace) or claim.is_past_finding():
+        return await _in_doubt(runtime, claim, f"its job could not be looked for: {error}", [])
+    return await runtime.after_trouble(claim, error, _DOUBTFUL)
 
 
 async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:

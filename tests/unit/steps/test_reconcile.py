@@ -299,7 +299,7 @@ def test_a_plugin_job_does_not_show_whose_it_is(plant, make):
 
 def lose_the_intent(plant, run_id="r"):
     claim = plant.take(run_id, seconds=LEASE)
-    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other {plant.clock.time():.4f}")
+    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other {plant.clock.time():.4f} 0 0")
     answer = plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
     assert answer == ("reborn", "")
 

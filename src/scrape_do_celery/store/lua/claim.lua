@@ -6,7 +6,8 @@
 --       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered
 -- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
 -- held, early, paused, foreign.
--- `breaker` is '' (closed), 'probe' (this claim is to try the account) or 'over' (it was open for too long).
+-- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
+-- (the run is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence')
 redis.call('ZREM', KEYS[4], member)
@@ -18,16 +19,19 @@ if not mine then
   if tonumber(p[2] or 0) > t then return {'held'} end
   if tonumber(p[4] or 0) > t + 0.01 then return {'early'} end
   local account = redis.call('HGET', KEYS[2], 'account')
-  if account and account ~= ARGV[6] then return {'foreign'} end
-  local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
   -- A run that is to end is let through: somebody waits for that.
   local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
+  local foreign = account and account ~= ARGV[6]
+  if foreign and not urgent then return {'foreign'} end
+  local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
   if pause > t and not urgent then
     wake(KEYS[3], KEYS[1], member, pause, 0)
     return {'paused'}
   end
   local b = redis.call('HMGET', KEYS[6], 'since', 'next')
-  if b[1] and t - b[1] > tonumber(ARGV[7]) then
+  if foreign then
+    breaker = 'foreign'
+  elseif b[1] and t - b[1] > tonumber(ARGV[7]) then
     breaker = 'over'
   elseif b[1] and tonumber(b[2]) <= t then
     local pause = math.min(tonumber(ARGV[9]), math.max(tonumber(ARGV[8]), t - b[1]))

@@ -39,15 +39,24 @@ local function wake(due, part, member, t, ring)
   redis.call('ZADD', due, stamp(t + ring), member)
 end
 
--- The server's present life, by its own id, and since when we know of it: a restart or a failover begins another, which
--- may have lost the last writes of the one before.
-local function incarnation(prefix, t)
+-- The server's present life, by its own id, since when we know of it, and whether it began with all writes of the one
+-- before. A restart or a failover begins another; nothing was lost where the life before was durable, which only that
+-- life could tell: `durable` is '1' or '' where the caller knows of the present one, else nil. A server that does not
+-- tell its id may have been restarted at any time.
+local function incarnation(prefix, t, durable)
   local info = redis.pcall('INFO', 'server')
-  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
-  local known, since = string.match(redis.call('GET', prefix .. ':incarnation') or '', '^(%S+) (%S+)$')
-  if known == id then return id, tonumber(since) end
-  redis.call('SET', prefix .. ':incarnation', id .. ' ' .. stamp(t))
-  return id, t
+  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  if not id then return 'unknown', t, false end
+  local stood = redis.call('GET', prefix .. ':incarnation') or ''
+  local known, since, whole, kept = string.match(stood, '^(%S+) (%S+) (%d) (%d)$')
+  if known ~= id then
+    -- One that has nothing to compare with may have lost just that.
+    since, whole, kept = stamp(t), kept or '0', '0'
+  end
+  if durable then kept = durable == '1' and '1' or '0' end
+  local stands = table.concat({id, since, whole, kept}, ' ')
+  if stands ~= stood then redis.call('SET', prefix .. ':incarnation', stands) end
+  return id, tonumber(since), whole == '1'
 end
 
 local function is_unresolved(state) return state == 'submitting' or state == 'doubtful' end
@@ -73,6 +82,11 @@ local function release(prefix, due, part, member, account, t)
   end
 end
 
+-- A purchase that was never found may still appear: nothing with the same targets is taken for another's until then.
+local function remember_doubt(prefix, account, part, member, seconds)
+  redis.call('SET', prefix .. ':doubt:' .. account .. ':' .. redis.call('HGET', part, 'fp'), member, 'EX', seconds)
+end
+
 -- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.
 local function book(prefix, part, member)
   local p = redis.call('HMGET', part, 'intent', 'intents', 'booked', 'total', 'estimate', 'job', 'credits', 'outcome')
@@ -80,6 +94,8 @@ local function book(prefix, part, member)
   local key, field = string.format('%s:ledger:%d', prefix, math.floor(p[1] / 86400)), member .. ':' .. p[2]
   if p[3] == 'void' then
     redis.call('HDEL', key, field)
+    -- Said once: what is left are the purchases before it.
+    redis.call('HDEL', part, 'booked')
     if redis.call('HINCRBY', part, 'intents', -1) == 0 then redis.call('HDEL', part, 'first_intent') end
   else
     redis.call('HSET', key, field,
@@ -101,9 +117,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   book(prefix, part, member)
   if is_unresolved(state) then
     local account = redis.call('HGET', run, 'account') or ''
-    if booked == 'in_doubt' or booked == 'absent' then
-      redis.call('SET', prefix .. ':doubt:' .. account .. ':' .. redis.call('HGET', part, 'fp'), member, 'EX', rest[3])
-    end
+    if booked == 'in_doubt' or booked == 'absent' then remember_doubt(prefix, account, part, member, rest[3]) end
     release(prefix, due, part, member, account, t)
   end
   if stop == '1' then

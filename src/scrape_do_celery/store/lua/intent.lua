@@ -1,7 +1,7 @@
 -- Writes the intent to buy down, before the `POST`.
 -- KEYS: part, run, due
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
---       '1' where a restart of the store loses no write
+--       '1' where a restart of the store, as it is now, loses no write
 -- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now} or {'reborn'}: an
 -- intent written earlier may have been lost with the store's last writes, so the part is in doubt.
 local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
@@ -26,8 +26,8 @@ redis.call('SET', prefix .. ':lock:' .. suffix, member)
 redis.call('HSET', KEYS[2], 'account', account)
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
 redis.call('HSET', KEYS[1], 'booked', 'open', 'estimate', ARGV[7], 'marker', ARGV[8], 'attempts', 0)
-local life, since = incarnation(prefix, t)
-if ARGV[9] == '' and p[5] ~= life and tonumber(r[3]) < since then
+local life, since, whole = incarnation(prefix, t, ARGV[9])
+if not whole and p[5] ~= life and tonumber(r[3]) < since then
   redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[3], 'lost', 1,
     'checked', life, 'polls', 0, 'lease', 0, 'token', '')
   book(prefix, KEYS[1], member)

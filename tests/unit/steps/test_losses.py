@@ -1,0 +1,189 @@
+"""How a job was once bought twice, a page lost or a run never ended; each with the smallest scene that showed it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from scrape_do_celery.cli.strays import KeptError, Strays
+from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
+from scrape_do_celery.runtime import serve
+from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.tasks.fetch import fetch
+from scrape_do_celery.tasks.poll import poll
+from scrape_do_celery.tasks.reconcile import reconcile
+from scrape_do_celery.tasks.submit import submit
+
+LEASE, HOUR = 120.0, 3600.0
+
+
+def listing(*jobs):
+    return JobsListResponse(jobs=list(jobs), total_count=len(jobs), page_size=100, page_number=1, total_pages=1)
+
+
+def shows(plant, *jobs):
+    whole = {job.job_id: job for job in jobs}
+    plant.api.script(
+        list_jobs=lambda _: listing(*[job.model_copy(update={"tasks": []}) for job in jobs]),
+        get_job=lambda job_id: whole[job_id],
+    )
+
+
+def doubt(plant, run_id="r", marker=""):
+    claim = plant.take(run_id, seconds=LEASE)
+    told = {"account": plant.account, "estimate": 2, "marker": marker}
+    assert plant.run(ops.intent(plant.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
+    assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
+
+
+def look(plant, run_id="r", *, until=PartState.QUEUED):
+    for _ in range(60):
+        plant.clock.forward(max(0.0, plant.due()[f"{run_id}:0"]) + 0.1)
+        plant.step(reconcile, plant.take(run_id))
+        if plant.part(run_id).state is until:
+            return True
+    return False
+
+
+def collecting(plant, make):
+    plant.begin()
+    plant.buy(state=PartState.COLLECTING)
+    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
+
+
+@pytest.mark.parametrize(("before", "durable", "verdict"), [("0", True, "reborn"), ("1", False, "ok")])
+def test_what_counts_is_the_life_that_lost_the_write(plant, before, durable, verdict):
+    # A replica that took over syncs each write from now on; the one before it did not keep all.
+    plant.begin()
+    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other 0 1 {before}")
+    plant.clock.forward(1)
+    assert plant.run(ops.intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, durable=durable))[0] == verdict
+
+
+def test_a_server_that_does_not_tell_its_life_is_never_trusted(plant, monkeypatch):
+    monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
+    plant.begin()
+    plant.clock.forward(1)
+    assert plant.run(ops.intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE))[0] == "reborn"
+
+
+def test_a_full_store_does_not_keep_a_run_that_has_all_its_pages(plant, make):
+    collecting(plant, make)
+    plant.put(position=0)
+    plant.put(position=1)
+    plant.health.used = 0.96
+    plant.step(fetch, plant.take())
+    assert plant.part().outcome == "succeeded"
+
+
+def test_a_full_store_does_not_keep_a_run_that_is_to_end(plant, make):
+    collecting(plant, make)
+    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.health.used = 0.96
+    for _ in range(3):
+        plant.clock.forward(HOUR)
+        if plant.part().state is not PartState.DONE:
+            plant.step(fetch, plant.take())
+    assert plant.part().outcome == "canceled"
+
+
+def test_a_request_that_is_refused_while_the_account_is_well_fails_in_the_end(plant, make):
+    plant.begin()
+    plant.api.script(create_job=make.refusal(403), get_user_info=None)
+    began = plant.clock.time()
+    while plant.part().state is not PartState.DONE and plant.clock.time() - began < HOUR:
+        plant.clock.forward(max(0.0, plant.due()["r:0"]) + 1)
+        serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
+    assert (plant.part().outcome, plant.part().error.status_code) == ("failed", 403)
+    assert plant.api.posts < 60
+
+
+def test_a_moment_of_404_loses_no_page(plant, make):
+    collecting(plant, make)
+    plant.clock.forward(61)
+    plant.api.script(get_task=make.refusal(404))
+    plant.step(fetch, plant.take())
+    assert (plant.part().state, plant.part().gone) == (PartState.COLLECTING, 0)
+
+
+@pytest.mark.parametrize("wished", [True, False])
+def test_a_doubt_ends_where_the_api_stays_away(plant, make, wished):
+    plant.begin()
+    doubt(plant)
+    if wished:
+        plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.api.script(list_jobs=make.refusal(500))
+    for _ in range(100):
+        if plant.part().state is not PartState.DONE:
+            plant.clock.forward(max(0.0, plant.due()["r:0"]) + HOUR)
+            plant.step(reconcile, plant.take())
+    assert plant.part().outcome == "in_doubt"
+
+
+def test_what_was_absent_once_may_still_appear(plant, make):
+    plant.begin("a", request={"geo_code": "us"})
+    doubt(plant, "a")
+    shows(plant)
+    assert look(plant, "a")
+    plant.begin("b", request={"geo_code": "de"})
+    doubt(plant, "b")
+    shows(plant, make.job("queued", job_id="of-a"))
+    assert look(plant, "b", until=PartState.DONE)
+    assert (plant.part("b").outcome, plant.part("b").job_id) == ("in_doubt", None)
+
+
+def test_a_marker_may_not_be_shown_yet(plant, make, settings):
+    plant.settings = settings.model_copy(update={"shared_account": True})
+    plant.begin()
+    doubt(plant, marker="m")
+    shows(plant, make.job("pending", job_id="ours"))
+    plant.api.script(get_task=lambda job, _: make.task(job=job, status="pending", webhook_url=None))
+    assert not look(plant)
+
+
+def test_the_job_of_a_doubt_is_no_orphan_where_its_tasks_have_no_url(plant, make):
+    plant.begin()
+    doubt(plant)
+    job = make.job("pending", job_id="ours")
+    blank = [UndetailedTaskResponse(task_id=task.task_id, url="", status=task.status) for task in job.tasks]
+    job, stopped = job.model_copy(update={"tasks": blank}), []
+    api = SimpleNamespace(
+        get_job=lambda _: job,
+        cancel_job=stopped.append,
+        list_jobs=lambda **k: listing(job) if k["status"] == "pending" else listing(),
+    )
+    strays = Strays(api, plant.store, plant.account)
+    with pytest.raises(KeptError):
+        strays.stop(strays.all()[0])
+    assert not stopped
+
+
+def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
+    plant.begin()
+    doubt(plant)
+    shows(plant)
+    assert look(plant)
+    plant.api.script(create_job=make.refusal(429), get_user_info=None)
+    plant.step(submit, plant.take(seconds=LEASE))
+    plant.clock.forward(60)
+    claim = plant.take(seconds=LEASE)
+    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.update(plant.keys, claim, {}, after=0.0))
+    plant.step(submit, plant.take(seconds=LEASE))
+    today = int(plant.clock.time() // 86_400)
+    lines = [line for day in (today - 1, today) for line in plant.run(ops.ledger(plant.keys, day))]
+    assert [(line.number, line.booked) for line in lines] == [(1, "absent")]
+
+
+def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
+    plant.begin()
+    plant.buy()
+    plant.redis.hset(plant.keys.run("r"), "account", "another")
+    assert plant.claim() is None
+    plant.run(ops.wish(plant.keys, "r", "deadline"))
+    while plant.part().state is not PartState.DONE:
+        plant.clock.forward(max(0.0, plant.due()["r:0"]) + plant.settings.cancel_grace)
+        serve(plant.app, ["r:0"], {PartState.RUNNING}, poll)
+    assert plant.part().outcome == "timed_out"
+    assert not plant.api.called("get_job")
