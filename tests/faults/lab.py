@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from tests.faults.trials import Trial
 
-#: Seconds that a trial may take, and that pass between two looks at those in flight.
-PATIENCE, LOOK = 300.0, 0.08
+#: Seconds that a trial may take where not many others die beside it, and that pass between two looks at all in flight.
+PATIENCE, LOOK = 90.0, 0.08
 #: What the lab waits after the last end for what comes late.
 _AFTERMATH = 0.7
 #: After so long without a record a message is taken for lost by the broker; who sent it would send it again.
@@ -49,11 +49,12 @@ class Lab:
         seed: int = 0,
         fsync: str = "always",
         without: str = "",
+        patience: float = PATIENCE,
         **settings: Any,
     ) -> None:
         self.folder, self.plans = folder, Plans(folder)
         self.servers = Servers(folder, fsync=fsync, **settings)
-        self._shape, self._without = tuple(shape), without
+        self._shape, self._without, self._patience = tuple(shape), without, patience
         self.dice = random.Random(f"world {seed}")
         self.flying: dict[int, Trial] = {}
         self.stops: list[tuple[int, float, float]] = []
@@ -208,9 +209,9 @@ class Lab:
             elif trial.by_message and found[0][1] is None and now - trial.began > _LOST_MESSAGE:
                 self.world.ask_for_message(trial)
                 continue
-            elif now - trial.began > PATIENCE:
+            elif now - trial.began > self._patience:
                 trial.ended = now
-                trial.problems.append(f"no end within {PATIENCE:.0f} s: {found}")
+                trial.problems.append(f"no end within {self._patience:.0f} s: {found}")
             else:
                 continue
             self._landed(trial)

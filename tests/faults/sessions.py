@@ -26,6 +26,8 @@ ROUND, _SPARE = 300, 4
 _LONG, _MORE = 2_000, 12
 #: Seconds of healing after which somebody should read what took so long.
 _SLOW = 12.0
+#: Trials in flight from which on a run may be hit by the deaths of others for long, and what it is then given.
+_CROWD, _LONG_PATIENCE = 30, 300.0
 #: Fleets that show something of their own, the trials in flight and the share of a long run. Two workers can bear few:
 #: each kill takes half of all work, and many at a time keep a run from ever being carried out.
 _FLEETS = (("threads:4",) * 2, 6, 0.01), (("threads:2",) * 10, 25, 0.01)
@@ -106,6 +108,8 @@ class Session:
         """A lab, for as long as it is needed; nothing is left of it."""
         with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
             shape = shape or self.shape
+            if self.window > _CROWD:
+                options["patience"] = _LONG_PATIENCE
             with Lab(Path(folder), shape=shape, seed=self.seed, without=self.without, **options) as lab:
                 yield lab
                 self.report.boots += lab.fleet.boots
