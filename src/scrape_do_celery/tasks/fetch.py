@@ -132,7 +132,7 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
         if not last_look:
             return False
         task = _given_up(task)
-    return await runtime.puts.put(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
+    return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
 
 
 class TaskFate(StrEnum):
