@@ -9,6 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scrape_do_celery.runs import Producer
     from tests.faults.plans import Plans
 
 #: What the seam itself does: leave the call out, make it twice, make it later.
@@ -45,20 +46,25 @@ def _sleep(_: Plans, action: dict[str, Any], *__: Any) -> None:
     time.sleep(action["seconds"])
 
 
-def _cancel(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
-    from scrape_do_celery.runs import Producer, RunHandle
+def _producer() -> Producer:
+    # Late: the application must not be made before the worker that it is for.
+    from scrape_do_celery.runs import Producer
     from scrape_do_celery.worker import app
 
-    RunHandle(run, producer=Producer.of(app)).cancel()
+    return Producer.of(app)
+
+
+def _cancel(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
+    from scrape_do_celery.runs import RunHandle
+
+    RunHandle(run, producer=_producer()).cancel()
 
 
 def _wish(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
     """A cancel of which no worker is told."""
-    from scrape_do_celery.runs import Producer
     from scrape_do_celery.store import CANCEL, ops
-    from scrape_do_celery.worker import app
 
-    store = Producer.of(app).store
+    store = _producer().store
     store.run(ops.wish(store.keys, run, CANCEL))
 
 
@@ -71,11 +77,9 @@ def _revoke(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
 def _bell(_: Plans, action: dict[str, Any], run: str, __: str) -> None:
     """A bell that nobody had reason to ring."""
     from scrape_do_celery import routing
-    from scrape_do_celery.runs import Producer
-    from scrape_do_celery.worker import app
 
     ring = f"scrape_do.{action['ring']}"
-    Producer.of(app).ring(ring, [run if ring == routing.AGGREGATE_RUN else f"{run}:0"])
+    _producer().ring(ring, [run if ring == routing.AGGREGATE_RUN else f"{run}:0"])
 
 
 def _instead(plans: Plans, action: dict[str, Any], run: str, ticket: str) -> dict[str, Any]:
@@ -86,20 +90,14 @@ def _instead(plans: Plans, action: dict[str, Any], run: str, ticket: str) -> dic
 
 def _refused(*_: Any) -> None:
     """Another worker's call was just refused: whoever claims next is to try the account."""
-    from scrape_do_celery.runs import Producer
-    from scrape_do_celery.worker import app
-
-    producer = Producer.of(app)
+    producer = _producer()
     key = producer.store.keys.breaker(producer.settings.account_id)
     producer.store.client.hset(key, mapping={"since": time.time(), "next": time.time() - 0.01})
 
 
 def _reborn(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
     """The store lost its last writes: nobody knows whether a purchase was among them."""
-    from scrape_do_celery.runs import Producer
-    from scrape_do_celery.worker import app
-
-    store = Producer.of(app).store
+    store = _producer().store
     store.client.hset(store.keys.part(run, 0), "lost", 1)
 
 

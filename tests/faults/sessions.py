@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.deck import Deck
-from tests.faults.lab import DEFAULT_SHAPE, Lab
+from tests.faults.lab import DEFAULT_SHAPE, PATIENCE, Lab
 from tests.faults.report import FULL, KILLS_A_POINT, Report
 from tests.faults.verdict import Verdict
 
@@ -108,8 +108,7 @@ class Session:
         """A lab, for as long as it is needed; nothing is left of it."""
         with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
             shape = shape or self.shape
-            if self.window > _CROWD:
-                options["patience"] = _LONG_PATIENCE
+            options["patience"] = _LONG_PATIENCE if self.window > _CROWD else PATIENCE
             with Lab(Path(folder), shape=shape, seed=self.seed, without=self.without, **options) as lab:
                 yield lab
                 self.report.boots += lab.fleet.boots

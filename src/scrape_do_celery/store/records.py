@@ -161,11 +161,14 @@ class Claim:
 
     def is_forgotten(self) -> bool:
         """Whether the API has certainly forgotten the part's job."""
-        return self.part.since is not None and self.now - self.part.since > RETENTION + _HOUR
+        return self._is_past_life(self.part.since)
 
     def is_past_finding(self) -> bool:
         """Whether the API has certainly forgotten whatever the part's last purchase bought."""
-        return self.part.intent is not None and self.now - self.part.intent > RETENTION + _HOUR
+        return self._is_past_life(self.part.intent)
+
+    def _is_past_life(self, bought: float | None) -> bool:
+        return bought is not None and self.now - bought > RETENTION + _HOUR
 
     def out_of_grace(self, grace: float) -> bool:
         """Whether steps have known so long that the run is to end; time without a worker does not count."""

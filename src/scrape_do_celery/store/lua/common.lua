@@ -82,9 +82,14 @@ local function release(prefix, due, part, member, account, t)
   end
 end
 
--- A purchase that was never found may still appear: nothing with the same targets is taken for another's until then.
-local function remember_doubt(prefix, account, part, member, seconds)
-  redis.call('SET', prefix .. ':doubt:' .. account .. ':' .. redis.call('HGET', part, 'fp'), member, 'EX', seconds)
+-- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
+-- taken for another's.
+local function resolve(prefix, due, run, part, member, seconds, t)
+  local account, p = redis.call('HGET', run, 'account') or '', redis.call('HMGET', part, 'booked', 'fp')
+  if p[1] == 'in_doubt' or p[1] == 'absent' then
+    redis.call('SET', prefix .. ':doubt:' .. account .. ':' .. p[2], member, 'EX', seconds)
+  end
+  release(prefix, due, part, member, account, t)
 end
 
 -- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.
@@ -115,11 +120,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
   book(prefix, part, member)
-  if is_unresolved(state) then
-    local account = redis.call('HGET', run, 'account') or ''
-    if booked == 'in_doubt' or booked == 'absent' then remember_doubt(prefix, account, part, member, rest[3]) end
-    release(prefix, due, part, member, account, t)
-  end
+  if is_unresolved(state) then resolve(prefix, due, run, part, member, rest[3], t) end
   if stop == '1' then
     redis.call('HSET', run, 'stop', 1)
     for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do

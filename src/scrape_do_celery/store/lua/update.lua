@@ -23,10 +23,8 @@ end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 local p = redis.call('HMGET', KEYS[1], 'state', 'canceling')
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
-  local account = redis.call('HGET', KEYS[2], 'account') or ''
-  if redis.call('HGET', KEYS[1], 'booked') == 'absent' then remember_doubt(prefix, account, KEYS[1], member, ARGV[8]) end
   book(prefix, KEYS[1], member)
-  release(prefix, KEYS[3], KEYS[1], member, account, t)
+  resolve(prefix, KEYS[3], KEYS[2], KEYS[1], member, ARGV[8], t)
 end
 if ARGV[3] ~= '' then
   local wait, ring = tonumber(ARGV[3]), tonumber(ARGV[4])
