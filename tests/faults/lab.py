@@ -65,6 +65,7 @@ class Lab:
         self.kills: Counter[str] = Counter()
         self._timeline: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
+        self.last_start = 0.0
         self._looked = 0.0
 
     def __enter__(self) -> Self:
@@ -110,7 +111,7 @@ class Lab:
         trial = next(waiting, None)
         if trial is None:
             return False
-        trial.began = time.time()
+        trial.began, self.last_start = time.time(), time.monotonic()
         played.append(trial)
         self.flying[trial.number] = trial
         if trial.rules:
@@ -181,11 +182,15 @@ class Lab:
             self.kills[note["hit"]] += 1
         self.events[kind if kind != "tell" else note["what"]] += 1
         if kind == "stop":
-            self.stops.append((note["pid"], note["at"], note["at"] + note["seconds"]))
-            self.later(note["seconds"], lambda: _go_on(note["pid"]))
+            self.later(note["seconds"], lambda: self._go_on(note["pid"], note["at"]))
         elif kind == "tell":
             self.world.do(note["what"], trial)
             self.plans.done(note["ticket"])
+
+    def _go_on(self, pid: int, stopped: float) -> None:
+        self.stops.append((pid, stopped, time.time()))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
     def _look(self) -> None:
         """Asks the store which runs have ended, and been reported."""
@@ -250,8 +255,3 @@ class Lab:
         for slot in self.fleet.slots:
             with suppress(FileNotFoundError):
                 os.truncate(self.fleet.log(slot), 0)
-
-
-def _go_on(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
