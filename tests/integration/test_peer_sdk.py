@@ -49,6 +49,7 @@ async def _call(kind, token, name, args, kwargs):
 
 
 def test_the_whole_life_of_a_job(peer, sandbox):
+    sandbox.configure(task_seconds=2.0)  # it is to be seen at work, on a slow machine too
     made = peer("create_job", targets=["https://a.example/1", "https://a.example/2"], session_id=42, timeout=5000)
     assert peer("get_job", made.job_id).status in {"queuing", "queued", "pending", "rotating"}
     early = peer("get_task", made.job_id, made.task_ids[0])
