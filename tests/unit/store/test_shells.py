@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store import AsyncStore, Member, Store, ops
@@ -55,6 +55,15 @@ def test_a_single_server_is_fine(shelf, monkeypatch):
     shelf.store.check()
     monkeypatch.setattr(shelf.redis, "info", lambda section: {})
     shelf.store.check()
+
+
+def test_a_user_that_may_not_ask_is_told_what_that_costs(shelf, monkeypatch):
+    def refuse(section):
+        raise NoPermissionError("this user has no permissions to run the 'info' command")
+
+    monkeypatch.setattr(shelf.redis, "info", refuse)
+    shelf.store.check()
+    assert "a restart cannot be noticed" in shelf.store.weakness()
 
 
 def test_opening_a_store_connects_to_nothing():
