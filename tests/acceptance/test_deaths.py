@@ -39,10 +39,10 @@ def test_a_run_survives(pipeline, point):
     handle = pipeline.enqueue(TARGETS)
     assert doomed.wait(30) == -9, f"{point!r} was never reached"
     pipeline.work()
-    result = handle.result(timeout=40)
+    result = handle.result(timeout=150)
     assert [task.url for task in result.tasks] == TARGETS
     assert pipeline.posts() == 1
-    assert handle.async_result.get(timeout=30)["counts"]["succeeded"] == 3
+    assert handle.async_result.get(timeout=150)["counts"]["succeeded"] == 3
 
 
 @pytest.mark.parametrize("point", ["before accept", "after accept", "before ring scrape_do.submit_jobs"])
@@ -51,7 +51,7 @@ def test_a_scrape_survives(pipeline, point):
     result = pipeline.scrape(targets=TARGETS)
     assert doomed.wait(30) == -9
     pipeline.work()
-    assert result.get(timeout=40)["counts"]["succeeded"] == 3
+    assert result.get(timeout=150)["counts"]["succeeded"] == 3
     assert pipeline.posts() == 1
 
 
@@ -64,6 +64,6 @@ def test_a_cancel_survives(pipeline, point, eventually):
     assert doomed.wait(30) == -9
     pipeline.work()
     with pytest.raises(JobCanceledError):
-        handle.result(timeout=40)
+        handle.result(timeout=150)
     assert pipeline.posts() == 1
     assert pipeline.sandbox.jobs()[0]["canceled"]

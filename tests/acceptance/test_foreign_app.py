@@ -18,12 +18,12 @@ from scrape_do_celery.tasks import scrape
 
 found = {}
 handle = enqueue(["https://a.example/"])
-found["tasks"] = len(handle.result(timeout=60).tasks)
-found["small"] = AsyncResult(handle.run_id).get(timeout=30)["outcome"]
-found["chain"] = chain(scrape.s(targets=["https://b.example/"]), outcome.s())().get(timeout=60)
-found["inside"] = len(RunHandle(start.delay("https://c.example/").get(timeout=30)).result(timeout=60).tasks)
+found["tasks"] = len(handle.result(timeout=150).tasks)
+found["small"] = AsyncResult(handle.run_id).get(timeout=150)["outcome"]
+found["chain"] = chain(scrape.s(targets=["https://b.example/"]), outcome.s())().get(timeout=150)
+found["inside"] = len(RunHandle(start.delay("https://c.example/").get(timeout=150)).result(timeout=60).tasks)
 try:
-    AsyncResult(enqueue(["https://a.example/?sandbox=error"]).run_id).get(timeout=60)
+    AsyncResult(enqueue(["https://a.example/?sandbox=error"]).run_id).get(timeout=150)
 except JobFailedError as error:
     found["error"] = error.job.status
 print(json.dumps(found))
@@ -77,7 +77,7 @@ def test_two_applications_do_not_share_a_store(pipeline, shop):
     assert "is served by another application" in pipeline.log.read_text()
     assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
     assert second.poll() is None
-    assert len(pipeline.enqueue(["https://a.example/"]).result(timeout=40).tasks) == 1
+    assert len(pipeline.enqueue(["https://a.example/"]).result(timeout=150).tasks) == 1
 
 
 def test_our_worker_does_not_start_beside_another_application(pipeline, shop):

@@ -38,7 +38,7 @@ def test_the_whole_path(pipeline, pool):
     pipeline.work(pool=pool, concurrency=2)
     targets = [f"https://Shop.example/{n}" for n in range(30)]
     handle = pipeline.enqueue(targets, geo_code="us")
-    result = handle.result(timeout=40)
+    result = handle.result(timeout=150)
     assert result.job.is_success
     assert result.jobs == [result.job]
     assert [task.url for task in result.tasks] == targets
@@ -48,34 +48,34 @@ def test_the_whole_path(pipeline, pool):
     assert handle.job == result.job
     sold = {task["id"]: task["sha256"] for task in pipeline.sandbox.jobs()[0]["tasks"]}
     assert {t.task_id: hashlib.sha256(t.decoded_content()).hexdigest() for t in result.tasks} == sold
-    assert handle.async_result.get(timeout=20)["counts"] == {"total": 30, "succeeded": 30, "failed": 0, "gone": 0}
+    assert handle.async_result.get(timeout=150)["counts"] == {"total": 30, "succeeded": 30, "failed": 0, "gone": 0}
     assert pipeline.posts() == 1
 
 
 def test_a_failing_job_raises_its_type_here_and_through_celery(working):
     handle = working.enqueue(["https://a.example/?sandbox=error", "https://b.example/?sandbox=error"])
     with pytest.raises(JobFailedError) as here:
-        handle.result(timeout=40)
+        handle.result(timeout=150)
     assert here.value.job.status == "error"
     assert len(here.value.job.tasks) == 2
     with pytest.raises(JobFailedError) as there:
-        handle.async_result.get(timeout=20)
+        handle.async_result.get(timeout=150)
     assert there.value.job == here.value.job
     assert [task.error_message for task in handle.iter_tasks()] != [None, None]
 
 
 def test_a_task_that_failed_is_data_unless_asked_otherwise(working):
     targets = ["https://a.example/good", "https://a.example/?sandbox=error"]
-    result = working.enqueue(targets).result(timeout=40)
+    result = working.enqueue(targets).result(timeout=150)
     assert [task.is_success for task in result.tasks] == [True, False]
     with pytest.raises(TaskFailedError):
         result.tasks[1].raise_for_status()
     strict = working.enqueue(targets, raise_on_task_failure=True)
     with pytest.raises(TaskFailedError) as caught:
-        strict.result(timeout=40)
+        strict.result(timeout=150)
     assert caught.value.task.url == targets[1]
     with pytest.raises(TaskFailedError):
-        strict.async_result.get(timeout=20)
+        strict.async_result.get(timeout=150)
     assert strict.state is RunState.FAILED
     assert len(list(strict.iter_tasks())) == 2
 
@@ -85,13 +85,13 @@ def test_a_canceled_run_is_canceled_at_scrape_do(working, eventually):
     eventually(lambda: handle.progress.done == 1)
     assert handle.cancel()
     with pytest.raises(JobCanceledError) as caught:
-        handle.result(timeout=40)
+        handle.result(timeout=150)
     assert caught.value.job.canceled
     assert working.sandbox.jobs()[0]["canceled"]
     assert [task.url for task in handle.iter_tasks()] == ["https://a.example/quick"]
     assert not handle.cancel()
     with pytest.raises(JobCanceledError):
-        handle.async_result.get(timeout=20)
+        handle.async_result.get(timeout=150)
 
 
 def test_a_run_canceled_before_it_was_sent_buys_nothing(pipeline):
@@ -100,7 +100,7 @@ def test_a_run_canceled_before_it_was_sent_buys_nothing(pipeline):
     assert handle.cancel()
     pipeline.work()
     with pytest.raises(JobCanceledError) as caught:
-        handle.result(timeout=40)
+        handle.result(timeout=150)
     assert caught.value.job is None
     assert caught.value.run_id == handle.run_id
     assert pipeline.posts() == 0
@@ -109,13 +109,13 @@ def test_a_run_canceled_before_it_was_sent_buys_nothing(pipeline):
 def test_a_job_over_its_max_wait(working):
     handle = working.enqueue(["https://a.example/?seconds=60"], max_wait=1)
     with pytest.raises(RunTimeoutError) as caught:
-        handle.result(timeout=40)
+        handle.result(timeout=150)
     assert caught.value.max_wait == 1
     assert caught.value.job.job_id == working.sandbox.jobs()[0]["id"]
     assert handle.state is RunState.TIMED_OUT
     assert working.sandbox.jobs()[0]["canceled"]
     with pytest.raises(RunTimeoutError):
-        handle.async_result.get(timeout=20)
+        handle.async_result.get(timeout=150)
 
 
 def test_a_job_canceled_by_somebody_else(working, eventually):
@@ -126,11 +126,11 @@ def test_a_job_canceled_by_somebody_else(working, eventually):
     with ScrapeDoAsyncAPIClient(working.settings.api_key, base_url=working.sandbox.url) as client:
         client.cancel_job(job.job_id)
     with pytest.raises(JobCanceledError):
-        handle.result(timeout=40)
+        handle.result(timeout=150)
 
 
 def test_binary_content_comes_back_to_the_byte(working):
-    result = working.enqueue(["https://a.example/?binary=1"]).result(timeout=40)
+    result = working.enqueue(["https://a.example/?binary=1"]).result(timeout=150)
     [task] = result.tasks
     assert task.base64_encoded_content
     assert task.decoded_content() == base64.b64decode(task.content)
@@ -139,7 +139,7 @@ def test_binary_content_comes_back_to_the_byte(working):
 
 def test_1001_targets_are_two_jobs_of_one_run(working):
     targets = [f"https://a.example/{n}" for n in range(1001)]
-    result = working.enqueue(targets).result(timeout=60)
+    result = working.enqueue(targets).result(timeout=150)
     assert [task.url for task in result.tasks] == targets
     assert [len(job.task_ids) for job in result.jobs] == [1000, 1]
     assert result.job == result.jobs[0]
@@ -151,7 +151,7 @@ def test_after_a_failed_part_no_other_is_bought(pipeline):
     pipeline.work(pool="solo")
     handle = pipeline.enqueue([f"https://a.example/{n}" for n in range(1001)])
     with pytest.raises(AsyncAPIBadRequestError):
-        handle.result(timeout=40)
+        handle.result(timeout=150)
     assert handle.state is RunState.FAILED
     assert pipeline.posts() <= 1
 
@@ -163,7 +163,7 @@ def test_one_idempotency_key_is_one_job(working):
     with ThreadPoolExecutor(20) as pool:
         [run_id] = set(pool.map(go, range(20)))
     handle = working.handle(run_id)
-    handle.result(timeout=40)
+    handle.result(timeout=150)
     assert go(None) == run_id
     assert working.posts() == 1
     with pytest.raises(IdempotencyConflictError) as caught:
@@ -174,7 +174,7 @@ def test_one_idempotency_key_is_one_job(working):
 def test_a_key_whose_run_failed_gives_the_same_handle(working):
     failed = working.enqueue(["https://a.example/?sandbox=error"], idempotency_key="again")
     with pytest.raises(JobFailedError):
-        failed.result(timeout=40)
+        failed.result(timeout=150)
     again = working.enqueue(["https://a.example/?sandbox=error"], idempotency_key="again")
     assert again == failed
     with pytest.raises(JobFailedError):
@@ -187,7 +187,7 @@ def test_waiting_that_runs_out_leaves_the_run_alone(working):
     with pytest.raises(ResultNotReadyError) as caught:
         handle.result(timeout=0.1)
     assert isinstance(caught.value, TimeoutError)
-    result = asyncio.run(handle.aresult(timeout=40))
+    result = asyncio.run(handle.aresult(timeout=150))
     assert len(result.tasks) == 1
 
 
@@ -203,7 +203,7 @@ def test_a_wrong_token_is_an_auth_error(pipeline):
         pipeline.work()
         handle = pipeline.enqueue(["https://a.example/"])
         with pytest.raises(AsyncAPIAuthError):
-            handle.result(timeout=40)
+            handle.result(timeout=150)
         assert pipeline.log.read_text().count("refuses the token") == 1
     finally:
         pipeline.sandbox.configure(token=None)
@@ -215,14 +215,14 @@ def test_a_token_that_is_put_right_lets_the_run_go_on(pipeline, eventually):
     handle = pipeline.enqueue(["https://a.example/"])
     eventually(lambda: "refuses the token" in pipeline.log.read_text())
     pipeline.sandbox.configure(token=None)
-    assert len(handle.result(timeout=40).tasks) == 1
+    assert len(handle.result(timeout=150).tasks) == 1
     assert "takes the token again" in pipeline.log.read_text()
 
 
 def test_a_429_holds_the_submit_back_and_buys_once(pipeline):
     pipeline.sandbox.fault("status", kind="create_job", status=429, retry_after=1, times=2)
     pipeline.work()
-    result = pipeline.enqueue(["https://a.example/"]).result(timeout=40)
+    result = pipeline.enqueue(["https://a.example/"]).result(timeout=150)
     assert len(result.tasks) == 1
     assert pipeline.posts() == 1
 
@@ -233,13 +233,13 @@ def test_server_errors_while_polling_and_fetching_cost_nothing(pipeline):
         pipeline.sandbox.fault("html", kind=kind, times=1)
         pipeline.sandbox.fault("reset_before", kind=kind, times=1)
     pipeline.work()
-    result = pipeline.enqueue([f"https://a.example/{n}" for n in range(5)]).result(timeout=60)
+    result = pipeline.enqueue([f"https://a.example/{n}" for n in range(5)]).result(timeout=150)
     assert len(result.succeeded) == 5
     assert pipeline.posts() == 1
 
 
 def test_a_gone_page_is_data(working):
-    result = working.enqueue(["https://a.example/", "https://a.example/?gone=410"]).result(timeout=40)
+    result = working.enqueue(["https://a.example/", "https://a.example/?gone=410"]).result(timeout=150)
     assert [task.gone for task in result.tasks] == [False, True]
     assert result.tasks[1].error_message
 
@@ -247,7 +247,7 @@ def test_a_gone_page_is_data(working):
 def test_shuffled_task_ids_come_back_in_input_order(working):
     working.sandbox.fault("shuffle_task_ids", kind="create_job", seed=3)
     targets = [f"https://a.example/{n}" for n in range(12)]
-    result = working.enqueue(targets).result(timeout=40)
+    result = working.enqueue(targets).result(timeout=150)
     assert [task.url for task in result.tasks] == targets
     assert result.order_verified
 
@@ -255,16 +255,16 @@ def test_shuffled_task_ids_come_back_in_input_order(working):
 def test_another_process_reads_the_result_and_the_error(working):
     good = working.enqueue(["https://a.example/"])
     bad = working.enqueue(["https://a.example/?sandbox=error"])
-    good.result(timeout=40)
+    good.result(timeout=150)
     script = """
 import json, sys
 from celery.result import AsyncResult
 from scrape_do_celery import JobFailedError, RunHandle
 good, bad = sys.argv[1:]
-found = {"tasks": len(RunHandle(good).result(timeout=30).tasks)}
-found["small"] = AsyncResult(good).get(timeout=30)["outcome"]
+found = {"tasks": len(RunHandle(good).result(timeout=150).tasks)}
+found["small"] = AsyncResult(good).get(timeout=150)["outcome"]
 try:
-    AsyncResult(bad).get(timeout=30)
+    AsyncResult(bad).get(timeout=150)
 except JobFailedError as error:
     found["job"] = error.job.status
 print(json.dumps(found))
@@ -283,7 +283,7 @@ print(json.dumps(found))
 
 def test_an_ended_run_can_be_forgotten(working, eventually):
     handle = working.enqueue(JobCreationRequest(targets=["https://a.example/"]))
-    handle.result(timeout=40)
+    handle.result(timeout=150)
     eventually(lambda: handle.async_result.state == "SUCCESS")
     handle.forget()
     eventually(lambda: not working.producer.store.client.exists(f"{working.prefix}:part:{handle.run_id}:0"))
@@ -298,7 +298,7 @@ def test_an_ended_run_lives_as_long_as_it_should(working, eventually):
     handle = working.enqueue(["https://a.example/"], idempotency_key="life")
     client = working.producer.store.client
     assert client.ttl(f"{working.prefix}:run:{handle.run_id}") == -1
-    handle.result(timeout=40)
+    handle.result(timeout=150)
     eventually(lambda: client.ttl(f"{working.prefix}:run:{handle.run_id}") > 0)
     day = 86_400
     lives = {key.replace(handle.run_id, "ID"): client.ttl(key) for key in working.stored_keys()}

@@ -114,7 +114,7 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     assert [(one["run_id"], one["booked"], one["job_id"]) for one in told] == [(handle.run_id, "open", None)]
 
     pipeline.work()
-    assert handle.result(timeout=60).job.job_id == doubtful
+    assert handle.result(timeout=150).job.job_id == doubtful
     assert canceled(pipeline) == {doubtful: False, stray: True}
 
 
@@ -126,7 +126,7 @@ def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
     job_id = eventually(lambda: handle.job).job_id
     handle.cancel()
     with pytest.raises(JobCanceledError):
-        handle.result(timeout=60)
+        handle.result(timeout=150)
     assert canceled(pipeline) == {job_id: False}
     [[listed, _, _, note, *_]] = cells(scrape_do("orphans"))
     assert (listed, note) == (job_id, f"run {handle.run_id} ended without it")
@@ -219,13 +219,13 @@ def test_the_ledger_of_a_purchase_whose_answer_was_lost(pipeline, scrape_do):
     pipeline.sandbox.fault("reset_after", kind="create_job", times=1)
     pipeline.work()
     lost = pipeline.enqueue(urls(2, "?seconds=1", host="lost"), super=True)
-    lost.result(timeout=60)
+    lost.result(timeout=150)
     plain = pipeline.enqueue(urls(3, "", host="plain"))
-    plain.result(timeout=60)
+    plain.result(timeout=150)
     stopped = pipeline.enqueue(urls(1, host="stopped"))
     stopped.cancel()
     with pytest.raises(JobCanceledError):
-        stopped.result(timeout=60)
+        stopped.result(timeout=150)
     jobs = {host: job["id"] for job in pipeline.sandbox.jobs() for host in ("lost", "plain") if host in str(job)}
     answer = scrape_do("ledger")
     assert answer.returncode == 0

@@ -27,7 +27,7 @@ def test_enqueue_without_a_broker_loses_nothing(server_url, sandbox, tmp_path, c
         assert handle.state == "queued"
     with Pipeline(server_url, sandbox, tmp_path, "nobroker") as healed:
         healed.work()
-        assert len(healed.handle(handle.run_id).result(timeout=40).tasks) == 1
+        assert len(healed.handle(handle.run_id).result(timeout=150).tasks) == 1
         assert healed.posts() == 1
 
 
@@ -38,7 +38,7 @@ def test_the_server_restarts_under_everything(own_server, sandbox, tmp_path, eve
         handle = pipeline.enqueue([f"https://a.example/{n}?seconds=3" for n in range(3)])
         eventually(lambda: handle.state == "running")
         own_server.restart()
-        result = handle.result(timeout=90)
+        result = handle.result(timeout=150)
         assert len(result.succeeded) == 3
         assert pipeline.posts() == 1
 
@@ -50,7 +50,7 @@ def test_a_flushed_broker_loses_no_run(pipeline, eventually):
     queued.client.delete(pipeline.prefix)
     pipeline.work()
     for handle in handles:
-        assert len(handle.result(timeout=60).tasks) == 1
+        assert len(handle.result(timeout=150).tasks) == 1
     assert pipeline.posts() == 5
 
 
@@ -62,7 +62,7 @@ def test_a_paused_worker_is_overtaken_and_changes_nothing(pipeline, eventually):
     eventually(lambda: handle.state == "collecting")
     os.killpg(frozen.pid, signal.SIGSTOP)
     pipeline.work()
-    result = handle.result(timeout=40)
+    result = handle.result(timeout=150)
     os.killpg(frozen.pid, signal.SIGCONT)
     assert len(result.succeeded) == 2
     assert handle.result(timeout=5) == result

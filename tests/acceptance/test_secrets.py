@@ -40,12 +40,12 @@ def test_nothing_private_is_seen(pipeline):
         pipeline.enqueue([GOOD], set_cookies=f"a={COOKIE}"),
         pipeline.enqueue([BAD], headers={"X-Mine": HEADER}),
     ]
-    runs[0].result(timeout=40)
-    runs[1].result(timeout=40)
+    runs[0].result(timeout=150)
+    runs[1].result(timeout=150)
     with pytest.raises(JobFailedError) as caught:
-        runs[2].result(timeout=40)
+        runs[2].result(timeout=150)
     assert HEADER not in repr(caught.value) + str(caught.value.args)
-    pipeline.scrape(targets=[GOOD], headers={"X-Mine": HEADER}).get(timeout=40)
+    pipeline.scrape(targets=[GOOD], headers={"X-Mine": HEADER}).get(timeout=150)
 
     log = pipeline.log.read_bytes()
     assert b"POST" in log

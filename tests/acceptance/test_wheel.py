@@ -17,10 +17,10 @@ from celery.result import AsyncResult
 from scrape_do_celery import JobFailedError, enqueue
 
 handle = enqueue(["https://a.example/1", "https://a.example/2"], geo_code="us")
-print([task.status_code for task in handle.result(timeout=60).tasks])
-print(AsyncResult(handle.run_id).get(timeout=30)["outcome"])
+print([task.status_code for task in handle.result(timeout=150).tasks])
+print(AsyncResult(handle.run_id).get(timeout=150)["outcome"])
 try:
-    enqueue(["https://a.example/?sandbox=error"]).result(timeout=60)
+    enqueue(["https://a.example/?sandbox=error"]).result(timeout=150)
 except JobFailedError as error:
     print(type(error).__name__, error.job.status)
 """

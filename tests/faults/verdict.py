@@ -11,11 +11,15 @@ from scrape_do_celery.store import RunState, ops
 from tests.faults.trials import STRANGER
 
 if TYPE_CHECKING:
+    from scrape_do_celery.store import RunRecord
     from tests.faults.lab import Lab
     from tests.faults.trials import Run, Trial
 
 #: A purchase that follows a freeze within so many seconds was made by what had been frozen.
 _THAWED = 0.8
+#: How the report counts a run that was left in doubt for a good reason.
+BESIDE_AN_ABSENT = "left in doubt beside a twin whose purchase was absent"
+_DAY = 86_400
 
 
 class Verdict:
@@ -62,19 +66,35 @@ class Verdict:
             return
         if record.outcome is None:
             return  # told already: it did not end
-        expect = run.expect or trial.expect
-        if record.outcome not in expect:
-            trial.problems.append(f"outcome {record.outcome}, not {sorted(expect)}: {record.error}")
+        self._outcome(trial, run, record)
         ids = {part.job_id for part in record.parts if part.job_id}
         if not ids <= {job["id"] for job in sold}:
             trial.problems.append(f"wrong job: the record names {sorted(ids)}, bought were {[j['id'] for j in sold]}")
-        if any(part.state != "done" for part in record.parts):
-            trial.problems.append(f"restless: a part is {[str(p.state) for p in record.parts]} after the end")
         if record.outcome in {"canceled", "timed_out"} and not all(map(_stopped, sold)) and not trial.unstoppable:
             trial.problems.append(f"waste: the run is {record.outcome}, and its job goes on")
         self._reported(trial, run, record.outcome)
         if ids:
             self._contents(trial, run, record)
+
+    def _outcome(self, trial: Trial, run: Run, record: RunRecord) -> None:
+        """It ended as it had to, and rests."""
+        expect = run.expect or trial.expect
+        if record.outcome == RunState.IN_DOUBT and self._has_an_absent_twin(trial, run):
+            self._lab.events[BESIDE_AN_ABSENT] += 1
+        elif record.outcome not in expect:
+            trial.problems.append(f"outcome {record.outcome}, not {sorted(expect)}: {record.error}")
+        if any(part.state != "done" for part in record.parts):
+            trial.problems.append(f"restless: a part is {[str(p.state) for p in record.parts]} after the end")
+        elif any(part.fence > record.ended * 1000 for part in record.parts):
+            # A fence is the moment of its claim.
+            trial.problems.append("restless: a part was claimed after the end")
+
+    def _has_an_absent_twin(self, trial: Trial, run: Run) -> bool:
+        """Whether what the run found may be a twin's, whose purchase was given up: then it must not guess."""
+        twins = {other.run_id for other in trial.runs if other.targets == run.targets} - {run.run_id}
+        store, days = self._lab.servers.producer.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
+        lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if twins else []
+        return any(line.member.run_id in twins and line.booked == ops.Booked.ABSENT for line in lines)
 
     def _purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]]) -> None:
         trial.most = max(trial.most, len(sold))

@@ -16,6 +16,7 @@ from tests.faults.servers import PREFIX
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scrape_do_celery.sandbox import SandboxProcess
     from tests.faults.lab import Lab
     from tests.faults.trials import Trial
 
@@ -65,7 +66,7 @@ class World:
 
     def change_climate(self) -> None:
         """How the API's list is, for a whole round: late, sorted oddly, in full or trimmed, by a clock of its own."""
-        sandbox, name = self._lab.servers.sandbox, self._lab.dice.choice(list(_CLIMATES))
+        sandbox, name = self._sandbox, self._lab.dice.choice(list(_CLIMATES))
         sandbox.configure(full_list=self._lab.dice.random() < 0.5)
         for rule in _CLIMATES[name]:
             sandbox.fault(**rule)
@@ -102,15 +103,18 @@ class World:
 
     def freeze_api(self, _: Trial | None = None) -> None:
         """The API stands still for longer than a `POST` may take, and then does all it was asked."""
-        pid = self._lab.servers.sandbox.pid
         self.frozen = True
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(self._lab.servers.sandbox.pid, signal.SIGSTOP)
+        self._lab.later(self._lab.dice.uniform(0.5, 2.0), lambda: self._sandbox)
 
-        def thaw() -> None:
-            os.kill(pid, signal.SIGCONT)
+    @property
+    def _sandbox(self) -> SandboxProcess:
+        """The sandbox, which goes on if it was frozen: it could not be told anything."""
+        sandbox = self._lab.servers.sandbox
+        if self.frozen:
+            os.kill(sandbox.pid, signal.SIGCONT)
             self.frozen = False
-
-        self._lab.later(self._lab.dice.uniform(0.5, 2.0), thaw)
+        return sandbox
 
     def api_down(self, _: Trial | None = None) -> None:
         """The next calls of everybody meet a closed door."""
@@ -127,21 +131,20 @@ class World:
     def mute(self, trial: Trial | None) -> None:
         """The job of a run is not shown any more."""
         if trial:
-            self._lab.servers.sandbox.fault("status", kind="get_job", target=trial.host, status=503)
+            self._sandbox.fault("status", kind="get_job", target=trial.host, status=503)
 
     def refuse_me(self, _: Trial | None) -> None:
         """The next look at the account is refused."""
-        self._lab.servers.sandbox.fault("status", kind="me", status=401, times=1)
+        self._sandbox.fault("status", kind="me", status=401, times=1)
 
     def _for_all(self, action: str, **more: object) -> None:
         times = self._lab.dice.randrange(5, 40)
-        self._lab.servers.sandbox.fault(action, times=times, **more)
+        self._sandbox.fault(action, times=times, **more)
 
     def api_401(self, _: Trial | None = None) -> None:
         """The token is not taken for some seconds."""
-        sandbox = self._lab.servers.sandbox
-        sandbox.configure(token="another-token")
-        self._lab.later(self._lab.dice.uniform(0.5, 3.0), lambda: sandbox.configure(token=None))
+        self._sandbox.configure(token="another-token")
+        self._lab.later(self._lab.dice.uniform(0.5, 3.0), lambda: self._sandbox.configure(token=None))
 
     def low_memory(self, _: Trial | None = None) -> None:
         """The store has no room for some seconds."""

@@ -83,7 +83,7 @@ class Pipeline:
                 start_new_session=True,
             )
         self.workers.append(worker)
-        ready, deadline = f"{name} ready.".encode(), time.monotonic() + 40
+        ready, deadline = f"{name} ready.".encode(), time.monotonic() + 90
         while worker.poll() is None and ready not in self.log.read_bytes():
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)

@@ -315,6 +315,12 @@ class Server:
     def hget(self, key, field):
         return b"0"
 
+    def zrange(self, key, start, end):
+        return []
+
+    def pipeline(self, **options):
+        return fakeredis.FakeRedis().pipeline(**options)
+
 
 def levels(found):
     return [finding.level for finding in found]
@@ -381,6 +387,19 @@ def test_an_account_that_is_held_back_is_named(producer):
     found = list(from_store(producer.store, "redis://here"))
     assert levels(found) == [OK, WRONG]
     assert "refuses the token since 1970-01-01" in found[-1].text
+
+
+def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
+    store = producer.store
+    monkeypatch.setattr(store.client, "info", lambda *_: {**FACTS, "cluster_enabled": 0})
+    monkeypatch.setattr(store.client, "config_get", lambda name: {name: "always"})
+    for account in ("another", "another", "mine", None):
+        run_id = runs.enqueue(URLS).run_id
+        if account:
+            store.client.hset(store.keys.run(run_id), "account", account)
+    found = list(from_store(store, "redis://here", "mine"))
+    assert levels(found) == [OK, WARNING]
+    assert "2 run(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
 
 
 def test_a_store_that_is_away(producer, monkeypatch):

@@ -53,7 +53,8 @@ def _findings() -> Iterator[Finding]:
         return
     settings = producer.settings
     yield from _settings(settings)
-    yield from findings.from_store(producer.store, masked(settings.redis_url))
+    account = settings.account_id if settings.api_key or settings.account else ""
+    yield from findings.from_store(producer.store, masked(settings.redis_url), account)
     yield from findings.from_broker(producer.app)
     yield from findings.from_workers(producer.app)
     # Loaded late: the worker's floor is nobody else's business here.

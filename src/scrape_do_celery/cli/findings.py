@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import KombuError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 _OLDEST = (6, 2)
+#: Entries of the due set whose account is looked up.
+_LOOKED_AT = 1000
 _PATIENCE = 2.0
 
 
@@ -30,8 +33,8 @@ class Finding(NamedTuple):
     text: str
 
 
-def from_store(store: Store, where: str) -> Iterator[Finding]:
-    """Whether the store answers, and whether it would keep what is paid for."""
+def from_store(store: Store, where: str, account: str = "") -> Iterator[Finding]:
+    """Whether the store answers, and keeps what is paid for, and whether runs of this account are alone in it."""
     try:
         info = store.client.info()
         store.check()
@@ -48,6 +51,8 @@ def from_store(store: Store, where: str) -> Iterator[Finding]:
     if weakness := store.weakness():
         yield Finding(WARNING, weakness)
     yield from _breakers(store)
+    if account:
+        yield from _other_accounts(store, account)
     policy = info.get("maxmemory_policy")
     if policy and policy != "noeviction":
         yield Finding(WARNING, f"maxmemory-policy is {policy}: a full store drops live runs; set it to noeviction")
@@ -58,6 +63,22 @@ def _breakers(store: Store) -> Iterator[Finding]:
         since = datetime.fromtimestamp(float(store.client.hget(key, "since") or 0), UTC)
         yield Finding(
             WRONG, f"the API refuses the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account are held back"
+        )
+
+
+def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
+    """Whether runs wait for a worker of another account, among those that are looked at next."""
+    names = cast("list[bytes]", store.client.zrange(store.keys.due, 0, _LOOKED_AT - 1))
+    with store.client.pipeline(transaction=False) as pipe:
+        for run_id in {name.decode().rpartition(":")[0] for name in names}:
+            pipe.hget(store.keys.run(run_id), "account")
+        others = Counter(account.decode() for account in pipe.execute() if account)
+    del others[mine]
+    for account, count in others.items():
+        yield Finding(
+            WARNING,
+            f"{count} run(s) were bought with the token of another account ({account}; this one is {mine}): they wait "
+            "for a worker that has it",
         )
 
 

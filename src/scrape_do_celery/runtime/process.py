@@ -57,6 +57,7 @@ class Runtime:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
         if self.settings.api_key is None:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+        self._others: set[str] = set()
         self._loop = LoopThread()
         self._loop.run(self._open(self.settings.api_key))
 
@@ -209,6 +210,16 @@ class Runtime:
                 self.settings.api_url,
                 error,
                 ops.LONGEST_PROBE,
+            )
+
+    def other_account(self, account: str) -> None:
+        """Tells that runs wait for a worker with the token that they were bought with. Said once an account."""
+        if account not in self._others:
+            self._others.add(account)
+            log.warning(
+                "runs of the account %s wait for a worker with its token; this worker's account is %s",
+                account,
+                self.settings.account_id,
             )
 
     async def try_account(self) -> ScrapeDoError | None:

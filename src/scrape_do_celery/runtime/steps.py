@@ -78,7 +78,9 @@ async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
     if isinstance(claim, ops.Poisoned):
         log.error("%s was taken out of work: steps on it died again and again", member)
         return Bell(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
-    if claim is None:
+    if isinstance(claim, ops.Foreign):
+        runtime.other_account(claim.account)
+    if not isinstance(claim, Claim):
         return None
     return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
 

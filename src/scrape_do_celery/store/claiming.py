@@ -43,6 +43,13 @@ class Poisoned:
     left: int
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A part that waits for a worker with another token: the one of the account that its run was made for."""
+
+    account: str
+
+
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
     """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
     return Op(Due.parse, (keys.prefix, limit, cap, RING, LONGEST_RING), [keys.due, keys.rung, keys.life], "claim_due")
@@ -58,8 +65,8 @@ def claim(  # noqa: PLR0913 (one argument a condition)
     account: str = "",
     auth_grace: float = 900.0,
     poison: Poison | None = None,
-) -> Op[Claim | Poisoned | None]:
-    """The part, leased; None where it is not this step's turn, or the run is another account's.
+) -> Op[Claim | Poisoned | Foreign | None]:
+    """The part, leased; None where it is not this step's turn.
 
     A part that was claimed too often without progress is ended instead.
     """
@@ -78,7 +85,9 @@ def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
     return Op(bool, (claim.part.fence, seconds), [keys.part(claim.member.run_id, claim.member.part)], "renew")
 
 
-def _claimed(member: Member, reply: Sequence[Any]) -> Claim | Poisoned | None:
+def _claimed(member: Member, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | None:
     if reply[0] == b"poisoned":
         return Poisoned(int(reply[1]))
+    if reply[0] == b"foreign":
+        return Foreign(reply[1].decode())
     return Claim.parse(member, reply) if reply[0] == b"ok" else None

@@ -13,7 +13,7 @@
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
 | `P:lock:<account>:<fp>` | string | the part that buys these targets now | until that is resolved |
 | `P:turn:<account>:<fp>` | zset | parts that wait for that lock -> since when | a day |
-| `P:doubt:<account>:<fp>` | string | the part whose purchase was never resolved | as long as the API keeps jobs |
+| `P:doubt:<account>:<fp>` | string | the part whose purchase was never found | an hour; 3 days if in doubt |
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
 | `P:incarnation` | string | the server's own id, and since when it is known | for ever |

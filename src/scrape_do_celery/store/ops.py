@@ -30,7 +30,7 @@ from scrape_do_celery.store.buying import (
     owners,
     rivals,
 )
-from scrape_do_celery.store.claiming import LONGEST_RING, RING, Poison, Poisoned, claim, claim_due, renew
+from scrape_do_celery.store.claiming import LONGEST_RING, RING, Foreign, Poison, Poisoned, claim, claim_due, renew
 from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
@@ -57,6 +57,7 @@ __all__ = [
     "UNWANTED",
     "Booked",
     "Created",
+    "Foreign",
     "Lives",
     "Op",
     "Poison",

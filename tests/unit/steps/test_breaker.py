@@ -69,11 +69,13 @@ def test_a_failure_of_the_probe_says_nothing_about_the_token(running, make):
     assert len(running.api.called("get_job")) == 2
 
 
-def test_a_run_of_another_account_is_left_alone(running, make):
+def test_a_run_of_another_account_is_left_alone_and_it_is_said_once(running, make, caplog):
     """Another token does not know the job: three looks with it would lose what was paid."""
     running.redis.hset(running.keys.run("r"), "account", "somebody else's")
     running.api.script(get_job=make.refusal(404))
     look(running)
+    look(running)
+    assert caplog.text.count("runs of the account somebody else's wait for a worker with its token") == 1
     assert running.api.called("get_job") == []
     assert running.part().state is PartState.RUNNING
 

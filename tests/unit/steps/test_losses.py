@@ -133,6 +133,31 @@ def test_what_was_absent_once_may_still_appear(plant, make):
     assert (plant.part("b").outcome, plant.part("b").job_id) == ("in_doubt", None)
 
 
+def test_what_did_not_appear_within_an_hour_never_will(plant, make):
+    plant.begin("a", request={"geo_code": "us"})
+    doubt(plant, "a")
+    shows(plant)
+    assert look(plant, "a")
+    [doubted] = plant.redis.keys(f"{plant.keys.prefix}:doubt:*")
+    assert 0 < plant.redis.ttl(doubted) <= HOUR
+    plant.redis.delete(doubted)
+    plant.begin("b", request={"geo_code": "de"})
+    doubt(plant, "b")
+    shows(plant, make.job("queued", job_id="of-b"))
+    assert look(plant, "b", until=PartState.RUNNING)
+    assert plant.part("b").job_id == "of-b"
+
+
+def test_a_shorter_doubt_does_not_end_a_longer_one(plant, make):
+    plant.begin("a", request={"geo_code": "us"})
+    doubt(plant, "a")
+    shows(plant)
+    key = f"{plant.keys.prefix}:doubt:{plant.account}:{plant.part('a').fingerprint}"
+    plant.redis.set(key, "older:0", ex=int(10 * HOUR))
+    assert look(plant, "a")
+    assert plant.redis.get(key) == b"older:0"
+
+
 def test_a_marker_may_not_be_shown_yet(plant, make, settings):
     plant.settings = settings.model_copy(update={"shared_account": True})
     plant.begin()
@@ -180,7 +205,7 @@ def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
     plant.begin()
     plant.buy()
     plant.redis.hset(plant.keys.run("r"), "account", "another")
-    assert plant.claim() is None
+    assert plant.claim() == ops.Foreign("another")
     plant.run(ops.wish(plant.keys, "r", "deadline"))
     while plant.part().state is not PartState.DONE:
         plant.clock.forward(max(0.0, plant.due()["r:0"]) + plant.settings.cancel_grace)

@@ -5,7 +5,7 @@
 --       claims without progress after which the part is ended ('' for never), the error that it ends with,
 --       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered
 -- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
--- held, early, paused, foreign.
+-- held, early, paused, or {'foreign', the run's account}.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
 -- (the run is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -22,7 +22,7 @@ if not mine then
   -- A run that is to end is let through: somebody waits for that.
   local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
   local foreign = account and account ~= ARGV[6]
-  if foreign and not urgent then return {'foreign'} end
+  if foreign and not urgent then return {'foreign', account} end
   local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
   if pause > t and not urgent then
     wake(KEYS[3], KEYS[1], member, pause, 0)

@@ -83,11 +83,13 @@ local function release(prefix, due, part, member, account, t)
 end
 
 -- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
--- taken for another's.
+-- taken for another's; for an hour, where two full listings had not shown it.
 local function resolve(prefix, due, run, part, member, seconds, t)
   local account, p = redis.call('HGET', run, 'account') or '', redis.call('HMGET', part, 'booked', 'fp')
-  if p[1] == 'in_doubt' or p[1] == 'absent' then
-    redis.call('SET', prefix .. ':doubt:' .. account .. ':' .. p[2], member, 'EX', seconds)
+  local doubt, life = prefix .. ':doubt:' .. account .. ':' .. p[2], tonumber(seconds)
+  if p[1] == 'absent' then life = math.min(life, 3600) end
+  if (p[1] == 'in_doubt' or p[1] == 'absent') and redis.call('TTL', doubt) < life then
+    redis.call('SET', doubt, member, 'EX', life)
   end
   release(prefix, due, part, member, account, t)
 end
