@@ -83,3 +83,11 @@ def job_not_found(age: float, looks: int) -> Literal["look_again", "lost"]:
     Within `NOT_FOUND_GRACE` a 404 is not counted: the API may not have caught up with its own answer.
     """
     return "lost" if age >= NOT_FOUND_GRACE and looks >= NOT_FOUND_LOOKS else "look_again"
+
+
+def wait_for_last(looks: int, most: int, interval: float) -> float:
+    """Seconds to wait after look number `looks` of `most` in vain: the last one comes a minute after the one before.
+
+    A gateway that is being deployed, or a database that is away, may answer 404 for a while; what is given up is paid.
+    """
+    return max(interval, NOT_FOUND_GRACE) if looks == most - 1 else interval

@@ -7,7 +7,7 @@ Made by `python -m tests.faults --survey`, and checked: a point that a worker re
 from __future__ import annotations
 
 POINTS: dict[str, str] = {
-    "aggregate_run: after HINCRBY": "plain",
+    "aggregate_run: after attempt": "plain",
     "aggregate_run: after contents": "raising",
     "aggregate_run: after decide": "plain",
     "aggregate_run: after delivered": "reported_again",
@@ -15,7 +15,7 @@ POINTS: dict[str, str] = {
     "aggregate_run: after part_spec": "raising",
     "aggregate_run: after ring finish_run": "plain",
     "aggregate_run: after view": "plain",
-    "aggregate_run: before HINCRBY": "plain",
+    "aggregate_run: before attempt": "plain",
     "aggregate_run: before contents": "raising",
     "aggregate_run: before decide": "plain",
     "aggregate_run: before delivered": "reported_again",

@@ -396,10 +396,10 @@ def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
     for account in ("another", "another", "mine", None):
         run_id = runs.enqueue(URLS).run_id
         if account:
-            store.client.hset(store.keys.run(run_id), "account", account)
+            store.client.hset(store.keys.part(run_id, 0), "account", account)
     found = list(from_store(store, "redis://here", "mine"))
     assert levels(found) == [OK, WARNING]
-    assert "2 run(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
+    assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
 
 
 def test_a_store_that_is_away(producer, monkeypatch):

@@ -195,7 +195,7 @@ def test_cross_checks_name_both_variables():
 def test_a_longer_life_of_pages_lengthens_those_that_it_needs():
     settings = Settings(result_ttl=700_000)
     assert (settings.record_ttl, settings.idempotency_ttl) == (700_000, 700_000)
-    assert Settings(record_ttl=60).record_ttl == settings.model_copy(update={"result_ttl": 86_400}).result_ttl
+    assert Settings(record_ttl=7200).record_ttl == settings.model_copy(update={"result_ttl": 86_400}).result_ttl
 
 
 def test_unknown_argument_names_the_nearest():

@@ -11,6 +11,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.store.keys import RUN_MEMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,17 +68,18 @@ def _breakers(store: Store) -> Iterator[Finding]:
 
 
 def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
-    """Whether runs wait for a worker of another account, among those that are looked at next."""
+    """Whether parts wait for a worker of another account, among those that are looked at next."""
     names = cast("list[bytes]", store.client.zrange(store.keys.due, 0, _LOOKED_AT - 1))
     with store.client.pipeline(transaction=False) as pipe:
-        for run_id in {name.decode().rpartition(":")[0] for name in names}:
-            pipe.hget(store.keys.run(run_id), "account")
+        for run_id, _, part in (name.decode().rpartition(":") for name in names):
+            if part != RUN_MEMBER:
+                pipe.hget(store.keys.part(run_id, int(part)), "account")
         others = Counter(account.decode() for account in pipe.execute() if account)
     del others[mine]
     for account, count in others.items():
         yield Finding(
             WARNING,
-            f"{count} run(s) were bought with the token of another account ({account}; this one is {mine}): they wait "
+            f"{count} job(s) were bought with the token of another account ({account}; this one is {mine}): they wait "
             "for a worker that has it",
         )
 

@@ -79,7 +79,11 @@ class SettingsFields(BaseSettings):
     )
     result_ttl: int = Field(default=86_400, ge=60, description="How long the pages of a run that is done are kept.")
     record_ttl: int = Field(
-        default=604_800, ge=60, description="How long its record is kept; never shorter than its pages."
+        # A message of a `scrape` that came to the record's end would be taken for a new run: brokers hand out again
+        # within an hour, so that twice as long is safe.
+        default=604_800,
+        ge=7200,
+        description="How long its record is kept; never shorter than its pages.",
     )
     idempotency_ttl: int = Field(
         default=604_800, ge=60, description="How long an idempotency key leads to its run; never shorter than a record."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds for which an answer is believed.
-_DURABLE_FOR, _MEMORY_FOR = 10.0, 1.0
+_DURABLE_FOR, _MEMORY_FOR = 2.0, 1.0
 #: Shares of the store's memory limit above which nothing more is bought, and nothing more is fetched.
 BUY_BELOW, FETCH_BELOW = 0.80, 0.95
 #: Seconds until a store without room is looked at again.

@@ -9,7 +9,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, JobLostError, PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.enums import JobStatus
-from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
+from scrape_do_celery.polling import NOT_FOUND_GRACE, NOT_FOUND_LOOKS, job_not_found, wait_for_last
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
@@ -87,7 +87,8 @@ async def missed(runtime: Runtime, claim: Claim, error: AsyncAPINotFoundError) -
         lost = JobLostError(f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}", run_id)
         return await runtime.settle(claim, RunState.LOST, lost)
     counted = misses if age >= NOT_FOUND_GRACE else 0
-    await runtime.later(claim, {"misses": counted}, runtime.interval(claim.part.misses))
+    wait = wait_for_last(counted, NOT_FOUND_LOOKS, runtime.interval(claim.part.misses))
+    await runtime.later(claim, {"misses": counted}, wait)
     return None
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back_to
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError
-from scrape_do_celery.models import UndetailedTaskResponse
+from scrape_do_celery.models import JobStatus, UndetailedTaskResponse
 from scrape_do_celery.models.urls import fingerprint, normalise
 from scrape_do_celery.runtime.survey import names_its_targets
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.spec import inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.runtime.process import Runtime
@@ -110,7 +110,7 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
     intent = part.first_intent or claim.now
     survey = await surveyor.survey(claim.now - store_ahead, read_back_to(intent, surveyor.api_ahead(store_ahead)))
     api_ahead = surveyor.api_ahead(store_ahead)
-    suspects = await _suspects(runtime, claim, survey.jobs.values())
+    suspects, filling = await _suspects(runtime, claim, survey.jobs.values())
     ages = {job.job_id: age(job, intent, api_ahead) for job in suspects}
     reading = _Reading(runtime, claim)
     found = await reading.matching(job for job in suspects if ages[job.job_id] is not Age.OLDER)
@@ -122,7 +122,8 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
         Match(job.job_id, ages[job.job_id], bool(part.marker) and await reading.is_marked(job, part.marker))
         for job in found
     ]
-    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, complete=reading.complete)
+    complete = reading.complete and not filling
+    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, complete=complete)
     return Inquiry(matches, {job.job_id: job for job in found}, known)
 
 
@@ -144,14 +145,23 @@ async def _evidence(
     )
 
 
-async def _suspects(runtime: Runtime, claim: Claim, jobs: Iterable[JobDetails]) -> list[JobDetails]:
-    """Jobs with as many tasks as the part has targets, that no run owns."""
+async def _suspects(
+    runtime: Runtime, claim: Claim, jobs: Collection[JobDetails]
+) -> tuple[list[JobDetails], list[JobDetails]]:
+    """Jobs that no run owns: those with as many tasks as the part has targets, and those that may still grow to it."""
     total = claim.part.total
-    sized = [job for job in jobs if (len(job.task_ids) or len(job.tasks) or total) == total]
-    if not sized:
-        return []
-    owners = await runtime.store.run(ops.owners(runtime.store.keys, [job.job_id for job in sized]))
-    return [job for job, owner in zip(sized, owners, strict=True) if owner in {None, str(claim.member)}]
+    sized = {job.job_id: (len(job.task_ids) or len(job.tasks) or total) for job in jobs}
+    maybe = [job for job in jobs if sized[job.job_id] == total or _is_filling(job, sized[job.job_id], total)]
+    if not maybe:
+        return [], []
+    owners = await runtime.store.run(ops.owners(runtime.store.keys, [job.job_id for job in maybe]))
+    free = [job for job, owner in zip(maybe, owners, strict=True) if owner in {None, str(claim.member)}]
+    whole = [job for job in free if sized[job.job_id] == total]
+    return whole, [job for job in free if sized[job.job_id] != total]
+
+
+def _is_filling(job: JobDetails, tasks: int, total: int) -> bool:
+    return job.status == JobStatus.QUEUING and tasks < total
 
 
 async def _distrust(runtime: Runtime, claim: Claim) -> str:

@@ -162,6 +162,9 @@ class Runtime:
         """Ends a part; a bell for the aggregate when it was the last. `booked` is what the ledger says from now on."""
         if claim.is_unresolved and not booked:
             booked = ops.Booked.IN_DOUBT
+            if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
+                # Whatever ends it: nobody knows whether there is a job.
+                outcome, error = RunState.IN_DOUBT, claim.doubt(str(error or outcome))
         stop = self.settings.stop_on_failure and outcome in _STOPPING
         left = await self.write(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop, booked=booked))
         return Bell(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
@@ -181,7 +184,7 @@ class Runtime:
         level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
         log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
         if verdict.fatal:
-            return await self.settle(claim, RunState.FAILED, error)
+            return await self.settle(claim, RunState.FAILED, error, booked=str((fields or {}).get("booked", "")))
         if verdict.pause:
             await self.write(ops.pause(self.store.keys, verdict.pause))
         since = claim.part.refused_since or claim.now if is_refusal(error) else 0

@@ -102,9 +102,8 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
 
 
 def doubts(keys: Keys, claim: Claim) -> Op[str]:
-    """Another part with the same targets whose purchase was never resolved; empty where there is none."""
-    part_keys = [_part(keys, claim), keys.run(claim.member.run_id)]
-    return Op(bytes.decode, (str(claim.member), keys.prefix), part_keys, "doubts")
+    """The parts with the same targets whose purchases were never found; empty where there is none but this one."""
+    return Op(bytes.decode, (str(claim.member), keys.prefix), [_part(keys, claim)], "doubts")
 
 
 def rivals(keys: Keys, claim: Claim, cursor: str = START) -> Op[tuple[str, str]]:

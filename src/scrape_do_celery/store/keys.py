@@ -13,10 +13,10 @@
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
 | `P:lock:<account>:<fp>` | string | the part that buys these targets now | until that is resolved |
 | `P:turn:<account>:<fp>` | zset | parts that wait for that lock -> since when | a day |
-| `P:doubt:<account>:<fp>` | string | the part whose purchase was never found | an hour; 3 days if in doubt |
+| `P:doubt:<account>:<fp>` | string | the parts whose purchases were never found | an hour; 3 days if in doubt |
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
-| `P:incarnation` | string | the server's own id, and since when it is known | for ever |
+| `P:incarnation` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
 | `P:pause` | string | until when no API call is made (429) | its own |

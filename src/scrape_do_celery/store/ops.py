@@ -246,7 +246,7 @@ def wish(keys: Keys, run_id: str, what: str) -> Op[list[Member] | None]:
 
 def attempt(keys: Keys, run_id: str) -> Op[int]:
     """How often the run's outcome was tried to be decided, this time counted."""
-    return Op(int, ("HINCRBY", keys.run(run_id), "deciding", 1))
+    return Op(int, (), [keys.run(run_id)], "attempt")
 
 
 def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.keys import Member
@@ -158,6 +158,11 @@ class Claim:
     def is_unresolved(self) -> bool:
         """Whether a job may have been bought that nobody knows."""
         return self.part.state in {PartState.SUBMITTING, PartState.DOUBTFUL}
+
+    def doubt(self, why: str, seen: Sequence[str] = ()) -> SubmitInDoubtError:
+        """The error of a purchase of which nobody will know whether it was made."""
+        text = f"run {self.member.run_id}: a job of {self.part.total} targets may have been bought, its answer was lost"
+        return SubmitInDoubtError(f"{text}: {why}", self.part.total, self.part.intent, list(seen))
 
     def is_forgotten(self) -> bool:
         """Whether the API has certainly forgotten the part's job."""

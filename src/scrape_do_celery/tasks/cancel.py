@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
@@ -28,13 +30,13 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         job = await runtime.call(runtime.client.get_job, part.job_id or "")
         if job.is_terminal:
             return await collect(runtime, claim, job)
-        await runtime.call(runtime.client.cancel_job, part.job_id or "")
-    except AsyncAPINotAcceptableError:
-        pass  # 406: it has just ended, and the poll will see how.
+        with suppress(AsyncAPINotAcceptableError, AsyncAPINotFoundError):
+            # 406: it has just ended, 404: it was there a moment ago; the poll will see.
+            await runtime.call(runtime.client.cancel_job, part.job_id or "")
     except AsyncAPINotFoundError as error:
         return await missed(runtime, claim, error)
     except ScrapeDoError as error:
         return await troubled(runtime, claim, error)
-    fields = {"canceling": f"{claim.now:.4f}", "polls": 0, **NO_TROUBLE}
+    fields = {"canceling": f"{claim.now:.4f}", "polls": 0, "misses": 0, **NO_TROUBLE}
     await runtime.later(claim, fields, min(1.0, runtime.interval(0)))
     return None

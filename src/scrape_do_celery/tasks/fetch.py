@@ -21,7 +21,7 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
 )
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, UndetailedTaskResponse
-from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
+from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS, wait_for_last
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: Refusals that are about the account or the moment, never about one task.
 _ABOUT_ALL = frozenset({401, 403, 408, 425})
+#: Looks at tasks that were under way when their job was stopped.
+_STOPPED_LOOKS = 2
 #: Contents in memory at a time while the names of a job's tasks are completed from them.
 _CHUNK = 50
 
@@ -49,46 +51,63 @@ def fetch_tasks(self: Task, members: list[str]) -> None:
 
 @dataclass
 class _Pass:
-    """What one pass over the missing tasks met besides contents."""
+    """What one pass over the missing tasks met."""
 
     left: int = 0
-    unfinished: bool = False
+    #: tasks that were not ready, or not there
+    unfinished: int = 0
+    #: tasks of which nothing was learned
+    unasked: int = 0
+    full: bool = False
     trouble: ScrapeDoError | None = None
+
+    @property
+    def is_look(self) -> bool:
+        """Whether each task that is still missing was looked at: only such passes count before one is given up."""
+        return self.unfinished > 0 and not self.unasked
 
 
 async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
     """Every missing task, stored; the part ends when none is missing."""
-    store = runtime.store
+    store, looks = runtime.store, claim.part.looks
     job = await store.run(ops.job(store.keys, claim.member))
     if job is None:
         raise LookupError(f"{claim.member} collects without a job in its record")
     stored = await store.run(ops.fetched(store.keys, claim.member))
-    missing = wanted(job) - stored
-    # What is to be written down as gone takes no room.
-    room = not missing or claim.is_forgotten() or await runtime.health.has_room(FETCH_BELOW)
-    found = await _pass(runtime, claim, job, sorted(missing)) if room else _Pass(left=len(missing))
+    found = await _pass(runtime, claim, job, sorted(wanted(job, looks) - stored))
     if not found.left:
         return await ended_with(runtime, claim, await _named(runtime, claim, job))
     # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
     if claim.out_of_grace(2 * runtime.settings.cancel_grace):
         return await ended_on_wish(runtime, claim, await _named(runtime, claim, job))
-    if not room:
-        await runtime.later(claim, {}, NO_ROOM)
+    looks += found.is_look
+    if found.full:
+        await runtime.later(claim, {"looks": looks}, NO_ROOM)
         return None
-    looks = {"looks": claim.part.looks + (1 if found.unfinished else 0)}
     if found.trouble is not None:
-        return await runtime.after_trouble(claim, found.trouble, looks)
-    await runtime.later(claim, {**looks, **NO_TROUBLE}, runtime.interval(claim.part.looks))
+        return await runtime.after_trouble(claim, found.trouble, {"looks": looks})
+    wait = wait_for_last(looks, TASK_LOOKS, runtime.interval(claim.part.looks))
+    await runtime.later(claim, {"looks": looks, **NO_TROUBLE}, wait)
     return None
 
 
-def wanted(job: JobDetails) -> set[int]:
-    """Positions of the tasks that are worth a request: all, but of a job that was stopped only those that were paid."""
+def wanted(job: JobDetails, looks: int = 0) -> set[int]:
+    """Positions of the tasks that are worth a request: all; of a job that was stopped, those that were not stopped.
+
+    What was under way when it was stopped may still have been paid: a summary is a snapshot, so it is looked at.
+    """
     everything = set(range(len(job.task_ids)))
-    if job.status in (JobStatus.SUCCESS, JobStatus.ERROR) or not job.tasks:
+    if not _was_stopped(job) or not job.tasks:
         return everything
-    paid = {task.task_id for task in job.tasks if task.status == JobStatus.SUCCESS}
-    return {position for position in everything if job.task_ids[position] in paid}
+    status = {task.task_id: task.status for task in job.tasks}
+    if looks >= _STOPPED_LOOKS:
+        return {position for position in everything if status.get(job.task_ids[position]) == JobStatus.SUCCESS}
+    stopped = (JobStatus.ERROR, JobStatus.CANCELED)
+    return {position for position in everything if status.get(job.task_ids[position]) not in stopped}
+
+
+def _was_stopped(job: JobDetails) -> bool:
+    return job.status not in (JobStatus.SUCCESS, JobStatus.ERROR)
 
 
 async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iterable[int]) -> _Pass:
@@ -97,10 +116,13 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
 
     async def one(position: int) -> None:
         async with room:
+            # What is to be written down as gone takes no room.
+            found.full = found.full or not (claim.is_forgotten() or await runtime.health.has_room(FETCH_BELOW))
             # A refusal for all is met once, not once a task.
-            if isinstance(found.trouble, AsyncAPIRateLimitError) or not await _fetch_one(
-                runtime, claim, job, position, found
-            ):
+            if found.full or isinstance(found.trouble, AsyncAPIRateLimitError):
+                found.unasked += 1
+                found.left += 1
+            elif not await _fetch_one(runtime, claim, job, position, found):
                 found.left += 1
 
     try:
@@ -114,24 +136,27 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
 
 
 async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: _Pass) -> bool:
-    """Whether the task is stored now."""
+    """Whether nothing more is to be had of the task: mostly, because it is stored now."""
     task_id, last_look = job.task_ids[position], claim.part.looks + 1 >= TASK_LOOKS
     try:
         task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
     except ScrapeDoError as error:
         # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
         fate = TaskFate.GONE if claim.is_forgotten() else task_fate(error, young=_young(claim))
-        found.unfinished |= fate is TaskFate.LOOK_AGAIN
+        found.unfinished += fate is TaskFate.LOOK_AGAIN
+        found.unasked += fate in {TaskFate.TROUBLE, TaskFate.YOUNG}
         if fate is TaskFate.TROUBLE:
             found.trouble = found.trouble or error
         if fate is not TaskFate.GONE and not (fate is TaskFate.LOOK_AGAIN and last_look):
             return False
         task = gone(job, task_id, str(error))
     if not task.is_terminal:
-        found.unfinished = True
+        found.unfinished += 1
         if not last_look:
             return False
         task = _given_up(task)
+    if _was_stopped(job) and task.status == JobStatus.CANCELED:
+        return True
     return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
 
 

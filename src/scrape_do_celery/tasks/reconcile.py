@@ -9,7 +9,7 @@ from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.doubt import Verdict, judge
-from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, poisoned
@@ -49,8 +49,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
         return await _absent(runtime, claim, what)
     if verdict is Verdict.AMBIGUOUS:
         return await _in_doubt(runtime, claim, what, [match.job_id for match in seen.matches])
-    await _again(runtime, claim, seen.known)
-    return None
+    return await _again(runtime, claim, seen.known, what)
 
 
 async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
@@ -106,16 +105,16 @@ def _unfound(claim: Claim) -> str:
 
 
 async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -> Bell | None:
-    run_id, part = claim.member.run_id, claim.part
-    text = f"run {run_id}: a job of {part.total} targets may have been bought, its answer was lost: {why}"
-    error = SubmitInDoubtError(text, part.total, part.intent, seen)
-    return await runtime.settle(claim, RunState.IN_DOUBT, error)
+    return await runtime.settle(claim, RunState.IN_DOUBT, claim.doubt(why, seen))
 
 
-async def _again(runtime: Runtime, claim: Claim, known: Evidence) -> None:
-    """Lets the part go until the next look can tell more."""
+async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> Bell | None:
+    """Lets the part go until the next look can tell more; a run that is to end does not wait for that for ever."""
+    if claim.out_of_grace(runtime.settings.cancel_grace + 2 * known.patience):
+        return await _in_doubt(runtime, claim, what, [])
     wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
     fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1, **NO_TROUBLE}
     if known.counts and known.absent_at is None:
         fields["absent_at"] = f"{known.began:.4f}"
     await runtime.later(claim, fields, wait)
+    return None

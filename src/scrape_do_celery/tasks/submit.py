@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Seconds until the store is asked again after it has ceased to be durable.
+WEAKENED = 3.0
 #: A part whose `POST` certainly did not leave: it may be made again.
 NOT_SENT_NOW: dict[str, ops.Value] = {"state": PartState.QUEUED, "booked": ops.Booked.VOID}
 
@@ -47,35 +49,44 @@ def submit_jobs(self: Task, members: list[str]) -> None:
 
 async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
     """The job of a claimed part, bought at most once; or why it was not."""
-    if claim.stop:
-        return await runtime.settle(claim, NOT_SENT)
-    if claim.wish:
-        return await ended_on_wish(runtime, claim, None)
     try:
         request = claim.spec().request
     except ValueError as error:
         return await runtime.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
+    request, marker = _marked(runtime, claim, request)
+    if claim.stop or claim.wish:
+        return await _unwanted(runtime, claim, await _intent(runtime, claim, request, marker))
     if not await runtime.health.has_room(BUY_BELOW):
         await runtime.later(claim, {}, NO_ROOM)
         return None
-    return await _buy(runtime, claim, request)
-
-
-async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> Bell | None:
-    request, marker = _marked(runtime, claim, request)
     async with runtime.purchases:
         verdict = await _intent(runtime, claim, request, marker)
         if verdict == "ok":
             return await _post(runtime, claim, request)
-    if verdict == "twin":
-        # Its turn comes when the other purchase is resolved; this only looks after it.
-        await runtime.later(claim, {"polls": claim.part.polls + 1}, runtime.patience(claim.part.polls))
-        return None
+    if verdict in {"wish", "stop", "stale"}:
+        # It came between the claim and now: the next claim sees it. Stale: another step has the part.
+        await runtime.later(claim, {}, 0.0)
+        return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
+    return await _held_back(runtime, claim, verdict)
+
+
+async def _unwanted(runtime: Runtime, claim: Claim, verdict: str) -> Bell | None:
+    """Ends a part that is not to be bought, unless it may have been, before the store lost its last writes."""
+    if verdict not in {"wish", "stop"}:
+        return await _held_back(runtime, claim, verdict)
+    return await (runtime.settle(claim, NOT_SENT) if claim.stop else ended_on_wish(runtime, claim, None))
+
+
+async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> Bell | None:
+    """Lets a part go whose `POST` must not be made now: `reborn`, `twin`, `weakened`; or is another step's: `stale`."""
     if verdict == "reborn":
         return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
-    # A wish or a stop came between the claim and now: the next claim sees it. Stale: another step has the part.
-    await runtime.later(claim, {}, 0.0)
-    return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
+    if verdict == "weakened":
+        await runtime.later(claim, {}, WEAKENED)
+    elif verdict == "twin":
+        # Its turn comes when the other purchase is resolved; this only looks after it.
+        await runtime.later(claim, {"polls": claim.part.polls + 1}, runtime.patience(claim.part.polls))
+    return None
 
 
 def _marked(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:

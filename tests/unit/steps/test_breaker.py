@@ -71,7 +71,7 @@ def test_a_failure_of_the_probe_says_nothing_about_the_token(running, make):
 
 def test_a_run_of_another_account_is_left_alone_and_it_is_said_once(running, make, caplog):
     """Another token does not know the job: three looks with it would lose what was paid."""
-    running.redis.hset(running.keys.run("r"), "account", "somebody else's")
+    running.redis.hset(running.keys.part("r", 0), "account", "somebody else's")
     running.api.script(get_job=make.refusal(404))
     look(running)
     look(running)

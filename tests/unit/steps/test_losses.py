@@ -148,14 +148,15 @@ def test_what_did_not_appear_within_an_hour_never_will(plant, make):
     assert plant.part("b").job_id == "of-b"
 
 
-def test_a_shorter_doubt_does_not_end_a_longer_one(plant, make):
+def test_a_shorter_doubt_joins_a_longer_one(plant, make):
     plant.begin("a", request={"geo_code": "us"})
     doubt(plant, "a")
     shows(plant)
     key = f"{plant.keys.prefix}:doubt:{plant.account}:{plant.part('a').fingerprint}"
     plant.redis.set(key, "older:0", ex=int(10 * HOUR))
     assert look(plant, "a")
-    assert plant.redis.get(key) == b"older:0"
+    assert plant.redis.get(key) == b"older:0 a:0"
+    assert plant.redis.ttl(key) > 9 * HOUR
 
 
 def test_a_marker_may_not_be_shown_yet(plant, make, settings):
@@ -204,7 +205,7 @@ def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
 def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
     plant.begin()
     plant.buy()
-    plant.redis.hset(plant.keys.run("r"), "account", "another")
+    plant.redis.hset(plant.keys.part("r", 0), "account", "another")
     assert plant.claim() == ops.Foreign("another")
     plant.run(ops.wish(plant.keys, "r", "deadline"))
     while plant.part().state is not PartState.DONE:

@@ -5,24 +5,24 @@
 --       claims without progress after which the part is ended ('' for never), the error that it ends with,
 --       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered
 -- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
--- held, early, paused, or {'foreign', the run's account}.
+-- held, early, paused, or {'foreign', the part's account}.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
--- (the run is another account's, and is to end).
+-- (the part is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence')
+local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker')
 redis.call('ZREM', KEYS[4], member)
 if not p[1] then return {'gone'} end
 local t = now()
-local mine, breaker = p[3] == token, ''
+local mine, breaker = p[3] == token, p[7] or ''
 if not mine then
   if not string.find(ARGV[5], ' ' .. p[1] .. ' ', 1, true) then return {'elsewhere'} end
   if tonumber(p[2] or 0) > t then return {'held'} end
   if tonumber(p[4] or 0) > t + 0.01 then return {'early'} end
-  local account = redis.call('HGET', KEYS[2], 'account')
+  breaker = ''
   -- A run that is to end is let through: somebody waits for that.
   local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
-  local foreign = account and account ~= ARGV[6]
-  if foreign and not urgent then return {'foreign', account} end
+  local foreign = p[6] and p[6] ~= ARGV[6]
+  if foreign and not urgent then return {'foreign', p[6]} end
   local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
   if pause > t and not urgent then
     wake(KEYS[3], KEYS[1], member, pause, 0)
@@ -43,7 +43,8 @@ if not mine then
   end
   -- By the clock, not by one: a store that lost its last writes must not give a fence out twice.
   local fence = math.max(tonumber(p[5]) + 1, math.floor(t * 1000))
-  redis.call('HSET', KEYS[1], 'token', token, 'lease', stamp(t + seconds), 'rings', 0, 'fence', string.format('%.0f', fence))
+  redis.call('HSET', KEYS[1], 'token', token, 'lease', stamp(t + seconds), 'rings', 0, 'breaker', breaker,
+    'fence', string.format('%.0f', fence))
   -- Here, and not in the step: what dies of the claim itself would never come to it.
   if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > tonumber(ARGV[10] ~= '' and ARGV[10] or 'inf') then
     local booked = is_unresolved(p[1]) and 'in_doubt' or ''

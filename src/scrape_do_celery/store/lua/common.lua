@@ -39,25 +39,44 @@ local function wake(due, part, member, t, ring)
   redis.call('ZADD', due, stamp(t + ring), member)
 end
 
--- The server's present life, by its own id, since when we know of it, and whether it began with all writes of the one
--- before. A restart or a failover begins another; nothing was lost where the life before was durable, which only that
--- life could tell: `durable` is '1' or '' where the caller knows of the present one, else nil. A server that does not
--- tell its id may have been restarted at any time.
+-- Which loss of writes was the last: the id of the server's life that began with it, and since when that is known. A
+-- restart or a failover begins another life; nothing was lost where the life before was durable, which only that life
+-- could tell: `durable` is '1' or '' where the caller knows of the present one, else nil. A server that does not tell
+-- its id may have been restarted at any time.
+-- The third value is false for a moment after a life has ceased to be durable: that was written down just now, and what
+-- is written with it would be lost together with it.
+local WEAKENED = 3
 local function incarnation(prefix, t, durable)
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
-  if not id then return 'unknown', t, false end
+  if not id then return 'unknown', t, true end
   local stood = redis.call('GET', prefix .. ':incarnation') or ''
-  local known, since, whole, kept = string.match(stood, '^(%S+) (%S+) (%d) (%d)$')
+  -- `kept` is '1' while the life is durable, else since when it is not.
+  local known, since, epoch, kept = string.match(stood, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
     -- One that has nothing to compare with may have lost just that.
-    since, whole, kept = stamp(t), kept or '0', '0'
+    if kept ~= '1' then since, epoch = stamp(t), id end
+    kept = '0'
   end
-  if durable then kept = durable == '1' and '1' or '0' end
-  local stands = table.concat({id, since, whole, kept}, ' ')
+  if durable == '1' then
+    kept = '1'
+  elseif durable and kept == '1' then
+    kept = stamp(t)
+  end
+  local stands = table.concat({id, since, epoch, kept}, ' ')
   if stands ~= stood then redis.call('SET', prefix .. ':incarnation', stands) end
-  return id, tonumber(since), whole == '1'
+  return epoch, tonumber(since), kept == '1' or t - kept >= WEAKENED
 end
+
+-- Whether a queued part may have been bought all the same: its intent was lost with the last writes of the store. `checked`
+-- is the loss after which its job was looked for, `created` when its run was made.
+local function is_feared(epoch, since, checked, created)
+  return checked ~= epoch and created and tonumber(created) < since
+end
+
+-- Lets a script write where the store is full: Redis refuses it only at a first write that needs memory. For what moves
+-- records on; pages and new runs are refused.
+local function though_full(hash) redis.call('HDEL', hash, '') end
 
 local function is_unresolved(state) return state == 'submitting' or state == 'doubtful' end
 
@@ -84,14 +103,17 @@ end
 
 -- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
 -- taken for another's; for an hour, where two full listings had not shown it.
-local function resolve(prefix, due, run, part, member, seconds, t)
-  local account, p = redis.call('HGET', run, 'account') or '', redis.call('HMGET', part, 'booked', 'fp')
-  local doubt, life = prefix .. ':doubt:' .. account .. ':' .. p[2], tonumber(seconds)
-  if p[1] == 'absent' then life = math.min(life, 3600) end
-  if (p[1] == 'in_doubt' or p[1] == 'absent') and redis.call('TTL', doubt) < life then
-    redis.call('SET', doubt, member, 'EX', life)
+local function resolve(prefix, due, part, member, seconds, t)
+  local p = redis.call('HMGET', part, 'booked', 'fp', 'account')
+  if p[1] == 'in_doubt' or p[1] == 'absent' then
+    local doubt, life = prefix .. ':doubt:' .. (p[3] or '') .. ':' .. p[2], tonumber(seconds)
+    if p[1] == 'absent' then life = math.min(life, 3600) end
+    local held = redis.call('GET', doubt)
+    local who = held or member
+    if not string.find(' ' .. who .. ' ', ' ' .. member .. ' ', 1, true) then who = who .. ' ' .. member end
+    redis.call('SET', doubt, who, 'EX', math.max(life, redis.call('TTL', doubt)))
   end
-  release(prefix, due, part, member, account, t)
+  release(prefix, due, part, member, p[3] or '', t)
 end
 
 -- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.
@@ -103,7 +125,7 @@ local function book(prefix, part, member)
     redis.call('HDEL', key, field)
     -- Said once: what is left are the purchases before it.
     redis.call('HDEL', part, 'booked')
-    if redis.call('HINCRBY', part, 'intents', -1) == 0 then redis.call('HDEL', part, 'first_intent') end
+    if redis.call('HINCRBY', part, 'intents', -1) == 0 then redis.call('HDEL', part, 'first_intent', 'account') end
   else
     redis.call('HSET', key, field,
       table.concat({p[1], p[3], p[4], p[5] or '0', p[6] or '', p[7] or '0', p[8] or ''}, ' '))
@@ -121,8 +143,8 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   if booked ~= '' then redis.call('HSET', part, 'booked', booked) end
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
+  if is_unresolved(state) then resolve(prefix, due, part, member, rest[3], t) end
   book(prefix, part, member)
-  if is_unresolved(state) then resolve(prefix, due, run, part, member, rest[3], t) end
   if stop == '1' then
     redis.call('HSET', run, 'stop', 1)
     for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do

@@ -3,6 +3,7 @@
 local r = redis.call('HMGET', KEYS[1], 'outcome', 'parts')
 if r[1] then return r[1] end
 if not r[2] then return '' end
+though_full(KEYS[1])
 local t = now()
 for i = 3, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0)

@@ -1,5 +1,5 @@
--- Another part with the same targets whose purchase was never resolved; '' where there is none.
--- KEYS: part, run  ARGV: member, prefix
-local account = redis.call('HGET', KEYS[2], 'account') or ''
-local doubt = redis.call('GET', ARGV[2] .. ':doubt:' .. account .. ':' .. redis.call('HGET', KEYS[1], 'fp'))
+-- The parts with the same targets whose purchases were never found, where there is another than this one; else ''.
+-- KEYS: part  ARGV: member, prefix
+local p = redis.call('HMGET', KEYS[1], 'account', 'fp')
+local doubt = redis.call('GET', ARGV[2] .. ':doubt:' .. (p[1] or '') .. ':' .. p[2])
 return doubt and doubt ~= ARGV[1] and doubt or ''

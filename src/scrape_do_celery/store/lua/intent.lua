@@ -2,8 +2,9 @@
 -- KEYS: part, run, due
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
 --       '1' where a restart of the store, as it is now, loses no write
--- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now} or {'reborn'}: an
--- intent written earlier may have been lost with the store's last writes, so the part is in doubt.
+-- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now}, {'weakened'}: the
+-- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last
+-- writes, so the part is in doubt.
 local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked')
 if p[1] ~= ARGV[2] then return {'stale'} end
@@ -11,8 +12,11 @@ local t = now()
 if p[2] == 'submitting' and p[3] == ARGV[3] then return {'ok', stamp(t)} end
 if p[2] ~= 'queued' then return {'stale'} end
 local r = redis.call('HMGET', KEYS[2], 'wish', 'stop', 'created')
-if r[1] then return {'wish', r[1]} end
-if r[2] then return {'stop'} end
+local epoch, since, settled = incarnation(prefix, t, ARGV[9])
+local feared = is_feared(epoch, since, p[5], r[3])
+if r[1] and not feared then return {'wish', r[1]} end
+if r[2] and not feared then return {'stop'} end
+if not settled then return {'weakened'} end
 -- fingerprint lock: begin
 local suffix = account .. ':' .. p[4]
 local holder = redis.call('GET', prefix .. ':lock:' .. suffix)
@@ -23,13 +27,11 @@ if holder and holder ~= member and is_unresolved(state_of(prefix, holder)) then
 end
 redis.call('SET', prefix .. ':lock:' .. suffix, member)
 -- fingerprint lock: end
-redis.call('HSET', KEYS[2], 'account', account)
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
-redis.call('HSET', KEYS[1], 'booked', 'open', 'estimate', ARGV[7], 'marker', ARGV[8], 'attempts', 0)
-local life, since, whole = incarnation(prefix, t, ARGV[9])
-if not whole and p[5] ~= life and tonumber(r[3]) < since then
+redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7], 'marker', ARGV[8], 'attempts', 0)
+if feared then
   redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[3], 'lost', 1,
-    'checked', life, 'polls', 0, 'lease', 0, 'token', '')
+    'checked', epoch, 'polls', 0, 'lease', 0, 'token', '')
   book(prefix, KEYS[1], member)
   wake(KEYS[3], KEYS[1], member, t, 0)
   return {'reborn'}
@@ -37,6 +39,8 @@ end
 redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
 redis.call('HSETNX', KEYS[1], 'first_intent', stamp(t))
 redis.call('HDEL', KEYS[1], 'lost')
+-- Where no restart can be noticed, the next try looks again.
+if epoch == 'unknown' then redis.call('HDEL', KEYS[1], 'checked') end
 redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), member)
 book(prefix, KEYS[1], member)
 return {'ok', stamp(t)}

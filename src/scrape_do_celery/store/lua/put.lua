@@ -2,6 +2,7 @@
 -- Returns 1, 0 when it was there, -1 when the run is gone or the part has ended.
 local state = redis.call('HGET', KEYS[2], 'state')
 if not state or state == 'done' then return -1 end
+if ARGV[5] == '1' then though_full(KEYS[2]) end
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('HINCRBY', KEYS[2], ARGV[3], 1)
 -- A page is progress: a step that dies after it does not poison the run.

@@ -2,7 +2,7 @@
 -- KEYS: due  ARGV: prefix, cursor
 -- Returns {next cursor, {member, fingerprint, targets} ...}; the cursor is '0' behind the last.
 local prefix = ARGV[1]
-local life, since, whole = incarnation(prefix, now())
+local epoch, since = incarnation(prefix, now())
 local found = redis.call('ZSCAN', KEYS[1], ARGV[2], 'COUNT', 500)
 local out = {found[1]}
 for i = 1, #found[2], 2 do
@@ -11,10 +11,8 @@ for i = 1, #found[2], 2 do
   if n ~= 'run' then
     local p = redis.call('HMGET', part_key(prefix, run_id, n), 'state', 'fp', 'total', 'checked')
     local suspect = is_unresolved(p[1])
-    if p[1] == 'queued' and not whole and p[4] ~= life then
-      -- Older than the server's present life: its purchase may have been forgotten with the last writes of the one before.
-      local created = redis.call('HGET', prefix .. ':run:' .. run_id, 'created')
-      suspect = created and tonumber(created) < since
+    if p[1] == 'queued' then
+      suspect = is_feared(epoch, since, p[4], redis.call('HGET', prefix .. ':run:' .. run_id, 'created'))
     end
     if suspect then out[#out + 1] = {member, p[2], p[3]} end
   end

@@ -7,6 +7,7 @@
 local member, prefix = ARGV[1], ARGV[7]
 local before = redis.call('HMGET', KEYS[1], 'fence', 'state', 'intent')
 if before[1] ~= ARGV[2] then return 'stale' end
+though_full(KEYS[1])
 local t = now()
 if KEYS[5] ~= '' then
   local owner = redis.call('GET', KEYS[5])
@@ -16,15 +17,16 @@ if KEYS[5] ~= '' then
   redis.call('ZADD', prefix .. ':life', stamp((before[3] or t) + ARGV[8]), member)
 end
 for i = 9, #ARGV - 1, 2 do
-  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  -- Sent twice, it must not book what has come of it since.
+  if ARGV[i] ~= 'booked' or is_unresolved(before[2]) then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
   -- Until now the `POST` was under way: what the API makes of it may show from now on.
   if ARGV[i] == 'doubt' then redis.call('HSET', KEYS[1], 'doubted', stamp(t)) end
 end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 local p = redis.call('HMGET', KEYS[1], 'state', 'canceling')
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
+  resolve(prefix, KEYS[3], KEYS[1], member, ARGV[8], t)
   book(prefix, KEYS[1], member)
-  resolve(prefix, KEYS[3], KEYS[2], KEYS[1], member, ARGV[8], t)
 end
 if ARGV[3] ~= '' then
   local wait, ring = tonumber(ARGV[3]), tonumber(ARGV[4])
