@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Trials a round, and how many more rounds than are needed may be played before it is given up.
 ROUND, _SPARE = 300, 4
 #: A run of so many trials owes kills at every point, and plays so many rounds more for points that lack them.
-_LONG, _MORE = 2_000, 12
+_LONG, _MORE = 2_000, 40
 #: Seconds of healing after which somebody should read what took so long.
 _SLOW = 12.0
 #: Trials in flight from which on a run may be hit by the deaths of others for long, and what it is then given.

@@ -271,8 +271,30 @@ def _reborn_doubt(trial: Trial, dice: random.Random) -> None:
 def _probing_doubt(trial: Trial, dice: random.Random) -> None:
     # The token is not taken while a lost purchase is looked for, nor when the account is tried.
     _doubt(trial, dice)
-    trial.plans.append(Plan("reconcile_submit: before claim", [{"kind": "refused"}] * 4))
+    _probing(trial, "reconcile_submit")
     trial.plans.append(Plan("reconcile_submit: before GET me", [{"kind": "tell", "what": "refuse_me"}]))
+
+
+def _probing(trial: Trial, step: str) -> None:
+    # A worker's call has been refused a moment before the step claims: this step tries the account.
+    trial.plans.append(Plan(f"{step}: before claim", [{"kind": "refused"}] * 4))
+
+
+def _probing_submit(trial: Trial, dice: random.Random) -> None:
+    _probing(trial, "submit_jobs")
+
+
+def _probing_poll(trial: Trial, dice: random.Random) -> None:
+    _probing(trial, "poll_jobs")
+
+
+def _probing_fetch(trial: Trial, dice: random.Random) -> None:
+    _probing(trial, "fetch_tasks")
+
+
+def _probing_cancel(trial: Trial, dice: random.Random) -> None:
+    _cancel(trial, dice)
+    _probing(trial, "cancel_run")
 
 
 def _stray_cancel(trial: Trial, dice: random.Random) -> None:
