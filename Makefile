@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 INSTALL := -m pip install -qq --disable-pip-version-check
 
 # Tests that wait for other processes most of their time: more of them at once than there are cores.
-JOBS ?= 6
+JOBS ?= 4
 LOWEST := .venv-lowest
 
 .PHONY: help demo test lint types imports tests coverage lowest faults clean

@@ -56,7 +56,7 @@ AIMED = {
 
 
 #: Played one at a time: where all workers are frozen at once, nobody goes on in the meantime.
-ALONE = ("fence", "set_if_absent")
+ALONE = ("fence",)
 
 
 def play(trials, without=""):
