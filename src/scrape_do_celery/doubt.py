@@ -113,7 +113,7 @@ def _ambiguity(matches: Sequence[Match], fresh: Sequence[Match], known: Evidence
     if len(fresh) < len(matches):
         return "an equal job that no run owns is older than the purchase"
     if len(fresh) > known.purchases:
-        return f"{len(fresh)} equal jobs that no run owns for {known.purchases} purchases"
+        return f"{len(fresh)} equal jobs that no run owns for {known.purchases} purchase(s)"
     return ""
 
 

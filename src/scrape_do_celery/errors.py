@@ -239,8 +239,15 @@ class JobTimeoutError(AsyncAPIError):
 class SubmitInDoubtError(ScrapeDoError):
     """A `POST /jobs` whose fate is unknown: the job may have been bought, so it is not sent again."""
 
-    def __init__(self, message: str = "", targets: int = 0, intent: float | None = None, seen: Any = ()) -> None:
-        super().__init__(message, targets, intent, list(seen))
+    def __init__(
+        self,
+        message: str = "",
+        targets: int = 0,
+        intent: float | None = None,
+        seen: Any = (),
+        run_id: str | None = None,
+    ) -> None:
+        super().__init__(message, targets, intent, list(seen), run_id)
 
     @property
     def targets(self) -> int:
@@ -256,6 +263,12 @@ class SubmitInDoubtError(ScrapeDoError):
     def seen(self) -> tuple[str, ...]:
         """Ids of jobs with the same targets that no run owns: the purchase may be one of them."""
         return tuple(self.args[3])
+
+    @property
+    def run_id(self) -> str | None:
+        """The run; None for the bare client."""
+        run_id: str | None = self._argument(4)
+        return run_id
 
 
 class RunError(ScrapeDoError):

@@ -291,6 +291,7 @@ def test_an_option_that_the_sandbox_refuses_is_one_line():
 def healthy(producer, monkeypatch):
     monkeypatch.setattr(producer.store, "client", Server())
     monkeypatch.setattr(findings, "from_workers", lambda _: [])
+    monkeypatch.setattr(findings, "from_api", lambda _: [])
     return producer.store.client
 
 
@@ -400,6 +401,15 @@ def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
     found = list(from_store(store, "redis://here", "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
+
+
+def test_an_api_that_answers_and_one_that_does_not(producer, shared_sandbox):
+    here = producer.settings.model_copy(update={"api_url": shared_sandbox.url})
+    [found] = findings.from_api(here)
+    assert (found.level, "takes the token" in found.text) == (OK, True)
+    [found] = findings.from_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
+    assert (found.level, "does not answer" in found.text, SECRET in found.text) == (WRONG, True, False)
+    assert not list(findings.from_api(here.model_copy(update={"api_key": None})))
 
 
 def test_a_store_that_is_away(producer, monkeypatch):

@@ -133,6 +133,7 @@ def test_what_is_said_of_an_orphan(scrape_do, buy, client, eventually):
         "credits": [3, 75],
         "may_belong_to": None,
         "left_by": None,
+        "looked_for_by": [],
         "end": None,
     }
 
@@ -238,6 +239,20 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, bu
     assert answer.exit_code == 1
     assert answer.stderr == f"left alone  {job_id}: it may belong to run r, which looks for its job\n"
     assert not sandbox.jobs()[0]["canceled"]
+
+
+def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(scrape_do, plant, buy, sandbox):
+    plant.begin("r", each=urls(2))
+    claim = intend(plant, "r", "doubtful")
+    plant.run(ops.settle(plant.keys, claim, "in_doubt", booked="in_doubt"))
+    job_id = buy(urls(2))
+    assert rows(scrape_do("orphans"))[0][3] == "run r looked for such a job in vain"
+    [one] = found(scrape_do("orphans", "--json"))["orphans"]
+    assert (one["may_belong_to"], one["looked_for_by"]) == (None, ["r"])
+    assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0
+    assert not sandbox.jobs()[0]["canceled"]
+    assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 0
+    assert sandbox.jobs()[0]["canceled"]
 
 
 def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, plant, buy):

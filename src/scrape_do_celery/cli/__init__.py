@@ -19,7 +19,7 @@ def main() -> None:
     """Runs of the Scrape.do Async API in Celery.
 
     Settings come from SCRAPE_DO_* variables. A command ends with 0 when all is well, 1 when something is wrong, 2 when
-    it was called wrongly, and 3 when a run has not ended yet.
+    it was called wrongly, and 3 when `result` met a run that has not ended yet.
     """
 
 

@@ -30,7 +30,7 @@ _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 @click.option("--strict", is_flag=True, help="Warnings count as wrong.")
 @click.pass_context
 def doctor(ctx: click.Context, strict: bool) -> None:
-    """Look for what is wrong with settings, store, broker and workers.
+    """Look for what is wrong with settings, store, API, broker and workers.
 
     Ends with 1 when something is wrong. Secrets are masked.
     """
@@ -55,6 +55,7 @@ def _findings() -> Iterator[Finding]:
     yield from _settings(settings)
     account = settings.account_id if settings.api_key or settings.account else ""
     yield from findings.from_store(producer.store, masked(settings.redis_url), account)
+    yield from findings.from_api(settings)
     yield from findings.from_broker(producer.app)
     yield from findings.from_workers(producer.app)
     # Loaded late: the worker's floor is nobody else's business here.

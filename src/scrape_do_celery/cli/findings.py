@@ -10,7 +10,7 @@ from celery.backends.redis import RedisBackend
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.store.keys import RUN_MEMBER
 
 if TYPE_CHECKING:
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from scrape_do_celery.config import Settings
     from scrape_do_celery.store import Store
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 _OLDEST = (6, 2)
 #: Entries of the due set whose account is looked up.
 _LOOKED_AT = 1000
-_PATIENCE = 2.0
+_PATIENCE, _API_PATIENCE = 2.0, 5.0
 
 
 class Finding(NamedTuple):
@@ -82,6 +83,25 @@ def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
             f"{count} job(s) were bought with the token of another account ({account}; this one is {mine}): they wait "
             "for a worker that has it",
         )
+
+
+def from_api(settings: Settings) -> Iterator[Finding]:
+    """Whether the API answers, and takes the token."""
+    if settings.api_key is None:
+        return
+    # It brings an HTTP client with it, which no command needs before it is called.
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+
+    with ScrapeDoAsyncAPIClient(
+        settings.api_key, base_url=settings.api_url, timeout=_API_PATIENCE, max_retries=0
+    ) as client:
+        try:
+            user = client.get_user_info()
+        except ScrapeDoError as error:
+            yield Finding(WRONG, f"the API at {settings.api_url} does not answer as it should: {error}")
+        else:
+            left = f"{user.available_credits:g} credits, room for {user.free_concurrency:g} tasks"
+            yield Finding(OK, f"the API answers at {settings.api_url} and takes the token: {left}")
 
 
 def from_broker(app: Celery) -> Iterator[Finding]:

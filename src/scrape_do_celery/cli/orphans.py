@@ -36,8 +36,9 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
 
     Whatever else buys with this token, be it a program without this package or one with another store or key prefix,
     is listed as well; so is a job whose run ended without it, since its cancel was not answered. `credits` is what a
-    job may cost: by a task that is done, where there is one. A job that may belong to a run whose purchase is in doubt
-    is never stopped. Pages of a job that is stopped are not collected.
+    job may cost: by a task that is done, where there is one. A job that a run may still take over is never stopped; one
+    that a run has looked for in vain (it may be what it paid for) only where it is named. Pages of a job that is
+    stopped are not collected.
 
     Needs the token. Ends with 1 when a job could not be stopped.
     """
@@ -83,10 +84,10 @@ def _strays(settings: Settings) -> Iterator[Strays]:
 
 
 def _stop(strays: Strays, found: Sequence[Orphan], *, named: bool, yes: bool, quiet: bool) -> dict[str, str]:
-    """What became of each job that was to be stopped; of one that may be a run's, only where it was named."""
+    """What became of each job that was to be stopped; of one that may be a run's, or hold its pages, only if named."""
     from scrape_do_celery.cli.strays import KeptError
 
-    wanted = [one for one in found if named or one.suitor is None]
+    wanted = [one for one in found if named or (one.suitor is None and not one.seekers)]
     if not wanted or not (yes or click.confirm(_question(len(wanted)), err=True)):
         return {}
     ends = {}
@@ -121,6 +122,8 @@ def _note(one: Orphan) -> str:
         return f"run {one_line(one.former.run_id)} ended without it"
     if one.suitor:
         return f"may belong to run {one_line(one.suitor.run_id)}"
+    if one.seekers:
+        return f"run {one_line(one.seekers[0].run_id)} looked for such a job in vain"
     return "is being canceled" if one.job.canceled else NONE
 
 
@@ -141,6 +144,7 @@ def _as_json(found: Sequence[Orphan], others: Sequence[NoOrphan], ends: dict[str
                 "credits": list(one.credits),
                 "may_belong_to": one.suitor and one.suitor.run_id,
                 "left_by": one.former and one.former.run_id,
+                "looked_for_by": [member.run_id for member in one.seekers],
                 "end": ends.get(one.job.job_id),
             }
             for one in found

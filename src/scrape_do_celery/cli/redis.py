@@ -28,6 +28,6 @@ def redis(data_dir: Path) -> None:
     stop = threading.Event()
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, lambda *_: stop.set())
-    with embedded.ensure(data_dir, tie_to_parent=True) as server:
+    with embedded.ensure(data_dir, tie_to_parent=True, appendfsync="always") as server:
         click.echo(f"export SCRAPE_DO_REDIS_URL={server.url}")
         stop.wait()

@@ -42,7 +42,8 @@ class KeptError(Exception):
 class Orphan:
     """A job that no run owns. `suitor` may yet: the part that bought the same targets and does not know its job.
 
-    `former` owned it, and has ended without it: its cancel was not answered, or it was taken out of work.
+    `former` owned it, and has ended without it: its cancel was not answered, or it was taken out of work. `seekers`
+    looked for a job with its targets in vain: it may be what they bought.
     `each` is what a task of it cost, where one tells. `targets` is their fingerprint, empty where they are not shown.
     """
 
@@ -50,6 +51,7 @@ class Orphan:
     targets: str
     suitor: Member | None = None
     former: Member | None = None
+    seekers: tuple[Member, ...] = ()
     each: float | None = None
 
     @property
@@ -159,7 +161,7 @@ class Strays:
         if standing.former:
             # It was nobody else's purchase.
             return replace(orphan, former=standing.former)
-        return replace(orphan, suitor=standing.suitor or suspect)
+        return replace(orphan, suitor=standing.suitor or suspect, seekers=standing.seekers)
 
     def _may_have_bought(self, suspect: Suspect, orphan: Orphan) -> bool:
         if suspect.fingerprint == orphan.targets:

@@ -27,11 +27,15 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who has to do with a job: the part that owns it, or owned it until its end; and the one that may yet own it."""
+    """Who has to do with a job: the part that owns it, or owned it until its end; and the one that may yet own it.
+
+    `seekers` looked for a job with its targets, and did not find it in their time.
+    """
 
     owner: Member | None = None
     former: Member | None = None
     suitor: Member | None = None
+    seekers: tuple[Member, ...] = ()
 
 
 def whose(keys: Keys, account: str, job_id: str, fingerprint: str = "") -> Op[Standing]:
@@ -41,7 +45,8 @@ def whose(keys: Keys, account: str, job_id: str, fingerprint: str = "") -> Op[St
 
 def _standing(reply: Sequence[bytes]) -> Standing:
     owner, suitor = _member(reply[0]), _member(reply[2])
-    return Standing(former=owner, suitor=suitor) if reply[1] else Standing(owner, suitor=suitor)
+    seekers = tuple(Member.parse(text.decode()) for text in reply[3].split())
+    return Standing(None if reply[1] else owner, owner if reply[1] else None, suitor, seekers)
 
 
 def suspects(keys: Keys, cursor: str = START) -> Op[tuple[str, list[Suspect]]]:

@@ -161,8 +161,9 @@ class Claim:
 
     def doubt(self, why: str, seen: Sequence[str] = ()) -> SubmitInDoubtError:
         """The error of a purchase of which nobody will know whether it was made."""
-        text = f"run {self.member.run_id}: a job of {self.part.total} targets may have been bought, its answer was lost"
-        return SubmitInDoubtError(f"{text}: {why}", self.part.total, self.part.intent, list(seen))
+        run_id, part = self.member.run_id, self.part
+        text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
+        return SubmitInDoubtError(text, part.total, part.intent, list(seen), run_id)
 
     def is_forgotten(self) -> bool:
         """Whether the API has certainly forgotten the part's job."""

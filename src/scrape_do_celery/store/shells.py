@@ -91,13 +91,16 @@ class Store:
                 "Scrape.do before it is made, which takes a minute or two; allow it +info"
             )
         if not persistence.get("aof_enabled"):
-            return f"the store keeps no append-only file: a restart forgets what was bought; {_DURABLE}"
+            return f"the store keeps no append-only file: a restart forgets runs and what they bought; {_DURABLE}"
         try:
             fsync = self.client.config_get("appendfsync").get("appendfsync")
         except ResponseError:
             return "the store does not tell its appendfsync (a managed server?): see that it is always"
         if fsync != "always":
-            return f"appendfsync is {fsync}: a crash may forget what was bought just before; {_DURABLE}"
+            return (
+                f"appendfsync is {fsync}: a crash may forget the runs and cancels of the last second, and after each "
+                f"restart a purchase is looked for before it is made, which takes a minute or two; {_DURABLE}"
+            )
         return ""
 
     def close(self) -> None:

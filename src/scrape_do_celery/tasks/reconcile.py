@@ -86,7 +86,10 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> Bell | None:
     absences = claim.part.absences + 1
     if absences >= runtime.settings.poison_after:
         return await poisoned(runtime, claim, f"the answers to {absences} purchases were lost")
-    log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.member, what)
+    if claim.part.lost:
+        log.info("%s was not bought before the store lost its last writes: %s", claim.member, what)
+    else:
+        log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.member, what)
     fields = {
         "state": PartState.QUEUED,
         "absences": absences,

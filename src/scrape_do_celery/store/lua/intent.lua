@@ -32,7 +32,7 @@ redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', AR
 if feared then
   redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[3], 'lost', 1,
     'checked', epoch, 'polls', 0, 'lease', 0, 'token', '')
-  book(prefix, KEYS[1], member)
+  -- The ledger has no line of what was perhaps never sent, until it is found, or is given up as in doubt.
   wake(KEYS[3], KEYS[1], member, t, 0)
   return {'reborn'}
 end
