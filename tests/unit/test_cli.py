@@ -146,6 +146,15 @@ def test_status_and_cancel_of_a_waiting_run(scrape_do):
     assert scrape_do("cancel", run_id).output == "canceling\n"
 
 
+def test_status_tells_what_a_run_waits_for(scrape_do, producer):
+    run_id = scrape_do("enqueue", *URLS).output.strip()
+    part = producer.store.keys.part(run_id, 0)
+    producer.store.client.hset(part, mapping={"troubles": 2, "trouble": "AsyncAPIServerError: 503 for GET /jobs"})
+    assert "held up by  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
+    producer.store.client.hset(part, "troubles", 0)
+    assert "held up by" not in scrape_do("status", run_id).output
+
+
 def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
     run_id = ended(
         Status="error",

@@ -15,7 +15,7 @@ from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.cli.texts import TASK_COLUMNS, facts, one_line, table, task_row
 from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.store import ops
+from scrape_do_celery.store import PartState, ops
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
@@ -65,6 +65,7 @@ def status(run_id: str) -> None:
             ("state", record.state.value),
             ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
             *(("job", f"{job.job_id} {one_line(str(job.status))}") for job in handle.jobs),
+            *(("held up by", one_line(one)) for one in _troubles(record)),
             *_error(record),
         ]
     )
@@ -120,6 +121,11 @@ def _ended(run_id: str, wait: float) -> RunRecord:
             raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
         time.sleep(_LOOK)
     return record
+
+
+def _troubles(record: RunRecord) -> list[str]:
+    """What the calls of its parts met last, while they wait to be made again."""
+    return [part.trouble for part in record.parts if part.trouble and part.state is not PartState.DONE]
 
 
 def _error(record: RunRecord) -> list[tuple[str, str]]:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Requests under way at once in one process, and as many purchases: more connections than this cost httpx too much.
 CALLS = 10
+#: As much of an error is kept in the record for whoever looks.
+_TOLD = 300
 _ATTRIBUTE = "scrape_do_runtime"
 _lock = threading.Lock()
 #: Outcomes after which parts that were not sent stay unsent.
@@ -188,7 +190,11 @@ class Runtime:
         if verdict.pause:
             await self.write(ops.pause(self.store.keys, verdict.pause))
         since = claim.part.refused_since or claim.now if is_refusal(error) else 0
-        noted = {"troubles": claim.part.troubles + 1, "refused_since": f"{since:.4f}"}
+        noted = {
+            "troubles": claim.part.troubles + 1,
+            "trouble": f"{type(error).__name__}: {error}"[:_TOLD],
+            "refused_since": f"{since:.4f}",
+        }
         # A run that is to end looks often enough to end in time.
         after = verdict.after if claim.wish is None else min(verdict.after, self.settings.cancel_grace)
         await self.later(claim, {**noted, **(fields or {})}, after)

@@ -51,6 +51,8 @@ class PartRecord:
     misses: int = 0
     looks: int = 0
     troubles: int = 0
+    #: what its last call met, while it waits to be made again
+    trouble: str | None = None
     refused_since: float | None = None
     canceling: float | None = None
     wish_seen: float | None = None
@@ -98,6 +100,7 @@ class PartRecord:
             misses=number("misses"),
             looks=number("looks"),
             troubles=number("troubles"),
+            trouble=text("trouble") if number("troubles") else None,
             refused_since=moment("refused_since") or None,
             canceling=moment("canceling"),
             wish_seen=moment("wish_seen"),
