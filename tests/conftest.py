@@ -53,7 +53,7 @@ def pipeline(server_url, sandbox, tmp_path):
 def eventually():
     """Waits for a state with a deadline."""
 
-    def wait(look, *, within=20.0):
+    def wait(look, *, within=60.0):
         deadline = time.monotonic() + within
         while not (found := look()):
             assert time.monotonic() < deadline, f"not so within {within} s; last seen: {found!r}"

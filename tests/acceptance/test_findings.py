@@ -117,7 +117,7 @@ def test_progress_is_never_poison(pipeline, eventually):
     for _ in range(4):
         worker = pipeline.work()
         before = client.hlen(contents)
-        eventually(lambda: client.hlen(contents) > before + 1, within=30)  # noqa: B023 (called at once)
+        eventually(lambda: client.hlen(contents) > before + 1, within=90)  # noqa: B023 (called at once)
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait(10)
     pipeline.work()

@@ -92,7 +92,7 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     pipeline.sandbox.fault("reset_after", kind="create_job", times=1)
     pipeline.sandbox.fault("list_lag", seconds=3600)
     worker = pipeline.work()
-    handle = pipeline.enqueue(urls(2, "?seconds=20", host="ours"))
+    handle = pipeline.enqueue(urls(2, "?seconds=600", host="ours"))
     eventually(lambda: handle.state is RunState.DOUBTFUL)
     [doubtful] = canceled(pipeline)
     eventually(lambda: pipeline.sandbox.stats()["answers"].get("list_jobs"))
@@ -114,6 +114,8 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     assert [(one["run_id"], one["booked"], one["job_id"]) for one in told] == [(handle.run_id, "open", None)]
 
     pipeline.work()
+    eventually(lambda: handle.job)
+    pipeline.sandbox.advance(600)
     assert handle.result(timeout=150).job.job_id == doubtful
     assert canceled(pipeline) == {doubtful: False, stray: True}
 
@@ -150,7 +152,7 @@ def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventua
             claimed.add(one.suitor.run_id)
         return all(handle.state is RunState.RUNNING for handle in handles)
 
-    eventually(all_owned, within=40)
+    eventually(all_owned, within=90)
     assert claimed <= {handle.run_id for handle in handles}
     assert claimed, "no look met a purchase under way: the test shows nothing"
 
