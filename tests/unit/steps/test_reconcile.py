@@ -315,10 +315,20 @@ def test_a_feared_intent_that_was_none_leaves_no_trace(plant, make):
     plant.begin()
     lose_the_intent(plant)
     day = int(plant.part().intent // 86_400)
-    assert len(plant.run(ops.ledger(plant.keys, day))) == 1
+    assert plant.run(ops.ledger(plant.keys, day)) == []
     shows(plant)
     looks_until(plant, PartState.QUEUED)
     assert plant.run(ops.ledger(plant.keys, day)) == []
+
+
+def test_a_feared_intent_that_was_one_comes_into_the_ledger(plant, make):
+    plant.begin()
+    lose_the_intent(plant)
+    day = int(plant.part().intent // 86_400)
+    shows(plant, make.job("pending", job_id="j"))
+    looks_until(plant, PartState.RUNNING)
+    [line] = plant.run(ops.ledger(plant.keys, day))
+    assert (line.booked, line.job_id, line.number) == ("adopted", "j", 1)
 
 
 @pytest.mark.parametrize(("options", "state"), [({"geo_code": "us"}, PartState.DONE), ({}, PartState.RUNNING)])
