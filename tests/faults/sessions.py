@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.faults.trials import Trial
 
 #: Trials a round, and how many more rounds than are needed may be played before it is given up.
-ROUND, _SPARE = 300, 4
+ROUND, _SPARE = 1_000, 4
 #: A run of so many trials owes kills at every point, and plays so many rounds more for points that lack them.
 _LONG, _MORE = 2_000, 40
 #: Seconds of healing after which somebody should read what took so long.

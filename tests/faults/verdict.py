@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _THAWED = 0.8
 #: How the report counts a run that was left in doubt for a good reason.
 BESIDE_AN_ABSENT = "left in doubt beside a twin whose purchase was absent"
+CANCELED_UNSEEN = "canceled in doubt, and the API would not show its jobs until the run's time was over"
+_UNSEEN = "its job could not be looked for"
 _DAY = 86_400
 
 
@@ -81,6 +83,8 @@ class Verdict:
         expect = run.expect or trial.expect
         if record.outcome == RunState.IN_DOUBT and self._has_an_absent_twin(trial, run):
             self._lab.events[BESIDE_AN_ABSENT] += 1
+        elif record.outcome == RunState.IN_DOUBT and RunState.CANCELED in expect and _UNSEEN in str(record.error):
+            self._lab.events[CANCELED_UNSEEN] += 1
         elif record.outcome not in expect:
             trial.problems.append(f"outcome {record.outcome}, not {sorted(expect)}: {record.error}")
         if any(part.state != "done" for part in record.parts):

@@ -54,9 +54,15 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
 
 async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     """The part is due again, unless its run is to end, or there is nothing left to be found."""
-    if claim.out_of_grace(runtime.settings.cancel_grace) or claim.is_past_finding():
+    if _has_waited(runtime, claim) or claim.is_past_finding():
         return await _in_doubt(runtime, claim, f"its job could not be looked for: {error}", [])
     return await runtime.after_trouble(claim, error, _DOUBTFUL)
+
+
+def _has_waited(runtime: Runtime, claim: Claim) -> bool:
+    """Whether a run that is to end has given the look for its job all the time that one needs, twice over."""
+    settings = runtime.settings
+    return claim.out_of_grace(settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_settle))
 
 
 async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
@@ -113,7 +119,7 @@ async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -
 
 async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> Bell | None:
     """Lets the part go until the next look can tell more; a run that is to end does not wait for that for ever."""
-    if claim.out_of_grace(runtime.settings.cancel_grace + 2 * known.patience):
+    if _has_waited(runtime, claim):
         return await _in_doubt(runtime, claim, what, [])
     wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
     fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1, **NO_TROUBLE}
