@@ -129,6 +129,32 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
 
 @pytest.mark.parametrize("date", ["", "soon", "Tue, 99 Nov 2026 12:00:00 GMT"])
 def test_a_date_that_cannot_be_read_is_none(date):
-    surveyor = Surveyor(API([]).read)
-    surveyor.heard(200, {"date": date})
+    async def read(**_):
+        surveyor.heard(200, {"date": date})
+        return JobsListResponse()
+
+    surveyor = Surveyor(read)
+    asyncio.run(surveyor._page(1))
     assert surveyor.api_ahead(0.0) is None
+
+
+def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
+    """Another server of the API, with a clock of its own, answers another call meanwhile."""
+
+    async def go():
+        async def read(**_):
+            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            await asyncio.sleep(0.05)
+            return JobsListResponse()
+
+        async def another():
+            await asyncio.sleep(0.02)
+            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 11:00:00 GMT"})
+
+        surveyor = Surveyor(read)
+        meanwhile = asyncio.create_task(another())
+        await surveyor._page(1)
+        await meanwhile
+        return surveyor.api_ahead(NOW.timestamp() - asyncio.get_running_loop().time())
+
+    assert asyncio.run(go()) == pytest.approx(0, abs=2)

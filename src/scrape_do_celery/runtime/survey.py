@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,8 @@ _RUNNING: Final = (JobStatus.QUEUING, JobStatus.QUEUED, JobStatus.PENDING, JobSt
 _REMEMBERED: Final = 20_000
 #: Seconds within which an answer tells the time.
 AT_ONCE: Final = 1.0
+#: What the clock of the API said, and when, while this task of asyncio looks at the list.
+_listening: ContextVar[list[tuple[float, float]] | None] = ContextVar("listening", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,20 @@ class Surveyor:
         self._lock = asyncio.Lock()
         self._last: Survey | None = None
         self._fingerprints: OrderedDict[str, str] = OrderedDict()
-        self._heard: tuple[float, float] | None = None
         self._date: tuple[float, float] | None = None
 
     def heard(self, _: int, headers: Mapping[str, str]) -> None:
-        """Notes the API's clock; for each answer."""
+        """Notes the API's clock; for each answer, of which only those to a look at the list are listened to.
+
+        Behind one address there may be servers with clocks of their own: what counts is the one that shows the jobs.
+        """
+        if (said := _listening.get()) is None:
+            return
         try:
             date = parsedate_to_datetime(headers.get("date", ""))
         except (ValueError, TypeError, IndexError, OverflowError):
             return
-        self._heard = (aware(date).timestamp(), asyncio.get_running_loop().time())
+        said.append((aware(date).timestamp(), asyncio.get_running_loop().time()))
 
     def api_ahead(self, store_ahead: float) -> float | None:
         """Seconds by which the API's clock is ahead of the store's, which is `store_ahead` of the loop's."""
@@ -100,10 +107,15 @@ class Surveyor:
     async def _page(self, page: int, **filters: str) -> JobsListResponse:
         clock = asyncio.get_running_loop().time
         asked = clock()
-        answer: JobsListResponse = await self._read(page=page, page_size=MAX_PAGE_SIZE, **filters)
+        said: list[tuple[float, float]] = []
+        listening = _listening.set(said)
+        try:
+            answer: JobsListResponse = await self._read(page=page, page_size=MAX_PAGE_SIZE, **filters)
+        finally:
+            _listening.reset(listening)
         # Only of an answer that came at once is it known when its `Date` was.
-        if self._heard is not None and self._heard[1] >= asked and clock() - asked < AT_ONCE:
-            self._date = self._heard
+        if said and clock() - asked < AT_ONCE:
+            self._date = said[-1]
         return answer
 
     def targets_of(self, job: JobDetails) -> str | None:
