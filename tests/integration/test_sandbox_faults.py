@@ -200,6 +200,14 @@ def test_a_skewed_clock(api, sandbox, done):
     assert api.get("/jobs", params={"start_from": start, "start_to": start}).json()["TotalCount"] <= 1
 
 
+def test_a_skew_ends_with_its_own_answer(api, sandbox, done):
+    """The next one on the same connection tells the time as it is."""
+    honest = parsedate_to_datetime(api.get("/me").headers["Date"])
+    sandbox.fault("skew", seconds=-3600, kind="get_job")
+    assert parsedate_to_datetime(api.get(done).headers["Date"]) < honest
+    assert parsedate_to_datetime(api.get("/me").headers["Date"]) >= honest
+
+
 def test_a_bad_rule_is_refused(sandbox):
     with pytest.raises(ValueError, match="action"):
         sandbox.fault("explode")

@@ -61,6 +61,7 @@ class Connection:
         call = read_call(request, self._core.state)
         entry = self._core.journal.open(call, self._core.clock.now())
         rules = self._core.faults.firing(call)
+        self._skew = sum(rule.seconds for rule in rules if rule.action == "skew")
         if not rules:
             self._finish(entry, self._core.answer(request, entry), keep_alive=request.keep_alive)
             await self._writer.drain()
@@ -74,7 +75,6 @@ class Connection:
         if "accept_late" in by_action:
             return await self._accept_late(request, entry, rules)
         answer = canned_answer(rules, self._age(entry)) or self._core.answer(request, entry, rules)
-        self._skew = sum(rule.seconds for rule in rules if rule.action == "skew")
         if "slow" in by_action:
             await asyncio.sleep(by_action["slow"].seconds)
         if "reset_after" in by_action:
