@@ -203,7 +203,7 @@ def test_a_skewed_clock(api, sandbox, done):
 def test_a_skew_ends_with_its_own_answer(api, sandbox, done):
     """The next one on the same connection tells the time as it is."""
     honest = parsedate_to_datetime(api.get("/me").headers["Date"])
-    sandbox.fault("skew", seconds=-3600, kind="get_job")
+    sandbox.fault("skew", seconds=-3600, times=1)
     assert parsedate_to_datetime(api.get(done).headers["Date"]) < honest
     assert parsedate_to_datetime(api.get("/me").headers["Date"]) >= honest
 
