@@ -45,7 +45,7 @@ class Poisoned:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A part that waits for a worker with another token: the one of the account that its run was made for."""
+    """A part that waits for a worker with another token: the one that it was bought with."""
 
     account: str
 

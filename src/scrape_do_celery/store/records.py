@@ -138,7 +138,7 @@ class Claim:
     spec_field: bytes
     targets_field: bytes
     #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first; `foreign`: the
-    #: run is another account's, and is to end
+    #: part is another account's, and is to end
     breaker: str = ""
 
     @classmethod

@@ -47,6 +47,15 @@ def booked(plant):
     return [line.booked for day in (today - 1, today) for line in plant.run(ops.ledger(plant.keys, day))]
 
 
+def stopped(plant, make):
+    """A run whose job was stopped while its second task was under way."""
+    plant.begin()
+    plant.buy()
+    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.api.script(get_job=make.job("canceled", tasks=["success", "pending"]))
+    plant.step(cancel, plant.take())
+
+
 # A store that lost writes
 
 
@@ -239,11 +248,7 @@ def test_looks_at_one_task_are_not_looks_at_another(plant, make):
 
 
 def test_a_page_that_was_finished_while_its_job_was_stopped_is_fetched(plant, make):
-    plant.begin()
-    plant.buy()
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
-    plant.api.script(get_job=make.job("canceled", tasks=["success", "pending"]))
-    plant.step(cancel, plant.take())
+    stopped(plant, make)
     plant.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
     plant.clock.forward(6)
     plant.step(fetch, plant.take())
@@ -251,11 +256,7 @@ def test_a_page_that_was_finished_while_its_job_was_stopped_is_fetched(plant, ma
 
 
 def test_what_stays_under_way_in_a_stopped_job_is_left_after_two_looks(plant, make):
-    plant.begin()
-    plant.buy()
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
-    plant.api.script(get_job=make.job("canceled", tasks=["success", "pending"]))
-    plant.step(cancel, plant.take())
+    stopped(plant, make)
     plant.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else make.task(1, status="pending"))
     while plant.part().state is PartState.COLLECTING:
         plant.clock.forward(max(0.0, plant.due()["r:0"]) + 0.1)
