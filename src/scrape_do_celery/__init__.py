@@ -55,7 +55,7 @@ from scrape_do_celery.models import (
     rehydrate,
 )
 from scrape_do_celery.polling import PollingStrategy
-from scrape_do_celery.runs import Progress, RunHandle, enqueue
+from scrape_do_celery.runs import Progress, RunHandle, enqueue, enqueue_many
 from scrape_do_celery.store import RunState
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ __all__ = [
     "UserInformation",
     "WebhookPayload",
     "enqueue",
+    "enqueue_many",
     "rehydrate",
 ]
 

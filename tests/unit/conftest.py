@@ -31,6 +31,7 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.puts import Puts
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
@@ -274,17 +275,26 @@ class Plant(Shelf):
         runtime.producer, runtime.settings = self.producer, self.settings
         runtime.client = runtime.buyer = self.api
         runtime._calls, runtime.purchases = asyncio.Semaphore(10), asyncio.Semaphore(10)
-        runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime._list_jobs), self.health
+        runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
 
         async def go(store):
-            runtime.store, run, failures = store, store.run, [RedisConnectionError("away")] * times
+            runtime.store, runtime.puts, failures = store, Puts(store), [RedisConnectionError("away")] * times
+            run, run_all = store.run, store.run_all
 
-            async def sometimes(operation):
+            def fail_sometimes(operation):
                 if broken is not None and broken in (operation.script, operation.args[0]) and failures:
                     raise failures.pop()
+
+            async def sometimes(operation):
+                fail_sometimes(operation)
                 return await run(operation)
 
-            store.run = sometimes
+            async def sometimes_all(operations):
+                for operation in operations:
+                    fail_sometimes(operation)
+                return await run_all(operations)
+
+            store.run, store.run_all = sometimes, sometimes_all
             return await handler(runtime, claim)
 
         return self.with_async(go)

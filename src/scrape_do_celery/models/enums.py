@@ -24,6 +24,9 @@ class JobStatus(StrEnum):
     CANCELED = "canceled"
 
 
+#: States of a job that is at work, in the order in which it goes through them: one that moves on while the list is read
+#: by status is met again.
+RUNNING = (JobStatus.QUEUING, JobStatus.QUEUED, JobStatus.PENDING, JobStatus.ROTATING)
 #: States that never change again.
 TERMINAL: frozenset[str] = frozenset({JobStatus.SUCCESS, JobStatus.ERROR, JobStatus.CANCELED})
 

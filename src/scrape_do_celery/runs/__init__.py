@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runs.enqueueing import enqueue
+from scrape_do_celery.runs.enqueueing import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.producer import Bell, Producer, ensure_app, is_ours, make_app, settings_of
 
-__all__ = ["Bell", "Producer", "Progress", "RunHandle", "enqueue", "ensure_app", "is_ours", "make_app", "settings_of"]
+__all__ = [
+    "Bell",
+    "Producer",
+    "Progress",
+    "RunHandle",
+    "enqueue",
+    "enqueue_many",
+    "ensure_app",
+    "is_ours",
+    "make_app",
+    "settings_of",
+]

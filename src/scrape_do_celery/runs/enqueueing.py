@@ -13,12 +13,15 @@ from scrape_do_celery.runs.producer import Producer
 from scrape_do_celery.store import Member, RunSpec, ops
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from scrape_do_celery.config import Settings
 
 #: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
 RUN_OPTIONS = ("raise_on_task_failure", "max_wait")
+
+#: Runs that are written in one trip to the store, and members of a message.
+_TOGETHER, _A_BELL = 200, 50
 
 
 def enqueue(
@@ -47,6 +50,63 @@ def enqueue(
         producer.store.run(ops.accept(producer.store.keys, run_id))
     ring_submit(producer, run_id, len(spec.parts()))
     return RunHandle(run_id, producer=producer)
+
+
+def enqueue_many(
+    requests: Iterable[Iterable[str] | JobCreationRequest],
+    *,
+    idempotency_keys: Iterable[str | None] | None = None,
+    raise_on_task_failure: bool = False,
+    max_wait: float | None = None,
+    settings: Settings | None = None,
+    **options: Any,
+) -> list[RunHandle]:
+    """Starts a run for each request, as `enqueue` does, with a trip to the store for every 200 of them.
+
+    The handles are in the order of the requests. All requests are checked before the first run is written.
+
+    Raises:
+        ValueError: a request is wrong; the text names its place and the fields. Nothing was written.
+        IdempotencyConflictError: a key belongs to a run with another request. The other runs are written and go on.
+        StoreUnavailableError: some runs may be written, and go on. With keys, the same call may be made again.
+    """
+    kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait}
+    specs = [_numbered(place, request, kept | options) for place, request in enumerate(requests)]
+    keys = [None] * len(specs) if idempotency_keys is None else [check_key(key) for key in idempotency_keys]
+    if len(keys) != len(specs):
+        raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
+    producer, handles = Producer.of(settings=settings), []
+    for start in range(0, len(specs), _TOGETHER):
+        end = start + _TOGETHER
+        handles += _write_many(producer, specs[start:end], keys[start:end])
+    return handles
+
+
+def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
+    try:
+        return read_spec(request, **options)
+    except ValueError as error:
+        raise ValueError(f"request {place}: {error}") from None
+
+
+def _write_many(producer: Producer, specs: Sequence[RunSpec], keys: Sequence[str | None]) -> list[RunHandle]:
+    store = producer.store
+    found = store.run_all(
+        [ops.create(store.keys, str(uuid.uuid4()), spec, key=key) for spec, key in zip(specs, keys, strict=True)]
+    )
+    if old := [created.run_id for created in found if not created.new]:
+        store.run_all([ops.accept(store.keys, run_id) for run_id in old])
+    members = [
+        Member(created.run_id, part)
+        for created, spec in zip(found, specs, strict=True)
+        for part in range(len(spec.parts()))
+    ]
+    for start in range(0, len(members), _A_BELL):
+        producer.ring(routing.SUBMIT_JOBS, members[start : start + _A_BELL])
+    for created, spec in zip(found, specs, strict=True):
+        if not created.new and created.digest != spec.digest:
+            raise _conflict(producer, created.run_id, spec)
+    return [RunHandle(created.run_id, producer=producer) for created in found]
 
 
 def read_spec(

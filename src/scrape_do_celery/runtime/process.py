@@ -16,10 +16,12 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from scrape_do_celery import routing
 from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
+from scrape_do_celery.client._reading import ReadingTransport
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.loop import LoopThread
+from scrape_do_celery.runtime.puts import Puts
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
 from scrape_do_celery.runtime.troubles import is_auth, is_refusal, trouble
 from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Requests under way at once in one process, and as many purchases: more connections than this cost httpx too much.
-CALLS = 10
+#: Requests under way at once in one process, and purchases: more connections than this cost httpx itself too much.
+CALLS, PURCHASES = 50, 10
+#: Intervals that are told apart; the last one is the longest.
+_INTERVALS = 50
 #: As much of an error is kept in the record for whoever looks.
 _TOLD = 300
 _ATTRIBUTE = "scrape_do_runtime"
@@ -54,6 +58,7 @@ class Runtime:
     purchases: asyncio.Semaphore
     surveyor: Surveyor
     health: StoreHealth
+    puts: Puts
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
@@ -87,15 +92,15 @@ class Runtime:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix)
-        self.health = StoreHealth(self.store)
-        self.surveyor = Surveyor(self._list_jobs)
+        self.health, self.puts = StoreHealth(self.store), Puts(self.store)
+        self.surveyor = Surveyor(self.list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
             api_key,
             base_url=self.settings.api_url,
             timeout=self.settings.request_timeout,
             # Trying again is written down in the record, where it outlives this process and holds no slot.
             max_retries=0,
-            concurrency=CALLS,
+            transport=ReadingTransport(CALLS),
             on_response=self.surveyor.heard,
         )
         # A `POST` has connections of its own, so that no fetch holds it up while its deadline runs.
@@ -104,16 +109,17 @@ class Runtime:
             base_url=self.settings.api_url,
             timeout=self.settings.submit_deadline,
             max_retries=0,
-            concurrency=CALLS,
+            concurrency=PURCHASES,
         )
-        self._calls, self.purchases = asyncio.Semaphore(CALLS), asyncio.Semaphore(CALLS)
+        self._calls, self.purchases = asyncio.Semaphore(CALLS), asyncio.Semaphore(PURCHASES)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
         """What a method of the client answers; it waits for a free connection before its time begins to run."""
         async with self._calls:
             return await method(*args)
 
-    async def _list_jobs(self, **filters: Any) -> JobsListResponse:
+    async def list_jobs(self, **filters: Any) -> JobsListResponse:
+        """One page of the job list, as `call` would answer it."""
         async with self._calls:
             return await self.client.list_jobs(**filters)
 
@@ -131,7 +137,7 @@ class Runtime:
         await self.buyer.aclose()
         await self.store.aclose()
 
-    def interval(self, polls: int) -> float:
+    def interval(self, polls: int, jitter: float = 0.5) -> float:
         """Seconds until the next look at a job that was looked at so often."""
         s = self.settings
         return delay(
@@ -139,9 +145,17 @@ class Runtime:
             initial=s.poll_initial_interval,
             maximum=s.poll_max_interval,
             multiplier=s.poll_multiplier,
-            jitter=0.5 if s.poll_jitter else 0.0,
+            jitter=jitter if s.poll_jitter else 0.0,
             random=random.random,
         )
+
+    @property
+    def intervals(self) -> list[float]:
+        """The longest that each interval can be, by the number of looks before; the last one stands for all behind."""
+        found = [0.0]
+        while found[-1] < self.settings.poll_max_interval and len(found) < _INTERVALS:
+            found.append(self.interval(len(found) - 1, jitter=0.0))
+        return found[1:]
 
     async def write(self, op: ops.Op[T], patience: float | None = None) -> T:
         """What the store answers, however often it has to be asked within so many seconds (`submit_settle`).

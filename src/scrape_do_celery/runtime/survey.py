@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE
 from scrape_do_celery.models.base import aware
-from scrape_do_celery.models.enums import JobStatus
+from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.models.urls import fingerprint
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails, JobsListResponse
 
-#: In the order in which a job goes through them, so that one which moves on meanwhile is met again.
-_RUNNING: Final = (JobStatus.QUEUING, JobStatus.QUEUED, JobStatus.PENDING, JobStatus.ROTATING)
 #: Jobs of the account whose targets are remembered: they never change.
 _REMEMBERED: Final = 20_000
 #: Seconds within which an answer tells the time.
@@ -83,7 +81,7 @@ class Surveyor:
     async def running(self) -> dict[str, JobDetails]:
         """Every job of the account that still runs, by its id, as the list shows it."""
         jobs: dict[str, JobDetails] = {}
-        for status in _RUNNING:
+        for status in RUNNING:
             await self._all_pages(jobs, status)
         return jobs
 
@@ -137,15 +135,20 @@ def names_its_targets(job: JobDetails) -> bool:
     return bool(job.tasks) and len(job.tasks) >= len(job.task_ids) and all(task.url for task in job.tasks)
 
 
+def more_pages(answer: JobsListResponse, page: int) -> bool:
+    """Whether there may be a page behind this one."""
+    if answer.total_pages:
+        return bool(answer.jobs) and page < answer.total_pages
+    return len(answer.jobs) >= MAX_PAGE_SIZE
+
+
 def _take(jobs: dict[str, JobDetails], answer: JobsListResponse, page: int) -> bool:
     """Whether there may be a page behind this one, whose jobs are taken in."""
     for job in answer.jobs:
         # An entry may leave out what an earlier one had.
         if job.tasks or job.job_id not in jobs:
             jobs[job.job_id] = job
-    if answer.total_pages:
-        return bool(answer.jobs) and page < answer.total_pages
-    return len(answer.jobs) >= MAX_PAGE_SIZE
+    return more_pages(answer, page)
 
 
 def _all_older(answer: JobsListResponse, moment: datetime) -> bool:

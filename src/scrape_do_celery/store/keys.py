@@ -7,6 +7,8 @@
 | `P:job:<run>:<n>` | string | the part's last `JobDetails`, packed | as the run |
 | `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | while live: none; then `result_ttl` |
 | `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
+| `P:watch:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
+| `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
@@ -69,6 +71,14 @@ class Keys:
     def breaker(self, account: str) -> str:
         """The breaker of an account."""
         return f"{self.prefix}:breaker:{account}"
+
+    def watch(self, account: str) -> str:
+        """The parts of an account whose jobs run."""
+        return f"{self.prefix}:watch:{account}"
+
+    def sweep(self, account: str) -> str:
+        """The look at all running jobs of an account."""
+        return f"{self.prefix}:sweep:{account}"
 
     def ledger(self, day: int) -> str:
         """The purchases of one day, counted from the epoch."""

@@ -38,6 +38,7 @@ from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION, Claim
 from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
+from scrape_do_celery.store.watching import look, seen, sweep, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,6 +85,7 @@ __all__ = [
     "intent",
     "job",
     "ledger",
+    "look",
     "open_breaker",
     "outcome",
     "owners",
@@ -92,8 +94,11 @@ __all__ = [
     "put",
     "renew",
     "rivals",
+    "seen",
     "settle",
     "spec",
+    "sweep",
+    "unseen",
     "update",
     "view",
     "wish",

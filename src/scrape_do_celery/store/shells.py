@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis as redis_sync
 import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -19,6 +19,8 @@ from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.keys import Keys
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from scrape_do_celery.store.ops import Op
 
 T = TypeVar("T")
@@ -66,8 +68,36 @@ class Store:
             else:
                 reply = self.client.execute_command(*op.args)  # type: ignore[no-untyped-call]
         except _AWAY as error:
-            raise StoreUnavailableError(f"the store at {self.where}: {error}") from error
+            raise self._away(error) from error
         return op.parse(reply)
+
+    def run_all(self, ops: Sequence[Op[T]]) -> list[T]:
+        """What each operation answers; they travel together, and each stands for itself.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer, or refused one of them. Others may have been carried out.
+        """
+        pipe = self.client.pipeline(transaction=False)
+        for op in ops:
+            _put_into(pipe, self._scripts, op)
+        try:
+            replies = pipe.execute(raise_on_error=False)
+        except _AWAY as error:
+            raise self._away(error) from error
+        return [self._answer(op, reply) for op, reply in zip(ops, replies, strict=True)]
+
+    def _answer(self, op: Op[T], reply: Any) -> T:
+        if isinstance(reply, NoScriptError):
+            # A server that was restarted: this one brings the script with it.
+            return self.run(op)
+        if isinstance(reply, _AWAY):
+            raise self._away(reply) from reply
+        if isinstance(reply, Exception):
+            raise reply
+        return op.parse(reply)
+
+    def _away(self, error: Exception) -> StoreUnavailableError:
+        return StoreUnavailableError(f"the store at {self.where}: {error}")
 
     def check(self) -> None:
         """Raises ConfigurationError where the server cannot serve as a store."""
@@ -134,7 +164,30 @@ class AsyncStore:
             return op.parse(await self._scripts[op.script](keys=op.keys, args=op.args))
         return op.parse(await self.client.execute_command(*op.args))  # type: ignore[no-untyped-call]
 
+    async def run_all(self, ops: Sequence[Op[T]]) -> list[T]:
+        """What each operation answers; they travel together, and each stands for itself."""
+        pipe = self.client.pipeline(transaction=False)
+        for op in ops:
+            _put_into(pipe, self._scripts, op)
+        replies = await pipe.execute(raise_on_error=False)
+        return [await self._answer(op, reply) for op, reply in zip(ops, replies, strict=True)]
+
+    async def _answer(self, op: Op[T], reply: Any) -> T:
+        if isinstance(reply, NoScriptError):
+            # A server that was restarted: this one brings the script with it.
+            return await self.run(op)
+        if isinstance(reply, Exception):
+            raise reply
+        return op.parse(reply)
+
     async def aclose(self) -> None:
         """Gives its connections back."""
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
+
+
+def _put_into(pipe: Any, scripts: Mapping[str, Any], op: Op[T]) -> None:
+    if op.script:
+        pipe.evalsha(scripts[op.script].sha, len(op.keys), *op.keys, *op.args)
+    else:
+        pipe.execute_command(*op.args)

@@ -16,6 +16,7 @@ from scrape_do_celery.tasks.poll import poll_jobs
 from scrape_do_celery.tasks.reconcile import reconcile_submit
 from scrape_do_celery.tasks.scrape import scrape
 from scrape_do_celery.tasks.submit import submit_jobs
+from scrape_do_celery.tasks.sweep import sweep_jobs
 
 __all__ = [
     "aggregate_run",
@@ -26,6 +27,7 @@ __all__ = [
     "reconcile_submit",
     "scrape",
     "submit_jobs",
+    "sweep_jobs",
 ]
 
 

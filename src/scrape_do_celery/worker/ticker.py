@@ -55,6 +55,9 @@ class Ticker(threading.Thread):
         if not self._at_home():
             return LONGEST
         self._revoke()
+        look = store.run(ops.look(store.keys, settings.account_id, settings.poll_max_interval))
+        if look.sweep:
+            self._producer.ring(routing.SWEEP_JOBS, [settings.account_id])
         due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_bells))
         if due.dropped:
             log.warning("%d due entries had no record and were dropped", due.dropped)
@@ -68,10 +71,12 @@ class Ticker(threading.Thread):
             {part.member.run_id for part in due.parts if not part.wish},
             due.now,
         )
-        if due.next_at is None or (not due.parts and not due.runs and due.next_at <= due.now):
-            # Nothing is due, or the bells under way are as many as may be.
-            return LONGEST
-        return min(LONGEST, max(SHORTEST, due.next_at - due.now))
+        moments = [look.next_at]
+        if due.parts or due.runs or due.next_at is None or due.next_at > due.now:
+            # Else the bells under way are as many as may be.
+            moments.append(due.next_at)
+        wait = min((moment - due.now for moment in moments if moment is not None), default=LONGEST)
+        return min(LONGEST, max(SHORTEST, wait))
 
     def _at_home(self) -> bool:
         """Whether the store is still this application's."""

@@ -264,6 +264,24 @@ class Pipeline(RuleBasedStateMachine):
             assert fields["state"] == part.state != "done"
             assert float(fields.get("lease", 0)) <= due.now
 
+    def look(self, run_id, other, number):
+        look = self.run(ops.look(self.shelf.keys, "", 30.0))
+        assert not look.sweep, "so few are looked at one by one"
+
+    def sweep(self, run_id, other, number):
+        token, keys = uuid.uuid4().hex, self.shelf.keys
+        began = self.run(ops.sweep(keys, "", token, 5.0))
+        if began is None:
+            return
+        watched = [member for member in self.members() if "watch" in self.fields(member)]
+        shown = [member for n, member in enumerate(self.members()) if number >> n & 1]
+        self.run(ops.seen(keys, "", "pending", shown, [10.0, 20.0]))
+        assert not self.run(ops.unseen(keys, "", token, began, 4))
+        due = self.shelf.due()
+        for member in watched:
+            was_due = float(self.fields(member)["at"]) <= self.now()
+            assert (str(member) in due) is (was_due and member not in shown)
+
     def leave_the_api_alone(self, run_id, other, number):
         self.run(ops.pause(self.shelf.keys, 3))
 
@@ -299,7 +317,7 @@ class Pipeline(RuleBasedStateMachine):
         self.the_ledger_has_all_that_may_have_been_bought_and_nothing_else(parts)
         self.what_was_bought_is_owned_and_has_a_life(parts)
         self.left_is_the_number_of_parts_that_are_not_done(runs, parts)
-        self.every_part_of_a_live_run_is_due_until_it_is_done(parts, due)
+        self.every_part_of_a_live_run_is_looked_at_in_one_place_until_it_is_done(parts, due)
         self.a_run_is_due_until_it_was_accepted_and_from_its_end_until_it_was_reported(runs, due)
         self.an_end_is_an_end(runs, parts)
         self.what_was_stored_stays()
@@ -331,10 +349,15 @@ class Pipeline(RuleBasedStateMachine):
         for run_id, fields in runs.items():
             assert int(fields["left"]) == sum(parts[Member(run_id, n)]["state"] != "done" for n in range(2))
 
-    def every_part_of_a_live_run_is_due_until_it_is_done(self, parts, due):
+    def every_part_of_a_live_run_is_looked_at_in_one_place_until_it_is_done(self, parts, due):
+        watched = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.watch(""), 0, -1)}
         for member, fields in parts.items():
             live = fields["state"] != "done" and member.run_id not in self.drafts
-            assert (str(member) in due) is live
+            assert (str(member) in due) + (str(member) in watched) == live
+            assert ("watch" in fields) is (str(member) in watched)
+            if str(member) in watched:
+                assert fields["state"] == "running"
+                assert float(fields.get("lease", 0)) <= self.now()
 
     def a_run_is_due_until_it_was_accepted_and_from_its_end_until_it_was_reported(self, runs, due):
         for run_id, fields in runs.items():

@@ -50,6 +50,7 @@ if not mine then
     local booked = is_unresolved(p[1]) and 'in_doubt' or ''
     return {'poisoned', settle(KEYS, member, t, 'poisoned', ARGV[11], ARGV[12], booked, {ARGV[13], ARGV[14], ARGV[15]})}
   end
+  unwatch(KEYS[1], member)
   redis.call('ZADD', KEYS[3], stamp(t + seconds), member)
 end
 if redis.call('HEXISTS', KEYS[2], 'wish') == 1 then redis.call('HSETNX', KEYS[1], 'wish_seen', stamp(t)) end

@@ -32,11 +32,28 @@ local function free(due, run, prefix, run_id, parts, idem)
   end
 end
 
+local function unwatch(part, member)
+  local key = redis.call('HGET', part, 'watch')
+  if key then
+    redis.call('ZREM', key, member)
+    redis.call('HDEL', part, 'watch')
+  end
+end
+
 -- Marks a member to be looked at: the nominal time in its record, and a bell by the ticker `ring` seconds later at the
 -- latest, which leaves the caller that long to ring by itself.
 local function wake(due, part, member, t, ring)
+  unwatch(part, member)
   redis.call('HSET', part, 'at', stamp(t), 'rings', 0)
   redis.call('ZADD', due, stamp(t + ring), member)
+end
+
+-- Leaves a member whose job runs to whoever looks at the running jobs of its account: from now on it is not in `due`.
+local function watch(prefix, account, due, part, member, t)
+  local key = prefix .. ':watch:' .. account
+  redis.call('HSET', part, 'at', stamp(t), 'rings', 0, 'watch', key)
+  redis.call('ZREM', due, member)
+  redis.call('ZADD', key, stamp(t), member)
 end
 
 -- Which loss of writes was the last: the id of the server's life that began with it, and since when that is known. A
@@ -141,6 +158,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
   if error ~= '' then redis.call('HSET', part, 'error', error) end
   if booked ~= '' then redis.call('HSET', part, 'booked', booked) end
+  unwatch(part, member)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
   if is_unresolved(state) then resolve(prefix, due, part, member, rest[3], t) end

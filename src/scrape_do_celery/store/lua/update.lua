@@ -34,6 +34,11 @@ if ARGV[3] ~= '' then
     wait, ring = 0, 0
   end
   redis.call('HSET', KEYS[1], 'lease', 0, 'token', '', 'attempts', 0)
-  wake(KEYS[3], KEYS[1], member, t + wait, ring)
+  local account = redis.call('HGET', KEYS[1], 'account')
+  if account and wait > 0 and p[1] == 'running' and not p[2] then
+    watch(prefix, account, KEYS[3], KEYS[1], member, t + wait)
+  else
+    wake(KEYS[3], KEYS[1], member, t + wait, ring)
+  end
 end
 return 'ok'

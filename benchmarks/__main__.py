@@ -1,0 +1,82 @@
+"""`python -m benchmarks`: plays the cases, prints their tables, writes figures and charts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import report, sizes
+from benchmarks.bench import Bench
+from benchmarks.stand_in import StandIn
+from benchmarks.workers import DEFAULT_POOL, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.report import Outcome, Row
+
+CASES = ("A", "B", "C", "D", "E", "read", "enqueue", "scale")
+_ROOT = Path(__file__).parents[1]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 where every limit is kept, 1 where one is not."""
+    options = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    prepare_environment()
+    size = sizes.TINY if options.tiny else sizes.FULL if options.full else sizes.NORMAL
+    given = {"case": options.case, "size": size.name, "pool": str(options.pool), "repeat": options.repeat}
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder, StandIn(size.job_seconds) as stand_in:
+        bench = Bench(size, options.pool, options.repeat, Path(folder), stand_in)
+        for case in [case for case in CASES if case in options.case]:
+            bench.say(f"case {case}")
+            outcome = _played(bench, case)
+            rows += outcome.rows
+            bench.figures[case] = outcome.figures
+            # After each of them: one that fails takes no other's figures with it.
+            file = report.write(options.out, given, rows, bench.figures)
+    if not options.no_charts:
+        # Drawn last and by a library that nothing else needs: no figure is lost where it is missing.
+        import_module("benchmarks.charts").draw(options.out, bench.figures)
+    if size is sizes.TINY:
+        sys.stdout.write("At this size it is only seen that it runs: the figures say nothing.\n\n")
+    sys.stdout.write(f"{report.ratios_table(bench.figures)}\n\n{report.rows_table(rows)}\n\n{file}\n")
+    return 1 if size is not sizes.TINY and any(row.met is False for row in rows) else 0
+
+
+def prepare_environment() -> None:
+    """Lets child processes find this package and read no settings but those of the benchmark."""
+    for name in [name for name in os.environ if name.startswith("SCRAPE_DO_")]:
+        del os.environ[name]
+    paths = filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def _played(bench: Bench, case: str) -> Outcome:
+    bench.stand_in.reset()
+    outcome: Outcome = import_module(f"benchmarks.case_{case.lower()}").play(bench)
+    return outcome
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES), help="which; all, where left out")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--tiny", action="store_true", help="only to see that it runs")
+    size.add_argument("--full", action="store_true", help="C is held for 30 minutes instead of 5")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds of A and B")
+    parser.add_argument("--pool", type=Pool.parse, default=DEFAULT_POOL, help="such as prefork:2, threads:4, gevent:20")
+    parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results", help="where figures are written")
+    parser.add_argument("--no-charts", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""A Celery application without a task: what a worker costs that does nothing."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+app = Celery("bare", broker=os.environ.get("BARE_BROKER"))
+app.conf.update(broker_connection_retry_on_startup=True)

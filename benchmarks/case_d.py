@@ -1,0 +1,153 @@
+"""D: very many waiting runs in the store. What the ticker's claim takes, and what a run holds."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import measure
+from benchmarks.pages import urls
+from benchmarks.report import Outcome, Row
+from scrape_do_celery import RunState
+from scrape_do_celery.store import Member, ops
+from scrape_do_celery.worker.ticker import LIMIT, SHORTEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.bench import Bench
+    from benchmarks.ours import Ours
+    from scrape_do_celery import RunHandle
+
+_CLAIM, _BYTES = 5.0, 2_500.0
+#: Looks at the run that is copied, so that its record is that of one which has waited for long.
+_POLLS, _DAY = 2, 86_400.0
+_CHUNK = 200
+
+
+def play(bench: Bench) -> Outcome:
+    """Copies a run that waits, as the steps wrote it, so many times; then claims."""
+    runs, times = bench.sizes.d_runs, bench.sizes.d_claims
+    with bench.ours() as ours:
+        handle = _waiting_run(ours)
+        _copy(ours, handle, 1)
+        before = ours.server.memory
+        members = _copy(ours, handle, runs)
+        per_run = (ours.server.memory - before) / runs
+        usual = max(1, round(runs * SHORTEST / ours.settings.poll_max_interval))
+        full = min(LIMIT, runs)
+        claims = {str(due): _claims(ours, members, due, times) for due in (0, usual, full)}
+        looks = {str(due): _looks(ours, members, due, times) for due in (0, full)} if hasattr(ops, "look") else {}
+    of = f"of {runs:,} due"
+    rows = [
+        Row("D", f"a claim, {usual} {of}, median", median(claims[str(usual)]), "ms", _CLAIM),
+        Row("D", f"a claim, {usual} {of}, longest", max(claims[str(usual)]), "ms", _CLAIM),
+        Row("D", "a claim, nothing due, median", median(claims["0"]), "ms"),
+        Row("D", f"a claim, {full} {of}, all that one takes, median", median(claims[str(full)]), "ms"),
+        *(Row("D", f"a look at the running, {due} {of}, median", median(took), "ms") for due, took in looks.items()),
+        Row("D", "Redis a waiting run", per_run, "B", _BYTES),
+    ]
+    return Outcome(rows, {"claims_ms": claims, "looks_ms": looks, "bytes_a_run": per_run})
+
+
+def _waiting_run(ours: Ours) -> RunHandle:
+    """A run whose job runs for a day and was looked at before. Its workers are gone."""
+    with ours.working():
+        (handle,) = ours.enqueue_all([urls(1, 2_000, _DAY)])
+
+        def waits() -> bool:
+            store = ours.producer.store
+            record = store.run(ops.view(store.keys, handle.run_id))
+            return record is not None and record.parts[0].polls >= _POLLS
+
+        measure.until(waits, 120, "a run that waits", pause=0.2)
+    if handle.state is not RunState.RUNNING:
+        raise RuntimeError(f"the run to copy is {handle.state}")
+    return handle
+
+
+def _copy(ours: Ours, handle: RunHandle, number: int) -> list[str]:
+    """So many runs more, each with all that this one holds in any key, under ids of their own; their first parts."""
+    client, job = ours.server.client, handle.job
+    names = [handle.run_id, job.job_id if job else ""]
+    keys = [key.decode() for key in client.scan_iter(f"{ours.settings.key_prefix}:*")]
+    own: dict[str, Any] = {key: client.dump(key) for key in keys if any(name in key for name in names)}
+    shared = {key: _entries(client, key, names) for key in keys if key not in own}
+    fresh = [{name: str(uuid.uuid4()) for name in names} for _ in range(number)]
+    for start in range(0, number, _CHUNK):
+        with client.pipeline(transaction=False) as pipe:
+            for ids in fresh[start : start + _CHUNK]:
+                for key, dumped in own.items():
+                    pipe.restore(_renamed(key, ids), 0, dumped)
+                for key, entries in shared.items():
+                    _add(pipe, key, {_renamed(entry, ids): value for entry, value in entries.items()})
+            pipe.execute()
+    return [str(Member(ids[handle.run_id], 0)) for ids in fresh]
+
+
+def _add(pipe: Any, key: str, entries: dict[str, float | bytes]) -> None:
+    for entry, value in entries.items():
+        if isinstance(value, float):
+            pipe.zadd(key, {entry: value + _DAY})
+        else:
+            pipe.hset(key, entry, value)
+
+
+def _entries(client: Any, key: str, names: list[str]) -> dict[str, float | bytes]:
+    """What a sorted set (score) or a hash (value) that is shared by all runs holds of this one."""
+    kind = client.type(key)
+    found = dict(client.zscan_iter(key)) if kind == b"zset" else client.hgetall(key) if kind == b"hash" else {}
+    return {entry.decode(): value for entry, value in found.items() if any(name in entry.decode() for name in names)}
+
+
+def _renamed(text: str, fresh: dict[str, str]) -> str:
+    for old, new in fresh.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _claims(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
+    """Milliseconds of each claim, with so many members due at each, and none of the bells before unheard."""
+    store, keys = ours.producer.store, ours.producer.store.keys
+
+    def prepare() -> None:
+        store.client.delete(keys.rung)
+        if due:
+            store.client.zadd(keys.due, dict.fromkeys(random.sample(members, due), 1.0))
+
+    found = _timed(ours, ops.claim_due(keys, limit=LIMIT, cap=ours.settings.max_bells), prepare, times)
+    if any(len(answer.parts) < due for _, answer in found):
+        raise RuntimeError(f"fewer than {due} were claimed")
+    return [took for took, _ in found]
+
+
+def _looks(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
+    """Milliseconds of each look of the ticker at the parts whose jobs run, so many of them due."""
+    store, keys, account = ours.producer.store, ours.producer.store.keys, ours.settings.account_id
+
+    def prepare() -> None:
+        store.client.delete(keys.due, keys.sweep(account))
+        if due:
+            chosen = random.sample(members, due)
+            with store.client.pipeline(transaction=False) as pipe:
+                pipe.zadd(keys.watch(account), dict.fromkeys(chosen, 1.0))
+                for member in map(Member.parse, chosen):
+                    pipe.hset(keys.part(member.run_id, member.part), "watch", keys.watch(account))
+                pipe.execute()
+
+    look = ops.look(keys, account, ours.settings.poll_max_interval)
+    return [took for took, _ in _timed(ours, look, prepare, times)]
+
+
+def _timed(ours: Ours, op: Any, prepare: Callable[[], None], times: int) -> list[tuple[float, Any]]:
+    """Milliseconds and answer of an operation, each time after it was prepared for."""
+    found = []
+    for _ in range(times):
+        prepare()
+        start = time.perf_counter()
+        answer = ours.producer.store.run(op)
+        found.append((1000 * (time.perf_counter() - start), answer))
+    return found

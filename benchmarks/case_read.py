@@ -1,0 +1,37 @@
+"""Reading: how fast `result()` is, and how much memory `iter_tasks()` takes, whatever the size of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.pages import urls
+from benchmarks.reader import read
+from benchmarks.report import Outcome, Row
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+
+_SPEED, _GROWTH = 300.0, 30e6
+
+
+def play(bench: Bench) -> Outcome:
+    """B's run, and one so many times larger, read by processes of their own while no worker works."""
+    sizes = bench.sizes
+    with bench.ours() as ours:
+        with ours.working():
+            work = [urls(sizes.b_targets * factor, sizes.b_bytes) for factor in (1, sizes.read_factor)]
+            _, (small, large) = ours.timed(work)
+        whole = read(ours, small.run_id, "result")
+        streams = {1: read(ours, small.run_id, "iter"), sizes.read_factor: read(ours, large.run_id, "iter")}
+    rows = [
+        Row("read", "result() of B's run", whole["bytes"] / whole["seconds"] / 1e6, "MB/s", _SPEED, at_least=True),
+        *(
+            Row("read", f"iter_tasks() over start, {factor} x B", found["growth"], "B", _GROWTH)
+            for factor, found in streams.items()
+        ),
+        *(
+            Row("read", f"iter_tasks(), {factor} x B", found["bytes"] / found["seconds"] / 1e6, "MB/s")
+            for factor, found in streams.items()
+        ),
+    ]
+    return Outcome(rows, {"result": whole, "iter_tasks": {str(factor): found for factor, found in streams.items()}})

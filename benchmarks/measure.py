@@ -1,0 +1,100 @@
+"""Times, memory and CPU of processes, and waiting for many things."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import quantiles
+from typing import TYPE_CHECKING, TypeVar
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+T = TypeVar("T")
+_LOOK = 0.02
+#: So many of those that are waited for are asked about at a look: looking must not slow down what is measured.
+_WINDOW = 50
+
+
+class TookTooLongError(Exception):
+    """What was waited for did not come in time."""
+
+
+def until(condition: Callable[[], bool], timeout: float, what: str, pause: float = _LOOK) -> float:
+    """Seconds until the condition held.
+
+    Raises:
+        TookTooLongError: it does not within `timeout` seconds; the text names `what`.
+    """
+    start = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - start > timeout:
+            raise TookTooLongError(f"{what}: not within {timeout:g} s")
+        time.sleep(pause)
+    return time.perf_counter() - start
+
+
+def until_all(things: Iterable[T], ended: Callable[[Sequence[T]], Sequence[bool]], timeout: float, what: str) -> None:
+    """Returns when all of them have ended; a few are asked about at a time, in their order."""
+    waiting = list(things)
+
+    def none_left() -> bool:
+        while waiting:
+            window = waiting[:_WINDOW]
+            left = [thing for thing, over in zip(window, ended(window), strict=True) if not over]
+            waiting[: len(window)] = left
+            if left:
+                return False
+        return True
+
+    until(none_left, timeout, f"{what}, {len(waiting)} in all")
+
+
+def family(roots: Iterable[int]) -> list[psutil.Process]:
+    """These processes and their children."""
+    found: list[psutil.Process] = []
+    for pid in roots:
+        root = psutil.Process(pid)
+        found += [root, *root.children(recursive=True)]
+    return found
+
+
+def rss(processes: Iterable[psutil.Process]) -> dict[int, int]:
+    """Resident bytes of each process that lives, by its id."""
+    found = {}
+    for process in processes:
+        try:
+            found[process.pid] = int(process.memory_info().rss)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def peak_rss(pid: int) -> int:
+    """The most resident bytes that a process ever had; where the system does not tell, what it has now."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return int(psutil.Process(pid).memory_info().rss)
+
+
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    """CPU time that living processes have used, in user and system mode."""
+    used = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        used += times.user + times.system
+    return used
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The value that so many percent of them do not exceed."""
+    if len(values) == 1:
+        return values[0]
+    return quantiles(values, n=100, method="inclusive")[percent - 1]

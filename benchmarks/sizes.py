@@ -1,0 +1,65 @@
+"""How large each case is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of all cases. Times in seconds, pages in bytes."""
+
+    name: str = "normal"
+    #: How long a job of A and B takes at the API.
+    job_seconds: float = 1.0
+    a_jobs: int = 500
+    a_targets: int = 5
+    a_bytes: int = 20_000
+    #: When the blocking variant of A is given up.
+    a_blocking: float = 100.0
+    b_targets: int = 1_000
+    b_bytes: int = 200_000
+    c_runs: int = 10_000
+    #: After the last submit, until each job is looked at once an interval.
+    c_settle: float = 60.0
+    c_hold: float = 300.0
+    #: The interval in which requests are counted: the longest between two looks.
+    c_interval: float = 30.0
+    d_runs: int = 100_000
+    d_claims: int = 200
+    e_jobs: int = 60
+    #: The longest job of E.
+    e_longest: float = 6.0
+    #: When the second task of a long job ends, whose first one is to be had early.
+    e_long: float = 40.0
+    enqueue_single: int = 2_000
+    enqueue_many: int = 5_000
+    read_factor: int = 16
+    factors: tuple[int, ...] = (1, 4, 16)
+
+
+NORMAL = Sizes()
+FULL = replace(NORMAL, name="full", c_hold=1_800.0)
+#: What CI runs: its figures say nothing.
+TINY = Sizes(
+    name="tiny",
+    a_jobs=10,
+    a_targets=2,
+    a_bytes=2_000,
+    a_blocking=20.0,
+    b_targets=10,
+    b_bytes=20_000,
+    c_runs=10,
+    c_settle=4.0,
+    c_hold=6.0,
+    c_interval=3.0,
+    d_runs=200,
+    d_claims=10,
+    e_jobs=3,
+    e_longest=2.0,
+    e_long=8.0,
+    enqueue_single=20,
+    enqueue_many=20,
+    read_factor=2,
+    factors=(1, 2),
+)

@@ -1,0 +1,63 @@
+"""The operations of looking at running jobs: each by itself, or all of an account by its job list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.store.claiming import RING
+from scrape_do_celery.store.op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scrape_do_celery.store.keys import Keys, Member
+
+#: Up to so many jobs that are due, each is looked at by itself; and however many, where the list would cost more.
+ONE_BY_ONE = 20
+#: Jobs on a page of the list, and pages that are not full.
+PAGE, ODD_PAGES = 100, 4
+#: The share of an interval within which what is due is looked at together.
+_SOON = 0.25
+#: Members that are handed over at a time.
+_MOST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When the running jobs of an account are worth the next look, by the store's clock; whether to ring for a sweep."""
+
+    next_at: float | None
+    sweep: bool
+
+
+def look(keys: Keys, account: str, interval: float) -> Op[Look]:
+    """Hands running parts that are due over to be looked at by themselves, where they are few; else asks for a sweep.
+
+    `interval` is the longest one between two looks at a job.
+    """
+    args = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, _MOST, keys.prefix, interval * _SOON)
+    return Op(
+        _look, args, [keys.watch(account), keys.sweep(account), keys.due, keys.pause, keys.breaker(account)], "look"
+    )
+
+
+def sweep(keys: Keys, account: str, token: str, seconds: float) -> Op[float | None]:
+    """The store's time where the sweep is this step's, and for so long; None where it is another's."""
+    return Op(lambda r: float(r) if r else None, (token, seconds), [keys.sweep(account)], "sweep")
+
+
+def seen(keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]) -> Op[int]:
+    """Notes that the list shows the jobs of these parts running. `intervals` are by the number of looks before."""
+    args = (keys.prefix, status, len(intervals), *intervals, *map(str, members))
+    return Op(int, args, [keys.watch(account)], "seen")
+
+
+def unseen(keys: Keys, account: str, token: str, began: float, requests: int) -> Op[bool]:
+    """Hands over what was due when the sweep began and was not seen; whether there is more of it."""
+    args = (token, f"{began:.4f}", keys.prefix, _MOST, requests)
+    return Op(lambda r: int(r) == _MOST, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
+
+
+def _look(reply: Sequence[Any]) -> Look:
+    return Look(float(reply[0]) if reply[0] else None, bool(reply[1]))

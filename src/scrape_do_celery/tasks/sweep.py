@@ -1,0 +1,116 @@
+"""Looking at all running jobs of the account at once, by its job list: a request for a hundred of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from itertools import count
+from typing import TYPE_CHECKING
+
+from celery import Task, shared_task
+
+from scrape_do_celery import routing
+from scrape_do_celery.client.calls import MAX_PAGE_SIZE
+from scrape_do_celery.errors import AsyncAPIRateLimitError, ScrapeDoError
+from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.runs.reporting import revoked_among
+from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.survey import more_pages
+from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, PAUSE, is_auth
+from scrape_do_celery.store import CANCEL, Member, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
+
+#: Seconds until a sweep is tried again after an error of the API.
+_AGAIN = 2.0
+
+
+@shared_task(name=routing.SWEEP_JOBS, **routing.BELL)
+def sweep_jobs(self: Task, accounts: list[str]) -> None:
+    """Looks at every running job of an account; those that the list no longer shows are looked at by themselves."""
+    runtime = Runtime.of(self.app)
+    if runtime.settings.account_id in accounts:
+        runtime.run(sweep(runtime))
+
+
+async def sweep(runtime: Runtime) -> None:
+    """One look through the list, unless another step is at it."""
+    turn = _Turn(runtime)
+    began = await turn.take()
+    if began is None:
+        return
+    try:
+        for status in RUNNING:
+            if not await _pages(runtime, turn, status):
+                return
+    except ScrapeDoError as error:
+        await _trouble(runtime, error)
+        await turn.take(_AGAIN)
+        return
+    while await turn.hand_over(began):
+        pass
+
+
+class _Turn:
+    """The right to sweep, kept while pages come."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self._token, self.requests = runtime, uuid.uuid4().hex, 0
+
+    async def take(self, seconds: float | None = None) -> float | None:
+        """The store's time while the sweep is ours; for as long as a lease, or for so many seconds."""
+        store, settings = self._runtime.store, self._runtime.settings
+        return await store.run(
+            ops.sweep(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
+        )
+
+    async def hand_over(self, began: float) -> bool:
+        """Whether there is more to hand over of what was not seen."""
+        store, account = self._runtime.store, self._runtime.settings.account_id
+        return await self._runtime.write(ops.unseen(store.keys, account, self._token, began, self.requests))
+
+
+async def _pages(runtime: Runtime, turn: _Turn, status: str) -> bool:
+    """Whether the turn was ours until the last page of a status."""
+    for page in count(1):
+        answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
+        turn.requests += 1
+        await _note(runtime, status, [job.job_id for job in answer.jobs])
+        if await turn.take() is None:
+            return False
+        if not more_pages(answer, page):
+            return True
+    raise AssertionError
+
+
+async def _note(runtime: Runtime, status: str, job_ids: Sequence[str]) -> None:
+    if not job_ids:
+        return
+    store, settings = runtime.store, runtime.settings
+    owners = await store.run(ops.owners(store.keys, job_ids))
+    members = [Member.parse(owner) for owner in owners if owner]
+    if members:
+        await store.run(ops.seen(store.keys, settings.account_id, status, members, runtime.intervals))
+        await asyncio.to_thread(_revoke, runtime, sorted({member.run_id for member in members}))
+
+
+def _revoke(runtime: Runtime, run_ids: Sequence[str]) -> None:
+    """Cancels runs whose Celery id was revoked, where the worker that was told is gone."""
+    producer = runtime.producer
+    for run_id in revoked_among(producer, run_ids):
+        if members := producer.store.run(ops.wish(producer.store.keys, run_id, CANCEL)):
+            producer.ring(routing.CANCEL_RUN, members)
+
+
+async def _trouble(runtime: Runtime, error: ScrapeDoError) -> None:
+    """What an error says about all calls is said to all."""
+    log.warning("the running jobs could not be looked at: %s: %s", runtime.settings.api_url, error)
+    if is_auth(error):
+        await runtime.refused(error)
+    elif isinstance(error, AsyncAPIRateLimitError):
+        wait = min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
+        await runtime.write(ops.pause(runtime.store.keys, wait))
