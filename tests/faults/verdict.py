@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from tests.faults.lab import Lab
     from tests.faults.trials import Run, Trial
 
-#: A purchase that follows a freeze within so many seconds was made by what had been frozen.
-_THAWED = 0.8
+#: A freeze that follows a last look within so many seconds came between it and the `POST`.
+_AT_ONCE = 0.8
+#: A purchase that follows the end of a freeze within so many seconds was made by what had been frozen: the deadline of
+#: a `POST`, and as long again until the sandbox has read it.
+_THAWED = 2.0
 #: How the report counts a run that was left in doubt for a good reason.
 BESIDE_AN_ABSENT = "left in doubt beside a twin whose purchase was absent"
 CANCELED_UNSEEN = "canceled in doubt, and the API would not show its jobs until the run's time was over"
@@ -113,7 +116,7 @@ class Verdict:
     def _frozen_between(self, run: Run, bought: float) -> bool:
         """Whether the buyer was frozen after its last look, for longer than that look is good: the named exception."""
         return any(
-            looked <= frozen and looked > frozen - _THAWED and thawed - 0.1 <= bought <= thawed + _THAWED
+            looked <= frozen and looked > frozen - _AT_ONCE and thawed - 0.1 <= bought <= thawed + _THAWED
             for who, pid, looked in self._lab.guards
             for stopped, frozen, thawed in self._lab.stops
             if who == run.run_id and pid == stopped
