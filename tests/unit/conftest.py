@@ -31,7 +31,6 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
-from scrape_do_celery.runtime.puts import Puts
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
@@ -149,8 +148,19 @@ class Shelf:
 
     def due(self):
         """Member -> seconds from now at which it is due."""
+        return self._moments(self.keys.due)
+
+    def looks(self):
+        """Part -> seconds from now at which it is due, by itself or among the running jobs of its account."""
+        return {
+            name: at
+            for key in (self.keys.due, *self.redis.scan_iter(self.keys.watch("*")))
+            for name, at in self._moments(key).items()
+        }
+
+    def _moments(self, key):
         now = self.clock.time()
-        return {name.decode(): score - now for name, score in self.redis.zrange(self.keys.due, 0, -1, withscores=True)}
+        return {name.decode(): score - now for name, score in self.redis.zrange(key, 0, -1, withscores=True)}
 
     def rung(self):
         return {name.decode() for name in self.redis.zrange(self.keys.rung, 0, -1)}
@@ -278,23 +288,15 @@ class Plant(Shelf):
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
 
         async def go(store):
-            runtime.store, runtime.puts, failures = store, Puts(store), [RedisConnectionError("away")] * times
-            run, run_all = store.run, store.run_all
-
-            def fail_sometimes(operation):
-                if broken is not None and broken in (operation.script, operation.args[0]) and failures:
-                    raise failures.pop()
+            runtime.store, failures = store, [RedisConnectionError("away")] * times
+            run = store.run
 
             async def sometimes(operation):
-                fail_sometimes(operation)
+                if broken is not None and broken in (operation.script, operation.args[0]) and failures:
+                    raise failures.pop()
                 return await run(operation)
 
-            async def sometimes_all(operations):
-                for operation in operations:
-                    fail_sometimes(operation)
-                return await run_all(operations)
-
-            store.run, store.run_all = sometimes, sometimes_all
+            store.run = sometimes
             return await handler(runtime, claim)
 
         return self.with_async(go)

@@ -21,7 +21,6 @@ from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.loop import LoopThread
-from scrape_do_celery.runtime.puts import Puts
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
 from scrape_do_celery.runtime.troubles import is_auth, is_refusal, trouble
 from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
@@ -58,7 +57,6 @@ class Runtime:
     purchases: asyncio.Semaphore
     surveyor: Surveyor
     health: StoreHealth
-    puts: Puts
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
@@ -92,7 +90,7 @@ class Runtime:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix)
-        self.health, self.puts = StoreHealth(self.store), Puts(self.store)
+        self.health = StoreHealth(self.store)
         self.surveyor = Surveyor(self.list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
             api_key,

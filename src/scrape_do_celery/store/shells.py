@@ -17,6 +17,7 @@ from redis.retry import Retry
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.keys import Keys
+from scrape_do_celery.store.trips import Trips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,6 +145,7 @@ class AsyncStore:
     def __init__(self, client: redis_async.Redis, keys: Keys) -> None:
         self.client, self.keys = client, keys
         self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
+        self._trips = Trips(self._carry)
 
     @classmethod
     def open(cls, url: str, prefix: str, *, connections: int = 16) -> AsyncStore:
@@ -159,29 +161,37 @@ class AsyncStore:
         return cls(redis_async.Redis(connection_pool=pool), Keys(prefix))
 
     async def run(self, op: Op[T]) -> T:
-        """What the operation answers."""
-        if op.script:
-            return op.parse(await self._scripts[op.script](keys=op.keys, args=op.args))
-        return op.parse(await self.client.execute_command(*op.args))  # type: ignore[no-untyped-call]
+        """What the operation answers. Those that are asked for together travel together."""
+        answer: T = await self._trips.take(op)
+        return answer
 
-    async def run_all(self, ops: Sequence[Op[T]]) -> list[T]:
-        """What each operation answers; they travel together, and each stands for itself."""
+    async def _carry(self, ops: Sequence[Op[Any]]) -> list[Any]:
+        """What each operation answers, or the error with which it failed."""
+        if len(ops) == 1:
+            return [await self._alone(ops[0])]
         pipe = self.client.pipeline(transaction=False)
         for op in ops:
             _put_into(pipe, self._scripts, op)
         replies = await pipe.execute(raise_on_error=False)
         return [await self._answer(op, reply) for op, reply in zip(ops, replies, strict=True)]
 
-    async def _answer(self, op: Op[T], reply: Any) -> T:
-        if isinstance(reply, NoScriptError):
-            # A server that was restarted: this one brings the script with it.
-            return await self.run(op)
-        if isinstance(reply, Exception):
-            raise reply
-        return op.parse(reply)
+    async def _answer(self, op: Op[Any], reply: Any) -> Any:
+        try:
+            if isinstance(reply, NoScriptError):
+                # A server that was restarted: this one brings the script with it.
+                return await self._alone(op)
+            return reply if isinstance(reply, Exception) else op.parse(reply)
+        except Exception as error:  # noqa: BLE001 (it is this operation's alone)
+            return error
+
+    async def _alone(self, op: Op[Any]) -> Any:
+        if op.script:
+            return op.parse(await self._scripts[op.script](keys=op.keys, args=op.args))
+        return op.parse(await self.client.execute_command(*op.args))  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         """Gives its connections back."""
+        await self._trips.aclose()
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
 

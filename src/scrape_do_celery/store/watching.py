@@ -25,7 +25,7 @@ _MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """When the running jobs of an account are worth the next look, by the store's clock; whether to ring for a sweep."""
+    """When the running jobs of an account are worth a look, by the store's clock; whether to ring for a sweep."""
 
     next_at: float | None
     sweep: bool

@@ -157,7 +157,7 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
         task = _given_up(task)
     if _was_stopped(job) and task.status == JobStatus.CANCELED:
         return True
-    return await runtime.puts.put(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
+    return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
 
 
 class TaskFate(StrEnum):

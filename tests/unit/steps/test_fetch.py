@@ -62,7 +62,7 @@ def test_what_is_there_is_not_fetched_again(collect, make):
     assert plant.step(fetch, plant.take()) is None
     part = plant.part()
     assert (part.state, part.got_done, part.troubles, part.looks) == (PartState.COLLECTING, 2, 1, 0)
-    assert plant.due()["r:0"] > 0
+    assert plant.looks()["r:0"] > 0
     plant.clock.forward(5)
     plant.api.calls.clear()
     plant.api.script(get_task=page(make))
@@ -103,7 +103,7 @@ def test_a_task_that_is_not_found_yet_is_looked_at_again(collect, make):
     plant.api.script(get_task=lambda _, i: make.refusal(404) if i == "t1" else make.task(int(i[1:])))
     assert plant.step(fetch, plant.take()) is None
     assert (plant.part().looks, plant.part().troubles, plant.part().got_done) == (0, 0, 3)
-    assert plant.due()["r:0"] > 0
+    assert plant.looks()["r:0"] > 0
     plant.clock.forward(5)
     plant.api.script(get_task=page(make))
     assert plant.step(fetch, plant.take()) == AGGREGATE
@@ -219,7 +219,7 @@ def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
     plant.run(ops.wish(plant.keys, "r", "deadline"))
     plant.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(int(i[1:])))
     assert plant.step(fetch, plant.take()) is None
-    assert plant.due()["r:0"] <= plant.settings.cancel_grace
+    assert plant.looks()["r:0"] <= plant.settings.cancel_grace
     plant.clock.forward(3 * plant.settings.cancel_grace)
     assert plant.step(fetch, plant.take()) == AGGREGATE
     assert (plant.part().outcome, plant.part().got_done) == ("timed_out", 3)
@@ -307,7 +307,7 @@ def test_nothing_is_fetched_into_a_full_store(collect):
     assert plant.step(fetch, plant.take()) is None
     assert plant.api.called("get_task") == []
     assert plant.part().state is PartState.COLLECTING
-    assert 0 < plant.due()["r:0"] <= 5
+    assert 0 < plant.looks()["r:0"] <= 5
 
 
 def test_what_the_api_has_forgotten_holds_no_run_open(collect, make):

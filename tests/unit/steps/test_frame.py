@@ -60,7 +60,7 @@ def test_a_lease_may_be_longer(plant):
     plant.begin()
 
     async def handler(runtime, claim):
-        assert plant.due()["r:0"] > 100
+        assert plant.looks()["r:0"] > 100
 
     serve(plant.app, ["r:0"], {PartState.QUEUED}, handler, seconds=120.0)
 

@@ -93,7 +93,7 @@ def test_a_request_that_is_refused_while_the_account_is_well_fails_in_the_end(pl
     plant.api.script(create_job=make.refusal(403), get_user_info=None)
     began = plant.clock.time()
     while plant.part().state is not PartState.DONE and plant.clock.time() - began < HOUR:
-        plant.clock.forward(max(0.0, plant.due()["r:0"]) + 1)
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
         serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
     assert (plant.part().outcome, plant.part().error.status_code) == ("failed", 403)
     assert plant.api.posts < 60
@@ -116,7 +116,7 @@ def test_a_doubt_ends_where_the_api_stays_away(plant, make, wished):
     plant.api.script(list_jobs=make.refusal(500))
     for _ in range(100):
         if plant.part().state is not PartState.DONE:
-            plant.clock.forward(max(0.0, plant.due()["r:0"]) + HOUR)
+            plant.clock.forward(max(0.0, plant.looks()["r:0"]) + HOUR)
             plant.step(reconcile, plant.take())
     assert plant.part().outcome == "in_doubt"
 
@@ -209,7 +209,7 @@ def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
     assert plant.claim() == ops.Foreign("another")
     plant.run(ops.wish(plant.keys, "r", "deadline"))
     while plant.part().state is not PartState.DONE:
-        plant.clock.forward(max(0.0, plant.due()["r:0"]) + plant.settings.cancel_grace)
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + plant.settings.cancel_grace)
         serve(plant.app, ["r:0"], {PartState.RUNNING}, poll)
     assert plant.part().outcome == "timed_out"
     assert not plant.api.called("get_job")

@@ -31,7 +31,7 @@ def kept(plant):
 
 
 def wait(plant):
-    return plant.due()["r:0"]
+    return plant.looks()["r:0"]
 
 
 def test_a_job_that_runs_is_looked_at_again_less_and_less_often(running, make):

@@ -48,7 +48,7 @@ def shows(plant, *jobs, trim=True):
 
 def look(plant, wait=None):
     """One look, once the part is due, or so many seconds later."""
-    plant.clock.forward(max(0.0, plant.due()["r:0"]) + 0.1 if wait is None else wait)
+    plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1 if wait is None else wait)
     return plant.step(reconcile, plant.take())
 
 

@@ -37,7 +37,7 @@ def test_cancel_in_trouble_must_back_off(plant, make, status):
     plant.run(ops.wish(plant.keys, "r", "cancel"))
     plant.api.script(get_job=make.refusal(status))
     plant.step(cancel, plant.take())
-    assert plant.due()["r:0"] > 0.1
+    assert plant.looks()["r:0"] > 0.1
 
 
 def collecting(plant, make, n=1):
@@ -155,7 +155,7 @@ def test_same_401_forever_during_cancel(plant, make):
     plant.run(ops.wish(plant.keys, "r", "cancel"))
     plant.api.script(get_job=make.refusal(401))
     plant.step(cancel, plant.take())
-    assert plant.due()["r:0"] > 0.1
+    assert plant.looks()["r:0"] > 0.1
 
 
 def test_forget_leaves_no_key_for_ever(plant):

@@ -38,7 +38,7 @@ def bells_until_done(plant, states, handler, seconds=20.0, lease=None):
     for _ in range(200):
         if plant.part().state is PartState.DONE:
             return
-        plant.clock.forward(max(0.0, plant.due()["r:0"]) + seconds)
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + seconds)
         serve(plant.app, ["r:0"], states, handler, seconds=lease)
 
 
@@ -204,7 +204,7 @@ def test_a_moment_of_404_loses_no_job(plant, make):
     plant.api.script(get_job=make.refusal(404))
     began = plant.clock.time()
     while plant.part().state is PartState.RUNNING:
-        plant.clock.forward(max(0.0, plant.due()["r:0"]) + 0.05)
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.05)
         plant.step(poll, plant.take())
     assert plant.part().outcome == "lost"
     assert NOT_FOUND_GRACE < plant.clock.time() - began < 2 * NOT_FOUND_GRACE
@@ -216,7 +216,7 @@ def test_a_moment_of_404_loses_no_task(plant, make):
     plant.api.script(get_task=make.refusal(404))
     began = plant.clock.time()
     while plant.part().state is PartState.COLLECTING:
-        plant.clock.forward(max(0.0, plant.due()["r:0"]) + 0.05)
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.05)
         plant.step(fetch, plant.take())
     assert plant.part().gone == 2
     assert plant.clock.time() - began > NOT_FOUND_GRACE
@@ -241,7 +241,7 @@ def test_looks_at_one_task_are_not_looks_at_another(plant, make):
     plant.api.script(get_task=lambda _, t: make.task(0, status="pending") if t == "t0" else make.refusal(429))
     for _ in range(4):
         plant.step(fetch, plant.take())
-        plant.clock.forward(max(0.0, plant.due()["r:0"]) + 0.1)
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
     plant.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else make.refusal(404))
     plant.step(fetch, plant.take())
     assert plant.part().gone == 0
@@ -259,7 +259,7 @@ def test_what_stays_under_way_in_a_stopped_job_is_left_after_two_looks(plant, ma
     stopped(plant, make)
     plant.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else make.task(1, status="pending"))
     while plant.part().state is PartState.COLLECTING:
-        plant.clock.forward(max(0.0, plant.due()["r:0"]) + 0.1)
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
         plant.step(fetch, plant.take())
     assert plant.api.called("get_task").count(["job-r-0", "t1"]) == 2
     part = plant.part()

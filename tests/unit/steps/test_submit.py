@@ -45,7 +45,7 @@ def test_a_job_is_bought_and_looked_at_later(plant, claim, make):
     assert (part.state, part.job_id, part.task_ids) == (PartState.RUNNING, "j", ("t0", "t1"))
     assert part.since == pytest.approx(claim.now, abs=1)
     assert part.intent is not None
-    assert 0 < plant.due()["r:0"] <= plant.settings.poll_initial_interval
+    assert 0 < plant.looks()["r:0"] <= plant.settings.poll_initial_interval
     assert plant.redis.get(plant.keys.owner("j")) == b"r:0"
     ((request,),) = plant.api.called("create_job")
     assert (request.targets, request.super) == (make.urls(2), True)
@@ -115,7 +115,7 @@ def test_what_was_not_sent_is_sent_again(plant, claim, make, error):
     assert plant.step(submit, claim) is None
     part = plant.part()
     assert (part.state, part.troubles) == (PartState.QUEUED, 1)
-    assert 0 < plant.due()["r:0"] <= 1
+    assert 0 < plant.looks()["r:0"] <= 1
     plant.clock.forward(2)
     plant.step(submit, plant.take(seconds=LEASE))
     assert plant.part().job_id == "j"
@@ -130,7 +130,7 @@ def test_too_many_requests_is_later_and_for_all(plant, claim, make, retry_after,
     assert plant.step(submit, claim) is None
     assert plant.part().state is PartState.QUEUED
     assert plant.claim("other") is None
-    assert plant.due()["r:0"] == pytest.approx(pause, abs=1)
+    assert plant.looks()["r:0"] == pytest.approx(pause, abs=1)
     assert plant.due()["other:0"] == pytest.approx(pause, abs=1)
     plant.clock.forward(pause + 0.5)
     assert plant.claim("other") is not None
@@ -203,7 +203,7 @@ def test_nothing_is_bought_into_a_full_store(plant, claim):
     assert plant.step(submit, claim) is None
     assert plant.api.posts == 0
     assert plant.part().state is PartState.QUEUED
-    assert 0 < plant.due()["r:0"] <= 5
+    assert 0 < plant.looks()["r:0"] <= 5
 
 
 def test_equal_targets_are_bought_one_after_the_other(plant, claim, make):
@@ -264,7 +264,7 @@ def test_a_post_is_not_made_where_it_could_outlive_the_lease(plant, claim, make,
     assert plant.step(submit, claim) is None
     assert plant.api.posts == 0
     assert plant.part().state is PartState.QUEUED
-    assert 0 < plant.due()["r:0"] <= 1
+    assert 0 < plant.looks()["r:0"] <= 1
     monkeypatch.setattr(ops, "guard", real)
     plant.clock.forward(1)
     plant.api.script(create_job=make.created())
@@ -329,6 +329,6 @@ def test_a_wish_that_comes_during_the_post_makes_the_part_due_at_once(plant, cla
 
     plant.api.script(create_job=bought)
     plant.step(submit, claim)
-    assert plant.due()["r:0"] <= 0
+    assert plant.looks()["r:0"] <= 0
     (due,) = plant.look().parts
     assert due.wish
