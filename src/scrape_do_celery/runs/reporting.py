@@ -29,10 +29,14 @@ def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
 
     `again`: it was rung before; ids whose result Celery has by now are only noted.
     """
-    store = producer.store
-    record = store.run(ops.view(store.keys, run_id))
-    if record is None or record.outcome is None:
-        return
+    record = producer.store.run(ops.view(producer.store.keys, run_id))
+    if record is not None and record.outcome is not None:
+        report_record(producer, record, again=again)
+
+
+def report_record(producer: Producer, record: RunRecord, *, again: bool = False) -> None:
+    """As `report`, of a run that has ended and was just looked at."""
+    store, run_id = producer.store, record.run_id
     if not record.waiters:
         store.run(ops.delivered(store.keys, run_id, "", producer.lives))
     for waiter, stored in record.waiters.items():

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, JobLostError, PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.enums import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE, NOT_FOUND_LOOKS, job_not_found, wait_for_last
-from scrape_do_celery.runs import Bell
-from scrape_do_celery.store import Claim, PartState, RunState, ops
-from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store import Claim, RunState, ops
 from scrape_do_celery.store.states import ended_by, part_outcome
 
 if TYPE_CHECKING:
+    from scrape_do_celery.runs import Bell
     from scrape_do_celery.runtime.process import Runtime
 
 
@@ -60,22 +58,6 @@ def error_of(
 
 def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
     return error_of(claim.member.run_id, outcome, job, claim.max_wait)
-
-
-async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
-    """Turns to fetching: the job is as terminal as it will be."""
-    ids = job.task_ids or list(claim.part.task_ids) or [task.task_id for task in job.tasks]
-    if not ids and claim.part.total:
-        run_id = claim.member.run_id
-        return await runtime.settle(
-            claim,
-            RunState.LOST,
-            JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id),
-        )
-    job = job.model_copy(update={"task_ids": ids})
-    fields = {"state": PartState.COLLECTING, "tasks": pack(job.task_ids), **NO_TROUBLE, **seen(job)}
-    await runtime.later(claim, fields, 0.0, job)
-    return Bell(routing.FETCH_TASKS, (str(claim.member),))
 
 
 async def missed(runtime: Runtime, claim: Claim, error: AsyncAPINotFoundError) -> Bell | None:

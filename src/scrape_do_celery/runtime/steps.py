@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Seconds for which the first to end waits for others, so that a message tells of several.
+_TOGETHER = 0.05
+
 Handler = Callable[[Runtime, Claim], Awaitable[Bell | None]]
 
 
@@ -41,7 +44,7 @@ def serve(
     runtime = Runtime.of(app)
     frame = Frame(list(states), handler, seconds or runtime.settings.lease_seconds)
     members = [Member.parse(name) for name in names]
-    runtime.producer.ring_all(runtime.run(_all(runtime, members, frame)))
+    runtime.run(_all(runtime, members, frame))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,30 @@ class Frame:
     seconds: float
 
 
-async def _all(runtime: Runtime, members: list[Member], frame: Frame) -> list[Bell]:
-    answers = await asyncio.gather(*(_one(runtime, member, frame) for member in members), return_exceptions=True)
-    for member, answer in zip(members, answers, strict=True):
-        if isinstance(answer, Exception):
-            _report(member, answer)
-    return [answer for answer in answers if isinstance(answer, Bell)]
+async def _all(runtime: Runtime, members: list[Member], frame: Frame) -> None:
+    """Rings as they come to their end, a few at a time: a short one does not wait for a long one."""
+    waiting = {asyncio.ensure_future(_one(runtime, member, frame)): member for member in members}
+    try:
+        while waiting:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=_TOGETHER)
+            done = [work for work in waiting if work.done()]
+            if bells := [bell for work in done if (bell := _outcome(waiting.pop(work), work))]:
+                await asyncio.to_thread(runtime.producer.ring_all, bells)
+    finally:
+        for work in waiting:
+            work.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _outcome(member: Member, work: asyncio.Future[Bell | None]) -> Bell | None:
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if not isinstance(error, Exception):
+        raise error
+    _report(member, error)
+    return None
 
 
 async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,20 @@ from celery import Task, shared_task
 from scrape_do_celery import routing
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import TaskFailedError
-from scrape_do_celery.runs import Producer, reading
-from scrape_do_celery.runs.reporting import report
+from scrape_do_celery.runs import reading
+from scrape_do_celery.runs.reporting import report_record
+from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.endings import error_of
 from scrape_do_celery.store import PartState, RunRecord, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.states import worst
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scrape_do_celery.errors import ScrapeDoError
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.runs import Producer
 
 log = logging.getLogger(__name__)
 
@@ -29,61 +35,84 @@ _PATIENCE = 3
 @shared_task(name=routing.AGGREGATE_RUN, **routing.BELL)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decides runs whose parts have all ended, and rings for their report."""
-    producer = Producer.of(self.app)
-    for run_id in run_ids:
-        try:
-            aggregate(producer, run_id)
-        except Exception:
+    runtime = Runtime.of(self.app)
+    runtime.run(_all(runtime, run_ids))
+
+
+async def _all(runtime: Runtime, run_ids: list[str]) -> None:
+    answers = await asyncio.gather(*(aggregate(runtime, run_id) for run_id in run_ids), return_exceptions=True)
+    for run_id, answer in zip(run_ids, answers, strict=True):
+        if isinstance(answer, Exception):
             # The others of this message are to be told; this one is rung again.
-            log.exception("run %s could not be decided", run_id)
+            log.error("run %s could not be decided", run_id, exc_info=answer)
+    ended = [answer for answer in answers if isinstance(answer, RunRecord)]
+    await asyncio.to_thread(_report_all, runtime.producer, ended)
 
 
-def aggregate(producer: Producer, run_id: str) -> None:
-    """The outcome and the small result, written by whoever comes first."""
-    store = producer.store
-    record = store.run(ops.view(store.keys, run_id))
+def _report_all(producer: Producer, records: Iterable[RunRecord]) -> None:
+    for record in records:
+        report_record(producer, record)
+
+
+async def aggregate(runtime: Runtime, run_id: str) -> RunRecord | None:
+    """The record with the outcome and the small result, written by whoever comes first; None of a run that goes on."""
+    store = runtime.store
+    record = await store.run(ops.view(store.keys, run_id))
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
-        return
-    if record.outcome is None:
-        outcome, fields = _decided(producer, record, store.run(ops.attempt(store.keys, run_id)))
-        store.run(ops.decide(store.keys, run_id, outcome, fields))
-    report(producer, run_id)
+        return None
+    if record.outcome is not None:
+        return record
+    outcome, fields = await _decided(runtime, record, await store.run(ops.attempt(store.keys, run_id)))
+    await store.run(ops.decide(store.keys, run_id, outcome, fields))
+    # Once more: who waits for it may have come to wait just now.
+    return await store.run(ops.view(store.keys, run_id))
 
 
-def _decided(producer: Producer, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
+async def _decided(runtime: Runtime, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """The outcome, and what the record keeps of it."""
     # Bells for one decision may overlap while it takes its time: only many in vain are poison.
-    if attempt > _PATIENCE * producer.settings.poison_after:
+    if attempt > _PATIENCE * runtime.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
-    decided_by, outcome, error = _decision(producer, record)
-    fields: dict[str, Any] = {"decided_by": decided_by}
-    fields["result"] = pack(small_result(producer, record, outcome, decided_by))
+    decided_by, outcome, error = await _decision(runtime, record)
+    store = runtime.store
+    found = await asyncio.gather(
+        *(store.run(ops.job(store.keys, record.member(number))) for number in range(len(record.parts)))
+    )
+    jobs = {number: job for number, job in enumerate(found) if job is not None}
+    job = jobs.get(decided_by) or next(iter(jobs.values()), None)
+    small = small_result(record, outcome, job, runtime.settings.key_prefix)
+    fields: dict[str, Any] = {"decided_by": decided_by, "result": pack(small)}
     if error is not None:
         fields["error"] = json.dumps(error.to_json())
     return outcome, fields
 
 
-def _decision(producer: Producer, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
+async def _decision(runtime: Runtime, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
     decided_by, outcome = worst(part.outcome or RunState.POISONED for part in record.parts)
     error = record.parts[decided_by].error or error_of(record.run_id, outcome, max_wait=record.max_wait)
     if outcome is not RunState.SUCCEEDED or not any(part.got_failed for part in record.parts):
         return decided_by, outcome, error
-    store = producer.store
-    spec = store.run(ops.part_spec(store.keys, record.member(0)))
+    store = runtime.store
+    spec = await store.run(ops.part_spec(store.keys, record.member(0)))
     if spec is None or not spec.raise_on_task_failure:
         return decided_by, outcome, error
+    failed = await asyncio.to_thread(_first_failed, runtime.producer, record)
+    return (decided_by, outcome, error) if failed is None else (failed[0], RunState.FAILED, failed[1])
+
+
+def _first_failed(producer: Producer, record: RunRecord) -> tuple[int, TaskFailedError] | None:
+    """The first task in input order that failed, and its part."""
+    store = producer.store
     for part in reading.readers(store, record):
         for task in part.tasks(store):
             if task.is_terminal_failure:
-                return part.member.part, RunState.FAILED, TaskFailedError(task, record.run_id)
-    return decided_by, outcome, error
+                return part.member.part, TaskFailedError(task, record.run_id)
+    return None
 
 
-def small_result(producer: Producer, record: RunRecord, outcome: RunState, decided_by: int) -> dict[str, Any]:
+def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, prefix: str) -> dict[str, Any]:
     """What travels through Celery: figures, the deciding job cut short, and where the contents are. Never a page."""
-    jobs = reading.jobs_by_part(producer.store, record)
-    job = jobs.get(decided_by) or next(iter(jobs.values()), None)
     parts = record.parts
     return {
         "run_id": record.run_id,
@@ -97,5 +126,5 @@ def small_result(producer: Producer, record: RunRecord, outcome: RunState, decid
         "credits": sum(part.credits for part in parts),
         "job": None if job is None else job.cut().to_wire(),
         "jobs": [part.job_id for part in parts if part.job_id],
-        "contents": {"store": "redis", "prefix": producer.settings.key_prefix},
+        "contents": {"store": "redis", "prefix": prefix},
     }

@@ -10,7 +10,8 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.endings import NO_TROUBLE, collect, missed, seen, troubled
+from scrape_do_celery.runtime.collecting import collect
+from scrape_do_celery.runtime.endings import NO_TROUBLE, missed, seen, troubled
 from scrape_do_celery.store import Claim, PartState
 
 if TYPE_CHECKING:

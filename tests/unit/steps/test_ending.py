@@ -20,7 +20,6 @@ from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeout
 from scrape_do_celery.runs import RunHandle
 from scrape_do_celery.store import PartState, RunState, ops
 from scrape_do_celery.tasks import aggregate_run, finish_run
-from scrape_do_celery.tasks.aggregate import aggregate
 from scrape_do_celery.tasks.finish import note_delivery
 
 
@@ -40,7 +39,7 @@ def end(plant, make):
 
 
 def decided(plant):
-    aggregate(plant.producer, "r")
+    on(plant, aggregate_run)(["r"])
     return plant.view()
 
 
@@ -52,7 +51,7 @@ def test_nothing_is_decided_while_a_part_lives(plant, end):
 
 
 def test_nothing_is_decided_for_a_run_that_is_gone(plant):
-    aggregate(plant.producer, "r")
+    on(plant, aggregate_run)(["r"])
     assert plant.redis.keys() == []
 
 

@@ -12,8 +12,8 @@ from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
 from scrape_do_celery.polling import RETENTION, TASK_LOOKS
 from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import Member, PartState, ops
-from scrape_do_celery.tasks.fetch import fetch
 
 AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)

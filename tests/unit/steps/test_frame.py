@@ -17,6 +17,7 @@ from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs
 
 
@@ -136,9 +137,17 @@ def test_a_whole_run_step_by_step(plant, make):
     plant.app.tasks[submit_jobs.name].run(["r:0"])
     plant.clock.forward(2)
     plant.app.tasks[poll_jobs.name].run(["r:0"])
+    assert plant.part().outcome == "succeeded"
+    assert [name for name, _ in plant.bells()] == [routing.AGGREGATE_RUN]
+
+
+def test_what_a_step_left_to_be_fetched_is_fetched(plant, make):
+    plant.begin(targets=1)
+    plant.buy(state=PartState.COLLECTING)
+    plant.redis.set(plant.keys.job("r", 0), pack(make.job("success", 1).model_dump(mode="json", by_alias=True)))
+    plant.api.script(get_task=make.task())
     plant.app.tasks[fetch_tasks.name].run(["r:0"])
     assert plant.part().outcome == "succeeded"
-    assert [name for name, _ in plant.bells()] == [routing.FETCH_TASKS, routing.AGGREGATE_RUN]
 
 
 def test_a_process_has_one_runtime(plant, monkeypatch):

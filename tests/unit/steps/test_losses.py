@@ -9,8 +9,8 @@ import pytest
 from scrape_do_celery.cli.strays import KeptError, Strays
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.runtime import serve
+from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.fetch import fetch
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit

@@ -9,14 +9,14 @@ from scrape_do_celery.errors import APIConnectionError, AsyncAPIBadRequestError,
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.fetch import fetch
 from scrape_do_celery.tasks.poll import poll
 
-FETCH = Bell(routing.FETCH_TASKS, ("r:0",))
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
 
 
 @pytest.fixture
@@ -61,13 +61,28 @@ def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, 
     assert kept(running) == jobs[1]
 
 
-@pytest.mark.parametrize("status", ["success", "error", "canceled"])
+@pytest.mark.parametrize("status", ["success", "error"])
 def test_a_job_that_has_ended_is_collected(running, make, status):
-    running.api.script(get_job=make.job(status))
-    assert running.step(poll, running.take()) == FETCH
+    running.api.script(get_job=make.job(status), get_task=make.refusal(500))
+    assert running.step(poll, running.take()) is None
     assert running.part().state is PartState.COLLECTING
     assert kept(running) == make.job(status)
     assert wait(running) > 0
+
+
+def test_its_pages_are_fetched_at_once(running, make):
+    running.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    assert running.step(poll, running.take()) == AGGREGATE
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+
+
+def test_a_step_that_lost_its_part_fetches_nothing(running, make):
+    claim = running.take()
+    running.force(fence=claim.part.fence + 1)
+    running.api.script(get_job=make.job("success"))
+    with pytest.raises(LeaseLostError):
+        running.step(poll, claim)
+    assert running.api.called("get_task") == []
 
 
 def test_a_status_that_nobody_knows_is_not_the_end(running, make):
@@ -76,9 +91,9 @@ def test_a_status_that_nobody_knows_is_not_the_end(running, make):
     assert (running.part().state, running.part().status) == (PartState.RUNNING, "hibernating")
 
 
-def test_a_job_that_does_not_name_its_tasks_has_those_of_its_creation(running):
-    running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"))
-    assert running.step(poll, running.take()) == FETCH
+def test_a_job_that_does_not_name_its_tasks_has_those_of_its_creation(running, make):
+    running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"), get_task=make.refusal(500))
+    assert running.step(poll, running.take()) is None
     assert kept(running).task_ids == ["t0", "t1"]
     assert running.part().task_ids == ("t0", "t1")
 
@@ -241,11 +256,9 @@ def test_a_wish_is_one_look_and_a_delete(wished, make):
 
 
 def test_a_job_that_has_ended_before_is_not_deleted(wished, make):
-    wished.api.script(get_job=make.job("success"))
-    assert wished.step(cancel, wished.take()) == FETCH
+    wished.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    assert wished.step(cancel, wished.take()) == AGGREGATE
     assert wished.api.called("cancel_job") == []
-    wished.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    wished.step(fetch, wished.take())
     assert wished.part().outcome == "succeeded"
 
 
@@ -294,9 +307,8 @@ def test_a_job_that_does_not_stop_is_given_up_after_the_grace(wished, make):
     wished.clock.forward(2)
     assert wished.step(poll, wished.take()) is None
     wished.clock.forward(wished.settings.cancel_grace + 1)
-    assert wished.step(poll, wished.take()) == FETCH
     wished.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    wished.step(fetch, wished.take())
+    assert wished.step(poll, wished.take()) == AGGREGATE
     # The other one was under way when it was last seen: it is paid if it came to its end.
     assert wished.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
     part = wished.part()
@@ -312,9 +324,8 @@ def test_a_deadline_ends_as_a_time_out(running, make):
     running.api.script(get_job=[make.job("pending"), job], cancel_job=job)
     running.step(cancel, running.take())
     running.clock.forward(2)
-    assert running.step(poll, running.take()) == FETCH
     running.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    running.step(fetch, running.take())
+    assert running.step(poll, running.take()) == AGGREGATE
     error = running.part().error
     assert isinstance(error, RunTimeoutError)
     assert (error.max_wait, error.run_id, error.job.status) == (600.0, "r", "canceled")

@@ -14,10 +14,10 @@ from redis.exceptions import RedisError
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import RunHandle, enqueue
 from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.fetch import fetch
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.submit import submit
 

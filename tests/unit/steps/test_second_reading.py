@@ -7,9 +7,9 @@ import pytest
 from scrape_do_celery.models import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE
 from scrape_do_celery.runtime import serve
+from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.fetch import fetch
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import WEAKENED, submit
@@ -52,8 +52,9 @@ def stopped(plant, make):
     plant.begin()
     plant.buy()
     plant.run(ops.wish(plant.keys, "r", "cancel"))
-    plant.api.script(get_job=make.job("canceled", tasks=["success", "pending"]))
+    plant.api.script(get_job=make.job("canceled", tasks=["success", "pending"]), get_task=make.refusal(500))
     plant.step(cancel, plant.take())
+    plant.api.calls.clear()
 
 
 # A store that lost writes
@@ -231,6 +232,7 @@ def test_a_delete_that_is_not_found_loses_no_job(plant, make):
     plant.step(cancel, plant.take())
     assert plant.part().canceling
     plant.clock.forward(plant.settings.cancel_grace + 2)
+    plant.api.script(get_task=make.refusal(500))
     plant.step(poll, plant.take())
     assert plant.part().state is PartState.COLLECTING
 
