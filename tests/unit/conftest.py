@@ -285,6 +285,7 @@ class Plant(Shelf):
         runtime.producer, runtime.settings = self.producer, self.settings
         runtime.client = runtime.buyer = self.api
         runtime._calls, runtime.purchases = asyncio.Semaphore(10), asyncio.Semaphore(10)
+        runtime.early = asyncio.Semaphore(5)
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
 
         async def go(store):

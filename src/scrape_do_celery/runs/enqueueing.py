@@ -11,6 +11,7 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.producer import Producer
 from scrape_do_celery.store import Member, RunSpec, ops
+from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,18 +19,19 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
 
 #: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
-RUN_OPTIONS = ("raise_on_task_failure", "max_wait")
+RUN_OPTIONS = OPTIONS
 
 #: Runs that are written in one trip to the store, and members of a message.
 _TOGETHER, _A_BELL = 200, 50
 
 
-def enqueue(
+def enqueue(  # noqa: PLR0913 (what a run can be told)
     targets: Iterable[str] | JobCreationRequest | None = None,
     *,
     idempotency_key: str | None = None,
     raise_on_task_failure: bool = False,
     max_wait: float | None = None,
+    early: bool | None = None,
     settings: Settings | None = None,
     **options: Any,
 ) -> RunHandle:
@@ -37,13 +39,14 @@ def enqueue(
 
     The record is in the store when this returns, so the run is carried out whatever becomes of this process or of the
     broker. `max_wait` is in seconds, from now. With an `idempotency_key`, the same request gives the handle of the run
-    that the key already has, whatever its state.
+    that the key already has, whatever its state. `early` fetches tasks as they end, before their job does, which takes
+    a look at the job in each interval; unset, from 50 targets on.
 
     Raises:
         ValueError: the request is wrong; the text names the fields. Nothing was written.
         IdempotencyConflictError: the key belongs to a run with another request. Nothing was written.
     """
-    spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, **options)
+    spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, early=early, **options)
     producer = Producer.of(settings=settings)
     run_id, new = write(producer, spec, str(uuid.uuid4()), key=check_key(idempotency_key))
     if not new:
@@ -52,12 +55,13 @@ def enqueue(
     return RunHandle(run_id, producer=producer)
 
 
-def enqueue_many(
+def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     requests: Iterable[Iterable[str] | JobCreationRequest],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
     raise_on_task_failure: bool = False,
     max_wait: float | None = None,
+    early: bool | None = None,
     settings: Settings | None = None,
     **options: Any,
 ) -> list[RunHandle]:
@@ -70,7 +74,7 @@ def enqueue_many(
         IdempotencyConflictError: a key belongs to a run with another request. The other runs are written and go on.
         StoreUnavailableError: some runs may be written, and go on. With keys, the same call may be made again.
     """
-    kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait}
+    kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
     specs = [_numbered(place, request, kept | options) for place, request in enumerate(requests)]
     keys = [None] * len(specs) if idempotency_keys is None else [check_key(key) for key in idempotency_keys]
     if len(keys) != len(specs):
@@ -114,6 +118,7 @@ def read_spec(
     *,
     raise_on_task_failure: bool = False,
     max_wait: float | None = None,
+    early: bool | None = None,
     **options: Any,
 ) -> RunSpec:
     """The checked request and options of a run.
@@ -124,10 +129,10 @@ def read_spec(
     if isinstance(targets, JobCreationRequest):
         if options:
             raise ValueError(f"{', '.join(sorted(options))}: set in the JobCreationRequest, not beside it")
-        return RunSpec(targets, raise_on_task_failure, max_wait)
+        return RunSpec(targets, raise_on_task_failure, max_wait, early)
     if targets is not None:
         options["targets"] = targets if isinstance(targets, str | bytes) else list(targets)
-    return RunSpec(JobCreationRequest(**options), raise_on_task_failure, max_wait)
+    return RunSpec(JobCreationRequest(**options), raise_on_task_failure, max_wait, early)
 
 
 def check_key(key: str | None) -> str | None:

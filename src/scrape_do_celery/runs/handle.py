@@ -103,14 +103,16 @@ class RunHandle:
             await asyncio.sleep(wait)
         raise await asyncio.to_thread(self._not_ready, timeout)
 
-    def iter_tasks(self) -> Iterator[TaskDetails]:
+    def iter_tasks(self, *, partial: bool = False) -> Iterator[TaskDetails]:
         """The fetched tasks in input order, a few in memory at a time, whatever the outcome.
 
+        `partial` gives those of a run that has not ended, too: what is there by now.
+
         Raises:
-            ResultNotReadyError: the run has not ended.
+            ResultNotReadyError: the run has not ended, and `partial` is not set.
         """
         record = self._record()
-        if record.outcome is None:
+        if record.outcome is None and not partial:
             raise self._not_ready(None)
         store = self._producer.store
         for part in reading.readers(store, record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 #: Refusals that are about the account or the moment, never about one task.
 _ABOUT_ALL = frozenset({401, 403, 408, 425})
+#: How a task can end that is not stopped.
+_ENDED = frozenset({JobStatus.SUCCESS, JobStatus.ERROR})
 #: Looks at tasks that were under way when their job was stopped.
 _STOPPED_LOOKS = 2
 #: Contents in memory at a time while the names of a job's tasks are completed from them.
@@ -77,17 +80,29 @@ class _Pass:
 
 async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
     """Turns to fetching, and begins: the job is as terminal as it will be."""
-    ids = job.task_ids or list(claim.part.task_ids) or [task.task_id for task in job.tasks]
+    job = positioned(claim, job)
+    ids = job.task_ids
     if not ids and claim.part.total:
         run_id = claim.member.run_id
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
         return await runtime.settle(claim, RunState.LOST, lost)
-    job = job.model_copy(update={"task_ids": ids})
     fields = {"state": PartState.COLLECTING, "tasks": pack(ids), **NO_TROUBLE, **seen(job)}
     if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
         raise LeaseLostError(str(claim.member))
     part = replace(claim.part, state=PartState.COLLECTING, task_ids=tuple(ids))
     return await _collect(runtime, replace(claim, part=part), job)
+
+
+def positioned(claim: Claim, job: JobDetails) -> JobDetails:
+    """The job with the ids of its tasks in the order that their positions in the store have.
+
+    Where tasks may have been stored before, that is the order that was known then: an answer may shuffle them.
+    """
+    known = claim.part.task_ids
+    ids = job.task_ids or list(known) or [task.task_id for task in job.tasks]
+    if claim.early and known:
+        ids = list(dict.fromkeys([*known, *ids]))
+    return job.model_copy(update={"task_ids": ids})
 
 
 async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
@@ -119,6 +134,32 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | No
     wait = wait_for_last(looks, TASK_LOOKS, runtime.interval(claim.part.looks))
     await runtime.later(claim, {"looks": looks, **NO_TROUBLE}, wait)
     return None
+
+
+async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
+    """Tasks that have ended although their job goes on, stored. What goes wrong is left to the next look."""
+    ended = {task.task_id for task in job.tasks if task.status in _ENDED}
+    if not ended:
+        return
+    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
+    ready = [(at, i) for at, i in enumerate(claim.part.task_ids) if i in ended and at not in stored]
+    until = asyncio.get_running_loop().time() + _SLICE
+
+    async def one(position: int, task_id: str) -> None:
+        async with runtime.early:
+            if asyncio.get_running_loop().time() > until or not await runtime.health.has_room(FETCH_BELOW):
+                return
+            with suppress(ScrapeDoError):
+                task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
+                if task.status in _ENDED:
+                    await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for position, task_id in ready:
+                group.create_task(one(position, task_id))
+    except* RedisError as errors:
+        raise errors.exceptions[0] from None
 
 
 def wanted(job: JobDetails, looks: int = 0) -> set[int]:

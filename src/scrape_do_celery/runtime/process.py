@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: Requests under way at once in one process, and purchases: more connections than this cost httpx itself too much.
 CALLS, PURCHASES = 50, 10
+#: Requests for tasks of jobs that go on: whatever they are, they leave room for those of jobs that have ended.
+EARLY = 5
 #: Intervals that are told apart; the last one is the longest.
 _INTERVALS = 50
 #: As much of an error is kept in the record for whoever looks.
@@ -55,6 +57,8 @@ class Runtime:
     buyer: AsyncScrapeDoAsyncAPIClient
     #: Room for a `POST`; who has it finds a connection free.
     purchases: asyncio.Semaphore
+    #: Room for a task whose job goes on.
+    early: asyncio.Semaphore
     surveyor: Surveyor
     health: StoreHealth
 
@@ -110,6 +114,7 @@ class Runtime:
             concurrency=PURCHASES,
         )
         self._calls, self.purchases = asyncio.Semaphore(CALLS), asyncio.Semaphore(PURCHASES)
+        self.early = asyncio.Semaphore(EARLY)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
         """What a method of the client answers; it waits for a free connection before its time begins to run."""

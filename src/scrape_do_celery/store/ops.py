@@ -149,6 +149,8 @@ def create(  # noqa: PLR0913 (one argument a field)
     for part in parts:
         flat += [part.size, fingerprint(targets_of(part))]
     fields: dict[str, Value] = {"v": VERSION, "spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
+    if spec.early:
+        fields["early"] = 1
     if expires is not None:
         fields["expires_in"] = expires
     return Op(

@@ -135,6 +135,8 @@ class Claim:
     wish: str | None
     stop: bool
     max_wait: float | None
+    #: whether tasks are fetched as they end, before their job does
+    early: bool
     spec_field: bytes
     targets_field: bytes
     #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first; `foreign`: the
@@ -144,7 +146,7 @@ class Claim:
     @classmethod
     def parse(cls, member: Member, reply: Sequence[Any]) -> Claim:
         """The claim in the reply of `claim.lua`."""
-        _, now, part, (spec, targets, wish, stop, max_wait), breaker = reply
+        _, now, part, (spec, targets, wish, stop, max_wait, early), breaker = reply
         return cls(
             member=member,
             now=float(now),
@@ -152,6 +154,7 @@ class Claim:
             wish=wish.decode() if wish else None,
             stop=bool(stop),
             max_wait=float(max_wait) if max_wait else None,
+            early=bool(early),
             spec_field=spec,
             targets_field=targets,
             breaker=breaker.decode(),

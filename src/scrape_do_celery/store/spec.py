@@ -15,6 +15,11 @@ from scrape_do_celery.store.codec import pack, unpack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: The options of a run, beside its request.
+OPTIONS = ("raise_on_task_failure", "max_wait", "early")
+#: Runs of so many targets have their tasks fetched early, where nothing else is said.
+EARLY_FROM = 50
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -23,10 +28,13 @@ class RunSpec:
     request: JobCreationRequest
     raise_on_task_failure: bool = False
     max_wait: float | None = None
+    early: bool | None = None
 
     def __post_init__(self) -> None:
         # Equal values of other types are the same request: 60 and 60.0, False and 0.
         object.__setattr__(self, "raise_on_task_failure", bool(self.raise_on_task_failure))
+        early = self.request.size >= EARLY_FROM if self.early is None else bool(self.early)
+        object.__setattr__(self, "early", early)
         if self.max_wait is None:
             return
         seconds = self.max_wait
@@ -37,13 +45,13 @@ class RunSpec:
     @cached_property
     def digest(self) -> str:
         """Equal for equal specs, whatever the order in which options were given."""
-        text = json.dumps([self.request.canonical(), self.raise_on_task_failure, self.max_wait])
+        text = json.dumps([self.request.canonical(), *(getattr(self, name) for name in OPTIONS)])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def differing_fields(self, other: RunSpec) -> tuple[str, ...]:
         """Names of the fields in which two specs differ."""
         names = list(self.request.differing_fields(other.request))
-        names += [n for n in ("raise_on_task_failure", "max_wait") if getattr(self, n) != getattr(other, n)]
+        names += [name for name in OPTIONS if getattr(self, name) != getattr(other, name)]
         return tuple(names)
 
     def parts(self) -> list[JobCreationRequest]:
@@ -54,8 +62,7 @@ class RunSpec:
         """The record's field for the options, and one a part for its targets."""
         options = {
             "request": _without_inputs(self.request.to_wire()),
-            "raise_on_task_failure": self.raise_on_task_failure,
-            "max_wait": self.max_wait,
+            **{name: getattr(self, name) for name in OPTIONS},
         }
         return pack(options), [pack(inputs_of(part)) for part in self.parts()]
 
@@ -65,7 +72,7 @@ class RunSpec:
         data = unpack(spec)
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs))
-        return cls(request, data["raise_on_task_failure"], data["max_wait"])
+        return cls(request, **{name: data[name] for name in OPTIONS})
 
 
 def inputs_of(request: JobCreationRequest) -> list[Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.store.claiming import RING
-from scrape_do_celery.store.op import Op
+from scrape_do_celery.store.op import Op, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ def sweep(keys: Keys, account: str, token: str, seconds: float) -> Op[float | No
 
 def seen(keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]) -> Op[int]:
     """Notes that the list shows the jobs of these parts running. `intervals` are by the number of looks before."""
-    args = (keys.prefix, status, len(intervals), *intervals, *map(str, members))
+    args: list[Value] = [keys.prefix, status, len(intervals), *intervals, *map(str, members)]
     return Op(int, args, [keys.watch(account)], "seen")
 
 

@@ -10,7 +10,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.collecting import collect
+from scrape_do_celery.runtime.collecting import collect, fetch_early, positioned
 from scrape_do_celery.runtime.endings import NO_TROUBLE, missed, seen, troubled
 from scrape_do_celery.store import Claim, PartState
 
@@ -34,6 +34,9 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
         return await troubled(runtime, claim, error)
     if job.is_terminal or _given_up(runtime, claim):
         return await collect(runtime, claim, job)
+    if claim.early:
+        job = positioned(claim, job)
+        await fetch_early(runtime, claim, job)
     return await _later(runtime, claim, job)
 
 

@@ -8,7 +8,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIBadRequestError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
 from scrape_do_celery.polling import RETENTION
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import Bell, RunHandle
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.store import Member, PartState, ops
@@ -339,3 +339,89 @@ def test_a_job_that_never_answers_is_lost_once_the_api_has_forgotten_it(running,
     running.step(poll, running.take())
     assert running.part().outcome == "lost"
     assert isinstance(running.part().error, JobLostError)
+
+
+# Tasks that end before their job
+
+
+@pytest.fixture
+def early(plant):
+    plant.begin(targets=3, early=True)
+    plant.buy()
+    return plant
+
+
+def pages(plant):
+    return {
+        position: task.task_id
+        for position, task in enumerate(plant.run(ops.contents(plant.keys, Member("r", 0), range(3))))
+        if task
+    }
+
+
+def test_a_task_that_has_ended_is_fetched_while_its_job_goes_on(early, make):
+    early.api.script(
+        get_job=make.job("pending", tasks=["pending", "success", "error"]),
+        get_task=lambda _, i: make.task(int(i[1:]), status="error" if i == "t2" else "success"),
+    )
+    assert early.step(poll, early.take()) is None
+    assert pages(early) == {1: "t1", 2: "t2"}
+    part = early.part()
+    assert (part.state, part.got_done, part.got_failed) == (PartState.RUNNING, 1, 1)
+    assert [task.task_id for task in RunHandle("r", producer=early.producer).iter_tasks(partial=True)] == ["t1", "t2"]
+    early.clock.forward(60)
+    early.step(poll, early.take())
+    assert len(early.api.called("get_task")) == 2, "nothing is fetched twice"
+    early.api.script(get_job=make.job("success", 3))
+    early.clock.forward(60)
+    assert early.step(poll, early.take()) == AGGREGATE
+    assert pages(early) == {0: "t0", 1: "t1", 2: "t2"}
+
+
+def test_a_job_whose_tasks_are_fetched_early_is_looked_at_by_itself(early, make):
+    early.api.script(get_job=make.job("pending", 3))
+    early.step(poll, early.take())
+    assert "r:0" in early.due()
+
+
+def test_an_answer_that_shuffles_the_tasks_moves_no_page(early, make):
+    job = make.job("pending", tasks=["success", "pending", "pending"])
+    job = job.model_copy(update={"task_ids": ["t2", "t1", "t0"]})
+    early.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:])))
+    early.step(poll, early.take())
+    assert pages(early) == {0: "t0"}
+    assert [task.task_id for task in RunHandle("r", producer=early.producer).iter_tasks(partial=True)] == ["t0"]
+    ended = make.job("success", 3).model_copy(update={"task_ids": ["t1", "t2", "t0"]})
+    early.api.script(get_job=ended)
+    early.clock.forward(60)
+    early.step(poll, early.take())
+    assert pages(early) == {0: "t0", 1: "t1", 2: "t2"}
+
+
+@pytest.mark.parametrize("answer", [404, 410, 429, 500, "pending"])
+def test_a_task_that_cannot_be_had_early_is_left_to_the_end(early, make, answer):
+    early.api.script(
+        get_job=make.job("pending", tasks=["success", "pending", "pending"]),
+        get_task=make.task(0, status=answer) if answer == "pending" else make.refusal(answer),
+    )
+    assert early.step(poll, early.take()) is None
+    assert pages(early) == {}
+    part = early.part()
+    assert (part.state, part.troubles, part.gone) == (PartState.RUNNING, 0, 0)
+
+
+def test_nothing_is_fetched_early_into_a_full_store(early, make):
+    early.health.used = 0.99
+    early.api.script(get_job=make.job("pending", tasks=["success", "pending", "pending"]))
+    early.step(poll, early.take())
+    assert early.api.called("get_task") == []
+
+
+@pytest.mark.parametrize(
+    ("targets", "option", "expected"), [(49, None, False), (50, None, True), (1, True, True), (50, False, False)]
+)
+def test_large_runs_are_fetched_early(plant, make, targets, option, expected):
+    plant.begin(targets=targets, early=option)
+    plant.buy()
+    assert plant.take().early is expected
+    assert plant.run(ops.spec(plant.keys, "r", 1)).early is expected

@@ -35,7 +35,9 @@ if ARGV[3] ~= '' then
   end
   redis.call('HSET', KEYS[1], 'lease', 0, 'token', '', 'attempts', 0)
   local account = redis.call('HGET', KEYS[1], 'account')
-  if account and wait > 0 and p[1] == 'running' and not p[2] then
+  -- A run whose tasks are fetched early is looked at by itself: the list does not show them.
+  local by_list = account and redis.call('HEXISTS', KEYS[2], 'early') == 0
+  if by_list and wait > 0 and p[1] == 'running' and not p[2] then
     watch(prefix, account, KEYS[3], KEYS[1], member, t + wait)
   else
     wake(KEYS[3], KEYS[1], member, t + wait, ring)
