@@ -97,10 +97,13 @@ class Verdict:
             trial.problems.append("restless: a part was claimed after the end")
 
     def _has_an_absent_twin(self, trial: Trial, run: Run) -> bool:
-        """Whether what the run found may be a twin's, whose purchase was given up: then it must not guess."""
-        twins = {other.run_id for other in trial.runs if other.targets == run.targets} - {run.run_id}
+        """Whether what the run found may be a twin's, whose purchase was given up: then it must not guess.
+
+        Nor must the one that was given up, when it is bought again and finds the twin's that was left in doubt so.
+        """
+        twins = {other.run_id for other in trial.runs if other.targets == run.targets}
         store, days = self._lab.servers.producer.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
-        lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if twins else []
+        lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if len(twins) > 1 else []
         return any(line.member.run_id in twins and line.booked == ops.Booked.ABSENT for line in lines)
 
     def _purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]]) -> None:
