@@ -31,6 +31,7 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.budget import Budget
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
@@ -284,8 +285,7 @@ class Plant(Shelf):
         runtime = Runtime.__new__(Runtime)
         runtime.producer, runtime.settings = self.producer, self.settings
         runtime.client = runtime.buyer = self.api
-        runtime._calls, runtime.purchases = asyncio.Semaphore(10), asyncio.Semaphore(10)
-        runtime.early = asyncio.Semaphore(5)
+        runtime.purchases, runtime.early = asyncio.Semaphore(10), asyncio.Semaphore(5)
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
 
         async def go(store):
@@ -297,6 +297,7 @@ class Plant(Shelf):
                     raise failures.pop()
                 return await run(operation)
 
+            runtime.budget = Budget(store, here=10, most=10)
             store.run = sometimes
             return await handler(runtime, claim)
 
@@ -364,6 +365,12 @@ def clock(monkeypatch):
 @pytest.fixture
 def shelf(clock):
     return Shelf(clock)
+
+
+@pytest.fixture(scope="session")
+def shelf_of():
+    """Makes one more store in memory, for tests that need one an example; its clock is the real one."""
+    return lambda keys: Shelf(time, keys=keys)
 
 
 @pytest.fixture

@@ -133,6 +133,18 @@ class SettingsFields(BaseSettings):
         default=True, description="Leave the unsent parts of a run unsent once one part has failed."
     )
     fetch_concurrency: int = Field(default=20, ge=1, le=200, description="Pages that one step fetches at once.")
+    max_requests: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Requests to the API that all workers together may have under way.",
+    )
+    request_rate: float | None = Field(
+        default=None, gt=0, description="Requests to the API that all workers together may begin in a second."
+    )
+    max_active_jobs: int | None = Field(
+        default=None, ge=1, description="Jobs that may run at Scrape.do at a time; the others wait here, in order."
+    )
     max_bells: int = Field(default=1_000, ge=1, description="Messages that may wait in the broker at a time.")
 
     @field_validator("broker_url", "result_backend")

@@ -210,7 +210,7 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     """Whether nothing more is to be had of the task: mostly, because it is stored now."""
     task_id, last_look = job.task_ids[position], claim.part.looks + 1 >= TASK_LOOKS
     try:
-        task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
+        task = await runtime.call(runtime.client.get_task, job.job_id, task_id, urgent=bool(claim.wish))
     except ScrapeDoError as error:
         # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
         fate = TaskFate.GONE if claim.is_forgotten() else task_fate(error, young=_young(claim))

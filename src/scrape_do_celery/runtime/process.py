@@ -19,6 +19,7 @@ from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import ReadingTransport
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runtime.budget import Budget
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
@@ -59,6 +60,7 @@ class Runtime:
     purchases: asyncio.Semaphore
     #: Room for a task whose job goes on.
     early: asyncio.Semaphore
+    budget: Budget
     surveyor: Surveyor
     health: StoreHealth
 
@@ -113,17 +115,18 @@ class Runtime:
             max_retries=0,
             concurrency=PURCHASES,
         )
-        self._calls, self.purchases = asyncio.Semaphore(CALLS), asyncio.Semaphore(PURCHASES)
-        self.early = asyncio.Semaphore(EARLY)
+        self.purchases, self.early = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
+        most, rate = self.settings.max_requests, self.settings.request_rate
+        self.budget = Budget(self.store, here=CALLS, most=most, rate=rate)
 
-    async def call(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """What a method of the client answers; it waits for a free connection before its time begins to run."""
-        async with self._calls:
+    async def call(self, method: Callable[..., Awaitable[T]], *args: Any, urgent: bool = False) -> T:
+        """What a method of the client answers; it waits for its share of requests before its time begins to run."""
+        async with self.budget.request(urgent=urgent):
             return await method(*args)
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
         """One page of the job list, as `call` would answer it."""
-        async with self._calls:
+        async with self.budget.request():
             return await self.client.list_jobs(**filters)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -136,6 +139,7 @@ class Runtime:
         self._loop.close()
 
     async def _close(self) -> None:
+        await self.budget.aclose()
         await self.client.aclose()
         await self.buyer.aclose()
         await self.store.aclose()
@@ -205,6 +209,7 @@ class Runtime:
         if verdict.fatal:
             return await self.settle(claim, RunState.FAILED, error, booked=str((fields or {}).get("booked", "")))
         if verdict.pause:
+            self.budget.pause(verdict.pause)
             await self.write(ops.pause(self.store.keys, verdict.pause))
         since = claim.part.refused_since or claim.now if is_refusal(error) else 0
         noted = {
@@ -251,7 +256,7 @@ class Runtime:
     async def try_account(self) -> ScrapeDoError | None:
         """Asks the API whether it takes the token again; the refusal where it does not."""
         try:
-            await self.call(self.client.get_user_info)
+            await self.call(self.client.get_user_info, urgent=True)
         except ScrapeDoError as error:
             if is_auth(error):
                 return error

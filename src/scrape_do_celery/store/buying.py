@@ -85,16 +85,18 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
     estimate: int = 0,
     marker: str = "",
     durable: bool = True,
+    most: int | None = None,
 ) -> Op[tuple[str, str]]:
     """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made.
 
-    `durable`: a restart of the store loses no write, so that a part which is queued was never sent.
+    `durable`: a restart of the store loses no write, so that a part which is queued was never sent. `most` jobs may run
+    at a time; a part beyond them waits in line, and is due when its turn comes.
     """
     return Op(
         lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
         (
             *(str(claim.member), claim.part.fence, nonce, seconds),
-            *(keys.prefix, account, estimate, marker, "1" if durable else ""),
+            *(keys.prefix, account, estimate, marker, "1" if durable else "", "" if most is None else most),
         ),
         [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
         "intent",

@@ -15,12 +15,17 @@
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
 | `P:lock:<account>:<fp>` | string | the part that buys these targets now | until that is resolved |
 | `P:turn:<account>:<fp>` | zset | parts that wait for that lock -> since when | a day |
+| `P:active:<account>` | zset | parts whose jobs may run, where only so many may -> since when | for ever |
+| `P:line:<account>` | zset | parts that wait for one of those to end -> since when | for ever |
+| `P:most:<account>` | string | how many may run | for ever |
 | `P:doubt:<account>:<fp>` | string | the parts whose purchases were never found | an hour; 3 days if in doubt |
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
 | `P:incarnation` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
+| `P:budget` | hash | process -> requests that it wants, its share of them, until when that stands | for ever |
+| `P:pace` | string | when the next request may start, where there is a limit a second | a moment |
 | `P:pause` | string | until when no API call is made (429) | its own |
 
 Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.
@@ -103,6 +108,16 @@ class Keys:
     def rung(self) -> str:
         """Bells under way."""
         return f"{self.prefix}:rung"
+
+    @property
+    def budget(self) -> str:
+        """Who makes how many requests."""
+        return f"{self.prefix}:budget"
+
+    @property
+    def pace(self) -> str:
+        """When the next request may start."""
+        return f"{self.prefix}:pace"
 
     @property
     def pause(self) -> str:

@@ -38,7 +38,7 @@ from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION, Claim
 from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
-from scrape_do_celery.store.watching import look, seen, sweep, unseen
+from scrape_do_celery.store.watching import Share, look, seen, share, sweep, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,6 +64,7 @@ __all__ = [
     "Poison",
     "Poisoned",
     "Purchase",
+    "Share",
     "Value",
     "accept",
     "attempt",
@@ -96,6 +97,7 @@ __all__ = [
     "rivals",
     "seen",
     "settle",
+    "share",
     "spec",
     "sweep",
     "unseen",

@@ -19,6 +19,8 @@ ONE_BY_ONE = 20
 PAGE, ODD_PAGES = 100, 4
 #: The share of an interval within which what is due is looked at together.
 _SOON = 0.25
+#: Seconds for which a process keeps its share without another word, and whose starts may come at once.
+_SHARE_LIFE, _AT_ONCE = 10.0, 0.25
 #: Members that are handed over at a time.
 _MOST = 500
 
@@ -29,6 +31,15 @@ class Look:
 
     next_at: float | None
     sweep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a process may do: requests under way, how many more of them may start now; seconds that a pause has left."""
+
+    requests: int
+    starts: int
+    pause: float
 
 
 def look(keys: Keys, account: str, interval: float) -> Op[Look]:
@@ -57,6 +68,14 @@ def unseen(keys: Keys, account: str, token: str, began: float, requests: int) ->
     """Hands over what was due when the sweep began and was not seen; whether there is more of it."""
     args = (token, f"{began:.4f}", keys.prefix, _MOST, requests)
     return Op(lambda r: int(r) == _MOST, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
+
+
+def share(  # noqa: PLR0913 (a limit an argument)
+    keys: Keys, process: str, wanted: int, under_way: int, *, most: int, rate: float | None = None
+) -> Op[Share]:
+    """A process's share of `most` requests under way, and of `rate` starts a second, of all processes."""
+    args = (process, wanted, under_way, most, _SHARE_LIFE, "" if rate is None else rate, _AT_ONCE)
+    return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, [keys.budget, keys.pace, keys.pause], "share")
 
 
 def _look(reply: Sequence[Any]) -> Look:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing
 from scrape_do_celery.client import PostFate, post_fate
 from scrape_do_celery.doubt import marker_of, with_marker
-from scrape_do_celery.errors import InvalidRequestError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds until the store is asked again after it has ceased to be durable.
 WEAKENED = 3.0
+#: Seconds after which a part looks for itself whether its turn has come: a crowd that waits costs next to nothing.
+IN_LINE = 600.0
 #: A part whose `POST` certainly did not leave: it may be made again.
 NOT_SENT_NOW: dict[str, ops.Value] = {"state": PartState.QUEUED, "booked": ops.Booked.VOID}
 
@@ -59,7 +61,15 @@ async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
     if not await runtime.health.has_room(BUY_BELOW):
         await runtime.later(claim, {}, NO_ROOM)
         return None
-    async with runtime.purchases:
+    try:
+        return await _buy(runtime, claim, request, marker)
+    except AsyncAPIRateLimitError as error:
+        # All workers leave the API alone: nothing was sent.
+        return await runtime.after_trouble(claim, error)
+
+
+async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> Bell | None:
+    async with runtime.purchases, runtime.budget.request():
         verdict = await _intent(runtime, claim, request, marker)
         if verdict == "ok":
             return await _post(runtime, claim, request)
@@ -78,11 +88,14 @@ async def _unwanted(runtime: Runtime, claim: Claim, verdict: str) -> Bell | None
 
 
 async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> Bell | None:
-    """Lets a part go whose `POST` must not be made now: `reborn`, `twin`, `weakened`; or is another step's: `stale`."""
+    """Lets a part go whose `POST` must not be made now; one that is another step's, `stale`, is left alone."""
     if verdict == "reborn":
         return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if verdict == "weakened":
         await runtime.later(claim, {}, WEAKENED)
+    elif verdict == "line":
+        # It is woken when its turn comes; this only looks after it.
+        await runtime.later(claim, {}, IN_LINE)
     elif verdict == "twin":
         # Its turn comes when the other purchase is resolved; this only looks after it.
         await runtime.later(claim, {"polls": claim.part.polls + 1}, runtime.patience(claim.part.polls))
@@ -111,6 +124,7 @@ async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, m
             estimate=request.estimated_credits(),
             marker=marker,
             durable=await runtime.health.is_durable(),
+            most=settings.max_active_jobs,
         )
     )
     return verdict

@@ -113,4 +113,5 @@ async def _trouble(runtime: Runtime, error: ScrapeDoError) -> None:
         await runtime.refused(error)
     elif isinstance(error, AsyncAPIRateLimitError):
         wait = min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
+        runtime.budget.pause(wait)
         await runtime.write(ops.pause(runtime.store.keys, wait))

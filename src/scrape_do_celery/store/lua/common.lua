@@ -102,6 +102,47 @@ local function state_of(prefix, member)
   return redis.call('HGET', part_key(prefix, run_id, n), 'state')
 end
 
+-- A part may have a job at the API now, where only so many may run.
+local function give_place(prefix, part, member, account, t)
+  redis.call('ZADD', prefix .. ':active:' .. account, stamp(t), member)
+  redis.call('HSET', part, 'place', account)
+end
+
+-- Gives the places that are free to the first in line, and wakes them, but for `mine`, which is here already.
+local function fill_places(prefix, due, account, most, t, mine)
+  local line = prefix .. ':line:' .. account
+  local free = most - redis.call('ZCARD', prefix .. ':active:' .. account)
+  while free > 0 do
+    local member = redis.call('ZPOPMIN', line)[1]
+    if not member then return end
+    if state_of(prefix, member) == 'queued' then
+      local run_id, n = string.match(member, '^(.*):([^:]*)$')
+      local part = part_key(prefix, run_id, n)
+      give_place(prefix, part, member, account, t)
+      free = free - 1
+      if member ~= mine then wake(due, part, member, t, 0) end
+    end
+  end
+end
+
+-- Whether a part has its place, or gets one; else it is in line.
+local function take_place(prefix, due, part, member, account, most, t)
+  redis.call('SET', prefix .. ':most:' .. account, most)
+  if redis.call('HEXISTS', part, 'place') == 1 then return true end
+  redis.call('ZADD', prefix .. ':line:' .. account, 'NX', stamp(t), member)
+  fill_places(prefix, due, account, most, t, member)
+  return redis.call('HEXISTS', part, 'place') == 1
+end
+
+-- A part's job runs no more, or will never be bought.
+local function leave_place(prefix, due, part, member, t)
+  local account = redis.call('HGET', part, 'place')
+  if not account then return end
+  redis.call('HDEL', part, 'place')
+  redis.call('ZREM', prefix .. ':active:' .. account, member)
+  fill_places(prefix, due, account, tonumber(redis.call('GET', prefix .. ':most:' .. account) or 0), t)
+end
+
 -- The purchase of a part is resolved: the next part with the same targets may buy.
 local function release(prefix, due, part, member, account, t)
   local suffix = account .. ':' .. redis.call('HGET', part, 'fp')
@@ -161,6 +202,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   unwatch(part, member)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
+  leave_place(prefix, due, part, member, t)
   if is_unresolved(state) then resolve(prefix, due, part, member, rest[3], t) end
   book(prefix, part, member)
   if stop == '1' then

@@ -1,8 +1,8 @@
 -- Writes the intent to buy down, before the `POST`.
 -- KEYS: part, run, due
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
---       '1' where a restart of the store, as it is now, loses no write
--- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now}, {'weakened'}: the
+--       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number)
+-- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the
 -- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last
 -- writes, so the part is in doubt.
 local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
@@ -24,6 +24,14 @@ if holder and holder ~= member and is_unresolved(state_of(prefix, holder)) then
   redis.call('ZADD', prefix .. ':turn:' .. suffix, 'NX', stamp(t), member)
   redis.call('EXPIRE', prefix .. ':turn:' .. suffix, 86400)
   return {'twin', holder}
+end
+if ARGV[10] ~= '' then
+  if feared then
+    -- What may have been bought already is looked for, whatever runs.
+    give_place(prefix, KEYS[1], member, account, t)
+  elseif not take_place(prefix, KEYS[3], KEYS[1], member, account, tonumber(ARGV[10]), t) then
+    return {'line'}
+  end
 end
 redis.call('SET', prefix .. ':lock:' .. suffix, member)
 -- fingerprint lock: end

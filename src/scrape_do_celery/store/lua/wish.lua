@@ -21,6 +21,7 @@ for n = 0, tonumber(r[1]) - 1 do
     elseif p[1] == 'queued' then
       redis.call('HSET', key, 'state', 'done', 'outcome', ARGV[4])
       redis.call('HINCRBY', key, 'fence', 1)
+      leave_place(prefix, KEYS[2], key, member, t)
       redis.call('ZREM', KEYS[2], member)
       left = redis.call('HINCRBY', KEYS[1], 'left', -1)
       if left == 0 then redis.call('ZADD', KEYS[2], stamp(t), run_id .. ':run') end

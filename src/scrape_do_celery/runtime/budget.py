@@ -1,0 +1,133 @@
+"""The requests that all workers together may make: how many at once, how many a second, and none while a 429 stands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import uuid
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.store import ops
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from scrape_do_celery.store import AsyncStore
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two words with the store while there are requests, and while some of them wait.
+_EVERY, _HURRY = 0.5, 0.1
+_TOO_MANY = 429
+
+
+class Budget:
+    """This process's share. The store is asked now and then, not for each request."""
+
+    def __init__(self, store: AsyncStore, *, here: int, most: int, rate: float | None = None) -> None:
+        """`here` requests at once at most in this process, `most` in all; `rate` starts a second in all."""
+        self._store, self._here, self._most, self._rate = store, here, most, rate
+        self._name = uuid.uuid4().hex
+        self._share, self._starts, self._running = 0, 0.0, 0
+        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
+        self._asker: asyncio.Task[None] | None = None
+        self._needed = asyncio.Event()
+        self._paused_until = 0.0
+
+    @asynccontextmanager
+    async def request(self, *, urgent: bool = False) -> AsyncIterator[None]:
+        """Room for one request, in the order of asking. An urgent one waits for room, and for no pause.
+
+        Raises:
+            AsyncAPIRateLimitError: all workers leave the API alone for now; nothing was sent.
+        """
+        if not urgent and (left := self._pause_left()) > 0:
+            raise _paused(left)
+        room = asyncio.get_running_loop().create_future()
+        self._waiting.append((room, urgent))
+        self._admit()
+        if not room.done():
+            self._ask()
+        try:
+            await room
+        except asyncio.CancelledError:
+            if room.done() and not room.cancelled() and room.exception() is None:
+                self._leave()
+            raise
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def pause(self, seconds: float) -> None:
+        """Lets nothing more start here for so long; the others learn of it from the store."""
+        self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
+        for room, urgent in self._waiting:
+            if not urgent and not room.done():
+                room.set_exception(_paused(seconds))
+
+    async def aclose(self) -> None:
+        """Gives the share back."""
+        if self._asker is not None:
+            self._asker.cancel()
+            await asyncio.gather(self._asker, return_exceptions=True)
+        with suppress(RedisError):
+            await self._store.run(ops.share(self._store.keys, self._name, 0, 0, most=self._most))
+
+    def _pause_left(self) -> float:
+        return self._paused_until - asyncio.get_running_loop().time()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._running < self._share and self._starts >= 1:
+            room, _ = self._waiting.popleft()
+            if not room.done():
+                self._running, self._starts = self._running + 1, self._starts - 1
+                room.set_result(None)
+
+    def _ask(self) -> None:
+        self._needed.set()
+        if self._asker is None or self._asker.done():
+            self._asker = asyncio.ensure_future(self._keep_asking())
+
+    async def _keep_asking(self) -> None:
+        """Until there is nothing to be asked for, which the store is told as well."""
+        wanted = True
+        while wanted:
+            self._needed.clear()
+            self._waiting = deque((room, urgent) for room, urgent in self._waiting if not room.done())
+            wanted = bool(self._waiting or self._running)
+            try:
+                await self._renew()
+            except RedisError as error:
+                # What was granted stands; steps need the store for all that they do, and will say so.
+                log.debug("no share of requests: %s", type(error).__name__)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HURRY if self._waiting else _EVERY):
+                    await (asyncio.sleep(_EVERY) if self._waiting else self._needed.wait())
+            wanted = wanted or bool(self._waiting or self._running)
+        self._share = 0
+
+    async def _renew(self) -> None:
+        wanted = min(len(self._waiting) + self._running, self._here)
+        share = await self._store.run(
+            ops.share(self._store.keys, self._name, wanted, self._running, most=self._most, rate=self._rate)
+        )
+        self._share, self._starts = share.requests, math.inf if self._rate is None else share.starts
+        if share.pause > 0:
+            self.pause(share.pause)
+        self._admit()
+
+
+def _paused(seconds: float) -> AsyncAPIRateLimitError:
+    text = f"the API said 429: all workers leave it alone for another {seconds:.1f} s; nothing was sent"
+    return AsyncAPIRateLimitError(text, _TOO_MANY, None, None, seconds, "")

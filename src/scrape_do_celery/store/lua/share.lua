@@ -1,0 +1,43 @@
+-- Divides the requests that may be under way among the processes that want some; and the starts of requests in time.
+-- KEYS: budget, pace, pause
+-- ARGV: process, requests that it wants to have under way, that it has, most of all processes, seconds for which its
+--       share stands, starts a second of all ('' for any), the seconds whose starts may come at once
+-- Returns {requests that it may have under way, how many of them may start now, seconds of the pause that is left}.
+local me, want, running, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local t = now()
+local taken, wanting, short, before = 0, 1, false, 0
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local wanted, has, until_ = string.match(all[i + 1], '^(%d+) (%d+) (%S+)$')
+  if all[i] == me then
+    before = tonumber(has)
+  elseif tonumber(until_) <= t then
+    redis.call('HDEL', KEYS[1], all[i])
+  else
+    taken, wanting = taken + has, wanting + 1
+    short = short or tonumber(wanted) > tonumber(has)
+  end
+end
+local share = math.min(want, math.max(0, most - taken))
+if short then
+  local fair = math.floor(most / wanting)
+  -- More processes than requests: they take turns.
+  if fair < 1 and before < 1 then fair = 1 end
+  share = math.min(share, fair)
+end
+if want > 0 or running > 0 then
+  redis.call('HSET', KEYS[1], me, string.format('%d %d %s', want, math.max(share, running), stamp(t + ARGV[5])))
+else
+  redis.call('HDEL', KEYS[1], me)
+end
+local starts = math.max(0, share - running)
+if ARGV[6] ~= '' and starts > 0 then
+  local rate = tonumber(ARGV[6])
+  local window = math.max(tonumber(ARGV[7]), 1 / rate)
+  local next_one = math.max(t, tonumber(redis.call('GET', KEYS[2]) or 0))
+  starts = math.min(starts, math.floor((t + window - next_one) * rate + 0.000001))
+  if starts > 0 then
+    redis.call('SET', KEYS[2], stamp(next_one + starts / rate), 'PX', math.ceil(1000 * (window + starts / rate)))
+  end
+end
+return {share, math.max(0, starts), stamp(math.max(0, tonumber(redis.call('GET', KEYS[3]) or 0) - t))}

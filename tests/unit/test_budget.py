@@ -1,0 +1,222 @@
+"""One budget of requests for all processes: room, pace, and the pause that a 429 asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import fakeredis
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.runtime import budget as module
+from scrape_do_celery.runtime.budget import Budget
+from scrape_do_celery.store import AsyncStore, Keys, ops
+
+KEYS = Keys("p")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "_EVERY", 0.05)
+    monkeypatch.setattr(module, "_HURRY", 0.01)
+
+
+class Office:
+    """Several processes' budgets over one store, and what they have under way."""
+
+    def __init__(self):
+        self.server, self.stores, self.budgets = fakeredis.FakeServer(), [], []
+        self.now = self.most = 0
+        self.starts = []
+
+    def process(self, **options):
+        store = AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), KEYS)
+        self.stores.append(store)
+        self.budgets.append(Budget(store, **{"here": 50, "most": 4, **options}))
+        return self.budgets[-1]
+
+    async def request(self, budget, seconds=0.005, **options):
+        async with budget.request(**options):
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.starts.append(time.monotonic())
+            await asyncio.sleep(seconds)
+            self.now -= 1
+
+    async def close(self):
+        for budget, store in zip(self.budgets, self.stores, strict=True):
+            await budget.aclose()
+            await store.aclose()
+
+
+def play(work):
+    async def go():
+        office = Office()
+        try:
+            return await asyncio.wait_for(work(office), 30)
+        finally:
+            await office.close()
+
+    return asyncio.run(go())
+
+
+def test_all_processes_together_have_no_more_under_way_than_is_allowed():
+    async def work(office):
+        budgets = [office.process() for _ in range(3)]
+        await asyncio.gather(*(office.request(budget) for budget in budgets for _ in range(40)))
+        return office.most, len(office.starts)
+
+    assert play(work) == (4, 120)
+
+
+def test_one_process_alone_may_have_all_of_it_up_to_its_own_bound():
+    async def work(office):
+        budget = office.process(here=3)
+        await asyncio.gather(*(office.request(budget) for _ in range(20)))
+        return office.most
+
+    assert play(work) == 3
+
+
+def test_who_comes_later_gets_its_share():
+    async def work(office):
+        first, second = office.process(), office.process()
+        crowd = [asyncio.ensure_future(office.request(first, 0.02)) for _ in range(400)]
+        await asyncio.sleep(0.2)
+        await asyncio.wait_for(asyncio.gather(*(office.request(second) for _ in range(4))), 10)
+        left = sum(not one.done() for one in crowd)
+        await asyncio.gather(*crowd)
+        return left, office.most
+
+    left, most = play(work)
+    assert left > 0, "it did not have to wait for the whole crowd"
+    assert most <= 4
+
+
+def test_more_processes_than_requests_take_turns():
+    async def work(office):
+        budgets = [office.process(most=1) for _ in range(3)]
+        await asyncio.gather(*(office.request(budget) for budget in budgets for _ in range(5)))
+        return office.most
+
+    assert play(work) == 1
+
+
+def test_a_process_that_died_keeps_its_share_for_a_while_only(clock, shelf):
+    assert shelf.run(ops.share(KEYS, "dead", 4, 0, most=4)).requests == 4
+    assert shelf.run(ops.share(KEYS, "alive", 4, 0, most=4)).requests == 0
+    clock.forward(11)
+    assert shelf.run(ops.share(KEYS, "alive", 4, 0, most=4)).requests == 4
+
+
+def test_what_is_given_back_is_free_at_once(shelf):
+    shelf.run(ops.share(KEYS, "a", 4, 4, most=4))
+    shelf.run(ops.share(KEYS, "a", 0, 0, most=4))
+    assert shelf.run(ops.share(KEYS, "b", 9, 0, most=4)).requests == 4
+    assert shelf.fields(KEYS.budget).keys() == {"b"}
+
+
+def test_starts_keep_the_pace(clock, shelf):
+    def starts():
+        return shelf.run(ops.share(KEYS, "a", 50, 0, most=50, rate=10)).starts
+
+    assert starts() == 2, "a quarter of a second's worth at once"
+    assert starts() == 0
+    clock.forward(0.1)
+    assert starts() == 1
+    clock.forward(60)
+    assert starts() == 2, "what was not used is not saved up"
+
+
+def test_a_slow_pace_is_one_at_a_time(clock, shelf):
+    def starts(process):
+        return shelf.run(ops.share(KEYS, process, 5, 0, most=50, rate=0.5)).starts
+
+    assert (starts("a"), starts("b")) == (1, 0)
+    clock.forward(1)
+    assert starts("b") == 0
+    clock.forward(1)
+    assert (starts("b"), starts("a")) == (1, 0)
+
+
+def test_the_pace_is_kept_by_all_processes_together():
+    async def work(office):
+        budgets = [office.process(rate=100) for _ in range(2)]
+        await asyncio.gather(*(office.request(budget, 0) for budget in budgets for _ in range(30)))
+        return office.starts
+
+    starts = sorted(play(work))
+    # 25 may start at once; the other 35 take their hundredth of a second each.
+    assert starts[-1] - starts[0] >= 0.3
+
+
+def test_while_a_429_stands_nothing_starts_anywhere(monkeypatch):
+    async def work(office):
+        first, second = office.process(), office.process()
+        running = asyncio.ensure_future(office.request(first, 0.3))
+        while not office.now:
+            await asyncio.sleep(0.01)
+        await office.stores[1].run(ops.pause(KEYS, 60))
+        with pytest.raises(AsyncAPIRateLimitError, match="nothing was sent") as raised:
+            await office.request(second)
+        assert 0 < raised.value.retry_after <= 60
+        await running
+        with pytest.raises(AsyncAPIRateLimitError):
+            await office.request(first)
+        await office.request(first, urgent=True)
+        return len(office.starts)
+
+    assert play(work) == 2
+
+
+def test_who_waits_for_room_learns_of_the_pause():
+    async def work(office):
+        budget = office.process(most=1)
+        running = asyncio.ensure_future(office.request(budget, 0.2))
+        while not office.now:
+            await asyncio.sleep(0.01)
+        waiting = [asyncio.ensure_future(office.request(budget, urgent=urgent)) for urgent in (False, True)]
+        await asyncio.sleep(0.02)
+        budget.pause(30)
+        return await asyncio.gather(running, *waiting, return_exceptions=True)
+
+    done, refused, urgent = play(work)
+    assert done is None
+    assert isinstance(refused, AsyncAPIRateLimitError)
+    assert urgent is None
+
+
+def test_who_is_cancelled_leaves_its_room_to_others():
+    async def work(office):
+        budget = office.process(most=1)
+        running = asyncio.ensure_future(office.request(budget, 60))
+        while not office.now:
+            await asyncio.sleep(0.01)
+        waiting = asyncio.ensure_future(office.request(budget))
+        await asyncio.sleep(0.02)
+        for one in (waiting, running):
+            one.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        await office.request(budget)
+        return budget._running
+
+    assert play(work) == 0
+
+
+def test_a_store_that_is_away_holds_no_request_up_for_ever():
+    async def work(office):
+        budget = office.process()
+        run, failures = office.stores[0].run, [RedisConnectionError("away")] * 3
+
+        async def sometimes(op):
+            if failures:
+                raise failures.pop()
+            return await run(op)
+
+        office.stores[0].run = sometimes
+        await office.request(budget)
+        return len(failures)
+
+    assert play(work) == 0
