@@ -54,8 +54,8 @@ def normalise(url: str) -> str:
 
 
 def fingerprint(targets: Iterable[str]) -> str:
-    """SHA-256 of the targets, whatever their order and spelling; one that comes twice counts twice."""
-    return hashlib.sha256(json.dumps(sorted(map(normalise, targets))).encode()).hexdigest()
+    """A digest of the targets, whatever their order and spelling; one that comes twice counts twice."""
+    return hashlib.sha256(json.dumps(sorted(map(normalise, targets))).encode()).hexdigest()[:32]
 
 
 def order(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int], bool]:

@@ -46,7 +46,7 @@ class RunSpec:
     def digest(self) -> str:
         """Equal for equal specs, whatever the order in which options were given."""
         text = json.dumps([self.request.canonical(), *(getattr(self, name) for name in OPTIONS)])
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def differing_fields(self, other: RunSpec) -> tuple[str, ...]:
         """Names of the fields in which two specs differ."""
@@ -62,7 +62,8 @@ class RunSpec:
         """The record's field for the options, and one a part for its targets."""
         options = {
             "request": _without_inputs(self.request.to_wire()),
-            **{name: getattr(self, name) for name in OPTIONS},
+            # Left out where it says nothing: a hundred thousand of them may wait.
+            **{name: value for name in OPTIONS if (value := getattr(self, name)) is not None and value is not False},
         }
         return pack(options), [pack(inputs_of(part)) for part in self.parts()]
 
@@ -72,7 +73,7 @@ class RunSpec:
         data = unpack(spec)
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs))
-        return cls(request, **{name: data[name] for name in OPTIONS})
+        return cls(request, **{"early": False, **{name: data[name] for name in OPTIONS if name in data}})
 
 
 def inputs_of(request: JobCreationRequest) -> list[Any]:

@@ -34,8 +34,7 @@ def test_a_change_keeps_the_lease_where_no_next_look_is_named(shelf):
 def test_a_change_with_a_next_look_lets_the_part_go(shelf):
     shelf.begin()
     assert shelf.update(shelf.take(), after=7, polls=3) == "ok"
-    fields = shelf.part_fields()
-    assert (fields["lease"], fields["token"], fields["attempts"], fields["rings"]) == ("0", "", "0", "0")
+    assert not {"lease", "token", "attempts", "rings"} & shelf.part_fields().keys()
     assert 5 < shelf.due()["r:0"] <= 7
     assert shelf.part().polls == 3
 

@@ -11,7 +11,7 @@ from scrape_do_celery.store.ops import RING
 
 def test_a_run_is_written_whole(shelf, make):
     made = shelf.begin("r:1", 2, raise_on_task_failure=True, request={"super": True})
-    assert (made.run_id, made.new, len(made.digest)) == ("r:1", True, 64)
+    assert (made.run_id, made.new, len(made.digest)) == ("r:1", True, 32)
     record = shelf.view("r:1")
     assert record.state is RunState.QUEUED
     assert record.accepted == record.created == pytest.approx(shelf.clock.time(), abs=5)
@@ -45,7 +45,7 @@ def test_a_run_of_many_parts(shelf, make):
     assert [part.total for part in record.parts] == [1000, 1000, 1]
     assert shelf.run_fields()["left"] == "3"
     assert set(shelf.due()) == {"r:0", "r:1", "r:2"}
-    assert [len(f) for f in {part.fingerprint for part in record.parts}] == [64, 64, 64]
+    assert [len(f) for f in {part.fingerprint for part in record.parts}] == [32, 32, 32]
     last = shelf.run(ops.part_spec(shelf.keys, Member("r", 2)))
     assert last.request.targets == make.urls(1, 2000)
 

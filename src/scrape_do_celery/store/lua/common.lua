@@ -32,6 +32,15 @@ local function free(due, run, prefix, run_id, parts, idem)
   end
 end
 
+-- Writes a field of a part down; what is nothing is left out: a hundred thousand of them may wait.
+local function keep(part, field, value)
+  if value == '0' or value == '' then
+    redis.call('HDEL', part, field)
+  else
+    redis.call('HSET', part, field, value)
+  end
+end
+
 local function unwatch(part, member)
   local key = redis.call('HGET', part, 'watch')
   if key then
@@ -44,14 +53,16 @@ end
 -- latest, which leaves the caller that long to ring by itself.
 local function wake(due, part, member, t, ring)
   unwatch(part, member)
-  redis.call('HSET', part, 'at', stamp(t), 'rings', 0)
+  redis.call('HSET', part, 'at', stamp(t))
+  redis.call('HDEL', part, 'rings')
   redis.call('ZADD', due, stamp(t + ring), member)
 end
 
 -- Leaves a member whose job runs to whoever looks at the running jobs of its account: from now on it is not in `due`.
 local function watch(prefix, account, due, part, member, t)
   local key = prefix .. ':watch:' .. account
-  redis.call('HSET', part, 'at', stamp(t), 'rings', 0, 'watch', key)
+  redis.call('HSET', part, 'at', stamp(t), 'watch', key)
+  redis.call('HDEL', part, 'rings')
   redis.call('ZREM', due, member)
   redis.call('ZADD', key, stamp(t), member)
 end

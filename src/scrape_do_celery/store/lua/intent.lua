@@ -36,7 +36,9 @@ end
 redis.call('SET', prefix .. ':lock:' .. suffix, member)
 -- fingerprint lock: end
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
-redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7], 'marker', ARGV[8], 'attempts', 0)
+redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7])
+keep(KEYS[1], 'marker', ARGV[8])
+redis.call('HDEL', KEYS[1], 'attempts')
 if feared then
   redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[3], 'lost', 1,
     'checked', epoch, 'polls', 0, 'lease', 0, 'token', '')

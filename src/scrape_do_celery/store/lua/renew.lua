@@ -3,7 +3,7 @@
 local p = redis.call('HMGET', KEYS[1], 'fence', 'lease', 'token')
 if p[1] ~= ARGV[1] then return 0 end
 though_full(KEYS[1])
-if p[3] ~= '' then
+if p[3] and p[3] ~= '' then
   redis.call('HSET', KEYS[1], 'lease', stamp(math.max(tonumber(p[2] or 0), now() + ARGV[2])))
 end
 return 1

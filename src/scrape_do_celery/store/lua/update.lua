@@ -18,7 +18,7 @@ if KEYS[5] ~= '' then
 end
 for i = 9, #ARGV - 1, 2 do
   -- Sent twice, it must not book what has come of it since.
-  if ARGV[i] ~= 'booked' or is_unresolved(before[2]) then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  if ARGV[i] ~= 'booked' or is_unresolved(before[2]) then keep(KEYS[1], ARGV[i], ARGV[i + 1]) end
   -- Until now the `POST` was under way: what the API makes of it may show from now on.
   if ARGV[i] == 'doubt' then redis.call('HSET', KEYS[1], 'doubted', stamp(t)) end
 end
@@ -28,13 +28,14 @@ if p[1] == 'collecting' then leave_place(prefix, KEYS[3], KEYS[1], member, t) en
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
   resolve(prefix, KEYS[3], KEYS[1], member, ARGV[8], t)
   book(prefix, KEYS[1], member)
+  redis.call('HDEL', KEYS[1], 'nonce')
 end
 if ARGV[3] ~= '' then
   local wait, ring = tonumber(ARGV[3]), tonumber(ARGV[4])
   if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'collecting') and redis.call('HEXISTS', KEYS[2], 'wish') == 1 then
     wait, ring = 0, 0
   end
-  redis.call('HSET', KEYS[1], 'lease', 0, 'token', '', 'attempts', 0)
+  redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts', 'breaker')
   local account = redis.call('HGET', KEYS[1], 'account')
   -- A run whose tasks are fetched early is looked at by itself: the list does not show them.
   local by_list = account and redis.call('HEXISTS', KEYS[2], 'early') == 0
