@@ -9,7 +9,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 JOBS ?= 4
 LOWEST := .venv-lowest
 
-.PHONY: help demo test lint types imports tests coverage lowest faults clean
+.PHONY: help demo test lint types imports tests coverage lowest faults bench clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ tests: $(READY) ## Every test, with real servers and real workers
 
 faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000 SEED=1
 	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
+
+bench: $(READY) ## Floor, usual canvas and this package side by side; CASE="A B", FULL=1, TINY=1
+	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts --out .bench)
 
 coverage: $(READY) ## What the last run of the tests reached
 	$(BIN)/coverage combine -q

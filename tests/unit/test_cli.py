@@ -403,10 +403,15 @@ def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
     store = producer.store
     monkeypatch.setattr(store.client, "info", lambda *_: {**FACTS, "cluster_enabled": 0})
     monkeypatch.setattr(store.client, "config_get", lambda name: {name: "always"})
+    watched = None
     for account in ("another", "another", "mine", None):
         run_id = runs.enqueue(URLS).run_id
+        watched = run_id if account == "another" else watched
         if account:
             store.client.hset(store.keys.part(run_id, 0), "account", account)
+    # One of them is looked at among the running jobs.
+    store.client.zrem(store.keys.due, f"{watched}:0")
+    store.client.zadd(store.keys.watch("another"), {f"{watched}:0": 1})
     found = list(from_store(store, "redis://here", "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text

@@ -70,7 +70,8 @@ def _breakers(store: Store) -> Iterator[Finding]:
 
 def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
     """Whether parts wait for a worker of another account, among those that are looked at next."""
-    names = cast("list[bytes]", store.client.zrange(store.keys.due, 0, _LOOKED_AT - 1))
+    places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.watch("*")))]
+    names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, _LOOKED_AT - 1))]
     with store.client.pipeline(transaction=False) as pipe:
         for run_id, _, part in (name.decode().rpartition(":") for name in names):
             if part != RUN_MEMBER:

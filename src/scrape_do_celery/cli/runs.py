@@ -35,13 +35,16 @@ _LOOK = 0.2
 @click.option("--timeout", type=int, help="Milliseconds that a target may take.")
 @click.option("--idempotency-key", help="The same key and request give the same run.")
 @click.option("--max-wait", type=float, help="Seconds after which the run ends as timed out.")
+@click.option("--early/--no-early", default=None, help="Fetch tasks as they end; unset, from 50 URLs on.")
 @click.option("--raise-on-task-failure", is_flag=True, help="One failed task fails the run.")
 def enqueue(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.
 
     Whatever is left out stays with the API's defaults.
     """
-    run_options = {name: options.pop(name) for name in ("idempotency_key", "max_wait", "raise_on_task_failure")}
+    run_options = {
+        name: options.pop(name) for name in ("idempotency_key", "max_wait", "early", "raise_on_task_failure")
+    }
     fields = {**_fields(request), **{name.strip("_"): value for name, value in options.items() if value is not None}}
     if fields.get("render") is True:
         fields["render"] = {}
