@@ -152,7 +152,8 @@ class Deck:
     def _poison(self, kind: str) -> Trial:
         """One run kills whoever works on it; the others of its batch are carried out."""
         point = self._dice.choice(_DEADLY)
-        trial, dice = self._new(kind)
+        # What was left to be fetched is fetched by a step of its own.
+        trial, dice = self._new(kind, POINTS[point] if point.startswith("fetch_tasks") else "plain")
         victim = trial.runs[0]
         del victim.targets[1:]
         trial.start = "batch"

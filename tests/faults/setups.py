@@ -30,6 +30,16 @@ def _long(trial: Trial, dice: random.Random) -> None:
     with_query(trial, "seconds=0.8")
 
 
+def _early(trial: Trial, dice: random.Random) -> None:
+    # Its first page is there long before its job has ended.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{place}" for place in range(3)]
+    with_query(trial, "seconds=0.3", only_first=True)
+    run.targets[1:] = [f"{target}?seconds=1.5" for target in run.targets[1:]]
+    run.options["early"] = True
+    run.succeeded = 3
+
+
 def _silent(trial: Trial, dice: random.Random) -> None:
     trial.start = "silent"
 

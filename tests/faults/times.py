@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scrape_do_celery.store import buying, claiming, ops
+from scrape_do_celery.store import buying, claiming, ops, watching
 
 #: Bells that are lost are rung again by the ticker so soon, in seconds, growing to the second; 5 and 300 in production.
 RING, LONGEST_RING = 0.8, 2.0
@@ -23,12 +23,17 @@ SETTINGS: dict[str, Any] = {
     "poll_max_interval": 0.3,
     "cancel_grace": 10.0,
     "poison_after": 50,
+    # So few that some have to wait in line.
+    "max_active_jobs": 40,
 }
+#: Running jobs that are due are looked at by the list from so few on; 20, and 4 pages, in production.
+ONE_BY_ONE, ODD_PAGES = 3, 1
 
 
 def hasten() -> None:
     """Shortens the times that no setting holds, in this process."""
     for module in (ops, claiming):
         module.RING, module.LONGEST_RING = RING, LONGEST_RING
+    watching.RING, watching.ONE_BY_ONE, watching.ODD_PAGES = RING, ONE_BY_ONE, ODD_PAGES
     for module in (ops, buying, claiming):
         module.PROBE, module.LONGEST_PROBE = PROBE, LONGEST_PROBE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
@@ -32,19 +33,24 @@ class StoreHealth:
     _used: float = 0.0
     _used_until: float = 0.0
     _told: set[float] = field(default_factory=set)
+    #: A crowd that finds an answer too old asks once.
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def is_durable(self) -> bool:
         """Whether a restart loses no write that was acknowledged; what cannot be asked is not."""
-        if time.monotonic() > self._durable_until:
-            self._durable = await self._ask_durable()
-            self._durable_until = time.monotonic() + _DURABLE_FOR
-        return self._durable
+        async with self._asking:
+            if time.monotonic() > self._durable_until:
+                self._durable = await self._ask_durable()
+                self._durable_until = time.monotonic() + _DURABLE_FOR
+            return self._durable
 
     async def has_room(self, below: float) -> bool:
         """Whether the store is below this share of its memory limit; one without a limit always is."""
         if time.monotonic() > self._used_until:
-            self._used = await self._ask_used()
-            self._used_until = time.monotonic() + _MEMORY_FOR
+            async with self._asking:
+                if time.monotonic() > self._used_until:
+                    self._used = await self._ask_used()
+                    self._used_until = time.monotonic() + _MEMORY_FOR
         room = self._used < below
         if room:
             self._told.discard(below)

@@ -7,6 +7,7 @@ import binascii
 import json
 import struct
 import sys
+import threading
 from typing import Any
 
 from scrape_do_celery.models import TaskDetails
@@ -23,9 +24,21 @@ _SMALL = 256
 _HEADER = struct.Struct(">I")
 
 
+class _Contexts(threading.local):
+    """What zstd works with, made once a thread: that costs as much as a small page itself."""
+
+    def __init__(self) -> None:
+        self.compressor = zstd.ZstdCompressor(level=_LEVEL)
+
+
+_contexts = _Contexts()
+
+
 def pack_bytes(raw: bytes) -> bytes:
     """A value that `unpack_bytes` reads."""
-    return PLAIN + raw if len(raw) < _SMALL else ZSTD + zstd.compress(raw, level=_LEVEL)
+    if len(raw) < _SMALL:
+        return PLAIN + raw
+    return ZSTD + _contexts.compressor.compress(raw, mode=zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def unpack_bytes(value: bytes) -> bytes:

@@ -25,6 +25,8 @@ if holder and holder ~= member and is_unresolved(state_of(prefix, holder)) then
   redis.call('EXPIRE', prefix .. ':turn:' .. suffix, 86400)
   return {'twin', holder}
 end
+redis.call('SET', prefix .. ':lock:' .. suffix, member)
+-- fingerprint lock: end
 if ARGV[10] ~= '' then
   if feared then
     -- What may have been bought already is looked for, whatever runs.
@@ -33,8 +35,6 @@ if ARGV[10] ~= '' then
     return {'line'}
   end
 end
-redis.call('SET', prefix .. ':lock:' .. suffix, member)
--- fingerprint lock: end
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
 redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7])
 keep(KEYS[1], 'marker', ARGV[8])

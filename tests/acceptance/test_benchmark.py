@@ -1,0 +1,24 @@
+"""The benchmark runs, on a size at which its figures say nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("cases", [["A"], ["B"], ["C"], ["D", "read", "enqueue"], ["E"], ["scale"]], ids=" ".join)
+def test_it_runs(cases, tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--tiny", "--repeat", "1", "--no-charts", "--out", tmp_path]
+    done = subprocess.run(
+        [*command, "--case", *cases], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert set(found["figures"]) == set(cases)
+    assert all(row["measured"] is not None for row in found["rows"])
