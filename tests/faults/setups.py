@@ -214,12 +214,21 @@ def _deadline(trial: Trial, dice: random.Random) -> None:
     _ending(trial, _LATE)
 
 
+def _sliced(trial: Trial, dice: random.Random) -> None:
+    # More pages than are fetched at a time, and they take longer than a turn.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{place}" for place in range(25)]
+    run.succeeded = 25
+    _rule(trial, "slow", "get_task", seconds=0.5, times=20)
+
+
 def _lost_fetch(trial: Trial, dice: random.Random) -> None:
+    _sliced(trial, dice)
     _lose(trial, "poll_jobs: before ring fetch_tasks")
 
 
 def _lost_aggregate(trial: Trial, dice: random.Random) -> None:
-    _lose(trial, "fetch_tasks: before ring aggregate_run")
+    _lose(trial, "poll_jobs: before ring aggregate_run")
 
 
 def _lost_reconcile(trial: Trial, dice: random.Random) -> None:

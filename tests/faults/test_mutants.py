@@ -29,7 +29,7 @@ def frozen(deck, point, seconds):
 
 def put_twice(deck):
     """A page that a second step stores while the first is frozen, and the job's last page takes its time."""
-    trial = frozen(deck, "fetch_tasks: before put", 2.6)
+    trial = frozen(deck, "poll_jobs: before put", 2.6)
     run = trial.runs[0]
     run.targets[:] = [f"https://{trial.host}/{place}" for place in range(3)]
     run.succeeded = 3
