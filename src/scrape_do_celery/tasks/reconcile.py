@@ -121,7 +121,8 @@ async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> 
     """Lets the part go until the next look can tell more; a run that is to end does not wait for that for ever."""
     is_first = known.counts and known.absent_at is None
     # After the first whole look, which steps that died may have put off, the second one is worth its time.
-    if _has_waited(runtime, claim) and not is_first:
+    is_between = known.absent_at is not None and known.began - known.absent_at < known.apart
+    if _has_waited(runtime, claim) and not (is_first or is_between):
         return await _in_doubt(runtime, claim, what, [])
     wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
     fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1, **NO_TROUBLE}
