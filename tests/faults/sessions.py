@@ -132,6 +132,9 @@ class Session:
         )
         if failed:
             self._keep(lab, failed)
+        for trial in played:
+            if trial.doubt:
+                self.say(f"DOUBT {trial.told()['trial']}: {trial.doubt}")
         if self.keep and (slow := [trial for trial in played if trial.healing > _SLOW]):
             self._write(lab, slow, f"slow-{self.seed}-{slow[0].number}.txt")
         lab.clear()

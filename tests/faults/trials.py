@@ -76,6 +76,8 @@ class Trial:
     fired: int = 0
     problems: list[str] = field(default_factory=list)
     excused: bool = False
+    #: Why a run of it was left in doubt, where it might not have been.
+    doubt: str = ""
     most: int = 0
 
     @property
@@ -107,7 +109,8 @@ class Trial:
             f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits
         ]
         story.append(f"began {self.began:.2f}, ended {self.ended - self.began:+.2f} s")
-        return {"trial": name, "problems": list(self.problems), "story": story}
+        problems = [*self.problems, *filter(None, [self.doubt])]
+        return {"trial": name, "problems": problems, "story": story}
 
     def points(self) -> dict[tuple[int | None, str], list[dict[str, Any]]]:
         """What is planned at each point, in turn."""

@@ -208,6 +208,19 @@ def test_a_wish_waits_for_the_verdict_and_buys_nothing(doubtful):
     assert doubtful.api.posts == 0
 
 
+def test_looks_that_came_late_are_two_all_the_same(doubtful, make):
+    doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
+    doubtful.api.script(list_jobs=make.refusal(500))
+    look(doubtful)
+    # Nobody came to look until the time of the run that is to end was over.
+    doubtful.clock.forward(3600)
+    shows(doubtful)
+    assert look(doubtful) is None
+    assert doubtful.part().state is PartState.DOUBTFUL
+    looks_until(doubtful, PartState.DONE)
+    assert isinstance(doubtful.part().error, JobCanceledError)
+
+
 def test_a_wish_finds_its_job_and_stops_it(doubtful, make):
     doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
     shows(doubtful, make.job("pending", job_id="j"))
