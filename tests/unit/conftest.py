@@ -31,7 +31,7 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
-from scrape_do_celery.runtime.budget import Budget
+from scrape_do_celery.runtime.budget import Budget, is_urgent
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
@@ -299,6 +299,8 @@ class Plant(Shelf):
 
             runtime.budget = Budget(store, here=10, most=10)
             store.run = sometimes
+            # As the frame of every step does.
+            is_urgent.set(getattr(claim, "wish", None) is not None)
             return await handler(runtime, claim)
 
         return self.with_async(go)

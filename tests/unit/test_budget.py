@@ -37,8 +37,9 @@ class Office:
         self.budgets.append(Budget(store, **{"here": 50, "most": 4, **options}))
         return self.budgets[-1]
 
-    async def request(self, budget, seconds=0.005, **options):
-        async with budget.request(**options):
+    async def request(self, budget, seconds=0.005, *, urgent=False):
+        module.is_urgent.set(urgent)
+        async with budget.request():
             self.now += 1
             self.most = max(self.most, self.now)
             self.starts.append(time.monotonic())
@@ -165,7 +166,7 @@ def test_while_a_429_stands_nothing_starts_anywhere(monkeypatch):
         await running
         with pytest.raises(AsyncAPIRateLimitError):
             await office.request(first)
-        await office.request(first, urgent=True)
+        await asyncio.create_task(office.request(first, urgent=True))
         return len(office.starts)
 
     assert play(work) == 2

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.store.ops import Created
 
 #: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
 RUN_OPTIONS = OPTIONS
@@ -79,11 +80,15 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     keys = [None] * len(specs) if idempotency_keys is None else [check_key(key) for key in idempotency_keys]
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
-    producer, handles = Producer.of(settings=settings), []
+    producer = Producer.of(settings=settings)
+    found: list[Created] = []
     for start in range(0, len(specs), _TOGETHER):
         end = start + _TOGETHER
-        handles += _write_many(producer, specs[start:end], keys[start:end])
-    return handles
+        found += _write_many(producer, specs[start:end], keys[start:end])
+    for created, spec in zip(found, specs, strict=True):
+        if _is_other(created, spec):
+            raise _conflict(producer, created.run_id, spec)
+    return [RunHandle(created.run_id, producer=producer) for created in found]
 
 
 def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
@@ -93,24 +98,23 @@ def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: 
         raise ValueError(f"request {place}: {error}") from None
 
 
-def _write_many(producer: Producer, specs: Sequence[RunSpec], keys: Sequence[str | None]) -> list[RunHandle]:
+def _write_many(producer: Producer, specs: Sequence[RunSpec], keys: Sequence[str | None]) -> list[Created]:
     store = producer.store
     found = store.run_all(
         [ops.create(store.keys, str(uuid.uuid4()), spec, key=key) for spec, key in zip(specs, keys, strict=True)]
     )
-    if old := [created.run_id for created in found if not created.new]:
+    ours = [(one, spec) for one, spec in zip(found, specs, strict=True) if not _is_other(one, spec)]
+    if old := [created.run_id for created, _ in ours if not created.new]:
         store.run_all([ops.accept(store.keys, run_id) for run_id in old])
-    members = [
-        Member(created.run_id, part)
-        for created, spec in zip(found, specs, strict=True)
-        for part in range(len(spec.parts()))
-    ]
+    members = [Member(created.run_id, part) for created, spec in ours for part in range(len(spec.parts()))]
     for start in range(0, len(members), _A_BELL):
         producer.ring(routing.SUBMIT_JOBS, members[start : start + _A_BELL])
-    for created, spec in zip(found, specs, strict=True):
-        if not created.new and created.digest != spec.digest:
-            raise _conflict(producer, created.run_id, spec)
-    return [RunHandle(created.run_id, producer=producer) for created in found]
+    return found
+
+
+def _is_other(created: Created, spec: RunSpec) -> bool:
+    """Whether the run that has this key has another request."""
+    return not created.new and created.digest != spec.digest
 
 
 def read_spec(
@@ -155,7 +159,7 @@ def write(
     created = store.run(ops.create(store.keys, run_id, spec, key=key, **options))
     if created.forgotten:
         raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
-    if not created.new and created.digest != spec.digest:
+    if _is_other(created, spec):
         raise _conflict(producer, created.run_id, spec)
     return created.run_id, created.new
 

@@ -8,6 +8,8 @@ import math
 import uuid
 from collections import deque
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -27,6 +29,27 @@ _EVERY, _HURRY = 0.5, 0.1
 _TOO_MANY = 429
 
 
+#: Whether what is asked for in this task of asyncio is asked for a run that is to end: somebody waits for that.
+is_urgent: ContextVar[bool] = ContextVar("is_urgent", default=False)
+
+
+class PausedError(AsyncAPIRateLimitError):
+    """A 429 stands that another request met. This one was not sent."""
+
+    @classmethod
+    def for_another(cls, seconds: float) -> PausedError:
+        """The error of a request that comes so long before the end of a pause."""
+        text = f"the API said 429: all workers leave it alone for another {seconds:.1f} s; nothing was sent"
+        return cls(text, _TOO_MANY, None, None, seconds, "")
+
+
+@dataclass
+class Room:
+    """Room for a request; where it turns out that none is to be made, another may start instead."""
+
+    was_used: bool = True
+
+
 class Budget:
     """This process's share. The store is asked now and then, not for each request."""
 
@@ -41,14 +64,15 @@ class Budget:
         self._paused_until = 0.0
 
     @asynccontextmanager
-    async def request(self, *, urgent: bool = False) -> AsyncIterator[None]:
+    async def request(self) -> AsyncIterator[Room]:
         """Room for one request, in the order of asking. An urgent one waits for room, and for no pause.
 
         Raises:
-            AsyncAPIRateLimitError: all workers leave the API alone for now; nothing was sent.
+            PausedError: all workers leave the API alone for now; nothing was sent.
         """
+        urgent = is_urgent.get()
         if not urgent and (left := self._pause_left()) > 0:
-            raise _paused(left)
+            raise PausedError.for_another(left)
         room = asyncio.get_running_loop().create_future()
         self._waiting.append((room, urgent))
         self._admit()
@@ -60,9 +84,12 @@ class Budget:
             if room.done() and not room.cancelled() and room.exception() is None:
                 self._leave()
             raise
+        used = Room()
         try:
-            yield
+            yield used
         finally:
+            if not used.was_used:
+                self._starts += 1
             self._leave()
 
     def pause(self, seconds: float) -> None:
@@ -70,7 +97,7 @@ class Budget:
         self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
         for room, urgent in self._waiting:
             if not urgent and not room.done():
-                room.set_exception(_paused(seconds))
+                room.set_exception(PausedError.for_another(seconds))
 
     async def aclose(self) -> None:
         """Gives the share back."""
@@ -111,6 +138,8 @@ class Budget:
             except RedisError as error:
                 # What was granted stands; steps need the store for all that they do, and will say so.
                 log.debug("no share of requests: %s", type(error).__name__)
+            except Exception:
+                log.exception("no share of requests")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_HURRY if self._waiting else _EVERY):
                     await (asyncio.sleep(_EVERY) if self._waiting else self._needed.wait())
@@ -122,12 +151,9 @@ class Budget:
         share = await self._store.run(
             ops.share(self._store.keys, self._name, wanted, self._running, most=self._most, rate=self._rate)
         )
-        self._share, self._starts = share.requests, math.inf if self._rate is None else share.starts
+        self._share = share.requests
+        # What was given back in the meantime counts, as far as there is room for it.
+        self._starts = math.inf if self._rate is None else min(self._starts + share.starts, max(1, share.requests))
         if share.pause > 0:
             self.pause(share.pause)
         self._admit()
-
-
-def _paused(seconds: float) -> AsyncAPIRateLimitError:
-    text = f"the API said 429: all workers leave it alone for another {seconds:.1f} s; nothing was sent"
-    return AsyncAPIRateLimitError(text, _TOO_MANY, None, None, seconds, "")

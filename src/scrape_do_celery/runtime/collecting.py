@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with, seen
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.troubles import is_refusal
+from scrape_do_celery.runtime.troubles import is_auth, is_refusal
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 
@@ -120,7 +119,8 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | No
     if not found.left:
         return await ended_with(runtime, claim, await _named(runtime, claim, job))
     # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
-    if claim.out_of_grace(2 * runtime.settings.cancel_grace):
+    # One that only made room for others has its next turn.
+    if not found.cut and claim.out_of_grace(2 * runtime.settings.cancel_grace):
         return await ended_on_wish(runtime, claim, await _named(runtime, claim, job))
     looks += found.is_look
     if found.full:
@@ -144,15 +144,21 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
     stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
     ready = [(at, i) for at, i in enumerate(claim.part.task_ids) if i in ended and at not in stored]
     until = asyncio.get_running_loop().time() + _SLICE
+    troubles: list[ScrapeDoError] = []
 
     async def one(position: int, task_id: str) -> None:
         async with runtime.early:
-            if asyncio.get_running_loop().time() > until or not await runtime.health.has_room(FETCH_BELOW):
+            over = troubles or asyncio.get_running_loop().time() > until
+            if over or not await runtime.health.has_room(FETCH_BELOW):
                 return
-            with suppress(ScrapeDoError):
+            try:
                 task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
-                if task.status in _ENDED:
-                    await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task))
+            except ScrapeDoError as error:
+                if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
+                    troubles.append(error)
+                return
+            if task.status in _ENDED:
+                await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -160,6 +166,8 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
                 group.create_task(one(position, task_id))
     except* RedisError as errors:
         raise errors.exceptions[0] from None
+    for error in troubles[:1]:
+        await runtime.tell_all(error)
 
 
 def wanted(job: JobDetails, looks: int = 0) -> set[int]:
@@ -210,7 +218,7 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     """Whether nothing more is to be had of the task: mostly, because it is stored now."""
     task_id, last_look = job.task_ids[position], claim.part.looks + 1 >= TASK_LOOKS
     try:
-        task = await runtime.call(runtime.client.get_task, job.job_id, task_id, urgent=bool(claim.wish))
+        task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
     except ScrapeDoError as error:
         # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
         fate = TaskFate.GONE if claim.is_forgotten() else task_fate(error, young=_young(claim))

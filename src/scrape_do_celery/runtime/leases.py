@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery.store import AsyncStore, Claim, ops
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -22,18 +22,33 @@ class LeaseLostError(Exception):
 
 
 async def hold(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns, while the lease is renewed three times in its life.
+    """What `work` returns, while the lease on a part is renewed three times in its life.
 
     Raises:
         LeaseLostError: the lease could not be kept; `work` was cancelled.
     """
+
+    async def renew() -> bool:
+        return await store.run(ops.renew(store.keys, claim, seconds))
+
+    return await while_kept(work, renew, seconds, str(claim.member))
+
+
+async def while_kept(
+    work: Coroutine[Any, Any, T], renew: Callable[[], Awaitable[bool]], seconds: float, what: str
+) -> T:
+    """What `work` returns, while `renew` says that `what` is held for another `seconds`.
+
+    Raises:
+        LeaseLostError: it is not; `work` was cancelled.
+    """
     job = asyncio.ensure_future(work)
-    keeper = asyncio.ensure_future(_keep(store, claim, seconds))
+    keeper = asyncio.ensure_future(_keep(renew, seconds))
     try:
         await asyncio.wait({job, keeper}, return_when=asyncio.FIRST_COMPLETED)
         if job.done():
             return job.result()
-        raise LeaseLostError(str(claim.member))
+        raise LeaseLostError(what)
     finally:
         await _end(job)
         await _end(keeper)
@@ -48,7 +63,7 @@ async def _end(work: asyncio.Future[Any]) -> None:
         work.exception()  # looked at, so that asyncio does not report it a second time
 
 
-async def _keep(store: AsyncStore, claim: Claim, seconds: float) -> None:
+async def _keep(renew: Callable[[], Awaitable[bool]], seconds: float) -> None:
     """Ends when the lease is lost: refused, or not renewed for its whole length."""
     clock = asyncio.get_running_loop().time
     last = clock()
@@ -57,7 +72,7 @@ async def _keep(store: AsyncStore, claim: Claim, seconds: float) -> None:
         began = clock()
         try:
             async with asyncio.timeout(max(0.0, min(last + seconds - began, seconds / 3))):
-                if not await store.run(ops.renew(store.keys, claim, seconds)):
+                if not await renew():
                     return
         except (RedisError, TimeoutError):
             continue

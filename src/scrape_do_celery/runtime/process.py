@@ -17,13 +17,13 @@ from scrape_do_celery import routing
 from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import ReadingTransport
-from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
-from scrape_do_celery.runtime.budget import Budget
+from scrape_do_celery.runtime.budget import Budget, PausedError, is_urgent
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
-from scrape_do_celery.runtime.troubles import is_auth, is_refusal, trouble
+from scrape_do_celery.runtime.troubles import is_auth, is_refusal, pause_after, trouble
 from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ class Runtime:
         most, rate = self.settings.max_requests, self.settings.request_rate
         self.budget = Budget(self.store, here=CALLS, most=most, rate=rate)
 
-    async def call(self, method: Callable[..., Awaitable[T]], *args: Any, urgent: bool = False) -> T:
+    async def call(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
         """What a method of the client answers; it waits for its share of requests before its time begins to run."""
-        async with self.budget.request(urgent=urgent):
+        async with self.budget.request():
             return await method(*args)
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
@@ -201,16 +201,12 @@ class Runtime:
     ) -> Bell | None:
         """Lets a part go because of an error of the API; ends it where a refusal has stood too long."""
         verdict = trouble(error, claim, longest=self.settings.poll_max_interval, auth_grace=self.settings.auth_grace)
-        if is_auth(error):
-            await self.refused(error)
+        await self.tell_all(error)
         # The first of a row is told aloud, and then one in ten.
         level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
         log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
         if verdict.fatal:
             return await self.settle(claim, RunState.FAILED, error, booked=str((fields or {}).get("booked", "")))
-        if verdict.pause:
-            self.budget.pause(verdict.pause)
-            await self.write(ops.pause(self.store.keys, verdict.pause))
         since = claim.part.refused_since or claim.now if is_refusal(error) else 0
         noted = {
             "troubles": claim.part.troubles + 1,
@@ -221,6 +217,14 @@ class Runtime:
         after = verdict.after if claim.wish is None else min(verdict.after, self.settings.cancel_grace)
         await self.later(claim, {**noted, **(fields or {})}, after)
         return None
+
+    async def tell_all(self, error: ScrapeDoError) -> None:
+        """Lets every worker know what an error says about all calls: a token that is refused, a pause after 429."""
+        if is_auth(error):
+            await self.refused(error)
+        elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
+            self.budget.pause(pause_after(error))
+            await self.write(ops.pause(self.store.keys, pause_after(error)))
 
     async def store_ahead(self) -> float | None:
         """Seconds by which the store's clock is ahead of the loop's; None where it took too long to tell."""
@@ -255,12 +259,15 @@ class Runtime:
 
     async def try_account(self) -> ScrapeDoError | None:
         """Asks the API whether it takes the token again; the refusal where it does not."""
+        urgent = is_urgent.set(True)
         try:
-            await self.call(self.client.get_user_info, urgent=True)
+            await self.call(self.client.get_user_info)
         except ScrapeDoError as error:
             if is_auth(error):
                 return error
             # Anything else says nothing about the token: the step's own call will tell.
+        finally:
+            is_urgent.reset(urgent)
         if await self.write(ops.close_breaker(self.store.keys, self.settings.account_id)):
             log.warning("%s takes the token again", self.settings.api_url)
         return None

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.budget import is_urgent
 from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
@@ -107,6 +108,7 @@ async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:
+    is_urgent.set(claim.wish is not None)
     if claim.breaker == "foreign":
         return await _foreign(runtime, claim)
     if claim.breaker and (refusal := await runtime.try_account()):

@@ -20,23 +20,26 @@ _SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Try again `after` seconds; `pause` is for all workers; `fatal` ends the part with its error."""
+    """Try again `after` seconds; `fatal` ends the part with its error."""
 
     after: float
-    pause: float | None = None
     fatal: bool = False
 
 
 def trouble(error: ScrapeDoError, claim: Claim, *, longest: float, auth_grace: float) -> Trouble:
     """What to do about an error of a call that may be made again."""
     if isinstance(error, AsyncAPIRateLimitError):
-        wait = min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
-        return Trouble(after=wait, pause=wait)
+        return Trouble(after=pause_after(error))
     since, grace = claim.part.refused_since, auth_grace if is_auth(error) else REFUSAL_GRACE
     if is_refusal(error) and since is not None and claim.now - since > grace:
         return Trouble(after=0.0, fatal=True)
     wait = delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
     return Trouble(after=wait)
+
+
+def pause_after(error: AsyncAPIRateLimitError) -> float:
+    """Seconds for which all workers leave the API alone after this 429."""
+    return min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
 
 
 def is_auth(error: ScrapeDoError) -> bool:

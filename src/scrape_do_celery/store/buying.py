@@ -38,6 +38,11 @@ class Booked(StrEnum):
 UNRESOLVED = frozenset({Booked.ABSENT, Booked.IN_DOUBT})
 
 
+#: Seconds after which a part in line looks for itself whether its turn has come. It is woken when it does: this is for
+#: a limit that was raised while nothing ends and nothing is bought.
+IN_LINE = 3600.0
+
+
 @dataclass(frozen=True, slots=True)
 class Purchase:
     """A `POST` that was taken, or may have been. `at` is by the store's clock, `job_id` None where none is known."""
@@ -96,7 +101,7 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
         lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
         (
             *(str(claim.member), claim.part.fence, nonce, seconds),
-            *(keys.prefix, account, estimate, marker, "1" if durable else "", "" if most is None else most),
+            *(keys.prefix, account, estimate, marker, "1" if durable else "", "" if most is None else most, IN_LINE),
         ),
         [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
         "intent",

@@ -8,6 +8,7 @@
 | `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | while live: none; then `result_ttl` |
 | `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
 | `P:watch:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
+| `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
 | `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
@@ -80,6 +81,11 @@ class Keys:
     def watch(self, account: str) -> str:
         """The parts of an account whose jobs run."""
         return f"{self.prefix}:watch:{account}"
+
+    @property
+    def accounts(self) -> str:
+        """Accounts that have running jobs."""
+        return f"{self.prefix}:accounts"
 
     def sweep(self, account: str) -> str:
         """The look at all running jobs of an account."""

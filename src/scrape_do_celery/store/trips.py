@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import RedisError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -59,9 +61,7 @@ class Trips:
         self._leaving = False
         batch = self._load()
         try:
-            answers = await self._carry([op for op, _ in batch])
-        except Exception as error:  # noqa: BLE001 (it is handed to those that asked)
-            answers = [error] * len(batch)
+            answers = await self._answers([op for op, _ in batch])
         except BaseException:
             for _, future in batch:
                 future.cancel()
@@ -73,6 +73,15 @@ class Trips:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+    async def _answers(self, ops: Sequence[Op[Any]]) -> Sequence[Any]:
+        try:
+            return await self._carry(ops)
+        except RedisError as error:
+            return [error] * len(ops)
+        except Exception as error:  # noqa: BLE001 (it is handed to who asked)
+            # One that cannot be sent at all: the others are none the worse for it.
+            return [error] if len(ops) == 1 else [(await self._answers([op]))[0] for op in ops]
 
     def _load(self) -> list[tuple[Op[Any], asyncio.Future[Any]]]:
         # Who was cancelled meanwhile wants nothing any more.

@@ -42,20 +42,24 @@ class Share:
     pause: float
 
 
-def look(keys: Keys, account: str, interval: float) -> Op[Look]:
+def look(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -> Op[Look]:
     """Hands running parts that are due over to be looked at by themselves, where they are few; else asks for a sweep.
 
-    `interval` is the longest one between two looks at a job.
+    `interval` is the longest one between two looks at a job; `auth_grace`, after which a refused token fails its runs.
     """
-    args = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, _MOST, keys.prefix, interval * _SOON)
+    args = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, _MOST, keys.prefix, interval * _SOON, auth_grace)
     return Op(
         _look, args, [keys.watch(account), keys.sweep(account), keys.due, keys.pause, keys.breaker(account)], "look"
     )
 
 
 def sweep(keys: Keys, account: str, token: str, seconds: float) -> Op[float | None]:
-    """The store's time where the sweep is this step's, and for so long; None where it is another's."""
-    return Op(lambda r: float(r) if r else None, (token, seconds), [keys.sweep(account)], "sweep")
+    """The store's time where the sweep is this step's, and for so long.
+
+    None where it is another's, or nothing is due, so that there is nothing to sweep for.
+    """
+    keys_ = [keys.sweep(account), keys.watch(account)]
+    return Op(lambda r: float(r) if r else None, (token, seconds), keys_, "sweep")
 
 
 def seen(keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]) -> Op[int]:
@@ -65,7 +69,7 @@ def seen(keys: Keys, account: str, status: str, members: Iterable[Member], inter
 
 
 def unseen(keys: Keys, account: str, token: str, began: float, requests: int) -> Op[bool]:
-    """Hands over what was due when the sweep began and was not seen; whether there is more of it."""
+    """Ends a sweep: hands over what was due when it began and was not seen; whether there is more of it."""
     args = (token, f"{began:.4f}", keys.prefix, _MOST, requests)
     return Op(lambda r: int(r) == _MOST, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
@@ -76,6 +80,18 @@ def share(  # noqa: PLR0913 (a limit an argument)
     """A process's share of `most` requests under way, and of `rate` starts a second, of all processes."""
     args = (process, wanted, under_way, most, _SHARE_LIFE, "" if rate is None else rate, _AT_ONCE)
     return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, [keys.budget, keys.pace, keys.pause], "share")
+
+
+def some(keys: Keys, account: str, token: str, began: float, most: int) -> Op[int]:
+    """Hands over so many of those that were due when a sweep began which failed, the oldest first."""
+    args = (token, f"{began:.4f}", keys.prefix, most, "")
+    return Op(int, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
+
+
+def strangers(keys: Keys, account: str, seconds: float) -> Op[list[str]]:
+    """Other accounts than this one whose running jobs nobody has looked at for so long."""
+    args = (keys.prefix, account, seconds)
+    return Op(lambda r: [name.decode() for name in r], args, [keys.accounts], "strangers")
 
 
 def _look(reply: Sequence[Any]) -> Look:

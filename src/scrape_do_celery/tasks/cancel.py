@@ -28,12 +28,12 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         await runtime.later(claim, {}, 0.0)
         return Bell(routing.POLL_JOBS, (str(claim.member),))
     try:
-        job = await runtime.call(runtime.client.get_job, part.job_id or "", urgent=True)
+        job = await runtime.call(runtime.client.get_job, part.job_id or "")
         if job.is_terminal:
             return await collect(runtime, claim, job)
         with suppress(AsyncAPINotAcceptableError, AsyncAPINotFoundError):
             # 406: it has just ended, 404: it was there a moment ago; the poll will see.
-            await runtime.call(runtime.client.cancel_job, part.job_id or "", urgent=True)
+            await runtime.call(runtime.client.cancel_job, part.job_id or "")
     except AsyncAPINotFoundError as error:
         return await missed(runtime, claim, error)
     except ScrapeDoError as error:

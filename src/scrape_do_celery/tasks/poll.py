@@ -27,7 +27,7 @@ def poll_jobs(self: Task, members: list[str]) -> None:
 async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     """One look: the job runs on and is due again, or has ended and is collected."""
     try:
-        job = await runtime.call(runtime.client.get_job, claim.part.job_id or "", urgent=bool(claim.wish))
+        job = await runtime.call(runtime.client.get_job, claim.part.job_id or "")
     except AsyncAPINotFoundError as error:
         return await missed(runtime, claim, error)
     except ScrapeDoError as error:

@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds until the store is asked again after it has ceased to be durable.
 WEAKENED = 3.0
-#: Seconds after which a part looks for itself whether its turn has come: a crowd that waits costs next to nothing.
-IN_LINE = 600.0
 #: A part whose `POST` certainly did not leave: it may be made again.
 NOT_SENT_NOW: dict[str, ops.Value] = {"state": PartState.QUEUED, "booked": ops.Booked.VOID}
 
@@ -69,10 +67,11 @@ async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
 
 
 async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> Bell | None:
-    async with runtime.purchases, runtime.budget.request():
+    async with runtime.purchases, runtime.budget.request() as room:
         verdict = await _intent(runtime, claim, request, marker)
         if verdict == "ok":
             return await _post(runtime, claim, request)
+        room.was_used = False
     if verdict in {"wish", "stop", "stale"}:
         # It came between the claim and now: the next claim sees it. Stale: another step has the part.
         await runtime.later(claim, {}, 0.0)
@@ -93,9 +92,6 @@ async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> Bell | Non
         return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if verdict == "weakened":
         await runtime.later(claim, {}, WEAKENED)
-    elif verdict == "line":
-        # It is woken when its turn comes; this only looks after it.
-        await runtime.later(claim, {}, IN_LINE)
     elif verdict == "twin":
         # Its turn comes when the other purchase is resolved; this only looks after it.
         await runtime.later(claim, {"polls": claim.part.polls + 1}, runtime.patience(claim.part.polls))

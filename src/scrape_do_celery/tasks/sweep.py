@@ -16,8 +16,9 @@ from scrape_do_celery.errors import AsyncAPIRateLimitError, ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.runs.reporting import revoked_among
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.leases import LeaseLostError, while_kept
 from scrape_do_celery.runtime.survey import more_pages
-from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, PAUSE, is_auth
+from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import CANCEL, Member, ops
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds until a sweep is tried again after an error of the API.
 _AGAIN = 2.0
+#: Jobs that are looked at by themselves after a sweep that failed.
+_SOME = 50
 
 
 @shared_task(name=routing.SWEEP_JOBS, **routing.BELL)
@@ -38,17 +41,22 @@ def sweep_jobs(self: Task, accounts: list[str]) -> None:
 
 
 async def sweep(runtime: Runtime) -> None:
-    """One look through the list, unless another step is at it."""
+    """One look through the list, unless another step is at it, or nothing is due any more."""
     turn = _Turn(runtime)
     began = await turn.take()
     if began is None:
         return
     try:
-        for status in RUNNING:
-            if not await _pages(runtime, turn, status):
-                return
+        await while_kept(
+            _all_pages(runtime, turn), turn.keep, runtime.settings.lease_seconds, "the look at running jobs"
+        )
+    except LeaseLostError:
+        return
     except ScrapeDoError as error:
         await _trouble(runtime, error)
+        if not is_auth(error) and not isinstance(error, AsyncAPIRateLimitError):
+            # A list that fails for long must not keep jobs from being seen to end.
+            await turn.hand_some_over(began)
         await turn.take(_AGAIN)
         return
     while await turn.hand_over(began):
@@ -68,23 +76,29 @@ class _Turn:
             ops.sweep(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
         )
 
+    async def keep(self) -> bool:
+        """Whether it still is."""
+        return await self.take() is not None
+
     async def hand_over(self, began: float) -> bool:
         """Whether there is more to hand over of what was not seen."""
         store, account = self._runtime.store, self._runtime.settings.account_id
         return await self._runtime.write(ops.unseen(store.keys, account, self._token, began, self.requests))
 
+    async def hand_some_over(self, began: float) -> None:
+        """A few of those that were due are looked at by themselves."""
+        store, account = self._runtime.store, self._runtime.settings.account_id
+        await self._runtime.write(ops.some(store.keys, account, self._token, began, _SOME))
 
-async def _pages(runtime: Runtime, turn: _Turn, status: str) -> bool:
-    """Whether the turn was ours until the last page of a status."""
-    for page in count(1):
-        answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
-        turn.requests += 1
-        await _note(runtime, status, [job.job_id for job in answer.jobs])
-        if await turn.take() is None:
-            return False
-        if not more_pages(answer, page):
-            return True
-    raise AssertionError
+
+async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
+    for status in RUNNING:
+        for page in count(1):
+            answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
+            turn.requests += 1
+            await _note(runtime, status, [job.job_id for job in answer.jobs])
+            if not more_pages(answer, page):
+                break
 
 
 async def _note(runtime: Runtime, status: str, job_ids: Sequence[str]) -> None:
@@ -109,9 +123,4 @@ def _revoke(runtime: Runtime, run_ids: Sequence[str]) -> None:
 async def _trouble(runtime: Runtime, error: ScrapeDoError) -> None:
     """What an error says about all calls is said to all."""
     log.warning("the running jobs could not be looked at: %s: %s", runtime.settings.api_url, error)
-    if is_auth(error):
-        await runtime.refused(error)
-    elif isinstance(error, AsyncAPIRateLimitError):
-        wait = min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
-        runtime.budget.pause(wait)
-        await runtime.write(ops.pause(runtime.store.keys, wait))
+    await runtime.tell_all(error)

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 SHORTEST, LONGEST = 0.02, 1.0
 #: Members handed out at a look, and members a message.
 LIMIT, BATCH = 500, 50
+#: Seconds after which the running jobs of another account count as forgotten by its workers.
+_FORGOTTEN = 120.0
 #: How long the store stays this application's after the last word of its last worker.
 HOME_SECONDS = 30
 
@@ -37,6 +39,7 @@ class Ticker(threading.Thread):
         self._halt = threading.Event()
         self._home_until = 0.0
         self._revoked: set[str] = set()
+        self._strangers: set[str] = set()
         self._asking = threading.Thread()
 
     def run(self) -> None:
@@ -55,7 +58,7 @@ class Ticker(threading.Thread):
         if not self._at_home():
             return LONGEST
         self._revoke()
-        look = store.run(ops.look(store.keys, settings.account_id, settings.poll_max_interval))
+        look = store.run(ops.look(store.keys, settings.account_id, settings.poll_max_interval, settings.auth_grace))
         if look.sweep:
             self._producer.ring(routing.SWEEP_JOBS, [settings.account_id])
         due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_bells))
@@ -88,7 +91,18 @@ class Ticker(threading.Thread):
                 self._home_until = 0.0
                 return False
             self._home_until = time.monotonic() + HOME_SECONDS / 3
+            self._tell_of_strangers()
         return True
+
+    def _tell_of_strangers(self) -> None:
+        """Says, once an account, that its runs wait for a worker with its token."""
+        store, mine = self._producer.store, self._producer.settings.account_id
+        found = store.run(ops.strangers(store.keys, mine, _FORGOTTEN))
+        for account in set(found) - self._strangers:
+            self._strangers.add(account)
+            log.warning(
+                "runs of the account %s wait for a worker with its token; this worker's account is %s", account, mine
+            )
 
     def _revoke(self) -> None:
         """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""

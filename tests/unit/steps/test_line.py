@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrape_do_celery.store import CANCEL, Keys, PartState, ops
-from scrape_do_celery.tasks.submit import IN_LINE, submit
+from scrape_do_celery.store.buying import IN_LINE
+from scrape_do_celery.tasks.submit import submit
 
 LEASE = 200.0
 
@@ -163,23 +164,18 @@ def act(shelf, what, run_id):
         return
     if what == "buy" and part.state is PartState.QUEUED:
         verdict, _ = shelf.run(ops.intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
-        after = IN_LINE if verdict == "line" else None
         if verdict == "ok":
             shelf.run(
                 ops.update(
                     shelf.keys, claim, {"state": "running", "booked": "bought"}, after=1.0, owner=f"job-{run_id}"
                 )
             )
-        elif after:
-            shelf.run(ops.update(shelf.keys, claim, {}, after=after))
-        else:
+        elif verdict != "line":
             shelf.run(ops.settle(shelf.keys, claim, "canceled"))
     elif what == "void" and part.state is PartState.QUEUED:
         verdict, _ = shelf.run(ops.intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
         if verdict == "ok":
             shelf.run(ops.update(shelf.keys, claim, {"state": "queued", "booked": "void"}, after=0.0))
-        else:
-            shelf.run(ops.update(shelf.keys, claim, {}, after=IN_LINE))
     elif what == "end" and part.state is PartState.RUNNING:
         shelf.run(ops.update(shelf.keys, claim, {"state": "collecting"}, after=0.0))
     elif what == "settle":

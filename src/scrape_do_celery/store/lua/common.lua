@@ -65,6 +65,20 @@ local function watch(prefix, account, due, part, member, t)
   redis.call('HDEL', part, 'rings')
   redis.call('ZREM', due, member)
   redis.call('ZADD', key, stamp(t), member)
+  redis.call('SADD', prefix .. ':accounts', account)
+end
+
+-- Hands running jobs whose time has come over, to be looked at each by itself. Returns how many.
+local function hand_over(watch_key, due, prefix, until_, t, most)
+  local found = redis.call('ZRANGEBYSCORE', watch_key, '-inf', until_, 'LIMIT', 0, most)
+  for _, member in ipairs(found) do
+    local run_id, n = string.match(member, '^(.*):([^:]*)$')
+    local part = part_key(prefix, run_id, n)
+    redis.call('ZREM', watch_key, member)
+    -- Its record may be gone.
+    if redis.call('HGET', part, 'watch') == watch_key then wake(due, part, member, t, 0) end
+  end
+  return #found
 end
 
 -- Which loss of writes was the last: the id of the server's life that began with it, and since when that is known. A
@@ -117,6 +131,7 @@ end
 local function give_place(prefix, part, member, account, t)
   redis.call('ZADD', prefix .. ':active:' .. account, stamp(t), member)
   redis.call('HSET', part, 'place', account)
+  redis.call('HDEL', part, 'line')
 end
 
 -- Gives the places that are free to the first in line, and wakes them, but for `mine`, which is here already.
@@ -126,9 +141,10 @@ local function fill_places(prefix, due, account, most, t, mine)
   while free > 0 do
     local member = redis.call('ZPOPMIN', line)[1]
     if not member then return end
-    if state_of(prefix, member) == 'queued' then
-      local run_id, n = string.match(member, '^(.*):([^:]*)$')
-      local part = part_key(prefix, run_id, n)
+    local run_id, n = string.match(member, '^(.*):([^:]*)$')
+    local part = part_key(prefix, run_id, n)
+    local p = redis.call('HMGET', part, 'state', 'place')
+    if p[1] == 'queued' and not p[2] then
       give_place(prefix, part, member, account, t)
       free = free - 1
       if member ~= mine then wake(due, part, member, t, 0) end
@@ -136,22 +152,25 @@ local function fill_places(prefix, due, account, most, t, mine)
   end
 end
 
+-- A part's job runs no more, or will never be bought; or it is to be bought by another account.
+local function leave_place(prefix, due, part, member, t)
+  local p = redis.call('HMGET', part, 'place', 'line')
+  if p[2] then redis.call('ZREM', prefix .. ':line:' .. p[2], member) end
+  if p[1] then redis.call('ZREM', prefix .. ':active:' .. p[1], member) end
+  redis.call('HDEL', part, 'place', 'line')
+  if p[1] then fill_places(prefix, due, p[1], tonumber(redis.call('GET', prefix .. ':most:' .. p[1]) or 0), t) end
+end
+
 -- Whether a part has its place, or gets one; else it is in line.
 local function take_place(prefix, due, part, member, account, most, t)
   redis.call('SET', prefix .. ':most:' .. account, most)
+  local p = redis.call('HMGET', part, 'place', 'line')
+  if (p[1] or p[2] or account) ~= account then leave_place(prefix, due, part, member, t) end
   if redis.call('HEXISTS', part, 'place') == 1 then return true end
   redis.call('ZADD', prefix .. ':line:' .. account, 'NX', stamp(t), member)
+  redis.call('HSET', part, 'line', account)
   fill_places(prefix, due, account, most, t, member)
   return redis.call('HEXISTS', part, 'place') == 1
-end
-
--- A part's job runs no more, or will never be bought.
-local function leave_place(prefix, due, part, member, t)
-  local account = redis.call('HGET', part, 'place')
-  if not account then return end
-  redis.call('HDEL', part, 'place')
-  redis.call('ZREM', prefix .. ':active:' .. account, member)
-  fill_places(prefix, due, account, tonumber(redis.call('GET', prefix .. ':most:' .. account) or 0), t)
 end
 
 -- The purchase of a part is resolved: the next part with the same targets may buy.

@@ -1,7 +1,8 @@
 -- Writes the intent to buy down, before the `POST`.
 -- KEYS: part, run, due
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
---       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number)
+--       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number),
+--       seconds after which a part that waits in line looks for itself
 -- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the
 -- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last
 -- writes, so the part is in doubt.
@@ -25,16 +26,20 @@ if holder and holder ~= member and is_unresolved(state_of(prefix, holder)) then
   redis.call('EXPIRE', prefix .. ':turn:' .. suffix, 86400)
   return {'twin', holder}
 end
-redis.call('SET', prefix .. ':lock:' .. suffix, member)
 -- fingerprint lock: end
 if ARGV[10] ~= '' then
   if feared then
     -- What may have been bought already is looked for, whatever runs.
     give_place(prefix, KEYS[1], member, account, t)
   elseif not take_place(prefix, KEYS[3], KEYS[1], member, account, tonumber(ARGV[10]), t) then
+    -- Let go here and not by the step: between the two its turn might come, and be forgotten.
+    redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts')
+    wake(KEYS[3], KEYS[1], member, t, tonumber(ARGV[11]))
+    redis.call('HSET', KEYS[1], 'at', stamp(t + ARGV[11]))
     return {'line'}
   end
 end
+redis.call('SET', prefix .. ':lock:' .. suffix, member)
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
 redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7])
 keep(KEYS[1], 'marker', ARGV[8])

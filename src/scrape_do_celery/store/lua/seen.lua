@@ -1,5 +1,6 @@
 -- Notes running jobs that the list still shows: each is looked at again after its interval.
 -- KEYS: watch  ARGV: prefix, status, number of intervals, interval by the number of looks ..., then members
+though_full(KEYS[1] .. ':')
 local t, last = now(), tonumber(ARGV[3])
 for i = 4 + last, #ARGV do
   local run_id, n = string.match(ARGV[i], '^(.*):([^:]*)$')

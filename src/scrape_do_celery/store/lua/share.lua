@@ -4,6 +4,7 @@
 --       share stands, starts a second of all ('' for any), the seconds whose starts may come at once
 -- Returns {requests that it may have under way, how many of them may start now, seconds of the pause that is left}.
 local me, want, running, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+though_full(KEYS[1])
 local t = now()
 local taken, wanting, short, before = 0, 1, false, 0
 local all = redis.call('HGETALL', KEYS[1])

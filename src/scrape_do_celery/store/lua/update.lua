@@ -38,7 +38,9 @@ if ARGV[3] ~= '' then
   redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts', 'breaker')
   local account = redis.call('HGET', KEYS[1], 'account')
   -- A run whose tasks are fetched early is looked at by itself: the list does not show them.
-  local by_list = account and redis.call('HEXISTS', KEYS[2], 'early') == 0
+  -- Nor does the list tell a job that is to be stopped from any other.
+  local r = redis.call('HMGET', KEYS[2], 'early', 'wish')
+  local by_list = account and not r[1] and not r[2]
   if by_list and wait > 0 and p[1] == 'running' and not p[2] then
     watch(prefix, account, KEYS[3], KEYS[1], member, t + wait)
   else

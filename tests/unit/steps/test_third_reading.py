@@ -1,0 +1,365 @@
+"""What a hostile reading of the looks by list, the budget, the line and the slices has found, and shown to be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from redis.exceptions import RedisError
+
+from scrape_do_celery.errors import IdempotencyConflictError
+from scrape_do_celery.models import JobsListResponse
+from scrape_do_celery.runs import enqueue_many
+from scrape_do_celery.runtime import collecting, steps
+from scrape_do_celery.runtime.budget import Budget
+from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.store import CANCEL, Claim, PartState, ops
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.op import Op
+from scrape_do_celery.tasks.cancel import cancel
+from scrape_do_celery.tasks.poll import poll
+from scrape_do_celery.tasks.reconcile import reconcile
+from scrape_do_celery.tasks.submit import submit
+from scrape_do_celery.tasks.sweep import sweep
+
+LEASE = 200.0
+NOTHING = JobsListResponse.model_validate({"Jobs": [], "TotalPages": 1})
+
+
+def bought(plant, names, account=None):
+    for name in names:
+        plant.begin(name)
+        claim = plant.take(name)
+        plant.run(ops.intent(plant.keys, claim, name, 100.0, account=account or plant.account))
+        fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "booked": "bought"}
+        assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
+
+
+@pytest.fixture
+def crowd(plant):
+    """So many running jobs that they are looked at by the list."""
+    bought(plant, [f"r{n}" for n in range(40)])
+    plant.clock.forward(5)
+    return plant
+
+
+def look(plant):
+    return plant.run(ops.look(plant.keys, plant.account, 30.0, 900.0))
+
+
+def swept(plant):
+    async def go(runtime, _):
+        await sweep(runtime)
+
+    plant.step(go, None)
+
+
+def tick(plant, seconds):
+    """What a ticker's look hands out, and the sweep that it rings for."""
+    plant.clock.forward(seconds)
+    if look(plant).sweep:
+        swept(plant)
+    return {part.member.run_id for part in plant.look().parts}
+
+
+def limited(plant, make, names):
+    plant.settings = plant.settings.model_copy(update={"max_active_jobs": 1})
+    for name in names:
+        plant.begin(name, each=[f"https://shop.example/{name}"])
+    plant.api.script(create_job=lambda request: make.created(f"job-{request.targets[0][-1]}", 1))
+    plant.clock.forward(10)
+
+
+# Looks by the list
+
+
+def test_a_cancel_that_failed_is_made_again_however_many_jobs_run(crowd, make):
+    everything = [make.job(job_id=f"job-r{n}").to_wire() for n in range(40)]
+
+    def page(filters):
+        shown = everything if (filters["status"], filters["page"]) == ("pending", 1) else []
+        return JobsListResponse.model_validate({"Jobs": shown, "TotalPages": 1})
+
+    crowd.run(ops.wish(crowd.keys, "r7", CANCEL))
+    crowd.api.script(get_job=make.job(job_id="job-r7"), cancel_job=make.refusal(500), list_jobs=page)
+    crowd.step(cancel, crowd.take("r7"))
+    assert "r7" in tick(crowd, 10)
+
+
+def test_a_canceled_run_of_another_account_ends(plant):
+    bought(plant, ["r"], account="another")
+    plant.clock.forward(2)
+    plant.run(ops.wish(plant.keys, "r", CANCEL))
+
+    async def handled(runtime, claim):
+        return await steps._handled(poll, runtime, claim)
+
+    for _ in range(20):
+        plant.clock.forward(20)
+        if "r" in {part.member.run_id for part in plant.look().parts} and isinstance(claim := plant.claim("r"), Claim):
+            plant.step(handled, claim)
+    assert plant.part("r").state is PartState.DONE
+
+
+def test_runs_of_an_account_without_a_worker_are_named(plant):
+    bought(plant, ["r"], account="another")
+    assert plant.run(ops.strangers(plant.keys, plant.account, 60)) == []
+    plant.clock.forward(70)
+    assert plant.run(ops.strangers(plant.keys, plant.account, 60)) == ["another"]
+    assert plant.run(ops.strangers(plant.keys, "another", 60)) == []
+
+
+def test_a_list_that_fails_for_long_keeps_no_end_from_being_seen(crowd, make):
+    crowd.api.script(list_jobs=make.refusal(500))
+    assert len(tick(crowd, 60)) == 40
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_what_is_said_about_all_calls_hands_nothing_over(crowd, make, status):
+    crowd.api.script(list_jobs=make.refusal(status))
+    assert tick(crowd, 60) == set()
+
+
+def test_what_a_crowd_took_is_no_measure_for_those_that_are_left(plant):
+    bought(plant, [f"r{n}" for n in range(100)])
+    plant.redis.hset(plant.keys.sweep(plant.account), mapping={"until": 0, "token": "", "requests": 1004})
+    plant.clock.forward(31)
+    assert look(plant).sweep
+
+
+def test_a_part_whose_record_is_gone_is_looked_at_no_more(plant):
+    bought(plant, ["r"])
+    plant.redis.delete(plant.keys.part("r", 0))
+    plant.clock.forward(5)
+    look(plant)
+    assert plant.looks() == {}
+    assert plant.part_fields("r") == {}
+
+
+def test_pages_that_take_long_do_not_end_a_sweep(crowd):
+    crowd.settings = crowd.settings.model_copy(update={"lease_seconds": 0.5})
+
+    async def slowly(_):
+        await asyncio.sleep(0.5)
+        return NOTHING
+
+    crowd.api.script(list_jobs=slowly)
+    assert look(crowd).sweep
+    swept(crowd)
+    assert len(crowd.look().parts) == 40, "it came to its end: nothing was shown, so each is looked at by itself"
+
+
+def test_bells_that_pile_up_make_one_sweep(crowd):
+    crowd.api.script(list_jobs=NOTHING)
+    for _ in range(5):
+        swept(crowd)
+    assert len(crowd.api.called("list_jobs")) == 4, "one page a status"
+
+
+def test_a_token_that_stays_refused_fails_all_runs_at_once(crowd):
+    crowd.run(ops.open_breaker(crowd.keys, crowd.account))
+    crowd.clock.forward(60)
+    look(crowd)
+    assert sum(at <= 0 for at in crowd.due().values()) == 1
+    crowd.clock.forward(900)
+    look(crowd)
+    assert sum(at <= 0 for at in crowd.due().values()) == 40
+
+
+# The line
+
+
+def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(plant, make):
+    limited(plant, make, "ab")
+    plant.step(submit, plant.take("a", seconds=LEASE))
+    plant.clock.forward(10)
+    claim = plant.take("b", seconds=LEASE)
+
+    async def with_an_end_in_between(runtime, claim):
+        run = runtime.store.run
+
+        async def watched(operation):
+            answer = await run(operation)
+            if operation.script == "intent":
+                plant.finish("a")
+            return answer
+
+        runtime.store.run = watched
+        return await submit(runtime, claim)
+
+    plant.step(with_an_end_in_between, claim)
+    assert plant.due()["b:0"] <= 0
+
+
+def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
+    def intent(name, account):
+        shelf.force(name, at=0, lease=0)
+        claim = shelf.take(name, account=account)
+        verdict, _ = shelf.run(ops.intent(shelf.keys, claim, name, 100.0, account=account, most=1))
+        if verdict == "ok":
+            fields = {"state": "running", "booked": "bought"}
+            shelf.run(ops.update(shelf.keys, claim, fields, after=1.0, owner=f"job-{name}"))
+        return verdict
+
+    def end(name, account):
+        shelf.force(name, at=0, lease=0)
+        shelf.run(ops.settle(shelf.keys, shelf.take(name, account=account), "succeeded"))
+
+    for name in "axbd":
+        shelf.begin(name, each=[f"https://shop.example/{name}"])
+    assert [intent("a", "X"), intent("x", "Y"), intent("b", "X"), intent("b", "Y")] == ["ok", "ok", "line", "line"]
+    end("x", "Y")
+    end("a", "X")
+    assert intent("b", "Y") == "ok"
+    end("b", "Y")
+    assert intent("d", "Y") == "ok"
+
+
+def test_who_leaves_the_line_leaves_nothing_behind(plant, make):
+    limited(plant, make, "abc")
+    for name in "abc":
+        plant.clock.forward(10)
+        plant.step(submit, plant.take(name, seconds=LEASE))
+    for name in "bc":
+        plant.run(ops.wish(plant.keys, name, CANCEL))
+    assert plant.redis.zcard(f"p:line:{plant.account}") == 0
+    plant.clock.forward(10)
+    plant.finish("a")
+    assert not list(plant.redis.scan_iter("p:lock:*"))
+
+
+def test_looks_at_the_line_use_up_no_request(plant, make):
+    limited(plant, make, "abcde")
+    plant.step(submit, plant.take("a", seconds=LEASE))
+    plant.clock.forward(10)
+    claims = [plant.take(name, seconds=LEASE) for name in "bcde"]
+    spent = []
+
+    async def all_of_them(runtime, _):
+        runtime.budget = Budget(runtime.store, here=10, most=10, rate=0.2)
+        began = time.monotonic()
+        await asyncio.gather(*(submit(runtime, claim) for claim in claims))
+        spent.append(time.monotonic() - began)
+
+    plant.step(all_of_them, claims[0])
+    assert plant.api.posts == 1
+    assert spent[0] < 4, "the second start would have come after five seconds"
+
+
+# Slices, early pages, pauses
+
+
+def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
+    monkeypatch.setattr(collecting, "_SLICE", 0.1)
+    plant.begin("r", 100)
+    plant.buy("r")
+    plant.clock.forward(2)
+    claim = plant.take("r")
+    plant.run(ops.update(plant.keys, claim, {"state": "collecting"}, after=0.0, job=make.job("success", count=100)))
+    plant.run(ops.wish(plant.keys, "r", CANCEL))
+    plant.take("r", seconds=0.0)
+    plant.clock.forward(2 * plant.settings.cancel_grace + 1)
+
+    async def page(_, task_id):
+        await asyncio.sleep(0.15)
+        return make.task(int(task_id[1:]))
+
+    plant.api.script(get_task=page)
+    while plant.part("r").state is PartState.COLLECTING:
+        plant.step(fetch, plant.take("r"))
+    assert plant.part("r").got_done == 100
+
+
+def test_a_429_to_an_early_fetch_is_obeyed_by_all(plant, make):
+    plant.begin("r", 60, early=True)
+    plant.buy("r")
+    plant.clock.forward(2)
+    plant.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(429, 120.0))
+    plant.step(poll, plant.take("r"))
+    assert plant.redis.get("p:pause")
+    assert len(plant.api.called("get_task")) < 10
+
+
+def test_a_refusal_of_an_early_fetch_holds_the_account_back(plant, make):
+    plant.begin("r", 60, early=True)
+    plant.buy("r")
+    plant.clock.forward(2)
+    plant.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(401))
+    plant.step(poll, plant.take("r"))
+    assert plant.redis.exists(plant.keys.breaker(plant.account))
+
+
+def test_a_pause_keeps_no_canceled_doubt_from_being_looked_into(plant, make):
+    plant.begin("r")
+    claim = plant.take("r", seconds=LEASE)
+    plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account))
+    plant.update(claim, after=0.0, state="doubtful", doubt="{}")
+    plant.run(ops.wish(plant.keys, "r", CANCEL))
+    plant.api.script(list_jobs=NOTHING)
+
+    async def paused(runtime, claim):
+        runtime.budget.pause(600.0)
+        return await reconcile(runtime, claim)
+
+    plant.step(paused, plant.take("r"))
+    assert plant.api.called("list_jobs")
+
+
+def test_what_was_not_sent_makes_no_pause_longer(plant, make):
+    plant.begin()
+    plant.buy()
+    plant.clock.forward(2)
+    plant.run(ops.pause(plant.keys, 0.5))
+    until = plant.redis.get("p:pause")
+
+    async def paused(runtime, claim):
+        runtime.budget.pause(600.0)
+        return await poll(runtime, claim)
+
+    plant.clock.forward(1)
+    plant.step(paused, plant.take())
+    assert plant.redis.get("p:pause") in {None, until}
+
+
+# Many runs, one trip
+
+
+def test_a_key_of_another_request_starts_nothing(plant, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.enqueueing.Producer.of", lambda **_: plant.producer)
+    plant.begin("later", key="k", hold=3600.0)
+    requests = [[f"https://shop.example/{n}"] for n in range(450)]
+    with pytest.raises(IdempotencyConflictError):
+        enqueue_many(requests, idempotency_keys=["k"] + [None] * 449)
+    assert plant.view("later").accepted is None
+    assert not any("later:0" in names for _, names in plant.bells())
+    assert len(list(plant.redis.scan_iter("p:run:*"))) == 450, "all the others were written"
+
+
+def test_one_that_cannot_be_sent_fails_alone(shelf):
+    async def go(store):
+        wrong = Op(lambda reply: reply, ("SET", "k", "\ud800"))
+        operations = [ops.clock(), wrong, ops.clock()]
+        return await asyncio.gather(*(store.run(op) for op in operations), return_exceptions=True)
+
+    first, wrong, last = shelf.with_async(go)
+    assert isinstance(first, float)
+    assert isinstance(last, float)
+    assert isinstance(wrong, UnicodeEncodeError)
+    assert not isinstance(wrong, RedisError)
+
+
+def test_an_error_that_nobody_foresaw_leaves_no_request_waiting(shelf):
+    async def go(store):
+        budget, run, errors = Budget(store, here=10, most=10), store.run, [ValueError("unforeseen")]
+
+        async def once(op):
+            if errors:
+                raise errors.pop()
+            return await run(op)
+
+        store.run = once
+        async with asyncio.timeout(10), budget.request():
+            return "went"
+
+    assert shelf.with_async(go) == "went"
