@@ -57,10 +57,10 @@ class Verdict:
     def _run(self, trial: Trial, run: Run) -> None:
         geo = run.options.get("geo_code")
         sold = [job for job in self._bought[tuple(run.targets)] if len(trial.runs) == 1 or job["geo"] == geo]
-        self._purchases(trial, run, sold)
-        self._options(trial, run, sold)
         store = self._lab.servers.producer.store
         record = store.run(ops.view(store.keys, run.run_id))
+        self._purchases(trial, run, sold, in_doubt=record is not None and record.outcome == RunState.IN_DOUBT)
+        self._options(trial, run, sold)
         if trial.start == STRANGER:
             self._reported(trial, run, "unknown")
             return
@@ -105,9 +105,11 @@ class Verdict:
         lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if len(twins) > 1 else []
         return any(line.member.run_id in twins and line.booked == ops.Booked.ABSENT for line in lines)
 
-    def _purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]]) -> None:
+    def _purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]], *, in_doubt: bool) -> None:
         trial.most = max(trial.most, len(sold))
         low, high = run.purchases or trial.purchases
+        # What was left in doubt was bought once, or not at all.
+        low = 0 if in_doubt else low
         excused = [job for job in sold if self._frozen_between(run, job["at"])]
         if len(sold) > high and len(sold) - len(excused) <= high:
             trial.excused = True
