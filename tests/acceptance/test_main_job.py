@@ -33,7 +33,7 @@ def working(pipeline):
     return pipeline
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork", "solo"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "solo", "gevent"])
 def test_the_whole_path(pipeline, pool):
     pipeline.work(pool=pool, concurrency=2)
     targets = [f"https://Shop.example/{n}" for n in range(30)]
