@@ -19,7 +19,6 @@ POINTS = [
     "after GET job",
     "before update collecting",
     "after update collecting",
-    "before ring scrape_do.fetch_tasks",
     "before GET task",
     "before put",
     "after put",
