@@ -75,7 +75,7 @@ def test_forget_right_after_the_result_still_reports_it(pipeline, eventually):
         handle.result(timeout=150)
         handle.forget()
     marks = {f"{pipeline.prefix}:run:{handle.run_id}" for handle in handles}
-    beside = (":owner:", ":home", ":ledger:", ":incarnation")
+    beside = (":owner:", ":home", ":ledger:", ":incarnation", ":accounts", ":sweep:", ":budget")
     eventually(lambda: {key for key in pipeline.stored_keys() if not any(word in key for word in beside)} <= marks)
     client = pipeline.producer.store.client
     assert all(client.ttl(key) > 0 for key in pipeline.stored_keys() if ":incarnation" not in key)
