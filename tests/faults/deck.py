@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: The one point after which a freeze cannot be told from work: trials of their own go there.
 EXCEPTION = "submit_jobs: after guard"
 _KINDS = {
-    "kill": 62,
+    "kill": 140,
     "stop": 4,
     "post": 6,
     "doubt and kill": 5,
@@ -63,6 +63,8 @@ _DEADLY = (
     "fetch_tasks: before GET task",
     "fetch_tasks: before put",
 )
+#: So often, a long run kills at each point.
+KILLS_A_POINT = 100
 #: Longer than every lease of the step that is frozen.
 _FREEZE = {"submit_jobs": (4.0, 5.5), "reconcile_submit": (2.0, 4.0)}
 _OTHERS = (1.8, 3.0)
@@ -128,7 +130,8 @@ class Deck:
         for _ in range(dice.choice((2, 3, 3, 4))):
             # One a step: what comes after a death in a step is another way through it.
             steps = {point.partition(":")[0] for point in points}
-            rest = [p for p in also if p.partition(":")[0] not in steps]
+            # And none where there have been enough: each takes a process, and time from those that are owed.
+            rest = [p for p in also if p.partition(":")[0] not in steps and self.kills[p] < KILLS_A_POINT]
             if rest and step != "main":
                 points.append(self._least(rest))
         for point in points:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.faults.deck import KILLS_A_POINT
 from tests.faults.points import POINTS
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from tests.faults.lab import Lab
     from tests.faults.trials import Trial
 
-#: A full run kills so often at each point.
-KILLS_A_POINT, FULL = 100, 10_000
+#: Trials of a full run.
+FULL = 10_000
 #: One trial in so many may leave its run in doubt, where so much befell it that nobody could look in time.
 DOUBTS = 1_000
 #: The first word of a problem, and the row that it is counted in.

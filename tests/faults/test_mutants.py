@@ -84,4 +84,4 @@ def test_with_all_protections_they_are_green():
 def test_without_one_the_lab_turns_red(what):
     deck = Deck("mutants")
     report = play([AIMED[what](deck) for _ in range(COUNT)], without=what)
-    assert report.problems, f"{what} was taken away, and nobody noticed\n{report.text()}"
+    assert not report.green, f"{what} was taken away, and nobody noticed\n{report.text()}"

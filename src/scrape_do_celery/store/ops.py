@@ -261,7 +261,7 @@ def attempt(keys: Keys, run_id: str) -> Op[int]:
 
 
 def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
-    """The outcome that stands: the first one that was written; empty where the run is gone."""
+    """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
     flat = ("outcome", outcome, *_flat(fields))
     return Op(bytes.decode, (run_id, RING, *flat), [keys.run(run_id), keys.due], "decide")
 

@@ -102,6 +102,7 @@ def test_jobs_of_all_parts_and_the_one_that_decided(plant, make):
         plant.run(ops.update(plant.keys, claim, {}, job=make.job("success", job_id=f"j{n}")))
     assert [job.job_id for job in handle.jobs] == ["j1", "j2"]
     assert handle.job.job_id == "j1"
+    plant.redis.hset(plant.keys.run("r"), "left", 0)
     plant.run(ops.decide(plant.keys, "r", "failed", {"decided_by": 2}))
     assert handle.job.job_id == "j2"
 
@@ -207,6 +208,7 @@ def test_a_time_out_of_none_waits_on_between_looks(plant, handle, monkeypatch):
 
     def enough():
         if len(naps) == 12:
+            plant.finish(outcome="lost")
             plant.run(ops.decide(plant.keys, "r", "lost", {"error": json.dumps(JobLostError("x", "r").to_json())}))
 
     with pytest.raises(JobLostError):

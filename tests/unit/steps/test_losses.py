@@ -185,6 +185,15 @@ def test_the_job_of_a_doubt_is_no_orphan_where_its_tasks_have_no_url(plant, make
     assert not stopped
 
 
+def test_an_end_that_the_store_has_lost_decides_nothing(plant):
+    """A step has seen that all parts have ended; then the store falls back behind that."""
+    plant.begin()
+    assert plant.run(ops.decide(plant.keys, "r", "succeeded", {"decided_by": 0})) == ""
+    assert plant.view().outcome is None
+    plant.finish()
+    assert plant.run(ops.decide(plant.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
+
+
 def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
     plant.begin()
     doubt(plant)

@@ -281,6 +281,7 @@ def test_the_outcome_alone(shelf):
     assert shelf.run(ops.outcome(shelf.keys, "r")) == (False, None)
     shelf.begin()
     assert shelf.run(ops.outcome(shelf.keys, "r")) == (True, None)
+    shelf.finish()
     shelf.run(ops.decide(shelf.keys, "r", "failed", {}))
     assert shelf.run(ops.outcome(shelf.keys, "r")) == (True, "failed")
 
