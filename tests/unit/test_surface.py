@@ -45,7 +45,7 @@ def test_names_are_sorted_and_there():
 
 def test_every_class_of_error_is_public():
     made = scrape_do_celery.ScrapeDoError.registry
-    private = {"SettingsError", "EmbeddedServerError", "SandboxError"}
+    private = {"SettingsError", "EmbeddedServerError", "SandboxError", "PausedError"}
     assert set(made) - private <= set(scrape_do_celery.__all__)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx
 from pydantic import SecretStr
 
+from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.client.sending import Sending
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.polling import PollingStrategy
@@ -70,6 +71,7 @@ class BaseClient:
                 "Accept": "application/json",
             },
             "timeout": self._timeout,
+            "verify": ssl_context(),
             "trust_env": False,
             "follow_redirects": False,
         }

@@ -9,6 +9,8 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from scrape_do_celery.client._transport import ssl_context
+
 #: Seconds that an idle connection is kept; a read that meets a closed one is simply sent again.
 _KEEPALIVE = 30.0
 
@@ -17,7 +19,7 @@ class ReadingTransport(AiohttpTransport):
     """At most `connections` at a time, none of them through a proxy of the environment, and without a cookie jar."""
 
     def __init__(self, connections: int) -> None:
-        super().__init__(client=self._session, trust_env=False)
+        super().__init__(client=self._session, verify=ssl_context(), trust_env=False)
         self._connections = connections
 
     def _session(self) -> aiohttp.ClientSession:

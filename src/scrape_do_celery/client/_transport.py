@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
@@ -22,12 +23,18 @@ _deadline: ContextVar[float] = ContextVar("deadline")
 _WRITE: Final = 65_536
 
 
+@cache
+def ssl_context() -> ssl.SSLContext:
+    """What TLS connections are made with. It takes longer to make than many a request: once, before a worker forks."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class DeadlineTransport(httpx.BaseTransport):
     """Sends over httpcore's pool, reads the whole answer, and ends within the request's `read` time-out."""
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=ssl_context(),
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery, signals
 from redis.exceptions import RedisError
 
+from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import Producer, is_ours, settings_of
@@ -42,6 +43,8 @@ def start(app: Celery) -> None:
         queues.select_add(settings.queue)
     for text in [*broker_warnings(settings), *warnings_about(app)]:
         log.warning("%s", text)
+    # Each child of a pool would take its time to make one of its own.
+    ssl_context()
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(_closed, weak=False)
