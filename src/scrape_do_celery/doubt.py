@@ -80,6 +80,11 @@ class Evidence:
         """Whether this listing can show that there is no job."""
         return self.complete and self.began - self.intent > self.patience
 
+    @property
+    def awaits_second(self) -> bool:
+        """Whether a whole listing, this one or one before, has shown no job, and it is too early for the second."""
+        return self.counts if self.absent_at is None else self.began - self.absent_at < self.apart
+
 
 def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:
     """The verdict, with the job to adopt, or in words why none is. Of several jobs the first is taken.
@@ -98,7 +103,7 @@ def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:
         return Verdict.ADOPT, mine[0].job_id
     if known.in_vain:
         return Verdict.AMBIGUOUS, "it could not be found out for as long as the API keeps jobs"
-    if not known.counts or known.absent_at is None or known.began - known.absent_at < known.apart:
+    if not known.counts or known.awaits_second:
         return Verdict.AGAIN, "no such job was seen yet"
     return Verdict.ABSENT, "no such job was seen in two full listings"
 

@@ -142,9 +142,10 @@ class Report:
         width = max(len(name) for name, _ in self.rows())
         lines = [f"{name:{width}}  {value}" for name, value in self.rows()]
         lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.owing().items()]
-        for failure in (*self.failures[:40], *self.doubts[:40]):
-            lines.append(f"\n{'DOUBT' if failure in self.doubts else 'FAILED'} {failure['trial']}")
-            lines += [f"    {line}" for line in (*failure["problems"], *failure["story"])]
+        for word, trials in (("FAILED", self.failures), ("DOUBT", self.doubts)):
+            for told in trials[:40]:
+                lines.append(f"\n{word} {told['trial']}")
+                lines += [f"    {line}" for line in (*told["problems"], *told["story"])]
         return "\n".join(lines)
 
     def markdown(self, command: str) -> str:

@@ -109,7 +109,7 @@ class Trial:
             f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits
         ]
         story.append(f"began {self.began:.2f}, ended {self.ended - self.began:+.2f} s")
-        problems = [*self.problems, *filter(None, [self.doubt])]
+        problems = [*self.problems, self.doubt] if self.doubt else list(self.problems)
         return {"trial": name, "problems": problems, "story": story}
 
     def points(self) -> dict[tuple[int | None, str], list[dict[str, Any]]]:

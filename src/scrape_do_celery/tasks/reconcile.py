@@ -119,14 +119,12 @@ async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -
 
 async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> Bell | None:
     """Lets the part go until the next look can tell more; a run that is to end does not wait for that for ever."""
-    is_first = known.counts and known.absent_at is None
-    # After the first whole look, which steps that died may have put off, the second one is worth its time.
-    is_between = known.absent_at is not None and known.began - known.absent_at < known.apart
-    if _has_waited(runtime, claim) and not (is_first or is_between):
+    # Steps that died may have put the first whole look off: the second one is worth its time all the same.
+    if _has_waited(runtime, claim) and not known.awaits_second:
         return await _in_doubt(runtime, claim, what, [])
     wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
     fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1, **NO_TROUBLE}
-    if is_first:
+    if known.counts and known.absent_at is None:
         fields["absent_at"] = f"{known.began:.4f}"
     await runtime.later(claim, fields, wait)
     return None
