@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx
 from pydantic import SecretStr
 
-from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.client.sending import Sending
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.polling import PollingStrategy
@@ -50,7 +49,13 @@ class BaseClient:
         on_response: Callable[[int, Mapping[str, str]], None] | None,
     ) -> None:
         self._token = _token(api_key)
-        self._base_url = _base_url(base_url)
+        self._base_url = _base_url(base_url).rstrip("/")
+        self._headers = {
+            "X-Token": self._token.get_secret_value(),
+            "User-Agent": f"scrape-do-celery/{version('scrape-do-celery')}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+        }
         self._timeout = seconds(timeout)
         self._retries = _within("max_retries", max_retries, 0, 100)
         self._strategy = strategy or PollingStrategy()
@@ -62,20 +67,6 @@ class BaseClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._base_url!r})"
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "base_url": self._base_url,
-            "headers": {
-                "X-Token": self._token.get_secret_value(),
-                "User-Agent": f"scrape-do-celery/{version('scrape-do-celery')}",
-                "Accept": "application/json",
-            },
-            "timeout": self._timeout,
-            "verify": ssl_context(),
-            "trust_env": False,
-            "follow_redirects": False,
-        }
-
     def _limits(self) -> httpx.Limits:
         return httpx.Limits(
             max_connections=self._concurrency,
@@ -86,16 +77,15 @@ class BaseClient:
     def _sending(self, call: calls.Call[T]) -> Sending[T]:
         return Sending(call, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
 
-    def _arguments(self, call: calls.Call[Any], limit: float, trace: Any) -> dict[str, Any]:
-        return {
-            "method": call.method,
-            "url": call.path,
-            "params": call.params,
-            "content": call.body,
-            "headers": {"Content-Type": "application/json"} if call.body else {},
-            "timeout": limit,
-            "extensions": {"trace": trace},
-        }
+    def _request(self, call: calls.Call[Any], limit: float, trace: Any) -> httpx.Request:
+        return httpx.Request(
+            call.method,
+            self._base_url + call.path,
+            params=call.params,
+            headers={**self._headers, "Content-Type": "application/json"} if call.body else self._headers,
+            content=call.body,
+            extensions={"trace": trace, "timeout": dict.fromkeys(("connect", "read", "write", "pool"), limit)},
+        )
 
     def _heard(self, call: calls.Call[Any], response: httpx.Response, began: float) -> None:
         took = self._clock() - began
@@ -147,8 +137,8 @@ def _token(api_key: str | SecretStr | None) -> SecretStr:
 
 def _base_url(text: str) -> str:
     url = httpx.URL(text)
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
-        raise ValueError("base_url must be http or https, with a host, without user or query")
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+        raise ValueError("base_url must be http or https, with a host, without user, query or fragment")
     return text
 
 

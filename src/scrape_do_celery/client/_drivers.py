@@ -1,4 +1,8 @@
-"""How each world sends one call: connect, keep the deadline, wait, send again when the rules say so."""
+"""How each world sends one call: connect, keep the deadline, wait, send again when the rules say so.
+
+Over httpx's transports: its client would follow redirects, keep cookies and read the environment, none of which is
+wanted, and costs a fifth of a fetch.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from scrape_do_celery.client._base import BASE_URL, BaseClient, seconds
-from scrape_do_celery.client._transport import DeadlineTransport
+from scrape_do_celery.client._transport import DeadlineTransport, ssl_context
 from scrape_do_celery.client.sending import DEPARTURES, UNTRACED
 
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ class BlockingDriver(BaseClient):
         )
         self._sleep = sleep
         self._traced = transport is None or isinstance(transport, httpx.HTTPTransport)
-        self._http = httpx.Client(transport=transport or DeadlineTransport(self._limits()), **self._settings())
+        self._http = transport or DeadlineTransport(self._limits())
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +77,8 @@ class BlockingDriver(BaseClient):
     def _send(self, call: calls.Call[T], limit: float | None, before_send: Callable[[], None] | None = None) -> T:
         sending = self._sending(call)
         limit = self._timeout if limit is None else seconds(limit)
+        if not self._retries:
+            return self._attempt(sending, limit, before_send)
         answer: T = Retrying(sleep=self._sleep, **sending.policy())(self._attempt, sending, limit, before_send)
         return answer
 
@@ -88,7 +94,11 @@ class BlockingDriver(BaseClient):
         try:
             if not self._traced:
                 depart(UNTRACED)
-            response = self._http.request(**self._arguments(sending.call, limit, depart))
+            response = self._http.handle_request(self._request(sending.call, limit, depart))
+            try:
+                response.read()
+            finally:
+                response.close()
         except httpx.HTTPError as error:
             self._silence(sending.call, error, began)
             sending.fail(error)
@@ -127,7 +137,7 @@ class AsyncioDriver(BaseClient):
         )
         self._sleep = sleep
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
-        self._http = httpx.AsyncClient(transport=transport, limits=self._limits(), **self._settings())
+        self._http = transport or httpx.AsyncHTTPTransport(ssl_context(), trust_env=False, limits=self._limits())
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,6 +154,8 @@ class AsyncioDriver(BaseClient):
     ) -> T:
         sending = self._sending(call)
         limit = self._timeout if limit is None else seconds(limit)
+        if not self._retries:
+            return await self._attempt(sending, limit, before_send)
         again = AsyncRetrying(sleep=self._sleep, **sending.policy())
         return await again(self._attempt, sending, limit, before_send)
 
@@ -160,7 +172,11 @@ class AsyncioDriver(BaseClient):
             async with asyncio.timeout(limit):
                 if not self._traced:
                     await depart(UNTRACED)
-                response = await self._http.request(**self._arguments(sending.call, limit, depart))
+                response = await self._http.handle_async_request(self._request(sending.call, limit, depart))
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
         except (httpx.HTTPError, TimeoutError) as error:
             self._silence(sending.call, error, began)
             sending.fail(error)

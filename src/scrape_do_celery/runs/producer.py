@@ -17,13 +17,15 @@ from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.store import Lives, Member, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
 _ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scrape_do_ours"
 #: A bell is not worth waiting for: a web request may hang on it, and the ticker rings anyway.
 ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
+#: Members a message.
+BATCH = 50
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 
@@ -69,12 +71,13 @@ class Producer:
         return True
 
     def ring_all(self, bells: Sequence[Bell]) -> None:
-        """Rings, one message a step."""
+        """Rings, as few messages as may be: up to `BATCH` members each."""
         together: dict[str, dict[str, None]] = {}
         for bell in bells:
             together.setdefault(bell.step, {}).update(dict.fromkeys(bell.names))
         for step, names in together.items():
-            self.ring(step, names)
+            for batch in batched(names):
+                self.ring(step, batch)
 
     @classmethod
     def of(cls, app: Celery | None = None, settings: Settings | None = None) -> Producer:
@@ -86,6 +89,12 @@ class Producer:
                 found = cls(app, settings or settings_of(app))
                 app.__dict__[_ATTRIBUTE] = found
             return found
+
+
+def batched(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """The members of each message, in their order."""
+    rest = tuple(names)
+    return (rest[start : start + BATCH] for start in range(0, len(rest), BATCH))
 
 
 def make_app(settings: Settings, name: str = "scrape_do") -> Celery:

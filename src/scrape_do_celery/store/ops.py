@@ -38,7 +38,7 @@ from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION, Claim
 from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
-from scrape_do_celery.store.watching import Share, look, seen, share, some, strangers, sweep, unseen
+from scrape_do_celery.store.watching import MOST, Share, look, seen, share, some, strangers, sweep, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +51,7 @@ __all__ = [
     "LEASE_LOST",
     "LONGEST_PROBE",
     "LONGEST_RING",
+    "MOST",
     "PROBE",
     "RING",
     "START",

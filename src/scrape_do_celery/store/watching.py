@@ -21,8 +21,10 @@ PAGE, ODD_PAGES = 100, 4
 _SOON = 0.25
 #: Seconds for which a process keeps its share without another word, and whose starts may come at once.
 _SHARE_LIFE, _AT_ONCE = 10.0, 0.25
+#: Seconds between two sweeps at least, and as long as the first one took: crowds that come to be due one by one.
+_REST = 0.5
 #: Members that are handed over at a time.
-_MOST = 500
+MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def look(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -
 
     `interval` is the longest one between two looks at a job; `auth_grace`, after which a refused token fails its runs.
     """
-    args = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, _MOST, keys.prefix, interval * _SOON, auth_grace)
+    args = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, MOST, keys.prefix, interval * _SOON, auth_grace, _REST / 2)
     return Op(
         _look, args, [keys.watch(account), keys.sweep(account), keys.due, keys.pause, keys.breaker(account)], "look"
     )
@@ -68,10 +70,13 @@ def seen(keys: Keys, account: str, status: str, members: Iterable[Member], inter
     return Op(int, args, [keys.watch(account)], "seen")
 
 
-def unseen(keys: Keys, account: str, token: str, began: float, requests: int) -> Op[bool]:
-    """Ends a sweep: hands over what was due when it began and was not seen; whether there is more of it."""
-    args = (token, f"{began:.4f}", keys.prefix, _MOST, requests)
-    return Op(lambda r: int(r) == _MOST, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
+def unseen(keys: Keys, account: str, token: str, began: float, *, requests: int, ring: float) -> Op[list[str]]:
+    """Ends a sweep: hands over what was due when it began and was not seen, `MOST` at a time; the caller rings.
+
+    Should it not, the ticker does, `ring` seconds later.
+    """
+    args = (token, f"{began:.4f}", keys.prefix, MOST, requests, _REST, ring)
+    return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 
 def share(  # noqa: PLR0913 (a limit an argument)
@@ -82,16 +87,20 @@ def share(  # noqa: PLR0913 (a limit an argument)
     return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, [keys.budget, keys.pace, keys.pause], "share")
 
 
-def some(keys: Keys, account: str, token: str, began: float, most: int) -> Op[int]:
+def some(keys: Keys, account: str, token: str, began: float, most: int) -> Op[list[str]]:
     """Hands over so many of those that were due when a sweep began which failed, the oldest first."""
-    args = (token, f"{began:.4f}", keys.prefix, most, "")
-    return Op(int, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
+    args = (token, f"{began:.4f}", keys.prefix, most, "", 0, 0)
+    return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 
 def strangers(keys: Keys, account: str, seconds: float) -> Op[list[str]]:
     """Other accounts than this one whose running jobs nobody has looked at for so long."""
     args = (keys.prefix, account, seconds)
-    return Op(lambda r: [name.decode() for name in r], args, [keys.accounts], "strangers")
+    return Op(_names, args, [keys.accounts], "strangers")
+
+
+def _names(reply: Sequence[bytes]) -> list[str]:
+    return [name.decode() for name in reply]
 
 
 def _look(reply: Sequence[Any]) -> Look:

@@ -14,6 +14,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE
 from scrape_do_celery.errors import AsyncAPIRateLimitError, ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.reporting import revoked_among
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.leases import LeaseLostError, while_kept
@@ -59,8 +60,11 @@ async def sweep(runtime: Runtime) -> None:
             await turn.hand_some_over(began)
         await turn.take(_AGAIN)
         return
-    while await turn.hand_over(began):
-        pass
+    ended = await turn.hand_over(began, ops.RING)
+    await asyncio.to_thread(runtime.producer.ring_all, [Bell(routing.POLL_JOBS, tuple(ended))] if ended else [])
+    while len(ended) == ops.MOST:
+        # A crowd is the tickers': they bring what is paid for on in the order of its remaining life.
+        ended = await turn.hand_over(began)
 
 
 class _Turn:
@@ -80,10 +84,11 @@ class _Turn:
         """Whether it still is."""
         return await self.take() is not None
 
-    async def hand_over(self, began: float) -> bool:
-        """Whether there is more to hand over of what was not seen."""
+    async def hand_over(self, began: float, ring: float = 0.0) -> list[str]:
+        """What was not seen, handed over; the caller has so many seconds to ring for it."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        return await self._runtime.write(ops.unseen(store.keys, account, self._token, began, self.requests))
+        op = ops.unseen(store.keys, account, self._token, began, requests=self.requests, ring=ring)
+        return await self._runtime.write(op)
 
     async def hand_some_over(self, began: float) -> None:
         """A few of those that were due are looked at by themselves."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from celery.worker.state import revoked
 
 from scrape_do_celery import routing
-from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runs import Bell, Producer, batched
 from scrape_do_celery.runs.reporting import accept_draft, report, revoked_among
 from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
 from scrape_do_celery.store.states import next_step
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds of sleep between two looks, shortest and longest.
 SHORTEST, LONGEST = 0.02, 1.0
-#: Members handed out at a look, and members a message.
-LIMIT, BATCH = 500, 50
+#: Members handed out at a look.
+LIMIT = 500
 #: Seconds after which the running jobs of another account count as forgotten by its workers.
 _FORGOTTEN = 120.0
 #: How long the store stays this application's after the last word of its last worker.
@@ -160,8 +160,8 @@ def bells(parts: Iterable[DuePart]) -> Iterator[Bell]:
         else:
             together.setdefault(step, []).append(str(part.member))
     for step, members in together.items():
-        for start in range(0, len(members), BATCH):
-            yield Bell(step, tuple(members[start : start + BATCH]))
+        for batch in batched(members):
+            yield Bell(step, batch)
 
 
 def _guarded(run: DueRun, act: Callable[[DueRun], None]) -> None:

@@ -217,7 +217,7 @@ def test_connections_are_kept_for_two_seconds_only(world, serve):
     server = serve(answering)
 
     def limits(client):
-        pool = client._http._transport._pool
+        pool = client._http._pool
         return pool._keepalive_expiry, pool._max_connections
 
     found = []

@@ -10,10 +10,10 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import routing
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import BATCH, Bell
 from scrape_do_celery.store import DuePart, Member, PartState, ops
 from scrape_do_celery.store.ops import RING
-from scrape_do_celery.worker.ticker import BATCH, LONGEST, SHORTEST, Ticker, bells
+from scrape_do_celery.worker.ticker import LONGEST, SHORTEST, Ticker, bells
 
 
 def due(run_id, state="queued", *, wish=False, canceling=False, attempts=0):

@@ -68,17 +68,18 @@ local function watch(prefix, account, due, part, member, t)
   redis.call('SADD', prefix .. ':accounts', account)
 end
 
--- Hands running jobs whose time has come over, to be looked at each by itself. Returns how many.
-local function hand_over(watch_key, due, prefix, until_, t, most)
+-- Hands running jobs whose time has come over, to be looked at each by itself; the caller has `ring` seconds to ring for
+-- them by itself. Returns which.
+local function hand_over(watch_key, due, prefix, until_, t, ring, most)
   local found = redis.call('ZRANGEBYSCORE', watch_key, '-inf', until_, 'LIMIT', 0, most)
   for _, member in ipairs(found) do
     local run_id, n = string.match(member, '^(.*):([^:]*)$')
     local part = part_key(prefix, run_id, n)
     redis.call('ZREM', watch_key, member)
     -- Its record may be gone.
-    if redis.call('HGET', part, 'watch') == watch_key then wake(due, part, member, t, 0) end
+    if redis.call('HGET', part, 'watch') == watch_key then wake(due, part, member, t, ring) end
   end
-  return #found
+  return found
 end
 
 -- Which loss of writes was the last: the id of the server's life that began with it, and since when that is known. A

@@ -1,20 +1,24 @@
 -- How the running jobs of an account are looked at next: each by itself, or all of them by the job list.
 -- KEYS: watch, sweep, due, pause, breaker
 -- ARGV: running jobs up to which each is looked at by itself, jobs a page, pages beside those, ring, most to hand over,
---       prefix, seconds ahead of which what is due soon counts, seconds after which a refused token fails its runs
+--       prefix, seconds ahead of which what is due soon counts, seconds after which a refused token fails its runs,
+--       seconds after which to look whether a sweep has ended
 -- Returns {next look or '', '1' where a sweep is to be rung for}.
 local t = now()
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 if not first then return {'', ''} end
 if tonumber(first) > t then return {first, ''} end
 local s = redis.call('HMGET', KEYS[2], 'until', 'requests')
-local held = math.max(tonumber(s[1] or 0), tonumber(redis.call('GET', KEYS[4]) or 0))
-if held > t then return {stamp(held), ''} end
+local paused = tonumber(redis.call('GET', KEYS[4]) or 0)
+if paused > t then return {stamp(paused), ''} end
+-- A sweep may end at any time.
+local held = tonumber(s[1] or 0)
+if held > t then return {stamp(math.min(held, t + ARGV[9])), ''} end
 though_full(KEYS[2])
 local refused = redis.call('HGET', KEYS[5], 'since')
 if refused then
   -- The token is refused: one of them goes on, and tries the account; in the end all do, and fail.
-  hand_over(KEYS[1], KEYS[3], ARGV[6], t, t, t - refused > tonumber(ARGV[8]) and ARGV[5] or 1)
+  hand_over(KEYS[1], KEYS[3], ARGV[6], t, t, 0, t - refused > tonumber(ARGV[8]) and ARGV[5] or 1)
   redis.call('HSET', KEYS[2], 'until', stamp(t + 1))
   return {stamp(t + 1), ''}
 end
@@ -23,8 +27,8 @@ local ready = redis.call('ZCOUNT', KEYS[1], '-inf', stamp(t + ARGV[7]))
 local pages = math.ceil(redis.call('ZCARD', KEYS[1]) / ARGV[2]) + ARGV[3]
 -- The account may have other jobs than ours; but what a crowd took that has gone since is no measure.
 if ready <= math.max(tonumber(ARGV[1]), pages, math.min(tonumber(s[2] or 0), 2 * pages)) then
-  hand_over(KEYS[1], KEYS[3], ARGV[6], t, t, ARGV[5])
+  hand_over(KEYS[1], KEYS[3], ARGV[6], t, t, 0, ARGV[5])
   return {stamp(t), ''}
 end
 redis.call('HSET', KEYS[2], 'until', stamp(t + ARGV[4]), 'token', '')
-return {stamp(t + ARGV[4]), '1'}
+return {stamp(t + ARGV[9]), '1'}
