@@ -13,7 +13,7 @@ from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
 from scrape_do_celery.store import Lives, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
-MEMBER = Member("r", 0)
+MEMBER, ACCOUNT = Member("r", 0), "a"
 POISON = ops.Poison(3, stop=True)
 
 
@@ -24,7 +24,7 @@ def store(tmp_path):
         one = Store.open(server.url, "p")
         one.run(ops.create(one.keys, "r", spec()))
         job = JobDetails(job_id="j", status="pending", task_ids=["t"])
-        fields = {"state": "running", "job": "j", "tasks": pack(["t"]), "booked": "bought"}
+        fields = {"state": "running", "job": "j", "tasks": pack(["t"]), "booked": "bought", "account": ACCOUNT}
         one.run(ops.update(one.keys, take(one, seconds=30), fields, after=0.0, owner="j", job=job))
         one.client.config_set("maxmemory", int(one.client.info("memory")["used_memory"]) - 1000)
         yield one
@@ -36,8 +36,9 @@ def spec():
 
 
 def take(store, seconds=0.05):
+    states = list(PartState)
     return store.run(
-        ops.claim(store.keys, MEMBER, uuid.uuid4().hex, seconds=seconds, states=list(PartState), poison=POISON)
+        ops.claim(store.keys, MEMBER, uuid.uuid4().hex, seconds=seconds, states=states, account=ACCOUNT, poison=POISON)
     )
 
 
@@ -69,3 +70,37 @@ def test_a_run_can_be_canceled_and_ended_and_freed(store):
     assert store.run(ops.decide(store.keys, "r", "canceled", {})) == "canceled"
     assert store.run(ops.delivered(store.keys, "r", "r", Lives(60, 60, 60))) == 0
     assert store.run(ops.forget(store.keys, "r")) == 1
+
+
+def watched(store):
+    """The running part, left to whoever looks at the running jobs of its account."""
+    claim = take(store, seconds=30)
+    assert store.run(ops.update(store.keys, claim, {}, after=0.001)) == "ok"
+    time.sleep(0.01)
+
+
+def test_running_jobs_are_still_looked_at(store):
+    watched(store)
+    assert store.run(ops.look(store.keys, ACCOUNT, 30.0)).next_at is not None
+    (part,) = store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
+    assert part.member == MEMBER
+
+
+def test_a_sweep_goes_on(store):
+    watched(store)
+    time.sleep(0.05)
+    assert store.run(ops.seen(store.keys, ACCOUNT, "pending", [MEMBER], [0.001])) == 1
+    assert store.run(ops.sweep(store.keys, ACCOUNT, "token", 30.0))
+    assert store.run(ops.unseen(store.keys, ACCOUNT, "token", requests=1, ring=0.0)) == [str(MEMBER)]
+    assert store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
+
+
+def test_requests_are_still_shared_out(store):
+    share = store.run(ops.share(store.keys, "process", 5, 0, most=10, rate=100.0))
+    assert (share.requests, share.starts) == (5, 5)
+
+
+def test_the_store_stays_its_application_s(store):
+    for _ in range(2):
+        assert store.run(ops.home(store.keys, "mine", 30)) == "mine"
+    assert store.run(ops.home(store.keys, "another", 30)) == "mine"

@@ -55,13 +55,10 @@ def look(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -
     )
 
 
-def sweep(keys: Keys, account: str, token: str, seconds: float) -> Op[float | None]:
-    """The store's time where the sweep is this step's, and for so long.
-
-    None where it is another's, or nothing is due, so that there is nothing to sweep for.
-    """
+def sweep(keys: Keys, account: str, token: str, seconds: float) -> Op[bool]:
+    """Whether the sweep is this step's now, for so long: not where it is another's, or nothing is due."""
     keys_ = [keys.sweep(account), keys.watch(account)]
-    return Op(lambda r: float(r) if r else None, (token, seconds), keys_, "sweep")
+    return Op(bool, (token, seconds), keys_, "sweep")
 
 
 def seen(keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]) -> Op[int]:
@@ -70,12 +67,12 @@ def seen(keys: Keys, account: str, status: str, members: Iterable[Member], inter
     return Op(int, args, [keys.watch(account)], "seen")
 
 
-def unseen(keys: Keys, account: str, token: str, began: float, *, requests: int, ring: float) -> Op[list[str]]:
+def unseen(keys: Keys, account: str, token: str, *, requests: int, ring: float) -> Op[list[str]]:
     """Ends a sweep: hands over what was due when it began and was not seen, `MOST` at a time; the caller rings.
 
     Should it not, the ticker does, `ring` seconds later.
     """
-    args = (token, f"{began:.4f}", keys.prefix, MOST, requests, _REST, ring)
+    args = (token, keys.prefix, MOST, requests, _REST, ring)
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 
@@ -87,9 +84,9 @@ def share(  # noqa: PLR0913 (a limit an argument)
     return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, [keys.budget, keys.pace, keys.pause], "share")
 
 
-def some(keys: Keys, account: str, token: str, began: float, most: int) -> Op[list[str]]:
+def some(keys: Keys, account: str, token: str, most: int) -> Op[list[str]]:
     """Hands over so many of those that were due when a sweep began which failed, the oldest first."""
-    args = (token, f"{began:.4f}", keys.prefix, most, "", 0, 0)
+    args = (token, keys.prefix, most, "", 0, 0)
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 

@@ -44,12 +44,11 @@ def sweep_jobs(self: Task, accounts: list[str]) -> None:
 async def sweep(runtime: Runtime) -> None:
     """One look through the list, unless another step is at it, or nothing is due any more."""
     turn = _Turn(runtime)
-    began = await turn.take()
-    if began is None:
+    if not await turn.take():
         return
     try:
         await while_kept(
-            _all_pages(runtime, turn), turn.keep, runtime.settings.lease_seconds, "the look at running jobs"
+            _all_pages(runtime, turn), turn.take, runtime.settings.lease_seconds, "the look at running jobs"
         )
     except LeaseLostError:
         return
@@ -57,14 +56,14 @@ async def sweep(runtime: Runtime) -> None:
         await _trouble(runtime, error)
         if not is_auth(error) and not isinstance(error, AsyncAPIRateLimitError):
             # A list that fails for long must not keep jobs from being seen to end.
-            await turn.hand_some_over(began)
+            await turn.hand_some_over()
         await turn.take(_AGAIN)
         return
-    ended = await turn.hand_over(began, ops.RING)
+    ended = await turn.hand_over(ops.RING)
     await asyncio.to_thread(runtime.producer.ring_all, [Bell(routing.POLL_JOBS, tuple(ended))] if ended else [])
     while len(ended) == ops.MOST:
         # A crowd is the tickers': they bring what is paid for on in the order of its remaining life.
-        ended = await turn.hand_over(began)
+        ended = await turn.hand_over()
 
 
 class _Turn:
@@ -73,27 +72,23 @@ class _Turn:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._token, self.requests = runtime, uuid.uuid4().hex, 0
 
-    async def take(self, seconds: float | None = None) -> float | None:
-        """The store's time while the sweep is ours; for as long as a lease, or for so many seconds."""
+    async def take(self, seconds: float | None = None) -> bool:
+        """Whether the sweep is ours, for as long as a lease, or for so many seconds."""
         store, settings = self._runtime.store, self._runtime.settings
         return await store.run(
             ops.sweep(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
         )
 
-    async def keep(self) -> bool:
-        """Whether it still is."""
-        return await self.take() is not None
-
-    async def hand_over(self, began: float, ring: float = 0.0) -> list[str]:
+    async def hand_over(self, ring: float = 0.0) -> list[str]:
         """What was not seen, handed over; the caller has so many seconds to ring for it."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        op = ops.unseen(store.keys, account, self._token, began, requests=self.requests, ring=ring)
+        op = ops.unseen(store.keys, account, self._token, requests=self.requests, ring=ring)
         return await self._runtime.write(op)
 
-    async def hand_some_over(self, began: float) -> None:
+    async def hand_some_over(self) -> None:
         """A few of those that were due are looked at by themselves."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        await self._runtime.write(ops.some(store.keys, account, self._token, began, _SOME))
+        await self._runtime.write(ops.some(store.keys, account, self._token, _SOME))
 
 
 async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
