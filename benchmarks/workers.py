@@ -42,7 +42,7 @@ class Pool:
 
 _USUAL = {"prefork": 2, "threads": 4, "gevent": 20, "solo": 1}
 #: The pool that this package documents as its default.
-DEFAULT_POOL = Pool("prefork", 2)
+DEFAULT_POOL = Pool("threads", 4)
 #: Worker processes of each contender.
 WORKERS = 2
 

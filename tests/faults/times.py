@@ -29,6 +29,8 @@ SETTINGS: dict[str, Any] = {
 }
 #: Running jobs that are due are looked at by the list from so few on; 20, and 4 pages, in production.
 ONE_BY_ONE, ODD_PAGES = 3, 1
+#: Seconds between two sweeps; 0.5 in production.
+REST = 0.1
 #: A part that has pages left goes to the end of the queue after so long; 2 s in production.
 SLICE = 0.3
 
@@ -39,5 +41,6 @@ def hasten() -> None:
         module.RING, module.LONGEST_RING = RING, LONGEST_RING
     collecting._SLICE = SLICE
     watching.RING, watching.ONE_BY_ONE, watching.ODD_PAGES = RING, ONE_BY_ONE, ODD_PAGES
+    watching._REST = REST
     for module in (ops, buying, claiming):
         module.PROBE, module.LONGEST_PROBE = PROBE, LONGEST_PROBE
