@@ -9,7 +9,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.handle import RunHandle
-from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.runs.producer import Bell, Producer
 from scrape_do_celery.store import Member, RunSpec, ops
 from scrape_do_celery.store.spec import OPTIONS
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 #: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
 RUN_OPTIONS = OPTIONS
 
-#: Runs that are written in one trip to the store, and members of a message.
-_TOGETHER, _A_BELL = 200, 50
+#: Runs that are written in one trip to the store.
+_TOGETHER = 200
 
 
 def enqueue(  # noqa: PLR0913 (what a run can be told)
@@ -106,9 +106,8 @@ def _write_many(producer: Producer, specs: Sequence[RunSpec], keys: Sequence[str
     ours = [(one, spec) for one, spec in zip(found, specs, strict=True) if not _is_other(one, spec)]
     if old := [created.run_id for created, _ in ours if not created.new]:
         store.run_all([ops.accept(store.keys, run_id) for run_id in old])
-    members = [Member(created.run_id, part) for created, spec in ours for part in range(len(spec.parts()))]
-    for start in range(0, len(members), _A_BELL):
-        producer.ring(routing.SUBMIT_JOBS, members[start : start + _A_BELL])
+    members = tuple(str(Member(created.run_id, part)) for created, spec in ours for part in range(len(spec.parts())))
+    producer.ring_all([Bell(routing.SUBMIT_JOBS, members)])
     return found
 
 
