@@ -6,11 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.time import maybe_make_aware
-from kombu.utils.functional import maybe_list
-from kombu.utils.json import dumps
 
-from scrape_do_celery import routing
 from scrape_do_celery.errors import IdempotencyConflictError
+from scrape_do_celery.runs.canvas import finish_signature
 from scrape_do_celery.runs.enqueueing import check_key, read_spec, write
 from scrape_do_celery.store import ops
 
@@ -18,13 +16,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from scrape_do_celery.runs.producer import Producer
-
-#: What belongs to one message or its journey, and must not be asked of the one that reports the outcome.
-_OF_THE_MESSAGE = {
-    *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
-    *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
-    *("argsrepr", "kwargsrepr", "ignore_result", "time_limit", "soft_time_limit", "shadow", "stamped_headers"),
-}
 
 
 def draft(
@@ -55,16 +46,6 @@ def draft(
         finish = finish_signature(producer, run_id, task_id, canvas)
         store.run(ops.accept(store.keys, run_id, task_id, finish, keep_draft=hold > 0))
     return run_id
-
-
-def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
-    """The message that will report the outcome under the caller's id, as JSON, with the caller's canvas."""
-    kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
-    for name in ("link", "link_error"):
-        kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
-    kept |= {"task_id": task_id, "queue": producer.settings.queue}
-    text: str = dumps(producer.app.signature(routing.FINISH_RUN, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
-    return text
 
 
 def seconds_until_due(app: Celery, options: dict[str, Any]) -> float:

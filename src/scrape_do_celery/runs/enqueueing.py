@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.runs.canvas import callbacks, finish_signature
 from scrape_do_celery.runs.handle import RunHandle
+from scrape_do_celery.runs.host import host
 from scrape_do_celery.runs.producer import Bell, Producer
 from scrape_do_celery.store import Member, RunSpec, ops
 from scrape_do_celery.store.spec import OPTIONS
@@ -16,14 +20,25 @@ from scrape_do_celery.store.spec import OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from celery.canvas import Signature
+
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.store.ops import Created
+    from scrape_do_celery.store.ops import Created, Op
 
 #: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
 RUN_OPTIONS = OPTIONS
 
 #: Runs that are written in one trip to the store.
 _TOGETHER = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A run that is to be written, under this id unless its key has one."""
+
+    spec: RunSpec
+    key: str | None
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 def enqueue(  # noqa: PLR0913 (what a run can be told)
@@ -33,6 +48,8 @@ def enqueue(  # noqa: PLR0913 (what a run can be told)
     raise_on_task_failure: bool = False,
     max_wait: float | None = None,
     early: bool | None = None,
+    on_success: Signature | None = None,
+    on_failure: Signature | None = None,
     settings: Settings | None = None,
     **options: Any,
 ) -> RunHandle:
@@ -43,17 +60,18 @@ def enqueue(  # noqa: PLR0913 (what a run can be told)
     that the key already has, whatever its state. `early` fetches tasks as they end, before their job does, which takes
     a look at the job in each interval; unset, from 50 targets on.
 
+    `on_success` and `on_failure` are Celery signatures: the one is called with the small result, the other as Celery
+    calls an errback; at least once. Of a run that its key already has, the callbacks of its first call stand.
+
+    In a transaction of Django's, the record is written when that is committed, and not where it is rolled back.
+
     Raises:
         ValueError: the request is wrong; the text names the fields. Nothing was written.
         IdempotencyConflictError: the key belongs to a run with another request. Nothing was written.
     """
     spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, early=early, **options)
-    producer = Producer.of(settings=settings)
-    run_id, new = write(producer, spec, str(uuid.uuid4()), key=check_key(idempotency_key))
-    if not new:
-        producer.store.run(ops.accept(producer.store.keys, run_id))
-    ring_submit(producer, run_id, len(spec.parts()))
-    return RunHandle(run_id, producer=producer)
+    wanted = [_Wanted(spec, check_key(idempotency_key))]
+    return _start(Producer.of(settings=settings), wanted, callbacks(on_success, on_failure))[0]
 
 
 def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
@@ -63,6 +81,8 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     raise_on_task_failure: bool = False,
     max_wait: float | None = None,
     early: bool | None = None,
+    on_success: Signature | None = None,
+    on_failure: Signature | None = None,
     settings: Settings | None = None,
     **options: Any,
 ) -> list[RunHandle]:
@@ -80,15 +100,8 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     keys = [None] * len(specs) if idempotency_keys is None else [check_key(key) for key in idempotency_keys]
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
-    producer = Producer.of(settings=settings)
-    found: list[Created] = []
-    for start in range(0, len(specs), _TOGETHER):
-        end = start + _TOGETHER
-        found += _write_many(producer, specs[start:end], keys[start:end])
-    for created, spec in zip(found, specs, strict=True):
-        if _is_other(created, spec):
-            raise _conflict(producer, created.run_id, spec)
-    return [RunHandle(created.run_id, producer=producer) for created in found]
+    wanted = [_Wanted(spec, key) for spec, key in zip(specs, keys, strict=True)]
+    return _start(Producer.of(settings=settings), wanted, callbacks(on_success, on_failure))
 
 
 def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
@@ -98,17 +111,51 @@ def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: 
         raise ValueError(f"request {place}: {error}") from None
 
 
-def _write_many(producer: Producer, specs: Sequence[RunSpec], keys: Sequence[str | None]) -> list[Created]:
+def _start(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
+    write_all = partial(_write_all, producer, wanted, canvas)
+    later = host().after_commit()
+    if later is None:
+        run_ids = write_all()
+    else:
+        run_ids = [_held(producer, one) or one.run_id for one in wanted]
+        later(write_all)
+    return [RunHandle(run_id, producer=producer) for run_id in run_ids]
+
+
+def _held(producer: Producer, one: _Wanted) -> str | None:
+    """The run that its key has by now."""
     store = producer.store
-    found = store.run_all(
-        [ops.create(store.keys, str(uuid.uuid4()), spec, key=key) for spec, key in zip(specs, keys, strict=True)]
-    )
-    ours = [(one, spec) for one, spec in zip(found, specs, strict=True) if not _is_other(one, spec)]
+    found = store.run(ops.held(store.keys, one.key)) if one.key else None
+    if found is not None and _is_other(found, one.spec):
+        raise _conflict(producer, found.run_id, one.spec)
+    return found.run_id if found else None
+
+
+def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[str]:
+    """The ids of the runs that stand in the store, in the order of what was wanted; it is rung for each."""
+    found: list[Created] = []
+    for start in range(0, len(wanted), _TOGETHER):
+        found += _write_some(producer, wanted[start : start + _TOGETHER], canvas)
+    for created, one in zip(found, wanted, strict=True):
+        if _is_other(created, one.spec):
+            raise _conflict(producer, created.run_id, one.spec)
+    return [created.run_id for created in found]
+
+
+def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+    store = producer.store
+    found = store.run_all([_creation(producer, one, canvas) for one in wanted])
+    ours = [(created, one.spec) for created, one in zip(found, wanted, strict=True) if not _is_other(created, one.spec)]
     if old := [created.run_id for created, _ in ours if not created.new]:
         store.run_all([ops.accept(store.keys, run_id) for run_id in old])
     members = tuple(str(Member(created.run_id, part)) for created, spec in ours for part in range(len(spec.parts())))
     producer.ring_all([Bell(routing.SUBMIT_JOBS, members)])
     return found
+
+
+def _creation(producer: Producer, one: _Wanted, canvas: dict[str, Any]) -> Op[Created]:
+    finish = finish_signature(producer, one.run_id, one.run_id, canvas) if canvas else ""
+    return ops.create(producer.store.keys, one.run_id, one.spec, key=one.key, signature=finish)
 
 
 def _is_other(created: Created, spec: RunSpec) -> bool:

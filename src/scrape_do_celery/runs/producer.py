@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, _state
 
 from scrape_do_celery import routing
-from scrape_do_celery.config import Settings
 from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.config.urls import application, masked
+from scrape_do_celery.runs.host import host
 from scrape_do_celery.store import Lives, Member, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from scrape_do_celery.config import Settings
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +114,9 @@ def is_ours(app: Celery) -> bool:
 
 
 def settings_of(app: Celery) -> Settings:
-    """The settings that an app was made with, else those of the environment."""
+    """The settings that an app was made with, else those of its framework, or of the environment."""
     if _SETTINGS not in app.__dict__:
-        app.__dict__[_SETTINGS] = Settings()
+        app.__dict__[_SETTINGS] = host().settings()
     settings: Settings = app.__dict__[_SETTINGS]
     return settings
 
@@ -128,7 +130,7 @@ def _current_app(settings: Settings | None) -> Celery:
     theirs = _users_app()
     if settings is None and theirs is not None and _same_broker(theirs):
         return theirs
-    wanted = settings or Settings()
+    wanted = settings or host().settings()
     if wanted not in _own:
         _own[wanted] = make_app(wanted)
         if settings is None and theirs is None:

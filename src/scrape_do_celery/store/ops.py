@@ -83,6 +83,7 @@ __all__ = [
     "forget",
     "forgotten",
     "guard",
+    "held",
     "home",
     "intent",
     "job",
@@ -168,6 +169,11 @@ def create(  # noqa: PLR0913 (one argument a field)
         [keys.run(run_id), keys.due, keys.idempotency(key) if key else ""],
         "create",
     )
+
+
+def held(keys: Keys, key: str) -> Op[Created | None]:
+    """The run that an idempotency key has."""
+    return Op(lambda reply: _created([b"exists", reply], "") if reply else None, ["GET", keys.idempotency(key)])
 
 
 def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:

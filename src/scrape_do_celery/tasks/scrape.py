@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import InvalidRequestError, RunNotFoundError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.runs import Producer, ensure_app
-from scrape_do_celery.runs.drafting import draft, finish_signature
+from scrape_do_celery.runs.canvas import finish_signature
+from scrape_do_celery.runs.drafting import draft
 from scrape_do_celery.runs.enqueueing import ring_submit
 from scrape_do_celery.runs.producer import ONCE_MORE
 from scrape_do_celery.store import ops

@@ -1,0 +1,45 @@
+"""What of a caller's canvas is kept until the outcome of a run is reported under his Celery id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import Signature
+from kombu.utils.functional import maybe_list
+from kombu.utils.json import dumps
+
+from scrape_do_celery import routing
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runs.producer import Producer
+
+#: What belongs to one message or its journey, and must not be asked of the one that reports the outcome.
+_OF_THE_MESSAGE = {
+    *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
+    *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
+    *("argsrepr", "kwargsrepr", "ignore_result", "time_limit", "soft_time_limit", "shadow", "stamped_headers"),
+}
+
+
+def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
+    """The message that will report the outcome under the caller's id, as JSON, with the caller's canvas."""
+    kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
+    for name in ("link", "link_error"):
+        kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
+    kept |= {"task_id": task_id, "queue": producer.settings.queue}
+    text: str = dumps(producer.app.signature(routing.FINISH_RUN, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
+    return text
+
+
+def callbacks(on_success: Any, on_failure: Any) -> dict[str, Any]:
+    """The canvas of a run that the caller's own tasks follow; empty where none does.
+
+    Raises:
+        ValueError: one is not a signature.
+    """
+    given = {"on_success": on_success, "on_failure": on_failure}
+    for name, callback in given.items():
+        if callback is not None and not isinstance(callback, Signature):
+            raise ValueError(f"{name} must be a Celery signature, such as parse.s(), or None")
+    canvas = {"link": on_success, "link_error": on_failure}
+    return {name: callback for name, callback in canvas.items() if callback is not None}

@@ -1,0 +1,39 @@
+"""What the framework that a process runs in adds: where settings come from, and when its transactions are over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _in_no_transaction() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A process without a framework: settings come from the environment, and nothing is put off."""
+
+    #: The settings of whoever names none.
+    settings: Callable[[], Settings] = Settings
+    #: In a transaction of the caller's: what puts an act off until it is committed, and drops it where it is not.
+    after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
+
+
+_host = Host()
+
+
+def adopt(host: Host) -> None:
+    """Makes this process one of the framework's."""
+    global _host  # noqa: PLW0603 (a process has one framework, as it has one environment)
+    _host = host
+
+
+def host() -> Host:
+    """The framework of this process."""
+    return _host
