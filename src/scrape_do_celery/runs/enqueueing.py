@@ -14,6 +14,8 @@ from scrape_do_celery.runs.canvas import callbacks, finish_signature
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.host import host
 from scrape_do_celery.runs.producer import Bell, Producer
+from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import Member, RunSpec, ops
 from scrape_do_celery.store.spec import OPTIONS
 
@@ -139,7 +141,12 @@ def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, 
     for created, one in zip(found, wanted, strict=True):
         if _is_other(created, one.spec):
             raise _conflict(producer, created.run_id, one.spec)
-    return [created.run_id for created in found]
+    run_ids = [created.run_id for created in found]
+    if run_changed.receivers:
+        for record in producer.store.run_all([ops.view(producer.store.keys, run_id) for run_id in run_ids]):
+            if record is not None:
+                run_changed.send(sender=producer.app, status=RunStatus.of(record))
+    return run_ids
 
 
 def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:

@@ -14,6 +14,7 @@ from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundEr
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import reading
 from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import CANCEL, RunRecord, RunState, ops
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class RunHandle:
 
     def __hash__(self) -> int:
         return hash(self.run_id)
+
+    @property
+    def status(self) -> RunStatus:
+        """All that can be told of it at a glance."""
+        return RunStatus.of(self._record())
 
     @property
     def state(self) -> RunState:

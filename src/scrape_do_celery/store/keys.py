@@ -11,6 +11,7 @@
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
 | `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
+| `P:moved` | zset | runs that have moved -> when to tell of them | until it is told |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
@@ -109,6 +110,11 @@ class Keys:
     def due(self) -> str:
         """When to look at what."""
         return f"{self.prefix}:due"
+
+    @property
+    def moved(self) -> str:
+        """Runs of which is to be told."""
+        return f"{self.prefix}:moved"
 
     @property
     def rung(self) -> str:

@@ -34,6 +34,7 @@ from scrape_do_celery.store.claiming import LONGEST_RING, RING, Foreign, Poison,
 from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
+from scrape_do_celery.store.news import Moved, moved, told
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION, Claim
 from scrape_do_celery.store.spec import RunSpec, targets_of
@@ -61,6 +62,7 @@ __all__ = [
     "Created",
     "Foreign",
     "Lives",
+    "Moved",
     "Op",
     "Poison",
     "Poisoned",
@@ -89,6 +91,7 @@ __all__ = [
     "job",
     "ledger",
     "look",
+    "moved",
     "open_breaker",
     "outcome",
     "owners",
@@ -104,6 +107,7 @@ __all__ = [
     "spec",
     "strangers",
     "sweep",
+    "told",
     "unseen",
     "update",
     "view",
@@ -220,7 +224,7 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
     counter = "got_done" if task.is_success else "got_failed"
     return Op(
         int,
-        (position, pack_task(task), counter, task.cost or 0, 1 if task.gone else 0),
+        (position, pack_task(task), counter, task.cost or 0, 1 if task.gone else 0, keys.prefix, member.run_id),
         [keys.contents(member.run_id, member.part), keys.part(member.run_id, member.part)],
         "put",
     )
@@ -270,7 +274,7 @@ def attempt(keys: Keys, run_id: str) -> Op[int]:
 def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
     """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
     flat = ("outcome", outcome, *_flat(fields))
-    return Op(bytes.decode, (run_id, RING, *flat), [keys.run(run_id), keys.due], "decide")
+    return Op(bytes.decode, (run_id, RING, keys.prefix, *flat), [keys.run(run_id), keys.due], "decide")
 
 
 def delivered(keys: Keys, run_id: str, waiter: str, lives: Lives) -> Op[int]:

@@ -15,11 +15,12 @@ from scrape_do_celery.runs import Producer, is_ours, settings_of
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import ops
 from scrape_do_celery.worker.checks import warnings_about
+from scrape_do_celery.worker.news import News
 from scrape_do_celery.worker.ticker import HOME_SECONDS, Ticker
 
 log = logging.getLogger(__name__)
 
-_tickers: dict[int, Ticker] = {}
+_threads: list[Ticker | News] = []
 
 
 def start(app: Celery) -> None:
@@ -81,15 +82,17 @@ def _other_application(producer: Producer) -> str | None:
 
 
 def _ready(sender: Any, **_: Any) -> None:
-    ticker = _tickers[id(sender.app)] = Ticker(Producer.of(sender.app))
-    ticker.start()
+    producer = Producer.of(sender.app)
+    for thread in (Ticker(producer), News(producer)):
+        _threads.append(thread)
+        thread.start()
     log.info("the ticker is at work")
 
 
 def _shutting_down(**_: Any) -> None:
-    for ticker in list(_tickers.values()):
-        ticker.stop()
-    _tickers.clear()
+    for thread in _threads:
+        thread.stop()
+    _threads.clear()
 
 
 def _closed(**_: Any) -> None:

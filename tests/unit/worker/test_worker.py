@@ -84,7 +84,7 @@ def connected(monkeypatch):
         signal = SimpleNamespace(connect=lambda receiver, weak, name=name: found.update({name: receiver}))
         monkeypatch.setattr(signals, name, signal)
     monkeypatch.setattr(Store, "check", lambda self: None)
-    monkeypatch.setattr(lifecycle, "_tickers", {})
+    monkeypatch.setattr(lifecycle, "_threads", [])
     return found
 
 
@@ -94,11 +94,11 @@ def test_a_worker_starts_with_our_queue_and_its_ticker(plant, connected, caplog)
     assert len(connected) == 4
     sender = SimpleNamespace(app=plant.app)
     connected["worker_ready"](sender=sender)
-    (ticker,) = lifecycle._tickers.values()
+    ticker, _ = lifecycle._threads
     assert ticker.is_alive()
     connected["worker_shutting_down"]()
     assert not ticker.is_alive()
-    assert lifecycle._tickers == {}
+    assert lifecycle._threads == []
     Runtime.of(plant.app)
     connected["worker_shutdown"]()
     assert plant.api.calls == [("aclose",)] * 2
@@ -187,6 +187,6 @@ def test_importing_the_worker_makes_no_app():
 def test_a_ticker_works_for_the_app_of_its_worker(plant, connected):
     lifecycle.start(plant.app)
     connected["worker_ready"](sender=SimpleNamespace(app=plant.app))
-    (ticker,) = lifecycle._tickers.values()
+    ticker, _ = lifecycle._threads
     assert ticker._producer is Producer.of(plant.app)
     connected["worker_shutting_down"]()

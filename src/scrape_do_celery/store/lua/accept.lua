@@ -10,6 +10,7 @@ if not r[1] then return {redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 and 'f
 local t = now()
 if not r[2] and ARGV[6] == '' then
   redis.call('HSET', KEYS[1], 'accepted', stamp(t), 'rings', 0)
+  tell(prefix, run_id, t, NEWS)
   redis.call('ZREM', KEYS[2], member)
   for n = 0, tonumber(r[1]) - 1 do
     local key = part_key(prefix, run_id, n)

@@ -18,6 +18,7 @@ local function free(due, run, prefix, run_id, parts, idem)
   end
   if idem then redis.call('DEL', idem) end
   redis.call('ZREM', due, run_id .. ':run')
+  redis.call('ZREM', prefix .. ':moved', run_id)
   local marks = {run}
   for _, field in ipairs(redis.call('HKEYS', run)) do
     local waiter = string.match(field, '^[wd]:(.*)$')
@@ -31,6 +32,10 @@ local function free(due, run, prefix, run_id, parts, idem)
     end
   end
 end
+
+-- Whoever shows runs is to be told of this one, within so many seconds.
+local NEWS = 5
+local function tell(prefix, run_id, t, within) redis.call('ZADD', prefix .. ':moved', 'LT', stamp(t + within), run_id) end
 
 -- Writes a field of a part down; what is nothing is left out: a hundred thousand of them may wait.
 local function keep(part, field, value)
@@ -244,6 +249,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
       if other[1] == 'queued' and tonumber(other[2] or 0) <= t then wake(due, key, run_id .. ':' .. n, t, 0) end
     end
   end
+  tell(prefix, run_id, t, NEWS)
   local left = redis.call('HINCRBY', run, 'left', -1)
   if left == 0 then
     redis.call('HSET', run, 'rings', 0)

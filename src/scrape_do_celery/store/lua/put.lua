@@ -1,4 +1,5 @@
--- Stores one task, if nobody has. KEYS: contents, part  ARGV: position, frame, counter, credits, 1 for a gone task
+-- Stores one task, if nobody has.
+-- KEYS: contents, part  ARGV: position, frame, counter, credits, 1 for a gone task, prefix, run id
 -- Returns 1, 0 when it was there, -1 when the run is gone or the part has ended.
 local state = redis.call('HGET', KEYS[2], 'state')
 if not state or state == 'done' then return -1 end
@@ -9,4 +10,5 @@ redis.call('HINCRBY', KEYS[2], ARGV[3], 1)
 redis.call('HSET', KEYS[2], 'attempts', 0)
 if ARGV[4] ~= '0' then redis.call('HINCRBYFLOAT', KEYS[2], 'credits', ARGV[4]) end
 if ARGV[5] == '1' then redis.call('HINCRBY', KEYS[2], 'gone', 1) end
+tell(ARGV[6], ARGV[7], now(), NEWS)
 return 1

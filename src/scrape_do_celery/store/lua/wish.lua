@@ -33,4 +33,5 @@ for n = 0, tonumber(r[1]) - 1 do
     end
   end
 end
+tell(prefix, run_id, t, NEWS)
 return {'ok', left, unpack(out)}
