@@ -55,7 +55,7 @@ from scrape_do_celery.models import (
     rehydrate,
 )
 from scrape_do_celery.polling import PollingStrategy
-from scrape_do_celery.runs import Progress, RunHandle, enqueue, enqueue_many
+from scrape_do_celery.runs import Progress, RunHandle, RunStatus, enqueue, enqueue_many, retry_failed
 from scrape_do_celery.store import RunState
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ __all__ = [
     "RunHandle",
     "RunNotFoundError",
     "RunState",
+    "RunStatus",
     "RunTimeoutError",
     "ScrapeDoAsyncAPIClient",
     "ScrapeDoError",
@@ -116,6 +117,7 @@ __all__ = [
     "enqueue",
     "enqueue_many",
     "rehydrate",
+    "retry_failed",
 ]
 
 _CLIENTS = {"AsyncScrapeDoAsyncAPIClient", "ScrapeDoAsyncAPIClient"}

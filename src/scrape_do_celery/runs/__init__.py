@@ -5,6 +5,8 @@ from __future__ import annotations
 from scrape_do_celery.runs.enqueueing import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.producer import BATCH, Bell, Producer, batched, ensure_app, is_ours, make_app, settings_of
+from scrape_do_celery.runs.retrying import retry_failed
+from scrape_do_celery.runs.status import RunStatus
 
 __all__ = [
     "BATCH",
@@ -12,11 +14,13 @@ __all__ = [
     "Producer",
     "Progress",
     "RunHandle",
+    "RunStatus",
     "batched",
     "enqueue",
     "enqueue_many",
     "ensure_app",
     "is_ours",
     "make_app",
+    "retry_failed",
     "settings_of",
 ]

@@ -33,13 +33,25 @@ class PartReader:
         Raises:
             ResultExpiredError: there were some, and their life has passed.
         """
+        for _, task in self._placed(store):
+            yield task
+
+    def good(self, store: Store) -> set[int]:
+        """The places in input order of the targets whose tasks succeeded.
+
+        Raises:
+            ResultExpiredError: as `tasks`.
+        """
+        return {place for place, task in self._placed(store) if task.is_success}
+
+    def _placed(self, store: Store) -> Iterator[tuple[int, TaskDetails]]:
         found = 0
         for start in range(0, len(self.positions), _CHUNK):
             chunk = self.positions[start : start + _CHUNK]
-            for task in store.run(ops.contents(store.keys, self.member, chunk)):
+            for place, task in enumerate(store.run(ops.contents(store.keys, self.member, chunk)), start):
                 if task is not None:
                     found += 1
-                    yield task
+                    yield place, task
         if found < self.record.got_done + self.record.got_failed:
             run_id = self.member.run_id
             raise ResultExpiredError(f"the contents of run {run_id} have passed their life", run_id)

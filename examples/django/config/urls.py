@@ -1,0 +1,8 @@
+"""Addresses of the project."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [path("admin/", admin.site.urls), path("", include("pages.urls"))]

@@ -1,0 +1,1 @@
+"""The app of the project: a page that scrapes."""

@@ -1,0 +1,1 @@
+"""The project's own tasks; an app, so that Celery finds them."""

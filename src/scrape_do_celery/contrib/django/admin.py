@@ -1,0 +1,86 @@
+"""Runs in Django's admin: look, filter, cancel, enqueue again what failed, download."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib import admin, messages
+from django.http import StreamingHttpResponse
+
+from scrape_do_celery.contrib.django import conf
+from scrape_do_celery.contrib.django.models import ScrapeRun
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.runs import retry_failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+
+class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Reads the mirror; acts on the runs themselves."""
+
+    list_display = ("run_id", "state", "progress", "credits", "error_type", "created", "ended")
+    list_filter = ("state", "error_type", "created")
+    search_fields = ("run_id", "error", "jobs")
+    date_hierarchy = "created"
+    actions = ("cancel", "retry", "download")
+
+    @admin.display(description="tasks")
+    def progress(self, run: ScrapeRun) -> str:
+        """Tasks that have ended, of all."""
+        failed = f", {run.failed} failed" if run.failed else ""
+        return f"{run.done + run.failed} of {run.total}{failed}"
+
+    @admin.action(description="Cancel, at Scrape.do too", permissions=["change"])
+    def cancel(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
+        """Wishes that the runs end; pages that were paid for are still collected."""
+        self._each(request, runs, "are being canceled", lambda run: run.handle.cancel())
+
+    @admin.action(description="Enqueue targets without a page again", permissions=["change"])
+    def retry(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
+        """Makes a run of what failed in each; asked twice, it is one run."""
+        self._each(request, runs, "were enqueued again", lambda run: bool(retry_failed(run.run_id)))
+
+    @admin.action(description="Download pages (JSON, a line a task)", permissions=["view"])
+    def download(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
+        """A line for each fetched task of the runs."""
+        answer = StreamingHttpResponse(lines(list(runs)), content_type="application/x-ndjson")
+        answer["Content-Disposition"] = 'attachment; filename="scrapes.jsonl"'
+        return answer
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        """Runs are enqueued, not typed in."""
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
+        """All: a mirror is not written to."""
+        return [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
+
+    def _each(
+        self, request: HttpRequest, runs: Iterable[ScrapeRun], done: str, act: Callable[[ScrapeRun], bool]
+    ) -> None:
+        count = 0
+        for run in runs:
+            try:
+                count += act(run)
+            except ScrapeDoError as error:
+                messages.warning(request, f"{run.run_id}: {error}")
+        messages.info(request, f"{count} {done}")
+
+
+def lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
+    """The fetched tasks of runs, each as a line of JSON, a few in memory at a time."""
+    for run in runs:
+        try:
+            for task in run.handle.iter_tasks(partial=True):
+                yield json.dumps({"run_id": run.run_id, **task.model_dump(mode="json")}) + "\n"
+        except ScrapeDoError as error:
+            yield json.dumps({"run_id": run.run_id, "error": type(error).__name__, "message": str(error)}) + "\n"
+
+
+if cast("bool", conf.ours("MIRROR")):
+    admin.site.register(ScrapeRun, ScrapeRunAdmin)

@@ -1,0 +1,56 @@
+"""The app's configuration: this process takes its settings and its transactions from Django."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import AppConfig
+from django.core import checks
+from django.core.signals import setting_changed
+from django.db import transaction
+
+from scrape_do_celery.contrib.django import conf
+from scrape_do_celery.runs.host import Host, adopt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ScrapeDoConfig(AppConfig):
+    """Scrape.do in a Django project."""
+
+    name = "scrape_do_celery.contrib.django"
+    label = "scrape_do"
+    verbose_name = "Scrape.do"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Settings are read when somebody needs them: a wrong one must not keep `manage.py check` from saying so."""
+        adopt(Host(settings=conf.settings, after_commit=after_commit))
+        checks.register(check_settings, "scrape_do")
+        setting_changed.connect(_forget_settings)
+        if conf.ours("MIRROR") is True:
+            from scrape_do_celery.contrib.django import mirror
+
+            mirror.start()
+
+
+def after_commit() -> Callable[[Callable[[], object]], object] | None:
+    """How to put an act off until the transaction of the caller is committed; None outside of one."""
+    using = conf.ours("DATABASE")
+    if not transaction.get_connection(using).in_atomic_block:
+        return None
+    return lambda act: transaction.on_commit(act, using=using)
+
+
+def check_settings(**_: Any) -> list[checks.CheckMessage]:
+    """What is wrong with `SCRAPE_DO`, key by key. No value is shown."""
+    return [
+        checks.Error(f"{conf.SETTING}[{key!r}]: {what}" if key else f"{conf.SETTING}: {what}", id="scrape_do.E001")
+        for key, what in conf.problems().items()
+    ]
+
+
+def _forget_settings(*, setting: str, **_: Any) -> None:
+    if setting == conf.SETTING:
+        conf.settings.cache_clear()

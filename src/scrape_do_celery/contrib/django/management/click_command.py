@@ -1,0 +1,56 @@
+"""The package's commands as Django's management commands: the same options, read by `manage.py` and `call_command`."""
+
+from __future__ import annotations
+
+from argparse import BooleanOptionalAction
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+from django.core.management.base import BaseCommand, CommandError
+
+from scrape_do_celery.errors import ScrapeDoError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterator
+
+
+class ClickCommand(BaseCommand):
+    """A management command that is one of click's."""
+
+    command: ClassVar[click.Command]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """As click knows them; it is click that checks them."""
+        for one in self.command.params:
+            name = str(one.name)
+            if isinstance(one, click.Argument):
+                parser.add_argument(name, nargs="*" if one.nargs == -1 else None)
+            elif isinstance(one, click.Option):
+                action: dict[str, Any] = {"action": BooleanOptionalAction} if one.is_flag else {}
+                parser.add_argument(*one.opts, dest=name, default=None, help=one.help, **action)
+
+    def handle(self, **options: Any) -> None:
+        """Carries it out; its lines go where this command's output goes."""
+        arguments = [text for one in self.command.params for text in _words(one, options[str(one.name)])]
+        try:
+            with redirect_stdout(self.stdout):
+                self.command.main(arguments, prog_name=self.__module__.rpartition(".")[2], standalone_mode=False)
+        except click.ClickException as error:
+            raise CommandError(error.format_message()) from None
+        except (ScrapeDoError, ValueError) as error:
+            raise CommandError(f"{type(error).__name__}: {error}") from None
+
+
+def _words(one: click.Parameter, value: Any) -> Iterator[str]:
+    """How a value is written on a command line."""
+    if value is None or value is False:
+        no = [] if value is None else [opt for opt in one.secondary_opts if opt.startswith("--")]
+        yield from no[:1]
+    elif isinstance(one, click.Argument):
+        yield from [value] if isinstance(value, str) else value
+    else:
+        yield one.opts[0]
+        if value is not True:
+            yield str(value)

@@ -1,0 +1,13 @@
+"""`manage.py scrape_do_enqueue`."""
+
+from __future__ import annotations
+
+from scrape_do_celery.cli.runs import enqueue
+from scrape_do_celery.contrib.django.management.click_command import ClickCommand
+
+
+class Command(ClickCommand):
+    """Starts a run and prints its id."""
+
+    help = enqueue.help
+    command = enqueue

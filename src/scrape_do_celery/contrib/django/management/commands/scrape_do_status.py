@@ -1,0 +1,13 @@
+"""`manage.py scrape_do_status`."""
+
+from __future__ import annotations
+
+from scrape_do_celery.cli.runs import status
+from scrape_do_celery.contrib.django.management.click_command import ClickCommand
+
+
+class Command(ClickCommand):
+    """Prints where a run stands."""
+
+    help = status.help
+    command = status

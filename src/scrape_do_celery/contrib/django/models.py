@@ -1,0 +1,51 @@
+"""`ScrapeRun`: runs in the project's own database, for teams that want to list and join them there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from scrape_do_celery.runs import RunHandle, RunStatus
+
+
+class ScrapeRun(models.Model):
+    """A run as it was last told of. Written only where `SCRAPE_DO["MIRROR"]` is true; pages stay in the store."""
+
+    run_id = models.CharField(primary_key=True, max_length=255)
+    state = models.CharField(max_length=16, db_index=True)
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    gone = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(default=0)
+    credits = models.FloatField(default=0)
+    jobs = models.JSONField(default=list, blank=True)
+    error_type = models.CharField(max_length=100, blank=True)
+    error = models.TextField(blank=True)
+    created = models.DateTimeField(db_index=True)
+    ended = models.DateTimeField(null=True, blank=True)
+    updated = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("-created",)
+        verbose_name = "scrape"
+
+    def __str__(self) -> str:
+        return f"{self.run_id} ({self.state})"
+
+    @property
+    def handle(self) -> RunHandle:
+        """The run itself: its pages, its progress of this moment, its cancel."""
+        return RunHandle(self.run_id)
+
+
+def fields_of(status: RunStatus) -> dict[str, Any]:
+    """The columns of a run's status."""
+    error = status.error
+    return {
+        "state": status.state.value,
+        **{name: getattr(status, name) for name in ("done", "failed", "gone", "total", "credits", "created", "ended")},
+        "jobs": list(status.jobs),
+        "error_type": "" if error is None else type(error).__name__,
+        "error": "" if error is None else str(error),
+    }

@@ -1,0 +1,65 @@
+"""Enqueueing again what failed in a run that has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
+from scrape_do_celery.runs import reading
+from scrape_do_celery.runs.enqueueing import enqueue
+from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.store import RunState, ops
+from scrape_do_celery.store.spec import targets_of
+
+if TYPE_CHECKING:
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.runs.handle import RunHandle
+    from scrape_do_celery.store import RunRecord, RunSpec, Store
+
+
+def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
+    """A run of those targets of an ended run that have no page, with the same options. Asked twice, it is one run.
+
+    Raises:
+        ResultNotReadyError: the run has not ended.
+        RunError: every target has its page; or a purchase is in doubt, so that this could pay for it again; or its
+            tasks do not tell whose they are.
+        RunNotFoundError, ResultExpiredError: what is to be known of the run is gone.
+    """
+    producer = Producer.of(settings=settings)
+    store = producer.store
+    record = store.run(ops.view(store.keys, run_id))
+    spec = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
+    if record is None or spec is None:
+        raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
+    if record.outcome is None:
+        raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
+    if any(part.outcome == RunState.IN_DOUBT for part in record.parts):
+        raise RunError(f"run {run_id} may have bought a job that was not found: look at it first", run_id)
+    if spec.request.plugin is not None:
+        raise RunError(f"run {run_id} is a plugin's: its tasks do not show which of its parameters failed", run_id)
+    targets = without_page(store, record, spec)
+    if not targets:
+        raise RunError(f"run {run_id} has a page for each of its targets", run_id)
+    return enqueue(
+        spec.request.with_targets(targets),
+        idempotency_key=f"retry of {run_id}",
+        raise_on_task_failure=spec.raise_on_task_failure,
+        max_wait=spec.max_wait,
+        early=spec.early,
+        settings=settings,
+    )
+
+
+def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
+    """The targets of a run that no successful task was stored for, in input order."""
+    readers = {reader.member.part: reader for reader in reading.readers(store, record)}
+    missing: list[str] = []
+    for number, part in enumerate(spec.parts()):
+        targets = targets_of(part)
+        reader = readers.get(number)
+        if reader is not None and not reader.verified:
+            raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
+        good = reader.good(store) if reader else set()
+        missing += [target for place, target in enumerate(targets) if place not in good]
+    return missing
