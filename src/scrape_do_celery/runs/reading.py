@@ -48,7 +48,8 @@ class PartReader:
         found = 0
         for start in range(0, len(self.positions), _CHUNK):
             chunk = self.positions[start : start + _CHUNK]
-            for place, task in enumerate(store.run(ops.contents(store.keys, self.member, chunk)), start):
+            tasks = store.run(ops.contents(store.keys, self.member, chunk))
+            for place, task in enumerate(tasks, start):
                 if task is not None:
                     found += 1
                     yield place, task

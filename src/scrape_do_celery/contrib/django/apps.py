@@ -9,6 +9,7 @@ from django.core import checks
 from django.core.signals import setting_changed
 from django.db import transaction
 
+from scrape_do_celery.contrib import given
 from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.runs.host import Host, adopt
 
@@ -45,12 +46,9 @@ def after_commit() -> Callable[[Callable[[], object]], object] | None:
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """What is wrong with `SCRAPE_DO`, key by key. No value is shown."""
-    return [
-        checks.Error(f"{conf.SETTING}[{key!r}]: {what}" if key else f"{conf.SETTING}: {what}", id="scrape_do.E001")
-        for key, what in conf.problems().items()
-    ]
+    return [checks.Error(f"{given.where(key)}: {what}", id="scrape_do.E001") for key, what in conf.problems().items()]
 
 
 def _forget_settings(*, setting: str, **_: Any) -> None:
-    if setting == conf.SETTING:
+    if setting == given.SETTING:
         conf.settings.cache_clear()

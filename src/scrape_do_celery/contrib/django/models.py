@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
-from scrape_do_celery.runs import RunHandle, RunStatus
+from scrape_do_celery.runs import RunHandle
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from scrape_do_celery.runs import RunStatus
 
 
 class ScrapeRun(models.Model):
     """A run as it was last told of. Written only where `SCRAPE_DO["MIRROR"]` is true; pages stay in the store."""
 
-    run_id = models.CharField(primary_key=True, max_length=255)
-    state = models.CharField(max_length=16, db_index=True)
-    done = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
-    gone = models.PositiveIntegerField(default=0)
-    total = models.PositiveIntegerField(default=0)
-    credits = models.FloatField(default=0)
+    run_id: models.CharField[str, str] = models.CharField(primary_key=True, max_length=255)
+    state: models.CharField[str, str] = models.CharField(max_length=16, db_index=True)
+    done: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
+    failed: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
+    gone: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
+    total: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
+    credits: models.FloatField[float, float] = models.FloatField(default=0)
     jobs = models.JSONField(default=list, blank=True)
-    error_type = models.CharField(max_length=100, blank=True)
-    error = models.TextField(blank=True)
-    created = models.DateTimeField(db_index=True)
-    ended = models.DateTimeField(null=True, blank=True)
-    updated = models.DateTimeField(auto_now=True)
+    error_type: models.CharField[str, str] = models.CharField(max_length=100, blank=True)
+    error: models.TextField[str, str] = models.TextField(blank=True)
+    created: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
+    ended: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(null=True, blank=True)
+    updated: models.DateTimeField[datetime, datetime] = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering = ("-created",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import BooleanOptionalAction
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 import click
 from django.core.management.base import BaseCommand, CommandError
@@ -35,7 +35,7 @@ class ClickCommand(BaseCommand):
         """Carries it out; its lines go where this command's output goes."""
         arguments = [text for one in self.command.params for text in _words(one, options[str(one.name)])]
         try:
-            with redirect_stdout(self.stdout):
+            with redirect_stdout(cast("IO[str]", self.stdout)):
                 self.command.main(arguments, prog_name=self.__module__.rpartition(".")[2], standalone_mode=False)
         except click.ClickException as error:
             raise CommandError(error.format_message()) from None

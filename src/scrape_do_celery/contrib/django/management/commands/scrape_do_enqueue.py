@@ -9,5 +9,5 @@ from scrape_do_celery.contrib.django.management.click_command import ClickComman
 class Command(ClickCommand):
     """Starts a run and prints its id."""
 
-    help = enqueue.help
+    help = enqueue.help or ""
     command = enqueue

@@ -9,5 +9,5 @@ from scrape_do_celery.contrib.django.management.click_command import ClickComman
 class Command(ClickCommand):
     """Prints where a run stands."""
 
-    help = status.help
+    help = status.help or ""
     command = status

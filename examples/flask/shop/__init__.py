@@ -1,0 +1,65 @@
+"""A shop that watches pages: a form starts a scrape, a page shows its progress."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, jsonify, redirect, render_template, request, url_for
+
+from scrape_do_celery import RunHandle, RunNotFoundError, enqueue
+from scrape_do_celery.contrib.flask import ScrapeDo
+from shop.background import celery_init_app
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+REDIS = os.environ.get("REDIS_URL", "redis://localhost:6379")
+
+
+def create_app() -> Flask:
+    """The application. The token is in the environment of its worker alone: SCRAPE_DO_API_KEY."""
+    app = Flask(__name__)
+    app.config.from_mapping(
+        CELERY={
+            "broker_url": f"{REDIS}/1",
+            "result_backend": f"{REDIS}/2",
+            "broker_connection_retry_on_startup": True,
+            "worker_prefetch_multiplier": 1,
+            "worker_send_task_events": True,
+        },
+        SCRAPE_DO={"REDIS_URL": f"{REDIS}/0"},
+    )
+    celery_init_app(app)
+    ScrapeDo(app)
+    _add_pages(app)
+    return app
+
+
+def _add_pages(app: Flask) -> None:
+    @app.get("/")
+    def start() -> str:
+        return render_template("start.html")
+
+    @app.post("/")
+    def scrape() -> Response | tuple[str, int]:
+        urls = request.form.get("urls", "").split()
+        try:
+            handle = enqueue(urls)
+        except ValueError as error:
+            return render_template("start.html", urls="\n".join(urls), error=error), 400
+        return redirect(url_for("run", run_id=handle.run_id))
+
+    @app.get("/runs/<run_id>/")
+    def run(run_id: str) -> str:
+        return render_template("run.html", run_id=run_id)
+
+    @app.get("/runs/<run_id>/status")
+    def status(run_id: str) -> Any:
+        handle = RunHandle(run_id)
+        try:
+            found = handle.status.to_json()
+        except RunNotFoundError:
+            return jsonify(error="no such run"), 404
+        pages = [{"url": task.url, "length": len(task.content or "")} for task in handle.iter_tasks(partial=True)]
+        return jsonify(found | {"pages": pages})

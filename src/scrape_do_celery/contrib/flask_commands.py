@@ -1,0 +1,16 @@
+"""`flask scrape-do ...`: the package's commands, with the settings of the application. Loaded by `flask` alone."""
+
+from __future__ import annotations
+
+import click
+from flask.cli import ScriptInfo
+
+from scrape_do_celery.cli import main
+from scrape_do_celery.cli.group import Commands
+
+
+@click.group("scrape-do", cls=Commands, commands=main.commands)
+@click.pass_context
+def group(ctx: click.Context) -> None:
+    """Runs of the Scrape.do Async API, with this application's settings."""
+    ctx.ensure_object(ScriptInfo).load_app()
