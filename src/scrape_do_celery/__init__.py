@@ -55,7 +55,7 @@ from scrape_do_celery.models import (
     rehydrate,
 )
 from scrape_do_celery.polling import PollingStrategy
-from scrape_do_celery.runs import Progress, RunHandle, RunStatus, enqueue, enqueue_many, retry_failed
+from scrape_do_celery.runs import Progress, RunHandle, RunStatus, enqueue, enqueue_many, retry_failed, scheduled_run
 from scrape_do_celery.store import RunState
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ __all__ = [
     "enqueue_many",
     "rehydrate",
     "retry_failed",
+    "scheduled_run",
 ]
 
 _CLIENTS = {"AsyncScrapeDoAsyncAPIClient", "ScrapeDoAsyncAPIClient"}

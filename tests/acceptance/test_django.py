@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -80,14 +79,6 @@ def project(pipeline, tmp_path):
     one.stop()
 
 
-def until(look, within=90.0):
-    deadline = time.monotonic() + within
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
 def test_a_form_starts_a_scrape_and_shows_its_progress(project, eventually):
     project.work()
     site = project.serve()
@@ -106,8 +97,14 @@ def test_a_form_starts_a_scrape_and_shows_its_progress(project, eventually):
     assert (found["state"], found["done"], found["total"]) == ("succeeded", 3, 3)
     assert sorted(row["url"] for row in found["titles"]) == urls
     assert project.pipeline.posts() == 1
-    mirrored = "from scrape_do_celery.contrib.django.models import *; import json; print(json.dumps(list(ScrapeRun.objects.values_list('run_id', 'state', 'done', 'total'))))"
-    eventually(lambda: project.shell(mirrored) == [[found["run_id"], "succeeded", 3, 3]])
+    eventually(lambda: project.shell(MIRRORED) == [[found["run_id"], "succeeded", 3, 3]])
+
+
+MIRRORED = """
+import json
+from scrape_do_celery.contrib.django.models import ScrapeRun
+print(json.dumps(list(ScrapeRun.objects.values_list("run_id", "state", "done", "total"))))
+"""
 
 
 def _reached(client):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scrape_do_celery.config import urls
+from scrape_do_celery.config.credentials import as_text, checked
 
 PREFIX = "SCRAPE_DO_"
 
@@ -144,6 +145,11 @@ class SettingsFields(BaseSettings):
     )
     max_active_jobs: int | None = Field(
         default=None, ge=1, description="Jobs that may run at Scrape.do at a time; the others wait here, in order."
+    )
+    credentials: Annotated[SecretStr | None, BeforeValidator(as_text), AfterValidator(checked)] = Field(
+        default=None,
+        description='Headers and cookies by name, as JSON: `{"shop": {"headers": {"Authorization": "..."}}}`. '
+        'Schedules and messages refer to them with `credentials="shop"`.',
     )
     max_bells: int = Field(default=1_000, ge=1, description="Messages that may wait in the broker at a time.")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.utils.time import maybe_make_aware
 
+from scrape_do_celery.config.credentials import with_credentials
 from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.runs.canvas import finish_signature
 from scrape_do_celery.runs.enqueueing import check_key, read_spec, write
@@ -29,6 +30,7 @@ def draft(
     """
     options = dict(kwargs)
     key = check_key(options.pop("idempotency_key", None))
+    options = with_credentials(producer.settings, options.pop("credentials", None), options)
     spec = read_spec(*args, **options)
     hold, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
     finish = finish_signature(producer, task_id, task_id, canvas)

@@ -11,6 +11,7 @@
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
 | `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
+| `P:schedule:<name>` | string | the last run of a schedule | `record_ttl` |
 | `P:moved` | zset | runs that have moved -> when to tell of them | until it is told |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
@@ -74,6 +75,10 @@ class Keys:
     def once(self, run_id: str, name: str) -> str:
         """The mark of a callback that has begun."""
         return f"{self.prefix}:once:{run_id}:{name}"
+
+    def schedule(self, name: str) -> str:
+        """The last run of a schedule."""
+        return f"{self.prefix}:schedule:{name}"
 
     def breaker(self, account: str) -> str:
         """The breaker of an account."""

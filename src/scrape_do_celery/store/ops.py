@@ -82,6 +82,7 @@ __all__ = [
     "doubts",
     "fetched",
     "first",
+    "follow",
     "forget",
     "forgotten",
     "guard",
@@ -89,6 +90,7 @@ __all__ = [
     "home",
     "intent",
     "job",
+    "last_of",
     "ledger",
     "look",
     "moved",
@@ -101,6 +103,7 @@ __all__ = [
     "renew",
     "rivals",
     "seen",
+    "set_last",
     "settle",
     "share",
     "some",
@@ -178,6 +181,21 @@ def create(  # noqa: PLR0913 (one argument a field)
 def held(keys: Keys, key: str) -> Op[Created | None]:
     """The run that an idempotency key has."""
     return Op(lambda reply: _created([b"exists", reply], "") if reply else None, ["GET", keys.idempotency(key)])
+
+
+def follow(keys: Keys, run_id: str, before: str) -> Op[bool]:
+    """Whether a draft waits for the end of another run from now on; not where that has ended."""
+    return Op(bool, (before, run_id), [keys.run(before), keys.run(run_id)], "follow")
+
+
+def last_of(keys: Keys, name: str) -> Op[str | None]:
+    """The last run of a schedule."""
+    return Op(lambda reply: reply.decode() if reply else None, ["GET", keys.schedule(name)])
+
+
+def set_last(keys: Keys, name: str, run_id: str, life: int) -> Op[bool]:
+    """Notes the last run of a schedule."""
+    return Op(bool, ["SET", keys.schedule(name), run_id, "EX", life])
 
 
 def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:

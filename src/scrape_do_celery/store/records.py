@@ -207,6 +207,8 @@ class RunRecord:
     error: ScrapeDoError | None
     max_wait: float | None
     expires: float | None
+    #: the run whose end this one waits for, as a draft
+    after: str | None
     waiters: Mapping[str, str]
 
     @classmethod
@@ -228,6 +230,7 @@ class RunRecord:
             error=_error(fields.get("error")),
             max_wait=float(fields["max_wait"]) if "max_wait" in fields else None,
             expires=float(fields["created"]) + float(fields["expires_in"]) if "expires_in" in fields else None,
+            after=fields["after"].decode() if "after" in fields else None,
             waiters={k[2:]: v.decode() for k, v in fields.items() if k.startswith("w:")},
         )
 

@@ -14,6 +14,7 @@ from scrape_do_celery.tasks.fetch import fetch_tasks
 from scrape_do_celery.tasks.finish import finish_run
 from scrape_do_celery.tasks.poll import poll_jobs
 from scrape_do_celery.tasks.reconcile import reconcile_submit
+from scrape_do_celery.tasks.scheduled import scheduled_run
 from scrape_do_celery.tasks.scrape import scrape
 from scrape_do_celery.tasks.submit import submit_jobs
 from scrape_do_celery.tasks.sweep import sweep_jobs
@@ -25,6 +26,7 @@ __all__ = [
     "finish_run",
     "poll_jobs",
     "reconcile_submit",
+    "scheduled_run",
     "scrape",
     "submit_jobs",
     "sweep_jobs",

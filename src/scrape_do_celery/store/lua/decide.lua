@@ -10,4 +10,7 @@ for i = 4, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0)
 redis.call('ZADD', KEYS[2], stamp(t + ARGV[2]), ARGV[1] .. ':run')
 tell(ARGV[3], ARGV[1], t, 0)
+-- The run of a later tick of its schedule waits for this one, as a draft.
+local next_one = redis.call('HGET', KEYS[1], 'next')
+if next_one then redis.call('ZADD', KEYS[2], stamp(t), next_one .. ':run') end
 return redis.call('HGET', KEYS[1], 'outcome')

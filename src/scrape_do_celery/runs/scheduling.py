@@ -1,0 +1,62 @@
+"""`scheduled_run`: an entry for Celery beat, checked where it is declared."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs.enqueueing import read_spec
+from scrape_do_celery.runs.ticks import rule_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+    from celery.schedules import crontab
+
+IfRunning = Literal["skip", "queue", "cancel_previous"]
+#: What a request must not carry through a schedule, which beat keeps and brokers carry.
+_SECRET: Final = ("headers", "set_cookies", "body")
+
+
+def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
+    name: str,
+    schedule: crontab | timedelta | float,
+    targets: Iterable[str] | None = None,
+    *,
+    if_running: IfRunning = "skip",
+    credentials: str | None = None,
+    raise_on_task_failure: bool = False,
+    max_wait: float | None = None,
+    early: bool | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """An entry for `beat_schedule` that starts a run at each tick. `options` are the fields of `JobCreationRequest`.
+
+    `schedule` is a crontab, a timedelta or seconds. A tick (the minute of a crontab, a multiple of an interval since
+    the epoch) makes one run, however many beats publish it. While the run of an earlier tick goes on, `if_running` says
+    whether this one is left out (`skip`), waits for it (`queue`), or ends it (`cancel_previous`). Schedules of one
+    `name` are one schedule.
+
+    `credentials` names headers and cookies in the setting of that name; a schedule must not hold them.
+
+    Raises:
+        ValueError: a field is wrong; said when it is declared, and not at the first tick.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError("name must be a text that is not blank: ticks are told apart by it")
+    if if_running not in get_args(IfRunning):
+        raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}")
+    if secret := [field for field in _SECRET if options.get(field)]:
+        raise ValueError(f'{", ".join(secret)}: a schedule is kept by beat; name them with credentials="..."')
+    kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
+    given = dict(options)
+    if targets is not None:
+        given["targets"] = targets if isinstance(targets, str) else list(targets)
+    read_spec(**given, **kept)
+    request = {**given, **kept, "credentials": credentials}
+    request = {field: value for field, value in request.items() if value is not None}
+    kwargs = {"name": name, "rule": rule_of(schedule), "if_running": if_running, "request": request}
+    # What JSON cannot carry is said here, and not when beat publishes it.
+    return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(json.dumps(kwargs))}

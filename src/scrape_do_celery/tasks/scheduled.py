@@ -1,0 +1,45 @@
+"""The step that beat publishes: a tick becomes a run."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Reject
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs.starting import start_tick
+from scrape_do_celery.runs.ticks import tick as tick_of
+
+
+class ScheduledStep(Task):  # type: ignore[misc]
+    """Names the tick when it is published: what waits in a queue is still the run of its own tick."""
+
+    def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Celery's `apply_async`, on the queue of the steps."""
+        kwargs = dict(kwargs or {})
+        kwargs.setdefault("tick", _now(self, kwargs["rule"]))
+        options.setdefault("queue", Producer.of(self.app).settings.queue)
+        return super().apply_async(args, kwargs, **options)
+
+
+def _now(task: Task, rule: dict[str, Any]) -> str:
+    return tick_of(rule, datetime.now(UTC), task.app.timezone)
+
+
+@shared_task(
+    name=routing.SCHEDULED_RUN, base=ScheduledStep, throws=(ValueError,), typing=False, **routing.UNDER_CALLERS_ID
+)
+def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
+    self: Task, *, name: str, rule: dict[str, Any], if_running: str, request: dict[str, Any], tick: str | None = None
+) -> str | None:
+    """The id of the tick's run; None where it was left out. A beat that does not know this step names no tick."""
+    try:
+        return start_tick(Producer.of(self.app), name, tick or _now(self, rule), if_running, request)
+    except StoreUnavailableError as error:
+        time.sleep(1)
+        raise Reject(type(error).__name__, requeue=True) from error

@@ -1,0 +1,120 @@
+"""Beat, with each of its schedulers: a tick is one run, however many beats publish it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from beats import EVERY
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "django"
+DJANGO = """
+from beats import app as _beats
+CELERY_BEAT_SCHEDULE = _beats.conf.beat_schedule
+INSTALLED_APPS += ["django_celery_beat"]
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1
+"""
+OWN, REDBEAT, DATABASE = "celery.beat:PersistentScheduler", "redbeat.RedBeatScheduler", "django"
+
+
+@pytest.fixture
+def beats(pipeline):
+    """Starts beats; ends them all."""
+    started = []
+
+    def start(app, scheduler, **environment):
+        folder = pipeline.folder / f"beat{len(started)}"
+        folder.mkdir()
+        command = [sys.executable, "-m", "celery", "-A", app, "beat", "-S", scheduler, "--pidfile="]
+        command += ["-s", str(folder / "schedule")] if scheduler == OWN else []
+        with (folder / "log").open("wb") as log:
+            beat = subprocess.Popen(
+                [*command, "-l", "INFO"],
+                env={**pipeline.environment, **environment},
+                cwd=environment.get("FOLDER", folder),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        started.append((beat, folder / "log"))
+        return started
+
+    yield start
+    for beat, _ in started:
+        os.killpg(beat.pid, signal.SIGTERM)
+    for beat, _ in started:
+        beat.wait(30)
+
+
+@pytest.fixture
+def project(pipeline, tmp_path):
+    """The Django example with the schedule, and its environment."""
+    folder = tmp_path / "project"
+    shutil.copytree(EXAMPLE, folder)
+    settings = folder / "config" / "settings.py"
+    settings.write_text(settings.read_text() + DJANGO)
+    environment = {
+        "FOLDER": str(folder),
+        "PYTHONPATH": os.pathsep.join([str(folder), pipeline.environment["PYTHONPATH"]]),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DJANGO_DATABASE": str(folder / "db.sqlite3"),
+        "REDIS_URL": pipeline.values["redis_url"].rpartition("/")[0],
+    }
+    migrate = [sys.executable, "manage.py", "migrate", "-v0"]
+    everything = {**pipeline.environment, **own_servers(pipeline), **environment}
+    subprocess.run(migrate, cwd=folder, env=everything, check=True, capture_output=True)
+    return {**own_servers(pipeline), **environment}
+
+
+def own_servers(pipeline):
+    return {
+        "SCRAPE_DO_BROKER_URL": pipeline.settings.broker_url,
+        "SCRAPE_DO_RESULT_BACKEND": pipeline.settings.result_backend,
+    }
+
+
+def slots(pipeline):
+    """The ticks for which jobs were bought, in order."""
+    return sorted(job["created"] // EVERY for job in pipeline.sandbox.jobs())
+
+
+@pytest.mark.parametrize("scheduler", [OWN, REDBEAT])
+def test_two_beats_make_one_run_a_tick(pipeline, beats, eventually, scheduler):
+    environment = own_servers(pipeline)
+    pipeline.work(app="beats", **environment)
+    for _ in range(2):
+        started = beats("beats", scheduler, **environment)
+    _one_run_a_tick(pipeline, eventually, started)
+
+
+def test_two_beats_of_django_make_one_run_a_tick(pipeline, beats, eventually, project):
+    pipeline.work(app="config", **project)
+    for _ in range(2):
+        started = beats("config", "django_celery_beat.schedulers:DatabaseScheduler", **project)
+    _one_run_a_tick(pipeline, eventually, started)
+
+
+def _one_run_a_tick(pipeline, eventually, started):
+    def sent():
+        return [log.read_text().count("Sending due task") for _, log in started]
+
+    try:
+        eventually(lambda: min(sent()) >= 3)
+    except AssertionError:
+        raise AssertionError(
+            [log.read_text()[-2000:] for _, log in started] + [pipeline.log.read_text()[-2000:]]
+        ) from None
+    store = pipeline.producer.store
+    keys = [key for key in pipeline.stored_keys() if ":idem:" in key]
+    runs = [key for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:run:")]
+    assert len(keys) == len(runs)
+    assert len(runs) <= max(sent()) + 1 < sum(sent())
+    eventually(lambda: pipeline.posts() >= len(runs))
+    for run in runs:
+        assert len(pipeline.handle(run.rpartition(":")[2]).result(timeout=60).tasks) == 1
+    assert store.client.exists(f"{pipeline.prefix}:schedule:prices")

@@ -1,0 +1,27 @@
+"""An application with a schedule, for each of the schedulers that beat may have."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+from scrape_do_celery import scheduled_run
+
+EVERY = 2.0
+app = Celery("beats", broker=os.environ["SCRAPE_DO_BROKER_URL"], backend=os.environ["SCRAPE_DO_RESULT_BACKEND"])
+app.conf.update(
+    include=["scrape_do_celery.tasks"],
+    task_default_queue=os.environ["SCRAPE_DO_QUEUE"],
+    beat_max_loop_interval=1,
+    redbeat_redis_url=os.environ["SCRAPE_DO_REDIS_URL"],
+    redbeat_key_prefix=os.environ["SCRAPE_DO_KEY_PREFIX"],
+    redbeat_lock_timeout=5,
+    # So that several leaders publish, as after a lost lock.
+    redbeat_lock_key=None,
+    beat_schedule={
+        "prices": scheduled_run(
+            "prices", EVERY, ["https://a.example/"], if_running=os.environ.get("IF_RUNNING", "queue")
+        )
+    },
+)
