@@ -31,6 +31,8 @@ def main() -> int:
         labs.play(options.labs, options.trials, options.seed, _shared(options)) if options.labs > 1 else _one(options)
     )
     command = f"python -m tests.faults --trials {options.trials} --seed {options.seed} --labs {options.labs}"
+    if options.go_on:
+        command += f", then --go-on {options.go_on.name}"
     if not options.quiet:
         sys.stdout.write(f"{report.text()}\n\n{command}\n")
     if options.json:
@@ -44,7 +46,10 @@ def _one(options: argparse.Namespace) -> Report:
     session = Session(options.seed, options.window, options.keep, only=options.only, say=_say)
     if options.workers:
         session.shape = tuple(options.workers)
-    session.play_all(options.trials)
+    if options.go_on:
+        session.go_on(json.loads(options.go_on.read_text()))
+    else:
+        session.play_all(options.trials)
     return session.report
 
 
@@ -73,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="no table")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--go-on", type=Path, help="figures (--json) of a run that still owes kills at some points")
     parser.add_argument("--survey", action="store_true", help="print the catalogue anew")
     return parser
 

@@ -87,6 +87,12 @@ class Deck:
         """Kills that were dealt need not have happened: what counts from here on is where they did."""
         self.kills = Counter(kills)
 
+    def go_on(self, number: int, kills: Counter[str]) -> None:
+        """Deals from behind so many trials on, in which there were these kills."""
+        self._number = number
+        self._dice = random.Random(f"deck {self.seed} from {number}")
+        self.learn(kills)
+
     def deal(self, count: int, kind: str = "") -> Iterator[Trial]:
         """So many more trials, of one kind or of all."""
         for _ in range(count):

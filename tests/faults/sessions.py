@@ -68,6 +68,12 @@ class Session:
                 rest -= count
         self.play(rest, weather=True, owed=KILLS_A_POINT * wanted // FULL if wanted >= _LONG else 0)
 
+    def go_on(self, figures: dict[str, Any]) -> None:
+        """Adds to the figures of a run of this seed the kills that it still owes."""
+        self.report.join(figures)
+        self._deck.go_on(self.report.trials, self.report.kills)
+        self.play(0, weather=True, owed=KILLS_A_POINT)
+
     def play(
         self,
         wanted: int,
