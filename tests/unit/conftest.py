@@ -41,15 +41,19 @@ TOKEN = "token-that-must-not-be-seen"
 
 
 class Clock:
-    """The clock of the in-memory server; it also goes by itself."""
+    """The clock of the in-memory server; it also goes by itself, until it is stopped."""
 
     ahead = 0.0
+    stopped_at = None
 
     def __getattr__(self, name):
         return getattr(time, name)
 
     def time(self):
-        return time.time() + self.ahead
+        return (self.stopped_at or time.time()) + self.ahead
+
+    def stop(self):
+        self.stopped_at = time.time()
 
     def forward(self, seconds):
         self.ahead += seconds
@@ -233,13 +237,16 @@ class API:
 class Health:
     """A store that is as durable and as full as a test says."""
 
-    durable, used = True, 0.0
+    durable, used, refusals = True, 0.0, 0
 
     async def is_durable(self):
         return self.durable
 
     async def has_room(self, below):
         return self.used < below
+
+    def was_full(self):
+        self.refusals += 1
 
 
 class Plant(Shelf):
