@@ -12,11 +12,11 @@ import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from celery import Celery, signals
 from celery.backends.base import Backend
 
 from scrape_do_celery import routing
+from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.runs import producer as producers
 from scrape_do_celery.store import shells
 from scrape_do_celery.store.records import Due
@@ -25,6 +25,8 @@ from tests.faults.plans import ANY, Plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from scrape_do_celery.client.sending import Sending
 
 _PREFIX = "scrape_do."
 _RUN_KEY = re.compile(r":(?:run|part|job|contents):([0-9a-f]{8}-[0-9a-f-]{27})")
@@ -67,7 +69,7 @@ class Seams:
         signals.task_prerun.connect(_begin, weak=False)
         shells.Store.run = self._around(shells.Store.run, _of_op, _runs_after)
         shells.AsyncStore.run = self._around_async(self._guarded(shells.AsyncStore.run), _of_op)
-        httpx.AsyncClient.request = self._around_async(httpx.AsyncClient.request, _of_request)
+        AsyncioDriver._attempt = self._around_async(AsyncioDriver._attempt, _of_request)
         producers.Producer.ring = self._around(producers.Producer.ring, _of_ring)
         Celery.send_task = self._around(Celery.send_task, _of_send)
         Backend.store_result = self._around(Backend.store_result, _of_result)
@@ -156,11 +158,11 @@ def _runs_after(runs: list[str], answer: Any) -> list[str]:
     return runs
 
 
-def _of_request(method: str, url: Any, **_: Any) -> tuple[str, list[str]]:
-    path = str(url).partition("?")[0]
+def _of_request(sending: Sending[Any], *_: Any) -> tuple[str, list[str]]:
+    path = sending.call.path
     below = path.partition(_JOBS)[2].strip("/")
     what = ("jobs", "job", "task")[len(below.split("/")) if below else 0] if _JOBS in path else path.rpartition("/")[2]
-    return f"{method} {what}", [_run.get()] if _run.get() else []
+    return f"{sending.call.method} {what}", [_run.get()] if _run.get() else []
 
 
 def _of_ring(ring: str, names: Iterable[Any], **_: Any) -> tuple[str, list[str]]:

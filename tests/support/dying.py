@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
-import httpx
-
+from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.runs import producer as producers
 from scrape_do_celery.store import shells
 from scrape_do_celery.worker import app
@@ -34,7 +33,7 @@ def name(op):
 
 _run = shells.Store.run
 _async_run = shells.AsyncStore.run
-_request = httpx.AsyncClient.request
+_attempt = AsyncioDriver._attempt
 _ring = producers.Producer.ring
 
 
@@ -52,10 +51,10 @@ async def async_run(self, op):
     return answer
 
 
-async def request(self, method, url, **options):
-    what = f"{method} {'task' if str(url).count('/') > 4 else 'job'}"
+async def attempt(self, sending, *args):
+    what = f"{sending.call.method} {'task' if sending.call.path.count('/') > 4 else 'job'}"
     reach(f"before {what}")
-    answer = await _request(self, method=method, url=url, **options)
+    answer = await _attempt(self, sending, *args)
     reach(f"after {what}")
     return answer
 
@@ -69,6 +68,6 @@ def ring(self, step, names, **options):
 
 shells.Store.run = run
 shells.AsyncStore.run = async_run
-httpx.AsyncClient.request = request
+AsyncioDriver._attempt = attempt
 producers.Producer.ring = ring
 __all__ = ["app"]
