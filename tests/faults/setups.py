@@ -216,10 +216,18 @@ def _deadline(trial: Trial, dice: random.Random) -> None:
 
 def _sliced(trial: Trial, dice: random.Random) -> None:
     # More pages than are fetched at a time, and they take longer than a turn.
+    _many(trial, 25)
+
+
+def _sliced_twice(trial: Trial, dice: random.Random) -> None:
+    _many(trial, 45)
+
+
+def _many(trial: Trial, pages: int) -> None:
     run = trial.runs[0]
-    run.targets = [f"https://{trial.host}/{place}" for place in range(25)]
-    run.succeeded = 25
-    _rule(trial, "slow", "get_task", seconds=0.5, times=20)
+    run.targets = [f"https://{trial.host}/{place}" for place in range(pages)]
+    run.succeeded = pages
+    _rule(trial, "slow", "get_task", seconds=0.5, times=40)
 
 
 def _lost_fetch(trial: Trial, dice: random.Random) -> None:
