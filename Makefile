@@ -57,7 +57,7 @@ lowest: $(LOWEST)/.ready ## The tests of the wire and of the whole path, on the 
 $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python $(INSTALL) -c constraints-lowest.txt -e '.[embedded,cli]' \
-		'fakeredis[lua]' hypothesis pytest pytest-timeout pytest-xdist scrape-do-python
+		'fakeredis[lua]' gevent hypothesis pytest pytest-timeout pytest-xdist scrape-do-python
 	touch $(LOWEST)/.ready
 
 clean: ## Remove what the targets above made

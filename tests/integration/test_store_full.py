@@ -59,6 +59,8 @@ def test_pages_and_new_runs_are_refused(store):
     for op in (ops.put(store.keys, MEMBER, 0, page), ops.create(store.keys, "another", spec())):
         with pytest.raises(StoreUnavailableError):
             store.run(op)
+    with pytest.raises(StoreUnavailableError):
+        store.run_all([ops.create(store.keys, "another", spec())])
     gone = page.model_copy(update={"gone": True, "status": "error", "content": None})
     assert store.run(ops.put(store.keys, MEMBER, 0, gone)) == 1
 

@@ -37,8 +37,9 @@ class ReadingTransport(AiohttpTransport):
         try:
             return await super().handle_async_request(request)
         except httpx.TransportError as error:
-            error.request = request
-            error.__cause__ = None
-            raise
+            failed = error
+            failed.request = request
         except aiohttp.ClientError as error:
-            raise httpx.RemoteProtocolError(type(error).__name__, request=request) from None
+            failed = httpx.RemoteProtocolError(type(error).__name__, request=request)
+        failed.__context__ = None
+        raise failed from None

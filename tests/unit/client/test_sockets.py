@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from scrape_do_celery.client import PostFate, ScrapeDoAsyncAPIClient, _transport, post_fate
+from scrape_do_celery.client._reading import ReadingTransport
 from scrape_do_celery.client.fate import kind
 from scrape_do_celery.errors import APIConnectionError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest
@@ -261,3 +262,24 @@ def test_a_large_body_is_written_under_the_deadline():
     with _transport._within(5):
         _transport._Stream(Sink()).write(b"x" * 150_000)
     assert written == [(65_536, True), (65_536, True), (18_928, True)]
+
+
+def babbling(connection, server):
+    request_of(connection, server)
+    connection.sendall(b"this is no HTTP\r\n\r\n")
+
+
+@pytest.mark.parametrize("server", [babbling, resetting], ids=["no HTTP", "reset"])
+def test_a_read_that_fails_shows_no_header_of_its_own(serve, server):
+    url = f"{serve(server).url}/api/v1/me"
+
+    async def read():
+        async with ReadingTransport(1) as transport:
+            with pytest.raises(httpx.TransportError) as caught:
+                await transport.handle_async_request(httpx.Request("GET", url, headers={"X-Token": "secret"}))
+        return caught.value
+
+    error = asyncio.run(read())
+    assert str(error.request.url) == url
+    assert error.__cause__ is None
+    assert "secret" not in f"{error!r}{error.__context__!r}"

@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store import AsyncStore, Member, Store, ops
@@ -91,3 +91,11 @@ def test_a_server_that_is_away_is_an_error_in_the_end(monkeypatch):
     with pytest.raises(RedisError):
         store.run(ops.outcome(store.keys, "r"))
     store.close()
+
+
+def test_what_is_no_outage_is_raised_as_it_is(shelf):
+    shelf.begin()
+    view = ops.view(shelf.keys, "r")
+    fault = dataclasses.replace(view, script=None, keys=[], args=("HGET", shelf.keys.due, "field"))
+    with pytest.raises(ResponseError):
+        shelf.store.run_all([view, fault])
