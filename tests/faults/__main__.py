@@ -30,7 +30,9 @@ def main() -> int:
     report = (
         labs.play(options.labs, options.trials, options.seed, _shared(options)) if options.labs > 1 else _one(options)
     )
-    command = f"python -m tests.faults --trials {options.trials} --seed {options.seed} --labs {options.labs}"
+    command = f"python -m tests.faults --trials {options.trials} --seed {options.seed} --window {options.window}"
+    if options.labs > 1:
+        command += f" --labs {options.labs}"
     if options.go_on:
         command += f", then --go-on {options.go_on.name}"
     if not options.quiet:

@@ -163,8 +163,7 @@ class Shelf:
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
 
     def contents(self):
-        """Every key and what it holds, but for one that goes by itself in a moment."""
-        return {key: self.redis.dump(key) for key in sorted(self.redis.scan_iter()) if key != self.keys.pause.encode()}
+        return {key: self.redis.dump(key) for key in sorted(self.redis.scan_iter())}
 
 
 class API:
