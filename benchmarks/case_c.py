@@ -100,21 +100,17 @@ def _held(bench: Bench, ours: Ours, workers: Workers, idle: dict[int, int]) -> d
 
 
 def _watch(bench: Bench, ours: Ours, workers: Workers, idle: dict[int, int]) -> _Hold:
-    """Samples once a second; requests are counted an interval at a time."""
+    """Samples once a second; requests are counted an interval at a time, by the API's own log."""
     hold, sizes = _Hold(idle), bench.sizes
-    start, seen = time.perf_counter(), bench.stand_in.requests()
+    start, last = time.perf_counter(), max(entry["index"] for entry in bench.stand_in.log())
     with ours.broker.open(1) as broker:
-        while (passed := time.perf_counter() - start) < sizes.c_hold:
-            if passed >= sizes.c_interval * (len(hold.requests) + 1):
-                now = bench.stand_in.requests()
-                hold.requests.append(now - seen)
-                seen = now
+        while time.perf_counter() - start < sizes.c_hold:
             hold.bells.append(int(broker.llen(ours.settings.queue)))
             hold.unacked.append(int(broker.hlen("unacked")))
             grown = [bytes_ - idle.get(pid, bytes_) for pid, bytes_ in workers.rss().items()]
             hold.growth = max(hold.growth, *grown)
             time.sleep(_SAMPLE)
-        hold.requests.append(bench.stand_in.requests() - seen)
+    hold.requests = measure.an_interval([entry["at"] for entry in bench.stand_in.log(last)], sizes.c_interval)
     return hold
 
 

@@ -93,6 +93,18 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     return used
 
 
+def an_interval(moments: Iterable[float], seconds: float) -> list[int]:
+    """How many of the moments, in order, lie in each interval of so many seconds; the first begins with the first."""
+    found: list[int] = []
+    start = None
+    for moment in moments:
+        start = moment if start is None else start
+        number = int((moment - start) // seconds)
+        found += [0] * (number + 1 - len(found))
+        found[number] += 1
+    return found
+
+
 def percentile(values: Sequence[float], percent: int) -> float:
     """The value that so many percent of them do not exceed."""
     if len(values) == 1:

@@ -39,7 +39,7 @@ def hasten() -> None:
     """Shortens the times that no setting holds, in this process."""
     for module in (ops, claiming):
         module.RING, module.LONGEST_RING = RING, LONGEST_RING
-    collecting._SLICE = SLICE
+    collecting._SLICE, collecting._NEXT_TURN = SLICE, RING
     watching.RING, watching.ONE_BY_ONE, watching.ODD_PAGES = RING, ONE_BY_ONE, ODD_PAGES
     watching._REST = REST
     for module in (ops, buying, claiming):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 import uuid
 import weakref
@@ -283,7 +284,7 @@ class Plant(Shelf):
         The store fails at the operation `broken`, so many times; what it was asked to do is not done.
         """
         runtime = Runtime.__new__(Runtime)
-        runtime.producer, runtime.settings = self.producer, self.settings
+        runtime.producer, runtime.settings, runtime.asking = self.producer, self.settings, threading.Thread()
         runtime.client = runtime.buyer = self.api
         runtime.purchases, runtime.early = asyncio.Semaphore(10), asyncio.Semaphore(5)
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health

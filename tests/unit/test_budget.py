@@ -221,3 +221,54 @@ def test_a_store_that_is_away_holds_no_request_up_for_ever():
         return len(failures)
 
     assert play(work) == 0
+
+
+def test_who_asks_behind_comes_after_all_others():
+    async def work(office):
+        budget, order = office.process(most=1), []
+
+        async def ask(name, *, behind):
+            async with budget.request(behind=behind):
+                order.append(name)
+
+        running = asyncio.ensure_future(office.request(budget, 0.1))
+        while not office.now:
+            await asyncio.sleep(0.01)
+        waiting = [asyncio.ensure_future(ask(f"page {n}", behind=True)) for n in range(20)]
+        await asyncio.sleep(0.02)
+        waiting.append(asyncio.ensure_future(ask("look", behind=False)))
+        await asyncio.gather(running, *waiting)
+        return order
+
+    assert play(work) == ["look", *(f"page {n}" for n in range(20))]
+
+
+def test_who_wants_little_leaves_the_rest_to_the_others(shelf):
+    wants = {f"small{n}": 1 for n in range(30)} | {"big0": 50, "big1": 50}
+    for _ in range(4):
+        got = {name: shelf.run(ops.share(KEYS, name, want, 0, most=100)).requests for name, want in wants.items()}
+    assert got == dict.fromkeys(wants, 1) | {"big0": 35, "big1": 35}
+
+
+def test_what_is_given_back_is_not_used_while_the_word_is_on_its_way():
+    async def work(office):
+        first, second = (office.process(most=20) for _ in range(2))
+        run, lull = office.stores[0].run, asyncio.Event()
+
+        async def slowly(op):
+            answer = await run(op)
+            if op.script == "share" and int(op.args[1]) <= 1:
+                lull.set()
+            await asyncio.sleep(0.03)
+            return answer
+
+        office.stores[0].run = slowly
+        *short, long = [asyncio.ensure_future(office.request(first, seconds)) for seconds in (0.3,) * 19 + (1.5,)]
+        await asyncio.gather(*short)
+        lull.clear()
+        await lull.wait()
+        crowd = [asyncio.ensure_future(office.request(one, 0.3)) for one in (first, second) for _ in range(19)]
+        await asyncio.gather(long, *crowd)
+        return office.most
+
+    assert play(work) <= 20

@@ -10,7 +10,8 @@ from collections import deque
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 from redis.exceptions import RedisError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import AsyncStore
 
 log = logging.getLogger(__name__)
+
+_Queue: TypeAlias = "deque[tuple[asyncio.Future[None], bool]]"
 
 #: Seconds between two words with the store while there are requests, and while some of them wait.
 _EVERY, _HURRY = 0.5, 0.1
@@ -58,14 +61,17 @@ class Budget:
         self._store, self._here, self._most, self._rate = store, here, most, rate
         self._name = uuid.uuid4().hex
         self._share, self._starts, self._running = 0, 0.0, 0
-        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
+        #: Who waits, and whether it is urgent; those of the second queue come behind all of the first.
+        self._queues: tuple[_Queue, _Queue] = (deque(), deque())
         self._asker: asyncio.Task[None] | None = None
         self._needed = asyncio.Event()
         self._paused_until = 0.0
 
     @asynccontextmanager
-    async def request(self) -> AsyncIterator[Room]:
-        """Room for one request, in the order of asking. An urgent one waits for room, and for no pause.
+    async def request(self, *, behind: bool = False) -> AsyncIterator[Room]:
+        """Room for one request, in the order of asking; `behind`, after all others that wait.
+
+        An urgent one waits for room, and for no pause.
 
         Raises:
             PausedError: all workers leave the API alone for now; nothing was sent.
@@ -74,7 +80,7 @@ class Budget:
         if not urgent and (left := self._pause_left()) > 0:
             raise PausedError.for_another(left)
         room = asyncio.get_running_loop().create_future()
-        self._waiting.append((room, urgent))
+        self._queues[behind].append((room, urgent))
         self._admit()
         if not room.done():
             self._ask()
@@ -95,7 +101,7 @@ class Budget:
     def pause(self, seconds: float) -> None:
         """Lets nothing more start here for so long; the others learn of it from the store."""
         self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
-        for room, urgent in self._waiting:
+        for room, urgent in chain(*self._queues):
             if not urgent and not room.done():
                 room.set_exception(PausedError.for_another(seconds))
 
@@ -115,11 +121,16 @@ class Budget:
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._running < self._share and self._starts >= 1:
-            room, _ = self._waiting.popleft()
+        while (queue := self._waiting) and self._running < self._share and self._starts >= 1:
+            room, _ = queue.popleft()
             if not room.done():
                 self._running, self._starts = self._running + 1, self._starts - 1
                 room.set_result(None)
+
+    @property
+    def _waiting(self) -> _Queue:
+        """Whose turn it is."""
+        return self._queues[0] or self._queues[1]
 
     def _ask(self) -> None:
         self._needed.set()
@@ -131,7 +142,10 @@ class Budget:
         wanted = True
         while wanted:
             self._needed.clear()
-            self._waiting = deque((room, urgent) for room, urgent in self._waiting if not room.done())
+            for queue in self._queues:
+                still = [entry for entry in queue if not entry[0].done()]
+                queue.clear()
+                queue.extend(still)
             wanted = bool(self._waiting or self._running)
             try:
                 await self._renew()
@@ -147,7 +161,9 @@ class Budget:
         self._share = 0
 
     async def _renew(self) -> None:
-        wanted = min(len(self._waiting) + self._running, self._here)
+        wanted = min(sum(map(len, self._queues)) + self._running, self._here)
+        # What is given back is given back now: another process may have it before the answer is here.
+        self._share = min(self._share, max(wanted, self._running))
         share = await self._store.run(
             ops.share(self._store.keys, self._name, wanted, self._running, most=self._most, rate=self._rate)
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import gone
@@ -48,6 +48,9 @@ _CHUNK = 50
 #: Seconds after which a part that still has pages to be fetched goes to the end of the queue, where all goes well:
 #: others get their turn.
 _SLICE = 2.0
+#: Seconds that the bell of the next turn has before the ticker rings another: in a backlog it waits for long, and each
+#: turn that is rung twice would go on as two.
+_NEXT_TURN = 120.0
 
 
 @dataclass
@@ -129,7 +132,7 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | No
     if found.trouble is not None:
         return await runtime.after_trouble(claim, found.trouble, {"looks": looks})
     if found.cut:
-        await runtime.later(claim, NO_TROUBLE, 0.0)
+        await runtime.later(claim, NO_TROUBLE, 0.0, ring=_NEXT_TURN)
         return Bell(routing.FETCH_TASKS, (str(claim.member),))
     wait = wait_for_last(looks, TASK_LOOKS, runtime.interval(claim.part.looks))
     await runtime.later(claim, {"looks": looks, **NO_TROUBLE}, wait)
@@ -145,20 +148,21 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
     ready = [(at, i) for at, i in enumerate(claim.part.task_ids) if i in ended and at not in stored]
     until = asyncio.get_running_loop().time() + _SLICE
     troubles: list[ScrapeDoError] = []
+    full: list[int] = []
 
     async def one(position: int, task_id: str) -> None:
         async with runtime.early:
-            over = troubles or asyncio.get_running_loop().time() > until
+            over = troubles or full or asyncio.get_running_loop().time() > until
             if over or not await runtime.health.has_room(FETCH_BELOW):
                 return
             try:
-                task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
+                task = await runtime.get_task(job.job_id, task_id)
             except ScrapeDoError as error:
                 if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
                     troubles.append(error)
                 return
-            if task.status in _ENDED:
-                await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task))
+            if task.status in _ENDED and await _stored(runtime, claim, position, task) is None:
+                full.append(position)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -218,7 +222,7 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     """Whether nothing more is to be had of the task: mostly, because it is stored now."""
     task_id, last_look = job.task_ids[position], claim.part.looks + 1 >= TASK_LOOKS
     try:
-        task = await runtime.call(runtime.client.get_task, job.job_id, task_id)
+        task = await runtime.get_task(job.job_id, task_id)
     except ScrapeDoError as error:
         # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
         fate = TaskFate.GONE if claim.is_forgotten() else task_fate(error, young=_young(claim))
@@ -236,7 +240,18 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
         task = _given_up(task)
     if _was_stopped(job) and task.status == JobStatus.CANCELED:
         return True
-    return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
+    stored = await _stored(runtime, claim, position, task)
+    found.full = found.full or stored is None
+    return bool(stored)
+
+
+async def _stored(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> bool | None:
+    """Whether the task is stored now; None where there is no room for it."""
+    try:
+        return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
+    except OutOfMemoryError:
+        # A page may need more than what is left, and not every server tells how much that is.
+        return None
 
 
 class TaskFate(StrEnum):

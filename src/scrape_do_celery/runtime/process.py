@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from scrape_do_celery.models import JobDetails, JobsListResponse
+    from scrape_do_celery.models import JobDetails, JobsListResponse, TaskDetails
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -63,12 +63,15 @@ class Runtime:
     budget: Budget
     surveyor: Surveyor
     health: StoreHealth
+    #: Asks Celery for runs that were revoked.
+    asking: threading.Thread
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
         if self.settings.api_key is None:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
         self._others: set[str] = set()
+        self.asking = threading.Thread()
         self._loop = LoopThread()
         self._loop.run(self._open(self.settings.api_key))
 
@@ -123,6 +126,11 @@ class Runtime:
         """What a method of the client answers; it waits for its share of requests before its time begins to run."""
         async with self.budget.request():
             return await method(*args)
+
+    async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
+        """A task, as `call` would answer it; behind all other requests: pages come in crowds."""
+        async with self.budget.request(behind=True):
+            return await self.client.get_task(job_id, task_id)
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
         """One page of the job list, as `call` would answer it."""
@@ -192,9 +200,16 @@ class Runtime:
         left = await self.write(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop, booked=booked))
         return Bell(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
 
-    async def later(self, claim: Claim, fields: dict[str, Any], after: float, job: JobDetails | None = None) -> None:
-        """Lets a part go, to be looked at again `after` seconds from now."""
-        await self.write(ops.update(self.store.keys, claim, fields, after=after, job=job))
+    async def later(
+        self,
+        claim: Claim,
+        fields: dict[str, Any],
+        after: float,
+        job: JobDetails | None = None,
+        ring: float | None = None,
+    ) -> None:
+        """Lets a part go, to be looked at again `after` seconds from now; `ring` as for `ops.update`."""
+        await self.write(ops.update(self.store.keys, claim, fields, after=after, job=job, ring=ring))
 
     async def after_trouble(
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None

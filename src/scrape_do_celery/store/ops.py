@@ -187,12 +187,14 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
     after: float | None = None,
     job: JobDetails | None = None,
     owner: str | None = None,
+    ring: float | None = None,
 ) -> Op[str]:
     """`ok`, `stale` or `owned`. With `after` the part is let go, to be looked at that many seconds later.
 
-    Where that is at once, the caller rings for it; the ticker does so only when that bell stays unheard.
+    Where that is at once, the caller rings for it; the ticker does so only when that bell stays unheard for `ring`
+    seconds.
     """
-    member, ring = claim.member, 0.0 if after else RING
+    member, ring = claim.member, 0.0 if after else RING if ring is None else ring
     return Op(
         bytes.decode,
         [

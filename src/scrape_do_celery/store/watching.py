@@ -21,8 +21,16 @@ PAGE, ODD_PAGES = 100, 4
 _SOON = 0.25
 #: Seconds for which a process keeps its share without another word, and whose starts may come at once.
 _SHARE_LIFE, _AT_ONCE = 10.0, 0.25
-#: Seconds between two sweeps at least, and as long as the first one took: crowds that come to be due one by one.
-_REST = 0.5
+#: Seconds between two sweeps at least, and as long as the first one took, up to the second figure: crowds that come to
+#: be due one by one.
+_REST, _LONGEST_REST = 0.5, 10.0
+#: Members that are handed over where sweeps come to no end.
+_SOME = 50
+#: Of so many looks by the list, one is at the job itself, lest a list that lags behind be believed for ever: every
+#: twelve hours, at the longest interval, which costs 7 requests an interval for 10,000 jobs.
+_ITSELF = 1_440
+#: Seconds for which it counts how many jobs of others the list has.
+_OTHERS_FOR = 900.0
 #: Members that are handed over at a time.
 MOST = 500
 
@@ -49,7 +57,8 @@ def look(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -
 
     `interval` is the longest one between two looks at a job; `auth_grace`, after which a refused token fails its runs.
     """
-    args = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, MOST, keys.prefix, interval * _SOON, auth_grace, _REST / 2)
+    args: tuple[Value, ...] = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, MOST, keys.prefix, interval * _SOON, auth_grace)
+    args += (_REST / 2, 2 * interval, _SOME, _OTHERS_FOR)
     return Op(
         _look, args, [keys.watch(account), keys.sweep(account), keys.due, keys.pause, keys.breaker(account)], "look"
     )
@@ -63,16 +72,16 @@ def sweep(keys: Keys, account: str, token: str, seconds: float) -> Op[bool]:
 
 def seen(keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]) -> Op[int]:
     """Notes that the list shows the jobs of these parts running. `intervals` are by the number of looks before."""
-    args: list[Value] = [keys.prefix, status, len(intervals), *intervals, *map(str, members)]
-    return Op(int, args, [keys.watch(account)], "seen")
+    args: list[Value] = [keys.prefix, status, _ITSELF, len(intervals), *intervals, *map(str, members)]
+    return Op(int, args, [keys.watch(account), keys.due], "seen")
 
 
-def unseen(keys: Keys, account: str, token: str, *, requests: int, ring: float) -> Op[list[str]]:
+def unseen(keys: Keys, account: str, token: str, *, others: float, ring: float) -> Op[list[str]]:
     """Ends a sweep: hands over what was due when it began and was not seen, `MOST` at a time; the caller rings.
 
-    Should it not, the ticker does, `ring` seconds later.
+    Should it not, the ticker does, `ring` seconds later. `others` are the pages that jobs of others took.
     """
-    args = (token, keys.prefix, MOST, requests, _REST, ring)
+    args = (token, keys.prefix, MOST, others, _REST, ring, _LONGEST_REST)
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 
@@ -84,9 +93,9 @@ def share(  # noqa: PLR0913 (a limit an argument)
     return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, [keys.budget, keys.pace, keys.pause], "share")
 
 
-def some(keys: Keys, account: str, token: str, most: int) -> Op[list[str]]:
-    """Hands over so many of those that were due when a sweep began which failed, the oldest first."""
-    args = (token, keys.prefix, most, "", 0, 0)
+def some(keys: Keys, account: str, token: str) -> Op[list[str]]:
+    """Hands over a few of those that were due when a sweep began which failed, the oldest first."""
+    args = (token, keys.prefix, _SOME, "", 0, 0, 0)
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 

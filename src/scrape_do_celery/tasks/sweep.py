@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import uuid
-from itertools import count
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
+from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE
-from scrape_do_celery.errors import AsyncAPIRateLimitError, ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.reporting import revoked_among
@@ -25,12 +26,16 @@ from scrape_do_celery.store import CANCEL, Member, ops
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scrape_do_celery.models import JobDetails, JobsListResponse
+
 log = logging.getLogger(__name__)
 
 #: Seconds until a sweep is tried again after an error of the API.
 _AGAIN = 2.0
-#: Jobs that are looked at by themselves after a sweep that failed.
-_SOME = 50
+#: Pages that are read at once, where the list tells how many there are.
+_PAGES = 5
+#: Runs of which the result backend is asked at once whether they were revoked.
+_CHUNK = 500
 
 
 @shared_task(name=routing.SWEEP_JOBS, **routing.BELL)
@@ -54,8 +59,9 @@ async def sweep(runtime: Runtime) -> None:
         return
     except ScrapeDoError as error:
         await _trouble(runtime, error)
-        if not is_auth(error) and not isinstance(error, AsyncAPIRateLimitError):
-            # A list that fails for long must not keep jobs from being seen to end.
+        if not is_auth(error):
+            # A list that fails for long must not keep jobs from being seen to end; nor must one that is cut by a 429
+            # each time.
             await turn.hand_some_over()
         await turn.take(_AGAIN)
         return
@@ -64,13 +70,17 @@ async def sweep(runtime: Runtime) -> None:
     while len(ended) == ops.MOST:
         # A crowd is the tickers': they bring what is paid for on in the order of its remaining life.
         ended = await turn.hand_over()
+    _ask_celery(runtime, turn.runs)
 
 
 class _Turn:
     """The right to sweep, kept while pages come."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime, self._token, self.requests = runtime, uuid.uuid4().hex, 0
+        self._runtime, self._token = runtime, uuid.uuid4().hex
+        #: runs whose jobs were seen to go on, and how many jobs were seen that are not ours
+        self.runs: set[str] = set()
+        self.foreign = 0
 
     async def take(self, seconds: float | None = None) -> bool:
         """Whether the sweep is ours, for as long as a lease, or for so many seconds."""
@@ -82,42 +92,63 @@ class _Turn:
     async def hand_over(self, ring: float = 0.0) -> list[str]:
         """What was not seen, handed over; the caller has so many seconds to ring for it."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        op = ops.unseen(store.keys, account, self._token, requests=self.requests, ring=ring)
+        op = ops.unseen(store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, ring=ring)
         return await self._runtime.write(op)
 
     async def hand_some_over(self) -> None:
         """A few of those that were due are looked at by themselves."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        await self._runtime.write(ops.some(store.keys, account, self._token, _SOME))
+        await self._runtime.write(ops.some(store.keys, account, self._token))
+
+    async def note(self, status: str, jobs: Sequence[JobDetails]) -> None:
+        """Notes that the list shows these jobs running."""
+        store, settings = self._runtime.store, self._runtime.settings
+        owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs])) if jobs else []
+        members = [Member.parse(owner) for owner in owners if owner]
+        self.foreign += len(jobs) - len(members)
+        self.runs.update(member.run_id for member in members)
+        if members:
+            await store.run(ops.seen(store.keys, settings.account_id, status, members, self._runtime.intervals))
 
 
 async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
+    async def read(status: str, page: int) -> JobsListResponse:
+        answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
+        # What has ended since the list was filtered is not running.
+        await turn.note(status, [job for job in answer.jobs if not job.is_terminal])
+        return answer
+
     for status in RUNNING:
-        for page in count(1):
-            answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
-            turn.requests += 1
-            await _note(runtime, status, [job.job_id for job in answer.jobs])
-            if not more_pages(answer, page):
-                break
+        page, last = 1, await read(status, 1)
+        while more_pages(last, page):
+            ahead = min(_PAGES, last.total_pages - page) if last.total_pages else 1
+            try:
+                async with asyncio.TaskGroup() as group:
+                    reads = [group.create_task(read(status, page + n + 1)) for n in range(ahead)]
+            except* (ScrapeDoError, RedisError) as errors:
+                raise errors.exceptions[0] from None
+            page, last = page + ahead, reads[-1].result()
 
 
-async def _note(runtime: Runtime, status: str, job_ids: Sequence[str]) -> None:
-    if not job_ids:
-        return
-    store, settings = runtime.store, runtime.settings
-    owners = await store.run(ops.owners(store.keys, job_ids))
-    members = [Member.parse(owner) for owner in owners if owner]
-    if members:
-        await store.run(ops.seen(store.keys, settings.account_id, status, members, runtime.intervals))
-        await asyncio.to_thread(_revoke, runtime, sorted({member.run_id for member in members}))
+def _ask_celery(runtime: Runtime, run_ids: set[str]) -> None:
+    """Cancels runs whose Celery id was revoked, where the worker that was told is gone.
+
+    In a thread, and one at a time: a result backend that is away may take its time, and no look waits for it.
+    """
+    if run_ids and not runtime.asking.is_alive():
+        runtime.asking = threading.Thread(target=_cancel_revoked, args=(runtime, sorted(run_ids)), daemon=True)
+        runtime.asking.start()
 
 
-def _revoke(runtime: Runtime, run_ids: Sequence[str]) -> None:
-    """Cancels runs whose Celery id was revoked, where the worker that was told is gone."""
+def _cancel_revoked(runtime: Runtime, run_ids: Sequence[str]) -> None:
     producer = runtime.producer
-    for run_id in revoked_among(producer, run_ids):
-        if members := producer.store.run(ops.wish(producer.store.keys, run_id, CANCEL)):
-            producer.ring(routing.CANCEL_RUN, members)
+    try:
+        for start in range(0, len(run_ids), _CHUNK):
+            for run_id in revoked_among(producer, run_ids[start : start + _CHUNK]):
+                if members := producer.store.run(ops.wish(producer.store.keys, run_id, CANCEL)):
+                    producer.ring(routing.CANCEL_RUN, members)
+    except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next look asks again)
+        log.warning("cannot ask for revoked runs: %s", type(error).__name__)
 
 
 async def _trouble(runtime: Runtime, error: ScrapeDoError) -> None:

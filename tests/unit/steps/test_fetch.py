@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
 from scrape_do_celery.polling import RETENTION, TASK_LOOKS
 from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runtime import collecting
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.runtime.durability import NO_ROOM
+from scrape_do_celery.store import AsyncStore, Claim, Member, PartState, ops
+from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)
@@ -23,14 +26,14 @@ MEMBER = Member("r", 0)
 def collect(plant, make):
     """A run whose job has ended and waits to be fetched."""
 
-    def collecting(job=None, count=4):
+    def begin(job=None, count=4):
         plant.begin(targets=count)
         plant.buy(state=PartState.COLLECTING)
         claim = plant.take()
         plant.run(ops.update(plant.keys, claim, {}, job=job or make.job("success", count), after=0.0))
         return plant
 
-    return collecting
+    return begin
 
 
 def page(make, **fields):
@@ -320,3 +323,62 @@ def test_what_the_api_has_forgotten_holds_no_run_open(collect, make):
     plant.step(fetch, plant.take())
     assert plant.part().state is PartState.DONE
     assert plant.part().gone == 4
+
+
+@pytest.fixture
+def no_room(monkeypatch):
+    """A store that is full, and whose user may not ask how full it is."""
+    run = AsyncStore.run
+
+    async def refuse(store, op):
+        if op.script == "put":
+            raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+        return await run(store, op)
+
+    monkeypatch.setattr(AsyncStore, "run", refuse)
+
+
+def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect, make, no_room):
+    plant = collect()
+    plant.api.script(get_task=page(make))
+    for _ in range(plant.settings.poison_after + 2):
+        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, stop=False))
+        assert isinstance(claim, Claim)
+        assert plant.step(fetch, claim) is None
+        plant.clock.forward(NO_ROOM + 1)
+    assert plant.part().state is PartState.COLLECTING
+
+
+def test_nor_of_one_whose_job_goes_on(plant, make, no_room):
+    plant.begin(early=True)
+    plant.buy()
+    job = make.job("pending", tasks=["success", "pending"])
+    plant.api.script(get_job=job, get_task=page(make))
+    for _ in range(plant.settings.poison_after + 2):
+        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, stop=False))
+        assert isinstance(claim, Claim)
+        plant.step(poll, claim)
+        plant.clock.forward(60)
+    assert plant.part().state is PartState.RUNNING
+
+
+def test_a_turn_that_is_over_rings_for_the_next_one_and_is_not_rung_for_twice(collect, make, monkeypatch):
+    plant = collect()
+    monkeypatch.setattr(collecting, "_SLICE", 0.02)
+    plant.settings = plant.settings.model_copy(update={"fetch_concurrency": 1})
+
+    async def slowly(_, task_id):
+        await asyncio.sleep(0.03)
+        return make.task(int(task_id[1:]))
+
+    plant.api.script(get_task=slowly)
+    assert plant.step(fetch, plant.take()) == Bell(routing.FETCH_TASKS, ("r:0",))
+    assert 0 < len(asked(plant)) < 4
+    for _ in range(10):
+        plant.clock.forward(10)
+        assert plant.look().parts == (), "a bell waits for long where there is a backlog"
+    plant.clock.forward(30)
+    assert [part.member for part in plant.look().parts] == [MEMBER], "a bell that was lost"
+    while plant.part().state is not PartState.DONE:
+        plant.step(fetch, plant.take())
+    assert asked(plant) == ["t0", "t1", "t2", "t3"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.tasks import sweep as module
 from scrape_do_celery.tasks.sweep import sweep
 
 COUNT = 40
@@ -25,9 +29,9 @@ def crowd(plant):
     return plant
 
 
-def listed(plant, make, running):
-    """The API lists these jobs as running."""
-    everything = [make.job(job_id=f"job-{n}").to_wire() for n in running]
+def listed(plant, make, running, status="pending"):
+    """The API lists these jobs as running, whatever their entries say."""
+    everything = [make.job(status, job_id=f"job-{n}").to_wire() for n in running]
 
     def page(filters):
         shown = everything if (filters["status"], filters["page"]) == ("pending", 1) else []
@@ -127,3 +131,166 @@ def test_more_than_a_batch_is_left_to_the_tickers(crowd, make, monkeypatch):
     assert len(names) == 15
     assert len(crowd.look().parts) == COUNT - 15
     assert all(crowd.part(f"r{n}").state is PartState.RUNNING for n in range(COUNT))
+
+
+def hours(plant, most, sweeps=60):
+    """What was handed over within so many hours, or sweeps, of looks."""
+    began, handed = plant.clock.time(), set()
+    while plant.clock.time() - began < most * 3600 and sweeps:
+        found = look(plant)
+        if found.sweep:
+            sweeps -= 1
+            swept(plant)
+        handed |= {name.partition(":")[0] for name in plant.due() if not name.endswith("run")}
+        plant.clock.forward(max(0.25, (found.next_at or 0) - plant.clock.time()))
+    return handed
+
+
+ENDED = {f"r{n}" for n in range(COUNT - 30, COUNT)}
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_sweep_that_never_comes_to_its_end_keeps_no_end_from_being_seen(crowd, make, status):
+    running = [make.job(job_id=f"job-{n}").to_wire() for n in range(COUNT - 30)]
+
+    def page(filters):
+        if filters["status"] == "rotating":
+            return make.refusal(status, retry_after=1)
+        shown = running if (filters["status"], filters["page"]) == ("pending", 1) else []
+        return JobsListResponse.model_validate({"Jobs": shown, "TotalPages": 1})
+
+    crowd.api.script(list_jobs=page)
+    crowd.clock.forward(6)
+    assert hours(crowd, 1, sweeps=10) >= ENDED
+
+
+def test_steps_that_die_in_each_sweep_keep_no_end_from_being_seen(crowd):
+    began = crowd.clock.time()
+    while not {name.partition(":")[0] for name in crowd.due()} >= ENDED:
+        assert crowd.clock.time() - began < 180
+        found = look(crowd)
+        if found.sweep:
+            # It takes its turn, and is gone.
+            crowd.run(ops.sweep(crowd.keys, crowd.account, f"{crowd.clock.time()}", 30.0))
+        crowd.clock.forward(max(0.25, (found.next_at or 0) - crowd.clock.time()))
+
+
+def test_an_entry_that_says_that_it_has_ended_is_no_running_job(crowd, make):
+    listed(crowd, make, range(COUNT), status="success")
+    crowd.clock.forward(6)
+    swept(crowd)
+    ((_, names),) = crowd.bells()
+    assert len(names) == COUNT
+
+
+def test_a_list_that_lags_behind_for_ever_is_not_believed_for_ever(crowd, make, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.store.watching._ITSELF", 20)
+    listed(crowd, make, range(COUNT))
+    crowd.clock.forward(6)
+    assert hours(crowd, 0.5) == {f"r{n}" for n in range(COUNT)}
+
+
+def test_looks_at_the_jobs_themselves_are_spread(crowd, make, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.store.watching._ITSELF", 20)
+    names = [f"{n * 7919 % 2**24:06x}-run" for n in range(COUNT)]
+    for n, name in enumerate(names):
+        crowd.begin(name)
+        claim = crowd.take(name)
+        fields = {"state": "running", "job": f"of-{n}", "booked": "bought", "account": crowd.account}
+        assert crowd.run(ops.update(crowd.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
+    members = [Member(name, 0) for name in names]
+    crowd.clock.forward(2)
+    crowd.run(ops.seen(crowd.keys, crowd.account, "pending", members, [1.0, 2.0]))
+    handed = [name for name in names if f"{name}:0" in crowd.due()]
+    assert 0 < len(handed) < COUNT / 4
+
+
+def test_pages_are_read_several_at_a_time(crowd, make):
+    asked = []
+
+    def page(filters):
+        asked.append((filters["status"], filters["page"]))
+        shown = []
+        if filters["status"] == "pending":
+            shown = [make.job(job_id=f"job-{n}").to_wire() for n in range(COUNT) if n % 8 == filters["page"] - 1]
+        return JobsListResponse.model_validate({"Jobs": shown, "TotalPages": 8 if shown else 1})
+
+    crowd.api.script(list_jobs=page)
+    crowd.clock.forward(6)
+    swept(crowd)
+    assert sorted(number for status, number in asked if status == "pending") == list(range(1, 9))
+    assert crowd.bells() == []
+
+
+def test_jobs_of_others_make_single_looks_the_cheaper_ones(crowd, make):
+    others = [make.job(job_id=f"other-{n}").to_wire() for n in range(100)]
+
+    def page(filters):
+        shown = others if filters["status"] == "pending" else []
+        return JobsListResponse.model_validate({"Jobs": shown, "TotalPages": 50 if shown else 1})
+
+    crowd.api.script(list_jobs=page)
+    crowd.clock.forward(6)
+    assert look(crowd).sweep
+    swept(crowd)
+    crowd.bells()
+    for n in range(COUNT):
+        assert crowd.run(ops.update(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
+    crowd.clock.forward(12)
+    assert not look(crowd).sweep, "the list has 50 pages of others, and 40 jobs are ours"
+    assert len(crowd.due()) == COUNT
+    for n in range(COUNT):
+        assert crowd.run(ops.update(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
+    crowd.clock.forward(901)
+    assert look(crowd).sweep, "what others had then is no measure any more"
+
+
+def test_a_rest_does_not_grow_with_the_list(crowd, make):
+    listed(crowd, make, range(COUNT))
+    crowd.clock.forward(6)
+    assert crowd.run(ops.sweep(crowd.keys, crowd.account, "token", 1000.0))
+    crowd.clock.forward(500)
+    crowd.run(ops.unseen(crowd.keys, crowd.account, "token", others=0, ring=0.0))
+    rest = float(crowd.redis.hget(crowd.keys.sweep(crowd.account), "until")) - crowd.clock.time()
+    assert rest <= 10
+
+
+def test_a_result_backend_that_hangs_holds_up_no_look(crowd, make, monkeypatch):
+    hang, asked = threading.Event(), []
+
+    def revoked(_, run_ids):
+        asked.append(run_ids)
+        hang.wait(30)
+        return [run_ids[0]]
+
+    monkeypatch.setattr(module, "revoked_among", revoked)
+    listed(crowd, make, range(COUNT))
+    crowd.clock.forward(6)
+
+    async def twice(runtime, _):
+        for _ in range(2):
+            await sweep(runtime)
+            crowd.clock.forward(40)
+        assert len(asked) == 1, "one asks at a time"
+        hang.set()
+        await asyncio.to_thread(runtime.asking.join, 30)
+
+    crowd.step(twice, None)
+    assert len(asked[0]) == COUNT
+    assert crowd.run_fields("r0")["wish"] == "cancel"
+
+
+def test_a_result_backend_that_fails_is_told_of(crowd, make, monkeypatch, caplog):
+    def away(*_):
+        raise OSError("away")
+
+    monkeypatch.setattr(module, "revoked_among", away)
+    listed(crowd, make, range(COUNT))
+    crowd.clock.forward(6)
+
+    async def once(runtime, _):
+        await sweep(runtime)
+        await asyncio.to_thread(runtime.asking.join, 30)
+
+    crowd.step(once, None)
+    assert "OSError" in caplog.text

@@ -116,17 +116,9 @@ def test_a_list_that_fails_for_long_keeps_no_end_from_being_seen(crowd, make):
     assert len(tick(crowd, 60)) == 40
 
 
-@pytest.mark.parametrize("status", [401, 429])
-def test_what_is_said_about_all_calls_hands_nothing_over(crowd, make, status):
-    crowd.api.script(list_jobs=make.refusal(status))
-    assert tick(crowd, 60) == set()
-
-
-def test_what_a_crowd_took_is_no_measure_for_those_that_are_left(plant):
-    bought(plant, [f"r{n}" for n in range(100)])
-    plant.redis.hset(plant.keys.sweep(plant.account), mapping={"until": 0, "token": "", "requests": 1004})
-    plant.clock.forward(31)
-    assert look(plant).sweep
+def test_a_refused_token_hands_nothing_over(crowd, make):
+    crowd.api.script(list_jobs=make.refusal(401))
+    assert tick(crowd, 30) == set()
 
 
 def test_a_part_whose_record_is_gone_is_looked_at_no_more(plant):

@@ -1,17 +1,21 @@
 -- Notes running jobs that the list still shows: each is looked at again after its interval. One that is not
 -- due keeps its time, but for those of the longest interval: these come to be due together, and cost one sweep.
--- KEYS: watch  ARGV: prefix, status, number of intervals, interval by the number of looks ..., then members
+-- One in so many looks is left to the job itself.
+-- KEYS: watch, due
+-- ARGV: prefix, status, that many, number of intervals, interval by the number of looks ..., then members
 though_full(KEYS[1] .. ':')
-local t, last = now(), tonumber(ARGV[3])
-for i = 4 + last, #ARGV do
+local t, last = now(), tonumber(ARGV[4])
+for i = 5 + last, #ARGV do
   local run_id, n = string.match(ARGV[i], '^(.*):([^:]*)$')
   local key = part_key(ARGV[1], run_id, n)
   local p = redis.call('HMGET', key, 'watch', 'polls', 'status', 'at')
   if p[1] == KEYS[1] then
     if p[3] ~= ARGV[2] then redis.call('HSET', key, 'status', ARGV[2]) end
     local polls = tonumber(p[2] or 0)
-    if polls + 1 >= last or tonumber(p[4]) <= t then
-      local at = stamp(t + ARGV[3 + math.min(polls + 2, last)])
+    if (polls + 1 + (tonumber(string.sub(run_id, 1, 6), 16) or 0)) % ARGV[3] == 0 then
+      wake(KEYS[2], key, ARGV[i], t, 0)
+    elseif polls + 1 >= last or tonumber(p[4]) <= t then
+      local at = stamp(t + ARGV[4 + math.min(polls + 2, last)])
       redis.call('HSET', key, 'polls', polls + 1, 'at', at)
       redis.call('ZADD', KEYS[1], at, ARGV[i])
     end

@@ -6,7 +6,7 @@
 local me, want, running, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 though_full(KEYS[1])
 local t = now()
-local taken, wanting, short, before = 0, 1, false, 0
+local taken, others, short, before = 0, {}, false, 0
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local wanted, has, until_ = string.match(all[i + 1], '^(%d+) (%d+) (%S+)$')
@@ -15,13 +15,21 @@ for i = 1, #all, 2 do
   elseif tonumber(until_) <= t then
     redis.call('HDEL', KEYS[1], all[i])
   else
-    taken, wanting = taken + has, wanting + 1
+    taken = taken + has
+    others[#others + 1] = tonumber(wanted)
     short = short or tonumber(wanted) > tonumber(has)
   end
 end
 local share = math.min(want, math.max(0, most - taken))
 if short then
-  local fair = math.floor(most / wanting)
+  -- Those who want less than an equal share leave the rest to the others.
+  local room, sharing = most, #others + 1
+  table.sort(others)
+  for _, wanted in ipairs(others) do
+    if wanted * sharing > room then break end
+    room, sharing = room - wanted, sharing - 1
+  end
+  local fair = math.floor(room / sharing)
   -- More processes than requests: they take turns.
   if fair < 1 and before < 1 then fair = 1 end
   share = math.min(share, fair)
