@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import gone
@@ -168,7 +168,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
         async with asyncio.TaskGroup() as group:
             for position, task_id in ready:
                 group.create_task(one(position, task_id))
-    except* RedisError as errors:
+    except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     for error in troubles[:1]:
         await runtime.tell_all(error)
@@ -212,7 +212,7 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
         async with asyncio.TaskGroup() as group:
             for position in positions:
                 group.create_task(one(position))
-    except* RedisError as errors:
+    except ExceptionGroup as errors:
         # Each fails alike where the store is away: one of them says it all.
         raise errors.exceptions[0] from None
     return found

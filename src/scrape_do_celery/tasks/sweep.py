@@ -9,7 +9,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
-from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE
@@ -125,7 +124,7 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
             try:
                 async with asyncio.TaskGroup() as group:
                     reads = [group.create_task(read(status, page + n + 1)) for n in range(ahead)]
-            except* (ScrapeDoError, RedisError) as errors:
+            except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
             page, last = page + ahead, reads[-1].result()
 

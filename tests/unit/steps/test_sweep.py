@@ -222,6 +222,18 @@ def test_pages_are_read_several_at_a_time(crowd, make):
     assert crowd.bells() == []
 
 
+def test_one_page_of_several_that_fails_is_the_sweep_s_failure(crowd, make):
+    def page(filters):
+        if filters["page"] == 5:
+            return make.refusal(500)
+        return JobsListResponse.model_validate({"Jobs": [], "TotalPages": 8})
+
+    crowd.api.script(list_jobs=page)
+    crowd.clock.forward(6)
+    swept(crowd)
+    assert len(crowd.due()) == COUNT, "the oldest fifty are looked at by themselves"
+
+
 def test_jobs_of_others_make_single_looks_the_cheaper_ones(crowd, make):
     others = [make.job(job_id=f"other-{n}").to_wire() for n in range(100)]
 
