@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PAGE, _OVERHEAD, _SHORTEST = 20_000, 0.25, 0.5
 #: Jobs that run at a time: few enough that each is looked at on its own.
-_AT_ONCE = 5
+_AT_ONCE = 10
 _LOOKS = frozenset({"get_job", "list_jobs"})
 
 

@@ -29,11 +29,10 @@ def play(bench: Bench) -> Outcome:
     for what, points in found.items():
         last = points[-1]
         factor = f"{last['factor']} x {'A' if what == 'jobs' else 'B'}"
-        for name, text in (("cpu_ms", "CPU"), ("commands", "Redis commands"), ("script_us", "time of a Redis script")):
+        for name, text in (("cpu_ms", "CPU"), ("commands", "Redis commands"), ("script_us", "time in Redis scripts")):
             least = min(point[name] for point in points)
             growth = last[name] / least if least else 1.0
-            each = "" if name == "script_us" else f" a {what[:-1]}"
-            rows.append(Row("scale", f"{text}{each} at {factor}, over the least", growth, "x", _GROWTH))
+            rows.append(Row("scale", f"{text} a {what[:-1]} at {factor}, over the least", growth, "x", _GROWTH))
         rows += [Row("scale", f"CPU a {what[:-1]}, {p['factor']} x", p["cpu_ms"], "ms") for p in points]
     return Outcome(rows, found)
 
@@ -54,11 +53,10 @@ def _point(bench: Bench, factor: int, number: int, work: Callable[[int], list[li
     with bench.ours() as ours, ours.working() as workers:
         ours.run(batches(WARM, 1, bench.sizes.a_bytes))
         redis = [ours.server.process]
-        calls, spent = ours.server.script_calls()
+        spent = ours.server.script_seconds
         cpu, commands = workers.cpu() + measure.cpu_seconds(redis), ours.server.commands
         seconds = ours.run(work(number))
         used = workers.cpu() + measure.cpu_seconds(redis) - cpu
-        later_calls, later_spent = ours.server.script_calls()
         return {
             "factor": factor,
             "number": number,
@@ -66,7 +64,7 @@ def _point(bench: Bench, factor: int, number: int, work: Callable[[int], list[li
             "floor": floor,
             "cpu_ms": 1000 * used / number,
             "commands": (ours.server.commands - commands) / number,
-            "script_us": (later_spent - spent) / max(1, later_calls - calls),
+            "script_us": 1e6 * (ours.server.script_seconds - spent) / number,
             "worker_peak": max(workers.peaks().values()),
         }
 

@@ -27,7 +27,7 @@ class Sizes:
     c_interval: float = 30.0
     d_runs: int = 100_000
     d_claims: int = 200
-    e_jobs: int = 60
+    e_jobs: int = 150
     #: The longest job of E.
     e_longest: float = 6.0
     #: When the second task of a long job ends, whose first one is to be had early.

@@ -56,5 +56,12 @@ async def _later(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None
         # This bell was on its way when the run was told to end.
         await runtime.later(claim, fields, 0.0, moved)
         return Bell(routing.CANCEL_RUN, (str(claim.member),))
-    await runtime.later(claim, fields, runtime.interval(polls), moved)
+    await runtime.later(claim, fields, _wait(runtime, claim, polls), moved)
     return None
+
+
+def _wait(runtime: Runtime, claim: Claim, polls: int) -> float:
+    """Seconds until the next look. Jobs that wait for long are looked at together, by the list, and none apart."""
+    longest = runtime.intervals
+    by_list = not claim.early and claim.wish is None and polls + 1 >= len(longest)
+    return longest[-1] if by_list else runtime.interval(polls)
