@@ -26,9 +26,9 @@ _SHARE_LIFE, _AT_ONCE = 10.0, 0.25
 _REST, _LONGEST_REST = 0.5, 10.0
 #: Members that are handed over where sweeps come to no end.
 _SOME = 50
-#: Of so many looks by the list, one is at the job itself, lest a list that lags behind be believed for ever: every
-#: twelve hours, at the longest interval, which costs 7 requests an interval for 10,000 jobs.
-_ITSELF = 1_440
+#: Of so many looks by the list, one is at the job itself, lest a list that lags behind be believed for ever: once a
+#: day, at the longest interval, which costs some 3 requests an interval for 10,000 jobs.
+_ITSELF = 2_880
 #: Seconds for which it counts how many jobs of others the list has.
 _OTHERS_FOR = 900.0
 #: Members that are handed over at a time.
