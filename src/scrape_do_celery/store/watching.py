@@ -21,8 +21,8 @@ PAGE, ODD_PAGES = 100, 4
 _SOON = 0.25
 #: Seconds for which a process keeps its share without another word, and whose starts may come at once.
 _SHARE_LIFE, _AT_ONCE = 10.0, 0.25
-#: Seconds between two sweeps at least, and as long as the first one's pages take one by one, up to the second figure:
-#: crowds that come to be due one by one.
+#: Seconds between two sweeps at least, and as long as the first one took, up to the second figure: crowds that come to
+#: be due one by one.
 _REST, _LONGEST_REST = 0.5, 10.0
 #: Members that are handed over where sweeps come to no end.
 _SOME = 50
@@ -76,15 +76,12 @@ def seen(keys: Keys, account: str, status: str, members: Iterable[Member], inter
     return Op(int, args, [keys.watch(account), keys.due], "seen")
 
 
-def unseen(  # noqa: PLR0913 (what a sweep came to)
-    keys: Keys, account: str, token: str, *, others: float, at_once: int, ring: float
-) -> Op[list[str]]:
+def unseen(keys: Keys, account: str, token: str, *, others: float, ring: float) -> Op[list[str]]:
     """Ends a sweep: hands over what was due when it began and was not seen, `MOST` at a time; the caller rings.
 
-    Should it not, the ticker does, `ring` seconds later. `others` are the pages that jobs of others took; pages were
-    read `at_once`.
+    Should it not, the ticker does, `ring` seconds later. `others` are the pages that jobs of others took.
     """
-    args = (token, keys.prefix, MOST, others, _REST, ring, _LONGEST_REST, at_once)
+    args = (token, keys.prefix, MOST, others, _REST, ring, _LONGEST_REST)
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 
@@ -98,7 +95,7 @@ def share(  # noqa: PLR0913 (a limit an argument)
 
 def some(keys: Keys, account: str, token: str) -> Op[list[str]]:
     """Hands over a few of those that were due when a sweep began which failed, the oldest first."""
-    args = (token, keys.prefix, _SOME, "", 0, 0, 0, 1)
+    args = (token, keys.prefix, _SOME, "", 0, 0, 0)
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 

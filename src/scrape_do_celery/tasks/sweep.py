@@ -91,9 +91,7 @@ class _Turn:
     async def hand_over(self, ring: float = 0.0) -> list[str]:
         """What was not seen, handed over; the caller has so many seconds to ring for it."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        op = ops.unseen(
-            store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, at_once=_PAGES, ring=ring
-        )
+        op = ops.unseen(store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, ring=ring)
         return await self._runtime.write(op)
 
     async def hand_some_over(self) -> None:

@@ -262,7 +262,7 @@ def test_a_rest_does_not_grow_with_the_list(crowd, make):
     crowd.clock.forward(6)
     assert crowd.run(ops.sweep(crowd.keys, crowd.account, "token", 1000.0))
     crowd.clock.forward(500)
-    crowd.run(ops.unseen(crowd.keys, crowd.account, "token", others=0, at_once=5, ring=0.0))
+    crowd.run(ops.unseen(crowd.keys, crowd.account, "token", others=0, ring=0.0))
     rest = float(crowd.redis.hget(crowd.keys.sweep(crowd.account), "until")) - crowd.clock.time()
     assert rest <= 10
 

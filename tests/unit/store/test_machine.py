@@ -275,7 +275,7 @@ class Pipeline(RuleBasedStateMachine):
         watched = [member for member in self.members() if "watch" in self.fields(member)]
         shown = [member for n, member in enumerate(self.members()) if number >> n & 1]
         self.run(ops.seen(keys, "", "pending", shown, [10.0, 20.0]))
-        handed, due = self.run(ops.unseen(keys, "", token, others=0, at_once=1, ring=number)), self.shelf.due()
+        handed, due = self.run(ops.unseen(keys, "", token, others=0, ring=number)), self.shelf.due()
         for member in watched:
             was_due = float(self.fields(member)["at"]) <= self.now()
             assert (str(member) in handed) is (str(member) in due) is (was_due and member not in shown)

@@ -26,7 +26,7 @@ end
 if room > 0 then
   if redis.call('ZCOUNT', KEYS[1], '-inf', stamp(t)) > room then
     -- Work is backed up: what is paid for goes first, in the order of its remaining life; a quarter is left to the rest.
-    take(redis.call('ZRANGE', KEYS[3], 0, 1999), math.ceil(room * 3 / 4))
+    take(redis.call('ZRANGE', KEYS[3], 0, 4 * limit - 1), math.ceil(room * 3 / 4))
   end
   take(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', stamp(t), 'LIMIT', 0, room + #found), room)
 end
