@@ -22,3 +22,10 @@ def test_it_runs(cases, tmp_path):
     found = json.loads((tmp_path / "figures.json").read_text())
     assert set(found["figures"]) == set(cases)
     assert all(row["measured"] is not None for row in found["rows"])
+
+
+def test_what_scripts_cost_can_be_told():
+    command = [sys.executable, "-m", "benchmarks.scripts", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "| intent" in done.stdout
