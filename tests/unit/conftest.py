@@ -233,13 +233,16 @@ class API:
 class Health:
     """A store that is as durable and as full as a test says."""
 
-    durable, used = True, 0.0
+    durable, used, refusals = True, 0.0, 0
 
     async def is_durable(self):
         return self.durable
 
     async def has_room(self, below):
         return self.used < below
+
+    def was_full(self):
+        self.refusals += 1
 
 
 class Plant(Shelf):

@@ -243,6 +243,27 @@ def test_who_asks_behind_comes_after_all_others():
     assert play(work) == ["look", *(f"page {n}" for n in range(20))]
 
 
+def test_who_asks_behind_is_never_left_out():
+    async def work(office):
+        budget, order, over = office.process(most=2), [], asyncio.Event()
+
+        async def ask(name, *, behind):
+            while not over.is_set():
+                async with budget.request(behind=behind):
+                    order.append(name)
+                    await asyncio.sleep(0.001)
+
+        crowd = [asyncio.ensure_future(ask("look", behind=False)) for _ in range(10)]
+        crowd += [asyncio.ensure_future(ask("page", behind=True)) for _ in range(10)]
+        while len(order) < 400:
+            await asyncio.sleep(0.01)
+        over.set()
+        await asyncio.gather(*crowd)
+        return order.count("page") / len(order)
+
+    assert 0.2 < play(work) < 0.3
+
+
 def test_who_wants_little_leaves_the_rest_to_the_others(shelf):
     wants = {f"small{n}": 1 for n in range(30)} | {"big0": 50, "big1": 50}
     for _ in range(4):

@@ -30,6 +30,7 @@ _Queue: TypeAlias = "deque[tuple[asyncio.Future[None], bool]]"
 #: Seconds between two words with the store while there are requests, and while some of them wait.
 _EVERY, _HURRY = 0.5, 0.1
 _TOO_MANY = 429
+_FOR_THOSE_BEHIND = 4
 
 
 #: Whether what is asked for in this task of asyncio is asked for a run that is to end: somebody waits for that.
@@ -63,13 +64,14 @@ class Budget:
         self._share, self._starts, self._running = 0, 0.0, 0
         #: Who waits, and whether it is urgent; those of the second queue come behind all of the first.
         self._queues: tuple[_Queue, _Queue] = (deque(), deque())
+        self._admitted = 0
         self._asker: asyncio.Task[None] | None = None
         self._needed = asyncio.Event()
         self._paused_until = 0.0
 
     @asynccontextmanager
     async def request(self, *, behind: bool = False) -> AsyncIterator[Room]:
-        """Room for one request, in the order of asking; `behind`, after all others that wait.
+        """Room for one request, in the order of asking; `behind`, after nearly all others that wait.
 
         An urgent one waits for room, and for no pause.
 
@@ -124,13 +126,15 @@ class Budget:
         while (queue := self._waiting) and self._running < self._share and self._starts >= 1:
             room, _ = queue.popleft()
             if not room.done():
+                self._admitted += 1
                 self._running, self._starts = self._running + 1, self._starts - 1
                 room.set_result(None)
 
     @property
     def _waiting(self) -> _Queue:
-        """Whose turn it is."""
-        return self._queues[0] or self._queues[1]
+        """Whose turn it is. One room in so many is for those behind: what is paid for must not wait for ever."""
+        first, behind = self._queues
+        return (behind or first) if self._admitted % _FOR_THOSE_BEHIND == 0 else (first or behind)
 
     def _ask(self) -> None:
         self._needed.set()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ResponseError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import gone
@@ -23,7 +23,7 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, UndetailedTaskResponse
 from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS, wait_for_last
 from scrape_do_celery.runs import Bell
-from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
+from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM, is_full
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with, seen
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import is_auth, is_refusal
@@ -241,7 +241,10 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     if _was_stopped(job) and task.status == JobStatus.CANCELED:
         return True
     stored = await _stored(runtime, claim, position, task)
-    found.full = found.full or stored is None
+    if stored is None:
+        # Nothing was learned of this one, and the next pass comes too soon to count as a look at any other.
+        found.full = True
+        found.unasked += 1
     return bool(stored)
 
 
@@ -249,8 +252,11 @@ async def _stored(runtime: Runtime, claim: Claim, position: int, task: TaskDetai
     """Whether the task is stored now; None where there is no room for it."""
     try:
         return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
-    except OutOfMemoryError:
+    except ResponseError as error:
+        if not is_full(error):
+            raise
         # A page may need more than what is left, and not every server tells how much that is.
+        runtime.health.was_full()
         return None
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import AsyncStore
@@ -21,6 +21,11 @@ _DURABLE_FOR, _MEMORY_FOR = 2.0, 1.0
 BUY_BELOW, FETCH_BELOW = 0.80, 0.95
 #: Seconds until a store without room is looked at again.
 NO_ROOM = 5.0
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the store refused a write for want of room; up to Redis 6.2 a script's error only quotes that."""
+    return isinstance(error, OutOfMemoryError) or "-OOM " in str(error)
 
 
 @dataclass
@@ -59,6 +64,10 @@ class StoreHealth:
             what = "fetching pauses" if below == FETCH_BELOW else "no job is bought"
             log.error("the store holds %.0f %% of its memory limit: %s until it is below", 100 * self._used, what)
         return room
+
+    def was_full(self) -> None:
+        """Notes that the store refused a write for want of room: for a while nobody here tries another."""
+        self._used, self._used_until = 1.0, time.monotonic() + NO_ROOM
 
     async def _ask_used(self) -> float:
         try:

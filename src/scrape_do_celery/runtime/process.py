@@ -128,7 +128,7 @@ class Runtime:
             return await method(*args)
 
     async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
-        """A task, as `call` would answer it; behind all other requests: pages come in crowds."""
+        """A task, as `call` would answer it; behind most other requests: pages come in crowds."""
         async with self.budget.request(behind=True):
             return await self.client.get_task(job_id, task_id)
 

@@ -23,7 +23,7 @@ _SOON = 0.25
 _SHARE_LIFE, _AT_ONCE = 10.0, 0.25
 #: Seconds between two sweeps at least, and as long as the first one took, up to the second figure: crowds that come to
 #: be due one by one.
-_REST, _LONGEST_REST = 0.5, 10.0
+_REST, _LONGEST_REST = 0.5, 30.0
 #: Members that are handed over where sweeps come to no end.
 _SOME = 50
 #: Of so many looks by the list, one is at the job itself, lest a list that lags behind be believed for ever: once a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
@@ -325,14 +325,17 @@ def test_what_the_api_has_forgotten_holds_no_run_open(collect, make):
     assert plant.part().gone == 4
 
 
-@pytest.fixture
-def no_room(monkeypatch):
-    """A store that is full, and whose user may not ask how full it is."""
+OLD = "Error running script (call to f_1): @user_script:9: @user_script: 9: -OOM command not allowed when used memory"
+
+
+@pytest.fixture(params=[OutOfMemoryError("command not allowed"), ResponseError(OLD)], ids=["7", "6.2"])
+def no_room(monkeypatch, request):
+    """A store that is full, and whose user may not ask how full it is; what is gone is still written down."""
     run = AsyncStore.run
 
     async def refuse(store, op):
-        if op.script == "put":
-            raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+        if op.script == "put" and not op.args[4]:
+            raise request.param
         return await run(store, op)
 
     monkeypatch.setattr(AsyncStore, "run", refuse)
@@ -347,6 +350,32 @@ def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect,
         assert plant.step(fetch, claim) is None
         plant.clock.forward(NO_ROOM + 1)
     assert plant.part().state is PartState.COLLECTING
+    assert plant.health.refusals, "nobody here tries another for a while"
+
+
+def test_nor_is_it_a_look_at_a_task_that_is_not_found(collect, make, no_room):
+    plant = collect(count=2)
+    plant.clock.forward(120)
+    plant.api.script(get_task=lambda _, task: make.refusal(404) if task == "t0" else make.task(1))
+    for _ in range(TASK_LOOKS + 1):
+        plant.step(fetch, plant.take())
+        plant.clock.forward(NO_ROOM + 0.1)
+    assert (plant.part().looks, plant.part().gone) == (0, 0)
+
+
+def test_what_a_script_does_wrong_is_not_taken_for_a_full_store(collect, make, monkeypatch):
+    run = AsyncStore.run
+
+    async def fail(store, op):
+        if op.script == "put":
+            raise ResponseError("Error running script: attempt to index a nil value")
+        return await run(store, op)
+
+    monkeypatch.setattr(AsyncStore, "run", fail)
+    plant = collect()
+    plant.api.script(get_task=page(make))
+    with pytest.raises(ResponseError):
+        plant.step(fetch, plant.take())
 
 
 def test_nor_of_one_whose_job_goes_on(plant, make, no_room):

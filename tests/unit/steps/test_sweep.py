@@ -190,18 +190,18 @@ def test_a_list_that_lags_behind_for_ever_is_not_believed_for_ever(crowd, make, 
     assert hours(crowd, 0.5) == {f"r{n}" for n in range(COUNT)}
 
 
-def test_looks_at_the_jobs_themselves_are_spread(crowd, make, monkeypatch):
+def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.store.watching._ITSELF", 20)
-    names = [f"{n * 7919 % 2**24:06x}-run" for n in range(COUNT)]
-    for n, name in enumerate(names):
-        crowd.begin(name)
-        claim = crowd.take(name)
-        fields = {"state": "running", "job": f"of-{n}", "booked": "bought", "account": crowd.account}
-        assert crowd.run(ops.update(crowd.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
-    members = [Member(name, 0) for name in names]
-    crowd.clock.forward(2)
-    crowd.run(ops.seen(crowd.keys, crowd.account, "pending", members, [1.0, 2.0]))
-    handed = [name for name in names if f"{name}:0" in crowd.due()]
+    plant.part_by_part(COUNT, "order-17")
+    for n in range(COUNT):
+        claim = plant.take("order-17", n)
+        plant.run(ops.intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
+        fields = {"state": "running", "job": f"of-{n}", "booked": "bought"}
+        assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
+    members = [Member("order-17", n) for n in range(COUNT)]
+    plant.clock.forward(2)
+    plant.run(ops.seen(plant.keys, plant.account, "pending", members, [1.0, 2.0]))
+    handed = [member for member in members if str(member) in plant.due()]
     assert 0 < len(handed) < COUNT / 4
 
 
@@ -264,7 +264,7 @@ def test_a_rest_does_not_grow_with_the_list(crowd, make):
     crowd.clock.forward(500)
     crowd.run(ops.unseen(crowd.keys, crowd.account, "token", others=0, ring=0.0))
     rest = float(crowd.redis.hget(crowd.keys.sweep(crowd.account), "until")) - crowd.clock.time()
-    assert rest <= 10
+    assert rest <= 30
 
 
 def test_a_result_backend_that_hangs_holds_up_no_look(crowd, make, monkeypatch):

@@ -22,7 +22,11 @@ if not mine then
   -- A run that is to end is let through: somebody waits for that.
   local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
   local foreign = p[6] and p[6] ~= ARGV[6]
-  if foreign and not urgent then return {'foreign', p[6]} end
+  if foreign and not urgent then
+    -- This bell is lost to those who can take it.
+    redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
+    return {'foreign', p[6]}
+  end
   local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
   if pause > t and not urgent then
     wake(KEYS[3], KEYS[1], member, pause, 0)

@@ -4,6 +4,12 @@
 -- KEYS: watch, due
 -- ARGV: prefix, status, that many, number of intervals, interval by the number of looks ..., then members
 though_full(KEYS[1] .. ':')
+-- Another number for each member; ids that differ do so in their ends.
+local function spread(member)
+  local number = 0
+  for at = math.max(1, #member - 11), #member do number = (number * 31 + string.byte(member, at)) % 1000003 end
+  return number
+end
 local t, last = now(), tonumber(ARGV[4])
 for i = 5 + last, #ARGV do
   local run_id, n = string.match(ARGV[i], '^(.*):([^:]*)$')
@@ -12,7 +18,7 @@ for i = 5 + last, #ARGV do
   if p[1] == KEYS[1] then
     if p[3] ~= ARGV[2] then redis.call('HSET', key, 'status', ARGV[2]) end
     local polls = tonumber(p[2] or 0)
-    if (polls + 1 + (tonumber(string.sub(run_id, 1, 6), 16) or 0)) % ARGV[3] == 0 then
+    if (polls + 1 + spread(ARGV[i])) % ARGV[3] == 0 then
       wake(KEYS[2], key, ARGV[i], t, 0)
     elseif polls + 1 >= last or tonumber(p[4]) <= t then
       local at = stamp(t + ARGV[4 + math.min(polls + 2, last)])
