@@ -192,7 +192,7 @@ def test_a_list_that_lags_behind_for_ever_is_not_believed_for_ever(crowd, make, 
 
 def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.store.watching._ITSELF", 20)
-    plant.part_by_part(COUNT, "order-17")
+    plant.part_by_part(COUNT, "order-17", early=False)
     for n in range(COUNT):
         claim = plant.take("order-17", n)
         plant.run(ops.intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
