@@ -44,9 +44,9 @@ def play(bench: Bench) -> Outcome:
     of = f"of {runs:,} due"
     rows = [
         Row("D", f"a claim, {usual} {of}, median", median(claims[str(usual)]), "ms", _CLAIM),
-        Row("D", f"a claim, {usual} {of}, longest", max(claims[str(usual)]), "ms", _CLAIM),
+        Row("D", f"a claim, {usual} {of}, 99 of 100 within", measure.percentile(claims[str(usual)], 99), "ms", _CLAIM),
         Row("D", "a claim, nothing due, median", median(claims["0"]), "ms"),
-        Row("D", f"a claim, {full} {of}, all that one takes, median", median(claims[str(full)]), "ms"),
+        Row("D", f"a claim, {full} {of}, all that one takes, median", median(claims[str(full)]), "ms", _CLAIM),
         *(Row("D", f"a look at the running, {due} {of}, median", median(took), "ms") for due, took in looks.items()),
         Row("D", "Redis a waiting run", per_run, "B", _BYTES),
     ]
