@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from celery.backends.base import DisabledBackend
 from celery.result import AsyncResult
 
-from scrape_do_celery import routing
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import reading
@@ -123,13 +122,9 @@ class RunHandle:
 
         Pages that were already paid for are still collected. A job that ends first decides by its own status.
         """
-        store = self._producer.store
-        members = store.run(ops.wish(store.keys, self.run_id, CANCEL))
-        if members is None:
+        if self._producer.wish(self.run_id, CANCEL) is None:
             self._record()
             return False
-        if members:
-            self._producer.ring(routing.CANCEL_RUN, members)
         return True
 
     def first_delivery(self, name: str) -> bool:

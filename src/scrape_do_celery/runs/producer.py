@@ -14,7 +14,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
 from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.config.urls import application, masked
-from scrape_do_celery.store import Lives, Member, Store
+from scrape_do_celery.store import Lives, Member, Store, ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -69,6 +69,16 @@ class Producer:
             )
             return False
         return True
+
+    def wish(self, run_id: str, what: str) -> list[Member] | None:
+        """Tells a run to end (`CANCEL`, `DEADLINE`), and rings for the parts that have something to stop.
+
+        None where it has ended already, or there is no such run.
+        """
+        members = self.store.run(ops.wish(self.store.keys, run_id, what))
+        if members:
+            self.ring(routing.CANCEL_RUN, members)
+        return members
 
     def ring_all(self, bells: Sequence[Bell]) -> None:
         """Rings, as few messages as may be: up to `BATCH` members each."""

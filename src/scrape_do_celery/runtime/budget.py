@@ -8,7 +8,7 @@ import math
 import uuid
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
@@ -139,7 +139,8 @@ class Budget:
     def _ask(self) -> None:
         self._needed.set()
         if self._asker is None or self._asker.done():
-            self._asker = asyncio.ensure_future(self._keep_asking())
+            # It asks for all, and outlives the step whose request was the first.
+            self._asker = asyncio.get_running_loop().create_task(self._keep_asking(), context=Context())
 
     async def _keep_asking(self) -> None:
         """Until there is nothing to be asked for, which the store is told as well."""

@@ -26,6 +26,7 @@ from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM, is_full
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with, seen
 from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.runtime.loop import together
 from scrape_do_celery.runtime.troubles import is_auth, is_refusal
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
@@ -164,12 +165,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
             if task.status in _ENDED and await _stored(runtime, claim, position, task) is None:
                 full.append(position)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for position, task_id in ready:
-                group.create_task(one(position, task_id))
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+    await together(one(position, task_id) for position, task_id in ready)
     for error in troubles[:1]:
         await runtime.tell_all(error)
 
@@ -208,13 +204,7 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
             elif found.is_over() or not await _fetch_one(runtime, claim, job, position, found):
                 found.left += 1
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for position in positions:
-                group.create_task(one(position))
-    except ExceptionGroup as errors:
-        # Each fails alike where the store is away: one of them says it all.
-        raise errors.exceptions[0] from None
+    await together(one(position) for position in positions)
     return found
 
 

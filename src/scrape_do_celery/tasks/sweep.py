@@ -18,6 +18,7 @@ from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.reporting import revoked_among
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.leases import LeaseLostError, while_kept
+from scrape_do_celery.runtime.loop import together
 from scrape_do_celery.runtime.survey import more_pages
 from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import CANCEL, Member, ops
@@ -121,12 +122,8 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
         page, last = 1, await read(status, 1)
         while more_pages(last, page):
             ahead = min(_PAGES, last.total_pages - page) if last.total_pages else 1
-            try:
-                async with asyncio.TaskGroup() as group:
-                    reads = [group.create_task(read(status, page + n + 1)) for n in range(ahead)]
-            except ExceptionGroup as errors:
-                raise errors.exceptions[0] from None
-            page, last = page + ahead, reads[-1].result()
+            answers = await together(read(status, page + n + 1) for n in range(ahead))
+            page, last = page + ahead, answers[-1]
 
 
 def _ask_celery(runtime: Runtime, run_ids: set[str]) -> None:
@@ -144,8 +141,7 @@ def _cancel_revoked(runtime: Runtime, run_ids: Sequence[str]) -> None:
     try:
         for start in range(0, len(run_ids), _CHUNK):
             for run_id in revoked_among(producer, run_ids[start : start + _CHUNK]):
-                if members := producer.store.run(ops.wish(producer.store.keys, run_id, CANCEL)):
-                    producer.ring(routing.CANCEL_RUN, members)
+                producer.wish(run_id, CANCEL)
     except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next look asks again)
         log.warning("cannot ask for revoked runs: %s", type(error).__name__)
 

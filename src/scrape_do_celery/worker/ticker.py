@@ -108,19 +108,13 @@ class Ticker(threading.Thread):
         """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""
         for task_id in set(revoked) - self._revoked:
             self._revoked.add(task_id)
-            self._wish(task_id, CANCEL)
+            self._producer.wish(task_id, CANCEL)
 
     def _end(self, run: DueRun) -> None:
         if run.left:
-            self._wish(run.run_id, DEADLINE)
+            self._producer.wish(run.run_id, DEADLINE)
         else:
             self._producer.ring(routing.AGGREGATE_RUN, [run.run_id])
-
-    def _wish(self, run_id: str, what: str) -> None:
-        store = self._producer.store
-        members = store.run(ops.wish(store.keys, run_id, what))
-        if members:
-            self._producer.ring(routing.CANCEL_RUN, members)
 
     def _ask_celery(self, runs: list[DueRun], live: set[str], now: float) -> None:
         """Drafts, reports and revoked ids, in a thread of their own: a result backend that is away may take its time.
@@ -134,7 +128,7 @@ class Ticker(threading.Thread):
     def _bring_on(self, runs: list[DueRun], live: set[str], now: float) -> None:
         # A worker that was told of a revocation may be gone by now.
         for run_id in revoked_among(self._producer, sorted(live)):
-            self._wish(run_id, CANCEL)
+            self._producer.wish(run_id, CANCEL)
         for run in runs:
             if run.accepted:
                 _guarded(run, lambda run: report(self._producer, run.run_id, again=run.rings > 1))
