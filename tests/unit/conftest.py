@@ -41,15 +41,19 @@ TOKEN = "token-that-must-not-be-seen"
 
 
 class Clock:
-    """The clock of the in-memory server; it also goes by itself."""
+    """The clock of the in-memory server; it also goes by itself, until it is stopped."""
 
     ahead = 0.0
+    stopped_at = None
 
     def __getattr__(self, name):
         return getattr(time, name)
 
     def time(self):
-        return time.time() + self.ahead
+        return (self.stopped_at or time.time()) + self.ahead
+
+    def stop(self):
+        self.stopped_at = time.time()
 
     def forward(self, seconds):
         self.ahead += seconds

@@ -53,6 +53,7 @@ def swept(plant):
 
 def test_what_is_not_due_keeps_its_time(crowd, make):
     listed(crowd, make, range(COUNT))
+    crowd.clock.stop()
     crowd.clock.forward(1.95)
     before = crowd.looks()
     swept(crowd)
@@ -90,6 +91,7 @@ def test_what_ended_is_rung_for_at_once(crowd, make):
 
 def test_what_was_not_due_when_it_began_is_not_handed_over(crowd, make):
     listed(crowd, make, [])
+    crowd.clock.stop()
     crowd.clock.forward(1.95)
     due = {name for name, at in crowd.looks().items() if at <= 0}
     swept(crowd)
@@ -100,6 +102,7 @@ def test_what_was_not_due_when_it_began_is_not_handed_over(crowd, make):
 
 def test_there_is_a_rest_between_two(crowd, make):
     listed(crowd, make, range(COUNT))
+    crowd.clock.stop()
     crowd.clock.forward(1.05)
     assert look(crowd).sweep
     swept(crowd)
