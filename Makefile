@@ -9,7 +9,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 JOBS ?= 4
 LOWEST := .venv-lowest
 
-.PHONY: help demo test lint types imports tests coverage lowest faults bench clean
+.PHONY: help demo test test-all debian lint types imports tests coverage lowest faults bench clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,8 @@ demo: $(READY) ## The whole path on this machine; URLS="http://... http://..." t
 	@$(BIN)/python -m examples.demo
 
 test: lint types imports tests coverage lowest ## All that CI runs: lint, types, import rules, tests, coverage, lower bounds
+
+test-all: test debian ## That, and what needs Debian's packages
 
 lint: $(READY) ## Style, spelling
 	$(BIN)/ruff check .
@@ -44,6 +46,10 @@ faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000
 
 bench: $(READY) ## Floor, usual canvas and this package side by side; CASE="A B", FULL=1, TINY=1
 	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts --out .bench)
+
+debian: $(READY) ## The tests that need a browser or RabbitMQ, which are installed where they are missing
+	@$(BIN)/python tests/support/debian.py
+	$(BIN)/python -m pytest -q -n 2 -m 'browser or rabbitmq'
 
 coverage: $(READY) ## What the last run of the tests reached
 	$(BIN)/coverage combine -q

@@ -15,7 +15,18 @@ from scrape_do_celery.sandbox import SandboxProcess
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+from installed import once
 from pipeline import Pipeline
+
+
+@pytest.fixture(scope="session")
+def users_python(tmp_path_factory):
+    """The interpreter of a user's environment: the wheel with its extras, and schedulers of beat."""
+    folder = tmp_path_factory.getbasetemp()
+    # Of pytest-xdist's processes, the first makes it for all.
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    # coverage measures the wheel's code there as it measures the checkout's.
+    return once(shared / "users", "django,flask", "django-celery-beat", "coverage")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,9 @@ CANCEL_RUN = "scrape_do.cancel_run"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
 FINISH_RUN = "scrape_do.finish_run"
 
+#: Seconds. Steps end by themselves, long before; an app's limits are for its own tasks: one that cuts a purchase off
+#: leaves it in doubt.
+_LIMITS: Final = {"time_limit": 3600, "soft_time_limit": 3600}
 #: Steps that work on parts. They are acknowledged early: the ticker, not the broker, brings work back.
 BELL: Final[dict[str, Any]] = {
     "bind": True,
@@ -22,6 +25,7 @@ BELL: Final[dict[str, Any]] = {
     "acks_late": False,
     "max_retries": 0,
     "trail": False,
+    **_LIMITS,
 }
 #: Steps that run under the caller's own Celery id.
 UNDER_CALLERS_ID: Final[dict[str, Any]] = {
@@ -33,6 +37,7 @@ UNDER_CALLERS_ID: Final[dict[str, Any]] = {
     "ignore_result": False,
     "trail": False,
     "resultrepr_maxsize": 128,
+    **_LIMITS,
 }
 
 STEPS_MODULE = "scrape_do_celery.tasks"

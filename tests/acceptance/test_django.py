@@ -3,88 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import httpx
 import pytest
+from project import Project
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "django"
 
+class Site(Project):
+    """The example, with a database of its own; this package is a wheel there."""
 
-class Project:
-    """The example, copied, with a database, a worker and a web process of its own."""
-
-    def __init__(self, pipeline, folder):
-        self.pipeline, self.folder = pipeline, folder
-        shutil.copytree(EXAMPLE, folder)
-        server = pipeline.values["redis_url"].rpartition("/")[0]
-        self.environment = {
-            **pipeline.environment,
-            "PYTHONPATH": str(folder),
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "DJANGO_DATABASE": str(folder / "db.sqlite3"),
-            "REDIS_URL": server,
-        }
+    def __init__(self, python, pipeline):
+        settings = {"DJANGO_SETTINGS_MODULE": "config.settings", "DJANGO_DATABASE": "db.sqlite3"}
+        super().__init__("django", python, pipeline, **settings)
         self.manage("migrate", "-v0")
 
-    def manage(self, *arguments, code=0, **environment):
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stdout + done.stderr
+    def manage(self, *arguments, **options):
+        return self.run("manage.py", *arguments, **options)
 
     def shell(self, script):
         """What a script prints in the project, as JSON."""
         return json.loads(self.manage("shell", "-v0", "-c", script).splitlines()[-1])
 
-    def work(self):
-        self.pipeline.folder = self.folder
-        return self.pipeline.work(app="config", **self.environment)
-
     def serve(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
-        with (self.folder / "web.log").open("wb") as log:
-            self.web = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        return f"http://127.0.0.1:{port}"
-
-    def stop(self):
-        if web := getattr(self, "web", None):
-            os.killpg(web.pid, signal.SIGTERM)
-            web.wait(20)
+        return super().serve("manage.py", "runserver", "--noreload")
 
 
 @pytest.fixture
-def project(pipeline, tmp_path):
-    one = Project(pipeline, tmp_path / "project")
-    yield one
-    one.stop()
+def project(users_python, pipeline):
+    with Site(users_python, pipeline) as one:
+        yield one
 
 
 def test_a_form_starts_a_scrape_and_shows_its_progress(project, eventually):
-    project.work()
+    project.work("config")
     site = project.serve()
     urls = [f"https://{name}.example/" for name in "abc"]
-    with httpx.Client(base_url=site, follow_redirects=True, transport=httpx.HTTPTransport(retries=10)) as client:
-        form = eventually(lambda: _reached(client))
+    with httpx.Client(base_url=site, follow_redirects=True) as client:
+        form = client.get("/")
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form.text).group(1)
         bad = client.post("/", data={"urls": "not an address", "csrfmiddlewaretoken": token})
         assert bad.status_code == 400
@@ -107,11 +63,20 @@ print(json.dumps(list(ScrapeRun.objects.values_list("run_id", "state", "done", "
 """
 
 
-def _reached(client):
-    try:
-        return client.get("/")
-    except httpx.ConnectError:
-        return None
+@pytest.mark.browser
+def test_in_a_browser(project, browser):
+    """What a person sees: the form, progress that moves without a reload, the titles."""
+    project.pipeline.sandbox.configure(task_seconds=3.0)
+    project.work("config")
+    browser.open(project.serve())
+    browser.fill("textarea", "https://a.example/ https://b.example/")
+    browser.click("button")
+    browser.wait_for("running")
+    browser.run("window.here = true")
+    browser.wait_for("succeeded")
+    browser.wait_for("2 done, 0 failed, of 2")
+    browser.wait_for("https://b.example/")
+    assert browser.run("return window.here"), "it was not loaded again"
 
 
 ROLLBACK = """
@@ -144,13 +109,13 @@ print(json.dumps(found))
 
 
 def test_what_is_rolled_back_is_not_bought(project):
-    project.work()
+    project.work("config")
     assert project.shell(ROLLBACK) == {"rolled back": "never written", "before": "not yet", "after": 1, "key": True}
     assert project.pipeline.posts() == 1
 
 
 def test_commands(project, eventually):
-    project.work()
+    project.work("config")
     run_id = project.manage("scrape_do_enqueue", "https://a.example/", "--geo-code", "us").strip()
     eventually(lambda: "succeeded" in project.manage("scrape_do_status", run_id))
     assert "No such" not in project.manage("scrape_do_status", "nothing", code=1)
@@ -164,3 +129,61 @@ def test_check_names_a_wrong_key(project):
     assert "SCRAPE_DO['REDIS_ULR']: unknown argument; did you mean redis_url?" in said
     assert "SCRAPE_DO['queue']: keys are in capitals: QUEUE" in said
     assert "SCRAPE_DO['LEASE_SECONDS']" in said
+
+
+class Admin:
+    """A person's session in the admin's list of runs."""
+
+    LIST = "/admin/scrape_do/scraperun/"
+
+    def __init__(self, site):
+        self.http = httpx.Client(base_url=site, follow_redirects=True)
+        self.post("/admin/login/?next=/admin/", username="anna", password="of-green-gables")
+
+    def post(self, path, **data):
+        self.http.get(path)
+        done = self.http.post(path, data={**data, "csrfmiddlewaretoken": self.http.cookies["csrftoken"]})
+        assert done.status_code == 200
+        return done.text
+
+    def act(self, action, *run_ids):
+        return self.post(self.LIST, action=action, _selected_action=list(run_ids))
+
+    def list(self, **filters):
+        return self.http.get(self.LIST, params=filters).text
+
+
+ENQUEUE = """
+import json
+from scrape_do_celery import enqueue
+mixed = enqueue(["https://a.example/", "https://b.example/?status=404"])
+mixed.result(timeout=60)
+print(json.dumps([mixed.run_id, enqueue(["https://c.example/?seconds=600"]).run_id]))
+"""
+
+
+def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
+    project.work("config")
+    given = {"DJANGO_SUPERUSER_PASSWORD": "of-green-gables"}
+    project.manage("createsuperuser", "--noinput", "--username", "anna", "--email", "anna@example.com", **given)
+    site = project.serve()
+    mixed, slow = project.shell(ENQUEUE)
+    admin = Admin(site)
+    eventually(lambda: mixed in admin.list(state__exact="succeeded") and slow in admin.list(state__exact="running"))
+    assert slow not in admin.list(state__exact="succeeded")
+    assert "2 of 2, 1 failed" in admin.list(q=mixed)
+
+    link = re.search(rf'href="({Admin.LIST}{mixed}/pages/)"', admin.list()).group(1)
+    for text in (admin.http.get(link).text, admin.act("download", mixed)):
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["url"] for line in lines] == ["https://a.example/", "https://b.example/?status=404"]
+        assert lines[0]["content"]
+    assert httpx.get(f"{site}{link}").status_code == 302, "nobody else sees pages"
+
+    assert "1 were enqueued again" in admin.act("retry", mixed)
+    assert "1 were enqueued again" in admin.act("retry", mixed)
+    assert "goes on" in admin.act("retry", slow)
+    assert "1 are being canceled" in admin.act("cancel", slow)
+    eventually(lambda: slow in admin.list(state__exact="canceled"))
+    jobs = project.pipeline.sandbox.jobs()
+    assert sorted(len(job["tasks"]) for job in jobs) == [1, 1, 2], "asked twice, what failed was bought once more"

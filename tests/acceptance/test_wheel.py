@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import venv
-from pathlib import Path
 
 import pytest
+from installed import install
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 from celery.result import AsyncResult
 from scrape_do_celery import JobFailedError, enqueue
@@ -29,15 +26,7 @@ except JobFailedError as error:
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
     """The interpreter of an environment that has the wheel and nothing else of ours."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
-    subprocess.run(build, check=True, capture_output=True)
-    [wheel] = folder.glob("*.whl")
-    venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*install, "-c", ROOT / "constraints.txt", wheel], check=True, capture_output=True)
-    return python
+    return install(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.timeout(240)

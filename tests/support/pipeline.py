@@ -68,10 +68,18 @@ class Pipeline:
         given = {f"SCRAPE_DO_{name.upper()}": str(value) for name, value in self.values.items()}
         return {**os.environ, **given, "PYTHONPATH": str(Path(__file__).parent)}
 
-    def work(self, *arguments, app="scrape_do_celery.worker", pool="threads", concurrency=4, **environment):
+    def work(
+        self,
+        *arguments,
+        app="scrape_do_celery.worker",
+        pool="threads",
+        concurrency=4,
+        python=sys.executable,
+        **environment,
+    ):
         """A real worker process, ready; or ended, where it could not start."""
         name = f"w{len(self.workers)}@{self.prefix}"
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-P", pool, "-c", str(concurrency)]
+        command = [python, "-m", "celery", "-A", app, "worker", "-P", pool, "-c", str(concurrency)]
         command += ["-l", "INFO", "--without-gossip", "--without-mingle", "-n", name]
         with self.log.open("ab") as log:
             worker = subprocess.Popen(

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from scrape_do_celery.runs.enqueueing import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
-from scrape_do_celery.runs.producer import BATCH, Bell, Producer, batched, ensure_app, is_ours, make_app, settings_of
+from scrape_do_celery.runs.producer import (
+    BATCH,
+    EAGER,
+    Bell,
+    Producer,
+    batched,
+    ensure_app,
+    is_ours,
+    make_app,
+    settings_of,
+)
 from scrape_do_celery.runs.retrying import retry_failed
 from scrape_do_celery.runs.scheduling import scheduled_run
 from scrape_do_celery.runs.status import RunStatus
 
 __all__ = [
     "BATCH",
+    "EAGER",
     "Bell",
     "Producer",
     "Progress",

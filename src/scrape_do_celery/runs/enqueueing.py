@@ -13,7 +13,7 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.canvas import callbacks, finish_signature
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.host import host
-from scrape_do_celery.runs.producer import Bell, Producer
+from scrape_do_celery.runs.producer import Bell, Producer, refuse_eager
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import Member, RunSpec, ops
@@ -70,6 +70,7 @@ def enqueue(  # noqa: PLR0913 (what a run can be told)
     Raises:
         ValueError: the request is wrong; the text names the fields. Nothing was written.
         IdempotencyConflictError: the key belongs to a run with another request. Nothing was written.
+        ConfigurationError: the app has `task_always_eager`. Nothing was written.
     """
     spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, early=early, **options)
     wanted = [_Wanted(spec, check_key(idempotency_key))]
@@ -114,6 +115,7 @@ def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: 
 
 
 def _start(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
+    refuse_eager(producer.app)
     write_all = partial(_write_all, producer, wanted, canvas)
     later = host().after_commit()
     if later is None:

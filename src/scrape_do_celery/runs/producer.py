@@ -13,6 +13,7 @@ from celery import Celery, _state
 from scrape_do_celery import routing
 from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.config.urls import application, masked
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.host import host
 from scrape_do_celery.store import Lives, Member, Store, ops
 
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 _ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scrape_do_ours"
 #: A bell is not worth waiting for: a web request may hang on it, and the ticker rings anyway.
 ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
+EAGER = (
+    "task_always_eager: a run is carried out by workers while a job goes on, and not within the call that starts it; "
+    "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
+)
 #: Members a message.
 BATCH = 50
 _lock = threading.RLock()
@@ -146,6 +151,16 @@ def _current_app(settings: Settings | None) -> Celery:
         if settings is None and theirs is None:
             _own[wanted].set_default()
     return _own[wanted]
+
+
+def refuse_eager(app: Celery) -> None:
+    """Raises where the app would carry steps out within the call that sends them: nobody would ever look again.
+
+    Raises:
+        ConfigurationError: `task_always_eager` is set.
+    """
+    if app.conf.task_always_eager:
+        raise ConfigurationError(EAGER)
 
 
 def ensure_app() -> None:

@@ -13,12 +13,18 @@ from celery.utils import uuid
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import InvalidRequestError, RunNotFoundError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    RunNotFoundError,
+    ScrapeDoError,
+    StoreUnavailableError,
+)
 from scrape_do_celery.runs import Producer, ensure_app
 from scrape_do_celery.runs.canvas import finish_signature
 from scrape_do_celery.runs.drafting import draft
 from scrape_do_celery.runs.enqueueing import ring_submit
-from scrape_do_celery.runs.producer import ONCE_MORE
+from scrape_do_celery.runs.producer import EAGER, ONCE_MORE, refuse_eager
 from scrape_do_celery.store import ops
 
 log = logging.getLogger(__name__)
@@ -39,7 +45,9 @@ class ScrapeStep(Task):  # type: ignore[misc]
         Raises:
             ValueError: the request is wrong.
             IdempotencyConflictError: the key belongs to a run with another request.
+            ConfigurationError: the app has `task_always_eager`.
         """
+        refuse_eager(self.app)
         args, kwargs, task_id = tuple(args or ()), dict(kwargs or {}), task_id or uuid()
         producer = Producer.of(self.app)
         options.setdefault("queue", producer.settings.queue)
@@ -52,6 +60,10 @@ class ScrapeStep(Task):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
             log.warning("no message for run %s: %s; a worker's ticker starts it", task_id, type(error).__name__)
             return self.AsyncResult(task_id)
+
+    def apply(self, *_: Any, **__: Any) -> Any:
+        """Raises: a step that is applied on the spot has no worker that would go on."""
+        raise ConfigurationError(EAGER)
 
     def _written(
         self, producer: Producer, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.runs import Producer, is_ours, settings_of
+from scrape_do_celery.runs import EAGER, Producer, is_ours, settings_of
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import ops
 from scrape_do_celery.worker.checks import warnings_about
@@ -33,6 +33,9 @@ def start(app: Celery) -> None:
         settings = settings_of(app)
         if settings.api_key is None:
             _refuse(app, "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+            return
+        if app.conf.task_always_eager:
+            _refuse(app, EAGER)
             return
         if other := _other_application(Producer.of(app)):
             _refuse(app, other)

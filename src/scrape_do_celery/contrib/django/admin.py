@@ -6,7 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.http import StreamingHttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import path, reverse
+from django.utils.html import format_html
 
 from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.models import ScrapeRun
@@ -18,12 +22,13 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
+    from django.urls import URLPattern
 
 
 class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Reads the mirror; acts on the runs themselves."""
 
-    list_display = ("run_id", "state", "progress", "credits", "error_type", "created", "ended")
+    list_display = ("run_id", "state", "progress", "credits", "error_type", "created", "ended", "pages")
     list_filter = ("state", "error_type", "created")
     search_fields = ("run_id", "error", "jobs")
     date_hierarchy = "created"
@@ -34,6 +39,23 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Tasks that have ended, of all."""
         failed = f", {run.failed} failed" if run.failed else ""
         return f"{run.done + run.failed} of {run.total}{failed}"
+
+    @admin.display(description="pages")
+    def pages(self, run: ScrapeRun) -> str:
+        """A link to what was fetched."""
+        return format_html('<a href="{}">download</a>', reverse("admin:scrape_do_scraperun_pages", args=[run.pk]))
+
+    def get_urls(self) -> list[URLPattern]:
+        """Django's own, and the one that `pages` leads to."""
+        view = self.admin_site.admin_view(self.pages_of)
+        return [path("<path:run_id>/pages/", view, name="scrape_do_scraperun_pages"), *super().get_urls()]
+
+    def pages_of(self, request: HttpRequest, run_id: str) -> StreamingHttpResponse:
+        """What was fetched of one run, as `download` gives it."""
+        run = get_object_or_404(ScrapeRun, pk=run_id)
+        if not self.has_view_permission(request, run):
+            raise PermissionDenied
+        return attachment([run])
 
     @admin.action(description="Cancel, at Scrape.do too", permissions=["change"])
     def cancel(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
@@ -48,9 +70,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description="Download pages (JSON, a line a task)", permissions=["view"])
     def download(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
         """A line for each fetched task of the runs."""
-        answer = StreamingHttpResponse(lines(list(runs)), content_type="application/x-ndjson")
-        answer["Content-Disposition"] = 'attachment; filename="scrapes.jsonl"'
-        return answer
+        return attachment(list(runs))
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         """Runs are enqueued, not typed in."""
@@ -70,6 +90,13 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             except ScrapeDoError as error:
                 messages.warning(request, f"{run.run_id}: {error}")
         messages.info(request, f"{count} {done}")
+
+
+def attachment(runs: Iterable[ScrapeRun]) -> StreamingHttpResponse:
+    """A file for a browser to save, written while the runs are read."""
+    answer = StreamingHttpResponse(lines(runs), content_type="application/x-ndjson")
+    answer["Content-Disposition"] = 'attachment; filename="scrapes.jsonl"'
+    return answer
 
 
 def lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
