@@ -25,7 +25,7 @@ _ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scra
 #: A bell is not worth waiting for: a web request may hang on it, and the ticker rings anyway.
 ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
 #: Members a message.
-BATCH = 50
+BATCH = ops.MESSAGE
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 
