@@ -28,10 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RATE, _TOP, _GRACE = 100, 5, 20.0
+#: Where threads wait for work, for an answer or for each other. They show as busy, and cost no CPU.
+_WAITS = (
+    "_worker (concurrent/futures/thread.py",
+    "Condition.wait (threading.py",
+    "EpollSelector.select (selectors.py",
+    "_epoll.poll (kombu/utils/eventio.py",
+    "_HiredisParser.read_from_socket (redis/_parsers/hiredis.py",
+    "SocketBuffer._read_from_socket (redis/_parsers/socket.py",
+)
 
 
 class Profiler(AbstractContextManager["Profiler"]):
-    """Samples processes from outside while the context lasts. Threads that wait are left out.
+    """Samples processes from outside while the context lasts.
 
     Each sample stops its process for a moment: what is profiled is not timed.
     """
@@ -69,12 +78,14 @@ class Profiler(AbstractContextManager["Profiler"]):
             process.communicate()
 
     def top(self, pid: int, number: int) -> tuple[int, list[tuple[str, int]]]:
-        """Samples of a process in all, and the functions that were on top most often."""
+        """Samples of a process in all, without those of waiting, and the functions that were on top most often."""
         own: Counter[str] = Counter()
         file = self._files[pid]
         for line in file.read_text().splitlines() if file.exists() else ():
             stack, _, count = line.rpartition(" ")
-            own[stack.rpartition(";")[2]] += int(count)
+            function = stack.rpartition(";")[2]
+            if not function.startswith(_WAITS):
+                own[function] += int(count)
         return sum(own.values()), own.most_common(number)
 
 

@@ -62,7 +62,9 @@ def shop(pipeline):
     def conf(**settings):
         text = json.dumps(settings).replace("{prefix}", pipeline.prefix)
         # Numbers of databases that no other test uses.
-        return {"SHOP_BROKER": broker[:-1] + "13", "SHOP_BACKEND": backend[:-1] + "14", "SHOP_CONF": text}
+        urls = {"SHOP_BROKER": broker[:-1] + "13", "SHOP_BACKEND": backend[:-1] + "14"}
+        # Without it Celery starts no worker of root's that takes pickles.
+        return {**urls, "SHOP_CONF": text, "C_FORCE_ROOT": "1"}
 
     return conf
 

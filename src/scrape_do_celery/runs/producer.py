@@ -32,7 +32,7 @@ EAGER = (
     "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
 )
 #: Members a message.
-BATCH = 50
+BATCH = ops.MESSAGE
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
 RING, LONGEST_RING = 5.0, 300.0
+#: Members a message, at most.
+MESSAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Foreign:
 
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
     """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
-    return Op(Due.parse, (keys.prefix, limit, cap, RING, LONGEST_RING), [keys.due, keys.rung, keys.life], "claim_due")
+    args = (keys.prefix, limit, cap, RING, LONGEST_RING, MESSAGE)
+    return Op(Due.parse, args, [keys.due, keys.rung, keys.life, keys.backlog], "claim_due")
 
 
 def claim(  # noqa: PLR0913 (one argument a condition)

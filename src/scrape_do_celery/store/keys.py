@@ -11,6 +11,7 @@
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
 | `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
+| `P:backlog` | hash | how many times longer than in quiet times bells lie in the queue, and since when | for ever |
 | `P:schedule:<name>` | string | the last run of a schedule | `record_ttl` |
 | `P:moved` | zset | runs that have moved -> when to tell of them | until it is told |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
@@ -125,6 +126,11 @@ class Keys:
     def rung(self) -> str:
         """Bells under way."""
         return f"{self.prefix}:rung"
+
+    @property
+    def backlog(self) -> str:
+        """How long bells lie in the queue."""
+        return f"{self.prefix}:backlog"
 
     @property
     def budget(self) -> str:

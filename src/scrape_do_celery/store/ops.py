@@ -30,7 +30,17 @@ from scrape_do_celery.store.buying import (
     owners,
     rivals,
 )
-from scrape_do_celery.store.claiming import LONGEST_RING, RING, Foreign, Poison, Poisoned, claim, claim_due, renew
+from scrape_do_celery.store.claiming import (
+    LONGEST_RING,
+    MESSAGE,
+    RING,
+    Foreign,
+    Poison,
+    Poisoned,
+    claim,
+    claim_due,
+    renew,
+)
 from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
@@ -52,6 +62,7 @@ __all__ = [
     "LEASE_LOST",
     "LONGEST_PROBE",
     "LONGEST_RING",
+    "MESSAGE",
     "MOST",
     "PROBE",
     "RING",

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from scrape_do_celery.store import Member, PartState, ops
-from scrape_do_celery.store.ops import LONGEST_RING, RING
+from scrape_do_celery.store.ops import LONGEST_RING, MESSAGE, RING
 
 STATES = {PartState.QUEUED}
 
@@ -334,6 +334,77 @@ def test_a_run_is_rung_less_and_less_often_too(shelf):
         assert shelf.look().runs[0].rings == len(waits) + 1
         waits.append(round(shelf.due()["r:run"]))
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+MANY = MESSAGE + 10
+
+
+def crowded(shelf):
+    """So many bells of the ticker that nobody heard in time; what was rung before is due again for long."""
+    for n in range(MANY):
+        shelf.begin(f"crowd{n}")
+    shelf.clock.forward(RING)
+    assert len(shelf.look(limit=1000).parts) == MANY
+    shelf.clock.forward(RING + 0.1)
+    shelf.look(limit=1000)
+
+
+def test_bells_that_lie_in_the_queue_for_long_are_rung_less_often(shelf):
+    crowded(shelf)
+    assert min(shelf.due()[f"crowd{n}:0"] for n in range(MANY)) == pytest.approx(4 * RING, abs=1)
+    shelf.clock.forward(4 * RING)
+    assert len(shelf.look(limit=1000).parts) == MANY
+    assert min(shelf.due()[f"crowd{n}:0"] for n in range(MANY)) == pytest.approx(4 * 4 * RING, abs=1)
+
+
+def test_in_a_backlog_what_a_step_rang_for_is_left_to_that_bell(shelf):
+    crowded(shelf)
+    shelf.begin("fresh")
+    shelf.begin("ended")
+    shelf.finish("ended")
+    shelf.clock.forward(RING)
+    due = shelf.look(limit=1000)
+    assert (due.parts, due.runs) == ((), ())
+    shelf.clock.forward(RING)
+    due = shelf.look(limit=1000)
+    assert {part.member.run_id for part in due.parts} == {"fresh"}
+    assert {run.run_id for run in due.runs} == {"ended"}
+
+
+def test_in_a_backlog_what_nobody_rang_for_is_rung_at_once(shelf):
+    crowded(shelf)
+    shelf.begin("dead")
+    shelf.begin("later")
+    shelf.begin("over", max_wait=8.0)
+    shelf.take("dead", seconds=1)
+    shelf.update(shelf.take("later"), after=1.0, state="running")
+    shelf.take("over", seconds=100)
+    shelf.clock.forward(2)
+    due = shelf.look(limit=1000)
+    assert {part.member.run_id for part in due.parts} == {"dead", "later"}
+    shelf.clock.forward(7)
+    assert {run.run_id for run in shelf.look(limit=1000).runs} == {"over"}
+
+
+def test_when_a_backlog_is_over_bells_are_rung_as_before(shelf):
+    crowded(shelf)
+    shelf.redis.delete(shelf.keys.due, shelf.keys.rung)
+    shelf.clock.forward(8 * RING)
+    shelf.look()
+    shelf.begin("fresh")
+    shelf.clock.forward(RING)
+    assert [part.member.run_id for part in shelf.look().parts] == ["fresh"]
+
+
+def test_a_message_that_is_lost_is_no_backlog(shelf):
+    for n in range(MESSAGE):
+        shelf.begin(f"r{n}")
+    shelf.clock.forward(RING)
+    shelf.look(limit=1000)
+    shelf.clock.forward(RING + 0.1)
+    assert len(shelf.look(limit=1000).parts) == MESSAGE
+    assert min(shelf.due()[f"r{n}:0"] for n in range(MESSAGE)) == pytest.approx(2 * RING, abs=1)
+    assert not shelf.redis.exists(shelf.keys.backlog)
 
 
 def test_no_more_is_handed_out_than_asked_for(shelf):

@@ -27,6 +27,7 @@ if waiter ~= '' and redis.call('HEXISTS', KEYS[1], 'd:' .. waiter) == 0 then
     redis.call('HINCRBY', KEYS[1], 'waiting', 1)
     if r[3] then
       redis.call('HSET', KEYS[1], 'rings', 0)
+      redis.call('HDEL', KEYS[1], 'bell')
       redis.call('ZADD', KEYS[2], stamp(t), member)
     end
   end

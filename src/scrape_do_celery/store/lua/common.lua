@@ -252,7 +252,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   tell(prefix, run_id, t, NEWS)
   local left = redis.call('HINCRBY', run, 'left', -1)
   if left == 0 then
-    redis.call('HSET', run, 'rings', 0)
+    redis.call('HSET', run, 'rings', 0, 'bell', stamp(t))
     redis.call('ZADD', due, stamp(t + rest[2]), run_id .. ':run')
   end
   return left

@@ -7,7 +7,7 @@ if not r[2] or r[3] ~= '0' then return '' end
 though_full(KEYS[1])
 local t = now()
 for i = 4, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0)
+redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0, 'bell', stamp(t))
 redis.call('ZADD', KEYS[2], stamp(t + ARGV[2]), ARGV[1] .. ':run')
 tell(ARGV[3], ARGV[1], t, 0)
 -- The run of a later tick of its schedule waits for this one, as a draft.
