@@ -12,7 +12,7 @@ import sys
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,18 +23,16 @@ The sandbox does not answer at {url}. To try things out at no cost, start it as 
     docker compose --profile sandbox up
 For the real service, set these in .env:
     SCRAPE_DO_API_URL=https://q.scrape.do
-    SCRAPE_DO_API_KEY=your token
-"""
+    SCRAPE_DO_API_KEY=your token"""
 
 
-def main(command: list[str]) -> int:
-    """The exit code, where the command may not begin; else this process is the command from here on."""
+def main(command: list[str]) -> NoReturn:
+    """Becomes the command; ends with 1 and a line that says why, where it may not begin."""
     environment = {**os.environ, **secrets(Path(os.environ.get("SECRETS_DIR", "/run/secrets")))}
     url = environment.get("SANDBOX_URL")
     if url and url == environment.get("SCRAPE_DO_API_URL"):
         if not answers(url):
-            sys.stderr.write(_NO_SANDBOX.format(url=url))
-            return 1
+            raise SystemExit(_NO_SANDBOX.format(url=url))
         sys.stdout.write(f"The API is the sandbox at {url}: pages are made up, and nothing is bought.\n")
         sys.stdout.flush()
     os.execvpe(command[0], command, environment)  # noqa: S606 (the image's own commands)
@@ -67,4 +65,4 @@ def answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

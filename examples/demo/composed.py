@@ -7,9 +7,7 @@ import urllib.request
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-from examples.demo.parts import DemoError
-from examples.demo.story import tell
-from scrape_do_celery import ScrapeDoError, Settings
+from scrape_do_celery import Settings
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -46,6 +44,11 @@ def main() -> int:
     if not is_sandbox(url):
         sys.stderr.write(f"There is no sandbox at {url}, and the demo uses no other service. Nothing was bought.\n")
         return 2
+    # Loaded where it is used: a refusal should not take its time.
+    from examples.demo.parts import DemoError
+    from examples.demo.story import tell
+    from scrape_do_celery import ScrapeDoError
+
     try:
         tell(Services(), URLS)
     except (DemoError, ScrapeDoError, OSError) as error:

@@ -31,7 +31,7 @@ _LOOK = 0.1
 
 
 class Parts(Protocol):
-    """What the story needs to know of what runs: whether it costs money, whose pages there are, where nobody listens."""
+    """What the story asks of what runs: whether it costs money, whose pages there are, where nobody listens."""
 
     live: bool
     site: str

@@ -68,6 +68,12 @@ def _of_service(service, document, stages):
         match = _PORT.fullmatch(port)
         if not match or not all(0 < int(number) < 2**16 for number in match.groups()):
             yield f"port {port} is not 127.0.0.1:port:port"
+    yield from _of_health(service)
+    if not service.get("command") or not all(isinstance(word, str) for word in service["command"]):
+        yield "command should be a list of words"
+
+
+def _of_health(service):
     checked = service.get("healthcheck", {})
     times = {key: value for key, value in checked.items() if key not in ("test", "retries")}
     for key, value in {**times, "stop_grace_period": service.get("stop_grace_period", "10s")}.items():
@@ -75,8 +81,6 @@ def _of_service(service, document, stages):
             yield f"{key}: {value} is no duration"
     if service.get("restart") == "unless-stopped" and not checked:
         yield "no health check"
-    if not service.get("command") or not all(isinstance(word, str) for word in service["command"]):
-        yield "command should be a list of words"
 
 
 def _of_image(service, stages):

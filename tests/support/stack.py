@@ -71,18 +71,21 @@ class Stack:
             time.sleep(0.1)
 
     def health(self, name):
-        """What the health check of the file ends with."""
+        """What the health check of the file ends with; None where it takes longer than it may."""
         check = self.services[name]["healthcheck"]
         kind, *words = check["test"]
-        words = ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words
-        return subprocess.run(
-            [self._here(word, name) for word in words],
-            cwd=self._workdir(name),
-            env=self.environment(name),
-            timeout=seconds(check["timeout"]),
-            capture_output=True,
-            check=False,
-        ).returncode
+        words = ["/bin/sh", "-c", f"exec {words[0]}"] if kind == "CMD-SHELL" else words
+        try:
+            return subprocess.run(
+                [self._here(word, name) for word in words],
+                cwd=self._workdir(name),
+                env=self.environment(name),
+                timeout=seconds(check["timeout"]),
+                capture_output=True,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
 
     def stop(self, name):
         """What the service ends with, within its grace period."""
@@ -145,7 +148,7 @@ class Stack:
         """A word of the file or of the image with the names, ports and folders of this machine."""
         for inside, outside in self._folders(name).items():
             text = re.sub(rf"(?<![\w.]){re.escape(inside)}(?![\w.])", outside, text)
-        text = re.sub(r"(?<=//)(redis|sandbox)(?=:)", "127.0.0.1", text).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        text = re.sub(r"(?<=//)(redis|sandbox)(?=:)", "127.0.0.1", text).replace("0.0.0.0", "127.0.0.1")
         return re.sub(rf"(?<![\d.])({'|'.join(_PORTS)})(?!\d)", lambda found: str(self.ports[found[1]]), text)
 
     @cache  # noqa: B019 (as long as a test)
