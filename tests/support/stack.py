@@ -7,6 +7,7 @@ for images and volumes. Everything else is read out of the files.
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -164,11 +165,11 @@ class Stack:
 
 
 def _free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nobody listens on, below those that the kernel gives to whoever connects in the meantime."""
+    found = []
+    while len(found) < count:
+        port = random.randrange(12_000, 20_000)
+        with socket.socket() as probe:
+            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+    return found
