@@ -24,7 +24,7 @@ def stack(tmp_path):
 
 
 @pytest.mark.timeout(240)
-def test_one_up_gives_the_demo(stack):
+def test_one_up_gives_the_demo(stack, eventually):
     """All services at once: a module's worth of checks, as they share what it costs to start them."""
     stack.images.folder.mkdir()
     assert stack.health("redis") != 0
@@ -38,6 +38,9 @@ def test_one_up_gives_the_demo(stack):
         stack.wait(name)
     assert "pages are made up, and nothing is bought" in stack.said("worker")
 
+    doctor = stack.execute("worker", "scrape-do", "doctor", "--strict")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+
     assert stack.run("demo") == 0, stack.said("demo") + stack.said("worker")
     for line in (
         r"/catalogue +success +200",
@@ -47,7 +50,7 @@ def test_one_up_gives_the_demo(stack):
     ):
         assert re.search(line, stack.said("demo")), f"{line}\n{stack.said('demo')}"
     flower_wants_its_password(stack)
-    a_form_of_django_scrapes(stack)
+    a_form_of_django_scrapes(stack, eventually)
 
     # What is written is in volumes: the images are read-only.
     assert files(stack) == before
@@ -84,7 +87,7 @@ def flower_wants_its_password(stack):
     assert {"scrape_do.submit_jobs", "app.save_titles"} <= names
 
 
-def a_form_of_django_scrapes(stack):
+def a_form_of_django_scrapes(stack, eventually):
     with httpx.Client(base_url=f"http://127.0.0.1:{stack.port(8000)}", follow_redirects=True) as client:
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/").text).group(1)
         form = {"urls": "https://a.example/\nhttps://b.example/", "csrfmiddlewaretoken": token}
@@ -92,10 +95,9 @@ def a_form_of_django_scrapes(stack):
         assert page.status_code == 200, page.text
         # The admin's own style: a server of WSGI hands out no files by itself.
         assert client.get("/static/admin/css/base.css").status_code == 200
-        state = {}
-        while len(state.get("titles", ())) < 2:
-            state = client.get(f"{page.url.path}status").json()
-    assert state["state"] == "succeeded"
+        status = f"{page.url.path}status"
+        eventually(lambda: len(client.get(status).json().get("titles", ())) == 2)
+        assert client.get(status).json()["state"] == "succeeded"
 
 
 def of_all(act):

@@ -102,6 +102,18 @@ class Stack:
         self.start(name)
         return self.processes.pop(name).wait(120)
 
+    def execute(self, name, *command):
+        """As `docker compose exec`: a command beside that of a service."""
+        return subprocess.run(
+            command,
+            cwd=self._workdir(name),
+            env=self.environment(name),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def log(self, name):
         return self.folder / f"{name}.log"
 
