@@ -38,6 +38,7 @@ def run(urls: list[str], *, real: bool) -> int:
     try:
         with Parts(live=real) as parts:
             tell(parts, urls)
+            sys.stdout.write("\nDone. Stopping all that was started.\n")
     except (DemoError, ScrapeDoError, OSError, ValueError) as error:
         sys.stderr.write(f"\nThe demo failed: {type(error).__name__}: {error}\n")
         return 1

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from celery import chain
 from celery.exceptions import TimeoutError as CeleryTimeoutError
@@ -21,12 +21,27 @@ from scrape_do_celery.tasks import scrape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from examples.demo.parts import Parts
+    from celery.result import AsyncResult
+
     from scrape_do_celery import JobResult
 
 #: Seconds that a run may take, on the sandbox and at the real service; and a cancel there.
 _PATIENCE, _LIVE_PATIENCE, _CANCEL_PATIENCE = 60.0, 900.0, 10.0
 _LOOK = 0.1
+
+
+class Parts(Protocol):
+    """What the story asks of what runs: whether it costs money, whose pages there are, where nobody listens."""
+
+    live: bool
+    site: str
+    refused: str
+
+    def check(self) -> None:
+        """Raises DemoError where a part has ended."""
+
+    def forget_later(self, *results: AsyncResult) -> None:
+        """Takes Celery's results off the server at the end, where it is somebody else's."""
 
 
 def tell(parts: Parts, urls: list[str]) -> None:
@@ -56,7 +71,6 @@ def tell(parts: Parts, urls: list[str]) -> None:
     if not parts.live:
         title("3. A run that fails")
         _failing_run(parts)
-    sys.stdout.write("\nDone. Stopping all that was started.\n")
 
 
 def title(text: str) -> None:

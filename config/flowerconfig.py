@@ -1,0 +1,21 @@
+"""Flower's settings (`celery -A worker flower --conf=config/flowerconfig.py`): it never runs without a password."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+
+_given = os.environ.get("FLOWER_BASIC_AUTH", "").strip()
+if not _given:
+    _given = f"flower:{secrets.token_urlsafe(12)}"
+    sys.stdout.write(
+        f"Flower: the user and password of this start are {_given}\n"
+        "Flower: set FLOWER_BASIC_AUTH=user:password for ones that last.\n"
+    )
+    sys.stdout.flush()
+
+#: Flower's own option: a user and password each.
+basic_auth = _given.split(",")
+if not all(user and password for user, _, password in (one.partition(":") for one in basic_auth)):
+    raise SystemExit("FLOWER_BASIC_AUTH: it should be user:password, or several of them with commas between")

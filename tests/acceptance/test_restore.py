@@ -1,0 +1,40 @@
+"""A store that is put back from an older copy, as docs/compose.md has it: nothing is bought a second time."""
+
+from __future__ import annotations
+
+import shutil
+
+from pipeline import Pipeline
+
+from scrape_do_celery import embedded
+
+
+def test_what_was_bought_after_the_copy_is_found_again(sandbox, tmp_path):
+    data = tmp_path / "redis" / "appendonlydir"
+    with embedded.ensure(tmp_path / "redis", tie_to_parent=True, appendfsync="always") as server:
+        pipeline = Pipeline(server.url, sandbox, tmp_path, "restored")
+        with pipeline:
+            # Else the store would not know yet that its restarts lose nothing, and be careful by itself.
+            work_until_done(pipeline, pipeline.enqueue(["https://before.example/"]))
+            handle = pipeline.enqueue(["https://a.example/"])
+            server.stop()
+            shutil.copytree(data, tmp_path / "copy")
+            server.restart()
+            work_until_done(pipeline, handle)
+            bought = pipeline.posts()
+
+            server.stop()
+            shutil.rmtree(data)
+            shutil.copytree(tmp_path / "copy", data)
+            server.restart()
+            assert handle.state == "queued"
+            assert pipeline.producer.store.client.delete("restored:incarnation") == 1
+            work_until_done(pipeline, handle)
+            assert pipeline.posts() == bought == 2
+
+
+def work_until_done(pipeline, handle):
+    worker = pipeline.work()
+    assert len(handle.result(timeout=60).tasks) == 1
+    worker.terminate()
+    worker.wait(30)

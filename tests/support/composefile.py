@@ -1,0 +1,105 @@
+"""docker-compose.yml as data: read, filled in from an environment, and held to what its schema cannot say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+_VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::-([^}]*))?\})")
+_DURATION = re.compile(r"(\d+(\.\d+)?(us|ms|s|m|h))+")
+_PORT = re.compile(r"127\.0\.0\.1:(\d+):(\d+)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def load(path=FILE):
+    """The file, its anchors merged, its variables as they are written."""
+    return YAML(typ="safe", pure=True).load(path.read_text())
+
+
+def fill(value, environment):
+    """The value with its variables put in, as Compose does: a default counts where one is unset or empty."""
+    if isinstance(value, dict):
+        return {key: fill(one, environment) for key, one in value.items()}
+    if isinstance(value, list):
+        return [fill(one, environment) for one in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda found: found[1] or environment.get(found[2]) or found[3] or "", value)
+    return value
+
+
+def variables(value):
+    """The names of the variables that a part of the file asks for."""
+    if isinstance(value, (dict, list)):
+        parts = value.values() if isinstance(value, dict) else value
+        return set().union(*map(variables, parts))
+    return {found[2] for found in _VARIABLE.finditer(value) if found[2]} if isinstance(value, str) else set()
+
+
+def seconds(duration):
+    """A duration of the file."""
+    return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(r"([\d.]+)(us|ms|s|m|h)", duration))
+
+
+def faults(document, stages, known):
+    """What is wrong, a line each. `stages` are those of the Dockerfile, `known` the variables that may be set."""
+    found = [f"variable {name} is not in config/env.example" for name in sorted(variables(document) - known)]
+    filled = fill(document, {})
+    for name, service in filled["services"].items():
+        found += [f"{name}: {text}" for text in _of_service(service, filled, stages)]
+    used = {volume.split(":")[0] for service in filled["services"].values() for volume in service.get("volumes", ())}
+    return found + [f"volume {name} is not used" for name in sorted(set(filled.get("volumes", ())) - used)]
+
+
+def _of_service(service, document, stages):
+    yield from _of_image(service, stages)
+    yield from _of_dependencies(service, document["services"])
+    for volume in service.get("volumes", ()):
+        if volume.split(":")[0] not in document.get("volumes", {}):
+            yield f"volume {volume} is not declared"
+    for config in service.get("configs", ()):
+        declared = document.get("configs", {}).get(config["source"])
+        if declared is None or not (ROOT / declared["file"]).is_file():
+            yield f"config {config['source']} leads nowhere"
+    for port in service.get("ports", ()):
+        match = _PORT.fullmatch(port)
+        if not match or not all(0 < int(number) < 2**16 for number in match.groups()):
+            yield f"port {port} is not 127.0.0.1:port:port"
+    yield from _of_health(service)
+    if not service.get("command") or not all(isinstance(word, str) for word in service["command"]):
+        yield "command should be a list of words"
+
+
+def _of_health(service):
+    checked = service.get("healthcheck", {})
+    times = {key: value for key, value in checked.items() if key not in ("test", "retries")}
+    for key, value in {**times, "stop_grace_period": service.get("stop_grace_period", "10s")}.items():
+        if not _DURATION.fullmatch(value):
+            yield f"{key}: {value} is no duration"
+    if service.get("restart") == "unless-stopped" and not checked:
+        yield "no health check"
+
+
+def _of_image(service, stages):
+    build = service.get("build")
+    if build is None:
+        if not re.fullmatch(r"[\w./-]+:\d[\w.-]*", service.get("image", "")):
+            yield "image should have the number of a version"
+    elif not (ROOT / build["context"] / build["dockerfile"]).is_file() or build["target"] not in stages:
+        yield f"nothing builds {build}"
+
+
+def _of_dependencies(service, services):
+    for name, how in service.get("depends_on", {}).items():
+        other = services.get(name)
+        if other is None:
+            yield f"depends_on {name}, which is no service"
+            continue
+        if how["condition"] == "service_healthy" and "healthcheck" not in other:
+            yield f"depends_on {name}, which has no health check"
+        missing = set(other.get("profiles", ())) - set(service.get("profiles", ()))
+        if missing and how.get("required", True):
+            yield f"depends_on {name}, which its profile may leave out"

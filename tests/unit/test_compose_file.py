@@ -1,0 +1,126 @@
+"""docker-compose.yml as a text: what can be wrong with it before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import images
+import pytest
+from composefile import FILE, ROOT, faults, fill, load, seconds
+from ruamel.yaml import YAML
+
+from scrape_do_celery import Settings
+
+BIN = Path(sys.executable).parent
+#: Where a secret is, by its variable.
+SECRETS = {"SCRAPE_DO_API_KEY", "SCRAPE_DO_CREDENTIALS", "FLOWER_BASIC_AUTH", "DJANGO_SECRET_KEY"}
+
+
+def known():
+    text = (ROOT / "config" / "env.example").read_text()
+    return set(re.findall(r"^#?(\w+)=", text, re.MULTILINE))
+
+
+def schema_fault(path):
+    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", path]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def change(where, value):
+    """The file with one thing changed."""
+    document = copy.deepcopy(load())
+    *path, last = where.split(".")
+    place = document
+    for step in path:
+        place = place[step]
+    place[last] = value
+    return document
+
+
+def test_it_follows_the_schema(tmp_path):
+    done = schema_fault(FILE)
+    assert done.returncode == 0, done.stdout
+    wrong = tmp_path / "docker-compose.yml"
+    with wrong.open("w") as file:
+        YAML().dump(change("services.worker.restarts", "always"), file)
+    assert "restarts" in schema_fault(wrong).stdout
+
+
+def test_nothing_is_wrong_that_the_schema_does_not_see():
+    assert faults(load(), images.read(), known()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "fault"),
+    [
+        ("services.beat.depends_on.rabbit", {"condition": "service_started"}, "which is no service"),
+        ("services.beat.depends_on.demo", {"condition": "service_healthy"}, "which has no health check"),
+        ("services.beat.depends_on.sandbox", {"condition": "service_started"}, "its profile may leave out"),
+        ("services.beat.volumes", ["elsewhere:/var/lib/scrape-do/beat"], "volume elsewhere"),
+        ("volumes.more", None, "volume more is not used"),
+        ("services.redis.configs", [{"source": "other", "target": "/x"}], "config other leads nowhere"),
+        ("services.flower.ports", ["5555:5555"], "port 5555:5555 is not"),
+        ("services.flower.ports", ["127.0.0.1:99999:5555"], "99999"),
+        ("services.redis.healthcheck.interval", "2 seconds", "2 seconds is no duration"),
+        ("services.worker.stop_grace_period", "soon", "soon is no duration"),
+        ("services.worker.build.target", "prod", "nothing builds"),
+        ("services.redis.image", "valkey/valkey", "number of a version"),
+        ("services.sandbox.healthcheck", {}, "no health check"),
+        ("services.worker.command", ["celery", 1], "list of words"),
+        ("services.beat.image", "${WHICH:-x}", "variable WHICH is not in config/env.example"),
+    ],
+)
+def test_what_is_wrong_is_seen(where, value, fault):
+    found = faults(change(where, value), images.read(), known())
+    assert [text for text in found if fault in text], found
+
+
+def test_each_service_is_watched_over_and_has_no_more_than_it_needs():
+    for name, service in fill(load(), {})["services"].items():
+        assert service["restart"] == ("no" if name == "demo" else "unless-stopped"), name
+        if name != "redis":
+            assert (service["init"], service["read_only"], service["cap_drop"]) == (True, True, ["ALL"]), name
+    profiles = {name: service.get("profiles", []) for name, service in load()["services"].items()}
+    assert [name for name in profiles if not profiles[name]] == ["redis", "worker", "beat", "flower"]
+    assert profiles["sandbox"] == ["sandbox"]
+    assert profiles["django"] == profiles["django-worker"] == ["django"]
+
+
+@pytest.mark.parametrize("name", ["worker", "django-worker"])
+def test_a_worker_may_end_the_purchase_that_is_under_way(name):
+    assert seconds(load()["services"][name]["stop_grace_period"]) > Settings().submit_deadline + 20
+
+
+def test_redis_keeps_what_is_paid_for():
+    conf = (ROOT / load()["configs"]["redis"]["file"]).read_text()
+    assert re.search(r"(?m)^appendonly yes$\n^appendfsync always$", conf)
+    assert re.search(r"(?m)^maxmemory-policy noeviction$", conf)
+    service = load()["services"]["redis"]
+    assert service["volumes"] == ["redis-data:/data"]
+    assert service["command"][service["command"].index("--dir") + 1] == "/data"
+    assert "ports" not in service
+
+
+def test_secrets_reach_the_services_that_use_them_and_no_others():
+    given = dict.fromkeys(SECRETS, "secret")
+    reached = {
+        name: {key for key in SECRETS if service["environment"].get(key, "") in (None, "secret")}
+        for name, service in fill(load(), given)["services"].items()
+        if "environment" in service
+    }
+    token = {"SCRAPE_DO_API_KEY", "SCRAPE_DO_CREDENTIALS"}
+    assert reached == {
+        "worker": token,
+        "beat": set(),
+        "flower": {"FLOWER_BASIC_AUTH"},
+        "sandbox": set(),
+        "demo": set(),
+        "django": {"DJANGO_SECRET_KEY"},
+        "django-worker": token | {"DJANGO_SECRET_KEY"},
+    }
+    for service in load()["services"].values():
+        assert "args" not in service.get("build", {})

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Starts a command of the image and leaves it its place, so that signals reach it.
+
+Each file of /run/secrets becomes a variable of the command, and counts before one of that name:
+`scrape_do_api_key` is SCRAPE_DO_API_KEY. Where SANDBOX_URL is the API that is to be used, it must answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PATIENCE = 5.0
+_NO_SANDBOX = """\
+The sandbox does not answer at {url}. To try things out at no cost, start it as well:
+    docker compose --profile sandbox up
+For the real service, set these in .env:
+    SCRAPE_DO_API_URL=https://q.scrape.do
+    SCRAPE_DO_API_KEY=your token"""
+
+
+def main(command: list[str]) -> NoReturn:
+    """Becomes the command; ends with 1 and a line that says why, where it may not begin."""
+    environment = {**os.environ, **secrets(Path(os.environ.get("SECRETS_DIR", "/run/secrets")))}
+    url = environment.get("SANDBOX_URL")
+    if url and url == environment.get("SCRAPE_DO_API_URL"):
+        if not answers(url):
+            raise SystemExit(_NO_SANDBOX.format(url=url))
+        sys.stdout.write(f"The API is the sandbox at {url}: pages are made up, and nothing is bought.\n")
+        sys.stdout.flush()
+    os.execvpe(command[0], command, environment)  # noqa: S606 (the image's own commands)
+
+
+def secrets(folder: Path) -> Mapping[str, str]:
+    """The secrets of a folder by the names of their variables; none where there is no such folder.
+
+    Ends the process where a file cannot be read.
+    """
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {file.name.upper(): _read(file) for file in files if file.is_file()}
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        why = type(error).__name__
+        raise SystemExit(f"{file} should be a text that user {os.getuid()} may read ({why})") from None
+
+
+def answers(url: str) -> bool:
+    """Whether a sandbox is there."""
+    try:
+        with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_PATIENCE):  # noqa: S310 (from the compose file)
+            return True
+    except (OSError, HTTPException, ValueError):
+        return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

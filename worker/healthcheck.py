@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""`healthcheck URL`: ends with 0 where the URL answers 200, else with 1. The image has no curl."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from http.client import HTTPException
+
+_PATIENCE = 5.0
+
+
+def main(url: str) -> int:
+    """The exit code."""
+    # A proxy of the environment is for the world outside.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=_PATIENCE) as answer:
+            status = answer.status
+    except (OSError, HTTPException) as error:
+        sys.stderr.write(f"{url}: {error}\n")
+        return 1
+    sys.stdout.write(f"{url}: {status}\n")
+    return 0 if status == 200 else 1  # noqa: PLR2004 (HTTP)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
