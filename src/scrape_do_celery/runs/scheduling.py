@@ -50,7 +50,7 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
         raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}")
     if secret := [field for field in _SECRET if options.get(field)]:
         raise ValueError(f'{", ".join(secret)}: a schedule is kept by beat; name them with credentials="..."')
-    kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
+    kept: dict[str, Any] = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
     given = dict(options)
     if targets is not None:
         given["targets"] = targets if isinstance(targets, str) else list(targets)
