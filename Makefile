@@ -35,9 +35,9 @@ types: $(READY) ## Types, strictly
 imports: $(READY) ## Imports go down the floors
 	@PATH=$(BIN):$$PATH lint-imports --no-cache | tail -n 8
 
-tests: $(READY) ## Every test, with real servers and real workers
+tests: $(READY) ## Every test that needs no browser, with real servers and real workers
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal
+	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal -m 'not browser'
 
 faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000 SEED=1
 	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60

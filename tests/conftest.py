@@ -61,3 +61,13 @@ def eventually():
         return found
 
     return wait
+
+
+@pytest.fixture
+def browser(tmp_path_factory):
+    """A real Chromium without a window; only tests that are marked `browser` may ask for one."""
+    from browser import Browser
+
+    one = Browser(tmp_path_factory.mktemp("chromium"))
+    yield one
+    one.close()
