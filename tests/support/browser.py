@@ -19,8 +19,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 _MISSING = (
-    "{what} is not on this machine. On Debian: apt-get install chromium chromium-driver. Elsewhere install Chromium and "
-    "the chromedriver of its version, and name them in CHROMIUM and CHROMEDRIVER."
+    "{what} is not on this machine. On Debian: apt-get install chromium chromium-driver. Elsewhere install Chromium "
+    "and the chromedriver of its version, and name them in CHROMIUM and CHROMEDRIVER."
 )
 _OPTIONS = (
     "--headless=new",
