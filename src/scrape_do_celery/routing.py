@@ -15,6 +15,10 @@ CANCEL_RUN = "scrape_do.cancel_run"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
 FINISH_RUN = "scrape_do.finish_run"
 
+#: Steps whose messages may carry a request, and how a worker reads them.
+WITH_REQUESTS = (SCRAPE, SCHEDULED_RUN)
+QUIET_REQUEST = "scrape_do_celery.worker.requests:QuietRequest"
+
 #: Steps that work on parts. They are acknowledged early: the ticker, not the broker, brings work back.
 BELL: Final[dict[str, Any]] = {
     "bind": True,
@@ -32,7 +36,8 @@ UNDER_CALLERS_ID: Final[dict[str, Any]] = {
     # Somebody waits for it, whatever the app does with results of its other tasks.
     "ignore_result": False,
     "trail": False,
-    "resultrepr_maxsize": 128,
+    # The outcome, the figures and the id: see `small_result`.
+    "resultrepr_maxsize": 190,
 }
 
 STEPS_MODULE = "scrape_do_celery.tasks"

@@ -5,6 +5,7 @@ Nothing here does I/O. `Store.run` and `AsyncStore.run` carry an operation out; 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from dataclasses import dataclass
@@ -30,13 +31,24 @@ from scrape_do_celery.store.buying import (
     owners,
     rivals,
 )
-from scrape_do_celery.store.claiming import LONGEST_RING, RING, Foreign, Poison, Poisoned, claim, claim_due, renew
+from scrape_do_celery.store.claiming import (
+    LONGEST_RING,
+    RING,
+    Foreign,
+    Locked,
+    Poison,
+    Poisoned,
+    claim,
+    claim_due,
+    renew,
+)
 from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
 from scrape_do_celery.store.news import Moved, moved, told
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION, Claim
+from scrape_do_celery.store.sealing import keyring, sealed, sealing_key
 from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
 from scrape_do_celery.store.watching import MOST, Share, look, seen, share, some, strangers, sweep, unseen
@@ -62,6 +74,7 @@ __all__ = [
     "Created",
     "Foreign",
     "Lives",
+    "Locked",
     "Moved",
     "Op",
     "Poison",
@@ -90,6 +103,7 @@ __all__ = [
     "home",
     "intent",
     "job",
+    "keyring",
     "last_of",
     "ledger",
     "look",
@@ -161,19 +175,28 @@ def create(  # noqa: PLR0913 (one argument a field)
     flat: list[Value] = []
     for part in parts:
         flat += [part.size, fingerprint(targets_of(part))]
-    fields: dict[str, Value] = {"v": VERSION, "spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
+    key_of_run, waiter = keys.run(run_id), waiter or run_id
+    private = {"spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
+    fields: dict[str, Value] = {"v": VERSION}
+    fields |= {name: keys.seal(key_of_run, name, value) for name, value in private.items()}
+    if keys.held:
+        # Sealed twice, the same options look different: their digest tells that they are the same.
+        fields |= {"key": keys.held[0], "opts": hashlib.sha256(options).hexdigest()[:32]}
     if spec.early:
         fields["early"] = 1
     if expires is not None:
         fields["expires_in"] = expires
+    if shown := spec.about(hosts=not keys.held):
+        fields["about"] = json.dumps(shown, separators=(",", ":"))
     return Op(
         lambda reply: _created(reply, spec.digest),
         [
             *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
-            *(f"{run_id} {spec.digest}", waiter or run_id, signature, "" if hold is None else hold + RING),
+            *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
+            "" if hold is None else hold + RING,
             *(len(parts), *flat, *_flat(fields)),
         ],
-        [keys.run(run_id), keys.due, keys.idempotency(key) if key else ""],
+        [key_of_run, keys.due, keys.idempotency(key) if key else ""],
         "create",
     )
 
@@ -203,7 +226,8 @@ def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, ke
 
     The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
     """
-    args = (run_id, keys.prefix, RING, waiter, signature, "1" if keep_draft else "")
+    kept = keys.seal_text(keys.run(run_id), f"w:{waiter}", signature)
+    args = (run_id, keys.prefix, RING, waiter, kept, "1" if keep_draft else "", sealing_key(keys))
     return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
 
 
@@ -223,16 +247,17 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
     seconds.
     """
     member, ring = claim.member, 0.0 if after else RING if ring is None else ring
+    key_of_job = keys.job(member.run_id, member.part)
+    packed = b"" if job is None else keys.seal(key_of_job, "", pack(job.model_dump(mode="json", by_alias=True)))
     return Op(
         bytes.decode,
         [
             *(str(member), claim.part.fence, "" if after is None else after, ring),
-            *(b"" if job is None else pack(job.model_dump(mode="json", by_alias=True)), "1" if claim.wish else ""),
-            *(keys.prefix, RETENTION),
-            *_flat(fields),
+            *(packed, "1" if claim.wish else "", keys.prefix, RETENTION),
+            *_flat(sealed(keys, _part(keys, claim), fields)),
         ],
         [
-            *(_part(keys, claim), keys.run(member.run_id), keys.due, keys.job(member.run_id, member.part)),
+            *(_part(keys, claim), keys.run(member.run_id), keys.due, key_of_job),
             keys.owner(owner) if owner else "",
         ],
         "update",
@@ -242,10 +267,12 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
 def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
     """1 where the task was stored, 0 where it had been, -1 where its run is gone."""
     counter = "got_done" if task.is_success else "got_failed"
+    key = keys.contents(member.run_id, member.part)
+    frame = keys.seal(key, str(position), pack_task(task))
     return Op(
         int,
-        (position, pack_task(task), counter, task.cost or 0, 1 if task.gone else 0, keys.prefix, member.run_id),
-        [keys.contents(member.run_id, member.part), keys.part(member.run_id, member.part)],
+        (position, frame, counter, task.cost or 0, 1 if task.gone else 0, keys.prefix, member.run_id),
+        [key, keys.part(member.run_id, member.part)],
         "put",
     )
 
@@ -264,7 +291,7 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     `booked` is what the ledger says of its purchase; one `in_doubt` is remembered for as long as the API keeps jobs.
     """
     run_id = claim.member.run_id
-    text = json.dumps(error.to_json()) if error else ""
+    text = keys.seal_text(_part(keys, claim), "error", json.dumps(error.to_json()) if error else "")
     return Op(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
@@ -293,8 +320,10 @@ def attempt(keys: Keys, run_id: str) -> Op[int]:
 
 def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
     """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
-    flat = ("outcome", outcome, *_flat(fields))
-    return Op(bytes.decode, (run_id, RING, keys.prefix, *flat), [keys.run(run_id), keys.due], "decide")
+    flat = ("outcome", outcome, *_flat(sealed(keys, keys.run(run_id), fields)))
+    return Op(
+        bytes.decode, (run_id, RING, keys.prefix, sealing_key(keys), *flat), [keys.run(run_id), keys.due], "decide"
+    )
 
 
 def delivered(keys: Keys, run_id: str, waiter: str, lives: Lives) -> Op[int]:
