@@ -73,12 +73,12 @@ def test_what_it_looks_like(pipeline, flower, browser, eventually, tmp_path):
     browser.open(f"{flower.url}/tasks?name=scrape_do.scrape")
     for text in (parked.run_id, "RUNNING", "SUCCESS", "FAILURE", "30 of 90 tasks done"):
         browser.wait_for(text)
-    browser.screenshot(pictures / "flower-runs.png")
+    browser.screenshot(pictures / "flower-runs.png", size=(1760, 660))
     browser.open(f"{flower.url}/task/{parked.run_id}")
     browser.wait_for("30 of 90 tasks done")
-    browser.screenshot(pictures / "flower-run.png")
+    browser.screenshot(pictures / "flower-run.png", size=(1280, 900))
     browser.open(f"{flower.url}/task/{failed.run_id}")
     browser.wait_for("JobFailedError")
-    browser.screenshot(pictures / "flower-failure.png")
+    browser.screenshot(pictures / "flower-failure.png", size=(1280, 1060))
     for name in ("runs", "run", "failure"):
         assert 10_000 < (pictures / f"flower-{name}.png").stat().st_size < 150_000

@@ -29,7 +29,7 @@ class Flower:
         # `--logging` is Flower's own switch; Celery's decides how much its libraries say.
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--logging=debug", "--tasks_columns=name,uuid,state,kwargs,result,received,runtime"],
+                [*command, "--logging=debug", "--tasks_columns=name,uuid,state,kwargs,result,runtime"],
                 env={**pipeline.environment, "FLOWER_UNAUTHENTICATED_API": "1"},
                 cwd=pipeline.folder,
                 stdout=log,
