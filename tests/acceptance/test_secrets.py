@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import time
+import uuid
 
 import pytest
 import redis
@@ -59,6 +60,15 @@ def watched(pipeline):
     return pipeline
 
 
+def bare_message(pipeline, **kwargs):
+    """The least that a producer in another language sends; the id that its outcome comes under."""
+    task_id = str(uuid.uuid4())
+    headers = {"task": "scrape_do.scrape", "id": task_id}
+    with pipeline.app.producer_pool.acquire() as producer:
+        producer.publish([[], kwargs, {}], routing_key=pipeline.settings.queue, serializer="json", headers=headers)
+    return task_id
+
+
 def run_everything(pipeline):
     """Runs that succeed and fail, started in every way."""
     request = {"headers": {"X-Mine": HEADER}, "method": "POST", "body": BODY}
@@ -78,6 +88,7 @@ def run_everything(pipeline):
         pipeline.scrape(targets=next(pages), headers={"X-Mine": HEADER}).id,
         send("scrape_do.scrape", targets=next(pages), credentials="shop").id,
         send("scrape_do.scrape", targets=next(pages), **request).id,
+        bare_message(pipeline, targets=next(pages), **request),
         send(entry["task"], **entry["kwargs"]).get(timeout=150),
     ]
     failing = [
