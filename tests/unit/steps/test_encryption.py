@@ -8,18 +8,20 @@ import pytest
 from celery.exceptions import Reject
 
 from scrape_do_celery import RunHandle
+from scrape_do_celery.cli.doctor import _keys as keys_that_doctor_misses
 from scrape_do_celery.errors import EncryptionKeyError, JobLostError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.runs import Producer, make_app
 from scrape_do_celery.runs.reporting import report
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.steps import Frame, _all
-from scrape_do_celery.store import CANCEL, Member, PartState, ops
+from scrape_do_celery.store import CANCEL, Member, PartState, Store, ops
 from scrape_do_celery.store.vault import SEALED
 from scrape_do_celery.tasks import finish_run
 from scrape_do_celery.tasks.aggregate import aggregate
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
+from scrape_do_celery.worker import lifecycle
 from scrape_do_celery.worker.checks import lacking_keys
 
 OLD, NEW = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
@@ -267,3 +269,18 @@ def test_a_waiter_who_comes_later_is_sealed_too(locked):
     locked.run(ops.accept(locked.keys, "r", "later", '{"a": 1}'))
     assert locked.redis.hget(locked.keys.run("r"), "w:later")[:1] == SEALED
     assert locked.view().waiters["later"] == '{"a": 1}'
+
+
+def test_a_worker_that_lacks_a_key_says_so_when_it_starts(locked, monkeypatch, caplog):
+    secret(locked)
+    locked.use(NEW)
+    monkeypatch.setattr(Store, "check", lambda _: None)
+    assert lifecycle._other_application(locked.producer) is None
+    assert "runs of the store are encrypted with key" in caplog.text
+
+
+def test_doctor_names_a_key_that_is_lacking(locked):
+    secret(locked)
+    locked.use(NEW)
+    (finding,) = keys_that_doctor_misses(locked.producer)
+    assert finding.level == "wrong"
