@@ -9,9 +9,9 @@ from celery.exceptions import Reject
 
 from scrape_do_celery import RunHandle
 from scrape_do_celery.cli.doctor import _keys as keys_that_doctor_misses
-from scrape_do_celery.errors import EncryptionKeyError, JobLostError
+from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, JobLostError
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.runs import Producer, make_app
+from scrape_do_celery.runs import Producer, enqueue, make_app
 from scrape_do_celery.runs.reporting import report
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.steps import Frame, _all
@@ -19,6 +19,7 @@ from scrape_do_celery.store import CANCEL, Member, PartState, Store, ops
 from scrape_do_celery.store.vault import SEALED
 from scrape_do_celery.tasks import finish_run
 from scrape_do_celery.tasks.aggregate import aggregate
+from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
 from scrape_do_celery.worker import lifecycle
@@ -115,14 +116,18 @@ def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, wish,
         handled.append(claim)
 
     for _ in range(10):
-        locked.step(
-            lambda runtime, _: _all(_named(runtime), [Member("r", 0)], Frame(list(PartState), handler, 30)), None
-        )
+        ring(locked, handler, *PartState)
     assert handled == []
     assert everything(locked) == before
     assert caplog.text.count("runs wait for a worker with another key") <= 10
     locked.use(OLD)
     assert locked.claim() is not None
+
+
+def ring(plant, handler, *states):
+    """A message for a step, as the frame of every step takes it."""
+    frame = Frame(list(states), handler, 30)
+    plant.step(lambda runtime, _: _all(_named(runtime), [Member("r", 0)], frame), None)
 
 
 def _named(runtime):
@@ -173,7 +178,7 @@ def test_what_cannot_be_read_is_neither_bought_nor_counted(locked, step, state, 
     locked.redis.hset(locked.keys.run("r"), "spec", kept)
     locked.api.script(list_jobs=JobsListResponse(jobs=[make.job(job_id="j")], total_pages=1), get_job=make.job())
     for _ in range(locked.settings.poison_after + 2):
-        locked.step(lambda runtime, _: _all(_named(runtime), [Member("r", 0)], Frame([state], step, 30)), None)
+        ring(locked, step, state)
         part = locked.part()
         assert (part.state, part.outcome, part.attempts) == (state, None, 0)
         locked.clock.forward(31)
@@ -215,6 +220,33 @@ def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
         step.run("r")
     step.pop_request()
     assert caught.value.requeue
+
+
+def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
+    """A job that names no task is completed from its contents: these are another key's."""
+    locked.begin()
+    locked.buy()
+    locked.put(position=0)
+    locked.put(position=1)
+    other = locked.use(NEW)
+    key = other.keys.contents("r", 0)
+    strange = other.keys.seal(key, "0", b"x")
+    locked.use(OLD)
+    locked.redis.hset(key, "0", strange)
+    locked.run(ops.wish(locked.keys, "r", CANCEL))
+    locked.force(wish_seen="1")
+    locked.api.script(get_job=make.job("success", summary=False))
+    ring(locked, cancel, PartState.RUNNING)
+    assert (locked.part().state, locked.part().outcome) == (PartState.COLLECTING, None)
+
+
+def test_another_request_is_told_from_this_one_without_the_key(locked):
+    enqueue(["https://a.example/"], idempotency_key="k", settings=locked.settings)
+    locked.use(NEW)
+    same = enqueue(["https://a.example/"], idempotency_key="k", settings=locked.settings)
+    assert same.state == "queued"
+    with pytest.raises(IdempotencyConflictError, match=r"with another request: .* Add that key"):
+        enqueue(["https://b.example/"], idempotency_key="k", settings=locked.settings)
 
 
 def test_who_reads_without_the_key_is_told_what_to_do(ended, monkeypatch):
