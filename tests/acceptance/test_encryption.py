@@ -10,7 +10,7 @@ import sys
 import pytest
 import redis
 
-from scrape_do_celery import EncryptionKeyError
+from scrape_do_celery import EncryptionKeyError, JobFailedError
 
 OLD, NEW = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
 COOKIE, PAGE = "cookie-that-is-private", "https://a.example/path-that-is-private"
@@ -70,7 +70,12 @@ def test_a_wrong_key_loses_nothing_and_buys_nothing_and_keys_can_be_changed(lock
     assert locked.app.AsyncResult(run_id).get(timeout=60)["outcome"] == "succeeded"
     newer = locked.enqueue([PAGE, f"{PAGE}?2"], set_cookies=f"b={COOKIE}")
     assert len(newer.result(timeout=150).tasks) == 2
-    assert locked.posts() == 2
+    failed = locked.enqueue([f"{PAGE}?sandbox=error"], set_cookies=f"c={COOKIE}", raise_on_task_failure=True)
+    with pytest.raises(JobFailedError):
+        failed.result(timeout=150)
+    with pytest.raises(JobFailedError):
+        locked.app.AsyncResult(failed.run_id).get(timeout=60)
+    assert locked.posts() == 3
 
     store = raw(locked.settings.redis_url, locked.prefix)
     for text in (COOKIE, "path-that-is-private", "a.example", "<html"):

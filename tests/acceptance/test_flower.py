@@ -55,6 +55,12 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
     assert running["result"] == "0 of 2 tasks done"
     assert "private" not in flower.text("/api/tasks")
 
+    stopped = pipeline.enqueue([f"{SHOP[0]}&n=3"])
+    eventually(lambda: pipeline.handle(stopped.run_id).state == "running")
+    flower.revoke(stopped.run_id)
+    ended = eventually(lambda: in_state(flower, stopped.run_id, "CANCELED"))
+    assert ended["name"] == "scrape_do.scrape"
+
     pipeline.sandbox.advance(61)
     ended = eventually(lambda: in_state(flower, parked.run_id, "SUCCESS"))
     assert ast.literal_eval(ended["kwargs"]) == shown

@@ -66,6 +66,10 @@ class Flower:
         """Every task that it knows, by id."""
         return self._client.get("/api/tasks").raise_for_status().json()
 
+    def revoke(self, run_id):
+        """As its button does."""
+        self._client.post(f"/api/task/revoke/{run_id}").raise_for_status()
+
     def task(self, run_id):
         """What it shows of a run; empty where it has not heard of it."""
         return self.tasks().get(run_id) or {}

@@ -87,6 +87,17 @@ def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(plant):
     assert hear(kind, 8, **fields).state == "SUCCESS"
 
 
+def test_a_run_that_was_revoked_does_not_stand_as_running(plant):
+    """REVOKED does not outdo a state that Celery does not know, so that the run is told of as canceled."""
+    state = State()
+    plant.begin()
+    plant.buy()
+    for clock, kind in enumerate(("task-running", "task-revoked", "task-canceled", "task-revoked"), 1):
+        state.event({"type": kind, "uuid": "r", "hostname": "w", "timestamp": clock, "local_received": 1.0,
+                     "clock": clock})  # fmt: skip
+    assert state.tasks["r"].state == "CANCELED"
+
+
 @pytest.mark.parametrize(
     ("consumer", "told"),
     [
