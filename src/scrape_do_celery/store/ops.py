@@ -5,13 +5,11 @@ Nothing here does I/O. `Store.run` and `AsyncStore.run` carry an operation out; 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.buying import (
     LEASE_LOST,
@@ -43,21 +41,21 @@ from scrape_do_celery.store.claiming import (
     renew,
 )
 from scrape_do_celery.store.codec import pack, pack_task
+from scrape_do_celery.store.creating import FORGOTTEN, Created, accept, create, flat, follow, held, last_of, set_last
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
 from scrape_do_celery.store.news import Moved, moved, told
 from scrape_do_celery.store.op import Op, Value
-from scrape_do_celery.store.records import VERSION, Claim
 from scrape_do_celery.store.sealing import keyring, sealed, sealing_key
-from scrape_do_celery.store.spec import RunSpec, targets_of
 from scrape_do_celery.store.states import ended_by
 from scrape_do_celery.store.watching import MOST, Share, look, seen, share, some, strangers, sweep, unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails, TaskDetails
+    from scrape_do_celery.store.records import Claim
 
 __all__ = [
     "FORGOTTEN",
@@ -131,19 +129,6 @@ __all__ = [
     "wish",
 ]
 
-#: Stands for the number of parts of a run that was freed by `forget`.
-FORGOTTEN = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """What became of a request to write a run down."""
-
-    run_id: str
-    digest: str
-    new: bool
-    forgotten: bool = False
-
 
 @dataclass(frozen=True, slots=True)
 class Lives:
@@ -152,83 +137,6 @@ class Lives:
     contents: int
     record: int
     idempotency: int
-
-
-def create(  # noqa: PLR0913 (one argument a field)
-    keys: Keys,
-    run_id: str,
-    spec: RunSpec,
-    *,
-    key: str | None = None,
-    waiter: str | None = None,
-    signature: str = "",
-    hold: float | None = None,
-    expires: float | None = None,
-) -> Op[Created]:
-    """Writes a run and its parts; or finds the run that has this id or this idempotency key.
-
-    With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
-    `expires` seconds have passed by then.
-    """
-    parts = spec.parts()
-    options, targets = spec.packed()
-    flat: list[Value] = []
-    for part in parts:
-        flat += [part.size, fingerprint(targets_of(part))]
-    key_of_run, waiter = keys.run(run_id), waiter or run_id
-    private = {"spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
-    fields: dict[str, Value] = {"v": VERSION}
-    fields |= {name: keys.seal(key_of_run, name, value) for name, value in private.items()}
-    if keys.held:
-        # Sealed twice, the same options look different: their digest tells that they are the same.
-        fields |= {"key": keys.held[0], "opts": hashlib.sha256(options).hexdigest()[:32]}
-    if spec.early:
-        fields["early"] = 1
-    if expires is not None:
-        fields["expires_in"] = expires
-    if shown := spec.about(hosts=not keys.held):
-        fields["about"] = json.dumps(shown, separators=(",", ":"))
-    return Op(
-        lambda reply: _created(reply, spec.digest),
-        [
-            *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
-            *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
-            "" if hold is None else hold + RING,
-            *(len(parts), *flat, *_flat(fields)),
-        ],
-        [key_of_run, keys.due, keys.idempotency(key) if key else ""],
-        "create",
-    )
-
-
-def held(keys: Keys, key: str) -> Op[Created | None]:
-    """The run that an idempotency key has."""
-    return Op(lambda reply: _created([b"exists", reply], "") if reply else None, ["GET", keys.idempotency(key)])
-
-
-def follow(keys: Keys, run_id: str, before: str) -> Op[bool]:
-    """Whether a draft waits for the end of another run from now on; not where that has ended."""
-    return Op(bool, (before, run_id), [keys.run(before), keys.run(run_id)], "follow")
-
-
-def last_of(keys: Keys, name: str) -> Op[str | None]:
-    """The last run of a schedule."""
-    return Op(lambda reply: reply.decode() if reply else None, ["GET", keys.schedule(name)])
-
-
-def set_last(keys: Keys, name: str, run_id: str, life: int) -> Op[bool]:
-    """Notes the last run of a schedule."""
-    return Op(bool, ["SET", keys.schedule(name), run_id, "EX", life])
-
-
-def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:
-    """Makes a draft live, unless it is to be kept one, and adds a waiting Celery id.
-
-    The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
-    """
-    kept = keys.seal_text(keys.run(run_id), f"w:{waiter}", signature)
-    args = (run_id, keys.prefix, RING, waiter, kept, "1" if keep_draft else "", sealing_key(keys))
-    return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
 
 
 def update(  # noqa: PLR0913 (one argument a thing that changes)
@@ -254,7 +162,7 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
         [
             *(str(member), claim.part.fence, "" if after is None else after, ring),
             *(packed, "1" if claim.wish else "", keys.prefix, RETENTION),
-            *_flat(sealed(keys, _part(keys, claim), fields)),
+            *flat(sealed(keys, _part(keys, claim), fields)),
         ],
         [
             *(_part(keys, claim), keys.run(member.run_id), keys.due, key_of_job),
@@ -320,9 +228,9 @@ def attempt(keys: Keys, run_id: str) -> Op[int]:
 
 def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
     """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
-    flat = ("outcome", outcome, *_flat(sealed(keys, keys.run(run_id), fields)))
+    pairs = ("outcome", outcome, *flat(sealed(keys, keys.run(run_id), fields)))
     return Op(
-        bytes.decode, (run_id, RING, keys.prefix, sealing_key(keys), *flat), [keys.run(run_id), keys.due], "decide"
+        bytes.decode, (run_id, RING, keys.prefix, sealing_key(keys), *pairs), [keys.run(run_id), keys.due], "decide"
     )
 
 
@@ -354,18 +262,3 @@ def forget(keys: Keys, run_id: str) -> Op[int]:
 
 def _part(keys: Keys, claim: Claim) -> str:
     return keys.part(claim.member.run_id, claim.member.part)
-
-
-def _flat(fields: Mapping[str, Value]) -> list[Value]:
-    return [one for pair in fields.items() for one in pair]
-
-
-def _accepted(reply: Sequence[bytes]) -> int:
-    return int(reply[1]) if reply[0] == b"ok" else FORGOTTEN if reply[0] == b"forgotten" else 0
-
-
-def _created(reply: Sequence[bytes], digest: str) -> Created:
-    if reply[0] != b"exists":
-        return Created(reply[1].decode(), digest, new=reply[0] == b"created", forgotten=reply[0] == b"forgotten")
-    run_id, _, theirs = reply[1].decode().rpartition(" ")
-    return Created(run_id, theirs, new=False)
