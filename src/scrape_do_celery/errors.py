@@ -3,6 +3,7 @@
 ScrapeDoError
 ├── InvalidRequestError (ValueError)      a request that a step refused: never sent
 ├── ConfigurationError                    settings that cannot work
+│   └── EncryptionKeyError                a value of the store is encrypted with a key that is not here
 ├── StoreUnavailableError (redis' ConnectionError)  Redis did not answer, or refused
 ├── APIConnectionError                    no answer: DNS, connect, TLS, time-out, reset
 ├── AsyncAPIError
@@ -71,6 +72,10 @@ class InvalidRequestError(ScrapeDoError, ValueError):
 
 class ConfigurationError(ScrapeDoError):
     """Settings with which this process cannot work."""
+
+
+class EncryptionKeyError(ConfigurationError):
+    """A value of the store cannot be read here: its key is missing. The message names it, and says what to do."""
 
 
 class StoreUnavailableError(ScrapeDoError, RedisConnectionError):

@@ -18,6 +18,10 @@ FINISH_RUN = "scrape_do.finish_run"
 #: Seconds. Steps end by themselves, long before; an app's limits are for its own tasks: one that cuts a purchase off
 #: leaves it in doubt.
 _LIMITS: Final = {"time_limit": 3600, "soft_time_limit": 3600}
+#: Steps whose messages may carry a request, and how a worker reads them.
+WITH_REQUESTS = (SCRAPE, SCHEDULED_RUN)
+QUIET_REQUEST = "scrape_do_celery.worker.requests:QuietRequest"
+
 #: Steps that work on parts. They are acknowledged early: the ticker, not the broker, brings work back.
 BELL: Final[dict[str, Any]] = {
     "bind": True,
@@ -36,7 +40,8 @@ UNDER_CALLERS_ID: Final[dict[str, Any]] = {
     # Somebody waits for it, whatever the app does with results of its other tasks.
     "ignore_result": False,
     "trail": False,
-    "resultrepr_maxsize": 128,
+    # The outcome, the figures and the id: see `small_result`.
+    "resultrepr_maxsize": 190,
     **_LIMITS,
 }
 

@@ -19,7 +19,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.runs import producer as producers
 from scrape_do_celery.store import shells
-from scrape_do_celery.store.records import Due
+from scrape_do_celery.store.due import Due
 from tests.faults.acts import act
 from tests.faults.plans import ANY, Plans
 

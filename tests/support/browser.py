@@ -80,8 +80,10 @@ class Browser:
         """What JavaScript returns."""
         return self._driver.execute_script(script, *arguments)
 
-    def screenshot(self, path):
-        """Writes what the window shows as a small PNG."""
+    def screenshot(self, path, *, size=None):
+        """Writes what the window shows as a small PNG; `size` makes the window that wide and high first."""
+        if size is not None:
+            self._driver.set_window_size(*size)
         picture = Image.open(io.BytesIO(self._driver.get_screenshot_as_png())).convert("RGB")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)

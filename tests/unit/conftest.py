@@ -257,8 +257,8 @@ class Plant(Shelf):
         self.settings, self.api, self.sent = settings, API(), []
         self.health, self.surveyor, self.account = Health(), None, settings.account_id
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(Store, "open", lambda url, prefix: Store(self.redis, Keys(prefix)))
-        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix: self.async_store())
+        monkeypatch.setattr(Store, "open", lambda url, prefix, vault=None: Store(self.redis, Keys(prefix, vault)))
+        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, vault=None: self.async_store())
         monkeypatch.setattr("scrape_do_celery.runtime.process.wait_random_exponential", lambda **_: wait_none())
         monkeypatch.setattr("scrape_do_celery.runtime.process.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.adopt(make_app(settings))

@@ -249,8 +249,8 @@ def test_unknown_variables_name_the_nearest():
 
 
 def test_an_unknown_variable_warns_once_a_process(monkeypatch):
-    monkeypatch.setenv("SCRAPE_DO_ENCRYPTION_KEY", "x")
-    with pytest.warns(SettingsWarning, match="SCRAPE_DO_ENCRYPTION_KEY is not a setting") as seen:
+    monkeypatch.setenv("SCRAPE_DO_NO_SUCH_THING", "x")
+    with pytest.warns(SettingsWarning, match="SCRAPE_DO_NO_SUCH_THING is not a setting") as seen:
         Settings()
     assert seen[0].filename == __file__
     with warnings.catch_warnings():

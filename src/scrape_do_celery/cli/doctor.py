@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
+from redis.exceptions import RedisError
 
 from scrape_do_celery.cli import findings
 from scrape_do_celery.cli.findings import OK, WARNING, WRONG, Finding
@@ -55,6 +57,7 @@ def _findings() -> Iterator[Finding]:
     yield from _settings(settings)
     account = settings.account_id if settings.api_key or settings.account else ""
     yield from findings.from_store(producer.store, masked(settings.redis_url), account)
+    yield from _keys(producer)
     yield from findings.from_api(settings)
     yield from findings.from_broker(producer.app)
     yield from findings.from_workers(producer.app)
@@ -63,6 +66,15 @@ def _findings() -> Iterator[Finding]:
 
     for text in [*broker_warnings(settings), *warnings_about(producer.app)]:
         yield Finding(WARNING, text)
+
+
+def _keys(producer: Producer) -> Iterator[Finding]:
+    from scrape_do_celery.worker.checks import lacking_keys
+
+    # A store that does not answer was named before.
+    with suppress(RedisError):
+        for text in lacking_keys(producer):
+            yield Finding(WRONG, text)
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:

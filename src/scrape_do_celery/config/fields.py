@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scrape_do_celery.config import urls
+from scrape_do_celery.config import encryption, urls
 from scrape_do_celery.config.credentials import as_text, checked
 
 PREFIX = "SCRAPE_DO_"
@@ -150,6 +150,13 @@ class SettingsFields(BaseSettings):
         default=None,
         description='Headers and cookies by name, as JSON: `{"shop": {"headers": {"Authorization": "..."}}}`. '
         'Schedules and messages refer to them with `credentials="shop"`.',
+    )
+    encryption_key: Annotated[
+        SecretStr | None, BeforeValidator(encryption.as_text), AfterValidator(encryption.checked)
+    ] = Field(
+        default=None,
+        description="Encrypts requests and pages in the store: 32 random bytes in Base64. Several with commas between: "
+        "the first encrypts, all decrypt.",
     )
     max_bells: int = Field(default=1_000, ge=1, description="Messages that may wait in the broker at a time.")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _OF_THE_MESSAGE = {
     *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
     *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
-    *("argsrepr", "kwargsrepr", "ignore_result", "time_limit", "soft_time_limit", "shadow", "stamped_headers"),
+    *("argsrepr", "kwargsrepr", "ignore_result", "time_limit", "soft_time_limit", "stamped_headers"),
 }
 
 
@@ -26,7 +26,8 @@ def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict
     kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
     for name in ("link", "link_error"):
         kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
-    kept |= {"task_id": task_id, "queue": producer.settings.queue}
+    # Under one name in logs and monitors, from the call to the outcome.
+    kept = {"shadow": routing.SCRAPE, **kept, "task_id": task_id, "queue": producer.settings.queue}
     text: str = dumps(producer.app.signature(routing.FINISH_RUN, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
     return text
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
+from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.canvas import callbacks, finish_signature
 from scrape_do_celery.runs.handle import RunHandle
@@ -227,7 +227,11 @@ def ring_submit(producer: Producer, run_id: str, parts: int) -> None:
 def _conflict(producer: Producer, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
-    theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
+    try:
+        theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
+    except EncryptionKeyError as error:
+        # That it is another request is known all the same, by its digest.
+        return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {error}", run_id)
     fields = spec.differing_fields(theirs) if theirs else ()
     what = f"it differs in {', '.join(fields)}" if fields else "its record is gone"
     return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {what}", run_id, fields)

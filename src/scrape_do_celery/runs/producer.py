@@ -12,10 +12,12 @@ from celery import Celery, _state
 
 from scrape_do_celery import routing
 from scrape_do_celery.config.celery import celery_config
+from scrape_do_celery.config.encryption import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.host import host
 from scrape_do_celery.store import Lives, Member, Store, ops
+from scrape_do_celery.store.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,7 +52,8 @@ class Producer:
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app, self.settings = app, settings
-        self.store = Store.open(settings.redis_url, settings.key_prefix)
+        keys = encryption_keys(settings)
+        self.store = Store.open(settings.redis_url, settings.key_prefix, Vault(keys) if keys else None)
         self.pid = os.getpid()
 
     @property
@@ -66,7 +69,15 @@ class Producer:
     def ring(self, step: str, names: Iterable[Member | str], **options: Any) -> bool:
         """Whether the message went out. Where it did not, the ticker of any worker rings later."""
         arguments = [[str(name) for name in names]]
-        options = {"queue": self.settings.queue, "ignore_result": True, "add_to_parent": False, **ONCE_MORE, **options}
+        shown = {"argsrepr": _shown(arguments[0]), "kwargsrepr": "{}"}
+        options = {
+            "queue": self.settings.queue,
+            "ignore_result": True,
+            "add_to_parent": False,
+            **shown,
+            **ONCE_MORE,
+            **options,
+        }
         try:
             self.app.send_task(step, args=arguments, **options)
         except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
@@ -106,6 +117,12 @@ class Producer:
                 found = cls(app, settings or settings_of(app))
                 app.__dict__[_ATTRIBUTE] = found
             return found
+
+
+def _shown(names: Sequence[str]) -> str:
+    """How logs and monitors show whom a bell is for."""
+    first = names[0] if names else "nobody"
+    return f"({first!r},)" if len(names) == 1 else f"('{len(names)} together: {first}, ...',)"
 
 
 def batched(names: Iterable[str]) -> Iterator[tuple[str, ...]]:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.store import CANCEL, ops
+from scrape_do_celery.store.about import shown_as
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,13 +38,17 @@ def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
 def report_record(producer: Producer, record: RunRecord, *, again: bool = False) -> None:
     """As `report`, of a run that has ended and was just looked at."""
     store, run_id = producer.store, record.run_id
+    if record.locked is not None:
+        # What is around it cannot be read: a worker with the key goes on.
+        log.error("run %s cannot be reported here: %s", run_id, record.locked)
+        return
     if not record.waiters:
         store.run(ops.delivered(store.keys, run_id, "", producer.lives))
     for waiter, stored in record.waiters.items():
         if again and _told(producer, record, waiter):
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
         else:
-            _finish(producer, run_id, waiter, stored)
+            _finish(producer, record, waiter, stored)
 
 
 def accept_draft(producer: Producer, run_id: str, now: float) -> None:
@@ -76,13 +81,14 @@ def revoked_among(producer: Producer, task_ids: Sequence[str]) -> list[str]:
     return [task_id for task_id in task_ids if _state(producer, task_id) == REVOKED]
 
 
-def _finish(producer: Producer, run_id: str, waiter: str, stored: str) -> None:
+def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> None:
+    run_id, shown = record.run_id, shown_as(record.run_id, record.summary)
     try:
         if stored:
-            signature(loads(stored), app=producer.app).apply_async()  # type: ignore[no-untyped-call]
+            signature(loads(stored), app=producer.app).apply_async(**shown)  # type: ignore[no-untyped-call]
         else:
             options = {"queue": producer.settings.queue, "task_id": waiter, "add_to_parent": False}
-            producer.app.send_task(routing.FINISH_RUN, args=[run_id], **options)
+            producer.app.send_task(routing.FINISH_RUN, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
     except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is rung again)
         log.warning("no bell to finish %s: %s; a ticker rings again", run_id, type(error).__name__)
 

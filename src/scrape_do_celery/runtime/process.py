@@ -71,6 +71,7 @@ class Runtime:
         if self.settings.api_key is None:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
         self._others: set[str] = set()
+        self._lacking: set[str] = set()
         self.asking = threading.Thread()
         self._loop = LoopThread()
         self._loop.run(self._open(self.settings.api_key))
@@ -98,7 +99,7 @@ class Runtime:
             found.close()
 
     async def _open(self, api_key: SecretStr) -> None:
-        self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix)
+        self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix, self.producer.store.keys.vault)
         self.health = StoreHealth(self.store)
         self.surveyor = Surveyor(self.list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
@@ -271,6 +272,12 @@ class Runtime:
                 account,
                 self.settings.account_id,
             )
+
+    def lacks_key(self, why: str) -> None:
+        """Tells that runs wait for a worker with another encryption key. Said once a key."""
+        if why not in self._lacking:
+            self._lacking.add(why)
+            log.error("runs wait for a worker with another key: %s", why)
 
     async def try_account(self) -> ScrapeDoError | None:
         """Asks the API whether it takes the token again; the refusal where it does not."""

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
+from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.budget import is_urgent
 from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
 from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
+from scrape_do_celery.store.vault import unreadable
 
 if TYPE_CHECKING:
     from celery import Celery
 
 log = logging.getLogger(__name__)
 
+#: Seconds until a part is taken again of which something could not be read.
+_LOCKED = 30.0
 #: Seconds for which the first to end waits for others, so that a message tells of several.
 _TOGETHER = 0.05
 
@@ -102,6 +106,8 @@ async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
         return Bell(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
     if isinstance(claim, ops.Foreign):
         runtime.other_account(claim.account)
+    if isinstance(claim, ops.Locked):
+        runtime.lacks_key(str(unreadable(claim.key, store.keys.held)))
     if not isinstance(claim, Claim):
         return None
     return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
@@ -116,7 +122,13 @@ async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | N
             return await runtime.settle(claim, RunState.FAILED, refusal)
         await runtime.later(claim, {}, ops.PROBE)
         return None
-    return await handler(runtime, claim)
+    try:
+        return await handler(runtime, claim)
+    except EncryptionKeyError as error:
+        # What others can read is not lost: the part is let go as it stands, and the try is not counted.
+        runtime.lacks_key(str(error))
+        await runtime.later(claim, {}, _LOCKED)
+        return None
 
 
 async def _foreign(runtime: Runtime, claim: Claim) -> Bell | None:

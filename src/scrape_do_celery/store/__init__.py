@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from scrape_do_celery.store import ops
+from scrape_do_celery.store.due import DuePart, DueRun
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.ops import Lives
-from scrape_do_celery.store.records import Claim, DuePart, DueRun, PartRecord, RunRecord
+from scrape_do_celery.store.records import Claim, PartRecord, RunRecord
 from scrape_do_celery.store.shells import AsyncStore, Store
 from scrape_do_celery.store.spec import RunSpec
 from scrape_do_celery.store.states import CANCEL, DEADLINE, NOT_SENT, OUTCOMES, PartState, RunState

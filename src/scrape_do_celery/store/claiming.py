@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.buying import LONGEST_PROBE, PROBE
+from scrape_do_celery.store.due import Due
 from scrape_do_celery.store.op import Op
-from scrape_do_celery.store.records import Claim, Due
+from scrape_do_celery.store.records import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,6 +53,13 @@ class Foreign:
     account: str
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A part that waits for a worker with another encryption key, by its name."""
+
+    key: str
+
+
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
     """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
     args = (keys.prefix, limit, cap, RING, LONGEST_RING, MESSAGE)
@@ -68,7 +76,7 @@ def claim(  # noqa: PLR0913 (one argument a condition)
     account: str = "",
     auth_grace: float = 900.0,
     poison: Poison | None = None,
-) -> Op[Claim | Poisoned | Foreign | None]:
+) -> Op[Claim | Poisoned | Foreign | Locked | None]:
     """The part, leased; None where it is not this step's turn.
 
     A part that was claimed too often without progress is ended instead.
@@ -78,9 +86,9 @@ def claim(  # noqa: PLR0913 (one argument a condition)
         *(str(member), member.part, token, seconds, f" {' '.join(states)} "),
         *(account, auth_grace, PROBE, LONGEST_PROBE),
         *(("", "", "") if poison is None else (poison.after, poison.error(member), "1" if poison.stop else "")),
-        *(keys.prefix, RING, RETENTION),
+        *(keys.prefix, RING, RETENTION, " ".join(keys.held)),
     )
-    return Op(partial(_claimed, member), args, [*part_keys, keys.breaker(account)], "claim")
+    return Op(partial(_claimed, keys, member), args, [*part_keys, keys.breaker(account)], "claim")
 
 
 def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
@@ -88,9 +96,11 @@ def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
     return Op(bool, (claim.part.fence, seconds), [keys.part(claim.member.run_id, claim.member.part)], "renew")
 
 
-def _claimed(member: Member, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | None:
+def _claimed(keys: Keys, member: Member, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | Locked | None:
     if reply[0] == b"poisoned":
         return Poisoned(int(reply[1]))
     if reply[0] == b"foreign":
         return Foreign(reply[1].decode())
-    return Claim.parse(member, reply) if reply[0] == b"ok" else None
+    if reply[0] == b"locked":
+        return Locked(reply[1].decode())
+    return Claim.parse(member, reply, keys) if reply[0] == b"ok" else None

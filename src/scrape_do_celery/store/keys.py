@@ -26,6 +26,7 @@
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
 | `P:incarnation` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
+| `P:keyring` | zset | names of the keys that values were encrypted with -> when last | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
 | `P:budget` | hash | process -> requests that it wants, its share of them, until when that stands | for ever |
@@ -38,16 +39,53 @@ Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.store.vault import SEALED, key_of, unreadable
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store.vault import Vault
 
 RUN_MEMBER = "run"
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of keys under one prefix."""
+    """Names of keys under one prefix, and what seals the values that are private."""
 
     prefix: str = "scrape_do"
+    vault: Vault | None = field(default=None, compare=False)
+
+    def seal(self, key: str, name: str, value: bytes) -> bytes:
+        """A private value as it is kept in a key, under a field of it."""
+        return value if self.vault is None else self.vault.seal(value, f"{key} {name}")
+
+    def seal_text(self, key: str, name: str, text: str) -> bytes | str:
+        """As `seal`; an empty text stays empty, for scripts to see."""
+        return self.seal(key, name, text.encode()) if text and self.vault is not None else text
+
+    def open(self, key: str, name: str, value: bytes) -> bytes:
+        """The value that was kept there, sealed or not.
+
+        Raises:
+            EncryptionKeyError: it is sealed, and cannot be opened here.
+        """
+        if value[:1] != SEALED:
+            return value
+        if self.vault is None:
+            raise unreadable(key_of(value))
+        return self.vault.open(value, f"{key} {name}")
+
+    @property
+    def held(self) -> list[str]:
+        """The names of the encryption keys that are here, the one that seals ahead."""
+        return [] if self.vault is None else self.vault.ids
+
+    @property
+    def keyring(self) -> str:
+        """Names of the encryption keys that are in use."""
+        return f"{self.prefix}:keyring"
 
     def run(self, run_id: str) -> str:
         """The record of a run."""

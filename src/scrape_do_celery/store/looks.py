@@ -8,12 +8,13 @@ from scrape_do_celery.models import JobDetails, TaskDetails
 from scrape_do_celery.store.codec import unpack, unpack_task
 from scrape_do_celery.store.op import Op
 from scrape_do_celery.store.records import RunRecord
-from scrape_do_celery.store.spec import RunSpec
+from scrape_do_celery.store.sealing import unsealed_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.store.keys import Keys, Member
+    from scrape_do_celery.store.spec import RunSpec
 
 
 def forgotten(keys: Keys, run_id: str) -> Op[bool]:
@@ -28,7 +29,7 @@ def clock() -> Op[float]:
 
 def view(keys: Keys, run_id: str) -> Op[RunRecord | None]:
     """The run and its parts; None where there is none."""
-    return Op(lambda r: RunRecord.parse(run_id, r), (run_id, keys.prefix), [keys.run(run_id)], "view")
+    return Op(lambda r: RunRecord.parse(run_id, r, keys), (run_id, keys.prefix), [keys.run(run_id)], "view")
 
 
 def outcome(keys: Keys, run_id: str) -> Op[tuple[bool, str | None]]:
@@ -43,24 +44,26 @@ def spec(keys: Keys, run_id: str, parts: int) -> Op[RunSpec | None]:
     """The whole request of a run; None where there is none."""
     fields = ("spec", *(f"t:{n}" for n in range(parts)))
     return Op(
-        lambda r: RunSpec.unpacked(r[0], r[1:]) if r[0] is not None else None,
+        lambda r: None if r[0] is None else unsealed_spec(keys, run_id, dict(zip(fields, r, strict=True))),
         ("HMGET", keys.run(run_id), *fields),
     )
 
 
 def part_spec(keys: Keys, member: Member) -> Op[RunSpec | None]:
     """The request of one part; None where there is none."""
+    fields = ("spec", f"t:{member.part}")
     return Op(
-        lambda r: None if None in r else RunSpec.unpacked(r[0], r[1:]),
-        ("HMGET", keys.run(member.run_id), "spec", f"t:{member.part}"),
+        lambda r: None if None in r else unsealed_spec(keys, member.run_id, dict(zip(fields, r, strict=True))),
+        ("HMGET", keys.run(member.run_id), *fields),
     )
 
 
 def job(keys: Keys, member: Member) -> Op[JobDetails | None]:
     """The part's last `JobDetails`."""
+    key = keys.job(member.run_id, member.part)
     return Op(
-        lambda r: None if r is None else JobDetails.model_validate(unpack(r)),
-        ("GET", keys.job(member.run_id, member.part)),
+        lambda r: None if r is None else JobDetails.model_validate(unpack(keys.open(key, "", r))),
+        ("GET", key),
     )
 
 
@@ -71,7 +74,12 @@ def fetched(keys: Keys, member: Member) -> Op[set[int]]:
 
 def contents(keys: Keys, member: Member, positions: Sequence[int]) -> Op[list[TaskDetails | None]]:
     """The stored tasks of some positions, None for each that is not there."""
+    key = keys.contents(member.run_id, member.part)
+
+    def read(position: int, frame: bytes | None) -> TaskDetails | None:
+        return None if frame is None else unpack_task(keys.open(key, str(position), frame))
+
     return Op(
-        lambda r: [None if frame is None else unpack_task(frame) for frame in r],
-        ("HMGET", keys.contents(member.run_id, member.part), *positions),
+        lambda r: [read(position, frame) for position, frame in zip(positions, r, strict=True)],
+        ("HMGET", key, *positions),
     )

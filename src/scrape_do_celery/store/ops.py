@@ -10,7 +10,6 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.buying import (
     LEASE_LOST,
@@ -35,6 +34,7 @@ from scrape_do_celery.store.claiming import (
     MESSAGE,
     RING,
     Foreign,
+    Locked,
     Poison,
     Poisoned,
     claim,
@@ -42,20 +42,21 @@ from scrape_do_celery.store.claiming import (
     renew,
 )
 from scrape_do_celery.store.codec import pack, pack_task
+from scrape_do_celery.store.creating import FORGOTTEN, Created, accept, create, flat, follow, held, last_of, set_last
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
 from scrape_do_celery.store.news import Moved, moved, told
 from scrape_do_celery.store.op import Op, Value
-from scrape_do_celery.store.records import VERSION, Claim
-from scrape_do_celery.store.spec import RunSpec, targets_of
+from scrape_do_celery.store.sealing import keyring, sealed, sealing_key
 from scrape_do_celery.store.states import ended_by
 from scrape_do_celery.store.watching import MOST, Share, look, seen, share, some, strangers, sweep, unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails, TaskDetails
+    from scrape_do_celery.store.records import Claim
 
 __all__ = [
     "FORGOTTEN",
@@ -73,6 +74,7 @@ __all__ = [
     "Created",
     "Foreign",
     "Lives",
+    "Locked",
     "Moved",
     "Op",
     "Poison",
@@ -101,6 +103,7 @@ __all__ = [
     "home",
     "intent",
     "job",
+    "keyring",
     "last_of",
     "ledger",
     "look",
@@ -128,19 +131,6 @@ __all__ = [
     "wish",
 ]
 
-#: Stands for the number of parts of a run that was freed by `forget`.
-FORGOTTEN = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """What became of a request to write a run down."""
-
-    run_id: str
-    digest: str
-    new: bool
-    forgotten: bool = False
-
 
 @dataclass(frozen=True, slots=True)
 class Lives:
@@ -149,73 +139,6 @@ class Lives:
     contents: int
     record: int
     idempotency: int
-
-
-def create(  # noqa: PLR0913 (one argument a field)
-    keys: Keys,
-    run_id: str,
-    spec: RunSpec,
-    *,
-    key: str | None = None,
-    waiter: str | None = None,
-    signature: str = "",
-    hold: float | None = None,
-    expires: float | None = None,
-) -> Op[Created]:
-    """Writes a run and its parts; or finds the run that has this id or this idempotency key.
-
-    With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
-    `expires` seconds have passed by then.
-    """
-    parts = spec.parts()
-    options, targets = spec.packed()
-    flat: list[Value] = []
-    for part in parts:
-        flat += [part.size, fingerprint(targets_of(part))]
-    fields: dict[str, Value] = {"v": VERSION, "spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
-    if spec.early:
-        fields["early"] = 1
-    if expires is not None:
-        fields["expires_in"] = expires
-    return Op(
-        lambda reply: _created(reply, spec.digest),
-        [
-            *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
-            *(f"{run_id} {spec.digest}", waiter or run_id, signature, "" if hold is None else hold + RING),
-            *(len(parts), *flat, *_flat(fields)),
-        ],
-        [keys.run(run_id), keys.due, keys.idempotency(key) if key else ""],
-        "create",
-    )
-
-
-def held(keys: Keys, key: str) -> Op[Created | None]:
-    """The run that an idempotency key has."""
-    return Op(lambda reply: _created([b"exists", reply], "") if reply else None, ["GET", keys.idempotency(key)])
-
-
-def follow(keys: Keys, run_id: str, before: str) -> Op[bool]:
-    """Whether a draft waits for the end of another run from now on; not where that has ended."""
-    return Op(bool, (before, run_id), [keys.run(before), keys.run(run_id)], "follow")
-
-
-def last_of(keys: Keys, name: str) -> Op[str | None]:
-    """The last run of a schedule."""
-    return Op(lambda reply: reply.decode() if reply else None, ["GET", keys.schedule(name)])
-
-
-def set_last(keys: Keys, name: str, run_id: str, life: int) -> Op[bool]:
-    """Notes the last run of a schedule."""
-    return Op(bool, ["SET", keys.schedule(name), run_id, "EX", life])
-
-
-def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:
-    """Makes a draft live, unless it is to be kept one, and adds a waiting Celery id.
-
-    The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
-    """
-    args = (run_id, keys.prefix, RING, waiter, signature, "1" if keep_draft else "")
-    return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
 
 
 def update(  # noqa: PLR0913 (one argument a thing that changes)
@@ -234,16 +157,17 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
     seconds.
     """
     member, ring = claim.member, 0.0 if after else RING if ring is None else ring
+    key_of_job = keys.job(member.run_id, member.part)
+    packed = b"" if job is None else keys.seal(key_of_job, "", pack(job.model_dump(mode="json", by_alias=True)))
     return Op(
         bytes.decode,
         [
             *(str(member), claim.part.fence, "" if after is None else after, ring),
-            *(b"" if job is None else pack(job.model_dump(mode="json", by_alias=True)), "1" if claim.wish else ""),
-            *(keys.prefix, RETENTION),
-            *_flat(fields),
+            *(packed, "1" if claim.wish else "", keys.prefix, RETENTION),
+            *flat(sealed(keys, _part(keys, claim), fields)),
         ],
         [
-            *(_part(keys, claim), keys.run(member.run_id), keys.due, keys.job(member.run_id, member.part)),
+            *(_part(keys, claim), keys.run(member.run_id), keys.due, key_of_job),
             keys.owner(owner) if owner else "",
         ],
         "update",
@@ -253,10 +177,12 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
 def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
     """1 where the task was stored, 0 where it had been, -1 where its run is gone."""
     counter = "got_done" if task.is_success else "got_failed"
+    key = keys.contents(member.run_id, member.part)
+    frame = keys.seal(key, str(position), pack_task(task))
     return Op(
         int,
-        (position, pack_task(task), counter, task.cost or 0, 1 if task.gone else 0, keys.prefix, member.run_id),
-        [keys.contents(member.run_id, member.part), keys.part(member.run_id, member.part)],
+        (position, frame, counter, task.cost or 0, 1 if task.gone else 0, keys.prefix, member.run_id),
+        [key, keys.part(member.run_id, member.part)],
         "put",
     )
 
@@ -275,7 +201,7 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     `booked` is what the ledger says of its purchase; one `in_doubt` is remembered for as long as the API keeps jobs.
     """
     run_id = claim.member.run_id
-    text = json.dumps(error.to_json()) if error else ""
+    text = keys.seal_text(_part(keys, claim), "error", json.dumps(error.to_json()) if error else "")
     return Op(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
@@ -304,8 +230,10 @@ def attempt(keys: Keys, run_id: str) -> Op[int]:
 
 def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
     """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
-    flat = ("outcome", outcome, *_flat(fields))
-    return Op(bytes.decode, (run_id, RING, keys.prefix, *flat), [keys.run(run_id), keys.due], "decide")
+    pairs = ("outcome", outcome, *flat(sealed(keys, keys.run(run_id), fields)))
+    return Op(
+        bytes.decode, (run_id, RING, keys.prefix, sealing_key(keys), *pairs), [keys.run(run_id), keys.due], "decide"
+    )
 
 
 def delivered(keys: Keys, run_id: str, waiter: str, lives: Lives) -> Op[int]:
@@ -336,18 +264,3 @@ def forget(keys: Keys, run_id: str) -> Op[int]:
 
 def _part(keys: Keys, claim: Claim) -> str:
     return keys.part(claim.member.run_id, claim.member.part)
-
-
-def _flat(fields: Mapping[str, Value]) -> list[Value]:
-    return [one for pair in fields.items() for one in pair]
-
-
-def _accepted(reply: Sequence[bytes]) -> int:
-    return int(reply[1]) if reply[0] == b"ok" else FORGOTTEN if reply[0] == b"forgotten" else 0
-
-
-def _created(reply: Sequence[bytes], digest: str) -> Created:
-    if reply[0] != b"exists":
-        return Created(reply[1].decode(), digest, new=reply[0] == b"created", forgotten=reply[0] == b"forgotten")
-    run_id, _, theirs = reply[1].decode().rpartition(" ")
-    return Created(run_id, theirs, new=False)

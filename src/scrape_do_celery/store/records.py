@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.codec import unpack
-from scrape_do_celery.store.keys import Member
-from scrape_do_celery.store.spec import RunSpec
+from scrape_do_celery.store.keys import Keys, Member
+from scrape_do_celery.store.sealing import opened, opened_error, opened_text, unsealed_spec
 from scrape_do_celery.store.states import PartState, RunState, run_state
+from scrape_do_celery.store.vault import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+    from scrape_do_celery.store.spec import RunSpec
+
 _HOUR = 3600.0
+_PLAIN = Keys()
 #: Version of the records that this code writes.
 VERSION = 1
 
@@ -66,8 +71,9 @@ class PartRecord:
     error: ScrapeDoError | None = None
 
     @classmethod
-    def parse(cls, fields: Mapping[str, bytes]) -> PartRecord:
-        """The record of a part's fields."""
+    def parse(cls, fields: Mapping[str, bytes], member: Member | None = None, keys: Keys = _PLAIN) -> PartRecord:
+        """The record of a part's fields. What is sealed and cannot be opened is an error, or is left out."""
+        key = "" if member is None else keys.part(member.run_id, member.part)
 
         def number(name: str) -> int:
             return int(fields.get(name, 0))
@@ -100,7 +106,7 @@ class PartRecord:
             misses=number("misses"),
             looks=number("looks"),
             troubles=number("troubles"),
-            trouble=text("trouble") if number("troubles") else None,
+            trouble=opened_text(fields, "trouble", key, keys) if number("troubles") else None,
             refused_since=moment("refused_since") or None,
             canceling=moment("canceling"),
             wish_seen=moment("wish_seen"),
@@ -111,7 +117,7 @@ class PartRecord:
             gone=number("gone"),
             credits=float(fields.get("credits", 0)),
             outcome=text("outcome"),
-            error=_error(fields.get("error")),
+            error=opened_error(fields, key, keys),
         )
 
     @property
@@ -142,15 +148,16 @@ class Claim:
     #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first; `foreign`: the
     #: part is another account's, and is to end
     breaker: str = ""
+    keys: Keys = _PLAIN
 
     @classmethod
-    def parse(cls, member: Member, reply: Sequence[Any]) -> Claim:
+    def parse(cls, member: Member, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """The claim in the reply of `claim.lua`."""
         _, now, part, (spec, targets, wish, stop, max_wait, early), breaker = reply
         return cls(
             member=member,
             now=float(now),
-            part=PartRecord.parse(pairs(part)),
+            part=PartRecord.parse(pairs(part), member, keys),
             wish=wish.decode() if wish else None,
             stop=bool(stop),
             max_wait=float(max_wait) if max_wait else None,
@@ -158,6 +165,7 @@ class Claim:
             spec_field=spec,
             targets_field=targets,
             breaker=breaker.decode(),
+            keys=keys,
         )
 
     @property
@@ -187,8 +195,14 @@ class Claim:
         return self.part.wish_seen is not None and self.now - self.part.wish_seen > grace
 
     def spec(self) -> RunSpec:
-        """The run's options with the targets of this part."""
-        return RunSpec.unpacked(self.spec_field, [self.targets_field])
+        """The run's options with the targets of this part.
+
+        Raises:
+            EncryptionKeyError: they cannot be read here.
+            ValueError: they are not what can be sent.
+        """
+        fields = {"spec": self.spec_field, f"t:{self.member.part}": self.targets_field}
+        return unsealed_spec(self.keys, self.member.run_id, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,28 +224,38 @@ class RunRecord:
     #: the run whose end this one waits for, as a draft
     after: str | None
     waiters: Mapping[str, str]
+    #: what may be shown of its request
+    about: Mapping[str, Any] = field(default_factory=dict)
+    #: why not all of it can be read here: whoever would decide or report the run must leave it alone
+    locked: EncryptionKeyError | None = None
 
     @classmethod
-    def parse(cls, run_id: str, reply: Sequence[Any]) -> RunRecord | None:
+    def parse(cls, run_id: str, reply: Sequence[Any], keys: Keys = _PLAIN) -> RunRecord | None:
         """The record in the reply of `view.lua`; None where there is none."""
         if not reply:
             return None
-        fields = pairs(reply[0])
+        fields, key = pairs(reply[0]), keys.run(run_id)
+        result, locked = opened(fields, "result", key, keys, unpack)
+        lacking = set(fields.get("key", b"").decode().split()) - set(keys.held)
         return cls(
             run_id=run_id,
             created=float(fields["created"]),
             accepted=float(fields["accepted"]) if "accepted" in fields else None,
-            parts=tuple(PartRecord.parse(pairs(p)) for p in reply[1:] if p),
+            parts=tuple(
+                PartRecord.parse(pairs(part), Member(run_id, n), keys) for n, part in enumerate(reply[1:]) if part
+            ),
             outcome=fields["outcome"].decode() if "outcome" in fields else None,
             wish=fields["wish"].decode() if "wish" in fields else None,
             ended=float(fields["ended"]) if "ended" in fields else None,
             decided_by=int(fields.get("decided_by", 0)),
-            result=unpack(fields["result"]) if "result" in fields else None,
-            error=_error(fields.get("error")),
+            result=result,
+            error=opened_error(fields, key, keys),
             max_wait=float(fields["max_wait"]) if "max_wait" in fields else None,
             expires=float(fields["created"]) + float(fields["expires_in"]) if "expires_in" in fields else None,
             after=fields["after"].decode() if "after" in fields else None,
-            waiters={k[2:]: v.decode() for k, v in fields.items() if k.startswith("w:")},
+            waiters={name[2:]: opened_text(fields, name, key, keys) or "" for name in fields if name.startswith("w:")},
+            about=json.loads(fields.get("about", b"{}")),
+            locked=unreadable(min(lacking), keys.held) if lacking else locked,
         )
 
     def member(self, number: int) -> Member:
@@ -239,69 +263,11 @@ class RunRecord:
         return Member(self.run_id, number)
 
     @property
+    def summary(self) -> dict[str, Any]:
+        """What monitors show of it: how many targets, where, and its options; nothing that is private."""
+        return {"targets": sum(part.total for part in self.parts), **self.about}
+
+    @property
     def state(self) -> RunState:
         """Where the run stands."""
         return run_state(self.outcome, [p.state for p in self.parts])
-
-
-@dataclass(frozen=True, slots=True)
-class DuePart:
-    """A part that the ticker is to ring for."""
-
-    member: Member
-    state: str
-    wish: bool
-    canceling: bool
-    attempts: int
-    rings: int
-
-
-@dataclass(frozen=True, slots=True)
-class DueRun:
-    """A run that waits to be accepted, aggregated or reported; or, with parts left, is past its deadline."""
-
-    run_id: str
-    outcome: str | None
-    left: int
-    accepted: bool
-    rings: int
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What one look of the ticker found, and when the next is worth it."""
-
-    now: float
-    next_at: float | None
-    dropped: int
-    parts: tuple[DuePart, ...]
-    runs: tuple[DueRun, ...]
-
-    @classmethod
-    def parse(cls, reply: Sequence[Any]) -> Due:
-        """What `claim_due.lua` handed out."""
-        now, next_at, dropped, *rows = reply
-        return cls(
-            now=float(now),
-            next_at=float(next_at) if next_at else None,
-            dropped=int(dropped),
-            parts=tuple(_due_part(row) for row in rows if row[1] != b"run"),
-            runs=tuple(_due_run(row) for row in rows if row[1] == b"run"),
-        )
-
-
-def _due_part(row: Sequence[Any]) -> DuePart:
-    member, state, wish, canceling, attempts, rings = row
-    return DuePart(
-        Member.parse(member.decode()), state.decode(), bool(wish), bool(canceling), int(attempts or 0), int(rings)
-    )
-
-
-def _due_run(row: Sequence[Any]) -> DueRun:
-    member, _, outcome, left, accepted, rings = row
-    run_id = member.decode().rpartition(":")[0]
-    return DueRun(run_id, outcome.decode() or None, int(left), bool(accepted), int(rings))
-
-
-def _error(field: bytes | None) -> ScrapeDoError | None:
-    return ScrapeDoError.from_json(json.loads(field)) if field else None

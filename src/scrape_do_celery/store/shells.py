@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scrape_do_celery.store.ops import Op
+    from scrape_do_celery.store.vault import Vault
 
 T = TypeVar("T")
 
@@ -50,11 +51,13 @@ class Store:
         self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
 
     @classmethod
-    def open(cls, url: str, prefix: str) -> Store:
+    def open(cls, url: str, prefix: str, vault: Vault | None = None) -> Store:
         """A store that connects when it is first used."""
         retry = Retry(_BACKOFF, _RETRIES)
         return cls(
-            redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **_OPTIONS), Keys(prefix), masked(url)
+            redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **_OPTIONS),
+            Keys(prefix, vault),
+            masked(url),
         )
 
     def run(self, op: Op[T]) -> T:
@@ -148,7 +151,7 @@ class AsyncStore:
         self._trips = Trips(self._carry)
 
     @classmethod
-    def open(cls, url: str, prefix: str, *, connections: int = 16) -> AsyncStore:
+    def open(cls, url: str, prefix: str, vault: Vault | None = None, *, connections: int = 16) -> AsyncStore:
         """A store that connects when it is first used, over at most so many connections."""
         pool = redis_async.BlockingConnectionPool.from_url(
             url,
@@ -158,7 +161,7 @@ class AsyncStore:
             retry_on_error=_LOST,
             **_OPTIONS,
         )
-        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix))
+        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, vault))
 
     async def run(self, op: Op[T]) -> T:
         """What the operation answers. Those that are asked for together travel together."""

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest
+from scrape_do_celery.store.about import about, request_fields
 from scrape_do_celery.store.codec import pack, unpack
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class RunSpec:
     def parts(self) -> list[JobCreationRequest]:
         """One request a part, in input order."""
         return self.request.split(MAX_TARGETS_PER_JOB)
+
+    def about(self, *, hosts: bool = True) -> dict[str, Any]:
+        """What may be shown of it."""
+        options = {"raise_on_task_failure": self.raise_on_task_failure, "max_wait": self.max_wait}
+        return about({**request_fields(self.request), **options}, hosts=hosts)
 
     def packed(self) -> tuple[bytes, list[bytes]]:
         """The record's field for the options, and one a part for its targets."""

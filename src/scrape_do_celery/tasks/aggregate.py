@@ -60,6 +60,9 @@ async def aggregate(runtime: Runtime, run_id: str) -> RunRecord | None:
     record = await store.run(ops.view(store.keys, run_id))
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
+    if record.locked is not None:
+        runtime.lacks_key(str(record.locked))
+        return None
     if record.outcome is not None:
         return record
     outcome, fields = await _decided(runtime, record, await store.run(ops.attempt(store.keys, run_id)))
@@ -114,8 +117,8 @@ def _first_failed(producer: Producer, record: RunRecord) -> tuple[int, TaskFaile
 def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, prefix: str) -> dict[str, Any]:
     """What travels through Celery: figures, the deciding job cut short, and where the contents are. Never a page."""
     parts = record.parts
+    # In an order that reads well where Celery shows the beginning.
     return {
-        "run_id": record.run_id,
         "outcome": outcome.value,
         "counts": {
             "total": sum(part.total for part in parts),
@@ -124,6 +127,7 @@ def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, p
             "gone": sum(part.gone for part in parts),
         },
         "credits": sum(part.credits for part in parts),
+        "run_id": record.run_id,
         "job": None if job is None else job.cut().to_wire(),
         "jobs": [part.job_id for part in parts if part.job_id],
         "contents": {"store": "redis", "prefix": prefix},

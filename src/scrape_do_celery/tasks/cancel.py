@@ -7,7 +7,12 @@ from contextlib import suppress
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import AsyncAPINotAcceptableError, AsyncAPINotFoundError, ScrapeDoError
+from scrape_do_celery.errors import (
+    AsyncAPINotAcceptableError,
+    AsyncAPINotFoundError,
+    EncryptionKeyError,
+    ScrapeDoError,
+)
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect
@@ -34,6 +39,9 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         with suppress(AsyncAPINotAcceptableError, AsyncAPINotFoundError):
             # 406: it has just ended, 404: it was there a moment ago; the poll will see.
             await runtime.call(runtime.client.cancel_job, part.job_id or "")
+    except EncryptionKeyError:
+        # Nothing about the API: the part is let go, for whoever has the key.
+        raise
     except AsyncAPINotFoundError as error:
         return await missed(runtime, claim, error)
     except ScrapeDoError as error:

@@ -30,6 +30,11 @@ def finish_run(self: Task, run_id: str) -> dict[str, Any] | None:
         raise Ignore
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
+    if record.locked is not None:
+        # Another worker has the key, or will have it.
+        log.error("run %s cannot be reported here: %s", run_id, record.locked)
+        time.sleep(1)
+        raise Reject(type(record.locked).__name__, requeue=True) from record.locked
     if record.outcome is None or self.request.id not in record.waiters:
         # Rung too early, or a second time: what the caller knows already must not reach its callbacks again.
         raise Ignore

@@ -9,7 +9,7 @@ from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.doubt import Verdict, judge
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, poisoned
@@ -36,6 +36,9 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
     """Looks once: the job is adopted, or is absent by all that can be known, or the part is due again."""
     try:
         seen = await inquire(runtime, claim)
+    except EncryptionKeyError:
+        # Nothing about the API: whoever has the key looks for the job.
+        raise
     except ScrapeDoError as error:
         return await _unanswered(runtime, claim, error)
     if seen is None:

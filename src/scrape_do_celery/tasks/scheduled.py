@@ -14,6 +14,7 @@ from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.runs.starting import start_tick
 from scrape_do_celery.runs.ticks import tick as tick_of
+from scrape_do_celery.store.about import about_tick
 
 
 class ScheduledStep(Task):  # type: ignore[misc]
@@ -24,6 +25,8 @@ class ScheduledStep(Task):  # type: ignore[misc]
         kwargs = dict(kwargs or {})
         kwargs.setdefault("tick", _now(self, kwargs["rule"]))
         options.setdefault("queue", Producer.of(self.app).settings.queue)
+        shown = about_tick(kwargs, hosts=Producer.of(self.app).store.keys.vault is None)
+        options |= {"argsrepr": "()", "kwargsrepr": repr(shown)}
         return super().apply_async(args, kwargs, **options)
 
 
@@ -32,7 +35,12 @@ def _now(task: Task, rule: dict[str, Any]) -> str:
 
 
 @shared_task(
-    name=routing.SCHEDULED_RUN, base=ScheduledStep, throws=(ValueError,), typing=False, **routing.UNDER_CALLERS_ID
+    name=routing.SCHEDULED_RUN,
+    base=ScheduledStep,
+    throws=(ValueError,),
+    typing=False,
+    Request=routing.QUIET_REQUEST,
+    **routing.UNDER_CALLERS_ID,
 )
 def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
     self: Task, *, name: str, rule: dict[str, Any], if_running: str, request: dict[str, Any], tick: str | None = None

@@ -26,6 +26,7 @@ from scrape_do_celery.runs.drafting import draft
 from scrape_do_celery.runs.enqueueing import ring_submit
 from scrape_do_celery.runs.producer import EAGER, ONCE_MORE, refuse_eager
 from scrape_do_celery.store import ops
+from scrape_do_celery.store.about import about_call, shown_as
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class ScrapeStep(Task):  # type: ignore[misc]
         args, kwargs, task_id = tuple(args or ()), dict(kwargs or {}), task_id or uuid()
         producer = Producer.of(self.app)
         options.setdefault("queue", producer.settings.queue)
+        shown = about_call(args, kwargs, hosts=producer.store.keys.vault is None)
+        options |= shown_as(kwargs.get("run_id", task_id), shown)
         if "run_id" not in kwargs:
             args, kwargs = self._written(producer, task_id, args, kwargs, options)
         if "run_id" not in kwargs:
@@ -78,7 +81,14 @@ class ScrapeStep(Task):  # type: ignore[misc]
             return args, kwargs
 
 
-@shared_task(name=routing.SCRAPE, base=ScrapeStep, throws=(ScrapeDoError,), typing=False, **routing.UNDER_CALLERS_ID)
+@shared_task(
+    name=routing.SCRAPE,
+    base=ScrapeStep,
+    throws=(ScrapeDoError,),
+    typing=False,
+    Request=routing.QUIET_REQUEST,
+    **routing.UNDER_CALLERS_ID,
+)
 def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -> None:
     """A run of the given request, which ends under this step's id: its value is the small result.
 
@@ -86,6 +96,9 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     """
     producer = Producer.of(self.app)
     canvas = self.request.as_execution_options()
+    # With `result_extended`, Celery keeps what stands here beside the result.
+    shown = about_call(args, {**request, "run_id": run_id}, hosts=producer.store.keys.vault is None)
+    self.request.update(args=(), kwargs=shown)
     try:
         # Without an id it came by message, from a producer without this package.
         _park(producer, run_id or _drafted(producer, self.request.id, canvas, args, request), self.request.id, canvas)

@@ -18,6 +18,7 @@ from scrape_do_celery.doubt import marker_of, with_marker
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.censoring import censored
 from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.leases import LeaseLostError
@@ -135,7 +136,7 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
         await runtime.later(claim, NOT_SENT_NOW, 1.0)
         return None
     except ScrapeDoError as error:
-        return await _not_bought(runtime, claim, error)
+        return await _not_bought(runtime, claim, censored(error, request))
     return await _bought(runtime, claim, created)
 
 

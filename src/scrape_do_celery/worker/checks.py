@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.store import ops
+
 if TYPE_CHECKING:
     from celery import Celery
+
+    from scrape_do_celery.runs import Producer
 
 #: Setting, the value that is safe, and what the other does. Tried with Celery 5.7; see docs.
 _SAFE = (
@@ -14,6 +18,18 @@ _SAFE = (
     ("broker_connection_retry_on_startup", True, "a worker that starts before its broker gives up"),
 )
 _LONGEST_VISIBILITY = 900
+
+
+def lacking_keys(producer: Producer) -> list[str]:
+    """Encryption keys that runs of the store need and this process does not have, one line each."""
+    store, settings = producer.store, producer.settings
+    used, now = store.run(ops.keyring(store.keys)), store.run(ops.clock())
+    return [
+        f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here: they "
+        "wait for a worker that has it; add it behind the first one"
+        for name, at in sorted(used.items())
+        if name not in store.keys.held and now - at < settings.record_ttl
+    ]
 
 
 def warnings_about(app: Celery) -> list[str]:

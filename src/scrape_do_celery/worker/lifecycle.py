@@ -14,8 +14,10 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import EAGER, Producer, is_ours, settings_of
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import ops
-from scrape_do_celery.worker.checks import warnings_about
+from scrape_do_celery.worker.checks import lacking_keys, warnings_about
+from scrape_do_celery.worker.monitor import Monitor
 from scrape_do_celery.worker.news import News
+from scrape_do_celery.worker.requests import keep_quiet
 from scrape_do_celery.worker.ticker import HOME_SECONDS, Ticker
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ def start(app: Celery) -> None:
         queues.select_add(settings.queue)
     for text in [*broker_warnings(settings), *warnings_about(app)]:
         log.warning("%s", text)
+    keep_quiet()
     # Each child of a pool would take its time to make one of its own.
     ssl_context()
     signals.worker_ready.connect(_ready, weak=False)
@@ -72,6 +75,8 @@ def _other_application(producer: Producer) -> str | None:
         store.check()
         if weakness := store.weakness():
             log.warning("%s", weakness)
+        for text in lacking_keys(producer):
+            log.error("%s", text)
         holder = store.run(ops.home(store.keys, mine, HOME_SECONDS))
     except RedisError as error:
         log.warning("the store does not answer yet (%s); the worker goes on trying", error)
@@ -86,7 +91,7 @@ def _other_application(producer: Producer) -> str | None:
 
 def _ready(sender: Any, **_: Any) -> None:
     producer = Producer.of(sender.app)
-    for thread in (Ticker(producer), News(producer)):
+    for thread in (Ticker(producer), News(producer, Monitor(sender))):
         _threads.append(thread)
         thread.start()
     log.info("the ticker is at work")

@@ -12,6 +12,7 @@ from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import Producer
+    from scrape_do_celery.worker.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,9 @@ _EVERY, _MOST = 1.0, 100
 class News(threading.Thread):
     """Tells of what has moved until it is stopped. Of each move, one worker tells."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, monitor: Monitor | None = None) -> None:
         super().__init__(name="scrape-do-news", daemon=True)
-        self._producer = producer
+        self._producer, self._monitor = producer, monitor
         self._halt = threading.Event()
 
     def run(self) -> None:
@@ -43,8 +44,11 @@ class News(threading.Thread):
         moved = store.run(ops.moved(store.keys, _MOST))
         if not moved.run_ids:
             return False
-        records = store.run_all([ops.view(store.keys, run_id) for run_id in moved.run_ids])
-        untold = {record.run_id for record in records if record is not None and not self._told(RunStatus.of(record))}
+        looks = store.run_all([ops.view(store.keys, run_id) for run_id in moved.run_ids])
+        records = [record for record in looks if record is not None]
+        untold = {record.run_id for record in records if not self._told(RunStatus.of(record))}
+        if self._monitor is not None:
+            self._monitor.tell(records)
         store.run(ops.told(store.keys, moved.mark, [run_id for run_id in moved.run_ids if run_id not in untold]))
         return len(moved.run_ids) == _MOST
 

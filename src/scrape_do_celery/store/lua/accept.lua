@@ -1,7 +1,7 @@
 -- Makes a draft live, and adds a Celery id that waits for the outcome. Doing it twice changes nothing.
 -- KEYS: run, due
 -- ARGV: run id, prefix, ring, waiter ('' for none), its finish signature ('' for the plain step),
---       '1' to leave a draft a draft
+--       '1' to leave a draft a draft, the name of the key that the signature is sealed with ('' for none)
 -- Returns {'gone'}, {'forgotten'} or {'ok', parts}.
 local run_id, prefix, ring, waiter, signature = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local member = run_id .. ':run'
@@ -24,6 +24,7 @@ if not r[2] and ARGV[6] == '' then
 end
 if waiter ~= '' and redis.call('HEXISTS', KEYS[1], 'd:' .. waiter) == 0 then
   if redis.call('HSETNX', KEYS[1], 'w:' .. waiter, signature) == 1 then
+    note_key(prefix, KEYS[1], ARGV[7], t)
     redis.call('HINCRBY', KEYS[1], 'waiting', 1)
     if r[3] then
       redis.call('HSET', KEYS[1], 'rings', 0)

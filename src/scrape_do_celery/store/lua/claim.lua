@@ -3,9 +3,10 @@
 -- ARGV: member, part number, token, lease seconds, states that the step serves (space around each), account,
 --       seconds for which a breaker holds runs back, shortest and longest time between its probes,
 --       claims without progress after which the part is ended ('' for never), the error that it ends with,
---       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered
+--       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered,
+--       names of the encryption keys that the step has, the one that it seals with ahead
 -- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
--- held, early, paused, or {'foreign', the part's account}.
+-- held, early, paused, {'foreign', the part's account}, or {'locked', the name of a key that the step lacks}.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
 -- (the part is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -18,6 +19,12 @@ if not mine then
   if not string.find(ARGV[5], ' ' .. p[1] .. ' ', 1, true) then return {'elsewhere'} end
   if tonumber(p[2] or 0) > t then return {'held'} end
   if tonumber(p[4] or 0) > t + 0.01 then return {'early'} end
+  local lacking = lacking_key(KEYS[2], ARGV[16])
+  if lacking then
+    -- Nothing of it could be read, and what is written would be sealed with a key that others lack.
+    redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
+    return {'locked', lacking}
+  end
   breaker = ''
   -- A run that is to end is let through: somebody waits for that.
   local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
@@ -57,6 +64,7 @@ if not mine then
   unwatch(KEYS[1], member)
   redis.call('ZADD', KEYS[3], stamp(t + seconds), member)
 end
+note_key(ARGV[13], KEYS[2], string.match(ARGV[16], '^%S*'), t)
 if redis.call('HEXISTS', KEYS[2], 'wish') == 1 then redis.call('HSETNX', KEYS[1], 'wish_seen', stamp(t)) end
 local run = redis.call('HMGET', KEYS[2], 'spec', 't:' .. n, 'wish', 'stop', 'max_wait', 'early')
 return {'ok', stamp(t), redis.call('HGETALL', KEYS[1]), run, breaker}

@@ -126,6 +126,28 @@ end
 -- records on; pages and new runs are refused.
 local function though_full(hash) redis.call('HDEL', hash, '') end
 
+-- Notes that values of a run may be sealed with a key, by its name; '' for none.
+local function note_key(prefix, run, name, t)
+  if name == '' then return end
+  local held = redis.call('HGET', run, 'key')
+  if not held then
+    redis.call('HSET', run, 'key', name)
+  elseif not string.find(' ' .. held .. ' ', ' ' .. name .. ' ', 1, true) then
+    redis.call('HSET', run, 'key', held .. ' ' .. name)
+  end
+  redis.call('ZADD', prefix .. ':keyring', stamp(t), name)
+end
+
+-- A key that values of a run are sealed with, and that is not among those `held` (names with spaces between).
+local function lacking_key(run, held)
+  for name in string.gmatch(redis.call('HGET', run, 'key') or '', '%S+') do
+    if not string.find(' ' .. held .. ' ', ' ' .. name .. ' ', 1, true) then return name end
+  end
+end
+
+-- What tells the options of a run from those of others: a digest where they are sealed.
+local function options_of(run) return redis.call('HGET', run, 'opts') or redis.call('HGET', run, 'spec') end
+
 local function is_unresolved(state) return state == 'submitting' or state == 'doubtful' end
 
 local function state_of(prefix, member)

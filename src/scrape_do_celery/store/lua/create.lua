@@ -29,6 +29,7 @@ while at < #ARGV do
   redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])
   at = at + 2
 end
+note_key(prefix, KEYS[1], redis.call('HGET', KEYS[1], 'key') or '', t)
 if KEYS[3] ~= '' then
   redis.call('SET', KEYS[3], ARGV[6])
   redis.call('HSET', KEYS[1], 'idem', KEYS[3])

@@ -1,4 +1,6 @@
--- Writes the outcome of a run, once. KEYS: run, due  ARGV: run id, ring, prefix, field, value ... (outcome first)
+-- Writes the outcome of a run, once.
+-- KEYS: run, due
+-- ARGV: run id, ring, prefix, name of the key that values are sealed with ('' for none), field, value ... (outcome first)
 -- Returns the outcome that stands, '' when the run is gone, or goes on: a store that lost its last writes since its
 -- parts were seen to have ended.
 local r = redis.call('HMGET', KEYS[1], 'outcome', 'parts', 'left')
@@ -6,7 +8,8 @@ if r[1] then return r[1] end
 if not r[2] or r[3] ~= '0' then return '' end
 though_full(KEYS[1])
 local t = now()
-for i = 4, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = 5, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+note_key(ARGV[3], KEYS[1], ARGV[4], t)
 redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0, 'bell', stamp(t))
 redis.call('ZADD', KEYS[2], stamp(t + ARGV[2]), ARGV[1] .. ':run')
 tell(ARGV[3], ARGV[1], t, 0)

@@ -3,14 +3,14 @@
 -- KEYS: part, run, due  ARGV: member, prefix, cursor
 -- Returns {next cursor, the rival or ''}; the cursor is '0' behind the last.
 local member, prefix = ARGV[1], ARGV[2]
-local mine, fp = redis.call('HGET', KEYS[2], 'spec'), redis.call('HGET', KEYS[1], 'fp')
+local mine, fp = options_of(KEYS[2]), redis.call('HGET', KEYS[1], 'fp')
 local found = redis.call('ZSCAN', KEYS[3], ARGV[3], 'COUNT', 500)
 for i = 1, #found[2], 2 do
   local other = found[2][i]
   local run_id, n = string.match(other, '^(.*):([^:]*)$')
   if other ~= member and n ~= 'run' then
     local p = redis.call('HMGET', part_key(prefix, run_id, n), 'fp', 'job')
-    if p[1] == fp and not p[2] and redis.call('HGET', prefix .. ':run:' .. run_id, 'spec') ~= mine then
+    if p[1] == fp and not p[2] and options_of(prefix .. ':run:' .. run_id) ~= mine then
       return {'0', other}
     end
   end

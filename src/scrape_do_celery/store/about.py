@@ -1,0 +1,91 @@
+"""What may be shown of a request to whoever watches: figures, hosts, options. Never a header, a cookie or a body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scrape_do_celery.models import JobCreationRequest
+
+#: Options that are shown with their value, and options of which is only shown that they are set.
+_SHOWN: Final = (
+    *("method", "geo_code", "regional_geo_code", "super", "device", "output", "session_id", "credentials"),
+    *("raise_on_task_failure", "max_wait"),
+)
+_HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
+HIDDEN_VALUE: Final = "***"
+#: Targets whose hosts are compared, and the longest text that is shown.
+_LOOKED_AT, _LONGEST = 20, 60
+
+
+def about(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
+    """A summary of the fields of a request as they came, checked or not."""
+    plugin, targets = fields.get("plugin"), fields.get("targets")
+    found: dict[str, Any] = {}
+    if hosts and targets is not None and (host := _host(targets)):
+        found["host"] = host
+    if plugin is not None:
+        found["plugin"] = _shown(_get(plugin, "key") or _get(plugin, "Key"))
+    if fields.get("render") is not None:
+        found["render"] = True
+    found |= {name: _shown(value) for name in _SHOWN if (value := fields.get(name)) not in (None, False)}
+    return found | {name: HIDDEN_VALUE for name in _HIDDEN if fields.get(name)}
+
+
+def request_fields(request: JobCreationRequest) -> dict[str, Any]:
+    """The fields of a checked request, by name."""
+    return {name: getattr(request, name) for name in type(request).model_fields}
+
+
+def about_call(args: Sequence[Any], kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
+    """A summary of a call of the public step, with the number of its targets. Nothing about it may be right."""
+    fields: dict[str, Any] = dict(kwargs)
+    if args:
+        fields["targets"] = args[0]
+    inputs = fields.get("targets")
+    if inputs is None and fields.get("plugin") is not None:
+        inputs = _get(fields["plugin"], "params") or _get(fields["plugin"], "Params")
+    count = {"targets": len(inputs)} if isinstance(inputs, list | tuple) else {}
+    run_id = fields.get("run_id")
+    return {**({"run_id": _shown(run_id)} if run_id else {}), **count, **about(fields, hosts=hosts)}
+
+
+def about_tick(kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
+    """A summary of a call of the step that beat publishes."""
+    request = kwargs.get("request")
+    named = {name: _shown(kwargs[name]) for name in ("name", "tick", "if_running") if kwargs.get(name)}
+    return named | about_call((), request if isinstance(request, dict) else {}, hosts=hosts)
+
+
+def shown_as(run_id: str, summary: Mapping[str, Any]) -> dict[str, str]:
+    """The options of a message about a run by which logs, events and Flower show it."""
+    return {"argsrepr": f"({run_id!r},)", "kwargsrepr": repr(dict(summary))}
+
+
+def _host(targets: Any) -> str:
+    if not isinstance(targets, list | tuple):
+        return ""
+    hosts = dict.fromkeys(filter(None, map(_host_of, targets[:_LOOKED_AT])))
+    first = next(iter(hosts), "")[:_LONGEST]
+    return f"{first}, ..." if len(hosts) > 1 else first
+
+
+def _host_of(url: Any) -> str:
+    try:
+        return urlsplit(url).hostname or "" if isinstance(url, str) else ""
+    except ValueError:
+        return ""
+
+
+def _get(plugin: Any, name: str) -> Any:
+    return plugin.get(name) if isinstance(plugin, dict) else getattr(plugin, name, None)
+
+
+def _shown(value: Any) -> Any:
+    """A figure, or a short text; anything else is no option that we know."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+    return value if isinstance(value, bool | int | float) else HIDDEN_VALUE

@@ -1,0 +1,126 @@
+"""The operations that bring a run into the store: written down, found by its key, accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.store.claiming import RING
+from scrape_do_celery.store.op import Op, Value
+from scrape_do_celery.store.records import VERSION
+from scrape_do_celery.store.sealing import sealing_key
+from scrape_do_celery.store.spec import RunSpec, targets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scrape_do_celery.store.keys import Keys
+
+#: Stands for the number of parts of a run that was freed by `forget`.
+FORGOTTEN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of a request to write a run down."""
+
+    run_id: str
+    digest: str
+    new: bool
+    forgotten: bool = False
+
+
+def create(  # noqa: PLR0913 (one argument a field)
+    keys: Keys,
+    run_id: str,
+    spec: RunSpec,
+    *,
+    key: str | None = None,
+    waiter: str | None = None,
+    signature: str = "",
+    hold: float | None = None,
+    expires: float | None = None,
+) -> Op[Created]:
+    """Writes a run and its parts; or finds the run that has this id or this idempotency key.
+
+    With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
+    `expires` seconds have passed by then.
+    """
+    parts = spec.parts()
+    options, targets = spec.packed()
+    sizes: list[Value] = []
+    for part in parts:
+        sizes += [part.size, fingerprint(targets_of(part))]
+    key_of_run, waiter = keys.run(run_id), waiter or run_id
+    private = {"spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
+    fields: dict[str, Value] = {"v": VERSION}
+    fields |= {name: keys.seal(key_of_run, name, value) for name, value in private.items()}
+    if keys.held:
+        # Sealed twice, the same options look different: their digest tells that they are the same.
+        fields |= {"key": keys.held[0], "opts": hashlib.sha256(options).hexdigest()[:32]}
+    if spec.early:
+        fields["early"] = 1
+    if expires is not None:
+        fields["expires_in"] = expires
+    if shown := spec.about(hosts=not keys.held):
+        fields["about"] = json.dumps(shown, separators=(",", ":"))
+    return Op(
+        lambda reply: _created(reply, spec.digest),
+        [
+            *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
+            *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
+            "" if hold is None else hold + RING,
+            *(len(parts), *sizes, *flat(fields)),
+        ],
+        [key_of_run, keys.due, keys.idempotency(key) if key else ""],
+        "create",
+    )
+
+
+def held(keys: Keys, key: str) -> Op[Created | None]:
+    """The run that an idempotency key has."""
+    return Op(lambda reply: _created([b"exists", reply], "") if reply else None, ["GET", keys.idempotency(key)])
+
+
+def follow(keys: Keys, run_id: str, before: str) -> Op[bool]:
+    """Whether a draft waits for the end of another run from now on; not where that has ended."""
+    return Op(bool, (before, run_id), [keys.run(before), keys.run(run_id)], "follow")
+
+
+def last_of(keys: Keys, name: str) -> Op[str | None]:
+    """The last run of a schedule."""
+    return Op(lambda reply: reply.decode() if reply else None, ["GET", keys.schedule(name)])
+
+
+def set_last(keys: Keys, name: str, run_id: str, life: int) -> Op[bool]:
+    """Notes the last run of a schedule."""
+    return Op(bool, ["SET", keys.schedule(name), run_id, "EX", life])
+
+
+def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:
+    """Makes a draft live, unless it is to be kept one, and adds a waiting Celery id.
+
+    The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
+    """
+    kept = keys.seal_text(keys.run(run_id), f"w:{waiter}", signature)
+    args = (run_id, keys.prefix, RING, waiter, kept, "1" if keep_draft else "", sealing_key(keys))
+    return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
+
+
+def flat(fields: Mapping[str, Value]) -> list[Value]:
+    """Names and values, one after the other, as a script takes them."""
+    return [one for pair in fields.items() for one in pair]
+
+
+def _accepted(reply: Sequence[bytes]) -> int:
+    return int(reply[1]) if reply[0] == b"ok" else FORGOTTEN if reply[0] == b"forgotten" else 0
+
+
+def _created(reply: Sequence[bytes], digest: str) -> Created:
+    if reply[0] != b"exists":
+        return Created(reply[1].decode(), digest, new=reply[0] == b"created", forgotten=reply[0] == b"forgotten")
+    run_id, _, theirs = reply[1].decode().rpartition(" ")
+    return Created(run_id, theirs, new=False)

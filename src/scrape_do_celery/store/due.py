@@ -1,0 +1,70 @@
+"""What the ticker finds due, as one look of it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.store.keys import Member
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class DuePart:
+    """A part that the ticker is to ring for."""
+
+    member: Member
+    state: str
+    wish: bool
+    canceling: bool
+    attempts: int
+    rings: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueRun:
+    """A run that waits to be accepted, aggregated or reported; or, with parts left, is past its deadline."""
+
+    run_id: str
+    outcome: str | None
+    left: int
+    accepted: bool
+    rings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What one look of the ticker found, and when the next is worth it."""
+
+    now: float
+    next_at: float | None
+    dropped: int
+    parts: tuple[DuePart, ...]
+    runs: tuple[DueRun, ...]
+
+    @classmethod
+    def parse(cls, reply: Sequence[Any]) -> Due:
+        """What `claim_due.lua` handed out."""
+        now, next_at, dropped, *rows = reply
+        return cls(
+            now=float(now),
+            next_at=float(next_at) if next_at else None,
+            dropped=int(dropped),
+            parts=tuple(_due_part(row) for row in rows if row[1] != b"run"),
+            runs=tuple(_due_run(row) for row in rows if row[1] == b"run"),
+        )
+
+
+def _due_part(row: Sequence[Any]) -> DuePart:
+    member, state, wish, canceling, attempts, rings = row
+    return DuePart(
+        Member.parse(member.decode()), state.decode(), bool(wish), bool(canceling), int(attempts or 0), int(rings)
+    )
+
+
+def _due_run(row: Sequence[Any]) -> DueRun:
+    member, _, outcome, left, accepted, rings = row
+    run_id = member.decode().rpartition(":")[0]
+    return DueRun(run_id, outcome.decode() or None, int(left), bool(accepted), int(rings))

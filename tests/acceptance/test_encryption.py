@@ -1,0 +1,92 @@
+"""With a key in the settings, requests and pages are nowhere readable in Redis; without it, nothing is lost."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+
+import pytest
+import redis
+
+from scrape_do_celery import EncryptionKeyError, JobFailedError
+
+OLD, NEW = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
+COOKIE, PAGE = "cookie-that-is-private", "https://a.example/path-that-is-private"
+
+
+def raw(url, prefix=""):
+    """Every byte that a database holds: what `DUMP` gives, and each value as a client reads it."""
+    with redis.Redis.from_url(url) as client:
+        found = []
+        for key in client.scan_iter(f"{prefix}*"):
+            kind = client.type(key)
+            found.append(key)
+            if kind == b"hash":
+                found += [one for pair in client.hgetall(key).items() for one in pair]
+            elif kind == b"string":
+                found.append(client.get(key))
+            elif kind in {b"zset", b"set"}:
+                found += client.zrange(key, 0, -1) if kind == b"zset" else list(client.smembers(key))
+            elif kind == b"list":
+                found += client.lrange(key, 0, -1)
+        return b"\n".join(found)
+
+
+@pytest.fixture
+def locked(pipeline):
+    """A pipeline with a key, and a broker and results of its own."""
+    server = pipeline.values["redis_url"].rpartition("/")[0]
+    pipeline.values |= {"broker_url": f"{server}/7", "result_backend": f"{server}/8", "encryption_key": OLD}
+    return pipeline
+
+
+def doctor(pipeline):
+    command = [sys.executable, "-m", "scrape_do_celery", "doctor"]
+    done = subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+def test_a_wrong_key_loses_nothing_and_buys_nothing_and_keys_can_be_changed(locked, eventually):
+    run_id = locked.enqueue([PAGE], set_cookies=f"a={COOKIE}").run_id
+
+    locked.values["encryption_key"] = NEW
+    wrong = locked.work()
+    assert "runs of the store are encrypted with key" in locked.log.read_text()
+    assert "runs of the store are encrypted with key" in doctor(locked)
+    eventually(lambda: "runs wait for a worker with another key" in locked.log.read_text())
+    assert locked.posts() == 0
+    assert locked.handle(run_id).state == "queued"
+    wrong.terminate()
+    wrong.wait(20)
+
+    # The new key is brought in, ahead; the old one still opens.
+    locked.values["encryption_key"] = f"{NEW},{OLD}"
+    locked.work()
+    result = locked.handle(run_id).result(timeout=150)
+    assert [task.url for task in result.tasks] == [PAGE]
+    assert result.tasks[0].decoded_content()
+    assert locked.app.AsyncResult(run_id).get(timeout=60)["outcome"] == "succeeded"
+    newer = locked.enqueue([PAGE, f"{PAGE}?2"], set_cookies=f"b={COOKIE}")
+    assert len(newer.result(timeout=150).tasks) == 2
+    failed = locked.enqueue([f"{PAGE}?sandbox=error"], set_cookies=f"c={COOKIE}", raise_on_task_failure=True)
+    with pytest.raises(JobFailedError):
+        failed.result(timeout=150)
+    with pytest.raises(JobFailedError):
+        locked.app.AsyncResult(failed.run_id).get(timeout=60)
+    assert locked.posts() == 3
+
+    store = raw(locked.settings.redis_url, locked.prefix)
+    for text in (COOKIE, "path-that-is-private", "a.example", "<html"):
+        assert text.encode() not in store
+    others = raw(locked.settings.broker_url) + raw(locked.settings.result_backend) + locked.log.read_bytes()
+    for text in (COOKIE, OLD, NEW):
+        assert text.encode() not in store + others
+
+    locked.values["encryption_key"] = NEW
+    assert len(locked.handle(newer.run_id).result().tasks) == 2
+    with pytest.raises(EncryptionKeyError, match="Add that key"):
+        locked.handle(run_id).result()
+    locked.values["encryption_key"] = f"{NEW},{OLD}"
+    assert len(locked.handle(run_id).result().tasks) == 1

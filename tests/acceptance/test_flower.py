@@ -1,0 +1,90 @@
+"""Flower, as it is: how runs read there, and that a parked run neither vanishes nor stands still."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+from flowers import Flower
+
+SHOP = ["https://shop.example/1?seconds=60", "https://shop.example/2?seconds=60&key=query-that-is-private"]
+QUICK = ["https://shop.example/1", "https://shop.example/2"]
+BAD = "https://shop.example/?sandbox=error"
+
+
+@pytest.fixture
+def flower(pipeline):
+    """Flower beside a worker, with a broker of their own: it hears all that is broadcast there."""
+    server = pipeline.values["redis_url"].rpartition("/")[0]
+    pipeline.values |= {"broker_url": f"{server}/13", "result_backend": f"{server}/14"}
+    with Flower(pipeline) as one:
+        # Flower switches the events of workers on, but only each five seconds.
+        pipeline.work("-E")
+        yield one
+
+
+def in_state(flower, run_id, state):
+    task = flower.task(run_id)
+    return task if task.get("state") == state else None
+
+
+def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventually):
+    parked = pipeline.enqueue(SHOP, geo_code="us", headers={"X-Mine": "header-that-is-private"})
+    called, failed = pipeline.scrape(targets=QUICK), pipeline.enqueue([BAD])
+
+    ended = eventually(lambda: in_state(flower, called.id, "SUCCESS"))
+    assert ended["name"] == "scrape_do.scrape"
+    assert ast.literal_eval(ended["args"]) == (called.id,)
+    assert ast.literal_eval(ended["kwargs"]) == {"targets": 2, "host": "shop.example"}
+    assert ended["result"].startswith("{'outcome': 'succeeded', 'counts': {'total': 2, 'succeeded': 2,")
+
+    ended = eventually(lambda: in_state(flower, failed.run_id, "FAILURE"))
+    assert ended["name"] == "scrape_do.scrape"
+    assert ended["exception"].startswith("JobFailedError('job ")
+    assert "1 of 1 tasks failed" in ended["exception"]
+
+    bells = [task["args"] for task in flower.tasks().values() if task["name"] == "scrape_do.submit_jobs"]
+    assert f"('{failed.run_id}:0',)" in bells
+
+    running = eventually(lambda: in_state(flower, parked.run_id, "RUNNING"))
+    assert running["name"] == "scrape_do.scrape"
+    shown = {"targets": 2, "host": "shop.example", "geo_code": "us", "headers": "***"}
+    assert ast.literal_eval(running["kwargs"]) == shown
+    assert running["result"] == "0 of 2 tasks done"
+    assert "private" not in flower.text("/api/tasks")
+
+    stopped = pipeline.enqueue([f"{SHOP[0]}&n=3"])
+    eventually(lambda: pipeline.handle(stopped.run_id).state == "running")
+    flower.revoke(stopped.run_id)
+    ended = eventually(lambda: in_state(flower, stopped.run_id, "CANCELED"))
+    assert ended["name"] == "scrape_do.scrape"
+
+    pipeline.sandbox.advance(61)
+    ended = eventually(lambda: in_state(flower, parked.run_id, "SUCCESS"))
+    assert ast.literal_eval(ended["kwargs"]) == shown
+
+
+@pytest.mark.browser
+def test_what_it_looks_like(pipeline, flower, browser, eventually, tmp_path):
+    """With PICTURES=docs/img in the environment, the pictures of docs/flower.md are renewed."""
+    pictures = Path(os.environ.get("PICTURES", tmp_path)).absolute()
+    pages = [f"https://shop.example/{n}?seconds={60 if n % 3 else 0}" for n in range(90)]
+    parked = pipeline.enqueue(pages, geo_code="us", headers={"X-Mine": "header-that-is-private"})
+    done, failed = pipeline.scrape(targets=QUICK), pipeline.enqueue([BAD])
+    eventually(lambda: in_state(flower, done.id, "SUCCESS") and in_state(flower, failed.run_id, "FAILURE"))
+    eventually(lambda: "30 of 90" in str((in_state(flower, parked.run_id, "RUNNING") or {}).get("result")))
+
+    browser.open(f"{flower.url}/tasks?name=scrape_do.scrape")
+    for text in (parked.run_id, "RUNNING", "SUCCESS", "FAILURE", "30 of 90 tasks done"):
+        browser.wait_for(text)
+    browser.screenshot(pictures / "flower-runs.png", size=(1760, 660))
+    browser.open(f"{flower.url}/task/{parked.run_id}")
+    browser.wait_for("30 of 90 tasks done")
+    browser.screenshot(pictures / "flower-run.png", size=(1280, 900))
+    browser.open(f"{flower.url}/task/{failed.run_id}")
+    browser.wait_for("JobFailedError")
+    browser.screenshot(pictures / "flower-failure.png", size=(1280, 1060))
+    for name in ("runs", "run", "failure"):
+        assert 10_000 < (pictures / f"flower-{name}.png").stat().st_size < 150_000

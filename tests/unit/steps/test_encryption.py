@@ -1,0 +1,318 @@
+"""Runs that are encrypted at rest: steps with another key, or none, leave them as they are."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from celery.exceptions import Reject
+
+from scrape_do_celery import RunHandle
+from scrape_do_celery.cli.doctor import _keys as keys_that_doctor_misses
+from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, JobLostError
+from scrape_do_celery.models import JobsListResponse
+from scrape_do_celery.runs import Producer, enqueue, make_app
+from scrape_do_celery.runs.reporting import report
+from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.steps import Frame, _all
+from scrape_do_celery.store import CANCEL, Member, PartState, Store, ops
+from scrape_do_celery.store.vault import SEALED
+from scrape_do_celery.tasks import finish_run
+from scrape_do_celery.tasks.aggregate import aggregate
+from scrape_do_celery.tasks.cancel import cancel
+from scrape_do_celery.tasks.reconcile import reconcile
+from scrape_do_celery.tasks.submit import submit
+from scrape_do_celery.worker import lifecycle
+from scrape_do_celery.worker.checks import lacking_keys
+
+OLD, NEW = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+COOKIE = "cookie-that-is-private"
+
+
+@pytest.fixture
+def locked(plant, settings):
+    """The plant, whose settings have an encryption key from now on; `locked.use(key)` takes another."""
+
+    def use(key):
+        found = settings.model_copy(update={"encryption_key": None})
+        if key:
+            found = type(settings)(**{**settings.model_dump(exclude_none=True), "encryption_key": key})
+        plant.settings = found
+        plant.app = plant.adopt(make_app(found))
+        plant.producer = Producer.of(plant.app)
+        plant.store = plant.producer.store
+        plant.keys = plant.store.keys
+        return plant
+
+    plant.use = use
+    use(OLD)
+    yield plant
+    Runtime.close_of(plant.app)
+
+
+def secret(plant, **options):
+    return plant.begin(request={"set_cookies": f"a={COOKIE}"}, **options)
+
+
+def everything(plant):
+    """Each value of the store that may be private, by place."""
+    found = {}
+    for key in plant.redis.scan_iter():
+        kind = plant.redis.type(key)
+        if kind == b"hash":
+            found |= {(key, name): value for name, value in plant.redis.hgetall(key).items()}
+        elif kind == b"string":
+            found[key, b""] = plant.redis.get(key)
+    return found
+
+
+def decide(plant, run_id="r"):
+    return plant.step(lambda runtime, _: aggregate(runtime, run_id), None)
+
+
+def test_everything_private_is_sealed(locked, make):
+    secret(locked, signature='{"private": true}', max_wait=60)
+    locked.buy()
+    claim = locked.take()
+    locked.run(ops.update(locked.keys, claim, {"trouble": "quoted", "doubt": "quoted"}, after=0.0, job=make.job()))
+    locked.put(position=0)
+    error = JobLostError("quoted", "r")
+    assert locked.run(ops.settle(locked.keys, locked.take(), "lost", error=error)) == 0
+    decide(locked)
+    sealed = {(key.split(b":")[1], name) for (key, name), value in everything(locked).items() if value[:1] == SEALED}
+    assert sealed == {
+        *((b"run", name) for name in (b"spec", b"t:0", b"w:r", b"result", b"error")),
+        *((b"part", name) for name in (b"trouble", b"doubt", b"error")),
+        (b"job", b""),
+        (b"contents", b"0"),
+    }
+    record = locked.view()
+    assert record.locked is None
+    assert (record.error.args, record.parts[0].error.args) == (error.args, error.args)
+    assert record.result["outcome"] == "lost"
+    assert record.waiters == {"r": '{"private": true}'}
+    assert record.about == {"max_wait": 60.0, "set_cookies": "***"}
+    part = Member("r", 0)
+    assert locked.run(ops.part_spec(locked.keys, part)) == locked.run(ops.spec(locked.keys, "r", 1))
+    assert locked.run(ops.job(locked.keys, part)).job_id == "job-r-0"
+    assert locked.run(ops.contents(locked.keys, part, [0, 1]))[0].content == "<html>"
+
+
+@pytest.mark.parametrize("key", [NEW, None])
+@pytest.mark.parametrize("state", [PartState.QUEUED, PartState.SUBMITTING, PartState.RUNNING, PartState.COLLECTING])
+@pytest.mark.parametrize("wish", [False, True])
+def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, wish, caplog):
+    secret(locked)
+    if state is not PartState.QUEUED:
+        locked.buy(state=state)
+    if wish:
+        locked.run(ops.wish(locked.keys, "r", CANCEL))
+        locked.force(state=state, lease=None, outcome=None)
+    before = everything(locked)
+    locked.use(key)
+    handled = []
+
+    async def handler(runtime, claim):
+        handled.append(claim)
+
+    for _ in range(10):
+        ring(locked, handler, *PartState)
+    assert handled == []
+    assert everything(locked) == before
+    assert caplog.text.count("runs wait for a worker with another key") <= 10
+    locked.use(OLD)
+    assert locked.claim() is not None
+
+
+def ring(plant, handler, *states):
+    """A message for a step, as the frame of every step takes it."""
+    frame = Frame(list(states), handler, 30)
+    plant.step(lambda runtime, _: _all(_named(runtime), [Member("r", 0)], frame), None)
+
+
+def _named(runtime):
+    runtime._lacking = set()
+    return runtime
+
+
+def test_a_key_that_is_not_held_is_said_at_the_claim(locked):
+    secret(locked)
+    (name,) = locked.keys.held
+    locked.use(NEW)
+    assert locked.claim() == ops.Locked(name)
+    assert locked.due()["r:0"] <= ops.RING + 1
+
+
+def test_with_both_keys_all_is_read_and_the_first_seals(locked):
+    secret(locked)
+    old = locked.keys.held[0]
+    locked.use(f"{NEW},{OLD}")
+    new = locked.keys.held[0]
+    claim = locked.take()
+    assert claim.spec().request.set_cookies == f"a={COOKIE}"
+    assert locked.run_fields()["key"] == f"{old} {new}"
+    locked.use(OLD)
+    assert locked.claim(states=PartState) is None or isinstance(locked.claim(), ops.Locked)
+
+
+def test_a_run_that_was_written_without_a_key_goes_on_with_one(locked):
+    locked.use(None)
+    secret(locked)
+    locked.use(OLD)
+    assert locked.take().spec().request.set_cookies == f"a={COOKIE}"
+    assert locked.run_fields()["key"] == locked.keys.held[0]
+    locked.use(None)
+    locked.force(lease=None)
+    assert isinstance(locked.claim(), ops.Locked)
+
+
+@pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
+def test_what_cannot_be_read_is_neither_bought_nor_counted(locked, step, state, make):
+    """The claim saw no strange key, and yet a value of it is sealed with one."""
+    secret(locked)
+    if state is PartState.SUBMITTING:
+        locked.force(state=state, intent="1", account=locked.settings.account_id)
+    other = locked.use(NEW)
+    kept = other.keys.seal(other.keys.run("r"), "spec", b"{}")
+    locked.use(OLD)
+    locked.redis.hset(locked.keys.run("r"), "spec", kept)
+    locked.api.script(list_jobs=JobsListResponse(jobs=[make.job(job_id="j")], total_pages=1), get_job=make.job())
+    for _ in range(locked.settings.poison_after + 2):
+        ring(locked, step, state)
+        part = locked.part()
+        assert (part.state, part.outcome, part.attempts) == (state, None, 0)
+        locked.clock.forward(31)
+    assert locked.api.posts == 0
+
+
+@pytest.fixture
+def ended(locked, make):
+    """A run that has failed, encrypted, seen by a process with another key."""
+    secret(locked, signature='{"task": "x"}')
+    locked.buy()
+    claim = locked.take()
+    locked.run(ops.update(locked.keys, claim, {}, after=0.0, job=make.job("success")))
+    locked.put(position=0)
+    locked.finish()
+    return locked
+
+
+def test_a_run_is_not_decided_without_its_key(ended, caplog):
+    ended.use(NEW)
+    for _ in range(20):
+        assert ended.step(lambda runtime, _: aggregate(_named(runtime), "r"), None) is None
+    assert "deciding" not in ended.run_fields()
+    ended.use(OLD)
+    assert decide(ended).outcome == "succeeded"
+
+
+def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
+    monkeypatch.setattr("scrape_do_celery.tasks.finish.time.sleep", lambda _: None)
+    decide(ended)
+    ended.bells()
+    ended.use(NEW)
+    report(ended.producer, "r")
+    assert ended.sent == []
+    assert "run r cannot be reported here" in caplog.text
+    step = ended.app.tasks[finish_run.name]
+    step.push_request(id="r", args=["r"])
+    with pytest.raises(Reject) as caught:
+        step.run("r")
+    step.pop_request()
+    assert caught.value.requeue
+
+
+def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
+    """A job that names no task is completed from its contents: these are another key's."""
+    locked.begin()
+    locked.buy()
+    locked.put(position=0)
+    locked.put(position=1)
+    other = locked.use(NEW)
+    key = other.keys.contents("r", 0)
+    strange = other.keys.seal(key, "0", b"x")
+    locked.use(OLD)
+    locked.redis.hset(key, "0", strange)
+    locked.run(ops.wish(locked.keys, "r", CANCEL))
+    locked.force(wish_seen="1")
+    locked.api.script(get_job=make.job("success", summary=False))
+    ring(locked, cancel, PartState.RUNNING)
+    assert (locked.part().state, locked.part().outcome) == (PartState.COLLECTING, None)
+
+
+def test_another_request_is_told_from_this_one_without_the_key(locked):
+    enqueue(["https://a.example/"], idempotency_key="k", settings=locked.settings)
+    locked.use(NEW)
+    same = enqueue(["https://a.example/"], idempotency_key="k", settings=locked.settings)
+    assert same.state == "queued"
+    with pytest.raises(IdempotencyConflictError, match=r"with another request: .* Add that key"):
+        enqueue(["https://b.example/"], idempotency_key="k", settings=locked.settings)
+
+
+def test_who_reads_without_the_key_is_told_what_to_do(ended, monkeypatch):
+    decide(ended)
+    ended.use(NEW)
+    handle = RunHandle("r", producer=ended.producer)
+    assert handle.state == "succeeded"
+    assert handle.progress == (1, 0, 2)
+    for read in (handle.result, lambda: list(handle.iter_tasks()), lambda: handle.job):
+        with pytest.raises(EncryptionKeyError, match="Add that key"):
+            read()
+
+
+def test_the_error_of_a_run_is_that_of_the_key(locked):
+    secret(locked)
+    locked.finish(outcome="lost", error=JobLostError("gone", "r"))
+    decide(locked)
+    locked.use(NEW)
+    assert isinstance(locked.view().error, EncryptionKeyError)
+    with pytest.raises(EncryptionKeyError):
+        RunHandle("r", producer=locked.producer).result()
+
+
+def test_missing_keys_are_named(locked, clock):
+    secret(locked)
+    assert lacking_keys(locked.producer) == []
+    (name,) = locked.keys.held
+    locked.use(NEW)
+    (text,) = lacking_keys(locked.producer)
+    assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in text
+    clock.forward(locked.settings.record_ttl + 1)
+    assert lacking_keys(locked.producer) == []
+
+
+def test_runs_with_the_same_options_are_no_rivals(locked):
+    """Sealed, equal options look different: their digest tells that they are equal."""
+    secret(locked)
+    secret(locked, run_id="s")
+    locked.begin("t", request={"set_cookies": "a=other"})
+    claim = locked.take()
+    found, cursor = set(), ops.START
+    while True:
+        cursor, rival = locked.run(ops.rivals(locked.keys, claim, cursor))
+        found.add(rival)
+        if cursor == ops.START:
+            break
+    assert found == {"t:0"}
+
+
+def test_a_waiter_who_comes_later_is_sealed_too(locked):
+    secret(locked)
+    locked.run(ops.accept(locked.keys, "r", "later", '{"a": 1}'))
+    assert locked.redis.hget(locked.keys.run("r"), "w:later")[:1] == SEALED
+    assert locked.view().waiters["later"] == '{"a": 1}'
+
+
+def test_a_worker_that_lacks_a_key_says_so_when_it_starts(locked, monkeypatch, caplog):
+    secret(locked)
+    locked.use(NEW)
+    monkeypatch.setattr(Store, "check", lambda _: None)
+    assert lifecycle._other_application(locked.producer) is None
+    assert "runs of the store are encrypted with key" in caplog.text
+
+
+def test_doctor_names_a_key_that_is_lacking(locked):
+    secret(locked)
+    locked.use(NEW)
+    (finding,) = keys_that_doctor_misses(locked.producer)
+    assert finding.level == "wrong"

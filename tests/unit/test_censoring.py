@@ -1,0 +1,41 @@
+"""What an API quotes from a request is taken out of its errors."""
+
+from __future__ import annotations
+
+import json
+
+from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIServerError
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.runtime.censoring import censored
+
+REQUEST = JobCreationRequest(
+    targets=["https://a.example/"],
+    method="POST",
+    headers={"X-Mine": 'secret "quoted" value', "Accept": "a"},
+    body="body-of-it",
+    webhook_headers={"X-Auth": "webhook-secret"},
+)
+
+
+def test_values_are_taken_out_wherever_they_stand():
+    body = json.dumps({"Error": REQUEST.headers["X-Mine"], "of": ["body-of-it"]})
+    error = censored(AsyncAPIBadRequestError(f"400: {body} webhook-secret", 400, "body-of-it", 7, None, body), REQUEST)
+    assert type(error) is AsyncAPIBadRequestError
+    assert str(error) == '400: {"Error": "***", "of": ["***"]} ***'
+    assert error.error_info == ("***", 7)
+    assert error.excerpt == '{"Error": "***", "of": ["***"]}'
+
+
+def test_an_error_that_quotes_nothing_stays_the_same():
+    error = AsyncAPIServerError("a is a letter of Accept", 500)
+    assert censored(error, REQUEST) is error
+
+
+def test_a_cookie_is_known_by_its_value_alone():
+    request = JobCreationRequest(targets=["https://a.example/"], set_cookies="session=cookie-secret; b=2")
+    assert str(censored(AsyncAPIBadRequestError("cookie-secret, 2"), request)) == "***, 2"
+
+
+def test_what_is_nested_is_searched():
+    error = AsyncAPIBadRequestError("x", 400, {"a": ["body-of-it", 5]})
+    assert censored(error, REQUEST).args[2] == {"a": ["***", 5]}

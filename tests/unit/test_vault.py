@@ -1,0 +1,126 @@
+"""Encryption of values at rest."""
+
+from __future__ import annotations
+
+import base64
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrape_do_celery.config import Settings, SettingsError
+from scrape_do_celery.config.encryption import encryption_keys
+from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
+from scrape_do_celery.store import Keys
+from scrape_do_celery.store.vault import SEALED, Vault
+
+OLD, NEW = bytes(range(32)), bytes(range(32, 64))
+PLACE = "p:run:r spec"
+
+
+def text(*keys):
+    return ",".join(base64.b64encode(key).decode() for key in keys)
+
+
+@given(st.binary(max_size=3000), st.text())
+def test_what_was_sealed_comes_back_in_its_place(value, place):
+    vault = Vault([OLD])
+    sealed = vault.seal(value, place)
+    assert sealed[:1] == SEALED
+    assert len(sealed) == len(value) + 33
+    assert vault.open(sealed, place) == value
+
+
+def test_it_hides_what_it_seals_and_never_looks_the_same():
+    vault = Vault([OLD])
+    one, two = (vault.seal(b"cookie " * 50, PLACE) for _ in range(2))
+    assert one != two
+    assert b"cookie" not in one
+
+
+def test_the_first_key_seals_and_all_open():
+    before, after = Vault([OLD]).seal(b"x", PLACE), Vault([NEW, OLD])
+    assert after.open(before, PLACE) == b"x"
+    with pytest.raises(EncryptionKeyError):
+        Vault([OLD]).open(after.seal(b"x", PLACE), PLACE)
+    assert Vault([NEW]).open(after.seal(b"x", PLACE), PLACE) == b"x"
+
+
+def test_a_missing_key_is_named_with_what_to_do():
+    sealed = Vault([OLD]).seal(b"x", PLACE)
+    (name,) = Vault([OLD]).ids
+    with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY .* Add that key"):
+        Vault([NEW]).open(sealed, PLACE)
+    with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY of this process is not set"):
+        Keys("p").open("p:run:r", "spec", sealed)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda value: value[:-1], lambda value: value[:20] + b"?" + value[21:], lambda value: value[:17]],
+    ids=["cut", "changed", "emptied"],
+)
+def test_a_value_that_was_changed_is_refused(spoil):
+    vault = Vault([OLD])
+    with pytest.raises(EncryptionKeyError, match="changed, or moved"):
+        vault.open(spoil(vault.seal(b"0123456789", PLACE)), PLACE)
+
+
+def test_a_value_that_was_moved_is_refused():
+    keys = Keys("p", Vault([OLD]))
+    sealed = keys.seal("p:run:r", "t:0", b"x")
+    assert keys.open("p:run:r", "t:0", sealed) == b"x"
+    for key, name in (("p:run:r", "t:1"), ("p:run:s", "t:0"), ("q:run:r", "t:0")):
+        with pytest.raises(EncryptionKeyError):
+            keys.open(key, name, sealed)
+
+
+def test_without_a_key_values_stay_as_they_are():
+    plain = Keys("p")
+    assert plain.seal("k", "n", b"x") == b"x"
+    assert plain.seal_text("k", "n", "x") == "x"
+    assert Keys("p", Vault([OLD])).open("k", "n", b"x") == b"x"
+    assert Keys("p", Vault([OLD])).seal_text("k", "n", "") == ""
+
+
+def test_no_key_is_shown():
+    vault = Vault([OLD])
+    (name,) = vault.ids
+    assert repr(vault) == f"Vault({name})"
+    assert name not in OLD.hex()
+    assert "vault" not in repr(Keys("p")) or OLD.hex() not in repr(Keys("p", vault))
+
+
+def test_the_package_that_encrypts_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'scrape-do-celery\[encryption\]'"):
+        Vault([OLD])
+
+
+@pytest.mark.parametrize("given", [text(NEW, OLD), text(NEW, OLD).replace(",", "\n"), [text(NEW), text(OLD)]])
+def test_keys_are_read_from_settings(clean, given):
+    assert encryption_keys(Settings(encryption_key=given)) == [NEW, OLD]
+
+
+def test_keys_of_fernet_will_do(clean):
+    key = base64.urlsafe_b64encode(b"\xff" * 32).decode()
+    assert encryption_keys(Settings(encryption_key=key)) == [b"\xff" * 32]
+
+
+@pytest.mark.parametrize("given", [None, "", "  "])
+def test_no_key_means_no_encryption(clean, given):
+    assert encryption_keys(Settings(encryption_key=given)) == []
+
+
+@pytest.mark.parametrize("given", ["short", text(b"x" * 31), text(OLD) + ",!", text(OLD, OLD)])
+def test_a_wrong_key_is_an_error_that_shows_none(clean, given):
+    with pytest.raises(SettingsError, match="SCRAPE_DO_ENCRYPTION_KEY") as caught:
+        Settings(encryption_key=given)
+    assert given not in str(caught.value)
+    assert given not in repr(caught.value)
+
+
+def test_keys_are_in_no_repr(clean):
+    settings = Settings(encryption_key=text(OLD))
+    assert text(OLD) not in repr(settings) + str(settings) + repr(settings.model_dump())

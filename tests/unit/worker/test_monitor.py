@@ -1,0 +1,142 @@
+"""Events about runs that no message stands for."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from celery.events.state import State
+from kombu.exceptions import OperationalError
+
+from scrape_do_celery.errors import JobLostError
+from scrape_do_celery.store import CANCEL, ops
+from scrape_do_celery.worker.monitor import Monitor, event_of
+from scrape_do_celery.worker.news import News
+
+
+class Consumer:
+    """A worker's consumer, whose events are caught."""
+
+    def __init__(self, *, enabled=True, groups=()):
+        self.event_dispatcher = SimpleNamespace(enabled=enabled, groups=set(groups))
+        self.hostname, self.sent, self.error = "w@here", [], None
+        self.app = SimpleNamespace(events=self)
+
+    @contextmanager
+    def default_dispatcher(self, hostname):
+        if self.error:
+            raise self.error
+        yield SimpleNamespace(send=lambda kind, **fields: self.sent.append((hostname, kind, fields)))
+
+
+def test_a_run_that_goes_on_is_told_with_its_progress(plant):
+    plant.begin(targets=3, request={"geo_code": "us"})
+    plant.buy()
+    plant.put(position=0)
+    plant.put(position=1, status="error")
+    kind, fields = event_of(plant.view())
+    assert kind == "task-running"
+    assert fields["uuid"] == "r"
+    assert fields["name"] == "scrape_do.scrape"
+    assert fields["args"] == "('r',)"
+    assert fields["kwargs"] == "{'targets': 3, 'host': 'shop.example', 'geo_code': 'us'}"
+    assert fields["result"] == "1 of 3 tasks done, 1 failed"
+    assert fields["run"]["state"] == "running"
+
+
+def test_a_draft_is_its_own_messages_affair(plant):
+    plant.begin(hold=60)
+    assert event_of(plant.view()) is None
+
+
+def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(plant):
+    plant.begin()
+    plant.finish(outcome="lost", error=JobLostError("gone", "r"))
+    plant.run(ops.decide(plant.keys, "r", "lost", {}))
+    assert event_of(plant.view()) is None
+    plant.begin("s")
+    plant.run(ops.wish(plant.keys, "s", CANCEL))
+    plant.run(ops.decide(plant.keys, "s", "canceled", {}))
+    assert event_of(plant.view("s"))[0] == "task-canceled"
+
+
+def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(plant):
+    """What Flower shows is what Celery's own bookkeeping makes of the events."""
+    state = State()
+
+    def hear(kind, clock, **fields):
+        state.event({"type": kind, "uuid": "r", "hostname": "w", "timestamp": 1.0 * clock, "local_received": 1.0,
+                     "clock": clock, **fields})  # fmt: skip
+        return state.tasks["r"]
+
+    plant.begin()
+    hear("task-received", 1, name="scrape_do.scrape", args="('r',)", kwargs="{}")
+    hear("task-started", 2)
+    kind, fields = event_of(plant.view())
+    fields.pop("uuid")
+    assert hear(kind, 3, **fields).state == "QUEUED"
+    plant.buy()
+    kind, fields = event_of(plant.view())
+    fields.pop("uuid")
+    assert hear(kind, 4, **fields).state == "RUNNING"
+    assert hear("task-received", 5, name="scrape_do.scrape", args="('r',)", kwargs="{'targets': 2}").state == "RUNNING"
+    assert hear("task-started", 6).state == "RUNNING"
+    assert hear("task-succeeded", 7, result="{'outcome': 'succeeded'}").state == "SUCCESS"
+    assert hear(kind, 8, **fields).state == "SUCCESS"
+
+
+def test_a_run_that_was_revoked_does_not_stand_as_running(plant):
+    """REVOKED does not outdo a state that Celery does not know, so that the run is told of as canceled."""
+    state = State()
+    plant.begin()
+    plant.buy()
+    for clock, kind in enumerate(("task-running", "task-revoked", "task-canceled", "task-revoked"), 1):
+        state.event({"type": kind, "uuid": "r", "hostname": "w", "timestamp": clock, "local_received": 1.0,
+                     "clock": clock})  # fmt: skip
+    assert state.tasks["r"].state == "CANCELED"
+
+
+@pytest.mark.parametrize(
+    ("consumer", "told"),
+    [
+        (Consumer(), True),
+        (Consumer(groups=["worker", "task"]), True),
+        (Consumer(groups=["worker"]), False),
+        (Consumer(enabled=False), False),
+    ],
+)
+def test_nothing_is_sent_while_nobody_listens(plant, consumer, told):
+    plant.begin()
+    Monitor(consumer).tell([plant.view()])
+    assert bool(consumer.sent) is told
+
+
+def test_a_consumer_that_has_lost_its_broker_is_not_listened_to(plant):
+    consumer = Consumer()
+    consumer.event_dispatcher = None
+    assert not Monitor(consumer).is_on
+
+
+def test_news_are_events_as_well(plant, clock):
+    consumer = Consumer()
+    news = News(plant.producer, Monitor(consumer))
+    plant.begin()
+    clock.forward(6)
+    assert not news.tell()
+    assert [(host, kind) for host, kind, _ in consumer.sent] == [("w@here", "task-queued")]
+    clock.forward(60)
+    news.tell()
+    assert len(consumer.sent) == 1
+
+
+def test_a_broker_that_is_away_costs_the_event_and_nothing_else(plant, clock, caplog):
+    consumer = Consumer()
+    consumer.error = OperationalError("away")
+    plant.begin()
+    clock.forward(6)
+    with caplog.at_level(logging.INFO):
+        News(plant.producer, Monitor(consumer)).tell()
+    assert "monitors were not told of 1 runs: OperationalError" in caplog.text
+    assert plant.redis.zcard(plant.keys.moved) == 0
