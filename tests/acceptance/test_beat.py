@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from beats import EVERY
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "django"
 DJANGO = """
@@ -19,6 +18,8 @@ CELERY_BEAT_SCHEDULE = _beats.conf.beat_schedule
 INSTALLED_APPS += ["django_celery_beat"]
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 """
+#: Seconds, as in `beats`, which cannot be imported without a broker.
+EVERY = 2.0
 OWN, REDBEAT, DATABASE = "celery.beat:PersistentScheduler", "redbeat.RedBeatScheduler", "django"
 
 
