@@ -156,7 +156,7 @@ class Admin:
 ENQUEUE = """
 import json
 from scrape_do_celery import enqueue
-mixed = enqueue(["https://a.example/", "https://b.example/?status=404"])
+mixed = enqueue(["https://a.example/", "https://b.example/?gone=410"])
 mixed.result(timeout=60)
 print(json.dumps([mixed.run_id, enqueue(["https://c.example/?seconds=600"]).run_id]))
 """
@@ -176,7 +176,7 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
     link = re.search(rf'href="({Admin.LIST}{mixed}/pages/)"', admin.list()).group(1)
     for text in (admin.http.get(link).text, admin.act("download", mixed)):
         lines = [json.loads(line) for line in text.splitlines()]
-        assert [line["url"] for line in lines] == ["https://a.example/", "https://b.example/?status=404"]
+        assert [line["url"] for line in lines] == ["https://a.example/", "https://b.example/?gone=410"]
         assert lines[0]["content"]
     assert httpx.get(f"{site}{link}").status_code == 302, "nobody else sees pages"
 
