@@ -68,7 +68,9 @@ def _scrape_do_bench(
     from scrape_do_celery.testing.bench import bench
 
     marks = reversed(list(request.node.iter_markers("scrape_do")))
-    with bench(_scrape_do_ground, scrape_do_app, {name: value for mark in marks for name, value in mark.kwargs.items()}) as one:
+    with bench(
+        _scrape_do_ground, scrape_do_app, {name: value for mark in marks for name, value in mark.kwargs.items()}
+    ) as one:
         yield one
 
 

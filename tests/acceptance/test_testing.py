@@ -1,4 +1,4 @@
-"""Users' own projects, with tests of their own: those that stand in docs/testing.md, with the wheel in place of ours."""
+"""Users' own projects with tests of their own, those of docs/testing.md, with the wheel in place of our sources."""
 
 from __future__ import annotations
 

@@ -15,9 +15,7 @@ _TABLE = re.compile(r"(<!-- faults: .*? -->\n).*?(<!-- end of faults -->)", re.D
 def faults_markdown():
     from scrape_do_celery.testing import FAULTS
 
-    rows = [
-        f"| `{name}` | {fault.what} | {'once' if fault.is_once else 'always'} |" for name, fault in FAULTS.items()
-    ]
+    rows = [f"| `{name}` | {fault.what} | {'once' if fault.is_once else 'always'} |" for name, fault in FAULTS.items()]
     return "\n".join(["| fault | what happens | how often, without `times` |", "|---|---|---|", *rows, ""])
 
 

@@ -137,8 +137,19 @@ def test_a_lost_answer_is_paid_for_once(scrape_do_worker, scrape_do_sandbox, scr
     assert len(scrape_do_sandbox.jobs()) == 1
 
 
+@pytest.mark.scrape_do(poll_initial_interval=20, poll_max_interval=30)
+def test_what_has_ended_is_collected_where_the_next_look_is_later(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
+    scrape_do_sandbox.fault("job_takes", seconds=100)
+    run = enqueue([URL])
+    # The last look before its end is at 85 s, the next one 20 s to 30 s later.
+    scrape_do_clock.forward(85)
+    scrape_do_clock.forward(16)
+    assert run.state is RunState.SUCCEEDED
+
+
+@pytest.mark.scrape_do(submit_deadline=0.5)
 def test_a_late_purchase_is_found(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
-    scrape_do_sandbox.fault("submit_accepted_late", seconds=0.2)
+    scrape_do_sandbox.fault("submit_accepted_late", seconds=1.0)
     run = enqueue([URL])
     scrape_do_clock.forward(600)
     assert run.state is RunState.SUCCEEDED
@@ -181,7 +192,7 @@ def test_one_page_fails(scrape_do_worker, scrape_do_sandbox):
 
 def test_many_running_jobs_are_swept(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
     scrape_do_sandbox.fault("job_takes", seconds=HOUR)
-    runs = [enqueue([f"https://shop.example/{n}"]) for n in range(40)]
+    runs = [enqueue([f"https://shop.example/{n}"]) for n in range(25)]
     scrape_do_clock.forward(2 * HOUR)
     assert {run.state for run in runs} == {RunState.SUCCEEDED}
 
@@ -284,13 +295,16 @@ def test_a_worker_that_does_not_stop_says_what_is_under_way(request, monkeypatch
         worker._thread.join(20)
 
 
-def test_revoked_and_unknown_messages_are_not_waited_for(scrape_do_worker, scrape_do_clock, scrape_do_app):
+def test_what_waits_or_is_refused_is_not_waited_for(scrape_do_worker, scrape_do_clock, scrape_do_app, eventually):
     scrape_do_app.send_task("tests.nobody_knows", queue="scrape_do")
     scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], queue="nobody-listens")
     scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], countdown=600)
+    scrape_do_app.send_task("tests.note", args=[{"outcome": "soon"}], countdown=0.3)
     scrape_do_app.send_task("tests.note", args=[{"outcome": "expired"}], expires=-1)
     scrape_do_clock.settle()
     assert seen == []
+    eventually(lambda: seen)
+    assert [outcome for outcome, _ in seen] == ["soon"]
 
 
 def test_a_schedule_ticks_once(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):

@@ -53,7 +53,7 @@ class Rule(BaseModel):
     kind: Kind | None = None
     job_id: str | None = None
     target: str | None = None
-    """A part of any target of the call's job, or of the task's own URL; the actions `task_...` are for those targets."""
+    """A part of any target of the call's job, or of the task's own URL; `task_...` is for those targets."""
 
     times: int | None = Field(default=None, ge=1)
     """How often it fires; forever when None."""

@@ -67,9 +67,9 @@ def server(folder: Path) -> Iterator[str]:
     """
     if given := os.environ.get("SCRAPE_DO_REDIS_URL"):
         yield given
-        return
-    with embedded.ensure(folder, tie_to_parent=True) as found:
-        yield found.url
+    else:
+        with embedded.ensure(folder, tie_to_parent=True) as found:
+            yield found.url
 
 
 @contextmanager
@@ -131,6 +131,6 @@ def _wipe(redis_url: str, prefix: str) -> None:
     with redis.Redis.from_url(redis_url, single_connection_client=True) as client:
         first = int(client.connection_pool.connection_kwargs.get("db") or 0)
         for database in range(first, first + 3):
-            client.execute_command("SELECT", database)  # type: ignore[no-untyped-call]
+            client.execute_command("SELECT", database)
             for key in client.scan_iter(match=f"{prefix}*", count=1000):
                 client.delete(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from scrape_do_celery.testing.stops import Stops
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from collections.abc import Iterator
 
     from scrape_do_celery.testing.bench import Bench
+    from scrape_do_celery.testing.worker import Worker
 
 #: Seconds that the worker may take to do what is due.
 _PATIENCE = 30.0
@@ -22,7 +25,7 @@ _PATIENCE = 30.0
 _LOOK = 0.005
 #: Halts of one way that are made at every moment at which something is due. Behind them, what is due within one part in
 #: so many of the way is done together, but for deadlines and the ends of jobs.
-_EACH, _PARTS = 50, 200
+_EACH, _PARTS = 30, 100
 
 
 class Clock:
@@ -51,19 +54,18 @@ class Clock:
             ValueError: the time would go back, or never end.
             TimeoutError: the worker did not get done with what is due, within 30 seconds of the test's time.
         """
-        way = left = _seconds(by)
-        self.settle()
+        way, halts = _seconds(by), 0
         if self._bench.worker is None:
             self._move(way)
             return
-        halts = 0
+        left = way
         while left > 0:
             halts += 1
-            step = min(left, self._stops.next(least=way / _PARTS if halts > _EACH else 0.0))
-            self._move(step)
+            with self._standing(self._bench.worker):
+                step = min(left, self._stops.next(least=way / _PARTS if halts > _EACH else 0.0))
+                self._move(step)
             left -= step
-            self.settle()
-        self._collect()
+        self._collect(self._bench.worker)
 
     def settle(self) -> None:
         """Waits until the worker has done what is due by now. Without a worker, nothing is done.
@@ -71,19 +73,32 @@ class Clock:
         Raises:
             TimeoutError: it did not, within 30 seconds of the test's time.
         """
-        worker, deadline = self._bench.worker, time.monotonic() + _PATIENCE
-        while worker is not None and not worker.is_quiet():
+        if self._bench.worker is not None:
+            with self._standing(self._bench.worker):
+                pass
+
+    @contextmanager
+    def _standing(self, worker: Worker) -> Iterator[None]:
+        """When nothing is left to be done; in here, nothing begins by itself."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with worker.looking:
+                if worker.is_quiet():
+                    yield
+                    return
             if time.monotonic() > deadline:
                 names = ", ".join(worker.messages.names) or "no message, but work that is due at once again and again"
                 raise TimeoutError(f"still at work after {_PATIENCE:g} s: {names}")
             time.sleep(_LOOK)
 
-    def _collect(self) -> None:
-        left = self._bench.settings.poll_max_interval
-        while (step := self._stops.next_look()) <= left:
-            self._move(step)
+    def _collect(self, worker: Worker) -> None:
+        left, step = self._bench.settings.poll_max_interval, 0.0
+        while step <= left:
+            with self._standing(worker):
+                step = self._stops.next_look()
+                if step <= left:
+                    self._move(step)
             left -= step
-            self.settle()
 
     def _move(self, seconds: float) -> None:
         ground, settings = self._bench.ground, self._bench.settings

@@ -61,7 +61,9 @@ FAULTS: dict[str, Fault] = {
     "job_cancels": _does("job_cancels", "Scrape.do cancels the job, `seconds` after it is made (1.0)", "seconds"),
     "job_takes": _does("task_takes", "its tasks take `seconds` (1.0)", "seconds"),
     "task_fails": _does("task_fails", "the tasks of `target` fail; others go on"),
-    "page_status": _does("task_answers", "the target answers with `status` (404) and `body`", "status", "body", status=404),
+    "page_status": _does(
+        "task_answers", "the target answers with `status` (404) and `body`", "status", "body", status=404
+    ),
     # What is asked about a job.
     "job_not_found_at_first": _does(
         "not_found_at_first", "404, until the job is `seconds` old (1.0)", "seconds", kind="get_job"

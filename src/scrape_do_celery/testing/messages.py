@@ -30,7 +30,6 @@ class Messages:
             (signals.before_task_publish, self._published),
             (signals.task_postrun, self._done),
             (signals.task_revoked, self._refused),
-            (signals.task_rejected, self._rejected),
             (signals.task_unknown, self._unknown),
         ):
             signal.connect(receiver, weak=False)
@@ -56,9 +55,6 @@ class Messages:
 
     def _refused(self, request: Any, **_: Any) -> None:
         self._move(str(request.id), "", -1)
-
-    def _rejected(self, message: Any, **_: Any) -> None:
-        self._move(str(message.headers.get("id")), "", -1)
 
     def _unknown(self, id: str, **_: Any) -> None:  # noqa: A002 (Celery's own name)
         self._move(id, "", -1)

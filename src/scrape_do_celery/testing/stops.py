@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.store.keys import RUN_MEMBER
@@ -19,7 +19,7 @@ _JUST = 0.001
 
 
 class Stop(NamedTuple):
-    """Seconds from now. `is_look`: at a job which has ended at Scrape.do; `is_hard`: a deadline, or the end of a job."""
+    """Seconds from now. `is_look`: at a job that has ended at Scrape.do; `is_hard`: a deadline, or the end of a job."""
 
     after: float
     is_look: bool = False
@@ -31,6 +31,7 @@ class Stops:
 
     def __init__(self, store: Store, sandbox: Sandbox) -> None:
         self._store, self._sandbox = store, sandbox
+        self._client: Any = store.client
 
     def next(self, *, least: float) -> float:
         """Seconds until the next one; `least` at least, where it is one that may come again and again."""
@@ -52,7 +53,7 @@ class Stops:
                 yield Stop(after, is_look=is_look)
 
     def _due(self) -> Iterator[tuple[str, float]]:
-        client, keys = self._store.client, self._store.keys
+        client, keys = self._client, self._store.keys
         accounts = client.smembers(keys.accounts)
         for key in (keys.due, *(keys.watch(account.decode()) for account in accounts)):
             for name, moment in client.zrange(key, 0, -1, withscores=True):
@@ -60,7 +61,7 @@ class Stops:
 
     def _is_look(self, name: str, going_on: dict[str, float]) -> bool | None:
         """Whether a part waits for a look at a job that has ended; None where nothing would be seen yet."""
-        member, client, keys = Member.parse(name), self._store.client, self._store.keys
+        member, client, keys = Member.parse(name), self._client, self._store.keys
         state, job = client.hmget(keys.part(member.run_id, member.part), "state", "job")
         if state is None or state.decode() != PartState.RUNNING:
             return False

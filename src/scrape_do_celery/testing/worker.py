@@ -65,9 +65,11 @@ class Worker:
             self._thread.start()
             stack.callback(self._stop)
             if not self._up.wait(_PATIENCE) or self._controller is None or not self._thread.is_alive():
-                raise WorkerError(f"the worker did not start: {self._trouble or 'it takes too long'}") from self._trouble
+                raise WorkerError(
+                    f"the worker did not start: {self._trouble or 'it takes too long'}"
+                ) from self._trouble
             # A test may wait for results: it is no step of this worker.
-            _set_task_join_will_block(False)  # type: ignore[no-untyped-call]
+            _set_task_join_will_block(False)
             self._stack = stack.pop_all()
         return self
 
