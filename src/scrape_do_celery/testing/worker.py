@@ -14,7 +14,6 @@ from celery.worker import WorkController, state
 from kombu.asynchronous import set_event_loop
 
 import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the ticker)
-from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.store import ops
 from scrape_do_celery.testing.messages import Messages
@@ -34,7 +33,7 @@ _LOOK = 0.05
 _PATIENCE = 30.0
 
 
-class WorkerError(ScrapeDoError):
+class WorkerError(RuntimeError):
     """The worker of a test did not start, or did not stop."""
 
 
