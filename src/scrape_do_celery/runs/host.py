@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.config import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def _in_no_transaction() -> None:
@@ -26,6 +27,7 @@ class Host:
 
 
 _host = Host()
+_change: Callable[[Host], Host] | None = None
 
 
 def adopt(host: Host) -> None:
@@ -36,4 +38,15 @@ def adopt(host: Host) -> None:
 
 def host() -> Host:
     """The framework of this process."""
-    return _host
+    return _host if _change is None else _change(_host)
+
+
+@contextmanager
+def changed(change: Callable[[Host], Host]) -> Iterator[None]:
+    """Meanwhile `host` tells what `change` makes of the framework, whichever is adopted: for tests of applications."""
+    global _change  # noqa: PLW0603 (as above)
+    before, _change = _change, change
+    try:
+        yield
+    finally:
+        _change = before

@@ -153,6 +153,28 @@ def settings_of(app: Celery) -> Settings:
     return settings
 
 
+def swap_settings(app: Celery, settings: Settings | None) -> Settings | None:
+    """Gives an app other settings; None lets it ask for them anew. The ones that it had, if any, come back.
+
+    Its producer is closed: the next one has the new settings.
+    """
+    with _lock:
+        before: Settings | None = app.__dict__.pop(_SETTINGS, None)
+        if settings is not None:
+            app.__dict__[_SETTINGS] = settings
+        producer: Producer | None = app.__dict__.pop(_ATTRIBUTE, None)
+        if producer is not None:
+            producer.store.close()
+            _own.pop(producer.settings, None)
+    return before
+
+
+def users_app() -> Celery | None:
+    """The user's own app that this process has by now, if it has one."""
+    app = _users_app()
+    return None if app is None or is_ours(app) else app
+
+
 def _current_app(settings: Settings | None) -> Celery:
     """The app that this process works with: the user's own, unless the settings name another broker than it has.
 

@@ -115,7 +115,7 @@ class Connection:
         """Never answers; the job comes into being later, whether or not the client is still there."""
         rule = next(rule for rule in rules if rule.action == "accept_late")
         due = self._core.clock.now() + rule.seconds
-        self._core.agenda.at(due, partial(self._core.do_late, request, entry))
+        self._core.agenda.at(due, partial(self._core.do_late, request, entry, rules))
         self._core.journal.close(entry, "held")
         await self._reader.read()
         return False

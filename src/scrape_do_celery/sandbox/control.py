@@ -93,6 +93,7 @@ def _job(job: Job, now: float) -> dict[str, Any]:
         "created": stamp(job.created),
         "status": job.status(now),
         "canceled": job.canceled,
+        "ends_in": job.ends_in(now),
         "tasks": [
             {
                 "id": task.id,

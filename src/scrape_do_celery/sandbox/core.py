@@ -62,9 +62,9 @@ class Core:
             return Response.of(error.status, error.body())
         return Response.of(status, twist(body, rules))
 
-    def do_late(self, request: Request, entry: Entry) -> None:
+    def do_late(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> None:
         """Does what the request asked, with nobody to tell."""
-        self.answer(request, entry)
+        self.answer(request, entry, rules)
 
     def _authorised(self, request: Request, call: Call) -> Account:
         token, wanted = request.headers.get("x-token", "").strip(), self.options.token
@@ -72,13 +72,15 @@ class Core:
             raise ApiError(401, "X-Token is missing or not valid")
         return self.state.account(call.token)
 
-    def _create(self, request: Request, entry: Entry, account: Account, _: Sequence[Rule]) -> Answer:
+    def _create(self, request: Request, entry: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
         spec = read_spec(request.body)
-        job = account.create(spec)
+        job = account.create(spec, rules)
         entry.job_id, entry.options = job.id, spec.public()
         self.journal.counts["jobs_created"] += 1
         self.journal.counts["tasks_created"] += len(job.tasks)
         self.work.plan(job, account)
+        if job.canceled:
+            self.work.plan_cancel(job, account)
         return self.options.create_status, created_body(job)
 
     def _list(self, request: Request, _: Entry, account: Account, rules: Sequence[Rule]) -> Answer:

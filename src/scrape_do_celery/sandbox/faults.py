@@ -18,6 +18,7 @@ Action = Literal[
     "nulls", "list_headers", "zero_times", "naive_times", "skew", "unknown_status", "fractional_credits",
     "bad_base64", "shuffle_task_ids", "normalise_urls", "list_lag", "list_null_start",
     "webhook_duplicate", "webhook_lose",
+    "task_fails", "task_answers", "task_takes", "job_cancels",
 ]  # fmt: skip
 
 _READS = frozenset({"get_job", "get_task"})
@@ -32,6 +33,11 @@ _NATURAL: dict[str, frozenset[str]] = {
     "list_null_start": frozenset({"list_jobs"}),
     "webhook_duplicate": frozenset({"webhook"}),
     "webhook_lose": frozenset({"webhook"}),
+    # What becomes of a job is decided when it is made.
+    "task_fails": frozenset({"create_job"}),
+    "task_answers": frozenset({"create_job"}),
+    "task_takes": frozenset({"create_job"}),
+    "job_cancels": frozenset({"create_job"}),
 }
 
 
@@ -47,7 +53,7 @@ class Rule(BaseModel):
     kind: Kind | None = None
     job_id: str | None = None
     target: str | None = None
-    """A part of any target of the call's job, or of the task's own URL."""
+    """A part of any target of the call's job, or of the task's own URL; `task_...` is for those targets."""
 
     times: int | None = Field(default=None, ge=1)
     """How often it fires; forever when None."""
@@ -62,7 +68,7 @@ class Rule(BaseModel):
     html: bool = False
     headers: dict[str, str] = Field(default_factory=dict)
     seconds: float = 1.0
-    """Delay, pause between two bytes, lag, skew or age, as the action needs it."""
+    """Delay, pause between two bytes, lag, skew, age or length, as the action needs it."""
     value: str | None = None
     """The status that ``unknown_status`` shows, or the place that ``redirect_302`` points to."""
     fields: list[str] | None = None

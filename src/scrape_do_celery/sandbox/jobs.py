@@ -125,6 +125,11 @@ class Job:
         """Whether a cancel was accepted, even if the status does not show it yet."""
         return self.canceled_at < inf
 
+    def ends_in(self, now: float) -> float | None:
+        """Seconds until it ends, where that is known; None once it has."""
+        end = min(self.ended_at, self.canceled_at)
+        return end - now if now < end < inf else None
+
     def shown_start(self, now: float) -> float | None:
         """When the job started, if it did."""
         return self.started_at if self.started_at <= min(now, self.canceled_at) else None

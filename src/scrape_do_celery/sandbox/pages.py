@@ -28,6 +28,7 @@ _WORDS = (
     "lime",
 )
 _MAX_SIZE = 50_000_000
+HTML = "text/html; charset=utf-8"
 N = TypeVar("N", int, float)
 
 
@@ -44,7 +45,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Magic:
-    """What a made-up URL's query string asks of the sandbox."""
+    """What a made-up URL's query string, or a rule, asks of the sandbox."""
 
     error: bool = False
     status: int = 200
@@ -52,6 +53,8 @@ class Magic:
     binary: bool = False
     seconds: float | None = None
     gone: int = 0
+    body: str | None = None
+    content_type: str = HTML
 
 
 PLAIN = Magic()
@@ -82,12 +85,14 @@ def make_page(url: str, magic: Magic = PLAIN) -> Page:
     """The made-up page of a URL: the same bytes whenever it is asked for."""
     if magic.error:
         return Page(0, {}, b"", error=f"The sandbox was asked to fail {url}")
+    if magic.body is not None:
+        return Page(magic.status, {"Content-Type": magic.content_type}, magic.body.encode())
     if magic.binary:
         data = random.Random(seed_of(url)).randbytes(magic.size or 4096)
         return Page(magic.status, {"Content-Type": "application/octet-stream"}, data, text=False)
     if url.startswith(PLUGIN_SITE):
         return Page(magic.status, {"Content-Type": "application/json"}, _plugin_json(url))
-    return Page(magic.status, {"Content-Type": "text/html; charset=utf-8"}, _fill(_html(url), magic.size))
+    return Page(magic.status, {"Content-Type": HTML}, _fill(_html(url), magic.size))
 
 
 def _number(kind: Callable[[str], N], text: str | None, low: float, high: float) -> N | None:

@@ -10,11 +10,13 @@ from scrape_do_celery.sandbox.listing import Listing
 from scrape_do_celery.sandbox.pages import PLAIN, read_magic, seed_of
 from scrape_do_celery.sandbox.problem import GONE, ApiError
 from scrape_do_celery.sandbox.spec import is_loopback
+from scrape_do_celery.sandbox.wishes import wished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from scrape_do_celery.sandbox.clock import Clock
+    from scrape_do_celery.sandbox.faults import Rule
     from scrape_do_celery.sandbox.options import Options
     from scrape_do_celery.sandbox.spec import Spec
 
@@ -32,23 +34,27 @@ class Account:
         self.jobs: dict[str, Job] = {}
         self.listing = Listing(self.jobs, clock)
 
-    def create(self, spec: Spec) -> Job:
-        """A new job, bought."""
+    def create(self, spec: Spec, rules: Sequence[Rule] = ()) -> Job:
+        """A new job, bought; the rules say what becomes of it and of its tasks."""
         now = self._clock.now()
         if self.ledger.remaining(now) <= 0:
             raise ApiError(401, "Not enough credits")
         pause = self._options.task_seconds
         job = Job(_uuid(), spec, now, now + self._options.retention, now + _QUEUING * pause, self._options.strict)
-        job.tasks = [self._task(job, url, place) for place, url in enumerate(spec.targets)]
+        job.tasks = [self._task(job, url, place, rules) for place, url in enumerate(spec.targets)]
         job.unfetched = sum(task.real for task in job.tasks)
         job.settle()
+        for rule in rules:
+            if rule.action == "job_cancels":
+                job.cancel(now + rule.seconds)
         self.jobs[job.id] = job
         self.listing.forget()
         return job
 
-    def _task(self, job: Job, url: str, place: int) -> Task:
-        real, seed = is_loopback(url), seed_of(f"{place}:{url}")
-        magic = PLAIN if real else read_magic(url)
+    def _task(self, job: Job, url: str, place: int, rules: Sequence[Rule]) -> Task:
+        near, seed = is_loopback(url), seed_of(f"{place}:{url}")
+        magic = wished(PLAIN if near else read_magic(url), url, rules)
+        real = near and not magic.error and magic.body is None
         spread = 1 + self._options.spread * (2 * (seed % 1000) / 999 - 1)
         length = self._options.task_seconds * spread if magic.seconds is None else magic.seconds
         start, due = self._pool.reserve(job.created + _WAITING * length, (1 - _WAITING) * length)

@@ -1,0 +1,106 @@
+"""A Celery app, lent to a test: other servers, connections of its own; given back as it was."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from celery import _state
+
+from scrape_do_celery.config.celery import celery_config
+from scrape_do_celery.runs.producer import swap_settings
+from scrape_do_celery.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery import Celery
+
+    from scrape_do_celery.config import Settings
+
+#: What a test needs of our own configuration; all else of the app stays as its owner has it.
+_OURS = (
+    "broker_url",
+    "result_backend",
+    "broker_connection_retry_on_startup",
+    "result_backend_always_retry",
+    "result_backend_thread_safe",
+)
+#: These would go before the app's configuration.
+_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND")
+
+
+@contextmanager
+def borrowed(app: Celery, settings: Settings) -> Iterator[None]:
+    """Meanwhile the app is this process's, with the servers of the settings; all it keeps there has their prefix."""
+    before = _state.default_app, _state._tls.current_app  # noqa: SLF001 (asking would make one)
+    # The configuration is read when it is first looked at.
+    _ = app.conf.broker_url
+    changes, kept = dict(app.conf.changes), _put_aside(app)
+    with patch.dict(os.environ):
+        for name in _VARIABLES:
+            os.environ.pop(name, None)
+        app.conf.update(_changes(settings))
+        theirs = swap_settings(app, settings)
+        app.set_default()
+        app.set_current()
+        try:
+            yield
+        finally:
+            Runtime.close_of(app)
+            swap_settings(app, theirs)
+            _close(_put_aside(app))
+            app.conf.changes.clear()
+            app.conf.changes.update(changes)
+            _put_back(app, kept)
+            _state.set_default_app(before[0])
+            _state._set_current_app(before[1])  # noqa: SLF001 (there is no other way back to none)
+
+
+def _changes(settings: Settings) -> dict[str, Any]:
+    ours = celery_config(settings)
+    apart = {"global_keyprefix": f"{settings.key_prefix}:"}
+    found = {
+        **{name: ours[name] for name in _OURS},
+        "broker_read_url": None,
+        "broker_write_url": None,
+        # A worker that stops waits until the server has answered that there is no message: by default a second.
+        "broker_transport_options": {**ours.get("broker_transport_options", {}), **apart, "polling_interval": 0.05},
+        "result_backend_transport_options": {**ours.get("result_backend_transport_options", {}), **apart},
+        # A step that is run on the spot would wait for itself.
+        "task_always_eager": False,
+    }
+    if not settings.broker_url.startswith("rediss"):
+        found |= {"broker_use_ssl": None, "redis_backend_use_ssl": None}
+    return found
+
+
+def _put_aside(app: Celery) -> dict[str, Any]:
+    """What the app has opened; it opens all anew."""
+    kept = {
+        "_pool": app._pool,  # noqa: SLF001
+        "amqp": app.__dict__.pop("amqp", None),
+        "_backend_cache": app._backend_cache,  # noqa: SLF001
+        "_local": app._local,  # noqa: SLF001
+    }
+    app._pool, app._backend_cache, app._local = None, None, threading.local()  # noqa: SLF001
+    return kept
+
+
+def _put_back(app: Celery, kept: dict[str, Any]) -> None:
+    app.__dict__.update({name: value for name, value in kept.items() if value is not None or name != "amqp"})
+
+
+def _close(opened: dict[str, Any]) -> None:
+    amqp, pool, backend = opened["amqp"], opened["_pool"], opened["_backend_cache"]
+    producers = None if amqp is None else amqp._producer_pool  # noqa: SLF001
+    for one in (producers, pool):
+        if one is not None:
+            one.force_close_all()
+    if backend is not None:
+        if backend.result_consumer is not None:
+            backend.result_consumer.stop()
+        backend.client.close()

@@ -1,0 +1,100 @@
+"""Names for what goes wrong with an API, a job or a page, on top of the sandbox's actions."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from scrape_do_celery.sandbox.faults import Action
+
+#: Options of every fault: for targets that contain this text, how often, after how many that pass.
+COMMON = ("target", "times", "after")
+_ONCE = {"times": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens, in words; the rule of the sandbox that makes it happen; the options that it takes."""
+
+    what: str
+    rule: dict[str, Any]
+    options: tuple[str, ...] = ()
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_once(self) -> bool:
+        """Whether it happens once, where no `times` is given; else until the end of the test."""
+        return self.rule.get("times") == 1
+
+
+def _status(what: str, status: int, *options: str, **rule: Any) -> Fault:
+    return Fault(what, {"status": status, **rule}, options, {"action": "status"})
+
+
+def _does(action: str, what: str, *options: str, **rule: Any) -> Fault:
+    return Fault(what, rule, options, {"action": action})
+
+
+FAULTS: dict[str, Fault] = {
+    # Any request.
+    "rate_limited": _status(
+        "429, with `Retry-After: 1` or what `retry_after` says", 429, "retry_after", retry_after=1, **_ONCE
+    ),
+    "server_error": _status("503, or another `status`", 503, "status", **_ONCE),
+    "maintenance_page": _does("html", "200, with a page of HTML in place of JSON", **_ONCE),
+    "connection_lost": _does("reset_before", "the connection breaks, and nothing was done", **_ONCE),
+    "answer_cut": _does("cut", "half of the answer comes, then the connection breaks", **_ONCE),
+    "slow_answer": _does("slow", "the answer comes `seconds` late (1.0)", "seconds", **_ONCE),
+    "token_refused": _status("401: the token is not, or no longer, accepted", 401),
+    "unknown_status": _does("unknown_status", "jobs and tasks have a status that nobody knows"),
+    # The purchase of a job.
+    "request_refused": _status("400: the API does not accept the request", 400, kind="create_job"),
+    "out_of_credits": _status("401 for purchases alone: the account has no credits left", 401, kind="create_job"),
+    "submit_lost": _does("reset_before", "the purchase breaks off; there is no job", kind="create_job", **_ONCE),
+    "submit_answer_lost": _does("reset_after", "the job is made, its answer is lost", kind="create_job", **_ONCE),
+    "submit_accepted_late": _does(
+        "accept_late", "no answer; the job is made `seconds` later (1.0)", "seconds", **_ONCE
+    ),
+    # What becomes of a job, decided when it is made.
+    "job_fails": _does("task_fails", "every task fails, so the job ends in `error`", kind="create_job"),
+    "job_cancels": _does("job_cancels", "Scrape.do cancels the job, `seconds` after it is made (1.0)", "seconds"),
+    "job_takes": _does("task_takes", "its tasks take `seconds` (1.0)", "seconds"),
+    "task_fails": _does("task_fails", "the tasks of `target` fail; others go on"),
+    "page_status": _does(
+        "task_answers", "the target answers with `status` (404) and `body`", "status", "body", status=404
+    ),
+    # What is asked about a job.
+    "job_not_found_at_first": _does(
+        "not_found_at_first", "404, until the job is `seconds` old (1.0)", "seconds", kind="get_job"
+    ),
+    "job_lost": _status("404: Scrape.do does not know the job", 404, kind="get_job"),
+    "list_lags": _does("list_lag", "the list of jobs is `seconds` behind (1.0)", "seconds"),
+    "page_gone": _does("gone", "410: the page is no longer kept"),
+    "page_unreadable": _does("bad_base64", "the page's base64 cannot be decoded"),
+    # Webhooks.
+    "webhook_lost": _does("webhook_lose", "the webhook is not sent"),
+    "webhook_twice": _does("webhook_duplicate", "the webhook is sent twice"),
+}
+
+
+def rule_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The sandbox's rule for a fault of this name. The sandbox's own actions are taken as they are.
+
+    Raises:
+        ValueError: there is no such fault, or it takes no such option; the message lists the right ones.
+    """
+    fault = FAULTS.get(name)
+    if fault is None:
+        if name in get_args(Action):
+            return {"action": name, **options}
+        raise ValueError(f"no fault is called {name!r}{_nearest(name)}; there are {', '.join(sorted(FAULTS))}")
+    if wrong := sorted(options.keys() - {*COMMON, *fault.options}):
+        known = ", ".join((*fault.options, *COMMON))
+        raise ValueError(f"the fault {name} takes no {', '.join(wrong)}; it takes {known}")
+    return {**fault.rule, **options, **fault.fixed}
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, FAULTS, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

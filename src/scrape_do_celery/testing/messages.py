@@ -1,0 +1,70 @@
+"""Messages under way between the producers and the worker of one process."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from celery import Celery
+
+
+class Messages:
+    """Which messages were published here, and not worked off yet. Those that are to wait are left out."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._open: Counter[tuple[str, str]] = Counter()
+        #: Grows with each message that comes or goes.
+        self.moves = 0
+
+    def count(self, stack: ExitStack) -> None:
+        """Counts until the end of `stack`."""
+        for signal, receiver in (
+            (signals.before_task_publish, self._published),
+            (signals.task_postrun, self._done),
+            (signals.task_revoked, self._refused),
+            (signals.task_unknown, self._unknown),
+        ):
+            signal.connect(receiver, weak=False)
+            stack.callback(signal.disconnect, receiver)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of their tasks."""
+        with self._lock:
+            return sorted(name for name, _ in self._open)
+
+    def _published(self, sender: str, headers: dict[str, Any], routing_key: str | None = None, **_: Any) -> None:
+        if headers.get("eta") is None and self._is_consumed(routing_key):
+            self._move(str(headers["id"]), sender, 1)
+
+    def _is_consumed(self, routing_key: str | None) -> bool:
+        """Whether this app's worker has a queue for it."""
+        queues = self._app.amqp.queues.consume_from
+        return routing_key is None or any(routing_key in {name, queue.routing_key} for name, queue in queues.items())
+
+    def _done(self, task_id: str, **_: Any) -> None:
+        self._move(task_id, "", -1)
+
+    def _refused(self, request: Any, **_: Any) -> None:
+        self._move(str(request.id), "", -1)
+
+    def _unknown(self, id: str, **_: Any) -> None:  # noqa: A002 (Celery's own name)
+        self._move(id, "", -1)
+
+    def _move(self, task_id: str, name: str, by: int) -> None:
+        with self._lock:
+            self.moves += 1
+            key = (name, task_id) if by > 0 else next((one for one in self._open if one[1] == task_id), None)
+            if key is None:
+                return
+            self._open[key] += by
+            if self._open[key] <= 0:
+                del self._open[key]

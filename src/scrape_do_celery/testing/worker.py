@@ -1,0 +1,176 @@
+"""A real worker on threads of the test's process: its steps see what the test has patched, and count for coverage."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+from unittest.mock import patch
+
+from celery import signals
+from celery._state import _set_task_join_will_block
+from celery.worker import WorkController, state
+from kombu.asynchronous import set_event_loop
+
+import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the ticker)
+from scrape_do_celery.runs import Producer
+from scrape_do_celery.store import ops
+from scrape_do_celery.testing.messages import Messages
+from scrape_do_celery.worker import lifecycle, news
+from scrape_do_celery.worker.ticker import SHORTEST, Ticker
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from celery import Celery
+
+#: Steps at once.
+_STEPS = 4
+#: Seconds between two looks of the ticker and of the news, at most: nobody wants to wait for these.
+_LOOK = 0.05
+#: Seconds that its start and its end may take.
+_PATIENCE = 30.0
+
+
+class WorkerError(RuntimeError):
+    """The worker of a test did not start, or did not stop."""
+
+
+class Worker:
+    """A worker of an app, for as long as it is entered."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.messages = Messages(app)
+        #: Held by whoever looks what is to be done, or tells what was done.
+        self.looking = threading.RLock()
+        self._ticker: _Ticker | None = None
+        self._controller: _Controller | None = None
+        self._trouble: BaseException | None = None
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scrape-do-test-worker", daemon=True)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(lifecycle, "Ticker", partial(_Ticker, self)))
+            stack.enter_context(patch.object(lifecycle, "News", partial(_News, self)))
+            stack.enter_context(patch.object(news, "_EVERY", _LOOK))
+            self.messages.count(stack)
+            # Each worker has a loop of its own; Celery would go on with the last one's, and its timer.
+            set_event_loop(None)
+            stack.callback(set_event_loop, None)
+            self._thread.start()
+            stack.callback(self._stop)
+            if not self._up.wait(_PATIENCE) or self._controller is None or not self._thread.is_alive():
+                raise WorkerError(
+                    f"the worker did not start: {self._trouble or 'it takes too long'}"
+                ) from self._trouble
+            # A test may wait for results: it is no step of this worker.
+            _set_task_join_will_block(False)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _run(self) -> None:
+        try:
+            # Made here: in Django, that closes the database connections of the thread.
+            self._controller = _Controller(
+                app=self.app,
+                up=self._up,
+                hostname=f"test@{threading.get_native_id()}",
+                pool="threads",
+                concurrency=_STEPS,
+                without_gossip=True,
+                without_mingle=True,
+                without_heartbeat=True,
+            )
+            self._controller.start()
+        except BaseException as error:  # noqa: BLE001 (also SystemExit: whoever started it is told)
+            self._trouble = error
+        finally:
+            self._up.set()
+
+    def _stop(self) -> None:
+        signals.worker_shutting_down.send(sender=self.app, sig="SIGTERM", how="Warm", exitcode=0)
+        state.should_stop = 0
+        try:
+            if self._controller is not None and self._controller.hub is not None:
+                self._controller.hub.call_soon(_nothing)
+            self._thread.join(_PATIENCE)
+        finally:
+            state.should_stop = None
+        if self._thread.is_alive():
+            raise WorkerError(f"the worker did not stop; under way: {', '.join(self.messages.names) or 'nothing'}")
+
+    def bring_back(self, ticker: _Ticker) -> None:
+        """Tells which thread brings work back."""
+        self._ticker = ticker
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is due now, no message is under way, and whoever is to be told was told.
+
+        Whatever is found to be due is rung for.
+        """
+        with self.looking:
+            moves, store = self.messages.moves, Producer.of(self.app).store
+            if self._ticker is None or self._ticker.tick() <= SHORTEST or self._ticker.is_asking:
+                return False
+            untold = store.client.zcount(store.keys.moved, "-inf", store.run(ops.clock()))
+            return not untold and not self.messages.names and moves == self.messages.moves
+
+
+class _Controller(WorkController):  # type: ignore[misc]
+    """Celery's worker, without signals of the operating system, which are for the main thread alone."""
+
+    hub = None
+
+    def __init__(self, *, up: threading.Event, **options: Any) -> None:
+        self._up = up
+        super().__init__(**options)
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        """Says that it consumes."""
+        signals.worker_ready.send(sender=consumer)
+        self._up.set()
+
+
+class _Ticker(Ticker):
+    """The ticker, which looks more often, and not while somebody else looks whether it does."""
+
+    def __init__(self, worker: Worker, producer: Producer) -> None:
+        super().__init__(producer)
+        self._worker = worker
+        worker.bring_back(self)
+
+    def tick(self) -> float:
+        """One look; seconds until the next."""
+        with self._worker.looking:
+            return min(_LOOK, super().tick())
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether it has handed something to a thread which has not published it yet."""
+        return self._asking.is_alive()
+
+
+class _News(news.News):
+    """The news, which come soon, and are told of before anybody takes the worker for quiet."""
+
+    def __init__(self, worker: Worker, producer: Producer) -> None:
+        super().__init__(producer)
+        self._worker = worker
+
+    def tell(self) -> bool:
+        """One look; whether there is more to be told."""
+        with self._worker.looking:
+            return super().tell()
+
+
+def _nothing() -> None:
+    """Wakes a loop."""
