@@ -137,6 +137,10 @@ class Claim:
     max_wait: float | None
     #: whether tasks are fetched as they end, before their job does
     early: bool
+    #: seconds since the moment at which the part was due
+    late: float
+    #: the trace context that the run's spans belong to; empty where there is none
+    trace: str
     spec_field: bytes
     targets_field: bytes
     #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first; `foreign`: the
@@ -146,15 +150,18 @@ class Claim:
     @classmethod
     def parse(cls, member: Member, reply: Sequence[Any]) -> Claim:
         """The claim in the reply of `claim.lua`."""
-        _, now, part, (spec, targets, wish, stop, max_wait, early), breaker = reply
+        _, now, part, (spec, targets, wish, stop, max_wait, early, trace), breaker = reply
+        fields = pairs(part)
         return cls(
             member=member,
             now=float(now),
-            part=PartRecord.parse(pairs(part)),
+            part=PartRecord.parse(fields),
             wish=wish.decode() if wish else None,
             stop=bool(stop),
             max_wait=float(max_wait) if max_wait else None,
             early=bool(early),
+            late=max(0.0, float(now) - float(fields.get("at", now))),
+            trace=trace.decode() if trace else "",
             spec_field=spec,
             targets_field=targets,
             breaker=breaker.decode(),
@@ -210,6 +217,8 @@ class RunRecord:
     #: the run whose end this one waits for, as a draft
     after: str | None
     waiters: Mapping[str, str]
+    #: the trace context that its spans belong to; empty where there is none
+    trace: str = ""
 
     @classmethod
     def parse(cls, run_id: str, reply: Sequence[Any]) -> RunRecord | None:
@@ -232,6 +241,7 @@ class RunRecord:
             expires=float(fields["created"]) + float(fields["expires_in"]) if "expires_in" in fields else None,
             after=fields["after"].decode() if "after" in fields else None,
             waiters={k[2:]: v.decode() for k, v in fields.items() if k.startswith("w:")},
+            trace=fields.get("trace", b"").decode(),
         )
 
     def member(self, number: int) -> Member:

@@ -9,6 +9,7 @@ local t = now()
 for i = 4, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0)
 redis.call('ZADD', KEYS[2], stamp(t + ARGV[2]), ARGV[1] .. ':run')
+total(ARGV[3], 'ended:' .. ARGV[5], 1)
 tell(ARGV[3], ARGV[1], t, 0)
 -- The run of a later tick of its schedule waits for this one, as a draft.
 local next_one = redis.call('HGET', KEYS[1], 'next')
