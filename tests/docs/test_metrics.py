@@ -1,4 +1,7 @@
-"""The page on metrics, the dashboard and the alerts name what is served. `python tests/docs/test_metrics.py` writes the table."""
+"""The page on metrics, the dashboard and the alerts name what is served.
+
+`python tests/docs/test_metrics.py` writes the page's table.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,12 @@ def test_an_expression_that_does_not_parse_is_seen():
 
 
 def test_each_metric_is_on_the_dashboard():
-    shown = {metric_of(name).name for panel in panels() for target in panel["targets"] for name, _ in selectors(target["expr"])}
+    shown = {
+        metric_of(name).name
+        for panel in panels()
+        for target in panel["targets"]
+        for name, _ in selectors(target["expr"])
+    }
     assert shown == set(BY_NAME)
 
 
@@ -107,7 +115,7 @@ def test_panels_lie_side_by_side():
 
 
 def test_the_alerts_are_explained_and_loaded():
-    assert {rule["alert"] for rule in alerts()} == set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
+    assert {rule["alert"] for rule in alerts()} == set(re.findall(r"^\| `(ScrapeDo\w+)` \|", PAGE.read_text(), re.MULTILINE))
     config = yaml.safe_load(PROMETHEUS.read_text())
     assert config["rule_files"] == [ALERTS.name]
     assert config["scrape_configs"][0]["static_configs"] == [{"targets": ["localhost:9808"]}]

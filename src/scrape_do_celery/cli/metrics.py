@@ -42,4 +42,5 @@ def metrics(host: str, port: int, once: bool) -> None:
     click.echo(f"http://{host}:{server.server_port}/metrics")
     stop.wait()
     server.shutdown()
+    server.server_close()
     collector.census.stop()

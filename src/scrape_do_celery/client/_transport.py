@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 import httpx
 
-from scrape_do_celery.client._wrapping import wrapped_as
+from scrape_do_celery.client._wrapping import wrapped
 
 if TYPE_CHECKING:
     import ssl
@@ -45,7 +45,7 @@ class DeadlineTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, fully read."""
-        return wrapped_as(httpx.HTTPTransport.handle_request, self._handle)(request)
+        return wrapped(httpx.HTTPTransport.handle_request, self._handle)(request)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         url = request.url

@@ -31,9 +31,13 @@ def _counter(name: str, text: str, *labels: str, source: str = "scripts") -> Met
 CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge("store_up", "1 where the store answered; else 0, and nothing else is served."),
     _gauge("store_memory_bytes", "Memory that the store's server uses."),
-    _gauge("store_memory_limit_bytes", "Its limit; 0 for none. Nothing is bought above 80 %, nothing fetched above 95 %."),
+    _gauge(
+        "store_memory_limit_bytes", "Its limit; 0 for none. Nothing is bought above 80 %, nothing fetched above 95 %."
+    ),
     _gauge("runs", "Live runs.", "state", source="census"),
-    _gauge("oldest_run_seconds", "Time since the oldest run that is in a state was accepted.", "state", source="census"),
+    _gauge(
+        "oldest_run_seconds", "Time since the oldest run that is in a state was accepted.", "state", source="census"
+    ),
     _gauge("census_age_seconds", "Age of the last census: of `runs`, `oldest_run_seconds` and live contents."),
     _counter("runs_accepted_total", "Runs that were accepted."),
     _counter("runs_ended_total", "Runs that ended.", "outcome"),
@@ -58,7 +62,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge("api_requests_granted", "Requests that they may have under way."),
     _gauge("api_requests_limit", "How many all of them may have under way.", source="settings"),
     _gauge("api_pause_seconds", "Time for which no request is made, because of a 429; 0 for none."),
-    _gauge("paid_unfetched", "Parts that are paid and not fetched, whose pages the API forgets in this time.", "within"),
+    _gauge(
+        "paid_unfetched", "Parts that are paid and not fetched, whose pages the API forgets in this time.", "within"
+    ),
     _gauge("paid_expiry_seconds", "Time until the API forgets the first of them; absent where there is none."),
     _gauge("jobs_watched", "Running jobs that are looked at together.", "account"),
     _gauge("jobs_active", "Jobs that count against SCRAPE_DO_MAX_ACTIVE_JOBS.", "account"),
@@ -66,7 +72,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge("line_wait_seconds", "Time that the first of these has waited.", "account"),
     _gauge("breaker_open_seconds", "Time since the API refused the token; 0 where it takes it.", "account"),
     _gauge("account_asked", "1 for what became of the last question for credits, else 0.", "outcome", source="api"),
-    _gauge("credits_left", "Credits that the account has left; absent where it could not be asked.", "account", source="api"),
+    _gauge(
+        "credits_left",
+        "Credits that the account has left; absent where it could not be asked.",
+        "account",
+        source="api",
+    ),
     _gauge("concurrency_free", "Tasks that the account has room for; absent as above.", "account", source="api"),
 )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from scrape_do_celery.store import counting
+from scrape_do_celery.store.buying import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ class CensusTaker(threading.Thread):
         for key in (store.keys.due, *map(store.keys.watch, accounts)):
             part = store.run(counting.census(store.keys, key))
             found.take(part)
-            while part.cursor != counting.START:
+            while part.cursor != START:
                 part = store.run(counting.census(store.keys, key, part.cursor))
                 found.take(part)
         self._last = found.end(), self._clock()

@@ -183,9 +183,7 @@ class Budget:
     async def _word(self, wanted: int, under_way: int, rate: float | None = None) -> ops.Share:
         """What the store answers to a wish, with which it gets what was counted here."""
         counted = self.tally.take()
-        op = ops.share(
-            self._store.keys, self._name, wanted, under_way, most=self._most, rate=rate, counted=counted
-        )
+        op = ops.share(self._store.keys, self._name, wanted, under_way, most=self._most, rate=rate, counted=counted)
         try:
             return await self._store.run(op)
         except BaseException:

@@ -21,6 +21,8 @@ LATE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 #: Members that one look of a census takes: so many keep Redis busy for less than a millisecond.
 _SLICE = 250
 _HOUR = 3600
+#: Length of the rows of `census.lua` that tell of many runs.
+_BY_STATE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Census:
     #: bytes of pages of live runs
     held: int = 0
     _several: dict[str, list[str]] = field(default_factory=dict)
+    _held_before: dict[str, int] = field(default_factory=dict)
 
     def take(self, part: CensusPart) -> None:
         """Adds what one look saw."""
@@ -75,15 +78,18 @@ class Census:
             self.held += held
             if first is not None:
                 self.since[state] = min(first, self.since.get(state, first))
-        for run_id, state in part.several:
+        for run_id, state, held in part.several:
             self._several.setdefault(run_id, []).append(state)
+            self._held_before[run_id] = held
 
     def end(self) -> Census:
         """Itself, once all was seen: runs of several parts count where the most telling of these stands."""
         for states in self._several.values():
             state = run_state(None, states)
             self.runs[state] = self.runs.get(state, 0) + 1
+        self.held += sum(self._held_before.values())
         self._several.clear()
+        self._held_before.clear()
         return self
 
 
@@ -93,7 +99,8 @@ class CensusPart:
 
     cursor: str
     states: tuple[tuple[str, int, float | None, int], ...]
-    several: tuple[tuple[str, str], ...]
+    #: runs that have several parts, by part: id, state, bytes of parts that have ended
+    several: tuple[tuple[str, str, int], ...]
 
 
 def standing(keys: Keys, account: str, ahead: Iterable[float]) -> Op[Standing]:
@@ -114,11 +121,10 @@ def accounts(keys: Keys) -> Op[list[str]]:
 
 def _part(reply: Sequence[Any]) -> CensusPart:
     rows = [[_text(item) for item in row] for row in reply[1:]]
-    pair = 2
     return CensusPart(
         _text(reply[0]),
-        tuple((row[0], int(row[1]), _moment(row[2]), int(row[3])) for row in rows if len(row) > pair),
-        tuple((row[0], row[1]) for row in rows if len(row) == pair),
+        tuple((row[0], int(row[1]), _moment(row[2]), int(row[3])) for row in rows if len(row) == _BY_STATE),
+        tuple((row[0], row[1], int(row[2])) for row in rows if len(row) != _BY_STATE),
     )
 
 

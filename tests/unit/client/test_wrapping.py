@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
 
 import httpx
 import pytest
@@ -13,8 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import ReadingTransport
-from scrape_do_celery.client._wrapping import wrapped_as
-from scrape_do_celery.errors import APIConnectionError
+from scrape_do_celery.client._wrapping import plain, wrapped, wrapped_async
+from scrape_do_celery.errors import APIConnectionError, ScrapeDoError
 
 TOKEN = "tok-5ecret/value"
 HOOKED = "hook.was.asked"
@@ -34,6 +37,32 @@ def exporter():
     )
     yield made
     instrumentor.uninstrument()
+
+
+@pytest.fixture
+def echoing():
+    """A peer that answers each request with the same bytes."""
+    servers = []
+
+    def serve(answer):
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+
+        def loop():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(65_536)
+                        connection.sendall(answer)
+
+        threading.Thread(target=loop, daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+    yield serve
+    for server in servers:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
 
 
 def read(url):
@@ -87,4 +116,22 @@ def test_what_nothing_wraps_is_left_as_it_is():
     def ours(request):
         return request
 
-    assert wrapped_as(httpx.HTTPTransport.handle_request, ours) is ours
+    theirs = httpx.HTTPTransport.handle_request
+    assert wrapped(theirs, ours) is wrapped_async(theirs, ours) is ours
+    assert plain(theirs) is theirs
+
+
+@pytest.mark.parametrize("call", [read, buy, block])
+@pytest.mark.parametrize("echo", ["HTTP/1.1 {} OK", "{}"])
+def test_a_peer_that_echoes_the_token_does_not_bring_it_into_a_span(echoing, exporter, call, echo):
+    with pytest.raises(ScrapeDoError) as caught:
+        call(echoing(f"{echo.format(TOKEN)}\r\n\r\n".encode()))
+    (span,) = exporter.get_finished_spans()
+    assert span.events
+    assert TOKEN not in span.to_json() + str(caught.value)
+
+
+def test_an_error_is_otherwise_noted_as_it_is(echoing, exporter):
+    with pytest.raises(ScrapeDoError):
+        buy(echoing(b"nonsense\r\n\r\n"))
+    assert "nonsense" in exporter.get_finished_spans()[0].to_json()

@@ -33,7 +33,7 @@ MEMORY = {"used_memory": 500, "maxmemory": 1000}
 class Client:
     """The account's answers, in their order; the last one stays."""
 
-    answers = (UserInformation(available_credits=12.5, free_concurrency=3),)
+    answers = (UserInformation(available_credits=12, free_concurrency=3),)
     asked = 0
 
     def __init__(self, *_, **options):
@@ -96,7 +96,7 @@ def test_figures_of_the_store(collector, plant, make):
     plant.begin("queued")
     plant.begin("r")
     plant.buy("r", state="collecting")
-    plant.put("r", cost=2.5)
+    plant.put("r", scrape_do_metadata={"Request-Cost": "2.5"})
     plant.put("r", position=1, status="error", content=None, gone=True)
     plant.clock.forward(5)
     plant.finish("r")
@@ -178,7 +178,7 @@ def test_credits_are_asked_for_once_a_minute(collector, plant, api):
     mine = plant.settings.account_id
     for _ in range(3):
         found = scrape(collector)
-    assert (of(found, "credits_left", account=mine), of(found, "concurrency_free", account=mine)) == (12.5, 3)
+    assert (of(found, "credits_left", account=mine), of(found, "concurrency_free", account=mine)) == (12, 3)
     assert of(found, "account_asked", outcome="answered") == 1
     assert of(found, "account_asked", outcome="no_token") == 0
     assert api.asked == 1

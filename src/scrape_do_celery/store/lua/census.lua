@@ -1,8 +1,8 @@
 -- Counts some of the live runs by state, by the cursor of a scan.
 -- KEYS: due, or the watch of an account  ARGV: prefix, cursor, how many to look at
 -- Returns {next cursor, {state, runs, when the first of them was accepted or '', bytes of their pages} ...,
--- {run id, state} ...}: the second kind one a part of a run that has several. `draft` is a run that has not begun,
--- `reporting` one that has ended and is not reported yet.
+-- {run id, state, bytes of its parts that have ended} ...}: the second kind one a part of a run that has several.
+-- `draft` is a run that has not begun, `reporting` one that has ended and is not reported yet.
 local prefix = ARGV[1]
 local runs, first, bytes, several = {}, {}, {}, {}
 local function count(state, accepted, held)
@@ -13,7 +13,7 @@ end
 local found = redis.call('ZSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #found[2], 2 do
   local run_id, n = string.match(found[2][i], '^(.*):([^:]*)$')
-  local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'parts', 'accepted', 'outcome', 'left')
+  local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'parts', 'accepted', 'outcome', 'left', 'bytes')
   if not r[1] then
     -- Its record is gone; the ticker drops it.
   elseif n ~= 'run' then
@@ -22,15 +22,15 @@ for i = 1, #found[2], 2 do
       count(p[1], r[2], p[2])
       if r[1] ~= '1' then
         runs[p[1]] = runs[p[1]] - 1
-        several[#several + 1] = {run_id, p[1]}
+        several[#several + 1] = {run_id, p[1], r[5] or '0'}
       end
     end
   elseif not r[2] then
     count('draft')
   elseif r[3] then
-    count('reporting', r[2])
+    count('reporting', r[2], r[5])
   elseif r[4] == '0' then
-    count('collecting', r[2])
+    count('collecting', r[2], r[5])
   end
 end
 local out = {found[1]}

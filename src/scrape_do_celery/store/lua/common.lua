@@ -16,7 +16,7 @@ end
 -- Notes bytes of pages by the hour in which they expire. Nobody has to say that they did.
 local function hold_bytes(prefix, t, hour, bytes)
   local key = prefix .. ':held'
-  if redis.call('HINCRBY', key, hour, bytes) ~= bytes then return end
+  if redis.call('HINCRBY', key, hour, bytes) ~= tonumber(bytes) then return end
   -- The first of its hour: what is over goes.
   for _, field in ipairs(redis.call('HKEYS', key)) do
     if tonumber(field) < math.floor(t / 3600) then redis.call('HDEL', key, field) end
@@ -32,9 +32,9 @@ local function free(due, run, prefix, run_id, parts, idem)
     redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix)
   end
   if idem then redis.call('DEL', idem) end
-  local hour, bytes = string.match(redis.call('HGET', run, 'held') or '', '^(%d+) (%d+)$')
-  if hour and redis.call('HINCRBY', prefix .. ':held', hour, -bytes) <= 0 then
-    redis.call('HDEL', prefix .. ':held', hour)
+  local r = redis.call('HMGET', run, 'held', 'bytes')
+  if r[1] and redis.call('HINCRBY', prefix .. ':held', r[1], '-' .. r[2]) <= 0 then
+    redis.call('HDEL', prefix .. ':held', r[1])
   end
   redis.call('ZREM', due, run_id .. ':run')
   redis.call('ZREM', prefix .. ':moved', run_id)
@@ -266,6 +266,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
     local amount = tonumber(p[i + 1] or 0)
     if amount ~= 0 then total(prefix, name, amount) end
   end
+  if p[3] then redis.call('HINCRBY', run, 'bytes', p[3]) end
   if stop == '1' then
     redis.call('HSET', run, 'stop', 1)
     for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do

@@ -2,7 +2,7 @@
 -- KEYS: run, due  ARGV: run id, prefix, waiter, life of contents, of the record, of the idempotency key
 -- Returns the number of waiters left, -1 when the run is gone.
 local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'idem', 'outcome', 'forget', 'held')
+local r = redis.call('HMGET', KEYS[1], 'parts', 'idem', 'outcome', 'forget', 'bytes', 'held')
 if not r[1] then return -1 end
 if redis.call('HDEL', KEYS[1], 'w:' .. ARGV[3]) == 1 then
   redis.call('HSET', KEYS[1], 'd:' .. ARGV[3], 1)
@@ -15,21 +15,19 @@ elseif waiting <= 0 and r[3] then
   redis.call('ZREM', KEYS[2], run_id .. ':run')
   redis.call('EXPIRE', KEYS[1], ARGV[5])
   if r[2] then redis.call('EXPIRE', r[2], ARGV[6]) end
-  local bytes = 0
   for n = 0, tonumber(r[1]) - 1 do
     local key = part_key(prefix, run_id, n)
-    local p = redis.call('HMGET', key, 'job', 'bytes')
-    bytes = bytes + (p[2] or 0)
-    if p[1] then redis.call('EXPIRE', prefix .. ':owner:' .. p[1], math.max(ARGV[5], 604800)) end
+    local job = redis.call('HGET', key, 'job')
+    if job then redis.call('EXPIRE', prefix .. ':owner:' .. job, math.max(ARGV[5], 604800)) end
     redis.call('EXPIRE', key, ARGV[5])
     redis.call('EXPIRE', prefix .. ':job:' .. run_id .. ':' .. n, ARGV[5])
     redis.call('EXPIRE', prefix .. ':contents:' .. run_id .. ':' .. n, ARGV[4])
   end
-  if bytes > 0 and not r[5] then
+  if r[5] and not r[6] then
     local t = now()
     local hour = math.floor((t + ARGV[4]) / 3600)
-    hold_bytes(prefix, t, hour, bytes)
-    redis.call('HSET', KEYS[1], 'held', string.format('%d %d', hour, bytes))
+    hold_bytes(prefix, t, hour, r[5])
+    redis.call('HSET', KEYS[1], 'held', hour)
   end
 end
 return waiting
