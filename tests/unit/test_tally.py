@@ -66,6 +66,13 @@ def test_late_steps_are_counted_by_class():
     assert tally.take() == {"late:poll:0.1": 2, "late:poll:10": 1, "late:poll:inf": 1, "late:poll:sum": 1007.15}
 
 
+def test_pages_are_counted_by_the_hour_in_which_they_expire():
+    tally = Tally()
+    tally.page(10, until=7200.5)
+    tally.page(5, until=7300.0)
+    assert tally.take() == {"bytes": 15, "held:2": 15}
+
+
 def test_counts_go_with_the_next_word_to_the_store_and_are_kept_where_it_fails():
     server = fakeredis.FakeServer()
 

@@ -38,13 +38,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge(
         "oldest_run_seconds", "Time since the oldest run that is in a state was accepted.", "state", source="census"
     ),
-    _gauge("census_age_seconds", "Age of the last census: of `runs`, `oldest_run_seconds` and live contents."),
+    _gauge("census_age_seconds", "Age of the last census: of `runs` and `oldest_run_seconds`."),
     _counter("runs_accepted_total", "Runs that were accepted."),
     _counter("runs_ended_total", "Runs that ended.", "outcome"),
     _counter("tasks_total", "Tasks (one a target) of parts that ended.", "result"),
     _counter("credits_spent_total", "Credits that the API reported for pages of parts that ended."),
-    _counter("contents_written_bytes_total", "Bytes of pages, as they are kept, of parts that ended."),
-    _gauge("contents_bytes", "Bytes of pages in the store: of live runs (by the census), and of ended ones.", "runs"),
+    _counter("contents_written_bytes_total", "Bytes of pages, as they are kept.", source="workers"),
+    _gauge("contents_bytes", "Bytes of pages that the store keeps.", source="workers"),
     _gauge("due", "Parts and runs that wait to be looked at, each by itself."),
     _gauge("look_lag_seconds", "How late the latest look is: of the due set, and of the running jobs.", "of"),
     Metric(

@@ -34,7 +34,7 @@ def of_standing(standing: Standing, settings: Settings) -> Samples:
         "api_requests_granted": {(): standing.granted},
         "api_requests_limit": {(): settings.max_requests},
         "api_pause_seconds": {(): max(0.0, (standing.paused_until or now) - now)},
-        "contents_bytes": {("ended",): standing.held},
+        "contents_bytes": {(): standing.held},
         "paid_unfetched": {(text,): n for text, n in zip(AHEAD.values(), standing.expiring, strict=True)},
         "paid_expiry_seconds": {} if standing.paid_until is None else {(): standing.paid_until - now},
         **_of_accounts(standing),
@@ -81,7 +81,6 @@ def of_census(found: Samples, now: float, census: Census, age: float) -> None:
     for state in counting.LIVE:
         runs[state,] = float(census.runs.get(state, 0))
         since[state,] = _late(census.since.get(state), now)
-    found["scrape_do_contents_bytes"][("live",)] = census.held
     found["scrape_do_census_age_seconds"] = {(): age}
 
 

@@ -75,6 +75,11 @@ class Tally:
         self.add(f"late:{step}:{bucket}")
         self.add(f"late:{step}:sum", round(seconds, 3))
 
+    def page(self, size: int, until: float) -> None:
+        """Counts a page of so many bytes, which is kept for about so long."""
+        self.add("bytes", size)
+        self.add(f"held:{int(until // 3600)}", size)
+
     def take(self) -> Mapping[str, float]:
         """All that was counted since the last time."""
         counts, self._counts = self._counts, {}

@@ -22,7 +22,7 @@ LATE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _SLICE = 250
 _HOUR = 3600
 #: Length of the rows of `census.lua` that tell of many runs.
-_BY_STATE = 4
+_BY_STATE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Standing:
     wanted: int
     granted: int
     totals: Mapping[str, float]
-    #: bytes of pages of ended runs
+    #: bytes of pages that were stored and have not expired
     held: int
     accounts: tuple[AccountStanding, ...]
 
@@ -66,30 +66,23 @@ class Census:
     runs: dict[str, int] = field(default_factory=dict)
     #: when the first run that is in a state was accepted, by the store's clock
     since: dict[str, float] = field(default_factory=dict)
-    #: bytes of pages of live runs
-    held: int = 0
     _several: dict[str, list[str]] = field(default_factory=dict)
-    _held_before: dict[str, int] = field(default_factory=dict)
 
     def take(self, part: CensusPart) -> None:
         """Adds what one look saw."""
-        for state, runs, first, held in part.states:
+        for state, runs, first in part.states:
             self.runs[state] = self.runs.get(state, 0) + runs
-            self.held += held
             if first is not None:
                 self.since[state] = min(first, self.since.get(state, first))
-        for run_id, state, held in part.several:
+        for run_id, state in part.several:
             self._several.setdefault(run_id, []).append(state)
-            self._held_before[run_id] = held
 
     def end(self) -> Census:
         """Itself, once all was seen: runs of several parts count where the most telling of these stands."""
         for states in self._several.values():
             state = run_state(None, states)
             self.runs[state] = self.runs.get(state, 0) + 1
-        self.held += sum(self._held_before.values())
         self._several.clear()
-        self._held_before.clear()
         return self
 
 
@@ -98,9 +91,9 @@ class CensusPart:
     """What one look of a census saw, and the cursor for the next."""
 
     cursor: str
-    states: tuple[tuple[str, int, float | None, int], ...]
-    #: runs that have several parts, by part: id, state, bytes of parts that have ended
-    several: tuple[tuple[str, str, int], ...]
+    states: tuple[tuple[str, int, float | None], ...]
+    #: runs that have several parts, one a part
+    several: tuple[tuple[str, str], ...]
 
 
 def standing(keys: Keys, account: str, ahead: Iterable[float]) -> Op[Standing]:
@@ -123,8 +116,8 @@ def _part(reply: Sequence[Any]) -> CensusPart:
     rows = [[_text(item) for item in row] for row in reply[1:]]
     return CensusPart(
         _text(reply[0]),
-        tuple((row[0], int(row[1]), _moment(row[2]), int(row[3])) for row in rows if len(row) == _BY_STATE),
-        tuple((row[0], row[1], int(row[2])) for row in rows if len(row) != _BY_STATE),
+        tuple((row[0], int(row[1]), _moment(row[2])) for row in rows if len(row) == _BY_STATE),
+        tuple((row[0], row[1]) for row in rows if len(row) != _BY_STATE),
     )
 
 

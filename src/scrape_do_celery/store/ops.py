@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.polling import RETENTION
@@ -106,6 +106,7 @@ __all__ = [
     "set_last",
     "settle",
     "share",
+    "size",
     "some",
     "spec",
     "strangers",
@@ -251,6 +252,11 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
         [keys.contents(member.run_id, member.part), keys.part(member.run_id, member.part)],
         "put",
     )
+
+
+def size(put_op: Op[int]) -> int:
+    """Bytes that a `put` stores."""
+    return len(cast("bytes", put_op.args[1]))
 
 
 def settle(  # noqa: PLR0913 (one argument a thing that is written down)

@@ -7,7 +7,6 @@ import pytest
 from scrape_do_celery.store import CANCEL, Member, PartState, counting, ops
 
 COST = {"Request-Cost": "1.5"}
-LIVES = ops.Lives(2 * 3600, 4 * 3600, 4 * 3600)
 
 
 @pytest.fixture
@@ -54,12 +53,10 @@ def test_what_ended_is_counted_when_it_ends(shelf, standing, make):
     whole(shelf, make, tasks=tasks)
     shelf.begin("draft", hold=60)
     totals = standing().totals
-    size = sum(len(value) for value in shelf.redis.hgetall(shelf.keys.contents("r", 0)).values())
     assert totals == {
         "accepted": 1,
         "ended:succeeded": 1,
         "credits": 1.5,
-        "bytes": size,
         "tasks:success": 1,
         "tasks:failed": 1,
         "tasks:gone": 1,
@@ -75,37 +72,21 @@ def test_a_run_without_pages_counts_no_tasks(shelf, standing):
     assert standing().totals == {"accepted": 1}
 
 
-def test_pages_of_ended_runs_are_held_until_their_hour_is_over(shelf, standing, make):
-    whole(shelf, make)
-    # Until it is reported the run is a live one.
-    ((state, _, _, size),) = shelf.run(counting.census(shelf.keys, shelf.keys.due)).states
-    assert (state, size) == ("reporting", standing().totals["bytes"])
-    assert standing().held == 0
-    shelf.run(ops.delivered(shelf.keys, "r", "r", LIVES))
-    held = standing().held
-    assert held == standing().totals["bytes"]
-    # A second word of the delivery, as after a crash, counts nothing twice.
-    shelf.run(ops.delivered(shelf.keys, "r", "r", LIVES))
-    assert standing().held == held
+def test_pages_are_held_until_their_hour_is_over(shelf, standing):
+    def store(size, life):
+        hour = int((shelf.clock.time() + life) // 3600)
+        shelf.run(ops.share(shelf.keys, "p", 1, 0, most=5, counted={"bytes": size, f"held:{hour}": size}))
+
+    store(100, 3600)
+    store(50, 3600)
+    store(7, 30 * 3600)
+    assert (standing().held, standing().totals["bytes"]) == (157, 157)
     shelf.clock.forward(4 * 3600)
-    assert standing().held == 0
+    assert standing().held == 7
     # The next one that is held takes what is over away.
-    whole(shelf, make, "s")
-    shelf.run(ops.delivered(shelf.keys, "s", "s", LIVES))
-    assert standing().held == held
-    assert shelf.redis.hlen(shelf.keys.held) == 1
-
-
-def test_what_is_forgotten_is_no_longer_held(shelf, standing, make):
-    for run_id in "rs":
-        whole(shelf, make, run_id)
-        shelf.run(ops.delivered(shelf.keys, run_id, run_id, LIVES))
-    held = standing().held
-    shelf.run(ops.forget(shelf.keys, "r"))
-    assert standing().held == held / 2
-    shelf.run(ops.forget(shelf.keys, "s"))
-    assert standing().held == 0
-    assert not shelf.redis.exists(shelf.keys.held)
+    store(1, 40 * 3600)
+    assert standing().held == 8
+    assert shelf.redis.hlen(shelf.keys.held) == 2
 
 
 def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(shelf, standing):
@@ -150,7 +131,6 @@ def test_a_census_tells_live_runs_by_state(shelf, census, make):
     shelf.begin("draft", hold=60)
     shelf.begin("running")
     shelf.buy("running")
-    shelf.run(ops.put(shelf.keys, Member("running", 0), 0, make.task(0)))
     whole(shelf, make, "ended")
     shelf.begin("decided")
     shelf.finish("decided")
@@ -159,7 +139,6 @@ def test_a_census_tells_live_runs_by_state(shelf, census, make):
     assert found.runs == {"queued": 3, "draft": 1, "running": 1, "reporting": 1, "collecting": 1}
     assert shelf.clock.time() - found.since["queued"] == pytest.approx(10, abs=5)
     assert "draft" not in found.since
-    assert found.held > 0
 
 
 def test_a_census_finds_watched_jobs(shelf, census):
@@ -171,18 +150,13 @@ def test_a_census_finds_watched_jobs(shelf, census):
     assert census().runs == {"running": 1}
 
 
-def test_a_run_of_several_parts_counts_once_by_the_most_telling(shelf, census, make):
+def test_a_run_of_several_parts_counts_once_by_the_most_telling(shelf, census):
     shelf.part_by_part(3)
     shelf.buy("r", 0)
     found = census()
     assert {state: number for state, number in found.runs.items() if number} == {"running": 1}
-    shelf.run(ops.put(shelf.keys, Member("r", 0), 0, make.task(0)))
-    held = census().held
     shelf.finish("r", 0)
-    found = census()
-    assert {state: number for state, number in found.runs.items() if number} == {"queued": 1}
-    # The pages of its part that has ended count still, and once.
-    assert found.held == held > 0
+    assert {state: number for state, number in census().runs.items() if number} == {"queued": 1}
 
 
 def test_entries_without_a_record_count_nothing(shelf, census):

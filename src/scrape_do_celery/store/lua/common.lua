@@ -13,16 +13,6 @@ local function total(prefix, name, amount)
   redis.call(math.floor(amount) == amount and 'HINCRBY' or 'HINCRBYFLOAT', prefix .. ':totals', name, amount)
 end
 
--- Notes bytes of pages by the hour in which they expire. Nobody has to say that they did.
-local function hold_bytes(prefix, t, hour, bytes)
-  local key = prefix .. ':held'
-  if redis.call('HINCRBY', key, hour, bytes) ~= tonumber(bytes) then return end
-  -- The first of its hour: what is over goes.
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    if tonumber(field) < math.floor(t / 3600) then redis.call('HDEL', key, field) end
-  end
-end
-
 -- Frees all that an ended run holds. A mark of it stays for a week: a message that comes again must not buy again.
 local function free(due, run, prefix, run_id, parts, idem)
   for n = 0, tonumber(parts) - 1 do
@@ -32,10 +22,6 @@ local function free(due, run, prefix, run_id, parts, idem)
     redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix)
   end
   if idem then redis.call('DEL', idem) end
-  local r = redis.call('HMGET', run, 'held', 'bytes')
-  if r[1] and redis.call('HINCRBY', prefix .. ':held', r[1], '-' .. r[2]) <= 0 then
-    redis.call('HDEL', prefix .. ':held', r[1])
-  end
   redis.call('ZREM', due, run_id .. ':run')
   redis.call('ZREM', prefix .. ':moved', run_id)
   local marks = {run}
@@ -251,7 +237,7 @@ end
 local function settle(keys, member, t, outcome, error, stop, booked, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
   local run_id = string.match(member, '^(.*):')
-  local p = redis.call('HMGET', part, 'state', 'credits', 'bytes', 'got_done', 'got_failed', 'gone')
+  local p = redis.call('HMGET', part, 'state', 'credits', 'got_done', 'got_failed', 'gone')
   local state = p[1]
   redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
   if error ~= '' then redis.call('HSET', part, 'error', error) end
@@ -262,11 +248,10 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   leave_place(prefix, due, part, member, t)
   if is_unresolved(state) then resolve(prefix, due, part, member, rest[3], t) end
   book(prefix, part, member)
-  for i, name in ipairs({'credits', 'bytes', 'tasks:success', 'tasks:failed', 'tasks:gone'}) do
+  for i, name in ipairs({'credits', 'tasks:success', 'tasks:failed', 'tasks:gone'}) do
     local amount = tonumber(p[i + 1] or 0)
     if amount ~= 0 then total(prefix, name, amount) end
   end
-  if p[3] then redis.call('HINCRBY', run, 'bytes', p[3]) end
   if stop == '1' then
     redis.call('HSET', run, 'stop', 1)
     for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do

@@ -2,7 +2,7 @@
 -- KEYS: run, due  ARGV: run id, prefix, waiter, life of contents, of the record, of the idempotency key
 -- Returns the number of waiters left, -1 when the run is gone.
 local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'idem', 'outcome', 'forget', 'bytes', 'held')
+local r = redis.call('HMGET', KEYS[1], 'parts', 'idem', 'outcome', 'forget')
 if not r[1] then return -1 end
 if redis.call('HDEL', KEYS[1], 'w:' .. ARGV[3]) == 1 then
   redis.call('HSET', KEYS[1], 'd:' .. ARGV[3], 1)
@@ -22,12 +22,6 @@ elseif waiting <= 0 and r[3] then
     redis.call('EXPIRE', key, ARGV[5])
     redis.call('EXPIRE', prefix .. ':job:' .. run_id .. ':' .. n, ARGV[5])
     redis.call('EXPIRE', prefix .. ':contents:' .. run_id .. ':' .. n, ARGV[4])
-  end
-  if r[5] and not r[6] then
-    local t = now()
-    local hour = math.floor((t + ARGV[4]) / 3600)
-    hold_bytes(prefix, t, hour, r[5])
-    redis.call('HSET', KEYS[1], 'held', hour)
   end
 end
 return waiting
