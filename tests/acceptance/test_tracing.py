@@ -84,6 +84,9 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
         pipeline.sandbox.fault("status", kind="get_task", status=503, times=1, target=f"a.example/{number}")
     handles = [handle for handle, _ in runs]
     pipeline.producer.ring(routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
+    # A step keeps the trace of who sent it; a run that nobody traces has no spans of its own.
+    scraped, sender = traced(lambda: pipeline.scrape(targets=["https://a.example/"], headers={"X-Mine": HEADER}))
+    untraced = pipeline.enqueue(["https://a.example/untraced"])
     pipeline.work(pool=pool, concurrency=1, SPANS=str(spans._path), POOL=pool, app="traced_app")
     bells = set()
     for handle, root in runs:
@@ -103,27 +106,13 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
         assert parents(found, "GET", f"/api/v1/jobs/{job}/") == {"scrape_do.poll", "scrape_do.fetch"}
         bells |= {link for span in named(mine, "scrape_do.submit") for link in links(span)}
     assert len(bells) == 1
+    scraped.get(timeout=60)
+    ended = eventually(lambda: named(spans.of(sender.context.trace_id), "scrape_do.finish"))
+    assert ended[0]["parent_id"] == f"0x{sender.context.span_id:016x}"
+    untraced.result(timeout=60)
+    assert f'"scrape_do_celery.run_id": "{untraced.run_id}"' not in spans.text
     assert len({root.context.trace_id for _, root in runs}) == 2
     assert spans.text
     assert TOKEN not in spans.text
     assert COOKIE not in spans.text
-
-
-def test_the_trace_of_a_scrape_step_is_the_runs(pipeline, spans, traced, eventually):
-    result, root = traced(lambda: pipeline.scrape(targets=["https://a.example/"], headers={"X-Mine": HEADER}))
-    pipeline.work(concurrency=1, SPANS=str(spans._path), app="traced_app")
-    result.get(timeout=60)
-    found = eventually(lambda: named(spans.of(root.context.trace_id), "scrape_do.finish"))
-    assert found[0]["parent_id"] == f"0x{root.context.span_id:016x}"
     assert HEADER not in spans.text
-
-
-def test_a_run_that_nobody_traces_has_no_spans_of_its_own(pipeline, spans):
-    pipeline.work(concurrency=1, SPANS=str(spans._path), app="traced_app")
-    handle = pipeline.enqueue(["https://a.example/"])
-    handle.result(timeout=60)
-    assert "trace" not in {
-        name.decode() for name in pipeline.producer.store.client.hkeys(f"{pipeline.prefix}:run:{handle.run_id}")
-    }
-    assert '{"name": "scrape_do.' not in spans.text
-    assert f"run/{routing.POLL_JOBS}" in spans.text

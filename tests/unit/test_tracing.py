@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -38,9 +38,9 @@ def exporter(monkeypatch):
 @pytest.fixture
 def caller():
     """The present span, of somebody else's."""
-    context = SpanContext(TRACE, SPAN, is_remote=False, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "1")]))
-    with trace.use_span(trace.NonRecordingSpan(context)):
-        yield context
+    present = SpanContext(TRACE, SPAN, is_remote=False, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "1")]))
+    with trace.use_span(trace.NonRecordingSpan(present)):
+        yield present
 
 
 def test_outside_of_a_span_nothing_is_kept():
@@ -157,3 +157,18 @@ def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(plant, expor
     ((name, context),) = traces
     assert (name, context.trace_id) == (routing.FINISH_RUN, TRACE)
     assert plant.run(ops.outcome(plant.keys, "r")) == (True, "failed")
+
+
+def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(plant, monkeypatch):
+    """As the instrumentation of Celery does where the step is not registered, which is so in a web process."""
+    left = []
+
+    def send_task(*_, **__):
+        left.append(
+            context.attach(trace.set_span_in_context(trace.NonRecordingSpan(SpanContext(TRACE, SPAN, is_remote=True))))
+        )
+
+    monkeypatch.setattr(plant.app, "send_task", send_task)
+    assert plant.producer.ring(routing.SUBMIT_JOBS, ["r:0"])
+    assert left
+    assert not trace.get_current_span().get_span_context().is_valid
