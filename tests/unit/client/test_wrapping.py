@@ -24,7 +24,9 @@ HOOKED = "hook.was.asked"
 
 
 @pytest.fixture
-def exporter():
+def exporter(monkeypatch):
+    # As bold as a user may be.
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST", ".*")
     made, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(made))
 
@@ -94,6 +96,7 @@ def test_each_request_is_one_span_without_the_token(sandbox, exporter, call, met
     (span,) = exporter.get_finished_spans()
     assert span.name == method
     assert span.attributes[HOOKED] is True
+    assert "http.request.header.accept" in span.attributes
     assert TOKEN not in span.to_json()
 
 
@@ -135,3 +138,15 @@ def test_an_error_is_otherwise_noted_as_it_is(echoing, exporter):
     with pytest.raises(ScrapeDoError):
         buy(echoing(b"nonsense\r\n\r\n"))
     assert "nonsense" in exporter.get_finished_spans()[0].to_json()
+
+
+def test_a_request_without_a_token_is_sent_without_one(exporter):
+    seen = []
+
+    def ours(request):
+        seen.append("X-Token" in request.headers)
+        return httpx.Response(200)
+
+    wrapped(httpx.HTTPTransport.handle_request, ours)(httpx.Request("GET", "http://a.example/"))
+    assert seen == [False]
+    assert len(exporter.get_finished_spans()) == 1
