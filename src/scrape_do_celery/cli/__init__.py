@@ -7,6 +7,7 @@ import click
 from scrape_do_celery.cli.doctor import doctor
 from scrape_do_celery.cli.group import Commands
 from scrape_do_celery.cli.ledger import ledger
+from scrape_do_celery.cli.metrics import metrics
 from scrape_do_celery.cli.orphans import orphans
 from scrape_do_celery.cli.redis import redis
 from scrape_do_celery.cli.runs import cancel, enqueue, result, status
@@ -31,6 +32,6 @@ def celery_plugin(ctx: click.Context) -> None:
     ctx.obj.app.set_current()
 
 
-for _command in (enqueue, status, result, cancel, orphans, ledger, doctor, sandbox, redis):
+for _command in (enqueue, status, result, cancel, orphans, ledger, doctor, metrics, sandbox, redis):
     main.add_command(_command)
     celery_plugin.add_command(_command)

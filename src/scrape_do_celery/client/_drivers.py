@@ -15,6 +15,7 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from scrape_do_celery.client._base import BASE_URL, BaseClient, seconds
+from scrape_do_celery.client._sending import SendingTransport
 from scrape_do_celery.client._transport import DeadlineTransport, ssl_context
 from scrape_do_celery.client.sending import DEPARTURES, UNTRACED
 
@@ -137,7 +138,7 @@ class AsyncioDriver(BaseClient):
         )
         self._sleep = sleep
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
-        self._http = transport or httpx.AsyncHTTPTransport(ssl_context(), trust_env=False, limits=self._limits())
+        self._http = transport or SendingTransport(ssl_context(), trust_env=False, limits=self._limits())
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from scrape_do_celery.client._transport import ssl_context
+from scrape_do_celery.client._wrapping import wrapped_async
 
 #: Seconds that an idle connection is kept; a read that meets a closed one is simply sent again.
 _KEEPALIVE = 30.0
@@ -34,6 +35,9 @@ class ReadingTransport(AiohttpTransport):
         Raises:
             httpx.TransportError: without the error behind it, whose text may show the request's headers.
         """
+        return await wrapped_async(httpx.AsyncHTTPTransport.handle_async_request, self._handle)(request)
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
         try:
             return await super().handle_async_request(request)
         except httpx.TransportError as error:

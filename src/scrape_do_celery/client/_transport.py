@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 import httpx
 
+from scrape_do_celery.client._wrapping import wrapped
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
@@ -43,6 +45,9 @@ class DeadlineTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, fully read."""
+        return wrapped(httpx.HTTPTransport.handle_request, self._handle)(request)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         core = httpcore.Request(
             method=request.method,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery import routing
+from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.canvas import callbacks, finish_signature
@@ -41,6 +41,8 @@ class _Wanted:
     spec: RunSpec
     key: str | None
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    # Noted now: it may be written when a transaction is committed.
+    trace: str = field(default_factory=tracing.current)
 
 
 def enqueue(  # noqa: PLR0913 (what a run can be told)
@@ -164,7 +166,8 @@ def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str,
 
 def _creation(producer: Producer, one: _Wanted, canvas: dict[str, Any]) -> Op[Created]:
     finish = finish_signature(producer, one.run_id, one.run_id, canvas) if canvas else ""
-    return ops.create(producer.store.keys, one.run_id, one.spec, key=one.key, signature=finish)
+    keys = producer.store.keys
+    return ops.create(keys, one.run_id, one.spec, key=one.key, signature=finish, trace=one.trace)
 
 
 def _is_other(created: Created, spec: RunSpec) -> bool:
@@ -211,7 +214,7 @@ def write(
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     store = producer.store
-    created = store.run(ops.create(store.keys, run_id, spec, key=key, **options))
+    created = store.run(ops.create(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
     if created.forgotten:
         raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
     if _is_other(created, spec):

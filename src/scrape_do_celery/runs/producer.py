@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,8 @@ class Producer:
             **options,
         }
         try:
-            self.app.send_task(step, args=arguments, **options)
+            # What instruments Celery may leave its span behind where the step is not registered, as in a web process.
+            copy_context().run(self.app.send_task, step, args=arguments, **options)
         except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
             where = masked(str(self.app.conf.broker_url))
             log.warning(

@@ -12,7 +12,7 @@ from celery.states import FAILURE, REVOKED, SUCCESS
 from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
-from scrape_do_celery import routing
+from scrape_do_celery import routing, tracing
 from scrape_do_celery.store import CANCEL, ops
 from scrape_do_celery.store.about import shown_as
 
@@ -48,7 +48,8 @@ def report_record(producer: Producer, record: RunRecord, *, again: bool = False)
         if again and _told(producer, record, waiter):
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
         else:
-            _finish(producer, record, waiter, stored)
+            with tracing.inside(record.trace):
+                _finish(producer, record, waiter, stored)
 
 
 def accept_draft(producer: Producer, run_id: str, now: float) -> None:

@@ -6,6 +6,7 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery import tracing
 from scrape_do_celery.config.credentials import with_credentials
 from scrape_do_celery.runs.enqueueing import read_spec, ring_submit
 from scrape_do_celery.runs.handle import RunHandle
@@ -42,7 +43,9 @@ def start_tick(producer: Producer, name: str, tick: str, if_running: str, reques
     if goes_on and if_running == "cancel_previous":
         RunHandle(str(before), producer=producer).cancel()
     waits = goes_on and if_running == "queue"
-    run_id = store.run(ops.create(store.keys, str(uuid.uuid4()), spec, key=key, hold=_LOOK if waits else None)).run_id
+    hold = _LOOK if waits else None
+    op = ops.create(store.keys, str(uuid.uuid4()), spec, key=key, hold=hold, trace=tracing.current())
+    run_id = store.run(op).run_id
     if waits and store.run(ops.follow(store.keys, run_id, str(before))):
         log.info("schedule %s: run %s of the tick %s waits for run %s", name, run_id, tick, before)
     else:

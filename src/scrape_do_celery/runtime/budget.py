@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.runtime.tally import Tally
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Budget:
         """`here` requests at once at most in this process, `most` in all; `rate` starts a second in all."""
         self._store, self._here, self._most, self._rate = store, here, most, rate
         self._name = uuid.uuid4().hex
+        #: goes to the store with the next word
+        self.tally = Tally()
         self._share, self._starts, self._running = 0, 0.0, 0
         #: Who waits, and whether it is urgent; those of the second queue come behind all of the first.
         self._queues: tuple[_Queue, _Queue] = (deque(), deque())
@@ -113,7 +116,7 @@ class Budget:
             self._asker.cancel()
             await asyncio.gather(self._asker, return_exceptions=True)
         with suppress(RedisError):
-            await self._store.run(ops.share(self._store.keys, self._name, 0, 0, most=self._most))
+            await self._word(0, 0)
 
     def _pause_left(self) -> float:
         return self._paused_until - asyncio.get_running_loop().time()
@@ -169,12 +172,20 @@ class Budget:
         wanted = min(sum(map(len, self._queues)) + self._running, self._here)
         # What is given back is given back now: another process may have it before the answer is here.
         self._share = min(self._share, max(wanted, self._running))
-        share = await self._store.run(
-            ops.share(self._store.keys, self._name, wanted, self._running, most=self._most, rate=self._rate)
-        )
+        share = await self._word(wanted, self._running, self._rate)
         self._share = share.requests
         # What was given back in the meantime counts, as far as there is room for it.
         self._starts = math.inf if self._rate is None else min(self._starts + share.starts, max(1, share.requests))
         if share.pause > 0:
             self.pause(share.pause)
         self._admit()
+
+    async def _word(self, wanted: int, under_way: int, rate: float | None = None) -> ops.Share:
+        """What the store answers to a wish, with which it gets what was counted here."""
+        counted = self.tally.take()
+        op = ops.share(self._store.keys, self._name, wanted, under_way, most=self._most, rate=rate, counted=counted)
+        try:
+            return await self._store.run(op)
+        except BaseException:
+            self.tally.give_back(counted)
+            raise

@@ -241,13 +241,17 @@ async def _fetch_one(runtime: Runtime, claim: Claim, job: JobDetails, position: 
 async def _stored(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> bool | None:
     """Whether the task is stored now; None where there is no room for it."""
     try:
-        return await runtime.store.run(ops.put(runtime.store.keys, claim.member, position, task)) >= 0
+        op = ops.put(runtime.store.keys, claim.member, position, task)
+        stored = await runtime.store.run(op)
     except ResponseError as error:
         if not is_full(error):
             raise
         # A page may need more than what is left, and not every server tells how much that is.
         runtime.health.was_full()
         return None
+    if stored > 0:
+        runtime.budget.tally.page(ops.size(op), until=claim.now + runtime.settings.result_ttl)
+    return stored >= 0
 
 
 class TaskFate(StrEnum):

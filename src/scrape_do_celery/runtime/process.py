@@ -126,17 +126,20 @@ class Runtime:
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
         """What a method of the client answers; it waits for its share of requests before its time begins to run."""
         async with self.budget.request():
-            return await method(*args)
+            with self.budget.tally.request(method.__name__):
+                return await method(*args)
 
     async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
         """A task, as `call` would answer it; behind most other requests: pages come in crowds."""
         async with self.budget.request(behind=True):
-            return await self.client.get_task(job_id, task_id)
+            with self.budget.tally.request("get_task"):
+                return await self.client.get_task(job_id, task_id)
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
         """One page of the job list, as `call` would answer it."""
         async with self.budget.request():
-            return await self.client.list_jobs(**filters)
+            with self.budget.tally.request("list_jobs"):
+                return await self.client.list_jobs(**filters)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, run on the process's loop."""

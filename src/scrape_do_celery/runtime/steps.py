@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from scrape_do_celery import routing
+from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.budget import is_urgent
@@ -110,7 +110,10 @@ async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
         runtime.lacks_key(str(unreadable(claim.key, store.keys.held)))
     if not isinstance(claim, Claim):
         return None
-    return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
+    name = frame.handler.__name__
+    runtime.budget.tally.late(name, claim.late)
+    with tracing.work(claim.trace, f"scrape_do.{name}", run_id=member.run_id, part=member.part):
+        return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:

@@ -43,11 +43,12 @@ def create(  # noqa: PLR0913 (one argument a field)
     signature: str = "",
     hold: float | None = None,
     expires: float | None = None,
+    trace: str = "",
 ) -> Op[Created]:
     """Writes a run and its parts; or finds the run that has this id or this idempotency key.
 
     With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
-    `expires` seconds have passed by then.
+    `expires` seconds have passed by then. `trace` is the context that the run's spans belong to.
     """
     parts = spec.parts()
     options, targets = spec.packed()
@@ -65,6 +66,8 @@ def create(  # noqa: PLR0913 (one argument a field)
         fields["early"] = 1
     if expires is not None:
         fields["expires_in"] = expires
+    if trace:
+        fields["trace"] = trace
     if shown := spec.about(hosts=not keys.held):
         fields["about"] = json.dumps(shown, separators=(",", ":"))
     return Op(

@@ -32,6 +32,8 @@
 | `P:budget` | hash | process -> requests that it wants, its share of them, until when that stands | for ever |
 | `P:pace` | string | when the next request may start, where there is a limit a second | a moment |
 | `P:pause` | string | until when no API call is made (429) | its own |
+| `P:totals` | hash | what was counted, by name: runs, tasks, credits, bytes, requests | for ever |
+| `P:held` | hash | hour since the epoch -> bytes of pages that expire in it | for ever |
 
 Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.
 """
@@ -184,6 +186,16 @@ class Keys:
     def pause(self) -> str:
         """Until when the API is left alone."""
         return f"{self.prefix}:pause"
+
+    @property
+    def totals(self) -> str:
+        """What was counted."""
+        return f"{self.prefix}:totals"
+
+    @property
+    def held(self) -> str:
+        """Bytes of pages by the hour of their end."""
+        return f"{self.prefix}:held"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.buying import (
@@ -120,6 +120,7 @@ __all__ = [
     "set_last",
     "settle",
     "share",
+    "size",
     "some",
     "spec",
     "strangers",
@@ -185,6 +186,11 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
         [key, keys.part(member.run_id, member.part)],
         "put",
     )
+
+
+def size(put_op: Op[int]) -> int:
+    """Bytes that a `put` stores."""
+    return len(cast("bytes", put_op.args[1]))
 
 
 def settle(  # noqa: PLR0913 (one argument a thing that is written down)

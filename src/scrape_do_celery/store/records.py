@@ -143,6 +143,10 @@ class Claim:
     max_wait: float | None
     #: whether tasks are fetched as they end, before their job does
     early: bool
+    #: seconds since the moment at which the part was due
+    late: float
+    #: the trace context that the run's spans belong to; empty where there is none
+    trace: str
     spec_field: bytes
     targets_field: bytes
     #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first; `foreign`: the
@@ -153,15 +157,18 @@ class Claim:
     @classmethod
     def parse(cls, member: Member, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """The claim in the reply of `claim.lua`."""
-        _, now, part, (spec, targets, wish, stop, max_wait, early), breaker = reply
+        _, now, part, (spec, targets, wish, stop, max_wait, early, trace), breaker = reply
+        fields = pairs(part)
         return cls(
             member=member,
             now=float(now),
-            part=PartRecord.parse(pairs(part), member, keys),
+            part=PartRecord.parse(fields, member, keys),
             wish=wish.decode() if wish else None,
             stop=bool(stop),
             max_wait=float(max_wait) if max_wait else None,
             early=bool(early),
+            late=max(0.0, float(now) - float(fields.get("at", now))),
+            trace=trace.decode() if trace else "",
             spec_field=spec,
             targets_field=targets,
             breaker=breaker.decode(),
@@ -228,6 +235,8 @@ class RunRecord:
     about: Mapping[str, Any] = field(default_factory=dict)
     #: why not all of it can be read here: whoever would decide or report the run must leave it alone
     locked: EncryptionKeyError | None = None
+    #: the trace context that its spans belong to; empty where there is none
+    trace: str = ""
 
     @classmethod
     def parse(cls, run_id: str, reply: Sequence[Any], keys: Keys = _PLAIN) -> RunRecord | None:
@@ -256,6 +265,7 @@ class RunRecord:
             waiters={name[2:]: opened_text(fields, name, key, keys) or "" for name in fields if name.startswith("w:")},
             about=json.loads(fields.get("about", b"{}")),
             locked=unreadable(min(lacking), keys.held) if lacking else locked,
+            trace=fields.get("trace", b"").decode(),
         )
 
     def member(self, number: int) -> Member:

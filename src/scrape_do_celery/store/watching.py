@@ -9,7 +9,7 @@ from scrape_do_celery.store.claiming import RING
 from scrape_do_celery.store.op import Op, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scrape_do_celery.store.keys import Keys, Member
 
@@ -86,11 +86,23 @@ def unseen(keys: Keys, account: str, token: str, *, others: float, ring: float) 
 
 
 def share(  # noqa: PLR0913 (a limit an argument)
-    keys: Keys, process: str, wanted: int, under_way: int, *, most: int, rate: float | None = None
+    keys: Keys,
+    process: str,
+    wanted: int,
+    under_way: int,
+    *,
+    most: int,
+    rate: float | None = None,
+    counted: Mapping[str, float] | None = None,
 ) -> Op[Share]:
-    """A process's share of `most` requests under way, and of `rate` starts a second, of all processes."""
-    args = (process, wanted, under_way, most, _SHARE_LIFE, "" if rate is None else rate, _AT_ONCE)
-    return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, [keys.budget, keys.pace, keys.pause], "share")
+    """A process's share of `most` requests under way, and of `rate` starts a second, of all processes.
+
+    What it has `counted` is added to the totals; sent twice, twice.
+    """
+    args: list[Value] = [process, wanted, under_way, most, _SHARE_LIFE, "" if rate is None else rate, _AT_ONCE]
+    args += [one for pair in (counted or {}).items() for one in pair]
+    places = [keys.budget, keys.pace, keys.pause, keys.totals, keys.held]
+    return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, places, "share")
 
 
 def some(keys: Keys, account: str, token: str) -> Op[list[str]]:

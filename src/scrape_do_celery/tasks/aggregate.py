@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 
-from scrape_do_celery import routing
+from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.runs import reading
@@ -65,8 +65,9 @@ async def aggregate(runtime: Runtime, run_id: str) -> RunRecord | None:
         return None
     if record.outcome is not None:
         return record
-    outcome, fields = await _decided(runtime, record, await store.run(ops.attempt(store.keys, run_id)))
-    await store.run(ops.decide(store.keys, run_id, outcome, fields))
+    with tracing.work(record.trace, "scrape_do.aggregate", run_id=run_id):
+        outcome, fields = await _decided(runtime, record, await store.run(ops.attempt(store.keys, run_id)))
+        await store.run(ops.decide(store.keys, run_id, outcome, fields))
     # Once more: who waits for it may have come to wait just now.
     return await store.run(ops.view(store.keys, run_id))
 

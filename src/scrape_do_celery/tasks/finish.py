@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject
 from celery.states import READY_STATES
 from redis.exceptions import RedisError
 
-from scrape_do_celery import routing
+from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.runs.reporting import note
@@ -38,9 +38,10 @@ def finish_run(self: Task, run_id: str) -> dict[str, Any] | None:
     if record.outcome is None or self.request.id not in record.waiters:
         # Rung too early, or a second time: what the caller knows already must not reach its callbacks again.
         raise Ignore
-    if record.error is not None:
-        raise record.error
-    return record.result
+    with tracing.work(record.trace, "scrape_do.finish", run_id=run_id):
+        if record.error is not None:
+            raise record.error
+        return record.result
 
 
 def _asked(producer: Producer, op: ops.Op[T]) -> T:

@@ -129,9 +129,10 @@ async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, m
 
 async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> Bell | None:
     try:
-        created = await runtime.buyer.create_job(
-            request, before_send=partial(_last_look, runtime, claim), timeout=runtime.settings.submit_deadline
-        )
+        with runtime.budget.tally.request("create_job"):
+            created = await runtime.buyer.create_job(
+                request, before_send=partial(_last_look, runtime, claim), timeout=runtime.settings.submit_deadline
+            )
     except _NotNowError:
         await runtime.later(claim, NOT_SENT_NOW, 1.0)
         return None

@@ -11,6 +11,7 @@ local t = now()
 if not r[2] and ARGV[6] == '' then
   redis.call('HSET', KEYS[1], 'accepted', stamp(t), 'rings', 0)
   tell(prefix, run_id, t, NEWS)
+  total(prefix, 'accepted', 1)
   redis.call('ZREM', KEYS[2], member)
   for n = 0, tonumber(r[1]) - 1 do
     local key = part_key(prefix, run_id, n)

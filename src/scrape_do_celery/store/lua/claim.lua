@@ -66,5 +66,5 @@ if not mine then
 end
 note_key(ARGV[13], KEYS[2], string.match(ARGV[16], '^%S*'), t)
 if redis.call('HEXISTS', KEYS[2], 'wish') == 1 then redis.call('HSETNX', KEYS[1], 'wish_seen', stamp(t)) end
-local run = redis.call('HMGET', KEYS[2], 'spec', 't:' .. n, 'wish', 'stop', 'max_wait', 'early')
+local run = redis.call('HMGET', KEYS[2], 'spec', 't:' .. n, 'wish', 'stop', 'max_wait', 'early', 'trace')
 return {'ok', stamp(t), redis.call('HGETALL', KEYS[1]), run, breaker}

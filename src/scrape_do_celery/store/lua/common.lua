@@ -8,6 +8,11 @@ local function stamp(t) return string.format('%.4f', t) end
 
 local function part_key(prefix, run_id, n) return prefix .. ':part:' .. run_id .. ':' .. n end
 
+-- Adds to what is counted for whoever monitors the store: a counter, which only grows.
+local function total(prefix, name, amount)
+  redis.call(math.floor(amount) == amount and 'HINCRBY' or 'HINCRBYFLOAT', prefix .. ':totals', name, amount)
+end
+
 -- Frees all that an ended run holds. A mark of it stays for a week: a message that comes again must not buy again.
 local function free(due, run, prefix, run_id, parts, idem)
   for n = 0, tonumber(parts) - 1 do
@@ -253,7 +258,9 @@ end
 -- remembered. Returns how many parts of its run are left.
 local function settle(keys, member, t, outcome, error, stop, booked, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
-  local run_id, state = string.match(member, '^(.*):'), redis.call('HGET', part, 'state')
+  local run_id = string.match(member, '^(.*):')
+  local p = redis.call('HMGET', part, 'state', 'credits', 'got_done', 'got_failed', 'gone')
+  local state = p[1]
   redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
   if error ~= '' then redis.call('HSET', part, 'error', error) end
   if booked ~= '' then redis.call('HSET', part, 'booked', booked) end
@@ -263,6 +270,10 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   leave_place(prefix, due, part, member, t)
   if is_unresolved(state) then resolve(prefix, due, part, member, rest[3], t) end
   book(prefix, part, member)
+  for i, name in ipairs({'credits', 'tasks:success', 'tasks:failed', 'tasks:gone'}) do
+    local amount = tonumber(p[i + 1] or 0)
+    if amount ~= 0 then total(prefix, name, amount) end
+  end
   if stop == '1' then
     redis.call('HSET', run, 'stop', 1)
     for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do

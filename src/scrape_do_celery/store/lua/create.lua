@@ -39,6 +39,7 @@ if hold ~= '' then
   redis.call('ZADD', KEYS[2], stamp(t + hold), run_id .. ':run')
 else
   redis.call('HSET', KEYS[1], 'accepted', stamp(t))
+  total(prefix, 'accepted', 1)
   tell(prefix, run_id, t, NEWS)
   if max_wait ~= '' then
     redis.call('HSET', KEYS[1], 'deadline', stamp(t + max_wait))

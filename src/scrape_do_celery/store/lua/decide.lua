@@ -12,6 +12,7 @@ for i = 5, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 note_key(ARGV[3], KEYS[1], ARGV[4], t)
 redis.call('HSET', KEYS[1], 'ended', stamp(t), 'rings', 0, 'bell', stamp(t))
 redis.call('ZADD', KEYS[2], stamp(t + ARGV[2]), ARGV[1] .. ':run')
+total(ARGV[3], 'ended:' .. ARGV[6], 1)
 tell(ARGV[3], ARGV[1], t, 0)
 -- The run of a later tick of its schedule waits for this one, as a draft.
 local next_one = redis.call('HGET', KEYS[1], 'next')

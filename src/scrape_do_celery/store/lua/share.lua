@@ -1,11 +1,24 @@
 -- Divides the requests that may be under way among the processes that want some; and the starts of requests in time.
--- KEYS: budget, pace, pause
+-- KEYS: budget, pace, pause, totals, held
 -- ARGV: process, requests that it wants to have under way, that it has, most of all processes, seconds for which its
---       share stands, starts a second of all ('' for any), the seconds whose starts may come at once
+--       share stands, starts a second of all ('' for any), the seconds whose starts may come at once,
+--       then what the process has counted since it last asked: name, amount ...; `held:<hour>` are bytes of pages by
+--       the hour, since the epoch, in which they expire
 -- Returns {requests that it may have under way, how many of them may start now, seconds of the pause that is left}.
 local me, want, running, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 though_full(KEYS[1])
 local t = now()
+for i = 8, #ARGV - 1, 2 do
+  local hour = string.match(ARGV[i], '^held:(%d+)$')
+  if not hour then
+    redis.call('HINCRBYFLOAT', KEYS[4], ARGV[i], ARGV[i + 1])
+  elseif redis.call('HINCRBY', KEYS[5], hour, ARGV[i + 1]) == tonumber(ARGV[i + 1]) then
+    -- The first of its hour: what is over goes.
+    for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
+      if tonumber(field) < math.floor(t / 3600) then redis.call('HDEL', KEYS[5], field) end
+    end
+  end
+end
 local taken, others, short, before = 0, {}, false, 0
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do

@@ -1,0 +1,46 @@
+"""`scrape-do metrics`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from importlib.util import find_spec
+
+import click
+
+from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.runs import Producer
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=int, default=9808, show_default=True, help="The port; 0 takes a free one.")
+@click.option("--once", is_flag=True, help="Print the metrics and end.")
+def metrics(host: str, port: int, once: bool) -> None:
+    """Serve metrics of the store for Prometheus, on /metrics.
+
+    It needs the extra `metrics`. The token is used to ask for the credits that are left, once a minute at most; without
+    one, everything else is served. One process is enough for all workers: they share the store.
+    """
+    if find_spec("prometheus_client") is None:
+        raise ConfigurationError("prometheus_client is not installed: pip install 'scrape-do-celery[metrics]'")
+    from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+
+    from scrape_do_celery.metrics.collector import StoreCollector
+
+    producer = Producer.of()
+    collector, registry = StoreCollector(producer.store, producer.settings), CollectorRegistry()
+    registry.register(collector)
+    if once:
+        click.echo(generate_latest(registry).decode(), nl=False)
+        return
+    stop = threading.Event()
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, lambda *_: stop.set())
+    collector.census.start()
+    server, _ = start_http_server(port, host, registry)
+    click.echo(f"http://{host}:{server.server_port}/metrics")
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+    collector.census.stop()

@@ -1,0 +1,97 @@
+"""What instruments httpx (OpenTelemetry's package, or another) wraps its own transports. Ours are wrapped alike.
+
+It may note each header, and an error with its whole text: the token is put in behind it, and such a text left out.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+T = TypeVar("T")
+
+_TOKEN: Final = "X-Token"  # noqa: S105 (the name of a header)
+
+
+def wrapped(theirs: Callable[..., Any], ours: Callable[[httpx.Request], T]) -> Callable[[httpx.Request], T]:
+    """`ours`, behind whatever wraps `theirs` now, a method of a transport of httpx's; mostly nothing does."""
+    if _wrapper(theirs) is None:
+        return ours
+
+    def send(request: httpx.Request) -> T:
+        token = request.headers.pop(_TOKEN, "")
+
+        def inner(request: httpx.Request) -> T:
+            with _with_token(request, token):
+                return ours(request)
+
+        return _behind(theirs, inner, request)
+
+    return send
+
+
+def wrapped_async(
+    theirs: Callable[..., Any], ours: Callable[[httpx.Request], Awaitable[T]]
+) -> Callable[[httpx.Request], Awaitable[T]]:
+    """As `wrapped`, for coroutines."""
+    if _wrapper(theirs) is None:
+        return ours
+
+    async def send(request: httpx.Request) -> T:
+        token = request.headers.pop(_TOKEN, "")
+
+        async def inner(request: httpx.Request) -> T:
+            with _with_token(request, token):
+                return await ours(request)
+
+        return await _behind(theirs, inner, request)
+
+    return send
+
+
+def plain(theirs: Callable[..., T]) -> Callable[..., T]:
+    """A method as it was before anything wrapped it."""
+    return plain(theirs.__wrapped__) if _wrapper(theirs) else theirs  # type: ignore[attr-defined]
+
+
+def _behind(theirs: Any, ours: Callable[[httpx.Request], T], request: httpx.Request) -> T:
+    wrapper = _wrapper(theirs)
+    if wrapper is None:
+        return ours(request)
+    answer: T = wrapper(lambda request: _behind(theirs.__wrapped__, ours, request), None, (request,), {})
+    return answer
+
+
+def _wrapper(method: Any) -> Any:
+    """What wraps a method, of wrapt's kind: called with what it wraps, its instance, arguments, keyword arguments."""
+    return getattr(method, "_self_wrapper", None)
+
+
+@contextmanager
+def _with_token(request: httpx.Request, token: str) -> Iterator[None]:
+    if token:
+        request.headers[_TOKEN] = token
+    try:
+        yield
+    except httpx.HTTPError as error:
+        if not _shows(error, token):
+            raise
+        silent = type(error)("its text shows the token")
+        silent.request = request
+        raise silent from None
+    finally:
+        request.headers.pop(_TOKEN, None)
+
+
+def _shows(error: BaseException | None, token: str) -> bool:
+    """Whether an error, or one behind it, quotes the token: what a broken peer echoes is in their texts."""
+    while error is not None:
+        if token and token in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,69 @@
+"""What the API tells of the account: asked once a minute at most, and only while somebody wants to know."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+from scrape_do_celery.errors import APIConnectionError, AsyncAPIAuthError, AsyncAPIRateLimitError, ScrapeDoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import UserInformation
+
+#: What may become of the question.
+ANSWERED, NO_TOKEN, PAUSED, REFUSED, NO_ANSWER, OTHER = OUTCOMES = (
+    *("answered", "no_token", "paused", "refused", "no_answer", "error"),
+)
+#: Seconds for which an answer, or its absence, stands; and that the API has to answer within a scrape.
+_EVERY: Final = 60.0
+_PATIENCE: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of the last question; `user` is the answer, where there is one."""
+
+    outcome: str
+    user: UserInformation | None = None
+
+
+class Account:
+    """The account of the settings' token."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._clock = settings, clock
+        self._lock = threading.Lock()
+        self._last, self._next = Asked(NO_TOKEN), 0.0
+
+    def ask(self, pause: float = 0.0) -> Asked:
+        """What is known of the account. While `pause` (seconds) of a 429 is left, the API is not asked."""
+        if self._settings.api_key is None:
+            return Asked(NO_TOKEN)
+        with self._lock:
+            if self._clock() >= self._next:
+                if pause > 0:
+                    return Asked(PAUSED)
+                self._last = self._asked()
+                self._next = self._clock() + _EVERY
+            return self._last
+
+    def _asked(self) -> Asked:
+        settings = self._settings
+        try:
+            with ScrapeDoAsyncAPIClient(
+                settings.api_key, base_url=settings.api_url, timeout=_PATIENCE, max_retries=0
+            ) as client:
+                return Asked(ANSWERED, client.get_user_info())
+        except ScrapeDoError as error:
+            return Asked(_outcome(error))
+
+
+def _outcome(error: ScrapeDoError) -> str:
+    kinds = {AsyncAPIAuthError: REFUSED, AsyncAPIRateLimitError: PAUSED, APIConnectionError: NO_ANSWER}
+    return next((name for kind, name in kinds.items() if isinstance(error, kind)), OTHER)

@@ -1,0 +1,84 @@
+"""Every metric that is served: its name, its kind, its labels, and what it tells. The documentation is made of this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+#: Seconds ahead within which it is counted what expires, and how they are written in a label.
+AHEAD: Final = {3_600: "1h", 21_600: "6h", 86_400: "24h", 604_800: "all"}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. `source` is where its figure comes from: see docs/metrics.md."""
+
+    name: str
+    kind: Literal["gauge", "counter", "histogram"]
+    text: str
+    labels: tuple[str, ...] = ()
+    source: Literal["store", "scripts", "census", "workers", "api", "settings"] = "store"
+
+
+def _gauge(name: str, text: str, *labels: str, source: str = "store") -> Metric:
+    return Metric(f"scrape_do_{name}", "gauge", text, labels, source)  # type: ignore[arg-type]
+
+
+def _counter(name: str, text: str, *labels: str, source: str = "scripts") -> Metric:
+    return Metric(f"scrape_do_{name}", "counter", text, labels, source)  # type: ignore[arg-type]
+
+
+CATALOGUE: Final[tuple[Metric, ...]] = (
+    _gauge("store_up", "1 where the store answered; else 0, and nothing else is served."),
+    _gauge("store_memory_bytes", "Memory that the store's server uses."),
+    _gauge(
+        "store_memory_limit_bytes", "Its limit; 0 for none. Nothing is bought above 80 %, nothing fetched above 95 %."
+    ),
+    _gauge("runs", "Live runs.", "state", source="census"),
+    _gauge(
+        "oldest_run_seconds", "Time since the oldest run that is in a state was accepted.", "state", source="census"
+    ),
+    _gauge("census_age_seconds", "Age of the last census: of `runs` and `oldest_run_seconds`."),
+    _counter("runs_accepted_total", "Runs that were accepted."),
+    _counter("runs_ended_total", "Runs that ended.", "outcome"),
+    _counter("tasks_total", "Tasks (one a target) of parts that ended.", "result"),
+    _counter("credits_spent_total", "Credits that the API reported for pages of parts that ended."),
+    _counter("contents_written_bytes_total", "Bytes of pages, as they are kept.", source="workers"),
+    _gauge("contents_bytes", "Bytes of pages that the store keeps.", source="workers"),
+    _gauge("due", "Parts and runs that wait to be looked at, each by itself."),
+    _gauge("look_lag_seconds", "How late the latest look is: of the due set, and of the running jobs.", "of"),
+    Metric(
+        "scrape_do_step_late_seconds",
+        "histogram",
+        "How long after it was due a step began to work on a part.",
+        ("step",),
+        "workers",
+    ),
+    _gauge("bells", "Messages that are on their way to a worker."),
+    _gauge("bells_limit", "How many may be.", source="settings"),
+    _counter("api_requests_total", "Requests to the API.", "call", "outcome", source="workers"),
+    _counter("api_request_seconds_total", "Time that they took.", "call", source="workers"),
+    _gauge("api_requests_wanted", "Requests that processes want to have under way."),
+    _gauge("api_requests_granted", "Requests that they may have under way."),
+    _gauge("api_requests_limit", "How many all of them may have under way.", source="settings"),
+    _gauge("api_pause_seconds", "Time for which no request is made, because of a 429; 0 for none."),
+    _gauge(
+        "paid_unfetched", "Parts that are paid and not fetched, whose pages the API forgets in this time.", "within"
+    ),
+    _gauge("paid_expiry_seconds", "Time until the API forgets the first of them; absent where there is none."),
+    _gauge("jobs_watched", "Running jobs that are looked at together.", "account"),
+    _gauge("jobs_active", "Jobs that count against SCRAPE_DO_MAX_ACTIVE_JOBS.", "account"),
+    _gauge("jobs_in_line", "Parts that wait for one of those to end.", "account"),
+    _gauge("line_wait_seconds", "Time that the first of these has waited.", "account"),
+    _gauge("breaker_open_seconds", "Time since the API refused the token; 0 where it takes it.", "account"),
+    _gauge("account_asked", "1 for what became of the last question for credits, else 0.", "outcome", source="api"),
+    _gauge(
+        "credits_left",
+        "Credits that the account has left; absent where it could not be asked.",
+        "account",
+        source="api",
+    ),
+    _gauge("concurrency_free", "Tasks that the account has room for; absent as above.", "account", source="api"),
+)
+
+BY_NAME: Final = {metric.name: metric for metric in CATALOGUE}

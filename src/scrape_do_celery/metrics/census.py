@@ -1,0 +1,68 @@
+"""A count of the live runs, kept fresh beside the scrapes: a piece at a time, so that Redis hardly notices."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from scrape_do_celery.store import counting
+from scrape_do_celery.store.buying import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrape_do_celery.store import Store
+    from scrape_do_celery.store.counting import Census
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two, at least; and so many times as long as one took.
+_REST, _TIMES = 1.0, 50.0
+
+
+class CensusTaker(threading.Thread):
+    """Counts, rests, and counts again, until it is stopped. It rests fifty times as long as it counts."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(name="scrape-do-census", daemon=True)
+        self._store, self._clock = store, clock
+        self._halt = threading.Event()
+        self._last: tuple[Census, float] | None = None
+
+    def run(self) -> None:
+        """Nothing that goes wrong in one ends it."""
+        rest = 0.0
+        while not self._halt.wait(rest):
+            began = self._clock()
+            try:
+                self.count()
+            except RedisError as error:
+                log.warning("the runs will be counted later: %s", type(error).__name__)
+            rest = max(_REST, _TIMES * (self._clock() - began))
+
+    def count(self) -> Census:
+        """A census, which is the last one from now on."""
+        store, found = self._store, counting.Census()
+        accounts = store.run(counting.accounts(store.keys))
+        for key in (store.keys.due, *map(store.keys.watch, accounts)):
+            part = store.run(counting.census(store.keys, key))
+            found.take(part)
+            while part.cursor != START:
+                part = store.run(counting.census(store.keys, key, part.cursor))
+                found.take(part)
+        self._last = found.end(), self._clock()
+        return found
+
+    def last(self) -> tuple[Census, float] | None:
+        """The last census and its age in seconds; None before the first."""
+        return None if self._last is None else (self._last[0], self._clock() - self._last[1])
+
+    def stop(self) -> None:
+        """Ends the thread, after the census that is under way."""
+        self._halt.set()
+        if self.is_alive():
+            self.join(timeout=5)

@@ -1,0 +1,95 @@
+"""The custom collector of `prometheus_client`: a scrape reads the store once, and makes samples of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError, ResponseError
+
+from scrape_do_celery.metrics.account import Account
+from scrape_do_celery.metrics.catalogue import AHEAD, BY_NAME, CATALOGUE
+from scrape_do_celery.metrics.census import CensusTaker
+from scrape_do_celery.metrics.samples import Samples, of_account, of_census, of_standing
+from scrape_do_celery.store import counting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric as Family
+
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.store import Store
+
+Families: TypeAlias = "Iterator[Family]"
+
+
+class StoreCollector(Collector):
+    """Serves the catalogue. Without `census.start()`, the runs are counted in each scrape."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+        self._account = Account(settings)
+        self.census = CensusTaker(store)
+
+    def describe(self) -> Families:
+        """The metrics without samples: registering must ask nobody."""
+        return _families({})
+
+    def collect(self) -> Families:
+        """All metrics as they are now; where the store is away, only that."""
+        try:
+            found = self._look()
+        except RedisError:
+            return iter([_family("scrape_do_store_up", {(): 0.0})])
+        return _families(found)
+
+    def _look(self) -> Samples:
+        store, settings = self._store, self._settings
+        mine = settings.account_id if settings.api_key or settings.account else ""
+        standing = store.run(counting.standing(store.keys, mine, AHEAD))
+        if not self.census.is_alive():
+            self.census.count()
+        pause = max(0.0, (standing.paused_until or 0.0) - standing.now)
+        found: Samples = {"scrape_do_store_up": {(): 1.0}, **self._memory(), **of_standing(standing, settings)}
+        if (last := self.census.last()) is not None:
+            of_census(found, standing.now, *last)
+        return found | of_account(self._account.ask(pause), mine)
+
+    def _memory(self) -> Samples:
+        try:
+            info = self._store.client.info("memory")
+        except ResponseError:
+            return {}  # its user may not use INFO
+        return {
+            "scrape_do_store_memory_bytes": {(): float(info.get("used_memory", 0))},
+            "scrape_do_store_memory_limit_bytes": {(): float(info.get("maxmemory", 0))},
+        }
+
+
+def _families(found: Samples) -> Families:
+    return (_family(metric.name, found.get(metric.name, {})) for metric in CATALOGUE)
+
+
+def _family(name: str, samples: dict[tuple[str, ...], float]) -> Family:
+    metric = BY_NAME[name]
+    if metric.kind == "histogram":
+        return _histogram(name, samples)
+    kind = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
+    family = kind(name, metric.text, labels=metric.labels)
+    for labels, value in sorted(samples.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(name: str, samples: dict[tuple[str, ...], float]) -> Family:
+    """Of samples by (label, bucket), where `sum` is a bucket too; buckets here do not hold those below them."""
+    family = HistogramMetricFamily(name, BY_NAME[name].text, labels=BY_NAME[name].labels)
+    for label in sorted({label for label, _ in samples}):
+        below, buckets = 0.0, []
+        for bound in (*counting.LATE_BUCKETS, "inf"):
+            below += samples.get((label, str(bound)), 0.0)
+            buckets.append((str(float(bound)) if bound != "inf" else "+Inf", below))
+        family.add_metric([label], buckets, samples.get((label, "sum"), 0.0))
+    return family

@@ -1,0 +1,97 @@
+"""What the store told, as samples: pure functions from figures to values by metric and labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from scrape_do_celery.metrics.account import OUTCOMES as ASKED
+from scrape_do_celery.metrics.catalogue import AHEAD
+from scrape_do_celery.store import OUTCOMES, counting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.metrics.account import Asked
+    from scrape_do_celery.store.counting import Census, Standing
+
+#: Metric -> values of its labels -> value.
+Samples: TypeAlias = "dict[str, dict[tuple[str, ...], float]]"
+
+
+def of_standing(standing: Standing, settings: Settings) -> Samples:
+    """What one look at the store shows, and the limits around it."""
+    now, lags = standing.now, [account.watch_at for account in standing.accounts]
+    found: Samples = {
+        "due": {(): standing.due},
+        "look_lag_seconds": {
+            ("due",): _late(standing.due_at, now),
+            ("watch",): max((_late(at, now) for at in lags), default=0.0),
+        },
+        "bells": {(): standing.bells},
+        "bells_limit": {(): settings.max_bells},
+        "api_requests_wanted": {(): standing.wanted},
+        "api_requests_granted": {(): standing.granted},
+        "api_requests_limit": {(): settings.max_requests},
+        "api_pause_seconds": {(): max(0.0, (standing.paused_until or now) - now)},
+        "contents_bytes": {(): standing.held},
+        "paid_unfetched": {(text,): n for text, n in zip(AHEAD.values(), standing.expiring, strict=True)},
+        "paid_expiry_seconds": {} if standing.paid_until is None else {(): standing.paid_until - now},
+        **_of_accounts(standing),
+        **_of_totals(standing.totals),
+    }
+    return {f"scrape_do_{name}": values for name, values in found.items()}
+
+
+def _of_accounts(standing: Standing) -> Samples:
+    accounts, now = standing.accounts, standing.now
+    return {
+        "jobs_watched": {(a.account,): a.watched for a in accounts},
+        "jobs_active": {(a.account,): a.active for a in accounts},
+        "jobs_in_line": {(a.account,): a.in_line for a in accounts},
+        "line_wait_seconds": {(a.account,): _late(a.line_since, now) for a in accounts},
+        "breaker_open_seconds": {(a.account,): _late(a.refused_since, now) for a in accounts},
+    }
+
+
+def _of_totals(totals: Mapping[str, float]) -> Samples:
+    """Counters, by the first word of their name in the store; outcomes that never were are 0."""
+    names = {"ended": "runs_ended_total", "tasks": "tasks_total", "requests": "api_requests_total"}
+    names |= {"seconds": "api_request_seconds_total", "late": "step_late_seconds"}
+    found: Samples = {
+        "runs_accepted_total": {(): totals.get("accepted", 0.0)},
+        "credits_spent_total": {(): totals.get("credits", 0.0)},
+        "contents_written_bytes_total": {(): totals.get("bytes", 0.0)},
+        "runs_ended_total": {(outcome.value,): 0.0 for outcome in OUTCOMES},
+        # `failed` holds those that are gone as well.
+        "tasks_total": {("success",): 0.0, ("failed",): -totals.get("tasks:gone", 0.0), ("gone",): 0.0},
+    }
+    for name, value in totals.items():
+        first, *labels = name.split(":")
+        if first in names:
+            of = found.setdefault(names[first], {})
+            of[tuple(labels)] = of.get(tuple(labels), 0.0) + value
+    return found
+
+
+def of_census(found: Samples, now: float, census: Census, age: float) -> None:
+    """Adds what a census of so many seconds ago showed."""
+    runs = found["scrape_do_runs"] = {}
+    since = found["scrape_do_oldest_run_seconds"] = {}
+    for state in counting.LIVE:
+        runs[state,] = float(census.runs.get(state, 0))
+        since[state,] = _late(census.since.get(state), now)
+    found["scrape_do_census_age_seconds"] = {(): age}
+
+
+def of_account(asked: Asked, account: str) -> Samples:
+    """What the API told of the account, or why it did not."""
+    found: Samples = {"scrape_do_account_asked": {(name,): float(name == asked.outcome) for name in ASKED}}
+    if asked.user is not None:
+        found["scrape_do_credits_left"] = {(account,): float(asked.user.available_credits)}
+        found["scrape_do_concurrency_free"] = {(account,): float(asked.user.free_concurrency)}
+    return found
+
+
+def _late(moment: float | None, now: float) -> float:
+    return 0.0 if moment is None else max(0.0, now - moment)

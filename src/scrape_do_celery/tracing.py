@@ -1,0 +1,86 @@
+"""OpenTelemetry, where a process uses it: a run's trace context is kept in its record, and work for it is a span there.
+
+We never load it. Where nothing else has, or nothing is traced, nothing is kept and nothing is done.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.context import Context
+
+_NAME = "scrape_do_celery"
+
+
+def is_used() -> bool:
+    """Whether something in this process has loaded OpenTelemetry."""
+    return "opentelemetry.trace" in sys.modules
+
+
+def current() -> str:
+    """The present trace context as a record keeps it (W3C: parent, state); empty where nothing is recorded."""
+    if not is_used():
+        return ""
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    if not trace.get_current_span().get_span_context().trace_flags.sampled:
+        return ""
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return " ".join(carrier[name] for name in ("traceparent", "tracestate") if name in carrier)
+
+
+@contextmanager
+def work(kept: str, name: str, **attributes: str | int) -> Iterator[None]:
+    """A span in the trace that a record keeps, linked to the present one: that of the Celery step.
+
+    An error is told by its type alone: texts of errors may quote what was asked for.
+    """
+    if not kept or not is_used():
+        yield
+        return
+    from opentelemetry import trace
+
+    context = trace.get_current_span().get_span_context()
+    span = trace.get_tracer(_NAME).start_span(
+        name,
+        context=_context(kept),
+        links=[trace.Link(context)] if context.is_valid else [],
+        attributes={f"{_NAME}.{key}": value for key, value in attributes.items()},
+    )
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield
+        except BaseException as error:
+            span.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
+            raise
+
+
+@contextmanager
+def inside(kept: str) -> Iterator[None]:
+    """The trace that a record keeps as the present one, for what is sent from here."""
+    if not kept or not is_used():
+        yield
+        return
+    from opentelemetry import context
+
+    token = context.attach(_context(kept))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def _context(kept: str) -> Context:
+    from opentelemetry.context import Context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    parent, _, state = kept.partition(" ")
+    carrier: dict[str, Any] = {"traceparent": parent}
+    return TraceContextTextMapPropagator().extract(carrier | ({"tracestate": state} if state else {}), Context())

@@ -1,0 +1,331 @@
+"""What is served for Prometheus, from a store in memory."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import urllib.request
+from types import SimpleNamespace
+
+import prometheus_client
+import pytest
+from click.testing import CliRunner
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from scrape_do_celery import cli, errors
+from scrape_do_celery.metrics import account as account_module
+from scrape_do_celery.metrics import census as census_module
+from scrape_do_celery.metrics.account import Account
+from scrape_do_celery.metrics.catalogue import CATALOGUE
+from scrape_do_celery.metrics.census import CensusTaker
+from scrape_do_celery.metrics.collector import StoreCollector
+from scrape_do_celery.models import UserInformation
+from scrape_do_celery.runs import Producer
+from scrape_do_celery.store import counting, ops
+
+metrics_command = importlib.import_module("scrape_do_celery.cli.metrics")
+MEMORY = {"used_memory": 500, "maxmemory": 1000}
+
+
+class Client:
+    """The account's answers, in their order; the last one stays."""
+
+    answers = (UserInformation(available_credits=12, free_concurrency=3),)
+    asked = 0
+
+    def __init__(self, *_, **options):
+        self.options = options
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def get_user_info(self):
+        type(self).asked += 1
+        answer = self.answers[min(self.asked, len(self.answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def api(monkeypatch):
+    made = type("Answers", (Client,), {})
+    monkeypatch.setattr(account_module, "ScrapeDoAsyncAPIClient", made)
+    return made
+
+
+@pytest.fixture
+def collector(plant, api, monkeypatch):
+    monkeypatch.setattr(plant.producer.store.client, "info", lambda *_: MEMORY)
+    return StoreCollector(plant.producer.store, plant.settings)
+
+
+def scrape(collector):
+    """Value by sample name and labels."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    text = generate_latest(registry).decode()
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def of(found, name, **labels):
+    return found["scrape_do_" + name, *sorted(labels.items())]
+
+
+def test_all_of_the_catalogue_is_served_and_nothing_else(collector):
+    registry = CollectorRegistry()
+    registry.register(collector)
+    families = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    kinds = {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families}
+    assert kinds == {metric.name: metric.kind for metric in CATALOGUE}
+    assert len(kinds) == len(CATALOGUE)
+
+
+def test_figures_of_the_store(collector, plant, make):
+    mine = plant.settings.account_id
+    plant.begin("queued")
+    plant.begin("r")
+    plant.buy("r", state="collecting")
+    plant.put("r", scrape_do_metadata={"Request-Cost": "2.5"})
+    plant.put("r", position=1, status="error", content=None, gone=True)
+    plant.clock.forward(5)
+    plant.finish("r")
+    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    counted = {"requests:get_job:ok": 3, "requests:create_job:no_answer": 1, "seconds:get_job": 1.5, "late:poll:2": 4}
+    plant.run(ops.share(plant.keys, "p", 3, 0, most=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}))
+    hour = int(plant.clock.time() // 3600)
+    counted = {"bytes": 700, f"held:{hour - 1}": 300, f"held:{hour + 24}": 400}
+    plant.run(ops.share(plant.keys, "p", 3, 0, most=2, counted=counted))
+    plant.run(ops.pause(plant.keys, 30))
+    found = scrape(collector)
+    assert of(found, "store_up") == 1
+    assert (of(found, "store_memory_bytes"), of(found, "store_memory_limit_bytes")) == (500, 1000)
+    assert of(found, "runs", state="queued") == of(found, "runs", state="reporting") == 1
+    assert of(found, "runs", state="running") == 0
+    assert 5 <= of(found, "oldest_run_seconds", state="queued") < 30
+    assert of(found, "runs_accepted_total") == 2
+    assert of(found, "runs_ended_total", outcome="succeeded") == 1
+    assert of(found, "runs_ended_total", outcome="in_doubt") == 0
+    assert of(found, "tasks_total", result="success") == of(found, "tasks_total", result="gone") == 1
+    assert of(found, "tasks_total", result="failed") == 0
+    assert of(found, "credits_spent_total") == 2.5
+    assert (of(found, "contents_written_bytes_total"), of(found, "contents_bytes")) == (700, 400)
+    assert of(found, "api_requests_total", call="get_job", outcome="ok") == 3
+    assert of(found, "api_requests_total", call="create_job", outcome="no_answer") == 1
+    assert of(found, "api_request_seconds_total", call="get_job") == 1.5
+    assert of(found, "step_late_seconds_bucket", step="poll", le="1.0") == 0
+    assert of(found, "step_late_seconds_bucket", step="poll", le="300.0") == 4
+    assert of(found, "step_late_seconds_bucket", step="poll", le="+Inf") == 5
+    assert of(found, "step_late_seconds_count", step="poll") == 5
+    assert of(found, "step_late_seconds_sum", step="poll") == 9.5
+    assert (of(found, "api_requests_wanted"), of(found, "api_requests_granted")) == (3, 2)
+    assert 20 < of(found, "api_pause_seconds") <= 30
+    assert of(found, "breaker_open_seconds", account=mine) == 0
+
+
+def test_what_is_late_and_what_expires(collector, plant):
+    mine, now = plant.settings.account_id, plant.clock.time()
+    plant.redis.zadd(plant.keys.due, {"x:0": now - 90})
+    plant.redis.sadd(plant.keys.accounts, mine, "other")
+    plant.redis.zadd(plant.keys.watch("other"), {"y:0": now - 45})
+    plant.redis.zadd(plant.keys.life, {"y:0": now + 7000, "z:0": now + 80000})
+    found = scrape(collector)
+    assert of(found, "look_lag_seconds", of="due") == pytest.approx(90, abs=10)
+    assert of(found, "look_lag_seconds", of="watch") == pytest.approx(45, abs=10)
+    assert of(found, "jobs_watched", account="other") == 1
+    assert of(found, "paid_expiry_seconds") == pytest.approx(7000, abs=10)
+    assert [of(found, "paid_unfetched", within=text) for text in ("1h", "6h", "24h", "all")] == [0, 1, 2, 2]
+
+
+def test_labels_are_bounded(collector, plant, make):
+    """No id of a run, no URL, no secret: what is in the store does not make the page longer."""
+    before = len(scrape(collector))
+    for number in range(30):
+        plant.begin(f"run-{number}")
+    plant.buy("run-3")
+    after = scrape(collector)
+    assert len(after) == before + 1  # the first page to expire
+    assert not any("run-" in str(key) or "http" in str(key) or make.token in str(key) for key in after)
+
+
+def test_a_store_that_is_away_is_told_and_nothing_else(collector, plant, monkeypatch):
+    def away(*_):
+        raise RedisConnectionError("away")
+
+    monkeypatch.setattr(type(plant.producer.store), "run", away)
+    assert scrape(collector) == {("scrape_do_store_up",): 0.0}
+
+
+def test_a_user_without_info_sees_no_memory(collector, plant, monkeypatch):
+    def refused(*_):
+        raise ResponseError("NOPERM")
+
+    monkeypatch.setattr(plant.producer.store.client, "info", refused)
+    found = scrape(collector)
+    assert of(found, "store_up") == 1
+    assert ("scrape_do_store_memory_bytes",) not in found
+
+
+def test_credits_are_asked_for_once_a_minute(collector, plant, api):
+    mine = plant.settings.account_id
+    for _ in range(3):
+        found = scrape(collector)
+    assert (of(found, "credits_left", account=mine), of(found, "concurrency_free", account=mine)) == (12, 3)
+    assert of(found, "account_asked", outcome="answered") == 1
+    assert of(found, "account_asked", outcome="no_token") == 0
+    assert api.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (errors.AsyncAPIAuthError("", 401), "refused"),
+        (errors.AsyncAPIRateLimitError("", 429), "paused"),
+        (errors.APIConnectionError(), "no_answer"),
+        (errors.AsyncAPIServerError("", 500), "error"),
+    ],
+)
+def test_why_credits_are_not_known(collector, api, plant, error, outcome):
+    api.answers = (error,)
+    found = scrape(collector)
+    assert of(found, "account_asked", outcome=outcome) == 1
+    assert sum(value for key, value in found.items() if key[0] == "scrape_do_account_asked") == 1
+    assert ("scrape_do_credits_left", ("account", plant.settings.account_id)) not in found
+
+
+def test_the_account_is_asked_again_after_a_minute_and_not_in_a_pause(settings, api):
+    now = [0.0]
+    account = Account(settings, clock=lambda: now[0])
+    assert account.ask(pause=5).outcome == "paused"
+    assert api.asked == 0
+    assert account.ask().outcome == account.ask(pause=5).outcome == "answered"
+    now[0] = 59.0
+    account.ask()
+    assert api.asked == 1
+    now[0] = 60.0
+    account.ask()
+    assert api.asked == 2
+
+
+def test_without_a_token_nobody_is_asked(settings, api):
+    account = Account(settings.model_copy(update={"api_key": None}))
+    assert account.ask().outcome == "no_token"
+    assert api.asked == 0
+
+
+def test_a_census_reads_a_large_store_in_pieces(plant, monkeypatch):
+    monkeypatch.setattr(counting, "_SLICE", 10)
+    for number in range(40):
+        plant.begin(f"r{number}")
+    store, looks = plant.producer.store, []
+    run = store.run
+
+    def noted(op):
+        looks.append(op.script)
+        return run(op)
+
+    store.run = noted
+    taker = CensusTaker(store)
+    assert taker.last() is None
+    assert taker.count().runs == {"queued": 40}
+    assert looks.count("census") >= 3
+    census, age = taker.last()
+    assert (census.runs, age >= 0) == ({"queued": 40}, True)
+
+
+def test_the_census_goes_on_in_a_thread_of_its_own_whatever_happens(plant, monkeypatch, eventually):
+    monkeypatch.setattr(census_module, "_REST", 0.01)
+    store, failures = plant.producer.store, [RedisConnectionError("away")]
+    run, counted = store.run, threading.Event()
+
+    def sometimes(op):
+        if failures:
+            raise failures.pop()
+        counted.set()
+        return run(op)
+
+    store.run = sometimes
+    taker = CensusTaker(store)
+    taker.stop()  # before it has begun, too
+    taker = CensusTaker(store)
+    taker.start()
+    eventually(taker.last)
+    plant.begin()
+    eventually(lambda: taker.last()[0].runs == {"queued": 1})
+    taker.stop()
+    assert not taker.is_alive()
+
+
+def test_a_scrape_beside_a_census_does_not_count_by_itself(collector, plant, monkeypatch):
+    collector.census.count()
+    monkeypatch.setattr(collector.census, "is_alive", lambda: True)
+    plant.begin()
+    assert of(scrape(collector), "runs", state="queued") == 0
+
+
+def test_before_the_first_census_the_rest_is_served(collector, monkeypatch):
+    monkeypatch.setattr(collector.census, "is_alive", lambda: True)
+    found = scrape(collector)
+    assert of(found, "store_up") == 1
+    assert not any(key[0] == "scrape_do_runs" for key in found)
+
+
+@pytest.fixture
+def command(plant, api, monkeypatch):
+    monkeypatch.setattr(Producer, "of", lambda *_, **__: plant.producer)
+    monkeypatch.setattr(plant.producer.store.client, "info", lambda *_: MEMORY)
+    return lambda *arguments: CliRunner().invoke(cli.main, ["metrics", *arguments])
+
+
+def test_the_command_prints_them_once(command):
+    answer = command("--once")
+    assert answer.exit_code == 0
+    assert "scrape_do_store_up 1.0" in answer.output
+
+
+def test_without_the_extra_the_command_says_so(command, monkeypatch):
+    monkeypatch.setattr(metrics_command, "find_spec", lambda _: None)
+    answer = command("--once")
+    assert answer.exit_code == 1
+    assert "pip install 'scrape-do-celery[metrics]'" in answer.output
+
+
+def test_the_command_serves_until_it_is_told_to_end(command, monkeypatch):
+    pages, told = [], []
+
+    def read():
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            pages.append(answer.read().decode())
+
+    class Stop:
+        def wait(self):
+            read()
+
+    start = prometheus_client.start_http_server
+
+    def noted(*arguments, **options):
+        nonlocal server
+        server, thread = start(*arguments, **options)
+        return server, thread
+
+    server = None
+    monkeypatch.setattr(prometheus_client, "start_http_server", noted)
+    monkeypatch.setattr(metrics_command, "threading", SimpleNamespace(Event=Stop))
+    handlers = SimpleNamespace(SIGINT=2, SIGTERM=15, signal=lambda which, _: told.append(which))
+    monkeypatch.setattr(metrics_command, "signal", handlers)
+    answer = command("--port", "0")
+    assert answer.exit_code == 0, answer.output
+    assert answer.output == f"http://127.0.0.1:{server.server_port}/metrics\n"
+    assert "scrape_do_store_up 1.0" in pages[0]
+    assert told == [2, 15]

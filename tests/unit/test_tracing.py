@@ -1,0 +1,174 @@
+"""A run's trace in its record, and spans around the work for it; nothing of that where nobody traces."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from opentelemetry import context, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+
+from scrape_do_celery import routing, tracing
+from scrape_do_celery.runs import enqueueing
+from scrape_do_celery.runs.drafting import draft
+from scrape_do_celery.runs.starting import start_tick
+from scrape_do_celery.runtime import serve
+from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.tasks.aggregate import aggregate
+
+TRACE, SPAN = 0xABCDEF, 0x1234
+KEPT = f"00-{TRACE:032x}-{SPAN:016x}-01"
+
+
+@pytest.fixture
+def exporter(monkeypatch):
+    """What our spans are exported to, without touching the process's own provider."""
+    made = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(made))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return made
+
+
+@pytest.fixture
+def caller():
+    """The present span, of somebody else's."""
+    present = SpanContext(TRACE, SPAN, is_remote=False, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "1")]))
+    with trace.use_span(trace.NonRecordingSpan(present)):
+        yield present
+
+
+def test_outside_of_a_span_nothing_is_kept():
+    assert tracing.current() == ""
+
+
+def test_a_span_is_kept_as_the_w3c_writes_it(caller):
+    assert tracing.current() == f"{KEPT} a=1"
+
+
+def test_what_is_not_sampled_is_not_kept():
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    with provider.get_tracer("test").start_as_current_span("dropped"):
+        assert tracing.current() == ""
+
+
+def test_work_is_a_span_in_the_kept_trace_and_linked_to_the_present_one(exporter, caller):
+    with tracing.work("00-" + "1" * 32 + "-" + "2" * 16 + "-01 b=2", "scrape_do.poll", run_id="r", part=0):
+        inside = trace.get_current_span().get_span_context()
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, dict(span.attributes)) == (
+        "scrape_do.poll",
+        {"scrape_do_celery.run_id": "r", "scrape_do_celery.part": 0},
+    )
+    assert f"{span.context.trace_id:x}" == "1" * 32
+    assert f"{span.parent.span_id:x}" == "2" * 16
+    assert span.context.trace_state.get("b") == "2"
+    assert span.context.span_id == inside.span_id
+    assert [link.context.span_id for link in span.links] == [SPAN]
+
+
+def test_an_error_is_told_by_its_type_alone(exporter):
+    with pytest.raises(ValueError, match="private"), tracing.work(KEPT, "scrape_do.poll"):
+        raise ValueError("something private")
+    (span,) = exporter.get_finished_spans()
+    assert (span.status.status_code.name, span.status.description) == ("ERROR", "ValueError")
+    assert (span.events, span.links) == ((), ())
+
+
+@pytest.mark.parametrize("kept", ["", KEPT])
+def test_without_a_trace_or_without_opentelemetry_nothing_happens(exporter, monkeypatch, kept):
+    if kept:
+        monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    with tracing.work(kept, "scrape_do.poll"), tracing.inside(kept):
+        pass
+    assert tracing.current() == ""
+    assert exporter.get_finished_spans() == ()
+
+
+def test_where_it_is_not_installed_all_else_works():
+    script = """
+import sys
+sys.modules["opentelemetry"] = None
+import scrape_do_celery.worker, scrape_do_celery.tasks
+from scrape_do_celery import tracing
+print(tracing.is_used(), repr(tracing.current()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False ''"
+
+
+def test_what_is_sent_from_inside_belongs_to_the_trace():
+    with tracing.inside(KEPT):
+        assert trace.get_current_span().get_span_context().trace_id == TRACE
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def kept_of(plant, run_id):
+    return plant.run_fields(run_id).get("trace")
+
+
+def test_every_way_to_begin_a_run_keeps_the_trace(plant, caller, monkeypatch):
+    monkeypatch.setattr(enqueueing.Producer, "of", lambda *_, **__: plant.producer)
+    enqueued = enqueueing.enqueue(["https://a.example/"]).run_id
+    draft(plant.producer, "drafted", {}, (), {"targets": ["https://a.example/"]})
+    ticked = start_tick(plant.producer, "daily", "tick", "skip", {"targets": ["https://a.example/"]})
+    assert {kept_of(plant, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
+
+
+def test_each_member_of_a_bell_is_worked_on_in_its_own_trace(plant, exporter, caller):
+    seen = {}
+
+    async def handler(runtime, claim):
+        seen[claim.member.run_id] = trace.get_current_span().get_span_context().trace_id
+        await runtime.later(claim, {}, 60.0)
+
+    for number, run_id in enumerate("ab", start=1):
+        plant.begin(run_id)
+        plant.redis.hset(plant.keys.run(run_id), "trace", f"00-{number:032x}-{number:016x}-01")
+    plant.begin("plain")
+    serve(plant.app, ["a:0", "b:0", "plain:0"], {PartState.QUEUED}, handler)
+    assert seen == {"a": 1, "b": 2, "plain": TRACE}
+    spans = exporter.get_finished_spans()
+    assert {(span.name, span.context.trace_id) for span in spans} == {
+        ("scrape_do.handler", 1),
+        ("scrape_do.handler", 2),
+    }
+    assert {link.context.span_id for span in spans for link in span.links} == {SPAN}
+
+
+def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(plant, exporter, monkeypatch):
+    plant.begin()
+    plant.redis.hset(plant.keys.run("r"), "trace", KEPT)
+    plant.finish(outcome="failed")
+    plant.step(lambda runtime, _: aggregate(runtime, "r"), None)
+    assert [span.name for span in exporter.get_finished_spans()] == ["scrape_do.aggregate"]
+    traces = []
+    monkeypatch.setattr(
+        plant.app, "send_task", lambda name, **_: traces.append((name, trace.get_current_span().get_span_context()))
+    )
+    from scrape_do_celery.runs.reporting import report
+
+    report(plant.producer, "r")
+    ((name, context),) = traces
+    assert (name, context.trace_id) == (routing.FINISH_RUN, TRACE)
+    assert plant.run(ops.outcome(plant.keys, "r")) == (True, "failed")
+
+
+def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(plant, monkeypatch):
+    """As the instrumentation of Celery does where the step is not registered, which is so in a web process."""
+    left = []
+
+    def send_task(*_, **__):
+        left.append(
+            context.attach(trace.set_span_in_context(trace.NonRecordingSpan(SpanContext(TRACE, SPAN, is_remote=True))))
+        )
+
+    monkeypatch.setattr(plant.app, "send_task", send_task)
+    assert plant.producer.ring(routing.SUBMIT_JOBS, ["r:0"])
+    assert left
+    assert not trace.get_current_span().get_span_context().is_valid
