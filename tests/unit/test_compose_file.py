@@ -17,7 +17,13 @@ from scrape_do_celery import Settings
 
 BIN = Path(sys.executable).parent
 #: Where a secret is, by its variable.
-SECRETS = {"SCRAPE_DO_API_KEY", "SCRAPE_DO_CREDENTIALS", "FLOWER_BASIC_AUTH", "DJANGO_SECRET_KEY"}
+SECRETS = {
+    "SCRAPE_DO_API_KEY",
+    "SCRAPE_DO_CREDENTIALS",
+    "SCRAPE_DO_ENCRYPTION_KEY",
+    "FLOWER_BASIC_AUTH",
+    "DJANGO_SECRET_KEY",
+}
 
 
 def known():
@@ -112,15 +118,15 @@ def test_secrets_reach_the_services_that_use_them_and_no_others():
         for name, service in fill(load(), given)["services"].items()
         if "environment" in service
     }
-    token = {"SCRAPE_DO_API_KEY", "SCRAPE_DO_CREDENTIALS"}
+    token, key = {"SCRAPE_DO_API_KEY", "SCRAPE_DO_CREDENTIALS"}, {"SCRAPE_DO_ENCRYPTION_KEY"}
     assert reached == {
-        "worker": token,
+        "worker": token | key,
         "beat": set(),
         "flower": {"FLOWER_BASIC_AUTH"},
         "sandbox": set(),
-        "demo": set(),
-        "django": {"DJANGO_SECRET_KEY"},
-        "django-worker": token | {"DJANGO_SECRET_KEY"},
+        "demo": key,
+        "django": {"DJANGO_SECRET_KEY"} | key,
+        "django-worker": token | key | {"DJANGO_SECRET_KEY"},
     }
     for service in load()["services"].values():
         assert "args" not in service.get("build", {})

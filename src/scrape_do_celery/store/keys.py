@@ -33,7 +33,7 @@
 | `P:pace` | string | when the next request may start, where there is a limit a second | a moment |
 | `P:pause` | string | until when no API call is made (429) | its own |
 | `P:totals` | hash | what was counted, by name: runs, tasks, credits, bytes, requests | for ever |
-| `P:held` | hash | hour since the epoch -> bytes of pages that expire in it | for ever |
+| `P:stored` | hash | hour since the epoch -> bytes of pages that expire in it | for ever |
 
 Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.
 """
@@ -193,9 +193,9 @@ class Keys:
         return f"{self.prefix}:totals"
 
     @property
-    def held(self) -> str:
+    def stored(self) -> str:
         """Bytes of pages by the hour of their end."""
-        return f"{self.prefix}:held"
+        return f"{self.prefix}:stored"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -101,7 +101,7 @@ def share(  # noqa: PLR0913 (a limit an argument)
     """
     args: list[Value] = [process, wanted, under_way, most, _SHARE_LIFE, "" if rate is None else rate, _AT_ONCE]
     args += [one for pair in (counted or {}).items() for one in pair]
-    places = [keys.budget, keys.pace, keys.pause, keys.totals, keys.held]
+    places = [keys.budget, keys.pace, keys.pause, keys.totals, keys.stored]
     return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, places, "share")
 
 

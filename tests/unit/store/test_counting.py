@@ -86,7 +86,7 @@ def test_pages_are_held_until_their_hour_is_over(shelf, standing):
     # The next one that is held takes what is over away.
     store(1, 40 * 3600)
     assert standing().held == 8
-    assert shelf.redis.hlen(shelf.keys.held) == 2
+    assert shelf.redis.hlen(shelf.keys.stored) == 2
 
 
 def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(shelf, standing):
