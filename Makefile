@@ -9,7 +9,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 JOBS ?= 4
 LOWEST := .venv-lowest
 
-.PHONY: help demo test test-all debian lint types imports tests coverage lowest faults bench clean
+.PHONY: help demo test test-all rest newest lint types imports tests coverage lowest faults bench clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,7 @@ demo: $(READY) ## The whole path on this machine; URLS="http://... http://..." t
 
 test: lint types imports tests coverage lowest ## All that CI runs: lint, types, import rules, tests, coverage, lower bounds
 
-test-all: test debian ## That, and what needs Debian's packages
+test-all: test rest ## That, and all other tests
 
 lint: $(READY) ## Style, spelling
 	$(BIN)/ruff check .
@@ -45,11 +45,14 @@ faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000
 	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
 
 bench: $(READY) ## Floor, usual canvas and this package side by side; CASE="A B", FULL=1, TINY=1
-	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts --out .bench)
+	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts)
 
-debian: $(READY) ## The tests that need a browser or RabbitMQ, which are installed where they are missing
+rest: $(READY) ## The tests that take long, and those that need a browser or RabbitMQ, which it installs on Debian
 	@$(BIN)/python tests/support/debian.py
-	$(BIN)/python -m pytest -q -n 2 -m 'browser or rabbitmq'
+	$(BIN)/python -m pytest -q -n 2 -m 'browser or rabbitmq or long'
+
+newest: $(READY) ## The examples with the newest of all that they need: NEWEST=python3.13
+	EXAMPLES_PYTHON=$(or $(NEWEST),python3) $(BIN)/python -m pytest -q -n 2 tests/acceptance/test_django.py tests/acceptance/test_flask.py
 
 coverage: $(READY) ## What the last run of the tests reached
 	$(BIN)/coverage combine -q
@@ -67,4 +70,4 @@ $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
 	touch $(LOWEST)/.ready
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) $(LOWEST) .demo .coverage* .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist

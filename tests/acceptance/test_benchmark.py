@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cases", [["A"], ["B"], ["C"], ["D", "read", "enqueue"], ["E"], ["scale"]], ids=" ".join)
 def test_it_runs(cases, tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--repeat", "1", "--no-charts", "--out", tmp_path]

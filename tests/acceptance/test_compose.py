@@ -23,6 +23,7 @@ def stack(tmp_path):
         yield one
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_one_up_gives_the_demo(stack, eventually):
     """All services at once: a module's worth of checks, as they share what it costs to start them."""

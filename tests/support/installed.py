@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Another Python for the examples, which then run with the newest of all that they need; see `make newest`.
+NEWEST = os.environ.get("EXAMPLES_PYTHON")
 
 
 def install(folder, extras="", *packages):
     """The interpreter of a new environment in this folder, with the wheel and these packages."""
+    versions = [] if NEWEST else ["-c", ROOT / "constraints.txt"]
     folder.mkdir(exist_ok=True)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = folder.glob("*.whl")
-    venv.create(folder / "venv", with_pip=True)
+    subprocess.run([NEWEST or sys.executable, "-m", "venv", folder / "venv"], check=True, capture_output=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *versions]
     subprocess.run([*pip, f"{wheel}[{extras}]" if extras else wheel, *packages], check=True, capture_output=True)
     return python
 

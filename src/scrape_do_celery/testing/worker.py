@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from scrape_do_celery.worker.monitor import Monitor
+
 #: Steps at once.
 _STEPS = 4
 #: Seconds between two looks of the ticker and of the news, at most: nobody wants to wait for these.
@@ -162,8 +164,8 @@ class _Ticker(Ticker):
 class _News(news.News):
     """The news, which come soon, and are told of before anybody takes the worker for quiet."""
 
-    def __init__(self, worker: Worker, producer: Producer) -> None:
-        super().__init__(producer)
+    def __init__(self, worker: Worker, producer: Producer, monitor: Monitor) -> None:
+        super().__init__(producer, monitor)
         self._worker = worker
 
     def tell(self) -> bool:
