@@ -43,7 +43,7 @@ faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000
 	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
 
 bench: $(READY) ## Floor, usual canvas and this package side by side; CASE="A B", FULL=1, TINY=1
-	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts --out .bench)
+	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts)
 
 coverage: $(READY) ## What the last run of the tests reached
 	$(BIN)/coverage combine -q
@@ -61,4 +61,4 @@ $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
 	touch $(LOWEST)/.ready
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) $(LOWEST) .demo .coverage* .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist

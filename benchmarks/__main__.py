@@ -28,6 +28,8 @@ _ROOT = Path(__file__).parents[1]
 def main(argv: Sequence[str] | None = None) -> int:
     """0 where every limit is kept, 1 where one is not."""
     options = _parser().parse_args(argv)
+    whole = options.case == list(CASES) and not options.tiny
+    out = options.out or _ROOT / ("benchmarks/results" if whole else ".bench")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     prepare_environment()
     size = sizes.TINY if options.tiny else sizes.FULL if options.full else sizes.NORMAL
@@ -41,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows += outcome.rows
             bench.figures[case] = outcome.figures
             # After each of them: one that fails takes no other's figures with it.
-            file = report.write(options.out, given, rows, bench.figures)
+            file = report.write(out, given, rows, bench.figures)
     if not options.no_charts:
         # Drawn last and by a library that nothing else needs: no figure is lost where it is missing.
-        import_module("benchmarks.charts").draw(options.out, bench.figures)
+        import_module("benchmarks.charts").draw(out, bench.figures)
     if size is sizes.TINY:
         sys.stdout.write("At this size it is only seen that it runs: the figures say nothing.\n\n")
     sys.stdout.write(f"{report.ratios_table(bench.figures)}\n\n{report.rows_table(rows)}\n\n{file}\n")
@@ -73,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--full", action="store_true", help="C is held for 30 minutes instead of 5")
     parser.add_argument("--repeat", type=int, default=3, help="rounds of A and B")
     parser.add_argument("--pool", type=Pool.parse, default=DEFAULT_POOL, help="such as prefork:2, threads:4, gevent:20")
-    parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results", help="where figures are written")
+    help_out = "where figures are written: benchmarks/results, where all cases are played, else .bench"
+    parser.add_argument("--out", type=Path, help=help_out)
     parser.add_argument("--no-charts", action="store_true")
     return parser
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.ours import Ours
     from scrape_do_celery import RunHandle
 
-_CLAIM, _BYTES = 5.0, 2_500.0
+CLAIM, _BYTES = 5.0, 2_500.0
 #: Looks at the run that is copied, so that its record is that of one which has waited for long.
 _POLLS, _DAY = 2, 86_400.0
 _CHUNK = 200
@@ -43,10 +43,10 @@ def play(bench: Bench) -> Outcome:
         looks = {str(due): _looks(ours, members, due, times) for due in (0, full)} if hasattr(ops, "look") else {}
     of = f"of {runs:,} due"
     rows = [
-        Row("D", f"a claim, {usual} {of}, median", median(claims[str(usual)]), "ms", _CLAIM),
-        Row("D", f"a claim, {usual} {of}, 99 of 100 within", measure.percentile(claims[str(usual)], 99), "ms", _CLAIM),
+        Row("D", f"a claim, {usual} {of}, median", median(claims[str(usual)]), "ms", CLAIM),
+        Row("D", f"a claim, {usual} {of}, 99 of 100 within", measure.percentile(claims[str(usual)], 99), "ms", CLAIM),
         Row("D", "a claim, nothing due, median", median(claims["0"]), "ms"),
-        Row("D", f"a claim, {full} {of}, all that one takes, median", median(claims[str(full)]), "ms", _CLAIM),
+        Row("D", f"a claim, {full} {of}, all that one takes, median", median(claims[str(full)]), "ms", CLAIM),
         *(Row("D", f"a look at the running, {due} {of}, median", median(took), "ms") for due, took in looks.items()),
         Row("D", "Redis a waiting run", per_run, "B", _BYTES),
     ]

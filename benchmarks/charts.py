@@ -10,6 +10,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
+from benchmarks.case_d import CLAIM
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -74,7 +76,7 @@ def _waiting(axes: Axes, found: dict[str, Any], _: str) -> None:
     """Requests in each interval of the hold."""
     requests = found["requests"]
     axes.bar(range(1, len(requests) + 1), requests, color=_COLOURS["ours"])
-    axes.set_xlabel("interval of the hold")
+    axes.set_xlabel("interval of 30 s")
     axes.set_ylabel("API requests")
     cpu = f"CPU beyond bare workers {found['cpu_beyond']:.1f} % of a core"
     axes.set_title(f"Case C: requests while all wait ({cpu})")
@@ -84,7 +86,11 @@ def _claims(axes: Axes, found: dict[str, Any], _: str) -> None:
     """The spread of claims, by how many were due."""
     claims = found["claims_ms"]
     axes.boxplot(list(claims.values()), tick_labels=[f"{due} due" for due in claims])
+    axes.axhline(CLAIM, color=_COLOURS["canvas"], label="limit")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("ms a claim")
+    axes.legend()
     axes.set_title(f"Case D: the ticker's claim ({found['bytes_a_run']:.0f} B of Redis a run)")
 
 
@@ -94,6 +100,7 @@ def _delays(axes: Axes, found: dict[str, Any], _: str) -> None:
     intervals = [sample["interval"] for sample in samples]
     axes.scatter(intervals, [sample["delay"] for sample in samples], color=_COLOURS["ours"], alpha=0.7)
     reach = [0.0, max(intervals)]
+    axes.plot(reach, reach, ":", color="black", alpha=0.5, label="the interval")
     axes.plot(reach, [at / 2 + 0.25 for at in reach], color=_COLOURS["canvas"], label="limit of the median")
     axes.set_xlabel("interval in force, s")
     axes.set_ylabel("from the job's end to its result, s")
