@@ -39,3 +39,20 @@ def test_a_cookie_is_known_by_its_value_alone():
 def test_what_is_nested_is_searched():
     error = AsyncAPIBadRequestError("x", 400, {"a": ["body-of-it", 5]})
     assert censored(error, REQUEST).args[2] == {"a": ["***", 5]}
+
+
+def test_what_was_cut_off_in_the_midst_of_a_value_is_found():
+    request = JobCreationRequest(targets=["https://a.example/"], headers={"Authorization": "Bearer " + "k" * 700})
+    assert str(censored(AsyncAPIBadRequestError("bad: Bearer " + "k" * 400), request)) == "bad: ***"
+
+
+def test_a_value_is_found_as_other_writers_of_json_have_it():
+    request = JobCreationRequest(targets=["https://a.example/"], method="POST", body="user=joe&password=hunter2x")
+    error = AsyncAPIBadRequestError(r"bad: user=joe\u0026password=hunter2x")
+    assert str(censored(error, request)) == "bad: ***"
+
+
+def test_parts_of_cookie_and_authorization_headers_are_found():
+    headers = {"Cookie": "session=cookie-secret; b=2", "Authorization": "Bearer bearer-secret"}
+    request = JobCreationRequest(targets=["https://a.example/"], headers=headers)
+    assert str(censored(AsyncAPIBadRequestError("cookie-secret bearer-secret"), request)) == "*** ***"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
     from scrape_do_celery.store.ops import Created, Op
+
+log = logging.getLogger(__name__)
 
 #: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
 RUN_OPTIONS = OPTIONS
@@ -147,10 +152,18 @@ def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, 
             raise _conflict(producer, created.run_id, one.spec)
     run_ids = [created.run_id for created in found]
     if run_changed.receivers:
-        for record in producer.store.run_all([ops.view(producer.store.keys, run_id) for run_id in run_ids]):
-            if record is not None:
-                run_changed.send(sender=producer.app, status=RunStatus.of(record))
+        _tell(producer, run_ids)
     return run_ids
+
+
+def _tell(producer: Producer, run_ids: Sequence[str]) -> None:
+    try:
+        for record in producer.store.run_all([ops.view(producer.store.keys, run_id) for run_id in run_ids]):
+            if record is not None and record.locked is None:
+                run_changed.send(sender=producer.app, status=RunStatus.of(record))
+    except RedisError as error:
+        # The runs are written down: a caller who sees an error would pay again. A worker tells of them.
+        log.warning("run_changed was not sent for new runs: %s", type(error).__name__)
 
 
 def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:

@@ -16,6 +16,10 @@ def _in_no_transaction() -> None:
     return None
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """A process without a framework: settings come from the environment, and nothing is put off."""
@@ -24,6 +28,8 @@ class Host:
     settings: Callable[[], Settings] = Settings
     #: In a transaction of the caller's: what puts an act off until it is committed, and drops it where it is not.
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
+    #: Called by a thread that has no requests, before and after it tells of runs: databases may be left alone for long.
+    tidy: Callable[[], object] = _nothing
 
 
 _host = Host()

@@ -56,7 +56,9 @@ def accept_draft(producer: Producer, run_id: str, now: float) -> None:
     """Brings a draft to life whose message has not come; one that was revoked or has expired meanwhile is canceled."""
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
-    if record is None or (record.after and store.run(ops.outcome(store.keys, record.after)) == (True, None)):
+    if record is None or (
+        record.after and record.wish is None and store.run(ops.outcome(store.keys, record.after)) == (True, None)
+    ):
         # There is none, or the run that it waits for goes on.
         return
     expired = record.expires is not None and now > record.expires

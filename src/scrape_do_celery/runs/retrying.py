@@ -14,7 +14,7 @@ from scrape_do_celery.store.spec import targets_of
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.runs.handle import RunHandle
-    from scrape_do_celery.store import RunRecord, RunSpec, Store
+    from scrape_do_celery.store import PartRecord, RunRecord, RunSpec, Store
 
 
 def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
@@ -34,7 +34,7 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
     if record.outcome is None:
         raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
-    if any(part.outcome == RunState.IN_DOUBT for part in record.parts):
+    if any(_in_doubt(part) for part in record.parts):
         raise RunError(f"run {run_id} may have bought a job that was not found: look at it first", run_id)
     if spec.request.plugin is not None:
         raise RunError(f"run {run_id} is a plugin's: its tasks do not show which of its parameters failed", run_id)
@@ -49,6 +49,12 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
         early=spec.early,
         settings=settings,
     )
+
+
+def _in_doubt(part: PartRecord) -> bool:
+    """Whether there may be a job of the part that nobody knows; one that was taken out of work may have bought it."""
+    bought = part.intents > 0 and part.job_id is None
+    return part.outcome == RunState.IN_DOUBT or (part.outcome == RunState.POISONED and bought)
 
 
 def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:

@@ -27,25 +27,43 @@ def censored(error: E, request: JobCreationRequest) -> E:
 
 
 def _private(request: JobCreationRequest) -> Iterator[str]:
+    cookies = [request.set_cookies or ""]
     for headers in (request.headers, request.webhook_headers):
-        yield from (headers or {}).values()
-    cookies = request.set_cookies or ""
-    yield from (cookies, request.body or "")
-    yield from (pair.partition("=")[2].strip() for pair in cookies.split(";"))
+        for name, value in (headers or {}).items():
+            yield value
+            # Behind the scheme of an Authorization.
+            yield value.partition(" ")[2]
+            cookies += [value] if name.lower() == "cookie" else []
+    yield request.body or ""
+    yield from cookies
+    yield from (pair.partition("=")[2].strip() for text in cookies for pair in text.split(";"))
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as it is, and as a JSON body has it."""
+    """A value as it is, and as JSON bodies have it."""
     if len(value) >= _SHORTEST:
         yield value
-        yield json.dumps(value)[1:-1]
+        for plain in (True, False):
+            text = json.dumps(value, ensure_ascii=plain)[1:-1]
+            yield text
+            yield text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def _without(value: Any, private: list[str]) -> Any:
     if isinstance(value, str):
         for secret in private:
             value = value.replace(secret, HIDDEN_VALUE)
+        for secret in private:
+            value = _cut(value, secret)
         return value
     if isinstance(value, dict):
         return {name: _without(inner, private) for name, inner in value.items()}
     return [_without(inner, private) for inner in value] if isinstance(value, list) else value
+
+
+def _cut(text: str, secret: str) -> str:
+    """The text without a beginning of the secret at its end: what the API said was cut to a length."""
+    for size in range(min(len(secret), len(text)), _SHORTEST - 1, -1):
+        if text.endswith(secret[:size]):
+            return text[:-size] + HIDDEN_VALUE
+    return text

@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.runs.host import host
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import ops
@@ -45,8 +46,13 @@ class News(threading.Thread):
         if not moved.run_ids:
             return False
         looks = store.run_all([ops.view(store.keys, run_id) for run_id in moved.run_ids])
-        records = [record for record in looks if record is not None]
-        untold = {record.run_id for record in records if not self._told(RunStatus.of(record))}
+        found = [record for record in looks if record is not None]
+        # What cannot be read here is told by a worker with the key.
+        records = [record for record in found if record.locked is None]
+        untold = {record.run_id for record in found if record.locked is not None}
+        host().tidy()
+        untold |= {record.run_id for record in records if not self._told(RunStatus.of(record))}
+        host().tidy()
         if self._monitor is not None:
             self._monitor.tell(records)
         store.run(ops.told(store.keys, moved.mark, [run_id for run_id in moved.run_ids if run_id not in untold]))

@@ -26,7 +26,7 @@ class QuietRequest(Request):  # type: ignore[misc]
         # Whoever sent it may have sent anything.
         args = self._args if isinstance(self._args, list | tuple) else ()
         kwargs = self._kwargs if isinstance(self._kwargs, dict) else {}
-        if "run_id" in kwargs:
+        if kwargs.get("run_id") and len(kwargs) == 1:
             # Sent by this package, which has described it.
             return
         hosts = settings_of(self._app).encryption_key is None

@@ -66,6 +66,14 @@ def test_what_ended_is_counted_when_it_ends(shelf, standing, make):
     assert standing().totals["accepted"] == 2
 
 
+def test_credits_that_are_no_whole_number_end_no_other_run(shelf, standing, make):
+    """A counter that has a fraction by now takes a whole number as well."""
+    whole(shelf, make, "r1", tasks=[make.task(0, scrape_do_metadata={"Request-Cost": "2.5"})])
+    whole(shelf, make, "r2", tasks=[make.task(0, scrape_do_metadata={"Request-Cost": "10"})])
+    assert standing().totals["credits"] == 12.5
+    assert shelf.view("r2").outcome == "succeeded"
+
+
 def test_a_run_without_pages_counts_no_tasks(shelf, standing):
     shelf.begin()
     shelf.finish(outcome="failed")

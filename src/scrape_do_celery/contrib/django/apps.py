@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import AppConfig
 from django.core import checks
 from django.core.signals import setting_changed
-from django.db import transaction
+from django.db import close_old_connections, transaction
 
 from scrape_do_celery.contrib import given
 from scrape_do_celery.contrib.django import conf
@@ -27,7 +27,7 @@ class ScrapeDoConfig(AppConfig):
 
     def ready(self) -> None:
         """Settings are read when somebody needs them: a wrong one must not keep `manage.py check` from saying so."""
-        adopt(Host(settings=conf.settings, after_commit=after_commit))
+        adopt(Host(settings=conf.settings, after_commit=after_commit, tidy=close_old_connections))
         checks.register(check_settings, "scrape_do")
         setting_changed.connect(_forget_settings)
         if conf.ours("MIRROR") is True:

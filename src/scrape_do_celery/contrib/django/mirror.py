@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import close_old_connections
 from django.utils import timezone
 
 from scrape_do_celery.contrib.django import conf
@@ -22,11 +21,8 @@ def start() -> None:
 
 def mirror(status: RunStatus, **_: Any) -> None:
     """Writes a run's status down. What has ended is not brought back by a word that comes late."""
-    # A thread of a worker has no requests at whose ends Django would do this.
-    close_old_connections()
     runs = ScrapeRun.objects.using(conf.ours("DATABASE"))
     fields = fields_of(status)
     going_on = {} if status.ended else {"ended__isnull": True}
     if not runs.filter(run_id=status.run_id, **going_on).update(**fields, updated=timezone.now()):
         runs.get_or_create(run_id=status.run_id, defaults=fields)
-    close_old_connections()

@@ -8,10 +8,8 @@ local function stamp(t) return string.format('%.4f', t) end
 
 local function part_key(prefix, run_id, n) return prefix .. ':part:' .. run_id .. ':' .. n end
 
--- Adds to what is counted for whoever monitors the store: a counter, which only grows.
-local function total(prefix, name, amount)
-  redis.call(math.floor(amount) == amount and 'HINCRBY' or 'HINCRBYFLOAT', prefix .. ':totals', name, amount)
-end
+-- Adds to what is counted for whoever monitors the store: a counter, which only grows. No trouble with it is a script's.
+local function total(prefix, name, amount) redis.pcall('HINCRBYFLOAT', prefix .. ':totals', name, amount) end
 
 -- Frees all that an ended run holds. A mark of it stays for a week: a message that comes again must not buy again.
 local function free(due, run, prefix, run_id, parts, idem)

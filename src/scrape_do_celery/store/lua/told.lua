@@ -1,6 +1,7 @@
 -- Of these runs was told, unless they have moved since. KEYS: moved  ARGV: what `moved` said, run id ...
 for i = 2, #ARGV do
   local at = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if at and stamp(tonumber(at)) == ARGV[1] then redis.call('ZREM', KEYS[1], ARGV[i]) end
+  -- What took so long to be told that the mark is nearly over may have moved without moving the mark.
+  if at and stamp(tonumber(at)) == ARGV[1] and tonumber(at) - now() > NEWS then redis.call('ZREM', KEYS[1], ARGV[i]) end
 end
 return 1
