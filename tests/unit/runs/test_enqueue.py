@@ -7,11 +7,13 @@ import threading
 import pytest
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs import RunHandle, enqueue
+from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import RunState, ops
 
 URL = "https://shop.example/0"
@@ -177,3 +179,29 @@ def test_a_draft_that_has_the_key_is_brought_to_life(plant, start, make):
     assert handle == RunHandle("drafted", producer=plant.producer)
     assert plant.view("drafted").accepted is not None
     assert plant.bells() == [(routing.SUBMIT_JOBS, ["drafted:0"])]
+
+
+def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, plant, monkeypatch, caplog):
+    """Who sees an error asks again, and pays again."""
+    told = []
+
+    def receive(status, **_):
+        told.append(status)
+
+    def away(_):
+        raise RedisConnectionError
+
+    run_changed.connect(receive)
+    try:
+        monkeypatch.setattr(plant.producer.store, "run_all", _after_one(plant.producer.store.run_all, away))
+        handle = start([URL])
+    finally:
+        run_changed.disconnect(receive)
+    assert plant.view(handle.run_id) is not None
+    assert told == []
+    assert "run_changed was not sent" in caplog.text
+
+
+def _after_one(first, then):
+    calls = iter([first])
+    return lambda operations: next(calls, then)(operations)

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs.reporting import accept_draft, report
-from scrape_do_celery.store import ops
+from scrape_do_celery.store import CANCEL, ops
 
 
 @pytest.fixture
@@ -119,6 +119,18 @@ def test_a_draft_that_was_revoked_is_canceled(plant):
     assert plant.view().wish == "cancel"
     assert plant.part().outcome == "canceled"
     assert plant.due()["r:run"] <= 0
+
+
+def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(plant):
+    plant.begin("first")
+    plant.begin(hold=60)
+    assert plant.run(ops.follow(plant.keys, "r", "first"))
+    accept_draft(plant.producer, "r", plant.clock.time())
+    assert plant.view().accepted is None
+    plant.producer.wish("r", CANCEL)
+    accept_draft(plant.producer, "r", plant.clock.time())
+    assert plant.view().accepted is not None
+    assert plant.part().outcome == "canceled"
 
 
 def test_a_draft_that_is_gone_is_left_alone(plant):
