@@ -204,4 +204,4 @@ def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, pl
 
 def _after_one(first, then):
     calls = iter([first])
-    return lambda operations: next(calls, then)(operations)
+    return lambda operations: next(calls, then)(operations)  # noqa: PLW0108 (each call takes the next)
