@@ -113,7 +113,9 @@ class Budget:
             self._asker.cancel()
             await asyncio.gather(self._asker, return_exceptions=True)
         with suppress(RedisError):
-            await self._store.run(ops.share(self._store.keys, self._name, 0, 0, most=self._most))
+            # On no step's behalf, whoever closes.
+            goodbye = self._store.run(ops.share(self._store.keys, self._name, 0, 0, most=self._most))
+            await asyncio.get_running_loop().create_task(goodbye, context=Context())
 
     def _pause_left(self) -> float:
         return self._paused_until - asyncio.get_running_loop().time()
