@@ -116,7 +116,8 @@ class Budget:
             self._asker.cancel()
             await asyncio.gather(self._asker, return_exceptions=True)
         with suppress(RedisError):
-            await self._word(0, 0)
+            # On no step's behalf, whoever closes.
+            await asyncio.get_running_loop().create_task(self._word(0, 0), context=Context())
 
     def _pause_left(self) -> float:
         return self._paused_until - asyncio.get_running_loop().time()
