@@ -86,11 +86,28 @@ class Shelf:
         return asyncio.run(go())
 
     def begin(
-        self, run_id="r", targets=2, *, each=None, request=None, key=None, waiter=None, signature="", hold=None, **run
+        self,
+        run_id="r",
+        targets=2,
+        *,
+        each=None,
+        request=None,
+        key=None,
+        waiter=None,
+        signature="",
+        hold=None,
+        turn=None,
+        **run,
     ):
         """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
-        return self.run(ops.create(self.keys, run_id, spec, key=key, waiter=waiter, signature=signature, hold=hold))
+        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "turn": turn}
+        return self.run(ops.create(self.keys, run_id, spec, **options))
+
+    def run_ids(self):
+        """Runs that are written down, marks of forgotten ones left out."""
+        found = (key.decode().split(":", 2)[2] for key in self.redis.scan_iter(f"{self.keys.prefix}:run:*"))
+        return {run_id for run_id in found if not self.redis.hexists(self.keys.run(run_id), "forgotten")}
 
     def part_by_part(self, count, run_id="r", **options):
         """A run of so many parts, each but the last of a thousand targets."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -123,23 +123,33 @@ def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: 
 
 def _start(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
     refuse_eager(producer.app)
-    write_all = partial(_write_all, producer, wanted, canvas)
     later = host().after_commit()
     if later is None:
-        run_ids = write_all()
+        run_ids = _write_all(producer, wanted, canvas)
     else:
-        run_ids = [_held(producer, one) or one.run_id for one in wanted]
-        later(write_all)
+        wanted = [_promised(producer, one) for one in wanted]
+        run_ids = [one.run_id for one in wanted]
+        later(partial(_write_committed, producer, wanted, canvas))
     return [RunHandle(run_id, producer=producer) for run_id in run_ids]
 
 
-def _held(producer: Producer, one: _Wanted) -> str | None:
-    """The run that its key has by now."""
+def _promised(producer: Producer, one: _Wanted) -> _Wanted:
+    """What is to be written when the transaction is over, under the one id that its key has for all transactions."""
+    if one.key is None:
+        return one
     store = producer.store
-    found = store.run(ops.held(store.keys, one.key)) if one.key else None
-    if found is not None and _is_other(found, one.spec):
+    found = store.run(ops.promise(store.keys, one.key, one.run_id))
+    if found.became == "exists" and _is_other(found, one.spec):
         raise _conflict(producer, found.run_id, one.spec)
-    return found.run_id if found else None
+    return replace(one, run_id=found.run_id)
+
+
+def _write_committed(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
+    try:
+        _write_all(producer, wanted, canvas)
+    except IdempotencyConflictError as error:
+        # The caller has gone on, and others wait for the same commit: they would be lost with this one.
+        log.error("committed too late: %s", error)  # noqa: TRY400 (where it was raised says nothing)
 
 
 def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[str]:
@@ -169,6 +179,10 @@ def _tell(producer: Producer, run_ids: Sequence[str]) -> None:
 def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     store = producer.store
     found = store.run_all([_creation(producer, one, canvas) for one in wanted])
+    if any(created.became == "promised" for created in found):
+        # A transaction that is not over has given these ids to its caller.
+        wanted = [replace(one, run_id=created.run_id) for created, one in zip(found, wanted, strict=True)]
+        found = store.run_all([_creation(producer, one, canvas) for one in wanted])
     ours = [(created, one.spec) for created, one in zip(found, wanted, strict=True) if not _is_other(created, one.spec)]
     if old := [created.run_id for created, _ in ours if not created.new]:
         store.run_all([ops.accept(store.keys, run_id) for run_id in old])
@@ -228,7 +242,12 @@ def write(
     """
     store = producer.store
     created = store.run(ops.create(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
-    if created.forgotten:
+    if created.became == "promised":
+        # Its own waiter is the run itself, as of one that was enqueued.
+        options |= {"waiter": None, "signature": ""}
+        op = ops.create(store.keys, created.run_id, spec, key=key, trace=tracing.current(), **options)
+        created = replace(store.run(op), became="exists")
+    if created.became == "forgotten":
         raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
     if _is_other(created, spec):
         raise _conflict(producer, created.run_id, spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.store.claiming import RING
@@ -13,6 +13,7 @@ from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION
 from scrape_do_celery.store.sealing import sealing_key
 from scrape_do_celery.store.spec import RunSpec, targets_of
+from scrape_do_celery.store.states import CANCEL, ended_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,16 +22,38 @@ if TYPE_CHECKING:
 
 #: Stands for the number of parts of a run that was freed by `forget`.
 FORGOTTEN = -1
+#: Seconds for which the id is promised that a transaction was given for a key; and for which a message may come again.
+_PROMISED, _AGAIN = 86400, 7 * 86400
+
+Became = Literal["created", "exists", "promised", "forgotten", "waits", "left out"]
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of a request to write a run down."""
+    """What became of a request to write a run down.
+
+    `promised`: nothing was written, since the key's run is to have this id. `waits`: a draft, for the end of the run of
+    an earlier tick. `left out`: nothing was written; the id is that of the run that goes on, empty where that was said
+    of this tick before.
+    """
 
     run_id: str
     digest: str
-    new: bool
-    forgotten: bool = False
+    became: Became
+
+    @property
+    def new(self) -> bool:
+        """Whether this request wrote it down."""
+        return self.became in {"created", "waits"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tick of a schedule, and what it does while the run of an earlier one goes on."""
+
+    name: str
+    tick: str
+    if_running: str
 
 
 def create(  # noqa: PLR0913 (one argument a field)
@@ -44,11 +67,13 @@ def create(  # noqa: PLR0913 (one argument a field)
     hold: float | None = None,
     expires: float | None = None,
     trace: str = "",
+    turn: Turn | None = None,
 ) -> Op[Created]:
-    """Writes a run and its parts; or finds the run that has this id or this idempotency key.
+    """Writes a run and its parts; or finds the run that has this id, this idempotency key or this turn.
 
     With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
-    `expires` seconds have passed by then. `trace` is the context that the run's spans belong to.
+    `expires` seconds have passed by then. One with a `turn` is a draft only where it waits for another run. `trace` is
+    the context that the run's spans belong to.
     """
     parts = spec.parts()
     options, targets = spec.packed()
@@ -75,32 +100,25 @@ def create(  # noqa: PLR0913 (one argument a field)
         [
             *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
             *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
-            "" if hold is None else hold + RING,
+            *("" if hold is None else hold + RING, turn.if_running if turn else "", ended_by(CANCEL)),
             *(len(parts), *sizes, *flat(fields)),
         ],
-        [key_of_run, keys.due, keys.idempotency(key) if key else ""],
+        [
+            *(key_of_run, keys.due, keys.idempotency(key) if key else ""),
+            *((keys.tick(turn.name, turn.tick), keys.schedule(turn.name)) if turn else ()),
+        ],
         "create",
     )
 
 
-def held(keys: Keys, key: str) -> Op[Created | None]:
-    """The run that an idempotency key has."""
-    return Op(lambda reply: _created([b"exists", reply], "") if reply else None, ["GET", keys.idempotency(key)])
+def promise(keys: Keys, key: str, run_id: str) -> Op[Created]:
+    """The run of an idempotency key, or the id that its run will have: this one, unless another was promised before."""
+    return Op(lambda reply: _created(reply, ""), (run_id, _PROMISED), [keys.idempotency(key)], "promise")
 
 
-def follow(keys: Keys, run_id: str, before: str) -> Op[bool]:
-    """Whether a draft waits for the end of another run from now on; not where that has ended."""
-    return Op(bool, (before, run_id), [keys.run(before), keys.run(run_id)], "follow")
-
-
-def last_of(keys: Keys, name: str) -> Op[str | None]:
-    """The last run of a schedule."""
-    return Op(lambda reply: reply.decode() if reply else None, ["GET", keys.schedule(name)])
-
-
-def set_last(keys: Keys, name: str, run_id: str, life: int) -> Op[bool]:
-    """Notes the last run of a schedule."""
-    return Op(bool, ["SET", keys.schedule(name), run_id, "EX", life])
+def stamp(keys: Keys, message_id: str, tick: str) -> Op[str]:
+    """The tick that a message which names none was first taken for."""
+    return Op(bytes.decode, (tick, _AGAIN), [keys.once(message_id, "tick")], "stamp")
 
 
 def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:
@@ -123,7 +141,7 @@ def _accepted(reply: Sequence[bytes]) -> int:
 
 
 def _created(reply: Sequence[bytes], digest: str) -> Created:
-    if reply[0] != b"exists":
-        return Created(reply[1].decode(), digest, new=reply[0] == b"created", forgotten=reply[0] == b"forgotten")
-    run_id, _, theirs = reply[1].decode().rpartition(" ")
-    return Created(run_id, theirs, new=False)
+    became, run_id = (one.decode() for one in reply)
+    if became == "exists":
+        run_id, _, digest = run_id.rpartition(" ")
+    return Created(run_id, digest, cast("Became", became))

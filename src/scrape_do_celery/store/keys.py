@@ -12,9 +12,11 @@
 | `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
 | `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
 | `P:backlog` | hash | how many times longer than in quiet times bells lie in the queue, and since when | for ever |
-| `P:schedule:<name>` | string | the last run of a schedule | `record_ttl` |
+| `P:schedule:<name>` | string | the last run of a schedule, if any goes on | until that has ended |
+| `P:tick:<name>:<tick>` | string | `<run> <digest>` of a tick of it, or nothing where it was left out | 7 days |
 | `P:moved` | zset | runs that have moved -> when to tell of them | until it is told |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
+| `P:idem:<sha256 of key>:promised` | string | the id that the key's run will have: a transaction has it | a day |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
 | `P:lock:<account>:<fp>` | string | the part that buys these targets now | until that is resolved |
@@ -28,6 +30,7 @@
 | `P:incarnation` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
 | `P:keyring` | zset | names of the keys that values were encrypted with -> when last | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
+| `P:once:<message>:tick` | string | the tick that a message which names none was taken for | 7 days |
 | `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
 | `P:budget` | hash | process -> requests that it wants, its share of them, until when that stands | for ever |
 | `P:pace` | string | when the next request may start, where there is a limit a second | a moment |
@@ -120,6 +123,10 @@ class Keys:
     def schedule(self, name: str) -> str:
         """The last run of a schedule."""
         return f"{self.prefix}:schedule:{name}"
+
+    def tick(self, name: str, tick: str) -> str:
+        """What became of a tick of a schedule."""
+        return f"{self.prefix}:tick:{name}:{tick}"
 
     def breaker(self, account: str) -> str:
         """The breaker of an account."""

@@ -42,7 +42,7 @@ from scrape_do_celery.store.claiming import (
     renew,
 )
 from scrape_do_celery.store.codec import pack, pack_task
-from scrape_do_celery.store.creating import FORGOTTEN, Created, accept, create, flat, follow, held, last_of, set_last
+from scrape_do_celery.store.creating import FORGOTTEN, Created, Turn, accept, create, flat, promise, stamp
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
 from scrape_do_celery.store.news import Moved, moved, told
@@ -81,6 +81,7 @@ __all__ = [
     "Poisoned",
     "Purchase",
     "Share",
+    "Turn",
     "Value",
     "accept",
     "attempt",
@@ -95,16 +96,13 @@ __all__ = [
     "doubts",
     "fetched",
     "first",
-    "follow",
     "forget",
     "forgotten",
     "guard",
-    "held",
     "home",
     "intent",
     "job",
     "keyring",
-    "last_of",
     "ledger",
     "look",
     "moved",
@@ -113,16 +111,17 @@ __all__ = [
     "owners",
     "part_spec",
     "pause",
+    "promise",
     "put",
     "renew",
     "rivals",
     "seen",
-    "set_last",
     "settle",
     "share",
     "size",
     "some",
     "spec",
+    "stamp",
     "strangers",
     "sweep",
     "told",

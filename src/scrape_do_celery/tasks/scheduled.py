@@ -14,6 +14,7 @@ from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.runs.starting import start_tick
 from scrape_do_celery.runs.ticks import tick as tick_of
+from scrape_do_celery.store import ops
 from scrape_do_celery.store.about import about_tick
 
 
@@ -46,8 +47,13 @@ def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
     self: Task, *, name: str, rule: dict[str, Any], if_running: str, request: dict[str, Any], tick: str | None = None
 ) -> str | None:
     """The id of the tick's run; None where it was left out. A beat that does not know this step names no tick."""
+    producer = Producer.of(self.app)
+    store = producer.store
     try:
-        return start_tick(Producer.of(self.app), name, tick or _now(self, rule), if_running, request)
+        if tick is None:
+            # The message may come again, in the time of a later tick.
+            tick = store.run(ops.stamp(store.keys, self.request.id, _now(self, rule)))
+        return start_tick(producer, ops.Turn(name, tick, if_running), request)
     except StoreUnavailableError as error:
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error

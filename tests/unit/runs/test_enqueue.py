@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from dataclasses import replace
 
 import pytest
 from kombu.exceptions import OperationalError
@@ -12,7 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.runs import RunHandle, enqueue
+from scrape_do_celery.runs import RunHandle, enqueue, enqueue_many
+from scrape_do_celery.runs.host import changed
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import RunState, ops
 
@@ -205,3 +208,117 @@ def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, pl
 def _after_one(first, then):
     calls = iter([first])
     return lambda operations: next(calls, then)(operations)  # noqa: PLW0108 (each call takes the next)
+
+
+@pytest.fixture
+def transactions(start):
+    """Transactions of a host: `enqueue` in one of them, and its commit."""
+    return Transactions(start)
+
+
+class Transactions(dict):
+    """By name, what each puts off until it is committed; none is open at first."""
+
+    now = None
+
+    def __init__(self, start):
+        self.start = start
+
+    def enqueue(self, name, *args, **options):
+        self.now = name
+        with changed(lambda host: replace(host, after_commit=lambda: self.setdefault(name, []).append)):
+            return self.start(*args, **options)
+
+    def commit(self, name):
+        for act in self.pop(name):
+            act()
+
+
+def test_in_a_transaction_nothing_is_written_before_the_commit(plant, transactions):
+    handle = transactions.enqueue("a", [URL])
+    assert plant.redis.keys() == plant.sent == []
+    transactions.commit("a")
+    assert plant.run_ids() == {handle.run_id}
+    assert len(plant.bells()) == 1
+
+
+def test_two_transactions_with_one_key_have_one_run(plant, transactions):
+    one, other = (
+        transactions.enqueue("a", [URL], idempotency_key="k"),
+        transactions.enqueue("b", [URL], idempotency_key="k"),
+    )
+    assert one.run_id == other.run_id
+    transactions.commit("b")
+    transactions.commit("a")
+    assert plant.run_ids() == {one.run_id}
+
+
+def test_the_key_of_a_transaction_that_was_rolled_back_can_be_used(plant, transactions, start):
+    given = transactions.enqueue("a", [URL], idempotency_key="k")
+    assert start(["https://other.example/"], idempotency_key="k").run_id == given.run_id
+    assert plant.run_ids() == {given.run_id}
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_who_is_outside_makes_the_run_that_a_transaction_was_given(plant, transactions, start, many, make):
+    given = transactions.enqueue("a", [URL], idempotency_key="k")
+    if many:
+        keys = [f"k{n}" if n else "k" for n in range(3)]
+        handles = enqueue_many([[URL]] * 3, idempotency_keys=keys)
+        assert len({handle.run_id for handle in handles}) == 3
+        handle = handles[0]
+    else:
+        handle = start([URL], idempotency_key="k", on_success=make_signature(plant))
+    assert handle.run_id == given.run_id
+    assert handle.state is RunState.QUEUED
+    before = plant.contents()
+    transactions.commit("a")
+    assert plant.run_ids() == set(keys_of(plant))
+    assert plant.contents() == before
+
+
+def make_signature(plant):
+    @plant.app.task(name="after")
+    def after(result):
+        pass
+
+    return after.s()
+
+
+def keys_of(plant):
+    return [value.decode().split()[0] for key in plant.redis.keys("p:idem:*") for value in [plant.redis.get(key)]]
+
+
+def test_a_key_that_somebody_else_has_by_the_commit_drops_nothing_else(plant, transactions, start, caplog):
+    """Two requests of one key at once: one of them is told at its commit, where nobody can be raised at."""
+    transactions.enqueue("a", [URL], idempotency_key="k")
+    other = transactions.enqueue("a", [URL])
+    first = start(["https://other.example/"], idempotency_key="k")
+    transactions.commit("a")
+    assert plant.run_ids() == {first.run_id, other.run_id}
+    assert "the key belongs to run" in caplog.text
+    with pytest.raises(IdempotencyConflictError):
+        transactions.enqueue("b", [URL], idempotency_key="k")
+
+
+def test_in_any_order_of_transactions_a_key_has_one_run(plant, transactions, start):
+    """Whoever asked for a key and was not rolled back holds the id of the one run that was made."""
+    for orders in itertools.permutations(["open a", "open b", "commit a", "commit b", "outside", "roll c back"]):
+        if orders.index("open a") > orders.index("commit a") or orders.index("open b") > orders.index("commit b"):
+            continue
+        plant.redis.flushall()
+        transactions.clear()
+        held = set()
+        for act in orders:
+            what, _, name = act.partition(" ")
+            if what == "commit":
+                transactions.commit(name)
+            elif what == "open":
+                held.add(transactions.enqueue(name, [URL], idempotency_key="k").run_id)
+            elif what == "roll":
+                transactions.enqueue("c", [URL], idempotency_key="k")
+                transactions.pop("c")
+            else:
+                held.add(start([URL], idempotency_key="k").run_id)
+        assert held == plant.run_ids()
+        assert len(held) == 1

@@ -122,9 +122,8 @@ def test_a_draft_that_was_revoked_is_canceled(plant):
 
 
 def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(plant):
-    plant.begin("first")
-    plant.begin(hold=60)
-    assert plant.run(ops.follow(plant.keys, "r", "first"))
+    plant.begin("first", turn=ops.Turn("prices", "t1", "queue"))
+    plant.begin(turn=ops.Turn("prices", "t2", "queue"), hold=60)
     accept_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is None
     plant.producer.wish("r", CANCEL)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery.schedules import crontab
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import scheduled_run
+from scrape_do_celery.runs.reporting import accept_draft
 from scrape_do_celery.runs.starting import start_tick
-from scrape_do_celery.store import RunState, ops
+from scrape_do_celery.store import CANCEL, PartState, RunState, ops
+from scrape_do_celery.tasks import scheduled
 
 URLS = ["https://shop.example/1"]
 REQUEST = {"targets": URLS}
@@ -59,72 +63,227 @@ def test_an_entry_is_plain_json_without_secrets():
 @pytest.fixture
 def tick(plant):
     def one(name, if_running="skip", **request):
-        return start_tick(plant.producer, "prices", name, if_running, {**REQUEST, **request})
+        return start_tick(plant.producer, ops.Turn("prices", name, if_running), {**REQUEST, **request})
 
     return one
 
 
-def test_a_tick_is_one_run(plant, tick):
+@pytest.fixture
+def end(plant):
+    """Ends a run as its steps would, whatever has become of its parts."""
+
+    def one(run_id, outcome="succeeded"):
+        if plant.part(run_id).state is not PartState.DONE:
+            plant.finish(run_id)
+        plant.run(ops.decide(plant.keys, run_id, outcome, {}))
+
+    return one
+
+
+def due_now(plant):
+    return {name for name, at in plant.due().items() if at <= 0}
+
+
+def rung(plant):
+    return {member for _, members in plant.bells() for member in members}
+
+
+def test_a_tick_is_one_run(plant, tick, end):
     first = tick("t1")
     assert tick("t1") == first
     assert plant.view(first).state is RunState.QUEUED
-    plant.finish(first)
-    plant.run(ops.decide(plant.keys, first, "succeeded", {}))
+    assert rung(plant) == {f"{first}:0"}
+    end(first)
     assert tick("t1") == first
     assert tick("t2") not in {None, first}
 
 
-def test_while_one_goes_on_the_next_is_left_out(plant, tick):
+def test_a_tick_whose_run_was_forgotten_is_not_bought_again(plant, tick, end):
+    first = tick("t1")
+    end(first)
+    for waiter in plant.view(first).waiters:
+        plant.run(ops.delivered(plant.keys, first, waiter, plant.producer.lives))
+    assert plant.run(ops.forget(plant.keys, first)) == 1
+    assert tick("t1") == first
+    assert plant.view(first) is None
+
+
+def test_while_one_goes_on_the_next_is_left_out(plant, tick, end):
     first = tick("t1")
     assert tick("t2") is None
     assert tick("t1") == first
+    end(first)
+    assert tick("t2") is None, "what was decided of a tick stands, when its message comes again"
+    assert tick("t3") is not None
 
 
-def test_while_one_goes_on_the_next_waits(plant, tick):
-    first, second = tick("t1", "queue"), tick("t2", "queue")
-    third = tick("t3", "queue")
+def test_one_that_goes_on_for_longer_than_records_live_is_still_waited_for(plant, tick):
+    first = tick("t1")
+    plant.clock.forward(8 * 86400)
+    assert tick("t2") is None
+    assert plant.view(first).outcome is None
+
+
+def test_while_one_goes_on_the_next_waits(plant, tick, end):
+    first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
     assert [tick(name, "queue") for name in ("t1", "t2", "t3")] == [first, second, third]
     assert len({first, second, third}) == 3
-    assert plant.view(second).accepted is None
+    assert rung(plant) == {f"{first}:0"}
+    assert (plant.view(second).accepted, plant.view(third).accepted) == (None, None)
     plant.clock.forward(1000)
     assert {run.run_id for run in plant.look().runs} == {second, third}, "a ticker looks, and leaves them"
-    plant.finish(first)
-    plant.run(ops.decide(plant.keys, first, "succeeded", {}))
-    assert f"{second}:run" in {name for name, at in plant.due().items() if at <= 0}
-
-
-def test_while_one_goes_on_it_is_canceled(plant, tick):
-    first = tick("t1", "cancel_previous")
-    second = tick("t2", "cancel_previous")
-    assert plant.view(first).wish == "cancel"
+    for run_id in (second, third):
+        accept_draft(plant.producer, run_id, plant.clock.time())
+        assert plant.view(run_id).accepted is None
+    end(first)
+    assert f"{second}:run" in due_now(plant)
+    assert f"{third}:run" not in due_now(plant)
+    accept_draft(plant.producer, second, plant.clock.time())
     assert plant.view(second).accepted is not None
 
 
+def test_one_that_is_canceled_while_it_waits_leaves_the_line(plant, tick, end):
+    first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
+    plant.producer.wish(second, CANCEL)
+    end(second, "canceled")
+    assert plant.view(third).after == first
+    plant.producer.wish(third, CANCEL)
+    end(third, "canceled")
+    fourth = tick("t4", "queue")
+    assert plant.view(fourth).after == first
+    end(first)
+    assert f"{fourth}:run" in due_now(plant)
+    assert f"{second}:run" not in {name for name in plant.due() if plant.view(second).outcome is None}
+
+
+def test_while_one_goes_on_it_is_canceled(plant, tick):
+    first, second = tick("t1", "cancel_previous"), tick("t2", "cancel_previous")
+    assert plant.view(first).wish == "cancel"
+    assert plant.part(first).outcome == "canceled"
+    assert plant.view(second).accepted is not None
+    plant.buy(second)
+    third = tick("t3", "cancel_previous")
+    assert plant.view(second).wish == "cancel"
+    assert f"{second}:0" in due_now(plant), "the ticker has its job canceled"
+    assert plant.view(third).wish is None
+
+
+def test_a_line_is_canceled_as_a_whole(plant, tick):
+    waiting = [tick(name, "queue") for name in ("t1", "t2", "t3")]
+    last = tick("t4", "cancel_previous")
+    assert [plant.view(run_id).wish for run_id in waiting] == ["cancel"] * 3
+    assert plant.view(last).accepted is not None
+
+
 @pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
-@pytest.mark.parametrize("dies_before", ["follow", "accept", "SET"])
-def test_a_step_that_dies_is_gone_on_with(plant, tick, if_running, dies_before, monkeypatch):
+def test_an_answer_that_is_lost_makes_no_second_run(plant, tick, if_running, monkeypatch):
     first = tick("t1", if_running)
     run = plant.producer.store.run
 
     def dying(op):
-        if dies_before in {op.script, op.args[0]}:
-            raise KeyboardInterrupt
-        return run(op)
+        run(op)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(plant.producer.store, "run", dying)
-        with suppress(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
             tick("t2", if_running)
     second = tick("t2", if_running)
     assert tick("t2", if_running) == second
-    if if_running == "skip":
-        assert second is None
-    else:
-        record = plant.view(second)
-        assert (record.accepted is None) is (if_running == "queue")
-        assert (record.after == first) is (if_running == "queue")
-    runs = {key.decode().split(":")[-1] for key in plant.redis.scan_iter("p:run:*")}
-    assert runs == {first, second} - {None}
+    assert (second is None) is (if_running == "skip")
+    assert plant.run_ids() == {first, second} - {None}
+    if if_running == "cancel_previous":
+        assert plant.due()[f"{second}:0"] <= ops.RING, "the ticker rings for it"
+
+
+@pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
+def test_of_many_at_once_one_goes_on(plant, tick, if_running):
+    """Workers take the messages of a schedule that have piled up, all at the same time."""
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: tick(f"t{n % 8}", if_running), range(24)))
+    runs = {run_id for run_id in made if run_id}
+    assert runs == plant.run_ids()
+    assert len(runs) == (1 if if_running == "skip" else 8)
+    records = [plant.view(run_id) for run_id in runs]
+    assert len([one for one in records if one.accepted and not one.wish]) == 1
+    if if_running == "queue":
+        assert len({one.after for one in records}) == 8, "each waits for another"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["tick", "tick", "again", "end", "cancel", "forget", "look"]),
+            st.integers(0, 5),
+            st.sampled_from(["skip", "queue", "queue", "cancel_previous"]),
+        ),
+        max_size=25,
+    )
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_in_any_order(plant, tick, end, acts):
+    """Each tick keeps its answer; no two runs go on at once that were not canceled; nobody waits for nothing."""
+    plant.redis.flushall()
+    said, ended = {}, set()
+    for number, (what, which, if_running) in enumerate(acts):
+        runs = [run_id for run_id in said.values() if run_id]
+        picked = runs[which % len(runs)] if runs else None
+        record = plant.view(picked) if picked else None
+        if what == "tick":
+            said[f"t{number}"] = tick(f"t{number}", if_running)
+        elif what == "again" and said:
+            name = sorted(said)[which % len(said)]
+            assert tick(name, if_running) == said[name]
+        elif what == "end" and record and record.accepted and record.outcome is None:
+            end(picked)
+            ended.add(picked)
+        elif what == "cancel" and record:
+            plant.producer.wish(picked, CANCEL)
+        elif what == "forget" and record and record.outcome:
+            plant.run(ops.forget(plant.keys, picked))
+        elif what == "look":
+            plant.clock.forward(100)
+            _look(plant, end, ended)
+        going = [one for one in map(plant.view, plant.run_ids()) if one and one.accepted and not one.outcome]
+        assert len([one for one in going if one.wish is None]) <= 1
+    for _ in range(2 * len(acts) + 2):
+        for one in [one for one in map(plant.view, plant.run_ids()) if one and one.accepted and not one.outcome]:
+            end(one.run_id)
+            ended.add(one.run_id)
+        plant.clock.forward(400)
+        _look(plant, end, ended)
+    assert {run_id for run_id in said.values() if run_id} == ended
+    assert plant.redis.keys("p:schedule:*") == []
+
+
+def _look(plant, end, ended):
+    """What the ticker does for runs that are due."""
+    for run in plant.look().runs:
+        record = plant.view(run.run_id)
+        if record.accepted is None:
+            accept_draft(plant.producer, run.run_id, plant.clock.time())
+        elif record.outcome is None and all(part.state is PartState.DONE for part in record.parts):
+            end(run.run_id)
+            ended.add(run.run_id)
+
+
+def test_a_message_that_names_no_tick_is_the_same_tick_when_it_comes_again(plant, monkeypatch):
+    """Of a beat that does not know the step: it was delivered, its worker died, and a later tick's time has come."""
+    entry = scheduled_run("prices", 60, URLS, if_running="cancel_previous")
+    step = plant.app.tasks[routing.SCHEDULED_RUN]
+    first = _received(step, entry, "m1", "1000000020", monkeypatch)
+    assert _received(step, entry, "m1", "1000000080", monkeypatch) == first
+    assert _received(step, entry, "m2", "1000000080", monkeypatch) != first
+    assert plant.view(first).wish == "cancel"
+
+
+def _received(step, entry, message_id, now, monkeypatch):
+    monkeypatch.setattr(scheduled, "_now", lambda *_: now)
+    step.push_request(id=message_id)
+    try:
+        return step.run(**entry["kwargs"])
+    finally:
+        step.pop_request()
 
 
 def test_credentials_are_those_of_whoever_makes_the_run(plant, tick):

@@ -218,6 +218,17 @@ def test_a_second_caller_with_the_same_key_waits_for_the_same_run(plant, scrape,
         scrape.apply_async(([URL],), {"idempotency_key": "prices", "super": True}, task_id="third")
 
 
+def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(plant, scrape, messages, receive):
+    plant.run(ops.promise(plant.keys, "prices", "promised"))
+    scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
+    assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]
+    assert plant.view("promised").accepted is None
+    assert finish_of(plant, "first", "promised").options["task_id"] == "first"
+    receive(run_id="promised", request={"id": "first"})
+    assert plant.view("promised").accepted is not None
+    assert plant.run_ids() == {"promised"}
+
+
 def run_as(scrape, **kwargs):
     scrape.push_request(id="celery-id", args=(), kwargs=kwargs)
     try:

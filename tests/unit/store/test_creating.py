@@ -62,7 +62,7 @@ def test_the_same_key_again_gives_the_run_that_has_it(shelf):
     first = shelf.begin("a:b", key="prices")
     before = shelf.contents()
     same, other = shelf.begin("second", key="prices"), shelf.begin("third", 7, key="prices")
-    assert same == other == ops.Created("a:b", first.digest, new=False)
+    assert same == other == ops.Created("a:b", first.digest, "exists")
     assert shelf.contents() == before
     assert shelf.begin("fourth", key="other").new
 
@@ -70,7 +70,7 @@ def test_the_same_key_again_gives_the_run_that_has_it(shelf):
 def test_a_key_outlives_the_record_that_it_led_to(shelf):
     first = shelf.begin(key="prices")
     shelf.redis.delete(shelf.keys.run("r"))
-    assert shelf.begin("second", key="prices") == ops.Created("r", first.digest, new=False)
+    assert shelf.begin("second", key="prices") == ops.Created("r", first.digest, "exists")
 
 
 def test_max_wait_counts_from_now(shelf):

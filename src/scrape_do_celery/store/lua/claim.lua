@@ -21,8 +21,11 @@ if not mine then
   if tonumber(p[4] or 0) > t + 0.01 then return {'early'} end
   local lacking = lacking_key(KEYS[2], ARGV[16])
   if lacking then
-    -- Nothing of it could be read, and what is written would be sealed with a key that others lack.
-    redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
+    -- Nothing of it could be read, and what is written would be sealed with a key that others lack. The first bell is
+    -- given back to those who may have the key; when nobody has it, bells grow rarer.
+    if tonumber(redis.call('HGET', KEYS[1], 'rings') or 0) <= 1 then
+      redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
+    end
     return {'locked', lacking}
   end
   breaker = ''

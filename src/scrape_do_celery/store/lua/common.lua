@@ -288,3 +288,43 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   end
   return left
 end
+
+-- Writes the wish to end a live run down, the first one only, and ends what was certainly not sent, with this outcome.
+-- Returns how many parts are left, and the running ones that are to act now.
+local function wish(prefix, due, run_id, what, outcome, t)
+  local run = prefix .. ':run:' .. run_id
+  local r = redis.call('HMGET', run, 'parts', 'created', 'left')
+  local epoch, since = incarnation(prefix, t)
+  redis.call('HSETNX', run, 'wish', what)
+  redis.call('HSETNX', run, 'wished', stamp(t))
+  local left, out = tonumber(r[3]), {}
+  for n = 0, tonumber(r[1]) - 1 do
+    local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
+    local p = redis.call('HMGET', key, 'state', 'lease', 'canceling', 'checked')
+    if tonumber(p[2] or 0) <= t then
+      if p[1] == 'queued' and is_feared(epoch, since, p[4], r[2]) then
+        wake(due, key, member, t, 0)
+      elseif p[1] == 'queued' then
+        redis.call('HSET', key, 'state', 'done', 'outcome', outcome)
+        redis.call('HINCRBY', key, 'fence', 1)
+        leave_place(prefix, due, key, member, t)
+        redis.call('ZREM', due, member)
+        left = redis.call('HINCRBY', run, 'left', -1)
+        if left == 0 then redis.call('ZADD', due, stamp(t), run_id .. ':run') end
+      elseif p[1] == 'running' and not p[3] then
+        wake(due, key, member, t, 0)
+        out[#out + 1] = member
+      elseif p[1] == 'collecting' then
+        wake(due, key, member, t, 0)
+      end
+    end
+  end
+  tell(prefix, run_id, t, NEWS)
+  return left, out
+end
+
+-- Whether a run is there and has no outcome yet.
+local function goes_on(prefix, run_id)
+  local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'parts', 'outcome')
+  return r[1] and not r[2]
+end

@@ -1,22 +1,41 @@
 -- Writes a run and its parts down, all or nothing.
--- KEYS: run, due, idem ('' for none)
+-- KEYS: run, due, idem ('' for none); of a schedule's tick also its name in the store, and the schedule's
 -- ARGV: run id, prefix, digest, ring, max_wait ('' for none), idem value, waiting Celery id, its finish signature,
 --       for a draft the seconds after which the ticker accepts it ('' for a live run),
+--       for a tick what it does while the run before it goes on ('' for none), and the outcome of what that ends unsent,
 --       number of parts, (total, fingerprint) a part, then field, value ... of the record
--- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}.
+-- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}; for a key that was promised to another id,
+-- {'promised', that}; for a tick also {'waits', id} or {'left out', the run that goes on or ''}.
 local run_id, prefix, digest, ring, max_wait, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
+-- A tick is decided once, for longer than messages of it may come again.
+local DECIDED = 604800
 if KEYS[3] ~= '' then
   local held = redis.call('GET', KEYS[3])
   if held then return {'exists', held} end
+  local promised = redis.call('GET', KEYS[3] .. ':promised')
+  if promised and promised ~= run_id then return {'promised', promised} end
 end
 if redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 then return {'forgotten', run_id} end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', KEYS[1], 'digest')}
 end
 local t = now()
+local before
+if KEYS[4] then
+  local decided = redis.call('GET', KEYS[4])
+  if decided == '' then return {'left out', ''} end
+  if decided then return {'exists', decided} end
+  before = redis.call('GET', KEYS[5])
+  if before and not goes_on(prefix, before) then before = nil end
+  if before and ARGV[10] == 'skip' then
+    redis.call('SET', KEYS[4], '', 'EX', DECIDED)
+    return {'left out', before}
+  end
+  if not before or ARGV[10] ~= 'queue' then hold = '' end
+end
 incarnation(prefix, t)
-local parts = tonumber(ARGV[10])
-local at = 11
+local parts = tonumber(ARGV[12])
+local at = 13
 redis.call('HSET', KEYS[1], 'created', stamp(t), 'digest', digest, 'parts', parts, 'left', parts)
 redis.call('HSET', KEYS[1], 'w:' .. ARGV[7], ARGV[8], 'waiting', 1)
 for n = 0, parts - 1 do
@@ -32,7 +51,13 @@ end
 note_key(prefix, KEYS[1], redis.call('HGET', KEYS[1], 'key') or '', t)
 if KEYS[3] ~= '' then
   redis.call('SET', KEYS[3], ARGV[6])
+  redis.call('DEL', KEYS[3] .. ':promised')
   redis.call('HSET', KEYS[1], 'idem', KEYS[3])
+end
+if KEYS[4] then
+  redis.call('SET', KEYS[4], ARGV[6], 'EX', DECIDED)
+  redis.call('SET', KEYS[5], run_id)
+  redis.call('HSET', KEYS[1], 'schedule', KEYS[5])
 end
 if max_wait ~= '' then redis.call('HSET', KEYS[1], 'max_wait', max_wait) end
 if hold ~= '' then
@@ -45,5 +70,15 @@ else
     redis.call('HSET', KEYS[1], 'deadline', stamp(t + max_wait))
     redis.call('ZADD', KEYS[2], stamp(t + max_wait), run_id .. ':run')
   end
+end
+if before and hold ~= '' then
+  redis.call('HSET', prefix .. ':run:' .. before, 'next', run_id)
+  redis.call('HSET', KEYS[1], 'after', before)
+  return {'waits', run_id}
+end
+-- One that waited itself is not the last that goes on.
+while before and goes_on(prefix, before) do
+  wish(prefix, KEYS[2], before, 'cancel', ARGV[11], t)
+  before = redis.call('HGET', prefix .. ':run:' .. before, 'after')
 end
 return {'created', run_id}
