@@ -143,6 +143,22 @@ def test_a_key_that_is_not_held_is_said_at_the_claim(locked):
     assert locked.due()["r:0"] <= ops.RING + 1
 
 
+def test_a_run_whose_key_nobody_has_is_rung_for_ever_more_rarely(locked):
+    secret(locked)
+    locked.use(NEW)
+    bells = 0
+    for _ in range(600):
+        locked.clock.forward(5)
+        for part in locked.look().parts:
+            bells += 1
+            assert isinstance(locked.claim(part.member.run_id, part.member.part), ops.Locked)
+    assert bells <= 20, "in 50 minutes"
+    locked.use(OLD)
+    locked.clock.forward(ops.LONGEST_RING)
+    assert [part.member.run_id for part in locked.look().parts] == ["r"]
+    assert locked.take()
+
+
 def test_with_both_keys_all_is_read_and_the_first_seals(locked):
     secret(locked)
     old = locked.keys.held[0]

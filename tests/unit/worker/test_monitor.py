@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,9 @@ from celery.events.state import State
 from kombu.exceptions import OperationalError
 
 from scrape_do_celery.errors import JobLostError
+from scrape_do_celery.runs import enqueueing
+from scrape_do_celery.runs.host import changed
+from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import CANCEL, ops
 from scrape_do_celery.worker.monitor import Monitor, event_of
 from scrape_do_celery.worker.news import News
@@ -140,3 +144,51 @@ def test_a_broker_that_is_away_costs_the_event_and_nothing_else(plant, clock, ca
         News(plant.producer, Monitor(consumer)).tell()
     assert "monitors were not told of 1 runs: OperationalError" in caplog.text
     assert plant.redis.zcard(plant.keys.moved) == 0
+
+
+@pytest.mark.parametrize(("took", "again"), [(1, False), (26, True), (40, True)])
+def test_what_took_long_to_tell_may_have_moved_unseen(plant, clock, took, again):
+    """A move marks a run for five seconds later, at the earliest: near the end of a look's mark, it changes nothing."""
+    plant.begin()
+    clock.forward(6)
+    moved = plant.run(ops.moved(plant.keys, 10))
+    assert moved.run_ids == ("r",)
+    clock.forward(took)
+    plant.run(ops.told(plant.keys, moved.mark, moved.run_ids))
+    assert (plant.redis.zscore(plant.keys.moved, "r") is not None) is again
+
+
+def test_what_moves_while_it_is_told_is_told_again(plant, clock):
+    plant.begin()
+    clock.forward(6)
+    moved = plant.run(ops.moved(plant.keys, 10))
+    plant.run(ops.wish(plant.keys, "r", CANCEL))
+    plant.run(ops.told(plant.keys, moved.mark, moved.run_ids))
+    clock.forward(6)
+    assert plant.run(ops.moved(plant.keys, 10)).run_ids == ("r",)
+
+
+def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(plant, clock):
+    plant.begin()
+    plant.begin("s")
+    plant.redis.hset(plant.keys.run("s"), "key", "another")
+    clock.forward(6)
+    News(plant.producer).tell()
+    assert plant.redis.zrange(plant.keys.moved, 0, -1) == [b"s"]
+
+
+def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(plant, clock):
+    """The thread of news has no requests, after which a framework would do it; whoever else tells is in one."""
+    order = []
+    hear = run_changed.connect(lambda **_: order.append("told"), weak=False)
+    try:
+        with changed(lambda host: replace(host, tidy=lambda: order.append("tidied"))):
+            plant.begin()
+            clock.forward(6)
+            News(plant.producer).tell()
+            assert order == ["tidied", "told", "tidied"]
+            order.clear()
+            enqueueing._tell(plant.producer, ["r"])
+            assert order == ["told"]
+    finally:
+        run_changed.disconnect(hear)

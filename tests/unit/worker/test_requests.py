@@ -54,6 +54,11 @@ def test_one_of_this_package_describes_itself(received):
     assert request.kwargsrepr == "{'run_id': 'r'}"
 
 
+def test_an_id_beside_a_request_does_not_hide_that_it_is_one(received):
+    request = received(scrape.name, [], {"run_id": "r", "set_cookies": PRIVATE})
+    assert PRIVATE not in request.kwargsrepr + repr(request.info())
+
+
 def test_a_tick_is_shown_with_its_schedule(received):
     entry = {"name": "prices", "request": {"targets": ["https://a.example/"], "webhook_headers": {"X": PRIVATE}}}
     request = received(scheduled_run.name, [], entry)
