@@ -36,6 +36,8 @@ class Pipeline:
             **settings,
         }
         self.workers = []
+        # A test that changes `values` has several, one after the other.
+        self.producers = {}
 
     def __enter__(self):
         return self
@@ -49,7 +51,8 @@ class Pipeline:
             except subprocess.TimeoutExpired:
                 os.killpg(worker.pid, signal.SIGKILL)
                 worker.wait(10)
-        self.producer.store.close()
+        for producer in self.producers.values():
+            producer.store.close()
 
     @property
     def settings(self):
@@ -57,7 +60,9 @@ class Pipeline:
 
     @property
     def producer(self):
-        return Producer.of(settings=self.settings)
+        found = Producer.of(settings=self.settings)
+        self.producers[id(found)] = found
+        return found
 
     @property
     def app(self):

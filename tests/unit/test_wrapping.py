@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 
+import aiohttp
 import httpx
 import pytest
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
@@ -98,6 +99,23 @@ def test_each_request_is_one_span_without_the_token(sandbox, exporter, call, met
     assert span.attributes[HOOKED] is True
     assert "http.request.header.accept" in span.attributes
     assert TOKEN not in span.to_json()
+
+
+def test_what_watches_every_session_of_aiohttps_sees_nothing(sandbox, monkeypatch):
+    """As its own instrumentation does, which may note each header."""
+    seen, made = [], aiohttp.ClientSession.__init__
+
+    async def note(_session, _context, params):
+        seen.append(params.headers)
+
+    def init(self, *args, **options):
+        watch = aiohttp.TraceConfig()
+        watch.on_request_start.append(note)
+        made(self, *args, **options, trace_configs=[watch])
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
+    read(sandbox.url)
+    assert seen == []
 
 
 @pytest.mark.parametrize("call", [read, buy, block])

@@ -27,7 +27,10 @@ class ReadingTransport(AiohttpTransport):
         connector = aiohttp.TCPConnector(
             limit=self._connections, keepalive_timeout=_KEEPALIVE, ssl=self.ssl_context, use_dns_cache=True
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        # What instruments every session of aiohttp's sees the token, and has seen the request at httpx already.
+        session.trace_configs.clear()
+        return session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, whose body is yet to be read.
