@@ -299,7 +299,7 @@ def test_an_option_that_the_sandbox_refuses_is_one_line():
 @pytest.fixture
 def healthy(producer, monkeypatch):
     monkeypatch.setattr(producer.store, "client", Server())
-    monkeypatch.setattr(findings, "from_workers", lambda _: [])
+    monkeypatch.setattr(findings, "from_workers", lambda *_: [])
     monkeypatch.setattr(findings, "from_api", lambda _: [])
     return producer.store.client
 
@@ -444,7 +444,7 @@ def test_brokers_and_backends_that_are_away(clean, monkeypatch):
     found = list(from_broker(app))
     assert levels(found) == [WRONG, WRONG]
     assert "pw" not in str(found)
-    assert list(from_workers(app)) == []
+    assert list(from_workers(app, "scrape_do")) == []
 
 
 def test_doctor_names_what_a_foreign_app_can_lose(scrape_do, producer, healthy):
@@ -462,8 +462,17 @@ def test_a_backend_on_redis_is_asked(clean):
     assert "pw" not in str(found)
 
 
-@pytest.mark.parametrize(("answer", "level"), [({"w@a": {"ok": "pong"}}, OK), (None, WARNING)])
-def test_workers_that_answer_and_none(producer, monkeypatch, answer, level):
-    inspect = type("Inspect", (), {"ping": lambda _: answer})()
+@pytest.mark.parametrize(
+    ("answer", "level", "named"),
+    [
+        ({"w@b": [{"name": "celery"}], "w@a": [{"name": "celery"}, {"name": "scrape_do"}]}, OK, "scrape_do: w@a"),
+        ({"w@b": [{"name": "celery"}], "beat@a": None}, WARNING, "beat@a, w@b take other queues"),
+        (None, WARNING, "no worker takes the queue scrape_do: runs"),
+    ],
+)
+def test_workers_that_take_the_queue_and_none(producer, monkeypatch, answer, level, named):
+    inspect = type("Inspect", (), {"active_queues": lambda _: answer})()
     monkeypatch.setattr(producer.app.control, "inspect", lambda **_: inspect)
-    assert levels(from_workers(producer.app)) == [level]
+    (found,) = from_workers(producer.app, "scrape_do")
+    assert found.level == level
+    assert named in found.text

@@ -60,7 +60,7 @@ def _findings() -> Iterator[Finding]:
     yield from _keys(producer)
     yield from findings.from_api(settings)
     yield from findings.from_broker(producer.app)
-    yield from findings.from_workers(producer.app)
+    yield from findings.from_workers(producer.app, settings.queue)
     # Loaded late: the worker's floor is nobody else's business here.
     from scrape_do_celery.worker.checks import warnings_about
 

@@ -121,17 +121,20 @@ def from_broker(app: Celery) -> Iterator[Finding]:
         yield Finding(WRONG, f"the result backend does not answer ({type(error).__name__}): {error}")
 
 
-def from_workers(app: Celery) -> Iterator[Finding]:
-    """Whether a worker listens."""
+def from_workers(app: Celery, queue: str) -> Iterator[Finding]:
+    """Whether a worker listens on the queue of the steps."""
     try:
         with app.connection_for_write(connect_timeout=_PATIENCE) as connection:
-            names = sorted(app.control.inspect(timeout=1.0, connection=connection).ping() or ())
+            answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
     except (KombuError, RedisError, OSError):
         return
+    # Whoever answers without queues of its own is no worker.
+    names = sorted(name for name, queues in answers.items() if queue in {one["name"] for one in queues or ()})
     if names:
-        yield Finding(OK, f"workers that answer: {', '.join(names)}")
+        yield Finding(OK, f"workers on the queue {queue}: {', '.join(names)}")
     else:
-        yield Finding(WARNING, "no worker answers: runs are written down and wait for one")
+        others = f"; {', '.join(sorted(answers))} take other queues" if answers else ""
+        yield Finding(WARNING, f"no worker takes the queue {queue}{others}: runs are written down and wait for one")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Headers and cookies that are told by a name, so that no schedule and no message holds them."""
+"""Headers, cookies and bodies that are told by a name, so that no schedule and no message holds them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Credentials(BaseModel):
 
     headers: dict[str, str] | None = None
     set_cookies: str | None = None
+    webhook_headers: dict[str, str] | None = None
+    body: str | None = None
 
 
 _ALL = TypeAdapter(dict[str, Credentials])
@@ -45,10 +47,10 @@ def checked(value: SecretStr | None) -> SecretStr | None:
 
 
 def with_credentials(settings: Settings, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a request with the headers and cookies that a name stands for; without one, as they are.
+    """The options of a request with what a name stands for; without one, as they are.
 
     Raises:
-        ValueError: nobody knows the name, or the options have headers or cookies of their own.
+        ValueError: nobody knows the name, or the options say the same themselves.
     """
     if name is None:
         return options

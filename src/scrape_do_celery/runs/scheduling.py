@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 IfRunning = Literal["skip", "queue", "cancel_previous"]
 #: What a request must not carry through a schedule, which beat keeps and brokers carry.
-_SECRET: Final = ("headers", "set_cookies", "body")
+_SECRET: Final = ("headers", "set_cookies", "webhook_headers", "body")
 
 
 def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
@@ -39,7 +39,7 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
     whether this one is left out (`skip`), waits for it (`queue`), or ends it (`cancel_previous`). Schedules of one
     `name` are one schedule.
 
-    `credentials` names headers and cookies in the setting of that name; a schedule must not hold them.
+    `credentials` names headers, cookies or a body in the setting of that name; a schedule must not hold them.
 
     Raises:
         ValueError: a field is wrong; said when it is declared, and not at the first tick.

@@ -31,6 +31,7 @@ REQUEST = {"targets": URLS}
         ({"if_running": "wait"}, "if_running"),
         ({"headers": {"A": "b"}}, "headers.*credentials"),
         ({"set_cookies": "a=b"}, "set_cookies.*credentials"),
+        ({"webhook_url": "https://a.example/", "webhook_headers": {"A": "b"}}, "webhook_headers.*credentials"),
     ],
 )
 def test_a_wrong_one_is_named_when_it_is_declared(change, named):
