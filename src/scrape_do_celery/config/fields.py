@@ -149,7 +149,8 @@ class SettingsFields(BaseSettings):
     credentials: Annotated[SecretStr | None, BeforeValidator(as_text), AfterValidator(checked)] = Field(
         default=None,
         description="Headers, cookies, webhook headers and bodies by name, as JSON: "
-        '`{"shop": {"headers": {"Authorization": "..."}}}`. Schedules and messages refer to them with `credentials="shop"`.',
+        '`{"shop": {"headers": {"Authorization": "..."}}}`. '
+        'Schedules and messages refer to them with `credentials="shop"`.',
     )
     encryption_key: Annotated[
         SecretStr | None, BeforeValidator(encryption.as_text), AfterValidator(encryption.checked)
