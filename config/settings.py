@@ -9,14 +9,10 @@ from typing import Any
 from celery import signature
 from celery.schedules import crontab
 
-from scrape_do_celery import Settings
+from scrape_do_celery import Settings, scheduled_run
 
-#: The page set of the morning. Plain JSON: a schedule is stored, sent, and read by other processes.
-FRONT_PAGES: dict[str, Any] = {
-    "targets": ["https://example.com/", "https://example.org/", "https://example.net/"],
-    "geo_code": "us",
-    "max_wait": 3600,
-}
+#: The page set of the morning.
+FRONT_PAGES = ["https://example.com/", "https://example.org/", "https://example.net/"]
 
 
 def read_settings() -> Settings:
@@ -30,13 +26,7 @@ def output_dir() -> Path:
 
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
-    """What `celery -A worker beat` starts. The link receives the small result of the run, never a page."""
+    """What `celery -A worker beat` starts. The callback receives the small result of the run, never a page."""
     save_titles = signature("app.save_titles", queue=settings.queue)
-    return {
-        "front-pages-at-six": {
-            "task": "scrape_do.scrape",
-            "schedule": crontab(hour="6", minute="0"),
-            "kwargs": FRONT_PAGES,
-            "options": {"queue": settings.queue, "link": save_titles},
-        },
-    }
+    six = crontab(hour="6", minute="0")
+    return {"front-pages-at-six": scheduled_run("front pages", six, FRONT_PAGES, max_wait=3600, on_success=save_titles)}

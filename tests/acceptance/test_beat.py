@@ -128,3 +128,5 @@ def _one_run_a_tick(pipeline, eventually, started):
     eventually(lambda: pipeline.posts() >= len(runs))
     for run_id in runs:
         assert len(pipeline.handle(run_id).result(timeout=60).tasks) == 1
+    client, followed = pipeline.producer.store.client, f"{pipeline.prefix}:followed"
+    eventually(lambda: runs <= {member.decode() for member in client.smembers(followed)})

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 
-from celery import Celery
+import redis
+from celery import Celery, shared_task
 
 from scrape_do_celery import scheduled_run
 
 EVERY = 2.0
+
+
+@shared_task(name="beats.follow")
+def follow(result):
+    """Notes for the test that this task has followed a run."""
+    with redis.Redis.from_url(os.environ["SCRAPE_DO_REDIS_URL"]) as client:
+        client.sadd(f"{os.environ['SCRAPE_DO_KEY_PREFIX']}:followed", result["run_id"])
+
+
 app = Celery("beats", broker=os.environ["SCRAPE_DO_BROKER_URL"], backend=os.environ["SCRAPE_DO_RESULT_BACKEND"])
 app.conf.update(
     include=["scrape_do_celery.tasks"],
@@ -21,7 +31,11 @@ app.conf.update(
     redbeat_lock_key=None,
     beat_schedule={
         "prices": scheduled_run(
-            "prices", EVERY, ["https://a.example/"], if_running=os.environ.get("IF_RUNNING", "queue")
+            "prices",
+            EVERY,
+            ["https://a.example/"],
+            if_running="queue",
+            on_success=follow.s().set(queue=os.environ["SCRAPE_DO_QUEUE"]),
         )
     },
 )

@@ -80,8 +80,8 @@ from celery import current_app
 from worker import app
 app.loader.import_default_modules()
 (entry,) = app.conf.beat_schedule.values()
-json.dumps([entry["kwargs"], entry["options"]])
-assert entry["task"] in app.tasks and entry["options"]["link"]["task"] in app.tasks
+json.dumps(entry["kwargs"])
+assert entry["task"] in app.tasks and entry["kwargs"]["canvas"]["link"]["task"] in app.tasks
 assert current_app.main == "worker"
 print(*sorted(name for name in app.tasks if not name.startswith("celery.")))
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celery.canvas import Signature
+from celery.canvas import Signature, maybe_signature
 from kombu.utils.functional import maybe_list
 from kombu.utils.json import dumps
 
@@ -30,6 +30,11 @@ def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict
     kept = {"shadow": routing.SCRAPE, **kept, "task_id": task_id, "queue": producer.settings.queue}
     text: str = dumps(producer.app.signature(routing.FINISH_RUN, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
     return text
+
+
+def revived(producer: Producer, canvas: dict[str, Any]) -> dict[str, Any]:
+    """A canvas that was sent as JSON."""
+    return {name: maybe_signature(callback, producer.app) for name, callback in canvas.items()}
 
 
 def callbacks(on_success: Any, on_failure: Any) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from kombu.utils.json import dumps
+
 from scrape_do_celery import routing
+from scrape_do_celery.runs.canvas import callbacks
 from scrape_do_celery.runs.enqueueing import read_spec
 from scrape_do_celery.runs.ticks import rule_of
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
 
+    from celery.canvas import Signature
     from celery.schedules import crontab
 
 IfRunning = Literal["skip", "queue", "cancel_previous"]
@@ -30,6 +34,8 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
     raise_on_task_failure: bool = False,
     max_wait: float | None = None,
     early: bool | None = None,
+    on_success: Signature | None = None,
+    on_failure: Signature | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """An entry for `beat_schedule` that starts a run at each tick. `options` are the fields of `JobCreationRequest`.
@@ -40,6 +46,7 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
     `name` are one schedule.
 
     `credentials` names headers, cookies or a body in the setting of that name; a schedule must not hold them.
+    `on_success` and `on_failure` follow each of its runs, as those of `enqueue` do.
 
     Raises:
         ValueError: a field is wrong; said when it is declared, and not at the first tick.
@@ -58,5 +65,7 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
     request = {**given, **kept, "credentials": credentials}
     request = {field: value for field, value in request.items() if value is not None}
     kwargs = {"name": name, "rule": rule_of(schedule), "if_running": if_running, "request": request}
+    if canvas := callbacks(on_success, on_failure):
+        kwargs["canvas"] = canvas
     # What JSON cannot carry is said here, and not when beat publishes it.
-    return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(json.dumps(kwargs))}
+    return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(dumps(kwargs))}  # type: ignore[no-untyped-call]

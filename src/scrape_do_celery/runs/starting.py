@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
 from scrape_do_celery.config.credentials import with_credentials
+from scrape_do_celery.runs.canvas import finish_signature
 from scrape_do_celery.runs.enqueueing import read_spec, ring_submit
 from scrape_do_celery.store import ops
 
@@ -20,7 +21,9 @@ log = logging.getLogger(__name__)
 _LOOK = 60.0
 
 
-def start_tick(producer: Producer, turn: ops.Turn, request: dict[str, Any]) -> str | None:
+def start_tick(
+    producer: Producer, turn: ops.Turn, request: dict[str, Any], canvas: dict[str, Any] | None = None
+) -> str | None:
     """The run of a tick; None where it was left out. Doing it twice changes nothing, nor does dying on the way.
 
     Raises:
@@ -28,7 +31,9 @@ def start_tick(producer: Producer, turn: ops.Turn, request: dict[str, Any]) -> s
     """
     store, options = producer.store, dict(request)
     spec = read_spec(**with_credentials(producer.settings, options.pop("credentials", None), options))
-    op = ops.create(store.keys, str(uuid.uuid4()), spec, hold=_LOOK, trace=tracing.current(), turn=turn)
+    run_id = str(uuid.uuid4())
+    finish = finish_signature(producer, run_id, run_id, canvas) if canvas else ""
+    op = ops.create(store.keys, run_id, spec, signature=finish, hold=_LOOK, trace=tracing.current(), turn=turn)
     made = store.run(op)
     if made.became == "left out":
         log.info("schedule %s: the tick %s is left out, run %s goes on", turn.name, turn.tick, made.run_id or "of then")

@@ -44,7 +44,14 @@ def _now(task: Task, rule: dict[str, Any]) -> str:
     **routing.UNDER_CALLERS_ID,
 )
 def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
-    self: Task, *, name: str, rule: dict[str, Any], if_running: str, request: dict[str, Any], tick: str | None = None
+    self: Task,
+    *,
+    name: str,
+    rule: dict[str, Any],
+    if_running: str,
+    request: dict[str, Any],
+    canvas: dict[str, Any] | None = None,
+    tick: str | None = None,
 ) -> str | None:
     """The id of the tick's run; None where it was left out. A beat that does not know this step names no tick."""
     producer = Producer.of(self.app)
@@ -53,7 +60,7 @@ def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
         if tick is None:
             # The message may come again, in the time of a later tick.
             tick = store.run(ops.stamp(store.keys, self.request.id, _now(self, rule)))
-        return start_tick(producer, ops.Turn(name, tick, if_running), request)
+        return start_tick(producer, ops.Turn(name, tick, if_running), request, canvas)
     except StoreUnavailableError as error:
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from celery.canvas import signature
 from celery.schedules import crontab
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,6 +31,7 @@ REQUEST = {"targets": URLS}
         ({"geo_code": "usa"}, "geo_code"),
         ({"max_wait": -1}, "max_wait"),
         ({"if_running": "wait"}, "if_running"),
+        ({"on_success": "parse"}, "on_success must be a Celery signature"),
         ({"headers": {"A": "b"}}, "headers.*credentials"),
         ({"set_cookies": "a=b"}, "set_cookies.*credentials"),
         ({"webhook_url": "https://a.example/", "webhook_headers": {"A": "b"}}, "webhook_headers.*credentials"),
@@ -59,6 +62,25 @@ def test_an_entry_is_plain_json_without_secrets():
             },
         },
     }
+
+
+def test_callbacks_follow_each_of_its_runs(plant):
+    @plant.app.task(name="parse")
+    def parse(result, note):
+        pass
+
+    entry = scheduled_run("prices", 60, URLS, on_success=parse.s(note="x"), on_failure=parse.si(note="y"))
+    assert json.loads(json.dumps(entry["kwargs"])) == entry["kwargs"]
+    canvas = entry["kwargs"]["canvas"]
+    for name in ("t1", "t2"):
+        turn = ops.Turn("prices", name, "queue")
+        run_id = start_tick(plant.producer, turn, REQUEST, canvas)
+        finish = signature(json.loads(plant.view(run_id).waiters[run_id]))
+        assert (finish.args, finish.options["task_id"]) == ([run_id], run_id)
+        assert [one["kwargs"] for one in finish.options["link"] + finish.options["link_error"]] == [
+            {"note": "x"},
+            {"note": "y"},
+        ]
 
 
 @pytest.fixture
