@@ -104,14 +104,51 @@ with transaction.atomic():
 found["after"] = len(kept.result(timeout=60).tasks)
 with transaction.atomic():
     found["key"] = enqueue(["https://kept.example/"], idempotency_key="once").run_id == kept.run_id
+transaction.set_autocommit(False)
+try:
+    enqueue(["https://gone.example/"])
+except transaction.TransactionManagementError:
+    found["by hand"] = "refused"
 print(json.dumps(found))
 """
 
 
 def test_what_is_rolled_back_is_not_bought(project):
     project.work("config")
-    assert project.shell(ROLLBACK) == {"rolled back": "never written", "before": "not yet", "after": 1, "key": True}
+    assert project.shell(ROLLBACK) == {
+        "rolled back": "never written",
+        "before": "not yet",
+        "after": 1,
+        "key": True,
+        "by hand": "refused",
+    }
     assert project.pipeline.posts() == 1
+
+
+RACE = """
+import json
+from datetime import UTC, datetime
+from django.db.models import QuerySet
+from scrape_do_celery import RunState
+from scrape_do_celery.contrib.django.mirror import mirror
+from scrape_do_celery.contrib.django.models import ScrapeRun
+from scrape_do_celery.runs import RunStatus
+now, make = datetime.now(UTC), QuerySet.get_or_create
+def told(state, ended=None):
+    mirror(RunStatus("r", state, 0, 0, 0, 1, 0.0, (), now, ended, None))
+def slow(self, **values):
+    QuerySet.get_or_create = make
+    told(RunState.RUNNING)  # another process, with its older word
+    return make(self, **values)
+QuerySet.get_or_create = slow
+told(RunState.SUCCEEDED, now)
+told(RunState.RUNNING)
+print(json.dumps([ScrapeRun.objects.get().state]))
+"""
+
+
+def test_of_two_words_at_once_the_last_stands(project):
+    assert project.shell(RACE) == ["succeeded"]
 
 
 def test_commands(project, eventually):

@@ -19,9 +19,10 @@ POISON = ops.Poison(3, stop=True)
 
 @pytest.fixture
 def store(tmp_path):
-    """A running part of one task, in a store that has just become full."""
+    """A running part of one task, and a draft, in a store that has just become full."""
     with embedded.ensure(tmp_path / "store", tie_to_parent=True) as server:
         one = Store.open(server.url, "p")
+        one.run(ops.create(one.keys, "draft", spec(), hold=1000.0))
         one.run(ops.create(one.keys, "r", spec()))
         job = JobDetails(job_id="j", status="pending", task_ids=["t"])
         fields = {"state": "running", "job": "j", "tasks": pack(["t"]), "booked": "bought", "account": ACCOUNT}
@@ -72,6 +73,23 @@ def test_a_run_can_be_canceled_and_ended_and_freed(store):
     assert store.run(ops.decide(store.keys, "r", "canceled", {})) == "canceled"
     assert store.run(ops.delivered(store.keys, "r", "r", Lives(60, 60, 60))) == 0
     assert store.run(ops.forget(store.keys, "r")) == 1
+
+
+def test_a_run_of_which_is_still_to_be_told_can_be_marked_to_be_freed(store):
+    store.run(ops.wish(store.keys, "r", "cancel"))
+    store.run(ops.settle(store.keys, take(store, seconds=30), "canceled"))
+    store.run(ops.decide(store.keys, "r", "canceled", {}))
+    assert store.run(ops.forget(store.keys, "r")) == 1
+    assert store.run(ops.delivered(store.keys, "r", "r", Lives(60, 60, 60))) == 0
+    assert store.run(ops.view(store.keys, "r")) is None
+
+
+def test_a_canceled_draft_ends(store):
+    with pytest.raises(StoreUnavailableError):
+        store.run(ops.accept(store.keys, "draft"))
+    assert store.run(ops.wish(store.keys, "draft", "cancel")) == []
+    assert store.run(ops.accept(store.keys, "draft")) == 1
+    assert store.run(ops.decide(store.keys, "draft", "canceled", {})) == "canceled"
 
 
 def watched(store):

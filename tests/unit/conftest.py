@@ -97,12 +97,19 @@ class Shelf:
         signature="",
         hold=None,
         turn=None,
+        repeats=False,
         **run,
     ):
         """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
-        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "turn": turn}
+        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "turn": turn, "repeats": repeats}
         return self.run(ops.create(self.keys, run_id, spec, **options))
+
+    def restart(self, *, lossless=False):
+        """The server begins another life, and has lost the last writes of the one before unless that kept them all."""
+        key = f"{self.keys.prefix}:incarnation"
+        _, since, epoch, _ = self.redis.get(key).split()
+        self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
 
     def run_ids(self):
         """Runs that are written down, marks of forgotten ones left out."""

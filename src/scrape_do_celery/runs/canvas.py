@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.canvas import Signature, maybe_signature
 from kombu.utils.functional import maybe_list
-from kombu.utils.json import dumps
+from kombu.utils.json import dumps, loads
 
 from scrape_do_celery import routing
 
@@ -30,6 +30,12 @@ def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict
     kept = {"shadow": routing.SCRAPE, **kept, "task_id": task_id, "queue": producer.settings.queue}
     text: str = dumps(producer.app.signature(routing.FINISH_RUN, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
     return text
+
+
+def is_followed(stored: str) -> bool:
+    """Whether something of the caller's is called when the outcome is reported by this message."""
+    options = loads(stored)["options"] if stored else {}  # type: ignore[no-untyped-call]
+    return any(options.get(name) for name in ("link", "link_error", "chain", "chord"))
 
 
 def revived(producer: Producer, canvas: dict[str, Any]) -> dict[str, Any]:

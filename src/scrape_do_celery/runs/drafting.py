@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs.producer import Producer
 
 
-def draft(
-    producer: Producer, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+def draft(  # noqa: PLR0913 (what a message holds, and which one it is)
+    producer: Producer,
+    task_id: str,
+    canvas: dict[str, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    repeats: bool = False,
 ) -> str:
     """The run of a scrape's arguments, kept with the canvas around it; or the run that its idempotency key has.
 
@@ -34,19 +40,21 @@ def draft(
     spec = read_spec(*args, **options)
     hold, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
     finish = finish_signature(producer, task_id, task_id, canvas)
-    try:
-        run_id, new = write(
-            producer, spec, task_id, key=key, waiter=task_id, signature=finish, hold=hold, expires=expires
-        )
-    except IdempotencyConflictError as error:
-        if error.run_id != task_id:
-            raise
-        # This very message came before, and the step before it answers otherwise now: its first answer stands.
-        run_id, new = task_id, False
-    if not new:
-        store = producer.store
-        finish = finish_signature(producer, run_id, task_id, canvas)
-        store.run(ops.accept(store.keys, run_id, task_id, finish, keep_draft=hold > 0))
+    store, options = producer.store, {"hold": hold, "expires": expires, "repeats": repeats}
+    for _ in range(2):
+        try:
+            run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=finish, **options)
+        except IdempotencyConflictError as error:
+            if error.run_id != task_id:
+                raise
+            # This very message came before, and the step before it answers otherwise now: its first answer stands.
+            run_id, new = task_id, False
+        if new:
+            break
+        theirs = finish_signature(producer, run_id, task_id, canvas)
+        if store.run(ops.accept(store.keys, run_id, task_id, theirs, keep_draft=hold > 0)) > 0:
+            break
+        # The run that has the key was forgotten just now: the key is free.
     return run_id
 
 

@@ -48,6 +48,8 @@ class _Wanted:
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     # Noted now: it may be written when a transaction is committed.
     trace: str = field(default_factory=tracing.current)
+    #: whether the key's run was this transaction's to make, when it asked
+    first: bool = False
 
 
 def enqueue(  # noqa: PLR0913 (what a run can be told)
@@ -125,8 +127,11 @@ def _start(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]
     refuse_eager(producer.app)
     later = host().after_commit()
     if later is None:
-        run_ids = _write_all(producer, wanted, canvas)
+        run_ids = [created.run_id for created in _write_all(producer, wanted, canvas)]
     else:
+        if canvas:
+            # What cannot be sent is said here, and not at the commit.
+            finish_signature(producer, "", "", canvas)
         wanted = [_promised(producer, one) for one in wanted]
         run_ids = [one.run_id for one in wanted]
         later(partial(_write_committed, producer, wanted, canvas))
@@ -141,29 +146,39 @@ def _promised(producer: Producer, one: _Wanted) -> _Wanted:
     found = store.run(ops.promise(store.keys, one.key, one.run_id))
     if found.became == "exists" and _is_other(found, one.spec):
         raise _conflict(producer, found.run_id, one.spec)
-    return replace(one, run_id=found.run_id)
+    return replace(one, run_id=found.run_id, first=found.run_id == one.run_id)
 
 
 def _write_committed(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
     try:
-        _write_all(producer, wanted, canvas)
+        written = _write_all(producer, wanted, canvas)
     except IdempotencyConflictError as error:
         # The caller has gone on, and others wait for the same commit: they would be lost with this one.
         log.error("committed too late: %s", error)  # noqa: TRY400 (where it was raised says nothing)
+        return
+    store = producer.store
+    for created, one in zip(written, wanted, strict=True):
+        if created.became == "forgotten" or created.run_id != one.run_id:
+            log.error("committed too late: the run %s of this key has ended and was forgotten", one.run_id)
+        elif canvas and one.first and not created.new:
+            # Somebody else has written it meanwhile, as its second caller.
+            waiter = str(uuid.uuid4())
+            store.run(
+                ops.accept(store.keys, one.run_id, waiter, finish_signature(producer, one.run_id, waiter, canvas))
+            )
 
 
-def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[str]:
-    """The ids of the runs that stand in the store, in the order of what was wanted; it is rung for each."""
+def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+    """The runs that stand in the store, in the order of what was wanted; it is rung for each."""
     found: list[Created] = []
     for start in range(0, len(wanted), _TOGETHER):
         found += _write_some(producer, wanted[start : start + _TOGETHER], canvas)
     for created, one in zip(found, wanted, strict=True):
         if _is_other(created, one.spec):
             raise _conflict(producer, created.run_id, one.spec)
-    run_ids = [created.run_id for created in found]
     if run_changed.receivers:
-        _tell(producer, run_ids)
-    return run_ids
+        _tell(producer, [created.run_id for created in found])
+    return found
 
 
 def _tell(producer: Producer, run_ids: Sequence[str]) -> None:
@@ -178,16 +193,30 @@ def _tell(producer: Producer, run_ids: Sequence[str]) -> None:
 
 def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     store = producer.store
-    found = store.run_all([_creation(producer, one, canvas) for one in wanted])
-    if any(created.became == "promised" for created in found):
-        # A transaction that is not over has given these ids to its caller.
-        wanted = [replace(one, run_id=created.run_id) for created, one in zip(found, wanted, strict=True)]
-        found = store.run_all([_creation(producer, one, canvas) for one in wanted])
-    ours = [(created, one.spec) for created, one in zip(found, wanted, strict=True) if not _is_other(created, one.spec)]
-    if old := [created.run_id for created, _ in ours if not created.new]:
-        store.run_all([ops.accept(store.keys, run_id) for run_id in old])
-    members = tuple(str(Member(created.run_id, part)) for created, spec in ours for part in range(len(spec.parts())))
+    found = _create_all(producer, wanted, canvas)
+    ours = [place for place, one in enumerate(wanted) if not _is_other(found[place], one.spec)]
+    if old := [place for place in ours if not found[place].new]:
+        alive = store.run_all([ops.accept(store.keys, found[place].run_id) for place in old])
+        # What was forgotten between the two has left its key to this one.
+        freed = [place for place, parts in zip(old, alive, strict=True) if parts <= 0]
+        for place, created in zip(freed, _create_all(producer, [wanted[n] for n in freed], canvas), strict=True):
+            found[place] = created
+    bells = ((found[place].run_id, range(len(wanted[place].spec.parts()))) for place in ours)
+    members = tuple(str(Member(run_id, part)) for run_id, parts in bells for part in parts)
     producer.ring_all([Bell(routing.SUBMIT_JOBS, members)])
+    return found
+
+
+def _create_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+    store = producer.store
+    found = store.run_all([_creation(producer, one, canvas) for one in wanted])
+    promised = {place: created.run_id for place, created in enumerate(found) if created.became == "promised"}
+    # A transaction that is not over has given these ids to its caller.
+    under = [replace(wanted[place], run_id=run_id) for place, run_id in promised.items()]
+    for place, created in zip(
+        promised, store.run_all([_creation(producer, one, canvas) for one in under]) if under else [], strict=True
+    ):
+        found[place] = created
     return found
 
 

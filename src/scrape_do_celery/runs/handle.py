@@ -145,13 +145,14 @@ class RunHandle:
     def forget(self) -> None:
         """Frees all that the store and Celery hold of an ended run, once its outcome is reported under its Celery ids.
 
-        Its idempotency key is free again as well.
+        Its idempotency key is free again as well. One that is sealed with an encryption key which this process lacks is
+        freed `SCRAPE_DO_CANCEL_GRACE` after `cancel`: its job is not stopped, and its outcome is never reported.
 
         Raises:
             RunError: the run still lives.
         """
-        store = self._producer.store
-        if store.run(ops.forget(store.keys, self.run_id)) < 0:
+        store, grace = self._producer.store, self._producer.settings.cancel_grace
+        if store.run(ops.forget(store.keys, self.run_id, grace)) < 0:
             raise RunError(f"run {self.run_id} has not ended: cancel it first", self.run_id)
         if not isinstance(self._producer.app.backend, DisabledBackend):
             self.async_result.forget()

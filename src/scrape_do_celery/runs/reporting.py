@@ -13,6 +13,7 @@ from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.store import CANCEL, ops
 from scrape_do_celery.store.about import shown_as
 
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
     """Rings `finish_run` under each waiting id, with the canvas that was around it.
 
-    `again`: it was rung before; ids whose result Celery has by now are only noted.
+    `again`: it was rung before; ids whose result Celery has by now are only noted, those that something follows at the
+    second time.
     """
     record = producer.store.run(ops.view(producer.store.keys, run_id))
     if record is not None and record.outcome is not None:
@@ -45,11 +47,15 @@ def report_record(producer: Producer, record: RunRecord, *, again: bool = False)
     if not record.waiters:
         store.run(ops.delivered(store.keys, run_id, "", producer.lives))
     for waiter, stored in record.waiters.items():
-        if again and _told(producer, record, waiter):
+        told, mark = _told(producer, record, waiter) if again else None, f"told {waiter}"
+        # Celery stores a result before it calls what follows: who died between the two is made up for, once.
+        if told and (told == REVOKED or not is_followed(stored) or store.run(ops.was_first(store.keys, run_id, mark))):
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
-        else:
-            with tracing.inside(record.trace):
-                _finish(producer, record, waiter, stored)
+            continue
+        with tracing.inside(record.trace):
+            _finish(producer, record, waiter, stored)
+        if told:
+            store.run(ops.first(store.keys, run_id, mark, producer.lives.record))
 
 
 def accept_draft(producer: Producer, run_id: str, now: float) -> None:
@@ -62,7 +68,8 @@ def accept_draft(producer: Producer, run_id: str, now: float) -> None:
         # There is none, or the run that it waits for goes on.
         return
     expired = record.expires is not None and now > record.expires
-    if expired or any(_state(producer, waiter) == REVOKED for waiter in record.waiters):
+    # Others may wait for it whose messages were not revoked.
+    if expired or (record.waiters and all(_state(producer, waiter) == REVOKED for waiter in record.waiters)):
         store.run(ops.wish(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept(store.keys, run_id))
     producer.ring(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
@@ -110,13 +117,13 @@ def _cannot_be_asked(producer: Producer) -> bool:
     return isinstance(backend, DisabledBackend) or str(backend.as_uri()).startswith("rpc")
 
 
-def _told(producer: Producer, record: RunRecord, waiter: str) -> bool:
-    """Whether Celery has this outcome under an id.
+def _told(producer: Producer, record: RunRecord, waiter: str) -> str | None:
+    """The state that Celery has of this outcome under an id, if any.
 
     Not any that is ready: where a callback could not be published, Celery writes a failure over the run's success.
     """
     state = _state(producer, waiter)
-    return state in {REVOKED, SUCCESS if record.error is None else FAILURE}
+    return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
 
 
 def _state(producer: Producer, waiter: str) -> str | None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FORGOTTEN = -1
 #: Seconds for which the id is promised that a transaction was given for a key; and for which a message may come again.
 _PROMISED, _AGAIN = 86400, 7 * 86400
+#: Seconds within which a request that was answered, or a message that was taken, comes once more where the server that
+#: knew of it has lost its last writes. Redis as a broker redelivers after an hour.
+_REPEATED = 7200
 
 Became = Literal["created", "exists", "promised", "forgotten", "waits", "left out"]
 
@@ -68,12 +71,14 @@ def create(  # noqa: PLR0913 (one argument a field)
     expires: float | None = None,
     trace: str = "",
     turn: Turn | None = None,
+    repeats: bool = False,
 ) -> Op[Created]:
     """Writes a run and its parts; or finds the run that has this id, this idempotency key or this turn.
 
     With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
     `expires` seconds have passed by then. One with a `turn` is a draft only where it waits for another run. `trace` is
-    the context that the run's spans belong to.
+    the context that the run's spans belong to. What `repeats`, as messages do, and what has a key or a turn, looks for
+    its jobs before it buys, soon after the store has lost writes.
     """
     parts = spec.parts()
     options, targets = spec.packed()
@@ -101,6 +106,7 @@ def create(  # noqa: PLR0913 (one argument a field)
             *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
             *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
             *("" if hold is None else hold + RING, turn.if_running if turn else "", ended_by(CANCEL)),
+            *(_REPEATED if repeats or key or turn else "", turn.tick if turn else ""),
             *(len(parts), *sizes, *flat(fields)),
         ],
         [

@@ -6,6 +6,7 @@ Nothing here does I/O. `Store.run` and `AsyncStore.run` carry an operation out; 
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -128,6 +129,7 @@ __all__ = [
     "unseen",
     "update",
     "view",
+    "was_first",
     "wish",
 ]
 
@@ -257,14 +259,22 @@ def first(keys: Keys, run_id: str, name: str, seconds: int) -> Op[bool]:
     return Op(bool, (uuid.uuid4().hex, seconds), [keys.once(run_id, name)], "once")
 
 
+def was_first(keys: Keys, run_id: str, name: str) -> Op[bool]:
+    """Whether somebody has asked `first` for this name."""
+    return Op(bool, ["EXISTS", keys.once(run_id, name)])
+
+
 def home(keys: Keys, name: str, seconds: int) -> Op[str]:
     """The application that the store belongs to: this one, unless another has said so within so many seconds."""
     return Op(bytes.decode, (name, seconds), [keys.home], "home")
 
 
-def forget(keys: Keys, run_id: str) -> Op[int]:
-    """1 once freed, 0 where there was nothing, -1 where the run still lives."""
-    return Op(int, (run_id, keys.prefix), [keys.run(run_id), keys.due], "forget")
+def forget(keys: Keys, run_id: str, grace: float = math.inf) -> Op[int]:
+    """1 once freed, 0 where there was nothing, -1 where the run still lives.
+
+    One that lives for `grace` seconds after a wish to end, and cannot be read here, is freed as well.
+    """
+    return Op(int, (run_id, keys.prefix, " ".join(keys.held), grace), [keys.run(run_id), keys.due], "forget")
 
 
 def _part(keys: Keys, claim: Claim) -> str:

@@ -107,8 +107,8 @@ class Ticker(threading.Thread):
     def _revoke(self) -> None:
         """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""
         for task_id in set(revoked) - self._revoked:
-            self._revoked.add(task_id)
             self._producer.wish(task_id, CANCEL)
+            self._revoked.add(task_id)
 
     def _end(self, run: DueRun) -> None:
         if run.left:

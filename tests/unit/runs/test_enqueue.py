@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from celery import signature
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -322,3 +323,42 @@ def test_in_any_order_of_transactions_a_key_has_one_run(plant, transactions, sta
                 held.add(start([URL], idempotency_key="k").run_id)
         assert held == plant.run_ids()
         assert len(held) == 1
+
+
+def test_a_promise_is_as_long_for_each_who_is_given_it(plant, transactions, start):
+    transactions.enqueue("a", [URL], idempotency_key="k")
+    transactions.clear()
+    plant.clock.forward(86_400 - 30)
+    given = transactions.enqueue("b", [URL], idempotency_key="k")
+    plant.clock.forward(60)
+    assert start([URL], idempotency_key="k").run_id == given.run_id
+    transactions.commit("b")
+    assert given.state is RunState.QUEUED
+
+
+def test_a_callback_that_cannot_be_sent_is_said_before_the_commit(plant, transactions):
+    with pytest.raises(TypeError):
+        transactions.enqueue("a", [URL], on_success=signature("after", args=(object(),)))
+    assert transactions == {"a": []}
+
+
+def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(plant, transactions, start, caplog):
+    transactions.enqueue("a", [URL], idempotency_key="k")
+    handle = start([URL], idempotency_key="k")
+    plant.finish(handle.run_id)
+    plant.run(ops.decide(plant.keys, handle.run_id, "succeeded", {}))
+    plant.run(ops.delivered(plant.keys, handle.run_id, handle.run_id, plant.producer.lives))
+    handle.forget()
+    transactions.commit("a")
+    assert f"the run {handle.run_id} of this key has ended and was forgotten" in caplog.text
+
+
+def test_the_callbacks_of_the_first_call_are_those_of_the_transaction(plant, transactions, start):
+    given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
+    transactions.enqueue("b", [URL], idempotency_key="k", on_success=signature("second"))
+    start([URL], idempotency_key="k")
+    transactions.commit("b")
+    transactions.commit("a")
+    waiting = "".join(plant.view(given.run_id).waiters.values())
+    assert '"first"' in waiting
+    assert '"second"' not in waiting

@@ -58,8 +58,36 @@ def test_who_has_the_result_by_now_is_only_noted(ended, sent):
     assert ended.view().waiters.keys() == {"canvas"}, "a callback that could not be sent is no outcome"
     ended.app.backend.store_result("canvas", {}, "SUCCESS")
     report(ended.producer, "r", again=True)
+    assert ended.view().waiters.keys() == {"canvas"}, "its worker may have died before it called what follows"
+    assert len(sent) == 3
+    report(ended.producer, "r", again=True)
     assert ended.view().waiters == {}
+    assert len(sent) == 3
     assert ended.ttls()[ended.keys.run("r")] is not None
+
+
+def test_what_was_revoked_is_not_reported_again(ended, sent):
+    ended.app.backend.store_result("canvas", None, "REVOKED")
+    report(ended.producer, "r", again=True)
+    assert ended.view().waiters.keys() == {"plain"}
+    assert sent == []
+
+
+def test_who_dies_before_the_second_report_is_noted_reports_once_more(ended, sent, monkeypatch):
+    ended.app.backend.store_result("canvas", {}, "SUCCESS")
+    run = ended.producer.store.run
+
+    def dying(op):
+        if op.script == "once":
+            raise KeyboardInterrupt
+        return run(op)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ended.producer.store, "run", dying)
+        with pytest.raises(KeyboardInterrupt):
+            report(ended.producer, "r", again=True)
+    report(ended.producer, "r", again=True)
+    assert len(sent) == 2
 
 
 def test_the_first_report_asks_nobody(ended, sent, monkeypatch):

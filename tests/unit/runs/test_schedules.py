@@ -191,6 +191,14 @@ def test_while_one_goes_on_it_is_canceled(plant, tick):
     assert plant.view(third).wish is None
 
 
+def test_a_late_message_of_an_earlier_tick_cancels_nothing(plant, tick):
+    later = tick("1000000020", "cancel_previous")
+    assert tick("1000000010", "cancel_previous") is None
+    assert plant.view(later).wish is None
+    assert tick("1000000030", "cancel_previous") is not None
+    assert plant.view(later).wish == "cancel"
+
+
 def test_a_line_is_canceled_as_a_whole(plant, tick):
     waiting = [tick(name, "queue") for name in ("t1", "t2", "t3")]
     last = tick("t4", "cancel_previous")
@@ -226,7 +234,8 @@ def test_of_many_at_once_one_goes_on(plant, tick, if_running):
         made = list(pool.map(lambda n: tick(f"t{n % 8}", if_running), range(24)))
     runs = {run_id for run_id in made if run_id}
     assert runs == plant.run_ids()
-    assert len(runs) == (1 if if_running == "skip" else 8)
+    # A late message of an earlier tick cancels no later one.
+    assert len(runs) in {"skip": {1}, "queue": {8}, "cancel_previous": set(range(1, 9))}[if_running]
     records = [plant.view(run_id) for run_id in runs]
     assert len([one for one in records if one.accepted and not one.wish]) == 1
     if if_running == "queue":

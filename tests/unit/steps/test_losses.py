@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -52,13 +53,75 @@ def collecting(plant, make):
     plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
 
 
-@pytest.mark.parametrize(("before", "durable", "verdict"), [("0", True, "reborn"), ("1", False, "ok")])
-def test_what_counts_is_the_life_that_lost_the_write(plant, before, durable, verdict):
+def intend(plant, run_id="r", *, durable=True):
+    claim = plant.take(run_id, seconds=LEASE)
+    return plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=durable))[0]
+
+
+@pytest.mark.parametrize(("lossless", "durable", "verdict"), [(False, True, "reborn"), (True, False, "ok")])
+def test_what_counts_is_the_life_that_lost_the_write(plant, lossless, durable, verdict):
     # A replica that took over syncs each write from now on; the one before it did not keep all.
     plant.begin()
-    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other 0 1 {before}")
+    plant.restart(lossless=lossless)
     plant.clock.forward(1)
-    assert plant.run(ops.intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, durable=durable))[0] == verdict
+    assert intend(plant, durable=durable) == verdict
+
+
+def test_a_server_whose_clock_is_behind_is_not_believed_to_be_the_one_before(plant):
+    plant.begin()
+    plant.restart()
+    plant.clock.forward(-5)
+    plant.begin("other", each=["https://other.example/"])
+    plant.clock.forward(10)
+    assert intend(plant, "other") == "ok"
+    assert intend(plant) == "reborn"
+
+
+def test_who_takes_the_mark_of_a_life_away_says_that_writes_were_lost(plant):
+    """As one does who has put a backup back; the server may even be the same."""
+    plant.begin()
+    plant.redis.delete(f"{plant.keys.prefix}:incarnation")
+    plant.clock.forward(1)
+    assert intend(plant) == "reborn"
+
+
+@pytest.mark.parametrize(
+    "again", [{"key": "k"}, {"turn": ops.Turn("prices", "t", "skip")}, {"repeats": True}, {"key": "k", "hold": 10}]
+)
+def test_what_may_have_been_here_before_the_loss_looks_first(plant, again, make):
+    """A message that was taken comes again, and the store no longer knows the run that it has bought for."""
+    plant.begin("before", each=["https://before.example/"])
+    plant.restart()
+    plant.clock.forward(60)
+    plant.begin(targets=2, **again)
+    plant.begin("new", each=["https://new.example/"])
+    assert intend(plant, "new") == "ok"
+    assert intend(plant) == "reborn"
+    bought = plant.clock.time() - 0.9 * HOUR
+    shows(plant, make.job("pending", job_id="j").model_copy(update={"start_time": datetime.fromtimestamp(bought, UTC)}))
+    assert look(plant, until=PartState.RUNNING)
+    assert (plant.part().job_id, plant.api.posts) == ("j", 0)
+
+
+def test_what_was_not_here_before_the_loss_is_bought_after_it_has_looked(plant, make):
+    plant.begin("before", each=["https://before.example/"])
+    plant.restart()
+    plant.begin(key="k")
+    assert intend(plant) == "reborn"
+    shows(plant)
+    assert look(plant)
+    assert intend(plant) == "ok"
+
+
+def test_long_after_a_loss_and_in_a_new_store_nothing_comes_again(plant):
+    again = {"key": "k", "each": ["https://a.example/"]}
+    plant.begin("first", **again)
+    assert intend(plant, "first") == "ok"
+    plant.restart()
+    plant.begin("other", each=["https://other.example/"])
+    plant.clock.forward(2 * HOUR + 1)
+    plant.begin(key="l")
+    assert intend(plant) == "ok"
 
 
 def test_a_server_that_does_not_tell_its_life_is_never_trusted(plant, monkeypatch):

@@ -224,7 +224,7 @@ def test_equal_targets_are_bought_one_after_the_other(plant, claim, make):
 def test_what_was_queued_when_the_store_restarted_is_in_doubt(plant, claim):
     """An intent that was written, and sent, may be among the writes that the store lost."""
     plant.health.durable = False
-    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other {plant.clock.time() - 5:.4f} 0 0")
+    plant.restart()
     assert plant.step(submit, claim) == Bell(routing.RECONCILE_SUBMIT, ("r:0",))
     assert plant.api.posts == 0
     part = plant.part()
@@ -232,7 +232,7 @@ def test_what_was_queued_when_the_store_restarted_is_in_doubt(plant, claim):
 
 
 def test_a_restart_of_a_durable_store_changes_nothing(plant, claim, make):
-    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other {plant.clock.time() - 5:.4f} 1 1")
+    plant.restart(lossless=True)
     plant.api.script(create_job=make.created("j"))
     plant.step(submit, claim)
     assert plant.part().job_id == "j"

@@ -37,9 +37,14 @@ class ScrapeDoConfig(AppConfig):
 
 
 def after_commit() -> Callable[[Callable[[], object]], object] | None:
-    """How to put an act off until the transaction of the caller is committed; None outside of one."""
+    """How to put an act off until the transaction of the caller is committed; None outside of one.
+
+    Where transactions are managed by hand, without autocommit, Django refuses it with `TransactionManagementError`.
+    """
     using = conf.ours("DATABASE")
-    if not transaction.get_connection(using).in_atomic_block:
+    connection = transaction.get_connection(using)
+    by_hand = connection.connection is not None and not connection.autocommit
+    if not connection.in_atomic_block and not by_hand:
         return None
     return lambda act: transaction.on_commit(act, using=using)
 

@@ -24,5 +24,10 @@ def mirror(status: RunStatus, **_: Any) -> None:
     runs = ScrapeRun.objects.using(conf.ours("DATABASE"))
     fields = fields_of(status)
     going_on = {} if status.ended else {"ended__isnull": True}
-    if not runs.filter(run_id=status.run_id, **going_on).update(**fields, updated=timezone.now()):
-        runs.get_or_create(run_id=status.run_id, defaults=fields)
+    rows = runs.filter(run_id=status.run_id, **going_on)
+    if rows.update(**fields, updated=timezone.now()):
+        return
+    _row, is_new = runs.get_or_create(run_id=status.run_id, defaults=fields)
+    if not is_new:
+        # Another process has made it meanwhile, perhaps with an older word.
+        rows.update(**fields, updated=timezone.now())

@@ -8,6 +8,8 @@ local member = run_id .. ':run'
 local r = redis.call('HMGET', KEYS[1], 'parts', 'accepted', 'outcome', 'max_wait', 'left')
 if not r[1] then return {redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 and 'forgotten' or 'gone'} end
 local t = now()
+-- One that was canceled is not to wait for room.
+if r[5] == '0' then though_full(KEYS[1]) end
 if not r[2] and ARGV[6] == '' then
   redis.call('HSET', KEYS[1], 'accepted', stamp(t), 'rings', 0)
   tell(prefix, run_id, t, NEWS)
@@ -27,7 +29,11 @@ if waiter ~= '' and redis.call('HEXISTS', KEYS[1], 'd:' .. waiter) == 0 then
   if redis.call('HSETNX', KEYS[1], 'w:' .. waiter, signature) == 1 then
     note_key(prefix, KEYS[1], ARGV[7], t)
     redis.call('HINCRBY', KEYS[1], 'waiting', 1)
+    -- It waits for a draft in its own right, whenever the first one's message expires.
+    redis.call('HDEL', KEYS[1], 'expires_in')
     if r[3] then
+      -- Its life may be nearly over; it is counted down anew when this one is told.
+      redis.call('PERSIST', KEYS[1])
       redis.call('HSET', KEYS[1], 'rings', 0)
       redis.call('HDEL', KEYS[1], 'bell')
       redis.call('ZADD', KEYS[2], stamp(t), member)

@@ -105,8 +105,12 @@ local function incarnation(prefix, t, durable)
   -- `kept` is '1' while the life is durable, else since when it is not.
   local known, since, epoch, kept = string.match(stood, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
-    -- One that has nothing to compare with may have lost just that.
     if kept ~= '1' then since, epoch = stamp(t), id end
+    if not known then
+      -- Whoever took it away says so that writes were lost, to a server that may be the same. A new store has lost none.
+      epoch = string.format('%s@%.0f', id, t)
+      if redis.call('EXISTS', prefix .. ':totals') == 0 then since = '0' end
+    end
     kept = '0'
   end
   if durable == '1' then
@@ -119,10 +123,17 @@ local function incarnation(prefix, t, durable)
   return epoch, tonumber(since), kept == '1' or t - kept >= WEAKENED
 end
 
--- Whether a queued part may have been bought all the same: its intent was lost with the last writes of the store. `checked`
--- is the loss after which its job was looked for, `created` when its run was made.
-local function is_feared(epoch, since, checked, created)
-  return checked ~= epoch and created and tonumber(created) < since
+-- How a run remembers the epoch that it was made in.
+local function short(epoch) return string.sub(epoch, 1, 6) .. (string.match(epoch, '@.*') or '') end
+
+-- Whether a queued part may have been bought all the same: its intent was lost with the last writes of the store.
+-- `checked` is the loss after which its job was looked for; `r` is when its run was made, in which epoch, and, where an
+-- earlier record of it may have been lost, since when that may have been bought. Two servers' times are not compared.
+local function is_feared(epoch, since, checked, r)
+  if checked == epoch then return false end
+  local created, born, came = r[1], r[2], r[3]
+  if came or not born then return came or (created and tonumber(created) < since) end
+  return epoch == 'unknown' or born ~= short(epoch)
 end
 
 -- Lets a script write where the store is full: Redis refuses it only at a first write that needs memory. For what moves
@@ -293,16 +304,16 @@ end
 -- Returns how many parts are left, and the running ones that are to act now.
 local function wish(prefix, due, run_id, what, outcome, t)
   local run = prefix .. ':run:' .. run_id
-  local r = redis.call('HMGET', run, 'parts', 'created', 'left')
+  local r = redis.call('HMGET', run, 'created', 'born', 'came', 'parts', 'left')
   local epoch, since = incarnation(prefix, t)
   redis.call('HSETNX', run, 'wish', what)
   redis.call('HSETNX', run, 'wished', stamp(t))
-  local left, out = tonumber(r[3]), {}
-  for n = 0, tonumber(r[1]) - 1 do
+  local left, out = tonumber(r[5]), {}
+  for n = 0, tonumber(r[4]) - 1 do
     local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
     local p = redis.call('HMGET', key, 'state', 'lease', 'canceling', 'checked')
     if tonumber(p[2] or 0) <= t then
-      if p[1] == 'queued' and is_feared(epoch, since, p[4], r[2]) then
+      if p[1] == 'queued' and is_feared(epoch, since, p[4], r) then
         wake(due, key, member, t, 0)
       elseif p[1] == 'queued' then
         redis.call('HSET', key, 'state', 'done', 'outcome', outcome)
@@ -327,4 +338,24 @@ end
 local function goes_on(prefix, run_id)
   local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'parts', 'outcome')
   return r[1] and not r[2]
+end
+
+-- A run has ended. Runs of its schedule's later ticks may wait for it, as drafts, in a line: one that was canceled while
+-- it waited itself leaves the line; else the next one's turn has come.
+local function pass_on(prefix, due, run, run_id, t)
+  local r = redis.call('HMGET', run, 'next', 'after', 'schedule')
+  local next_one, before, schedule = r[1], r[2], r[3]
+  if before and not goes_on(prefix, before) then before = nil end
+  if schedule and redis.call('GET', schedule) == run_id then
+    if before then redis.call('SET', schedule, before) else redis.call('DEL', schedule) end
+  end
+  if before then
+    redis.call('HDEL', prefix .. ':run:' .. before, 'next')
+    if next_one then
+      redis.call('HSET', prefix .. ':run:' .. before, 'next', next_one)
+      redis.call('HSET', prefix .. ':run:' .. next_one, 'after', before)
+    end
+  elseif next_one then
+    redis.call('ZADD', due, stamp(t), next_one .. ':run')
+  end
 end

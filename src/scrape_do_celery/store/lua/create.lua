@@ -3,6 +3,7 @@
 -- ARGV: run id, prefix, digest, ring, max_wait ('' for none), idem value, waiting Celery id, its finish signature,
 --       for a draft the seconds after which the ticker accepts it ('' for a live run),
 --       for a tick what it does while the run before it goes on ('' for none), and the outcome of what that ends unsent,
+--       seconds within which the same request may come once more ('' for never), its tick's name ('' for none),
 --       number of parts, (total, fingerprint) a part, then field, value ... of the record
 -- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}; for a key that was promised to another id,
 -- {'promised', that}; for a tick also {'waits', id} or {'left out', the run that goes on or ''}.
@@ -19,6 +20,12 @@ if redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 then return {'forgotten', ru
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', KEYS[1], 'digest')}
 end
+-- Whether the tick is earlier than that of another run of its schedule: a message that was late. Names of one rule are of
+-- one length, and in the order of their times.
+local function is_earlier(other)
+  local tick, theirs = ARGV[13], redis.call('HGET', prefix .. ':run:' .. other, 'tick') or ''
+  return #tick == #theirs and tick < theirs
+end
 local t = now()
 local before
 if KEYS[4] then
@@ -27,16 +34,20 @@ if KEYS[4] then
   if decided then return {'exists', decided} end
   before = redis.call('GET', KEYS[5])
   if before and not goes_on(prefix, before) then before = nil end
-  if before and ARGV[10] == 'skip' then
+  if before and (ARGV[10] == 'skip' or (ARGV[10] == 'cancel_previous' and is_earlier(before))) then
     redis.call('SET', KEYS[4], '', 'EX', DECIDED)
     return {'left out', before}
   end
   if not before or ARGV[10] ~= 'queue' then hold = '' end
 end
-incarnation(prefix, t)
-local parts = tonumber(ARGV[12])
-local at = 13
-redis.call('HSET', KEYS[1], 'created', stamp(t), 'digest', digest, 'parts', parts, 'left', parts)
+local epoch, since = incarnation(prefix, t)
+local parts = tonumber(ARGV[14])
+local at = 15
+redis.call('HSET', KEYS[1], 'created', stamp(t), 'born', short(epoch), 'digest', digest, 'parts', parts, 'left', parts)
+if ARGV[12] ~= '' and t - since < tonumber(ARGV[12]) then
+  -- It may have been here before the store lost its last writes, and may have been bought.
+  redis.call('HSET', KEYS[1], 'came', stamp(t - ARGV[12]))
+end
 redis.call('HSET', KEYS[1], 'w:' .. ARGV[7], ARGV[8], 'waiting', 1)
 for n = 0, parts - 1 do
   local key = part_key(prefix, run_id, n)
@@ -57,7 +68,7 @@ end
 if KEYS[4] then
   redis.call('SET', KEYS[4], ARGV[6], 'EX', DECIDED)
   redis.call('SET', KEYS[5], run_id)
-  redis.call('HSET', KEYS[1], 'schedule', KEYS[5])
+  redis.call('HSET', KEYS[1], 'schedule', KEYS[5], 'tick', ARGV[13])
 end
 if max_wait ~= '' then redis.call('HSET', KEYS[1], 'max_wait', max_wait) end
 if hold ~= '' then

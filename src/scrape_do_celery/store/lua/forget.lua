@@ -1,12 +1,27 @@
--- Frees all that an ended run holds; where somebody is still to be told of its outcome, right after that.
--- KEYS: run, due  ARGV: run id, prefix
+-- Frees all that an ended run holds; where somebody is still to be told of its outcome, right after that. One that was to
+-- end and cannot, since nobody has its key, is freed as it is.
+-- KEYS: run, due
+-- ARGV: run id, prefix, names of the encryption keys of the caller, seconds that a wish is given
 -- Returns 1, 0 when it is not there, -1 when it still lives.
-local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idem', 'waiting')
+local run_id, prefix = ARGV[1], ARGV[2]
+local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idem', 'waiting', 'wished')
 if not r[1] then return 0 end
-if not r[2] then return -1 end
-if tonumber(r[4]) > 0 then
+local t = now()
+local abandoned = not r[2] and r[5] and t - r[5] >= tonumber(ARGV[4]) and lacking_key(KEYS[1], ARGV[3])
+if not r[2] and not abandoned then return -1 end
+though_full(KEYS[1])
+if abandoned then
+  for n = 0, tonumber(r[1]) - 1 do
+    local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
+    leave_place(prefix, KEYS[2], key, member, t)
+    unwatch(key, member)
+    redis.call('ZREM', KEYS[2], member)
+    redis.call('ZREM', prefix .. ':life', member)
+  end
+  pass_on(prefix, KEYS[2], KEYS[1], run_id, t)
+elseif tonumber(r[4]) > 0 then
   redis.call('HSET', KEYS[1], 'forget', 1)
-else
-  free(KEYS[2], KEYS[1], ARGV[2], ARGV[1], r[1], r[3])
+  return 1
 end
+free(KEYS[2], KEYS[1], prefix, run_id, r[1], r[3])
 return 1

@@ -3,5 +3,6 @@
 -- Returns {'exists', '<run> <digest>'} or {'promised', id}.
 local held = redis.call('GET', KEYS[1])
 if held then return {'exists', held} end
-redis.call('SET', KEYS[1] .. ':promised', ARGV[1], 'NX', 'EX', ARGV[2])
-return {'promised', redis.call('GET', KEYS[1] .. ':promised')}
+local promised = redis.call('GET', KEYS[1] .. ':promised') or ARGV[1]
+redis.call('SET', KEYS[1] .. ':promised', promised, 'EX', ARGV[2])
+return {'promised', promised}

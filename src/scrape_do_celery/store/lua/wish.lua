@@ -5,4 +5,7 @@ if not r[1] then return {'gone'} end
 if r[2] then return {'ended'} end
 though_full(KEYS[1])
 local left, out = wish(ARGV[2], KEYS[2], ARGV[1], ARGV[3], ARGV[4], now())
-return {'ok', left, unpack(out)}
+-- Not by `unpack`, which cannot take very many.
+table.insert(out, 1, left)
+table.insert(out, 1, 'ok')
+return out
