@@ -98,7 +98,8 @@ def scrape_do_worker(_scrape_do_bench: Bench) -> Iterator[Worker]:
     with Worker(_scrape_do_bench.app) as worker:
         _scrape_do_bench.worker = worker
         yield worker
-        _scrape_do_bench.worker = None
+    # Not where it did not stop.
+    _scrape_do_bench.worker = None
 
 
 @pytest.fixture

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 from celery import Celery, _state, shared_task
+from kombu import pools
 
 import scrape_do_celery.tasks
 from scrape_do_celery import (
@@ -28,7 +35,8 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import is_ours, make_app
 from scrape_do_celery.runs.host import Host, adopt, host
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.testing import Worker, bench
+from scrape_do_celery.testing import Worker, bench, clock
+from scrape_do_celery.testing.store_clock import StoreClock
 from scrape_do_celery.testing.worker import WorkerError
 
 # As the plugin does for tests that have its fixtures among their arguments.
@@ -297,7 +305,7 @@ def test_a_worker_that_does_not_stop_says_what_is_under_way(request, monkeypatch
 
 def test_what_waits_or_is_refused_is_not_waited_for(scrape_do_worker, scrape_do_clock, scrape_do_app, eventually):
     scrape_do_app.send_task("tests.nobody_knows", queue="scrape_do")
-    scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], queue="nobody-listens")
+    scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], exchange="nobody", routing_key="listens")
     scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], countdown=600)
     scrape_do_app.send_task("tests.note", args=[{"outcome": "soon"}], countdown=0.3)
     scrape_do_app.send_task("tests.note", args=[{"outcome": "expired"}], expires=-1)
@@ -336,6 +344,101 @@ def test_the_users_app_is_found(monkeypatch):
     monkeypatch.setattr(_state._tls, "current_app", None)
     with bench.found_app() as app:
         assert app is mine
-    monkeypatch.setattr(_state, "default_app", make_app(Settings()))
+    # As the application of `worker/` in this repository has it.
+    theirs = make_app(Settings(), "worker")
+    monkeypatch.setattr(_state, "default_app", theirs)
+    with bench.found_app() as app:
+        assert app is theirs
+    monkeypatch.setattr(_state, "default_app", None)
+    monkeypatch.setattr(_state, "_get_active_apps", lambda: [theirs])
+    with bench.found_app() as app:
+        assert app is theirs
+    monkeypatch.setattr(_state, "_get_active_apps", list)
     with bench.found_app() as app:
         assert is_ours(app)
+
+
+def test_nobody_finds_the_real_service(scrape_do_settings, monkeypatch):
+    """Neither who asks the environment within the test, nor another process that it starts."""
+    script = "from scrape_do_celery import Settings as S; s = S(); print(s.redis_url, s.api_url, s.key_prefix, s.queue)"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    ours = scrape_do_settings
+    assert told == [ours.redis_url, ours.api_url, ours.key_prefix, ours.queue]
+    assert Settings().api_key == ours.api_key
+
+
+def test_the_environment_comes_back(request, monkeypatch):
+    monkeypatch.setenv("SCRAPE_DO_API_KEY", "real-token")
+    monkeypatch.setenv("SCRAPE_DO_MAX_ACTIVE_JOBS", "3")
+    before = dict(os.environ)
+    with a_bench(request, max_active_jobs=None, credentials={"shop": {"body": "x"}}):
+        assert os.environ["SCRAPE_DO_API_KEY"] != "real-token"
+        assert "SCRAPE_DO_MAX_ACTIVE_JOBS" not in os.environ
+        assert json.loads(os.environ["SCRAPE_DO_CREDENTIALS"])["shop"]["body"] == "x"
+    assert dict(os.environ) == before
+
+
+def test_only_what_the_test_has_made_is_deleted(request, scrape_do_redis_url):
+    with pytest.raises(ValueError, match="key_prefix"), a_bench(request, key_prefix="shop"):
+        pass
+    with redis.Redis.from_url(scrape_do_redis_url) as client:
+        with a_bench(request) as one:
+            client.set(f"{one.settings.key_prefix}s-neighbour", 1)
+        assert client.delete(f"{one.settings.key_prefix}s-neighbour") == 1
+
+
+def test_the_last_database_of_a_server_will_do(scrape_do_redis_url, scrape_do_app):
+    last = f"{scrape_do_redis_url.rpartition('/')[0]}/15"
+    with bench.laid(last) as ground, bench.bench(ground, scrape_do_app, {}) as one, Worker(one.app):
+        run = enqueue([URL])
+        assert run.async_result.get(timeout=30)["outcome"] == "succeeded"
+    with redis.Redis.from_url(last) as client:
+        assert client.keys() == []
+
+
+def test_sessions_take_the_same_few_names(scrape_do_redis_url):
+    names = []
+    for _ in range(2):
+        with closing(StoreClock(scrape_do_redis_url)) as one, closing(StoreClock(scrape_do_redis_url)) as other:
+            names.append((one._key, other._key))
+    assert names[0] == names[1]
+    assert len(set(names[0])) == 2
+
+
+def test_the_time_can_be_moved_as_often_as_one_likes():
+    loop = asyncio.new_event_loop()
+    began = loop.time()
+    for _ in range(3000):
+        clock._move_loop(loop, 1.0)
+    assert loop.time() >= began + 3000
+    loop.close()
+
+
+def test_no_connection_is_left_for_each_test(request):
+    with a_bench(request):
+        before = len(pools.connections), len(pools.producers)
+    for _ in range(3):
+        with a_bench(request) as one, Worker(one.app):
+            assert enqueue([URL]).result(timeout=30).tasks
+    assert (len(pools.connections), len(pools.producers)) == before
+
+
+def test_queues_of_other_workers_are_served(scrape_do_app, scrape_do_worker, scrape_do_clock):
+    scrape_do_app.conf.task_routes = {"tests.note": {"queue": "shop"}}
+    scrape_do_app.amqp.flush_routes()
+    enqueue([URL], on_success=note.s())
+    scrape_do_clock.forward(60)
+    assert [outcome for outcome, _ in seen] == ["succeeded"]
+
+
+def test_who_outlives_a_test_does_not_get_the_owners_servers(request):
+    mine = Celery("mine", broker="memory://nowhere", set_as_current=False)
+    with bench.bench(request.getfixturevalue("_scrape_do_ground"), mine, {}) as one:
+        one.worker = object()  # one that did not stop
+        broker, default = mine.conf.broker_url, _state.default_app
+    try:
+        assert mine.conf.broker_url == broker != "memory://nowhere"
+        assert _state.default_app is default is mine
+    finally:
+        _state.set_default_app(None)
+        _state._set_current_app(None)

@@ -116,7 +116,7 @@ def test_every_way_to_begin_a_run_keeps_the_trace(plant, caller, monkeypatch):
     monkeypatch.setattr(enqueueing.Producer, "of", lambda *_, **__: plant.producer)
     enqueued = enqueueing.enqueue(["https://a.example/"]).run_id
     draft(plant.producer, "drafted", {}, (), {"targets": ["https://a.example/"]})
-    ticked = start_tick(plant.producer, "daily", "tick", "skip", {"targets": ["https://a.example/"]})
+    ticked = start_tick(plant.producer, ops.Turn("daily", "tick", "skip"), {"targets": ["https://a.example/"]})
     assert {kept_of(plant, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
 
 

@@ -171,10 +171,13 @@ def swap_settings(app: Celery, settings: Settings | None) -> Settings | None:
     return before
 
 
-def users_app() -> Celery | None:
-    """The user's own app that this process has by now, if it has one."""
-    app = _users_app()
-    return None if app is None or is_ours(app) else app
+def present_app(but: str) -> Celery | None:
+    """The app that this process has by now, also one that was made here; never one of this name."""
+    if (current := _users_app()) is not None:
+        return current if current.main != but else None
+    # One that was made by `make_app` need not be the current one anywhere.
+    others = [app for app in _state._get_active_apps() if app.main != but and not _is_fallback(app)]  # noqa: SLF001
+    return others[0] if len(others) == 1 else None
 
 
 def _current_app(settings: Settings | None) -> Celery:

@@ -7,19 +7,22 @@ import uuid
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import redis
+from pydantic import SecretStr
 
 from scrape_do_celery import embedded
-from scrape_do_celery.config import Settings, urls
+from scrape_do_celery.config import Settings
+from scrape_do_celery.config.fields import env_name
 from scrape_do_celery.runs import host, make_app
-from scrape_do_celery.runs.producer import users_app
+from scrape_do_celery.runs.producer import present_app
 from scrape_do_celery.testing.borrowed import borrowed
 from scrape_do_celery.testing.sandbox import Sandbox
 from scrape_do_celery.testing.store_clock import StoreClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from celery import Celery
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 #: A sandbox takes any token; each test is a customer of its own.
 _TOKEN = "token-of-a-test"  # noqa: S105 (nobody's)
+#: The app of a test that has found none.
+_NAME = "scrape_do_test"
 #: Nothing is far away: what takes seconds with the service takes tenths of them here.
 _SHORT = {
     "poll_initial_interval": 0.05,
@@ -81,11 +86,11 @@ def laid(redis_url: str) -> Iterator[Ground]:
 
 @contextmanager
 def found_app() -> Iterator[Celery]:
-    """The user's Celery app, where this process has one; else one of ours, for the time being."""
-    if (theirs := users_app()) is not None:
-        yield theirs
+    """The Celery app of this process, whoever made it, where there is one; else one for the time being."""
+    if (found := present_app(_NAME)) is not None:
+        yield found
         return
-    app = make_app(Settings())
+    app = make_app(Settings(), _NAME)
     yield app
     app.close()
 
@@ -97,11 +102,14 @@ def bench(ground: Ground, app: Celery, given: Mapping[str, Any]) -> Iterator[Ben
     The user's own stand, where they do not name a server, a token or an interval, whichever framework they come from
     and whenever it comes. What the test leaves in the store, the broker and the result backend is removed.
     """
+    if "key_prefix" in given:
+        raise ValueError("key_prefix: each test has one of its own, under which all is deleted in the end")
     prefix = f"scrape_do_test_{uuid.uuid4().hex[:12]}"
     values = {
+        # One database, since there may be no other; what is whose is told by the prefix.
         "redis_url": ground.redis_url,
-        "broker_url": urls.sibling(ground.redis_url, 1),
-        "result_backend": urls.sibling(ground.redis_url, 2),
+        "broker_url": ground.redis_url,
+        "result_backend": ground.redis_url,
         "api_url": ground.sandbox.url,
         "api_key": _TOKEN,
         "key_prefix": prefix,
@@ -115,11 +123,25 @@ def bench(ground: Ground, app: Celery, given: Mapping[str, Any]) -> Iterator[Ben
     ground.sandbox.reset()
     with ground.clock.installed(), host.changed(change):
         settings = host.host().settings()
+        one = Bench(ground, app, settings)
         try:
-            with borrowed(app, settings):
-                yield Bench(ground, app, settings)
+            with _environment(settings, values), borrowed(app, settings, lambda: one.worker is None):
+                yield one
         finally:
             _wipe(ground.redis_url, settings.key_prefix)
+
+
+@contextmanager
+def _environment(settings: Settings, names: Iterable[str]) -> Iterator[None]:
+    """Who asks the environment, or starts another process, must not find the real service there."""
+    with patch.dict(os.environ):
+        for name in names:
+            value = getattr(settings, name)
+            text = value.get_secret_value() if isinstance(value, SecretStr) else value
+            os.environ.pop(env_name(name), None)
+            if text is not None:
+                os.environ[env_name(name)] = str(text)
+        yield
 
 
 def _merged(theirs: Callable[[], Settings], values: Mapping[str, Any]) -> Settings:
@@ -129,8 +151,5 @@ def _merged(theirs: Callable[[], Settings], values: Mapping[str, Any]) -> Settin
 
 def _wipe(redis_url: str, prefix: str) -> None:
     with redis.Redis.from_url(redis_url, single_connection_client=True) as client:
-        first = int(client.connection_pool.connection_kwargs.get("db") or 0)
-        for database in range(first, first + 3):
-            client.execute_command("SELECT", database)
-            for key in client.scan_iter(match=f"{prefix}*", count=1000):
-                client.delete(key)
+        for key in client.scan_iter(match=f"{prefix}:*", count=1000):
+            client.delete(key)

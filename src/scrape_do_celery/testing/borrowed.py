@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from celery import _state
+from kombu import pools
 
 from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.runs.producer import swap_settings
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.testing.store_clock import CELERY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from celery import Celery
 
@@ -34,8 +36,11 @@ _VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRIT
 
 
 @contextmanager
-def borrowed(app: Celery, settings: Settings) -> Iterator[None]:
-    """Meanwhile the app is this process's, with the servers of the settings; all it keeps there has their prefix."""
+def borrowed(app: Celery, settings: Settings, is_over: Callable[[], bool]) -> Iterator[None]:
+    """Meanwhile the app is this process's, with the servers of the settings; all it keeps there has their prefix.
+
+    Where it is not over by then, the app is not given back: what is still at work must not go on with its owner's.
+    """
     before = _state.default_app, _state._tls.current_app  # noqa: SLF001 (asking would make one)
     # The configuration is read when it is first looked at.
     _ = app.conf.broker_url
@@ -50,19 +55,24 @@ def borrowed(app: Celery, settings: Settings) -> Iterator[None]:
         try:
             yield
         finally:
-            Runtime.close_of(app)
-            swap_settings(app, theirs)
-            _close(_put_aside(app))
-            app.conf.changes.clear()
-            app.conf.changes.update(changes)
-            _put_back(app, kept)
-            _state.set_default_app(before[0])
-            _state._set_current_app(before[1])  # noqa: SLF001 (there is no other way back to none)
+            if is_over():
+                _give_back(app, theirs, changes, kept)
+                _state.set_default_app(before[0])
+                _state._set_current_app(before[1])  # noqa: SLF001 (there is no other way back to none)
+
+
+def _give_back(app: Celery, theirs: Settings | None, changes: dict[str, Any], kept: dict[str, Any]) -> None:
+    Runtime.close_of(app)
+    swap_settings(app, theirs)
+    _close(_put_aside(app))
+    app.conf.changes.clear()
+    app.conf.changes.update(changes)
+    _put_back(app, kept)
 
 
 def _changes(settings: Settings) -> dict[str, Any]:
     ours = celery_config(settings)
-    apart = {"global_keyprefix": f"{settings.key_prefix}:"}
+    apart = {"global_keyprefix": f"{settings.key_prefix}:{CELERY}:"}
     found = {
         **{name: ours[name] for name in _OURS},
         "broker_read_url": None,
@@ -100,6 +110,10 @@ def _close(opened: dict[str, Any]) -> None:
     for one in (producers, pool):
         if one is not None:
             one.force_close_all()
+    # kombu keeps a pool for each broker that it has ever met.
+    for group in (pools.producers, pools.connections):
+        for key in [key for key, one in dict.items(group) if one is producers or one is pool]:
+            dict.pop(group, key)
     if backend is not None:
         if backend.result_consumer is not None:
             backend.result_consumer.stop()

@@ -14,7 +14,7 @@ from scrape_do_celery.testing.stops import Stops
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from scrape_do_celery.testing.bench import Bench
     from scrape_do_celery.testing.worker import Worker
@@ -116,10 +116,21 @@ def _seconds(by: float | timedelta) -> float:
     return seconds
 
 
+class _Ahead:
+    """The time of a loop, so many seconds ahead."""
+
+    def __init__(self, plain: Callable[[], float]) -> None:
+        self._plain, self.seconds = plain, 0.0
+
+    def __call__(self) -> float:
+        return self._plain() + self.seconds
+
+
 def _move_loop(loop: AbstractEventLoop, seconds: float) -> None:
     """Lets all that waits in a loop wait so much less, and all that it remembers be so much older."""
-    before = loop.time
-    loop.time = lambda: before() + seconds  # type: ignore[method-assign]
+    if not isinstance(loop.time, _Ahead):
+        loop.time = _Ahead(loop.time)  # type: ignore[method-assign]
+    loop.time.seconds += seconds
     # It may sleep, as long as it would have had to.
     loop.call_soon_threadsafe(_nothing)
 

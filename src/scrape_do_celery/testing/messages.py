@@ -7,18 +7,24 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
+from kombu.entity import Queue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
     from celery import Celery
 
 
 class Messages:
-    """Which messages were published here, and not worked off yet. Those that are to wait are left out."""
+    """Which messages were published here, and not worked off yet. Those that are to wait are left out.
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    `listen` is told of each queue to which the first message is published, and the worker does not consume from.
+    """
+
+    def __init__(self, app: Celery, listen: Callable[[str], object]) -> None:
+        self._app, self._listen = app, listen
+        self._heard: set[str] = set()
         self._lock = threading.Lock()
         self._open: Counter[tuple[str, str]] = Counter()
         #: Grows with each message that comes or goes.
@@ -41,14 +47,16 @@ class Messages:
         with self._lock:
             return sorted(name for name, _ in self._open)
 
-    def _published(self, sender: str, headers: dict[str, Any], routing_key: str | None = None, **_: Any) -> None:
-        if headers.get("eta") is None and self._is_consumed(routing_key):
+    def _published(
+        self, sender: str, headers: dict[str, Any], routing_key: str = "", declare: Iterable[Any] = (), **_: Any
+    ) -> None:
+        queues = {one.name for one in declare or () if isinstance(one, Queue) and one.routing_key == routing_key}
+        for name in queues - self._app.amqp.queues.consume_from.keys() - self._heard:
+            # Where there are workers for other queues, they are this one in a test.
+            self._heard.add(name)
+            self._listen(name)
+        if queues and headers.get("eta") is None:
             self._move(str(headers["id"]), sender, 1)
-
-    def _is_consumed(self, routing_key: str | None) -> bool:
-        """Whether this app's worker has a queue for it."""
-        queues = self._app.amqp.queues.consume_from
-        return routing_key is None or any(routing_key in {name, queue.routing_key} for name, queue in queues.items())
 
     def _done(self, task_id: str, **_: Any) -> None:
         self._move(task_id, "", -1)

@@ -6,8 +6,8 @@ have a few lines in front which add a number to that. The number is in the store
 
 from __future__ import annotations
 
+import itertools
 import math
-import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -20,6 +20,8 @@ from scrape_do_celery.store.op import Op
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: What Celery keeps for a test stands behind this, behind the test's prefix.
+CELERY = "celery"
 #: Takes the place of `redis` in a script.
 _AHEAD = """local server = redis
 local redis = setmetatable({call = function(command, ...)
@@ -32,6 +34,8 @@ local redis = setmetatable({call = function(command, ...)
   return answer
 end}, {__index = server})
 """
+#: Seconds after which the name of a session that has died is free.
+_SESSION = 86_400
 #: In place of a plain `TIME`, which would not know of this clock.
 _CLOCK = "local t = redis.call('TIME')\nreturn string.format('%.6f', t[1] + t[2] / 1000000)"
 
@@ -41,7 +45,9 @@ class StoreClock:
 
     def __init__(self, redis_url: str) -> None:
         self.client = redis.Redis.from_url(redis_url)
-        self._key = f"scrape_do_testing:{uuid.uuid4().hex}:ahead"
+        # Servers keep each script for good: sessions, of which some go on at once, take the same few names.
+        names = (f"scrape_do_testing:{number}:ahead" for number in itertools.count())
+        self._key = next(name for name in names if self.client.set(name, 0, nx=True, ex=_SESSION))
         self.ahead = 0.0
 
     @contextmanager
@@ -67,7 +73,7 @@ class StoreClock:
     def set(self, ahead: float) -> None:
         """Lets the store's time be so many seconds ahead of its server's."""
         self.ahead = ahead
-        self.client.set(self._key, f"{ahead:.6f}")
+        self.client.set(self._key, f"{ahead:.6f}", ex=_SESSION)
 
     def now(self) -> float:
         """The store's time."""
@@ -85,5 +91,8 @@ class StoreClock:
     def _lives(self, prefix: str) -> Iterator[tuple[bytes, int]]:
         """The keys that have an end, and the milliseconds until then."""
         for key in self.client.scan_iter(match=f"{prefix}:*", count=1000):
+            if key.startswith(f"{prefix}:{CELERY}:".encode()):
+                # Nobody moves Celery's time.
+                continue
             if (left := int(self.client.pttl(key))) >= 0:
                 yield key, left

@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self, app: Celery) -> None:
         self.app = app
-        self.messages = Messages(app)
+        self.messages = Messages(app, self._listen)
         #: Held by whoever looks what is to be done, or tells what was done.
         self.looking = threading.RLock()
         self._ticker: _Ticker | None = None
@@ -109,6 +109,11 @@ class Worker:
             state.should_stop = None
         if self._thread.is_alive():
             raise WorkerError(f"the worker did not stop; under way: {', '.join(self.messages.names) or 'nothing'}")
+
+    def _listen(self, queue: str) -> None:
+        """Consumes from a queue that somebody has published to, as another worker would."""
+        if self._controller is not None and self._controller.hub is not None:
+            self._controller.hub.call_soon(self._controller.consumer.add_task_queue, queue)
 
     def bring_back(self, ticker: _Ticker) -> None:
         """Tells which thread brings work back."""
