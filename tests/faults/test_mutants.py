@@ -79,6 +79,7 @@ def test_with_all_protections_they_are_green():
     assert report.counted >= COUNT * len(AIMED) / 2, report.text()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("what", sorted(MUTANTS))
 def test_without_one_the_lab_turns_red(what):

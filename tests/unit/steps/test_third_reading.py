@@ -245,11 +245,11 @@ def test_looks_at_the_line_use_up_no_request(plant, make):
 
 def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
     monkeypatch.setattr(collecting, "_SLICE", 0.1)
-    plant.begin("r", 100)
+    plant.begin("r", 40)
     plant.buy("r")
     plant.clock.forward(2)
     claim = plant.take("r")
-    plant.run(ops.update(plant.keys, claim, {"state": "collecting"}, after=0.0, job=make.job("success", count=100)))
+    plant.run(ops.update(plant.keys, claim, {"state": "collecting"}, after=0.0, job=make.job("success", count=40)))
     plant.run(ops.wish(plant.keys, "r", CANCEL))
     plant.take("r", seconds=0.0)
     plant.clock.forward(2 * plant.settings.cancel_grace + 1)
@@ -261,7 +261,7 @@ def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
     plant.api.script(get_task=page)
     while plant.part("r").state is PartState.COLLECTING:
         plant.step(fetch, plant.take("r"))
-    assert plant.part("r").got_done == 100
+    assert plant.part("r").got_done == 40
 
 
 def test_a_429_to_an_early_fetch_is_obeyed_by_all(plant, make):
