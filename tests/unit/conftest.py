@@ -97,12 +97,11 @@ class Shelf:
         signature="",
         hold=None,
         turn=None,
-        repeats=False,
         **run,
     ):
         """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
-        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "turn": turn, "repeats": repeats}
+        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "turn": turn}
         return self.run(ops.create(self.keys, run_id, spec, **options))
 
     def restart(self, *, lossless=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery.canvas import Signature, maybe_signature
+from celery.states import FAILURE, SUCCESS
 from kombu.utils.functional import maybe_list
 from kombu.utils.json import dumps, loads
 
@@ -32,10 +33,14 @@ def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict
     return text
 
 
-def is_followed(stored: str) -> bool:
-    """Whether something of the caller's is called when the outcome is reported by this message."""
-    options = loads(stored)["options"] if stored else {}  # type: ignore[no-untyped-call]
-    return any(options.get(name) for name in ("link", "link_error", "chain", "chord"))
+def is_followed(stored: str, state: str) -> bool:
+    """Whether Celery calls something of the caller's when it has stored this outcome, reported by this message.
+
+    Links, and the next of a chain, it calls before.
+    """
+    names = {SUCCESS: ("chord",), FAILURE: ("link_error", "chain", "chord")}.get(state, ())
+    options = loads(stored)["options"] if stored and names else {}  # type: ignore[no-untyped-call]
+    return any(options.get(name) for name in names)
 
 
 def revived(producer: Producer, canvas: dict[str, Any]) -> dict[str, Any]:

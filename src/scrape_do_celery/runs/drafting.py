@@ -19,14 +19,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs.producer import Producer
 
 
-def draft(  # noqa: PLR0913 (what a message holds, and which one it is)
-    producer: Producer,
-    task_id: str,
-    canvas: dict[str, Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    repeats: bool = False,
+def draft(
+    producer: Producer, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
     """The run of a scrape's arguments, kept with the canvas around it; or the run that its idempotency key has.
 
@@ -40,7 +34,7 @@ def draft(  # noqa: PLR0913 (what a message holds, and which one it is)
     spec = read_spec(*args, **options)
     hold, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
     finish = finish_signature(producer, task_id, task_id, canvas)
-    store, options = producer.store, {"hold": hold, "expires": expires, "repeats": repeats}
+    store, options = producer.store, {"hold": hold, "expires": expires}
     for _ in range(2):
         try:
             run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=finish, **options)

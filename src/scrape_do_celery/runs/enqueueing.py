@@ -48,8 +48,8 @@ class _Wanted:
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     # Noted now: it may be written when a transaction is committed.
     trace: str = field(default_factory=tracing.current)
-    #: whether the key's run was this transaction's to make, when it asked
-    first: bool = False
+    #: whether the key had no run when a transaction asked for it
+    free: bool = False
 
 
 def enqueue(  # noqa: PLR0913 (what a run can be told)
@@ -127,7 +127,11 @@ def _start(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]
     refuse_eager(producer.app)
     later = host().after_commit()
     if later is None:
-        run_ids = [created.run_id for created in _write_all(producer, wanted, canvas)]
+        run_ids = []
+        for created, one in zip(_write_all(producer, wanted, canvas), wanted, strict=True):
+            if _is_other(created, one.spec):
+                raise _conflict(producer, created.run_id, one.spec)
+            run_ids.append(created.run_id)
     else:
         if canvas:
             # What cannot be sent is said here, and not at the commit.
@@ -143,25 +147,22 @@ def _promised(producer: Producer, one: _Wanted) -> _Wanted:
     if one.key is None:
         return one
     store = producer.store
-    found = store.run(ops.promise(store.keys, one.key, one.run_id))
+    found = store.run(ops.promise(store.keys, one.key, one.run_id, one.spec.digest))
     if found.became == "exists" and _is_other(found, one.spec):
         raise _conflict(producer, found.run_id, one.spec)
-    return replace(one, run_id=found.run_id, first=found.run_id == one.run_id)
+    return replace(one, run_id=found.run_id, free=found.became == "promised")
 
 
 def _write_committed(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
-    try:
-        written = _write_all(producer, wanted, canvas)
-    except IdempotencyConflictError as error:
-        # The caller has gone on, and others wait for the same commit: they would be lost with this one.
-        log.error("committed too late: %s", error)  # noqa: TRY400 (where it was raised says nothing)
-        return
     store = producer.store
-    for created, one in zip(written, wanted, strict=True):
-        if created.became == "forgotten" or created.run_id != one.run_id:
+    for created, one in zip(_write_all(producer, wanted, canvas), wanted, strict=True):
+        # The caller has gone on, and others wait for the same commit: an error would drop those.
+        if _is_other(created, one.spec):
+            log.error("committed too late: %s", _conflict(producer, created.run_id, one.spec))
+        elif created.became == "forgotten" or created.run_id != one.run_id:
             log.error("committed too late: the run %s of this key has ended and was forgotten", one.run_id)
-        elif canvas and one.first and not created.new:
-            # Somebody else has written it meanwhile, as its second caller.
+        elif canvas and one.free and not created.new:
+            # Somebody else has written it meanwhile.
             waiter = str(uuid.uuid4())
             store.run(
                 ops.accept(store.keys, one.run_id, waiter, finish_signature(producer, one.run_id, waiter, canvas))
@@ -169,15 +170,13 @@ def _write_committed(producer: Producer, wanted: Sequence[_Wanted], canvas: dict
 
 
 def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    """The runs that stand in the store, in the order of what was wanted; it is rung for each."""
+    """What became of each, in the order of what was wanted; it is rung for those that are not another request's."""
     found: list[Created] = []
     for start in range(0, len(wanted), _TOGETHER):
         found += _write_some(producer, wanted[start : start + _TOGETHER], canvas)
-    for created, one in zip(found, wanted, strict=True):
-        if _is_other(created, one.spec):
-            raise _conflict(producer, created.run_id, one.spec)
+    ours = [created.run_id for created, one in zip(found, wanted, strict=True) if not _is_other(created, one.spec)]
     if run_changed.receivers:
-        _tell(producer, [created.run_id for created in found])
+        _tell(producer, ours)
     return found
 
 

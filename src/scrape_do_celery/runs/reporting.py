@@ -49,12 +49,12 @@ def report_record(producer: Producer, record: RunRecord, *, again: bool = False)
     for waiter, stored in record.waiters.items():
         told, mark = _told(producer, record, waiter) if again else None, f"told {waiter}"
         # Celery stores a result before it calls what follows: who died between the two is made up for, once.
-        if told and (told == REVOKED or not is_followed(stored) or store.run(ops.was_first(store.keys, run_id, mark))):
+        if told and not (is_followed(stored, told) and not store.run(ops.was_first(store.keys, run_id, mark))):
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
             continue
         with tracing.inside(record.trace):
-            _finish(producer, record, waiter, stored)
-        if told:
+            is_rung = _finish(producer, record, waiter, stored)
+        if told and is_rung:
             store.run(ops.first(store.keys, run_id, mark, producer.lives.record))
 
 
@@ -91,7 +91,8 @@ def revoked_among(producer: Producer, task_ids: Sequence[str]) -> list[str]:
     return [task_id for task_id in task_ids if _state(producer, task_id) == REVOKED]
 
 
-def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> None:
+def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> bool:
+    """Whether the message went out."""
     run_id, shown = record.run_id, shown_as(record.run_id, record.summary)
     try:
         if stored:
@@ -101,6 +102,8 @@ def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> 
             producer.app.send_task(routing.FINISH_RUN, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
     except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is rung again)
         log.warning("no bell to finish %s: %s; a ticker rings again", run_id, type(error).__name__)
+        return False
+    return True
 
 
 def note(producer: Producer, run_id: str, waiter: str) -> None:

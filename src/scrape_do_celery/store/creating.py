@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 FORGOTTEN = -1
 #: Seconds for which the id is promised that a transaction was given for a key; and for which a message may come again.
 _PROMISED, _AGAIN = 86400, 7 * 86400
-#: Seconds within which a request that was answered, or a message that was taken, comes once more where the server that
-#: knew of it has lost its last writes. Redis as a broker redelivers after an hour.
-_REPEATED = 7200
 
 Became = Literal["created", "exists", "promised", "forgotten", "waits", "left out"]
 
@@ -71,14 +68,12 @@ def create(  # noqa: PLR0913 (one argument a field)
     expires: float | None = None,
     trace: str = "",
     turn: Turn | None = None,
-    repeats: bool = False,
 ) -> Op[Created]:
     """Writes a run and its parts; or finds the run that has this id, this idempotency key or this turn.
 
     With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
     `expires` seconds have passed by then. One with a `turn` is a draft only where it waits for another run. `trace` is
-    the context that the run's spans belong to. What `repeats`, as messages do, and what has a key or a turn, looks for
-    its jobs before it buys, soon after the store has lost writes.
+    the context that the run's spans belong to.
     """
     parts = spec.parts()
     options, targets = spec.packed()
@@ -106,7 +101,7 @@ def create(  # noqa: PLR0913 (one argument a field)
             *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
             *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
             *("" if hold is None else hold + RING, turn.if_running if turn else "", ended_by(CANCEL)),
-            *(_REPEATED if repeats or key or turn else "", turn.tick if turn else ""),
+            turn.tick if turn else "",
             *(len(parts), *sizes, *flat(fields)),
         ],
         [
@@ -117,9 +112,13 @@ def create(  # noqa: PLR0913 (one argument a field)
     )
 
 
-def promise(keys: Keys, key: str, run_id: str) -> Op[Created]:
-    """The run of an idempotency key, or the id that its run will have: this one, unless another was promised before."""
-    return Op(lambda reply: _created(reply, ""), (run_id, _PROMISED), [keys.idempotency(key)], "promise")
+def promise(keys: Keys, key: str, run_id: str, digest: str) -> Op[Created]:
+    """The run of an idempotency key, or the id that its run will have where it is made of the request of this digest.
+
+    That is this one, unless another was promised to the same request before.
+    """
+    args = (run_id, digest, _PROMISED)
+    return Op(lambda reply: _created(reply, digest), args, [keys.idempotency(key)], "promise")
 
 
 def stamp(keys: Keys, message_id: str, tick: str) -> Op[str]:

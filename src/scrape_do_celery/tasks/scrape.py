@@ -123,7 +123,7 @@ def _drafted(
     producer: Producer, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
 ) -> str:
     try:
-        return draft(producer, task_id, {**canvas, "eta": None}, args, request, repeats=True)
+        return draft(producer, task_id, {**canvas, "eta": None}, args, request)
     except RunNotFoundError:
         # The message of a run that has ended and was forgotten came again.
         raise Ignore from None

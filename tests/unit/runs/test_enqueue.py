@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import IdempotencyConflictError
+from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs import RunHandle, enqueue, enqueue_many
 from scrape_do_celery.runs.host import changed
@@ -256,8 +256,9 @@ def test_two_transactions_with_one_key_have_one_run(plant, transactions):
 
 def test_the_key_of_a_transaction_that_was_rolled_back_can_be_used(plant, transactions, start):
     given = transactions.enqueue("a", [URL], idempotency_key="k")
-    assert start(["https://other.example/"], idempotency_key="k").run_id == given.run_id
-    assert plant.run_ids() == {given.run_id}
+    other = start(["https://other.example/"], idempotency_key="k")
+    assert other.run_id != given.run_id
+    assert plant.run_ids() == {other.run_id}
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -353,12 +354,49 @@ def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(plant
     assert f"the run {handle.run_id} of this key has ended and was forgotten" in caplog.text
 
 
-def test_the_callbacks_of_the_first_call_are_those_of_the_transaction(plant, transactions, start):
+def test_callbacks_of_transactions_are_called_whoever_writes_the_run(plant, transactions, start):
+    transactions.enqueue("rolled back", [URL], idempotency_key="k")
     given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
-    transactions.enqueue("b", [URL], idempotency_key="k", on_success=signature("second"))
     start([URL], idempotency_key="k")
-    transactions.commit("b")
+    transactions.enqueue("late", [URL], idempotency_key="k", on_success=signature("second"))
+    transactions.commit("late")
     transactions.commit("a")
     waiting = "".join(plant.view(given.run_id).waiters.values())
-    assert '"first"' in waiting
-    assert '"second"' not in waiting
+    assert waiting.count('"first"') == 1
+    assert '"second"' not in waiting, "its key had a run"
+
+
+def test_a_callback_is_kept_once_where_the_answer_of_the_store_was_lost(plant, transactions, monkeypatch):
+    given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
+    run_all = plant.producer.store.run_all
+
+    def twice(operations):
+        run_all(operations)
+        return run_all(operations)
+
+    monkeypatch.setattr(plant.producer.store, "run_all", twice)
+    transactions.commit("a")
+    assert len(plant.view(given.run_id).waiters) == 1
+
+
+def test_of_many_in_one_commit_each_is_told_of_by_itself(plant, transactions, start, caplog):
+    with changed(lambda host: replace(host, after_commit=lambda: transactions.setdefault("a", []).append)):
+        handles = enqueue_many([[URL], [URL], [URL]], idempotency_keys=["a", "b", "c"], on_success=signature("after"))
+    start([URL], idempotency_key="a")
+    start(["https://other.example/"], idempotency_key="b")
+    transactions.commit("a")
+    assert caplog.text.count("committed too late") == 1
+    for handle in (handles[0], handles[2]):
+        assert '"after"' in "".join(plant.view(handle.run_id).waiters.values())
+
+
+def test_two_requests_with_one_key_have_no_run_in_common(plant, transactions, caplog):
+    one = transactions.enqueue("a", [URL], idempotency_key="k")
+    other = transactions.enqueue("b", ["https://other.example/"], idempotency_key="k")
+    assert one.run_id != other.run_id
+    transactions.commit("b")
+    transactions.commit("a")
+    assert plant.run_ids() == {other.run_id}
+    assert "committed too late: the key belongs to run" in caplog.text
+    with pytest.raises(RunNotFoundError):
+        assert one.state

@@ -171,6 +171,21 @@ def test_who_comes_at_the_end_of_a_records_life_is_told(plant):
     assert plant.ttls()[plant.keys.run("r")] is not None
 
 
+def test_a_key_that_has_passed_to_another_run_stays_with_it(plant):
+    plant.begin(each=[URL], key="k")
+    end(plant, "r")
+    plant.clock.forward(plant.producer.lives.record - 1)
+    plant.run(ops.accept(plant.keys, "r", "caller", ""))
+    plant.clock.forward(2)
+    assert plant.begin("another", each=[URL], key="k").run_id == "r", "as long as its run is there"
+    plant.redis.delete(plant.keys.idempotency("k"))
+    plant.begin("new", each=[URL], key="k")
+    plant.run(ops.delivered(plant.keys, "r", "caller", plant.producer.lives))
+    assert plant.ttls()[plant.keys.idempotency("k")] is None
+    plant.run(ops.forget(plant.keys, "r"))
+    assert plant.begin("again", each=[URL], key="k").run_id == "new"
+
+
 @pytest.mark.parametrize("bought", [False, True])
 def test_a_run_whose_key_is_lost_can_be_freed(plant, bought):
     old, new = (type(plant.keys)("p", Vault([letter * 32])) for letter in (b"1", b"2"))

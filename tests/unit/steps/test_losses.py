@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +16,7 @@ from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
 
 LEASE, HOUR = 120.0, 3600.0
+LIFE = b"0123456789abcdef"
 
 
 def listing(*jobs):
@@ -85,43 +85,29 @@ def test_who_takes_the_mark_of_a_life_away_says_that_writes_were_lost(plant):
     assert intend(plant) == "reborn"
 
 
-@pytest.mark.parametrize(
-    "again", [{"key": "k"}, {"turn": ops.Turn("prices", "t", "skip")}, {"repeats": True}, {"key": "k", "hold": 10}]
-)
-def test_what_may_have_been_here_before_the_loss_looks_first(plant, again, make):
-    """A message that was taken comes again, and the store no longer knows the run that it has bought for."""
-    plant.begin("before", each=["https://before.example/"])
+def test_a_server_that_comes_back_to_its_place_is_another(plant):
+    """Fail-over and fail-back, and nobody has looked in between: the server's id is the one of the run's birth."""
+    plant.begin("first", each=["https://first.example/"])
     plant.restart()
-    plant.clock.forward(60)
-    plant.begin(targets=2, **again)
-    plant.begin("new", each=["https://new.example/"])
-    assert intend(plant, "new") == "ok"
+    plant.begin("second", each=["https://second.example/"])
+    plant.begin()
+    plant.restart()
+    plant.clock.forward(5)
+    plant.begin("third", each=["https://third.example/"])
+    assert intend(plant, "third") == "ok"
     assert intend(plant) == "reborn"
-    bought = plant.clock.time() - 0.9 * HOUR
-    shows(plant, make.job("pending", job_id="j").model_copy(update={"start_time": datetime.fromtimestamp(bought, UTC)}))
-    assert look(plant, until=PartState.RUNNING)
-    assert (plant.part().job_id, plant.api.posts) == ("j", 0)
 
 
-def test_what_was_not_here_before_the_loss_is_bought_after_it_has_looked(plant, make):
-    plant.begin("before", each=["https://before.example/"])
-    plant.restart()
-    plant.begin(key="k")
-    assert intend(plant) == "reborn"
-    shows(plant)
-    assert look(plant)
-    assert intend(plant) == "ok"
-
-
-def test_long_after_a_loss_and_in_a_new_store_nothing_comes_again(plant):
-    again = {"key": "k", "each": ["https://a.example/"]}
-    plant.begin("first", **again)
-    assert intend(plant, "first") == "ok"
-    plant.restart()
+def test_a_process_that_may_not_ask_for_the_servers_life_makes_runs_like_others(plant, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
+        plant.begin()
     plant.begin("other", each=["https://other.example/"])
-    plant.clock.forward(2 * HOUR + 1)
-    plant.begin(key="l")
+    plant.clock.forward(1)
+    plant.redis.set(f"{plant.keys.prefix}:incarnation", b"%s 0 e 0" % LIFE)
     assert intend(plant) == "ok"
+    plant.restart()
+    assert intend(plant, "other") == "reborn"
 
 
 def test_a_server_that_does_not_tell_its_life_is_never_trusted(plant, monkeypatch):

@@ -20,6 +20,7 @@ from scrape_do_celery.errors import (
     RunNotFoundError,
     StoreUnavailableError,
 )
+from scrape_do_celery.runs.enqueueing import read_spec
 from scrape_do_celery.store import Member, ops
 from scrape_do_celery.store.ops import RING
 from scrape_do_celery.tasks import scrape as shared
@@ -219,7 +220,8 @@ def test_a_second_caller_with_the_same_key_waits_for_the_same_run(plant, scrape,
 
 
 def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(plant, scrape, messages, receive):
-    plant.run(ops.promise(plant.keys, "prices", "promised"))
+    digest = read_spec([URL]).digest
+    plant.run(ops.promise(plant.keys, "prices", "promised", digest))
     scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]
     assert plant.view("promised").accepted is None

@@ -13,9 +13,7 @@ from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import WEAKENED, submit
-from tests.unit.steps.test_losses import HOUR, LEASE, collecting, doubt, listing, look, shows
-
-LIFE = b"0123456789abcdef"
+from tests.unit.steps.test_losses import HOUR, LEASE, LIFE, collecting, doubt, listing, look, shows
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 -- Returns {'gone'}, {'forgotten'} or {'ok', parts}.
 local run_id, prefix, ring, waiter, signature = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local member = run_id .. ':run'
-local r = redis.call('HMGET', KEYS[1], 'parts', 'accepted', 'outcome', 'max_wait', 'left')
+local r = redis.call('HMGET', KEYS[1], 'parts', 'accepted', 'outcome', 'max_wait', 'left', 'idem')
 if not r[1] then return {redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 and 'forgotten' or 'gone'} end
 local t = now()
 -- One that was canceled is not to wait for room.
@@ -34,6 +34,7 @@ if waiter ~= '' and redis.call('HEXISTS', KEYS[1], 'd:' .. waiter) == 0 then
     if r[3] then
       -- Its life may be nearly over; it is counted down anew when this one is told.
       redis.call('PERSIST', KEYS[1])
+      if has_key(r[6], run_id) then redis.call('PERSIST', r[6]) end
       redis.call('HSET', KEYS[1], 'rings', 0)
       redis.call('HDEL', KEYS[1], 'bell')
       redis.call('ZADD', KEYS[2], stamp(t), member)

@@ -11,6 +11,11 @@ local function part_key(prefix, run_id, n) return prefix .. ':part:' .. run_id .
 -- Adds to what is counted for whoever monitors the store: a counter, which only grows. No trouble with it is a script's.
 local function total(prefix, name, amount) redis.pcall('HINCRBYFLOAT', prefix .. ':totals', name, amount) end
 
+-- Whether an idempotency key still leads to a run: it may have come to its end, and be another's.
+local function has_key(idem, run_id)
+  return idem and string.sub(redis.call('GET', idem) or '', 1, #run_id + 1) == run_id .. ' '
+end
+
 -- Frees all that an ended run holds. A mark of it stays for a week: a message that comes again must not buy again.
 local function free(due, run, prefix, run_id, parts, idem)
   for n = 0, tonumber(parts) - 1 do
@@ -19,7 +24,7 @@ local function free(due, run, prefix, run_id, parts, idem)
     if job then redis.call('EXPIRE', prefix .. ':owner:' .. job, 604800) end
     redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix)
   end
-  if idem then redis.call('DEL', idem) end
+  if has_key(idem, run_id) then redis.call('DEL', idem) end
   redis.call('ZREM', due, run_id .. ':run')
   redis.call('ZREM', prefix .. ':moved', run_id)
   local marks = {run}
@@ -90,7 +95,7 @@ local function hand_over(watch_key, due, prefix, until_, t, ring, most)
   return found
 end
 
--- Which loss of writes was the last: the id of the server's life that began with it, and since when that is known. A
+-- Which loss of writes was the last: the server whose life began with it and when, and since when that is known. A
 -- restart or a failover begins another life; nothing was lost where the life before was durable, which only that life
 -- could tell: `durable` is '1' or '' where the caller knows of the present one, else nil. A server that does not tell
 -- its id may have been restarted at any time.
@@ -105,12 +110,9 @@ local function incarnation(prefix, t, durable)
   -- `kept` is '1' while the life is durable, else since when it is not.
   local known, since, epoch, kept = string.match(stood, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
-    if kept ~= '1' then since, epoch = stamp(t), id end
-    if not known then
-      -- Whoever took it away says so that writes were lost, to a server that may be the same. A new store has lost none.
-      epoch = string.format('%s@%.0f', id, t)
-      if redis.call('EXISTS', prefix .. ':totals') == 0 then since = '0' end
-    end
+    -- One that has nothing to compare with may have lost just that. A server may come back to its place, so that its id
+    -- alone does not name an epoch.
+    if kept ~= '1' then since, epoch = stamp(t), id .. '@' .. stamp(t) end
     kept = '0'
   end
   if durable == '1' then
@@ -127,12 +129,12 @@ end
 local function short(epoch) return string.sub(epoch, 1, 6) .. (string.match(epoch, '@.*') or '') end
 
 -- Whether a queued part may have been bought all the same: its intent was lost with the last writes of the store.
--- `checked` is the loss after which its job was looked for; `r` is when its run was made, in which epoch, and, where an
--- earlier record of it may have been lost, since when that may have been bought. Two servers' times are not compared.
+-- `checked` is the loss after which its job was looked for; `r` is when its run was made, and in which epoch: two
+-- servers' times are not compared where that is known.
 local function is_feared(epoch, since, checked, r)
+  local created, born = r[1], r[2]
   if checked == epoch then return false end
-  local created, born, came = r[1], r[2], r[3]
-  if came or not born then return came or (created and tonumber(created) < since) end
+  if not born then return created and tonumber(created) < since end
   return epoch == 'unknown' or born ~= short(epoch)
 end
 
@@ -304,12 +306,12 @@ end
 -- Returns how many parts are left, and the running ones that are to act now.
 local function wish(prefix, due, run_id, what, outcome, t)
   local run = prefix .. ':run:' .. run_id
-  local r = redis.call('HMGET', run, 'created', 'born', 'came', 'parts', 'left')
+  local r = redis.call('HMGET', run, 'created', 'born', 'parts', 'left')
   local epoch, since = incarnation(prefix, t)
   redis.call('HSETNX', run, 'wish', what)
   redis.call('HSETNX', run, 'wished', stamp(t))
-  local left, out = tonumber(r[5]), {}
-  for n = 0, tonumber(r[4]) - 1 do
+  local left, out = tonumber(r[4]), {}
+  for n = 0, tonumber(r[3]) - 1 do
     local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
     local p = redis.call('HMGET', key, 'state', 'lease', 'canceling', 'checked')
     if tonumber(p[2] or 0) <= t then

@@ -3,18 +3,20 @@
 -- ARGV: run id, prefix, digest, ring, max_wait ('' for none), idem value, waiting Celery id, its finish signature,
 --       for a draft the seconds after which the ticker accepts it ('' for a live run),
 --       for a tick what it does while the run before it goes on ('' for none), and the outcome of what that ends unsent,
---       seconds within which the same request may come once more ('' for never), its tick's name ('' for none),
+--       its tick's name ('' for none),
 --       number of parts, (total, fingerprint) a part, then field, value ... of the record
 -- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}; for a key that was promised to another id,
 -- {'promised', that}; for a tick also {'waits', id} or {'left out', the run that goes on or ''}.
 local run_id, prefix, digest, ring, max_wait, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
 -- A tick is decided once, for longer than messages of it may come again.
 local DECIDED = 604800
+-- The answer to this very request was lost, and it was sent again.
+if not KEYS[4] and ARGV[8] ~= '' and redis.call('HGET', KEYS[1], 'w:' .. ARGV[7]) == ARGV[8] then return {'created', run_id} end
 if KEYS[3] ~= '' then
   local held = redis.call('GET', KEYS[3])
   if held then return {'exists', held} end
-  local promised = redis.call('GET', KEYS[3] .. ':promised')
-  if promised and promised ~= run_id then return {'promised', promised} end
+  local promised, theirs = string.match(redis.call('GET', KEYS[3] .. ':promised') or '', '^(.*) (.-)$')
+  if promised and promised ~= run_id and theirs == digest then return {'promised', promised} end
 end
 if redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 then return {'forgotten', run_id} end
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -23,7 +25,7 @@ end
 -- Whether the tick is earlier than that of another run of its schedule: a message that was late. Names of one rule are of
 -- one length, and in the order of their times.
 local function is_earlier(other)
-  local tick, theirs = ARGV[13], redis.call('HGET', prefix .. ':run:' .. other, 'tick') or ''
+  local tick, theirs = ARGV[12], redis.call('HGET', prefix .. ':run:' .. other, 'tick') or ''
   return #tick == #theirs and tick < theirs
 end
 local t = now()
@@ -40,14 +42,11 @@ if KEYS[4] then
   end
   if not before or ARGV[10] ~= 'queue' then hold = '' end
 end
-local epoch, since = incarnation(prefix, t)
-local parts = tonumber(ARGV[14])
-local at = 15
-redis.call('HSET', KEYS[1], 'created', stamp(t), 'born', short(epoch), 'digest', digest, 'parts', parts, 'left', parts)
-if ARGV[12] ~= '' and t - since < tonumber(ARGV[12]) then
-  -- It may have been here before the store lost its last writes, and may have been bought.
-  redis.call('HSET', KEYS[1], 'came', stamp(t - ARGV[12]))
-end
+local epoch = incarnation(prefix, t)
+local parts = tonumber(ARGV[13])
+local at = 14
+redis.call('HSET', KEYS[1], 'created', stamp(t), 'digest', digest, 'parts', parts, 'left', parts)
+if epoch ~= 'unknown' then redis.call('HSET', KEYS[1], 'born', short(epoch)) end
 redis.call('HSET', KEYS[1], 'w:' .. ARGV[7], ARGV[8], 'waiting', 1)
 for n = 0, parts - 1 do
   local key = part_key(prefix, run_id, n)
@@ -68,7 +67,7 @@ end
 if KEYS[4] then
   redis.call('SET', KEYS[4], ARGV[6], 'EX', DECIDED)
   redis.call('SET', KEYS[5], run_id)
-  redis.call('HSET', KEYS[1], 'schedule', KEYS[5], 'tick', ARGV[13])
+  redis.call('HSET', KEYS[1], 'schedule', KEYS[5], 'tick', ARGV[12])
 end
 if max_wait ~= '' then redis.call('HSET', KEYS[1], 'max_wait', max_wait) end
 if hold ~= '' then

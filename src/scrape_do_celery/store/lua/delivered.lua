@@ -14,7 +14,7 @@ if waiting <= 0 and r[3] and r[4] then
 elseif waiting <= 0 and r[3] then
   redis.call('ZREM', KEYS[2], run_id .. ':run')
   redis.call('EXPIRE', KEYS[1], ARGV[5])
-  if r[2] then redis.call('EXPIRE', r[2], ARGV[6]) end
+  if has_key(r[2], run_id) then redis.call('EXPIRE', r[2], ARGV[6]) end
   for n = 0, tonumber(r[1]) - 1 do
     local key = part_key(prefix, run_id, n)
     local job = redis.call('HGET', key, 'job')

@@ -12,11 +12,11 @@ if p[1] ~= ARGV[2] then return {'stale'} end
 local t = now()
 if p[2] == 'submitting' and p[3] == ARGV[3] then return {'ok', stamp(t)} end
 if p[2] ~= 'queued' then return {'stale'} end
-local r = redis.call('HMGET', KEYS[2], 'created', 'born', 'came', 'wish', 'stop')
+local r = redis.call('HMGET', KEYS[2], 'created', 'born', 'wish', 'stop')
 local epoch, since, settled = incarnation(prefix, t, ARGV[9])
 local feared = is_feared(epoch, since, p[5], r)
-if r[4] and not feared then return {'wish', r[4]} end
-if r[5] and not feared then return {'stop'} end
+if r[3] and not feared then return {'wish', r[3]} end
+if r[4] and not feared then return {'stop'} end
 if not settled then return {'weakened'} end
 -- fingerprint lock: begin
 local suffix = account .. ':' .. p[4]
@@ -45,7 +45,7 @@ redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', AR
 keep(KEYS[1], 'marker', ARGV[8])
 redis.call('HDEL', KEYS[1], 'attempts')
 if feared then
-  redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[3] or r[1], 'lost', 1,
+  redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[1], 'lost', 1,
     'checked', epoch, 'polls', 0, 'lease', 0, 'token', '')
   -- The ledger has no line of what was perhaps never sent, until it is found, or is given up as in doubt.
   wake(KEYS[3], KEYS[1], member, t, 0)

@@ -12,7 +12,7 @@ for i = 1, #found[2], 2 do
     local p = redis.call('HMGET', part_key(prefix, run_id, n), 'state', 'fp', 'total', 'checked')
     local suspect = is_unresolved(p[1])
     if p[1] == 'queued' then
-      local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'created', 'born', 'came')
+      local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'created', 'born')
       suspect = is_feared(epoch, since, p[4], r)
     end
     if suspect then out[#out + 1] = {member, p[2], p[3]} end
