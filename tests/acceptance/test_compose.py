@@ -32,6 +32,7 @@ def test_one_up_gives_the_demo(stack, eventually):
     stack.up("redis")
     stack.wait("redis")
     refuses_without_a_sandbox(stack)
+    reads_its_broker_from_a_secret(stack, "beat")
     for name in APPLICATION:
         stack.up(name)
     before = files(stack)
@@ -52,6 +53,8 @@ def test_one_up_gives_the_demo(stack, eventually):
         assert re.search(line, stack.said("demo")), f"{line}\n{stack.said('demo')}"
     flower_wants_its_password(stack)
     a_form_of_django_scrapes(stack, eventually)
+    an_outage_of_the_api_is_no_fault_of_a_workers(stack)
+    assert "[ERROR]" not in stack.said("django")
 
     # What is written is in volumes: the images are read-only.
     assert files(stack) == before
@@ -77,6 +80,14 @@ def refuses_without_a_sandbox(stack):
     stack.log("demo").write_text("")
 
 
+def reads_its_broker_from_a_secret(stack, name):
+    """From now on: command and health check alike."""
+    folder = stack.folder / "secrets"
+    folder.mkdir()
+    (folder / "scrape_do_redis_url").write_text(f"redis://127.0.0.1:{stack.port(6379)}/0\n")
+    stack.services[name]["environment"] |= {"SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "SECRETS_DIR": str(folder)}
+
+
 def flower_wants_its_password(stack):
     address = f"http://127.0.0.1:{stack.port(5555)}"
     [made_up] = re.findall(r"user and password of this start are flower:(\S+)", stack.said("flower"))
@@ -99,6 +110,13 @@ def a_form_of_django_scrapes(stack, eventually):
         status = f"{page.url.path}status"
         eventually(lambda: len(client.get(status).json().get("titles", ())) == 2)
         assert client.get(status).json()["state"] == "succeeded"
+
+
+def an_outage_of_the_api_is_no_fault_of_a_workers(stack):
+    stack.stop("sandbox")
+    assert [stack.health(name) for name in ("worker", "django-worker")] == [0, 0]
+    stack.up("sandbox")
+    stack.wait("sandbox")
 
 
 def of_all(act):

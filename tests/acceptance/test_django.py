@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from uuid import UUID
 
 import httpx
 import pytest
@@ -45,7 +46,8 @@ def test_a_form_starts_a_scrape_and_shows_its_progress(project, eventually):
         bad = client.post("/", data={"urls": "not an address", "csrfmiddlewaretoken": token})
         assert bad.status_code == 400
         assert "targets[0]" in bad.text
-        page = client.post("/", data={"urls": "\n".join(urls), "csrfmiddlewaretoken": token})
+        # Whoever writes an address twice wants one page, and pays for one.
+        page = client.post("/", data={"urls": "\n".join([*urls, urls[0]]), "csrfmiddlewaretoken": token})
         assert page.status_code == 200
         status = f"{page.url.path}status"
         eventually(lambda: len(client.get(status).json().get("titles", ())) == 3)
@@ -151,9 +153,21 @@ def test_of_two_words_at_once_the_last_stands(project):
     assert project.shell(RACE) == ["succeeded"]
 
 
+CALLED = """
+import io, json
+from django.core.management import call_command
+out = io.StringIO()
+call_command("scrape_do_enqueue", "https://b.example/", stdout=out)
+print(json.dumps(out.getvalue()))
+"""
+
+
 def test_commands(project, eventually):
     project.work("config")
-    run_id = project.manage("scrape_do_enqueue", "https://a.example/", "--geo-code", "us").strip()
+    printed = project.manage("scrape_do_enqueue", "https://a.example/", "--geo-code", "us")
+    run_id = printed.strip()
+    for text in (printed, project.shell(CALLED)):
+        assert text == f"{UUID(text.strip())}\n", "a script takes what is printed"
     eventually(lambda: "succeeded" in project.manage("scrape_do_status", run_id))
     assert "No such" not in project.manage("scrape_do_status", "nothing", code=1)
     assert "geo" in project.manage("scrape_do_enqueue", "https://a.example/", "--geo-code", "usa", code=1)
@@ -222,5 +236,6 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
     assert "goes on" in admin.act("retry", slow)
     assert "1 are being canceled" in admin.act("cancel", slow)
     eventually(lambda: slow in admin.list(state__exact="canceled"))
+    admin.http.close()
     jobs = project.pipeline.sandbox.jobs()
     assert sorted(len(job["tasks"]) for job in jobs) == [1, 1, 2], "asked twice, what failed was bought once more"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 import pytest
 from project import Project
@@ -32,6 +34,34 @@ def test_a_form_starts_a_scrape_and_shows_its_progress(shop, eventually):
     assert (found["state"], found["done"]) == ("succeeded", 2)
     assert [one["url"] for one in found["pages"]] == [PAGE, "https://b.example/"]
     assert shop.pipeline.posts() == 1
+
+
+def test_pages_are_read_once_the_run_has_ended(shop):
+    shop.pipeline.sandbox.fault("slow", kind="get_task", seconds=2, times=1, target="b.example")
+    shop.work("make_celery")
+    with httpx.Client(base_url=serve(shop), follow_redirects=True) as client:
+        status = f"{client.post('/', data={'urls': f'{PAGE} https://b.example/'}).url.path}status"
+        found = client.get(status).json()
+        while not found["has_ended"]:
+            assert found["pages"] == [], "the first is there, and stays where it is"
+            time.sleep(0.05)
+            found = client.get(status).json()
+    assert len(found["pages"]) == 2
+
+
+def test_only_its_own_page_starts_a_scrape(shop):
+    site = serve(shop)
+    for headers, code in (
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": site}, 403),
+        ({"Origin": "https://elsewhere.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": site}, 302),
+        ({"Origin": site}, 302),
+        ({}, 302),
+    ):
+        assert httpx.post(site, data={"urls": PAGE}, headers=headers).status_code == code, headers
+        assert httpx.get(site, headers=headers).status_code == 200, "a link leads here from anywhere"
 
 
 @pytest.mark.browser

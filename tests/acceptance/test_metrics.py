@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from scrape_do_celery import embedded
 from scrape_do_celery.metrics.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -101,3 +104,18 @@ def test_without_a_token_all_else_is_served(pipeline, serving):
         assert page("account_asked", outcome="no_token") == 1
         assert page("store_up") == 1
         assert page("credits_left") is None
+
+
+def test_a_store_that_hangs_is_told_before_prometheus_gives_up(serving, tmp_path, eventually):
+    # A page is waited for as long as config/prometheus.yml does.
+    with (
+        embedded.ensure(tmp_path / "store", tie_to_parent=True) as server,
+        serving(SCRAPE_DO_REDIS_URL=server.url, SCRAPE_DO_API_KEY="") as page,
+    ):
+        assert page("store_up") == 1
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            assert page("store_up") == 0
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        eventually(lambda: page("store_up") == 1)

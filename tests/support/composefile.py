@@ -48,6 +48,7 @@ def faults(document, stages, known):
     """What is wrong, a line each. `stages` are those of the Dockerfile, `known` the variables that may be set."""
     found = [f"variable {name} is not in config/env.example" for name in sorted(variables(document) - known)]
     filled = fill(document, {})
+    found += _shared_images(filled)
     for name, service in filled["services"].items():
         found += [f"{name}: {text}" for text in _of_service(service, filled, stages)]
     used = {volume.split(":")[0] for service in filled["services"].values() for volume in service.get("volumes", ())}
@@ -81,6 +82,8 @@ def _of_health(service):
             yield f"{key}: {value} is no duration"
     if service.get("restart") == "unless-stopped" and not checked:
         yield "no health check"
+    if re.search(r"\bcelery\b(?<!entrypoint celery)", " ".join(checked.get("test", ()))):
+        yield "a check of celery's that the entry point gives no secrets"
 
 
 def _of_image(service, stages):
@@ -90,6 +93,13 @@ def _of_image(service, stages):
             yield "image should have the number of a version"
     elif not (ROOT / build["context"] / build["dockerfile"]).is_file() or build["target"] not in stages:
         yield f"nothing builds {build}"
+
+
+def _shared_images(document):
+    """Compose builds all at once, and an image that is there already under its name fails."""
+    services = document["services"].items()
+    names = [service.get("image", f"{document['name']}-{name}") for name, service in services if "build" in service]
+    return [f"image {name} is built by two services" for name in sorted({one for one in names if names.count(one) > 1})]
 
 
 def _of_dependencies(service, services):

@@ -136,7 +136,13 @@ class Stack:
         given |= {key: self.variables.get(key) for key, value in given.items() if value is None}
         here = {key: self._here(value, name) for key, value in {**image, **given}.items() if value is not None}
         path = [str(self._root(name) / "usr/local/bin"), str(self._root(name) / "opt/venv/bin")]
-        return {**here, "PATH": os.pathsep.join([*path, "/usr/bin", "/bin"]), "HOSTNAME": socket.gethostname()}
+        # Nobody has a home in the image; here, too, nothing can be written there.
+        return {
+            **here,
+            "HOME": "/proc",
+            "PATH": os.pathsep.join([*path, "/usr/bin", "/bin"]),
+            "HOSTNAME": socket.gethostname(),
+        }
 
     def _root(self, name):
         service = self.services[name]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIServerError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runtime.censoring import censored
@@ -56,3 +58,21 @@ def test_parts_of_cookie_and_authorization_headers_are_found():
     headers = {"Cookie": "session=cookie-secret; b=2", "Authorization": "Bearer bearer-secret"}
     request = JobCreationRequest(targets=["https://a.example/"], headers=headers)
     assert str(censored(AsyncAPIBadRequestError("cookie-secret bearer-secret"), request)) == "*** ***"
+
+
+@pytest.mark.parametrize(
+    ("body", "quoted", "shown"),
+    [
+        ("user=joe&password=hunter2x", "bad password: hunter2x", "bad password: ***"),
+        ("password=p%40ss+word&user=joe", "p%40ss+word is p@ss word", "*** is ***"),
+        ("user=joe&password=p@ss word", "p@ss word", "***"),
+        ('{"user": "joe", "deep": [{"password": "hunter2x"}]}', "hunter2x", "***"),
+        (json.dumps({"password": 'a "é" b'}), r'a \"\u00e9\" b or a \"é\" b or a "é" b', "*** or *** or ***"),
+        ('"hunter2x"', "hunter2x", "***"),
+        ("[" * 100_000 + "&password=hunter2x", "hunter2x", "***"),
+    ],
+)
+def test_a_value_of_the_body_is_found_alone(body, quoted, shown):
+    request = JobCreationRequest(targets=["https://a.example/"], method="POST", body=body)
+    said = str(censored(AsyncAPIBadRequestError(f"{quoted}, and joe"), request))
+    assert said == f"{shown}, and joe"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,8 @@ def test_nothing_is_wrong_that_the_schema_does_not_see():
         ("services.worker.build.target", "prod", "nothing builds"),
         ("services.redis.image", "valkey/valkey", "number of a version"),
         ("services.sandbox.healthcheck", {}, "no health check"),
+        ("services.beat.image", "scrape-do-worker", "image scrape-do-worker is built by two services"),
+        ("services.beat.healthcheck.test", ["CMD-SHELL", "celery inspect ping"], "the entry point gives no secrets"),
         ("services.worker.command", ["celery", 1], "list of words"),
         ("services.beat.image", "${WHICH:-x}", "variable WHICH is not in config/env.example"),
     ],
@@ -109,6 +112,32 @@ def test_redis_keeps_what_is_paid_for():
     assert service["volumes"] == ["redis-data:/data"]
     assert service["command"][service["command"].index("--dir") + 1] == "/data"
     assert "ports" not in service
+
+
+@pytest.mark.parametrize(
+    ("answer", "healthy"),
+    [(b"+PONG", True), (b"-LOADING Valkey is loading the dataset in memory", False), (b"-MISCONF no disk", False)],
+)
+def test_redis_is_healthy_once_its_data_is_there(answer, healthy):
+    """What `up --wait redis` waits for, before a restored store is told that it is one."""
+    [kind, *words] = fill(load()["services"]["redis"]["healthcheck"]["test"], {})
+    assert kind == "CMD"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        check = subprocess.Popen([word.replace("6379", port) for word in words])
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(100) == b"PING\r\n"
+            connection.sendall(answer + b"\r\n")
+            assert (check.wait(10) == 0) is healthy
+
+
+def test_backups_are_restored_step_by_step():
+    """An error of `valkey-cli` ends it with 0, unless it is told otherwise."""
+    page = (ROOT / "docs" / "compose.md").read_text()
+    commands = re.findall(r"(?m)^\$ docker compose (.*(?:redis|valkey-cli).*)$", page)
+    assert [command for command in commands if command.startswith("up ")] == ["up -d --wait redis"]
+    assert {"-e" in command.split() for command in commands if "valkey-cli" in command} == {True}
 
 
 def test_secrets_reach_the_services_that_use_them_and_no_others():

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @require_http_methods(["GET", "POST"])
 def start(request: HttpRequest) -> HttpResponse:
     """Starts a scrape of the addresses in the form, a line each."""
-    urls = request.POST.get("urls", "").split()
+    # An address that stands there twice is one page.
+    urls = list(dict.fromkeys(request.POST.get("urls", "").split()))
     if request.method == "GET":
         return render(request, "pages/start.html")
     try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from flask import Flask, jsonify, redirect, render_template, request, url_for
+from flask import Flask, abort, jsonify, redirect, render_template, request, url_for
 
 from scrape_do_celery import RunHandle, RunNotFoundError, enqueue
 from scrape_do_celery.contrib.flask import ScrapeDo
@@ -37,6 +38,16 @@ def create_app() -> Flask:
 
 
 def _add_pages(app: Flask) -> None:
+    @app.before_request
+    def refuse_other_sites() -> None:
+        """A form on another site's page is not this one's: its scrapes would be paid for all the same."""
+        headers = request.headers
+        # As browsers say it; where one is too old for that, or the address too plain, they name the page's origin.
+        here = urlsplit(headers.get("Origin", request.host_url)).netloc == request.host
+        site = headers.get("Sec-Fetch-Site", "same-origin" if here else "cross-site")
+        if request.method == "POST" and site not in ("same-origin", "none"):
+            abort(403)
+
     @app.get("/")
     def start() -> str:
         return render_template("start.html")
@@ -61,5 +72,6 @@ def _add_pages(app: Flask) -> None:
             found = handle.status.to_json()
         except RunNotFoundError:
             return jsonify(error="no such run"), 404
-        pages = [{"url": task.url, "length": len(task.content or "")} for task in handle.iter_tasks(partial=True)]
-        return jsonify(found | {"pages": pages})
+        # The page's script asks twice a second: pages are read once, when all are there.
+        tasks = handle.iter_tasks(partial=True) if found["has_ended"] else ()
+        return jsonify(found | {"pages": [{"url": task.url, "length": len(task.content or "")} for task in tasks]})

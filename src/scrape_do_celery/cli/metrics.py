@@ -10,6 +10,7 @@ import click
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import Producer
+from scrape_do_celery.store import Store
 
 
 @click.command()
@@ -29,7 +30,10 @@ def metrics(host: str, port: int, once: bool) -> None:
     from scrape_do_celery.metrics.collector import StoreCollector
 
     producer = Producer.of()
-    collector, registry = StoreCollector(producer.store, producer.settings), CollectorRegistry()
+    settings, vault = producer.settings, producer.store.keys.vault
+    # Prometheus gives up after seconds: that Redis hangs must be said before.
+    store = Store.open(settings.redis_url, settings.key_prefix, vault, hurried=True)
+    collector, registry = StoreCollector(store, settings), CollectorRegistry()
     registry.register(collector)
     if once:
         click.echo(generate_latest(registry).decode(), nl=False)

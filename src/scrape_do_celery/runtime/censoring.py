@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote_plus
 
 from scrape_do_celery.store.about import HIDDEN_VALUE
 
@@ -35,8 +36,27 @@ def _private(request: JobCreationRequest) -> Iterator[str]:
             yield value.partition(" ")[2]
             cookies += [value] if name.lower() == "cookie" else []
     yield request.body or ""
+    yield from _values(request.body or "")
     yield from cookies
     yield from (pair.partition("=")[2].strip() for text in cookies for pair in text.split(";"))
+
+
+def _values(body: str) -> Iterator[str]:
+    """The values of a body alone: the texts of JSON, else those of a form, as they are sent and as they are meant."""
+    try:
+        inner = [json.loads(body)]
+    except (ValueError, RecursionError):
+        for pair in body.split("&"):
+            value = pair.partition("=")[2]
+            yield value
+            yield unquote_plus(value)
+        return
+    while inner:
+        one = inner.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, (dict, list)):
+            inner += one.values() if isinstance(one, dict) else one
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis as redis_sync
 import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -30,6 +30,8 @@ T = TypeVar("T")
 #: A store that is down for longer than these make up fails the operation; its step is rung again later.
 _RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
 _OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
+#: For whoever must answer somebody who waits, even where the store does not: it is tried once.
+_HURRIED = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
 _DURABLE = "set appendonly yes and appendfsync always"
 _LOST = [RedisConnectionError, RedisTimeoutError]
 #: What is over when the server is well again; anything else is a fault of ours, and says so.
@@ -51,11 +53,12 @@ class Store:
         self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
 
     @classmethod
-    def open(cls, url: str, prefix: str, vault: Vault | None = None) -> Store:
-        """A store that connects when it is first used."""
-        retry = Retry(_BACKOFF, _RETRIES)
+    def open(cls, url: str, prefix: str, vault: Vault | None = None, *, hurried: bool = False) -> Store:
+        """A store that connects when it is first used; a hurried one fails within seconds where Redis hangs."""
+        retry = Retry(NoBackoff(), 0) if hurried else Retry(_BACKOFF, _RETRIES)
+        options = _OPTIONS | _HURRIED if hurried else _OPTIONS
         return cls(
-            redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **_OPTIONS),
+            redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **options),
             Keys(prefix, vault),
             masked(url),
         )

@@ -283,6 +283,7 @@ def test_before_the_first_census_the_rest_is_served(collector, monkeypatch):
 @pytest.fixture
 def command(plant, api, monkeypatch):
     monkeypatch.setattr(Producer, "of", lambda *_, **__: plant.producer)
+    monkeypatch.setattr(metrics_command.Store, "open", lambda *_, **__: plant.producer.store)
     monkeypatch.setattr(plant.producer.store.client, "info", lambda *_: MEMORY)
     return lambda *arguments: CliRunner().invoke(cli.main, ["metrics", *arguments])
 

@@ -34,6 +34,8 @@ class ClickCommand(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Carries it out; its lines go where this command's output goes."""
         arguments = [text for one in self.command.params for text in _words(one, options[str(one.name)])]
+        # Not a line's end more than click writes: `ID=$(manage.py scrape_do_enqueue ...)` takes what is printed.
+        self.stdout.ending = ""
         try:
             with redirect_stdout(cast("IO[str]", self.stdout)):
                 self.command.main(arguments, prog_name=self.__module__.rpartition(".")[2], standalone_mode=False)
