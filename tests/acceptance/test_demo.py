@@ -110,7 +110,7 @@ def keys_of(server_url, *names):
     return found
 
 
-@pytest.mark.parametrize("mark", ["sandbox", "queued"])
+@pytest.mark.parametrize("mark", ["sandbox", "are written down"])
 def test_an_interrupt_leaves_nothing_running(demo, mark):
     run = demo()
     run.until(mark)
@@ -121,7 +121,7 @@ def test_an_interrupt_leaves_nothing_running(demo, mark):
 
 def test_a_worker_that_dies_fails_the_demo_and_shows_its_log(demo):
     run = demo()
-    run.until("queued")
+    run.until("are written down")
     os.kill(run.parts[2], signal.SIGKILL)
     assert run.end() == 1
     assert "the last lines of .demo/worker.log" in run.said

@@ -212,9 +212,8 @@ def _create_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str,
     promised = {place: created.run_id for place, created in enumerate(found) if created.became == "promised"}
     # A transaction that is not over has given these ids to its caller.
     under = [replace(wanted[place], run_id=run_id) for place, run_id in promised.items()]
-    for place, created in zip(
-        promised, store.run_all([_creation(producer, one, canvas) for one in under]) if under else [], strict=True
-    ):
+    again = store.run_all([_creation(producer, one, canvas) for one in under]) if under else []
+    for place, created in zip(promised, again, strict=True):
         found[place] = created
     return found
 

@@ -11,7 +11,9 @@ local run_id, prefix, digest, ring, max_wait, hold = ARGV[1], ARGV[2], ARGV[3], 
 -- A tick is decided once, for longer than messages of it may come again.
 local DECIDED = 604800
 -- The answer to this very request was lost, and it was sent again.
-if not KEYS[4] and ARGV[8] ~= '' and redis.call('HGET', KEYS[1], 'w:' .. ARGV[7]) == ARGV[8] then return {'created', run_id} end
+if not KEYS[4] and ARGV[8] ~= '' and redis.call('HGET', KEYS[1], 'w:' .. ARGV[7]) == ARGV[8] then
+  return {'created', run_id}
+end
 if KEYS[3] ~= '' then
   local held = redis.call('GET', KEYS[3])
   if held then return {'exists', held} end
