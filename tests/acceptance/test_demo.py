@@ -110,7 +110,7 @@ def keys_of(server_url, *names):
     return found
 
 
-@pytest.mark.parametrize("mark", ["sandbox", "are written down"])
+@pytest.mark.parametrize("mark", ["sandbox", "queued"])
 def test_an_interrupt_leaves_nothing_running(demo, mark):
     run = demo()
     run.until(mark)

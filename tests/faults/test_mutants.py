@@ -71,6 +71,7 @@ def test_every_protection_has_its_trials():
     assert AIMED.keys() == MUTANTS.keys()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_with_all_protections_they_are_green():
     deck = Deck("mutants")

@@ -132,7 +132,7 @@ CHOICES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(CHOICES)
 def test_in_any_order_no_more_run_than_may_and_nobody_is_forgotten(shelf_of, choices):
     shelf = shelf_of(Keys("p"))

@@ -152,7 +152,8 @@ def hours(plant, most, sweeps=60):
 ENDED = {f"r{n}" for n in range(COUNT - 30, COUNT)}
 
 
-@pytest.mark.parametrize("status", [pytest.param(429, marks=pytest.mark.long), 500])
+@pytest.mark.long
+@pytest.mark.parametrize("status", [429, 500])
 def test_a_sweep_that_never_comes_to_its_end_keeps_no_end_from_being_seen(crowd, make, status):
     running = [make.job(job_id=f"job-{n}").to_wire() for n in range(COUNT - 30)]
 
