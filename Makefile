@@ -22,9 +22,9 @@ $(READY): pyproject.toml constraints.txt requirements-dev.txt
 demo: $(READY) ## The whole path on this machine; URLS="http://... http://..." takes others; LIVE=1 the real service
 	@$(BIN)/python -m examples.demo
 
-test: lint types imports tests coverage lowest ## All that CI runs: lint, types, import rules, tests, coverage, lower bounds
+test: lint types imports tests coverage ## Lint, types, import rules, tests, coverage
 
-test-all: test rest ## That, and all other tests
+test-all: test lowest rest ## That, the lower bounds, and all other tests: what CI runs
 
 lint: $(READY) ## Style, spelling
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ def test_it_runs(cases, tmp_path):
     assert all(row["measured"] is not None for row in found["rows"])
 
 
+@pytest.mark.long
 def test_what_scripts_cost_can_be_told():
     command = [sys.executable, "-m", "benchmarks.scripts", "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)

@@ -79,6 +79,7 @@ def test_the_test_on_the_page(wheel, tested, tmp_path):
     assert "3 passed" in tested()
 
 
+@pytest.mark.long
 def test_a_django_project(tested, tmp_path):
     shutil.copytree(ROOT / "examples" / "django", tmp_path, dirs_exist_ok=True)
     assert written(tmp_path, "Django") == 1

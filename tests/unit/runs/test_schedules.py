@@ -252,7 +252,7 @@ def test_of_many_at_once_one_goes_on(plant, tick, if_running):
         max_size=25,
     )
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_any_order(plant, tick, end, acts):
     """Each tick keeps its answer; no two runs go on at once that were not canceled; nobody waits for nothing."""
     plant.redis.flushall()

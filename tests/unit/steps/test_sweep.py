@@ -168,6 +168,15 @@ def test_a_sweep_that_never_comes_to_its_end_keeps_no_end_from_being_seen(crowd,
     assert hours(crowd, 1, sweeps=10) >= ENDED
 
 
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_sweep_that_fails_leaves_a_few_to_be_looked_at_by_themselves(crowd, make, status, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.store.watching._SOME", 10)
+    crowd.api.script(list_jobs=make.refusal(status, retry_after=1))
+    crowd.clock.forward(6)
+    swept(crowd)
+    assert len([name for name in crowd.due() if name.endswith(":0")]) == 10
+
+
 def test_steps_that_die_in_each_sweep_keep_no_end_from_being_seen(crowd):
     began = crowd.clock.time()
     while not {name.partition(":")[0] for name in crowd.due()} >= ENDED:
