@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, Ta
 from scrape_do_celery.cli import celery_plugin, findings, main, texts
 from scrape_do_celery.cli.findings import OK, WARNING, WRONG, from_broker, from_store, from_workers
 from scrape_do_celery.cli.pages import file_name, write_page
+from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import Producer, make_app
 from scrape_do_celery.sandbox import server
 from scrape_do_celery.sandbox.options import Options
@@ -144,6 +146,25 @@ def test_status_and_cancel_of_a_waiting_run(scrape_do):
     assert answer.exit_code == 3
     assert "is queued; it goes on" in answer.output
     assert scrape_do("cancel", run_id).output == "canceling\n"
+
+
+def test_status_of_a_run_whose_encryption_key_is_elsewhere(scrape_do, ended, monkeypatch):
+    run_id = ended()
+    error = EncryptionKeyError("it is encrypted with key 5a1e88f0")
+    monkeypatch.setattr(runs.RunHandle, "jobs", property(lambda _: (_ for _ in ()).throw(error)))
+    answer = scrape_do("status", run_id)
+    assert answer.exit_code == 0, answer.output
+    assert "2 in all" in answer.output
+    assert "5a1e88f0" in answer.output
+
+
+def test_a_reader_who_has_read_enough_is_told_nothing(scrape_do, monkeypatch):
+    def closed(_):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(runs, "RunHandle", closed)
+    answer = scrape_do("status", "r")
+    assert (answer.exit_code, answer.output) == (1, "")
 
 
 def test_status_tells_what_a_run_waits_for(scrape_do, producer):

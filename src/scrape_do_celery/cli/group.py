@@ -49,6 +49,9 @@ class Commands(click.Group):
             raise _failure(f"{type(error).__name__}: {error}") from None
         except RedisError as error:
             raise _failure(f"the store does not answer ({type(error).__name__}): {error}") from None
+        except BrokenPipeError:
+            # Whoever reads has read enough: click ends quietly.
+            raise
         except (OperationalError, OSError) as error:
             raise _failure(f"{type(error).__name__}: {error}") from None
 

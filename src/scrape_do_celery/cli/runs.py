@@ -13,7 +13,7 @@ from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.cli.texts import TASK_COLUMNS, facts, one_line, table, task_row
-from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError
+from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import PartState, ops
 
@@ -67,11 +67,18 @@ def status(run_id: str) -> None:
             ("run", run_id),
             ("state", record.state.value),
             ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
-            *(("job", f"{job.job_id} {one_line(str(job.status))}") for job in handle.jobs),
+            *_jobs(handle),
             *(("held up by", one_line(one)) for one in _troubles(record)),
             *_error(record),
         ]
     )
+
+
+def _jobs(handle: runs.RunHandle) -> list[tuple[str, str]]:
+    try:
+        return [("job", f"{job.job_id} {one_line(str(job.status))}") for job in handle.jobs]
+    except EncryptionKeyError as error:
+        return [("jobs", one_line(str(error)))]
 
 
 @click.command()

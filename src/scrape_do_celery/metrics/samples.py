@@ -64,7 +64,7 @@ def _of_totals(totals: Mapping[str, float]) -> Samples:
         "contents_written_bytes_total": {(): totals.get("bytes", 0.0)},
         "runs_ended_total": {(outcome.value,): 0.0 for outcome in OUTCOMES},
         # `failed` holds those that are gone as well.
-        "tasks_total": {("success",): 0.0, ("failed",): -totals.get("tasks:gone", 0.0), ("gone",): 0.0},
+        "tasks_total": {("success",): 0.0, ("failed",): 0.0 - totals.get("tasks:gone", 0.0), ("gone",): 0.0},
     }
     for name, value in totals.items():
         first, *labels = name.split(":")

@@ -153,7 +153,7 @@ class RunHandle:
         """
         store, grace = self._producer.store, self._producer.settings.cancel_grace
         if store.run(ops.forget(store.keys, self.run_id, grace)) < 0:
-            raise RunError(f"run {self.run_id} has not ended: cancel it first", self.run_id)
+            raise RunError(f"run {self.run_id} has not ended: cancel it first, and wait for its end", self.run_id)
         if not isinstance(self._producer.app.backend, DisabledBackend):
             self.async_result.forget()
 
@@ -186,7 +186,9 @@ class RunHandle:
         )
 
     def _unknown(self) -> RunNotFoundError:
-        return RunNotFoundError(f"no run {self.run_id} in the store: never written, or past its life", self.run_id)
+        return RunNotFoundError(
+            f"no run {self.run_id} in the store: never written, not committed yet, or past its life", self.run_id
+        )
 
     def _not_ready(self, timeout: float | None) -> ResultNotReadyError:
         waited = "" if timeout is None else f" after {timeout:g} s"

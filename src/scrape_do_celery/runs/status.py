@@ -47,12 +47,17 @@ class RunStatus:
             error=record.error,
         )
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its outcome is decided."""
+        return self.state.is_outcome
+
     def to_json(self) -> dict[str, Any]:
         """As JSON carries it: for a page that shows progress, or an event."""
         return {
             "run_id": self.run_id,
             "state": self.state.value,
-            "has_ended": self.state.is_outcome,
+            "has_ended": self.has_ended,
             **{name: getattr(self, name) for name in ("done", "failed", "gone", "total", "credits")},
             "jobs": list(self.jobs),
             "created": self.created.isoformat(),

@@ -85,7 +85,8 @@ def _other_application(producer: Producer) -> str | None:
         return None
     return (
         f"the store under the prefix {producer.settings.key_prefix} is served by another application: {holder}; this "
-        f"one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers {HOME_SECONDS} s before"
+        f"one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers, and "
+        f"start this one again {HOME_SECONDS} s later"
     )
 
 
