@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celery.canvas import Signature, maybe_signature
+from celery.canvas import Signature
 from celery.states import FAILURE, SUCCESS
 from kombu.utils.functional import maybe_list
 from kombu.utils.json import dumps, loads
@@ -41,11 +41,6 @@ def is_followed(stored: str, state: str) -> bool:
     names = {SUCCESS: ("chord",), FAILURE: ("link_error", "chain", "chord")}.get(state, ())
     options = loads(stored)["options"] if stored and names else {}  # type: ignore[no-untyped-call]
     return any(options.get(name) for name in names)
-
-
-def revived(producer: Producer, canvas: dict[str, Any]) -> dict[str, Any]:
-    """A canvas that was sent as JSON."""
-    return {name: maybe_signature(callback, producer.app) for name, callback in canvas.items()}
 
 
 def callbacks(on_success: Any, on_failure: Any) -> dict[str, Any]:
