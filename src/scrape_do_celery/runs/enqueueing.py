@@ -174,9 +174,9 @@ def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, 
     found: list[Created] = []
     for start in range(0, len(wanted), _TOGETHER):
         found += _write_some(producer, wanted[start : start + _TOGETHER], canvas)
-    ours = [created.run_id for created, one in zip(found, wanted, strict=True) if not _is_other(created, one.spec)]
     if run_changed.receivers:
-        _tell(producer, ours)
+        pairs = zip(found, wanted, strict=True)
+        _tell(producer, [created.run_id for created, one in pairs if not _is_other(created, one.spec)])
     return found
 
 

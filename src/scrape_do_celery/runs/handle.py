@@ -145,7 +145,7 @@ class RunHandle:
     def forget(self) -> None:
         """Frees all that the store and Celery hold of an ended run, once its outcome is reported under its Celery ids.
 
-        Its idempotency key is free again as well. One that is sealed with an encryption key which this process lacks is
+        Its idempotency key is free again as well. A run that is sealed with an encryption key which is not here can be
         freed `SCRAPE_DO_CANCEL_GRACE` after `cancel`: its job is not stopped, and its outcome is never reported.
 
         Raises:

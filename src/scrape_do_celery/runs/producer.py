@@ -21,7 +21,7 @@ from scrape_do_celery.store import Lives, Member, Store, ops
 from scrape_do_celery.store.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from scrape_do_celery.config import Settings
 
@@ -176,8 +176,7 @@ def present_app(but: str) -> Celery | None:
     if (current := _users_app()) is not None:
         return current if current.main != but else None
     # One that was made by `make_app` need not be the current one anywhere.
-    others = [app for app in _state._get_active_apps() if app.main != but and not _is_fallback(app)]  # noqa: SLF001
-    return others[0] if len(others) == 1 else None
+    return _the_only_app(lambda app: app.main != but)
 
 
 def _current_app(settings: Settings | None) -> Celery:
@@ -218,8 +217,12 @@ def _users_app() -> Celery | None:
     current: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 (asking would make one)
     if current is not None and not _is_fallback(current):
         return current
-    others = [app for app in _state._get_active_apps() if not is_ours(app) and not _is_fallback(app)]  # noqa: SLF001
-    return others[0] if len(others) == 1 else None
+    return _the_only_app(lambda app: not is_ours(app))
+
+
+def _the_only_app(fits: Callable[[Celery], bool]) -> Celery | None:
+    found = [app for app in _state._get_active_apps() if fits(app) and not _is_fallback(app)]  # noqa: SLF001
+    return found[0] if len(found) == 1 else None
 
 
 def _same_broker(app: Celery) -> bool:

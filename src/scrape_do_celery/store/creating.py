@@ -123,7 +123,7 @@ def promise(keys: Keys, key: str, run_id: str, digest: str) -> Op[Created]:
 
 def stamp(keys: Keys, message_id: str, tick: str) -> Op[str]:
     """The tick that a message which names none was first taken for."""
-    return Op(bytes.decode, (tick, _AGAIN), [keys.once(message_id, "tick")], "stamp")
+    return Op(bytes.decode, (tick, _AGAIN), [keys.once(message_id, "tick")], "once")
 
 
 def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:

@@ -256,7 +256,8 @@ def pause(keys: Keys, seconds: float) -> Op[float]:
 
 def first(keys: Keys, run_id: str, name: str, seconds: int) -> Op[bool]:
     """Whether this is the first time that somebody asks for this name of a run, within its life."""
-    return Op(bool, (uuid.uuid4().hex, seconds), [keys.once(run_id, name)], "once")
+    token = uuid.uuid4().hex
+    return Op(lambda said: said.decode() == token, (token, seconds), [keys.once(run_id, name)], "once")
 
 
 def was_first(keys: Keys, run_id: str, name: str) -> Op[bool]:

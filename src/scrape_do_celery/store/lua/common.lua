@@ -11,6 +11,9 @@ local function part_key(prefix, run_id, n) return prefix .. ':part:' .. run_id .
 -- Adds to what is counted for whoever monitors the store: a counter, which only grows. No trouble with it is a script's.
 local function total(prefix, name, amount) redis.pcall('HINCRBYFLOAT', prefix .. ':totals', name, amount) end
 
+-- For how long a message of what was decided, or has ended, may come again.
+local AGAIN = 604800
+
 -- Whether an idempotency key still leads to a run: it may have come to its end, and be another's.
 local function has_key(idem, run_id)
   return idem and string.sub(redis.call('GET', idem) or '', 1, #run_id + 1) == run_id .. ' '
@@ -36,7 +39,7 @@ local function free(due, run, prefix, run_id, parts, idem)
   for _, key in ipairs(marks) do
     if redis.call('EXISTS', key) == 0 then
       redis.call('HSET', key, 'forgotten', 1)
-      redis.call('EXPIRE', key, 604800)
+      redis.call('EXPIRE', key, AGAIN)
     end
   end
 end

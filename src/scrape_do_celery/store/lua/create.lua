@@ -8,8 +8,6 @@
 -- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}; for a key that was promised to another id,
 -- {'promised', that}; for a tick also {'waits', id} or {'left out', the run that goes on or ''}.
 local run_id, prefix, digest, ring, max_wait, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
--- A tick is decided once, for longer than messages of it may come again.
-local DECIDED = 604800
 -- The answer to this very request was lost, and it was sent again.
 if not KEYS[4] and ARGV[8] ~= '' and redis.call('HGET', KEYS[1], 'w:' .. ARGV[7]) == ARGV[8] then
   return {'created', run_id}
@@ -39,7 +37,7 @@ if KEYS[4] then
   before = redis.call('GET', KEYS[5])
   if before and not goes_on(prefix, before) then before = nil end
   if before and (ARGV[10] == 'skip' or (ARGV[10] == 'cancel_previous' and is_earlier(before))) then
-    redis.call('SET', KEYS[4], '', 'EX', DECIDED)
+    redis.call('SET', KEYS[4], '', 'EX', AGAIN)
     return {'left out', before}
   end
   if not before or ARGV[10] ~= 'queue' then hold = '' end
@@ -67,7 +65,7 @@ if KEYS[3] ~= '' then
   redis.call('HSET', KEYS[1], 'idem', KEYS[3])
 end
 if KEYS[4] then
-  redis.call('SET', KEYS[4], ARGV[6], 'EX', DECIDED)
+  redis.call('SET', KEYS[4], ARGV[6], 'EX', AGAIN)
   redis.call('SET', KEYS[5], run_id)
   redis.call('HSET', KEYS[1], 'schedule', KEYS[5], 'tick', ARGV[12])
 end
