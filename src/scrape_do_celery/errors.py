@@ -16,6 +16,8 @@ ScrapeDoError
 │   │   ├── AsyncAPIRateLimitError        429
 │   │   └── AsyncAPIServerError           5xx
 │   ├── AsyncAPIUnparsableResponseError   2xx or 3xx that is not what the API promises
+│   │   ├── AsyncAPIRedirectError         3xx
+│   │   └── AsyncAPITooLargeError         a body over the limit of one page
 │   ├── JobLifecycleError                 (models.errors) JobFailedError, JobCanceledError
 │   ├── TaskLifecycleError                (models.errors) TaskFailedError, TaskCanceledError
 │   └── JobTimeoutError                   the blocking client's polling budget ran out
@@ -138,6 +140,14 @@ class AsyncAPIResponseError(AsyncAPIError):
         return None if self.args[2] is None and self.args[3] is None else (self.args[2], self.args[3])
 
     @property
+    def is_api_error(self) -> bool:
+        """Whether the body is the API's own error body: a JSON object with an `Error` string or a `Code` int.
+
+        Anything else comes from a gateway, a proxy or a firewall on the way, and says nothing about a job or a task.
+        """
+        return self.error_info is not None
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds that the API asks to wait for, from `Retry-After`."""
         return None if self.args[4] is None else float(self.args[4])
@@ -195,10 +205,19 @@ _BY_STATUS: dict[int, type[AsyncAPIResponseError]] = {
 
 
 class AsyncAPIUnparsableResponseError(AsyncAPIError):
-    """An answer that should have been readable and was not."""
+    """A 2xx or 3xx answer that cannot be read.
 
-    def __init__(self, message: str = "", status_code: int = 0, excerpt: str = "") -> None:
-        super().__init__(message, status_code, excerpt)
+    `body` holds the whole answer while the error is in the process that met it. The body is no part of `args`, so that
+    no page travels through a message or a result backend.
+    """
+
+    #: The whole body as bytes, bounded by the client's page limit. Empty in another process.
+    body: bytes = b""
+
+    def __init__(
+        self, message: str = "", status_code: int = 0, excerpt: str = "", is_api_object: bool = False, *rest: Any
+    ) -> None:
+        super().__init__(message, status_code, excerpt, is_api_object, *rest)
 
     @property
     def status_code(self) -> int:
@@ -209,6 +228,32 @@ class AsyncAPIUnparsableResponseError(AsyncAPIError):
     def excerpt(self) -> str:
         """The start of the body."""
         return str(self.args[2])
+
+    @property
+    def is_api_object(self) -> bool:
+        """Whether the body is a JSON object with at least one field of the API's answers.
+
+        Such an answer comes from the API itself. Anything else is trouble on the way to it.
+        """
+        return bool(self.args[3])
+
+
+class AsyncAPIRedirectError(AsyncAPIUnparsableResponseError):
+    """A 3xx answer. Redirects are never followed: the token would travel to another host."""
+
+    @property
+    def host(self) -> str:
+        """The host that `Location` names. Empty if the answer names none."""
+        return str(self._argument(4, ""))
+
+
+class AsyncAPITooLargeError(AsyncAPIUnparsableResponseError):
+    """A body that is larger than the client's page limit. The rest of it was not read."""
+
+    @property
+    def limit(self) -> int:
+        """The limit in bytes."""
+        return int(self._argument(4, 0))
 
 
 class JobTimeoutError(AsyncAPIError):

@@ -121,6 +121,17 @@ class SettingsFields(BaseSettings):
         default=900.0, ge=0, description="How long a refused token holds runs back before they fail."
     )
     request_timeout: float = Field(default=60.0, gt=0, description="Total time that any other request may take.")
+    max_page_bytes: int = Field(
+        default=67_108_864,
+        ge=65_536,
+        le=1_073_741_824,
+        description="The largest answer to one request, in bytes after decompression. A larger page is a failed task.",
+    )
+    api_clock_tolerance: float = Field(
+        default=3_600.0,
+        ge=0,
+        description="How far the API's clocks may be off when the job of a purchase in doubt is searched for.",
+    )
     lease_seconds: float = Field(
         default=30.0, ge=0.5, description="How long a step holds its work without renewal; then another may take it."
     )

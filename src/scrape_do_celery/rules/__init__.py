@@ -1,0 +1,1 @@
+"""Decisions: values in, a value out. No I/O, no clock, no store."""
