@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 _PARAMETER = "scrape_do_intent"
 #: Seconds by which the API's clock may be misread: `Date` has whole seconds, and travels.
 _SLACK = 5.0
-#: Seconds by which clocks may differ behind the one that `Date` shows, or where the API did not tell its time.
+#: Seconds by which clocks may differ at least, and where the API did not tell its time.
 _APART = 90.0
 
 
 class Age(StrEnum):
-    """When a job began, as far as that tells whose it is. One that has not started may be of any age: it is fresh."""
+    """When a job began, as far as its start time tells. A job that has not started may be of any age: it is fresh."""
 
     FRESH = "fresh"  #: it may have come from the intent
-    NEAR = "near"  #: it began a little before, by clocks that may differ
-    OLDER = "older"  #: it began before, for certain
+    NEAR = "near"  #: it looks older than the intent. Clocks differ, so its start time proves nothing
+    OLDER = "older"  #: it began longer before the intent than the API's clocks may be off
 
 
 class Verdict(StrEnum):
@@ -43,11 +43,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A job that no run owns and whose targets are the part's. `marked`: it carries the part's own marker."""
+    """A job that no run owns and whose targets are the part's.
+
+    `marked`: the job carries the part's own marker. `strict`: its URLs have the WHATWG forms of the targets; else they
+    only have the loose forms, which the targets of another part may share.
+    """
 
     job_id: str
     age: Age
     marked: bool = False
+    strict: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,9 @@ class Evidence:
     `began` is when the listing began, `complete` whether each entry in it that could be the job was read, `absent_at`
     when the listing began that was the first to count as showing no job. `patience` is the time after the intent that a
     `POST` may take and its traces need to appear, `apart` the time between the two listings that show an absence.
-    `distrust` says why an equal job need not be the part's own.
+    `distrust` says why an equal job need not be the part's own. `alike` counts the unresolved purchases whose targets
+    have the same loose forms, the part's own among them. `refused`: the API answered the `POST` with 429, 401 or 403,
+    so that one complete listing without a job is enough.
     """
 
     intent: float
@@ -69,6 +76,8 @@ class Evidence:
     apart: float
     marker: bool
     distrust: str
+    alike: int = 1
+    refused: bool = False
 
     @property
     def in_vain(self) -> bool:
@@ -95,12 +104,15 @@ def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:
     if known.marker:
         mine = [match for match in matches if match.marked]
     else:
-        mine = [match for match in matches if match.age is Age.FRESH]
-        if why := _ambiguity(matches, mine, known):
+        candidates = _candidates(matches, known)
+        mine = [match for match in candidates if match.age is Age.FRESH]
+        if why := _ambiguity(candidates, mine, known):
             late = known.began - known.intent > known.patience
             return (Verdict.AMBIGUOUS if late else Verdict.AGAIN), why
     if mine:
         return Verdict.ADOPT, mine[0].job_id
+    if known.refused and known.complete:
+        return Verdict.ABSENT, "the API refused it, and no such job is listed"
     if known.in_vain:
         return Verdict.AMBIGUOUS, "it could not be found out for as long as the API keeps jobs"
     if not known.counts or known.awaits_second:
@@ -108,36 +120,47 @@ def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:
     return Verdict.ABSENT, "no such job was seen in two full listings"
 
 
-def _ambiguity(matches: Sequence[Match], fresh: Sequence[Match], known: Evidence) -> str:
-    if any(match.age is Age.NEAR for match in matches):
-        return "an equal job that no run owns began just before the purchase"
+def _candidates(matches: Sequence[Match], known: Evidence) -> list[Match]:
+    """Select the jobs that may be the purchase's: those that match strictly, else those that match coarsely.
+
+    A purchase that the API refused has no older job: its answer was not lost.
+    """
+    ages = {Age.FRESH} if known.refused else {Age.FRESH, Age.NEAR}
+    found = [match for match in matches if match.age in ages]
+    return [match for match in found if match.strict] or found
+
+
+def _ambiguity(candidates: Sequence[Match], fresh: Sequence[Match], known: Evidence) -> str:
+    if len(fresh) < len(candidates):
+        return "an equal job that no run owns looks older than the purchase, and nothing proves that it is"
     if not fresh:
         return ""
     if known.distrust:
         return known.distrust
-    if len(fresh) < len(matches):
-        return "an equal job that no run owns is older than the purchase"
     if len(fresh) > known.purchases:
         return f"{len(fresh)} equal jobs that no run owns for {known.purchases} purchase(s)"
+    if not fresh[0].strict and known.alike != 1:
+        return f"a job has similar URLs, and {known.alike} unresolved purchases have such targets"
     return ""
 
 
-def age(job: JobDetails, intent: float, api_ahead: float | None) -> Age:
+def age(job: JobDetails, intent: float, api_ahead: float | None, tolerance: float) -> Age:
     """When a job began, seen from an intent at a moment of the store's clock.
 
-    `api_ahead` is by how many seconds the API's clock is ahead of the store's; None where it is not known.
+    `api_ahead` is by how many seconds the API's clock is ahead of the store's; None where it is not known. Servers
+    behind one address may be off by `tolerance` seconds.
     """
     if job.start_time is None:
         return Age.FRESH
     before = intent - (aware(job.start_time).timestamp() - (api_ahead or 0.0))
     if before <= (_APART if api_ahead is None else _SLACK):
         return Age.FRESH
-    return Age.NEAR if before <= _APART else Age.OLDER
+    return Age.NEAR if before <= max(tolerance, _APART) else Age.OLDER
 
 
-def read_back_to(intent: float, api_ahead: float | None) -> datetime:
+def read_back_to(intent: float, api_ahead: float | None, tolerance: float) -> datetime:
     """How far back, by the API's clock, a listing has to be read to show all that may have come from an intent."""
-    return datetime.fromtimestamp(intent + (api_ahead or 0.0) - _APART, UTC)
+    return datetime.fromtimestamp(intent + (api_ahead or 0.0) - max(tolerance, _APART), UTC)
 
 
 def marker_of(prefix: str, member: str) -> str:

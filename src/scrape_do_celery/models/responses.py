@@ -59,6 +59,8 @@ class JobsListResponse(WireModel):
     #: the first page is 1
     page_number: Number = 0
     total_pages: Number = 0
+    #: ours: entries that were dropped because they have no readable id. Each of them may be any job.
+    unreadable: Number = 0
 
 
 class JobResult(WireModel):

@@ -7,21 +7,22 @@ from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.client.calls import MAX_PAGE_SIZE
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.models.enums import RUNNING
-from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, has_unstarted, is_past
+from scrape_do_celery.rules.targets import JobDigests
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from scrape_do_celery.models import JobDetails, JobsListResponse
 
 #: Jobs of the account whose targets are remembered: they never change.
 _REMEMBERED: Final = 20_000
+_NEWEST: Final = "start_time_desc"
 #: Seconds within which an answer tells the time.
 AT_ONCE: Final = 1.0
 #: What the clock of the API said, and when, while this task of asyncio looks at the list.
@@ -30,11 +31,15 @@ _listening: ContextVar[list[tuple[float, float]] | None] = ContextVar("listening
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every job that still runs, and every other one that began after `back_to`. `began` is a moment of the loop."""
+    """Every job that still runs, every job that began after `back_to`, and every job without a start time.
+
+    `began` is a moment of the loop. `complete`: each entry of each page could be read.
+    """
 
     jobs: Mapping[str, JobDetails]
     began: float
     back_to: datetime
+    complete: bool
 
 
 class Surveyor:
@@ -44,7 +49,7 @@ class Surveyor:
         self._read = read
         self._lock = asyncio.Lock()
         self._last: Survey | None = None
-        self._fingerprints: OrderedDict[str, str] = OrderedDict()
+        self._digests: OrderedDict[str, JobDigests] = OrderedDict()
         self._date: tuple[float, float] | None = None
 
     def heard(self, _: int, headers: Mapping[str, str]) -> None:
@@ -74,33 +79,51 @@ class Surveyor:
 
     async def _survey(self, back_to: datetime) -> Survey:
         began = asyncio.get_running_loop().time()
-        jobs = await self.running()
-        await self._newest_pages(jobs, back_to)
-        return Survey(jobs, began, back_to)
+        jobs: dict[str, JobDetails] = {}
+        walks = [await self._all_pages(jobs, status) for status in RUNNING]
+        # Without `start_from`: a job that has not started has no time to be found by.
+        walks.append(await self._newest_pages(jobs, back_to))
+        return Survey(jobs, began, back_to, all(walk.complete for walk in walks))
 
     async def running(self) -> dict[str, JobDetails]:
-        """Every job of the account that still runs, by its id, as the list shows it."""
+        """Every job of the account that still runs, by its id in lower case, as the list shows it."""
         jobs: dict[str, JobDetails] = {}
         for status in RUNNING:
             await self._all_pages(jobs, status)
         return jobs
 
-    async def _all_pages(self, jobs: dict[str, JobDetails], status: str) -> None:
-        page, more = 0, True
-        while more:
-            page += 1
-            more = _take(jobs, await self._page(page, status=status), page)
-            if page > 1:
+    async def _all_pages(self, jobs: dict[str, JobDetails], status: str) -> PageWalk:
+        walk = PageWalk()
+        while walk.has_more:
+            answer = await self._page(walk.page + 1, status=status)
+            walk.add(answer)
+            _take(jobs, answer.jobs)
+            if walk.page > 1:
                 # A job that left the list meanwhile has moved another one across the border between the two pages.
-                _take(jobs, await self._page(page - 1, status=status), page)
+                _take(jobs, (await self._page(walk.page - 1, status=status)).jobs)
+        return walk
 
-    async def _newest_pages(self, jobs: dict[str, JobDetails], back_to: datetime) -> None:
-        # Without `start_from`: a job that has not started has no time to be found by.
-        page, more = 0, True
-        while more:
-            page += 1
-            answer = await self._page(page, sort="start_time_desc")
-            more = _take(jobs, answer, page) and not _all_older(answer, back_to)
+    async def _newest_pages(self, jobs: dict[str, JobDetails], back_to: datetime) -> PageWalk:
+        walk, past, pages = PageWalk(), False, 0
+        while walk.has_more and not past:
+            answer = await self._page(walk.page + 1, sort=_NEWEST)
+            walk.add(answer)
+            _take(jobs, answer.jobs)
+            past, pages = is_past(answer, back_to), answer.total_pages
+        if walk.page > 1:
+            # A job that started meanwhile has moved to the first page, behind the reader's back.
+            _take(jobs, (await self._page(1, sort=_NEWEST)).jobs)
+        if past:
+            await self._unstarted_pages(jobs, walk.page, pages)
+        return walk
+
+    async def _unstarted_pages(self, jobs: dict[str, JobDetails], read: int, pages: int) -> None:
+        """Read jobs without a start time: a list that is sorted by falling time may put them last."""
+        unstarted, page = pages > read, pages
+        while unstarted and page > read:
+            answer = await self._page(page, sort=_NEWEST)
+            _take(jobs, [job for job in answer.jobs if job.start_time is None])
+            unstarted, page = has_unstarted(answer), page - 1
 
     async def _page(self, page: int, **filters: str) -> JobsListResponse:
         clock = asyncio.get_running_loop().time
@@ -108,7 +131,7 @@ class Surveyor:
         said: list[tuple[float, float]] = []
         listening = _listening.set(said)
         try:
-            answer: JobsListResponse = await self._read(page=page, page_size=MAX_PAGE_SIZE, **filters)
+            answer: JobsListResponse = await self._read(page=page, page_size=PAGE_SIZE, **filters)
         finally:
             _listening.reset(listening)
         # Only of an answer that came at once is it known when its `Date` was.
@@ -116,17 +139,17 @@ class Surveyor:
             self._date = said[-1]
         return answer
 
-    def targets_of(self, job: JobDetails) -> str | None:
-        """The fingerprint of a job's targets, where it is known."""
+    def digests_of(self, job: JobDetails) -> JobDigests | None:
+        """The digests of a job's targets, where they are known."""
         if names_its_targets(job):
             return self.remember(job)
-        return self._fingerprints.get(job.job_id)
+        return self._digests.get(job.job_id.lower())
 
-    def remember(self, job: JobDetails) -> str:
-        """The fingerprint of the targets of a job that names its tasks."""
-        found = self._fingerprints[job.job_id] = fingerprint(task.url for task in job.tasks)
-        if len(self._fingerprints) > _REMEMBERED:
-            self._fingerprints.popitem(last=False)
+    def remember(self, job: JobDetails) -> JobDigests:
+        """The digests of the targets of a job that names its tasks."""
+        found = self._digests[job.job_id.lower()] = JobDigests.from_urls(task.url for task in job.tasks)
+        if len(self._digests) > _REMEMBERED:
+            self._digests.popitem(last=False)
         return found
 
 
@@ -135,22 +158,8 @@ def names_its_targets(job: JobDetails) -> bool:
     return bool(job.tasks) and len(job.tasks) >= len(job.task_ids) and all(task.url for task in job.tasks)
 
 
-def more_pages(answer: JobsListResponse, page: int) -> bool:
-    """Whether there may be a page behind this one."""
-    if answer.total_pages:
-        return bool(answer.jobs) and page < answer.total_pages
-    return len(answer.jobs) >= MAX_PAGE_SIZE
-
-
-def _take(jobs: dict[str, JobDetails], answer: JobsListResponse, page: int) -> bool:
-    """Whether there may be a page behind this one, whose jobs are taken in."""
-    for job in answer.jobs:
+def _take(jobs: dict[str, JobDetails], found: Iterable[JobDetails]) -> None:
+    for job in found:
         # An entry may leave out what an earlier one had.
-        if job.tasks or job.job_id not in jobs:
-            jobs[job.job_id] = job
-    return more_pages(answer, page)
-
-
-def _all_older(answer: JobsListResponse, moment: datetime) -> bool:
-    starts: list[Any] = [job.start_time for job in answer.jobs if job.start_time is not None]
-    return bool(starts) and all(aware(start) < moment for start in starts)
+        if job.tasks or job.job_id.lower() not in jobs:
+            jobs[job.job_id.lower()] = job

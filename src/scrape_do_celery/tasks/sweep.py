@@ -14,12 +14,12 @@ from scrape_do_celery import routing
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.reporting import revoked_among
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.leases import LeaseLostError, while_kept
 from scrape_do_celery.runtime.loop import together
-from scrape_do_celery.runtime.survey import more_pages
 from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import CANCEL, Member, ops
 
@@ -119,11 +119,14 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
         return answer
 
     for status in RUNNING:
-        page, last = 1, await read(status, 1)
-        while more_pages(last, page):
-            ahead = min(_PAGES, last.total_pages - page) if last.total_pages else 1
-            answers = await together(read(status, page + n + 1) for n in range(ahead))
-            page, last = page + ahead, answers[-1]
+        walk, answers = PageWalk(), [await read(status, 1)]
+        while True:
+            for answer in answers:
+                walk.add(answer)
+            if not walk.has_more:
+                break
+            ahead = max(1, min(_PAGES, answers[-1].total_pages - walk.page))
+            answers = await together(read(status, walk.page + n + 1) for n in range(ahead))
 
 
 def _ask_celery(runtime: Runtime, run_ids: set[str]) -> None:

@@ -1,0 +1,59 @@
+"""Walk through the pages of a job list: when to read another page, and which jobs are new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.models.base import aware
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from scrape_do_celery.models import JobDetails, JobsListResponse
+
+PAGE_SIZE: Final = 100
+"""Jobs that one page holds at most (scrape-do-python 0.3.1; the documentation's list page)."""
+_STALE_PAGES: Final = 2
+
+
+class PageWalk:
+    """Follow one walk from page 1 on.
+
+    The totals of a page may be missing or wrong, and a server may repeat its last page for ever. So a walk goes on
+    while pages are full or the totals promise more. The walk ends at an empty page, or when two pages bring nothing new.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._stale = 0
+        self.page = 0
+        self.has_more = True
+        #: Whether each entry of each page could be read. An entry without a readable id may be any job.
+        self.complete = True
+
+    def add(self, answer: JobsListResponse) -> list[JobDetails]:
+        """Take in the next page. Return the jobs of the page that no earlier page had."""
+        self.page += 1
+        fresh = {job.job_id.lower(): job for job in answer.jobs if job.job_id.lower() not in self._ids}
+        self._ids.update(fresh)
+        self._stale = 0 if fresh else self._stale + 1
+        entries = len(answer.jobs) + answer.unreadable
+        full = entries >= min(PAGE_SIZE, answer.page_size if answer.page_size > 0 else PAGE_SIZE)
+        self.has_more = entries > 0 and self._stale < _STALE_PAGES and (full or self.page < answer.total_pages)
+        self.complete = self.complete and not answer.unreadable
+        return list(fresh.values())
+
+
+def is_past(answer: JobsListResponse, moment: datetime) -> bool:
+    """Tell whether a list that is sorted by falling start time shows nothing from `moment` on behind this page.
+
+    A server may ignore the wish for an order. So a page whose times do not fall says nothing about the pages behind.
+    """
+    starts = [aware(job.start_time) for job in answer.jobs if job.start_time is not None]
+    falling = all(earlier >= later for earlier, later in zip(starts, starts[1:], strict=False))
+    return bool(starts) and falling and starts[0] < moment
+
+
+def has_unstarted(answer: JobsListResponse) -> bool:
+    """Tell whether a page names a job that has no start time."""
+    return any(job.start_time is None for job in answer.jobs)
