@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tenacity import RetryCallState, retry_if_result, stop_after_attempt, wait_fixed
 
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, ScrapeDoError
-from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails, order
+from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails, match_targets
 from scrape_do_celery.polling import TASK_LOOKS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def bundle(request: JobCreationRequest, job: JobDetails, outcomes: Sequence[Task
         Either has what was fetched as its attribute `result`.
     """
     tasks = [outcome for outcome in outcomes if isinstance(outcome, TaskDetails)]
-    places, verified = order(request.targets or [], [task.url for task in tasks])
+    places, verified = match_targets(request.targets or [], [task.url for task in tasks])
     result = JobResult(job=job, tasks=[tasks[place] for place in places], order_verified=verified)
     failures = [outcome for outcome in outcomes if isinstance(outcome, ScrapeDoError)]
     if job.is_terminal_failure or failures:

@@ -28,11 +28,10 @@ from .responses import (
     UserInformation,
     WebhookPayload,
 )
-from .urls import MAX_URL_LENGTH, fingerprint, normalise, order
+from .urls import fingerprint, match_targets, normalise
 
 __all__ = [
     "MAX_TARGETS_PER_JOB",
-    "MAX_URL_LENGTH",
     "TERMINAL",
     "CancelJobResponse",
     "JobCanceledError",
@@ -58,7 +57,7 @@ __all__ = [
     "WireModel",
     "fingerprint",
     "is_terminal",
+    "match_targets",
     "normalise",
-    "order",
     "rehydrate",
 ]

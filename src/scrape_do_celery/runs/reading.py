@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
-from scrape_do_celery.models import JobDetails, TaskDetails, order
+from scrape_do_celery.models import JobDetails, TaskDetails, match_targets
 from scrape_do_celery.store import Member, PartRecord, RunRecord, RunSpec, Store, ops
 from scrape_do_celery.store.spec import targets_of
 
@@ -78,4 +78,4 @@ def _input_order(job: JobDetails, spec: RunSpec | None) -> tuple[list[int], bool
     if spec is None or spec.request.plugin is not None:
         return list(range(len(ids))), False
     urls = {task.task_id: task.url for task in job.tasks}
-    return order(targets_of(spec.request), [urls.get(task_id, "") for task_id in ids])
+    return match_targets(targets_of(spec.request), [urls.get(task_id, "") for task_id in ids])
