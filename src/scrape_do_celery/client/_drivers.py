@@ -90,17 +90,19 @@ class BlockingDriver(BaseClient):
                     if before_send:
                         before_send()
 
+        request = self._request(sending.call, limit, depart)
         began = self._clock()
         sending.begin()
         try:
             if not self._traced:
                 depart(UNTRACED)
-            response = self._http.handle_request(self._request(sending.call, limit, depart))
+            response = self._http.handle_request(request)
             try:
                 response.read()
             finally:
                 response.close()
-        except httpx.HTTPError as error:
+        except Exception as error:  # noqa: BLE001
+            # Whatever a transport raises: after the first byte, nobody knows whether a job was bought.
             self._silence(sending.call, error, began)
             sending.fail(error)
         self._heard(sending.call, response, began)
@@ -167,18 +169,19 @@ class AsyncioDriver(BaseClient):
                     if before_send:
                         await before_send()
 
+        request = self._request(sending.call, limit, depart)
         began = self._clock()
         sending.begin()
         try:
             async with asyncio.timeout(limit):
                 if not self._traced:
                     await depart(UNTRACED)
-                response = await self._http.handle_async_request(self._request(sending.call, limit, depart))
+                response = await self._http.handle_async_request(request)
                 try:
                     await response.aread()
                 finally:
                     await response.aclose()
-        except (httpx.HTTPError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001
             self._silence(sending.call, error, began)
             sending.fail(error)
         self._heard(sending.call, response, began)

@@ -66,8 +66,9 @@ class Sending(Generic[T]):
 
     def fail(self, error: Exception) -> NoReturn:
         """Raises what it means that the transport, or the total deadline, ended the attempt with `error`."""
-        if error is self._stopped:
-            raise error
+        if isinstance(self._stopped, Exception):
+            # Also where the transport wrapped it, or failed again while it cleaned up: nothing may be sent any more.
+            raise self._stopped
         broken = connection_error(self.call, error, left=self._left, secret=self._secret)
         # A peer may echo the token into what httpx quotes: then the chain ends here.
         broken.__cause__ = None if self._secret in str(error) else error

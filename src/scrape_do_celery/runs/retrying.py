@@ -64,8 +64,8 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
     for number, part in enumerate(spec.parts()):
         targets = targets_of(part)
         reader = readers.get(number)
-        if reader is not None and not reader.verified:
-            raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
         good = reader.good(store) if reader else set()
+        if good is None:
+            raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
         missing += [target for place, target in enumerate(targets) if place not in good]
     return missing

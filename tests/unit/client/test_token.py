@@ -70,7 +70,7 @@ def test_the_token_of_the_environment(world, monkeypatch):
 
     def answer(request):
         seen.append(request.headers["X-Token"])
-        return httpx.Response(200, json={})
+        return httpx.Response(200, json={"ActiveJobs": 0})
 
     for given in (None, SecretStr("given")):
         with ScrapeDoAsyncAPIClient(given, transport=httpx.MockTransport(answer)) as client:
