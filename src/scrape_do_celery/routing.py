@@ -12,6 +12,7 @@ SWEEP_JOBS = "scrape_do.sweep_jobs"
 FETCH_TASKS = "scrape_do.fetch_tasks"
 AGGREGATE_RUN = "scrape_do.aggregate_run"
 CANCEL_RUN = "scrape_do.cancel_run"
+REPORT_ORPHANS = "scrape_do.report_orphans"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
 FINISH_RUN = "scrape_do.finish_run"
 

@@ -15,9 +15,10 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import JobCreationRequest, RenderOptions
 from scrape_do_celery.models.enums import JobStatus, is_terminal
-from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests
 from scrape_do_celery.runtime.survey import Surveyor, names_its_targets
 from scrape_do_celery.store import ops, owning
+from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +45,11 @@ class Orphan:
 
     `former` owned it, and has ended without it: its cancel was not answered, or it was taken out of work. `seekers`
     looked for a job with its targets in vain: it may be what they bought.
-    `each` is what a task of it cost, where one tells. `targets` is their fingerprint, empty where they are not shown.
+    `each` is what a task of it cost, where one tells. `targets` are their digests, None where they are not shown.
     """
 
     job: JobDetails
-    targets: str
+    targets: JobDigests | None
     suitor: Member | None = None
     former: Member | None = None
     seekers: tuple[Member, ...] = ()
@@ -110,10 +111,10 @@ class Strays:
             ScrapeDoError: the API did not do it.
         """
         job_id = orphan.job.job_id
-        if not orphan.targets:
+        if orphan.targets is None:
             raise KeptError("its targets cannot be read yet, and so not whose it may be")
         # Once more, and only now: since the first look a run may have bought the same targets, or have adopted the job.
-        standing = self._whose(job_id, orphan.targets)
+        standing = self._whose(job_id, orphan.targets.coarse)
         if standing.owner:
             raise KeptError(f"it belongs to run {standing.owner.run_id}")
         suitor = None if standing.former else standing.suitor or orphan.suitor
@@ -150,10 +151,11 @@ class Strays:
         return [self._judge(job, suspects) for job in jobs]
 
     def _judge(self, job: JobDetails, suspects: Sequence[Suspect]) -> Orphan | NoOrphan:
-        targets = fingerprint(task.url for task in job.tasks) if names_its_targets(job) else ""
+        urls = (task.url for task in job.tasks)
+        targets = JobDigests.from_urls(urls, settled=job.is_terminal) if names_its_targets(job) else None
         orphan = Orphan(job, targets)
         suspect = next((one.member for one in suspects if self._may_have_bought(one, orphan)), None)
-        standing = self._whose(job.job_id, targets)
+        standing = self._whose(job.job_id, targets.coarse if targets else "")
         if standing.owner:
             return NoOrphan(job.job_id, f"it belongs to run {standing.owner.run_id}")
         if job.is_terminal:
@@ -164,17 +166,17 @@ class Strays:
         return replace(orphan, suitor=standing.suitor or suspect, seekers=standing.seekers)
 
     def _may_have_bought(self, suspect: Suspect, orphan: Orphan) -> bool:
-        if suspect.fingerprint == orphan.targets:
+        if orphan.targets is not None and suspect.fingerprint == orphan.targets.strict:
             return True
-        # Tasks of a plugin do not show what was asked of it: only their number can be compared.
-        return suspect.targets == orphan.tasks and (not orphan.targets or self._is_plugin(suspect.member))
+        spec = self._store.run(ops.part_spec(self._store.keys, suspect.member))
+        if spec is None or spec.request.plugin is not None or orphan.targets is None:
+            # Only the number of tasks can be compared: tasks of a plugin do not show what was asked of them.
+            return suspect.targets == orphan.tasks and (orphan.targets is None or spec is not None)
+        digests = PartDigests.from_targets(targets_of(spec.request))
+        return digests.compare(orphan.targets) is not Likeness.NONE
 
-    def _is_plugin(self, member: Member) -> bool:
-        spec = self._store.run(ops.part_spec(self._store.keys, member))
-        return spec is not None and spec.request.plugin is not None
-
-    def _whose(self, job_id: str, targets: str = "") -> Standing:
-        return self._store.run(owning.whose(self._store.keys, self._account, job_id, targets))
+    def _whose(self, job_id: str, coarse: str = "") -> Standing:
+        return self._store.run(owning.whose(self._store.keys, self._account, job_id, coarse))
 
     def _suspects(self) -> list[Suspect]:
         found: list[Suspect] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models.base import aware
@@ -20,7 +21,7 @@ class PageWalk:
     """Follow one walk from page 1 on.
 
     The totals of a page may be missing or wrong, and a server may repeat its last page for ever. So a walk goes on
-    while pages are full or the totals promise more. The walk ends at an empty page, or when two pages bring nothing new.
+    while pages are full or the totals promise more. It ends at an empty page, or when two pages bring nothing new.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ def is_past(answer: JobsListResponse, moment: datetime) -> bool:
     A server may ignore the wish for an order. So a page whose times do not fall says nothing about the pages behind.
     """
     starts = [aware(job.start_time) for job in answer.jobs if job.start_time is not None]
-    falling = all(earlier >= later for earlier, later in zip(starts, starts[1:], strict=False))
+    falling = all(earlier >= later for earlier, later in pairwise(starts))
     return bool(starts) and falling and starts[0] < moment
 
 

@@ -23,16 +23,25 @@ class Likeness(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobDigests:
-    """The digests of the URLs of one job."""
+    """The digests of the URLs of one job.
+
+    `tasks` counts the URLs. `settled`: the job has ended, so that it names no further task later.
+    """
 
     strict: str
     coarse: str
+    tasks: int
+    settled: bool
 
     @classmethod
-    def from_urls(cls, urls: Iterable[str]) -> JobDigests:
+    def from_urls(cls, urls: Iterable[str], *, settled: bool) -> JobDigests:
         """Make the digests of the URLs that the tasks of a job name."""
         named = list(urls)
-        return cls(strict_digest(named), coarse_digest(named))
+        return cls(strict_digest(named), coarse_digest(named), len(named), settled)
+
+    def may_grow_to(self, total: int) -> bool:
+        """Tell whether the job may yet name as many tasks as a part has targets."""
+        return not self.settled and self.tasks < total
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,14 @@ class PartDigests:
         return Likeness.COARSE if job.coarse in self.coarse else Likeness.NONE
 
 
-def may_be_part_of(urls: Iterable[str], targets: Iterable[str]) -> bool:
-    """Tell whether the URLs that a job names so far can grow to the targets."""
-    return not Counter(map(loose_form, urls)) - Counter(map(loose_form, targets))
+class TargetCount:
+    """Count the targets of a part against the URLs that a job names, one by one."""
+
+    def __init__(self, targets: Iterable[str]) -> None:
+        self._left = Counter(map(loose_form, targets))
+
+    def take(self, url: str) -> bool:
+        """Tell whether the URL may be one of the targets that no URL has named yet."""
+        form = loose_form(url)
+        self._left[form] -= 1
+        return self._left[form] >= 0

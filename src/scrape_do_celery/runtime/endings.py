@@ -32,6 +32,8 @@ async def ended_on_wish(runtime: Runtime, claim: Claim, job: JobDetails | None, 
 async def poisoned(runtime: Runtime, claim: Claim, why: str) -> Bell | None:
     """Takes a part out of work."""
     run_id, more = claim.member.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
+    if cause := claim.part.submit_error or claim.part.trouble:
+        more += f"; the last cause: {cause}"
     error = PoisonedRunError(f"run {run_id} was taken out of work: {why}{more}", run_id)
     return await runtime.settle(claim, RunState.POISONED, error)
 

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back_to
-from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError
-from scrape_do_celery.models import JobStatus, UndetailedTaskResponse
-from scrape_do_celery.models.urls import fingerprint, normalise
+from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
+from scrape_do_celery.models import UndetailedTaskResponse
+from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetCount
 from scrape_do_celery.runtime.survey import names_its_targets
 from scrape_do_celery.store import ops
-from scrape_do_celery.store.spec import inputs_of
+from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.rules.targets import JobDigests
     from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.survey import Survey
     from scrape_do_celery.store import Claim
 
 
@@ -34,58 +36,92 @@ class _Reading:
     """The reading of a survey for one part."""
 
     def __init__(self, runtime: Runtime, claim: Claim) -> None:
-        self._runtime, self._claim = runtime, claim
+        self._runtime, self._total = runtime, claim.part.total
         request = claim.spec().request
-        #: None for a plugin: what its tasks show instead of a URL is not known
-        self._targets = None if request.plugin else fingerprint(inputs_of(request))
-        self._urls = set() if request.plugin else {normalise(url) for url in inputs_of(request)}
+        self.targets = targets_of(request)
+        self.digests = PartDigests.from_targets(self.targets)
+        #: what the tasks of a plugin show instead of a URL is not known
+        self.is_plugin = request.plugin is not None
+        #: whether each job that could be the part's was read
         self.complete = True
 
-    async def matching(self, jobs: Iterable[JobDetails]) -> list[JobDetails]:
+    async def matching(self, jobs: Iterable[JobDetails]) -> list[tuple[JobDetails, Likeness]]:
         """Those of the jobs that have the part's targets, with all that the API tells of them."""
-        return [whole for job in jobs if (whole := await self._match(job))]
+        return [found for job in jobs if (found := await self._match(job))]
 
-    async def _match(self, job: JobDetails) -> JobDetails | None:
-        surveyor, known = self._runtime.surveyor, self._runtime.surveyor.targets_of(job)
-        if known is not None and self._targets is not None and known != self._targets:
+    async def _match(self, job: JobDetails) -> tuple[JobDetails, Likeness] | None:
+        known = self._runtime.surveyor.digests_of(job)
+        if known is not None and not self.is_plugin and self._is_other(known):
             return None
         try:
             whole = await self._runtime.call(self._runtime.client.get_job, job.job_id)
-        except AsyncAPINotFoundError:
-            # Too young to be shown, or expired meanwhile: either way it was not read.
+        except (AsyncAPINotFoundError, AsyncAPIUnparsableResponseError):
+            # Too young to be shown, expired meanwhile, or unreadable: a listing with it proves no absence.
             self.complete = False
             return None
-        if not names_its_targets(whole):
-            named = await self._named(whole)
-            if named is None:
-                return None
-            whole = named
-        return whole if surveyor.remember(whole) == self._targets or self._targets is None else None
+        if self.is_plugin:
+            return self._with_size(whole)
+        named = whole if names_its_targets(whole) else await self._named(whole)
+        if named is None:
+            return None
+        digests = self._runtime.surveyor.remember(named)
+        likeness = self.digests.compare(digests)
+        if likeness is not Likeness.NONE:
+            return named, likeness
+        if not self._is_other(digests):
+            self._note_growth(task.url for task in named.tasks)
+        return None
+
+    def _is_other(self, digests: JobDigests) -> bool:
+        return self.digests.compare(digests) is Likeness.NONE and not digests.may_grow_to(self._total)
+
+    def _with_size(self, job: JobDetails) -> tuple[JobDetails, Likeness] | None:
+        tasks = len(job.task_ids) or len(job.tasks)
+        if tasks == self._total:
+            return job, Likeness.STRICT
+        if tasks == 0 or (tasks < self._total and not job.is_terminal):
+            self.complete = False
+        return None
+
+    def _note_growth(self, urls: Iterable[str]) -> None:
+        """Note a job that lacks tasks and may be the part's: a listing in which it stands proves no absence."""
+        left = TargetCount(self.targets)
+        if all(left.take(url) for url in urls):
+            self.complete = False
 
     async def _named(self, job: JobDetails) -> JobDetails | None:
-        """A job that does not name its targets, with what its tasks say; None once one of them is not the part's."""
-        tasks = []
-        for task_id in job.task_ids:
+        """A job that does not name its targets, with what its tasks say; None if it is not the part's."""
+        left = TargetCount(self.targets)
+        tasks = {task.task_id: task for task in job.tasks if task.url}
+        if not all(left.take(task.url) for task in tasks.values()):
+            return None
+        missing = [task_id for task_id in job.task_ids if task_id not in tasks]
+        # Some servers name more ids than they have tasks.
+        for task_id in missing[: self._total - len(tasks)]:
             try:
                 task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
-            except (AsyncAPINotFoundError, AsyncAPIGoneError):
+            except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
                 self.complete = False
                 return None
-            if self._urls and not task.url:
+            if not task.url:
                 # It says nothing at all: it may be the part's, and may not.
                 self.complete = False
                 return None
-            if self._urls and normalise(task.url) not in self._urls:
+            if not left.take(task.url):
                 return None
-            tasks.append(UndetailedTaskResponse(task_id=task_id, url=task.url, status=task.status))
-        return job.model_copy(update={"tasks": tasks})
+            tasks[task_id] = UndetailedTaskResponse(task_id=task_id, url=task.url, status=task.status)
+        if not tasks:
+            # A job that names no task at all may be anybody's.
+            self.complete = False
+            return None
+        return job.model_copy(update={"tasks": list(tasks.values()), "task_ids": list(tasks)})
 
     async def is_marked(self, job: JobDetails, marker: str) -> bool:
         """Whether the job's tasks show the part's marker."""
         for task_id in job.task_ids[:1]:
             try:
                 task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
-            except (AsyncAPINotFoundError, AsyncAPIGoneError):
+            except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
                 self.complete = False
                 return False
             if not task.webhook_url and not task.is_terminal:
@@ -103,82 +139,97 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
     Raises:
         ScrapeDoError: the API did not answer as it should.
     """
-    part, surveyor = claim.part, runtime.surveyor
+    part, surveyor, tolerance = claim.part, runtime.surveyor, runtime.settings.api_clock_tolerance
     store_ahead = await runtime.store_ahead()
     if store_ahead is None:
         return None
     intent = part.first_intent or claim.now
-    survey = await surveyor.survey(claim.now - store_ahead, read_back_to(intent, surveyor.api_ahead(store_ahead)))
+    back_to = read_back_to(intent, surveyor.api_ahead(store_ahead), tolerance)
+    survey = await surveyor.survey(claim.now - store_ahead, back_to)
     api_ahead = surveyor.api_ahead(store_ahead)
-    suspects, filling = await _suspects(runtime, claim, survey.jobs.values())
-    ages = {job.job_id: age(job, intent, api_ahead) for job in suspects}
+    unowned = await _unowned(runtime, claim, survey, intent)
+    ages = {job.job_id: age(job, intent, api_ahead, tolerance) for job in unowned}
     reading = _Reading(runtime, claim)
-    found = await reading.matching(job for job in suspects if ages[job.job_id] is not Age.OLDER)
-    if found and not part.marker:
-        # Only now does it matter what else looks the same.
-        found += await reading.matching(job for job in suspects if ages[job.job_id] is Age.OLDER)
-    found.sort(key=_start)
+    found = await reading.matching(job for job in unowned if ages[job.job_id] is not Age.OLDER)
+    found.sort(key=lambda match: _start(match[0]))
     matches = [
-        Match(job.job_id, ages[job.job_id], bool(part.marker) and await reading.is_marked(job, part.marker))
-        for job in found
+        Match(
+            job.job_id,
+            ages[job.job_id],
+            bool(part.marker) and await reading.is_marked(job, part.marker),
+            likeness is Likeness.STRICT,
+        )
+        for job, likeness in found
     ]
-    complete = reading.complete and not filling
-    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, complete=complete)
-    return Inquiry(matches, {job.job_id: job for job in found}, known)
+    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, reading, survey)
+    return Inquiry(matches, {job.job_id: job for job, _ in found}, known)
 
 
-async def _evidence(
-    runtime: Runtime, claim: Claim, began: float, matches: Sequence[Match], *, complete: bool
+async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidence)
+    runtime: Runtime, claim: Claim, began: float, matches: Sequence[Match], reading: _Reading, survey: Survey
 ) -> Evidence:
     part, settings = claim.part, runtime.settings
+    distrust, alike = await _distrust(runtime, claim, matches, reading) if matches else ("", 1)
     return Evidence(
         # A `POST` that began long after its intent ended later than its deadline after that.
         intent=max(part.intent or claim.now, (part.doubted or 0.0) - settings.submit_deadline),
         began=began,
-        complete=complete,
+        complete=reading.complete and survey.complete,
         absent_at=part.absent_at,
         purchases=part.intents,
         patience=settings.submit_deadline + settings.submit_settle,
         apart=settings.submit_settle / 2,
         marker=bool(part.marker),
-        distrust=await _distrust(runtime, claim) if matches else "",
+        distrust=distrust,
+        alike=alike,
+        refused=part.refused,
     )
 
 
-async def _suspects(
-    runtime: Runtime, claim: Claim, jobs: Collection[JobDetails]
-) -> tuple[list[JobDetails], list[JobDetails]]:
-    """Jobs that no run owns: those with as many tasks as the part has targets, and those that may still grow to it."""
-    total = claim.part.total
-    sized = {job.job_id: (len(job.task_ids) or len(job.tasks) or total) for job in jobs}
-    maybe = [job for job in jobs if sized[job.job_id] == total or _is_filling(job, sized[job.job_id], total)]
-    if not maybe:
-        return [], []
-    owners = await runtime.store.run(ops.owners(runtime.store.keys, [job.job_id for job in maybe]))
-    free = [job for job, owner in zip(maybe, owners, strict=True) if owner in {None, str(claim.member)}]
-    whole = [job for job in free if sized[job.job_id] == total]
-    return whole, [job for job in free if sized[job.job_id] != total]
+async def _unowned(runtime: Runtime, claim: Claim, survey: Survey, intent: float) -> list[JobDetails]:
+    """Select the jobs that no other part owns and that nothing proves to be older than the intent.
+
+    Owner keys live longer than the API keeps a job, so they name each job that any run has bought.
+    """
+    jobs = list(survey.jobs.values())
+    if not jobs:
+        return []
+    store = runtime.store
+    owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs]))
+    free = [job for job, owner in zip(jobs, owners, strict=True) if owner in {None, str(claim.member)}]
+    if not free:
+        return []
+    account = runtime.settings.account_id
+    seen = await runtime.write(ops.note_unowned(store.keys, account, [job.job_id for job in free]))
+    return [job for job, at in zip(free, seen, strict=True) if at >= intent]
 
 
-def _is_filling(job: JobDetails, tasks: int, total: int) -> bool:
-    return job.status == JobStatus.QUEUING and tasks < total
-
-
-async def _distrust(runtime: Runtime, claim: Claim) -> str:
+async def _distrust(runtime: Runtime, claim: Claim, matches: Sequence[Match], reading: _Reading) -> tuple[str, int]:
+    """Say why an equal job need not be the part's own, and count the purchases that may have bought a similar one."""
     if runtime.settings.shared_account:
-        return "others buy on this account, and the request had no webhook that could carry a marker"
-    if claim.spec().request.plugin:
-        return "tasks of a plugin do not show what was asked of it"
-    if other := await runtime.store.run(ops.doubts(runtime.store.keys, claim)):
-        return f"an earlier purchase of the same targets was never resolved: {other}"
-    rival = await _rival(runtime, claim) if claim.part.lost else ""
-    return f"the store lost writes, and another run has the same targets with other options: {rival}" if rival else ""
+        return "others buy on this account, and the request had no webhook that could carry a marker", 1
+    if reading.is_plugin:
+        return "tasks of a plugin do not show what was asked of it", 1
+    store, digests = runtime.store, reading.digests
+    others = await store.run(ops.doubts(store.keys, claim, runtime.settings.account_id, digests))
+    alike = 1 + others.similar
+    if others.equal:
+        named = " ".join(map(str, others.equal))
+        return f"another purchase of the same targets was never resolved: {named}", alike
+    if not claim.part.lost:
+        return "", alike
+    if not any(match.strict for match in matches):
+        return "the store lost writes, and a job has targets that are only similar", alike
+    rival = await _rival(runtime, claim, digests)
+    why = f"the store lost writes, and another run has the same targets with other options: {rival}"
+    return (why if rival else ""), alike
 
 
-async def _rival(runtime: Runtime, claim: Claim) -> str:
-    cursor, rival = await runtime.store.run(ops.rivals(runtime.store.keys, claim))
+async def _rival(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:
+    store = runtime.store
+    cursor, rival = await store.run(ops.rivals(store.keys, claim, digests))
     while not rival and cursor != ops.START:
-        cursor, rival = await runtime.store.run(ops.rivals(runtime.store.keys, claim, cursor))
+        cursor, rival = await store.run(ops.rivals(store.keys, claim, digests, cursor))
     return rival
 
 

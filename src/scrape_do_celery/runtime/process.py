@@ -24,7 +24,7 @@ from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
 from scrape_do_celery.runtime.troubles import is_auth, is_refusal, pause_after, trouble
-from scrape_do_celery.store import AsyncStore, Claim, RunState, ops
+from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -195,6 +195,8 @@ class Runtime:
         self, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, booked: str = ""
     ) -> Bell | None:
         """Ends a part; a bell for the aggregate when it was the last. `booked` is what the ledger says from now on."""
+        if claim.part.refused and claim.part.state is PartState.DOUBTFUL and not booked:
+            booked = ops.Booked.VOID
         if claim.is_unresolved and not booked:
             booked = ops.Booked.IN_DOUBT
             if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:

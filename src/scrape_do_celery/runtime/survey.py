@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails, JobsListResponse
 
-#: Jobs of the account whose targets are remembered: they never change.
+#: Jobs of the account whose targets are remembered.
 _REMEMBERED: Final = 20_000
 _NEWEST: Final = "start_time_desc"
 #: Seconds within which an answer tells the time.
@@ -147,7 +147,8 @@ class Surveyor:
 
     def remember(self, job: JobDetails) -> JobDigests:
         """The digests of the targets of a job that names its tasks."""
-        found = self._digests[job.job_id.lower()] = JobDigests.from_urls(task.url for task in job.tasks)
+        urls = (task.url for task in job.tasks)
+        found = self._digests[job.job_id.lower()] = JobDigests.from_urls(urls, settled=job.is_terminal)
         if len(self._digests) > _REMEMBERED:
             self._digests.popitem(last=False)
         return found

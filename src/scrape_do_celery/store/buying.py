@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.keys import Member
 from scrape_do_celery.store.op import Op
+from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +37,8 @@ class Booked(StrEnum):
     VOID = "void"  #: certainly not taken: struck out
 
 
+#: Jobs of an account that no run owns and that are remembered.
+_REMEMBERED_JOBS = 20_000
 #: Purchases that may exist although nobody found them.
 UNRESOLVED = frozenset({Booked.ABSENT, Booked.IN_DOUBT})
 
@@ -91,35 +96,71 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
     marker: str = "",
     durable: bool = True,
     most: int | None = None,
+    digests: PartDigests | None = None,
 ) -> Op[tuple[str, str]]:
     """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made.
 
     `durable`: a restart of the store loses no write, so that a part which is queued was never sent. `most` jobs may run
-    at a time; a part beyond them waits in line, and is due when its turn comes.
+    at a time; a part beyond them waits in line, and is due when its turn comes. `digests` are those of the claim's
+    targets, where the caller has them.
     """
+    digests = digests or digests_of(claim)
     return Op(
         lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
         (
             *(str(claim.member), claim.part.fence, nonce, seconds),
             *(keys.prefix, account, estimate, marker, "1" if durable else "", "" if most is None else most, IN_LINE),
+            *(digests.strict[0], digests.coarse[0], " ".join(digests.previous)),
         ),
         [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
         "intent",
     )
 
 
-def doubts(keys: Keys, claim: Claim) -> Op[str]:
-    """The parts with the same targets whose purchases were never found; empty where there is none but this one."""
-    return Op(bytes.decode, (str(claim.member), keys.prefix), [_part(keys, claim)], "doubts")
+@dataclass(frozen=True, slots=True)
+class UnresolvedPurchases:
+    """Purchases of other parts that may have bought an unknown job, by how far their targets are those of a part."""
+
+    equal: tuple[Member, ...]
+    #: Parts with similar targets, those with equal ones among them.
+    similar: int
 
 
-def rivals(keys: Keys, claim: Claim, cursor: str = START) -> Op[tuple[str, str]]:
+def doubts(keys: Keys, claim: Claim, account: str, digests: PartDigests) -> Op[UnresolvedPurchases]:
+    """Read the unresolved purchases of other parts whose targets are like those of the claimed part."""
+    return Op(
+        lambda r: UnresolvedPurchases(tuple(Member.parse(one.decode()) for one in r[0].split()), int(r[1])),
+        (str(claim.member), keys.prefix, account, " ".join(digests.strict), *digests.coarse),
+        [_part(keys, claim)],
+        "doubts",
+    )
+
+
+def rivals(keys: Keys, claim: Claim, digests: PartDigests, cursor: str = START) -> Op[tuple[str, str]]:
     """The cursor for the next look, and a part that may have bought what this one finds, where the store lost writes.
 
     It has the same targets, other options, and no job. None is left out that is there all the while.
     """
     part_keys = [_part(keys, claim), keys.run(claim.member.run_id), keys.due]
-    return Op(lambda r: (r[0].decode(), r[1].decode()), (str(claim.member), keys.prefix, cursor), part_keys, "rivals")
+    named = " ".join((*digests.strict, *digests.previous))
+    return Op(
+        lambda r: (r[0].decode(), r[1].decode()), (str(claim.member), keys.prefix, cursor, named), part_keys, "rivals"
+    )
+
+
+def note_unowned(keys: Keys, account: str, job_ids: Sequence[str]) -> Op[list[float]]:
+    """Note jobs that no run owns. Return for each of them when it was first seen, by the store's clock."""
+    return Op(
+        lambda r: [float(at) for at in r],
+        (int(RETENTION) + 86_400, _REMEMBERED_JOBS, *(job_id.lower() for job_id in job_ids)),
+        [keys.unowned(account)],
+        "note_unowned",
+    )
+
+
+def digests_of(claim: Claim) -> PartDigests:
+    """Make the digests of a claimed part's targets."""
+    return PartDigests.from_targets(targets_of(claim.spec().request))
 
 
 def open_breaker(keys: Keys, account: str) -> Op[bool]:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.store.claiming import RING
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION
@@ -79,7 +79,7 @@ def create(  # noqa: PLR0913 (one argument a field)
     options, targets = spec.packed()
     sizes: list[Value] = []
     for part in parts:
-        sizes += [part.size, fingerprint(targets_of(part))]
+        sizes += [part.size, strict_digest(targets_of(part))]
     key_of_run, waiter = keys.run(run_id), waiter or run_id
     private = {"spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
     fields: dict[str, Value] = {"v": VERSION}

@@ -19,12 +19,14 @@
 | `P:idem:<sha256 of key>:promised` | string | the id that the key's run will have: a transaction has it | a day |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
-| `P:lock:<account>:<fp>` | string | the part that buys these targets now | until that is resolved |
-| `P:turn:<account>:<fp>` | zset | parts that wait for that lock -> since when | a day |
+| `P:lock:<account>:<digest>` | string | the part that buys these targets now | until that is resolved |
+| `P:turn:<account>:<digest>` | zset | parts that wait for that lock -> since when | a day |
 | `P:active:<account>` | zset | parts whose jobs may run, where only so many may -> since when | for ever |
 | `P:line:<account>` | zset | parts that wait for one of those to end -> since when | for ever |
 | `P:most:<account>` | string | how many may run | for ever |
-| `P:doubt:<account>:<fp>` | string | the parts whose purchases were never found | an hour; 3 days if in doubt |
+| `P:unresolved:<account>:<coarse>` | zset | `<run>:<n>:<purchase> <strict>` -> until when it may have bought | 4 days |
+| `P:unowned:<account>` | zset | jobs of the API that no run owns -> when they were first seen | 4 days |
+| `P:rejected:<account>` | zset | purchases that the API rejected -> when its list is read for their jobs | until then |
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
 | `P:incarnation` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
@@ -113,8 +115,16 @@ class Keys:
         return f"{self.prefix}:idem:{hashlib.sha256(key.encode()).hexdigest()}"
 
     def owner(self, job_id: str) -> str:
-        """Who owns a job of the API."""
-        return f"{self.prefix}:owner:{job_id}"
+        """Who owns a job of the API. A server may write an id in another letter case."""
+        return f"{self.prefix}:owner:{job_id.lower()}"
+
+    def unowned(self, account: str) -> str:
+        """Jobs of an account that no run owns."""
+        return f"{self.prefix}:unowned:{account}"
+
+    def rejected(self, account: str) -> str:
+        """Purchases of an account that the API rejected."""
+        return f"{self.prefix}:rejected:{account}"
 
     def once(self, run_id: str, name: str) -> str:
         """The mark of a callback that has begun."""

@@ -38,9 +38,9 @@ class Standing:
     seekers: tuple[Member, ...] = ()
 
 
-def whose(keys: Keys, account: str, job_id: str, fingerprint: str = "") -> Op[Standing]:
-    """Whose a job is. A suitor's purchase of the same targets is not resolved."""
-    return Op(_standing, (keys.prefix, account, fingerprint), [keys.owner(job_id)], "whose")
+def whose(keys: Keys, account: str, job_id: str, coarse: str = "") -> Op[Standing]:
+    """Whose a job is. A suitor's purchase of similar targets, by their coarse digest, is not resolved."""
+    return Op(_standing, (keys.prefix, account, coarse), [keys.owner(job_id)], "whose")
 
 
 def _standing(reply: Sequence[bytes]) -> Standing:

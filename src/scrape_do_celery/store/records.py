@@ -10,7 +10,7 @@ from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.keys import Keys, Member
-from scrape_do_celery.store.sealing import opened, opened_error, opened_text, unsealed_spec
+from scrape_do_celery.store.sealing import opened, opened_error, opened_message, opened_text, unsealed_spec
 from scrape_do_celery.store.states import PartState, RunState, run_state
 from scrape_do_celery.store.vault import unreadable
 
@@ -44,6 +44,10 @@ class PartRecord:
     doubted: float | None = None
     intents: int = 0
     lost: bool = False
+    #: the API answered the last `POST` with 429, 401 or 403: one listing shows whether it bought a job all the same
+    refused: bool = False
+    #: why the answer to the last `POST` tells nothing
+    submit_error: str | None = None
     marker: str = ""
     absences: int = 0
     absent_at: float | None = None
@@ -94,6 +98,8 @@ class PartRecord:
             doubted=moment("doubted"),
             intents=number("intents"),
             lost="lost" in fields,
+            refused="refused" in fields,
+            submit_error=opened_message(fields, "doubt", key, keys),
             marker=text("marker") or "",
             absences=number("absences"),
             absent_at=moment("absent_at") or None,
@@ -178,12 +184,14 @@ class Claim:
     @property
     def is_unresolved(self) -> bool:
         """Whether a job may have been bought that nobody knows."""
-        return self.part.state in {PartState.SUBMITTING, PartState.DOUBTFUL}
+        return self.part.state in {PartState.SUBMITTING, PartState.DOUBTFUL} and not self.part.refused
 
     def doubt(self, why: str, seen: Sequence[str] = ()) -> SubmitInDoubtError:
         """The error of a purchase of which nobody will know whether it was made."""
         run_id, part = self.member.run_id, self.part
         text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
+        if part.submit_error:
+            text += f"; the last cause: {part.submit_error}"
         return SubmitInDoubtError(text, part.total, part.intent, list(seen), run_id)
 
     def is_forgotten(self) -> bool:

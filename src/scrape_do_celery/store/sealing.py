@@ -63,6 +63,12 @@ def opened_text(fields: Mapping[str, bytes], name: str, key: str, keys: Keys) ->
     return found
 
 
+def opened_message(fields: Mapping[str, bytes], name: str, key: str, keys: Keys) -> str | None:
+    """Return the text of an error that a field holds; None if the field is missing, or cannot be read here."""
+    found, _ = opened(fields, name, key, keys, json.loads)
+    return None if not found else str(ScrapeDoError.from_json(found))
+
+
 def opened_error(fields: Mapping[str, bytes], key: str, keys: Keys) -> ScrapeDoError | None:
     """The error of a record; where it cannot be read, the one that says so."""
     found, locked = opened(fields, "error", key, keys, json.loads)

@@ -12,6 +12,7 @@ from scrape_do_celery.tasks.aggregate import aggregate_run
 from scrape_do_celery.tasks.cancel import cancel_run
 from scrape_do_celery.tasks.fetch import fetch_tasks
 from scrape_do_celery.tasks.finish import finish_run
+from scrape_do_celery.tasks.orphans import report_orphans
 from scrape_do_celery.tasks.poll import poll_jobs
 from scrape_do_celery.tasks.reconcile import reconcile_submit
 from scrape_do_celery.tasks.scheduled import scheduled_run
@@ -26,6 +27,7 @@ __all__ = [
     "finish_run",
     "poll_jobs",
     "reconcile_submit",
+    "report_orphans",
     "scheduled_run",
     "scrape",
     "submit_jobs",

@@ -57,6 +57,8 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
 
 async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     """The part is due again, unless its run is to end, or there is nothing left to be found."""
+    if claim.part.refused and _has_waited(runtime, claim):
+        return await ended_on_wish(runtime, claim, None, booked=ops.Booked.VOID)
     if _has_waited(runtime, claim) or claim.is_past_finding():
         return await _in_doubt(runtime, claim, f"its job could not be looked for: {error}", [])
     return await runtime.after_trouble(claim, error, _DOUBTFUL)
@@ -70,7 +72,7 @@ def _has_waited(runtime: Runtime, claim: Claim) -> bool:
 
 async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
     """The job becomes the part's, unless another part has taken it meanwhile."""
-    ids = job.task_ids or [task.task_id for task in job.tasks]
+    ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
     fields = {
         "state": PartState.RUNNING,
         "job": job.job_id,
@@ -90,12 +92,16 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None
 async def _absent(runtime: Runtime, claim: Claim, what: str) -> Bell | None:
     if claim.wish:
         return await ended_on_wish(runtime, claim, None, booked=_unfound(claim))
-    if runtime.settings.in_doubt_policy == "hold":
+    # The answer to a refused purchase was not lost.
+    refused = claim.part.refused
+    if runtime.settings.in_doubt_policy == "hold" and not refused:
         return await _in_doubt(runtime, claim, what, [])
-    absences = claim.part.absences + 1
+    absences = claim.part.absences + (not refused)
     if absences >= runtime.settings.poison_after:
         return await poisoned(runtime, claim, f"the answers to {absences} purchases were lost")
-    if claim.part.lost:
+    if refused:
+        log.info("%s was not bought: %s; it is sent again", claim.member, what)
+    elif claim.part.lost:
         log.info("%s was not bought before the store lost its last writes: %s", claim.member, what)
     else:
         log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.member, what)
@@ -105,19 +111,20 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> Bell | None:
         "absent_at": 0,
         "polls": 0,
         "booked": _unfound(claim),
-        **NO_TROUBLE,
+        # A token that was refused may be refused again: the time of its first refusal stands.
+        **({} if refused else NO_TROUBLE),
     }
     await runtime.later(claim, fields, 0.0)
     return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
 
 
 def _unfound(claim: Claim) -> str:
-    """What the ledger says of a purchase that was not found: nothing, where it was only feared after a restart."""
-    return ops.Booked.VOID if claim.part.lost else ops.Booked.ABSENT
+    """What the ledger says of a purchase that was not found: nothing, where it was only feared, or was refused."""
+    return ops.Booked.VOID if claim.part.lost or claim.part.refused else ops.Booked.ABSENT
 
 
 async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -> Bell | None:
-    return await runtime.settle(claim, RunState.IN_DOUBT, claim.doubt(why, seen))
+    return await runtime.settle(claim, RunState.IN_DOUBT, claim.doubt(why, seen), booked=ops.Booked.IN_DOUBT)
 
 
 async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> Bell | None:
@@ -126,7 +133,9 @@ async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> 
     if _has_waited(runtime, claim) and not known.awaits_second:
         return await _in_doubt(runtime, claim, what, [])
     wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
-    fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1, **NO_TROUBLE}
+    fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1}
+    if not claim.part.refused:
+        fields |= NO_TROUBLE
     if known.counts and known.absent_at is None:
         fields["absent_at"] = f"{known.began:.4f}"
     await runtime.later(claim, fields, wait)

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing
 from scrape_do_celery.client import PostFate, post_fate
 from scrape_do_celery.doubt import marker_of, with_marker
-from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.censoring import censored
@@ -25,6 +25,7 @@ from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import NOT_SENT, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
@@ -138,6 +139,11 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
         return None
     except ScrapeDoError as error:
         return await _not_bought(runtime, claim, censored(error, request))
+    except (LeaseLostError, RedisError):
+        raise
+    except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
+        why = f"the job may have been bought: {type(error).__name__}"
+        return await _not_bought(runtime, claim, SubmitInDoubtError(why, request.size))
     return await _bought(runtime, claim, created)
 
 
@@ -158,20 +164,42 @@ async def _last_look(runtime: Runtime, claim: Claim) -> None:
 async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     fate = post_fate(error)
     log.info("%s: POST %s: %s", claim.member, fate, type(error).__name__)
-    if fate is PostFate.REFUSED and not is_auth(error):
-        return await runtime.settle(claim, RunState.FAILED, error, booked=ops.Booked.VOID)
     if fate is PostFate.DOUBT:
         note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
         await runtime.later(claim, note, 0.0)
         return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+    if fate is PostFate.REFUSED_LATER or is_auth(error):
+        # The API says that it bought nothing. One listing after the pause shows whether that is true.
+        note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json()), "refused": "1"}
+        return await runtime.after_trouble(claim, error, {**note, "booked": ops.Booked.VOID})
+    if fate is PostFate.REFUSED:
+        return await _rejected(runtime, claim, error)
+    if fate is PostFate.REDIRECTED:
+        return await _redirected(runtime, claim, error)
     return await runtime.after_trouble(claim, error, NOT_SENT_NOW)
+
+
+async def _rejected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """End a part whose request the API rejected, and have the job list read for its job later."""
+    after = runtime.settings.submit_deadline + runtime.settings.submit_settle
+    purchase = RejectedPurchase.of(claim.member, claim.now, ops.digests_of(claim))
+    await runtime.write(note_rejected(runtime.store.keys, runtime.settings.account_id, purchase, after))
+    return await runtime.settle(claim, RunState.FAILED, error, booked=ops.Booked.VOID)
+
+
+async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """Hold a part back whose `POST` was answered with a redirect, as a refused token does."""
+    since = claim.part.refused_since or claim.now
+    if claim.now - since > runtime.settings.auth_grace:
+        return await runtime.settle(claim, RunState.FAILED, error, booked=ops.Booked.VOID)
+    return await runtime.after_trouble(claim, error, {**NOT_SENT_NOW, "refused_since": f"{since:.4f}"})
 
 
 async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> Bell | None:
     fields: dict[str, ops.Value] = {
         "state": PartState.RUNNING,
         "job": created.job_id,
-        "tasks": pack(created.task_ids),
+        "tasks": pack(created.task_ids[: claim.part.total]),
         "troubles": 0,
         "polls": 0,
         "booked": ops.Booked.BOUGHT,
@@ -189,6 +217,9 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
     if verdict != "ok":
         log.error("%s bought job %s, which could not be written down: %s", claim.member, created.job_id, verdict)
     if verdict == "owned":
-        await runtime.later(claim, {"state": PartState.DOUBTFUL}, 0.0)
-        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+        # Sent again, the `POST` would be answered alike, and each time a job may be bought.
+        why = f"the API named job {created.job_id}, which another run owns"
+        return await runtime.settle(
+            claim, RunState.IN_DOUBT, claim.doubt(why, [created.job_id]), booked=ops.Booked.IN_DOUBT
+        )
     return None

@@ -13,6 +13,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.runs import Bell, Producer, batched
 from scrape_do_celery.runs.reporting import accept_draft, report, revoked_among
 from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
+from scrape_do_celery.store.rejecting import has_rejected
 from scrape_do_celery.store.states import next_step
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Ticker(threading.Thread):
                 return False
             self._home_until = time.monotonic() + HOME_SECONDS / 3
             self._tell_of_strangers()
+            self._search_for_rejected()
         return True
 
     def _tell_of_strangers(self) -> None:
@@ -103,6 +105,12 @@ class Ticker(threading.Thread):
             log.warning(
                 "runs of the account %s wait for a worker with its token; this worker's account is %s", account, mine
             )
+
+    def _search_for_rejected(self) -> None:
+        """Have the job list read for the jobs of purchases that the API rejected."""
+        store, account = self._producer.store, self._producer.settings.account_id
+        if store.run(has_rejected(store.keys, account)):
+            self._producer.ring(routing.REPORT_ORPHANS, [account])
 
     def _revoke(self) -> None:
         """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""

@@ -105,7 +105,7 @@ def test_a_refused_purchase_hands_its_place_on(two, make):
 def test_a_purchase_that_is_put_off_keeps_its_place(two, make):
     try_to_buy(two, "a")
     two.api.script(create_job=make.refusal(429))
-    assert try_to_buy(two, "b") is PartState.QUEUED
+    assert try_to_buy(two, "b") is PartState.DOUBTFUL
     two.api.script(create_job=make.created("job-c", 1))
     assert try_to_buy(two, "c") is PartState.QUEUED
 

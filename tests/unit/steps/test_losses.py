@@ -10,7 +10,7 @@ from scrape_do_celery.cli.strays import KeptError, Strays
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.runtime import serve
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
@@ -139,11 +139,12 @@ def test_a_full_store_does_not_keep_a_run_that_is_to_end(plant, make):
 
 def test_a_request_that_is_refused_while_the_account_is_well_fails_in_the_end(plant, make):
     plant.begin()
-    plant.api.script(create_job=make.refusal(403), get_user_info=None)
+    plant.api.script(create_job=make.refusal(403), get_user_info=None, list_jobs=JobsListResponse())
     began = plant.clock.time()
     while plant.part().state is not PartState.DONE and plant.clock.time() - began < HOUR:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
         serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
+        serve(plant.app, ["r:0"], {PartState.DOUBTFUL}, reconcile)
     assert (plant.part().outcome, plant.part().error.status_code) == ("failed", 403)
     assert plant.api.posts < 60
 
@@ -187,9 +188,7 @@ def test_what_did_not_appear_within_an_hour_never_will(plant, make):
     doubt(plant, "a")
     shows(plant)
     assert look(plant, "a")
-    [doubted] = plant.redis.keys(f"{plant.keys.prefix}:doubt:*")
-    assert 0 < plant.redis.ttl(doubted) <= HOUR
-    plant.redis.delete(doubted)
+    plant.clock.forward(HOUR + 1)
     plant.begin("b", request={"geo_code": "de"})
     doubt(plant, "b")
     shows(plant, make.job("queued", job_id="of-b"))
@@ -197,15 +196,24 @@ def test_what_did_not_appear_within_an_hour_never_will(plant, make):
     assert plant.part("b").job_id == "of-b"
 
 
-def test_a_shorter_doubt_joins_a_longer_one(plant, make):
-    plant.begin("a", request={"geo_code": "us"})
+def test_a_shorter_doubt_takes_nothing_from_a_longer_one(plant, make):
+    for run_id in "ab":
+        plant.begin(run_id, request={"geo_code": "us"})
     doubt(plant, "a")
+    plant.run(ops.settle(plant.keys, plant.take("a"), "in_doubt", booked="in_doubt"))
+    plant.clock.forward(5)
+    doubt(plant, "b")
     shows(plant)
-    key = f"{plant.keys.prefix}:doubt:{plant.account}:{plant.part('a').fingerprint}"
-    plant.redis.set(key, "older:0", ex=int(10 * HOUR))
-    assert look(plant, "a")
-    assert plant.redis.get(key) == b"older:0 a:0"
-    assert plant.redis.ttl(key) > 9 * HOUR
+    assert look(plant, "b")
+    claim = plant.take("b")
+    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim)))
+    assert (found.equal, found.similar) == ((Member("a", 0),), 1)
+    plant.clock.forward(71 * HOUR)
+    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim)))
+    assert found.similar == 1
+    plant.clock.forward(2 * HOUR)
+    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim)))
+    assert found.similar == 0
 
 
 def test_a_marker_may_not_be_shown_yet(plant, make, settings):
@@ -251,10 +259,8 @@ def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
     plant.api.script(create_job=make.refusal(429), get_user_info=None)
     plant.step(submit, plant.take(seconds=LEASE))
     plant.clock.forward(60)
-    claim = plant.take(seconds=LEASE)
     plant.run(ops.wish(plant.keys, "r", "cancel"))
-    plant.run(ops.update(plant.keys, claim, {}, after=0.0))
-    plant.step(submit, plant.take(seconds=LEASE))
+    plant.step(reconcile, plant.take())
     today = int(plant.clock.time() // 86_400)
     lines = [line for day in (today - 1, today) for line in plant.run(ops.ledger(plant.keys, day))]
     assert [(line.number, line.booked) for line in lines] == [(1, "absent")]

@@ -10,6 +10,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobsListResponse
 from scrape_do_celery.runs import Bell
+from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import PartState, RunSpec, ops
 from scrape_do_celery.tasks.reconcile import reconcile
 
@@ -72,11 +73,27 @@ def test_urls_may_come_back_in_another_spelling_and_order(plant, make):
     assert look(plant) == ADOPTED
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_job_of_other_targets_is_not_even_read(doubtful, make, count):
-    shows(doubtful, make.job("pending", count, job_id="j"))
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_job_of_other_targets_is_read_once(doubtful, make, count):
+    shows(doubtful, make.job("success", count, job_id="j", start=7))
+    doubtful.surveyor = Surveyor(doubtful.api.list_jobs)
     assert look(doubtful) is None
-    assert doubtful.api.called("get_job") == []
+    assert look(doubtful) is None
+    assert len(doubtful.api.called("get_job")) == 1
+
+
+def test_a_job_that_names_some_of_the_targets_may_still_grow(doubtful, make):
+    shows(doubtful, make.job("queuing", 1, job_id="j"))
+    for _ in range(20):
+        look(doubtful)
+    assert doubtful.part().state is PartState.DOUBTFUL
+
+
+def test_a_job_that_names_no_task_proves_no_absence(doubtful, make):
+    shows(doubtful, make.job("pending", 0, job_id="j"))
+    for _ in range(20):
+        look(doubtful)
+    assert doubtful.part().state is PartState.DOUBTFUL
 
 
 def test_a_job_that_a_run_owns_is_never_adopted(doubtful, make):
@@ -251,8 +268,24 @@ def test_an_equal_job_from_before_makes_the_new_one_ambiguous(doubtful, make):
     assert "older" in str(error)
 
 
-def test_an_equal_job_from_long_before_is_no_trace_of_this_purchase(doubtful, make):
+def test_an_equal_job_that_only_looks_older_is_neither_adopted_nor_bought_over(doubtful, make):
     shows(doubtful, started(make.job("success", job_id="old"), doubtful.part().first_intent - 500))
+    looks_until(doubtful, PartState.DONE)
+    assert (doubtful.part().outcome, doubtful.part().error.seen) == ("in_doubt", ("old",))
+
+
+def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purchase(plant, make):
+    plant.begin()
+    plant.run(ops.note_unowned(plant.keys, plant.account, ["OLD"]))
+    plant.clock.forward(5)
+    begin_doubt(plant)
+    shows(plant, make.job("pending", job_id="old"))
+    looks_until(plant, PartState.QUEUED)
+
+
+def test_an_equal_job_from_before_all_clocks_is_no_trace_of_this_purchase(doubtful, make, settings):
+    start = doubtful.part().first_intent - settings.api_clock_tolerance - 100
+    shows(doubtful, started(make.job("success", job_id="old"), start))
     looks_until(doubtful, PartState.QUEUED)
 
 

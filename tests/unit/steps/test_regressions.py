@@ -116,7 +116,7 @@ def test_refused_later_is_written_although_the_store_stumbles(plant, make):
             if "pause" in __import__("scrape_do_celery.store.shells", fromlist=["x"]).scripts()
             else "SET",
         )
-    assert plant.part().state is PartState.QUEUED
+    assert (plant.part().state, plant.part().refused) == (PartState.DOUBTFUL, True)
 
 
 def test_auth_grace_counts_refusals_only(plant, make):
@@ -264,4 +264,4 @@ def test_wish_in_doubtful_poison(plant):
     assert plant.part().outcome == "poisoned"
     (purchase,) = plant.run(ops.ledger(plant.keys, int(plant.part().intent // 86_400)))
     assert purchase.booked == "in_doubt"
-    assert plant.redis.keys(f"{plant.keys.prefix}:doubt:*")
+    assert plant.redis.keys(f"{plant.keys.prefix}:unresolved:*")

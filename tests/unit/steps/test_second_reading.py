@@ -180,9 +180,9 @@ def test_a_part_that_bought_nothing_goes_on_with_another_token(plant, make):
     plant.begin()
     plant.api.script(create_job=make.refusal(401), get_user_info=make.refusal(401))
     serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-    assert (plant.api.posts, plant.part().state) == (1, PartState.QUEUED)
+    assert (plant.api.posts, plant.part().state) == (1, PartState.DOUBTFUL)
     plant.clock.forward(HOUR)
-    assert plant.claim(account="of the new token").part.state is PartState.QUEUED
+    assert plant.claim(account="of the new token").part.refused
 
 
 def test_a_claim_that_is_sent_again_is_foreign_still(plant):
@@ -312,8 +312,11 @@ def test_a_doubt_that_nobody_waits_for_ends(plant, make):
 
 def test_a_refusal_that_stood_is_struck_out_of_the_ledger(plant, make):
     plant.begin()
-    plant.api.script(create_job=make.refusal(403), get_user_info=None)
-    bells_until_done(plant, {PartState.QUEUED}, submit, 1.0, lease=LEASE)
+    plant.api.script(create_job=make.refusal(403), get_user_info=None, list_jobs=listing())
+    for _ in range(100):
+        plant.clock.forward(max(0.0, plant.looks().get("r:0", 0.0)) + 1.0)
+        serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
+        serve(plant.app, ["r:0"], {PartState.DOUBTFUL}, reconcile)
     assert plant.part().outcome == "failed"
     assert booked(plant) == []
 

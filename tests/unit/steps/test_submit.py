@@ -128,7 +128,7 @@ def test_too_many_requests_is_later_and_for_all(plant, claim, make, retry_after,
     plant.begin("other")
     plant.api.script(create_job=make.refusal(429, retry_after))
     assert plant.step(submit, claim) is None
-    assert plant.part().state is PartState.QUEUED
+    assert (plant.part().state, plant.part().refused) == (PartState.DOUBTFUL, True)
     assert plant.claim("other") is None
     assert plant.looks()["r:0"] == pytest.approx(pause, abs=1)
     assert plant.due()["other:0"] == pytest.approx(pause, abs=1)
@@ -137,7 +137,7 @@ def test_too_many_requests_is_later_and_for_all(plant, claim, make, retry_after,
 
 
 def test_a_refusal_is_final(plant, claim):
-    error = AsyncAPIBadRequestError("no", 400)
+    error = AsyncAPIBadRequestError("no", 400, "no")
     plant.api.script(create_job=error)
     assert plant.step(submit, claim) == aggregate()
     part = plant.part()
@@ -178,7 +178,7 @@ def test_a_refused_token_holds_the_run_back(plant, claim, make, status):
     plant.begin("other")
     plant.api.script(create_job=[make.refusal(status), make.created("j")])
     assert plant.step(submit, claim) is None
-    assert plant.part().state is PartState.QUEUED
+    assert (plant.part().state, plant.part().refused) == (PartState.DOUBTFUL, True)
     assert plant.claim("other") is None
     assert plant.due()["other:0"] == pytest.approx(ops.PROBE, abs=1)
 
@@ -289,7 +289,7 @@ def test_a_store_that_comes_back_learns_what_was_bought(plant, claim, make):
 def test_a_store_that_comes_back_learns_what_was_refused(plant, claim, make, status):
     plant.api.script(create_job=make.refusal(status))
     plant.step(submit, claim, broken="settle" if status == 400 else "update", times=3)
-    assert plant.part().state is (PartState.DONE if status == 400 else PartState.QUEUED)
+    assert plant.part().state is (PartState.DONE if status == 400 else PartState.DOUBTFUL)
 
 
 def test_a_store_that_stays_away_is_logged_with_the_job(plant, claim, make, monkeypatch, caplog):
@@ -304,10 +304,12 @@ def test_a_store_that_stays_away_is_logged_with_the_job(plant, claim, make, monk
 def test_a_job_that_another_run_owns_is_in_doubt(plant, claim, make, caplog):
     plant.redis.set(plant.keys.owner("j"), "other:0")
     plant.api.script(create_job=make.created("j"))
-    assert plant.step(submit, claim) == Bell(routing.RECONCILE_SUBMIT, ("r:0",))
-    assert plant.part().state is PartState.DOUBTFUL
-    assert plant.part().job_id is None
+    assert plant.step(submit, claim) == aggregate()
+    part = plant.part()
+    assert (part.outcome, part.job_id, part.error.seen) == ("in_doubt", None, ("j",))
+    assert "another run owns" in str(part.error)
     assert "owned" in caplog.text
+    assert plant.api.posts == 1
 
 
 def test_a_purchase_under_a_lost_lease_is_named_in_the_log(plant, claim, make, caplog):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.store import Member, PartState, RunState, ops
 from scrape_do_celery.store.ops import RING
 
@@ -19,7 +19,7 @@ def test_a_run_is_written_whole(shelf, make):
     assert (record.max_wait, record.outcome, record.wish) == (None, None, None)
     (part,) = record.parts
     assert (part.state, part.total, part.fence, part.attempts) == (PartState.QUEUED, 2, 0, 0)
-    assert part.fingerprint == fingerprint(make.urls(2))
+    assert part.fingerprint == strict_digest(make.urls(2))
     spec = shelf.run(ops.spec(shelf.keys, "r:1", 1))
     assert spec.request.targets == make.urls(2)
     assert (spec.request.super, spec.raise_on_task_failure, spec.max_wait) == (True, True, None)

@@ -24,7 +24,7 @@ local function free(due, run, prefix, run_id, parts, idem)
   for n = 0, tonumber(parts) - 1 do
     local key, suffix = part_key(prefix, run_id, n), run_id .. ':' .. n
     local job = redis.call('HGET', key, 'job')
-    if job then redis.call('EXPIRE', prefix .. ':owner:' .. job, 604800) end
+    if job then redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job), 604800) end
     redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix)
   end
   if has_key(idem, run_id) then redis.call('DEL', idem) end
@@ -220,35 +220,58 @@ local function take_place(prefix, due, part, member, account, most, t)
   return redis.call('HEXISTS', part, 'place') == 1
 end
 
--- The purchase of a part is resolved: the next part with the same targets may buy.
+-- Releases the target locks of a part. The next part with the same targets may buy. A part that was bought by an earlier
+-- version holds the lock of its fingerprint alone.
 local function release(prefix, due, part, member, account, t)
-  local suffix = account .. ':' .. redis.call('HGET', part, 'fp')
-  local lock, turn = prefix .. ':lock:' .. suffix, prefix .. ':turn:' .. suffix
-  if redis.call('GET', lock) == member then redis.call('DEL', lock) end
-  local next_one = redis.call('ZPOPMIN', turn)[1]
-  while next_one do
-    if state_of(prefix, next_one) == 'queued' then
-      local run_id, n = string.match(next_one, '^(.*):([^:]*)$')
-      wake(due, part_key(prefix, run_id, n), next_one, t, 0)
-      return
+  local p = redis.call('HMGET', part, 'fp', 'locks')
+  for digest in string.gmatch(p[2] or p[1], '%S+') do
+    local lock, turn = prefix .. ':lock:' .. account .. ':' .. digest, prefix .. ':turn:' .. account .. ':' .. digest
+    if redis.call('GET', lock) == member then redis.call('DEL', lock) end
+    local woken, next_one = false, redis.call('ZPOPMIN', turn)[1]
+    while next_one and not woken do
+      if state_of(prefix, next_one) == 'queued' then
+        local run_id, n = string.match(next_one, '^(.*):([^:]*)$')
+        wake(due, part_key(prefix, run_id, n), next_one, t, 0)
+        woken = true
+      else
+        next_one = redis.call('ZPOPMIN', turn)[1]
+      end
     end
-    next_one = redis.call('ZPOPMIN', turn)[1]
   end
+  redis.call('HDEL', part, 'locks')
+end
+
+-- Names a part's present purchase among the unresolved ones of its account.
+local function purchase_entry(part, member)
+  local p = redis.call('HMGET', part, 'intents', 'strict', 'fp')
+  return member .. ':' .. (p[1] or '0') .. ' ' .. (p[2] or p[3])
+end
+
+-- Registers a purchase until a moment under the coarse digest of its targets. A later purchase of similar targets reads
+-- there that a job may belong to this one.
+local function register_unresolved(prefix, part, member, account, until_, t)
+  local coarse = redis.call('HGET', part, 'coarse')
+  if not coarse then return end
+  local key = prefix .. ':unresolved:' .. account .. ':' .. coarse
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', stamp(t))
+  redis.call('ZADD', key, until_, purchase_entry(part, member))
+  redis.call('EXPIRE', key, 4 * 86400)
 end
 
 -- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
 -- taken for another's; for an hour, where two full listings had not shown it.
 local function resolve(prefix, due, part, member, seconds, t)
-  local p = redis.call('HMGET', part, 'booked', 'fp', 'account')
+  local p = redis.call('HMGET', part, 'booked', 'account', 'coarse')
+  local account = p[2] or ''
   if p[1] == 'in_doubt' or p[1] == 'absent' then
-    local doubt, life = prefix .. ':doubt:' .. (p[3] or '') .. ':' .. p[2], tonumber(seconds)
+    local life = tonumber(seconds)
     if p[1] == 'absent' then life = math.min(life, 3600) end
-    local held = redis.call('GET', doubt)
-    local who = held or member
-    if not string.find(' ' .. who .. ' ', ' ' .. member .. ' ', 1, true) then who = who .. ' ' .. member end
-    redis.call('SET', doubt, who, 'EX', math.max(life, redis.call('TTL', doubt)))
+    register_unresolved(prefix, part, member, account, stamp(t + life), t)
+  elseif p[3] then
+    redis.call('ZREM', prefix .. ':unresolved:' .. account .. ':' .. p[3], purchase_entry(part, member))
   end
-  release(prefix, due, part, member, p[3] or '', t)
+  release(prefix, due, part, member, account, t)
+  redis.call('HDEL', part, 'strict', 'coarse')
 end
 
 -- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.

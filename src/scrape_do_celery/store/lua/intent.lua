@@ -2,11 +2,13 @@
 -- KEYS: part, run, due
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
 --       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number),
---       seconds after which a part that waits in line looks for itself
+--       seconds after which a part that waits in line looks for itself,
+--       strict and coarse digest of the targets, and their digests by earlier versions (spaces between)
 -- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the
 -- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last
 -- writes, so the part is in doubt.
 local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
+local strict, coarse, digests = ARGV[12], ARGV[13], ARGV[12] .. ' ' .. ARGV[14]
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked')
 if p[1] ~= ARGV[2] then return {'stale'} end
 local t = now()
@@ -19,12 +21,22 @@ if r[3] and not feared then return {'wish', r[3]} end
 if r[4] and not feared then return {'stop'} end
 if not settled then return {'weakened'} end
 -- fingerprint lock: begin
-local suffix = account .. ':' .. p[4]
-local holder = redis.call('GET', prefix .. ':lock:' .. suffix)
-if holder and holder ~= member and is_unresolved(state_of(prefix, holder)) then
-  redis.call('ZADD', prefix .. ':turn:' .. suffix, 'NX', stamp(t), member)
-  redis.call('EXPIRE', prefix .. ':turn:' .. suffix, 86400)
-  return {'twin', holder}
+-- The digest of an earlier version is a lock only against parts that a worker of that version buys: it takes targets for
+-- equal that differ in their fragments.
+local function lock_holder(digest)
+  local holder = redis.call('GET', prefix .. ':lock:' .. account .. ':' .. digest)
+  if not holder or holder == member or not is_unresolved(state_of(prefix, holder)) then return nil end
+  local run_id, n = string.match(holder, '^(.*):([^:]*)$')
+  return holder, digest == strict or redis.call('HEXISTS', part_key(prefix, run_id, n), 'locks') == 0
+end
+for digest in string.gmatch(digests, '%S+') do
+  local holder, blocks = lock_holder(digest)
+  if holder and blocks then
+    local turn = prefix .. ':turn:' .. account .. ':' .. digest
+    redis.call('ZADD', turn, 'NX', stamp(t), member)
+    redis.call('EXPIRE', turn, 86400)
+    return {'twin', holder}
+  end
 end
 -- fingerprint lock: end
 if ARGV[10] ~= '' then
@@ -39,9 +51,15 @@ if ARGV[10] ~= '' then
     return {'line'}
   end
 end
-redis.call('SET', prefix .. ':lock:' .. suffix, member)
+for digest in string.gmatch(digests, '%S+') do
+  if digest == strict or not lock_holder(digest) then
+    redis.call('SET', prefix .. ':lock:' .. account .. ':' .. digest, member)
+  end
+end
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
-redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7])
+redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7], 'locks', digests,
+  'strict', strict, 'coarse', coarse)
+register_unresolved(prefix, KEYS[1], member, account, '+inf', t)
 keep(KEYS[1], 'marker', ARGV[8])
 redis.call('HDEL', KEYS[1], 'attempts')
 if feared then
@@ -53,7 +71,7 @@ if feared then
 end
 redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
 redis.call('HSETNX', KEYS[1], 'first_intent', stamp(t))
-redis.call('HDEL', KEYS[1], 'lost')
+redis.call('HDEL', KEYS[1], 'lost', 'refused')
 -- Where no restart can be noticed, the next try looks again.
 if epoch == 'unknown' then redis.call('HDEL', KEYS[1], 'checked') end
 redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), member)

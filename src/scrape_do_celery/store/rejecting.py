@@ -1,0 +1,67 @@
+"""The operations around purchases that the API rejected: their jobs should not exist, and are searched for once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.rules.targets import PartDigests
+    from scrape_do_celery.store.keys import Keys
+
+#: Seconds for which one step reads the job list for the purchases that it took; purchases that it takes at once.
+_TAKEN_FOR, _AT_ONCE = 300, 100
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedPurchase:
+    """A `POST` that the API rejected at a moment of the store's clock, with the digests of its targets."""
+
+    member: Member
+    at: float
+    strict: str
+    coarse: str
+
+    def __str__(self) -> str:
+        return f"{self.member} {self.at:.4f} {self.strict} {self.coarse}"
+
+    @classmethod
+    def of(cls, member: Member, at: float, digests: PartDigests) -> RejectedPurchase:
+        """Make the note of a part's purchase."""
+        return cls(member, at, digests.strict[0], digests.coarse[0])
+
+    @classmethod
+    def parse(cls, text: str) -> RejectedPurchase:
+        """Read what `str()` wrote."""
+        member, at, strict, coarse = text.split(" ")
+        return cls(Member.parse(member), float(at), strict, coarse)
+
+
+def note_rejected(keys: Keys, account: str, purchase: RejectedPurchase, seconds: float) -> Op[int]:
+    """Note a rejected purchase; the job list is read for its job after `seconds`."""
+    return Op(int, (str(purchase), seconds), [keys.rejected(account)], "note_rejected")
+
+
+def has_rejected(keys: Keys, account: str) -> Op[bool]:
+    """Tell whether the job list is to be read for rejected purchases, now or later."""
+    return Op(bool, ("EXISTS", keys.rejected(account)))
+
+
+def take_rejected(keys: Keys, account: str) -> Op[list[RejectedPurchase]]:
+    """Take rejected purchases whose time has come."""
+    return Op(
+        lambda r: [RejectedPurchase.parse(one.decode()) for one in r],
+        (_TAKEN_FOR, _AT_ONCE),
+        [keys.rejected(account)],
+        "take_rejected",
+    )
+
+
+def drop_rejected(keys: Keys, account: str, purchases: Sequence[RejectedPurchase]) -> Op[int]:
+    """Forget rejected purchases that were looked after."""
+    return Op(int, ("ZREM", keys.rejected(account), *map(str, purchases)))

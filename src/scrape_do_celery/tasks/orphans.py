@@ -1,0 +1,96 @@
+"""Read the job list for jobs of purchases that the API rejected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from celery import Task, shared_task
+
+from scrape_do_celery import routing
+from scrape_do_celery.doubt import read_back_to
+from scrape_do_celery.errors import AsyncAPINotFoundError, AsyncAPIUnparsableResponseError, ScrapeDoError
+from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.store import ops, rejecting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.rules.targets import JobDigests
+    from scrape_do_celery.store.rejecting import RejectedPurchase
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name=routing.REPORT_ORPHANS, **routing.BELL)
+def report_orphans(self: Task, accounts: list[str]) -> None:
+    """Report jobs that exist although the API rejected their purchase."""
+    runtime = Runtime.of(self.app)
+    if runtime.settings.account_id in accounts:
+        runtime.run(search_for_rejected(runtime))
+
+
+async def search_for_rejected(runtime: Runtime) -> None:
+    """Search the job list once for the jobs of rejected purchases, and log each job that is there."""
+    keys, account = runtime.store.keys, runtime.settings.account_id
+    purchases = await runtime.store.run(rejecting.take_rejected(keys, account))
+    if not purchases:
+        return
+    try:
+        unowned = await _unowned_jobs(runtime, min(purchase.at for purchase in purchases))
+        for job, seen_at in unowned:
+            digests = await _digests(runtime, job)
+            if found := _rejected_purchase(purchases, digests, seen_at):
+                _report(runtime, job, found)
+    except ScrapeDoError as error:
+        log.warning("the job list was not read for rejected purchases: %s; it is read later", error)
+        return
+    await runtime.write(rejecting.drop_rejected(keys, account, purchases))
+
+
+async def _unowned_jobs(runtime: Runtime, since: float) -> list[tuple[JobDetails, float]]:
+    """Return the jobs that no run owns, each with the time at which it was first seen."""
+    store, settings = runtime.store, runtime.settings
+    offset = await runtime.store_ahead() or 0.0
+    back_to = read_back_to(since, runtime.surveyor.api_ahead(offset), settings.api_clock_tolerance)
+    survey = await runtime.surveyor.survey(asyncio.get_running_loop().time(), back_to)
+    ids = [job.job_id for job in survey.jobs.values()]
+    owners = await store.run(ops.owners(store.keys, ids)) if ids else []
+    free = [job for job, owner in zip(survey.jobs.values(), owners, strict=True) if owner is None]
+    seen = await runtime.write(ops.note_unowned(store.keys, settings.account_id, [job.job_id for job in free]))
+    return list(zip(free, seen, strict=True))
+
+
+async def _digests(runtime: Runtime, job: JobDetails) -> JobDigests | None:
+    known = runtime.surveyor.digests_of(job)
+    if known is not None:
+        return known
+    try:
+        whole = await runtime.call(runtime.client.get_job, job.job_id)
+    except (AsyncAPINotFoundError, AsyncAPIUnparsableResponseError):
+        return None
+    return runtime.surveyor.digests_of(whole)
+
+
+def _rejected_purchase(
+    purchases: Iterable[RejectedPurchase], digests: JobDigests | None, seen_at: float
+) -> RejectedPurchase | None:
+    if digests is None:
+        return None
+    for purchase in purchases:
+        if seen_at >= purchase.at and digests.coarse == purchase.coarse:
+            return purchase
+    return None
+
+
+def _report(runtime: Runtime, job: JobDetails, purchase: RejectedPurchase) -> None:
+    runtime.budget.tally.add("orphans:rejected")
+    log.error(
+        "job %s exists although the API rejected the purchase of %s; stop it with `scrape-do orphans --cancel %s`",
+        job.job_id,
+        purchase.member,
+        job.job_id,
+        extra={"event": "orphan_found", "run_id": purchase.member.run_id, "part": purchase.member.part},
+    )
