@@ -120,7 +120,7 @@ class Shelf:
         return self.begin(run_id, (count - 1) * 1000 + 1, **options)
 
     def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
-        member, options = Member(run_id, part), {"account": self.account, **options}
+        member, options = Member(run_id, part), {"account": self.account, "isolated": True, **options}
         token = token or uuid.uuid4().hex
         return self.run(ops.claim(self.keys, member, token, seconds=seconds, states=states, **options))
 

@@ -21,6 +21,7 @@ from scrape_do_celery.errors import AsyncAPIRateLimitError, ConfigurationError, 
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime.budget import Budget, PausedError, is_urgent
 from scrape_do_celery.runtime.durability import StoreHealth
+from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
 from scrape_do_celery.runtime.troubles import is_auth, is_refusal, pause_after, trouble
@@ -63,6 +64,8 @@ class Runtime:
     budget: Budget
     surveyor: Surveyor
     health: StoreHealth
+    #: Keeps a part whose last step died apart from all others.
+    isolation: Isolation
     #: Asks Celery for runs that were revoked.
     asking: threading.Thread
 
@@ -100,7 +103,7 @@ class Runtime:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix, self.producer.store.keys.vault)
-        self.health = StoreHealth(self.store)
+        self.health, self.isolation = StoreHealth(self.store), Isolation()
         self.surveyor = Surveyor(self.list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
             api_key,
