@@ -152,6 +152,21 @@ def test_a_suspect_that_is_cancelled_lets_those_behind_it_in():
     visited(story)
 
 
+def test_a_part_that_is_cancelled_while_it_waits_takes_no_place():
+    async def story(visitors):
+        async with visitors.turns.alone():
+            visitors.come("first")
+            unlucky = visitors.come("unlucky")
+            visitors.come("last")
+            await breathe()
+            unlucky.cancel()
+            await breathe()
+        await visitors.all()
+        visitors.come("suspect", alone=True)
+
+    assert visited(story).seen == ["first", "last", "suspect"]
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_turn_that_comes_with_a_cancellation_is_given_back(alone):
     async def story(visitors):
