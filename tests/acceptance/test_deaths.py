@@ -66,3 +66,22 @@ def test_a_cancel_survives(pipeline, point, eventually):
         handle.result(timeout=150)
     assert pipeline.posts() == 1
     assert pipeline.sandbox.jobs()[0]["canceled"]
+
+
+def test_a_page_that_kills_its_worker_poisons_its_own_run_only(pipeline, eventually):
+    pipeline.values["poison_after"] = 3
+    hosts = [f"innocent{n}" for n in range(12)]
+    hosts.insert(6, "deadly")
+    handles = {host: pipeline.enqueue([f"https://{host}.example/"]) for host in hosts}
+    deaths = 0
+    while any(handle.state not in {"succeeded", "poisoned"} for handle in handles.values()):
+        worker = pipeline.work(app="deadly", concurrency=16)
+        eventually(
+            lambda: worker.poll() is not None or all(h.state in {"succeeded", "poisoned"} for h in handles.values()),  # noqa: B023 (called at once)
+            within=120,
+        )
+        deaths += worker.poll() == -9
+        assert deaths <= pipeline.values["poison_after"]
+    states = {host: handle.state for host, handle in handles.items()}
+    assert states == {host: "poisoned" if host == "deadly" else "succeeded" for host in hosts}
+    assert (deaths, pipeline.posts()) == (pipeline.values["poison_after"], 13)

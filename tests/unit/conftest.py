@@ -33,6 +33,7 @@ from scrape_do_celery.models import (
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.budget import Budget, is_urgent
+from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
@@ -120,7 +121,7 @@ class Shelf:
         return self.begin(run_id, (count - 1) * 1000 + 1, **options)
 
     def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
-        member, options = Member(run_id, part), {"account": self.account, **options}
+        member, options = Member(run_id, part), {"account": self.account, "isolated": True, **options}
         token = token or uuid.uuid4().hex
         return self.run(ops.claim(self.keys, member, token, seconds=seconds, states=states, **options))
 
@@ -318,6 +319,7 @@ class Plant(Shelf):
         runtime.client = runtime.buyer = self.api
         runtime.purchases, runtime.early = asyncio.Semaphore(10), asyncio.Semaphore(5)
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
+        runtime.page_memory = PageMemory()
 
         async def go(store):
             runtime.store, failures = store, [RedisConnectionError("away")] * times

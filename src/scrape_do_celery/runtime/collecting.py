@@ -152,7 +152,8 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails) -> None:
     full: list[int] = []
 
     async def one(position: int, task_id: str) -> None:
-        async with runtime.early:
+        # A large page holds its slot until it is stored.
+        async with runtime.early, runtime.page_memory.page():
             over = troubles or full or asyncio.get_running_loop().time() > until
             if over or not await runtime.health.has_room(FETCH_BELOW):
                 return
@@ -194,7 +195,8 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
     room = asyncio.Semaphore(runtime.settings.fetch_concurrency)
 
     async def one(position: int) -> None:
-        async with room:
+        # A large page holds its slot until it is stored.
+        async with room, runtime.page_memory.page():
             # What is to be written down as gone takes no room.
             found.full = found.full or not (claim.is_forgotten() or await runtime.health.has_room(FETCH_BELOW))
             # A refusal for all is met once, not once a task.

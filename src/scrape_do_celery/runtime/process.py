@@ -21,7 +21,9 @@ from scrape_do_celery.errors import AsyncAPIRateLimitError, ConfigurationError, 
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime.budget import Budget, PausedError, is_urgent
 from scrape_do_celery.runtime.durability import StoreHealth
+from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.loop import LoopThread
+from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
 from scrape_do_celery.runtime.troubles import is_auth, is_refusal, pause_after, trouble
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
@@ -63,6 +65,8 @@ class Runtime:
     budget: Budget
     surveyor: Surveyor
     health: StoreHealth
+    isolation: Isolation
+    page_memory: PageMemory
     #: Asks Celery for runs that were revoked.
     asking: threading.Thread
 
@@ -100,7 +104,7 @@ class Runtime:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix, self.producer.store.keys.vault)
-        self.health = StoreHealth(self.store)
+        self.health, self.isolation, self.page_memory = StoreHealth(self.store), Isolation(), PageMemory()
         self.surveyor = Surveyor(self.list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
             api_key,
@@ -123,23 +127,21 @@ class Runtime:
         most, rate = self.settings.max_requests, self.settings.request_rate
         self.budget = Budget(self.store, here=CALLS, most=most, rate=rate)
 
-    async def call(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
+    async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """What a method of the client answers; it waits for its share of requests before its time begins to run."""
-        async with self.budget.request():
+        async with self.budget.request(), self.page_memory.page():
             with self.budget.tally.request(method.__name__):
-                return await method(*args)
+                return await method(*args, **named)
 
     async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
         """A task, as `call` would answer it; behind most other requests: pages come in crowds."""
-        async with self.budget.request(behind=True):
+        async with self.budget.request(behind=True), self.page_memory.page():
             with self.budget.tally.request("get_task"):
                 return await self.client.get_task(job_id, task_id)
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
         """One page of the job list, as `call` would answer it."""
-        async with self.budget.request():
-            with self.budget.tally.request("list_jobs"):
-                return await self.client.list_jobs(**filters)
+        return await self.call(self.client.list_jobs, **filters)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, run on the process's loop."""

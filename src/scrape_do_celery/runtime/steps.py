@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from redis.exceptions import RedisError
 
@@ -16,6 +16,7 @@ from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.budget import is_urgent
 from scrape_do_celery.runtime.endings import ended_on_wish
+from scrape_do_celery.runtime.isolation import NoTurnError
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
 from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
@@ -31,6 +32,8 @@ _LOCKED = 30.0
 #: Seconds for which the first to end waits for others, so that a message tells of several.
 _TOGETHER = 0.05
 
+#: The answer of the store to a claim.
+_Answer: TypeAlias = Claim | ops.Poisoned | ops.Foreign | ops.Locked | ops.Suspect | None
 Handler = Callable[[Runtime, Claim], Awaitable[Bell | None]]
 
 
@@ -88,32 +91,58 @@ def _outcome(member: Member, work: asyncio.Future[Bell | None]) -> Bell | None:
 
 
 async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
+    """Work on a part beside others; on a suspect alone. A part that waits for its turn is not claimed."""
+    name, isolation, token = str(member), runtime.isolation, uuid.uuid4().hex
+    async with isolation.beside():
+        answer = await _claimed(runtime, member, frame, token)
+        if not isinstance(answer, ops.Suspect):
+            return await _worked(runtime, member, frame, answer, token)
+    with isolation.queued(name) as is_first:
+        if not is_first:
+            return None
+        async with isolation.alone():
+            answer = await _claimed(runtime, member, frame, token, isolated=True)
+            return await _worked(runtime, member, frame, answer, token)
+
+
+async def _claimed(runtime: Runtime, member: Member, frame: Frame, token: str, *, isolated: bool = False) -> _Answer:
     store, settings = runtime.store, runtime.settings
-    claim = await store.run(
+    return await store.run(
         ops.claim(
             store.keys,
             member,
-            uuid.uuid4().hex,
+            token,
             seconds=frame.seconds,
             states=frame.states,
             account=settings.account_id,
             auth_grace=settings.auth_grace,
             poison=ops.Poison(settings.poison_after, settings.stop_on_failure),
+            isolated=isolated,
+            outlived=runtime.isolation.outlived(str(member)),
         )
     )
+
+
+async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer, token: str) -> Bell | None:
     if isinstance(claim, ops.Poisoned):
         log.error("%s was taken out of work: steps on it died again and again", member)
         return Bell(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
     if isinstance(claim, ops.Foreign):
         runtime.other_account(claim.account)
     if isinstance(claim, ops.Locked):
-        runtime.lacks_key(str(unreadable(claim.key, store.keys.held)))
+        runtime.lacks_key(str(unreadable(claim.key, runtime.store.keys.held)))
     if not isinstance(claim, Claim):
         return None
     name = frame.handler.__name__
     runtime.budget.tally.late(name, claim.late)
-    with tracing.work(claim.trace, f"scrape_do.{name}", run_id=member.run_id, part=member.part):
-        return await hold(store, claim, frame.seconds, _handled(frame.handler, runtime, claim))
+    work = _handled(frame.handler, runtime, claim)
+    try:
+        with tracing.work(claim.trace, f"scrape_do.{name}", run_id=member.run_id, part=member.part):
+            return await hold(runtime.store, claim, frame.seconds, work)
+    except Exception:
+        # The step failed, and the process lives: the next claim must not wait for the process to be empty.
+        runtime.isolation.note_failure(str(member), token)
+        raise
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:
@@ -145,7 +174,9 @@ async def _foreign(runtime: Runtime, claim: Claim) -> Bell | None:
 
 def _report(member: Member, error: Exception) -> None:
     """Logs what kept a step from its part. The lease runs out, and the ticker rings again."""
-    if isinstance(error, LeaseLostError):
+    if isinstance(error, NoTurnError):
+        log.info("%s did not get its turn in this process in time; it is rung again", member)
+    elif isinstance(error, LeaseLostError):
         log.warning("lost the lease of %s; another step goes on with it", member)
     elif isinstance(error, RedisError):
         log.warning("the store did not answer for %s: %s; it is rung again", member, type(error).__name__)

@@ -60,6 +60,11 @@ class Locked:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A part whose last claim died. Only a process that works on nothing else may claim it."""
+
+
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
     """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
     args = (keys.prefix, limit, cap, RING, LONGEST_RING, MESSAGE)
@@ -76,10 +81,13 @@ def claim(  # noqa: PLR0913 (one argument a condition)
     account: str = "",
     auth_grace: float = 900.0,
     poison: Poison | None = None,
-) -> Op[Claim | Poisoned | Foreign | Locked | None]:
+    isolated: bool = False,
+    outlived: str = "",
+) -> Op[Claim | Poisoned | Foreign | Locked | Suspect | None]:
     """The part, leased; None where it is not this step's turn.
 
-    A part that was claimed too often without progress is ended instead.
+    A part that was claimed too often without progress is ended instead. `isolated`: the process works on nothing else.
+    `outlived` is the token of an earlier claim: its step failed, and its process lives.
     """
     part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.rung, keys.pause]
     args = (
@@ -87,6 +95,7 @@ def claim(  # noqa: PLR0913 (one argument a condition)
         *(account, auth_grace, PROBE, LONGEST_PROBE),
         *(("", "", "") if poison is None else (poison.after, poison.error(member), "1" if poison.stop else "")),
         *(keys.prefix, RING, RETENTION, " ".join(keys.held)),
+        *("1" if isolated else "", outlived),
     )
     return Op(partial(_claimed, keys, member), args, [*part_keys, keys.breaker(account)], "claim")
 
@@ -96,11 +105,13 @@ def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
     return Op(bool, (claim.part.fence, seconds), [keys.part(claim.member.run_id, claim.member.part)], "renew")
 
 
-def _claimed(keys: Keys, member: Member, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | Locked | None:
+def _claimed(keys: Keys, member: Member, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | Locked | Suspect | None:
     if reply[0] == b"poisoned":
         return Poisoned(int(reply[1]))
     if reply[0] == b"foreign":
         return Foreign(reply[1].decode())
     if reply[0] == b"locked":
         return Locked(reply[1].decode())
+    if reply[0] == b"suspect":
+        return Suspect()
     return Claim.parse(member, reply, keys) if reply[0] == b"ok" else None

@@ -14,6 +14,7 @@ from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.runs import Producer, enqueue, make_app
 from scrape_do_celery.runs.reporting import report
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.steps import Frame, _all
 from scrape_do_celery.store import CANCEL, Member, PartState, Store, ops
 from scrape_do_celery.store.vault import SEALED
@@ -131,7 +132,7 @@ def ring(plant, handler, *states):
 
 
 def _named(runtime):
-    runtime._lacking = set()
+    runtime._lacking, runtime.isolation = set(), Isolation()
     return runtime
 
 

@@ -75,6 +75,62 @@ def test_a_dead_lease_is_taken_over_under_a_new_fence(shelf):
     assert claim.part.attempts == 2
 
 
+def test_a_part_whose_claim_died_is_claimed_in_isolation_only(shelf):
+    shelf.begin()
+    shelf.take(seconds=30, isolated=False)
+    shelf.clock.forward(31)
+    before = shelf.part_fields()
+    assert shelf.claim(token="t", isolated=False) == ops.Suspect()
+    assert shelf.part_fields() == before
+    claim = shelf.take(token="t", isolated=True)
+    assert claim.part.attempts == 2
+    assert shelf.take(token="t", isolated=False).part == claim.part
+
+
+def test_a_death_after_progress_makes_a_suspect_too(shelf, make):
+    shelf.begin()
+    shelf.buy(state=PartState.COLLECTING)
+    shelf.take(seconds=30)
+    shelf.run(ops.put(shelf.keys, Member("r", 0), 0, make.task()))
+    assert shelf.part().attempts == 0
+    shelf.clock.forward(31)
+    assert shelf.claim(isolated=False) == ops.Suspect()
+
+
+def test_a_part_that_was_let_go_is_no_suspect(shelf):
+    shelf.begin()
+    shelf.update(shelf.take(seconds=30), after=1)
+    shelf.clock.forward(31)
+    assert shelf.take(isolated=False).part.attempts == 1
+
+
+def test_a_part_whose_last_step_failed_in_this_process_is_no_suspect_here(shelf):
+    shelf.begin()
+    shelf.take(token="failed", seconds=30)
+    shelf.clock.forward(31)
+    assert shelf.claim(isolated=False, outlived="another") == ops.Suspect()
+    assert shelf.take(isolated=False, outlived="failed").part.attempts == 2
+
+
+def test_a_suspect_without_attempts_left_is_ended_at_once(shelf):
+    shelf.begin()
+    poison = ops.Poison(2, stop=False)
+    for _ in range(2):
+        shelf.take(seconds=30, poison=poison)
+        shelf.clock.forward(31)
+    assert shelf.claim(isolated=False, poison=poison) == ops.Poisoned(0)
+
+
+def test_a_suspect_probes_no_account(shelf):
+    """A probe that nobody makes would hold all runs back for its time."""
+    shelf.begin()
+    shelf.take(seconds=30)
+    shelf.run(ops.open_breaker(shelf.keys, ""))
+    shelf.clock.forward(31)
+    assert shelf.claim(isolated=False) == ops.Suspect()
+    assert shelf.take().breaker == "probe"
+
+
 def test_a_store_that_lost_a_claim_gives_no_fence_out_twice(shelf):
     """A power cut takes the last writes back; the step that made them is still at work."""
     shelf.begin()

@@ -4,13 +4,15 @@
 --       seconds for which a breaker holds runs back, shortest and longest time between its probes,
 --       claims without progress after which the part is ended ('' for never), the error that it ends with,
 --       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered,
---       names of the encryption keys that the step has, the one that it seals with ahead
+--       names of the encryption keys that the step has, the one that it seals with ahead,
+--       '1' where the process works on nothing else, token of an earlier claim whose step that process outlived ('' for none)
 -- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
--- held, early, paused, {'foreign', the part's account}, or {'locked', the name of a key that the step lacks}.
+-- held, early, paused, suspect (its last claim died: it is claimed by a process that works on nothing else),
+-- {'foreign', the part's account}, or {'locked', the name of a key that the step lacks}.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
 -- (the part is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker')
+local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker', 'attempts')
 redis.call('ZREM', KEYS[4], member)
 if not p[1] then return {'gone'} end
 local t = now()
@@ -42,6 +44,11 @@ if not mine then
     wake(KEYS[3], KEYS[1], member, pause, 0)
     return {'paused'}
   end
+  local most = tonumber(ARGV[10] ~= '' and ARGV[10] or 'inf')
+  -- A lease that ran out was not let go: its process died, or lost its place. Nothing is counted yet: who was beside the
+  -- guilty part must not pay for it a second time. A part that has used its attempts up is ended without work.
+  local died = tonumber(p[2] or 0) > 0 and (ARGV[18] == '' or p[3] ~= ARGV[18])
+  if died and ARGV[17] == '' and tonumber(p[8] or 0) < most then return {'suspect'} end
   local b = redis.call('HMGET', KEYS[6], 'since', 'next')
   if foreign then
     breaker = 'foreign'
@@ -60,7 +67,7 @@ if not mine then
   redis.call('HSET', KEYS[1], 'token', token, 'lease', stamp(t + seconds), 'rings', 0, 'breaker', breaker,
     'fence', string.format('%.0f', fence))
   -- Here, and not in the step: what dies of the claim itself would never come to it.
-  if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > tonumber(ARGV[10] ~= '' and ARGV[10] or 'inf') then
+  if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > most then
     local booked = is_unresolved(p[1]) and 'in_doubt' or ''
     return {'poisoned', settle(KEYS, member, t, 'poisoned', ARGV[11], ARGV[12], booked, {ARGV[13], ARGV[14], ARGV[15]})}
   end

@@ -1,0 +1,134 @@
+"""Keep a part whose last step died apart from all other parts of its process.
+
+A part that kills its process takes the parts beside it along. Only a part that dies alone proves its own guilt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+#: Seconds that a part waits for its turn. A longer wait would hold a thread of the pool without end.
+PATIENCE = 120.0
+#: Seconds for which suspects follow each other while other parts wait. Longer turns would stop a worker after a crash.
+TURN = 5.0
+#: Failed claims that a process remembers. Without a bound, parts that other processes end would fill the memory.
+_REMEMBERED = 10_000
+
+
+class NoTurnError(Exception):
+    """A part did not get its turn in time. Nothing was claimed."""
+
+
+class Isolation:
+    """The turns of one process: many parts side by side, or one suspect alone. Use it from one event loop."""
+
+    def __init__(self, *, patience: float = PATIENCE, turn: float = TURN) -> None:
+        self._patience, self._turn = patience, turn
+        self._beside, self._alone = 0, False
+        self._shared: deque[asyncio.Future[None]] = deque()
+        self._suspects: deque[asyncio.Future[None]] = deque()
+        #: The time at which the turn of the suspects ends; None while other parts have theirs.
+        self._turn_ends: float | None = None
+        self._queued: set[str] = set()
+        self._outlived: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[None]:
+        """Hold a place beside other parts.
+
+        Raises:
+            NoTurnError: suspects had the process for too long.
+        """
+        await self._enter(self._shared)
+        try:
+            yield
+        finally:
+            self._beside -= 1
+            self._admit()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold the whole process: no other part is in progress, and none begins.
+
+        Raises:
+            NoTurnError: the parts before this one took too long.
+        """
+        await self._enter(self._suspects)
+        try:
+            yield
+        finally:
+            self._alone = False
+            self._admit()
+
+    @contextmanager
+    def queued(self, name: str) -> Iterator[bool]:
+        """Tell if this is the only message that waits for the suspect. A second one would only hold a thread."""
+        if name in self._queued:
+            yield False
+            return
+        self._queued.add(name)
+        try:
+            yield True
+        finally:
+            self._queued.discard(name)
+
+    def note_failure(self, name: str, token: str) -> None:
+        """Remember a claim whose step failed in this process: the process lives, so the part is no suspect here."""
+        self._outlived.pop(name, None)
+        self._outlived[name] = token
+        if len(self._outlived) > _REMEMBERED:
+            del self._outlived[next(iter(self._outlived))]
+
+    def outlived(self, name: str) -> str:
+        """Return the token of the last claim that failed here; '' where there was none. The store compares it."""
+        return self._outlived.get(name, "")
+
+    async def _enter(self, queue: deque[asyncio.Future[None]]) -> None:
+        place = asyncio.get_running_loop().create_future()
+        queue.append(place)
+        self._admit()
+        try:
+            async with asyncio.timeout(self._patience):
+                await place
+        except BaseException as error:
+            # The turn may have come in the same moment. Without this the process would stay closed for ever.
+            if not place.cancel() and not place.cancelled():
+                self._give_back(queue)
+            self._admit()
+            if isinstance(error, TimeoutError):
+                raise NoTurnError from None
+            raise
+
+    def _give_back(self, queue: deque[asyncio.Future[None]]) -> None:
+        if queue is self._suspects:
+            self._alone = False
+        else:
+            self._beside -= 1
+
+    def _admit(self) -> None:
+        """Let in who has the turn: both sides take turns, so that neither waits for ever."""
+        for queue in (self._suspects, self._shared):
+            while queue and queue[0].cancelled():
+                queue.popleft()
+        if self._alone or (self._beside and self._suspects):
+            return
+        now = asyncio.get_running_loop().time()
+        is_over = self._turn_ends is not None and now >= self._turn_ends
+        if self._suspects and not (is_over and self._shared):
+            if self._turn_ends is None:
+                self._turn_ends = now + self._turn
+            self._alone = True
+            self._suspects.popleft().set_result(None)
+        elif self._shared:
+            self._turn_ends = None
+            for place in self._shared:
+                if not place.cancelled():
+                    self._beside += 1
+                    place.set_result(None)
+            self._shared.clear()

@@ -1,0 +1,77 @@
+"""Bound the bytes that one process holds while it fetches: many small pages, and one large page at a time.
+
+Each answer is read freely up to `LARGE` bytes. An answer that grows beyond holds the only slot until it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: Bytes of an answer, decompressed, that need no slot.
+LARGE = 1_048_576
+#: Seconds that an answer waits for the slot. A longer wait would keep a request of the account from other work.
+PATIENCE = 60.0
+
+
+@dataclass
+class _Scope:
+    """One answer, from its request until it is stored."""
+
+    has_slot: bool = False
+    is_open: bool = True
+
+
+_scope: ContextVar[_Scope | None] = ContextVar("page_scope", default=None)
+
+
+class PageMemory:
+    """The slot of one process. Use it from one event loop.
+
+    An answer that waits for the slot holds at most `LARGE` bytes, and nothing that the owner of the slot needs.
+    """
+
+    def __init__(self, *, patience: float = PATIENCE) -> None:
+        self._slot, self._patience = asyncio.Lock(), patience
+
+    @asynccontextmanager
+    async def page(self) -> AsyncIterator[None]:
+        """Open the scope of one answer; its end gives the slot back. An inner scope is part of the outer one."""
+        outer = _scope.get()
+        if outer is not None and outer.is_open:
+            yield
+            return
+        scope = _Scope()
+        token = _scope.set(scope)
+        try:
+            yield
+        finally:
+            _scope.reset(token)
+            scope.is_open = False
+            if scope.has_slot:
+                self._slot.release()
+
+    async def grow(self) -> None:
+        """Wait for the slot: the client calls this before it reads more than `LARGE` bytes of an answer.
+
+        Without a scope nobody would give the slot back, so that such an answer goes on without it.
+
+        Raises:
+            TimeoutError: other large answers had the slot for too long; fetch the answer again later.
+        """
+        scope = _scope.get()
+        if scope is None or scope.has_slot or not scope.is_open:
+            return
+        async with asyncio.timeout(self._patience):
+            await self._slot.acquire()
+            # Not after the block: a time that is over by then would lose the slot for ever.
+            scope.has_slot = scope.is_open
+            if not scope.is_open:
+                # A task that outlived the scope it was made in: nobody else would give the slot back.
+                self._slot.release()

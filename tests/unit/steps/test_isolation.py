@@ -1,0 +1,343 @@
+"""A part whose last step died is worked on alone: no part beside it pays for its guilt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+import pytest
+
+from scrape_do_celery.runtime import Runtime, isolation, serve, steps
+from scrape_do_celery.runtime.budget import Budget
+from scrape_do_celery.runtime.isolation import Isolation, NoTurnError
+from scrape_do_celery.store import Member, PartState
+from scrape_do_celery.worker.ticker import bells
+
+QUEUED = {PartState.QUEUED}
+
+
+class Visitors:
+    """Parts that use the turns of a process; `seen` has their names in the order of their turns."""
+
+    def __init__(self, turns):
+        self.turns, self.seen, self.inside, self.crowds, self.works = turns, [], set(), [], []
+
+    def come(self, name, gate=None, *, alone=False):
+        self.works.append(asyncio.ensure_future(self._visit(name, gate, alone)))
+        return self.works[-1]
+
+    async def _visit(self, name, gate, alone):
+        async with self.turns.alone() if alone else self.turns.beside():
+            self.inside.add(name)
+            self.seen.append(name)
+            self.crowds.append((alone, len(self.inside)))
+            try:
+                await (gate.wait() if gate else asyncio.sleep(0))
+            finally:
+                self.inside.discard(name)
+
+    async def all(self):
+        return await asyncio.gather(*self.works, return_exceptions=True)
+
+
+def visited(story, **options):
+    """What became of the visitors of a story."""
+
+    async def go():
+        visitors = Visitors(Isolation(**options))
+        async with asyncio.timeout(10):
+            await story(visitors)
+            visitors.ends = await visitors.all()
+        return visitors
+
+    return asyncio.run(go())
+
+
+async def breathe():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_parts_are_side_by_side():
+    async def story(visitors):
+        gate = asyncio.Event()
+        for n in range(3):
+            visitors.come(n, gate)
+        await breathe()
+        assert len(visitors.inside) == 3
+        gate.set()
+
+    visited(story)
+
+
+def test_a_suspect_waits_for_those_inside_and_keeps_the_next_ones_out():
+    async def story(visitors):
+        first, suspect = asyncio.Event(), asyncio.Event()
+        visitors.come("first", first)
+        await breathe()
+        visitors.come("suspect", suspect, alone=True)
+        visitors.come("next")
+        await breathe()
+        assert visitors.inside == {"first"}
+        first.set()
+        await breathe()
+        assert visitors.inside == {"suspect"}
+        suspect.set()
+
+    assert visited(story).seen == ["first", "suspect", "next"]
+
+
+def test_suspects_follow_each_other_until_their_turn_is_over():
+    async def story(visitors):
+        gate = asyncio.Event()
+        visitors.come("first", gate)
+        await breathe()
+        for n in range(3):
+            visitors.come(f"suspect{n}", alone=True)
+        visitors.come("next")
+        await breathe()
+        gate.set()
+
+    assert visited(story).seen == ["first", "suspect0", "suspect1", "suspect2", "next"]
+    assert visited(story, turn=0.0).seen == ["first", "suspect0", "next", "suspect1", "suspect2"]
+
+
+def test_a_stream_of_parts_does_not_keep_a_suspect_out():
+    async def story(visitors):
+        async def stream(n):
+            while "suspect" not in visitors.seen:
+                async with visitors.turns.beside():
+                    await asyncio.sleep(0.001 * n)
+
+        streams = [asyncio.ensure_future(stream(n)) for n in range(1, 4)]
+        await breathe()
+        visitors.come("suspect", alone=True)
+        await asyncio.gather(*streams)
+
+    visited(story)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_waits_too_long_gets_no_turn_and_closes_nothing(alone):
+    async def story(visitors):
+        gate = asyncio.Event()
+        visitors.come("first", gate, alone=True)
+        await breathe()
+        late = visitors.come("late", alone=alone)
+        with pytest.raises(NoTurnError):
+            await late
+        gate.set()
+        await breathe()
+        visitors.come("beside")
+        await breathe()
+        visitors.come("alone", alone=True)
+
+    assert visited(story, patience=0.02).seen == ["first", "beside", "alone"]
+
+
+def test_a_suspect_that_is_cancelled_lets_those_behind_it_in():
+    async def story(visitors):
+        gate = asyncio.Event()
+        visitors.come("first", gate)
+        await breathe()
+        suspect = visitors.come("suspect", alone=True)
+        visitors.come("next")
+        await breathe()
+        suspect.cancel()
+        await breathe()
+        assert visitors.seen == ["first", "next"]
+        gate.set()
+
+    visited(story)
+
+
+def test_a_part_that_is_cancelled_while_it_waits_takes_no_place():
+    async def story(visitors):
+        async with visitors.turns.alone():
+            visitors.come("first")
+            unlucky = visitors.come("unlucky")
+            visitors.come("last")
+            await breathe()
+            unlucky.cancel()
+            await breathe()
+        await visitors.all()
+        visitors.come("suspect", alone=True)
+
+    assert visited(story).seen == ["first", "last", "suspect"]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_turn_that_comes_with_a_cancellation_is_given_back(alone):
+    async def story(visitors):
+        async with visitors.turns.alone():
+            unlucky = visitors.come("unlucky", alone=alone)
+            await breathe()
+        unlucky.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await unlucky
+        visitors.come("beside")
+        await breathe()
+        visitors.come("alone", alone=True)
+
+    assert visited(story).seen == ["beside", "alone"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_comes_a_suspect_is_alone_and_everybody_has_an_end(seed):
+    dice = random.Random(seed)
+
+    async def story(visitors):
+        for n in range(60):
+            visitors.come(n, alone=dice.random() < 0.3)
+            if dice.random() < 0.2:
+                dice.choice(visitors.works).cancel()
+            await asyncio.sleep(dice.choice([0, 0, 0.001]))
+        await visitors.all()
+        assert (visitors.turns._alone, visitors.turns._beside) == (False, 0)
+
+    visitors = visited(story, turn=0.002)
+    assert all(count == 1 for alone, count in visitors.crowds if alone)
+    assert {type(end) for end in visitors.ends} <= {type(None), asyncio.CancelledError}
+
+
+def test_failures_are_remembered_with_a_bound(monkeypatch):
+    monkeypatch.setattr(isolation, "_REMEMBERED", 2)
+    turns = Isolation()
+    for name, token in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")]:
+        turns.note_failure(name, token)
+    assert [turns.outlived(name) for name in "abc"] == ["3", "", "4"]
+
+
+# The frame
+
+
+def died(plant, run_id):
+    """A part whose process died."""
+    plant.begin(run_id)
+    plant.take(run_id, seconds=30)
+    plant.clock.forward(31)
+
+
+def test_suspects_are_worked_on_one_by_one(plant):
+    for run_id in ("a", "b", "c"):
+        died(plant, run_id)
+    for run_id in ("x", "y"):
+        plant.begin(run_id)
+    inside, crowds = set(), {}
+
+    async def handler(runtime, claim):
+        run_id = claim.member.run_id
+        inside.add(run_id)
+        await asyncio.sleep(0.02)
+        crowds[run_id] = set(inside)
+        await runtime.later(claim, {}, 60.0)
+        inside.discard(run_id)
+
+    serve(plant.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
+    assert crowds == {"a": {"a"}, "b": {"b"}, "c": {"c"}, "x": {"x", "y"}, "y": {"x", "y"}}
+    assert all(plant.part(run_id).attempts == 0 for run_id in "abcxy")
+
+
+def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(plant, caplog):
+    caplog.set_level(logging.INFO)
+    died(plant, "suspect")
+    plant.begin("long")
+    fence = plant.part("suspect").fence
+    served = []
+
+    async def handler(runtime, claim):
+        served.append(claim.member.run_id)
+        if claim.member.run_id == "long":
+            await asyncio.sleep(0.3)
+        await runtime.later(claim, {}, 60.0)
+
+    Runtime.of(plant.app).isolation._patience = 0.1
+    serve(plant.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
+    assert served == ["long"]
+    assert (plant.part("suspect").fence, plant.part("suspect").attempts) == (fence, 1)
+    assert caplog.text.count("suspect:0 did not get its turn") == 1
+    serve(plant.app, ["suspect:0"], QUEUED, handler)
+    assert served == ["long", "suspect"]
+
+
+def test_a_step_that_failed_in_a_living_process_is_no_death(plant):
+    for run_id in ("a", "b"):
+        plant.begin(run_id)
+    together, counted = asyncio.Event(), []
+
+    async def failing(runtime, claim):
+        raise ValueError("a bug")
+
+    async def handler(runtime, claim):
+        counted.append(claim.part.attempts)
+        if len(counted) == 2:
+            together.set()
+        await asyncio.wait_for(together.wait(), 5)
+        await runtime.later(claim, {}, 60.0)
+
+    serve(plant.app, ["a:0", "b:0"], QUEUED, failing)
+    plant.clock.forward(plant.settings.lease_seconds + 1)
+    serve(plant.app, ["a:0", "b:0"], QUEUED, handler)
+    assert counted == [2, 2]
+
+
+class Deaths:
+    """Processes that die of one part, one after the other, over one store. What the ticker rings is played."""
+
+    def __init__(self, plant, killer):
+        self.plant, self.killer, self.worst, self.deaths = plant, killer, {}, 0
+
+    async def handler(self, runtime, claim):
+        name = claim.member.run_id
+        self.worst[name] = max(self.worst.get(name, 0), claim.part.attempts)
+        if name == self.killer:
+            await asyncio.sleep(0.03)
+            self.died.set()
+            await asyncio.sleep(60)
+        await asyncio.sleep(0.1)
+        return await runtime.settle(claim, "succeeded")
+
+    def live(self, messages):
+        """One process: it works on all messages at once, until it dies or has no more work."""
+
+        async def go(store):
+            runtime, self.died = Runtime.__new__(Runtime), asyncio.Event()
+            runtime.store, runtime.settings, runtime.producer = store, self.plant.settings, self.plant.producer
+            runtime.budget, runtime.isolation = Budget(store, here=10, most=10), Isolation()
+            frame = steps.Frame([PartState.QUEUED], self.handler, 30.0)
+            works = [
+                asyncio.ensure_future(steps._all(runtime, [Member.parse(name) for name in names], frame))
+                for names in messages
+            ]
+            death = asyncio.ensure_future(self.died.wait())
+            rest = asyncio.ensure_future(asyncio.wait(works))
+            await asyncio.wait({rest, death}, return_when=asyncio.FIRST_COMPLETED)
+            for work in [*works, death]:
+                work.cancel()
+            await asyncio.gather(*works, rest, death, return_exceptions=True)
+            self.deaths += self.died.is_set()
+
+        self.plant.with_async(go)
+
+
+def test_twelve_innocent_parts_beside_a_deadly_one_end_well(plant):
+    innocent = [f"innocent{n}" for n in range(12)]
+    names = [*innocent[:6], "killer", *innocent[6:]]
+    for name in names:
+        plant.begin(name)
+    story = Deaths(plant, "killer")
+    story.live([[f"{name}:0" for name in names]])
+    assert {plant.part(name).attempts for name in names} == {1}
+    for _ in range(40):
+        plant.clock.forward(301)
+        messages = [bell.names for bell in bells(plant.look().parts)]
+        story.live(messages)
+        # The first death is the only one that an innocent part pays for.
+        assert all(plant.part(name).attempts <= 1 for name in innocent if not plant.part(name).outcome)
+        if all(plant.part(name).outcome for name in names):
+            break
+    assert {plant.part(name).outcome for name in innocent} == {"succeeded"}
+    assert plant.part("killer").outcome == "poisoned"
+    assert story.deaths == plant.settings.poison_after
+    assert max(story.worst[name] for name in innocent) <= 2
