@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PAGE_SIZE: Final = 100
 """Jobs that one page holds at most (scrape-do-python 0.3.1; the documentation's list page)."""
 _STALE_PAGES: Final = 2
+_MAX_PAGES: Final = 10_000
+"""Pages after which a walk ends, so that a server which makes jobs up cannot hold a worker for ever."""
 
 
 class PageWalk:
@@ -40,7 +42,8 @@ class PageWalk:
         self._stale = 0 if fresh else self._stale + 1
         entries = len(answer.jobs) + answer.unreadable
         full = entries >= min(PAGE_SIZE, answer.page_size if answer.page_size > 0 else PAGE_SIZE)
-        self.has_more = entries > 0 and self._stale < _STALE_PAGES and (full or self.page < answer.total_pages)
+        bounded = self._stale < _STALE_PAGES and self.page < _MAX_PAGES
+        self.has_more = entries > 0 and bounded and (full or self.page < answer.total_pages)
         self.complete = self.complete and not answer.unreadable
         return list(fresh.values())
 
