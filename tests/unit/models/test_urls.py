@@ -119,6 +119,7 @@ def test_a_form_never_raises_and_is_its_own(url):
         ("https://ΒΌΛΟΣ.example/", "https://βόλοσ.example/"),
         ("https://xn--a/", "https://xn--a/"),
         ("https://xn--ü/", "https://xn--ü/"),
+        (f"https://xn--{'b' * 60}/", f"https://xn--{'b' * 60}/"),
         ("http://u:P%40@[::1]:8080/a+b%2fc%5Cd", "http://u:P@@[::1]:8080/a b/c/d"),
         ("http://a/%2541/%FF%zz", "http://a/%41/\ufffd%zz"),
         ("http://a/b%2F..%2Fc/%5C.", "http://a/c//"),
