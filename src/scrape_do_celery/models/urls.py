@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections import Counter, defaultdict, deque
 from encodings.idna import nameprep
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +31,11 @@ __all__ = [
     "why_no_target",
 ]
 
-_FETCHED = ("http:", "https:")
+#: the parts of a WHATWG form: an `@` before its host, and a `?` or `#` in its path, are escaped
+_HREF = re.compile(
+    r"(https?:)//([^/?#@]*@)?(\[[^\]/?#]*\]|[^:/?#@\[]*)(:[0-9]+)?(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL
+)
+_MAX_LABEL = 63
 
 
 def whatwg_form(url: str) -> str:
@@ -103,16 +108,12 @@ def _digest(version: str, forms: Iterable[str]) -> str:
 
 
 def _loosen(form: str) -> str:
-    if not form.startswith(_FETCHED):
+    parts = _HREF.fullmatch(form)
+    if parts is None:
         return form
-    try:
-        parts = URL(form)
-    except ValueError:
-        return form
-    user = unquote(f"{parts.username}:{parts.password}@") if parts.username or parts.password else ""
-    port = f":{parts.port}" if parts.port else ""
-    query = _sorted_pairs(_decoded(parts.search[1:]))
-    return f"{parts.protocol}//{user}{_loose_host(parts.hostname)}{port}{_loose_path(parts.pathname)}{query}"
+    scheme, user, host, port, path, query = parts.groups("")
+    pairs = _sorted_pairs(_decoded(query)) if query else ""
+    return f"{scheme}//{unquote(user)}{_loose_host(host)}{port}{_loose_path(_decoded(path))}{pairs}"
 
 
 def _decoded(text: str) -> str:
@@ -122,7 +123,10 @@ def _decoded(text: str) -> str:
 
 def _loose_path(path: str) -> str:
     # Go writes a backslash as `%5C`, where a WHATWG parser reads a slash; so dots are removed after decoding.
-    segments = _decoded(path).replace("\\", "/").split("/")[1:]
+    path = path.replace("\\", "/")
+    if "/." not in path:
+        return path
+    segments = path.split("/")[1:]
     kept: list[str] = []
     for segment in segments:
         if segment == "..":
@@ -146,7 +150,8 @@ def _loose_host(host: str) -> str:
 
 
 def _loose_label(label: str) -> str:
-    if not label.startswith("xn--"):
+    # Decoding costs the square of the length, and a server may answer with anything.
+    if not label.startswith("xn--") or len(label) > _MAX_LABEL:
         return label
     try:
         return nameprep(label[4:].encode().decode("punycode"))
