@@ -65,8 +65,12 @@ def opened_text(fields: Mapping[str, bytes], name: str, key: str, keys: Keys) ->
 
 def opened_message(fields: Mapping[str, bytes], name: str, key: str, keys: Keys) -> str | None:
     """Return the text of an error that a field holds; None if the field is missing, or cannot be read here."""
-    found, _ = opened(fields, name, key, keys, json.loads)
-    return None if not found else str(ScrapeDoError.from_json(found))
+    try:
+        found, _ = opened(fields, name, key, keys, json.loads)
+        return None if found is None else str(ScrapeDoError.from_json(found))
+    except (ValueError, KeyError, TypeError):
+        # The text only explains: a record must be readable without it.
+        return None
 
 
 def opened_error(fields: Mapping[str, bytes], key: str, keys: Keys) -> ScrapeDoError | None:

@@ -306,7 +306,7 @@ def test_runs_with_the_same_options_are_no_rivals(locked):
     claim = locked.take()
     found, cursor = set(), ops.START
     while True:
-        cursor, rival = locked.run(ops.rivals(locked.keys, claim, cursor))
+        cursor, rival = locked.run(ops.rivals(locked.keys, claim, ops.digests_of(claim), cursor))
         found.add(rival)
         if cursor == ops.START:
             break

@@ -1,0 +1,97 @@
+"""A walk through pages of a job list that lie about their number, repeat themselves, or hold entries without an id."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrape_do_celery.models import JobDetails, JobsListResponse
+from scrape_do_celery.rules import listing
+from scrape_do_celery.rules.listing import PageWalk, has_unstarted, is_past
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+def job(name, age=None):
+    start = None if age is None else NOW - timedelta(seconds=age)
+    return JobDetails(job_id=f"j{name}", status="pending", start_time=start)
+
+
+def page(*names, pages=0, size=0, unreadable=0):
+    return JobsListResponse(jobs=[job(name) for name in names], total_pages=pages, page_size=size, unreadable=unreadable)
+
+
+def walk(*answers):
+    walked = PageWalk()
+    found = [[one.job_id for one in walked.add(answer)] for answer in answers]
+    return walked, found
+
+
+@given(st.integers(0, 450), st.sampled_from([0, 1, -3, 7, 2**70]))
+def test_every_job_is_met_whatever_the_totals_say(count, pages):
+    walked, seen = PageWalk(), []
+    while walked.has_more:
+        start = walked.page * 100
+        seen += walked.add(page(*range(start, min(start + 100, count)), pages=pages))
+    assert len(seen) == count
+    assert walked.page <= count // 100 + 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "more"),
+    [
+        (page(1, pages=2), True),
+        (page(1, pages=1), False),
+        (page(1, size=1), True),
+        (page(1, size=10), False),
+        (page(pages=9), False),
+        (page(unreadable=1, pages=9), True),
+        (page(*range(100)), True),
+        (page(*range(100), pages=1), True),
+    ],
+)
+def test_a_full_page_or_a_promise_asks_for_another(answer, more):
+    assert walk(answer)[0].has_more is more
+
+
+def test_a_server_that_repeats_its_last_page_ends_the_walk():
+    again = page(*range(100), pages=50)
+    walked, found = walk(again, again, again)
+    assert not walked.has_more
+    assert [len(fresh) for fresh in found] == [100, 0, 0]
+
+
+def test_one_page_without_news_does_not_end_the_walk():
+    walked, _ = walk(page(*range(100)), page(*range(100)))
+    assert walked.has_more
+
+
+def test_letter_case_makes_no_new_job():
+    _, found = walk(page("a"), JobsListResponse(jobs=[JobDetails(job_id="JA", status="pending")]))
+    assert found == [["ja"], []]
+
+
+def test_a_server_that_makes_jobs_up_ends_the_walk(monkeypatch):
+    monkeypatch.setattr(listing, "_MAX_PAGES", 3)
+    walked = PageWalk()
+    while walked.has_more:
+        walked.add(page(*range(walked.page * 100, walked.page * 100 + 100)))
+    assert walked.page == 3
+
+
+def test_an_entry_without_an_id_may_be_any_job():
+    assert not walk(page(1, unreadable=1))[0].complete
+    assert walk(page(1))[0].complete
+
+
+@pytest.mark.parametrize(
+    ("ages", "past"),
+    [([], False), ([None], False), ([10, 20], False), ([70, 80], True), ([50, 80], False), ([80, 70], False)],
+)
+def test_only_falling_times_say_something_about_the_pages_behind(ages, past):
+    answer = JobsListResponse(jobs=[job(n, age) for n, age in enumerate(ages)])
+    assert is_past(answer, NOW - timedelta(seconds=60)) is past
+    assert has_unstarted(answer) is (None in ages)
