@@ -14,7 +14,7 @@ from scrape_do_celery.cli import findings
 from scrape_do_celery.cli.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.cli.texts import one_line
 from scrape_do_celery.config import SettingsWarning
-from scrape_do_celery.config.checks import broker_warnings, unknown_variables
+from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
 from scrape_do_celery.config.fields import env_name
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ScrapeDoError
@@ -64,7 +64,8 @@ def _findings() -> Iterator[Finding]:
     # Loaded late: the worker's floor is nobody else's business here.
     from scrape_do_celery.worker.checks import warnings_about
 
-    for text in [*broker_warnings(settings), *warnings_about(producer.app)]:
+    exposed = why_exposed(settings.api_url)
+    for text in [*([exposed] if exposed else []), *broker_warnings(settings), *warnings_about(producer.app)]:
         yield Finding(WARNING, text)
 
 

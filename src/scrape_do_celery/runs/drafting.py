@@ -29,6 +29,8 @@ def draft(
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     options = dict(kwargs)
+    if len(args) > 1 or (args and "targets" in options):
+        raise ValueError("targets must be given once, as the only positional argument; name each other argument")
     key = check_key(options.pop("idempotency_key", None))
     options = with_credentials(producer.settings, options.pop("credentials", None), options)
     spec = read_spec(*args, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.sendable import SAID, as_list, why_no_text
 from scrape_do_celery.runs.canvas import callbacks, finish_signature
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.host import host
@@ -23,7 +26,7 @@ from scrape_do_celery.store import Member, RunSpec, ops
 from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from celery.canvas import Signature
 
@@ -108,12 +111,26 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
         StoreUnavailableError: some runs may be written, and go on. With keys, the same call may be made again.
     """
     kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
-    specs = [_numbered(place, request, kept | options) for place, request in enumerate(requests)]
-    keys = [None] * len(specs) if idempotency_keys is None else [check_key(key) for key in idempotency_keys]
+    specs = [_numbered(place, request, kept | options) for place, request in enumerate(_each(requests))]
+    given = as_list(idempotency_keys, "idempotency_keys", "keys")
+    keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
     wanted = [_Wanted(spec, key) for spec, key in zip(specs, keys, strict=True)]
     return _start(Producer.of(settings=settings), wanted, callbacks(on_success, on_failure))
+
+
+def _each(requests: Any) -> Iterable[Any]:
+    """Requests one by one: a list of a hundred thousand would hold all of them at once.
+
+    Raises:
+        ValueError: these are not many requests.
+    """
+    if isinstance(requests, JobCreationRequest | str | bytes | Mapping | AbstractSet) or not isinstance(
+        requests, Iterable
+    ):
+        raise ValueError(f"requests must be a list of requests, not {type(requests).__name__}")  # noqa: TRY004
+    return requests
 
 
 def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
@@ -245,9 +262,11 @@ def read_spec(
     if isinstance(targets, JobCreationRequest):
         if options:
             raise ValueError(f"{', '.join(sorted(options))}: set in the JobCreationRequest, not beside it")
-        return RunSpec(targets, raise_on_task_failure, max_wait, early)
+        # Checked again: a copy may be made with fields that nobody has looked at.
+        request = JobCreationRequest.model_validate(targets, context=SAID)
+        return RunSpec(request, raise_on_task_failure, max_wait, early)
     if targets is not None:
-        options["targets"] = targets if isinstance(targets, str | bytes) else list(targets)
+        options["targets"] = targets
     return RunSpec(JobCreationRequest(**options), raise_on_task_failure, max_wait, early)
 
 
@@ -255,6 +274,8 @@ def check_key(key: str | None) -> str | None:
     """The key, or ValueError where it cannot be one."""
     if key is not None and (not isinstance(key, str) or not key.strip()):
         raise ValueError("idempotency_key must be a text that is not blank, or None")
+    if key is not None and (fault := why_no_text(key)):
+        raise ValueError(f"idempotency_key {fault}")
     return key
 
 
