@@ -64,8 +64,7 @@ def _findings() -> Iterator[Finding]:
     # Loaded late: the worker's floor is nobody else's business here.
     from scrape_do_celery.worker.checks import warnings_about
 
-    exposed = why_exposed(settings.api_url)
-    for text in [*([exposed] if exposed else []), *broker_warnings(settings), *warnings_about(producer.app)]:
+    for text in [*broker_warnings(settings), *warnings_about(producer.app)]:
         yield Finding(WARNING, text)
 
 
@@ -85,5 +84,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         default = "" if name in settings.model_fields_set else " (default)"
         shown = masked(value) if isinstance(value, str) else value
         yield Finding("", f"{env_name(name)} = {'not set' if shown is None else shown}{default}")
+    if exposed := why_exposed(settings.api_url):
+        yield Finding(WARNING, f"SCRAPE_DO_API_URL: {exposed}")
     if settings.api_key is None:
         yield Finding(WARNING, "SCRAPE_DO_API_KEY is not set: producers do not need it, a worker does not start")

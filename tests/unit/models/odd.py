@@ -41,7 +41,13 @@ class Figure(IntEnum):
 
 texts = st.text(st.characters(), max_size=6) | st.text(st.characters(codec="utf-8"), max_size=6)
 whole = st.sampled_from([-1, 0, 1, 4999, 5000, 55_000, 120_000, 1_000_001, 2**53 + 1, 2**64, 10**400, 10**4000])
-numbers = whole | st.integers() | st.floats() | whole.filter(lambda number: number < 10**9).map(str)
+numbers = (
+    st.integers(5000, 35_000)
+    | whole
+    | st.integers()
+    | st.floats()
+    | whole.filter(lambda number: number < 10**9).map(str)
+)
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -76,8 +82,10 @@ def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 odd = st.recursive(scalars, containers, max_leaves=6)
-urls = st.sampled_from(["https://a.example/", "http://[::1]:8/?q=ü", "a", "https://a.example/\ud800", "http://a/\n"])
+good_urls = st.sampled_from(["https://a.example/", "http://[2001:db8::1]:8/?q=ü", Name("https://a.example/#")])
+urls = good_urls | st.sampled_from(["a", "https://a.example/\ud800", "http://a/\n"])
 maps = st.dictionaries(st.sampled_from(["A", "a", "X-B", "x b", ""]) | scalars, scalars | texts, max_size=3)
+maps |= st.dictionaries(st.sampled_from(["A", "X-B", Name("C")]), texts, max_size=3)
 
 
 def nested(depth: int) -> Any:
@@ -90,22 +98,22 @@ def nested(depth: int) -> Any:
 
 # What a JSON value may look like, NaN and its like included.
 jsons = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    st.none() | st.integers() | st.sampled_from([math.nan, -math.inf, -0.0, 1e308, True]) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
 jsons |= st.sampled_from([60, 63, 64, 200, 254, 300]).map(nested)
-values = st.dictionaries(st.sampled_from(["q", "geocode", "ü"]) | texts, jsons | odd, max_size=3)
+keys = st.sampled_from(["q", "geocode", "ü", "\ud800"]) | texts
+values = st.dictionaries(keys, jsons, max_size=3) | st.dictionaries(keys, odd, max_size=3)
 actions = st.fixed_dictionaries(
     {"Action": st.sampled_from(["Click", "Fill", "Wait", Word.GET]) | scalars},
     optional={"Selector": scalars, "Value": odd, "Timeout": scalars},
 )
 fitting: dict[str, st.SearchStrategy[Any]] = {
-    "targets": st.lists(urls, max_size=3) | st.lists(urls, max_size=3).map(tuple),
-    "plugin": st.fixed_dictionaries(
-        {"key": scalars | st.just("k"), "params": st.lists(values, min_size=1, max_size=3)}
-    ),
+    "targets": st.lists(urls, max_size=3) | st.lists(good_urls, max_size=3).map(tuple),
+    "plugin": st.fixed_dictionaries({"key": st.just("k") | texts, "params": st.lists(values, min_size=1, max_size=2)}),
     "body": texts,
+    "geo_code": st.sampled_from(["us", "DE", "u1"]),
     "headers": maps,
     "webhook_headers": maps,
     "set_cookies": texts | st.just("a=1"),
@@ -127,7 +135,10 @@ def of_field(model: type, name: str) -> st.SearchStrategy[Any]:
         return odd | st.fixed_dictionaries({}, optional=inner) | few(inner)
     words = [word for kind in get_args(model.model_fields[name].annotation) for word in get_args(kind)]
     known = [word for word in words if isinstance(word, str)]
-    return st.one_of(odd, st.booleans(), fitting.get(name, scalars), st.sampled_from(known or [None]))
+    good = st.sampled_from(known) if known else st.booleans()
+    # Values that fit come twice: among many odd ones they would be rare.
+    fit = fitting.get(name, good)
+    return st.sampled_from([fit, fit, odd, good]).flatmap(lambda chosen: chosen)
 
 
 def few(strategies: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:

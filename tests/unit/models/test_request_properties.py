@@ -46,7 +46,7 @@ def assert_sendable(request: JobCreationRequest) -> None:
     assert wire == json.loads(json.dumps(wire, allow_nan=False))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(odd.requests)
 def test_what_is_accepted_can_be_sent_and_read_back(fields):
     if (request := accepted(fields)) is not None:
@@ -57,7 +57,7 @@ def test_what_is_accepted_can_be_sent_and_read_back(fields):
 def test_each_field_by_itself(name):
     taken = []
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(odd.all_fields[name])
     def check(value):
         fields = {name: value} if name == "plugin" else {"targets": ["https://a.example/"], name: value}
@@ -67,7 +67,7 @@ def test_each_field_by_itself(name):
 
     check()
     # The property says something only where values are accepted. A region needs another field.
-    assert taken or name in {"regional_geo_code", "geo_code"}
+    assert taken or name == "regional_geo_code"
 
 
 @settings(max_examples=200, deadline=None)
