@@ -10,7 +10,8 @@ from celery.utils.time import maybe_make_aware
 from scrape_do_celery.config.credentials import with_credentials
 from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.runs.canvas import finish_signature
-from scrape_do_celery.runs.enqueueing import check_key, read_spec, write
+from scrape_do_celery.runs.checking import check_key, read_spec
+from scrape_do_celery.runs.enqueueing import write
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:

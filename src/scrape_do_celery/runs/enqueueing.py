@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,23 +12,25 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
-from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.models.sendable import SAID, as_list, why_no_text
+from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.runs.canvas import callbacks, finish_signature
+from scrape_do_celery.runs.checking import check_key, each_request, read_spec
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.host import host
 from scrape_do_celery.runs.producer import Bell, Producer, refuse_eager
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import Member, RunSpec, ops
+from scrape_do_celery.store import Member, ops
 from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.store import RunSpec
     from scrape_do_celery.store.ops import Created, Op
 
 log = logging.getLogger(__name__)
@@ -111,26 +111,13 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
         StoreUnavailableError: some runs may be written, and go on. With keys, the same call may be made again.
     """
     kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
-    specs = [_numbered(place, request, kept | options) for place, request in enumerate(_each(requests))]
+    specs = [_numbered(place, request, kept | options) for place, request in enumerate(each_request(requests))]
     given = as_list(idempotency_keys, "idempotency_keys", "keys")
     keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
     wanted = [_Wanted(spec, key) for spec, key in zip(specs, keys, strict=True)]
     return _start(Producer.of(settings=settings), wanted, callbacks(on_success, on_failure))
-
-
-def _each(requests: Any) -> Iterable[Any]:
-    """Requests one by one: a list of a hundred thousand would hold all of them at once.
-
-    Raises:
-        ValueError: these are not many requests.
-    """
-    if isinstance(requests, JobCreationRequest | str | bytes | Mapping | AbstractSet) or not isinstance(
-        requests, Iterable
-    ):
-        raise ValueError(f"requests must be a list of requests, not {type(requests).__name__}")  # noqa: TRY004
-    return requests
 
 
 def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
@@ -244,39 +231,6 @@ def _creation(producer: Producer, one: _Wanted, canvas: dict[str, Any]) -> Op[Cr
 def _is_other(created: Created, spec: RunSpec) -> bool:
     """Whether the run that has this key has another request."""
     return not created.new and created.digest != spec.digest
-
-
-def read_spec(
-    targets: Iterable[str] | JobCreationRequest | None = None,
-    *,
-    raise_on_task_failure: bool = False,
-    max_wait: float | None = None,
-    early: bool | None = None,
-    **options: Any,
-) -> RunSpec:
-    """The checked request and options of a run.
-
-    Raises:
-        ValueError: a field is wrong.
-    """
-    if isinstance(targets, JobCreationRequest):
-        if options:
-            raise ValueError(f"{', '.join(sorted(options))}: set in the JobCreationRequest, not beside it")
-        # Checked again: a copy may be made with fields that nobody has looked at.
-        request = JobCreationRequest.model_validate(targets, context=SAID)
-        return RunSpec(request, raise_on_task_failure, max_wait, early)
-    if targets is not None:
-        options["targets"] = targets
-    return RunSpec(JobCreationRequest(**options), raise_on_task_failure, max_wait, early)
-
-
-def check_key(key: str | None) -> str | None:
-    """The key, or ValueError where it cannot be one."""
-    if key is not None and (not isinstance(key, str) or not key.strip()):
-        raise ValueError("idempotency_key must be a text that is not blank, or None")
-    if key is not None and (fault := why_no_text(key)):
-        raise ValueError(f"idempotency_key {fault}")
-    return key
 
 
 def write(

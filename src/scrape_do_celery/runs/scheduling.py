@@ -11,7 +11,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.models.base import wire_name
 from scrape_do_celery.models.sendable import why_no_text
 from scrape_do_celery.runs.canvas import callbacks
-from scrape_do_celery.runs.enqueueing import read_spec
+from scrape_do_celery.runs.checking import read_spec
 from scrape_do_celery.runs.ticks import rule_of
 
 if TYPE_CHECKING:

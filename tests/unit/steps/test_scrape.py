@@ -20,7 +20,7 @@ from scrape_do_celery.errors import (
     RunNotFoundError,
     StoreUnavailableError,
 )
-from scrape_do_celery.runs.enqueueing import read_spec
+from scrape_do_celery.runs.checking import read_spec
 from scrape_do_celery.store import Member, ops
 from scrape_do_celery.store.ops import RING
 from scrape_do_celery.tasks import scrape as shared
