@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
+from scrape_do_celery.runs.checking import read_spec
 from scrape_do_celery.runs.drafting import draft
-from scrape_do_celery.runs.enqueueing import read_spec, ring_submit, write
+from scrape_do_celery.runs.enqueueing import ring_submit, write
 
 if TYPE_CHECKING:
     from tests.faults.servers import Servers

@@ -383,8 +383,9 @@ def test_doctor_ends_with_1_where_something_is_wrong(scrape_do, healthy):
 
 def test_doctor_names_unknown_variables_and_a_missing_token(scrape_do, producer, healthy, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_QUEU", "x")
-    producer.settings = producer.settings.model_copy(update={"api_key": None})
+    producer.settings = producer.settings.model_copy(update={"api_key": None, "api_url": "http://api.example"})
     answer = scrape_do("doctor")
+    assert "warning  SCRAPE_DO_API_URL: the API at http://api.example is not encrypted" in answer.output
     assert "warning  SCRAPE_DO_QUEU is not a setting" in answer.output
     assert "warning  SCRAPE_DO_API_KEY is not set" in answer.output
 

@@ -9,8 +9,9 @@ from celery import Celery
 from pydantic import SecretStr, ValidationError
 from redis.connection import parse_url
 
+from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, checks, urls
-from scrape_do_celery.config.checks import broker_warnings, unknown_variables
+from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
 from scrape_do_celery.config.settings import settings_table
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 
@@ -256,6 +257,45 @@ def test_an_unknown_variable_warns_once_a_process(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Settings()
+
+
+def test_an_api_that_is_not_encrypted_warns_once_a_process_and_host():
+    with pytest.warns(
+        SettingsWarning, match="http://plain.example is not encrypted: the token .* use https://"
+    ) as seen:
+        Settings(api_url="http://user:s3cret@plain.example:8080/")
+    assert [warning.filename for warning in seen] == [__file__]
+    assert "s3cret" not in str(seen[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Settings(api_url="http://plain.example/elsewhere")
+        # Wherever the URL was given.
+        ScrapeDoAsyncAPIClient("t0ken", base_url="http://plain.example").close()
+    with pytest.warns(SettingsWarning, match="http://plainer.example is not encrypted") as seen:
+        ScrapeDoAsyncAPIClient("t0ken", base_url="http://plainer.example").close()
+    assert [warning.filename for warning in seen] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("url", "exposed"),
+    [
+        ("https://q.scrape.do", False),
+        ("http://localhost:8787", False),
+        ("http://LOCALHOST./", False),
+        ("http://127.0.0.1", False),
+        ("http://127.8.9.10:1", False),
+        ("http://[::1]:8787", False),
+        ("http://10.0.0.1", True),
+        ("http://192.168.1.2:8787", True),
+        ("http://0.0.0.0", True),
+        ("http://[::2]", True),
+        ("http://sandbox:8787", True),
+        ("http://localhost.example", True),
+        ("HTTP://127.0.0.1.example", True),
+    ],
+)
+def test_only_this_machine_is_reached_in_clear_text_without_a_word(url, exposed):
+    assert (why_exposed(url) is not None) == exposed
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from scrape_do_celery.cli import findings
 from scrape_do_celery.cli.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.cli.texts import one_line
 from scrape_do_celery.config import SettingsWarning
-from scrape_do_celery.config.checks import broker_warnings, unknown_variables
+from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
 from scrape_do_celery.config.fields import env_name
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ScrapeDoError
@@ -84,5 +84,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         default = "" if name in settings.model_fields_set else " (default)"
         shown = masked(value) if isinstance(value, str) else value
         yield Finding("", f"{env_name(name)} = {'not set' if shown is None else shown}{default}")
+    if exposed := why_exposed(settings.api_url):
+        yield Finding(WARNING, f"SCRAPE_DO_API_URL: {exposed}")
     if settings.api_key is None:
         yield Finding(WARNING, "SCRAPE_DO_API_KEY is not set: producers do not need it, a worker does not start")

@@ -11,6 +11,7 @@ import httpx
 from pydantic import SecretStr
 
 from scrape_do_celery.client.sending import Sending
+from scrape_do_celery.config.checks import warn_exposed
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.polling import PollingStrategy
 
@@ -139,6 +140,7 @@ def _base_url(text: str) -> str:
     url = httpx.URL(text)
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
         raise ValueError("base_url must be http or https, with a host, without user, query or fragment")
+    warn_exposed(text)
     return text
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import warnings
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from scrape_do_celery.callers import caller_level
 from scrape_do_celery.config.fields import PREFIX, SettingsFields, env_name
-from scrape_do_celery.config.urls import place
+from scrape_do_celery.config.urls import is_loopback, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,23 @@ def warn_unknown(environ: Mapping[str, str], *, stacklevel: int = 2) -> None:
         if name not in _warned:
             _warned.add(name)
             warnings.warn(message, SettingsWarning, stacklevel=stacklevel + 1)
+
+
+def why_exposed(url: str) -> str | None:
+    """Says that requests to the API at `url` can be read on the way; None for https and for this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or is_loopback(host):
+        return None
+    return f"the API at http://{host} is not encrypted: the token and the pages travel in clear text; use https://"
+
+
+def warn_exposed(url: str) -> None:
+    """Emits a `SettingsWarning` for an API that is not encrypted, once per host and process."""
+    message = why_exposed(url)
+    if message is not None and message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, SettingsWarning, stacklevel=caller_level())
 
 
 def broker_warnings(settings: SettingsFields) -> list[str]:

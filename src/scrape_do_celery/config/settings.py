@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from scrape_do_celery.config.checks import warn_unknown
+from scrape_do_celery.config.checks import warn_exposed, warn_unknown
 from scrape_do_celery.config.fields import SettingsFields, env_name
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError
@@ -53,6 +53,7 @@ class Settings(SettingsFields):
         if problems:
             message = "; ".join(f"{name}: {text}" for name, text in problems.items())
             raise SettingsError(message, problems)
+        warn_exposed(self.api_url)
 
     @property
     def submit_lease(self) -> float:

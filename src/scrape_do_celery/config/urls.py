@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -30,6 +31,16 @@ def api_url(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
         raise ValueError("should be an http:// or https:// URL with a host and no query")
     return url.rstrip("/").removesuffix("/api/v1").rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether `host` is this machine: localhost, 127.0.0.0/8 or ::1."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def http_url(url: str | None) -> str | None:

@@ -68,6 +68,8 @@ class RequestModel(BaseModel):
         alias_generator=wire_name,
         extra="forbid",
         hide_input_in_errors=True,
+        # `model_copy` and `model_construct` check nothing, and a list in a frozen model may still be changed.
+        revalidate_instances="always",
         # Errors speak of the names that a Python caller wrote.
         loc_by_alias=False,
     )

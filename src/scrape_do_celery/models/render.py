@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from .base import RequestModel, nearest
+from .sendable import SendableText, Whole, as_json_list
 
 # What each action cannot do without.
 _ACTIONS: dict[str, tuple[str, ...]] = {
@@ -28,8 +29,8 @@ class RenderOptions(RequestModel):
 
     block_resources: bool | None = None
     wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None = None
-    custom_wait: int | None = Field(default=None, ge=0, le=35_000)
-    wait_selector: str | None = None
+    custom_wait: Whole | None = Field(default=None, ge=0, le=35_000)
+    wait_selector: SendableText | None = None
     #: actions as the API writes them: `{"Action": "Click", "Selector": "#more"}`
     play_with_browser: list[dict[str, JsonValue]] | None = Field(default=None, repr=False)
     return_json: bool | None = None
@@ -37,7 +38,12 @@ class RenderOptions(RequestModel):
     show_frames: bool | None = None
     screenshot: bool | None = None
     full_screenshot: bool | None = None
-    particular_screenshot: str | None = None
+    particular_screenshot: SendableText | None = None
+
+    @field_validator("play_with_browser", mode="before")
+    @classmethod
+    def _json(cls, actions: Any) -> Any:
+        return as_json_list(actions, "play_with_browser", "actions")
 
     @field_validator("play_with_browser")
     @classmethod

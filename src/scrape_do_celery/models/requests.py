@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
+from scrape_do_celery.callers import caller_level
+
 from .base import RequestModel, wire_name
 from .plugins import PluginRequest  # noqa: TC001 (pydantic reads it)
 from .render import RenderOptions
+from .sendable import (
+    SAID,
+    HeaderMap,
+    SendableText,
+    Whole,
+    as_list,
+    is_kept,
+    is_said,
+    joined,
+    why_no_header_value,
+    why_no_text,
+)
 from .urls import why_no_target
 
 if TYPE_CHECKING:
@@ -20,7 +33,6 @@ if TYPE_CHECKING:
 #: The API takes no more in one job; a run makes as many jobs as it needs.
 MAX_TARGETS_PER_JOB = 1000
 
-_SHOWN_FAULTS = 5
 #: Bounds that the API sets (peer SDK; that there are bounds: its documentation).
 _MILLISECONDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000)}
 _PLUGIN_CREDITS = 10
@@ -39,22 +51,22 @@ class JobCreationRequest(RequestModel):
     targets: list[str] | None = Field(default=None, repr=False)
     plugin: PluginRequest | None = None
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None = None
-    body: str | None = Field(default=None, repr=False)
-    headers: dict[str, str] | None = Field(default=None, repr=False)
+    body: SendableText | None = Field(default=None, repr=False)
+    headers: HeaderMap | None = Field(default=None, repr=False)
     #: send these headers only, none of Scrape.do's own
     forward_headers: bool | None = None
     #: such as `a=1; b=2`
-    set_cookies: str | None = Field(default=None, repr=False)
+    set_cookies: SendableText | None = Field(default=None, repr=False)
     #: two letters, such as `us`; which ones are served depends on `super` and the plan
-    geo_code: str | None = None
+    geo_code: SendableText | None = None
     regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None = None
     #: residential and mobile proxies
     super: bool | None = None
     #: requests with one session share an IP
-    session_id: int | None = Field(default=None, ge=0, le=1_000_000)
+    session_id: Whole | None = Field(default=None, ge=0, le=1_000_000)
     device: Literal["desktop", "mobile", "tablet"] | None = None
-    timeout: int | None = None
-    retry_timeout: int | None = None
+    timeout: Whole | None = None
+    retry_timeout: Whole | None = None
     disable_retry: bool | None = None
     #: hand on the target's status instead of 502
     transparent_response: bool | None = None
@@ -62,8 +74,8 @@ class JobCreationRequest(RequestModel):
     output: Literal["raw", "markdown"] | None = None
     #: a browser; also an empty one may switch rendering on
     render: RenderOptions | None = None
-    webhook_url: str | None = Field(default=None, repr=False)
-    webhook_headers: dict[str, str] | None = Field(default=None, repr=False)
+    webhook_url: SendableText | None = Field(default=None, repr=False)
+    webhook_headers: HeaderMap | None = Field(default=None, repr=False)
 
     @classmethod
     def _hint(cls, key: str) -> str:
@@ -71,26 +83,19 @@ class JobCreationRequest(RequestModel):
 
     @field_validator("targets", mode="before")
     @classmethod
-    def _list_of_targets(cls, targets: Any) -> Any:
-        if isinstance(targets, str | bytes):
-            raise ValueError("targets must be a list of URLs, not one string")  # noqa: TRY004 (pydantic's contract)
-        if isinstance(targets, Mapping | AbstractSet):
-            raise ValueError("targets must have an order: a list of URLs")  # noqa: TRY004
-        return targets
-
-    @field_validator("targets")
-    @classmethod
-    def _good_targets(cls, targets: list[str] | None) -> list[str] | None:
-        if targets is None:
-            return None
+    def _good_targets(cls, targets: Any, info: ValidationInfo) -> Any:
+        targets = as_list(targets, "targets", "URLs")
+        if targets is None or is_kept(info):
+            return targets
         if not targets:
             raise ValueError("targets must hold at least one URL")
         faults = [
-            f"targets[{position}] {fault}" for position, url in enumerate(targets) if (fault := why_no_target(url))
+            f"targets[{position}] {fault}"
+            for position, url in enumerate(targets)
+            if (fault := why_no_text(url) or why_no_target(url))
         ]
         if faults:
-            more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
-            raise ValueError("; ".join(faults[:_SHOWN_FAULTS]) + more)
+            raise ValueError(joined(faults))
         return targets
 
     @field_validator("render", mode="before")
@@ -100,20 +105,27 @@ class JobCreationRequest(RequestModel):
             raise ValueError("render takes options, such as {'wait_until': 'networkidle2'}; {} for none")  # noqa: TRY004
         return render
 
-    @field_validator("timeout", "retry_timeout", mode="before")
+    @field_validator("timeout", "retry_timeout")
     @classmethod
-    def _milliseconds(cls, value: Any, info: ValidationInfo) -> Any:
+    def _milliseconds(cls, value: int | None, info: ValidationInfo) -> int | None:
         low, high = _MILLISECONDS[info.field_name or ""]
-        if isinstance(value, int | float) and not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise ValueError(f"{info.field_name} is in milliseconds, from {low} to {high}")
         return value
 
     @field_validator("webhook_url")
     @classmethod
-    def _good_webhook(cls, url: str | None) -> str | None:
-        if url is not None and (fault := why_no_target(url)):
+    def _good_webhook(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None and not is_kept(info) and (fault := why_no_target(url)):
             raise ValueError(f"webhook_url {fault}")
         return url
+
+    @field_validator("set_cookies")
+    @classmethod
+    def _good_cookies(cls, cookies: str | None, info: ValidationInfo) -> str | None:
+        if cookies is not None and not is_kept(info) and (fault := why_no_header_value(cookies)):
+            raise ValueError(f"set_cookies {fault}; cookies are written as 'a=1; b=2'")
+        return cookies
 
     @field_validator("geo_code")
     @classmethod
@@ -126,6 +138,15 @@ class JobCreationRequest(RequestModel):
     def _consistent(self) -> Self:
         if faults := list(self._contradictions()):
             raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _usual(self, info: ValidationInfo) -> Self:
+        if self.body is not None and self.method in _WITHOUT_BODY and not is_said(info):
+            text = (
+                f"body is sent with {self.method or 'GET'}, which most servers ignore; set method='POST' if it is meant"
+            )
+            warnings.warn(text, UserWarning, stacklevel=caller_level())
         return self
 
     def _contradictions(self) -> Iterator[str]:
@@ -145,8 +166,6 @@ class JobCreationRequest(RequestModel):
             and any(one.get("geocode") is not None for one in self.plugin.params)
         ):
             yield "geo_code and a geocode in plugin params exclude each other"
-        if self.body is not None and self.method in _WITHOUT_BODY:
-            yield "body needs a method that sends one, such as POST"
 
     @field_serializer("session_id", when_used="json-unless-none")
     def _session_as_text(self, value: int) -> str:
@@ -163,7 +182,8 @@ class JobCreationRequest(RequestModel):
 
     def with_targets(self, targets: Iterable[str]) -> Self:
         """The same options for other targets, which are checked."""
-        return type(self).model_validate({**self.model_dump(exclude_none=True), "targets": list(targets)})
+        fields = {**self.model_dump(exclude_none=True), "targets": targets}
+        return type(self).model_validate(fields, context=SAID)
 
     def split(self, size: int = MAX_TARGETS_PER_JOB) -> list[Self]:
         """Requests of at most `size` tasks each, in order."""

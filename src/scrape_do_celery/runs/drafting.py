@@ -10,7 +10,8 @@ from celery.utils.time import maybe_make_aware
 from scrape_do_celery.config.credentials import with_credentials
 from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.runs.canvas import finish_signature
-from scrape_do_celery.runs.enqueueing import check_key, read_spec, write
+from scrape_do_celery.runs.checking import check_key, read_spec
+from scrape_do_celery.runs.enqueueing import write
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def draft(
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     options = dict(kwargs)
+    if len(args) > 1 or (args and "targets" in options):
+        raise ValueError("targets must be given once, as the only positional argument; name each other argument")
     key = check_key(options.pop("idempotency_key", None))
     options = with_credentials(producer.settings, options.pop("credentials", None), options)
     spec = read_spec(*args, **options)

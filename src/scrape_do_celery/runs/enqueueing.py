@@ -12,14 +12,15 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
-from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.runs.canvas import callbacks, finish_signature
+from scrape_do_celery.runs.checking import check_key, each_request, read_spec
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.host import host
 from scrape_do_celery.runs.producer import Bell, Producer, refuse_eager
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import Member, RunSpec, ops
+from scrape_do_celery.store import Member, ops
 from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.store import RunSpec
     from scrape_do_celery.store.ops import Created, Op
 
 log = logging.getLogger(__name__)
@@ -108,8 +111,9 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
         StoreUnavailableError: some runs may be written, and go on. With keys, the same call may be made again.
     """
     kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
-    specs = [_numbered(place, request, kept | options) for place, request in enumerate(requests)]
-    keys = [None] * len(specs) if idempotency_keys is None else [check_key(key) for key in idempotency_keys]
+    specs = [_numbered(place, request, kept | options) for place, request in enumerate(each_request(requests))]
+    given = as_list(idempotency_keys, "idempotency_keys", "keys")
+    keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
     wanted = [_Wanted(spec, key) for spec, key in zip(specs, keys, strict=True)]
@@ -227,35 +231,6 @@ def _creation(producer: Producer, one: _Wanted, canvas: dict[str, Any]) -> Op[Cr
 def _is_other(created: Created, spec: RunSpec) -> bool:
     """Whether the run that has this key has another request."""
     return not created.new and created.digest != spec.digest
-
-
-def read_spec(
-    targets: Iterable[str] | JobCreationRequest | None = None,
-    *,
-    raise_on_task_failure: bool = False,
-    max_wait: float | None = None,
-    early: bool | None = None,
-    **options: Any,
-) -> RunSpec:
-    """The checked request and options of a run.
-
-    Raises:
-        ValueError: a field is wrong.
-    """
-    if isinstance(targets, JobCreationRequest):
-        if options:
-            raise ValueError(f"{', '.join(sorted(options))}: set in the JobCreationRequest, not beside it")
-        return RunSpec(targets, raise_on_task_failure, max_wait, early)
-    if targets is not None:
-        options["targets"] = targets if isinstance(targets, str | bytes) else list(targets)
-    return RunSpec(JobCreationRequest(**options), raise_on_task_failure, max_wait, early)
-
-
-def check_key(key: str | None) -> str | None:
-    """The key, or ValueError where it cannot be one."""
-    if key is not None and (not isinstance(key, str) or not key.strip()):
-        raise ValueError("idempotency_key must be a text that is not blank, or None")
-    return key
 
 
 def write(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from kombu.utils.json import dumps
 
 from scrape_do_celery import routing
+from scrape_do_celery.models.base import wire_name
+from scrape_do_celery.models.sendable import why_no_text
 from scrape_do_celery.runs.canvas import callbacks
-from scrape_do_celery.runs.enqueueing import read_spec
+from scrape_do_celery.runs.checking import read_spec
 from scrape_do_celery.runs.ticks import rule_of
 
 if TYPE_CHECKING:
@@ -55,14 +57,19 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
         raise ValueError("name must be a text that is not blank: ticks are told apart by it")
     if if_running not in get_args(IfRunning):
         raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}")
-    if secret := [field for field in _SECRET if options.get(field)]:
+    if fault := why_no_text(name):
+        raise ValueError(f"name {fault}")
+    if credentials is not None and (fault := why_no_text(credentials)):
+        raise ValueError(f"credentials {fault}")
+    if secret := [field for field in _SECRET if options.get(field) or options.get(wire_name(field))]:
         raise ValueError(f'{", ".join(secret)}: a schedule is kept by beat; name them with credentials="..."')
     kept: dict[str, Any] = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
     given = dict(options)
     if targets is not None:
-        given["targets"] = targets if isinstance(targets, str) else list(targets)
-    read_spec(**given, **kept)
-    request = {**given, **kept, "credentials": credentials}
+        given["targets"] = targets
+    # The checked request, as JSON values: not all that pydantic reads comes through beat's JSON as it was.
+    checked = read_spec(**given, **kept).request.model_dump(mode="json", exclude_none=True)
+    request = {**checked, **kept, "credentials": credentials}
     request = {field: value for field, value in request.items() if value is not None}
     kwargs = {"name": name, "rule": rule_of(schedule), "if_running": if_running, "request": request}
     if canvas := callbacks(on_success, on_failure):

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
 from scrape_do_celery.config.credentials import with_credentials
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.runs.canvas import finish_signature
-from scrape_do_celery.runs.enqueueing import read_spec, ring_submit
-from scrape_do_celery.store import ops
+from scrape_do_celery.runs.enqueueing import ring_submit
+from scrape_do_celery.store import RunSpec, ops
+from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs.producer import Producer
@@ -30,7 +33,10 @@ def start_tick(
         ValueError: the request is wrong, or its credentials are unknown here.
     """
     store, options = producer.store, dict(request)
-    spec = read_spec(**with_credentials(producer.settings, options.pop("credentials", None), options))
+    fields = with_credentials(producer.settings, options.pop("credentials", None), options)
+    run = {name: fields.pop(name) for name in OPTIONS if name in fields}
+    # A warning has no caller here: it was said where the schedule was declared.
+    spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
     run_id = str(uuid.uuid4())
     finish = finish_signature(producer, run_id, run_id, canvas) if canvas else ""
     op = ops.create(store.keys, run_id, spec, signature=finish, hold=_LOOK, trace=tracing.current(), turn=turn)

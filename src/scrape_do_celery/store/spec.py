@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest
+from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.store.about import about, request_fields
 from scrape_do_celery.store.codec import pack, unpack
 
@@ -38,10 +40,7 @@ class RunSpec:
         object.__setattr__(self, "early", early)
         if self.max_wait is None:
             return
-        seconds = self.max_wait
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-            raise ValueError(f"max_wait must be a positive, finite number of seconds, or None: {seconds!r}")
-        object.__setattr__(self, "max_wait", float(seconds))
+        object.__setattr__(self, "max_wait", _seconds(self.max_wait))
 
     @cached_property
     def digest(self) -> str:
@@ -78,8 +77,18 @@ class RunSpec:
         """The spec of a record, with the targets of the given parts."""
         data = unpack(spec)
         inputs = [one for part in parts for one in unpack(part)]
-        request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs))
+        request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
         return cls(request, **{"early": False, **{name: data[name] for name in OPTIONS if name in data}})
+
+
+def _seconds(value: Any) -> float:
+    hint = ": use .total_seconds()" if isinstance(value, timedelta) else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"max_wait must be a number of seconds, or None; not {type(value).__name__}{hint}")  # noqa: TRY004
+    # A larger int is no float.
+    if not 0 < value <= sys.float_info.max:
+        raise ValueError("max_wait must be a positive, finite number of seconds, or None")
+    return float(value)
 
 
 def inputs_of(request: JobCreationRequest) -> list[Any]:

@@ -170,6 +170,8 @@ def test_the_peers_attributes_and_methods_are_all_there(name):
     assert {key for key in public if key != "model_config"} <= set(dir(mine))
 
 
+# What the peer takes beyond these, no header can hold.
+sendable_maps = st.dictionaries(st.sampled_from(["Accept", "x-a", "X_B"]), st.sampled_from(["", "a", "ü\t1"]))
 render = st.fixed_dictionaries(
     {},
     optional={
@@ -207,9 +209,9 @@ options = st.fixed_dictionaries(
         ),
         "method": st.sampled_from(["GET", "POST", "PUT", "get"]),
         "body": st.none() | words,
-        "headers": st.none() | maps,
+        "headers": st.none() | sendable_maps,
         "forward_headers": st.booleans(),
-        "set_cookies": st.none() | words,
+        "set_cookies": st.sampled_from([None, "", "a=1; b=ü"]),
         "geo_code": st.sampled_from([None, "us", "DE"]),
         "regional_geo_code": st.sampled_from([None, "europe", "northamerica"]),
         "super": st.none() | st.booleans(),
@@ -221,7 +223,7 @@ options = st.fixed_dictionaries(
         "output": st.sampled_from(["raw", "markdown"]),
         "render": st.none() | render,
         "webhook_url": st.sampled_from([None, "https://hooks.example/x"]),
-        "webhook_headers": st.none() | maps,
+        "webhook_headers": st.none() | sendable_maps,
     },
 )
 
@@ -233,6 +235,7 @@ def accepted(model: Any, values: dict[str, Any]) -> Any:
         return None
 
 
+@pytest.mark.filterwarnings("ignore:body is sent with")
 @settings(max_examples=400, deadline=None)
 @given(options, st.randoms(use_true_random=False))
 def test_same_request_on_the_wire(values, rng):
@@ -243,8 +246,6 @@ def test_same_request_on_the_wire(values, rng):
     for chosen in (values, few):
         mine, theirs = accepted(ours.JobCreationRequest, chosen), accepted(peer.JobCreationRequest, chosen)
         if mine is None or theirs is None:
-            # The one thing that we refuse and the peer does not.
-            assert mine is theirs or mine is None
-            assert mine is theirs or chosen["body"] is not None
+            assert mine is theirs
         else:
             assert mine.to_wire() == theirs.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -174,14 +174,26 @@ def test_many_bad_targets_are_not_all_named():
         ({URL}, "must have an order"),
         ({URL: 1}, "must have an order"),
         ([], "at least one URL"),
-        ([URL, 5], "targets.1"),
-        (7, "valid list"),
+        (frozenset([URL]), "must have an order"),
+        ({URL: 1}.keys(), "must have an order"),
+        ([URL, 5], "targets[1] must be text (str), not int"),
+        ([URL, None], "targets[1] must be text (str), not NoneType"),
+        ([URL, URL.encode()], "targets[1] must be text (str), not bytes: decode"),
+        ([URL, URL + "\ud800"], "targets[1] holds a lone surrogate at position 24"),
+        (7, "must be a list of URLs, not int"),
     ],
 )
 def test_targets_must_be_a_list(targets, fault):
     text = refusal(targets=targets)
     assert fault in text
     assert URL not in text
+
+
+@pytest.mark.parametrize("targets", [URL, URL.encode(), {URL}, {URL: 1}, 7, None, []])
+def test_every_door_refuses_the_same_targets_with_the_same_words(targets):
+    with pytest.raises(ValidationError) as error:
+        request(session_id=1).with_targets(targets)
+    assert str(error.value) == refusal(targets=targets, session_id=1)
 
 
 def test_any_iterable_with_an_order_will_do():
@@ -200,9 +212,6 @@ def test_any_iterable_with_an_order_will_do():
         ({"regional_geo_code": "asia"}, "needs super"),
         ({"regional_geo_code": "asia", "super": False}, "needs super"),
         ({"targets": None, "plugin": {"key": "k", "params": [{}, {"geocode": "us"}]}, "geo_code": "us"}, "geocode"),
-        ({"body": "s3cret"}, "body needs a method"),
-        ({"body": "s3cret", "method": "GET"}, "body needs a method"),
-        ({"body": "", "method": "HEAD"}, "body needs a method"),
         ({"render": {"screenshot": True, "full_screenshot": True, "return_json": True}}, "only one screenshot"),
         ({"render": {"screenshot": True, "block_resources": True, "return_json": True}}, "block_resources"),
         ({"render": {"screenshot": True}}, "screenshot need return_json"),
@@ -238,7 +247,7 @@ def test_any_iterable_with_an_order_will_do():
         ({"geo_code": "usa"}, "geo_code"),
         ({"geo_code": "u1"}, "geo_code"),
         ({"geo_code": "üß"}, "geo_code"),
-        ({"headers": {"a": None}}, "headers.a"),
+        ({"headers": {"a": None}}, "headers: the value of 'a' must be text (str), not NoneType"),
         ({"webhook_headers": "s3cret"}, "webhook_headers"),
     ],
 )
@@ -249,9 +258,125 @@ def test_refusals_name_the_field_and_hold_no_input(options, named):
     assert "input_value" not in text
 
 
+SURROGATE = "s3cret\udc80"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"timeout": "60"}, "timeout is in milliseconds, from 5000 to 120000"),
+        ({"timeout": 4999.0}, "timeout is in milliseconds"),
+        ({"retry_timeout": "60"}, "retry_timeout is in milliseconds, from 5000 to 55000"),
+        ({"timeout": True}, "timeout must be a whole number, not True"),
+        ({"retry_timeout": False}, "retry_timeout must be a whole number"),
+        ({"session_id": True}, "session_id must be a whole number"),
+        ({"render": {"custom_wait": True}}, "custom_wait must be a whole number"),
+        *(({name: SURROGATE}, f"{name} holds a lone surrogate at position 6") for name in ("body", "set_cookies")),
+        *(({name: SURROGATE}, f"{name} holds a lone surrogate") for name in ("webhook_url", "geo_code")),
+        *(({name: b"s3cret"}, f"{name} must be text (str), not bytes: decode") for name in ("body", "set_cookies")),
+        *(({name: bytearray(b"us")}, f"{name} must be text (str), not byte") for name in ("webhook_url", "geo_code")),
+        *(
+            ({name: {"X-A": SURROGATE}}, f"{name}: the value of 'X-A' holds a lone surrogate at position 6")
+            for name in ("headers", "webhook_headers")
+        ),
+        *(({"render": {name: SURROGATE}}, name) for name in ("wait_selector", "particular_screenshot")),
+        ({"render": {"play_with_browser": [{"Action": SURROGATE}]}}, "play_with_browser[0]['Action'] holds a lone"),
+        ({"render": {"play_with_browser": {"Action": "Wait"}}}, "play_with_browser must have an order"),
+        ({"targets": None, "plugin": {"key": SURROGATE, "params": [{}]}}, "key holds a lone surrogate"),
+        ({"webhook_url": "hooks.example"}, "webhook_url is not an absolute"),
+    ],
+)
+def test_what_could_not_be_sent_is_refused_at_once(options, named):
+    text = refusal(**options)
+    assert named in text
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [
+        ([{"a": [SURROGATE]}], "params[0]['a'][0] holds a lone surrogate at position 6"),
+        ([{}, {"a\udc80": 1}], "params[1]: the key 'a\\udc80' holds a lone surrogate at position 1"),
+        ([{"a": {1: 2}}], "params[0]['a']: the key int must be text"),
+        ([{b"a": 1}], "params[0]: the key bytes must be text"),
+        ([{"a": float("inf")}], "params[0]['a'] is a number that JSON cannot write"),
+        ([{"a": 10**400}], "params[0]['a'] is too large"),
+        ([{"a": (1,)}], "params[0]['a'] is of type tuple, which JSON cannot write"),
+        ([{"a": {1}}], "params[0]['a'] is of type set"),
+        ([{"a" * 99: b"x"}], "params[0]['" + "a" * 59 + "...] is of type bytes"),
+        (["a"], "plugin.params.0"),
+        ({"a": 1}, "params must have an order"),
+        ("a", "params must be a list of parameter sets, not one string"),
+    ],
+)
+def test_what_json_cannot_write_is_named_by_its_place(params, named):
+    assert named in refusal(targets=None, plugin={"key": "k", "params": params})
+
+
+def test_params_that_hold_themselves_are_refused():
+    cycle: list[Any] = []
+    cycle += [cycle, cycle]
+    assert "nested in more than 64 levels" in refusal(targets=None, plugin={"key": "k", "params": [{"a": cycle}]})
+
+
+@pytest.mark.parametrize("field", ["headers", "webhook_headers"])
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({"X-A": "a\r\ns3cret: 1"}, "the value of 'X-A' holds a control character (code 13) at position 1"),
+        ({"X-A": "s3cret\x00"}, "(code 0) at position 6"),
+        ({"X-A": "s3cret\x7f"}, "(code 127) at position 6"),
+        ({"X A": "s3cret"}, "the name that starts with 'X' holds ' ' at position 1; a name is made of letters"),
+        ({"Authorization: s3cret": ""}, "the name that starts with 'Authorization' holds ':' at position 13"),
+        ({"\nX": "s3cret"}, r"the name holds '\n' at position 0"),
+        ({"Ä": "s3cret"}, r"the name holds '\xc4' at position 0"),
+        ({"a\ud800": "s3cret"}, r"holds '\ud800' at position 1"),
+        ({"": "s3cret"}, "a name is empty"),
+        ({5: "s3cret"}, "a name must be text (str), not int"),
+        ({b"Accept": "s3cret"}, "a name must be text (str), not bytes"),
+        ({"Cookie": "s3cret", "cookie": "s3cret"}, "'Cookie' and 'cookie' are the same header; give one"),
+        ({f"X {number}": "" for number in range(9)}, "and 4 more"),
+    ],
+)
+def test_headers_that_cannot_be_sent_are_named_without_their_values(field, headers, named):
+    text = refusal(**{field: headers})
+    assert f"{field}: " in text
+    assert named in text
+    assert "s3cret" not in text
+
+
+def test_header_values_may_hold_tabs_and_any_letters():
+    headers = {"X-A!#$%&'*+-.^_`|~9": "\t a\tü日\x85 ", "Accept": ""}
+    assert request(headers=headers, webhook_headers=headers).to_wire()["Headers"] == headers
+    assert request(set_cookies="a=ü;\tb=1").set_cookies == "a=ü;\tb=1"
+    assert "set_cookies holds a control character (code 10) at position 3" in refusal(set_cookies="a=1\nb=2")
+
+
+@pytest.mark.parametrize("method", [None, "GET", "HEAD"])
+def test_a_body_that_servers_ignore_is_sent_with_a_warning_at_the_caller(method):
+    with pytest.warns(UserWarning, match=f"body is sent with {method or 'GET'}, .*method='POST'") as seen:
+        one = request(body="s3cret", method=method)
+    assert one.to_wire()["Body"] == "s3cret"
+    assert [warning.filename for warning in seen] == [__file__]
+    assert "s3cret" not in str(seen[0].message)
+    # The caller was warned: not again for the same request.
+    assert one.with_targets([URL]).body == "s3cret"
+
+
+def test_what_was_changed_in_place_is_checked_again():
+    one = request(headers={"a": "b"}, render={"custom_wait": 1})
+    one.headers["b\n"] = "c"
+    with pytest.raises(ValidationError, match="headers: "):
+        JobCreationRequest.model_validate(one)
+    with pytest.raises(ValidationError, match="custom_wait"):
+        request(render=RenderOptions().model_copy(update={"custom_wait": -1}))
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        {"timeout": "60000"},
+        {"super": "yes"},
         {"timeout": 5000},
         {"timeout": 120000},
         {"retry_timeout": 5000},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from celery import signature
@@ -18,7 +19,8 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs import RunHandle, enqueue, enqueue_many
 from scrape_do_celery.runs.host import changed
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import RunState, ops
+from scrape_do_celery.store import RunSpec, RunState, ops
+from scrape_do_celery.store.codec import pack, unpack
 
 URL = "https://shop.example/0"
 
@@ -44,13 +46,25 @@ def start(plant, monkeypatch):
         (([URL],), {"geo_code": "us", "regional_geo_code": "europe", "super": True}, "geo_code and regional_geo_code"),
         (([URL],), {"headers": {"A": "b"}, "set_cookies": "a=1"}, "headers and set_cookies"),
         (([URL],), {"regional_geo_code": "europe"}, "regional_geo_code needs super"),
-        (([URL],), {"body": "x"}, "body"),
         (([URL],), {"geocode": "us"}, "geocode.*geo_code"),
         (([URL],), {"max_wait": 0}, "max_wait"),
         (([URL],), {"max_wait": -3.5}, "max_wait"),
         (([URL],), {"idempotency_key": ""}, "idempotency_key"),
         (([URL],), {"idempotency_key": "  "}, "idempotency_key"),
         (([URL],), {"idempotency_key": 7}, "idempotency_key"),
+        ((5,), {}, "targets must be a list"),
+        (({URL},), {}, "targets must have an order"),
+        (([f"{URL}\ud800"],), {}, r"targets\[0\] holds a lone surrogate at position 22"),
+        (([URL],), {"timeout": "60"}, "timeout is in milliseconds"),
+        (([URL],), {"headers": {"a": "b\n"}}, "headers: the value of 'a' holds a control character"),
+        (([URL],), {"max_wait": "60"}, "max_wait must be a number of seconds, or None; not str"),
+        (([URL],), {"max_wait": True}, "max_wait must be a number of seconds"),
+        (([URL],), {"max_wait": timedelta(seconds=1)}, "max_wait .* timedelta: use .total_seconds"),
+        (([URL],), {"max_wait": 10**400}, "max_wait must be a positive, finite"),
+        (([URL],), {"max_wait": float("nan")}, "max_wait must be a positive, finite"),
+        (([URL],), {"idempotency_key": "a\ud800"}, "idempotency_key holds a lone surrogate at position 1"),
+        ((JobCreationRequest(targets=[URL]).model_copy(update={"timeout": "60"}),), {}, "timeout is in milliseconds"),
+        ((JobCreationRequest.model_construct(targets=["x"]),), {}, r"targets\[0\]"),
         ((JobCreationRequest(targets=[URL]),), {"super": True, "geo_code": "us"}, "geo_code, super"),
     ],
 )
@@ -59,6 +73,35 @@ def test_a_wrong_request_raises_here_and_writes_nothing(plant, start, arguments,
         start(*arguments, **options)
     assert plant.redis.keys() == []
     assert plant.sent == []
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda: enqueue([URL], body="x"),
+        lambda: enqueue_many([[URL]], body="x")[0],
+        lambda: enqueue(JobCreationRequest(targets=[URL], body="x")),
+    ],
+    ids=["fields", "many", "whole"],
+)
+def test_a_body_with_get_is_warned_about_once_and_where_the_caller_wrote_it(plant, start, door):
+    with pytest.warns(UserWarning, match="body is sent with GET") as seen:
+        handle = door()
+    assert [warning.filename for warning in seen] == [__file__]
+    # A worker reads the record, and has no caller to warn.
+    assert plant.take(handle.run_id).spec().request.body == "x"
+
+
+def test_what_an_earlier_version_wrote_down_can_be_read(plant, start):
+    """A stricter rule must not make a run unreadable that may have been paid for."""
+    spec, _ = RunSpec(JobCreationRequest(targets=[URL])).packed()
+    data = unpack(spec)
+    data["request"] |= {"Headers": {"a b": "c\n"}, "SetCookies": "a\n", "WebhookURL": "hooks"}
+    data["request"].pop("Headers")
+    read = RunSpec.unpacked(pack(data), [pack(["http://a b/"])]).request
+    assert (read.targets, read.set_cookies, read.webhook_url) == (["http://a b/"], "a\n", "hooks")
+    data["request"] = {"Headers": {"a b": "c\n"}}
+    assert RunSpec.unpacked(pack(data), [pack([URL])]).request.headers == {"a b": "c\n"}
 
 
 def test_a_run_starts_with_a_record_and_a_bell(plant, start, make):

@@ -55,6 +55,13 @@ def test_many_go_in_several_trips_and_messages(plant):
         ([urls(0)], {"geocode": "us"}, r"request 0: .*geocode"),
         ([urls(0)], {"max_wait": 0}, "request 0: .*max_wait"),
         ([urls(0)], {"idempotency_keys": [""]}, "idempotency_key"),
+        ([urls(0), urls(1)], {"idempotency_keys": "ab"}, "idempotency_keys must be a list of keys, not one string"),
+        ([urls(0), urls(1)], {"idempotency_keys": {"a", "b"}}, "idempotency_keys must have an order"),
+        ("ab", {}, "requests must be a list of requests, not str"),
+        (None, {}, "requests must be a list of requests, not NoneType"),
+        (JobCreationRequest(targets=urls(0)), {}, "requests must be a list of requests, not JobCreationRequest"),
+        ({("a", "b")}, {}, "requests must be a list of requests, not set"),
+        ([urls(0), set(urls(1))], {}, "request 1: .*targets must have an order"),
         ([urls(0), urls(1)], {"idempotency_keys": ["a"]}, "1 for 2 requests"),
     ],
 )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 from celery.canvas import signature
 from celery.schedules import crontab
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from scrape_do_celery import routing
+from scrape_do_celery.models import RenderOptions
 from scrape_do_celery.runs import scheduled_run
 from scrape_do_celery.runs.reporting import accept_draft
 from scrape_do_celery.runs.starting import start_tick
@@ -34,6 +37,12 @@ REQUEST = {"targets": URLS}
         ({"on_success": "parse"}, "on_success must be a Celery signature"),
         ({"headers": {"A": "b"}}, "headers.*credentials"),
         ({"set_cookies": "a=b"}, "set_cookies.*credentials"),
+        ({"Headers": {"A": "b"}}, "headers.*credentials"),
+        ({"credentials": 5}, "credentials must be text"),
+        ({"name": "\ud800"}, "name holds a lone surrogate"),
+        ({"targets": set(URLS)}, "targets must have an order"),
+        ({"targets": URLS[0].encode()}, "targets must be a list of URLs, not one string"),
+        ({"timeout": "60"}, "timeout is in milliseconds"),
         ({"webhook_url": "https://a.example/", "webhook_headers": {"A": "b"}}, "webhook_headers.*credentials"),
     ],
 )
@@ -62,6 +71,19 @@ def test_an_entry_is_plain_json_without_secrets():
             },
         },
     }
+
+
+def test_an_entry_holds_the_checked_values():
+    entry = scheduled_run("prices", 60, URLS, timeout=Decimal(6000), session_id="7", render=RenderOptions())
+    request = entry["kwargs"]["request"]
+    assert (request["timeout"], request["session_id"], request["render"]) == (6000, "7", {})
+
+
+def test_a_body_of_credentials_is_no_reason_to_warn_a_worker(plant, monkeypatch):
+    known = SecretStr('{"shop": {"body": "x"}}')
+    monkeypatch.setattr(plant.producer, "settings", plant.settings.model_copy(update={"credentials": known}))
+    run_id = start_tick(plant.producer, ops.Turn("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"})
+    assert plant.run(ops.spec(plant.keys, run_id, 1)).request.body == "x"
 
 
 def test_callbacks_follow_each_of_its_runs(plant):

@@ -20,7 +20,7 @@ from scrape_do_celery.errors import (
     RunNotFoundError,
     StoreUnavailableError,
 )
-from scrape_do_celery.runs.enqueueing import read_spec
+from scrape_do_celery.runs.checking import read_spec
 from scrape_do_celery.store import Member, ops
 from scrape_do_celery.store.ops import RING
 from scrape_do_celery.tasks import scrape as shared
@@ -101,6 +101,11 @@ def test_a_draft_is_held_until_its_message_is_due(plant, scrape, messages, when)
 
 
 def test_a_wrong_request_raises_in_the_caller(plant, scrape, messages):
+    for args in (([URL], "us"), ({URL},), ([f"{URL}\ud800"],)):
+        with pytest.raises(ValueError, match="targets"):
+            scrape.apply_async(args)
+    with pytest.raises(ValueError, match="targets must be given once"):
+        scrape.apply_async(([URL],), {"targets": [URL]})
     for kwargs in ({"targets": []}, {"targets": ["x"]}, {"targets": [URL], "idempotency_key": " "}, {"wrong": 1}):
         with pytest.raises(ValueError, match=r"targets|idempotency_key|wrong"):
             scrape.apply_async((), kwargs)
@@ -240,7 +245,14 @@ def run_as(scrape, **kwargs):
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"targets": []}, {"targets": "x"}, {"no_such": 1}, {"targets": [URL], "max_wait": 0}]
+    "kwargs",
+    [
+        {"targets": []},
+        {"targets": "x"},
+        {"no_such": 1},
+        {"targets": [URL], "timeout": "60"},
+        {"targets": [URL], "max_wait": 0},
+    ],
 )
 def test_a_wrong_request_by_message_fails_the_step(plant, scrape, kwargs):
     with pytest.raises(InvalidRequestError) as caught:

@@ -1,0 +1,194 @@
+"""Checks that a value can be sent as JSON: texts, numbers, nested values, headers.
+
+A message says where the fault is and never repeats a value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BeforeValidator, ValidationInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Contexts of a validation. The caller of `SAID` was warned before. A record (`KEPT`) was checked when it was written;
+#: a stricter rule of a later version must not make a paid run unreadable.
+SAID: Final = {"said": True}
+KEPT: Final = {"said": True, "kept": True}
+
+#: Levels of nesting. Serializers give up at 255, and so do some servers' parsers.
+MAX_DEPTH: Final = 64
+#: Larger integers are out of range for a JSON parser that reads numbers as floats.
+_MAX_BITS: Final = 1023
+_SHOWN_FAULTS: Final = 5
+_SHOWN_LETTERS: Final = 60
+_NO_TOKEN: Final = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def is_said(info: ValidationInfo) -> bool:
+    """Tells whether the caller has heard the warnings about this request."""
+    return bool((info.context or {}).get("said"))
+
+
+def is_kept(info: ValidationInfo) -> bool:
+    """Tells whether the request comes from a record, so that its values were checked before."""
+    return bool((info.context or {}).get("kept"))
+
+
+def why_no_text(value: Any) -> str | None:
+    """Says why `value` cannot be sent as text; None for a good text."""
+    if not isinstance(value, str):
+        hint = ": decode the bytes first" if isinstance(value, bytes | bytearray) else ""
+        return f"must be text (str), not {type(value).__name__}{hint}"
+    if str.isascii(value):
+        return None
+    try:
+        str.encode(value)
+    except UnicodeEncodeError as error:
+        return f"holds a lone surrogate at position {error.start}; only valid Unicode can be sent"
+    return None
+
+
+def why_no_json(value: Any, place: str, depth: int = 0) -> str | None:
+    """Says which part of `value` JSON cannot write, and why; None for a good value."""
+    if isinstance(value, Mapping | list):
+        if depth >= MAX_DEPTH:
+            return f"{place[:_SHOWN_LETTERS]}... is nested in more than {MAX_DEPTH} levels"
+        return next(_inner_faults(value, place, depth + 1), None)
+    fault = why_no_text(value) if isinstance(value, str) else _why_no_scalar(value)
+    return f"{place} {fault}" if fault else None
+
+
+def _why_no_scalar(value: Any) -> str | None:
+    if isinstance(value, int):
+        return "is too large for a JSON number; send it as text" if value.bit_length() > _MAX_BITS else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "is a number that JSON cannot write (NaN or infinity)"
+    if value is None:
+        return None
+    return f"is of type {type(value).__name__}, which JSON cannot write; use dict, list, str, int or float"
+
+
+def _inner_faults(value: Mapping[Any, Any] | list[Any], place: str, depth: int) -> Iterator[str]:
+    if isinstance(value, list):
+        found = (why_no_json(item, f"{place}[{position}]", depth) for position, item in enumerate(value))
+        yield from filter(None, found)
+        return
+    for key, item in value.items():
+        if fault := why_no_text(key):
+            yield f"{place}: the key {_cut(key)} {fault}"
+        elif fault := why_no_json(item, f"{place}[{_cut(key)}]", depth):
+            yield fault
+
+
+def as_list(value: Any, field: str, items: str) -> Any:
+    """The list of what `value` yields, in order. None stays None.
+
+    Raises:
+        ValueError: `value` has no order or is one text.
+    """
+    if value is None or isinstance(value, list):
+        return value
+    if isinstance(value, str | bytes | bytearray):
+        raise ValueError(f"{field} must be a list of {items}, not one string")  # noqa: TRY004 (pydantic's contract)
+    if isinstance(value, Mapping | AbstractSet):
+        raise ValueError(f"{field} must have an order: a list of {items}")  # noqa: TRY004
+    if not isinstance(value, Iterable):
+        raise ValueError(f"{field} must be a list of {items}, not {type(value).__name__}")  # noqa: TRY004
+    return list(value)
+
+
+def as_json_list(value: Any, field: str, items: str) -> Any:
+    """As `as_list`, for items that JSON can write.
+
+    Raises:
+        ValueError: a part cannot be written; the text names its place.
+    """
+    found = as_list(value, field, items)
+    for position, item in enumerate(found or ()):
+        if fault := why_no_json(item, f"{field}[{position}]"):
+            raise ValueError(fault)
+    return found
+
+
+def joined(faults: list[str]) -> str:
+    """The first faults in one text, and the number of the others."""
+    more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+    return "; ".join(faults[:_SHOWN_FAULTS]) + more
+
+
+def why_no_header_value(value: Any) -> str | None:
+    """Says why `value` cannot be the value of a header or a cookie; None for a good one."""
+    if fault := why_no_text(value):
+        return fault
+    if found := _CONTROL.search(value):
+        return f"holds a control character (code {ord(found[0])}) at position {found.start()}; remove it"
+    return None
+
+
+def header_faults(headers: Mapping[Any, Any]) -> Iterator[str]:
+    """Says of each header why it cannot be sent. Shows names only, and of a bad name only the good part."""
+    seen: dict[str, str] = {}
+    for name, value in headers.items():
+        if fault := _why_no_name(name):
+            yield fault
+            continue
+        if (twin := seen.setdefault(name.lower(), name)) != name:
+            yield f"{_cut(twin)} and {_cut(name)} are the same header; give one of them"
+        if fault := why_no_header_value(value):
+            yield f"the value of {_cut(name)} {fault}"
+
+
+def _why_no_name(name: Any) -> str | None:
+    if not isinstance(name, str):
+        return f"a name must be text (str), not {type(name).__name__}"
+    if not name:
+        return "a name is empty"
+    if found := _NO_TOKEN.search(name):
+        start = f" that starts with {_cut(name[: found.start()])}" if found.start() else ""
+        return (
+            f"the name{start} holds {found[0]!a} at position {found.start()}; "
+            "a name is made of letters, digits and !#$%&'*+-.^_`|~"
+        )
+    return None
+
+
+def _cut(key: Any) -> str:
+    text = ascii(key) if isinstance(key, str) else type(key).__name__
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
+
+
+def _text(value: Any, info: ValidationInfo) -> Any:
+    if fault := why_no_text(value):
+        raise ValueError(f"{info.field_name} {fault}")
+    return value
+
+
+def _whole(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{info.field_name} must be a whole number, not {value}")  # noqa: TRY004
+    return value
+
+
+def _header_map(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    # A copy: pydantic must read what was checked.
+    headers = dict(value)
+    if not is_kept(info) and (faults := list(header_faults(headers))):
+        raise ValueError(f"{info.field_name}: {joined(faults)}")
+    return headers
+
+
+#: Text that JSON can carry; no bytes, no lone surrogates.
+SendableText = Annotated[str, BeforeValidator(_text)]
+#: A whole number; True and False are none.
+Whole = Annotated[int, BeforeValidator(_whole)]
+#: Headers by their names, which differ in more than letter case.
+HeaderMap = Annotated[dict[str, str], BeforeValidator(_header_map)]

@@ -1,0 +1,76 @@
+"""Every door takes the same requests, and writes nothing where it refuses one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from scrape_do_celery import (
+    routing,
+    tasks,  # noqa: F401 (its import registers the step)
+)
+from scrape_do_celery.runs import enqueue, enqueue_many, scheduled_run
+from scrape_do_celery.runs.drafting import draft
+from scrape_do_celery.runs.starting import start_tick
+from scrape_do_celery.store import RunSpec, ops
+from tests.unit.models import odd
+
+pytestmark = pytest.mark.filterwarnings("ignore:body is sent with")
+SECRET = {"headers", "set_cookies", "webhook_headers", "body"}
+
+
+@pytest.fixture
+def doors(plant, monkeypatch):
+    """Ways from the fields of a request to the id of its run."""
+    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("celery.app.task.Task.apply_async", lambda self, args, kwargs, **options: kwargs["run_id"])
+    step = plant.app.tasks[routing.SCRAPE]
+    numbers = iter(range(10**9))
+
+    def schedule(**fields: Any) -> str:
+        number = next(numbers)
+        entry = scheduled_run(f"schedule {number}", 60, **fields)
+        return start_tick(plant.producer, ops.Turn(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"])
+
+    return {
+        "enqueue": lambda **fields: enqueue(**fields).run_id,
+        "many": lambda targets=None, **fields: enqueue_many([targets], **fields)[0].run_id,
+        "step": lambda **fields: step.apply_async((), fields),
+        "draft": lambda **fields: draft(plant.producer, f"message {next(numbers)}", {}, (), fields),
+        "schedule": schedule,
+    }
+
+
+def fresh(value: Any) -> Any:
+    """The value for one door; what can be read once only is made a list, which all of them take alike."""
+    return list(value) if type(value).__name__ == "generator" else value
+
+
+def test_all_doors_take_and_refuse_alike(plant, doors):
+    taken = 0
+
+    @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(odd.requests)
+    def check(fields):
+        nonlocal taken
+        fields = {name: fresh(value) for name, value in fields.items()}
+        found: dict[str, RunSpec | None] = {}
+        for name, door in doors.items():
+            if name == "schedule" and any(fields.get(field) for field in SECRET):
+                continue
+            before = set(plant.redis.keys())
+            try:
+                run_id = door(**fields)
+            except ValueError:
+                found[name] = None
+                assert set(plant.redis.keys()) == before
+            else:
+                found[name] = plant.run(ops.spec(plant.keys, run_id, 1))
+                assert found[name] is not None
+        taken += None not in found.values()
+        assert len({spec and spec.digest for spec in found.values()}) == 1, found
+
+    check()
+    assert taken
