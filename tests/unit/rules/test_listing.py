@@ -21,7 +21,9 @@ def job(name, age=None):
 
 
 def page(*names, pages=0, size=0, unreadable=0):
-    return JobsListResponse(jobs=[job(name) for name in names], total_pages=pages, page_size=size, unreadable=unreadable)
+    return JobsListResponse(
+        jobs=[job(name) for name in names], total_pages=pages, page_size=size, unreadable=unreadable
+    )
 
 
 def walk(*answers):

@@ -47,5 +47,11 @@ def test_only_a_job_that_goes_on_may_grow():
 
 def test_a_target_is_named_as_often_as_it_was_given():
     count = TargetCount(["https://a.example/", "https://a.example/", "https://b.example/"])
-    named = ["https://A.example", "https://b.example/#x", "https://a.example/", "https://a.example/", "https://c.example/"]
+    named = [
+        "https://A.example",
+        "https://b.example/#x",
+        "https://a.example/",
+        "https://a.example/",
+        "https://c.example/",
+    ]
     assert [count.take(url) for url in named] == [True, True, True, False, False]
