@@ -156,6 +156,22 @@ def test_distorted_jobs(api, sandbox, waiting):
     assert job["TaskIDs"] != honest["TaskIDs"]
 
 
+def test_urls_are_written_by_an_option_and_by_a_rule(api, sandbox, done):
+    path = done.rsplit("/", 1)[0]
+    assert api.get(done).json()["URL"] == "https://A.example/?n=1"
+    sandbox.configure(urls="whatwg", full_list=True)
+    assert api.get(done).json()["URL"] == "https://a.example/?n=1"
+    assert api.get("/jobs").json()["Jobs"][0]["Tasks"][0]["URL"] == "https://a.example/?n=1"
+    sandbox.configure(urls="go")
+    job = create(api, "https://bücher.example/?b&a=2")["JobID"]
+    sandbox.fault("write_urls", kind="get_job", job_id=job, value="go_encode")
+    assert api.get(f"/jobs/{job}").json()["Tasks"][0]["URL"] == "https://b%C3%BCcher.example/?a=2&b="
+    assert api.get(path).json()["Tasks"][0]["URL"] == "https://A.example/?n=1"
+    assert [job["targets"][0] for job in sandbox.jobs()] == ["https://A.example/?n=1", "https://bücher.example/?b&a=2"]
+    with pytest.raises(ValueError, match="urls"):
+        sandbox.configure(urls="rust")
+
+
 def test_fractional_credits(api, sandbox):
     sandbox.fault("fractional_credits")
     assert api.get("/me").json()["AvaliableCredits"] == 1_000_000.5

@@ -18,6 +18,7 @@ import click
 @click.option("--credits", type=int, help="Credits of a new account.")
 @click.option("--concurrency", type=int, help="Tasks that an account may have under way at once.")
 @click.option("--full-list", is_flag=True, default=None, help="Show whole jobs in the list of jobs.")
+@click.option("--urls", help="How URLs are written back: verbatim, whatwg, go, go_encode, idna2003 or pydantic.")
 @click.option("--create-status", type=int, help="HTTP status of an accepted job.")
 @click.option("--retention", type=float, help="Seconds that results are kept.")
 @click.option("--webhook-later", type=float, help="Seconds until a webhook that met 404 or 410 is tried again.")

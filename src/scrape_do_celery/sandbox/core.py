@@ -13,7 +13,7 @@ from scrape_do_celery.sandbox.listing import read_query
 from scrape_do_celery.sandbox.problem import ApiError
 from scrape_do_celery.sandbox.spec import read_spec
 from scrape_do_celery.sandbox.state import State
-from scrape_do_celery.sandbox.twists import twist
+from scrape_do_celery.sandbox.twists import twist, write_urls
 from scrape_do_celery.sandbox.views import created_body, job_body, summary_body, task_body
 from scrape_do_celery.sandbox.wire import Response
 from scrape_do_celery.sandbox.work import Work
@@ -60,7 +60,7 @@ class Core:
             status, body = endpoint(request, entry, account, rules)
         except ApiError as error:
             return Response.of(error.status, error.body())
-        return Response.of(status, twist(body, rules))
+        return Response.of(status, twist(write_urls(body, self.options.urls), rules))
 
     def do_late(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> None:
         """Does what the request asked, with nobody to tell."""

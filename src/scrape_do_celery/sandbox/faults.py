@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from scrape_do_celery.sandbox.call import Kind  # noqa: TC001 - pydantic reads it when the class is made
+from scrape_do_celery.sandbox.options import WRITER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ Action = Literal[
     "status", "html", "empty_204", "redirect_302", "gone", "not_found_at_first",
     "reset_before", "reset_after", "accept_late", "slow", "drip", "cut",
     "nulls", "list_headers", "zero_times", "naive_times", "skew", "unknown_status", "fractional_credits",
-    "bad_base64", "shuffle_task_ids", "normalise_urls", "list_lag", "list_null_start",
+    "bad_base64", "shuffle_task_ids", "normalise_urls", "write_urls", "list_lag", "list_null_start",
     "webhook_duplicate", "webhook_lose",
     "task_fails", "task_answers", "task_takes", "job_cancels",
 ]  # fmt: skip
@@ -39,6 +40,8 @@ _NATURAL: dict[str, frozenset[str]] = {
     "task_takes": frozenset({"create_job"}),
     "job_cancels": frozenset({"create_job"}),
 }
+#: Actions that need one of these names as `value`.
+_VALUES: dict[str, tuple[str, ...]] = {"write_urls": WRITER_NAMES}
 
 
 class Rule(BaseModel):
@@ -70,13 +73,21 @@ class Rule(BaseModel):
     seconds: float = 1.0
     """Delay, pause between two bytes, lag, skew, age or length, as the action needs it."""
     value: str | None = None
-    """The status that ``unknown_status`` shows, or the place that ``redirect_302`` points to."""
+    """The status that ``unknown_status`` shows, the place that ``redirect_302`` points to, or the name that
+    ``write_urls`` needs."""
     fields: list[str] | None = None
     """The keys that ``nulls`` empties; every map, list, number and flag when None."""
 
     seen: int = 0
     fired: int = 0
     _random: random.Random = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _check_value(self) -> Self:
+        names = _VALUES.get(self.action)
+        if names and self.value not in names:
+            raise ValueError(f"value of {self.action} must be one of {', '.join(names)}")
+        return self
 
     def model_post_init(self, context: object, /) -> None:
         """Gives the rule its own dice."""

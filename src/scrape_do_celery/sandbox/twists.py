@@ -3,9 +3,9 @@ from __future__ import annotations
 import base64
 import random
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from scrape_do_celery.sandbox.clock import ZERO_TIME, moment, stamp
+from scrape_do_celery.sandbox.url_writers import write_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,20 +87,16 @@ def _shuffle(part: dict[str, Any], rule: Rule) -> None:
                 part[name].reverse()
 
 
-def _normalise(part: dict[str, Any], _: Rule) -> None:
-    if "URL" in part:
-        part["URL"] = normalised(part["URL"])
+def write_urls(body: dict[str, Any], writer: str) -> dict[str, Any]:
+    """The body with each URL in it as ``writer`` writes it; changed in place and handed back."""
+    for part in _objects(body) if writer != "verbatim" else ():
+        _write_url(part, writer)
+    return body
 
 
-def normalised(url: str) -> str:
-    """The URL as the peer SDK's URL type rewrites it: host in lower case and punycode, no default port, a path."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").encode("idna").decode()
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    port = f":{parts.port}" if parts.port not in {None, usual} else ""
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme, host + port, path, parts.query, parts.fragment))
+def _write_url(part: dict[str, Any], writer: str) -> None:
+    if isinstance(part.get("URL"), str):
+        part["URL"] = write_url(part["URL"], writer)
 
 
 _TWISTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
@@ -113,5 +109,7 @@ _TWISTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
     "fractional_credits": _fractional,
     "bad_base64": _bad_base64,
     "shuffle_task_ids": _shuffle,
-    "normalise_urls": _normalise,
+    # The older name of what pydantic, and with it the peer SDK, writes.
+    "normalise_urls": lambda part, _: _write_url(part, "pydantic"),
+    "write_urls": lambda part, rule: _write_url(part, rule.value or "verbatim"),
 }

@@ -6,7 +6,7 @@ import binascii
 import pytest
 
 from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.twists import normalised, twist
+from scrape_do_celery.sandbox.twists import twist, write_urls
 
 
 def job(**fields):
@@ -86,9 +86,23 @@ def test_ids_are_shuffled_the_same_way_each_time_but_unlike_the_summaries():
         ("http://[::1]:8080/a%20b", "http://[::1]:8080/a%20b"),
     ],
 )
-def test_urls_are_normalised(url, expected):
-    assert normalised(url) == expected
+def test_urls_are_normalised_as_pydantic_does(url, expected):
     assert twisted(task(URL=url), "normalise_urls")["URL"] == expected
+    assert twisted(task(URL=url), "write_urls", value="pydantic")["URL"] == expected
+    assert write_urls(task(URL=url), "pydantic")["URL"] == expected
+
+
+def test_each_writer_of_urls_goes_down_to_the_tasks():
+    body = {"Jobs": [job(Tasks=[{"URL": "https://B\u00fc.example"}, {"URL": None}])]}
+    shown = twisted(body, "write_urls", value="go")["Jobs"][0]["Tasks"]
+    assert shown == [{"URL": "https://B%C3%BC.example"}, {"URL": None}]
+    assert write_urls({"URL": "HTTP://A.example"}, "verbatim") == {"URL": "HTTP://A.example"}
+
+
+def test_a_writer_that_does_not_exist_is_refused():
+    for value in (None, "rust"):
+        with pytest.raises(ValueError, match="value of write_urls must be one of verbatim, whatwg, go"):
+            Rule(action="write_urls", value=value)
 
 
 def test_actions_of_other_places_leave_the_body_alone():
