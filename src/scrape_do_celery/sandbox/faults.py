@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from scrape_do_celery.sandbox.call import Kind  # noqa: TC001 - pydantic reads it when the class is made
+from scrape_do_celery.sandbox.canned_bodies import BodyKind  # noqa: TC001 - as above
+from scrape_do_celery.sandbox.encodings import ENCODINGS
+from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
 from scrape_do_celery.sandbox.options import WRITER_NAMES
 
 if TYPE_CHECKING:
@@ -17,7 +20,8 @@ Action = Literal[
     "status", "html", "empty_204", "redirect_302", "gone", "not_found_at_first",
     "reset_before", "reset_after", "accept_late", "slow", "drip", "cut",
     "nulls", "list_headers", "zero_times", "naive_times", "skew", "unknown_status", "fractional_credits",
-    "bad_base64", "shuffle_task_ids", "normalise_urls", "write_urls", "list_lag", "list_null_start",
+    "bad_base64", "shuffle_task_ids", "normalise_urls", "write_urls", "mutate", "headers", "encoding",
+    "list_lag", "list_null_start", "list_repeats", "list_skips", "start_skew", "date_skew", "other_job",
     "webhook_duplicate", "webhook_lose",
     "task_fails", "task_answers", "task_takes", "job_cancels",
 ]  # fmt: skip
@@ -32,6 +36,9 @@ _NATURAL: dict[str, frozenset[str]] = {
     "bad_base64": frozenset({"get_task"}),
     "list_lag": frozenset({"list_jobs"}),
     "list_null_start": frozenset({"list_jobs"}),
+    "list_repeats": frozenset({"list_jobs"}),
+    "list_skips": frozenset({"list_jobs"}),
+    "other_job": frozenset({"create_job"}),
     "webhook_duplicate": frozenset({"webhook"}),
     "webhook_lose": frozenset({"webhook"}),
     # What becomes of a job is decided when it is made.
@@ -41,7 +48,11 @@ _NATURAL: dict[str, frozenset[str]] = {
     "job_cancels": frozenset({"create_job"}),
 }
 #: Actions that need one of these names as `value`.
-_VALUES: dict[str, tuple[str, ...]] = {"write_urls": WRITER_NAMES}
+_VALUES: dict[str, tuple[str, ...]] = {
+    "write_urls": WRITER_NAMES,
+    "mutate": MUTATION_NAMES,
+    "encoding": tuple(ENCODINGS),
+}
 
 
 class Rule(BaseModel):
@@ -69,14 +80,21 @@ class Rule(BaseModel):
     retry_after: str | int | float | None = None
     body: str | None = None
     html: bool = False
+    body_kind: BodyKind | None = None
+    """Whose body ``status`` answers with, in place of ``body`` and ``html``."""
     headers: dict[str, str] = Field(default_factory=dict)
     seconds: float = 1.0
     """Delay, pause between two bytes, lag, skew, age or length, as the action needs it."""
+    size: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    """Bytes of the line that ``headers`` adds (9,000), or of the decoded ``gzip_bomb`` (100,000,000)."""
+    count: int = Field(default=1, ge=1)
+    """How many jobs ``list_repeats`` or ``list_skips`` between two pages."""
     value: str | None = None
     """The status that ``unknown_status`` shows, the place that ``redirect_302`` points to, or the name that
-    ``write_urls`` needs."""
+    ``write_urls``, ``mutate`` and ``encoding`` need. With ``unbought``, ``other_job`` makes no job."""
     fields: list[str] | None = None
-    """The keys that ``nulls`` empties; every map, list, number and flag when None."""
+    """The keys that ``nulls`` empties, every map, list, number and flag when None; the paths that ``mutate`` changes,
+    such as ``Tasks[].Status``, the whole body when None."""
 
     seen: int = 0
     fired: int = 0

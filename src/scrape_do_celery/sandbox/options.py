@@ -29,6 +29,12 @@ class Options(BaseModel):
     """List entries are full job objects, as in the official sample; trimmed ones, as seen live, when False."""
     urls: Writer = "verbatim"
     """How answers and webhooks write URLs: see ``url_writers``."""
+    start_skew: float = 0.0
+    """How far the times in answers are behind the ``Date`` header."""
+    date_skew: float = 0.0
+    """By how much every second ``Date`` header is ahead: two servers behind one address."""
+    merge_equal_targets: bool = False
+    """Equal targets of a job have one task."""
     create_status: int = 201
     retention: float = 72 * 3600.0
     webhook_ladder: tuple[float, ...] = (0.1, 0.3, 1.0)

@@ -13,7 +13,7 @@ from scrape_do_celery.sandbox.spec import is_loopback
 from scrape_do_celery.sandbox.wishes import wished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from scrape_do_celery.sandbox.clock import Clock
     from scrape_do_celery.sandbox.faults import Rule
@@ -41,7 +41,7 @@ class Account:
             raise ApiError(401, "Not enough credits")
         pause = self._options.task_seconds
         job = Job(_uuid(), spec, now, now + self._options.retention, now + _QUEUING * pause, self._options.strict)
-        job.tasks = [self._task(job, url, place, rules) for place, url in enumerate(spec.targets)]
+        job.tasks = [self._task(job, url, place, rules) for place, url in enumerate(self._urls(spec))]
         job.unfetched = sum(task.real for task in job.tasks)
         job.settle()
         for rule in rules:
@@ -50,6 +50,9 @@ class Account:
         self.jobs[job.id] = job
         self.listing.forget()
         return job
+
+    def _urls(self, spec: Spec) -> Iterable[str]:
+        return dict.fromkeys(spec.targets) if self._options.merge_equal_targets else spec.targets
 
     def _task(self, job: Job, url: str, place: int, rules: Sequence[Rule]) -> Task:
         near, seed = is_loopback(url), seed_of(f"{place}:{url}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.sandbox.call import Call
 from scrape_do_celery.sandbox.jobs import TERMINAL
 from scrape_do_celery.sandbox.spec import is_loopback
-from scrape_do_celery.sandbox.twists import write_urls
+from scrape_do_celery.sandbox.twists import show
 from scrape_do_celery.sandbox.views import task_body
 from scrape_do_celery.sandbox.wire import Response
 
@@ -115,7 +115,7 @@ class Work:
     async def _send(self, task: Task, account: Account) -> int:
         now, options = self.clock.now(), task.job.spec.options
         task.webhook.requested = now
-        shown = write_urls(task_body(task, now, account.ledger), self.options.urls)
+        shown = show(task_body(task, now, account.ledger), self.options)
         body = Response.of(200, shown).body
         headers = options.get("WebhookHeaders", {})
         status = await self.fetcher.post(options["WebhookURL"], body, headers, self.options.webhook_timeout)

@@ -6,7 +6,8 @@ import binascii
 import pytest
 
 from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.twists import twist, write_urls
+from scrape_do_celery.sandbox.options import Options
+from scrape_do_celery.sandbox.twists import mutate_body, show, twist, write_urls
 
 
 def job(**fields):
@@ -103,6 +104,22 @@ def test_a_writer_that_does_not_exist_is_refused():
     for value in (None, "rust"):
         with pytest.raises(ValueError, match="value of write_urls must be one of verbatim, whatwg, go"):
             Rule(action="write_urls", value=value)
+
+
+def test_the_start_is_behind_and_a_zero_time_stays():
+    body = twisted(job(EndTime="0001-01-01T00:00:00Z"), "start_skew", seconds=60)
+    assert (body["StartTime"], body["EndTime"]) == ("2026-11-21T23:59:00.000Z", "0001-01-01T00:00:00Z")
+    assert show(job(), Options(start_skew=60))["StartTime"] == "2026-11-21T23:59:00.000Z"
+    assert show(job(), Options()) == job()
+
+
+def test_mutations_come_last_and_in_order():
+    rules = [Rule(action="mutate", value="in_list", fields=["Status"]), Rule(action="unknown_status", value="x")]
+    rules.append(Rule(action="mutate", value="duplicate", fields=["Status", "TaskIDs"]))
+    body = twist({"Status": "success", "TaskIDs": ["a"]}, rules)
+    assert body == {"Status": ["x", "x"], "TaskIDs": ["a", "a"]}
+    assert twisted(task(), "mutate", value="in_list") == [task()]
+    assert mutate_body({"Error": "x", "Code": 1}, rules) == {"Error": "x", "Code": 1}
 
 
 def test_actions_of_other_places_leave_the_body_alone():
