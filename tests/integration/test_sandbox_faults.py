@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from scrape_do_celery.sandbox import SandboxThread
+from scrape_do_celery.sandbox.clock import moment
 from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
 
 
@@ -220,7 +221,7 @@ def test_a_start_behind_the_date(api, sandbox, done):
     assert api.get("/jobs", params={"start_from": shown, "start_to": shown}).json()["TotalCount"] <= 1
     assert api.get("/jobs", params={"start_from": listed}).json()["TotalCount"] == 0
     sandbox.fault("start_skew", seconds=-200)
-    assert api.get(done).json()["StartTime"] == honest
+    assert abs(moment(api.get(done).json()["StartTime"]) - moment(honest)) < 0.01
 
 
 @pytest.mark.parametrize("by", ["option", "rule"])
@@ -270,6 +271,22 @@ def test_equal_targets_may_have_one_task(api, sandbox):
     [job] = sandbox.jobs()
     assert len(answer["TaskIDs"]) == len(job["tasks"]) == 2
     assert len(job["targets"]) == 3
+
+
+def test_a_job_has_a_writer_and_an_order_of_its_own_from_its_purchase_on(api, sandbox):
+    targets = [f"https://B\u00fc.example/{place}" for place in range(3)]
+    sandbox.configure(full_list=True)
+    sandbox.fault("job_urls", target="/0", value="go")
+    sandbox.fault("job_shuffles", target="/0")
+    job = create(api, *targets)["JobID"]
+    other = create(api, "https://B\u00fc.example/")["JobID"]
+    shown = {entry["JobID"]: entry for entry in api.get("/jobs").json()["Jobs"]}
+    assert shown[job] == api.get(f"/jobs/{job}").json()
+    urls = [task["URL"] for task in shown[job]["Tasks"]]
+    assert sorted(urls) == [f"https://B%C3%BC.example/{place}" for place in range(3)] != urls
+    assert api.get(f"/jobs/{job}/{shown[job]['TaskIDs'][0]}").json()["URL"] == urls[0]
+    assert shown[other]["Tasks"][0]["URL"] == "https://B\u00fc.example/"
+    assert next(sold["targets"] for sold in sandbox.jobs() if sold["id"] == job) == targets
 
 
 def test_fractional_credits(api, sandbox):

@@ -23,7 +23,7 @@ Action = Literal[
     "bad_base64", "shuffle_task_ids", "normalise_urls", "write_urls", "mutate", "headers", "encoding",
     "list_lag", "list_null_start", "list_repeats", "list_skips", "start_skew", "date_skew", "other_job",
     "webhook_duplicate", "webhook_lose",
-    "task_fails", "task_answers", "task_takes", "job_cancels",
+    "task_fails", "task_answers", "task_takes", "job_cancels", "job_urls", "job_shuffles",
 ]  # fmt: skip
 
 _READS = frozenset({"get_job", "get_task"})
@@ -46,10 +46,13 @@ _NATURAL: dict[str, frozenset[str]] = {
     "task_answers": frozenset({"create_job"}),
     "task_takes": frozenset({"create_job"}),
     "job_cancels": frozenset({"create_job"}),
+    "job_urls": frozenset({"create_job"}),
+    "job_shuffles": frozenset({"create_job"}),
 }
 #: Actions that need one of these names as `value`.
 _VALUES: dict[str, tuple[str, ...]] = {
     "write_urls": WRITER_NAMES,
+    "job_urls": WRITER_NAMES,
     "mutate": MUTATION_NAMES,
     "encoding": tuple(ENCODINGS),
 }
@@ -91,7 +94,7 @@ class Rule(BaseModel):
     """How many jobs ``list_repeats`` or ``list_skips`` between two pages."""
     value: str | None = None
     """The status that ``unknown_status`` shows, the place that ``redirect_302`` points to, or the name that
-    ``write_urls``, ``mutate`` and ``encoding`` need. With ``unbought``, ``other_job`` makes no job."""
+    ``write_urls``, ``job_urls``, ``mutate`` and ``encoding`` need. With ``unbought``, ``other_job`` makes no job."""
     fields: list[str] | None = None
     """The keys that ``nulls`` empties, every map, list, number and flag when None; the paths that ``mutate`` changes,
     such as ``Tasks[].Status``, the whole body when None."""
@@ -112,11 +115,14 @@ class Rule(BaseModel):
         super().model_post_init(context)
         self._random = random.Random(self.seed)
 
+    def is_for(self, kind: Kind) -> bool:
+        """Whether the rule is meant for calls of this kind."""
+        return kind in _NATURAL.get(self.action, _API) and self.kind in {None, kind}
+
     def matches(self, call: Call) -> bool:
         """Whether the rule is meant for this call at all."""
         return (
-            call.kind in _NATURAL.get(self.action, _API)
-            and self.kind in {None, call.kind}
+            self.is_for(call.kind)
             and (self.method or call.method).upper() == call.method
             and self.job_id in {None, call.job_id}
             and (self.target is None or any(self.target in target for target in call.targets))
@@ -139,6 +145,8 @@ class Faults:
     def __init__(self) -> None:
         self.rules: list[Rule] = []
         self._count = 0
+        # A call that no rule is for must not cost more when thousands are in force.
+        self._by_kind: dict[Kind, list[Rule]] = {}
 
     def add(self, rules: Iterable[Rule]) -> list[str]:
         """Puts rules in force; their ids."""
@@ -148,14 +156,18 @@ class Faults:
             rule.id = rule.id or f"fault-{self._count}"
             self.rules.append(rule)
             ids.append(rule.id)
+        self._by_kind.clear()
         return ids
 
     def clear(self) -> None:
         """Takes all rules away."""
         self.rules.clear()
+        self._by_kind.clear()
 
     def firing(self, call: Call) -> list[Rule]:
         """The rules that take effect on this call."""
-        firing = [rule for rule in self.rules if rule.fires(call)] if self.rules else []
+        if call.kind not in self._by_kind:
+            self._by_kind[call.kind] = [rule for rule in self.rules if rule.is_for(call.kind)]
+        firing = [rule for rule in self._by_kind[call.kind] if rule.fires(call)]
         call.applied.extend(rule.action for rule in firing)
         return firing

@@ -5,6 +5,7 @@ The sandbox checks the product, so this module shares no code and no URL library
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -22,6 +23,7 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 _HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 
+@lru_cache(maxsize=10_000)
 def write_url(url: str, writer: str) -> str:
     """Writes ``url`` as ``writer`` does; a URL that the writer cannot read stays verbatim."""
     try:
