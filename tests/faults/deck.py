@@ -107,7 +107,9 @@ class Deck:
     def blank(self, kind: str) -> tuple[Trial, random.Random]:
         """A trial of a plain run against which nothing is planned yet."""
         self._number += 1
-        return self._new(kind)
+        trial, dice = self._new(kind)
+        trial.writer, trial.shuffled = "verbatim", False
+        return trial, dice
 
     def _new(self, kind: str, setup: str = "plain") -> tuple[Trial, random.Random]:
         trial, dice = new_trial(self.seed, self._number, kind, setup)

@@ -114,6 +114,8 @@ class Lab:
         trial.began, self.last_start = time.time(), time.monotonic()
         played.append(trial)
         self.flying[trial.number] = trial
+        if manners := trial.manners():
+            self.servers.sandbox._ask("POST", "faults", manners)
         if trial.rules:
             trial.rule_ids = self.servers.sandbox._ask("POST", "faults", trial.rules)["ids"]
         for (run, point), actions in trial.points().items():

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.sandbox.url_writers import WRITERS
 from tests.faults.deck import KILLS_A_POINT
 from tests.faults.points import POINTS
 
@@ -36,6 +37,9 @@ _ROWS = {
     "unknown point": "points that the catalogue does not have",
 }
 
+#: How the sandbox wrote URLs back.
+_MANNERS = {writer: f"URLs written by {writer}" for writer in WRITERS}
+
 
 @dataclass
 class Report:
@@ -47,6 +51,7 @@ class Report:
     kills: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
+    writers: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, Any]] = field(default_factory=list)
     doubts: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +67,8 @@ class Report:
             self.trials += 1
             self.counted += trial.counted
             self.kinds[trial.kind] += trial.counted
+            self.writers[trial.writer] += trial.counted
+            self.writers["task ids in another order"] += trial.counted and trial.shuffled
             self.excused += trial.excused
             self.most_purchases = max(self.most_purchases, 1 if trial.excused else trial.most)
             if trial.ended:
@@ -88,8 +95,9 @@ class Report:
 
     def join(self, other: dict[str, Any]) -> None:
         """Adds the figures of another lab, as its `data`."""
-        for name in ("kinds", "kills", "events", "rules", "problems"):
-            getattr(self, name).update(other[name])
+        for name in ("kinds", "kills", "events", "rules", "writers", "problems"):
+            # Figures of an earlier version lack some of them.
+            getattr(self, name).update(other.get(name, {}))
         for name in ("trials", "counted", "excused", "boots"):
             setattr(self, name, getattr(self, name) + other[name])
         for name in ("most_purchases", "slowest", "seconds"):
@@ -133,6 +141,9 @@ class Report:
             ("wall clock", f"{self.seconds:.0f} s"),
         ]
         rows += [(f"trials: {kind}", str(times)) for kind, times in sorted(self.kinds.items())]
+        rows += [
+            (f"trials with {_MANNERS.get(name, name)}", str(times)) for name, times in sorted(self.writers.items())
+        ]
         rows += [(f"event: {name}", str(times)) for name, times in sorted(self.events.items())]
         rows += [(f"fault of the API: {name}", str(times)) for name, times in sorted(self.rules.items())]
         return rows

@@ -43,7 +43,6 @@ _READS: tuple[dict[str, Any], ...] = (
 )
 #: Faults that stay, on all calls of the run.
 _LASTING: tuple[dict[str, Any], ...] = (
-    {"action": "normalise_urls"},
     {"action": "shuffle_task_ids"},
     {"action": "list_headers"},
     {"action": "zero_times"},

@@ -7,9 +7,13 @@ from collections import Counter
 
 import pytest
 
+from scrape_do_celery.sandbox.faults import Rule
+from scrape_do_celery.sandbox.pages import read_magic
+from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
 from tests.faults.deck import KILLS_A_POINT, Deck
 from tests.faults.points import POINTS
 from tests.faults.sessions import Session
+from tests.faults.trials import with_query
 
 SEED = os.environ.get("FAULTS_SEED", "1")
 
@@ -24,6 +28,39 @@ def test_fifty_trials(capsys):
     assert report.counted >= 50
     assert report.most_purchases == 1
     assert sum(report.kills.values()) >= 20
+
+
+def test_trials_play_all_writers_and_targets_for_which_they_differ():
+    trials = [Deck(SEED).blank("kill")[0], *Deck(SEED).deal(400, "post")]
+    assert (trials[0].writer, trials[0].shuffled, trials[0].manners()) == ("verbatim", False, [])
+    assert {trial.writer for trial in trials} == set(WRITERS)
+    assert {trial.shuffled for trial in trials if len(trial.runs[0].targets) > 1} == {True, False}
+    targets = [target for trial in trials for target in trial.runs[0].targets]
+    forms = {writer: [write_url(target, writer) for target in targets] for writer in WRITERS}
+    assert all(trial.host in target for trial in trials for target in trial.runs[0].targets)
+    # Below 2,083 characters pydantic writes as WHATWG says.
+    assert len({tuple(form) for form in forms.values()}) == len(WRITERS) - 1
+    assert any("/app#/p/1" in target for target in targets)
+
+
+def test_rules_for_how_the_api_speaks_of_a_trial_are_rules_of_the_sandbox():
+    for trial in Deck(SEED).deal(100, "post"):
+        rules = [Rule.model_validate(rule) for rule in trial.manners()]
+        assert [rule.value for rule in rules if rule.action == "job_urls"] == [trial.writer] * (
+            trial.writer != "verbatim"
+        )
+        assert any(rule.action == "job_shuffles" for rule in rules) is trial.shuffled
+
+
+@pytest.mark.parametrize("target", ["https://a.example/", "https://a.example/?", "https://a.example/#/p/1"])
+def test_a_wish_goes_into_the_query_of_any_target(target):
+    trial, _ = Deck(SEED).blank("kill")
+    trial.runs[0].targets = [target]
+    with_query(trial, "seconds=20")
+    with_query(trial, "gone=410")
+    [asking] = trial.runs[0].targets
+    assert (read_magic(asking).seconds, read_magic(asking).gone) == (20, 410)
+    assert asking.partition("#")[1:] == target.partition("#")[1:]
 
 
 def test_a_run_is_gone_on_with_where_kills_are_owed():

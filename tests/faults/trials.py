@@ -7,13 +7,16 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from scrape_do_celery.sandbox.url_writers import WRITERS
+
 SUCCEEDED = frozenset({"succeeded"})
 #: The way in of a run that is nowhere written down, and is to be reported all the same.
 STRANGER = "stranger"
 #: What a URL's query asks of the sandbox, now and then, so that pages differ in kind and size.
 _WISHES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
-#: The share of targets in a spelling that the API shows in another.
-_ODD = 0.3
+#: The share of targets that servers spell in different ways; of trials whose targets differ in the fragment alone, and
+#: of trials whose task ids are in another order than their targets.
+_ODD, _ROUTES, _SHUFFLED = 0.5, 0.12, 0.3
 _GEO = ("us", "de", "gb", "fr", None)
 
 
@@ -67,6 +70,9 @@ class Trial:
     linger: float = 0.0
     #: What makes it count: a hit that is `main`, `any` hit, a `rule` that fired, or `nothing` at all.
     counts_by: str = "main"
+    #: How the sandbox writes this trial's URLs back, and whether its task ids are in another order than its targets.
+    writer: str = "verbatim"
+    shuffled: bool = False
 
     # What happened.
     began: float = 0.0
@@ -84,6 +90,17 @@ class Trial:
     def host(self) -> str:
         """What all targets of this trial have in their hosts, and no other's have."""
         return host_of(self.seed, self.number)
+
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether any rule shuffles its task ids."""
+        return self.shuffled or any(rule["action"] == "shuffle_task_ids" for rule in self.rules)
+
+    def manners(self) -> list[dict[str, Any]]:
+        """Rules of the sandbox for how it speaks of this trial's jobs. They are no faults: they count nothing."""
+        rule = {"kind": "create_job", "target": self.host}
+        urls = [{**rule, "action": "job_urls", "value": self.writer}] if self.writer != "verbatim" else []
+        return urls + ([{**rule, "action": "job_shuffles", "seed": self.number}] if self.shuffled else [])
 
     @property
     def by_message(self) -> bool:
@@ -105,6 +122,7 @@ class Trial:
         story = [f"run {run.run_id}: {run.targets} {run.options}" for run in self.runs]
         story += [f"plan {plan.point}: {plan.actions}" for plan in self.plans]
         story += [f"rule {rule}" for rule in self.rules]
+        story.append(f"URLs are written by {self.writer}, task ids are {'shuffled' if self.shuffled else 'in order'}")
         story += [
             f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits
         ]
@@ -135,7 +153,9 @@ def new_trial(seed: int | str, number: int, kind: str, setup: str) -> tuple[Tria
     geo = dice.choice(_GEO)
     options = {} if geo is None else {"geo_code": geo}
     run_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
-    return Trial(seed, number, kind, setup, [Run(run_id, targets, options, len(targets))]), dice
+    trial = Trial(seed, number, kind, setup, [Run(run_id, targets, options, len(targets))])
+    trial.writer, trial.shuffled = dice.choice(tuple(WRITERS)), len(targets) > 1 and dice.random() < _SHUFFLED
+    return trial, dice
 
 
 def host_of(seed: int | str, number: int) -> str:
@@ -145,21 +165,30 @@ def host_of(seed: int | str, number: int) -> str:
 
 def _targets(dice: random.Random, host: str) -> list[str]:
     count = dice.choice((1, 1, 2, 3, 4))
-    targets = []
-    for place in range(count):
-        wish = dice.choice(_WISHES)
-        targets.append(_spelled(dice, host, place) + (f"?{wish}" if wish else ""))
-    return targets
+    if dice.random() < _ROUTES:
+        return [f"https://{host}/app#/p/{place}" for place in range(count)]
+    targets = [_spelled(dice, host, place) for place in range(count)]
+    return [_asking(target, wish) if (wish := dice.choice(_WISHES)) else target for target in targets]
 
 
 def _spelled(dice: random.Random, host: str, place: int) -> str:
-    """A target, now and then in a spelling that the API shows in another."""
+    """A target, now and then in a spelling that servers write back in different ways."""
     spellings = (
         f"HTTPS://p{place}.{host}/",
         f"https://{host}:443/{place}",
         f"https://{host}/{place}/b%c3%bccher",
         f"https://b\u00fccher-{place}.{host}/",
         f"https://p{place}.{host}",
+        f"https://fa\u00df-{place}.{host}/",
+        f"https://{host}/stra\u00dfe/{place}",
+        f"https://{host}/{place}?q=men's",
+        f"https://{host}/{place}?",
+        f"https://{host}/%7e{place}/%c3%bc\u00fc",
+        f"https://{host}/{place}?q=a%20b",
+        f"https://{host}/{place}?q=a+b&p=%7e&flag",
+        f"https://{host}/{place}?q=stra\u00dfe",
+        f"https://{host}/{place}#top",
+        f"http://[2001:DB8:0:0::{place + 1}]:80/{host}",
     )
     return dice.choice(spellings) if dice.random() < _ODD else f"https://{host}/{place}"
 
@@ -185,4 +214,11 @@ def with_query(trial: Trial, query: str, *, only_first: bool = False) -> None:
     for run in trial.runs:
         for place, target in enumerate(run.targets):
             if place == 0 or not only_first:
-                run.targets[place] = target + ("&" if "?" in target else "?") + query
+                run.targets[place] = _asking(target, query)
+
+
+def _asking(target: str, query: str) -> str:
+    """The target with this added to its query."""
+    url, mark, fragment = target.partition("#")
+    between = "" if url.endswith("?") else "&" if "?" in url else "?"
+    return f"{url}{between}{query}{mark}{fragment}"

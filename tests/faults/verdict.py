@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import RunHandle, ScrapeDoError
+from scrape_do_celery.sandbox.url_writers import write_url
 from scrape_do_celery.store import RunState, ops
 from tests.faults.trials import STRANGER
 
@@ -22,6 +23,8 @@ _AT_ONCE = 0.8
 _THAWED = 2.0
 #: How the report counts a run that was left in doubt for a good reason.
 BESIDE_AN_ABSENT = "left in doubt beside a twin whose purchase was absent"
+#: How the report counts a run whose pages are in another order than its targets, and that says that it cannot prove it.
+UNPROVEN = "pages of shuffled tasks in an order that the result does not call verified"
 _DAY = 86_400
 
 
@@ -160,10 +163,15 @@ class Verdict:
             page = served.get(task.task_id)
             if page is None:
                 trial.problems.append(f"contents: task {task.task_id} is another run's")
+            elif task.url not in {page["url"], write_url(page["url"], trial.writer)}:
+                trial.problems.append(f"contents: task {task.task_id} is said to be {task.url}, not {page['url']}")
             elif task.is_success and _hash(task.decoded_content()) != page["sha256"]:
                 trial.problems.append(f"contents: the page of {task.url} is not what was served")
         if not trial.partial:
             self._whole(trial, run, tasks, served)
+            found = [served[task.task_id]["url"] for task in tasks if task.task_id in served]
+            if len(found) == len(run.targets) and found != run.targets:
+                self._order(trial, handle)
 
     def _served(self, job_id: str | None) -> list[dict[str, Any]]:
         return self._jobs[job_id]["tasks"] if job_id in self._jobs else []
@@ -173,8 +181,13 @@ class Verdict:
         gone = sum(task.gone for task in tasks)
         if (done, gone, len(tasks)) != (run.succeeded, run.gone, run.succeeded + run.failed):
             trial.problems.append(f"contents: {done} pages and {gone} gone of {len(tasks)}, wanted {run.succeeded}")
-        elif tasks and [served[task.task_id]["url"] for task in tasks if task.task_id in served] != run.targets:
+
+    def _order(self, trial: Trial, handle: RunHandle) -> None:
+        """The pages are in another order than their targets: only what says so may be."""
+        if not trial.is_shuffled or handle.result().order_verified:
             trial.problems.append("contents: the pages are not in the order of the targets")
+        else:
+            self._lab.events[UNPROVEN] += 1
 
 
 def _hash(content: bytes | None) -> str:

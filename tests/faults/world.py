@@ -31,6 +31,7 @@ _CLIMATES: dict[str, list[dict[str, Any]]] = {
     "a good API": [],
     "a late list": [{"action": "list_lag", "kind": "list_jobs", "seconds": 0.5}],
     "a list that knows no start": [{"action": "list_null_start", "kind": "list_jobs"}],
+    "a list whose pages overlap": [{"action": "list_repeats", "kind": "list_jobs", "count": 3}],
     "an API whose clock is ahead": [{"action": "skew", "seconds": 60.0}],
     "an API whose clock is behind": [{"action": "skew", "seconds": -60.0}],
 }

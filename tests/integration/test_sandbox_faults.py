@@ -4,11 +4,14 @@ import base64
 import binascii
 import time
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 
 import httpx
 import pytest
 
 from scrape_do_celery.sandbox import SandboxThread
+from scrape_do_celery.sandbox.clock import moment
+from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,136 @@ def test_distorted_jobs(api, sandbox, waiting):
     assert job["Tasks"][0]["URL"].startswith("https://a.example/?n=")
     assert sorted(job["TaskIDs"]) == sorted(honest["TaskIDs"])
     assert job["TaskIDs"] != honest["TaskIDs"]
+
+
+def test_urls_are_written_by_an_option_and_by_a_rule(api, sandbox, done):
+    path = done.rsplit("/", 1)[0]
+    assert api.get(done).json()["URL"] == "https://A.example/?n=1"
+    sandbox.configure(urls="whatwg", full_list=True)
+    assert api.get(done).json()["URL"] == "https://a.example/?n=1"
+    assert api.get("/jobs").json()["Jobs"][0]["Tasks"][0]["URL"] == "https://a.example/?n=1"
+    sandbox.configure(urls="go")
+    job = create(api, "https://bücher.example/?b&a=2")["JobID"]
+    sandbox.fault("write_urls", kind="get_job", job_id=job, value="go_encode")
+    assert api.get(f"/jobs/{job}").json()["Tasks"][0]["URL"] == "https://b%C3%BCcher.example/?a=2&b="
+    assert api.get(path).json()["Tasks"][0]["URL"] == "https://A.example/?n=1"
+    assert [job["targets"][0] for job in sandbox.jobs()] == ["https://A.example/?n=1", "https://bücher.example/?b&a=2"]
+    with pytest.raises(ValueError, match="urls"):
+        sandbox.configure(urls="rust")
+
+
+def test_answers_are_mutated(api, sandbox, done):
+    path = done.rsplit("/", 1)[0]
+    sandbox.fault("mutate", value="upper", fields=["Status", "Tasks[].Status", "Jobs[].Status"])
+    assert (api.get(done).json()["Status"], api.get(path).json()["Status"]) == ("SUCCESS", "SUCCESS")
+    assert {task["Status"] for task in api.get(path).json()["Tasks"]} == {"SUCCESS"}
+    assert api.get("/jobs").json()["Jobs"][0]["Status"] == "SUCCESS"
+    sandbox.clear_faults()
+    sandbox.fault("mutate", value="missing", kind="get_job")
+    sandbox.fault("mutate", value="missing", kind="get_task", fields=["Content"])
+    assert api.get(path).content == b""
+    assert "Content" not in api.get(done).json()
+    sandbox.fault("mutate", value="other_type", kind="get_task", fields=["Code"])
+    assert api.get(f"{path}/{path[-36:]}").json() == {"Error": "Task not found", "Code": "404"}
+
+
+def test_every_mutation_of_every_field_goes_over_the_wire(api, sandbox, done):
+    for name in MUTATION_NAMES:
+        if name not in {"long_1m", "surplus_100k"}:
+            sandbox.fault("mutate", value=name, fields=["TaskIDs", "Tasks", "Tasks[].Status", "StartTime"], times=1)
+            assert api.get(done.rsplit("/", 1)[0]).status_code == 200
+
+
+def test_headers_and_encodings(api, sandbox, done):
+    sandbox.fault("headers", size=60_000)
+    sandbox.fault("encoding", value="gzip", kind="get_task")
+    answer = api.get(done)
+    assert len(answer.headers["X-Sandbox-Filler"]) > 59_000
+    assert answer.json()["Content"]
+    sandbox.clear_faults()
+    sandbox.fault("status", status=402, body_kind="gateway")
+    sandbox.fault("encoding", value="gzip_cut", kind="me")
+    assert api.get(done).json()["message"]
+    with pytest.raises((httpx.DecodingError, ValueError)):
+        api.get("/me").json()
+
+
+def test_a_start_behind_the_date(api, sandbox, done):
+    honest = api.get(done).json()["StartTime"]
+    listed = api.get("/jobs").json()["Jobs"][0]["StartTime"]
+    sandbox.configure(start_skew=200)
+    assert api.get(done).json()["StartTime"] < honest
+    shown = api.get("/jobs", params={"start_to": listed}).json()["Jobs"][0]["StartTime"]
+    assert shown < listed
+    assert api.get("/jobs", params={"start_from": shown, "start_to": shown}).json()["TotalCount"] <= 1
+    assert api.get("/jobs", params={"start_from": listed}).json()["TotalCount"] == 0
+    sandbox.fault("start_skew", seconds=-200)
+    assert abs(moment(api.get(done).json()["StartTime"]) - moment(honest)) < 0.01
+
+
+@pytest.mark.parametrize("by", ["option", "rule"])
+def test_two_clocks_behind_one_address(api, sandbox, by):
+    if by == "option":
+        sandbox.configure(date_skew=1000)
+    else:
+        sandbox.fault("date_skew", seconds=1000)
+    dates = [parsedate_to_datetime(api.get("/me").headers["Date"]).timestamp() for _ in range(4)]
+    assert [abs(later - earlier) > 900 for earlier, later in pairwise(dates)] == [True] * 3
+
+
+def test_pages_of_a_listing_overlap_or_leave_gaps(api, sandbox, waiting):
+    sandbox.configure(task_seconds=1000)
+    for place in range(6):
+        create(api, f"https://a.example/{place}")
+    honest = [job["JobID"] for job in api.get("/jobs").json()["Jobs"]]
+
+    def listed():
+        pages = api.get("/jobs", params={"page_size": 3}).json()["TotalPages"]
+        bodies = [api.get("/jobs", params={"page_size": 3, "page": page + 1}).json() for page in range(pages)]
+        return [job["JobID"] for body in bodies for job in body["Jobs"]]
+
+    sandbox.fault("list_repeats")
+    assert sorted(set(listed())) == sorted(honest)
+    assert len(listed()) == 9
+    sandbox.clear_faults()
+    sandbox.fault("list_skips", count=2)
+    assert len(listed()) == 5
+
+
+def test_a_purchase_is_answered_with_another_job(api, sandbox, waiting):
+    sandbox.fault("other_job", times=1)
+    assert create(api, "https://b.example/")["JobID"] == waiting
+    assert len(sandbox.jobs()) == 2
+    sandbox.fault("other_job", value="unbought", times=1)
+    assert create(api, "https://c.example/")["JobID"] == sandbox.jobs()[-1]["id"]
+    assert len(sandbox.jobs()) == 2
+    sandbox.reset()
+    sandbox.fault("other_job", value="unbought")
+    assert create(api)["JobID"] == sandbox.jobs()[0]["id"]
+
+
+def test_equal_targets_may_have_one_task(api, sandbox):
+    sandbox.configure(merge_equal_targets=True)
+    answer = create(api, "https://a.example/", "https://b.example/", "https://a.example/")
+    [job] = sandbox.jobs()
+    assert len(answer["TaskIDs"]) == len(job["tasks"]) == 2
+    assert len(job["targets"]) == 3
+
+
+def test_a_job_has_a_writer_and_an_order_of_its_own_from_its_purchase_on(api, sandbox):
+    targets = [f"https://B\u00fc.example/{place}" for place in range(3)]
+    sandbox.configure(full_list=True)
+    sandbox.fault("job_urls", target="/0", value="go")
+    sandbox.fault("job_shuffles", target="/0")
+    job = create(api, *targets)["JobID"]
+    other = create(api, "https://B\u00fc.example/")["JobID"]
+    shown = {entry["JobID"]: entry for entry in api.get("/jobs").json()["Jobs"]}
+    assert shown[job] == api.get(f"/jobs/{job}").json()
+    urls = [task["URL"] for task in shown[job]["Tasks"]]
+    assert sorted(urls) == [f"https://B%C3%BC.example/{place}" for place in range(3)] != urls
+    assert api.get(f"/jobs/{job}/{shown[job]['TaskIDs'][0]}").json()["URL"] == urls[0]
+    assert shown[other]["Tasks"][0]["URL"] == "https://B\u00fc.example/"
+    assert next(sold["targets"] for sold in sandbox.jobs() if sold["id"] == job) == targets
 
 
 def test_fractional_credits(api, sandbox):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.sandbox.canned_bodies import BODIES, HTML
+from scrape_do_celery.sandbox.encodings import encode_answer
 from scrape_do_celery.sandbox.problem import GONE, ApiError
 from scrape_do_celery.sandbox.wire import Response
 
@@ -10,7 +12,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.sandbox.faults import Rule
 
-HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
+#: The header that `headers` adds, and the length of its line.
+_FILLER, _LINE = "X-Sandbox-Filler", 9_000
 
 
 def canned_answer(rules: Sequence[Rule], age: float | None) -> Response | None:
@@ -27,11 +30,24 @@ def canned_answer(rules: Sequence[Rule], age: float | None) -> Response | None:
     return None
 
 
+def dress_answer(answer: Response, rules: Sequence[Rule]) -> None:
+    """Encodes the answer and adds header lines as the rules want it; changes the answer."""
+    for rule in rules:
+        if rule.action == "encoding":
+            encode_answer(answer, str(rule.value), rule.size)
+        elif rule.action == "headers":
+            filler = "" if rule.headers and rule.size is None else "x" * ((rule.size or _LINE) - len(_FILLER) - 2)
+            answer.headers = {**answer.headers, **rule.headers, **({_FILLER: filler} if filler else {})}
+
+
 def _status(rule: Rule) -> Response:
     headers = dict(rule.headers)
     if rule.retry_after is not None:
         headers["Retry-After"] = str(rule.retry_after)
-    if rule.html or rule.body is not None:
+    if rule.body_kind in BODIES:
+        kind, body = BODIES[rule.body_kind]
+        return Response(rule.status, body, kind, headers)
+    if rule.body_kind is None and (rule.html or rule.body is not None):
         body = HTML if rule.body is None else rule.body.encode()
         return Response(rule.status, body, "text/html" if rule.html else "application/json", headers)
     answer = Response.of(rule.status, ApiError(rule.status, "The sandbox was asked to fail").body())

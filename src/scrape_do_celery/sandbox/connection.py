@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.sandbox import control
 from scrape_do_celery.sandbox.call import read_call
-from scrape_do_celery.sandbox.canned import canned_answer
+from scrape_do_celery.sandbox.canned import canned_answer, dress_answer
 from scrape_do_celery.sandbox.problem import ApiError
 from scrape_do_celery.sandbox.wire import Response, read_request
 
@@ -61,7 +61,7 @@ class Connection:
         call = read_call(request, self._core.state)
         entry = self._core.journal.open(call, self._core.clock.now())
         rules = self._core.faults.firing(call)
-        self._skew = sum(rule.seconds for rule in rules if rule.action == "skew")
+        self._skew = self._skew_of(entry, rules)
         if not rules:
             self._finish(entry, self._core.answer(request, entry), keep_alive=request.keep_alive)
             await self._writer.drain()
@@ -75,6 +75,7 @@ class Connection:
         if "accept_late" in by_action:
             return await self._accept_late(request, entry, rules)
         answer = canned_answer(rules, self._age(entry)) or self._core.answer(request, entry, rules)
+        dress_answer(answer, rules)
         if "slow" in by_action:
             await asyncio.sleep(by_action["slow"].seconds)
         if "reset_after" in by_action:
@@ -87,6 +88,12 @@ class Connection:
             self._finish(entry, answer, keep_alive=request.keep_alive)
             await self._writer.drain()
         return request.keep_alive
+
+    def _skew_of(self, entry: Entry, rules: Sequence[Rule]) -> float:
+        """How far ``Date`` is ahead: of every second answer where two clocks are behind one address."""
+        skew = self._core.options.date_skew * (entry.index % 2)
+        skew += sum(rule.seconds for rule in rules if rule.action == "date_skew" and rule.fired % 2 == 0)
+        return skew + sum(rule.seconds for rule in rules if rule.action == "skew")
 
     def _age(self, entry: Entry) -> float | None:
         job = self._core.state.find(entry.call.job_id)

@@ -10,10 +10,11 @@ from scrape_do_celery.sandbox.fetch import Fetcher
 from scrape_do_celery.sandbox.jobs import TERMINAL
 from scrape_do_celery.sandbox.journal import Entry, Journal
 from scrape_do_celery.sandbox.listing import read_query
+from scrape_do_celery.sandbox.mutations import MISSING
 from scrape_do_celery.sandbox.problem import ApiError
 from scrape_do_celery.sandbox.spec import read_spec
 from scrape_do_celery.sandbox.state import State
-from scrape_do_celery.sandbox.twists import twist
+from scrape_do_celery.sandbox.twists import mutate_body, show, twist
 from scrape_do_celery.sandbox.views import created_body, job_body, summary_body, task_body
 from scrape_do_celery.sandbox.wire import Response
 from scrape_do_celery.sandbox.work import Work
@@ -59,8 +60,8 @@ class Core:
             endpoint = self._endpoints.get(entry.call.kind, _no_such_endpoint)
             status, body = endpoint(request, entry, account, rules)
         except ApiError as error:
-            return Response.of(error.status, error.body())
-        return Response.of(status, twist(body, rules))
+            return _response(error.status, mutate_body(error.body(), rules))
+        return _response(status, twist(show(body, self.options), rules))
 
     def do_late(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> None:
         """Does what the request asked, with nobody to tell."""
@@ -74,6 +75,10 @@ class Core:
 
     def _create(self, request: Request, entry: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
         spec = read_spec(request.body)
+        wrong = next((rule for rule in rules if rule.action == "other_job"), None)
+        other = next(reversed(account.jobs.values()), None) if wrong else None
+        if wrong and other and wrong.value == "unbought":
+            return self.options.create_status, created_body(other)
         job = account.create(spec, rules)
         entry.job_id, entry.options = job.id, spec.public()
         self.journal.counts["jobs_created"] += 1
@@ -81,15 +86,17 @@ class Core:
         self.work.plan(job, account)
         if job.canceled:
             self.work.plan_cancel(job, account)
-        return self.options.create_status, created_body(job)
+        return self.options.create_status, created_body(other or job)
 
     def _list(self, request: Request, _: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
         query, now = read_query(request.query), self.clock.now()
-        for rule in rules:
-            if rule.action == "skew":
-                query = query.shifted(rule.seconds)
+        behind = self.options.start_skew + sum(rule.seconds for rule in rules if rule.action == "start_skew")
+        query = query.shifted(sum(rule.seconds for rule in rules if rule.action == "skew") - behind)
         lag = max((rule.seconds for rule in rules if rule.action == "list_lag"), default=0.0)
         query = query.with_faults(lag, null_start=any(rule.action == "list_null_start" for rule in rules))
+        for rule in rules:
+            if rule.action in {"list_repeats", "list_skips"}:
+                query = query.sliding(rule.count if rule.action == "list_skips" else -rule.count)
         found = account.listing.find(query)
         view = job_body if self.options.full_list else summary_body
         return 200, {"Jobs": [view(job, now) for job in found.jobs], **found.totals()}
@@ -127,6 +134,10 @@ class Core:
         await self.work.stop()
         await self.fetcher.close()
         self.journal.shut()
+
+
+def _response(status: int, body: Any) -> Response:
+    return Response(status) if body is MISSING else Response.of(status, body)
 
 
 def _no_such_endpoint(_: Request, __: Entry, ___: Account, ____: Sequence[Rule]) -> Answer:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from scrape_do_celery.sandbox.call import Kind  # noqa: TC001 - pydantic reads it when the class is made
+from scrape_do_celery.sandbox.canned_bodies import BodyKind  # noqa: TC001 - as above
+from scrape_do_celery.sandbox.encodings import ENCODINGS
+from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
+from scrape_do_celery.sandbox.options import WRITER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,9 +20,10 @@ Action = Literal[
     "status", "html", "empty_204", "redirect_302", "gone", "not_found_at_first",
     "reset_before", "reset_after", "accept_late", "slow", "drip", "cut",
     "nulls", "list_headers", "zero_times", "naive_times", "skew", "unknown_status", "fractional_credits",
-    "bad_base64", "shuffle_task_ids", "normalise_urls", "list_lag", "list_null_start",
+    "bad_base64", "shuffle_task_ids", "normalise_urls", "write_urls", "mutate", "headers", "encoding",
+    "list_lag", "list_null_start", "list_repeats", "list_skips", "start_skew", "date_skew", "other_job",
     "webhook_duplicate", "webhook_lose",
-    "task_fails", "task_answers", "task_takes", "job_cancels",
+    "task_fails", "task_answers", "task_takes", "job_cancels", "job_urls", "job_shuffles",
 ]  # fmt: skip
 
 _READS = frozenset({"get_job", "get_task"})
@@ -31,6 +36,9 @@ _NATURAL: dict[str, frozenset[str]] = {
     "bad_base64": frozenset({"get_task"}),
     "list_lag": frozenset({"list_jobs"}),
     "list_null_start": frozenset({"list_jobs"}),
+    "list_repeats": frozenset({"list_jobs"}),
+    "list_skips": frozenset({"list_jobs"}),
+    "other_job": frozenset({"create_job"}),
     "webhook_duplicate": frozenset({"webhook"}),
     "webhook_lose": frozenset({"webhook"}),
     # What becomes of a job is decided when it is made.
@@ -38,6 +46,15 @@ _NATURAL: dict[str, frozenset[str]] = {
     "task_answers": frozenset({"create_job"}),
     "task_takes": frozenset({"create_job"}),
     "job_cancels": frozenset({"create_job"}),
+    "job_urls": frozenset({"create_job"}),
+    "job_shuffles": frozenset({"create_job"}),
+}
+#: Actions that need one of these names as `value`.
+_VALUES: dict[str, tuple[str, ...]] = {
+    "write_urls": WRITER_NAMES,
+    "job_urls": WRITER_NAMES,
+    "mutate": MUTATION_NAMES,
+    "encoding": tuple(ENCODINGS),
 }
 
 
@@ -66,28 +83,46 @@ class Rule(BaseModel):
     retry_after: str | int | float | None = None
     body: str | None = None
     html: bool = False
+    body_kind: BodyKind | None = None
+    """Whose body ``status`` answers with, in place of ``body`` and ``html``."""
     headers: dict[str, str] = Field(default_factory=dict)
     seconds: float = 1.0
     """Delay, pause between two bytes, lag, skew, age or length, as the action needs it."""
+    size: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    """Bytes of the line that ``headers`` adds (9,000), or of the decoded ``gzip_bomb`` (100,000,000)."""
+    count: int = Field(default=1, ge=1)
+    """How many jobs ``list_repeats`` or ``list_skips`` between two pages."""
     value: str | None = None
-    """The status that ``unknown_status`` shows, or the place that ``redirect_302`` points to."""
+    """The status that ``unknown_status`` shows, the place that ``redirect_302`` points to, or the name that
+    ``write_urls``, ``job_urls``, ``mutate`` and ``encoding`` need. With ``unbought``, ``other_job`` makes no job."""
     fields: list[str] | None = None
-    """The keys that ``nulls`` empties; every map, list, number and flag when None."""
+    """The keys that ``nulls`` empties, every map, list, number and flag when None; the paths that ``mutate`` changes,
+    such as ``Tasks[].Status``, the whole body when None."""
 
     seen: int = 0
     fired: int = 0
     _random: random.Random = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _check_value(self) -> Self:
+        names = _VALUES.get(self.action)
+        if names and self.value not in names:
+            raise ValueError(f"value of {self.action} must be one of {', '.join(names)}")
+        return self
 
     def model_post_init(self, context: object, /) -> None:
         """Gives the rule its own dice."""
         super().model_post_init(context)
         self._random = random.Random(self.seed)
 
+    def is_for(self, kind: Kind) -> bool:
+        """Whether the rule is meant for calls of this kind."""
+        return kind in _NATURAL.get(self.action, _API) and self.kind in {None, kind}
+
     def matches(self, call: Call) -> bool:
         """Whether the rule is meant for this call at all."""
         return (
-            call.kind in _NATURAL.get(self.action, _API)
-            and self.kind in {None, call.kind}
+            self.is_for(call.kind)
             and (self.method or call.method).upper() == call.method
             and self.job_id in {None, call.job_id}
             and (self.target is None or any(self.target in target for target in call.targets))
@@ -110,6 +145,8 @@ class Faults:
     def __init__(self) -> None:
         self.rules: list[Rule] = []
         self._count = 0
+        # A call that no rule is for must not cost more when thousands are in force.
+        self._by_kind: dict[Kind, list[Rule]] = {}
 
     def add(self, rules: Iterable[Rule]) -> list[str]:
         """Puts rules in force; their ids."""
@@ -119,14 +156,18 @@ class Faults:
             rule.id = rule.id or f"fault-{self._count}"
             self.rules.append(rule)
             ids.append(rule.id)
+        self._by_kind.clear()
         return ids
 
     def clear(self) -> None:
         """Takes all rules away."""
         self.rules.clear()
+        self._by_kind.clear()
 
     def firing(self, call: Call) -> list[Rule]:
         """The rules that take effect on this call."""
-        firing = [rule for rule in self.rules if rule.fires(call)] if self.rules else []
+        if call.kind not in self._by_kind:
+            self._by_kind[call.kind] = [rule for rule in self.rules if rule.is_for(call.kind)]
+        firing = [rule for rule in self._by_kind[call.kind] if rule.fires(call)]
         call.applied.extend(rule.action for rule in firing)
         return firing

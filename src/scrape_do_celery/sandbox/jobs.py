@@ -89,6 +89,7 @@ class Job:
     expires: float
     queued_at: float
     strict: bool = False
+    writer: str = "verbatim"
     tasks: list[Task] = field(default_factory=list)
     started_at: float = inf
     ended_at: float = inf

@@ -18,7 +18,7 @@ _FRESH = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a ``GET /jobs`` asks for. ``lag`` and ``null_start`` come from fault rules."""
+    """What a ``GET /jobs`` asks for. ``lag``, ``null_start`` and ``slide`` come from fault rules."""
 
     page: int = 1
     page_size: int = 10
@@ -28,6 +28,7 @@ class Query:
     newest_first: bool = True
     lag: float = 0.0
     null_start: bool = False
+    slide: int = 0
 
     def shifted(self, seconds: float) -> Query:
         """The same query in the terms of a clock that is ``seconds`` behind."""
@@ -36,6 +37,15 @@ class Query:
     def with_faults(self, lag: float, *, null_start: bool) -> Query:
         """The same query, answered as fault rules want it."""
         return replace(self, lag=lag, null_start=null_start)
+
+    def sliding(self, count: int) -> Query:
+        """The same query, where each page begins ``count`` jobs late, or repeats as many when negative."""
+        return replace(self, slide=count)
+
+    @property
+    def step(self) -> int:
+        """From the first job of a page to the first job of the next."""
+        return max(1, self.page_size + self.slide)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +58,9 @@ class Found:
 
     def totals(self) -> dict[str, object]:
         """The four fields beside ``Jobs``."""
-        size = self.query.page_size
-        pages = ceil(self.total / size)
+        size, step = self.query.page_size, self.query.step
+        # A list that repeats jobs needs more pages; one that skips jobs does not know that it does.
+        pages = ceil(self.total / size) if step >= size else 1 + max(0, ceil((self.total - size) / step))
         return {"TotalCount": self.total, "PageSize": size, "PageNumber": self.query.page, "TotalPages": pages}
 
 
@@ -102,8 +113,8 @@ class Listing:
 
     def find(self, query: Query) -> Found:
         """The page that ``query`` asks for; a page past the end is empty."""
-        jobs = self._view(replace(query, page=1, page_size=1))
-        first = (query.page - 1) * query.page_size
+        jobs = self._view(replace(query, page=1, page_size=1, slide=0))
+        first = (query.page - 1) * query.step
         return Found(jobs[first : first + query.page_size], len(jobs), query)
 
     def _view(self, query: Query) -> list[Job]:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from pydantic import BaseModel, ConfigDict, Field
+
+Writer = Literal["verbatim", "whatwg", "go", "go_encode", "idna2003", "pydantic"]
+WRITER_NAMES: tuple[str, ...] = get_args(Writer)
 
 
 class Options(BaseModel):
@@ -22,6 +27,14 @@ class Options(BaseModel):
     concurrency: int = Field(default=1000, ge=1)
     full_list: bool = False
     """List entries are full job objects, as in the official sample; trimmed ones, as seen live, when False."""
+    urls: Writer = "verbatim"
+    """How answers and webhooks write URLs: see ``url_writers``."""
+    start_skew: float = 0.0
+    """How far the times in answers are behind the ``Date`` header."""
+    date_skew: float = 0.0
+    """By how much every second ``Date`` header is ahead: two servers behind one address."""
+    merge_equal_targets: bool = False
+    """Equal targets of a job have one task."""
     create_status: int = 201
     retention: float = 72 * 3600.0
     webhook_ladder: tuple[float, ...] = (0.1, 0.3, 1.0)

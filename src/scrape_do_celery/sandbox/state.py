@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import uuid
 from math import inf
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from scrape_do_celery.sandbox.spec import is_loopback
 from scrape_do_celery.sandbox.wishes import wished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from scrape_do_celery.sandbox.clock import Clock
     from scrape_do_celery.sandbox.faults import Rule
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
     from scrape_do_celery.sandbox.spec import Spec
 
 _QUEUING, _WAITING, _ROTATING_ONE_IN = 0.1, 0.2, 8
+
+
+def _shuffle_tasks(job: Job, rule: Rule) -> None:
+    before = list(job.tasks)
+    random.Random(f"{rule.seed}{rule.fired}").shuffle(job.tasks)
+    if job.tasks == before:
+        job.tasks.reverse()
+
+
+def _set_writer(job: Job, rule: Rule) -> None:
+    job.writer = rule.value or job.writer
+
+
+#: What rules decide about a job when it is made.
+_DECIDED: dict[str, Callable[[Job, Rule], None]] = {
+    "job_cancels": lambda job, rule: job.cancel(job.created + rule.seconds),
+    "job_urls": _set_writer,
+    "job_shuffles": _shuffle_tasks,
+}
 
 
 class Account:
@@ -41,15 +61,19 @@ class Account:
             raise ApiError(401, "Not enough credits")
         pause = self._options.task_seconds
         job = Job(_uuid(), spec, now, now + self._options.retention, now + _QUEUING * pause, self._options.strict)
-        job.tasks = [self._task(job, url, place, rules) for place, url in enumerate(spec.targets)]
+        job.tasks = [self._task(job, url, place, rules) for place, url in enumerate(self._urls(spec))]
         job.unfetched = sum(task.real for task in job.tasks)
         job.settle()
         for rule in rules:
-            if rule.action == "job_cancels":
-                job.cancel(now + rule.seconds)
+            apply = _DECIDED.get(rule.action)
+            if apply is not None:
+                apply(job, rule)
         self.jobs[job.id] = job
         self.listing.forget()
         return job
+
+    def _urls(self, spec: Spec) -> Iterable[str]:
+        return dict.fromkeys(spec.targets) if self._options.merge_equal_targets else spec.targets
 
     def _task(self, job: Job, url: str, place: int, rules: Sequence[Rule]) -> Task:
         near, seed = is_loopback(url), seed_of(f"{place}:{url}")

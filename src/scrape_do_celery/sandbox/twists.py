@@ -3,26 +3,49 @@ from __future__ import annotations
 import base64
 import random
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from scrape_do_celery.sandbox.clock import ZERO_TIME, moment, stamp
+from scrape_do_celery.sandbox.mutating import WHOLE, mutate
+from scrape_do_celery.sandbox.url_writers import write_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from scrape_do_celery.sandbox.faults import Rule
+    from scrape_do_celery.sandbox.options import Options
 
 _TIMES = ("StartTime", "EndTime", "UpdateTime", "ExpiresAt", "WebhookRequestTime")
 _KEPT = ("Jobs", "Code")
 
 
-def twist(body: dict[str, Any], rules: Iterable[Rule]) -> dict[str, Any]:
-    """The body as the rules distort it; changed in place and handed back."""
+def twist(body: dict[str, Any], rules: Iterable[Rule]) -> Any:
+    """The body as the rules distort it, changed in place; mutations come last, and need not leave an object."""
     for rule in rules:
         apply = _TWISTS.get(rule.action)
         for part in _objects(body) if apply else ():
             apply(part, rule)  # type: ignore[misc]
+    return mutate_body(body, rules)
+
+
+def mutate_body(body: Any, rules: Iterable[Rule]) -> Any:
+    """The body with the mutations alone, as error bodies have them."""
+    for rule in rules:
+        for path in (rule.fields or (WHOLE,)) if rule.action == "mutate" else ():
+            body = mutate(body, str(rule.value), path)
     return body
+
+
+def show(body: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The body as a server with these options writes it; changed in place and handed back."""
+    for part in _objects(body) if options.start_skew else ():
+        _set_back(part, options.start_skew)
+    return write_urls(body, options.urls)
+
+
+def _set_back(part: dict[str, Any], seconds: float) -> None:
+    for name in _TIMES:
+        if part.get(name) and part[name] != ZERO_TIME:
+            part[name] = stamp(moment(part[name]) - seconds)
 
 
 def _objects(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -87,20 +110,16 @@ def _shuffle(part: dict[str, Any], rule: Rule) -> None:
                 part[name].reverse()
 
 
-def _normalise(part: dict[str, Any], _: Rule) -> None:
-    if "URL" in part:
-        part["URL"] = normalised(part["URL"])
+def write_urls(body: dict[str, Any], writer: str) -> dict[str, Any]:
+    """The body with each URL in it as ``writer`` writes it; changed in place and handed back."""
+    for part in _objects(body) if writer != "verbatim" else ():
+        _write_url(part, writer)
+    return body
 
 
-def normalised(url: str) -> str:
-    """The URL as the peer SDK's URL type rewrites it: host in lower case and punycode, no default port, a path."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").encode("idna").decode()
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    port = f":{parts.port}" if parts.port not in {None, usual} else ""
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme, host + port, path, parts.query, parts.fragment))
+def _write_url(part: dict[str, Any], writer: str) -> None:
+    if isinstance(part.get("URL"), str):
+        part["URL"] = write_url(part["URL"], writer)
 
 
 _TWISTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
@@ -109,9 +128,12 @@ _TWISTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
     "zero_times": _zero_times,
     "naive_times": _each_time(lambda text, _: text.removesuffix("Z")),
     "skew": _each_time(lambda text, rule: stamp(moment(text) + rule.seconds)),
+    "start_skew": lambda part, rule: _set_back(part, rule.seconds),
     "unknown_status": _unknown_status,
     "fractional_credits": _fractional,
     "bad_base64": _bad_base64,
     "shuffle_task_ids": _shuffle,
-    "normalise_urls": _normalise,
+    # The older name of what pydantic, and with it the peer SDK, writes.
+    "normalise_urls": lambda part, _: _write_url(part, "pydantic"),
+    "write_urls": lambda part, rule: _write_url(part, rule.value or "verbatim"),
 }

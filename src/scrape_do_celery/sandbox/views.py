@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.sandbox.clock import stamp
 from scrape_do_celery.sandbox.jobs import TERMINAL
+from scrape_do_celery.sandbox.url_writers import write_url
 
 if TYPE_CHECKING:
     from scrape_do_celery.sandbox.account import Ledger
@@ -32,7 +33,9 @@ def summary_body(job: Job, now: float) -> dict[str, Any]:
 
 def job_body(job: Job, now: float) -> dict[str, Any]:
     """The answer to ``GET`` and ``DELETE`` of a job."""
-    tasks = [{"TaskID": task.id, "URL": task.url, "Status": task.status(now)} for task in job.tasks]
+    tasks = [
+        {"TaskID": task.id, "URL": write_url(task.url, job.writer), "Status": task.status(now)} for task in job.tasks
+    ]
     return summary_body(job, now) | {
         "AcquiredConcurrency": sum(task["Status"] in _ACTIVE for task in tasks),
         "LimitConcurrency": 0,
@@ -50,7 +53,7 @@ def task_body(task: Task, now: float, ledger: Ledger) -> dict[str, Any]:
     return {
         "TaskID": task.id,
         "JobID": task.job.id,
-        "URL": task.url,
+        "URL": write_url(task.url, task.job.writer),
         "Status": status,
         "StartTime": _time(started),
         "EndTime": _time(ended),

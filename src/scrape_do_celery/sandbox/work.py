@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.sandbox.call import Call
 from scrape_do_celery.sandbox.jobs import TERMINAL
 from scrape_do_celery.sandbox.spec import is_loopback
+from scrape_do_celery.sandbox.twists import show
 from scrape_do_celery.sandbox.views import task_body
 from scrape_do_celery.sandbox.wire import Response
 
@@ -114,7 +115,8 @@ class Work:
     async def _send(self, task: Task, account: Account) -> int:
         now, options = self.clock.now(), task.job.spec.options
         task.webhook.requested = now
-        body = Response.of(200, task_body(task, now, account.ledger)).body
+        shown = show(task_body(task, now, account.ledger), self.options)
+        body = Response.of(200, shown).body
         headers = options.get("WebhookHeaders", {})
         status = await self.fetcher.post(options["WebhookURL"], body, headers, self.options.webhook_timeout)
         self.journal.counts["webhooks_sent"] += 1

@@ -47,7 +47,39 @@ FAULTS: dict[str, Fault] = {
     "answer_cut": _does("cut", "half of the answer comes, then the connection breaks", **_ONCE),
     "slow_answer": _does("slow", "the answer comes `seconds` late (1.0)", "seconds", **_ONCE),
     "token_refused": _status("401: the token is not, or no longer, accepted", 401),
-    "unknown_status": _does("unknown_status", "jobs and tasks have a status that nobody knows"),
+    "gateway_error": _status(
+        "502, or another `status`, from something on the way to the API: its body is no word of the API's",
+        502,
+        "status",
+        body_kind="gateway",
+        **_ONCE,
+    ),
+    "redirected": _status(
+        "307, or another `status`, to a place that is not the API",
+        307,
+        "status",
+        headers={"Location": "https://login.invalid/"},
+    ),
+    "unknown_status": _does("unknown_status", "jobs and tasks have the status `value` (`reticulating`)", "value"),
+    "answer_mutated": _does(
+        "mutate",
+        "the `fields` of answers, such as `Tasks[].Status`, are changed by the mutation `value` (`upper`)",
+        "value",
+        "fields",
+        value="upper",
+        fields=["Status", "Tasks[].Status", "Jobs[].Status"],
+    ),
+    "urls_rewritten": _does(
+        "write_urls",
+        "URLs come back as `value` writes them: `whatwg`, `go`, `go_encode`, `idna2003` or `pydantic`",
+        "value",
+        value="whatwg",
+    ),
+    "long_header": _does("headers", "answers have a header line of `size` bytes (9000)", "size", size=9_000),
+    "answer_encoded": _does(
+        "encoding", "the body is encoded as `value` (`gzip`), such as `gzip_cut` or `br_label`", "value", value="gzip"
+    ),
+    "clock_behind": _does("start_skew", "times in answers are `seconds` (1.0) behind the `Date` header", "seconds"),
     # The purchase of a job.
     "request_refused": _status("400: the API does not accept the request", 400, kind="create_job"),
     "out_of_credits": _status("401 for purchases alone: the account has no credits left", 401, kind="create_job"),
@@ -55,6 +87,9 @@ FAULTS: dict[str, Fault] = {
     "submit_answer_lost": _does("reset_after", "the job is made, its answer is lost", kind="create_job", **_ONCE),
     "submit_accepted_late": _does(
         "accept_late", "no answer; the job is made `seconds` later (1.0)", "seconds", **_ONCE
+    ),
+    "submit_answered_with_other_job": _does(
+        "other_job", "the job is made, and the answer names the newest job before it", **_ONCE
     ),
     # What becomes of a job, decided when it is made.
     "job_fails": _does("task_fails", "every task fails, so the job ends in `error`", kind="create_job"),
@@ -70,6 +105,9 @@ FAULTS: dict[str, Fault] = {
     ),
     "job_lost": _status("404: Scrape.do does not know the job", 404, kind="get_job"),
     "list_lags": _does("list_lag", "the list of jobs is `seconds` behind (1.0)", "seconds"),
+    "list_repeats": _does("list_repeats", "each page of the list begins with the last job of the one before"),
+    "list_skips": _does("list_skips", "a job between two pages of the list is on neither"),
+    "task_ids_shuffled": _does("shuffle_task_ids", "task ids are in another order than the targets"),
     "page_gone": _does("gone", "410: the page is no longer kept"),
     "page_unreadable": _does("bad_base64", "the page's base64 cannot be decoded"),
     # Webhooks.

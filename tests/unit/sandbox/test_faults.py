@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from scrape_do_celery.sandbox.call import Call, fingerprint, read_call
 from scrape_do_celery.sandbox.canned import canned_answer
+from scrape_do_celery.sandbox.canned_bodies import HTML
 from scrape_do_celery.sandbox.clock import Clock
 from scrape_do_celery.sandbox.faults import Faults, Rule
 from scrape_do_celery.sandbox.options import Options
@@ -71,6 +72,14 @@ def test_rules_get_ids_and_are_noted_on_the_call():
     assert faults.firing(call) == []
 
 
+def test_a_rule_that_comes_later_is_seen_by_calls_of_its_kind():
+    faults, call = Faults(), Call("GET", "", "me")
+    faults.add([Rule(action="job_urls", value="go"), Rule(action="slow", kind="get_job")])
+    assert faults.firing(call) == []
+    faults.add([Rule(action="slow", id="mine")])
+    assert [rule.id for rule in faults.firing(call)] == ["mine"]
+
+
 def canned(age=None, **rule):
     return canned_answer([Rule(**rule)], age)
 
@@ -84,6 +93,30 @@ def test_a_status_comes_with_what_is_asked_for():
     assert b"<html" in page.body
     text = canned(action="status", status=500, body="x", headers={"A": "b"})
     assert (text.body, text.headers, text.content_type) == (b"x", {"A": "b"}, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "body"),
+    [
+        ("api", "application/json", b'{"Error":"The sandbox was asked to fail","Code":402}'),
+        ("html", "text/html", HTML),
+        ("gateway", "application/json", b'{"message":"no Route matched with those values","request_id":"3b1f"}'),
+        ("empty_object", "application/json", b"{}"),
+        ("empty_list", "application/json", b"[]"),
+        ("null", "application/json", b"null"),
+        ("text", "text/plain", b"upstream connect error or disconnect/reset before headers"),
+        ("empty", "application/json", b""),
+    ],
+)
+def test_a_status_comes_with_each_kind_of_body(kind, content_type, body):
+    answer = canned(action="status", status=402, body_kind=kind, headers={"A": "b"}, html=True)
+    assert (answer.status, answer.content_type, answer.body, answer.headers) == (402, content_type, body, {"A": "b"})
+
+
+@pytest.mark.parametrize(("action", "word"), [("mutate", "missing, null"), ("encoding", "gzip"), ("write_urls", "go")])
+def test_a_name_that_does_not_exist_is_refused(action, word):
+    with pytest.raises(ValidationError, match=f"value of {action} must be one of .*{word}"):
+        Rule(action=action, value="nonsense")
 
 
 def test_other_canned_answers():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scrape_do_celery.sandbox.clock import Clock, moment, stamp
+from scrape_do_celery.sandbox.faults import Rule
 from scrape_do_celery.sandbox.jobs import TERMINAL
 from scrape_do_celery.sandbox.listing import read_query
 from scrape_do_celery.sandbox.options import Options
@@ -241,3 +242,13 @@ def test_options_change_together_or_not_at_all():
     assert options.strict is False
     options.change({"strict": True, "webhook_ladder": [1, 2]})
     assert (options.strict, options.webhook_ladder) == (True, (1.0, 2.0))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_shuffled_job_has_its_tasks_in_another_order_than_its_targets(world, seed):
+    targets = [f"https://a.example/{place}" for place in range(3)]
+    spec = read_spec(json.dumps({"Targets": targets}).encode())
+    job = world.account.create(spec, [Rule(action="job_shuffles", seed=seed)])
+    urls = [task.url for task in job.tasks]
+    assert sorted(urls) == targets != urls
+    assert job.spec.targets == tuple(targets)

@@ -6,7 +6,8 @@ import binascii
 import pytest
 
 from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.twists import normalised, twist
+from scrape_do_celery.sandbox.options import Options
+from scrape_do_celery.sandbox.twists import mutate_body, show, twist, write_urls
 
 
 def job(**fields):
@@ -86,9 +87,39 @@ def test_ids_are_shuffled_the_same_way_each_time_but_unlike_the_summaries():
         ("http://[::1]:8080/a%20b", "http://[::1]:8080/a%20b"),
     ],
 )
-def test_urls_are_normalised(url, expected):
-    assert normalised(url) == expected
+def test_urls_are_normalised_as_pydantic_does(url, expected):
     assert twisted(task(URL=url), "normalise_urls")["URL"] == expected
+    assert twisted(task(URL=url), "write_urls", value="pydantic")["URL"] == expected
+    assert write_urls(task(URL=url), "pydantic")["URL"] == expected
+
+
+def test_each_writer_of_urls_goes_down_to_the_tasks():
+    body = {"Jobs": [job(Tasks=[{"URL": "https://B\u00fc.example"}, {"URL": None}])]}
+    shown = twisted(body, "write_urls", value="go")["Jobs"][0]["Tasks"]
+    assert shown == [{"URL": "https://B%C3%BC.example"}, {"URL": None}]
+    assert write_urls({"URL": "HTTP://A.example"}, "verbatim") == {"URL": "HTTP://A.example"}
+
+
+def test_a_writer_that_does_not_exist_is_refused():
+    for value in (None, "rust"):
+        with pytest.raises(ValueError, match="value of write_urls must be one of verbatim, whatwg, go"):
+            Rule(action="write_urls", value=value)
+
+
+def test_the_start_is_behind_and_a_zero_time_stays():
+    body = twisted(job(EndTime="0001-01-01T00:00:00Z"), "start_skew", seconds=60)
+    assert (body["StartTime"], body["EndTime"]) == ("2026-11-21T23:59:00.000Z", "0001-01-01T00:00:00Z")
+    assert show(job(), Options(start_skew=60))["StartTime"] == "2026-11-21T23:59:00.000Z"
+    assert show(job(), Options()) == job()
+
+
+def test_mutations_come_last_and_in_order():
+    rules = [Rule(action="mutate", value="in_list", fields=["Status"]), Rule(action="unknown_status", value="x")]
+    rules.append(Rule(action="mutate", value="duplicate", fields=["Status", "TaskIDs"]))
+    body = twist({"Status": "success", "TaskIDs": ["a"]}, rules)
+    assert body == {"Status": ["x", "x"], "TaskIDs": ["a", "a"]}
+    assert twisted(task(), "mutate", value="in_list") == [task()]
+    assert mutate_body({"Error": "x", "Code": 1}, rules) == {"Error": "x", "Code": 1}
 
 
 def test_actions_of_other_places_leave_the_body_alone():

@@ -1,0 +1,74 @@
+"""Encodes the body of an answer, rightly or wrongly."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrape_do_celery.sandbox.wire import Response
+
+_BLOCK = b" " * 1_000_000
+
+
+def encode_answer(answer: Response, name: str, size: int | None) -> None:
+    """Changes ``answer`` to the encoding of this name; ``size`` is what a bomb decodes to, in bytes."""
+    label, encode = ENCODINGS[name]
+    answer.body = encode(answer.body, size or _BOMB)
+    answer.headers = {**answer.headers, "Content-Encoding": label}
+
+
+_BOMB = 100_000_000
+
+
+def _gzip(body: bytes, _: int = 0) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
+def _plain(body: bytes, _: int) -> bytes:
+    return body
+
+
+def _raw_deflate(body: bytes, _: int) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+def _gzip_bomb(body: bytes, size: int) -> bytes:
+    """Puts spaces before the body, which are valid JSON and shrink to a thousandth."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    blocks = [packer.compress(_BLOCK) for _ in range(size // len(_BLOCK))]
+    return b"".join([*blocks, packer.compress(body), packer.flush()])
+
+
+def _flip_last(body: bytes, _: int) -> bytes:
+    packed = bytearray(_gzip(body))
+    # The check sum stands in front of the length, four bytes each.
+    packed[-8] ^= 0xFF
+    return bytes(packed)
+
+
+#: Name -> the label in `Content-Encoding`, and what happens to the body.
+ENCODINGS: dict[str, tuple[str, Callable[[bytes, int], bytes]]] = {
+    "gzip": ("gzip", _gzip),
+    "gzip_upper": ("GZIP", _gzip),
+    "x_gzip": ("x-gzip", _gzip),
+    "deflate": ("deflate", lambda body, _: zlib.compress(body)),
+    "raw_deflate": ("deflate", _raw_deflate),
+    "identity": ("identity", _plain),
+    "gzip_twice": ("gzip, gzip", lambda body, _: _gzip(_gzip(body))),
+    "gzip_parts": ("gzip", lambda body, _: _gzip(body[: len(body) // 2]) + _gzip(body[len(body) // 2 :])),
+    "gzip_trailing": ("gzip", lambda body, _: _gzip(body) + b"trailing"),
+    "gzip_cut": ("gzip", lambda body, _: _gzip(body)[:-9]),
+    "gzip_bad_sum": ("gzip", _flip_last),
+    "gzip_empty": ("gzip", lambda _, __: b""),
+    "gzip_bomb": ("gzip", _gzip_bomb),
+    # Labels that do not tell the truth.
+    "gzip_label": ("gzip", _plain),
+    "br_label": ("br", _plain),
+    "zstd_label": ("zstd", _plain),
+    "unknown_label": ("x-sandbox", _plain),
+}

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+
+import pytest
+
+from scrape_do_celery.sandbox.canned import dress_answer
+from scrape_do_celery.sandbox.encodings import ENCODINGS
+from scrape_do_celery.sandbox.faults import Rule
+from scrape_do_celery.sandbox.wire import Response
+
+BODY = {"Content": "x" * 100}
+
+
+def encoded(name, **rule):
+    answer = Response.of(200, BODY)
+    dress_answer(answer, [Rule(action="slow"), Rule(action="encoding", value=name, **rule)])
+    return answer
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_each_encoding_has_its_label(name):
+    answer = encoded(name, size=2_000_000)
+    assert answer.headers == {"Content-Encoding": ENCODINGS[name][0]}
+    assert f"Content-Length: {len(answer.body)}\r\n".encode() in answer.encode("now")
+
+
+@pytest.mark.parametrize(
+    ("name", "decode"),
+    [
+        ("gzip", gzip.decompress),
+        ("gzip_upper", gzip.decompress),
+        ("x_gzip", gzip.decompress),
+        ("gzip_parts", gzip.decompress),
+        ("deflate", zlib.decompress),
+        ("raw_deflate", lambda body: zlib.decompress(body, -zlib.MAX_WBITS)),
+        ("gzip_twice", lambda body: gzip.decompress(gzip.decompress(body))),
+        ("identity", bytes),
+        ("br_label", bytes),
+        ("zstd_label", bytes),
+        ("gzip_label", bytes),
+        ("unknown_label", bytes),
+    ],
+)
+def test_the_body_is_still_there(name, decode):
+    assert json.loads(decode(encoded(name).body)) == BODY
+
+
+def test_a_bomb_is_small_and_decodes_to_its_size():
+    bomb = encoded("gzip_bomb", size=20_000_000).body
+    text = gzip.decompress(bomb)
+    assert len(bomb) < 30_000
+    assert len(text) > 20_000_000
+    assert json.loads(text) == BODY
+
+
+@pytest.mark.parametrize("name", ["gzip_cut", "gzip_bad_sum"])
+def test_broken_gzip_cannot_be_decoded(name):
+    with pytest.raises((EOFError, gzip.BadGzipFile)):
+        gzip.decompress(encoded(name).body)
+
+
+def test_what_comes_behind_or_not_at_all():
+    assert encoded("gzip_trailing").body.endswith(b"trailing")
+    assert encoded("gzip_empty").body == b""
+
+
+def test_header_lines_are_as_long_as_asked():
+    answer = Response.of(200, {})
+    dress_answer(answer, [Rule(action="headers")])
+    assert len(f"X-Sandbox-Filler: {answer.headers['X-Sandbox-Filler']}") == 9_000
+    dress_answer(answer, [Rule(action="headers", size=60_000, headers={"A": "b"})])
+    assert len(f"X-Sandbox-Filler: {answer.headers['X-Sandbox-Filler']}") == 60_000
+    assert answer.headers["A"] == "b"
+    plain = Response.of(200, {})
+    dress_answer(plain, [Rule(action="headers", headers={"A": "b"})])
+    assert plain.headers == {"A": "b"}
