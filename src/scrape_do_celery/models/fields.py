@@ -128,11 +128,9 @@ def _flag(value: Any) -> bool:
 
 
 def _word(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError("no text")  # noqa: TRY004
-    return clean_text(value)
+    if value is not None:
+        raise ValueError("no text")
+    return ""
 
 
 def _content(value: Any) -> str | None:

@@ -81,7 +81,6 @@ ANSWERS: dict[type[WireModel], dict[str, Any]] = {
 
 LOST = object()
 """Stands for a value that cannot be read: the field has its default, and is counted."""
-NEVER = [LOST, [[]], {"a": {"b": [1]}}, [None], [{"a": 1}]]
 DEEP = json.loads("[" * 150 + "]" * 150)
 HUGE = 10**400
 WORDS = [("x" * 100_000, "x" * 100_000), (None, ""), ("", ""), (5, LOST), (True, LOST), ([], LOST), ({}, LOST)]
@@ -584,6 +583,17 @@ def test_damaged_base64_is_refused(content):
 def test_content_that_has_no_text_makes_the_task_unreadable(content):
     with pytest.raises(ValidationError, match="Content"):
         TaskDetails.model_validate({**TASK, "Content": content})
+
+
+def test_a_python_value_that_is_nested_too_deep_has_no_text():
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValidationError, match="Content"):
+        TaskDetails.model_validate({**TASK, "Content": deep})
+    with collect_defaults() as found:
+        assert TaskDetails.model_validate({**TASK, "ErrorMessage": deep}).error_message is None
+    assert found == [("TaskDetails", "error_message")]
 
 
 def test_errors_count_tasks_in_any_spelling():
