@@ -40,11 +40,11 @@ class PageWalk:
         fresh = {job.job_id.lower(): job for job in answer.jobs if job.job_id.lower() not in self._ids}
         self._ids.update(fresh)
         self._stale = 0 if fresh else self._stale + 1
-        entries = len(answer.jobs) + answer.unreadable
+        entries = len(answer.jobs) + answer.dropped
         full = entries >= min(PAGE_SIZE, answer.page_size if answer.page_size > 0 else PAGE_SIZE)
         bounded = self._stale < _STALE_PAGES and self.page < _MAX_PAGES
         self.has_more = entries > 0 and bounded and (full or self.page < answer.total_pages)
-        self.complete = self.complete and not answer.unreadable
+        self.complete = self.complete and answer.is_complete
         return list(fresh.values())
 
 

@@ -21,9 +21,8 @@ def job(name, age=None):
 
 
 def page(*names, pages=0, size=0, unreadable=0):
-    return JobsListResponse(
-        jobs=[job(name) for name in names], total_pages=pages, page_size=size, unreadable=unreadable
-    )
+    jobs = [*(job(name).to_wire() for name in names), *[{"Status": "pending"}] * unreadable]
+    return JobsListResponse.model_validate({"Jobs": jobs, "TotalPages": pages, "PageSize": size})
 
 
 def walk(*answers):

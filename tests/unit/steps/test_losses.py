@@ -139,7 +139,7 @@ def test_a_full_store_does_not_keep_a_run_that_is_to_end(plant, make):
 
 def test_a_request_that_is_refused_while_the_account_is_well_fails_in_the_end(plant, make):
     plant.begin()
-    plant.api.script(create_job=make.refusal(403), get_user_info=None, list_jobs=JobsListResponse())
+    plant.api.script(create_job=make.refusal(403), get_user_info=None, list_jobs=JobsListResponse(jobs=[]))
     began = plant.clock.time()
     while plant.part().state is not PartState.DONE and plant.clock.time() - began < HOUR:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
