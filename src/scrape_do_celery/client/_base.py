@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from scrape_do_celery.client.bodies import Intake
 from scrape_do_celery.client.sending import Sending
-from scrape_do_celery.models import JobCreationRequest, base
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.base import collect_defaults
 from scrape_do_celery.polling import PollingStrategy
 
 if TYPE_CHECKING:
@@ -105,11 +106,10 @@ class BaseClient:
     @contextmanager
     def _collecting(self) -> Iterator[None]:
         """Tells `on_default` of each field that took its default, although the answer had a value for it."""
-        collect = getattr(base, "collect_defaults", None)
-        if self._on_default is None or collect is None:
+        if self._on_default is None:
             yield
             return
-        with collect() as found:
+        with collect_defaults() as found:
             try:
                 yield
             finally:

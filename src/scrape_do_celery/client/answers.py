@@ -103,23 +103,11 @@ def _redacted(body: bytes, secret: str) -> bytes:
 
 def _parsed(call: Call[T], body: bytes) -> tuple[T] | str:
     """The value alone in a tuple, or why there is none."""
-    reason = ""
-    for attempt in (bytes, _mended):
-        try:
-            return (call.reader(attempt(body)),)
-        except Exception as error:  # noqa: BLE001
-            # No reader may lose an answer by an error of its own: the answer to a `POST` names a paid job.
-            reason = reason or _reason(error)
-    return reason
-
-
-def _mended(body: bytes) -> bytes:
-    """The same JSON without what pydantic's parser refuses: lone surrogates and broken UTF-8 become U+FFFD.
-
-    Pages come from anywhere and are paid for: one bad character must not lose one.
-    """
-    text = json.dumps(json.loads(body.decode("utf-8-sig", "replace")), ensure_ascii=False)
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+    try:
+        return (call.reader(body),)
+    except Exception as error:  # noqa: BLE001
+        # No reader may lose an answer by an error of its own: the answer to a `POST` names a paid job.
+        return _reason(error)
 
 
 def _reason(error: Exception) -> str:

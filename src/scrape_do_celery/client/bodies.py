@@ -74,7 +74,7 @@ class Intake:
         """
         if self._full and self._ok:
             return Received(self._parts[0] if self._parts else b"", limit=self._limit)
-        if self._inflater and not self._full and not self._inflater.is_complete:
+        if self._inflater and not (self._full or self._flaw or self._inflater.is_complete):
             self._broken("ends too early")
         body = b"".join(self._parts)
         if self._encoding and not self._inflater and body:
