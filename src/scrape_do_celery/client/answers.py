@@ -17,6 +17,7 @@ from scrape_do_celery.errors import (
     AsyncAPIRateLimitError,
     AsyncAPIRedirectError,
     AsyncAPIResponseError,
+    AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
 
@@ -44,19 +45,33 @@ _THROTTLED: Final = b"temporarily throttled"
 _SECONDS: Final = re.compile(r"\s*\d+(\.\d+)?\s*", re.ASCII)
 
 
-def read(call: Call[T], status: int, headers: Mapping[str, str], body: bytes, *, secret: str = "") -> T:
+def read(  # noqa: PLR0913 (an answer is all of these)
+    call: Call[T],
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    secret: str = "",
+    flaw: str = "",
+    limit: int = 0,
+) -> T:
     """What the answer to `call` carries. Header names are lower case, or `headers` does not mind their case.
+
+    `flaw` says why `body` cannot be used. `limit` above 0 is the limit that the answer exceeds; `body` is its start.
 
     Raises:
         AsyncAPIResponseError: a status from 400 on; the class follows the status.
         AsyncAPIRedirectError: 3xx.
+        AsyncAPITooLargeError: 2xx with a body over the limit.
         AsyncAPIUnparsableResponseError: any other status, and a body that is not what the API promises.
     """
     if status >= HTTPStatus.BAD_REQUEST:
-        raise _refusal(call, status, headers, body, secret)
+        raise _refusal(call, status, headers, body, secret, flaw)
     if status >= HTTPStatus.MULTIPLE_CHOICES:
         raise _redirect(call, status, headers, body, secret)
-    parsed = _parsed(call, body)
+    if limit:
+        raise _too_large(call, status, body, secret, limit)
+    parsed = flaw or _parsed(call, body)
     if isinstance(parsed, str):
         raise _unparsable(call, status, body, secret, parsed)
     return parsed[0]
@@ -88,23 +103,11 @@ def _redacted(body: bytes, secret: str) -> bytes:
 
 def _parsed(call: Call[T], body: bytes) -> tuple[T] | str:
     """The value alone in a tuple, or why there is none."""
-    reason = ""
-    for attempt in (bytes, _mended):
-        try:
-            return (call.reader(attempt(body)),)
-        except Exception as error:  # noqa: BLE001
-            # No reader may lose an answer by an error of its own: the answer to a `POST` names a paid job.
-            reason = reason or _reason(error)
-    return reason
-
-
-def _mended(body: bytes) -> bytes:
-    """The same JSON without what pydantic's parser refuses: lone surrogates and broken UTF-8 become U+FFFD.
-
-    Pages come from anywhere and are paid for: one bad character must not lose one.
-    """
-    text = json.dumps(json.loads(body.decode("utf-8-sig", "replace")), ensure_ascii=False)
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+    try:
+        return (call.reader(body),)
+    except Exception as error:  # noqa: BLE001
+        # No reader may lose an answer by an error of its own: the answer to a `POST` names a paid job.
+        return _reason(error)
 
 
 def _reason(error: Exception) -> str:
@@ -118,12 +121,13 @@ def _reason(error: Exception) -> str:
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["type"]) if part)
 
 
-def _refusal(
-    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str
+def _refusal(  # noqa: PLR0913, PLR0917
+    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str, flaw: str
 ) -> AsyncAPIResponseError:
     text, code, other = _envelope(body)
     text = None if text is None else redact(text, secret)[:EXCERPT]
     shown = text or redact(other, secret)[:EXCERPT] or _phrase(status)
+    shown += f" ({redact(flaw, secret)})" if flaw else ""
     message = f"{call.method} {call.path}: {status} {shown}"
     # What refuses a `POST` may quote it, with the cookies and headers that it carries.
     excerpt = _excerpt(body, secret) if call.resend else ""
@@ -151,6 +155,11 @@ def _host(location: str) -> str:
     except ValueError:
         return ""
     return host[:EXCERPT] if host.isascii() and host.isprintable() else ""
+
+
+def _too_large(call: Call[Any], status: int, start: bytes, secret: str, limit: int) -> AsyncAPITooLargeError:
+    message = f"{call.method} {call.path}: {status}, but the answer has more than {limit} bytes; the rest was not read"
+    return AsyncAPITooLargeError(message, status, _excerpt(start, secret), False, limit)
 
 
 def _unparsable(call: Call[Any], status: int, body: bytes, secret: str, why: str) -> AsyncAPIUnparsableResponseError:

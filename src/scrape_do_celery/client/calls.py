@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
-from scrape_do_celery.client import identity
 from scrape_do_celery.models import (
     MAX_TARGETS_PER_JOB,
     JobCreationRequest,
@@ -17,12 +16,15 @@ from scrape_do_celery.models import (
     JobsListResponse,
     TaskDetails,
     UserInformation,
+    read_id,
 )
+from scrape_do_celery.models.base import AnswerModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
+M = TypeVar("M", bound=AnswerModel)
 
 MAX_PAGE_SIZE: Final = 100
 _JOBS: Final = "/api/v1/jobs"
@@ -63,7 +65,7 @@ def create_job(request: JobCreationRequest) -> Call[JobCreationResponse]:
     return Call(
         method="POST",
         path=_JOBS,
-        reader=_created,
+        reader=JobCreationResponse.from_answer,
         body=json.dumps(request.to_wire(), separators=(",", ":")).encode(),
         resend=False,
         targets=request.size,
@@ -72,13 +74,13 @@ def create_job(request: JobCreationRequest) -> Call[JobCreationResponse]:
 
 def get_job(job_id: str) -> Call[JobDetails]:
     """The call that looks at a job."""
-    return Call(method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=identity.reader(JobDetails, job_id=job_id))
+    return Call(method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id))
 
 
 def get_task(job_id: str, task_id: str) -> Call[TaskDetails]:
     """The call that fetches a task with its content."""
     path = f"{_JOBS}/{_escaped(job_id)}/{_escaped(task_id)}"
-    return Call(method="GET", path=path, reader=identity.reader(TaskDetails, job_id=job_id, task_id=task_id))
+    return Call(method="GET", path=path, reader=_about(TaskDetails.from_answer, job_id=job_id, task_id=task_id))
 
 
 def list_jobs(filters: JobFilters) -> Call[JobsListResponse]:
@@ -92,34 +94,58 @@ def list_jobs(filters: JobFilters) -> Call[JobsListResponse]:
     if unknown:
         raise TypeError(f"no such filter of the job list: {', '.join(sorted(unknown))}")
     params = {name: _PARAMS[name](value) for name, value in filters.items() if value is not None}
-    return Call(method="GET", path=_JOBS, reader=identity.told(JobsListResponse), params=params)
+    return Call(method="GET", path=_JOBS, reader=_told(JobsListResponse), params=params)
 
 
 def cancel_job(job_id: str) -> Call[JobDetails]:
     """The call that cancels a job; its answer need not say `canceled` yet."""
-    return Call(method="DELETE", path=f"{_JOBS}/{_escaped(job_id)}", reader=identity.reader(JobDetails, job_id=job_id))
+    return Call(
+        method="DELETE", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id)
+    )
 
 
 def get_user_info() -> Call[UserInformation]:
     """The call that reads the account's numbers."""
-    return Call(method="GET", path="/api/v1/me", reader=identity.told(UserInformation))
+    return Call(method="GET", path="/api/v1/me", reader=_told(UserInformation))
 
 
-def _created(body: bytes) -> JobCreationResponse:
-    created = JobCreationResponse.model_validate_json(body)
-    if not identity.is_id(created.job_id):
-        raise ValueError("JobID is missing, or no id")
-    # A task with another id can never be asked for.
-    return created.model_copy(update={"task_ids": [one for one in created.task_ids if identity.is_id(one)]})
+def _about(read: Callable[..., T], **asked: str) -> Callable[[bytes], T]:
+    """Reads an answer about the ids in `asked`."""
+
+    def reader(body: bytes) -> T:
+        # Its ids may be missing, but a gateway's `{"status": "ok"}` says nothing about a job or a task.
+        if b'"Status"' not in body:
+            raise ValueError("it has no Status")
+        return read(body, **asked)
+
+    return reader
+
+
+def _told(model: type[M]) -> Callable[[bytes], M]:
+    """Reads a `model` that has at least one of its fields.
+
+    A gateway's `{}` must never be read as an empty job list, or as an account that takes the token again.
+    """
+
+    def reader(body: bytes) -> M:
+        found = model.from_answer(body)
+        if not found.model_fields_set:
+            raise ValueError("it has no field of the promised shape")
+        return found
+
+    return reader
 
 
 def _escaped(identifier: str) -> str:
-    if not identity.is_id(identifier):
-        raise ValueError(
-            f"not an id: {ascii(identifier)[: identity.LONGEST]}; an id is printable ASCII without spaces, at most "
-            f"{identity.LONGEST} characters, and neither '.' nor '..'"
-        )
-    return quote(identifier, safe="")
+    """An id as one segment of a path.
+
+    Raises:
+        ValueError: no job and no task can have this id.
+    """
+    try:
+        return quote(read_id(identifier), safe="")
+    except ValueError as error:
+        raise ValueError(f"not an id: {ascii(identifier)[:100]}: {error}") from None
 
 
 def _bounded(name: str, low: int, high: float = float("inf")) -> Callable[[Any], str]:

@@ -12,10 +12,9 @@ from scrape_do_celery.client.fate import PostFate, connection_error, post_fate, 
 from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    import httpx
-
+    from scrape_do_celery.client.bodies import Received
     from scrape_do_celery.client.calls import Call
 
 T = TypeVar("T")
@@ -74,10 +73,11 @@ class Sending(Generic[T]):
         broken.__cause__ = None if self._secret in str(error) else error
         self._judge(broken)
 
-    def answered(self, response: httpx.Response) -> T:
+    def answered(self, status: int, headers: Mapping[str, str], received: Received) -> T:
         """The answer's value; its errors are typed, and a `POST` of unknown fate is `SubmitInDoubtError`."""
+        body, flaw, limit = received.body, received.flaw, received.limit
         try:
-            return read(self.call, response.status_code, response.headers, response.content, secret=self._secret)
+            return read(self.call, status, headers, body, secret=self._secret, flaw=flaw, limit=limit)
         except ScrapeDoError as error:
             self._judge(error)
 

@@ -76,6 +76,7 @@ class Runtime:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
         self._others: set[str] = set()
         self._lacking: set[str] = set()
+        self._defaulted: set[tuple[str, str]] = set()
         self.asking = threading.Thread()
         self._loop = LoopThread()
         self._loop.run(self._open(self.settings.api_key))
@@ -114,6 +115,8 @@ class Runtime:
             max_retries=0,
             transport=ReadingTransport(CALLS),
             on_response=self.surveyor.heard,
+            max_page_bytes=self.settings.max_page_bytes,
+            on_default=self.default_taken,
         )
         # A `POST` has connections of its own, so that no fetch holds it up while its deadline runs.
         self.buyer = AsyncScrapeDoAsyncAPIClient(
@@ -122,6 +125,8 @@ class Runtime:
             timeout=self.settings.submit_deadline,
             max_retries=0,
             concurrency=PURCHASES,
+            max_page_bytes=self.settings.max_page_bytes,
+            on_default=self.default_taken,
         )
         self.purchases, self.early = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
         most, rate = self.settings.max_requests, self.settings.request_rate
@@ -285,6 +290,18 @@ class Runtime:
         if why not in self._lacking:
             self._lacking.add(why)
             log.error("runs wait for a worker with another key: %s", why)
+
+    def default_taken(self, model: str, field: str) -> None:
+        """Count a field of an answer whose value cannot be read. Log the field once."""
+        self.budget.tally.add(f"defaults:{model}.{field}")
+        if (model, field) not in self._defaulted:
+            self._defaulted.add((model, field))
+            log.warning(
+                "%s sends a value of %s.%s that cannot be read; the default is used, and later ones are only counted",
+                self.settings.api_url,
+                model,
+                field,
+            )
 
     async def try_account(self) -> ScrapeDoError | None:
         """Asks the API whether it takes the token again; the refusal where it does not."""

@@ -1,0 +1,135 @@
+"""The body of one answer: decoded, counted, and never more in memory than the limit allows."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrape_do_celery.client.bodies import ERROR_BYTES, Intake, Received
+
+PAGE = b'{"Content":"' + bytes(range(35, 92)) * 4000 + b'"}'
+BIG = 10_000_000
+
+
+def raw_deflate(data):
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(data) + stream.flush()
+
+
+FORMS = {
+    "": lambda data: data,
+    "identity": lambda data: data,
+    " Identity , ": lambda data: data,
+    "gzip": gzip.compress,
+    "GZip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "identity, gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "deflate ": raw_deflate,
+    "x-deflate": zlib.compress,
+    " gzip": lambda data: gzip.compress(data[:1000]) + gzip.compress(data[1000:]),
+    "gzip,": lambda data: gzip.compress(data) + b"\0\0\0",
+    "gzip ": lambda data: gzip.compress(data) + b"\x1f",
+    "deflate,": lambda data: zlib.compress(data) + b"more",
+}
+
+
+def received(raw, encoding="", *, status=200, limit=BIG, step=None):
+    intake = Intake(status, {"content-encoding": encoding}, limit)
+    for start in range(0, len(raw), step or max(len(raw), 1)):
+        if not intake.take(raw[start : start + step] if step else raw):
+            break
+    return intake.finish()
+
+
+@pytest.mark.parametrize("step", [None, 1, 7])
+@pytest.mark.parametrize("encoding", FORMS)
+def test_a_body_comes_out_as_it_went_in(encoding, step):
+    page = PAGE[:3000] if step == 1 else PAGE
+    assert received(FORMS[encoding](page), encoding, step=step) == Received(page)
+
+
+@given(st.binary(max_size=300_000), st.sampled_from(sorted(FORMS)), st.integers(1, 100_000))
+def test_any_body_comes_out_in_any_chunks(data, encoding, step):
+    if data or FORMS[encoding](b""):
+        assert received(FORMS[encoding](data), encoding, step=step) == Received(data)
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "deflate", "br"])
+def test_an_empty_body_is_empty_whatever_its_encoding(encoding):
+    assert received(b"", encoding) == Received(b"")
+
+
+def test_raw_deflate_that_ends_on_a_step_is_read_to_its_end():
+    data = bytes(65_536 * 3)
+    assert received(raw_deflate(data), "deflate", step=1) == Received(data)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "utf-8", "gzip, gzip", "gzip, br", "compress"])
+def test_other_encodings_are_named(encoding):
+    assert received(b"\x8b\x00", encoding) == Received(b"\x8b\x00", f"its encoding '{encoding}' cannot be decoded")
+
+
+def test_the_name_of_an_encoding_is_shown_in_part():
+    flaw = received(b"x", "\u00fc" * 10_000).flaw
+    assert flaw.isascii()
+    assert len(flaw) < 100
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("cut", [1, 10, -1, -5])
+def test_a_body_that_is_cut_is_no_answer(encoding, cut):
+    with pytest.raises(httpx.DecodingError, match=f"its {encoding} body ends too early"):
+        received(FORMS[encoding](PAGE)[:cut], encoding)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("raw", [b"<html>not compressed</html>", None], ids=["plain", "damaged"])
+def test_a_corrupt_body_is_no_answer(encoding, raw):
+    if raw is None:
+        raw = bytearray(FORMS[encoding](PAGE))
+        raw[-6 if encoding == "gzip" else -2] ^= 0xFF
+    with pytest.raises(httpx.DecodingError, match=f"its {encoding} body is corrupt"):
+        received(bytes(raw), encoding)
+
+
+@pytest.mark.parametrize("status", [302, 404, 503])
+def test_a_refusal_holds_without_its_body(status):
+    assert received(b"<html>", "gzip", status=status).flaw.startswith("its gzip body is corrupt")
+    assert received(gzip.compress(b"<html>")[:15], "gzip", status=status).flaw == "its gzip body ends too early"
+    assert received(gzip.compress(b"<html>"), "gzip", status=status) == Received(b"<html>")
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+@pytest.mark.parametrize("step", [None, 1000])
+def test_a_page_at_the_limit_is_read_and_one_over_is_not(encoding, step):
+    raw = FORMS[encoding](PAGE)
+    assert received(raw, encoding, limit=len(PAGE), step=step) == Received(PAGE)
+    over = received(raw, encoding, limit=len(PAGE) - 1, step=step)
+    assert over.limit == len(PAGE) - 1
+    assert over.body
+    assert PAGE.startswith(over.body)
+
+
+def test_the_limit_holds_before_decompression_too():
+    noise = gzip.compress(b"", mtime=0) * 1000
+    assert received(noise, "gzip", limit=len(noise)) == Received(b"")
+    assert received(noise, "gzip", limit=len(noise) - 1) == Received(b"", limit=len(noise) - 1)
+
+
+def test_nothing_is_wanted_after_the_limit():
+    intake = Intake(200, {}, 10)
+    assert intake.take(b"x" * 10)
+    assert not intake.take(b"x")
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_the_rest_of_a_long_refusal_is_dropped(encoding):
+    page = b"e" * (ERROR_BYTES + 1)
+    assert received(FORMS[encoding](page), encoding, status=404) == Received(page[:-1])
+    assert received(FORMS[encoding](page), encoding, status=404, limit=99) == Received(page[:99])
