@@ -115,6 +115,12 @@ class TaskDetails(_Lifecycle):
     trace_id: Text = None
     #: ours, never the API's: it answered 404 or 410 for this task
     gone: Flag = False
+    #: ours: the page is larger than `SCRAPE_DO_MAX_PAGE_BYTES`, and was not fetched
+    too_large: Flag = False
+    #: ours: the answer could not be read; `content` is the raw answer, as it came
+    unreadable: Flag = False
+    #: ours: the task did not end while we waited for it; `content` is that of its last answer
+    given_up: Flag = False
 
     @property
     def is_expired(self) -> bool | None:

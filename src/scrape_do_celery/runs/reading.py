@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.models import JobDetails, TaskDetails, order
+from scrape_do_celery.rules.fetch import has_page
+from scrape_do_celery.rules.ids import targets_of_tasks
 from scrape_do_celery.store import Member, PartRecord, RunRecord, RunSpec, Store, ops
 from scrape_do_celery.store.spec import targets_of
 
@@ -37,12 +39,12 @@ class PartReader:
             yield task
 
     def good(self, store: Store) -> set[int]:
-        """The places in input order of the targets whose tasks succeeded.
+        """The places in input order of the targets that have a page, or whose page an answer contained.
 
         Raises:
             ResultExpiredError: as `tasks`.
         """
-        return {place for place, task in self._placed(store) if task.is_success}
+        return {place for place, task in self._placed(store) if has_page(task)}
 
     def _placed(self, store: Store) -> Iterator[tuple[int, TaskDetails]]:
         found = 0
@@ -78,4 +80,5 @@ def _input_order(job: JobDetails, spec: RunSpec | None) -> tuple[list[int], bool
     if spec is None or spec.request.plugin is not None:
         return list(range(len(ids))), False
     urls = {task.task_id: task.url for task in job.tasks}
-    return order(targets_of(spec.request), [urls.get(task_id, "") for task_id in ids])
+    targets = targets_of_tasks(ids, targets_of(spec.request))
+    return order(targets, [urls.get(task_id, "") for task_id in ids])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
+from scrape_do_celery.rules.ids import targets_of_tasks
 from scrape_do_celery.runs import reading
 from scrape_do_celery.runs.enqueueing import enqueue
 from scrape_do_celery.runs.producer import Producer
@@ -58,12 +59,12 @@ def _in_doubt(part: PartRecord) -> bool:
 
 
 def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
-    """The targets of a run that no successful task was stored for, in input order."""
+    """The targets of a run whose page no answer contained, in input order."""
     readers = {reader.member.part: reader for reader in reading.readers(store, record)}
     missing: list[str] = []
     for number, part in enumerate(spec.parts()):
-        targets = targets_of(part)
         reader = readers.get(number)
+        targets = targets_of_tasks(reader.positions if reader else (), targets_of(part))
         if reader is not None and not reader.verified:
             raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
         good = reader.good(store) if reader else set()

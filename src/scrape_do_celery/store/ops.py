@@ -91,6 +91,7 @@ __all__ = [
     "clock",
     "close_breaker",
     "contents",
+    "count_done",
     "create",
     "decide",
     "delivered",
@@ -187,6 +188,11 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
         [key, keys.part(member.run_id, member.part)],
         "put",
     )
+
+
+def count_done(keys: Keys, member: Member) -> Op[int]:
+    """How many tasks of a part are stored that succeeded."""
+    return Op(lambda r: int(r or 0), ("HGET", keys.part(member.run_id, member.part), "got_done"))
 
 
 def size(put_op: Op[int]) -> int:

@@ -14,6 +14,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.reporting import revoked_among
 from scrape_do_celery.runtime import Runtime
@@ -115,7 +116,7 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
         answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
         # What has ended since the list was filtered is not running.
-        await turn.note(status, [job for job in answer.jobs if not job.is_terminal])
+        await turn.note(status, [job for job in answer.jobs if _runs(job)])
         return answer
 
     for status in RUNNING:
@@ -124,6 +125,11 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
             ahead = min(_PAGES, last.total_pages - page) if last.total_pages else 1
             answers = await together(read(status, page + n + 1) for n in range(ahead))
             page, last = page + ahead, answers[-1]
+
+
+def _runs(job: JobDetails) -> bool:
+    """Whether an entry of the list tells that its job runs. An unknown status word tells nothing: the job is asked."""
+    return not job.is_terminal and not is_unknown(job.status)
 
 
 def _ask_celery(runtime: Runtime, run_ids: set[str]) -> None:
