@@ -66,7 +66,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         source="workers",
     ),
     _counter("defaulted_fields_total", "Fields that could not be read and took their default.", "of", source="workers"),
-    _counter("dropped_entries_total", "Entries of lists that could not be read and were dropped.", "of", source="workers"),
+    _counter("dropped_entries_total", "List entries that could not be read and were dropped.", "of", source="workers"),
     _counter("surplus_task_ids_total", "Task ids beyond the targets of their part.", source="workers"),
     _gauge("api_requests_wanted", "Requests that processes want to have under way."),
     _gauge("api_requests_granted", "Requests that they may have under way."),
