@@ -211,13 +211,23 @@ class AsyncAPIUnparsableResponseError(AsyncAPIError):
     no page travels through a message or a result backend.
     """
 
-    #: The whole body as bytes, bounded by the client's page limit. Empty in another process.
-    body: bytes = b""
+    # A slot: pickle copies what is in `__dict__` into another process.
+    __slots__ = ("_body",)
+    _body: bytes
 
     def __init__(
         self, message: str = "", status_code: int = 0, excerpt: str = "", is_api_object: bool = False, *rest: Any
     ) -> None:
         super().__init__(message, status_code, excerpt, is_api_object, *rest)
+
+    @property
+    def body(self) -> bytes:
+        """The whole body, bounded by the client's page limit. Empty in another process."""
+        return getattr(self, "_body", b"")
+
+    @body.setter
+    def body(self, raw: bytes) -> None:
+        self._body = raw
 
     @property
     def status_code(self) -> int:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 from pydantic import SecretStr
 
+from scrape_do_celery.client.bodies import Intake
 from scrape_do_celery.client.sending import Sending
-from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models import JobCreationRequest, base
 from scrape_do_celery.polling import PollingStrategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from scrape_do_celery.client import calls
     from scrape_do_celery.polling import Poller
@@ -47,6 +50,8 @@ class BaseClient:
         random: Callable[[], float],
         clock: Callable[[], float],
         on_response: Callable[[int, Mapping[str, str]], None] | None,
+        max_page_bytes: int,
+        on_default: Callable[[str, str], None] | None,
     ) -> None:
         self._token = _token(api_key)
         self._base_url = _base_url(base_url).rstrip("/")
@@ -54,7 +59,7 @@ class BaseClient:
             "X-Token": self._token.get_secret_value(),
             "User-Agent": f"scrape-do-celery/{version('scrape-do-celery')}",
             "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",
+            "Accept-Encoding": "gzip",
         }
         self._timeout = seconds(timeout)
         self._retries = _within("max_retries", max_retries, 0, 100)
@@ -63,6 +68,8 @@ class BaseClient:
         self._random = random
         self._clock = clock
         self._on_response = on_response
+        self._max_page_bytes = _within("max_page_bytes", max_page_bytes, 1, sys.maxsize)
+        self._on_default = on_default
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._base_url!r})"
@@ -86,6 +93,34 @@ class BaseClient:
             content=call.body,
             extensions={"trace": trace, "timeout": dict.fromkeys(("connect", "read", "write", "pool"), limit)},
         )
+
+    def _intake(self, response: httpx.Response) -> tuple[Intake, httpx.SyncByteStream | httpx.AsyncByteStream]:
+        """What takes the body of an answer, and the body's bytes as they come."""
+        if response.is_closed:
+            # A transport of the user's own has read and decoded the body.
+            stream = httpx.ByteStream(response.content)
+            return Intake(response.status_code, {}, self._max_page_bytes), stream
+        return Intake(response.status_code, response.headers, self._max_page_bytes), response.stream
+
+    @contextmanager
+    def _collecting(self) -> Iterator[None]:
+        """Tells `on_default` of each field that took its default, although the answer had a value for it."""
+        collect = getattr(base, "collect_defaults", None)
+        if self._on_default is None or collect is None:
+            yield
+            return
+        with collect() as found:
+            try:
+                yield
+            finally:
+                self._tell_defaults(self._on_default, found)
+
+    def _tell_defaults(self, tell: Callable[[str, str], None], found: list[tuple[str, str]]) -> None:
+        try:
+            for model, field in found:
+                tell(model, field)
+        except Exception:  # noqa: BLE001 (whatever an observer may raise)
+            _log.exception("on_default failed")
 
     def _heard(self, call: calls.Call[Any], response: httpx.Response, began: float) -> None:
         took = self._clock() - began

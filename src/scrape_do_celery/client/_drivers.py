@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random as _random
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpx
 from tenacity import AsyncRetrying, Retrying
@@ -17,6 +18,7 @@ from tenacity import AsyncRetrying, Retrying
 from scrape_do_celery.client._base import BASE_URL, BaseClient, seconds
 from scrape_do_celery.client._sending import SendingTransport
 from scrape_do_celery.client._transport import DeadlineTransport, ssl_context
+from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
 from scrape_do_celery.client.sending import DEPARTURES, UNTRACED
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class BlockingDriver(BaseClient):
         random: Callable[[], float] = _random.random,
         clock: Callable[[], float] = time.monotonic,
         on_response: Callable[[int, Mapping[str, str]], None] | None = None,
+        max_page_bytes: int = MAX_PAGE_BYTES,
+        on_default: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__(
             api_key,
@@ -60,6 +64,8 @@ class BlockingDriver(BaseClient):
             random=random,
             clock=clock,
             on_response=on_response,
+            max_page_bytes=max_page_bytes,
+            on_default=on_default,
         )
         self._sleep = sleep
         self._traced = transport is None or isinstance(transport, httpx.HTTPTransport)
@@ -90,21 +96,30 @@ class BlockingDriver(BaseClient):
                     if before_send:
                         before_send()
 
+        request = self._request(sending.call, limit, depart)
         began = self._clock()
         sending.begin()
         try:
             if not self._traced:
                 depart(UNTRACED)
-            response = self._http.handle_request(self._request(sending.call, limit, depart))
+            response = self._http.handle_request(request)
+            intake, stream = self._intake(response)
             try:
-                response.read()
+                for chunk in cast("httpx.SyncByteStream", stream):
+                    if not intake.take(chunk):
+                        break
             finally:
-                response.close()
-        except httpx.HTTPError as error:
+                # The answer may be here already: an error of the farewell must not lose a paid job.
+                with suppress(Exception):
+                    response.close()
+            received = intake.finish()
+        except Exception as error:  # noqa: BLE001
+            # Whatever a transport raises: after the first byte, nobody knows whether a job was bought.
             self._silence(sending.call, error, began)
             sending.fail(error)
         self._heard(sending.call, response, began)
-        return sending.answered(response)
+        with self._collecting():
+            return sending.answered(response.status_code, response.headers, received)
 
 
 class AsyncioDriver(BaseClient):
@@ -124,6 +139,8 @@ class AsyncioDriver(BaseClient):
         random: Callable[[], float] = _random.random,
         clock: Callable[[], float] = time.monotonic,
         on_response: Callable[[int, Mapping[str, str]], None] | None = None,
+        max_page_bytes: int = MAX_PAGE_BYTES,
+        on_default: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__(
             api_key,
@@ -135,6 +152,8 @@ class AsyncioDriver(BaseClient):
             random=random,
             clock=clock,
             on_response=on_response,
+            max_page_bytes=max_page_bytes,
+            on_default=on_default,
         )
         self._sleep = sleep
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
@@ -167,19 +186,26 @@ class AsyncioDriver(BaseClient):
                     if before_send:
                         await before_send()
 
+        request = self._request(sending.call, limit, depart)
         began = self._clock()
         sending.begin()
         try:
             async with asyncio.timeout(limit):
                 if not self._traced:
                     await depart(UNTRACED)
-                response = await self._http.handle_async_request(self._request(sending.call, limit, depart))
+                response = await self._http.handle_async_request(request)
+                intake, stream = self._intake(response)
                 try:
-                    await response.aread()
+                    async for chunk in cast("httpx.AsyncByteStream", stream):
+                        if not intake.take(chunk):
+                            break
                 finally:
-                    await response.aclose()
-        except (httpx.HTTPError, TimeoutError) as error:
+                    with suppress(Exception):
+                        await response.aclose()
+                received = intake.finish()
+        except Exception as error:  # noqa: BLE001
             self._silence(sending.call, error, began)
             sending.fail(error)
         self._heard(sending.call, response, began)
-        return sending.answered(response)
+        with self._collecting():
+            return sending.answered(response.status_code, response.headers, received)

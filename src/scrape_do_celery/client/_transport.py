@@ -32,7 +32,7 @@ def ssl_context() -> ssl.SSLContext:
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """Sends over httpcore's pool, reads the whole answer, and ends within the request's `read` time-out."""
+    """Sends over httpcore's pool; the answer, its last byte included, comes within the request's `read` time-out."""
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -44,7 +44,7 @@ class DeadlineTransport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer, fully read."""
+        """The answer, whose body is yet to be read."""
         return wrapped(httpx.HTTPTransport.handle_request, self._handle)(request)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
@@ -56,17 +56,34 @@ class DeadlineTransport(httpx.BaseTransport):
             content=request.read(),
             extensions=request.extensions,
         )
-        with _within(request.extensions["timeout"]["read"]), _as_httpx(request):
+        deadline = time.monotonic() + request.extensions["timeout"]["read"]
+        with _until(deadline), _as_httpx(request):
             answer = self._pool.handle_request(core)
-            try:
-                body = answer.read()
-            finally:
-                answer.close()
-        return httpx.Response(answer.status, headers=answer.headers, stream=httpx.ByteStream(body))
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer, request, deadline))
 
     def close(self) -> None:
         """All connections are closed."""
         self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """The bytes of an answer as they came, under the deadline of its request."""
+
+    def __init__(self, answer: httpcore.Response, request: httpx.Request, deadline: float) -> None:
+        self._answer, self._request, self._deadline = answer, request, deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        chunks = iter(self._answer.iter_stream())
+        while True:
+            # Anew for each chunk: between two of them the caller may send other requests.
+            with _until(self._deadline), _as_httpx(self._request):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    def close(self) -> None:
+        self._answer.close()
 
 
 class _Backend(httpcore.NetworkBackend):
@@ -112,8 +129,8 @@ class _Stream(httpcore.NetworkStream):
 
 
 @contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    token = _deadline.set(time.monotonic() + seconds)
+def _until(deadline: float) -> Iterator[None]:
+    token = _deadline.set(deadline)
     try:
         yield
     finally:

@@ -78,10 +78,11 @@ def _with_token(request: httpx.Request, token: str) -> Iterator[None]:
         request.headers[_TOKEN] = token
     try:
         yield
-    except httpx.HTTPError as error:
+    except Exception as error:
         if not _shows(error, token):
             raise
-        silent = type(error)("its text shows the token")
+        kind = type(error) if isinstance(error, httpx.RequestError) else httpx.RemoteProtocolError
+        silent = kind("its text shows the token")
         silent.request = request
         raise silent from None
     finally:

@@ -8,11 +8,18 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
-from scrape_do_celery.errors import AsyncAPIResponseError, AsyncAPIUnparsableResponseError
+from scrape_do_celery.errors import (
+    AsyncAPIAuthError,
+    AsyncAPIRateLimitError,
+    AsyncAPIRedirectError,
+    AsyncAPIResponseError,
+    AsyncAPITooLargeError,
+    AsyncAPIUnparsableResponseError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,26 +28,50 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
 EXCERPT: Final = 500
 RETRY_AFTER_LIMIT: Final = 86_400.0
 """No more seconds than this are believed, so that one wrong date cannot stop an account for ever."""
 
+API_FIELDS: Final = frozenset({
+    "AcquiredConcurrency", "ActiveJobs", "AvailableCredits", "AvaliableCredits", "Base64EncodedContent", "Content",
+    "FreeConcurrency", "JobID", "Jobs", "LimitConcurrency", "PageNumber", "ResponseHeaders", "Scrape.do", "Status",
+    "TaskID", "TaskIDs", "Tasks", "TotalConcurrency", "TotalCount", "TotalPages",
+})  # fmt: skip
+"""Fields that only an answer of the API has. `Message` is no such field: gateways write it too."""
+
 _REDACTED: Final = "[token]"
+_THROTTLED: Final = b"temporarily throttled"
 _SECONDS: Final = re.compile(r"\s*\d+(\.\d+)?\s*", re.ASCII)
 
 
-def read(call: Call[T], status: int, headers: Mapping[str, str], body: bytes, *, secret: str = "") -> T:
+def read(  # noqa: PLR0913 (an answer is all of these)
+    call: Call[T],
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    secret: str = "",
+    flaw: str = "",
+    limit: int = 0,
+) -> T:
     """What the answer to `call` carries. Header names are lower case, or `headers` does not mind their case.
 
+    `flaw` says why `body` cannot be used. `limit` above 0 is the limit that the answer exceeds; `body` is its start.
+
     Raises:
-        AsyncAPIResponseError: the API refused; the class follows the status.
-        AsyncAPIUnparsableResponseError: 2xx or 3xx, but not what the API promises.
+        AsyncAPIResponseError: a status from 400 on; the class follows the status.
+        AsyncAPIRedirectError: 3xx.
+        AsyncAPITooLargeError: 2xx with a body over the limit.
+        AsyncAPIUnparsableResponseError: any other status, and a body that is not what the API promises.
     """
     if status >= HTTPStatus.BAD_REQUEST:
-        raise _refusal(call, status, headers, body, secret)
+        raise _refusal(call, status, headers, body, secret, flaw)
     if status >= HTTPStatus.MULTIPLE_CHOICES:
-        raise _unparsable(call, status, body, secret, "a redirection, which is not followed")
-    parsed = _parsed(call, body)
+        raise _redirect(call, status, headers, body, secret)
+    if limit:
+        raise _too_large(call, status, body, secret, limit)
+    parsed = flaw or _parsed(call, body)
     if isinstance(parsed, str):
         raise _unparsable(call, status, body, secret, parsed)
     return parsed[0]
@@ -64,13 +95,20 @@ def redact(text: str, secret: str) -> str:
     return text
 
 
+def _redacted(body: bytes, secret: str) -> bytes:
+    for form in {secret, quote(secret, safe="")} - {""}:
+        body = body.replace(form.encode(), _REDACTED.encode())
+    return body
+
+
 def _parsed(call: Call[T], body: bytes) -> tuple[T] | str:
     """The value alone in a tuple, or why there is none."""
     reason = ""
     for attempt in (bytes, _mended):
         try:
             return (call.reader(attempt(body)),)
-        except (ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001
+            # No reader may lose an answer by an error of its own: the answer to a `POST` names a paid job.
             reason = reason or _reason(error)
     return reason
 
@@ -86,41 +124,92 @@ def _mended(body: bytes) -> bytes:
 
 def _reason(error: Exception) -> str:
     """Why a body cannot be read, in words that quote nothing of it: it may hold the token."""
+    if type(error) is ValueError:
+        # A reader's own words, about ids and fields.
+        return str(error)
     if not isinstance(error, ValidationError):
         return "not JSON of the promised shape"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["type"]) if part)
 
 
-def _refusal(
-    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str
+def _refusal(  # noqa: PLR0913, PLR0917
+    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str, flaw: str
 ) -> AsyncAPIResponseError:
-    text, code = _envelope(body)
+    text, code, other = _envelope(body)
     text = None if text is None else redact(text, secret)[:EXCERPT]
-    message = f"{call.method} {call.path}: {status} {text or _phrase(status)}"
-    kind = AsyncAPIResponseError.for_status(status)
+    shown = text or redact(other, secret)[:EXCERPT] or _phrase(status)
+    shown += f" ({redact(flaw, secret)})" if flaw else ""
+    message = f"{call.method} {call.path}: {status} {shown}"
     # What refuses a `POST` may quote it, with the cookies and headers that it carries.
     excerpt = _excerpt(body, secret) if call.resend else ""
-    return kind(message, status, text, code, retry_after(headers), excerpt)
+    return _class_for(status, body)(message, status, text, code, retry_after(headers), excerpt)
+
+
+def _class_for(status: int, body: bytes) -> type[AsyncAPIResponseError]:
+    kind = AsyncAPIResponseError.for_status(status)
+    # The API throttles some callers with 401. A refused token would hold back all runs of the account.
+    return AsyncAPIRateLimitError if kind is AsyncAPIAuthError and _THROTTLED in body.lower() else kind
+
+
+def _redirect(
+    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str
+) -> AsyncAPIRedirectError:
+    host = redact(_host(headers.get("location", "")), secret)
+    message = f"{call.method} {call.path}: {status}, a redirect to {host or 'no host'}, which is not followed"
+    return AsyncAPIRedirectError(message, status, _excerpt(body, secret), False, host)
+
+
+def _host(location: str) -> str:
+    """The host of a `Location`. Its user, path and query may hold secrets, and are left out."""
+    try:
+        host = urlsplit(location).hostname or ""
+    except ValueError:
+        return ""
+    return host[:EXCERPT] if host.isascii() and host.isprintable() else ""
+
+
+def _too_large(call: Call[Any], status: int, start: bytes, secret: str, limit: int) -> AsyncAPITooLargeError:
+    message = f"{call.method} {call.path}: {status}, but the answer has more than {limit} bytes; the rest was not read"
+    return AsyncAPITooLargeError(message, status, _excerpt(start, secret), False, limit)
 
 
 def _unparsable(call: Call[Any], status: int, body: bytes, secret: str, why: str) -> AsyncAPIUnparsableResponseError:
-    message = f"{call.method} {call.path}: {status}, but unreadable: {why}"
-    return AsyncAPIUnparsableResponseError(message, status, _excerpt(body, secret))
+    message = f"{call.method} {call.path}: {status}, but unreadable: {redact(why, secret)}"
+    error = AsyncAPIUnparsableResponseError(message, status, _excerpt(body, secret), _is_api_object(body))
+    error.body = _redacted(body, secret)
+    return error
 
 
-def _envelope(body: bytes) -> tuple[str | None, int | None]:
-    """`Error` (or `Message`) and `Code`, as far as the body has them."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        return None, None
+def _is_api_object(body: bytes) -> bool:
+    data = _loaded(body)
+    return isinstance(data, dict) and not API_FIELDS.isdisjoint(data)
+
+
+def _envelope(body: bytes) -> tuple[str | None, int | None, str]:
+    """`Error` and `Code`, as far as the body has them, and the text of a gateway's `Message`.
+
+    Only `Error` and `Code` make a body the API's own. A gateway's `Message` must never be taken for its word.
+    """
+    data = _loaded(body)
     if not isinstance(data, dict):
-        return None, None
-    text, code = data.get("Error") or data.get("Message"), data.get("Code")
-    if isinstance(text, list):
-        text = "; ".join(map(str, text))
-    return _plain(text) if isinstance(text, str) else None, code if type(code) is int else None
+        return None, None, ""
+    text, code, other = data.get("Error"), data.get("Code"), data.get("Message", data.get("message"))
+    if isinstance(other, list):
+        other = "; ".join(map(str, other))
+    return (
+        _plain(text) if isinstance(text, str) else None,
+        code if type(code) is int else None,
+        _plain(other) if isinstance(other, str) else "",
+    )
+
+
+def _loaded(body: bytes) -> Any:
+    """The JSON value of a body; None if it holds none."""
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _excerpt(body: bytes, secret: str) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
+from scrape_do_celery.client import identity
 from scrape_do_celery.models import (
     MAX_TARGETS_PER_JOB,
     JobCreationRequest,
@@ -71,13 +72,13 @@ def create_job(request: JobCreationRequest) -> Call[JobCreationResponse]:
 
 def get_job(job_id: str) -> Call[JobDetails]:
     """The call that looks at a job."""
-    return Call(method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=JobDetails.model_validate_json)
+    return Call(method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=identity.reader(JobDetails, job_id=job_id))
 
 
 def get_task(job_id: str, task_id: str) -> Call[TaskDetails]:
     """The call that fetches a task with its content."""
     path = f"{_JOBS}/{_escaped(job_id)}/{_escaped(task_id)}"
-    return Call(method="GET", path=path, reader=TaskDetails.model_validate_json)
+    return Call(method="GET", path=path, reader=identity.reader(TaskDetails, job_id=job_id, task_id=task_id))
 
 
 def list_jobs(filters: JobFilters) -> Call[JobsListResponse]:
@@ -91,29 +92,33 @@ def list_jobs(filters: JobFilters) -> Call[JobsListResponse]:
     if unknown:
         raise TypeError(f"no such filter of the job list: {', '.join(sorted(unknown))}")
     params = {name: _PARAMS[name](value) for name, value in filters.items() if value is not None}
-    return Call(method="GET", path=_JOBS, reader=JobsListResponse.model_validate_json, params=params)
+    return Call(method="GET", path=_JOBS, reader=identity.told(JobsListResponse), params=params)
 
 
 def cancel_job(job_id: str) -> Call[JobDetails]:
     """The call that cancels a job; its answer need not say `canceled` yet."""
-    return Call(method="DELETE", path=f"{_JOBS}/{_escaped(job_id)}", reader=JobDetails.model_validate_json)
+    return Call(method="DELETE", path=f"{_JOBS}/{_escaped(job_id)}", reader=identity.reader(JobDetails, job_id=job_id))
 
 
 def get_user_info() -> Call[UserInformation]:
     """The call that reads the account's numbers."""
-    return Call(method="GET", path="/api/v1/me", reader=UserInformation.model_validate_json)
+    return Call(method="GET", path="/api/v1/me", reader=identity.told(UserInformation))
 
 
 def _created(body: bytes) -> JobCreationResponse:
     created = JobCreationResponse.model_validate_json(body)
-    if not created.job_id:
-        raise ValueError("JobID is missing")
-    return created
+    if not identity.is_id(created.job_id):
+        raise ValueError("JobID is missing, or no id")
+    # A task with another id can never be asked for.
+    return created.model_copy(update={"task_ids": [one for one in created.task_ids if identity.is_id(one)]})
 
 
 def _escaped(identifier: str) -> str:
-    if not identifier or identifier in (".", ".."):
-        raise ValueError(f"not an id: {identifier!r}")
+    if not identity.is_id(identifier):
+        raise ValueError(
+            f"not an id: {ascii(identifier)[: identity.LONGEST]}; an id is printable ASCII without spaces, at most "
+            f"{identity.LONGEST} characters, and neither '.' nor '..'"
+        )
     return quote(identifier, safe="")
 
 

@@ -35,8 +35,10 @@ def looks() -> dict[str, Any]:
 
 
 def settled(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails | ScrapeDoError:
-    """A gone task as data; any other error as it is."""
-    return gone(job, task_id, str(error)) if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError) else error
+    """A gone task as data; any other error as it is. Only the API itself can say that a task is gone."""
+    if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError) and error.is_api_error:
+        return gone(job, task_id, str(error))
+    return error
 
 
 def gone(job: JobDetails, task_id: str, reason: str) -> TaskDetails:

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from scrape_do_celery.backoff import delay
-from scrape_do_celery.client.answers import redact
+from scrape_do_celery.client.answers import EXCERPT, redact
 from scrape_do_celery.errors import (
     APIConnectionError,
+    AsyncAPIAuthError,
     AsyncAPIRateLimitError,
+    AsyncAPIRedirectError,
     AsyncAPIResponseError,
     AsyncAPIServerError,
+    AsyncAPITooLargeError,
+    AsyncAPIUnparsableResponseError,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +43,12 @@ _NOT_SENT: Final = frozenset({
     httpx.PoolTimeout.__name__,
     httpx.UnsupportedProtocol.__name__,
 })  # fmt: skip
+_HOLDING: Final = frozenset({
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+})  # fmt: skip
+"""Redirects that ask for the same request elsewhere: this host did not take it. 302 and 303 may follow a purchase."""
 _AMBIGUOUS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
 
 
@@ -51,6 +61,8 @@ class PostFate(StrEnum):
     """429: not taken, and welcome later."""
     REFUSED = "refused"
     """Not taken, and never will be as it is."""
+    REDIRECTED = "redirected"
+    """301, 307, 308: not taken here, and the token must not travel to another host."""
     DOUBT = "doubt"
     """A job may have been bought: look, do not send."""
 
@@ -61,9 +73,22 @@ def post_fate(error: BaseException) -> PostFate:
         return PostFate.NOT_SENT
     if isinstance(error, AsyncAPIRateLimitError):
         return PostFate.REFUSED_LATER
-    if isinstance(error, AsyncAPIResponseError) and _certain(error.status_code):
+    if isinstance(error, AsyncAPIRedirectError) and error.status_code in _HOLDING:
+        return PostFate.REDIRECTED
+    if isinstance(error, AsyncAPIAuthError) or (isinstance(error, AsyncAPIResponseError) and _certain(error)):
         return PostFate.REFUSED
     return PostFate.DOUBT
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether `error` is trouble on the way to the API, or a pause. It says nothing about a job or a task."""
+    if isinstance(error, APIConnectionError | AsyncAPIRateLimitError | AsyncAPIServerError):
+        return True
+    if isinstance(error, AsyncAPIUnparsableResponseError):
+        return not error.is_api_object and not isinstance(error, AsyncAPITooLargeError)
+    return (
+        isinstance(error, AsyncAPIResponseError) and not isinstance(error, AsyncAPIAuthError) and not error.is_api_error
+    )
 
 
 def should_resend(call: Call[Any], error: BaseException) -> bool:
@@ -83,21 +108,31 @@ def wait(error: BaseException | None, attempt: int, random: Callable[[], float])
 
 
 def kind(error: APIConnectionError) -> str:
-    """How the connection failed: httpx's class name, `BEFORE_SEND` or `TOTAL_TIMEOUT`."""
+    """How the connection failed: httpx's class name, another class with its module, `BEFORE_SEND`, `TOTAL_TIMEOUT`."""
     return str(error.args[3]) if len(error.args) > 3 else ""  # noqa: PLR2004
 
 
 def connection_error(call: Call[Any], error: Exception, *, left: bool, secret: str) -> APIConnectionError:
     """The typed form of a transport's failure; `left` says whether bytes may have left."""
-    name = type(error).__name__ if isinstance(error, httpx.HTTPError) else TOTAL_TIMEOUT
+    name = _name(error)
     if not left and name not in _NOT_SENT:
         name = BEFORE_SEND
     if isinstance(error, httpx.RequestError):
         # The request has the token among its headers, and an error travels far.
         error.request = httpx.Request(call.method, call.path)
-    detail = redact(str(error), secret) or type(error).__name__
+    detail = redact(str(error), secret)[:EXCERPT] or type(error).__name__
     return APIConnectionError(f"{call.method} {call.path}: no answer: {detail}", call.method, call.path, name)
 
 
-def _certain(status: int) -> bool:
-    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _AMBIGUOUS
+def _name(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPError):
+        return type(error).__name__
+    # With its module: a foreign class must not be taken for one of httpx's that say that nothing was sent.
+    return TOTAL_TIMEOUT if isinstance(error, TimeoutError) else f"{type(error).__module__}.{type(error).__name__}"
+
+
+def _certain(error: AsyncAPIResponseError) -> bool:
+    status = error.status_code
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and (
+        status not in _AMBIGUOUS and error.is_api_error
+    )

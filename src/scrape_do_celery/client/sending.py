@@ -12,10 +12,9 @@ from scrape_do_celery.client.fate import PostFate, connection_error, post_fate, 
 from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    import httpx
-
+    from scrape_do_celery.client.bodies import Received
     from scrape_do_celery.client.calls import Call
 
 T = TypeVar("T")
@@ -66,17 +65,19 @@ class Sending(Generic[T]):
 
     def fail(self, error: Exception) -> NoReturn:
         """Raises what it means that the transport, or the total deadline, ended the attempt with `error`."""
-        if error is self._stopped:
-            raise error
+        if isinstance(self._stopped, Exception):
+            # Also where the transport wrapped it, or failed again while it cleaned up: nothing may be sent any more.
+            raise self._stopped
         broken = connection_error(self.call, error, left=self._left, secret=self._secret)
         # A peer may echo the token into what httpx quotes: then the chain ends here.
         broken.__cause__ = None if self._secret in str(error) else error
         self._judge(broken)
 
-    def answered(self, response: httpx.Response) -> T:
+    def answered(self, status: int, headers: Mapping[str, str], received: Received) -> T:
         """The answer's value; its errors are typed, and a `POST` of unknown fate is `SubmitInDoubtError`."""
+        body, flaw, limit = received.body, received.flaw, received.limit
         try:
-            return read(self.call, response.status_code, response.headers, response.content, secret=self._secret)
+            return read(self.call, status, headers, body, secret=self._secret, flaw=flaw, limit=limit)
         except ScrapeDoError as error:
             self._judge(error)
 

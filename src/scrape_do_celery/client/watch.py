@@ -6,13 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE, JobFilters
-from scrape_do_celery.errors import (
-    APIConnectionError,
-    AsyncAPINotFoundError,
-    AsyncAPIRateLimitError,
-    AsyncAPIServerError,
-    ScrapeDoError,
-)
+from scrape_do_celery.client.fate import is_passing
+from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
 
@@ -24,8 +19,6 @@ if TYPE_CHECKING:
 
 MISSES: Final = 10
 """Looks in a row that may fail for a passing reason before a wait gives up."""
-
-_PASSING: Final = (APIConnectionError, AsyncAPIRateLimitError, AsyncAPIServerError)
 
 
 class Watch:
@@ -48,7 +41,8 @@ class Watch:
 
         A look was resent already; still an outage must not end a wait for a job that is paid.
         """
-        if not (self._absent(elapsed) if isinstance(error, AsyncAPINotFoundError) else self._passing(error)):
+        absent = isinstance(error, AsyncAPINotFoundError) and error.is_api_error
+        if not (self._absent(elapsed) if absent else self._passing(error)):
             raise error
         return self._next(elapsed)
 
@@ -59,7 +53,7 @@ class Watch:
 
     def _passing(self, error: ScrapeDoError) -> bool:
         self._misses += 1
-        return isinstance(error, _PASSING) and self._misses < MISSES
+        return is_passing(error) and self._misses < MISSES
 
     def _next(self, elapsed: float) -> float:
         pause = self._strategy(self._attempt, elapsed, self._seen)

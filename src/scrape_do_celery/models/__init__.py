@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .base import RequestModel, WireModel
-from .enums import TERMINAL, JobStatus, is_terminal
+from .base import RequestModel, WireModel, collect_defaults
+from .enums import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .errors import (
     JobCanceledError,
     JobFailedError,
@@ -14,6 +14,8 @@ from .errors import (
     TaskLifecycleError,
     rehydrate,
 )
+from .fields import read_id, same_id
+from .parsing import parse_answer
 from .plugins import PluginRequest
 from .render import RenderOptions
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
@@ -33,6 +35,7 @@ from .urls import MAX_URL_LENGTH, fingerprint, normalise, order
 __all__ = [
     "MAX_TARGETS_PER_JOB",
     "MAX_URL_LENGTH",
+    "STATUS_SPELLINGS",
     "TERMINAL",
     "CancelJobResponse",
     "JobCanceledError",
@@ -56,9 +59,15 @@ __all__ = [
     "UserInformation",
     "WebhookPayload",
     "WireModel",
+    "collect_defaults",
     "fingerprint",
+    "is_known_status",
     "is_terminal",
     "normalise",
     "order",
+    "parse_answer",
+    "read_id",
+    "read_status",
     "rehydrate",
+    "same_id",
 ]

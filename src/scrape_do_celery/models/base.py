@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import json
-import math
-from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cache, cached_property
+from typing import Any, Final, Self, TypedDict, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from .enums import JobStatus
+from .fields import Repair, aware, same_id
+from .parsing import parse_answer
+
+__all__ = [
+    "AnswerModel",
+    "RequestModel",
+    "WireModel",
+    "aware",
+    "collect_defaults",
+    "nearest",
+    "read_tolerantly",
+    "wire_name",
+]
 
 _ACRONYMS = {"id": "ID", "ids": "IDs", "url": "URL", "json": "JSON"}
 
@@ -27,6 +31,36 @@ _ACRONYMS = {"id": "ID", "ids": "IDs", "url": "URL", "json": "JSON"}
 def wire_name(name: str) -> str:
     """The API's name of a field: `task_ids` becomes `TaskIDs`."""
     return "".join(_ACRONYMS.get(word, word.capitalize()) for word in name.split("_"))
+
+
+#: Where a field took its default although a value came: the model and the field, `tasks[]` for an item of a list.
+Default = tuple[str, str]
+_defaults: Final[ContextVar[list[Default] | None]] = ContextVar("scrape_do_defaults", default=None)
+
+
+@contextmanager
+def collect_defaults() -> Iterator[list[Default]]:
+    """Yield a list that fills with `(model, field)` for each value that cannot be read while the context lasts.
+
+    A field whose value cannot be read takes its default. An item of a list that cannot be read is dropped, and stands
+    here as `(model, "field[]")`. Null and missing values are no entries.
+    """
+    found: list[Default] = []
+    token = _defaults.set(found)
+    try:
+        yield found
+    finally:
+        _defaults.reset(token)
+
+
+class _Short(TypedDict):
+    include_url: bool
+    include_context: bool
+    include_input: bool
+
+
+_SHORT: Final[_Short] = {"include_url": False, "include_context": False, "include_input": False}
+Wire = TypeVar("Wire", bound="WireModel")
 
 
 class WireModel(BaseModel):
@@ -49,14 +83,80 @@ class WireModel(BaseModel):
             if error.errors(include_input=False, include_url=False)[0]["type"] != "json_invalid":
                 raise
             try:
-                data = json.loads(raw)
-            except (ValueError, RecursionError):
+                data = parse_answer(raw)
+            except ValueError:
                 raise error from None
             return cls.model_validate(data)
 
     def to_wire(self) -> dict[str, Any]:
         """JSON values under the API's names; `model_validate` makes the same model of them."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+class AnswerModel(WireModel):
+    """An answer, or a part of one, that is used as far as it can be read.
+
+    Only ids and states (and a task's content) can make an answer unreadable. Any other field whose value cannot be
+    read takes its default; `collect_defaults` tells which.
+    """
+
+    @cached_property
+    def dropped(self) -> int:
+        """How many items of the answer's lists, and whole lists, could not be read and are left out.
+
+        What is absent from such an answer may still exist.
+        """
+        return 0
+
+    @classmethod
+    def from_answer(cls, raw: str | bytes | Mapping[str, Any]) -> Self:
+        """Return the model of an answer's body.
+
+        Raises:
+            ValueError: the body is no JSON object, or lacks an id or a state (pydantic's `ValidationError`).
+        """
+        return cls._of_answer(raw)
+
+    @classmethod
+    def _of_answer(cls, raw: str | bytes | Mapping[str, Any], **asked: str) -> Self:
+        """Return the model of an answer about the ids in `asked`; an empty one was not asked for."""
+        if isinstance(raw, Mapping):
+            return _about(cls.model_validate(_with_ids(raw, asked)), asked)
+        try:
+            model = cls.model_validate_json(raw)
+        except ValidationError:
+            model = cls.model_validate(_with_ids(parse_answer(raw), asked))
+        return _about(model, asked)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read_what_can_be_read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        return read_tolerantly(cls, data, handler)
+
+
+def read_tolerantly(cls: type[Wire], data: Any, read: Callable[[Any], Wire]) -> Wire:
+    """Return what `read` makes of `data`, with defaults for the values of `cls` that it refuses.
+
+    Raises:
+        ValidationError: a field that cannot be left out is to blame.
+    """
+    found = _defaults.get()
+    known = 0 if found is None else len(found)
+    try:
+        return read(data)
+    except ValidationError as error:
+        if not isinstance(data, Mapping):
+            raise
+        # The second reading meets the items of lists again, and would count them twice.
+        if found is not None:
+            del found[known:]
+        mended, lost, dropped = _mend(cls, data, error)
+    model = read(mended)
+    if found is not None:
+        found += [(cls.__name__, name) for name in lost]
+    if dropped:
+        model.__dict__["dropped"] = dropped
+    return model
 
 
 class RequestModel(BaseModel):
@@ -102,67 +202,76 @@ def nearest(word: str, known: dict[str, str]) -> str:
     return f", did you mean {lower[close[0]]!r}?" if close else ""
 
 
-def _number(value: Any) -> Any:
-    if value is None or value == "":
-        return 0
-    return math.floor(value) if isinstance(value, float) and math.isfinite(value) else value
+@cache
+def _spellings(cls: type[WireModel]) -> dict[str, str]:
+    """Return the fields of a model by each name that an answer, or a caller, may write."""
+    found: dict[str, str] = {}
+    for name, field in cls.model_fields.items():
+        alias = field.validation_alias
+        aliases = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        found |= {spelt: name for spelt in (name, *aliases) if isinstance(spelt, str)}
+    return found
 
 
-def _items(value: Any) -> Any:
-    return [] if value is None else [item for item in value if item is not None] if isinstance(value, list) else value
+def _with_ids(data: Any, asked: Mapping[str, str]) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ValueError("the answer is no JSON object")  # noqa: TRY004 (an answer's fault, not a caller's)
+    absent = {wire_name(name): value for name, value in asked.items() if value and not _held(data, name)}
+    return {**data, **absent}
 
 
-def _scalar(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _about(model: Wire, asked: Mapping[str, str]) -> Wire:
+    changes: dict[str, Any] = {}
+    for name, value in asked.items():
+        held = getattr(model, name)
+        if value and not same_id(held, value):
+            raise ValueError(f"the answer is about another {name.removesuffix('_id')} than the one asked for")
+        if value and held != value:
+            changes[name] = value
+    return model.model_copy(update=changes) if changes else model
 
 
-def _headers(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return {} if value is None else value
-    return {name: _header(held) for name, held in value.items() if held is not None}
+def _held(data: Mapping[str, Any], name: str) -> bool:
+    return any(data.get(key) not in (None, "") for key in (name, wire_name(name)))
 
 
-def _header(value: Any) -> str | list[str]:
-    return [_scalar(one) for one in value if one is not None] if isinstance(value, list) else _scalar(value)
+def _mend(
+    cls: type[WireModel], data: Mapping[str, Any], error: ValidationError
+) -> tuple[dict[str, Any], list[str], int]:
+    """Return `data` in a form that can be read, the fields that lost a value, and how much lists lost.
+
+    Raises:
+        ValidationError: a field that cannot be left out is to blame.
+    """
+    mended = dict(data)
+    lost: list[str] = []
+    dropped = 0
+    for key in {str(problem["loc"][0]) for problem in error.errors(**_SHORT) if problem["loc"]}:
+        name = _spellings(cls).get(key, "")
+        field = cls.model_fields.get(name)
+        repair = next((one for one in field.metadata if isinstance(one, Repair)), None) if field else None
+        if field is None or repair is None or key not in data:
+            raise error
+        try:
+            if repair.item and isinstance(data[key], list):
+                mended[key] = _readable(data[key], repair.item)
+                bad = len(data[key]) - len(mended[key])
+                lost += [f"{name}[]"] * bad
+                dropped += bad
+            else:
+                mended[key] = repair.value(data[key])
+        except ValueError:
+            if field.is_required():
+                raise error from None
+            del mended[key]
+            lost.append(name)
+            dropped += repair.item is not None
+    return mended, lost, dropped
 
 
-def _telemetry(value: Any) -> Any:
-    headers = _headers(value)
-    if not isinstance(headers, dict):
-        return headers
-    return {name: ", ".join(held) if isinstance(held, list) else held for name, held in headers.items()}
-
-
-def aware(value: datetime) -> datetime:
-    """The same time with a zone: UTC where it had none."""
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _time(value: datetime | None) -> datetime | None:
-    # Go writes year 1 for "not yet".
-    return None if value is None or value.year == 1 else aware(value)
-
-
-def _text(value: Any) -> str | None:
-    # Not pydantic's own `str`: it refuses lone surrogates, and a page may hold them.
-    return None if value is None else value.decode() if isinstance(value, bytes) else _scalar(value)
-
-
-#: A state; one that we do not know is kept as it came.
-Status = Annotated[JobStatus | str, Field(union_mode="left_to_right")]
-#: Null and "" are 0, fractions are cut.
-Number = Annotated[int, BeforeValidator(_number)]
-#: Null is false.
-Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
-#: Null is "".
-Word = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
-#: Null and the zero time are None; a time without a zone is UTC.
-Time = Annotated[datetime | None, BeforeValidator(lambda value: None if value == "" else value), AfterValidator(_time)]
-#: Any text, or None; what is no text becomes JSON text.
-Text = Annotated[str | None, PlainValidator(_text)]
-#: Headers; one that came more than once may be a list.
-Headers = Annotated[dict[str, str | list[str]], BeforeValidator(_headers)]
-#: Telemetry: all values as text.
-Telemetry = Annotated[dict[str, str], BeforeValidator(_telemetry)]
-#: Before a list: null is empty, null items are dropped.
-null_is_empty = BeforeValidator(_items)
+def _readable(values: list[Any], read: Callable[[Any], Any]) -> list[Any]:
+    kept: list[Any] = []
+    for value in values:
+        with suppress(ValueError):
+            kept.append(read(value))
+    return kept

@@ -14,6 +14,9 @@ from pydantic import ValidationError
 
 from scrape_do_celery.errors import AsyncAPIError, RunError, ScrapeDoError
 
+from .enums import JobStatus, read_status
+from .parsing import plain_json
+
 if TYPE_CHECKING:
     from .details import JobDetails, TaskDetails
 
@@ -158,9 +161,11 @@ def _without_tail(*args: Any) -> tuple[Any, ...]:
 
 
 def _counts(job: Wire) -> dict[str, int]:
-    tasks = job.get("Tasks") or []
-    ended = Counter(task.get("Status") for task in tasks)
-    return {"failed": ended["error"], "canceled": ended["canceled"], "total": len(tasks)}
+    tasks = job.get("Tasks")
+    # A job that could not be read is kept as it came, whatever its tasks are.
+    known = [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
+    ended = Counter(read_status(str(task.get("Status"))) for task in known)
+    return {"failed": ended[JobStatus.ERROR], "canceled": ended[JobStatus.CANCELED], "total": len(known)}
 
 
 def _job_model(wire: Wire | None) -> JobDetails | None:
@@ -179,7 +184,7 @@ def _job_wire(job: JobDetails | Mapping[str, Any] | None) -> Wire | None:
         try:
             job = JobDetails.model_validate(job)
         except ValidationError:
-            return dict(job)
+            return _kept(dict(job))
     return job.to_wire()
 
 
@@ -191,5 +196,11 @@ def _task_wire(task: TaskDetails | Mapping[str, Any]) -> Wire:
         try:
             task = TaskDetails.model_validate(kept)
         except ValidationError:
-            return kept
+            return _kept(kept)
     return task.model_dump(mode="json", by_alias=True, exclude={"content"})
+
+
+def _kept(wire: Any) -> Wire:
+    """Return the JSON object of what could not be read."""
+    kept = plain_json(wire)
+    return kept if isinstance(kept, dict) else {}

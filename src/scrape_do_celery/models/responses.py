@@ -6,8 +6,9 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
-from .base import Number, Text, WireModel, null_is_empty
+from .base import AnswerModel, WireModel
 from .details import JobDetails, TaskDetails, UndetailedTaskResponse
+from .fields import Balance, Id, Ids, Number, Text, dropping
 
 __all__ = [
     "CancelJobResponse",
@@ -27,38 +28,47 @@ CancelJobResponse: TypeAlias = JobDetails
 WebhookPayload: TypeAlias = TaskDetails
 
 
-class JobCreationResponse(WireModel):
+class JobCreationResponse(AnswerModel):
     """The answer to `POST /jobs`: the job was bought."""
 
-    job_id: str
-    task_ids: Annotated[list[str], null_is_empty] = Field(default_factory=list)
+    job_id: Id
+    #: each id once; letters are compared without case
+    task_ids: Ids = Field(default_factory=list)
     message: Text = None
 
 
-class UserInformation(WireModel):
+class UserInformation(AnswerModel):
     """The answer to `GET /me`."""
 
     total_concurrency: Number = 0
     free_concurrency: Number = 0
     active_jobs: Number = 0
     # The API's own spelling first; the right one in case it is ever mended.
-    available_credits: Number = Field(
+    available_credits: Balance = Field(
         default=0,
         validation_alias=AliasChoices("AvaliableCredits", "AvailableCredits"),
         serialization_alias="AvaliableCredits",
     )
 
 
-class JobsListResponse(WireModel):
+class JobsListResponse(AnswerModel):
     """A page of `GET /jobs`; its jobs may lack concurrency, `canceled` and `tasks`."""
 
-    jobs: Annotated[list[JobDetails], null_is_empty] = Field(default_factory=list)
+    jobs: Annotated[list[JobDetails], dropping(JobDetails.from_answer)] = Field(default_factory=list)
     #: jobs that match, on all pages
     total_count: Number = 0
     page_size: Number = 0
     #: the first page is 1
     page_number: Number = 0
     total_pages: Number = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the answer named its jobs and each of them could be read.
+
+        A job that is absent from an incomplete page may exist all the same.
+        """
+        return "jobs" in self.model_fields_set and not self.dropped
 
 
 class JobResult(WireModel):

@@ -139,11 +139,3 @@ def raw_content(body: bytes) -> tuple[str, bool]:
         return body.decode(), False
     except UnicodeDecodeError:
         return base64.b64encode(body).decode(), True
-
-
-def has_page(task: TaskDetails) -> bool:
-    """Whether an answer contained the page of a stored task: to buy its target again would pay twice.
-
-    A task that the API itself ended in `error` or `canceled` has none, whatever content it carries.
-    """
-    return task.is_success or task.unreadable or task.too_large or task.given_up

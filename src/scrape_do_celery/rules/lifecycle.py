@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models.base import aware
-from scrape_do_celery.models.enums import JobStatus, is_terminal
+from scrape_do_celery.models.enums import JobStatus, is_known_status, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,6 @@ MAX_WORD: Final = 40
 #: Passes that ask for tasks that were under way when their job was stopped.
 STOPPED_PASSES: Final = 2
 
-_KNOWN: Final[frozenset[str]] = frozenset(JobStatus)
 _STOPPED: Final = frozenset({JobStatus.ERROR, JobStatus.CANCELED})
 
 
@@ -61,7 +60,7 @@ class JobMemory:
 
 def is_unknown(status: str) -> bool:
     """Whether no state of a job or task is spelled like this."""
-    return status not in _KNOWN
+    return not is_known_status(status)
 
 
 def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float) -> tuple[JobFate, JobMemory]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.models import JobDetails, TaskDetails, order
-from scrape_do_celery.rules.fetch import has_page
 from scrape_do_celery.rules.ids import targets_of_tasks
 from scrape_do_celery.store import Member, PartRecord, RunRecord, RunSpec, Store, ops
 from scrape_do_celery.store.spec import targets_of
@@ -44,7 +43,7 @@ class PartReader:
         Raises:
             ResultExpiredError: as `tasks`.
         """
-        return {place for place, task in self._placed(store) if has_page(task)}
+        return {place for place, task in self._placed(store) if task.has_page}
 
     def _placed(self, store: Store) -> Iterator[tuple[int, TaskDetails]]:
         found = 0

@@ -67,7 +67,7 @@ def pack_task(task: TaskDetails) -> bytes:
     if text is not None:
         raw, kind = _raw(text, encoded=task.base64_encoded_content)
     header = task.model_dump(mode="json", by_alias=True, exclude={"content"}, exclude_defaults=True)
-    head = json.dumps({"task": header, "kind": kind}, separators=(",", ":")).encode()
+    head = json.dumps({"task": header, "kind": kind}, separators=(",", ":"), allow_nan=False).encode()
     return pack_bytes(_HEADER.pack(len(head)) + head + raw)
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import pickle
+import ssl
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
+import httpcore
 import httpx
 import pytest
 from hypothesis import given
@@ -11,13 +14,17 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.client import PostFate, calls, post_fate, read, retry_after, should_resend, wait
 from scrape_do_celery.client.answers import RETRY_AFTER_LIMIT
-from scrape_do_celery.client.fate import BEFORE_SEND, TOTAL_TIMEOUT, connection_error, kind
+from scrape_do_celery.client.fate import BEFORE_SEND, TOTAL_TIMEOUT, connection_error, is_passing, kind
 from scrape_do_celery.errors import (
     APIConnectionError,
+    AsyncAPIAuthError,
     AsyncAPIError,
+    AsyncAPINotFoundError,
     AsyncAPIRateLimitError,
+    AsyncAPIRedirectError,
     AsyncAPIResponseError,
     AsyncAPIServerError,
+    AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
     SubmitInDoubtError,
 )
@@ -39,18 +46,22 @@ def refused(status, body=b"", headers=None, secret="", call=GET):
     [
         ("../me", "..%2Fme"),
         ("a?b#c", "a%3Fb%23c"),
-        ("a b/ü", "a%20b%2F%C3%BC"),
+        ("a/b!~", "a%2Fb%21~"),
+        ("a%2Fb", "a%252Fb"),
         ("%2e%2e", "%252e%252e"),
+        ("a" * 200, "a" * 200),
     ],
 )
 def test_ids_are_escaped(world, identifier, path):
     assert calls.get_task(identifier, identifier).path == f"/api/v1/jobs/{path}/{path}"
-    world.answers = [(200, {"JobID": "x", "Status": "queued"})]
-    world.run(lambda client: client.get_job(identifier))
+    world.answers = [(200, {"JobID": identifier, "Status": "queued"})]
+    assert world.run(lambda client: client.get_job(identifier)).job_id == identifier
     assert world.requests[0].url.raw_path == f"/api/v1/jobs/{path}".encode()
 
 
-@pytest.mark.parametrize("identifier", ["", ".", ".."])
+@pytest.mark.parametrize(
+    "identifier", ["", ".", "..", "a b", "a\nb", "a\n", "ü", "a" * 201, "\x7f", 7, None], ids=ascii
+)
 def test_ids_that_are_none(identifier):
     for build in (calls.get_job, calls.cancel_job, lambda one: calls.get_task("j1", one)):
         with pytest.raises(ValueError, match="not an id"):
@@ -58,7 +69,7 @@ def test_ids_that_are_none(identifier):
 
 
 def test_base_url_may_have_a_path(world):
-    world.answers = [(200, {})]
+    world.answers = [(200, {"ActiveJobs": 0})]
     world.run(lambda client: client.get_user_info(), base_url="https://proxy.example/scrape/")
     assert str(world.requests[0].url) == "https://proxy.example/scrape/api/v1/me"
 
@@ -109,7 +120,11 @@ def test_a_refusal_carries_what_the_api_said():
 @pytest.mark.parametrize(
     ("body", "info"),
     [
-        (b'{"Message":["a","b"]}', ("a; b", None)),
+        (b'{"Message":["a","b"]}', None),
+        (b'{"message":"no"}', None),
+        (b'{"Message":{}}', None),
+        (b'{"Error":"","Code":true}', ("", None)),
+        (b'\xef\xbb\xbf{"Error":"a\xffb"}', ("a\ufffdb", None)),
         (b'{"Code":"400","Error":7}', None),
         (b'{"Code":402}', (None, 402)),
         (b'{"Error":"\\ud800"}', ("?", None)),
@@ -124,8 +139,46 @@ def test_a_refusal_carries_what_the_api_said():
 def test_a_refusal_whatever_its_body(body, info):
     error = refused(402, body)
     assert error.error_info == info
+    assert error.is_api_error is (info is not None)
     assert len(error.excerpt) <= 500
     json.dumps(error.to_json())
+
+
+@pytest.mark.parametrize("name", ["Message", "message"])
+def test_a_gateways_message_is_in_the_text_alone(name):
+    error = refused(404, json.dumps({name: ["no route", "tok"]}).encode(), secret="tok")
+    assert (str(error), error.is_api_error) == ("GET /api/v1/jobs/j1: 404 no route; [token]", False)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [b'{"Error":"You are Temporarily Throttled."}', b"<p>temporarily throttled</p>"])
+def test_a_throttled_token_is_a_pause(status, body):
+    error = refused(status, body, {"retry-after": "5"})
+    assert (type(error), error.status_code, error.retry_after) == (AsyncAPIRateLimitError, status, 5.0)
+    assert type(refused(404, body)) is AsyncAPINotFoundError
+    assert post_fate(error) is PostFate.REFUSED_LATER
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("https://login.example:8443/a?token=tok#x", "login.example"),
+        ("https://user:tok@Host.Example/", "host.example"),
+        ("//cdn.example/x", "cdn.example"),
+        ("http://[2001:db8::1]/", "2001:db8::1"),
+        ("/relative", ""),
+        ("http://[::1/", ""),
+        ("https://b\u00fccher.example/", ""),
+        ("https://tok.example/", "[token].example"),
+        (None, ""),
+    ],
+)
+def test_a_redirect_names_its_host_alone(location, host):
+    error = refused(307, b"moved", {} if location is None else {"location": location}, secret="tok")
+    assert (type(error), error.status_code, error.host) == (AsyncAPIRedirectError, 307, host)
+    assert (error.excerpt, error.is_api_object) == ("moved", False)
+    assert (host or "no host") in str(error)
+    assert "tok" not in repr(error.args).replace("[token]", "")
 
 
 def test_statuses_nobody_knows():
@@ -153,7 +206,97 @@ def test_unparsable_says_where_and_quotes_nothing():
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"[" * 100_000, b"\xff", b'{"JobID":"j1","Status":"succ'])
 def test_unparsable_whatever_the_body(body):
+    error = refused(200, body)
+    assert isinstance(error, AsyncAPIUnparsableResponseError)
+    assert (error.body, error.is_api_object) == (body, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"JobID":"j1","Status":7,"Status":{}}', True),
+        (b'\xef\xbb\xbf{"Status":[]}', True),
+        (b'{"Content":"\xff","TaskID":[]}', True),
+        (b'{"Tasks":1}', True),
+        (b'{"status":"ok"}', False),
+        (b'{"Message":"ok"}', False),
+        (b"{}", False),
+        (b"[{}]", False),
+        (b'"Status"', False),
+        (b"7", False),
+    ],
+)
+def test_an_unreadable_answer_says_whether_the_api_wrote_it(body, told):
+    assert refused(200, body, call=TASK).is_api_object is told
+
+
+@pytest.mark.parametrize("call", [calls.get_user_info(), calls.list_jobs({})], ids=["me", "list"])
+@pytest.mark.parametrize("body", [b"{}", b'{"message":"ok"}', b'{"Status":"ok"}'])
+def test_a_gateways_object_is_no_empty_answer(call, body):
+    error = refused(200, body, call=call)
+    assert str(error).endswith("unreadable: it has no field of the promised shape")
+
+
+def test_an_empty_list_is_an_answer():
+    assert read(calls.list_jobs({}), 200, {}, b'{"Jobs":null}').jobs == []
+    assert read(calls.list_jobs({}), 200, {}, b'{"TotalCount":0}').jobs == []
+
+
+def test_the_raw_body_stays_in_its_process():
+    error = refused(200, b'{"JobID":"j1","Status":[],"Pad":"a/b a%2Fb"}', secret="a/b")
+    assert error.body == b'{"JobID":"j1","Status":[],"Pad":"[token] [token]"}'
+    assert pickle.loads(pickle.dumps(error)).body == b""
+    error.body = b"other"
+    assert (error.body, vars(error)) == (b"other", {})
+
+
+def test_a_readers_own_error_is_an_unreadable_answer():
+    def reader(body):
+        raise OverflowError(body)
+
+    error = refused(200, b"{}", call=calls.Call(method="POST", path="/", reader=reader))
+    assert (str(error), error.body) == ("POST /: 200, but unreadable: not JSON of the promised shape", b"{}")
+
+
+@pytest.mark.parametrize(
+    "ids", [{}, {"JobID": None, "TaskID": ""}, {"JobID": "J1", "TaskID": "T1"}, {"JobID": "", "TaskID": None}], ids=str
+)
+def test_a_missing_id_is_the_one_that_was_asked_for(ids):
+    task = read(TASK, 200, {}, json.dumps({**ids, "Status": "success", "Content": "x"}).encode())
+    assert (task.job_id, task.task_id, task.content) == ("j1", "t1", "x")
+
+
+@pytest.mark.parametrize(
+    ("call", "ids", "named"),
+    [
+        (GET, {"JobID": "j2"}, "JobID"),
+        (calls.cancel_job("j1"), {"JobID": "j2"}, "JobID"),
+        (TASK, {"JobID": "j2", "TaskID": "t1"}, "JobID"),
+        (TASK, {"JobID": "j1", "TaskID": "t2"}, "TaskID"),
+        (TASK, {"TaskID": "t2"}, "TaskID"),
+    ],
+)
+def test_another_id_is_unreadable(call, ids, named):
+    error = refused(200, json.dumps({**ids, "Status": "success"}).encode(), call=call)
+    assert str(error).endswith(f"unreadable: it names another {named} than the one that was asked for")
+    assert error.is_api_object
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"JobID":"j1"}', b'{"JobID":', b"[" * 100_000, b'{"JobID":["j1"]}'])
+def test_what_lacks_more_than_ids_is_unreadable(body):
     assert isinstance(refused(200, body), AsyncAPIUnparsableResponseError)
+
+
+@pytest.mark.parametrize("job_id", ["", ".", "a b", "a" * 201, "\u00fc"])
+def test_a_purchase_needs_a_good_id(job_id):
+    error = refused(201, json.dumps({"JobID": job_id}).encode(), call=POST)
+    assert str(error).endswith("JobID is missing, or no id")
+    assert post_fate(error) is PostFate.DOUBT
+
+
+def test_task_ids_that_are_none_are_dropped():
+    body = json.dumps({"JobID": "j1", "TaskIDs": ["t1", "", "..", "a b", "t2"]}).encode()
+    assert read(POST, 201, {}, body).task_ids == ["t1", "t2"]
 
 
 def test_a_page_with_a_lone_surrogate_is_not_lost():
@@ -242,11 +385,22 @@ FATES = [
     (AsyncAPIUnparsableResponseError("", 200), PostFate.DOUBT),
     (SubmitInDoubtError("", 1), PostFate.DOUBT),
     (KeyboardInterrupt(), PostFate.DOUBT),
+    (AsyncAPIAuthError("", 401), PostFate.REFUSED),
+    (AsyncAPIAuthError("", 403, "no"), PostFate.REFUSED),
+    (AsyncAPIRateLimitError("", 401), PostFate.REFUSED_LATER),
+    (AsyncAPITooLargeError("", 201), PostFate.DOUBT),
+    (AsyncAPIUnparsableResponseError("", 307), PostFate.DOUBT),
     *[
-        (AsyncAPIResponseError("", status), PostFate.DOUBT if status in (408, 409, 425) else PostFate.REFUSED)
+        (AsyncAPIRedirectError("", status), PostFate.REDIRECTED if status in (301, 307, 308) else PostFate.DOUBT)
+        for status in range(300, 310)
+    ],
+    *[
+        (AsyncAPIResponseError("", status, "no"), PostFate.DOUBT if status in (408, 409, 425) else PostFate.REFUSED)
         for status in range(400, 500)
         if status != 429
     ],
+    *[(AsyncAPIResponseError("", status), PostFate.DOUBT) for status in range(400, 500) if status != 429],
+    (AsyncAPIResponseError("", 400, None, 400), PostFate.REFUSED),
 ]
 
 
@@ -260,6 +414,47 @@ def test_fate_of_a_post(error, fate):
 def test_an_error_before_the_bytes_left_is_not_sent(error):
     made = connection_error(POST, error, left=False, secret="")
     assert (kind(made), post_fate(made)) == (BEFORE_SEND, PostFate.NOT_SENT)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (APIConnectionError(""), True),
+        (AsyncAPIRateLimitError("", 401), True),
+        (AsyncAPIServerError("", 503), True),
+        (AsyncAPIResponseError("", 404), True),
+        (AsyncAPIResponseError("", 404, "no"), False),
+        (AsyncAPIAuthError("", 403), False),
+        (AsyncAPIRedirectError("", 307), True),
+        (AsyncAPIUnparsableResponseError("", 200), True),
+        (AsyncAPIUnparsableResponseError("", 200, "", True), False),
+        (AsyncAPITooLargeError("", 200), False),
+        (SubmitInDoubtError(""), False),
+    ],
+    ids=repr,
+)
+def test_trouble_on_the_way_passes(error, passes):
+    assert is_passing(error) is passes
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (ssl.SSLError("bad record mac"), "ssl.SSLError"),
+        (ConnectionResetError("reset"), "builtins.ConnectionResetError"),
+        (httpcore.ConnectError("x"), "httpcore.ConnectError"),
+        (TimeoutError(), TOTAL_TIMEOUT),
+    ],
+    ids=repr,
+)
+def test_any_error_after_the_first_byte_is_in_doubt(error, name):
+    made = connection_error(POST, error, left=True, secret="")
+    assert (kind(made), post_fate(made)) == (name, PostFate.DOUBT)
+    assert str(made).endswith(str(error) or "TimeoutError")
+
+
+def test_a_connection_errors_text_is_bounded():
+    assert len(str(connection_error(POST, ValueError("x" * 10_000), left=True, secret=""))) < 600
 
 
 def test_connection_error_says_what_but_never_the_token():

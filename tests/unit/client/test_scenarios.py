@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
+import zlib
+
+import anyio
+import h11
 import httpx
 import pytest
 
@@ -16,6 +21,7 @@ from scrape_do_celery.errors import (
     AsyncAPINotAcceptableError,
     AsyncAPINotFoundError,
     AsyncAPIRateLimitError,
+    AsyncAPIRedirectError,
     AsyncAPIResponseError,
     AsyncAPIServerError,
     AsyncAPIUnparsableResponseError,
@@ -29,6 +35,7 @@ CREATED = (201, {"JobID": "j1", "TaskIDs": ["t1"]})
 FOUND = (200, JOB)
 ME = (200, {"AvaliableCredits": 5})
 LIMIT, LATER = (429, {"Error": "slow down", "Code": 429}), (429, None, {"Retry-After": "7"})
+THROTTLED = (401, {"Error": "Temporarily throttled"})
 DOWN = (503, b"<html>down</html>")
 
 CALLS = {
@@ -68,11 +75,26 @@ SCENARIOS = [
     ("create", [(200, {"JobID": ""})], [], SubmitInDoubtError),
     ("create", [(400, {"Error": "no", "Code": 400})], [], AsyncAPIBadRequestError),
     ("create", [(401, None)], [], AsyncAPIAuthError),
-    ("create", [(402, None)], [], AsyncAPIResponseError),
+    ("create", [(402, {"Error": "no credits"})], [], AsyncAPIResponseError),
     ("create", [(403, None)], [], AsyncAPIAuthError),
-    ("create", [(404, None)], [], AsyncAPINotFoundError),
-    ("create", [(413, None)], [], AsyncAPIResponseError),
-    ("create", [(422, None)], [], AsyncAPIResponseError),
+    ("create", [(404, {"Code": 404})], [], AsyncAPINotFoundError),
+    ("create", [(413, {"Error": "too large"})], [], AsyncAPIResponseError),
+    ("create", [(422, {"Error": "no"})], [], AsyncAPIResponseError),
+    ("create", [(400, None)], [], SubmitInDoubtError),
+    ("create", [(404, b"<html>no route</html>")], [], SubmitInDoubtError),
+    ("create", [(413, {})], [], SubmitInDoubtError),
+    ("create", [(422, {"Message": "no"})], [], SubmitInDoubtError),
+    ("create", [THROTTLED, CREATED], [1], None),
+    ("create", [(301, None)], [], AsyncAPIRedirectError),
+    ("create", [(307, None, {"Location": "https://b.example/"})], [], AsyncAPIRedirectError),
+    ("create", [(308, None)], [], AsyncAPIRedirectError),
+    ("create", [(303, None)], [], SubmitInDoubtError),
+    ("create", [ssl.SSLError], [], SubmitInDoubtError),
+    ("create", [h11.RemoteProtocolError], [], SubmitInDoubtError),
+    ("create", [anyio.EndOfStream], [], SubmitInDoubtError),
+    ("create", [UnicodeError], [], SubmitInDoubtError),
+    ("create", [zlib.error], [], SubmitInDoubtError),
+    ("create", [OSError], [], SubmitInDoubtError),
     ("get", [FOUND], [], None),
     ("get", [LATER, httpx.ReadTimeout, DOWN, FOUND], [7, 2, 4], None),
     ("get", [(500, None), FOUND], [1], None),
@@ -81,7 +103,10 @@ SCENARIOS = [
     ("get", [(404, None)], [], AsyncAPINotFoundError),
     ("get", [(200, b"<html>")], [], AsyncAPIUnparsableResponseError),
     ("get", [(200, b"")], [], AsyncAPIUnparsableResponseError),
-    ("get", [(304, None)], [], AsyncAPIUnparsableResponseError),
+    ("get", [(304, None)], [], AsyncAPIRedirectError),
+    ("get", [THROTTLED, FOUND], [1], None),
+    ("get", [ssl.SSLError, zlib.error, FOUND], [1, 2], None),
+    ("get", [(200, {"JobID": "j2", "Status": "success"})], [], AsyncAPIUnparsableResponseError),
     ("task", [(410, {"Error": "Task response content is no longer available."})], [], AsyncAPIGoneError),
     ("cancel", [httpx.ReadTimeout, FOUND], [1], None),
     ("cancel", [(406, None)], [], AsyncAPINotAcceptableError),
@@ -146,6 +171,24 @@ def test_doubt_names_its_cause_and_its_targets(world):
     assert caught.value.targets == 3
     assert isinstance(caught.value.__cause__, APIConnectionError)
     assert isinstance(caught.value.__cause__.__cause__, httpx.ReadTimeout)
+
+
+def test_doubt_tells_its_cause_in_its_text(world):
+    def broken(_):
+        raise ssl.SSLError(1, "bad record mac")
+
+    world.answers = [broken]
+    with pytest.raises(SubmitInDoubtError, match=r"may have been bought: POST .*bad record mac"):
+        world.run(lambda client: client.create_job(REQUEST))
+
+
+def test_what_interrupts_passes_as_it_is(world):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    world.answers = [interrupted]
+    with pytest.raises(KeyboardInterrupt):
+        world.run(lambda client: client.create_job(REQUEST))
 
 
 def test_doubt_by_answer_names_its_cause(world):

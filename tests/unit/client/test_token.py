@@ -16,7 +16,7 @@ ECHOES = {
     "json": b'HTTP/1.1 400 No\r\nConnection: close\r\n\r\n{"Error":"bad token %s","Code":400}',
     "html": b"HTTP/1.1 502 No\r\nConnection: close\r\n\r\n<html>X-Token: %s</html>",
     "junk": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%s",
-    "shape": b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"JobID":7,"Status":["%s"]}',
+    "shape": b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"JobID":[7],"Status":["%s"]}',
     "reset": b"",
     "protocol": b"%s\r\n\r\n",
 }
@@ -70,7 +70,7 @@ def test_the_token_of_the_environment(world, monkeypatch):
 
     def answer(request):
         seen.append(request.headers["X-Token"])
-        return httpx.Response(200, json={})
+        return httpx.Response(200, json={"ActiveJobs": 0})
 
     for given in (None, SecretStr("given")):
         with ScrapeDoAsyncAPIClient(given, transport=httpx.MockTransport(answer)) as client:

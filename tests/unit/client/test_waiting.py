@@ -9,6 +9,7 @@ from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIAuthError,
     AsyncAPINotFoundError,
+    AsyncAPIResponseError,
     AsyncAPIServerError,
     JobTimeoutError,
 )
@@ -19,7 +20,7 @@ URLS = [f"https://a.example/{number}" for number in range(4)]
 REQUEST = JobCreationRequest(targets=URLS)
 STEADY = PollingStrategy(initial_interval=5, max_interval=5, jitter=False, max_wait=100)
 DOWN = (503, None)
-NOWHERE = (404, None)
+NOWHERE = (404, {"Error": "job not found", "Code": 404})
 
 
 def job(status, **more):
@@ -119,6 +120,21 @@ def test_a_job_that_is_not_there_three_times_is_lost(world):
     with pytest.raises(AsyncAPINotFoundError):
         wait(world)
     assert len(world.requests) == 6
+
+
+def test_a_gateways_404_says_nothing_about_a_job(world):
+    world.answers = [job("pending"), *[(404, b"<html>no route</html>")] * 9, job("success")]
+    assert wait(world).is_success
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_gateways_404_says_nothing_about_a_task(world, status):
+    api = API()
+    api.special["t1"] = (status, b"<html>no route</html>")
+    world.answers = [api]
+    with pytest.raises(AsyncAPIResponseError) as caught:
+        world.run(lambda client: client.submit_and_wait(REQUEST))
+    assert [task.content for task in caught.value.result.tasks] == ["t0", "t2", "t3"]
 
 
 def test_a_new_job_may_be_unknown_for_a_while(world):

@@ -70,19 +70,19 @@ def test_an_answer_that_cannot_be_read_is_kept_as_it_came(body, content, encoded
     task = fetch.unusable_task("j", "t", "https://a.example/", unreadable(body))
     assert (task.content, task.base64_encoded_content, task.unreadable, task.gone) == (content, encoded, True, False)
     assert task.decoded_content() == body
-    assert fetch.has_page(task)
+    assert task.has_page
 
 
 def test_a_page_that_is_too_large_names_the_limit():
     task = fetch.unusable_task("j", "t", "", AsyncAPITooLargeError("large", 200, "", False, 64))
     assert (task.too_large, task.gone, task.status) == (True, False, "error")
     assert "64 bytes" in task.error_message
-    assert fetch.has_page(task)
+    assert task.has_page
 
 
 def test_a_refusal_leaves_nothing_to_be_kept(make):
     task = fetch.unusable_task("j", "t", "", answer(422, own=True))
     assert (task.gone, task.unreadable, task.content) == (True, False, None)
-    assert not fetch.has_page(task)
-    assert not fetch.has_page(make.task(0, status="error"))
-    assert fetch.has_page(make.task(0))
+    assert not task.has_page
+    assert not make.task(0, status="error").has_page
+    assert make.task(0).has_page

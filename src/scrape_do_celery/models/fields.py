@@ -1,0 +1,313 @@
+"""The types of fields of answers: strict and fast for what the API promises, with a second reading for anything else.
+
+Pydantic reads a good value without a call into Python. A value that it refuses gets the field's `Repair`; a value
+that cannot be repaired leaves the field at its default. `base.WireModel` does that.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+
+from .enums import JobStatus, read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAX_INT: Final = 2**63 - 1
+_MAX_ID: Final = 200
+#: Visible ASCII, but neither `.` nor `..`, which name another resource in a path.
+_ID_PATTERN: Final = r"^(?:\.{0,2}[!-\-/-~][!-~]*|\.{3}[!-~]*)$"
+_ALL_VISIBLE: Final = re.compile(r"[!-~]*+")
+_ID: Final = re.compile(_ID_PATTERN)
+_TRUE: Final = frozenset({"true", "yes", "y", "on", "t", "1"})
+_FALSE: Final = frozenset({"false", "no", "n", "off", "f", "0", ""})
+#: Go's `time.String()`, and the like.
+_DATE_AND_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?(?:\s.*)?")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """The second reading of a value that pydantic refused.
+
+    `value` reads the whole value, `item` each item of a list. Each raises `ValueError` where nothing can be read: then
+    the field takes its default, or the item is dropped.
+    """
+
+    value: Callable[[Any], Any]
+    item: Callable[[Any], Any] | None = None
+
+
+def read_id(value: Any) -> str:
+    """Return the id that `value` holds; a whole number stands for its digits.
+
+    Raises:
+        ValueError: `value` is not 1 to 200 visible ASCII characters, or is `.` or `..`.
+    """
+    text = str(value) if type(value) is int and 0 <= value <= _MAX_INT else value
+    if not isinstance(text, str) or len(text) > _MAX_ID or not _ID.fullmatch(text) or text.endswith("\n"):
+        raise ValueError("an id is 1 to 200 visible ASCII characters, and neither `.` nor `..`")
+    return text
+
+
+def same_id(first: str, second: str) -> bool:
+    """Return whether two ids name the same job or task; the case of letters does not count."""
+    return first == second or first.lower() == second.lower()
+
+
+def unique_ids(ids: list[str]) -> list[str]:
+    """Return `ids` in their order, each once; the first spelling of an id stays."""
+    lowered = [task_id.lower() for task_id in ids]
+    if len(set(lowered)) == len(ids):
+        return ids
+    found: dict[str, str] = {}
+    for key, task_id in zip(lowered, ids, strict=True):
+        found.setdefault(key, task_id)
+    return list(found.values())
+
+
+def check_ids(ids: list[str]) -> None:
+    """Refuse a list that holds anything but ids.
+
+    Raises:
+        ValueError: `read_id` would refuse one of them.
+    """
+    # One match for all of them: a job names a thousand, and is read often.
+    if not _ALL_VISIBLE.fullmatch("".join(ids)) or max(map(len, ids), default=0) > _MAX_ID:
+        raise ValueError("an id is refused")
+    if "" in ids or "." in ids or ".." in ids:
+        raise ValueError("an id is refused")
+
+
+def _each_once(ids: list[str]) -> list[str]:
+    check_ids(ids)
+    return unique_ids(ids)
+
+
+def aware(value: datetime) -> datetime:
+    """Return the same time with a zone: UTC where it had none."""
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def clean_text(text: str) -> str:
+    """Return `text` with U+FFFD for lone surrogates, which no encoding can hold."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def json_text(value: Any) -> str:
+    """Return text as it is, and any other value as JSON text.
+
+    Raises:
+        ValueError: the value is nested too deep, or has no JSON text.
+    """
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, TypeError) as error:
+        raise ValueError("the value has no JSON text") from error
+
+
+def _status(value: Any) -> JobStatus | str:
+    if not isinstance(value, str):
+        raise ValueError("a status is a word")  # noqa: TRY004 (pydantic takes only a ValueError for a bad value)
+    return _known_or_kept(clean_text(value))
+
+
+def _known_or_kept(word: str) -> JobStatus | str:
+    status = read_status(word)
+    if not status:
+        raise ValueError("the status is empty")
+    return status
+
+
+def _number(value: Any) -> int:
+    number = _amount(value)
+    if not 0 <= number <= _MAX_INT:
+        raise ValueError("a count is a whole number from 0 to 2**63 - 1")
+    return number
+
+
+def _signed(value: Any) -> int:
+    number = _amount(value)
+    if abs(number) > _MAX_INT:
+        raise ValueError("a balance has at most 63 bits")
+    return number
+
+
+def _amount(value: Any) -> int:
+    if value is None or value == "":
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("no number")  # noqa: TRY004
+    if isinstance(value, int):
+        return int(value)
+    number = value if isinstance(value, float) else float(value.strip()[:_MAX_ID])
+    if not math.isfinite(number):
+        raise ValueError("no finite number")
+    return math.floor(number) if isinstance(value, float) or not value.strip().isdecimal() else int(value)
+
+
+def _flag(value: Any) -> bool:
+    if value is None:
+        return False
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if not isinstance(value, str) or word not in _TRUE | _FALSE:
+        raise ValueError("neither true nor false")
+    return word in _TRUE
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError("no text")  # noqa: TRY004
+    return clean_text(value)
+
+
+def _content(value: Any) -> str | None:
+    # Not pydantic's own `str`: it refuses lone surrogates, and a page may hold them.
+    return None if value is None else value.decode() if isinstance(value, bytes) else json_text(value)
+
+
+def _text(value: Any) -> str | None:
+    text = _content(value)
+    return None if text is None else clean_text(text)
+
+
+def _plausible(value: datetime) -> datetime | None:
+    # Go writes year 1 for "not yet", others the first second of 1970 for that, or year 9999 for "never".
+    moment = aware(value)
+    return None if moment.year in {1, 9999} or moment == _EPOCH else moment
+
+
+def _time(value: Any) -> datetime | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, datetime):
+        return _plausible(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("no time")  # noqa: TRY004
+    try:
+        return _plausible(_moment(value.strip()) if isinstance(value, str) else _epoch(value))
+    except (OverflowError, OSError, IndexError, TypeError) as error:
+        raise ValueError("the time is out of range") from error
+
+
+def _moment(text: str) -> datetime:
+    found = _DATE_AND_TIME.fullmatch(text[:_MAX_ID])
+    if found:
+        day, clock, fraction, zone = found.groups(default="")
+        return datetime.fromisoformat(f"{day}T{clock}{fraction[:7]}{zone}")
+    try:
+        return _epoch(float(text[:_MAX_ID]))
+    except ValueError:
+        return parsedate_to_datetime(text[:_MAX_ID])
+
+
+def _epoch(value: float) -> datetime:
+    """Return the time of a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
+    if not math.isfinite(value):
+        raise ValueError("no finite time")
+    seconds = float(value)
+    for _ in range(3):
+        # 1e11 seconds are the year 5138; as milliseconds they are 1973.
+        if abs(seconds) < 1e11:  # noqa: PLR2004
+            break
+        seconds /= 1000
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _headers(value: Any) -> dict[str, str | list[str]]:
+    if value is None:
+        return {}
+    pairs = list(value.items()) if isinstance(value, dict) else _pairs(value)
+    headers: dict[str, str | list[str]] = {}
+    for spelt, held in pairs:
+        if held is None:
+            continue
+        one = [_cleaned(item) for item in held if item is not None] if isinstance(held, list) else _cleaned(held)
+        name = clean_text(str(spelt))
+        headers[name] = one if isinstance(value, dict) or name not in headers else _joined(headers[name], one)
+    return headers
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]]:
+    """Return the headers of a list of pairs, or of a list of `{"name": ..., "value": ...}` objects."""
+    if not isinstance(value, list):
+        raise ValueError("no headers")  # noqa: TRY004
+    return [_pair(item) for item in value if item is not None]
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    if isinstance(item, dict):
+        keys = {str(key).lower(): held for key, held in item.items()}
+        item = [keys.get("name", keys.get("key")), keys.get("value", keys.get("values"))]
+    if not isinstance(item, list | tuple) or len(item) != 2 or not isinstance(item[0], str):  # noqa: PLR2004
+        raise ValueError("no header")
+    return item[0], item[1]
+
+
+def _joined(first: str | list[str], second: str | list[str]) -> list[str]:
+    return [*([first] if isinstance(first, str) else first), *([second] if isinstance(second, str) else second)]
+
+
+def _cleaned(value: Any) -> str:
+    return clean_text(json_text(value))
+
+
+def _telemetry(value: Any) -> dict[str, str]:
+    headers = _headers(value)
+    return {name: ", ".join(held) if isinstance(held, list) else held for name, held in headers.items()}
+
+
+def _list(value: Any) -> list[Any]:
+    if value is not None:
+        raise ValueError("no list")
+    return []
+
+
+#: An id: visible ASCII, at most 200 characters, neither `.` nor `..`.
+Id = Annotated[str, StringConstraints(pattern=_ID_PATTERN, max_length=_MAX_ID), Repair(read_id)]
+#: A list of ids, each once; a bad id is dropped.
+Ids = Annotated[list[str], AfterValidator(_each_once), Repair(_list, read_id)]
+#: A state; one that we do not know is kept as it came.
+Status = Annotated[
+    JobStatus | Annotated[str, AfterValidator(_known_or_kept)],
+    Field(union_mode="left_to_right"),
+    Repair(_status),
+]
+#: A count: never negative. Null and "" are 0, fractions are cut.
+Number = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT), Repair(_number)]
+#: A balance, which may be negative.
+Balance = Annotated[int, Field(strict=True, ge=-_MAX_INT, le=_MAX_INT), Repair(_signed)]
+#: Null is false.
+Flag = Annotated[bool, Repair(_flag)]
+#: Null is "".
+Word = Annotated[str, Repair(_word)]
+#: Null, "" and the zero time are None; a time without a zone is UTC.
+Time = Annotated[Annotated[datetime, AfterValidator(_plausible)] | None, Repair(_time)]
+#: Any text, or None; anything else becomes JSON text.
+Text = Annotated[str | None, Repair(_text)]
+#: As `Text`, but kept to the letter, with its lone surrogates.
+Content = Annotated[str | None, PlainValidator(_content)]
+#: Headers; one that came more than once may be a list.
+Headers = Annotated[
+    dict[str, Annotated[str | list[str], Field(union_mode="left_to_right")]],
+    Repair(_headers),
+]
+#: Telemetry: all values as text.
+Telemetry = Annotated[dict[str, str], Repair(_telemetry)]
+
+
+def dropping(read: Callable[[Any], Any]) -> Repair:
+    """Return the repair of a list of models: null is empty, an item that `read` refuses is dropped."""
+    return Repair(_list, read)

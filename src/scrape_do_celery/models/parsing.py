@@ -1,0 +1,73 @@
+"""JSON of answers, also where a strict parser gives up on a part that nobody needs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import pydantic_core
+
+#: Levels of nesting that are built as values; deeper values stay JSON text.
+MAX_DEPTH: Final = 100
+#: Digits of a whole number that are read exactly; Python itself refuses 4,301.
+_MAX_DIGITS: Final = 400
+_TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+
+
+def parse_answer(raw: str | bytes) -> Any:
+    """Return the value that the JSON text `raw` holds.
+
+    Broken UTF-8 becomes U+FFFD, lone surrogates stay, control characters in strings are accepted. A number of more
+    than 400 digits becomes infinity. A value below 100 levels of nesting becomes a string of its JSON text, because
+    one such value would make the whole answer unreadable.
+
+    Raises:
+        ValueError: `raw` is no JSON text.
+    """
+    try:
+        return pydantic_core.from_json(raw)
+    except ValueError:
+        # pydantic's parser refuses what the docstring lists, and nesting below 200 levels.
+        text = raw.decode("utf-8-sig", "replace") if isinstance(raw, bytes) else raw
+    try:
+        return _loads(text)
+    except RecursionError:
+        return _loads(_flatten(text))
+
+
+def plain_json(value: Any) -> Any:
+    """Return `value` as JSON data that every parser takes: no NaN, no infinity, text for what is no JSON value."""
+    try:
+        return json.loads(json.dumps(value, default=str, skipkeys=True), parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, strict=False, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+def _flatten(text: str) -> str:
+    """Return `text` with the values below `MAX_DEPTH` levels as JSON strings of their own text."""
+    pieces: list[str] = []
+    depth = kept = start = 0
+    for token in _TOKENS.finditer(text):
+        mark = token[0][0]
+        if mark in "[{":
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                start = token.start()
+        elif mark in "]}":
+            depth -= 1
+            if depth == MAX_DEPTH:
+                pieces += text[kept:start], json.dumps(text[start : token.end()])
+                kept = token.end()
+    # Unclosed brackets leave the depth in the text: the caller's parser would recurse again.
+    if depth > MAX_DEPTH:
+        raise ValueError("brackets of the JSON text are not closed")
+    return "".join([*pieces, text[kept:]])
