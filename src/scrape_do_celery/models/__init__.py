@@ -14,7 +14,7 @@ from .errors import (
     TaskLifecycleError,
     rehydrate,
 )
-from .fields import read_id, same_id
+from .ids import read_id, same_id
 from .parsing import parse_answer
 from .plugins import PluginRequest
 from .render import RenderOptions

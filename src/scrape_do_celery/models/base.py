@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Final, Self, TypedDict, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from .fields import Repair, aware, same_id
-from .parsing import parse_answer
+from .fields import Repair, aware
+from .ids import same_id
+from .parsing import clean_json, parse_answer
 
 __all__ = [
     "AnswerModel",
@@ -59,6 +60,8 @@ class _Short(TypedDict):
     include_input: bool
 
 
+#: A page may hold lone surrogates, and is kept to the letter.
+_CONTENT: Final = frozenset({"Content", "content"})
 _SHORT: Final[_Short] = {"include_url": False, "include_context": False, "include_input": False}
 Wire = TypeVar("Wire", bound="WireModel")
 
@@ -83,7 +86,7 @@ class WireModel(BaseModel):
             if error.errors(include_input=False, include_url=False)[0]["type"] != "json_invalid":
                 raise
             try:
-                data = parse_answer(raw)
+                data = clean_json(parse_answer(raw), _CONTENT)
             except ValueError:
                 raise error from None
             return cls.model_validate(data)
@@ -100,13 +103,14 @@ class AnswerModel(WireModel):
     read takes its default; `collect_defaults` tells which.
     """
 
-    @cached_property
+    @property
     def dropped(self) -> int:
         """How many items of the answer's lists, and whole lists, could not be read and are left out.
 
         What is absent from such an answer may still exist.
         """
-        return 0
+        # No field, and no private attribute: pydantic would call into Python for each model of these.
+        return int(self.__dict__.get("_dropped", 0))
 
     @classmethod
     def from_answer(cls, raw: str | bytes | Mapping[str, Any]) -> Self:
@@ -125,7 +129,7 @@ class AnswerModel(WireModel):
         try:
             model = cls.model_validate_json(raw)
         except ValidationError:
-            model = cls.model_validate(_with_ids(parse_answer(raw), asked))
+            model = cls.model_validate(_with_ids(clean_json(parse_answer(raw), _CONTENT), asked))
         return _about(model, asked)
 
     @model_validator(mode="wrap")
@@ -155,7 +159,7 @@ def read_tolerantly(cls: type[Wire], data: Any, read: Callable[[Any], Wire]) -> 
     if found is not None:
         found += [(cls.__name__, name) for name in lost]
     if dropped:
-        model.__dict__["dropped"] = dropped
+        model.__dict__["_dropped"] = dropped
     return model
 
 

@@ -27,11 +27,9 @@ from .fields import (
     Text,
     Time,
     Word,
-    check_ids,
     dropping,
-    read_id,
-    unique_ids,
 )
+from .ids import check_ids, read_id, unique_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,24 +14,32 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from .enums import JobStatus, read_status
+from .ids import ID_PATTERN, MAX_ID, check_ids, read_id, unique_ids
+from .parsing import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MAX_INT: Final = 2**63 - 1
-_MAX_ID: Final = 200
-#: Visible ASCII, but neither `.` nor `..`, which name another resource in a path.
-_ID_PATTERN: Final = r"^(?:\.{0,2}[!-\-/-~][!-~]*|\.{3}[!-~]*)$"
-_ALL_VISIBLE: Final = re.compile(r"[!-~]*+")
-_ID: Final = re.compile(_ID_PATTERN)
+#: Characters of a number or a time that are read.
+_MAX_WORD: Final = 200
 _TRUE: Final = frozenset({"true", "yes", "y", "on", "t", "1"})
 _FALSE: Final = frozenset({"false", "no", "n", "off", "f", "0", ""})
 #: Go's `time.String()`, and the like.
 _DATE_AND_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?(?:\s.*)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_Y2000: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+_Y2100: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,60 +54,9 @@ class Repair:
     item: Callable[[Any], Any] | None = None
 
 
-def read_id(value: Any) -> str:
-    """Return the id that `value` holds; a whole number stands for its digits.
-
-    Raises:
-        ValueError: `value` is not 1 to 200 visible ASCII characters, or is `.` or `..`.
-    """
-    text = str(value) if type(value) is int and 0 <= value <= _MAX_INT else value
-    if not isinstance(text, str) or len(text) > _MAX_ID or not _ID.fullmatch(text) or text.endswith("\n"):
-        raise ValueError("an id is 1 to 200 visible ASCII characters, and neither `.` nor `..`")
-    return text
-
-
-def same_id(first: str, second: str) -> bool:
-    """Return whether two ids name the same job or task; the case of letters does not count."""
-    return first == second or first.lower() == second.lower()
-
-
-def unique_ids(ids: list[str]) -> list[str]:
-    """Return `ids` in their order, each once; the first spelling of an id stays."""
-    lowered = [task_id.lower() for task_id in ids]
-    if len(set(lowered)) == len(ids):
-        return ids
-    found: dict[str, str] = {}
-    for key, task_id in zip(lowered, ids, strict=True):
-        found.setdefault(key, task_id)
-    return list(found.values())
-
-
-def check_ids(ids: list[str]) -> None:
-    """Refuse a list that holds anything but ids.
-
-    Raises:
-        ValueError: `read_id` would refuse one of them.
-    """
-    # One match for all of them: a job names a thousand, and is read often.
-    if not _ALL_VISIBLE.fullmatch("".join(ids)) or max(map(len, ids), default=0) > _MAX_ID:
-        raise ValueError("an id is refused")
-    if "" in ids or "." in ids or ".." in ids:
-        raise ValueError("an id is refused")
-
-
-def _each_once(ids: list[str]) -> list[str]:
-    check_ids(ids)
-    return unique_ids(ids)
-
-
 def aware(value: datetime) -> datetime:
     """Return the same time with a zone: UTC where it had none."""
     return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def clean_text(text: str) -> str:
-    """Return `text` with U+FFFD for lone surrogates, which no encoding can hold."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def json_text(value: Any) -> str:
@@ -114,6 +71,11 @@ def json_text(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, default=str)
     except (RecursionError, TypeError) as error:
         raise ValueError("the value has no JSON text") from error
+
+
+def _each_once(ids: list[str]) -> list[str]:
+    check_ids(ids)
+    return unique_ids(ids)
 
 
 def _status(value: Any) -> JobStatus | str:
@@ -150,7 +112,7 @@ def _amount(value: Any) -> int:
         raise ValueError("no number")  # noqa: TRY004
     if isinstance(value, int):
         return int(value)
-    number = value if isinstance(value, float) else float(value.strip()[:_MAX_ID])
+    number = value if isinstance(value, float) else float(value.strip()[:_MAX_WORD])
     if not math.isfinite(number):
         raise ValueError("no finite number")
     return math.floor(number) if isinstance(value, float) or not value.strip().isdecimal() else int(value)
@@ -189,40 +151,51 @@ def _plausible(value: datetime) -> datetime | None:
     return None if moment.year in {1, 9999} or moment == _EPOCH else moment
 
 
+def _wire_time(value: Any, parse: ValidatorFunctionWrapHandler) -> datetime | None:
+    if isinstance(value, datetime):
+        return _plausible(value)
+    # Pydantic would read any number as seconds since 1970, true as well.
+    if not isinstance(value, str) or "-" not in value:
+        raise ValueError("no date")
+    return _plausible(parse(value))
+
+
 def _time(value: Any) -> datetime | None:
     if value is None or value == "":
         return None
-    if isinstance(value, datetime):
-        return _plausible(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("no time")  # noqa: TRY004
     try:
-        return _plausible(_moment(value.strip()) if isinstance(value, str) else _epoch(value))
+        return _plausible(_moment(value.strip()[:_MAX_WORD]) if isinstance(value, str) else _epoch(value))
     except (OverflowError, OSError, IndexError, TypeError) as error:
         raise ValueError("the time is out of range") from error
 
 
 def _moment(text: str) -> datetime:
-    found = _DATE_AND_TIME.fullmatch(text[:_MAX_ID])
+    found = _DATE_AND_TIME.fullmatch(text)
     if found:
         day, clock, fraction, zone = found.groups(default="")
         return datetime.fromisoformat(f"{day}T{clock}{fraction[:7]}{zone}")
     try:
-        return _epoch(float(text[:_MAX_ID]))
+        number = float(text)
     except ValueError:
-        return parsedate_to_datetime(text[:_MAX_ID])
+        return parsedate_to_datetime(text)
+    return _epoch(number)
 
 
 def _epoch(value: float) -> datetime:
     """Return the time of a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
-    if not math.isfinite(value):
-        raise ValueError("no finite time")
+    if value == 0:
+        return _EPOCH
     seconds = float(value)
     for _ in range(3):
         # 1e11 seconds are the year 5138; as milliseconds they are 1973.
-        if abs(seconds) < 1e11:  # noqa: PLR2004
+        if seconds < 1e11:  # noqa: PLR2004
             break
         seconds /= 1000
+    # A number outside these years counts something else.
+    if not _Y2000 <= seconds < _Y2100:
+        raise ValueError("the number is no time of this century")
     return datetime.fromtimestamp(seconds, UTC)
 
 
@@ -276,7 +249,7 @@ def _list(value: Any) -> list[Any]:
 
 
 #: An id: visible ASCII, at most 200 characters, neither `.` nor `..`.
-Id = Annotated[str, StringConstraints(pattern=_ID_PATTERN, max_length=_MAX_ID), Repair(read_id)]
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=MAX_ID), Repair(read_id)]
 #: A list of ids, each once; a bad id is dropped.
 Ids = Annotated[list[str], AfterValidator(_each_once), Repair(_list, read_id)]
 #: A state; one that we do not know is kept as it came.
@@ -294,7 +267,7 @@ Flag = Annotated[bool, Repair(_flag)]
 #: Null is "".
 Word = Annotated[str, Repair(_word)]
 #: Null, "" and the zero time are None; a time without a zone is UTC.
-Time = Annotated[Annotated[datetime, AfterValidator(_plausible)] | None, Repair(_time)]
+Time = Annotated[Annotated[datetime, WrapValidator(_wire_time)] | None, Repair(_time)]
 #: Any text, or None; anything else becomes JSON text.
 Text = Annotated[str | None, Repair(_text)]
 #: As `Text`, but kept to the letter, with its lone surrogates.

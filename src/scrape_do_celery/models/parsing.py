@@ -30,10 +30,24 @@ def parse_answer(raw: str | bytes) -> Any:
     except ValueError:
         # pydantic's parser refuses what the docstring lists, and nesting below 200 levels.
         text = raw.decode("utf-8-sig", "replace") if isinstance(raw, bytes) else raw
-    try:
-        return _loads(text)
-    except RecursionError:
-        return _loads(_flatten(text))
+    # Always flat here: later steps of a deep value would recurse again.
+    return _loads(_flatten(text))
+
+
+def clean_text(text: str) -> str:
+    """Return `text` with U+FFFD for lone surrogates, which no encoding can hold."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def clean_json(value: Any, keep: frozenset[str] = frozenset()) -> Any:
+    """Return the JSON data `value` with clean text everywhere, but for the values of the top level's keys in `keep`."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [clean_json(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_text(key): held if key in keep else clean_json(held) for key, held in value.items()}
+    return value
 
 
 def plain_json(value: Any) -> Any:

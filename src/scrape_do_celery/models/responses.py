@@ -54,7 +54,7 @@ class UserInformation(AnswerModel):
 class JobsListResponse(AnswerModel):
     """A page of `GET /jobs`; its jobs may lack concurrency, `canceled` and `tasks`."""
 
-    jobs: Annotated[list[JobDetails], dropping(JobDetails.from_answer)] = Field(default_factory=list)
+    jobs: Annotated[list[JobDetails], dropping(JobDetails.model_validate)] = Field(default_factory=list)
     #: jobs that match, on all pages
     total_count: Number = 0
     page_size: Number = 0

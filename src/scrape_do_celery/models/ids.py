@@ -1,0 +1,54 @@
+"""The ids of jobs and tasks: which are accepted, and when two are the same."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+#: Characters of the longest id.
+MAX_ID: Final = 200
+#: Visible ASCII, but neither `.` nor `..`, which name another resource in a path.
+ID_PATTERN: Final = r"^(?:\.{0,2}[!-\-/-~][!-~]*|\.{3}[!-~]*)$"
+_ID: Final = re.compile(ID_PATTERN)
+_ALL_VISIBLE: Final = re.compile(r"[!-~]*+")
+
+
+def read_id(value: Any) -> str:
+    """Return the id that `value` holds; a whole number stands for its digits.
+
+    Raises:
+        ValueError: `value` is not 1 to 200 visible ASCII characters, or is `.` or `..`.
+    """
+    text = str(value) if type(value) is int and 0 <= value <= 2**63 - 1 else value
+    if not isinstance(text, str) or len(text) > MAX_ID or not _ID.fullmatch(text) or text.endswith("\n"):
+        raise ValueError("an id is 1 to 200 visible ASCII characters, and neither `.` nor `..`")
+    return text
+
+
+def same_id(first: str, second: str) -> bool:
+    """Return whether two ids name the same job or task; the case of letters does not count."""
+    return first == second or first.lower() == second.lower()
+
+
+def unique_ids(ids: list[str]) -> list[str]:
+    """Return `ids` in their order, each once; the first spelling of an id stays."""
+    lowered = [task_id.lower() for task_id in ids]
+    if len(set(lowered)) == len(ids):
+        return ids
+    found: dict[str, str] = {}
+    for key, task_id in zip(lowered, ids, strict=True):
+        found.setdefault(key, task_id)
+    return list(found.values())
+
+
+def check_ids(ids: list[str]) -> None:
+    """Refuse a list that holds anything but ids.
+
+    Raises:
+        ValueError: `read_id` would refuse one of them.
+    """
+    # One match for all of them: a job names a thousand, and is read often.
+    if not _ALL_VISIBLE.fullmatch("".join(ids)) or max(map(len, ids), default=0) > MAX_ID:
+        raise ValueError("an id is refused")
+    if "" in ids or "." in ids or ".." in ids:
+        raise ValueError("an id is refused")
