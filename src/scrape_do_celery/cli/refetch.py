@@ -9,7 +9,6 @@ import click
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.texts import facts, one_line
-from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.errors import ConfigurationError, RunNotFoundError, ScrapeDoError
 from scrape_do_celery.runs import reading
 from scrape_do_celery.store import Member, Store, ops
@@ -17,6 +16,7 @@ from scrape_do_celery.store import Member, Store, ops
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import TaskDetails
 
@@ -57,6 +57,8 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
 def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
     if settings.api_key is None:
         raise ConfigurationError("SCRAPE_DO_API_KEY is not set: pages cannot be fetched without the account's token")
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient  # httpx takes its time to load
+
     return ScrapeDoAsyncAPIClient(
         settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout, max_page_bytes=max_bytes
     )
@@ -68,7 +70,8 @@ def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[Member, int, TaskD
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
     for reader in reading.readers(store, record):
-        for position in sorted(store.run(ops.fetched(store.keys, reader.member))):
+        stored: set[int] = store.run(ops.fetched(store.keys, reader.member))
+        for position in sorted(stored):
             (task,) = store.run(ops.contents(store.keys, reader.member, [position]))
             if task is not None and task.too_large:
                 yield reader.member, position, task

@@ -71,6 +71,9 @@ def _of_totals(totals: Mapping[str, float]) -> Samples:
     }
     for name, value in totals.items():
         first, *labels = name.split(":")
+        if first == "defaults" and labels[-1].endswith("[]"):
+            # An entry of a list has no default: the entry was dropped.
+            first, labels = "dropped", [labels[-1].removesuffix("[]")]
         if first in names:
             of = found.setdefault(names[first], {})
             of[tuple(labels)] = of.get(tuple(labels), 0.0) + value

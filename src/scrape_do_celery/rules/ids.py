@@ -11,8 +11,8 @@ from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, Undetail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence, Sized
 
-#: Begins the ids of targets for which the API named no task. Not ASCII, as each id of the API is.
-UNNAMED: Final = "unnamed\u00b7"
+#: Begins the ids of targets for which the API named no task.
+UNNAMED: Final = "-unnamed-target-"
 
 
 def unite_ids(known: Iterable[str], named: Iterable[str], most: int) -> tuple[list[str], int]:
