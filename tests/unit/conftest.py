@@ -30,9 +30,12 @@ from scrape_do_celery.models import (
     TaskDetails,
     UndetailedTaskResponse,
 )
+from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.absences import AbsenceCheck
 from scrape_do_celery.runtime.budget import Budget, is_urgent
+from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
@@ -280,6 +283,7 @@ class Plant(Shelf):
         super().__init__(clock, keys=Keys(settings.key_prefix))
         self.settings, self.api, self.sent = settings, API(), []
         self.health, self.surveyor, self.account = Health(), None, settings.account_id
+        self.words, self.absent = WordLog(), AbsenceTracker()
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(Store, "open", lambda url, prefix, vault=None: Store(self.redis, Keys(prefix, vault)))
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, vault=None: self.async_store())
@@ -318,6 +322,7 @@ class Plant(Shelf):
         runtime.producer, runtime.settings, runtime.asking = self.producer, self.settings, threading.Thread()
         runtime.client = runtime.buyer = self.api
         runtime.purchases, runtime.early = asyncio.Semaphore(10), asyncio.Semaphore(5)
+        runtime.words, runtime.absences = self.words, AbsenceCheck(self.absent)
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
         runtime.page_memory = PageMemory()
 

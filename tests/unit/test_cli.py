@@ -18,7 +18,7 @@ from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, Ta
 from scrape_do_celery.cli import celery_plugin, findings, main, texts
 from scrape_do_celery.cli.findings import OK, WARNING, WRONG, from_broker, from_store, from_workers
 from scrape_do_celery.cli.pages import file_name, write_page
-from scrape_do_celery.errors import EncryptionKeyError
+from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import Producer, make_app
 from scrape_do_celery.sandbox import server
 from scrape_do_celery.sandbox.options import Options
@@ -498,3 +498,68 @@ def test_workers_that_take_the_queue_and_none(producer, monkeypatch, answer, lev
     (found,) = from_workers(producer.app, "scrape_do")
     assert found.level == level
     assert named in found.text
+
+
+class LargePages:
+    """A client with the limit that it is given, and one answer for each task."""
+
+    answers: dict
+    made: list
+
+    def __init__(self, *_, **options):
+        self.made.append(options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def get_task(self, _, task_id):
+        answer = self.answers[task_id]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def large(monkeypatch):
+    made = type("Made", (LargePages,), {"answers": {}, "made": []})
+    monkeypatch.setattr("scrape_do_celery.client.ScrapeDoAsyncAPIClient", made)
+    return made
+
+
+def too_large(**fields):
+    return {"Status": "error", "Content": None, "Scrape.do": {}, "too_large": True, **fields}
+
+
+def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large, producer):
+    run_id = ended(**too_large())
+    large.answers = {"t1": task(1)}
+    answer = scrape_do("refetch", run_id, "--max-bytes", 7)
+    assert (answer.exit_code, large.made[0]["max_page_bytes"]) == (0, 7)
+    assert "fetched  1" in answer.output
+    part = producer.store.run(ops.view(producer.store.keys, run_id)).parts[0]
+    assert (part.got_done, part.got_failed, part.credits) == (2, 0, 2)
+    assert [one.content for one in RunHandle(run_id).iter_tasks()] == ["<p>page</p>"] * 2
+    assert "fetched  0" in scrape_do("refetch", run_id).output
+    assert large.made[1]["max_page_bytes"] == 8 * producer.settings.max_page_bytes
+    op = ops.replace_large(producer.store.keys, Member(run_id, 0), 1, task(1))
+    assert producer.store.run(op) == 0
+
+
+def test_a_page_that_cannot_be_fetched_again_stays_as_it_is(scrape_do, ended, large):
+    run_id = ended(**too_large())
+    for answer in (AsyncAPIGoneError("GET /x: 410 gone", 410), task(1, Status="pending")):
+        large.answers = {"t1": answer}
+        result = scrape_do("refetch", run_id)
+        assert (result.exit_code, "failed   1" in result.output) == (1, True)
+    large.answers = {"t1": task(1, Status="error", Content=None, **{"Scrape.do": {}})}
+    assert scrape_do("refetch", run_id).exit_code == 0
+    assert RunHandle(run_id).status.failed == 1
+
+
+def test_pages_are_not_fetched_again_without_a_run_or_a_token(scrape_do, producer, large, monkeypatch):
+    assert "no run nope" in scrape_do("refetch", "nope").output
+    monkeypatch.setattr(producer, "settings", producer.settings.model_copy(update={"api_key": None}))
+    assert "SCRAPE_DO_API_KEY is not set" in scrape_do("refetch", "nope").output

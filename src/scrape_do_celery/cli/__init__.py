@@ -10,6 +10,7 @@ from scrape_do_celery.cli.ledger import ledger
 from scrape_do_celery.cli.metrics import metrics
 from scrape_do_celery.cli.orphans import orphans
 from scrape_do_celery.cli.redis import redis
+from scrape_do_celery.cli.refetch import refetch
 from scrape_do_celery.cli.runs import cancel, enqueue, result, status
 from scrape_do_celery.cli.sandbox import sandbox
 
@@ -32,6 +33,6 @@ def celery_plugin(ctx: click.Context) -> None:
     ctx.obj.app.set_current()
 
 
-for _command in (enqueue, status, result, cancel, orphans, ledger, doctor, metrics, sandbox, redis):
+for _command in (enqueue, status, result, cancel, refetch, orphans, ledger, doctor, metrics, sandbox, redis):
     main.add_command(_command)
     celery_plugin.add_command(_command)

@@ -58,6 +58,9 @@ def _of_totals(totals: Mapping[str, float]) -> Samples:
     """Counters, by the first word of their name in the store; outcomes that never were are 0."""
     names = {"ended": "runs_ended_total", "tasks": "tasks_total", "requests": "api_requests_total"}
     names |= {"seconds": "api_request_seconds_total", "late": "step_late_seconds"}
+    names |= {"unknown_status": "unknown_statuses_total", "unreadable": "unreadable_answers_total"}
+    names |= {"defaults": "defaulted_fields_total", "dropped": "dropped_entries_total"}
+    names |= {"surplus_ids": "surplus_task_ids_total"}
     found: Samples = {
         "runs_accepted_total": {(): totals.get("accepted", 0.0)},
         "credits_spent_total": {(): totals.get("credits", 0.0)},
@@ -68,6 +71,9 @@ def _of_totals(totals: Mapping[str, float]) -> Samples:
     }
     for name, value in totals.items():
         first, *labels = name.split(":")
+        if first == "defaults" and labels[-1].endswith("[]"):
+            # An entry of a list has no default: the entry was dropped.
+            first, labels = "dropped", [labels[-1].removesuffix("[]")]
         if first in names:
             of = found.setdefault(names[first], {})
             of[tuple(labels)] = of.get(tuple(labels), 0.0) + value

@@ -42,7 +42,7 @@ _COST: Final = re.compile(r"\s*\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII
 _DATA_URL: Final = re.compile(r"data:[^,]{0,500};\s*base64\s*,", re.IGNORECASE)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 #: What only we know of a task; an answer never sets these fields.
-_OURS: Final = ("gone", "too_large", "unreadable")
+_OURS: Final = ("gone", "too_large", "unreadable", "given_up")
 
 
 class _Lifecycle(AnswerModel):
@@ -196,13 +196,15 @@ class TaskDetails(_Lifecycle):
     too_large: Flag = False
     #: ours, never the API's: the content is the raw answer, as it came
     unreadable: Flag = False
+    #: ours, never the API's: the task did not end while we waited for it, and the content is that of its last answer
+    given_up: Flag = False
 
     @classmethod
     def from_answer(cls, raw: str | bytes | Mapping[str, Any], *, job_id: str = "", task_id: str = "") -> Self:
         """Return the task of an answer's body; `job_id` and `task_id` are the task that was asked for.
 
         An answer without ids is about that task. The model has the ids as they were asked for. What an answer says
-        in `Gone`, `TooLarge` and `Unreadable` is ignored: these fields are ours.
+        in `Gone`, `TooLarge`, `Unreadable` and `GivenUp` is ignored: these fields are ours.
 
         Raises:
             ValueError: the body is no JSON object, is about another task, or lacks an id or a state.
@@ -215,9 +217,12 @@ class TaskDetails(_Lifecycle):
     def has_page(self) -> bool:
         """Return whether the task holds something that was paid for and must not be bought again.
 
-        That is a page, the raw answer of an unreadable task, or content under a state that we do not know.
+        That is a page, also one that was too large to be fetched, the raw answer of an unreadable task, or content
+        under a state that we do not know or did not wait for.
         """
-        return self.is_success or (bool(self.content) and (self.unreadable or not is_known_status(self.status)))
+        if self.is_success or self.too_large:
+            return True
+        return bool(self.content) and (self.unreadable or self.given_up or not is_known_status(self.status))
 
     @property
     def is_expired(self) -> bool | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.models.urls import coarse_digest, loose_form, previous_digests, strict_digest
+from scrape_do_celery.models.urls import coarse_digest, loose_form, previous_digests, strict_digest, whatwg_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,7 +61,7 @@ class PartDigests:
     def from_targets(cls, targets: Sequence[str]) -> PartDigests:
         """Make the digests of a part's targets; a plugin's parameter sets are texts here."""
         kinds = [list(targets)]
-        if len(distinct := list(dict.fromkeys(targets))) < len(targets):
+        if len(distinct := distinct_targets(targets)) < len(targets):
             kinds.append(distinct)
         return cls(
             tuple(map(strict_digest, kinds)), tuple(map(coarse_digest, kinds)), tuple(previous_digests(list(targets)))
@@ -72,6 +72,14 @@ class PartDigests:
         if job.strict in self.strict:
             return Likeness.STRICT
         return Likeness.COARSE if job.coarse in self.coarse else Likeness.NONE
+
+
+def distinct_targets(targets: Iterable[str]) -> list[str]:
+    """Return the first of the targets of each WHATWG form, in order."""
+    first: dict[str, str] = {}
+    for target in targets:
+        first.setdefault(whatwg_form(target), target)
+    return list(first.values())
 
 
 class TargetCount:

@@ -52,20 +52,20 @@ class PartReader:
         return [tasks[at] for at in positions if at in tasks], proven
 
     def good(self, store: Store) -> set[int] | None:
-        """Return the places of the targets whose tasks succeeded; None if nothing proves which task is whose.
+        """Return the places of the targets that have a page; None if nothing proves which task is whose.
 
         Raises:
             ResultExpiredError: as `tasks`.
         """
         own: dict[int, str] = {}
-        successes: set[int] = set()
+        pages: set[int] = set()
         for at, task in self._stored(store, range(len(self.named))):
             if not task.gone:
                 own[at] = task.url
-            if task.is_success:
-                successes.add(at)
+            if task.has_page:
+                pages.add(at)
         positions, proven = self._order(own)
-        return {place for place, at in enumerate(positions) if at in successes} if proven else None
+        return {place for place, at in enumerate(positions) if at in pages} if proven else None
 
     def _order(self, own: Mapping[int, str]) -> tuple[list[int], bool]:
         if self.targets is None:

@@ -58,12 +58,12 @@ def _in_doubt(part: PartRecord) -> bool:
 
 
 def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
-    """The targets of a run that no successful task was stored for, in input order."""
+    """The targets of a run whose page no answer contained, in input order."""
     readers = {reader.member.part: reader for reader in reading.readers(store, record)}
     missing: list[str] = []
     for number, part in enumerate(spec.parts()):
-        targets = targets_of(part)
         reader = readers.get(number)
+        targets = targets_of(part)
         good = reader.good(store) if reader else set()
         if good is None:
             raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.rules.lifecycle import MAX_WORDS
+
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.store import RunRecord, RunState
@@ -28,6 +30,10 @@ class RunStatus:
     created: datetime
     ended: datetime | None
     error: ScrapeDoError | None
+    #: Status words of the API that we do not know, as far as the parts remember them.
+    unknown_statuses: tuple[str, ...] = ()
+    #: What a live part waits for, after a call that failed: the text of the last error. None while nothing is wrong.
+    waiting_for: str | None = None
 
     @classmethod
     def of(cls, record: RunRecord) -> RunStatus:
@@ -45,6 +51,8 @@ class RunStatus:
             created=datetime.fromtimestamp(record.created, UTC),
             ended=None if record.ended is None else datetime.fromtimestamp(record.ended, UTC),
             error=record.error,
+            unknown_statuses=tuple(dict.fromkeys(word for part in parts for word in part.unknown_statuses))[:MAX_WORDS],
+            waiting_for=next((part.waiting_for for part in parts if part.waiting_for), None),
         )
 
     @property
@@ -62,5 +70,7 @@ class RunStatus:
             "jobs": list(self.jobs),
             "created": self.created.isoformat(),
             "ended": None if self.ended is None else self.ended.isoformat(),
+            "unknown_statuses": list(self.unknown_statuses),
+            "waiting_for": self.waiting_for,
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
         }

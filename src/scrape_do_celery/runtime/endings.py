@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import AsyncAPINotFoundError, JobLostError, PoisonedRunError, ScrapeDoError
+from scrape_do_celery.errors import JobLostError, PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.enums import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE, NOT_FOUND_LOOKS, job_not_found, wait_for_last
+from scrape_do_celery.rules.lifecycle import shorten_word
+from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import Claim, RunState, ops
 from scrape_do_celery.store.states import ended_by, part_outcome
 
@@ -38,9 +40,9 @@ async def poisoned(runtime: Runtime, claim: Claim, why: str) -> Bell | None:
     return await runtime.settle(claim, RunState.POISONED, error)
 
 
-async def ended_with(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
-    """Ends a part whose job has ended and whose contents are in."""
-    outcome = part_outcome(job, claim.wish)
+async def ended_with(runtime: Runtime, claim: Claim, job: JobDetails, *, done: int = 0) -> Bell | None:
+    """Ends a part whose job has ended and whose contents are in; `done` tasks of it succeeded."""
+    outcome = part_outcome(job, claim.wish, done=done)
     return await runtime.settle(claim, outcome, _error(claim, outcome, job))
 
 
@@ -62,28 +64,36 @@ def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoE
     return error_of(claim.member.run_id, outcome, job, claim.max_wait)
 
 
-async def missed(runtime: Runtime, claim: Claim, error: AsyncAPINotFoundError) -> Bell | None:
+async def missed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     """A job that the API does not know: it may only be young."""
     age = claim.now - (claim.part.since or claim.now)
     misses = claim.part.misses + 1
     if job_not_found(age, misses) == "lost":
-        run_id = claim.member.run_id
-        lost = JobLostError(f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}", run_id)
-        return await runtime.settle(claim, RunState.LOST, lost)
+        return await lost(runtime, claim, error)
     counted = misses if age >= NOT_FOUND_GRACE else 0
     wait = wait_for_last(counted, NOT_FOUND_LOOKS, runtime.interval(claim.part.misses))
     await runtime.later(claim, {"misses": counted}, wait)
     return None
 
 
-async def troubled(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def lost(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """Ends a part whose job the API no longer knows."""
+    run_id = claim.member.run_id
+    text = f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}"
+    return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
+
+
+async def troubled(
+    runtime: Runtime, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
+) -> Bell | None:
     """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
     if claim.is_forgotten():
         run_id = claim.member.run_id
         text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
         return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
     if not claim.out_of_grace(runtime.settings.cancel_grace):
-        return await runtime.after_trouble(claim, error)
+        # A refusal never ends a part that has paid for its job: the API keeps the pages, and may answer again.
+        return await runtime.after_trouble(claim, error, fields, may_end=is_auth(error))
     log.warning("%s was told to end, and job %s does not answer: %s", claim.member, claim.part.job_id, error)
     return await ended_on_wish(runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.member)))
 
@@ -91,7 +101,7 @@ async def troubled(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell
 def seen(job: JobDetails) -> dict[str, int | str]:
     """The progress that a look at a job shows."""
     return {
-        "status": str(job.status),
+        "status": shorten_word(str(job.status)),
         "seen_done": sum(task.status == JobStatus.SUCCESS for task in job.tasks),
         "seen_failed": sum(task.status in (JobStatus.ERROR, JobStatus.CANCELED) for task in job.tasks),
     }

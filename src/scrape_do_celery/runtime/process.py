@@ -19,13 +19,15 @@ from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import ReadingTransport
 from scrape_do_celery.errors import AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runtime.absences import AbsenceCheck
 from scrape_do_celery.runtime.budget import Budget, PausedError, is_urgent
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.loop import LoopThread
+from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
-from scrape_do_celery.runtime.troubles import is_auth, is_refusal, pause_after, trouble
+from scrape_do_celery.runtime.troubles import describe_trouble, is_auth, is_refusal, pause_after, trouble
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
 if TYPE_CHECKING:
@@ -44,8 +46,6 @@ CALLS, PURCHASES = 50, 10
 EARLY = 5
 #: Intervals that are told apart; the last one is the longest.
 _INTERVALS = 50
-#: As much of an error is kept in the record for whoever looks.
-_TOLD = 300
 _ATTRIBUTE = "scrape_do_runtime"
 _lock = threading.Lock()
 #: Outcomes after which parts that were not sent stay unsent.
@@ -69,6 +69,9 @@ class Runtime:
     page_memory: PageMemory
     #: Asks Celery for runs that were revoked.
     asking: threading.Thread
+    #: Unknown status words that were logged, and jobs that were not found.
+    words: WordLog
+    absences: AbsenceCheck
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
@@ -130,6 +133,7 @@ class Runtime:
         )
         self.purchases, self.early = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
         most, rate = self.settings.max_requests, self.settings.request_rate
+        self.words, self.absences = WordLog(), AbsenceCheck()
         self.budget = Budget(self.store, here=CALLS, most=most, rate=rate)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
@@ -225,10 +229,11 @@ class Runtime:
         await self.write(ops.update(self.store.keys, claim, fields, after=after, job=job, ring=ring))
 
     async def after_trouble(
-        self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None
+        self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
     ) -> Bell | None:
-        """Lets a part go because of an error of the API; ends it where a refusal has stood too long."""
-        verdict = trouble(error, claim, longest=self.settings.poll_max_interval, auth_grace=self.settings.auth_grace)
+        """Lets a part go because of an error of the API; ends it where a refusal has stood too long, if it may."""
+        longest, auth_grace = self.settings.poll_max_interval, self.settings.auth_grace
+        verdict = trouble(error, claim, longest=longest, auth_grace=auth_grace, may_end=may_end)
         await self.tell_all(error)
         # The first of a row is told aloud, and then one in ten.
         level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
@@ -238,7 +243,7 @@ class Runtime:
         since = claim.part.refused_since or claim.now if is_refusal(error) else 0
         noted = {
             "troubles": claim.part.troubles + 1,
-            "trouble": f"{type(error).__name__}: {error}"[:_TOLD],
+            "trouble": describe_trouble(error),
             "refused_since": f"{since:.4f}",
         }
         # A run that is to end looks often enough to end in time.

@@ -97,6 +97,7 @@ __all__ = [
     "clock",
     "close_breaker",
     "contents",
+    "count_done",
     "create",
     "decide",
     "delivered",
@@ -123,6 +124,7 @@ __all__ = [
     "promise",
     "put",
     "renew",
+    "replace_large",
     "rivals",
     "seen",
     "settle",
@@ -195,6 +197,22 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
         [key, keys.part(member.run_id, member.part)],
         "put",
     )
+
+
+def replace_large(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
+    """1 where the page took the place of the record that it was too large, 0 where that had been done before.
+
+    Only for a task that was `too_large` when the caller read it.
+    """
+    key = keys.contents(member.run_id, member.part)
+    frame = keys.seal(key, str(position), pack_task(task))
+    args = (position, frame, "1" if task.is_success else "", task.cost or 0, f"replaced:{position}")
+    return Op(int, args, [key, keys.part(member.run_id, member.part)], "replace")
+
+
+def count_done(keys: Keys, member: Member) -> Op[int]:
+    """How many tasks of a part are stored that succeeded."""
+    return Op(lambda r: int(r or 0), ("HGET", keys.part(member.run_id, member.part), "got_done"))
 
 
 def size(put_op: Op[int]) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.fetch import Notes, notes_from_json
+from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.sealing import opened, opened_error, opened_message, opened_text, unsealed_spec
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOUR = 3600.0
 _PLAIN = Keys()
+_NOTHING = JobMemory()
 #: Version of the records that this code writes.
 VERSION = 1
 
@@ -73,6 +76,14 @@ class PartRecord:
     credits: float = 0.0
     outcome: str | None = None
     error: ScrapeDoError | None = None
+    #: the job is polled by itself: the list does not show all that is needed to tell whether it has ended
+    is_unlisted: bool = False
+    #: what earlier answers showed of a job with an unknown status word
+    unknown_job: JobMemory = _NOTHING
+    #: unknown status words of the job and of its tasks
+    unknown_statuses: tuple[str, ...] = ()
+    #: unusable answers for tasks, by position, and for the job itself
+    notes: Notes = field(default_factory=dict)
 
     @classmethod
     def parse(cls, fields: Mapping[str, bytes], member: Member | None = None, keys: Keys = _PLAIN) -> PartRecord:
@@ -124,7 +135,16 @@ class PartRecord:
             credits=float(fields.get("credits", 0)),
             outcome=text("outcome"),
             error=opened_error(fields, key, keys),
+            is_unlisted="unlisted" in fields,
+            unknown_job=JobMemory.parse(text("unknown_job") or ""),
+            unknown_statuses=tuple(json.loads(fields.get("words", b"[]"))),
+            notes=notes_from_json(unpack(fields["notes"])) if "notes" in fields else {},
         )
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What its last call met, while the part waits to make the call again."""
+        return None if self.state is PartState.DONE else self.trouble
 
     @property
     def done(self) -> int:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
+from scrape_do_celery.rules.lifecycle import is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,11 +102,14 @@ def worst(outcomes: Iterable[str]) -> tuple[int, RunState]:
     return -position, OUTCOMES[rank]
 
 
-def part_outcome(job: JobDetails, wish: str | None) -> RunState:
+def part_outcome(job: JobDetails, wish: str | None, *, done: int = 0) -> RunState:
     """The outcome of a part whose job has ended, or was given up after a cancel.
 
-    The API's terminal status decides: a job that succeeded before a cancel reached it has succeeded.
+    The API's terminal status decides: a job that succeeded before a cancel reached it has succeeded. An unknown status
+    word decides nothing: the job's flag does, and then the number of tasks that succeeded (`done`).
     """
+    if is_unknown(job.status) and not job.canceled and not (wish and done < max(1, len(job.task_ids))):
+        return RunState.SUCCEEDED if done else RunState.FAILED
     if job.is_success:
         return RunState.SUCCEEDED
     if job.status == "error":

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import (
-    AsyncAPINotAcceptableError,
-    AsyncAPINotFoundError,
-    EncryptionKeyError,
-    ScrapeDoError,
-)
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.rules.fetch import AnswerFate, classify_answer
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect
-from scrape_do_celery.runtime.endings import NO_TROUBLE, missed, troubled
+from scrape_do_celery.runtime.endings import NO_TROUBLE, troubled
+from scrape_do_celery.runtime.unanswered import job_unanswered
 from scrape_do_celery.store import Claim, PartState
 
 
@@ -34,18 +29,20 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         return Bell(routing.POLL_JOBS, (str(claim.member),))
     try:
         job = await runtime.call(runtime.client.get_job, part.job_id or "")
-        if job.is_terminal:
-            return await collect(runtime, claim, job)
-        with suppress(AsyncAPINotAcceptableError, AsyncAPINotFoundError):
-            # 406: it has just ended, 404: it was there a moment ago; the poll will see.
-            await runtime.call(runtime.client.cancel_job, part.job_id or "")
+    except ScrapeDoError as error:
+        return await job_unanswered(runtime, claim, error)
+    runtime.absences.note_answer(claim)
+    if job.is_terminal:
+        return await collect(runtime, claim, job)
+    try:
+        await runtime.call(runtime.client.cancel_job, part.job_id or "")
     except EncryptionKeyError:
         # Nothing about the API: the part is let go, for whoever has the key.
         raise
-    except AsyncAPINotFoundError as error:
-        return await missed(runtime, claim, error)
     except ScrapeDoError as error:
-        return await troubled(runtime, claim, error)
+        # The API's own word is no trouble: the job has just ended (406), or was there a moment ago. The poll will see.
+        if classify_answer(error) is AnswerFate.TROUBLE:
+            return await troubled(runtime, claim, error)
     fields = {"canceling": f"{claim.now:.4f}", "polls": 0, "misses": 0, **NO_TROUBLE}
     await runtime.later(claim, fields, min(1.0, runtime.interval(0)))
     return None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.rules.fetch import Notes, notes_to_json
+from scrape_do_celery.rules.lifecycle import JobFate, is_unknown, judge_unknown_job, unknown_words
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect, fetch_early, positioned
-from scrape_do_celery.runtime.endings import NO_TROUBLE, missed, seen, troubled
-from scrape_do_celery.store import Claim, PartState
+from scrape_do_celery.runtime.endings import NO_TROUBLE, seen
+from scrape_do_celery.runtime.observing import note_words
+from scrape_do_celery.runtime.unanswered import job_unanswered
+from scrape_do_celery.store import Claim, PartState, ops
+from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
@@ -28,16 +34,56 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     """One look: the job runs on and is due again, or has ended and is collected."""
     try:
         job = await runtime.call(runtime.client.get_job, claim.part.job_id or "")
-    except AsyncAPINotFoundError as error:
-        return await missed(runtime, claim, error)
     except ScrapeDoError as error:
-        return await troubled(runtime, claim, error)
+        return await job_unanswered(runtime, claim, error)
+    runtime.absences.note_answer(claim)
     if job.is_terminal or _given_up(runtime, claim):
         return await collect(runtime, claim, job)
+    if is_unknown(job.status):
+        return await _poll_unknown(runtime, claim, job)
+    fields: dict[str, ops.Value] = {}
+    if claim.part.is_unlisted or claim.part.notes:
+        fields = {"unlisted": 0, "unknown_job": "", "notes": ""}
     if claim.early:
-        job = positioned(claim, job)
+        claim, job = await _with_positions(runtime, claim, job)
         await fetch_early(runtime, claim, job)
-    return await _later(runtime, claim, job)
+    return await _later(runtime, claim, job, fields)
+
+
+async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+    """Collects a job with an unknown status word once it has ended; what may have ended is fetched after a while."""
+    claim = await note_words(runtime, claim, "job", [str(job.status)])
+    claim = await note_words(runtime, claim, "task", unknown_words(job))
+    claim, job = await _with_positions(runtime, claim, job)
+    fate, memory = judge_unknown_job(job, claim.part.unknown_job, claim.now)
+    if fate is JobFate.ENDED or claim.is_forgotten():
+        return await collect(runtime, claim, job)
+    notes: Notes = claim.part.notes
+    if is_stalled := fate is JobFate.COLLECT:
+        notes = await fetch_early(runtime, claim, job, is_stalled=True)
+        if await _has_all(runtime, claim, job):
+            return await collect(runtime, claim, job)
+    elif claim.early:
+        await fetch_early(runtime, claim, job)
+    packed = notes_to_json(notes) if is_stalled else {}
+    fields: dict[str, ops.Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
+    return await _later(runtime, claim, job, fields)
+
+
+async def _with_positions(runtime: Runtime, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
+    """The job with the positions of its tasks, which are written down before a page is stored at one."""
+    job, _ = positioned(claim, job)
+    ids = tuple(job.task_ids)
+    if ids == claim.part.task_ids:
+        return claim, job
+    await runtime.write(ops.update(runtime.store.keys, claim, {"tasks": pack(list(ids))}))
+    return replace(claim, part=replace(claim.part, task_ids=ids)), job
+
+
+async def _has_all(runtime: Runtime, claim: Claim, job: JobDetails) -> bool:
+    """Whether each task of the job is stored."""
+    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
+    return bool(job.task_ids) and set(range(len(job.task_ids))) <= stored
 
 
 def _given_up(runtime: Runtime, claim: Claim) -> bool:
@@ -45,23 +91,23 @@ def _given_up(runtime: Runtime, claim: Claim) -> bool:
     return claim.part.canceling is not None and claim.out_of_grace(runtime.settings.cancel_grace)
 
 
-async def _later(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str, ops.Value]) -> Bell | None:
     part, now = claim.part, seen(job)
     before = {"status": part.status, "seen_done": part.seen_done, "seen_failed": part.seen_failed}
     polls = part.polls + 1
-    fields = {**now, "polls": polls, "misses": 0, **NO_TROUBLE}
+    fields: dict[str, ops.Value] = {**now, "polls": polls, "misses": 0, **NO_TROUBLE, **more}
     # A job of a thousand tasks is some 100 kB: it is written only where something moved.
     moved = job if now != before else None
     if claim.wish and part.canceling is None:
         # This bell was on its way when the run was told to end.
         await runtime.later(claim, fields, 0.0, moved)
         return Bell(routing.CANCEL_RUN, (str(claim.member),))
-    await runtime.later(claim, fields, _wait(runtime, claim, polls), moved)
+    await runtime.later(claim, fields, _wait(runtime, claim, polls, by_itself=bool(more.get("unlisted"))), moved)
     return None
 
 
-def _wait(runtime: Runtime, claim: Claim, polls: int) -> float:
+def _wait(runtime: Runtime, claim: Claim, polls: int, *, by_itself: bool) -> float:
     """Seconds until the next look. Jobs that wait for long are looked at together, by the list, and none apart."""
     longest = runtime.intervals
-    by_list = not claim.early and claim.wish is None and polls + 1 >= len(longest)
+    by_list = not by_itself and not claim.early and claim.wish is None and polls + 1 >= len(longest)
     return longest[-1] if by_list else runtime.interval(polls)

@@ -14,6 +14,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.client.calls import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.reporting import revoked_among
@@ -115,7 +116,7 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
         answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
         # What has ended since the list was filtered is not running.
-        await turn.note(status, [job for job in answer.jobs if not job.is_terminal])
+        await turn.note(status, [job for job in answer.jobs if _runs(job)])
         return answer
 
     for status in RUNNING:
@@ -127,6 +128,11 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
                 break
             ahead = max(1, min(_PAGES, answers[-1].total_pages - walk.page))
             answers = await together(read(status, walk.page + n + 1) for n in range(ahead))
+
+
+def _runs(job: JobDetails) -> bool:
+    """Whether an entry of the list tells that its job runs. An unknown status word tells nothing: the job is asked."""
+    return not job.is_terminal and not is_unknown(job.status)
 
 
 def _ask_celery(runtime: Runtime, run_ids: set[str]) -> None:

@@ -147,6 +147,18 @@ def test_what_is_late_and_what_expires(collector, plant):
     assert [of(found, "paid_unfetched", within=text) for text in ("1h", "6h", "24h", "all")] == [0, 1, 2, 2]
 
 
+def test_answers_that_are_not_as_expected_are_counted(collector, plant):
+    counted = {"unknown_status:job": 2, "unreadable:task": 3, "defaults:JobDetails.canceled": 4}
+    counted["defaults:JobsListResponse.jobs[]"] = 5
+    plant.run(ops.share(plant.keys, "p", 0, 0, most=2, counted={**counted, "surplus_ids": 6}))
+    found = scrape(collector)
+    assert of(found, "unknown_statuses_total", of="job") == 2
+    assert of(found, "unreadable_answers_total", of="task") == 3
+    assert of(found, "defaulted_fields_total", of="JobDetails.canceled") == 4
+    assert of(found, "dropped_entries_total", of="JobsListResponse.jobs") == 5
+    assert of(found, "surplus_task_ids_total") == 6
+
+
 def test_labels_are_bounded(collector, plant, make):
     """No id of a run, no URL, no secret: what is in the store does not make the page longer."""
     before = len(scrape(collector))

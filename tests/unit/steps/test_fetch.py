@@ -11,6 +11,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
 from scrape_do_celery.polling import RETENTION, TASK_LOOKS
+from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runs import Bell, RunHandle
 from scrape_do_celery.runtime import collecting
 from scrape_do_celery.runtime.collecting import fetch
@@ -122,16 +123,16 @@ def test_a_task_that_does_not_end_is_looked_at_five_times(collect, make):
     assert plant.step(fetch, plant.take()) == AGGREGATE
     assert asked(plant).count("t1") == TASK_LOOKS
     given_up = stored(plant)[1]
-    assert (given_up.status, given_up.gone) == ("error", True)
+    assert (given_up.status, given_up.gone, given_up.given_up, given_up.content) == ("error", False, True, "<html>")
     assert "rotating" in given_up.error_message
 
 
 def test_a_page_in_broken_base64_is_kept_as_it_came(collect, make):
     plant = collect(count=1)
-    plant.api.script(get_task=make.task(0, content="QUJDR\nE", base64_encoded_content=True))
+    plant.api.script(get_task=make.task(0, content="QU*D\nRE", base64_encoded_content=True))
     assert plant.step(fetch, plant.take()) == AGGREGATE
     (task,) = stored(plant, 1)
-    assert task.content == "QUJDR\nE"
+    assert task.content == "QU*D\nRE"
     with pytest.raises(ValueError, match="base64"):
         task.decoded_content()
 
@@ -229,12 +230,13 @@ def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
 
 
 @pytest.mark.parametrize("status", [400, 406, 422])
-def test_a_task_that_is_refused_is_believed_after_five_looks(collect, make, status):
+def test_a_task_that_the_api_refuses_is_given_up_after_five_attempts_ten_minutes_apart(collect, make, status):
     plant = collect()
     plant.api.script(get_task=lambda _, i: make.refusal(status) if i == "t1" else make.task(int(i[1:])))
-    for _ in range(TASK_LOOKS - 1):
+    for attempts in range(1, UNREADABLE_ATTEMPTS):
         assert plant.step(fetch, plant.take()) is None
-        plant.clock.forward(100)
+        assert (plant.part().notes[1].attempts, plant.part().looks) == (attempts, 0)
+        plant.clock.forward(UNREADABLE_INTERVAL + 1)
     assert plant.step(fetch, plant.take()) == AGGREGATE
     refused = stored(plant)[1]
     assert (refused.gone, refused.status) == (True, "error")

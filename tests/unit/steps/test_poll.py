@@ -7,9 +7,10 @@ from math import ceil
 import pytest
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import APIConnectionError, AsyncAPIBadRequestError, JobLostError
+from scrape_do_celery.errors import APIConnectionError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
 from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runs import Bell, RunHandle
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
@@ -228,16 +229,15 @@ def test_too_many_requests_stops_all_workers(running, make):
     assert running.claim("other") is not None
 
 
-def test_a_refusal_is_believed_after_a_while_only(running, make):
-    running.api.script(get_job=make.refusal(400))
-    assert running.step(poll, running.take()) is None
-    running.clock.forward(REFUSAL_GRACE - 60)
-    assert running.step(poll, running.take()) is None
-    running.clock.forward(120)
+def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purchase(running, make):
+    running.api.script(get_job=make.refusal(400), get_task=lambda _, i: make.task(int(i[1:])))
+    for attempts in range(1, UNREADABLE_ATTEMPTS):
+        assert running.step(poll, running.take()) is None
+        assert running.part().notes[JOB_NOTE].attempts == attempts
+        assert "400" in RunHandle("r", producer=running.producer).status.waiting_for
+        running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
-    part = running.part()
-    assert part.outcome == "failed"
-    assert isinstance(part.error, AsyncAPIBadRequestError)
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
 
 
 @pytest.fixture

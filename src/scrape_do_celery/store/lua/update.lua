@@ -37,11 +37,13 @@ if ARGV[3] ~= '' then
     wait, ring = 0, 0
   end
   redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts', 'breaker')
-  local account = redis.call('HGET', KEYS[1], 'account')
+  local own = redis.call('HMGET', KEYS[1], 'account', 'unlisted')
+  local account = own[1]
   -- A run whose tasks are fetched early is looked at by itself: the list does not show them.
   -- Nor does the list tell a job that is to be stopped from any other.
   local r = redis.call('HMGET', KEYS[2], 'early', 'wish')
-  local by_list = account and not r[1] and not r[2]
+  -- Nor does the list show the tasks of a job whose status word is unknown.
+  local by_list = account and not own[2] and not r[1] and not r[2]
   if by_list and wait > 0 and p[1] == 'running' and not p[2] then
     watch(prefix, account, KEYS[3], KEYS[1], member, t + wait)
   else

@@ -1,0 +1,77 @@
+"""`scrape-do refetch`: pages that were larger than the limit, fetched again while the API keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from scrape_do_celery import runs
+from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.texts import facts, one_line
+from scrape_do_celery.errors import ConfigurationError, RunNotFoundError, ScrapeDoError
+from scrape_do_celery.runs import reading
+from scrape_do_celery.store import Member, Store, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import TaskDetails
+
+#: The default limit, as a multiple of the workers' limit.
+_TIMES = 8
+
+
+@click.command()
+@click.argument("run_id")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="The limit; unset, 8 times SCRAPE_DO_MAX_PAGE_BYTES.")
+@click.pass_context
+def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
+    """Fetch pages of a run again that were larger than the limit.
+
+    Nothing is bought. The API keeps pages for about three days.
+    """
+    producer = runs.Producer.of()
+    settings, store = producer.settings, producer.store
+    fetched = failed = 0
+    with _client(settings, max_bytes or _TIMES * settings.max_page_bytes) as client:
+        for member, position, old in _large_tasks(store, run_id):
+            try:
+                task = client.get_task(old.job_id, old.task_id)
+            except ScrapeDoError as error:
+                click.echo(f"{one_line(old.url)}: {one_line(str(error))}", err=True)
+                failed += 1
+                continue
+            if not task.is_terminal:
+                click.echo(f"{one_line(old.url)}: the API shows the task as {one_line(str(task.status))}", err=True)
+                failed += 1
+                continue
+            fetched += store.run(ops.replace_large(store.keys, member, position, task))
+    facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
+    if failed:
+        ctx.exit(WRONG)
+
+
+def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
+    if settings.api_key is None:
+        raise ConfigurationError("SCRAPE_DO_API_KEY is not set: pages cannot be fetched without the account's token")
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient  # httpx takes its time to load
+
+    return ScrapeDoAsyncAPIClient(
+        settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout, max_page_bytes=max_bytes
+    )
+
+
+def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[Member, int, TaskDetails]]:
+    """The tasks of a run whose pages were too large, with their places in the store."""
+    record = store.run(ops.view(store.keys, run_id))
+    if record is None:
+        raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
+    for reader in reading.readers(store, record):
+        stored: set[int] = store.run(ops.fetched(store.keys, reader.member))
+        for position in sorted(stored):
+            (task,) = store.run(ops.contents(store.keys, reader.member, [position]))
+            if task is not None and task.too_large:
+                yield reader.member, position, task

@@ -1,0 +1,141 @@
+"""Decide what an error says about the job or task that was asked for, and count answers that cannot be used."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from scrape_do_celery.errors import (
+    AsyncAPIGoneError,
+    AsyncAPINotFoundError,
+    AsyncAPIRateLimitError,
+    AsyncAPIRedirectError,
+    AsyncAPIResponseError,
+    AsyncAPITooLargeError,
+    AsyncAPIUnparsableResponseError,
+    ScrapeDoError,
+)
+from scrape_do_celery.models import TaskDetails
+from scrape_do_celery.models.enums import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Seconds between two unusable answers that count: a fault of minutes must not use the attempts up.
+UNREADABLE_INTERVAL: Final = 600.0
+#: Unusable answers that count before a job or task is given up.
+UNREADABLE_ATTEMPTS: Final = 5
+
+#: Refusals that are about the account or the moment, never about one job or task.
+_ABOUT_ALL: Final = frozenset({401, 403, 408, 425})
+_SERVER_ERROR: Final = 500
+_LONGEST_WHY: Final = 300
+#: The position of the note on the answers for the job itself.
+JOB_NOTE: Final = -1
+
+
+class AnswerFate(StrEnum):
+    """What an error says about the job or task that was asked for."""
+
+    GONE = "gone"  #: the API's word: it is no longer to be had
+    NOT_FOUND = "not_found"  #: the API's word: it may come yet; counted
+    UNCONFIRMED = "unconfirmed"  #: a 404 that need not be the API's; believed after a check only
+    ATTEMPT = "attempt"  #: the API's word, and of no use; counted once in `UNREADABLE_INTERVAL`
+    TOO_LARGE = "too_large"  #: the content is larger than the client's limit
+    TROUBLE = "trouble"  #: nothing about this job or task
+
+
+def classify_answer(error: ScrapeDoError) -> AnswerFate:
+    """Tell whose word an error of a read is, and what the word says."""
+    if isinstance(error, AsyncAPIGoneError):
+        return AnswerFate.GONE
+    if isinstance(error, AsyncAPINotFoundError):
+        return AnswerFate.NOT_FOUND if error.is_api_error else AnswerFate.UNCONFIRMED
+    if isinstance(error, AsyncAPITooLargeError):
+        return AnswerFate.TOO_LARGE
+    if isinstance(error, AsyncAPIRedirectError):
+        return AnswerFate.TROUBLE
+    if isinstance(error, AsyncAPIUnparsableResponseError):
+        return AnswerFate.ATTEMPT if error.is_api_object else AnswerFate.TROUBLE
+    return AnswerFate.ATTEMPT if _is_word_about_it(error) else AnswerFate.TROUBLE
+
+
+def _is_word_about_it(error: ScrapeDoError) -> bool:
+    return (
+        isinstance(error, AsyncAPIResponseError)
+        and not isinstance(error, AsyncAPIRateLimitError)
+        and error.is_api_error
+        and error.status_code < _SERVER_ERROR
+        and error.status_code not in _ABOUT_ALL
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerNote:
+    """What a part remembers of the answers for its job, or for one of its tasks."""
+
+    #: unusable answers that counted, and when the last one did
+    attempts: int = 0
+    counted_at: float = 0.0
+    #: the last answer named an end time that had passed
+    has_end: bool = False
+
+    def count(self, now: float) -> AnswerNote:
+        """The note after one more unusable answer, which may come too soon to count."""
+        if self.attempts and now - self.counted_at < UNREADABLE_INTERVAL:
+            return self
+        return replace(self, attempts=self.attempts + 1, counted_at=now)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether no further attempt is made."""
+        return self.attempts >= UNREADABLE_ATTEMPTS
+
+    @property
+    def next_at(self) -> float:
+        """When the next unusable answer counts."""
+        return self.counted_at + UNREADABLE_INTERVAL if self.attempts else 0.0
+
+
+#: Notes by the position of a task.
+Notes = dict[int, AnswerNote]
+
+
+def notes_to_json(notes: Mapping[int, AnswerNote]) -> dict[str, Any]:
+    """The notes as JSON, without empty ones."""
+    return {
+        str(position): [note.attempts, note.counted_at, note.has_end]
+        for position, note in notes.items()
+        if note != AnswerNote()
+    }
+
+
+def notes_from_json(data: Mapping[str, Any]) -> Notes:
+    """The notes that `notes_to_json` wrote."""
+    return {int(position): AnswerNote(*values) for position, values in data.items()}
+
+
+def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> TaskDetails:
+    """The task for which each answer was of no use, as a failure.
+
+    An answer that could not be read is kept as content, so that a page in it can be rescued by hand.
+    """
+    why = str(error)[:_LONGEST_WHY]
+    failed = TaskDetails(task_id=task_id, job_id=job_id, url=url, status=JobStatus.ERROR, error_message=why)
+    if isinstance(error, AsyncAPITooLargeError):
+        text = f"the page is larger than the limit of {error.limit} bytes (SCRAPE_DO_MAX_PAGE_BYTES): {why}"
+        return failed.model_copy(update={"too_large": True, "error_message": text})
+    if isinstance(error, AsyncAPIUnparsableResponseError):
+        content, encoded = raw_content(error.body)
+        return failed.model_copy(update={"unreadable": True, "content": content, "base64_encoded_content": encoded})
+    return failed.model_copy(update={"gone": True})
+
+
+def raw_content(body: bytes) -> tuple[str, bool]:
+    """A body as content, and whether the content is base64: a body that is no text is kept byte for byte."""
+    try:
+        return body.decode(), False
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), True

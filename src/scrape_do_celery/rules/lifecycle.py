@@ -1,0 +1,155 @@
+"""Decide when a job or a task has ended, also if the API writes a status word that we do not know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.models.base import aware
+from scrape_do_celery.models.enums import JobStatus, is_known_status, is_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from scrape_do_celery.models import JobDetails, TaskDetails
+
+#: Seconds without any change after which a job with an unknown status word is collected while it stays open.
+UNKNOWN_STATUS_PATIENCE: Final = 600.0
+#: Unknown words that a part remembers, and the characters of each.
+MAX_WORDS: Final = 5
+MAX_WORD: Final = 40
+#: Passes that ask for tasks that were under way when their job was stopped.
+STOPPED_PASSES: Final = 2
+
+_STOPPED: Final = frozenset({JobStatus.ERROR, JobStatus.CANCELED})
+
+
+class JobFate(StrEnum):
+    """What an answer says about a job with an unknown status word."""
+
+    RUNS = "runs"  #: the job may go on
+    COLLECT = "collect"  #: nothing changed for long: pages are fetched while the part stays open
+    ENDED = "ended"  #: the job has ended
+
+
+@dataclass(frozen=True, slots=True)
+class JobMemory:
+    """What a part remembers of earlier answers about a job with an unknown status word."""
+
+    digest: str = ""
+    unchanged_since: float = 0.0
+    #: the last answer named an end time that had passed
+    has_end: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> JobMemory:
+        """Read the value of a part field. An empty text is an empty memory."""
+        if not text:
+            return cls()
+        digest, since, has_end = text.split(" ")
+        return cls(digest, float(since), has_end == "1")
+
+    def __str__(self) -> str:
+        """The value of a part field."""
+        return f"{self.digest} {self.unchanged_since:.4f} {self.has_end:d}"
+
+
+def is_unknown(status: str) -> bool:
+    """Whether no state of a job or task is spelled like this."""
+    return not is_known_status(status)
+
+
+def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float) -> tuple[JobFate, JobMemory]:
+    """Judge a job whose status word is unknown, by this answer and the memory of earlier ones.
+
+    A single end time is not believed: a server may fill the field before the job ends. `now` is the store's clock.
+    """
+    digest, has_end = digest_job(job), has_passed(job.end_time, now)
+    since = memory.unchanged_since if digest == memory.digest else now
+    after = JobMemory(digest, since, has_end)
+    if (has_end and memory.has_end) or has_only_ended_tasks(job):
+        return JobFate.ENDED, after
+    return (JobFate.COLLECT if now - since >= UNKNOWN_STATUS_PATIENCE else JobFate.RUNS), after
+
+
+def digest_job(job: JobDetails) -> str:
+    """A digest of everything in an answer that changes while a job goes on."""
+    times = [None if time is None else time.isoformat() for time in (job.start_time, job.end_time)]
+    seen = [str(job.status), *times, [[task.task_id, str(task.status)] for task in job.tasks]]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+
+
+def has_passed(moment: datetime | None, now: float) -> bool:
+    """Whether a time of the API is neither missing nor in the future."""
+    return moment is not None and aware(moment).timestamp() <= now
+
+
+def has_only_ended_tasks(job: JobDetails) -> bool:
+    """Whether the summary names each task of the job, and each with a terminal status."""
+    ended = {task.task_id.lower() for task in job.tasks if is_terminal(task.status)}
+    going_on = {task.task_id.lower() for task in job.tasks if not is_terminal(task.status)}
+    return bool(ended) and not going_on and {task_id.lower() for task_id in job.task_ids} <= ended
+
+
+def settle_task(task: TaskDetails, *, now: float, had_end: bool) -> TaskDetails | None:
+    """The task as it is stored; None while it goes on.
+
+    Content ends a task only if its status word is unknown. A `rotating` task may carry the page of a blocked attempt.
+    `had_end` tells that an earlier answer named an end time that had passed.
+    """
+    if task.is_terminal:
+        return task
+    if not is_unknown(task.status):
+        return None
+    if task.content:
+        return task.model_copy(update={"status": JobStatus.SUCCESS})
+    if had_end and has_passed(task.end_time, now):
+        reason = f"the task ended without content, with the unknown status {shorten_word(task.status)!r}"
+        return task.model_copy(update={"status": JobStatus.ERROR, "error_message": reason})
+    return None
+
+
+def give_up_task(task: TaskDetails, looks: int) -> TaskDetails:
+    """A task that does not end, as a failure. Content that the answer carried is kept, and is not `gone`."""
+    kept = bool(task.content)
+    reason = f"still {shorten_word(task.status)} at {looks} looks after its job had ended"
+    update = {"status": JobStatus.ERROR, "gone": not kept, "given_up": kept, "error_message": reason}
+    return task.model_copy(update=update)
+
+
+def was_stopped(job: JobDetails) -> bool:
+    """Whether a job ended before its tasks did. An unknown status word does not say so."""
+    return job.status not in (JobStatus.SUCCESS, JobStatus.ERROR) and not is_unknown(job.status)
+
+
+def wanted_positions(job: JobDetails, looks: int = 0) -> set[int]:
+    """Positions of the tasks that are worth a request: all; of a stopped job, those that were not stopped.
+
+    Tasks that were under way when their job was stopped may be paid. A summary is a snapshot, so they are asked for.
+    """
+    everything = set(range(len(job.task_ids)))
+    if not was_stopped(job) or not job.tasks:
+        return everything
+    status = {task.task_id: task.status for task in job.tasks}
+    if looks >= STOPPED_PASSES:
+        return {position for position in everything if status.get(job.task_ids[position]) == JobStatus.SUCCESS}
+    return {position for position in everything if status.get(job.task_ids[position]) not in _STOPPED}
+
+
+def unknown_words(job: JobDetails) -> list[str]:
+    """The unknown status words of a job's tasks, each once."""
+    return list(dict.fromkeys(str(task.status) for task in job.tasks if is_unknown(task.status)))
+
+
+def add_words(known: tuple[str, ...], words: Iterable[str]) -> tuple[str, ...]:
+    """The unknown words that a part remembers, bounded in number and length."""
+    return tuple(dict.fromkeys([*known, *map(shorten_word, words)]))[:MAX_WORDS]
+
+
+def shorten_word(word: str) -> str:
+    """A status word that is short enough for records and logs."""
+    return word[:MAX_WORD]

@@ -1,0 +1,161 @@
+"""Fetching one task of a job: its page is stored, or the answer is judged."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from redis.exceptions import ResponseError
+
+from scrape_do_celery.client import gone
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails
+from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
+from scrape_do_celery.rules.fetch import AnswerFate, AnswerNote, Notes, classify_answer, unusable_task
+from scrape_do_celery.rules.ids import is_placeholder, unnamed_task
+from scrape_do_celery.rules.lifecycle import give_up_task, has_passed, is_unknown, settle_task, was_stopped
+from scrape_do_celery.runtime.durability import is_full
+from scrape_do_celery.store import Claim, ops
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runtime.process import Runtime
+
+_NO_NOTE = AnswerNote()
+_NOT_FOUND = frozenset({AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED})
+
+
+@dataclass
+class FetchPass:
+    """What one pass over the missing tasks met."""
+
+    left: int = 0
+    #: tasks that were not ready, or not there
+    unfinished: int = 0
+    #: tasks of which nothing was learned
+    unasked: int = 0
+    full: bool = False
+    #: the time was over before each task had been asked for
+    cut: bool = False
+    trouble: ScrapeDoError | None = None
+    #: the last answer of no use, which only its own task waits for
+    unusable: ScrapeDoError | None = None
+    #: notes on answers by position, and unknown status words
+    notes: Notes = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+    @property
+    def is_look(self) -> bool:
+        """Whether each task that is still missing was looked at: only such passes count before one is given up."""
+        return self.unfinished > 0 and not self.unasked
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether the rest is left to a later one. Not once something went wrong: such a pass is to be a whole look."""
+        if not (self.unfinished or self.unasked or self.trouble):
+            self.cut = self.cut or asyncio.get_running_loop().time() - self.began > seconds
+        return self.cut
+
+
+async def fetch_task(runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass) -> bool:
+    """Whether nothing more is to be had of the task: mostly, because it is stored now."""
+    task = await _final_task(runtime, claim, job, position, found)
+    if task is None:
+        return False
+    if was_stopped(job) and task.status == JobStatus.CANCELED:
+        return True
+    stored = await store_task(runtime, claim, position, task)
+    if stored is None:
+        # Nothing was learned of this one, and the next pass comes too soon to count as a look at any other.
+        found.full = True
+        found.unasked += 1
+    return bool(stored)
+
+
+async def store_task(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> bool | None:
+    """Whether the task is stored now; None where there is no room for it."""
+    try:
+        op = ops.put(runtime.store.keys, claim.member, position, task)
+        stored = await runtime.store.run(op)
+    except ResponseError as error:
+        if not is_full(error):
+            raise
+        # A page may need more than what is left, and not every server tells how much that is.
+        runtime.health.was_full()
+        return None
+    if stored > 0:
+        runtime.budget.tally.page(ops.size(op), until=claim.now + runtime.settings.result_ttl)
+    return stored >= 0
+
+
+async def _final_task(
+    runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass
+) -> TaskDetails | None:
+    """The task as it is stored; None where a later pass asks for it again."""
+    task_id = job.task_ids[position]
+    if is_placeholder(task_id):
+        return unnamed_task(job, task_id)
+    try:
+        task = await runtime.get_task(job.job_id, task_id)
+    except ScrapeDoError as error:
+        return await _judge_error(runtime, claim, job, position, found, error)
+    runtime.absences.note_answer(claim)
+    if is_unknown(task.status):
+        found.words.append(str(task.status))
+    before = found.notes.get(position, _NO_NOTE)
+    settled = settle_task(task, now=claim.now, had_end=before.has_end)
+    if settled is not None:
+        return settled
+    found.notes[position] = AnswerNote(has_end=is_unknown(task.status) and has_passed(task.end_time, claim.now))
+    found.unfinished += 1
+    return give_up_task(task, TASK_LOOKS) if _is_last_look(claim) else None
+
+
+async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the judgement is noted)
+    runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
+) -> TaskDetails | None:
+    fate, task_id = classify_answer(error), job.task_ids[position]
+    if fate is AnswerFate.TOO_LARGE:
+        return _unusable(job, task_id, error)
+    if fate is AnswerFate.ATTEMPT:
+        return _count_attempt(runtime, claim, job, position, found, error)
+    # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
+    if claim.is_forgotten():
+        return gone(job, task_id, str(error))
+    if fate in _NOT_FOUND:
+        if fate is not AnswerFate.GONE and _is_young(claim):
+            found.unasked += 1
+            return None
+        if await runtime.absences.is_believed(runtime, claim, error, of_task=True):
+            found.unfinished += fate is not AnswerFate.GONE
+            return gone(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_look(claim) else None
+    found.unasked += 1
+    found.trouble = found.trouble or error
+    return None
+
+
+def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
+    runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
+) -> TaskDetails | None:
+    """One bad task waits by itself: it is no trouble of the others, and no reason not to look at them."""
+    before = found.notes.get(position, _NO_NOTE)
+    after = found.notes[position] = before.count(claim.now)
+    if after != before:
+        runtime.budget.tally.add("unreadable:task")
+    if after.is_used_up or claim.is_forgotten():
+        return _unusable(job, job.task_ids[position], error)
+    found.unusable = error
+    return None
+
+
+def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails:
+    url = next((task.url for task in job.tasks if task.task_id == task_id), "")
+    return unusable_task(job.job_id, task_id, url, error)
+
+
+def _is_last_look(claim: Claim) -> bool:
+    return claim.part.looks + 1 >= TASK_LOOKS
+
+
+def _is_young(claim: Claim) -> bool:
+    return claim.now - (claim.part.since or 0.0) < NOT_FOUND_GRACE

@@ -1,0 +1,79 @@
+"""Acting on a job of which the API gave no usable answer: ask again, believe its absence, or rescue its tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.errors import JobLostError
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.polling import NOT_FOUND_GRACE
+from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerFate, AnswerNote, classify_answer, notes_to_json, unusable_task
+from scrape_do_celery.runtime.collecting import collect
+from scrape_do_celery.runtime.endings import lost, missed, troubled
+from scrape_do_celery.runtime.fetching import store_task
+from scrape_do_celery.store import Claim, RunState, ops
+from scrape_do_celery.store.codec import pack
+
+if TYPE_CHECKING:
+    from scrape_do_celery.errors import ScrapeDoError
+    from scrape_do_celery.runs import Bell
+    from scrape_do_celery.runtime.process import Runtime
+
+#: The status of a job whose answers stay unreadable. No word of the API, so that the tasks decide the outcome.
+UNREADABLE = "unreadable"
+
+
+async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """Acts on an error of a read of the part's job."""
+    fate = classify_answer(error)
+    if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
+        return await _not_found(runtime, claim, error, fate)
+    if claim.is_forgotten() and claim.part.is_unlisted and (job := await _rescued(runtime, claim)):
+        return await collect(runtime, claim, job)
+    if fate is AnswerFate.TROUBLE or claim.is_forgotten():
+        return await troubled(runtime, claim, error)
+    return await _unusable(runtime, claim, error)
+
+
+async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate: AnswerFate) -> Bell | None:
+    is_young = claim.now - (claim.part.since or claim.now) < NOT_FOUND_GRACE
+    if is_young and fate is not AnswerFate.GONE:
+        return await missed(runtime, claim, error)
+    if not await runtime.absences.is_believed(runtime, claim, error):
+        return await troubled(runtime, claim, error)
+    if claim.part.is_unlisted and (job := await _rescued(runtime, claim)):
+        return await collect(runtime, claim, job)
+    return await (lost if fate is AnswerFate.GONE else missed)(runtime, claim, error)
+
+
+async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
+    """The job by its last answer, where pages of it are stored: a run with pages is not lost."""
+    if not claim.part.got_done + claim.part.got_failed:
+        return None
+    return await runtime.store.run(ops.job(runtime.store.keys, claim.member))
+
+
+async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
+    before = claim.part.notes.get(JOB_NOTE, AnswerNote())
+    after = before.count(claim.now)
+    if after != before:
+        runtime.budget.tally.add("unreadable:job")
+    if after.is_used_up:
+        return await _collect_blindly(runtime, claim, error)
+    notes = pack(notes_to_json({**claim.part.notes, JOB_NOTE: after}))
+    return await troubled(runtime, claim, error, {"notes": notes})
+
+
+async def _collect_blindly(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+    """Fetches the tasks that the purchase named: they are paid for, and may be readable."""
+    store, member, job_id = runtime.store, claim.member, claim.part.job_id or ""
+    job = await store.run(ops.job(store.keys, member)) or JobDetails(job_id=job_id, status=UNREADABLE)
+    if claim.part.task_ids or job.task_ids:
+        return await collect(runtime, claim, job.model_copy(update={"status": UNREADABLE}))
+    # The raw answer is kept as the content of the only task: it may name the tasks for whoever reads it.
+    kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
+    await runtime.write(ops.update(store.keys, claim, {}, job=kept))
+    await store_task(runtime, claim, 0, unusable_task(job_id, job_id, "", error))
+    text = f"run {member.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
+    return await runtime.settle(claim, RunState.LOST, JobLostError(text, member.run_id))

@@ -1,0 +1,88 @@
+"""Whose word an answer is, and how often it counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery.errors import (
+    APIConnectionError,
+    AsyncAPIRedirectError,
+    AsyncAPIResponseError,
+    AsyncAPITooLargeError,
+    AsyncAPIUnparsableResponseError,
+)
+from scrape_do_celery.rules import fetch
+from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, AnswerFate, AnswerNote
+
+
+def answer(status, *, own):
+    kind = AsyncAPIResponseError.for_status(status)
+    return kind(f"GET /x: {status}", status, "no" if own else None)
+
+
+def unreadable(body=b"{", *, own=True):
+    error = AsyncAPIUnparsableResponseError("GET /x: 200, but unreadable", 200, "{", own)
+    error.body = body
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (answer(410, own=False), "gone"),
+        (answer(404, own=True), "not_found"),
+        (answer(404, own=False), "unconfirmed"),
+        *((answer(status, own=True), "attempt") for status in (400, 402, 405, 406, 413, 422, 451)),
+        *((answer(status, own=False), "trouble") for status in (400, 402, 405, 407, 413, 421, 422, 431, 451)),
+        *((answer(status, own=True), "trouble") for status in (401, 403, 408, 425, 429, 500, 503)),
+        (unreadable(own=True), "attempt"),
+        (unreadable(own=False), "trouble"),
+        (AsyncAPIRedirectError("moved", 302, "", True, "login.example"), "trouble"),
+        (AsyncAPITooLargeError("large", 200, "", False, 64), "too_large"),
+        (APIConnectionError("cut"), "trouble"),
+    ],
+    ids=str,
+)
+def test_whose_word_an_error_is(error, fate):
+    assert fetch.classify_answer(error) is AnswerFate(fate)
+
+
+def test_attempts_count_once_in_ten_minutes():
+    note = AnswerNote().count(100.0)
+    assert note == note.count(100.0 + UNREADABLE_INTERVAL - 1)
+    assert note.next_at == 100.0 + UNREADABLE_INTERVAL
+    for _ in range(UNREADABLE_ATTEMPTS - 1):
+        assert not note.is_used_up
+        note = note.count(note.next_at)
+    assert note.is_used_up
+    assert AnswerNote().next_at == 0.0
+
+
+def test_notes_come_back_as_they_were():
+    notes = {0: AnswerNote(2, 5.5, has_end=True), 3: AnswerNote()}
+    assert fetch.notes_from_json(fetch.notes_to_json(notes)) == {0: notes[0]}
+
+
+@pytest.mark.parametrize(
+    ("body", "content", "encoded"), [("é".encode(), "é", False), (b"\xff\x00", "/wA=", True)], ids=["text", "bytes"]
+)
+def test_an_answer_that_cannot_be_read_is_kept_as_it_came(body, content, encoded):
+    task = fetch.unusable_task("j", "t", "https://a.example/", unreadable(body))
+    assert (task.content, task.base64_encoded_content, task.unreadable, task.gone) == (content, encoded, True, False)
+    assert task.decoded_content() == body
+    assert task.has_page
+
+
+def test_a_page_that_is_too_large_names_the_limit():
+    task = fetch.unusable_task("j", "t", "", AsyncAPITooLargeError("large", 200, "", False, 64))
+    assert (task.too_large, task.gone, task.status) == (True, False, "error")
+    assert "64 bytes" in task.error_message
+    assert task.has_page
+
+
+def test_a_refusal_leaves_nothing_to_be_kept(make):
+    task = fetch.unusable_task("j", "t", "", answer(422, own=True))
+    assert (task.gone, task.unreadable, task.content) == (True, False, None)
+    assert not task.has_page
+    assert not make.task(0, status="error").has_page
+    assert make.task(0).has_page

@@ -1,0 +1,105 @@
+"""When a job or task has ended, also by words that nobody knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.rules import lifecycle
+from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE, JobFate, JobMemory
+
+NOW = 1_700_000_000.0
+
+
+def at(seconds):
+    return datetime.fromtimestamp(NOW + seconds, UTC)
+
+
+def judge(job, memory=None, now=NOW):
+    return lifecycle.judge_unknown_job(job, memory or JobMemory(), now)
+
+
+@pytest.mark.parametrize("memory", [JobMemory(), JobMemory("ab12", 1234.5, has_end=True)])
+def test_a_memory_reads_what_it_wrote(memory):
+    assert JobMemory.parse("" if memory == JobMemory() else str(memory)) == memory
+
+
+def test_an_end_time_is_believed_in_the_second_answer_that_names_it(make):
+    job = make.job("archived", tasks=["pending"]).model_copy(update={"end_time": at(-1)})
+    fate, memory = judge(job)
+    assert fate is JobFate.RUNS
+    assert judge(job, memory)[0] is JobFate.ENDED
+
+
+def test_an_end_time_in_the_future_or_withdrawn_is_not_believed(make):
+    job = make.job("archived", tasks=["pending"])
+    later = job.model_copy(update={"end_time": at(5)})
+    _, memory = judge(later)
+    assert judge(later, memory)[0] is JobFate.RUNS
+    _, memory = judge(job.model_copy(update={"end_time": at(-1)}))
+    fate, memory = judge(job, memory)
+    assert (fate, memory.has_end) == (JobFate.RUNS, False)
+
+
+def test_a_job_has_ended_once_each_of_its_tasks_has(make):
+    assert judge(make.job("archived", tasks=["success", "error"]))[0] is JobFate.ENDED
+    assert judge(make.job("archived", tasks=["success", "pending"]))[0] is JobFate.RUNS
+    unnamed = make.job("archived", tasks=["success", "error"])
+    assert judge(unnamed.model_copy(update={"tasks": unnamed.tasks[:1]}))[0] is JobFate.RUNS
+    assert judge(JobDetails(job_id="j", status="archived"))[0] is JobFate.RUNS
+
+
+def test_letter_case_of_ids_is_ignored(make):
+    job = make.job("archived", tasks=["success", "error"])
+    assert judge(job.model_copy(update={"task_ids": ["T0", "T1"]}))[0] is JobFate.ENDED
+
+
+def test_a_job_that_does_not_change_for_long_is_collected(make):
+    job = make.job("archived", tasks=["success", "pending"])
+    _, memory = judge(job)
+    assert judge(job, memory, NOW + UNKNOWN_STATUS_PATIENCE - 1)[0] is JobFate.RUNS
+    assert judge(job, memory, NOW + UNKNOWN_STATUS_PATIENCE)[0] is JobFate.COLLECT
+    moved = make.job("archived", tasks=["success", "rotating"])
+    fate, memory = judge(moved, memory, NOW + UNKNOWN_STATUS_PATIENCE)
+    assert (fate, memory.unchanged_since) == (JobFate.RUNS, NOW + UNKNOWN_STATUS_PATIENCE)
+
+
+def test_a_task_with_an_unknown_word_ends_by_content_or_by_its_end_time(make):
+    task = make.task(0, status="archived")
+    assert lifecycle.settle_task(task, now=NOW, had_end=False).status == "success"
+    bare = make.task(0, status="archived", content=None, end_time=at(-1))
+    assert lifecycle.settle_task(bare, now=NOW, had_end=False) is None
+    failed = lifecycle.settle_task(bare, now=NOW, had_end=True)
+    assert (failed.status, failed.gone, "archived" in failed.error_message) == ("error", False, True)
+    assert lifecycle.settle_task(make.task(0, status="archived", content=""), now=NOW, had_end=True) is None
+
+
+def test_a_known_word_is_never_ended_by_content(make):
+    assert lifecycle.settle_task(make.task(0, status="rotating", end_time=at(-1)), now=NOW, had_end=True) is None
+    done = make.task(0, status="error")
+    assert lifecycle.settle_task(done, now=NOW, had_end=False) is done
+
+
+@pytest.mark.parametrize(("content", "gone"), [("<html>", False), (None, True)])
+def test_a_page_of_a_task_that_is_given_up_is_kept(make, content, gone):
+    task = lifecycle.give_up_task(make.task(0, status="rotating", content=content), 5)
+    assert (task.status, task.gone, task.given_up, task.content) == ("error", gone, not gone, content)
+
+
+def test_an_unknown_word_does_not_say_that_a_job_was_stopped(make):
+    assert lifecycle.wanted_positions(make.job("archived", tasks=["success", "canceled"])) == {0, 1}
+    stopped = make.job("canceled", tasks=["success", "canceled", "pending"])
+    assert lifecycle.wanted_positions(stopped) == {0, 2}
+    assert lifecycle.wanted_positions(stopped, looks=2) == {0}
+    assert lifecycle.wanted_positions(make.job("canceled", 2, summary=False)) == {0, 1}
+
+
+def test_words_are_bounded():
+    words = lifecycle.add_words(("a",), ["b" * 99, "a", "c", "d", "e", "f"])
+    assert words == ("a", "b" * 40, "c", "d", "e")
+
+
+def test_unknown_words_of_tasks_are_named_once(make):
+    assert lifecycle.unknown_words(make.job("pending", tasks=["x", "success", "y", "x"])) == ["x", "y"]

@@ -1,0 +1,162 @@
+"""The ids of a job's tasks: each that was ever named, none twice, and figures that add up."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
+from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.ids import is_placeholder
+from scrape_do_celery.runs import Bell, RunHandle, retry_failed
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.tasks.poll import poll
+
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+MEMBER = Member("r", 0)
+
+
+@pytest.fixture
+def at_home(plant, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+
+
+def begin(plant, targets=None, known=None, count=3):
+    plant.begin(targets=count, each=targets)
+    plant.buy()
+    if known is not None:
+        plant.force(tasks=pack(known))
+    return plant
+
+
+def page(make, urls=None):
+    return lambda _, i: make.task(int(i[1:]), **({"url": urls[int(i[1:])]} if urls else {})).model_copy(
+        update={"task_id": i}
+    )
+
+
+def asked(plant):
+    return [task_id for _, task_id in plant.api.called("get_task")]
+
+
+def adds_up(plant):
+    part = plant.part()
+    return part.state is PartState.DONE and part.done + part.failed == part.total
+
+
+def result(plant):
+    plant.run(ops.decide(plant.keys, "r", plant.part().outcome, {}))
+    return RunHandle("r", producer=plant.producer).result()
+
+
+def test_a_job_that_ends_with_fewer_ids_has_those_of_its_purchase_as_well(plant, make):
+    begin(plant)
+    plant.api.script(get_job=make.job("success", 2), get_task=page(make))
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert sorted(asked(plant)) == ["t0", "t1", "t2"]
+    assert adds_up(plant)
+
+
+def test_an_id_that_is_named_twice_or_in_another_case_is_one_id(plant, make):
+    begin(plant)
+    job = make.job("success", 3)
+    job = job.model_copy(update={"task_ids": ["T1", "t1", "t0", "T0", "t2"]})
+    plant.api.script(get_job=job, get_task=page(make))
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert sorted(asked(plant)) == ["t0", "t1", "t2"]
+    assert adds_up(plant)
+
+
+def test_ids_beyond_the_targets_are_dropped_and_counted(plant, make):
+    begin(plant, count=1, known=["t0"])
+    ids = [f"t{n}" for n in range(1_000)]
+    tasks = [UndetailedTaskResponse(task_id=i, url="https://shop.example/0", status="success") for i in ids]
+    plant.api.script(
+        get_job=JobDetails(job_id="job-r-0", status="success", task_ids=ids, tasks=tasks), get_task=page(make)
+    )
+
+    async def counted(runtime, claim):
+        await poll(runtime, claim)
+        return runtime.budget.tally.take()["surplus_ids"]
+
+    assert plant.step(counted, plant.take()) == 999
+    assert asked(plant) == ["t0"]
+    assert adds_up(plant)
+    assert plant.run(ops.job(plant.keys, MEMBER)).task_ids == ["t0"]
+
+
+def test_ids_of_earlier_answers_are_remembered(plant, make):
+    plant.begin(early=True)
+    plant.buy()
+    plant.force(tasks=pack([]))
+    plant.api.script(
+        get_job=[make.job("pending", 2), make.job("success", 2).model_copy(update={"task_ids": [], "tasks": []})],
+        get_task=page(make),
+    )
+    plant.step(poll, plant.take())
+    assert plant.part().task_ids == ("t0", "t1")
+    plant.clock.forward(60)
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert adds_up(plant)
+
+
+def test_equal_targets_may_be_answered_with_one_task(plant, make):
+    targets = ["https://a.example/", "https://b.example/", "https://a.example/"]
+    begin(plant, targets, known=["t0", "t1"])
+    job = make.job("success", 2)
+    urls = [targets[1], targets[0]]
+    tasks = [task.model_copy(update={"url": urls[n]}) for n, task in enumerate(job.tasks)]
+    plant.api.script(get_job=job.model_copy(update={"tasks": tasks}), get_task=page(make, urls))
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert (plant.part().total, adds_up(plant)) == (2, True)
+    found = result(plant)
+    assert [task.url for task in found.tasks] == targets[:2]
+    assert found.order_verified
+
+
+@pytest.mark.usefixtures("at_home")
+def test_then_the_retry_has_each_target_once(plant, make):
+    targets = ["https://a.example/", "https://b.example/", "https://a.example/"]
+    begin(plant, targets, known=["t0", "t1"])
+    job = make.job("success", 2)
+    tasks = [task.model_copy(update={"url": targets[n]}) for n, task in enumerate(job.tasks)]
+    failed = make.task(0, status="error", url=targets[0])
+    plant.api.script(
+        get_job=job.model_copy(update={"tasks": tasks}),
+        get_task=lambda _, i: failed if i == "t0" else make.task(1, url=targets[1]),
+    )
+    plant.step(poll, plant.take())
+    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    spec = plant.run(ops.spec(plant.keys, retry_failed("r").run_id, 1))
+    assert spec.request.targets == targets[:1]
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_target_that_no_task_was_named_for_has_failed(plant, make):
+    begin(plant, known=["t0", "t1"])
+    plant.api.script(get_job=make.job("success", 2), get_task=page(make))
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert sorted(asked(plant)) == ["t0", "t1"]
+    assert adds_up(plant)
+    found = result(plant)
+    (missing,) = found.failed
+    assert (missing.url, is_placeholder(missing.task_id)) == (make.urls(3)[2], True)
+    assert "named no task" in missing.error_message
+    spec = plant.run(ops.spec(plant.keys, retry_failed("r").run_id, 1))
+    assert spec.request.targets == make.urls(1, start=2)
+
+
+def test_a_job_that_was_stopped_has_only_the_tasks_that_it_names(plant, make):
+    begin(plant, known=["t0"])
+    plant.api.script(get_job=make.job("canceled", tasks=["success"]), get_task=page(make))
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert (plant.part().outcome, plant.part().got_done, plant.part().got_failed) == ("canceled", 1, 0)
+
+
+def test_a_part_without_an_id_is_lost_also_once_it_is_forgotten(plant):
+    begin(plant, known=[])
+    plant.clock.forward(RETENTION + 7200)
+    plant.api.script(get_job=JobDetails(job_id="job-r-0", status="archived"))
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert plant.part().outcome == "lost"

@@ -1,0 +1,245 @@
+"""Status words that we do not know: the pages are collected, and the words are told."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.models import JobCanceledError, JobFailedError, JobsListResponse
+from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
+from scrape_do_celery.runs import Bell, RunHandle, retry_failed
+from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.tasks.cancel import cancel
+from scrape_do_celery.tasks.poll import poll
+from scrape_do_celery.tasks.sweep import sweep
+
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+MEMBER = Member("r", 0)
+
+
+@pytest.fixture
+def running(plant):
+    plant.begin()
+    plant.buy()
+    return plant
+
+
+def page(make, **fields):
+    return lambda _, task_id: make.task(int(task_id[1:]), **fields)
+
+
+def ended(job, plant, seconds=-1.0):
+    return job.model_copy(update={"end_time": datetime.fromtimestamp(plant.clock.time() + seconds, UTC)})
+
+
+def status(plant):
+    return RunHandle("r", producer=plant.producer).status
+
+
+def stored(plant, count=2):
+    return plant.run(ops.contents(plant.keys, MEMBER, range(count)))
+
+
+def poll_after(plant, seconds):
+    plant.clock.forward(seconds)
+    return plant.step(poll, plant.take())
+
+
+def test_a_job_ends_by_its_end_time_in_two_answers(running, make):
+    job = ended(make.job("archived", tasks=["pending", "pending"]), running)
+    running.api.script(get_job=job, get_task=page(make))
+    assert running.step(poll, running.take()) is None
+    assert running.part().state is PartState.RUNNING
+    assert poll_after(running, 60) == AGGREGATE
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+
+
+def test_a_job_ends_with_its_last_task(running, make):
+    running.api.script(get_job=make.job("archived", tasks=["success", "error"]), get_task=page(make))
+    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.part().outcome == "succeeded"
+
+
+def test_a_job_without_a_page_has_failed(running, make):
+    job = make.job("archived", tasks=["error", "canceled"])
+    running.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:]), status=job.tasks[int(i[1:])].status))
+    assert running.step(poll, running.take()) == AGGREGATE
+    part = running.part()
+    assert (part.outcome, part.got_failed) == ("failed", 2)
+    assert isinstance(part.error, JobFailedError)
+
+
+def test_a_job_that_says_that_it_was_canceled_was_canceled(running, make):
+    job = make.job("archived", tasks=["success", "canceled"]).model_copy(update={"canceled": True})
+    running.api.script(get_job=job, get_task=page(make))
+    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.part().outcome == "canceled"
+    assert isinstance(running.part().error, JobCanceledError)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_has_ended_of_a_job_that_hangs_is_stored_while_the_part_stays_open(plant, make, early):
+    plant.begin(early=early)
+    plant.buy()
+    plant.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
+    plant.step(poll, plant.take())
+    assert plant.part().got_done == early
+    assert poll_after(plant, UNKNOWN_STATUS_PATIENCE + 1) is None
+    assert (plant.part().state, plant.part().got_done) == (PartState.RUNNING, 1)
+    plant.api.script(get_job=make.job("archived", tasks=["success", "success"]))
+    assert poll_after(plant, 60) == AGGREGATE
+    assert plant.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
+    assert (plant.part().outcome, plant.part().got_done) == ("succeeded", 2)
+
+
+def test_a_job_whose_tasks_have_unknown_words_ends_with_their_pages(running, make):
+    job = make.job("archived", tasks=["shelved", "shelved"])
+    running.api.script(get_job=job, get_task=page(make, status="shelved"))
+    running.step(poll, running.take())
+    assert poll_after(running, UNKNOWN_STATUS_PATIENCE + 1) == AGGREGATE
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+    assert [task.status for task in stored(running)] == ["success", "success"]
+
+
+def test_a_task_of_a_job_that_hangs_ends_by_its_end_time_in_two_answers(running, make):
+    job = make.job("archived", tasks=["shelved", "success"])
+    bare = ended(make.task(0, status="shelved", content=None), running)
+    running.api.script(get_job=job, get_task=lambda _, i: bare if i == "t0" else make.task(1))
+    running.step(poll, running.take())
+    assert poll_after(running, UNKNOWN_STATUS_PATIENCE + 1) is None
+    assert stored(running)[0] is None
+    assert poll_after(running, 60) == AGGREGATE
+    assert (stored(running)[0].status, stored(running)[0].gone) == ("error", False)
+    assert "shelved" in stored(running)[0].error_message
+
+
+def test_a_job_that_hangs_is_collected_once_the_api_has_forgotten_it(running, make):
+    running.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
+    running.step(poll, running.take())
+    poll_after(running, UNKNOWN_STATUS_PATIENCE + 1)
+    running.api.script(get_task=make.refusal(404))
+    assert poll_after(running, RETENTION + 7200) == AGGREGATE
+    part = running.part()
+    assert (part.outcome, part.got_done, part.gone) == ("succeeded", 1, 1)
+
+
+@pytest.mark.parametrize("answer", [404, 410, 500])
+def test_so_is_one_for_which_it_does_not_answer_any_more(running, make, answer):
+    running.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
+    running.step(poll, running.take())
+    poll_after(running, UNKNOWN_STATUS_PATIENCE + 1)
+    running.api.script(get_job=make.refusal(answer), get_task=make.refusal(404))
+    assert poll_after(running, RETENTION + 7200) == AGGREGATE
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 1)
+
+
+def test_one_without_pages_is_lost(running, make):
+    running.api.script(get_job=[make.job("archived"), make.refusal(410)])
+    running.step(poll, running.take())
+    assert poll_after(running, 100) == AGGREGATE
+    assert running.part().outcome == "lost"
+
+
+def test_such_a_job_is_never_left_to_the_list(plant, make):
+    plant.begin()
+    plant.run(ops.intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
+    plant.force(lease=0, token="")
+    plant.buy()
+    plant.api.script(get_job=make.job("archived"))
+    for _ in range(8):
+        poll_after(plant, 40)
+    assert "r:0" in plant.due()
+    plant.api.script(get_job=make.job("pending"))
+    poll_after(plant, 40)
+    assert "r:0" not in plant.due()
+    assert (plant.part().is_unlisted, "unknown_job" in plant.part_fields()) == (False, False)
+
+
+def test_nor_does_an_entry_of_the_list_tell_that_it_runs(plant, make):
+    plant.begin()
+    plant.run(ops.intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
+    plant.force(lease=0, token="")
+    plant.buy()
+    plant.api.script(get_job=make.job("pending"))
+    plant.step(poll, plant.take())
+    plant.clock.forward(40)
+    plant.api.script(list_jobs=JobsListResponse(jobs=[make.job("archived")], total_pages=1))
+
+    async def go(runtime, _):
+        await sweep(runtime)
+
+    plant.step(go, None)
+    assert plant.due()["r:0"] <= 5
+
+
+def test_an_unknown_word_is_told(running, make, caplog):
+    word = "archived" * 20
+    running.api.script(get_job=make.job(word, tasks=["shelved", "pending"]))
+    counted = {}
+
+    async def and_count(runtime, claim):
+        await poll(runtime, claim)
+        for name, amount in runtime.budget.tally.take().items():
+            counted[name] = counted.get(name, 0) + amount
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            running.clock.forward(60)
+            running.step(and_count, running.take())
+    assert status(running).unknown_statuses == (word[:40], "shelved")
+    assert status(running).to_json()["unknown_statuses"] == [word[:40], "shelved"]
+    assert [record.message.count("run r:") for record in caplog.records if "unknown status" in record.message] == [1, 1]
+    assert (counted["unknown_status:job"], counted["unknown_status:task"]) == (2, 2)
+    assert running.part().status == word[:40]
+
+
+def test_a_process_does_not_remember_words_without_end(running, caplog):
+    for number in range(2_000):
+        running.words.log_once("job", f"word {number}", "r")
+    assert len([r for r in caplog.records if "unknown status" in r.message]) == 1_000
+
+
+def test_a_task_with_an_unknown_word_ends_by_its_content(running, make):
+    running.api.script(get_job=make.job("success"), get_task=page(make, status="shelved"))
+    assert running.step(poll, running.take()) == AGGREGATE
+    assert (running.part().got_done, status(running).unknown_statuses) == (2, ("shelved",))
+
+
+def test_or_by_its_end_time_in_two_answers(running, make):
+    bare = ended(make.task(0, status="shelved", content=None), running)
+    running.api.script(get_job=make.job("success"), get_task=lambda _, i: bare if i == "t0" else make.task(1))
+    assert running.step(poll, running.take()) is None
+    running.clock.forward(60)
+    assert running.step(fetch, running.take()) == AGGREGATE
+    assert (running.part().got_done, running.part().got_failed, running.part().gone) == (1, 1, 0)
+
+
+def test_a_canceled_run_asks_for_each_task_of_such_a_job(running, make):
+    running.run(ops.wish(running.keys, "r", "cancel"))
+    job = make.job("archived", tasks=["success", "canceled"])
+    running.api.script(get_job=make.job("pending"), cancel_job=job)
+    running.step(cancel, running.take())
+    running.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:]), status=job.tasks[int(i[1:])].status))
+    assert poll_after(running, 10) == AGGREGATE
+    part = running.part()
+    assert (part.outcome, part.got_done, part.got_failed) == ("canceled", 1, 1)
+
+
+def test_a_page_of_a_task_that_was_given_up_is_not_bought_again(running, make, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: running.app)
+    states = {"t0": "rotating", "t1": "error"}
+    running.api.script(get_job=make.job("success"), get_task=lambda _, i: make.task(int(i[1:]), status=states[i]))
+    running.step(poll, running.take())
+    while running.part().state is not PartState.DONE:
+        running.clock.forward(100)
+        running.step(fetch, running.take())
+    running.run(ops.decide(running.keys, "r", "succeeded", {}))
+    assert (stored(running)[0].content, stored(running)[0].gone) == ("<html>", False)
+    again = retry_failed("r")
+    spec = running.run(ops.spec(running.keys, again.run_id, 1))
+    assert spec.request.targets == make.urls(1, start=1)

@@ -1,0 +1,213 @@
+"""Answers that are the API's own and cannot be read: a few attempts, far apart, and nothing that was served is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import AsyncAPITooLargeError, AsyncAPIUnparsableResponseError, JobLostError
+from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
+from scrape_do_celery.runs import Bell, RunHandle, retry_failed
+from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.tasks.poll import poll
+
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+MEMBER = Member("r", 0)
+BODY = b'{"TaskID": "t1", "Status": ["success"], "Content": "<html>"}'
+
+
+def unreadable(body=BODY, *, own=True):
+    error = AsyncAPIUnparsableResponseError("GET /x: 200, but unreadable: Status", 200, body[:9].decode(), own)
+    error.body = body
+    return error
+
+
+def too_large():
+    return AsyncAPITooLargeError("GET /x: 200, but too large", 200, "", False, 64_000_000)
+
+
+@pytest.fixture
+def running(plant):
+    plant.begin(targets=3)
+    plant.buy()
+    plant.clock.forward(100)
+    return plant
+
+
+@pytest.fixture
+def collecting(plant, make):
+    plant.begin(targets=3)
+    plant.buy(state=PartState.COLLECTING)
+    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", 3), after=0.0))
+    plant.clock.forward(100)
+    return plant
+
+
+def one_bad(make, error, bad="t1"):
+    return lambda _, task_id: error if task_id == bad else make.task(int(task_id[1:]))
+
+
+def stored(plant):
+    return plant.run(ops.contents(plant.keys, MEMBER, range(3)))
+
+
+def asked(plant):
+    return sorted(task_id for _, task_id in plant.api.called("get_task"))
+
+
+def wait(plant):
+    return plant.looks()["r:0"]
+
+
+def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(collecting, make):
+    collecting.api.script(get_task=one_bad(make, unreadable()))
+    for attempts in range(1, UNREADABLE_ATTEMPTS):
+        assert collecting.step(fetch, collecting.take()) is None
+        part = collecting.part()
+        assert (part.got_done, part.notes[1].attempts, part.looks) == (2, attempts, 0)
+        assert wait(collecting) == pytest.approx(UNREADABLE_INTERVAL, abs=30)
+        assert "unreadable" in RunHandle("r", producer=collecting.producer).status.waiting_for
+        collecting.clock.forward(wait(collecting) + 1)
+    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert asked(collecting) == ["t0", *["t1"] * UNREADABLE_ATTEMPTS, "t2"]
+    task = stored(collecting)[1]
+    assert (task.status, task.unreadable, task.gone, task.content) == ("error", True, False, BODY.decode())
+    assert "unreadable" in task.error_message
+    part = collecting.part()
+    assert (part.outcome, part.got_done, part.got_failed, part.gone) == ("succeeded", 2, 1, 0)
+
+
+def test_a_bell_that_comes_too_soon_asks_for_nothing(collecting, make):
+    collecting.api.script(get_task=one_bad(make, unreadable()))
+    collecting.step(fetch, collecting.take())
+    collecting.clock.forward(5)
+    collecting.force(at=0)
+    collecting.step(fetch, collecting.take())
+    assert asked(collecting) == ["t0", "t1", "t2"]
+    assert collecting.part().trouble is not None
+    assert wait(collecting) > UNREADABLE_INTERVAL - 30
+
+
+def test_a_task_that_can_be_read_in_time_is_a_page(collecting, make):
+    collecting.api.script(get_task=one_bad(make, unreadable()))
+    collecting.step(fetch, collecting.take())
+    collecting.clock.forward(UNREADABLE_INTERVAL + 1)
+    collecting.api.script(get_task=one_bad(make, None, bad=""))
+    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert collecting.part().got_done == 3
+
+
+def test_what_is_not_the_apis_own_is_trouble(collecting, make):
+    collecting.api.script(get_task=one_bad(make, unreadable(own=False)))
+    collecting.step(fetch, collecting.take())
+    assert (collecting.part().troubles, collecting.part().notes) == (1, {})
+    assert wait(collecting) < 60
+
+
+def test_a_run_that_is_to_end_does_not_wait_for_ten_minutes(collecting, make):
+    collecting.run(ops.wish(collecting.keys, "r", "cancel"))
+    collecting.api.script(get_task=one_bad(make, unreadable()))
+    collecting.step(fetch, collecting.take())
+    assert wait(collecting) <= collecting.settings.cancel_grace
+
+
+def test_what_the_api_is_about_to_forget_is_kept_at_once(collecting, make):
+    collecting.clock.forward(RETENTION + 7200)
+    collecting.api.script(get_task=one_bad(make, unreadable()))
+    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert (stored(collecting)[1].unreadable, collecting.part().gone) == (True, 0)
+
+
+def test_a_page_that_is_too_large_is_told_at_once_and_hinders_no_other(collecting, make):
+    collecting.api.script(get_task=one_bad(make, too_large()))
+    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    task = stored(collecting)[1]
+    assert (task.too_large, task.gone, task.content) == (True, False, None)
+    assert "64000000 bytes" in task.error_message
+    assert collecting.part().got_done == 2
+
+
+def test_neither_is_bought_again(collecting, make, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: collecting.app)
+    answers = {"t0": too_large(), "t1": unreadable(), "t2": make.task(2, status="error")}
+    collecting.api.script(get_task=lambda _, task_id: answers[task_id])
+    for _ in range(UNREADABLE_ATTEMPTS):
+        collecting.step(fetch, collecting.take())
+        collecting.clock.forward(UNREADABLE_INTERVAL + 1)
+    collecting.run(ops.decide(collecting.keys, "r", "succeeded", {}))
+    again = retry_failed("r")
+    spec = collecting.run(ops.spec(collecting.keys, again.run_id, 1))
+    assert spec.request.targets == make.urls(1, start=2)
+
+
+# Jobs
+
+
+def test_a_job_that_cannot_be_read_is_collected_by_the_ids_of_its_purchase(running, make):
+    running.api.script(get_job=unreadable(), get_task=lambda _, i: make.task(int(i[1:])))
+    looks = 0
+    while running.part().state is PartState.RUNNING:
+        answer = running.step(poll, running.take())
+        looks += 1
+        running.clock.forward(40)
+    assert looks >= (UNREADABLE_ATTEMPTS - 1) * UNREADABLE_INTERVAL / 41
+    assert answer == AGGREGATE
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 3)
+
+
+def test_its_last_answer_that_could_be_read_is_used(running, make):
+    running.api.script(get_job=make.job("pending", 3))
+    running.step(poll, running.take())
+    running.api.script(get_job=unreadable(), get_task=make.refusal(410))
+    for _ in range(UNREADABLE_ATTEMPTS):
+        running.clock.forward(UNREADABLE_INTERVAL + 1)
+        running.step(poll, running.take())
+    assert running.part().outcome == "failed"
+    assert [task.url for task in stored(running)] == make.urls(3)
+
+
+def test_an_answer_that_can_be_read_forgives_the_others(running, make):
+    running.api.script(get_job=[unreadable(), make.job("pending", 3), unreadable()])
+    for attempts in (1, 0, 1):
+        running.step(poll, running.take())
+        note = running.part().notes.get(JOB_NOTE)
+        assert (note.attempts if note else 0) == attempts
+        running.clock.forward(UNREADABLE_INTERVAL + 1)
+
+
+def test_a_job_without_any_id_is_lost_and_its_answer_is_kept(running):
+    running.force(tasks=pack([]))
+    running.api.script(get_job=unreadable(b'{"JobID": "job-r-0", "Status": 7}'))
+    for _ in range(UNREADABLE_ATTEMPTS):
+        answer = running.step(poll, running.take())
+        running.clock.forward(UNREADABLE_INTERVAL + 1)
+    assert answer == AGGREGATE
+    part = running.part()
+    assert part.outcome == "lost"
+    assert isinstance(part.error, JobLostError)
+    assert "cannot be used" in str(part.error)
+    running.run(ops.decide(running.keys, "r", "lost", {}))
+    (kept,) = RunHandle("r", producer=running.producer).iter_tasks(partial=True)
+    assert (kept.unreadable, kept.content) == (True, '{"JobID": "job-r-0", "Status": 7}')
+
+
+def test_a_job_that_cannot_be_read_before_it_is_forgotten_is_lost(running):
+    running.api.script(get_job=unreadable())
+    running.clock.forward(RETENTION + 7200)
+    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.part().outcome == "lost"
+
+
+def test_attempts_are_counted(running):
+    running.api.script(get_job=unreadable())
+
+    async def counted(runtime, claim):
+        await poll(runtime, claim)
+        return runtime.budget.tally.take().get("unreadable:job")
+
+    assert running.step(counted, running.take()) == 1
+    running.clock.forward(60)
+    assert running.step(counted, running.take()) is None

@@ -1,0 +1,211 @@
+"""Whose word an answer is: what a gateway says on the way costs no job and no page."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import APIConnectionError, AsyncAPIRedirectError, AsyncAPIResponseError
+from scrape_do_celery.models import JobsListResponse, UserInformation
+from scrape_do_celery.polling import RETENTION, TASK_LOOKS
+from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.runtime.troubles import REFUSAL_GRACE
+from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.tasks.cancel import cancel
+from scrape_do_celery.tasks.poll import poll
+
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+GATEWAY = (400, 402, 405, 407, 413, 421, 422, 431, 451)
+
+
+@pytest.fixture
+def running(plant):
+    plant.begin()
+    plant.buy()
+    plant.clock.forward(100)
+    return plant
+
+
+@pytest.fixture
+def collecting(plant, make):
+    plant.begin()
+    plant.buy(state=PartState.COLLECTING)
+    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
+    plant.clock.forward(100)
+    return plant
+
+
+def page_of_gateway(status):
+    return AsyncAPIResponseError.for_status(status)(f"GET /x: {status}", status, excerpt="<html>")
+
+
+def lists(plant, *jobs):
+    plant.api.script(list_jobs=JobsListResponse(jobs=list(jobs), total_pages=1), get_user_info=UserInformation())
+
+
+def status(plant):
+    return RunHandle("r", producer=plant.producer).status
+
+
+def again(plant, step, seconds=100, times=1):
+    for _ in range(times):
+        plant.clock.forward(seconds)
+        answer = plant.step(step, plant.take())
+    return answer
+
+
+@pytest.mark.parametrize("code", GATEWAY)
+def test_a_gateways_refusal_of_a_task_is_trouble_for_as_long_as_it_lasts(collecting, make, code):
+    collecting.api.script(get_task=page_of_gateway(code))
+    assert again(collecting, fetch, REFUSAL_GRACE, times=3) is None
+    part = collecting.part()
+    assert (part.state, part.looks, part.gone, part.troubles) == (PartState.COLLECTING, 0, 0, 3)
+    assert str(code) in status(collecting).waiting_for
+    collecting.api.script(get_task=lambda _, i: make.task(int(i[1:])))
+    assert again(collecting, fetch) == AGGREGATE
+    assert (collecting.part().got_done, status(collecting).waiting_for) == (2, None)
+
+
+@pytest.mark.parametrize("code", GATEWAY)
+def test_a_gateways_refusal_of_a_job_is_trouble_for_as_long_as_it_lasts(running, make, code):
+    running.api.script(get_job=page_of_gateway(code))
+    assert again(running, poll, REFUSAL_GRACE, times=3) is None
+    assert (running.part().state, running.part().misses) == (PartState.RUNNING, 0)
+    running.api.script(get_job=make.job("pending"))
+    again(running, poll)
+    assert status(running).waiting_for is None
+
+
+@pytest.mark.parametrize("error", [APIConnectionError("refused", "GET", "/x"), page_of_gateway(503)], ids=["no", "503"])
+def test_a_run_says_that_it_waits_for_the_api(running, error):
+    running.api.script(get_job=error)
+    again(running, poll)
+    assert type(error).__name__ in status(running).waiting_for
+    assert status(running).to_json()["waiting_for"] == status(running).waiting_for
+
+
+def test_a_redirect_is_told_with_its_host_and_loses_no_job(running, make):
+    running.api.script(get_job=AsyncAPIRedirectError("GET /x: 302", 302, "", False, "login.example"))
+    again(running, poll, REFUSAL_GRACE, times=4)
+    assert running.part().state is PartState.RUNNING
+    assert "status 302, to login.example" in status(running).waiting_for
+    running.clock.forward(RETENTION + 7200)
+    assert again(running, poll) == AGGREGATE
+    assert running.part().outcome == "lost"
+
+
+# 404 and 410
+
+
+def test_a_gateways_404_loses_no_job_that_the_list_shows(running, make):
+    lists(running, make.job("pending"))
+    running.api.script(get_job=page_of_gateway(404))
+    assert again(running, poll, times=6) is None
+    assert (running.part().state, running.part().misses) == (PartState.RUNNING, 0)
+    assert "404" in status(running).waiting_for
+
+
+@pytest.mark.parametrize("broken", ["list_jobs", "get_user_info"])
+def test_nor_one_while_the_list_or_the_account_cannot_be_read(running, broken):
+    lists(running)
+    running.api.script(get_job=page_of_gateway(404), **{broken: page_of_gateway(404)})
+    assert again(running, poll, times=6) is None
+    assert (running.part().state, running.part().misses) == (PartState.RUNNING, 0)
+
+
+def test_it_is_believed_where_the_list_lacks_the_job(running, make):
+    lists(running, make.job("pending", job_id="another"))
+    running.api.script(get_job=page_of_gateway(404))
+    assert again(running, poll, times=3) == AGGREGATE
+    assert running.part().outcome == "lost"
+
+
+def test_a_404_of_the_api_needs_no_check(running, make):
+    running.api.script(get_job=make.refusal(404))
+    assert again(running, poll, times=3) == AGGREGATE
+    assert running.api.called("get_user_info") == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_job_that_is_gone_is_lost_at_once(running, make, own):
+    running.api.script(get_job=make.refusal(410) if own else page_of_gateway(410))
+    assert again(running, poll) == AGGREGATE
+    assert running.part().outcome == "lost"
+
+
+@pytest.mark.parametrize("code", [404, 410])
+def test_many_jobs_that_are_not_found_at_once_are_checked(plant, make, code):
+    ids = [f"r{n}" for n in range(4)]
+    for run_id in ids:
+        plant.begin(run_id)
+        plant.buy(run_id)
+    plant.clock.forward(100)
+    running = [make.job("pending", job_id=f"job-{run_id}-0") for run_id in ids]
+    lists(plant, *running)
+    plant.api.script(get_job=make.refusal(404))
+    for run_id in ids:
+        plant.step(poll, plant.take(run_id))
+    assert [plant.part(run_id).misses for run_id in ids] == [1, 1, 0, 0]
+    plant.api.script(get_job=make.refusal(code))
+    plant.clock.forward(50)
+    for run_id in ids:
+        plant.step(poll, plant.take(run_id))
+    assert [plant.part(run_id).state for run_id in ids] == [PartState.RUNNING] * 4
+    lists(plant)
+    for _ in range(3):
+        plant.clock.forward(61)
+        for run_id in ids:
+            if plant.part(run_id).state is PartState.RUNNING:
+                plant.step(poll, plant.take(run_id))
+    assert [plant.part(run_id).outcome for run_id in ids] == ["lost"] * 4
+
+
+def test_a_gateways_404_costs_no_page(collecting, make):
+    lists(collecting, make.job("success"))
+    collecting.api.script(get_task=page_of_gateway(404))
+    assert again(collecting, fetch, times=TASK_LOOKS + 2) is None
+    assert (collecting.part().gone, collecting.part().looks) == (0, 0)
+    lists(collecting)
+    assert again(collecting, fetch, times=TASK_LOOKS) == AGGREGATE
+    assert collecting.part().gone == 2
+
+
+def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answers_for_itself(plant, make):
+    ids = [f"r{n}" for n in range(3)]
+    for run_id in ids:
+        plant.begin(run_id, targets=1)
+        plant.buy(run_id, state=PartState.COLLECTING)
+        job = make.job("success", 1, job_id=f"job-{run_id}-0")
+        plant.run(ops.update(plant.keys, plant.take(run_id), {}, job=job, after=0.0))
+    plant.api.script(get_task=make.refusal(410), list_jobs=page_of_gateway(502), get_user_info=UserInformation())
+    for run_id in ids:
+        plant.step(fetch, plant.take(run_id))
+    assert [plant.part(run_id).gone for run_id in ids] == [1, 1, 0]
+    assert plant.part("r2").troubles == 1
+    plant.clock.forward(30)
+    lists(plant, make.job("success", 1, job_id="job-r2-0"))
+    plant.step(fetch, plant.take("r2"))
+    assert plant.part("r2").gone == 1
+
+
+def test_a_thousand_missing_tasks_are_checked_once(plant, make):
+    plant.begin(targets=200)
+    plant.buy(state=PartState.COLLECTING)
+    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", 200), after=0.0))
+    plant.clock.forward(100)
+    lists(plant, make.job("success", 200))
+    plant.api.script(get_task=page_of_gateway(404))
+    plant.step(fetch, plant.take())
+    assert len(plant.api.called("get_user_info")) == 1
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize(("own", "is_told"), [(True, True), (False, False)])
+def test_a_refusal_to_cancel_counts_where_it_is_the_apis(running, make, own, is_told):
+    running.run(ops.wish(running.keys, "r", "cancel"))
+    running.api.script(get_job=make.job("pending"), cancel_job=make.refusal(400) if own else page_of_gateway(400))
+    running.step(cancel, running.take())
+    assert (running.part().canceling is not None) is is_told
