@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tenacity import RetryCallState, retry_if_result, stop_after_attempt, wait_fixed
 
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, ScrapeDoError
-from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails, order
+from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails
 from scrape_do_celery.polling import TASK_LOOKS
+from scrape_do_celery.rules.ordering import decide_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,10 @@ def bundle(request: JobCreationRequest, job: JobDetails, outcomes: Sequence[Task
         Either has what was fetched as its attribute `result`.
     """
     tasks = [outcome for outcome in outcomes if isinstance(outcome, TaskDetails)]
-    places, verified = order(request.targets or [], [task.url for task in tasks])
+    named = {task.task_id: task.url for task in job.tasks}
+    own = {place: task.url for place, task in enumerate(tasks) if not task.gone}
+    urls = [named.get(task.task_id, "") for task in tasks]
+    places, verified = decide_order(request.targets or [], urls, own)
     result = JobResult(job=job, tasks=[tasks[place] for place in places], order_verified=verified)
     failures = [outcome for outcome in outcomes if isinstance(outcome, ScrapeDoError)]
     if job.is_terminal_failure or failures:

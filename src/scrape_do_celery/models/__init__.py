@@ -30,11 +30,10 @@ from .responses import (
     UserInformation,
     WebhookPayload,
 )
-from .urls import MAX_URL_LENGTH, fingerprint, normalise, order
+from .urls import fingerprint, match_targets, normalise
 
 __all__ = [
     "MAX_TARGETS_PER_JOB",
-    "MAX_URL_LENGTH",
     "STATUS_SPELLINGS",
     "TERMINAL",
     "CancelJobResponse",
@@ -63,8 +62,8 @@ __all__ = [
     "fingerprint",
     "is_known_status",
     "is_terminal",
+    "match_targets",
     "normalise",
-    "order",
     "parse_answer",
     "read_id",
     "read_status",

@@ -1,117 +1,216 @@
-"""URLs: which can be a target, and which are the same one."""
+"""Compare URLs: which spellings name one target, and which digests a set of targets has."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-import string
-from collections import defaultdict, deque
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from collections import Counter, defaultdict, deque
+from encodings.idna import nameprep
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from ada_url import URL
+
+from .urls_refused import why_no_target
+from .urls_v1 import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-MAX_URL_LENGTH = 2083
+__all__ = [
+    "coarse_digest",
+    "fingerprint",
+    "loose_form",
+    "match_targets",
+    "normalise",
+    "previous_digests",
+    "strict_digest",
+    "whatwg_form",
+    "why_no_target",
+]
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\s]")
-_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
-# An escape, a percent sign that is none, or a character that no URL holds as it is.
-_TO_ENCODE = re.compile(r"""%[0-9A-Fa-f]{2}|%|[^!-~]|["<>\\^`{|}]""")
-
-
-def why_no_target(url: str) -> str | None:
-    """What keeps `url` from being fetched, in words that do not repeat it; None for a good one."""
-    if len(url) > MAX_URL_LENGTH:
-        return f"is longer than {MAX_URL_LENGTH} characters"
-    if _FORBIDDEN.search(url):
-        return "holds whitespace or control characters"
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 (raises where it is no port)
-    except ValueError:
-        return "cannot be read as a URL"
-    if parts.scheme not in _DEFAULT_PORTS:
-        return "is not an absolute http or https URL"
-    return None if parts.hostname else "has no host"
+#: the parts of a WHATWG form: an `@` before its host, and a `?` or `#` in its path, are escaped
+_HREF = re.compile(
+    r"(https?:)//([^/?#@]*@)?(\[[^\]/?#]*\]|[^:/?#@\[]*)(:[0-9]+)?(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL
+)
+_MAX_LABEL = 63
 
 
-def normalise(url: str) -> str:
-    """A form that two spellings of one target share; the input itself where it is not a URL that we fetch.
+def whatwg_form(url: str) -> str:
+    """Return `url` as a WHATWG parser writes it; the input itself if the parser refuses it.
 
-    Only for comparing: fragments, which no server sees, are gone.
+    Never raises. A lone surrogate counts as U+FFFD, as in a browser and in Go.
     """
     try:
-        parts = urlsplit(url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            return url
-        path = _without_dots(_escapes(parts.path)) or "/"
-        return urlunsplit((parts.scheme, _authority(parts), path, _escapes(parts.query), ""))
+        return URL(url).href
+    except UnicodeEncodeError:
+        scalars = url.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        form = whatwg_form(scalars)
+        return url if form == scalars else form
     except ValueError:
         return url
 
 
-def fingerprint(targets: Iterable[str]) -> str:
-    """A digest of the targets, whatever their order and spelling; one that comes twice counts twice."""
-    return hashlib.sha256(json.dumps(sorted(map(normalise, targets))).encode()).hexdigest()[:32]
+#: the name of `whatwg_form` until all callers have moved
+normalise = whatwg_form
 
 
-def order(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int], bool]:
-    """For each target the position of its URL in `urls`, and whether every URL is proven to be its target.
+def loose_form(url: str) -> str:
+    """Return the form that all spellings of one target share; some different targets share it, too.
 
-    By position where all fit, else by URL, duplicates in the order in which they come. Where a target has no
-    URL, or the numbers differ, the positions are those of `urls`, each once, and nothing is proven.
+    It is a function of the WHATWG form. Each escape is decoded once, `+` is a space, a backslash is a slash,
+    the pairs of the query are sorted, the host is mapped as in IDNA 2003. There is no fragment, no empty query,
+    and no dot at the end of the host.
     """
-    as_they_are = list(range(len(urls)))
-    if len(targets) != len(urls):
-        return as_they_are, False
-    wanted, found = list(map(normalise, targets)), list(map(normalise, urls))
-    if wanted == found:
-        return as_they_are, True
-    places: dict[str, deque[int]] = defaultdict(deque)
-    for position, url in enumerate(found):
-        places[url].append(position)
-    try:
-        return [places[url].popleft() for url in wanted], True
-    except IndexError:
-        return as_they_are, False
+    return _loosen(whatwg_form(url))
 
 
-def _authority(parts: SplitResult) -> str:
-    user, at, _ = parts.netloc.rpartition("@")
-    host = parts.hostname or ""
-    if not host.isascii():
-        host = host.encode("idna").decode("ascii").lower()
-    if ":" in host:
-        host = f"[{host}]"
-    port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
-    return f"{_escapes(user)}{at}{host}{port}"
+def strict_digest(targets: Iterable[str]) -> str:
+    """Digest the WHATWG forms of the targets; order does not count, duplicates and fragments do."""
+    return _digest("s2", map(whatwg_form, targets))
 
 
-def _escapes(text: str) -> str:
-    return _TO_ENCODE.sub(_escape, text)
+def coarse_digest(targets: Iterable[str]) -> str:
+    """Digest the loose forms of the targets; order does not count, duplicates do."""
+    return _digest("c2", map(loose_form, targets))
 
 
-def _escape(match: re.Match[str]) -> str:
-    found = match[0]
-    if len(found) == 1:
-        return "".join(f"%{byte:02X}" for byte in found.encode(errors="surrogatepass"))
-    char = chr(int(found[1:], 16))
-    return char if char in _UNRESERVED else found.upper()
+def previous_digests(targets: Iterable[str]) -> tuple[str, ...]:
+    """Return the digests under which earlier versions stored these targets, the newest first."""
+    return (fingerprint(targets),)
 
 
-def _without_dots(path: str) -> str:
-    if "." not in path:
+def match_targets(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int], bool]:
+    """Return for each target the position of its URL in `urls`, and whether the URLs prove all of them.
+
+    Targets and URLs are compared in groups of one loose form. A proven group takes the places of its targets. Each
+    other URL keeps its own position if that is free, and the rest fill the free positions in order. Equal targets
+    share one URL if there are fewer URLs and all is proven. If the numbers differ otherwise, each URL comes once.
+    """
+    if list(targets) == list(urls):
+        return list(range(len(urls))), True
+    wanted, found = _groups(targets), _groups(urls)
+    placed: dict[int, int] = {}
+    proven = found.keys() <= wanted.keys()
+    for key, group in wanted.items():
+        pairs = _prove(group, found.get(key, []))
+        placed.update(pairs)
+        proven = proven and len(pairs) == len(group)
+    if proven:
+        return [placed[place] for place in range(len(targets))], True
+    return _fill(placed, len(urls)), False
+
+
+def _digest(version: str, forms: Iterable[str]) -> str:
+    return version + hashlib.sha256(json.dumps(sorted(forms)).encode()).hexdigest()[:30]
+
+
+def _loosen(form: str) -> str:
+    parts = _HREF.fullmatch(form)
+    if parts is None:
+        return form
+    scheme, user, host, port, path, query = parts.groups("")
+    pairs = _sorted_pairs(_decoded(query)) if query else ""
+    return f"{scheme}//{unquote(user)}{_loose_host(host)}{port}{_loose_path(_decoded(path))}{pairs}"
+
+
+def _decoded(text: str) -> str:
+    # One round only: `%2541` names the text `%41`. More rounds would cost the square of a hostile URL's length.
+    return unquote(text).replace("+", " ")
+
+
+def _loose_path(path: str) -> str:
+    # Go writes a backslash as `%5C`, where a WHATWG parser reads a slash; so dots are removed after decoding.
+    path = path.replace("\\", "/")
+    if "/." not in path:
         return path
-    kept: list[str] = []
     segments = path.split("/")[1:]
+    kept: list[str] = []
     for segment in segments:
         if segment == "..":
             del kept[-1:]
         elif segment != ".":
             kept.append(segment)
-    # "/a/." and "/a/.." name directories.
-    tail = "/" if kept and segments[-1] in {".", ".."} else ""
-    return "/" + "/".join(kept) + tail
+    if segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _sorted_pairs(query: str) -> str:
+    # Go's `Encode()` sorts by key, writes `a` as `a=`, and drops pairs without key and value.
+    pairs = sorted(pair for part in query.split("&") if (pair := part.rstrip("=")))
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _loose_host(host: str) -> str:
+    host = host.removesuffix(".")
+    return ".".join(map(_loose_label, host.split("."))) if "xn--" in host else host
+
+
+def _loose_label(label: str) -> str:
+    # Decoding costs the square of the length, and a server may answer with anything.
+    if not label.startswith("xn--") or len(label) > _MAX_LABEL:
+        return label
+    try:
+        return nameprep(label[4:].encode().decode("punycode"))
+    except UnicodeError:
+        return label
+
+
+class _Spelling(NamedTuple):
+    """A URL at its position, with the keys by which it is compared, strictest first."""
+
+    place: int
+    exact: str
+    whatwg: str
+    loose: str
+
+
+def _groups(urls: Iterable[str]) -> Mapping[str, list[_Spelling]]:
+    groups: dict[str, list[_Spelling]] = defaultdict(list)
+    for place, url in enumerate(urls):
+        form = whatwg_form(url)
+        one = _Spelling(place, url, form, _loosen(form))
+        groups[one.loose].append(one)
+    return groups
+
+
+def _prove(targets: list[_Spelling], urls: list[_Spelling]) -> dict[int, int]:
+    """Pair a group's targets with its URLs by the first key that proves them; no pairs if none does."""
+    for key in ("exact", "whatwg", "loose"):
+        # A loose form proves nothing between two targets that a server would tell apart.
+        if key == "loose" and len({one.whatwg for one in targets}) > 1:
+            break
+        if pairs := _pair([getattr(one, key) for one in targets], [getattr(one, key) for one in urls]):
+            return {targets[mine].place: urls[theirs].place for mine, theirs in pairs.items()}
+    return {}
+
+
+def _pair(targets: list[str], urls: list[str]) -> dict[int, int] | None:
+    places: dict[str, deque[int]] = defaultdict(deque)
+    for place, key in enumerate(urls):
+        places[key].append(place)
+    if Counter(targets) == Counter(urls):
+        return {place: places[key].popleft() for place, key in enumerate(targets)}
+    # A server may answer equal targets with one task.
+    if len(places) == len(urls) and places.keys() == set(targets):
+        return {place: places[key][0] for place, key in enumerate(targets)}
+    return None
+
+
+def _fill(placed: Mapping[int, int], number: int) -> list[int]:
+    """Order `number` positions: the placed ones, then those that can stay, then the rest; each comes once."""
+    slots: dict[int, int] = {}
+    rest = dict.fromkeys(range(number))
+    for place, one in sorted(placed.items()):
+        if one in rest:
+            slots[place] = one
+            del rest[one]
+    for one in [one for one in rest if one not in slots]:
+        slots[one] = one
+        del rest[one]
+    free = (place for place in itertools.count() if place not in slots)
+    slots.update(zip(list(itertools.islice(free, len(rest))), rest, strict=True))
+    return [slots[place] for place in sorted(slots)]

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails, UndetailedTaskResponse
+from scrape_do_celery.models.urls import whatwg_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence, Sized
@@ -29,8 +30,15 @@ def unite_ids(known: Iterable[str], named: Iterable[str], most: int) -> tuple[li
 
 def targets_of_tasks(ids: Sized, targets: Sequence[str]) -> list[str]:
     """The targets, one for each task that the API made of them. A server may answer equal targets with one task."""
-    distinct = list(dict.fromkeys(targets))
-    return distinct if len(ids) == len(distinct) else list(targets)
+    if len(ids) >= len(targets):
+        return list(targets)
+    for key in (str, whatwg_form):
+        distinct: dict[str, str] = {}
+        for target in targets:
+            distinct.setdefault(key(target), target)
+        if len(ids) == len(distinct):
+            return list(distinct.values())
+    return list(targets)
 
 
 def pad_ids(ids: Sequence[str], total: int) -> list[str]:

@@ -177,11 +177,12 @@ class RunHandle:
             raise record.error
         store = self._producer.store
         parts = list(reading.readers(store, record))
+        read = [part.read(store) for part in parts]
         return JobResult(
             job=_deciding(record, {part.member.part: part.job for part in parts}),
             jobs=[part.job for part in parts],
-            tasks=[task for part in parts for task in part.tasks(store)],
-            order_verified=all(part.verified for part in parts),
+            tasks=[task for tasks, _ in read for task in tasks],
+            order_verified=all(proven for _, proven in read),
             run_id=self.run_id,
         )
 

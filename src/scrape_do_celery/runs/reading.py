@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
-from scrape_do_celery.models import JobDetails, TaskDetails, order
 from scrape_do_celery.rules.ids import targets_of_tasks
-from scrape_do_celery.store import Member, PartRecord, RunRecord, RunSpec, Store, ops
+from scrape_do_celery.rules.ordering import decide_order
+from scrape_do_celery.store import Member, PartRecord, RunRecord, Store, ops
 from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from scrape_do_celery.models import JobDetails, TaskDetails
 
 #: Contents in memory at a time while a run is streamed.
 _CHUNK = 25
@@ -20,51 +22,85 @@ _CHUNK = 25
 
 @dataclass(frozen=True, slots=True)
 class PartReader:
-    """What it takes to read one part: its job, and the positions of its tasks in the order of its targets."""
+    """What it takes to read one part: its job, its targets, and the URLs that the job's summary names."""
 
     member: Member
     record: PartRecord
     job: JobDetails
-    positions: list[int]
-    verified: bool
+    #: None for a plugin, and for a part whose targets are gone: its tasks stay in the order of the job
+    targets: list[str] | None
+    #: by position in the store; empty where the summary names none
+    named: list[str]
 
     def tasks(self, store: Store) -> Iterator[TaskDetails]:
-        """The stored tasks in input order; those that were never fetched are left out.
+        """The stored tasks in input order, as the job's summary tells it; those that were never fetched are left out.
 
         Raises:
             ResultExpiredError: there were some, and their life has passed.
         """
-        for _, task in self._placed(store):
+        positions, _ = self._order({})
+        for _, task in self._stored(store, positions):
             yield task
 
-    def good(self, store: Store) -> set[int]:
-        """The places in input order of the targets that have a page, or whose page an answer contained.
+    def read(self, store: Store) -> tuple[list[TaskDetails], bool]:
+        """Return the stored tasks in input order, and whether their own URLs and the summary prove it.
 
         Raises:
             ResultExpiredError: as `tasks`.
         """
-        return {place for place, task in self._placed(store) if task.has_page}
+        tasks = dict(self._stored(store, range(len(self.named))))
+        positions, proven = self._order({at: task.url for at, task in tasks.items() if _tells_its_url(task)})
+        return [tasks[at] for at in positions if at in tasks], proven
 
-    def _placed(self, store: Store) -> Iterator[tuple[int, TaskDetails]]:
-        found = 0
-        for start in range(0, len(self.positions), _CHUNK):
-            chunk = self.positions[start : start + _CHUNK]
+    def good(self, store: Store) -> set[int] | None:
+        """Return the places of the targets whose page an answer contained; None if nothing proves which task is whose.
+
+        Raises:
+            ResultExpiredError: as `tasks`.
+        """
+        own: dict[int, str] = {}
+        pages: set[int] = set()
+        for at, task in self._stored(store, range(len(self.named))):
+            if _tells_its_url(task):
+                own[at] = task.url
+            if task.has_page:
+                pages.add(at)
+        positions, proven = self._order(own)
+        return {place for place, at in enumerate(positions) if at in pages} if proven else None
+
+    def _order(self, own: Mapping[int, str]) -> tuple[list[int], bool]:
+        if self.targets is None:
+            return list(range(len(self.named))), False
+        return decide_order(self.targets, self.named, own)
+
+    def _stored(self, store: Store, positions: Sequence[int]) -> Iterator[tuple[int, TaskDetails]]:
+        found: set[int] = set()
+        for start in range(0, len(positions), _CHUNK):
+            chunk = positions[start : start + _CHUNK]
             tasks = store.run(ops.contents(store.keys, self.member, chunk))
-            for place, task in enumerate(tasks, start):
+            for at, task in zip(chunk, tasks, strict=True):
                 if task is not None:
-                    found += 1
-                    yield place, task
-        if found < self.record.got_done + self.record.got_failed:
+                    found.add(at)
+                    yield at, task
+        if len(found) < self.record.got_done + self.record.got_failed:
             run_id = self.member.run_id
             raise ResultExpiredError(f"the contents of run {run_id} have passed their life", run_id)
+
+
+def _tells_its_url(task: TaskDetails) -> bool:
+    """Whether the URL of a stored task comes from an answer for the task, and not from the job's summary."""
+    return not (task.gone or task.too_large or task.unreadable)
 
 
 def readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
     """A reader for each part that has a job, in the order of the parts."""
     for number, job in jobs_by_part(store, record).items():
         member = record.member(number)
-        positions, verified = _input_order(job, store.run(ops.part_spec(store.keys, member)))
-        yield PartReader(member, record.parts[number], job, positions, verified)
+        spec = store.run(ops.part_spec(store.keys, member))
+        named, targets = _named(job), None
+        if spec is not None and spec.request.plugin is None:
+            targets = targets_of_tasks(named, targets_of(spec.request))
+        yield PartReader(member, record.parts[number], job, targets, named)
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
@@ -73,11 +109,7 @@ def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     return {number: job for number, job in found.items() if job is not None}
 
 
-def _input_order(job: JobDetails, spec: RunSpec | None) -> tuple[list[int], bool]:
-    """Positions of a job's tasks in the order of its targets, and whether their URLs prove it."""
-    ids = job.task_ids or [task.task_id for task in job.tasks]
-    if spec is None or spec.request.plugin is not None:
-        return list(range(len(ids))), False
+def _named(job: JobDetails) -> list[str]:
+    """The URLs that the summary names, in the order of the job's task ids."""
     urls = {task.task_id: task.url for task in job.tasks}
-    targets = targets_of_tasks(ids, targets_of(spec.request))
-    return order(targets, [urls.get(task_id, "") for task_id in ids])
+    return [urls.get(task_id, "") for task_id in job.task_ids or urls]

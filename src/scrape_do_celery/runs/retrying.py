@@ -64,9 +64,9 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
     missing: list[str] = []
     for number, part in enumerate(spec.parts()):
         reader = readers.get(number)
-        targets = targets_of_tasks(reader.positions if reader else (), targets_of(part))
-        if reader is not None and not reader.verified:
-            raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
+        targets = targets_of_tasks(reader.named if reader else (), targets_of(part))
         good = reader.good(store) if reader else set()
+        if good is None:
+            raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
         missing += [target for place, target in enumerate(targets) if place not in good]
     return missing

@@ -123,7 +123,7 @@ def test_plugin():
         "https://user:pw@xn--bcher-kva.example/",
         "http://[::1]:8080/",
         "http://bücher.example/ä",
-        "http://a/" + "b" * (2083 - 9),
+        "http://a/" + "b" * 10_000,
     ],
 )
 def test_targets_are_kept_exactly(url):
@@ -147,9 +147,8 @@ def test_targets_are_kept_exactly(url):
         ("http://a/\n", "whitespace"),
         ("http://a/\x00", "control"),
         ("http://a/\u2028", "whitespace"),
-        ("http://a:99999/", "cannot be read"),
-        ("http://[::1", "cannot be read"),
-        ("http://a/" + "b" * (2084 - 9), "longer than 2083"),
+        ("http://a:99999/", "no number from 1 to 65535"),
+        ("http://[::1", "no IPv6 address"),
     ],
 )
 def test_bad_targets_are_named_by_place(url, fault):

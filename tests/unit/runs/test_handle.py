@@ -245,6 +245,39 @@ def test_an_order_that_cannot_be_proven_is_the_order_of_the_job(plant, handle, f
     assert [task.url for task in result.tasks] == ["https://else.example/1", "https://else.example/2"]
 
 
+def test_an_order_is_not_verified_if_the_tasks_contradict_the_job(plant, handle, finish, make):
+    finish(urls=make.urls(2)[::-1])
+    result = handle.result()
+    assert not result.order_verified
+    assert [task.task_id for task in result.tasks] == ["t0", "t1"]
+
+
+def test_the_tasks_tell_the_order_if_the_job_does_not(plant, handle, finish, make):
+    finish(job=make.job("success", summary=False), urls=make.urls(2)[::-1])
+    result = handle.result()
+    assert result.order_verified
+    assert [task.url for task in result.tasks] == make.urls(2)
+
+
+def test_a_task_that_is_gone_does_not_contradict_the_job(plant, handle, finish, make):
+    finish(positions=[])
+    plant.put(position=0)
+    plant.put(position=1, url="", status="error", gone=True)
+    assert handle.result().order_verified
+
+
+def test_one_task_for_equal_targets_comes_at_each_of_them(plant, finish, make):
+    plant.begin(each=[make.urls(1)[0], make.urls(2)[1], make.urls(1)[0]])
+    finish()
+    handle = RunHandle("r", producer=plant.producer)
+    assert [task.task_id for task in handle.iter_tasks()] == ["t0", "t1", "t0"]
+    assert [task.task_id for task in handle.result().tasks] == ["t0", "t1", "t0"]
+    assert handle.result().order_verified
+    plant.redis.hdel(plant.keys.contents("r", 0), "1")
+    with pytest.raises(ResultExpiredError):
+        handle.result()
+
+
 def test_the_order_of_a_plugin_is_that_of_the_job(plant, finish):
     request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
     plant.run(ops.create(plant.keys, "r", RunSpec(request)))

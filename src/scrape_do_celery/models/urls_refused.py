@@ -1,0 +1,109 @@
+"""Refuse the targets that no server can reach, each by a named rule."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from ada_url import URL
+
+# One refused target costs its job all the others, so each rule here is one that every server has.
+_BLANK = re.compile(r"[\x00-\x20\x7f-\x9f\s]")
+_ASCII_BLANK = re.compile(r"[\x00-\x20\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+#: a host that only the parser has to be asked about: its labels are as long as they look
+_PLAIN = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
+_SCHEME = re.compile(r"https?:", re.IGNORECASE)
+_AUTHORITY = re.compile(r"[^:]*://(?:[^/?#\\]*@)?([^/?#\\]*)")
+_PORT = re.compile(r":([^:\]]*)$")
+_NUMBER_LAST = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)\.?$", re.IGNORECASE)
+_MAX_PORT = 65535
+_PORT_DIGITS = 5
+_MAX_LABEL = 63
+_MAX_HOST = 253
+
+
+class Refusal(Enum):
+    """The rules by which a URL is no target; the value completes the sentence "the URL ..."."""
+
+    LONE_SURROGATE = "holds a lone surrogate, a character that no UTF-8 text can carry"
+    CONTROL_OR_WHITESPACE = "holds whitespace or control characters"
+    SCHEME = "is not an absolute http or https URL"
+    NO_SLASHES = "has no // after its scheme"
+    NO_HOST = "has no host"
+    PORT = "has a port that is no number from 1 to 65535"
+    IPV4 = "has a host that ends in a number and is no IPv4 address"
+    IPV6 = "has a host in brackets that is no IPv6 address"
+    HOST = "has a host that cannot be read as a domain name"
+    EMPTY_LABEL = "has a host with an empty label between its dots"
+    LABEL_LENGTH = "has a host with a label of more than 63 characters"
+    HOST_LENGTH = "has a host of more than 253 characters"
+
+
+def why_no_target(url: str) -> str | None:
+    """Say why no server can reach `url`, in words that do not repeat it; None for a good one."""
+    rule = find_refusal(url)
+    return None if rule is None else rule.value
+
+
+def find_refusal(url: str) -> Refusal | None:
+    """Return the first rule that refuses `url`; None for a good one."""
+    if rule := _refuse_text(url):
+        return rule
+    if not _SCHEME.match(url):
+        return Refusal.SCHEME
+    # A WHATWG parser takes `http:a` and `http:///a`; parsers of other languages find no host in them.
+    authority = _AUTHORITY.match(url)
+    if authority is None:
+        return Refusal.NO_SLASHES
+    host = authority[1]
+    if not _PORT.sub("", host):
+        return Refusal.NO_HOST
+    if not URL.can_parse(url):
+        return _name_fault(host)
+    # Almost all targets are plain; a hundred thousand of them are checked while the caller waits.
+    return None if len(host) <= _MAX_HOST and _PLAIN.fullmatch(host) else _refuse_parsed(URL(url))
+
+
+def _refuse_text(url: str) -> Refusal | None:
+    if url.isascii():
+        return Refusal.CONTROL_OR_WHITESPACE if _ASCII_BLANK.search(url) else None
+    if _SURROGATE.search(url):
+        return Refusal.LONE_SURROGATE
+    return Refusal.CONTROL_OR_WHITESPACE if _BLANK.search(url) else None
+
+
+def _refuse_parsed(parsed: URL) -> Refusal | None:
+    if parsed.port == "0":
+        return Refusal.PORT
+    return None if parsed.hostname.startswith("[") else _refuse_name(parsed.hostname)
+
+
+def _refuse_name(host: str) -> Refusal | None:
+    name = host.removesuffix(".")
+    labels = name.split(".")
+    if "" in labels:
+        return Refusal.EMPTY_LABEL
+    if max(map(len, labels)) > _MAX_LABEL:
+        return Refusal.LABEL_LENGTH
+    return Refusal.HOST_LENGTH if len(name) > _MAX_HOST else None
+
+
+def _name_fault(host: str) -> Refusal:
+    """Name the fault of a host with its port that the parser has refused without saying why."""
+    if host.startswith("[") and "]:" not in host:
+        return Refusal.IPV6
+    if (port := _PORT.search(host)) and not _is_port(port[1]):
+        return Refusal.PORT
+    host = _PORT.sub("", host)
+    if host.startswith("["):
+        return Refusal.IPV6
+    return Refusal.IPV4 if _NUMBER_LAST.search(host) else Refusal.HOST
+
+
+def _is_port(text: str) -> bool:
+    digits = text.lstrip("0") or "0"
+    # The length is checked first: `int` raises for thousands of digits.
+    return not text or (
+        digits.isascii() and digits.isdigit() and len(digits) <= _PORT_DIGITS and int(digits) <= _MAX_PORT
+    )

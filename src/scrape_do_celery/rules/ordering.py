@@ -1,0 +1,35 @@
+"""Decide which task of a job is which target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.models import match_targets
+from scrape_do_celery.models.urls import whatwg_form
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def decide_order(
+    targets: Sequence[str], named: Sequence[str], own: Mapping[int, str] | None = None
+) -> tuple[list[int], bool]:
+    """Return for each target the position of its task, and whether the URLs prove all of them.
+
+    `named` has the URLs of the tasks in the job's summary, empty if the summary does not tell; `own` those of the
+    tasks' own answers, by position. The summary decides, and a task's own URL if the summary names none. Nothing is
+    proven if the tasks' own URLs do not prove the same. A task without an own answer, such as a gone one, has no say.
+    """
+    own = own or {}
+    positions, proven = match_targets(targets, [url or own.get(place, "") for place, url in enumerate(named)])
+    return positions, proven and _confirms(targets, positions, own)
+
+
+def _confirms(targets: Sequence[str], positions: Sequence[int], own: Mapping[int, str]) -> bool:
+    told = [(target, own[at]) for target, at in zip(targets, positions, strict=True) if at in own]
+    wanted = [target for target, _ in told]
+    places, proven = match_targets(wanted, [url for _, url in told])
+    # Targets of one WHATWG form have one page, so their tasks may change places.
+    return proven and all(
+        mine == theirs or whatwg_form(wanted[mine]) == whatwg_form(wanted[theirs]) for mine, theirs in enumerate(places)
+    )
