@@ -37,6 +37,8 @@ def test_the_summary_speaks_of_the_ids_that_are_known(make):
 
 def test_equal_targets_may_be_answered_once():
     assert ids.targets_of_tasks(["x", "y"], ["a", "b", "a"]) == ["a", "b"]
+    spelled = ["https://a.example", "https://b.example/", "https://a.example:443/"]
+    assert ids.targets_of_tasks(["x", "y"], spelled) == spelled[:2]
     assert ids.targets_of_tasks(["x"], ["a", "b", "a"]) == ["a", "b", "a"]
     assert ids.targets_of_tasks(["x", "y", "z"], ["a", "b", "a"]) == ["a", "b", "a"]
 

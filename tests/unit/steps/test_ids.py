@@ -86,6 +86,14 @@ def test_ids_beyond_the_targets_are_dropped_and_counted(plant, make):
     assert plant.run(ops.job(plant.keys, MEMBER)).task_ids == ["t0"]
 
 
+def test_surplus_tasks_of_a_job_that_runs_are_not_kept(plant, make):
+    begin(plant, count=1)
+    plant.api.script(get_job=make.job("pending", 500))
+    plant.step(poll, plant.take())
+    kept = plant.run(ops.job(plant.keys, MEMBER))
+    assert (kept.task_ids, len(kept.tasks)) == (["t0"], 1)
+
+
 def test_ids_of_earlier_answers_are_remembered(plant, make):
     plant.begin(early=True)
     plant.buy()
