@@ -106,7 +106,9 @@ class BlockingDriver(BaseClient):
             intake, stream = self._intake(response)
             try:
                 for chunk in cast("httpx.SyncByteStream", stream):
-                    if not intake.take(chunk):
+                    for _ in intake.take(chunk):
+                        pass
+                    if not intake.wants_more:
                         break
             finally:
                 # The answer may be here already: an error of the farewell must not lose a paid job.
@@ -141,6 +143,7 @@ class AsyncioDriver(BaseClient):
         on_response: Callable[[int, Mapping[str, str]], None] | None = None,
         max_page_bytes: int = MAX_PAGE_BYTES,
         on_default: Callable[[str, str], None] | None = None,
+        large_page: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(
             api_key,
@@ -155,7 +158,7 @@ class AsyncioDriver(BaseClient):
             max_page_bytes=max_page_bytes,
             on_default=on_default,
         )
-        self._sleep = sleep
+        self._sleep, self._large_page = sleep, large_page
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
         self._http = transport or SendingTransport(ssl_context(), trust_env=False, limits=self._limits())
 
@@ -190,14 +193,16 @@ class AsyncioDriver(BaseClient):
         began = self._clock()
         sending.begin()
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as deadline:
                 if not self._traced:
                     await depart(UNTRACED)
                 response = await self._http.handle_async_request(request)
                 intake, stream = self._intake(response)
                 try:
                     async for chunk in cast("httpx.AsyncByteStream", stream):
-                        if not intake.take(chunk):
+                        for _ in intake.take(chunk):
+                            await self._wait_for_room(deadline)
+                        if not intake.wants_more:
                             break
                 finally:
                     with suppress(Exception):
@@ -209,3 +214,14 @@ class AsyncioDriver(BaseClient):
         self._heard(sending.call, response, began)
         with self._collecting():
             return sending.answered(response.status_code, response.headers, received)
+
+    async def _wait_for_room(self, deadline: asyncio.Timeout) -> None:
+        """Lets `large_page` hold the answer back. Its wait does not count: the peer has answered in time."""
+        when = deadline.when()
+        if self._large_page is None or when is None:
+            return
+        clock = asyncio.get_running_loop().time
+        left = when - clock()
+        deadline.reschedule(None)
+        await self._large_page()
+        deadline.reschedule(clock() + left)

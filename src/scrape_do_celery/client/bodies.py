@@ -20,6 +20,7 @@ MAX_PAGE_BYTES: Final = 67_108_864
 ERROR_BYTES: Final = 1_048_576
 """Bytes that are read of an answer outside 2xx; the rest is dropped."""
 
+LARGE: Final = 1_048_576
 _STEP: Final = 65_536
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP, _ZLIB, _RAW = 31, 15, -15
@@ -50,8 +51,13 @@ class Intake:
         self._full = False
         self._flaw = ""
 
-    def take(self, chunk: bytes) -> bool:
-        """Return whether more chunks are wanted.
+    @property
+    def wants_more(self) -> bool:
+        """Whether more chunks are wanted."""
+        return not (self._full or self._flaw)
+
+    def take(self, chunk: bytes) -> Iterator[None]:
+        """Take a chunk; yield once in the life of a body, right before it grows over `LARGE` bytes.
 
         Raises:
             httpx.DecodingError: the body of a 2xx answer is corrupt.
@@ -60,11 +66,10 @@ class Intake:
         if self._raw > self._limit:
             # Bytes up to the limit stay: the start of an error page is of use.
             chunk = chunk[: len(chunk) - (self._raw - self._limit)]
-            self._take(chunk)
+            yield from self._take(chunk)
             self._full = True
         else:
-            self._take(chunk)
-        return not (self._full or self._flaw)
+            yield from self._take(chunk)
 
     def finish(self) -> Received:
         """Return the body, or its start if the body is too large.
@@ -81,22 +86,24 @@ class Intake:
             return Received(body, f"its encoding {ascii(self._encoding)[:_SHOWN]} cannot be decoded")
         return Received(body, self._flaw)
 
-    def _take(self, chunk: bytes) -> None:
+    def _take(self, chunk: bytes) -> Iterator[None]:
         if not self._inflater:
-            self._keep(chunk)
+            yield from self._keep(chunk)
             return
         # In slices: zlib copies what is left of its input at each step.
         for start in range(0, len(chunk), _STEP):
             try:
                 for part in self._inflater.feed(chunk[start : start + _STEP]):
-                    self._keep(part)
+                    yield from self._keep(part)
                     if self._full:
                         return
             except zlib.error as error:
                 self._broken(f"is corrupt: {error}")
                 return
 
-    def _keep(self, part: bytes) -> None:
+    def _keep(self, part: bytes) -> Iterator[None]:
+        if self._size <= LARGE < self._size + len(part):
+            yield
         room = self._limit - self._size
         self._full = self._full or len(part) > room
         part = part[:room]

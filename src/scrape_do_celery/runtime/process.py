@@ -120,6 +120,7 @@ class Runtime:
             on_response=self.surveyor.heard,
             max_page_bytes=self.settings.max_page_bytes,
             on_default=self.default_taken,
+            large_page=self.page_memory.grow,
         )
         # A `POST` has connections of its own, so that no fetch holds it up while its deadline runs.
         self.buyer = AsyncScrapeDoAsyncAPIClient(

@@ -42,7 +42,8 @@ FORMS = {
 def received(raw, encoding="", *, status=200, limit=BIG, step=None):
     intake = Intake(status, {"content-encoding": encoding}, limit)
     for start in range(0, len(raw), step or max(len(raw), 1)):
-        if not intake.take(raw[start : start + step] if step else raw):
+        list(intake.take(raw[start : start + step] if step else raw))
+        if not intake.wants_more:
             break
     return intake.finish()
 
@@ -124,8 +125,10 @@ def test_the_limit_holds_before_decompression_too():
 
 def test_nothing_is_wanted_after_the_limit():
     intake = Intake(200, {}, 10)
-    assert intake.take(b"x" * 10)
-    assert not intake.take(b"x")
+    list(intake.take(b"x" * 10))
+    assert intake.wants_more
+    list(intake.take(b"x"))
+    assert not intake.wants_more
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
