@@ -25,7 +25,7 @@ from scrape_do_celery.polling import RETENTION
 
 SECONDS = st.floats(-200.0, RETENTION * 2, allow_nan=False)
 MATCHES = st.lists(
-    st.builds(Match, st.uuids().map(str), st.sampled_from(Age), st.booleans()), max_size=4, unique_by=lambda m: m.job_id
+    st.builds(Match, st.uuids().map(str), st.sampled_from(Age), st.booleans(), st.booleans()), max_size=4, unique_by=lambda m: m.job_id
 )
 EVIDENCE = st.builds(
     Evidence,
@@ -38,13 +38,18 @@ EVIDENCE = st.builds(
     apart=st.just(15.0),
     marker=st.booleans(),
     distrust=st.sampled_from(["", "others buy here"]),
+    alike=st.integers(1, 3),
+    refused=st.booleans(),
 )
 
 
 @given(MATCHES, EVIDENCE)
 def test_absence_is_never_early_and_never_unread(matches, known):
     verdict, _ = judge(matches, known)
-    if verdict is Verdict.ABSENT:
+    if verdict is Verdict.ABSENT and known.refused:
+        assert known.complete
+        assert not any(match.marked if known.marker else match.age is Age.FRESH for match in matches)
+    elif verdict is Verdict.ABSENT:
         assert known.complete
         assert known.began > 90.0
         assert known.absent_at is not None
@@ -61,9 +66,14 @@ def test_nothing_is_adopted_that_may_be_somebody_elses(matches, known):
     if known.marker:
         assert adopted.marked
         return
-    assert {match.age for match in matches} == {Age.FRESH}
-    assert len(matches) <= known.purchases
+    if known.refused:
+        matches = [match for match in matches if match.age is Age.FRESH]
+    rivals = [match for match in matches if match.age is not Age.OLDER]
+    rivals = [match for match in rivals if match.strict] or rivals
+    assert {match.age for match in rivals} == {Age.FRESH}
+    assert len(rivals) <= known.purchases
     assert not known.distrust
+    assert adopted.strict or known.alike == 1
 
 
 @given(MATCHES, EVIDENCE)
@@ -83,7 +93,7 @@ def test_one_fresh_job_is_the_one(known):
 
 @given(EVIDENCE)
 def test_every_doubt_ends(known):
-    late = Evidence(**{**{n: getattr(known, n) for n in known.__slots__}, "began": RETENTION + 1.0})
+    late = Evidence(**{**{n: getattr(known, n) for n in known.__slots__}, "began": RETENTION + 1.0, "refused": False})
     assert judge([], late)[0] is Verdict.AMBIGUOUS
 
 
@@ -100,23 +110,30 @@ def job(start):
         (996, Age.FRESH),
         (990, Age.NEAR),
         (911, Age.NEAR),
-        (905, Age.OLDER),
+        (905, Age.NEAR),
+        (-2500, Age.NEAR),
+        (-2700, Age.OLDER),
         (2000, Age.FRESH),
     ],
 )
 def test_the_age_of_a_job_by_whatever_clock(start, expected, ahead):
-    assert age(job(start and start + ahead), 1000.0, ahead) is expected
+    assert age(job(start and start + ahead), 1000.0, ahead, 3600.0) is expected
 
 
-@pytest.mark.parametrize(("start", "expected"), [(911, Age.FRESH), (905, Age.OLDER)])
+@pytest.mark.parametrize(("start", "expected"), [(911, Age.FRESH), (905, Age.NEAR)])
 def test_an_api_that_does_not_tell_its_time_is_given_a_minute_and_a_half(start, expected):
-    assert age(job(start), 1000.0, None) is expected
+    assert age(job(start), 1000.0, None, 3600.0) is expected
+
+
+def test_a_tolerance_of_nothing_leaves_a_minute_and_a_half():
+    assert age(job(911), 1000.0, 0.0, 0.0) is Age.NEAR
+    assert age(job(905), 1000.0, 0.0, 0.0) is Age.OLDER
 
 
 @given(st.floats(0, 1e9), st.none() | st.floats(-100, 100), st.floats(0, 200))
 def test_what_a_listing_leaves_out_is_older(intent, ahead, before):
-    start = read_back_to(intent, ahead).timestamp() - before - 0.001
-    found = age(job(start or None), intent, ahead)
+    start = read_back_to(intent, ahead, 3600.0).timestamp() - before - 0.001
+    found = age(job(start or None), intent, ahead, 3600.0)
     assert found is Age.OLDER or (start == 0 and found is Age.FRESH)
 
 

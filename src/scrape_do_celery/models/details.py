@@ -210,8 +210,9 @@ class TaskDetails(_Lifecycle):
             ValueError: the body is no JSON object, is about another task, or lacks an id or a state.
         """
         task = cls._of_answer(raw, job_id=job_id, task_id=task_id)
-        claimed = {name: False for name in _OURS if getattr(task, name)}
-        return task.model_copy(update=claimed) if claimed else task
+        if any(getattr(task, name) for name in _OURS):
+            return task.model_copy(update=dict.fromkeys(_OURS, False))
+        return task
 
     @property
     def has_page(self) -> bool:

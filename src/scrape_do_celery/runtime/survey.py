@@ -156,7 +156,8 @@ class Surveyor:
 
 def names_its_targets(job: JobDetails) -> bool:
     """Whether a job tells the URL of each of its tasks."""
-    return bool(job.tasks) and len(job.tasks) >= len(job.task_ids) and all(task.url for task in job.tasks)
+    whole = bool(job.tasks) and len(job.tasks) >= len(job.task_ids) and not job.dropped
+    return whole and all(task.url for task in job.tasks)
 
 
 def _take(jobs: dict[str, JobDetails], found: Iterable[JobDetails]) -> None:
