@@ -102,6 +102,6 @@ class JobResult(WireModel):
 
     @property
     def cost(self) -> float | None:
-        """Credits of all tasks that said theirs; None where none did."""
-        costs = [task.cost for task in self.tasks if task.cost is not None]
-        return sum(costs) if costs else None
+        """Credits of all tasks that said theirs; None where none did. A task that is of several targets costs once."""
+        costs = {(task.job_id, task.task_id): task.cost for task in self.tasks if task.cost is not None}
+        return sum(costs.values()) if costs else None
