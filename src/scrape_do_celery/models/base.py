@@ -124,13 +124,15 @@ class AnswerModel(WireModel):
     @classmethod
     def _of_answer(cls, raw: str | bytes | Mapping[str, Any], **asked: str) -> Self:
         """Return the model of an answer about the ids in `asked`; an empty one was not asked for."""
-        if isinstance(raw, Mapping):
+        if not isinstance(raw, str | bytes):
             return _about(cls.model_validate(_with_ids(raw, asked)), asked)
         try:
             model = cls.model_validate_json(raw)
         except ValidationError:
             model = cls.model_validate(_with_ids(clean_json(parse_answer(raw), _CONTENT), asked))
-        return _about(model, asked)
+        held = model.__dict__
+        # What is asked most, and costs least: the answer is about what was asked.
+        return model if all([held[name] == asked[name] for name in asked]) else _about(model, asked)  # noqa: C419
 
     @model_validator(mode="wrap")
     @classmethod

@@ -41,8 +41,6 @@ _MAX_COST: Final = 1e6
 _COST: Final = re.compile(r"\s*\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _DATA_URL: Final = re.compile(r"data:[^,]{0,500};\s*base64\s*,", re.IGNORECASE)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
-#: What only we know of a task; an answer never sets these fields.
-_OURS: Final = ("gone", "too_large", "unreadable", "given_up")
 
 
 class _Lifecycle(AnswerModel):
@@ -210,8 +208,9 @@ class TaskDetails(_Lifecycle):
             ValueError: the body is no JSON object, is about another task, or lacks an id or a state.
         """
         task = cls._of_answer(raw, job_id=job_id, task_id=task_id)
-        claimed = {name: False for name in _OURS if getattr(task, name)}
-        return task.model_copy(update=claimed) if claimed else task
+        if task.gone or task.too_large or task.unreadable or task.given_up:
+            return task.model_copy(update=dict.fromkeys(("gone", "too_large", "unreadable", "given_up"), False))
+        return task
 
     @property
     def has_page(self) -> bool:

@@ -14,14 +14,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import AfterValidator, Field, GetPydanticSchema, PlainValidator, Strict, StringConstraints
+from pydantic_core import core_schema
 
 from .enums import JobStatus, read_status
 from .ids import ID_PATTERN, MAX_ID, check_ids, read_id, unique_ids
@@ -33,6 +27,15 @@ if TYPE_CHECKING:
 _MAX_INT: Final = 2**63 - 1
 #: Characters of a number or a time that are read.
 _MAX_WORD: Final = 200
+#: The text of a date: shorter text, and any number or flag, would be read as seconds since 1970.
+_DateText = Annotated[
+    datetime,
+    GetPydanticSchema(
+        lambda _, __: core_schema.chain_schema(
+            [core_schema.str_schema(strict=True, min_length=10), core_schema.datetime_schema()]
+        )
+    ),
+]
 _TRUE: Final = frozenset({"true", "yes", "y", "on", "t", "1"})
 _FALSE: Final = frozenset({"false", "no", "n", "off", "f", "0", ""})
 #: Go's `time.String()`, and the like.
@@ -128,11 +131,9 @@ def _flag(value: Any) -> bool:
 
 
 def _word(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError("no text")  # noqa: TRY004
-    return clean_text(value)
+    if value is not None:
+        raise ValueError("no text")
+    return ""
 
 
 def _content(value: Any) -> str | None:
@@ -149,15 +150,6 @@ def _plausible(value: datetime) -> datetime | None:
     # Go writes year 1 for "not yet", others the first second of 1970 for that, or year 9999 for "never".
     moment = aware(value)
     return None if moment.year in {1, 9999} or moment == _EPOCH else moment
-
-
-def _wire_time(value: Any, parse: ValidatorFunctionWrapHandler) -> datetime | None:
-    if isinstance(value, datetime):
-        return _plausible(value)
-    # Pydantic would read any number as seconds since 1970, true as well.
-    if not isinstance(value, str) or "-" not in value:
-        raise ValueError("no date")
-    return _plausible(parse(value))
 
 
 def _time(value: Any) -> datetime | None:
@@ -267,7 +259,11 @@ Flag = Annotated[bool, Repair(_flag)]
 #: Null is "".
 Word = Annotated[str, Repair(_word)]
 #: Null, "" and the zero time are None; a time without a zone is UTC.
-Time = Annotated[Annotated[datetime, WrapValidator(_wire_time)] | None, Repair(_time)]
+Time = Annotated[
+    Annotated[_DateText | Annotated[datetime, Strict()], Field(union_mode="left_to_right"), AfterValidator(_plausible)]
+    | None,
+    Repair(_time),
+]
 #: Any text, or None; anything else becomes JSON text.
 Text = Annotated[str | None, Repair(_text)]
 #: As `Text`, but kept to the letter, with its lone surrogates.

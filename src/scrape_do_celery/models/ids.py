@@ -10,6 +10,7 @@ MAX_ID: Final = 200
 #: Visible ASCII, but neither `.` nor `..`, which name another resource in a path.
 ID_PATTERN: Final = r"^(?:\.{0,2}[!-\-/-~][!-~]*|\.{3}[!-~]*)$"
 _ID: Final = re.compile(ID_PATTERN)
+_NO_IDS: Final = frozenset({"", ".", ".."})
 _ALL_VISIBLE: Final = re.compile(r"[!-~]*+")
 
 
@@ -32,12 +33,11 @@ def same_id(first: str, second: str) -> bool:
 
 def unique_ids(ids: list[str]) -> list[str]:
     """Return `ids` in their order, each once; the first spelling of an id stays."""
-    lowered = [task_id.lower() for task_id in ids]
-    if len(set(lowered)) == len(ids):
+    if len(set(map(str.lower, ids))) == len(ids):
         return ids
     found: dict[str, str] = {}
-    for key, task_id in zip(lowered, ids, strict=True):
-        found.setdefault(key, task_id)
+    for task_id in ids:
+        found.setdefault(task_id.lower(), task_id)
     return list(found.values())
 
 
@@ -47,8 +47,9 @@ def check_ids(ids: list[str]) -> None:
     Raises:
         ValueError: `read_id` would refuse one of them.
     """
-    # One match for all of them: a job names a thousand, and is read often.
-    if not _ALL_VISIBLE.fullmatch("".join(ids)) or max(map(len, ids), default=0) > MAX_ID:
+    # One look at all of them: a job names a thousand, and is read often.
+    text = "".join(ids)
+    if not _ALL_VISIBLE.fullmatch(text) or not _NO_IDS.isdisjoint(ids):
         raise ValueError("an id is refused")
-    if "" in ids or "." in ids or ".." in ids:
+    if len(text) > MAX_ID and max(map(len, ids)) > MAX_ID:
         raise ValueError("an id is refused")

@@ -81,7 +81,6 @@ ANSWERS: dict[type[WireModel], dict[str, Any]] = {
 
 LOST = object()
 """Stands for a value that cannot be read: the field has its default, and is counted."""
-NEVER = [LOST, [[]], {"a": {"b": [1]}}, [None], [{"a": 1}]]
 DEEP = json.loads("[" * 150 + "]" * 150)
 HUGE = 10**400
 WORDS = [("x" * 100_000, "x" * 100_000), (None, ""), ("", ""), (5, LOST), (True, LOST), ([], LOST), ({}, LOST)]
@@ -404,7 +403,8 @@ def test_what_is_no_json_object_is_refused(model, raw):
 
 
 def test_an_answer_cannot_set_what_only_we_know():
-    claims = {"Gone": True, "TooLarge": True, "Unreadable": True, "gone": True, "too_large": True, "unreadable": True}
+    claims = {"Gone": True, "TooLarge": True, "Unreadable": True, "GivenUp": True}
+    claims |= {name: True for name in ("gone", "too_large", "unreadable", "given_up")}
     for data in ({**TASK, **claims}, {"task_id": "t1", "job_id": "j1", "status": "success", **claims}):
         for raw in (data, raw_json(data)):
             task = TaskDetails.from_answer(raw)
@@ -584,6 +584,17 @@ def test_damaged_base64_is_refused(content):
 def test_content_that_has_no_text_makes_the_task_unreadable(content):
     with pytest.raises(ValidationError, match="Content"):
         TaskDetails.model_validate({**TASK, "Content": content})
+
+
+def test_a_python_value_that_is_nested_too_deep_has_no_text():
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValidationError, match="Content"):
+        TaskDetails.model_validate({**TASK, "Content": deep})
+    with collect_defaults() as found:
+        assert TaskDetails.model_validate({**TASK, "ErrorMessage": deep}).error_message is None
+    assert found == [("TaskDetails", "error_message")]
 
 
 def test_errors_count_tasks_in_any_spelling():
