@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
-from scrape_do_celery.rules.ids import targets_of_tasks
 from scrape_do_celery.rules.ordering import decide_order
 from scrape_do_celery.store import Member, PartRecord, RunRecord, Store, ops
 from scrape_do_celery.store.spec import targets_of
@@ -97,10 +96,8 @@ def readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
     for number, job in jobs_by_part(store, record).items():
         member = record.member(number)
         spec = store.run(ops.part_spec(store.keys, member))
-        named, targets = _named(job), None
-        if spec is not None and spec.request.plugin is None:
-            targets = targets_of_tasks(named, targets_of(spec.request))
-        yield PartReader(member, record.parts[number], job, targets, named)
+        targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
+        yield PartReader(member, record.parts[number], job, targets, _named(job))
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
-from scrape_do_celery.rules.ids import targets_of_tasks
 from scrape_do_celery.runs import reading
 from scrape_do_celery.runs.enqueueing import enqueue
 from scrape_do_celery.runs.producer import Producer
@@ -63,8 +62,8 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
     readers = {reader.member.part: reader for reader in reading.readers(store, record)}
     missing: list[str] = []
     for number, part in enumerate(spec.parts()):
+        targets = targets_of(part)
         reader = readers.get(number)
-        targets = targets_of_tasks(reader.named if reader else (), targets_of(part))
         good = reader.good(store) if reader else set()
         if good is None:
             raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
