@@ -62,8 +62,8 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
     readers = {reader.member.part: reader for reader in reading.readers(store, record)}
     missing: list[str] = []
     for number, part in enumerate(spec.parts()):
-        reader = readers.get(number)
         targets = targets_of(part)
+        reader = readers.get(number)
         good = reader.good(store) if reader else set()
         if good is None:
             raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)

@@ -403,7 +403,8 @@ def test_what_is_no_json_object_is_refused(model, raw):
 
 
 def test_an_answer_cannot_set_what_only_we_know():
-    claims = {"Gone": True, "TooLarge": True, "Unreadable": True, "gone": True, "too_large": True, "unreadable": True}
+    claims = {"Gone": True, "TooLarge": True, "Unreadable": True, "GivenUp": True}
+    claims |= dict.fromkeys(("gone", "too_large", "unreadable", "given_up"), True)
     for data in ({**TASK, **claims}, {"task_id": "t1", "job_id": "j1", "status": "success", **claims}):
         for raw in (data, raw_json(data)):
             task = TaskDetails.from_answer(raw)
