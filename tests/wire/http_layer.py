@@ -249,10 +249,9 @@ def _frames() -> Iterator[Mutation]:
                 if what == "no answer" and span == "ever":
                     # Each takes the whole time-out, and nothing else than a cut at 0.
                     continue
-                if sort == "wait" and span == "ever":
-                    span = "window"
+                lasts = "window" if sort == "wait" and span == "ever" else span
                 yield Mutation(
-                    scenario, kind, "HTTP frame", what, span, act, {"frame": sort, "hang": what == "no answer"}
+                    scenario, kind, "HTTP frame", what, lasts, act, {"frame": sort, "hang": what == "no answer"}
                 )
 
 

@@ -13,7 +13,7 @@ from tests.wire.ground import laid
 from tests.wire.mutation import PASSING, Tamper
 from tests.wire.mutations import all_mutations, pairs
 from tests.wire.oracle import Class, Expected, expect, judge
-from tests.wire.wire import Wire
+from tests.wire.wire import Asked, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,12 +54,17 @@ def play_one(ground: Ground, deal: Deal) -> Line:
     """Plays a deal and judges."""
     scenario = SCENARIOS[deal[0].scenario]
     expected: Expected = reduce(Expected.with_, map(expect, deal))
-    tampers = [Tamper(one, ground.now) for one in deal]
+    # A purchase that the server refuses is answered before the server takes it; all else is changed on its way out.
+    unsold = next((one for one in deal if one.facts.get("sold") is False and one.field.endswith("not sold")), None)
+    tampers = [Tamper(one, ground.now) for one in deal if one is not unsold]
     settings = _IMPATIENT if any(one.facts.get("hang") for one in deal) else {}
-    unsold = [one for one in deal if one.facts.get("sold") is False]
-    refuse = _refusing(unsold[0], tampers[deal.index(unsold[0])]) if unsold else None
+    refusing = None if unsold is None else _Refusing(Tamper(unsold, ground.now))
+
+    def change(wire: Wire) -> bool:
+        return any([tamper(wire) for tamper in tampers])  # noqa: C419 (each has its turn)
+
     began = time.perf_counter()
-    played = play(ground, scenario, lambda wire: any([tamper(wire) for tamper in tampers]), refuse=refuse, **settings)
+    played = play(ground, scenario, change, refuse=refusing, **settings)
     verdict = judge(played, expected, scenario, passing=all(one.span in PASSING for one in deal))
     detail = "; ".join(
         [f"{played.state} after {played.took / 3600:.1f} h and {played.steps} steps, bought {played.bought}"]
@@ -75,20 +80,24 @@ def play_one(ground: Ground, deal: Deal) -> Line:
         hours=played.took / 3600,
         steps=played.steps,
         bought=played.bought,
-        touched=bool(played.account.touched),
+        touched=bool(played.account.touched) or bool(refusing and refusing.touched),
         took=time.perf_counter() - began,
         detail=detail,
     )
 
 
-def _refusing(one: Mutation, tamper: Tamper):
+class _Refusing:
     """Answers in place of the server, which sells nothing: the mutation is applied to an empty answer."""
 
-    def refuse(asked):
-        wire = Wire(asked, 201, {})
-        return wire if asked.kind == one.kind and tamper.is_on(wire) else None
+    def __init__(self, tamper: Tamper) -> None:
+        self._tamper, self.touched = tamper, False
 
-    return refuse
+    def __call__(self, asked: Asked) -> Wire | None:
+        wire = Wire(asked, 201, {})
+        if not self._tamper(wire):
+            return None
+        self.touched = True
+        return wire
 
 
 def deals(*, seed: int, count: int, only: str = "", share: tuple[int, int] = (0, 1)) -> list[Deal]:
@@ -121,7 +130,7 @@ def play_wide(options: dict, processes: int) -> Iterator[Line]:
     while left:
         line = queue.get()
         if isinstance(line, str):
-            raise RuntimeError(line)
+            raise RuntimeError(line)  # noqa: TRY004 (it is what a process died of)
         if line is None:
             left -= 1
         else:

@@ -14,7 +14,6 @@ from tests.wire.driver import HOUR
 from tests.wire.mutation import PASSING
 from tests.wire.server import page_of
 from tests.wire.values import WORDS
-from tests.wire.wire import GOOD
 
 if TYPE_CHECKING:
     from tests.wire.driver import Played, Scenario
@@ -76,11 +75,8 @@ def _of_status(one: Mutation) -> Expected:
     status, body = one.facts["status"], one.facts["body"]
     if one.span not in PASSING or one.kind in {"delete", "me"}:
         return Expected(Class.DETECTED, structural=True)
-    its_word = (
-        (body == "api"
-        and status not in _NOT_NOW
-        and 400 <= status < 500)
-        or (body == "api" and status < 300 and one.span == "window")
+    its_word = (body == "api" and status not in _NOT_NOW and 400 <= status < 500) or (
+        body == "api" and status < 300 and one.span == "window"
     )
     if body == "right" and status in {204, 206}:
         its_word = False
@@ -123,23 +119,22 @@ def _of_ids(one: Mutation) -> Expected:
 
 
 def _of_status_word(one: Mutation) -> Expected:
+    return Expected(_class_of_word(one), structural=True)
+
+
+def _class_of_word(one: Mutation) -> Class:
     what = one.what
     if what in {"upper case", "title case", "space around", *_SAME}:
-        return Expected(Class.HARMLESS, structural=True)
-    if what.startswith("word: ") or what.startswith("spelling: "):
+        return Class.HARMLESS
+    if what.startswith(("word: ", "spelling: ")):
         word = what.partition(": ")[2]
-        running = word in WORDS[:4] or word == "running"
-        if running and one.span == "once":
-            return Expected(Class.HARMLESS, structural=True)
-        if word not in WORDS and word != "running":
-            return Expected(Class.HARMLESS, structural=True)
-        return Expected(Class.DETECTED if running else Class.UNDETECTABLE, structural=True)
-    if what in {"unknown word", "word", "with an enum's name"} and one.kind != "delete":
-        return Expected(Class.HARMLESS, structural=True)
-    if "entry" in one.facts:
-        # The job and the task say the same by themselves.
-        return Expected(Class.HARMLESS, structural=True)
-    return Expected(Class.DETECTED, structural=True)
+        if word in WORDS[:4] or word == "running":
+            # One answer that says that the job goes on is only early.
+            return Class.HARMLESS if one.span == "once" else Class.DETECTED
+        return Class.UNDETECTABLE if word in WORDS else Class.HARMLESS
+    unknown = what in {"unknown word", "word", "with an enum's name"} and one.kind != "delete"
+    # Where an entry is wrong, the job and the task say the same by themselves.
+    return Class.HARMLESS if unknown or "entry" in one.facts else Class.DETECTED
 
 
 def _of_time(one: Mutation) -> Expected:
@@ -272,8 +267,3 @@ def _outcome(played: Played, found: Class) -> str:
         gone = ", gone" if any(task.gone for task in failed) else ""
         return f"{played.state}, {'a task' if len(failed) == 1 else 'tasks'} failed{gone}"
     return f"{played.state}, other pages" if len(played.tasks) == len(played.targets) else f"{played.state}, pages lack"
-
-
-def is_good(status: int) -> bool:
-    """Whether a status carries a result."""
-    return status in GOOD

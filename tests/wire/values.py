@@ -183,7 +183,7 @@ _ENTRIES: dict[str, Change] = {
 }
 _MAP: dict[str, Change] = {
     "list of values": _made(lambda value: {name: [one, one] for name, one in value.items()}),
-    "null values": _made(lambda value: dict.fromkeys(value)),
+    "null values": _made(dict.fromkeys),
     "numbers": _made(lambda value: dict.fromkeys(value, 7)),
     "nested values": _made(lambda value: {name: {"a": [one]} for name, one in value.items()}),
     "pairs": _made(lambda value: [list(pair) for pair in value.items()]),
@@ -260,8 +260,7 @@ SURPLUS: dict[str, Any] = {
 def changes(kind: str) -> Iterator[tuple[str, Change]]:
     """The names of the wrong values of a field of this kind, and how each is written."""
     yield from ANY.items()
-    for name, change in KINDS[kind].items():
-        yield name, change
+    yield from KINDS[kind].items()
 
 
 def _iso(away: timedelta) -> str:
