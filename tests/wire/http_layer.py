@@ -44,6 +44,8 @@ STATUSES = (
 )
 _HTML = "<!doctype html><html><head><title>{status}</title></head><body><h1>{status}</h1><hr>nginx</body></html>"
 TOO_MANY = 429
+#: A server that sends a purchase elsewhere has not taken it.
+_NOT_TAKEN = (301, 307, 308)
 #: Bodies of an answer, by name.
 BODIES = ("api", "html", "empty object", "gateway", "empty", "right", "array", "cut", "echo")
 #: Each answer that HTTP mutations are played on, with its scenario.
@@ -95,32 +97,20 @@ def _statuses() -> Iterator[Mutation]:
             for body in BODIES if main else ("api", "html", "gateway", "right"):
                 if body == "right" and status in GOOD:
                     continue
-                spans = ["once", "window"] if main else ["window"]
+                what, act = f"{status} {body}", _answered(status, body)
+                facts = {"status": status, "body": body}
                 # After 429 the product comes back as soon as it is told to: for ever would be steps without number.
-                if body in {"api", "html"} and status != TOO_MANY:
-                    spans.append("ever")
-                for span in spans:
-                    yield Mutation(
-                        scenario,
-                        kind,
-                        "HTTP status",
-                        f"{status} {body}",
-                        span,
-                        _answered(status, body),
-                        # A server that redirects or refuses a purchase did not take it; other ones may have.
-                        {"status": status, "body": body, "sold": not 300 <= status < 400 or status in {302, 303}},
-                    )
-                if kind == "create" and status >= 300:
-                    facts = {"status": status, "body": body, "sold": False}
-                    for span in ("once", "window" if status == TOO_MANY else "ever"):
+                last = "window" if status == TOO_MANY else "ever"
+                spans = {"once", "window"} if main else {"window"}
+                if body in {"api", "html"}:
+                    spans.add(last)
+                if kind != "create" or status not in _NOT_TAKEN:
+                    for span in sorted(spans):
+                        yield Mutation(scenario, kind, "HTTP status", what, span, act, facts)
+                if kind == "create" and body != "right":
+                    for span in ("once", last):
                         yield Mutation(
-                            scenario,
-                            kind,
-                            "HTTP status, not sold",
-                            f"{status} {body}",
-                            span,
-                            _answered(status, body),
-                            facts,
+                            scenario, kind, "HTTP status, not sold", what, span, act, {**facts, "sold": False}
                         )
 
 

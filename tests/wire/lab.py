@@ -55,7 +55,7 @@ def play_one(ground: Ground, deal: Deal) -> Line:
     scenario = SCENARIOS[deal[0].scenario]
     expected: Expected = reduce(Expected.with_, map(expect, deal))
     # A purchase that the server refuses is answered before the server takes it; all else is changed on its way out.
-    unsold = next((one for one in deal if one.facts.get("sold") is False and one.field.endswith("not sold")), None)
+    unsold = next((one for one in deal if one.facts.get("sold") is False), None)
     tampers = [Tamper(one, ground.now) for one in deal if one is not unsold]
     settings = _IMPATIENT if any(one.facts.get("hang") for one in deal) else {}
     refusing = None if unsold is None else _Refusing(Tamper(unsold, ground.now))

@@ -229,9 +229,17 @@ def _always(played: Played, expected: Expected) -> list[str]:
             break
     if any(task_id in stored and stored[task_id].gone for task_id in played.account.shown):
         broken.append("served page marked gone")
-    if played.verified and not played.placed and expected.most < Class.UNDETECTABLE and len(pages - {None, ""}) > 1:
+    if played.verified and _is_misplaced(played):
         broken.append("pages under wrong URLs, verified")
     return broken
+
+
+def _is_misplaced(played: Played) -> bool:
+    """Whether a page stands where the page of another target belongs."""
+    pages = [page_of(target) for target in played.targets]
+    if len(played.tasks) != len(pages):
+        return False
+    return any(task.content in pages and task.content != page for task, page in zip(played.tasks, pages, strict=True))
 
 
 def _found(played: Played, expected: Expected, scenario: Scenario) -> Class:

@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.wire.wire import Literal
+from tests.wire.wire import AGAIN, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def _twice(first: Any, *, right_last: bool) -> Change:
     def change(holder: dict[str, Any], name: str) -> None:
         right = holder.pop(name)
         one, two = (first, right) if right_last else (right, first)
-        holder[name], holder[f"{name}##again"] = one, two
+        holder[name], holder[f"{name}{AGAIN}"] = one, two
 
     return change
 

@@ -11,6 +11,8 @@ from typing import Any
 
 #: Statuses whose answer carries the API's result.
 GOOD = (200, 201, 202, 203)
+#: Behind a name that comes twice in an object.
+AGAIN = "##again"
 _LITERAL = re.compile(r'"@@(.*?)@@"')
 
 
@@ -104,7 +106,7 @@ def dumps(data: Any) -> bytes:
     """The JSON text of a value that may hold literals, doubled keys and lone surrogates."""
     text = json.dumps(data, default=_literal)
     text = _LITERAL.sub(lambda found: json.loads(f'"{found[1]}"'), text)
-    return text.replace("##again", "").encode()
+    return text.replace(AGAIN, "").encode()
 
 
 def _literal(value: Any) -> str:
