@@ -225,11 +225,21 @@ FRAMES: dict[str, tuple[str, Callable[[Wire], None]]] = {
     "no HTTP": ("trouble", _with(before=b"SSH-2.0-OpenSSH_9.6\r\n", close=True)),
     "no answer": ("trouble", _with(hang=True)),
     **{
-        f"{status}, Retry-After {after!r}": ("wait", _waits(status, after))
+        f"{status}, Retry-After {after[:30]!r}": ("wait", _waits(status, after))
         for status in (429, 503)
         for after in ("1", "30", "-5", "0", "1e9", "nan", "soon", "Sat, 28 Nov 2026 12:00:00 GMT", "1.5", "9" * 400, "")
     },
 }
+
+
+def _spoiling(sort: str, act: Callable[[Wire], None]) -> Callable[[Wire], None]:
+    """Notes that nobody has to be able to read the answer."""
+
+    def spoil(wire: Wire) -> None:
+        act(wire)
+        wire.spoilt = wire.spoilt or sort in {"trouble", "rich"}
+
+    return spoil
 
 
 def _frames() -> Iterator[Mutation]:
@@ -241,7 +251,13 @@ def _frames() -> Iterator[Mutation]:
                     continue
                 lasts = "window" if sort == "wait" and span == "ever" else span
                 yield Mutation(
-                    scenario, kind, "HTTP frame", what, lasts, act, {"frame": sort, "hang": what == "no answer"}
+                    scenario,
+                    kind,
+                    "HTTP frame",
+                    what,
+                    lasts,
+                    _spoiling(sort, act),
+                    {"frame": sort, "hang": what == "no answer"},
                 )
 
 

@@ -107,7 +107,8 @@ def _of_error(one: Mutation) -> Expected:
 def _of_id(one: Mutation) -> Expected:
     kept = one.what in {"upper case", *_SAME}
     if one.kind in {"create", "list"} or one.scenario == "lost":
-        return Expected(Class.HARMLESS if one.what in _SAME else Class.DETECTED, structural=True)
+        most = Class.HARMLESS if one.what in _SAME else Class.DETECTED
+        return Expected(most, unordered="entry" in one.facts, structural=True)
     harmless = kept or one.what in _AS_MISSING
     return Expected(Class.HARMLESS if harmless else Class.DETECTED, unordered="entry" in one.facts, structural=True)
 
