@@ -9,7 +9,7 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPIResponseError
 from scrape_do_celery.models import base
-from scrape_do_celery.runtime import collecting
+from scrape_do_celery.runtime import fetching
 
 
 def _strict_words(monkeypatch):
@@ -22,9 +22,9 @@ def _strict_words(monkeypatch):
         return made.model_copy(update={"status": held["Status"]}) if cls.__name__ == "TaskDetails" else made
 
     monkeypatch.setattr(base.AnswerModel, "_of_answer", classmethod(as_it_came))
-    monkeypatch.setattr(collecting, "settle_task", lambda task, **_: task if task.is_terminal else None)
+    monkeypatch.setattr(fetching, "settle_task", lambda task, **_: task if task.is_terminal else None)
     monkeypatch.setattr(
-        collecting, "give_up_task", lambda task, _: task.model_copy(update={"status": "error", "gone": True})
+        fetching, "give_up_task", lambda task, _: task.model_copy(update={"status": "error", "gone": True})
     )
 
 
