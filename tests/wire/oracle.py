@@ -134,8 +134,9 @@ def _class_of_word(one: Mutation) -> Class:
             return Class.HARMLESS if one.span == "once" else Class.DETECTED
         return Class.UNDETECTABLE if word in WORDS else Class.HARMLESS
     unknown = what in {"unknown word", "word", "with an enum's name"} and one.kind != "delete"
-    # Where an entry is wrong, the job and the task say the same by themselves.
-    return Class.HARMLESS if unknown or "entry" in one.facts else Class.DETECTED
+    # Where a summary is wrong, the job and the task say the same by themselves. After a lost purchase nothing does.
+    told_elsewhere = "entry" in one.facts and not (one.kind == "list" and one.scenario == "lost")
+    return Class.HARMLESS if unknown or told_elsewhere else Class.DETECTED
 
 
 def _of_time(one: Mutation) -> Expected:

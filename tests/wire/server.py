@@ -293,4 +293,5 @@ def _asked(method: str, target: str, token: str) -> Asked:
         kind = "delete"
     else:
         kind = ("list", "job", "task")[len(names) - 1]
-    return Asked(kind, method, path, dict(parse_qsl(query)), token, ids[0], ids[1])
+    # Ids are UUIDs, whose letter case does not matter.
+    return Asked(kind, method, path, dict(parse_qsl(query)), token, ids[0].lower(), ids[1].lower())
