@@ -1,0 +1,62 @@
+"""`python -m tests.wire`: plays every mutation and pairs of them, prints the tables, exits 1 on a violation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.wire.lab import deals, play_all, play_wide
+from tests.wire.report import table, violations
+
+
+def main() -> int:
+    """0 if no rule was broken."""
+    given = _parser().parse_args()
+    share = tuple(int(one) for one in given.share.split("/"))
+    options = {"seed": given.seed, "count": given.pairs, "only": given.only, "share": (share[0] % share[1], share[1])}
+    began, lines = time.monotonic(), []
+    wide = given.processes > 1 and not given.only
+    for line in play_wide(options, given.processes) if wide else play_all(deals(**options)):
+        lines.append(line)
+        if line.violations and given.loud:
+            sys.stderr.write(f"{line.violations} {line.name}\n    {line.detail}\n")
+        if len(lines) % 500 == 0:
+            bad = sum(bool(one.violations) for one in lines)
+            sys.stderr.write(f"{len(lines)} played, {bad} with violations, {time.monotonic() - began:.0f} s\n")
+    lines.sort(key=lambda line: line.name)
+    broken = [line for line in lines if line.violations]
+    if broken:
+        sys.stdout.write(violations(broken, given.most) + "\n\n")
+    if given.only:
+        sys.stdout.writelines(f"{line.name}: {line.outcome}; {line.detail}\n" for line in lines[:50])
+    sys.stdout.write(f"{table(lines)}\n\nseed {given.seed}, {len(lines)} runs, {len(broken)} with violations, ")
+    sys.stdout.write(f"{time.monotonic() - began:.0f} s\n")
+    if given.json:
+        given.json.write_text(json.dumps([asdict(line) for line in lines]))
+    if given.markdown:
+        from tests.wire.page import page
+
+        given.markdown.write_text(page(lines, given.seed, given.pairs))
+    return 1 if broken else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m tests.wire", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pairs", type=int, default=500, help="how many random pairs")
+    parser.add_argument("--share", default="0/1", help="K/N: every N-th, beginning with the K-th")
+    parser.add_argument("--only", default="", help="plays what has this in its name")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--most", type=int, default=3, help="names that are printed for each kind of violation")
+    parser.add_argument("--loud", action="store_true", help="tell each violation when it is met")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""A mutation: a change of the answers of one kind, for some time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.wire.wire import Wire
+
+#: Virtual seconds for which a mutation of the kind `window` lasts, from the first answer that it could touch.
+WINDOW = 120.0
+#: For how long a mutation lasts: one answer, two minutes, all answers for one task, all answers.
+SPANS = ("once", "window", "one", "ever")
+#: Those that end by themselves.
+PASSING = ("once", "window")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of answers of one kind. `what` is done to `field`, for as long as `span` says."""
+
+    scenario: str
+    kind: str
+    field: str
+    what: str
+    span: str
+    act: Callable[[Wire], None] = field(compare=False, repr=False)
+    #: more that the oracle has to know, such as the status and the kind of body
+    facts: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """How `--only` finds it again."""
+        return f"{self.scenario}/{self.kind}/{self.field}/{self.what}/{self.span}"
+
+
+class Tamper:
+    """A mutation at work on the answers of one play."""
+
+    def __init__(self, mutation: Mutation, now: Callable[[], float]) -> None:
+        self._mutation, self._now = mutation, now
+        self._since: float | None = None
+        self._chosen = ""
+
+    def __call__(self, wire: Wire) -> bool:
+        """Whether the answer was touched."""
+        one = self._mutation
+        if wire.asked.kind != one.kind or not self.is_on(wire):
+            return False
+        one.act(wire)
+        return True
+
+    def is_on(self, wire: Wire) -> bool:
+        """Whether the mutation lasts at this answer; the first question starts its time."""
+        first = self._since is None
+        if first:
+            self._since, self._chosen = self._now(), wire.asked.path
+        span = self._mutation.span
+        if span == "once":
+            return first
+        if span == "window":
+            return self._now() - (self._since or 0.0) < WINDOW
+        return span == "ever" or wire.asked.path == self._chosen

@@ -1,0 +1,168 @@
+"""All mutations of answers: fields, HTTP, and pairs of them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from tests.wire import values
+from tests.wire.http_layer import http_mutations
+from tests.wire.mutation import Mutation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.wire.wire import Wire
+
+#: Kind of answer -> field -> kind of the field.
+FIELDS: dict[str, dict[str, str]] = {
+    "create": {"JobID": "id", "TaskIDs": "ids", "Message": "text"},
+    "job": {
+        "JobID": "id",
+        "TaskIDs": "ids",
+        "Status": "status",
+        "StartTime": "time",
+        "EndTime": "time",
+        "AcquiredConcurrency": "number",
+        "LimitConcurrency": "number",
+        "Canceled": "flag",
+        "Tasks": "entries",
+    },
+    "task": {
+        "TaskID": "id",
+        "JobID": "id",
+        "URL": "url",
+        "Status": "status",
+        "StartTime": "time",
+        "EndTime": "time",
+        "UpdateTime": "time",
+        "ExpiresAt": "time",
+        "Base64EncodedContent": "flag",
+        "StatusCode": "number",
+        "ResponseHeaders": "map",
+        "Scrape.do": "map",
+        "Content": "content",
+        "ErrorMessage": "text",
+        "WebhookURL": "url",
+        "WebhookStatus": "text",
+        "WebhookRequestTime": "time",
+        "TraceID": "text",
+    },
+    "list": {
+        "Jobs": "entries",
+        "TotalCount": "number",
+        "PageSize": "number",
+        "PageNumber": "number",
+        "TotalPages": "number",
+    },
+    "me": {
+        "TotalConcurrency": "number",
+        "FreeConcurrency": "number",
+        "ActiveJobs": "number",
+        "AvaliableCredits": "number",
+    },
+}
+FIELDS["delete"] = FIELDS["job"]
+ENTRY = {"TaskID": "id", "URL": "url", "Status": "status"}
+LISTED = {name: FIELDS["job"][name] for name in ("JobID", "TaskIDs", "Status", "StartTime", "EndTime")}
+ERRORS = {"Error": "text", "Code": "number"}
+
+#: In which scenario an answer of a kind matters, and for how long its mutations last.
+_WHERE: list[tuple[str, str, tuple[str, ...]]] = [
+    ("plain", "create", ("ever",)),
+    ("plain", "job", ("once", "ever")),
+    ("plain", "task", ("once", "one", "ever")),
+    ("list", "list", ("ever",)),
+    ("lost", "list", ("once", "ever")),
+    ("refused", "me", ("ever",)),
+    ("cancel", "delete", ("ever",)),
+]
+
+
+def _on_field(name: str, change: values.Change) -> Callable[[Wire], None]:
+    def act(wire: Wire) -> None:
+        if isinstance(wire.data, dict) and name in wire.data:
+            change(wire.data, name)
+
+    return act
+
+
+def _on_entry(holder: str, name: str, change: values.Change, *, every: bool) -> Callable[[Wire], None]:
+    def act(wire: Wire) -> None:
+        entries = wire.data.get(holder) if isinstance(wire.data, dict) else None
+        for entry in (entries or [])[: None if every else 1]:
+            if name in entry:
+                change(entry, name)
+
+    return act
+
+
+def _fields() -> Iterator[Mutation]:
+    for scenario, kind, spans in _WHERE:
+        for name, sort in FIELDS[kind].items():
+            for what, change in values.changes(sort):
+                for span in spans:
+                    yield Mutation(
+                        scenario, kind, name, what, span, _on_field(name, change), {"leaf": name, "sort": sort}
+                    )
+        for name, value in values.SURPLUS.items():
+
+            def add(wire: Wire, name: str = name, value: Any = value) -> None:
+                if isinstance(wire.data, dict):
+                    wire.data[name] = value
+
+            yield Mutation(scenario, kind, "surplus", name or "empty name", "ever", add)
+
+
+def _entries() -> Iterator[Mutation]:
+    places = [
+        ("plain", "job", "Tasks", ENTRY),
+        ("lost", "job", "Tasks", ENTRY),
+        ("list", "list", "Jobs", LISTED),
+        ("lost", "list", "Jobs", LISTED),
+        ("lost, full list", "list", "Jobs", {"Tasks": "entries"}),
+    ]
+    for scenario, kind, holder, fields in places:
+        for name, sort in fields.items():
+            for what, change in values.changes(sort):
+                for each in ("[0]", "[*]"):
+                    act = _on_entry(holder, name, change, every=each == "[*]")
+                    facts = {"leaf": name, "sort": sort, "entry": True}
+                    yield Mutation(scenario, kind, f"{holder}{each}.{name}", what, "ever", act, facts)
+
+
+def _errors() -> Iterator[Mutation]:
+    """Bodies of errors: 404, 410 and 500 for a job or a task."""
+    for kind in ("job", "task"):
+        for status in (404, 410, 500):
+            for name, sort in ERRORS.items():
+                for what, change in values.changes(sort):
+                    for span in ("window", "ever"):
+
+                        def act(wire: Wire, name: str = name, change: Any = change, status: int = status) -> None:
+                            wire.status, wire.data = status, {"Error": "not to be had", "Code": status}
+                            change(wire.data, name)
+
+                        body: dict[str, Any] = {"Error": "not to be had", "Code": status}
+                        change(body, name)
+                        facts = {"status": status, "error body": body}
+                        yield Mutation("plain", kind, f"{status}.{name}", what, span, act, facts)
+
+
+def all_mutations() -> list[Mutation]:
+    """Each mutation once, in a fixed order."""
+    return [*_fields(), *_entries(), *_errors(), *http_mutations()]
+
+
+def pairs(found: list[Mutation], count: int, seed: int) -> list[tuple[Mutation, Mutation]]:
+    """Random pairs that can meet in one play."""
+    chance, made = random.Random(f"wire {seed}"), []
+    by_scenario: dict[str, list[Mutation]] = {}
+    for one in found:
+        by_scenario.setdefault(one.scenario, []).append(one)
+    while len(made) < count:
+        first = chance.choice(found)
+        second = chance.choice(by_scenario[first.scenario])
+        if (first.kind, first.field) != (second.kind, second.field):
+            made.append((first, second))
+    return made

@@ -1,0 +1,297 @@
+"""An API server for the lab, written from the facts of the Async API alone: it shares no code with product or sandbox.
+
+The server sells jobs, lets them end by a virtual clock, and remembers what was sold and which pages were served. Each
+answer passes a mutation on its way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from tests.wire.wire import AGAIN, GOOD, Asked, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PREFIX = "/api/v1"
+_RUNNING = ("queuing", "queued", "pending", "rotating")
+
+
+@dataclass
+class Job:
+    """A job that was sold. Its tasks are named in another order than its targets."""
+
+    job_id: str
+    targets: list[str]
+    task_ids: list[str]
+    created: float
+    seconds: float
+    stopped: float | None = None
+
+    def target_of(self, task_id: str) -> str:
+        """The target of a task."""
+        return self.targets[::-1][self.task_ids.index(task_id)]
+
+    def status(self, now: float) -> str:
+        """The job's status."""
+        if self.stopped is not None:
+            return "canceled"
+        return "success" if now >= self.ends else "pending" if now > self.created + 1 else "queued"
+
+    def task_status(self, task_id: str, now: float) -> str:
+        """The status of a task: one after another ends."""
+        share = (self.task_ids.index(task_id) + 1) / len(self.task_ids)
+        ended = self.created + self.seconds * share
+        if self.stopped is not None and self.stopped < ended:
+            return "canceled"
+        return "success" if now >= ended else "pending"
+
+    @property
+    def ends(self) -> float:
+        """When the job ends by itself."""
+        return self.created + self.seconds
+
+
+@dataclass
+class Account:
+    """What one run meets: jobs, the books, and how this server behaves."""
+
+    now: Callable[[], float]
+    #: changes an answer; True if the mutation touched this answer
+    tamper: Callable[[Wire], bool] = lambda _: False
+    #: answers before the request is carried out
+    refuse: Callable[[Asked], Wire | None] = lambda _: None
+    write_url: Callable[[str], str] = str
+    seconds: float = 12.0
+    full_list: bool = False
+    tasks_named: bool = True
+    forgets_after: float = 259_200.0
+    jobs: dict[str, Job] = field(default_factory=dict)
+    sold: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    #: task -> whether an answer with its right ids, status and content went out
+    served: set[str] = field(default_factory=set)
+    #: tasks of which an answer held the right content under the right ids, and did not deny that the task had ended
+    shown: set[str] = field(default_factory=set)
+    requests: Counter[str] = field(default_factory=Counter)
+    touched: int = 0
+
+    def sell(self, targets: list[str], created: float | None = None) -> Job:
+        """A new job."""
+        ids = [str(uuid.uuid4()) for _ in targets]
+        job = Job(str(uuid.uuid4()), targets, ids, self.now() if created is None else created, self.seconds)
+        self.jobs[job.job_id] = job
+        return job
+
+    def answer(self, asked: Asked, body: bytes) -> Wire:
+        """The answer to a request, mutated."""
+        self.requests[asked.kind] += 1
+        wire = self.refuse(asked)
+        if wire is None:
+            status, data = self._carried_out(asked, body)
+            wire = Wire(asked, status, data)
+        wire.headers.append(("Date", format_datetime(datetime.fromtimestamp(self.now(), UTC), usegmt=True)))
+        right = dict(wire.data) if isinstance(wire.data, dict) else {}
+        self.touched += bool(self.tamper(wire))
+        if asked.kind == "task":
+            self._note(wire, right)
+        return wire
+
+    def _note(self, wire: Wire, right: dict[str, Any]) -> None:
+        if wire.status not in GOOD or wire.body is not None or wire.cut is not None or wire.spoilt or wire.hang:
+            return
+        data = wire.data if isinstance(wire.data, dict) else {}
+        if not right.get("Content") or any(data.get(n) != right[n] for n in ("TaskID", "JobID", "Content")):
+            return
+        if data.get("Base64EncodedContent") is not False or any(name.endswith(AGAIN) for name in data):
+            return
+        if data.get("Status") == right["Status"]:
+            self.served.add(wire.asked.task_id)
+        if data.get("Status") not in {*_RUNNING, "error", "canceled"}:
+            self.shown.add(wire.asked.task_id)
+
+    def _carried_out(self, asked: Asked, body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 (one a kind)
+        if asked.kind == "me":
+            return 200, {"TotalConcurrency": 5, "FreeConcurrency": 4, "ActiveJobs": 1, "AvaliableCredits": 1000}
+        if asked.kind == "create":
+            return self._create(json.loads(body))
+        if asked.kind == "list":
+            return 200, self._list(asked.query)
+        job = self.jobs.get(asked.job_id)
+        if job is None or self.now() - job.created > self.forgets_after:
+            return 404, {"Error": "job not found", "Code": 404}
+        if asked.kind == "delete":
+            if job.status(self.now()) not in _RUNNING:
+                return 406, {"Error": "job has ended", "Code": 406}
+            job.stopped = self.now()
+            return 200, {**self._job(job), "Status": "pending"}
+        if asked.kind == "job":
+            return 200, self._job(job)
+        if asked.task_id not in job.task_ids:
+            return 404, {"Error": "task not found", "Code": 404}
+        return 200, self._task(job, asked.task_id)
+
+    def _create(self, wanted: dict[str, Any]) -> tuple[int, Any]:
+        job = self.sell(wanted["Targets"])
+        self.sold[tuple(sorted(wanted["Targets"]))] += 1
+        return 201, {"JobID": job.job_id, "TaskIDs": list(job.task_ids), "Message": "accepted"}
+
+    def _job(self, job: Job) -> dict[str, Any]:
+        now = self.now()
+        status = job.status(now)
+        tasks = [
+            {"TaskID": i, "URL": self.write_url(job.target_of(i)), "Status": job.task_status(i, now)}
+            for i in job.task_ids
+        ]
+        return {
+            "JobID": job.job_id,
+            "TaskIDs": list(job.task_ids),
+            "Status": status,
+            "StartTime": _time(job.created),
+            "EndTime": None if status in _RUNNING else _time(min(now, job.ends)),
+            "AcquiredConcurrency": 2 if status in _RUNNING else 0,
+            "LimitConcurrency": 0,
+            "Canceled": job.stopped is not None,
+            "Tasks": tasks if self.tasks_named else [],
+        }
+
+    def _task(self, job: Job, task_id: str) -> dict[str, Any]:
+        status = job.task_status(task_id, self.now())
+        done = status == "success"
+        return {
+            "TaskID": task_id,
+            "JobID": job.job_id,
+            "URL": self.write_url(job.target_of(task_id)),
+            "Status": status,
+            "StartTime": _time(job.created),
+            "EndTime": _time(job.ends) if done else None,
+            "UpdateTime": _time(job.ends),
+            "ExpiresAt": _time(job.created + self.forgets_after),
+            "Base64EncodedContent": False,
+            "StatusCode": 200 if done else 0,
+            "ResponseHeaders": {"Content-Type": "text/html", "Server": "x"},
+            "Scrape.do": {"Request-Cost": "1", "Remaining-Credits": "999"},
+            "Content": page_of(job.target_of(task_id)) if done else "",
+            "ErrorMessage": "",
+            "WebhookURL": "",
+            "WebhookStatus": "",
+            "WebhookRequestTime": None,
+            "TraceID": "tr-1",
+        }
+
+    def _list(self, query: dict[str, str]) -> dict[str, Any]:
+        now, size, page = self.now(), int(query.get("page_size", 10)), int(query.get("page", 1))
+        jobs = sorted(self.jobs.values(), key=lambda job: job.created, reverse=query.get("sort") != "start_time_asc")
+        jobs = [job for job in jobs if now - job.created <= self.forgets_after]
+        if status := query.get("status"):
+            jobs = [job for job in jobs if job.status(now) == status]
+        shown = [self._job(job) for job in jobs[(page - 1) * size : page * size]]
+        if not self.full_list:
+            trimmed = ("JobID", "TaskIDs", "Status", "StartTime", "EndTime")
+            shown = [{name: job[name] for name in trimmed} for job in shown]
+        pages = math.ceil(len(jobs) / size)
+        return {"Jobs": shown, "TotalCount": len(jobs), "PageSize": size, "PageNumber": page, "TotalPages": pages}
+
+
+def page_of(target: str) -> str:
+    """The page of a target."""
+    return f"<html>the page of {target} \u2014 {'x' * 40}</html>"
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Server:
+    """The socket in front of the account of the present run."""
+
+    def __init__(self) -> None:
+        self.account: Account | None = None
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self.open: set[_Connection] = set()
+
+    async def start(self) -> None:
+        """Listens on a free port of loopback."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Closes all connections."""
+        for one in list(self.open):
+            one.transport.abort()
+        if self._server is not None:
+            self._server.close()
+
+    @property
+    def url(self) -> str:
+        """The address that the product is given."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class _Connection(asyncio.Protocol):
+    transport: asyncio.Transport
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._held = server, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self._server.open.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._server.open.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._held += data
+        while b"\r\n\r\n" in self._held:
+            head, _, rest = self._held.partition(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")
+            headers = {
+                name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+            }
+            length = int(headers.get("content-length", 0))
+            if len(rest) < length:
+                return
+            self._held = rest[length:]
+            self._answer(first, headers, rest[:length])
+
+    def _answer(self, first: str, headers: dict[str, str], body: bytes) -> None:
+        account = self._server.account
+        if account is None:
+            self.transport.abort()
+            return
+        method, target, _ = first.split(" ")
+        wire = account.answer(_asked(method, target, headers.get("x-token", "")), body)
+        if wire.hang:
+            return
+        whole = wire.write()
+        sent = wire.cut_at(whole)
+        if sent:
+            self.transport.write(whole[:sent])
+        if sent < len(whole) or wire.close or wire.version == "HTTP/1.0":
+            self.transport.close()
+
+
+def _asked(method: str, target: str, token: str) -> Asked:
+    path, _, query = target.partition("?")
+    names = path.removeprefix(_PREFIX).strip("/").split("/")
+    ids = [*names[1:], "", ""]
+    if names[0] == "me":
+        kind = "me"
+    elif method == "POST":
+        kind = "create"
+    elif method == "DELETE":
+        kind = "delete"
+    else:
+        kind = ("list", "job", "task")[len(names) - 1]
+    # Ids are UUIDs, whose letter case does not matter.
+    return Asked(kind, method, path, dict(parse_qsl(query)), token, ids[0].lower(), ids[1].lower())
