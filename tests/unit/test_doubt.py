@@ -25,7 +25,9 @@ from scrape_do_celery.polling import RETENTION
 
 SECONDS = st.floats(-200.0, RETENTION * 2, allow_nan=False)
 MATCHES = st.lists(
-    st.builds(Match, st.uuids().map(str), st.sampled_from(Age), st.booleans(), st.booleans()), max_size=4, unique_by=lambda m: m.job_id
+    st.builds(Match, st.uuids().map(str), st.sampled_from(Age), st.booleans(), st.booleans()),
+    max_size=4,
+    unique_by=lambda match: match.job_id,
 )
 EVIDENCE = st.builds(
     Evidence,
