@@ -158,6 +158,11 @@ def age(job: JobDetails, intent: float, api_ahead: float | None, tolerance: floa
     return Age.NEAR if before <= max(tolerance, _APART) else Age.OLDER
 
 
+def youngest(*ages: Age) -> Age:
+    """Select the youngest of several ages of one job."""
+    return min(ages, key=tuple(Age).index)
+
+
 def read_back_to(intent: float, api_ahead: float | None, tolerance: float) -> datetime:
     """How far back, by the API's clock, a listing has to be read to show all that may have come from an intent."""
     return datetime.fromtimestamp(intent + (api_ahead or 0.0) - max(tolerance, _APART), UTC)

@@ -118,10 +118,10 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
             return JobsListResponse()
 
         surveyor, loop = Surveyor(read), asyncio.get_running_loop()
-        assert surveyor.api_ahead(0.0) is None
+        assert surveyor.api_ahead(0.0, 3600.0) is None
         await surveyor._page(1)
         # By a store whose clock shows eleven o'clock.
-        return surveyor.api_ahead((NOW - timedelta(hours=1)).timestamp() - loop.time())
+        return surveyor.api_ahead((NOW - timedelta(hours=1)).timestamp() - loop.time(), 3700.0)
 
     ahead = asyncio.run(go())
     assert ahead == pytest.approx(3600, abs=2) if known else ahead is None
@@ -135,7 +135,7 @@ def test_a_date_that_cannot_be_read_is_none(date):
 
     surveyor = Surveyor(read)
     asyncio.run(surveyor._page(1))
-    assert surveyor.api_ahead(0.0) is None
+    assert surveyor.api_ahead(0.0, 3600.0) is None
 
 
 def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
@@ -155,6 +155,6 @@ def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
         meanwhile = asyncio.create_task(another())
         await surveyor._page(1)
         await meanwhile
-        return surveyor.api_ahead(NOW.timestamp() - asyncio.get_running_loop().time())
+        return surveyor.api_ahead(NOW.timestamp() - asyncio.get_running_loop().time(), 3600.0)
 
     assert asyncio.run(go()) == pytest.approx(0, abs=2)

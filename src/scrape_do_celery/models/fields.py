@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 _MAX_INT: Final = 2**63 - 1
 #: Characters of a number or a time that are read.
 _MAX_WORD: Final = 200
-#: The text of a date: shorter text, and any number or flag, would be read as seconds since 1970.
+#: The text of a time: shorter text, and any number or flag, would be read as seconds since 1970. A date alone is no
+#: time: read as its midnight, it would make a job look older than its purchase.
 _DateText = Annotated[
     datetime,
     GetPydanticSchema(
         lambda _, __: core_schema.chain_schema(
-            [core_schema.str_schema(strict=True, min_length=10), core_schema.datetime_schema()]
+            [core_schema.str_schema(strict=True, min_length=11), core_schema.datetime_schema()]
         )
     ),
 ]

@@ -41,7 +41,7 @@ class AnswerFate(StrEnum):
 
     GONE = "gone"  #: the API's word: it is no longer to be had
     NOT_FOUND = "not_found"  #: the API's word: it may come yet; counted
-    UNCONFIRMED = "unconfirmed"  #: a 404 that need not be the API's; believed after a check only
+    UNCONFIRMED = "unconfirmed"  #: a 404 or 410 that need not be the API's; believed after a check only
     ATTEMPT = "attempt"  #: the API's word, and of no use; counted once in `UNREADABLE_INTERVAL`
     TOO_LARGE = "too_large"  #: the content is larger than the client's limit
     TROUBLE = "trouble"  #: nothing about this job or task
@@ -49,10 +49,9 @@ class AnswerFate(StrEnum):
 
 def classify_answer(error: ScrapeDoError) -> AnswerFate:
     """Tell whose word an error of a read is, and what the word says."""
-    if isinstance(error, AsyncAPIGoneError):
-        return AnswerFate.GONE
-    if isinstance(error, AsyncAPINotFoundError):
-        return AnswerFate.NOT_FOUND if error.is_api_error else AnswerFate.UNCONFIRMED
+    if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError):
+        word = AnswerFate.GONE if isinstance(error, AsyncAPIGoneError) else AnswerFate.NOT_FOUND
+        return word if error.is_api_error else AnswerFate.UNCONFIRMED
     if isinstance(error, AsyncAPITooLargeError):
         return AnswerFate.TOO_LARGE
     if isinstance(error, AsyncAPIRedirectError):

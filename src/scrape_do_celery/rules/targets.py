@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.models.urls import coarse_digest, loose_form, previous_digests, strict_digest, whatwg_form
+from scrape_do_celery.models.urls import (
+    coarse_digest,
+    loose_form,
+    previous_digests,
+    strict_digest,
+    whatwg_form,
+    why_no_target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,6 +87,11 @@ def distinct_targets(targets: Iterable[str]) -> list[str]:
     for target in targets:
         first.setdefault(whatwg_form(target), target)
     return list(first.values())
+
+
+def can_be_target(url: str) -> bool:
+    """Tell whether a URL that a task names can be a target. Any other text says nothing about the task."""
+    return why_no_target(url) is None
 
 
 class TargetCount:

@@ -30,8 +30,8 @@ class AbsenceCheck:
     async def is_believed(self, runtime: Runtime, claim: Claim, error: ScrapeDoError, *, of_task: bool = False) -> bool:
         """Whether an answer 404 or 410 is the API's word.
 
-        The API's own body, and 410, are believed at once, unless many jobs are not found at the same time. Then the API
-        must answer for itself, and a job must be missing from its list. Of a task the list says nothing, so a 404 that
+        The API's own body is believed at once, unless many jobs are not found at the same time. Then the API must
+        answer for itself, and a job must be missing from its list. Of a task the list says nothing, so an answer that
         is not the API's own is believed only where the whole job is missing.
         """
         job_id, now = claim.part.job_id or "", claim.now
@@ -66,4 +66,4 @@ async def _ask(runtime: Runtime, back_to: datetime) -> frozenset[str] | None:
     except ScrapeDoError as error:
         await runtime.tell_all(error)
         return None
-    return frozenset(job_id.lower() for job_id in survey.jobs)
+    return frozenset(survey.jobs) if survey.complete else None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back_to
+from scrape_do_celery.doubt import Evidence, Match, age, carries, read_back_to, youngest
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
-from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetCount
+from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetCount, can_be_target
 from scrape_do_celery.runtime.survey import names_its_targets
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.spec import targets_of
@@ -84,7 +84,7 @@ class _Reading:
         return None
 
     def _note_growth(self, urls: Iterable[str]) -> None:
-        """Note a job that lacks tasks and may be the part's: a listing in which it stands proves no absence."""
+        """Note a job that lacks tasks and may be the part's: a listing with it proves no absence."""
         left = TargetCount(self.targets)
         if all(left.take(url) for url in urls):
             self.complete = False
@@ -92,7 +92,9 @@ class _Reading:
     async def _named(self, job: JobDetails) -> JobDetails | None:
         """A job that does not name its targets, with what its tasks say; None if it is not the part's."""
         left = TargetCount(self.targets)
-        tasks = {task.task_id: task for task in job.tasks if task.url}
+        # An entry under an id that the job does not name tells nothing, and so does a text that is no URL.
+        ids = set(job.task_ids) or {task.task_id for task in job.tasks}
+        tasks = {task.task_id: task for task in job.tasks if task.task_id in ids and can_be_target(task.url)}
         if not all(left.take(task.url) for task in tasks.values()):
             return None
         missing = [task_id for task_id in job.task_ids if task_id not in tasks]
@@ -103,7 +105,7 @@ class _Reading:
             except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
                 self.complete = False
                 return None
-            if not task.url:
+            if not can_be_target(task.url):
                 # It says nothing at all: it may be the part's, and may not.
                 self.complete = False
                 return None
@@ -144,18 +146,19 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
     if store_ahead is None:
         return None
     intent = part.first_intent or claim.now
-    back_to = read_back_to(intent, surveyor.api_ahead(store_ahead), tolerance)
+    back_to = read_back_to(intent, surveyor.api_ahead(store_ahead, tolerance), tolerance)
     survey = await surveyor.survey(claim.now - store_ahead, back_to)
-    api_ahead = surveyor.api_ahead(store_ahead)
+    api_ahead = surveyor.api_ahead(store_ahead, tolerance)
     unowned = await _unowned(runtime, claim, survey, intent)
-    ages = {job.job_id: age(job, intent, api_ahead, tolerance) for job in unowned}
+    listed = {job.job_id.lower(): age(job, intent, api_ahead, tolerance) for job in unowned}
     reading = _Reading(runtime, claim)
-    found = await reading.matching(job for job in unowned if ages[job.job_id] is not Age.OLDER)
+    found = await reading.matching(unowned)
     found.sort(key=lambda match: _start(match[0]))
     matches = [
         Match(
             job.job_id,
-            ages[job.job_id],
+            # A start time proves nothing. So the list and the job's own answer must agree before a job looks older.
+            youngest(listed[job.job_id.lower()], age(job, intent, api_ahead, tolerance)),
             bool(part.marker) and await reading.is_marked(job, part.marker),
             likeness is Likeness.STRICT,
         )

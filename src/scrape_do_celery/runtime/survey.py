@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, has_unstarted, is_past
-from scrape_do_celery.rules.targets import JobDigests
+from scrape_do_celery.rules.targets import JobDigests, can_be_target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -65,9 +65,15 @@ class Surveyor:
             return
         said.append((aware(date).timestamp(), asyncio.get_running_loop().time()))
 
-    def api_ahead(self, store_ahead: float) -> float | None:
-        """Seconds by which the API's clock is ahead of the store's, which is `store_ahead` of the loop's."""
-        return None if self._date is None else self._date[0] - self._date[1] - store_ahead
+    def api_ahead(self, store_ahead: float, tolerance: float) -> float | None:
+        """Seconds by which the API's clock is ahead of the store's, which is `store_ahead` of the loop's.
+
+        A `Date` that is further off than `tolerance` tells nothing: a gateway may make it up.
+        """
+        if self._date is None:
+            return None
+        ahead = self._date[0] - self._date[1] - store_ahead
+        return ahead if abs(ahead) <= tolerance else None
 
     async def survey(self, asked: float, back_to: datetime) -> Survey:
         """A survey that began after the moment `asked` of the loop and reaches back as far as that."""
@@ -157,7 +163,7 @@ class Surveyor:
 def names_its_targets(job: JobDetails) -> bool:
     """Whether a job tells the URL of each of its tasks."""
     whole = bool(job.tasks) and len(job.tasks) >= len(job.task_ids) and not job.dropped
-    return whole and all(task.url for task in job.tasks)
+    return whole and all(can_be_target(task.url) for task in job.tasks)
 
 
 def _take(jobs: dict[str, JobDetails], found: Iterable[JobDetails]) -> None:

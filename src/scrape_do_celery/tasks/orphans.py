@@ -54,7 +54,8 @@ async def _unowned_jobs(runtime: Runtime, since: float) -> list[tuple[JobDetails
     """Return the jobs that no run owns, each with the time at which it was first seen."""
     store, settings = runtime.store, runtime.settings
     offset = await runtime.store_ahead() or 0.0
-    back_to = read_back_to(since, runtime.surveyor.api_ahead(offset), settings.api_clock_tolerance)
+    tolerance = settings.api_clock_tolerance
+    back_to = read_back_to(since, runtime.surveyor.api_ahead(offset, tolerance), tolerance)
     survey = await runtime.surveyor.survey(asyncio.get_running_loop().time(), back_to)
     ids = [job.job_id for job in survey.jobs.values()]
     owners = await store.run(ops.owners(store.keys, ids)) if ids else []

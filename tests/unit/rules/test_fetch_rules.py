@@ -29,7 +29,8 @@ def unreadable(body=b"{", *, own=True):
 @pytest.mark.parametrize(
     ("error", "fate"),
     [
-        (answer(410, own=False), "gone"),
+        (answer(410, own=True), "gone"),
+        (answer(410, own=False), "unconfirmed"),
         (answer(404, own=True), "not_found"),
         (answer(404, own=False), "unconfirmed"),
         *((answer(status, own=True), "attempt") for status in (400, 402, 405, 406, 413, 422, 451)),

@@ -127,11 +127,18 @@ def test_a_404_of_the_api_needs_no_check(running, make):
     assert running.api.called("get_user_info") == []
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_a_job_that_is_gone_is_lost_at_once(running, make, own):
-    running.api.script(get_job=make.refusal(410) if own else page_of_gateway(410))
+def test_a_job_that_is_gone_is_lost_at_once(running, make):
+    running.api.script(get_job=make.refusal(410))
     assert again(running, poll) == AGGREGATE
     assert running.part().outcome == "lost"
+
+
+def test_a_gateways_410_loses_no_job_that_the_list_shows(running, make):
+    lists(running, make.job("pending"))
+    running.api.script(get_job=page_of_gateway(410), get_user_info=UserInformation())
+    for _ in range(10):
+        assert again(running, poll) is None
+    assert running.part().state is PartState.RUNNING
 
 
 @pytest.mark.parametrize("code", [404, 410])
