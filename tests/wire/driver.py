@@ -130,6 +130,8 @@ def play(
             _run(ground, one, scenario, played, began)
         finally:
             ground.server.account = None
+        if account.failures:
+            raise RuntimeError(f"the lab's server failed: {account.failures[0]}")
         return played
 
 

@@ -207,7 +207,10 @@ FRAMES: dict[str, tuple[str, Callable[[Wire], None]]] = {
     "byte order mark": ("rich", _body(lambda body: b"\xef\xbb\xbf" + body)),
     "UTF-16": ("rich", _body(lambda body: body.decode().encode("utf-16"))),
     "JSON escaped": ("same", _body(lambda body: json.dumps(json.loads(body), ensure_ascii=True).encode())),
-    "UTF-8 plain": ("same", _body(lambda body: json.dumps(json.loads(body), ensure_ascii=False).encode())),
+    "UTF-8 plain": (
+        "same",
+        _body(lambda body: json.dumps(json.loads(body), ensure_ascii=False).encode(errors="surrogatepass")),
+    ),
     "more behind the JSON": ("rich", _body(lambda body: body + b"}")),
     "another JSON behind": ("rich", _body(lambda body: body + b"\n" + body)),
     "bytes that are no UTF-8": ("rich", _body(lambda body: body[:-1] + b',"X":"\xff\xfe"}')),

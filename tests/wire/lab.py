@@ -113,7 +113,10 @@ def play_all(dealt: Sequence[Deal]) -> Iterator[Line]:
     """Plays in this process."""
     with laid() as ground:
         for deal in dealt:
-            yield play_one(ground, deal)
+            try:
+                yield play_one(ground, deal)
+            except Exception as error:
+                raise RuntimeError(f"{name_of(deal)} cannot be played: {error}") from error
 
 
 def play_wide(options: dict, processes: int) -> Iterator[Line]:

@@ -83,6 +83,8 @@ class Account:
     shown: set[str] = field(default_factory=set)
     requests: Counter[str] = field(default_factory=Counter)
     touched: int = 0
+    #: what went wrong in this server: such a play says nothing
+    failures: list[str] = field(default_factory=list)
 
     def sell(self, targets: list[str], created: float | None = None) -> Job:
         """A new job."""
@@ -115,7 +117,7 @@ class Account:
             return
         if data.get("Status") == right["Status"]:
             self.served.add(wire.asked.task_id)
-        if data.get("Status") not in {*_RUNNING, "error", "canceled"}:
+        if data.get("Status") not in [*_RUNNING, "error", "canceled"]:
             self.shown.add(wire.asked.task_id)
 
     def _carried_out(self, asked: Asked, body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 (one a kind)
@@ -270,10 +272,15 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
             return
         method, target, _ = first.split(" ")
-        wire = account.answer(_asked(method, target, headers.get("x-token", "")), body)
+        try:
+            wire = account.answer(_asked(method, target, headers.get("x-token", "")), body)
+            whole = wire.write()
+        except Exception as error:  # noqa: BLE001 (whoever plays is told)
+            account.failures.append(f"{method} {target}: {type(error).__name__}: {error}"[:300])
+            self.transport.abort()
+            return
         if wire.hang:
             return
-        whole = wire.write()
         sent = wire.cut_at(whole)
         if sent:
             self.transport.write(whole[:sent])

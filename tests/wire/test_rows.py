@@ -27,7 +27,7 @@ ODD = (
     "plain/task/StatusCode/with a unit/ever",
     "plain/task/ResponseHeaders/pairs/ever",
     "plain/task/Scrape.do/pairs/ever",
-    "plain/task/ExpiresAt/in ten days/ever",
+    "plain/task/ExpiresAt/ten days later/ever",
     "plain/task/TraceID/in an object/ever",
     "plain/job/TaskIDs/first missing/ever",
     "plain/create/TaskIDs/first missing/ever",

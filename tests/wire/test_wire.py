@@ -14,7 +14,7 @@ from tests.wire.report import violations
 
 _SEED, _PAIRS = 1, 500
 #: Every so-many-th deal is played, in so many tests.
-_SHARE, _TESTS = 30, 4
+_SHARE, _TESTS = 40, 4
 _PAGE = Path(__file__).parents[2] / "docs" / "answers.md"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from tests.wire.wire import AGAIN, Literal
@@ -117,23 +117,41 @@ _STATUS: dict[str, Change] = {
     **{f"word: {word}": _set(word) for word in WORDS},
     **{f"spelling: {word}": _spell(known, word) for known in SPELLINGS for word in SPELLINGS[known]},
 }
+
+
+def _time(write: Callable[[datetime], Any], *, away: timedelta = timedelta()) -> Change:
+    """The right time, or one so far away from it, written in another way; a time that is not set is noon of a day."""
+
+    def change(holder: dict[str, Any], name: str) -> None:
+        right = datetime.fromisoformat(holder[name] or "2026-11-22T12:00:00Z")
+        holder[name] = write(right + away)
+
+    return change
+
+
+def _zulu(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 _TIME: dict[str, Change] = {
     "zero time": _set("0001-01-01T00:00:00Z"),
     "epoch": _set("1970-01-01T00:00:00Z"),
     "future": _set("2999-01-01T00:00:00Z"),
-    "in ten days": lambda h, n: h.__setitem__(n, _iso(timedelta(days=10))),
-    "an hour ago": lambda h, n: h.__setitem__(n, _iso(-timedelta(hours=1))),
-    "no zone": _made(lambda value: str(value or "2026-11-22T09:14:03").rstrip("Z")),
-    "offset": _set("2026-11-22T09:14:03+05:30"),
-    "epoch seconds": _set(1_795_000_000),
-    "epoch seconds, string": _set("1795000000"),
-    "epoch milliseconds": _set(1_795_000_000_000),
-    "nanoseconds": _set("2026-11-22T09:14:03.123456789Z"),
-    "date only": _set("2026-11-22"),
-    "space for T": _set("2026-11-22 09:14:03"),
+    "ten days later": _time(_zulu, away=timedelta(days=10)),
+    "ten minutes earlier": _time(_zulu, away=-timedelta(minutes=10)),
+    "half an hour earlier": _time(_zulu, away=-timedelta(minutes=30)),
+    "six days earlier": _time(_zulu, away=-timedelta(days=6)),
+    "no zone": _time(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S")),
+    "offset": _time(lambda time: time.astimezone(timezone(timedelta(hours=5.5))).isoformat()),
+    "epoch seconds": _time(lambda time: int(time.timestamp())),
+    "epoch seconds, string": _time(lambda time: str(int(time.timestamp()))),
+    "epoch milliseconds": _time(lambda time: int(time.timestamp() * 1000)),
+    "nanoseconds": _time(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z")),
+    "date only": _time(lambda time: time.strftime("%Y-%m-%d")),
+    "space for T": _time(lambda time: time.strftime("%Y-%m-%d %H:%M:%S")),
     "year 10000": _set("10000-01-01T00:00:00Z"),
-    "leap second": _set("2026-12-31T23:59:60Z"),
-    "RFC 1123": _set("Sun, 22 Nov 2026 09:14:03 GMT"),
+    "leap second": _time(lambda time: time.strftime("%Y-%m-%dT23:59:60Z")),
+    "RFC 1123": _time(lambda time: time.strftime("%a, %d %b %Y %H:%M:%S GMT")),
 }
 _URL: dict[str, Change] = {
     "upper case host": _made(lambda value: str(value).replace("shop.example", "SHOP.Example")),
@@ -261,7 +279,3 @@ def changes(kind: str) -> Iterator[tuple[str, Change]]:
     """The names of the wrong values of a field of this kind, and how each is written."""
     yield from ANY.items()
     yield from KINDS[kind].items()
-
-
-def _iso(away: timedelta) -> str:
-    return (datetime.now(UTC) + away).strftime("%Y-%m-%dT%H:%M:%SZ")
