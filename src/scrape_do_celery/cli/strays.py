@@ -15,7 +15,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import JobCreationRequest, RenderOptions
 from scrape_do_celery.models.enums import JobStatus, is_terminal
-from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests
+from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, named_tasks
 from scrape_do_celery.runtime.survey import Surveyor, names_its_targets
 from scrape_do_celery.store import ops, owning
 from scrape_do_celery.store.spec import targets_of
@@ -151,7 +151,7 @@ class Strays:
         return [self._judge(job, suspects) for job in jobs]
 
     def _judge(self, job: JobDetails, suspects: Sequence[Suspect]) -> Orphan | NoOrphan:
-        urls = (task.url for task in job.tasks)
+        urls = (task.url for task in named_tasks(job))
         targets = JobDigests.from_urls(urls, settled=job.is_terminal) if names_its_targets(job) else None
         orphan = Orphan(job, targets)
         suspect = next((one.member for one in suspects if self._may_have_bought(one, orphan)), None)

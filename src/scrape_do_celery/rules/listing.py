@@ -44,7 +44,9 @@ class PageWalk:
         full = entries >= min(PAGE_SIZE, answer.page_size if answer.page_size > 0 else PAGE_SIZE)
         bounded = self._stale < _STALE_PAGES and self.page < _MAX_PAGES
         self.has_more = entries > 0 and bounded and (full or self.page < answer.total_pages)
-        self.complete = self.complete and answer.is_complete
+        # A page without jobs whose total promises some is a page that lost them.
+        is_denied = not entries and not self._ids and answer.total_count > 0
+        self.complete = self.complete and answer.is_complete and not is_denied
         return list(fresh.values())
 
 

@@ -19,6 +19,8 @@ from scrape_do_celery.models.urls import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
+
 
 class Likeness(IntEnum):
     """How far the URLs of a job are those of a part."""
@@ -87,6 +89,15 @@ def distinct_targets(targets: Iterable[str]) -> list[str]:
     for target in targets:
         first.setdefault(whatwg_form(target), target)
     return list(first.values())
+
+
+def named_tasks(job: JobDetails) -> list[UndetailedTaskResponse]:
+    """Return the tasks of a job's summary that tell their target.
+
+    An entry under an id that the job does not name tells nothing, and neither does a text that is no URL.
+    """
+    ids = {task_id.lower() for task_id in job.task_ids}
+    return [task for task in job.tasks if (not ids or task.task_id.lower() in ids) and can_be_target(task.url)]
 
 
 def can_be_target(url: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.doubt import Evidence, Match, age, carries, read_back_to, youngest
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
-from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetCount, can_be_target
+from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetCount, can_be_target, named_tasks
 from scrape_do_celery.runtime.survey import names_its_targets
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.spec import targets_of
@@ -92,9 +92,7 @@ class _Reading:
     async def _named(self, job: JobDetails) -> JobDetails | None:
         """A job that does not name its targets, with what its tasks say; None if it is not the part's."""
         left = TargetCount(self.targets)
-        # An entry under an id that the job does not name tells nothing, and so does a text that is no URL.
-        ids = set(job.task_ids) or {task.task_id for task in job.tasks}
-        tasks = {task.task_id: task for task in job.tasks if task.task_id in ids and can_be_target(task.url)}
+        tasks = {task.task_id: task for task in named_tasks(job)}
         if not all(left.take(task.url) for task in tasks.values()):
             return None
         missing = [task_id for task_id in job.task_ids if task_id not in tasks]

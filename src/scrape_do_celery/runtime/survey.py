@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, has_unstarted, is_past
-from scrape_do_celery.rules.targets import JobDigests, can_be_target
+from scrape_do_celery.rules.targets import JobDigests, named_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -153,7 +153,7 @@ class Surveyor:
 
     def remember(self, job: JobDetails) -> JobDigests:
         """The digests of the targets of a job that names its tasks."""
-        urls = (task.url for task in job.tasks)
+        urls = (task.url for task in named_tasks(job))
         found = self._digests[job.job_id.lower()] = JobDigests.from_urls(urls, settled=job.is_terminal)
         if len(self._digests) > _REMEMBERED:
             self._digests.popitem(last=False)
@@ -162,8 +162,8 @@ class Surveyor:
 
 def names_its_targets(job: JobDetails) -> bool:
     """Whether a job tells the URL of each of its tasks."""
-    whole = bool(job.tasks) and len(job.tasks) >= len(job.task_ids) and not job.dropped
-    return whole and all(can_be_target(task.url) for task in job.tasks)
+    named = named_tasks(job)
+    return bool(named) and len(named) >= len(job.task_ids) and not job.dropped
 
 
 def _take(jobs: dict[str, JobDetails], found: Iterable[JobDetails]) -> None:

@@ -107,6 +107,10 @@ class _Turn:
         owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs])) if jobs else []
         members = [Member.parse(owner) for owner in owners if owner]
         self.foreign += len(jobs) - len(members)
+        unowned = [job.job_id for job, owner in zip(jobs, owners, strict=True) if not owner]
+        if unowned:
+            # A later purchase of the same targets has not bought them.
+            await store.run(ops.note_unowned(store.keys, settings.account_id, unowned))
         self.runs.update(member.run_id for member in members)
         if members:
             await store.run(ops.seen(store.keys, settings.account_id, status, members, self._runtime.intervals))

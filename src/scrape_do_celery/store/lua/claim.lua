@@ -12,7 +12,7 @@
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
 -- (the part is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker', 'attempts', 'refused')
+local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'intents')
 redis.call('ZREM', KEYS[4], member)
 if not p[1] then return {'gone'} end
 local t = now()
@@ -33,8 +33,9 @@ if not mine then
   breaker = ''
   -- A run that is to end is let through: somebody waits for that.
   local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
-  -- A refused token bought nothing. The part goes on with whatever token comes next.
-  local foreign = p[6] and p[6] ~= ARGV[6] and not p[9]
+  -- A refused token bought nothing: if it was the part's only purchase, the part goes on with whatever token comes next.
+  local is_unbound = p[9] and p[1] == 'doubtful' and tonumber(p[10] or 0) <= 1
+  local foreign = p[6] and p[6] ~= ARGV[6] and not is_unbound
   if foreign and not urgent then
     -- This bell is lost to those who can take it.
     redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)

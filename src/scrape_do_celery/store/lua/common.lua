@@ -48,9 +48,9 @@ end
 local NEWS = 5
 local function tell(prefix, run_id, t, within) redis.call('ZADD', prefix .. ':moved', 'LT', stamp(t + within), run_id) end
 
--- Writes a field of a part down; what is nothing is left out: a hundred thousand of them may wait.
+-- Writes a field of a part down; what is nothing is left out: a hundred thousand of them may wait. A job's id may be 0.
 local function keep(part, field, value)
-  if value == '0' or value == '' then
+  if (value == '0' and field ~= 'job') or value == '' then
     redis.call('HDEL', part, field)
   else
     redis.call('HSET', part, field, value)

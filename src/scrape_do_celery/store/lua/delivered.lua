@@ -18,7 +18,7 @@ elseif waiting <= 0 and r[3] then
   for n = 0, tonumber(r[1]) - 1 do
     local key = part_key(prefix, run_id, n)
     local job = redis.call('HGET', key, 'job')
-    if job then redis.call('EXPIRE', prefix .. ':owner:' .. job, math.max(ARGV[5], 604800)) end
+    if job then redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job), math.max(ARGV[5], 604800)) end
     redis.call('EXPIRE', key, ARGV[5])
     redis.call('EXPIRE', prefix .. ':job:' .. run_id .. ':' .. n, ARGV[5])
     redis.call('EXPIRE', prefix .. ':contents:' .. run_id .. ':' .. n, ARGV[4])
