@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 
@@ -172,6 +173,67 @@ def test_a_job_of_a_part_of_an_earlier_version_is_recognised(plant, make):
     doubt(plant)
     shows(plant, job_of(make, targets))
     assert look_until_resolved(plant).job_id == "j"
+
+
+@pytest.mark.parametrize("text", ["n/a", "/p/1", "", "http://[", "https://a.example/\ud800"])
+def test_tasks_are_asked_where_a_summary_names_no_url(plant, make, text):
+    plant.begin()
+    doubt(plant)
+    job = job_of(make, [text, text])
+    shows(plant, job)
+    plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="j"))
+    part = look_until_resolved(plant)
+    assert (part.job_id, part.task_ids) == ("j", ("t0", "t1"))
+
+
+def test_an_entry_that_the_job_does_not_name_tells_nothing(plant, make):
+    plant.begin()
+    doubt(plant)
+    job = make.job("pending", 2, job_id="j")
+    surplus = UndetailedTaskResponse(task_id="x", url="https://other.example/", status="pending")
+    shows(plant, job.model_copy(update={"tasks": [*job.tasks, surplus]}))
+    assert look_until_resolved(plant).job_id == "j"
+
+
+def test_an_empty_list_whose_total_promises_jobs_proves_no_absence(plant):
+    plant.begin()
+    doubt(plant)
+    plant.api.script(list_jobs=lambda _: JobsListResponse(jobs=[], total_count=1))
+    for _ in range(20):
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
+        plant.step(reconcile, plant.take())
+    assert plant.part().state is PartState.DOUBTFUL
+
+
+def test_a_job_may_have_the_id_zero(plant, make):
+    plant.begin()
+    plant.api.script(create_job=make.created("0"))
+    plant.step(submit, plant.take(seconds=LEASE))
+    assert plant.part().job_id == "0"
+
+
+def test_a_list_and_a_job_that_disagree_on_a_start_prove_nothing(plant, make):
+    plant.begin()
+    doubt(plant)
+    job = job_of(make, ["https://shop.example/0", "https://shop.example/1"])
+    old = job.model_copy(update={"tasks": [], "start_time": datetime(2020, 1, 1, tzinfo=UTC)})
+    plant.api.script(list_jobs=lambda _: JobsListResponse(jobs=[old]), get_job=job)
+    assert look_until_resolved(plant).job_id == "j"
+
+
+def test_a_purchase_in_doubt_before_a_refused_one_binds_its_account(plant, make):
+    plant.begin()
+    doubt(plant)
+    shows(plant)
+    for _ in range(60):
+        if plant.part().state is PartState.QUEUED:
+            break
+        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
+        plant.step(reconcile, plant.take())
+    plant.api.script(create_job=make.refusal(401))
+    plant.step(submit, plant.take(seconds=LEASE))
+    plant.clock.forward(HOUR)
+    assert isinstance(plant.claim(account="of the new token"), ops.Foreign)
 
 
 # What the API refused or rejected
