@@ -262,6 +262,18 @@ def test_a_refused_purchase_that_bought_a_job_all_the_same_is_adopted(plant, mak
     assert (plant.part().job_id, plant.api.posts) == ("j", 1)
 
 
+def test_a_store_that_lost_writes_after_a_refusal_is_searched_as_for_any_other(plant, make):
+    plant.begin()
+    plant.api.script(create_job=make.refusal(429), list_jobs=JobsListResponse(jobs=[]))
+    plant.step(submit, plant.take(seconds=LEASE))
+    plant.clock.forward(6)
+    plant.step(reconcile, plant.take())
+    plant.restart()
+    plant.step(submit, plant.take(seconds=LEASE))
+    part = plant.part()
+    assert (part.state, part.lost, part.refused, part.submit_error) == (PartState.DOUBTFUL, True, False, None)
+
+
 def test_a_refused_purchase_that_is_canceled_is_not_in_doubt(plant, make):
     plant.begin()
     plant.api.script(create_job=make.refusal(429), list_jobs=make.refusal(500))

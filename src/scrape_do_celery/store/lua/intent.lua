@@ -20,7 +20,6 @@ local feared = is_feared(epoch, since, p[5], r)
 if r[3] and not feared then return {'wish', r[3]} end
 if r[4] and not feared then return {'stop'} end
 if not settled then return {'weakened'} end
--- fingerprint lock: begin
 -- The digest of an earlier version is a lock only against parts that a worker of that version buys: it takes targets for
 -- equal that differ in their fragments.
 local function lock_holder(digest)
@@ -29,6 +28,7 @@ local function lock_holder(digest)
   local run_id, n = string.match(holder, '^(.*):([^:]*)$')
   return holder, digest == strict or redis.call('HEXISTS', part_key(prefix, run_id, n), 'locks') == 0
 end
+-- fingerprint lock: begin
 for digest in string.gmatch(digests, '%S+') do
   local holder, blocks = lock_holder(digest)
   if holder and blocks then
@@ -61,7 +61,8 @@ redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', AR
   'strict', strict, 'coarse', coarse)
 register_unresolved(prefix, KEYS[1], member, account, '+inf', t)
 keep(KEYS[1], 'marker', ARGV[8])
-redis.call('HDEL', KEYS[1], 'attempts')
+-- What an earlier purchase met says nothing about this one.
+redis.call('HDEL', KEYS[1], 'attempts', 'refused', 'doubt', 'doubted')
 if feared then
   redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[1], 'lost', 1,
     'checked', epoch, 'polls', 0, 'lease', 0, 'token', '')
@@ -71,7 +72,7 @@ if feared then
 end
 redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
 redis.call('HSETNX', KEYS[1], 'first_intent', stamp(t))
-redis.call('HDEL', KEYS[1], 'lost', 'refused')
+redis.call('HDEL', KEYS[1], 'lost')
 -- Where no restart can be noticed, the next try looks again.
 if epoch == 'unknown' then redis.call('HDEL', KEYS[1], 'checked') end
 redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), member)
