@@ -90,8 +90,9 @@ def _on_field(name: str, change: values.Change) -> Callable[[Wire], None]:
 def _on_entry(holder: str, name: str, change: values.Change, *, every: bool) -> Callable[[Wire], None]:
     def act(wire: Wire) -> None:
         entries = wire.data.get(holder) if isinstance(wire.data, dict) else None
-        for entry in (entries or [])[: None if every else 1]:
-            if name in entry:
+        # Another mutation of a pair may have left no list, or no object in it.
+        for entry in entries[: None if every else 1] if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and name in entry:
                 change(entry, name)
 
     return act
