@@ -111,10 +111,10 @@ def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:
             return (Verdict.AMBIGUOUS if late else Verdict.AGAIN), why
     if mine:
         return Verdict.ADOPT, mine[0].job_id
-    if known.refused and known.complete:
-        return Verdict.ABSENT, "the API refused it, and no such job is listed"
     if known.in_vain:
         return Verdict.AMBIGUOUS, "it could not be found out for as long as the API keeps jobs"
+    if known.refused and known.complete:
+        return Verdict.ABSENT, "the API refused it, and no such job is listed"
     if not known.counts or known.awaits_second:
         return Verdict.AGAIN, "no such job was seen yet"
     return Verdict.ABSENT, "no such job was seen in two full listings"

@@ -95,7 +95,7 @@ def test_one_fresh_job_is_the_one(known):
 
 @given(EVIDENCE)
 def test_every_doubt_ends(known):
-    late = Evidence(**{**{n: getattr(known, n) for n in known.__slots__}, "began": RETENTION + 1.0, "refused": False})
+    late = Evidence(**{**{n: getattr(known, n) for n in known.__slots__}, "began": RETENTION + 1.0})
     assert judge([], late)[0] is Verdict.AMBIGUOUS
 
 
