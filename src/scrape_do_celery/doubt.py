@@ -123,9 +123,9 @@ def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:
 def _candidates(matches: Sequence[Match], known: Evidence) -> list[Match]:
     """Select the jobs that may be the purchase's: those that match strictly, else those that match coarsely.
 
-    A purchase that the API refused has no older job: its answer was not lost.
+    A purchase that the API refused has no older job: its answer was not lost. One before it may have.
     """
-    ages = {Age.FRESH} if known.refused else {Age.FRESH, Age.NEAR}
+    ages = {Age.FRESH} if known.refused and known.purchases == 1 else {Age.FRESH, Age.NEAR}
     found = [match for match in matches if match.age in ages]
     return [match for match in found if match.strict] or found
 

@@ -12,6 +12,7 @@ from scrape_do_celery.errors import (
     AsyncAPIGoneError,
     AsyncAPINotAcceptableError,
     AsyncAPINotFoundError,
+    AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.models import JobCreationRequest, RenderOptions
 from scrape_do_celery.models.enums import JobStatus, is_terminal
@@ -132,8 +133,8 @@ class Strays:
     def _read(self, job: JobDetails) -> JobDetails:
         try:
             return self._client.get_job(job.job_id)
-        except AsyncAPINotFoundError:
-            # Too young to be shown: then what the list says is all there is.
+        except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
+            # Too young to be shown, or unreadable: then what the list says is all there is.
             return job
 
     def _find(self, job_id: str) -> JobDetails | NoOrphan:
@@ -173,7 +174,8 @@ class Strays:
             # Only the number of tasks can be compared: tasks of a plugin do not show what was asked of them.
             return suspect.targets == orphan.tasks and (orphan.targets is None or spec is not None)
         digests = PartDigests.from_targets(targets_of(spec.request))
-        return digests.compare(orphan.targets) is not Likeness.NONE
+        # A young job may not name all its tasks yet.
+        return digests.compare(orphan.targets) is not Likeness.NONE or orphan.targets.may_grow_to(suspect.targets)
 
     def _whose(self, job_id: str, coarse: str = "") -> Standing:
         return self._store.run(owning.whose(self._store.keys, self._account, job_id, coarse))

@@ -76,6 +76,11 @@ class PartDigests:
             tuple(map(strict_digest, kinds)), tuple(map(coarse_digest, kinds)), tuple(previous_digests(list(targets)))
         )
 
+    @property
+    def by_any_version(self) -> str:
+        """The digests by which equal targets are known to any version, spaces between."""
+        return " ".join((*self.strict, *self.previous))
+
     def compare(self, job: JobDigests) -> Likeness:
         """Tell how far a job's URLs are those of the part."""
         if job.strict in self.strict:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Claim
 
 
+#: Errors of a call for one job or task that leave open what it is. Other jobs can be read all the same.
+_UNREAD = (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError)
+
+
 @dataclass(frozen=True, slots=True)
 class Inquiry:
     """What one look showed: the jobs that may be the part's, the one that began first ahead, and what is known."""
@@ -42,11 +46,15 @@ class _Reading:
         self.digests = PartDigests.from_targets(self.targets)
         #: what the tasks of a plugin show instead of a URL is not known
         self.is_plugin = request.plugin is not None
+        #: whether no job can be told from another's, while the API says that it bought none
+        self._is_blind = self.is_plugin and claim.part.refused and not claim.part.marker
         #: whether each job that could be the part's was read
         self.complete = True
 
     async def matching(self, jobs: Iterable[JobDetails]) -> list[tuple[JobDetails, Likeness]]:
         """Those of the jobs that have the part's targets, with all that the API tells of them."""
+        if self._is_blind:
+            return []
         return [found for job in jobs if (found := await self._match(job))]
 
     async def _match(self, job: JobDetails) -> tuple[JobDetails, Likeness] | None:
@@ -55,7 +63,7 @@ class _Reading:
             return None
         try:
             whole = await self._runtime.call(self._runtime.client.get_job, job.job_id)
-        except (AsyncAPINotFoundError, AsyncAPIUnparsableResponseError):
+        except _UNREAD:
             # Too young to be shown, expired meanwhile, or unreadable: a listing with it proves no absence.
             self.complete = False
             return None
@@ -96,11 +104,11 @@ class _Reading:
         if not all(left.take(task.url) for task in tasks.values()):
             return None
         missing = [task_id for task_id in job.task_ids if task_id not in tasks]
-        # Some servers name more ids than they have tasks.
-        for task_id in missing[: self._total - len(tasks)]:
+        needed = self._total - len(tasks)
+        for task_id in missing[:needed]:
             try:
                 task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
-            except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
+            except _UNREAD:
                 self.complete = False
                 return None
             if not can_be_target(task.url):
@@ -114,14 +122,24 @@ class _Reading:
             # A job that names no task at all may be anybody's.
             self.complete = False
             return None
-        return job.model_copy(update={"tasks": list(tasks.values()), "task_ids": list(tasks)})
+        has_more_targets = bool(missing[needed:]) and await self._is_task(job.job_id, missing[needed])
+        whole = job.model_copy(update={"tasks": list(tasks.values()), "task_ids": list(tasks)})
+        return None if has_more_targets else whole
+
+    async def _is_task(self, job_id: str, task_id: str) -> bool:
+        """Tell whether there is a task under a surplus id. Some servers name more ids than they have tasks."""
+        try:
+            task = await self._runtime.call(self._runtime.client.get_task, job_id, task_id)
+        except _UNREAD:
+            return False
+        return can_be_target(task.url)
 
     async def is_marked(self, job: JobDetails, marker: str) -> bool:
         """Whether the job's tasks show the part's marker."""
         for task_id in job.task_ids[:1]:
             try:
                 task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
-            except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
+            except _UNREAD:
                 self.complete = False
                 return False
             if not task.webhook_url and not task.is_terminal:

@@ -110,7 +110,7 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
         (
             *(str(claim.member), claim.part.fence, nonce, seconds),
             *(keys.prefix, account, estimate, marker, "1" if durable else "", "" if most is None else most, IN_LINE),
-            *(digests.strict[0], digests.coarse[0], " ".join(digests.previous)),
+            *map(" ".join, (digests.strict, digests.coarse, digests.previous)),
         ),
         [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
         "intent",
@@ -130,7 +130,7 @@ def doubts(keys: Keys, claim: Claim, account: str, digests: PartDigests) -> Op[U
     """Read the unresolved purchases of other parts whose targets are like those of the claimed part."""
     return Op(
         lambda r: UnresolvedPurchases(tuple(Member.parse(one.decode()) for one in r[0].split()), int(r[1])),
-        (str(claim.member), keys.prefix, account, " ".join(digests.strict), *digests.coarse),
+        (str(claim.member), keys.prefix, account, " ".join(digests.strict), digests.by_any_version, *digests.coarse),
         [_part(keys, claim)],
         "doubts",
     )
@@ -142,9 +142,11 @@ def rivals(keys: Keys, claim: Claim, digests: PartDigests, cursor: str = START) 
     It has the same targets, other options, and no job. None is left out that is there all the while.
     """
     part_keys = [_part(keys, claim), keys.run(claim.member.run_id), keys.due]
-    named = " ".join((*digests.strict, *digests.previous))
     return Op(
-        lambda r: (r[0].decode(), r[1].decode()), (str(claim.member), keys.prefix, cursor, named), part_keys, "rivals"
+        lambda r: (r[0].decode(), r[1].decode()),
+        (str(claim.member), keys.prefix, cursor, digests.by_any_version),
+        part_keys,
+        "rivals",
     )
 
 

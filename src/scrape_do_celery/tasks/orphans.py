@@ -10,7 +10,12 @@ from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.doubt import read_back_to
-from scrape_do_celery.errors import AsyncAPINotFoundError, AsyncAPIUnparsableResponseError, ScrapeDoError
+from scrape_do_celery.errors import (
+    AsyncAPIGoneError,
+    AsyncAPINotFoundError,
+    AsyncAPIUnparsableResponseError,
+    ScrapeDoError,
+)
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import ops, rejecting
 
@@ -70,7 +75,7 @@ async def _digests(runtime: Runtime, job: JobDetails) -> JobDigests | None:
         return known
     try:
         whole = await runtime.call(runtime.client.get_job, job.job_id)
-    except (AsyncAPINotFoundError, AsyncAPIUnparsableResponseError):
+    except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
         return None
     return runtime.surveyor.digests_of(whole)
 

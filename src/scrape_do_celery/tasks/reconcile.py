@@ -76,6 +76,8 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None
     fields = {
         "state": PartState.RUNNING,
         "job": job.job_id,
+        # A part whose token was refused may go on with another one.
+        "account": runtime.settings.account_id,
         "tasks": pack(ids),
         "polls": 0,
         "booked": ops.Booked.ADOPTED,
@@ -92,16 +94,16 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None
 async def _absent(runtime: Runtime, claim: Claim, what: str) -> Bell | None:
     if claim.wish:
         return await ended_on_wish(runtime, claim, None, booked=_unfound(claim))
-    # The answer to a refused purchase was not lost.
-    refused = claim.part.refused
+    # The answer to a refused purchase was not lost. One that was only feared may never have been sent.
+    refused, lost = claim.part.refused, claim.part.lost
     if runtime.settings.in_doubt_policy == "hold" and not refused:
         return await _in_doubt(runtime, claim, what, [])
-    absences = claim.part.absences + (not refused)
+    absences = claim.part.absences + (not refused and not lost)
     if absences >= runtime.settings.poison_after:
         return await poisoned(runtime, claim, f"the answers to {absences} purchases were lost")
     if refused:
         log.info("%s was not bought: %s; it is sent again", claim.member, what)
-    elif claim.part.lost:
+    elif lost:
         log.info("%s was not bought before the store lost its last writes: %s", claim.member, what)
     else:
         log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.member, what)

@@ -20,7 +20,7 @@ from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.censoring import censored
 from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
-from scrape_do_celery.runtime.endings import ended_on_wish
+from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import NOT_SENT, Claim, PartState, RunState, ops
@@ -170,7 +170,8 @@ async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> B
         return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if fate is PostFate.REFUSED_LATER or is_auth(error):
         # The API says that it bought nothing. One listing after the pause shows whether that is true.
-        note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json()), "refused": "1"}
+        note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
+        note["refused"] = "token" if is_auth(error) else "pause"
         return await runtime.after_trouble(claim, error, {**note, "booked": ops.Booked.VOID})
     if fate is PostFate.REFUSED:
         return await _rejected(runtime, claim, error)
@@ -200,9 +201,10 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         "state": PartState.RUNNING,
         "job": created.job_id,
         "tasks": pack(created.task_ids[: claim.part.total]),
-        "troubles": 0,
         "polls": 0,
         "booked": ops.Booked.BOUGHT,
+        # A refusal of a later call has its own time: it must not end a part whose job is paid.
+        **NO_TROUBLE,
     }
     # Not a moment sooner: the times of purchase spread these looks, and a job that is done within the interval is seen.
     after = runtime.interval(0, jitter=0.0)

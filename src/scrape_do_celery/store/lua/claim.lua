@@ -34,7 +34,8 @@ if not mine then
   -- A run that is to end is let through: somebody waits for that.
   local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
   -- A refused token bought nothing: if it was the part's only purchase, the part goes on with whatever token comes next.
-  local is_unbound = p[9] and p[1] == 'doubtful' and tonumber(p[10] or 0) <= 1
+  -- After a 429, only the list of the same account can show that nothing was bought.
+  local is_unbound = p[9] == 'token' and p[1] == 'doubtful' and tonumber(p[10] or 0) <= 1
   local foreign = p[6] and p[6] ~= ARGV[6] and not is_unbound
   if foreign and not urgent then
     -- This bell is lost to those who can take it.

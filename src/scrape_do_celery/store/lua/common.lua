@@ -241,34 +241,40 @@ local function release(prefix, due, part, member, account, t)
   redis.call('HDEL', part, 'locks')
 end
 
--- Names a part's present purchase among the unresolved ones of its account.
-local function purchase_entry(part, member)
-  local p = redis.call('HMGET', part, 'intents', 'strict', 'fp')
-  return member .. ':' .. (p[1] or '0') .. ' ' .. (p[2] or p[3])
+-- The registers of unresolved purchases that a part's targets have, and its entry in each: a key by a coarse digest, and
+-- the present purchase with the strict digest of the same URLs. A part with equal targets has digests of its distinct
+-- targets as well: a server may answer them with one task each.
+local function purchase_entries(prefix, part, member, account)
+  local p, strict, out = redis.call('HMGET', part, 'intents', 'strict', 'coarse'), {}, {}
+  for digest in string.gmatch(p[2] or '', '%S+') do strict[#strict + 1] = digest end
+  for coarse in string.gmatch(p[3] or '', '%S+') do
+    local entry = member .. ':' .. (p[1] or '0') .. ' ' .. strict[#out + 1]
+    out[#out + 1] = {prefix .. ':unresolved:' .. account .. ':' .. coarse, entry}
+  end
+  return out
 end
 
--- Registers a purchase until a moment under the coarse digest of its targets. A later purchase of similar targets reads
+-- Registers a purchase until a moment under the coarse digests of its targets. A later purchase of similar targets reads
 -- there that a job may belong to this one.
 local function register_unresolved(prefix, part, member, account, until_, t)
-  local coarse = redis.call('HGET', part, 'coarse')
-  if not coarse then return end
-  local key = prefix .. ':unresolved:' .. account .. ':' .. coarse
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', stamp(t))
-  redis.call('ZADD', key, until_, purchase_entry(part, member))
-  redis.call('EXPIRE', key, 4 * 86400)
+  for _, one in ipairs(purchase_entries(prefix, part, member, account)) do
+    redis.call('ZREMRANGEBYSCORE', one[1], '-inf', stamp(t))
+    redis.call('ZADD', one[1], until_, one[2])
+    redis.call('EXPIRE', one[1], 4 * 86400)
+  end
 end
 
 -- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
 -- taken for another's; for an hour, where two full listings had not shown it.
 local function resolve(prefix, due, part, member, seconds, t)
-  local p = redis.call('HMGET', part, 'booked', 'account', 'coarse')
+  local p = redis.call('HMGET', part, 'booked', 'account')
   local account = p[2] or ''
   if p[1] == 'in_doubt' or p[1] == 'absent' then
     local life = tonumber(seconds)
     if p[1] == 'absent' then life = math.min(life, 3600) end
     register_unresolved(prefix, part, member, account, stamp(t + life), t)
-  elseif p[3] then
-    redis.call('ZREM', prefix .. ':unresolved:' .. account .. ':' .. p[3], purchase_entry(part, member))
+  else
+    for _, one in ipairs(purchase_entries(prefix, part, member, account)) do redis.call('ZREM', one[1], one[2]) end
   end
   release(prefix, due, part, member, account, t)
   redis.call('HDEL', part, 'strict', 'coarse')
@@ -353,7 +359,8 @@ local function wish(prefix, due, run_id, what, outcome, t)
       elseif p[1] == 'running' and not p[3] then
         wake(due, key, member, t, 0)
         out[#out + 1] = member
-      elseif p[1] == 'collecting' then
+      elseif p[1] == 'collecting' or p[1] == 'doubtful' then
+        -- One in doubt may wait for the end of a pause of minutes.
         wake(due, key, member, t, 0)
       end
     end

@@ -1,18 +1,40 @@
 -- The unresolved purchases of other parts whose targets are like those of a part.
--- KEYS: part  ARGV: member, prefix, account, strict digests (spaces between), then coarse digests ...
+-- KEYS: part
+-- ARGV: member, prefix, account, strict digests, digests of the targets by any version (spaces between), then coarse
+--       digests ...
 -- Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar}. A part whose
 -- purchase was never found is among them for as long as it is remembered.
 local member, prefix, t = ARGV[1], ARGV[2], now()
-local equal, similar, counted = {}, 0, {}
-for i = 5, #ARGV do
+local equal, is_equal, similar, is_similar = {}, {}, 0, {}
+local function note(other, has_equal)
+  if other == member then return end
+  if not is_similar[other] then
+    is_similar[other] = true
+    similar = similar + 1
+  end
+  if has_equal and not is_equal[other] then
+    is_equal[other] = true
+    equal[#equal + 1] = other
+  end
+end
+-- A worker of an earlier version may have resolved the purchase: it knows nothing of this register.
+local function is_resolved(other, score)
+  local state = score == 'inf' and state_of(prefix, other)
+  return state and not is_unresolved(state)
+end
+for i = 6, #ARGV do
   local key = prefix .. ':unresolved:' .. ARGV[3] .. ':' .. ARGV[i]
-  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. stamp(t), '+inf')) do
-    local other, strict = string.match(entry, '^(.*):%d+ (.*)$')
-    if other ~= member and not counted[other] then
-      counted[other] = true
-      similar = similar + 1
-      if string.find(' ' .. ARGV[4] .. ' ', ' ' .. strict .. ' ', 1, true) then equal[#equal + 1] = other end
+  local found = redis.call('ZRANGEBYSCORE', key, '(' .. stamp(t), '+inf', 'WITHSCORES')
+  for n = 1, #found, 2 do
+    local other, strict = string.match(found[n], '^(.*):%d+ (.*)$')
+    if not is_resolved(other, found[n + 1]) then
+      note(other, string.find(' ' .. ARGV[4] .. ' ', ' ' .. strict .. ' ', 1, true))
     end
   end
+end
+-- What a worker of an earlier version never found.
+for digest in string.gmatch(ARGV[5], '%S+') do
+  local names = redis.call('GET', prefix .. ':doubt:' .. ARGV[3] .. ':' .. digest) or ''
+  for other in string.gmatch(names, '%S+') do note(other, true) end
 end
 return {table.concat(equal, ' '), similar}

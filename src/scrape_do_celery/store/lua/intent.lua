@@ -3,7 +3,8 @@
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
 --       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number),
 --       seconds after which a part that waits in line looks for itself,
---       strict and coarse digest of the targets, and their digests by earlier versions (spaces between)
+--       strict digests of the targets, coarse digests in the same order, and their digests by earlier versions
+--       (spaces between)
 -- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the
 -- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last
 -- writes, so the part is in doubt.
@@ -20,13 +21,14 @@ local feared = is_feared(epoch, since, p[5], r)
 if r[3] and not feared then return {'wish', r[3]} end
 if r[4] and not feared then return {'stop'} end
 if not settled then return {'weakened'} end
+local function is_strict(digest) return string.find(' ' .. strict .. ' ', ' ' .. digest .. ' ', 1, true) end
 -- The digest of an earlier version is a lock only against parts that a worker of that version buys: it takes targets for
 -- equal that differ in their fragments.
 local function lock_holder(digest)
   local holder = redis.call('GET', prefix .. ':lock:' .. account .. ':' .. digest)
   if not holder or holder == member or not is_unresolved(state_of(prefix, holder)) then return nil end
   local run_id, n = string.match(holder, '^(.*):([^:]*)$')
-  return holder, digest == strict or redis.call('HEXISTS', part_key(prefix, run_id, n), 'locks') == 0
+  return holder, is_strict(digest) or redis.call('HEXISTS', part_key(prefix, run_id, n), 'locks') == 0
 end
 -- fingerprint lock: begin
 for digest in string.gmatch(digests, '%S+') do
@@ -52,7 +54,7 @@ if ARGV[10] ~= '' then
   end
 end
 for digest in string.gmatch(digests, '%S+') do
-  if digest == strict or not lock_holder(digest) then
+  if is_strict(digest) or not lock_holder(digest) then
     redis.call('SET', prefix .. ':lock:' .. account .. ':' .. digest, member)
   end
 end

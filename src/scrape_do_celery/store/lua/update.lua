@@ -16,9 +16,14 @@ if KEYS[5] ~= '' then
   redis.call('HSET', KEYS[1], 'since', stamp(t))
   redis.call('ZADD', prefix .. ':life', stamp((before[3] or t) + ARGV[8]), member)
 end
+local buyer
 for i = 9, #ARGV - 1, 2 do
-  -- Sent twice, it must not book what has come of it since.
-  if ARGV[i] ~= 'booked' or is_unresolved(before[2]) then keep(KEYS[1], ARGV[i], ARGV[i + 1]) end
+  if ARGV[i] == 'account' then
+    buyer = ARGV[i + 1]
+  elseif ARGV[i] ~= 'booked' or is_unresolved(before[2]) then
+    -- Sent twice, it must not book what has come of it since.
+    keep(KEYS[1], ARGV[i], ARGV[i + 1])
+  end
   -- Until now the `POST` was under way: what the API makes of it may show from now on.
   if ARGV[i] == 'doubt' then redis.call('HSET', KEYS[1], 'doubted', stamp(t)) end
 end
@@ -31,6 +36,8 @@ if is_unresolved(before[2]) and not is_unresolved(p[1]) then
   book(prefix, KEYS[1], member)
   redis.call('HDEL', KEYS[1], 'nonce')
 end
+-- Not before: the locks of the purchase are those of the account that it was tried with.
+if buyer then keep(KEYS[1], 'account', buyer) end
 if ARGV[3] ~= '' then
   local wait, ring = tonumber(ARGV[3]), tonumber(ARGV[4])
   if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'collecting') and redis.call('HEXISTS', KEYS[2], 'wish') == 1 then
