@@ -165,7 +165,8 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
     back_to = read_back_to(intent, surveyor.api_ahead(store_ahead, tolerance), tolerance)
     survey = await surveyor.survey(claim.now - store_ahead, back_to)
     api_ahead = surveyor.api_ahead(store_ahead, tolerance)
-    unowned = await _unowned(runtime, claim, survey, intent)
+    sightings = await _unowned(runtime, claim, survey)
+    unowned = [job for job, _ in sightings]
     listed = {job.job_id.lower(): age(job, intent, api_ahead, tolerance) for job in unowned}
     reading = _Reading(runtime, claim)
     found = await reading.matching(unowned)
@@ -180,15 +181,23 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
         )
         for job, likeness in found
     ]
-    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, reading, survey)
+    ids = {match.job_id.lower() for match in matches}
+    sighted = max((place for job, place in sightings if job.job_id.lower() in ids), default=0)
+    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, reading, survey, sighted)
     return Inquiry(matches, {job.job_id: job for job, _ in found}, known)
 
 
 async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidence)
-    runtime: Runtime, claim: Claim, began: float, matches: Sequence[Match], reading: _Reading, survey: Survey
+    runtime: Runtime,
+    claim: Claim,
+    began: float,
+    matches: Sequence[Match],
+    reading: _Reading,
+    survey: Survey,
+    sighted: int,
 ) -> Evidence:
     part, settings = claim.part, runtime.settings
-    distrust, alike = await _distrust(runtime, claim, matches, reading) if matches else ("", 1)
+    distrust, alike = await _distrust(runtime, claim, matches, reading, sighted) if matches else ("", 1)
     return Evidence(
         # A `POST` that began long after its intent ended later than its deadline after that.
         intent=max(part.intent or claim.now, (part.doubted or 0.0) - settings.submit_deadline),
@@ -205,10 +214,11 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidenc
     )
 
 
-async def _unowned(runtime: Runtime, claim: Claim, survey: Survey, intent: float) -> list[JobDetails]:
+async def _unowned(runtime: Runtime, claim: Claim, survey: Survey) -> list[tuple[JobDetails, int]]:
     """Select the jobs that no other part owns and that nothing proves to be older than the intent.
 
-    Owner keys live longer than the API keeps a job, so they name each job that any run has bought.
+    Each comes with the place of its first sighting in the order of all intents. Owner keys live longer than the API
+    keeps a job, so they name each job that any run has bought.
     """
     jobs = list(survey.jobs.values())
     if not jobs:
@@ -220,25 +230,27 @@ async def _unowned(runtime: Runtime, claim: Claim, survey: Survey, intent: float
         return []
     account = runtime.settings.account_id
     seen = await runtime.write(ops.note_unowned(store.keys, account, [job.job_id for job in free]))
-    return [job for job, at in zip(free, seen, strict=True) if at >= intent]
+    return [(job, place) for job, place in zip(free, seen, strict=True) if place >= claim.part.first_order]
 
 
-async def _distrust(runtime: Runtime, claim: Claim, matches: Sequence[Match], reading: _Reading) -> tuple[str, int]:
+async def _distrust(
+    runtime: Runtime, claim: Claim, matches: Sequence[Match], reading: _Reading, sighted: int
+) -> tuple[str, int]:
     """Say why an equal job need not be the part's own, and count the purchases that may have bought a similar one."""
     if runtime.settings.shared_account:
         return "others buy on this account, and the request had no webhook that could carry a marker", 1
     if reading.is_plugin:
         return "tasks of a plugin do not show what was asked of it", 1
     store, digests = runtime.store, reading.digests
-    others = await store.run(ops.doubts(store.keys, claim, runtime.settings.account_id, digests))
+    others = await store.run(ops.doubts(store.keys, claim, runtime.settings.account_id, digests, sighted))
     alike = 1 + others.similar
     if others.equal:
         named = " ".join(map(str, others.equal))
         return f"another purchase of the same targets was never resolved: {named}", alike
+    if (claim.part.lost or others.may_lack_some) and not any(match.strict for match in matches):
+        return "the store lost writes, and a job has targets that are only similar", alike
     if not claim.part.lost:
         return "", alike
-    if not any(match.strict for match in matches):
-        return "the store lost writes, and a job has targets that are only similar", alike
     rival = await _rival(runtime, claim, digests)
     why = f"the store lost writes, and another run has the same targets with other options: {rival}"
     return (why if rival else ""), alike

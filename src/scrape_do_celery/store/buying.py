@@ -124,13 +124,21 @@ class UnresolvedPurchases:
     equal: tuple[Member, ...]
     #: Parts with similar targets, those with equal ones among them.
     similar: int
+    #: Whether the store may have lost purchases since the part's own.
+    may_lack_some: bool
 
 
-def doubts(keys: Keys, claim: Claim, account: str, digests: PartDigests) -> Op[UnresolvedPurchases]:
-    """Read the unresolved purchases of other parts whose targets are like those of the claimed part."""
+def doubts(keys: Keys, claim: Claim, account: str, digests: PartDigests, sighted: int) -> Op[UnresolvedPurchases]:
+    """Read the unresolved purchases of other parts whose targets are like those of the claimed part.
+
+    Purchases behind the place `sighted` in the order are left out: a job that was first seen there is not theirs.
+    """
+    named = (" ".join(digests.strict), digests.by_any_version)
     return Op(
-        lambda r: UnresolvedPurchases(tuple(Member.parse(one.decode()) for one in r[0].split()), int(r[1])),
-        (str(claim.member), keys.prefix, account, " ".join(digests.strict), digests.by_any_version, *digests.coarse),
+        lambda r: UnresolvedPurchases(
+            tuple(Member.parse(one.decode()) for one in r[0].split()), int(r[1]), r[2] == b"1"
+        ),
+        (str(claim.member), keys.prefix, account, *named, sighted, *digests.coarse),
         [_part(keys, claim)],
         "doubts",
     )
@@ -150,11 +158,11 @@ def rivals(keys: Keys, claim: Claim, digests: PartDigests, cursor: str = START) 
     )
 
 
-def note_unowned(keys: Keys, account: str, job_ids: Sequence[str]) -> Op[list[float]]:
-    """Note jobs that no run owns. Return for each of them when it was first seen, by the store's clock."""
+def note_unowned(keys: Keys, account: str, job_ids: Sequence[str]) -> Op[list[int]]:
+    """Note jobs that no run owns. Return for each its first sighting's place in the order of all intents."""
     return Op(
-        lambda r: [float(at) for at in r],
-        (int(RETENTION) + 86_400, _REMEMBERED_JOBS, *(job_id.lower() for job_id in job_ids)),
+        lambda r: [int(float(place)) for place in r],
+        (keys.prefix, int(RETENTION) + 86_400, _REMEMBERED_JOBS, *(job_id.lower() for job_id in job_ids)),
         [keys.unowned(account)],
         "note_unowned",
     )

@@ -24,8 +24,9 @@
 | `P:active:<account>` | zset | parts whose jobs may run, where only so many may -> since when | for ever |
 | `P:line:<account>` | zset | parts that wait for one of those to end -> since when | for ever |
 | `P:most:<account>` | string | how many may run | for ever |
-| `P:unresolved:<account>:<coarse>` | zset | `<run>:<n>:<purchase> <strict>` -> until when it may have bought | 4 days |
-| `P:unowned:<account>` | zset | jobs of the API that no run owns -> when they were first seen | 4 days |
+| `P:unresolved:<account>:<coarse>` | zset | `<run>:<n>:<purchase> <strict> <place>` -> until when it counts | 4 days |
+| `P:unowned:<account>` | zset | jobs of the API that no run owns -> place of the first sighting in the order | 4 days |
+| `P:order` | string | the last place in the order of all intents and first sightings | for ever |
 | `P:rejected:<account>` | zset | purchases that the API rejected -> when its list is read for their jobs | until then |
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |

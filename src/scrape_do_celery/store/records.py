@@ -44,6 +44,8 @@ class PartRecord:
     attempts: int = 0
     intent: float | None = None
     first_intent: float | None = None
+    #: place of the first intent in the order of all intents and first sightings of jobs; 0 where nothing is older
+    first_order: int = 0
     doubted: float | None = None
     intents: int = 0
     lost: bool = False
@@ -106,6 +108,7 @@ class PartRecord:
             attempts=number("attempts"),
             intent=moment("intent"),
             first_intent=moment("first_intent"),
+            first_order=number("first_order"),
             doubted=moment("doubted"),
             intents=number("intents"),
             lost="lost" in fields,

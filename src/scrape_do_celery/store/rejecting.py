@@ -20,15 +20,19 @@ _TAKEN_FOR, _AT_ONCE = 300, 100
 
 @dataclass(frozen=True, slots=True)
 class RejectedPurchase:
-    """A `POST` that the API rejected at a moment of the store's clock, with the digests of its targets."""
+    """A `POST` that the API rejected at a moment of the store's clock, with the digests of its targets.
+
+    `order` is the place of its intent in the order of all intents and first sightings of jobs.
+    """
 
     member: Member
     at: float
     strict: str
     coarse: str
+    order: int = 0
 
     def __str__(self) -> str:
-        return f"{self.member} {self.at:.4f} {self.strict} {self.coarse}"
+        return f"{self.member} {self.at:.4f} {self.strict} {self.coarse} {self.order}"
 
     @classmethod
     def of(cls, member: Member, at: float, digests: PartDigests) -> RejectedPurchase:
@@ -38,13 +42,15 @@ class RejectedPurchase:
     @classmethod
     def parse(cls, text: str) -> RejectedPurchase:
         """Read what `str()` wrote."""
-        member, at, strict, coarse = text.split(" ")
-        return cls(Member.parse(member), float(at), strict, coarse)
+        member, at, strict, coarse, order = text.split(" ")
+        return cls(Member.parse(member), float(at), strict, coarse, int(order))
 
 
 def note_rejected(keys: Keys, account: str, purchase: RejectedPurchase, seconds: float) -> Op[int]:
     """Note a rejected purchase; the job list is read for its job after `seconds`."""
-    return Op(int, (str(purchase), seconds), [keys.rejected(account)], "note_rejected")
+    entry, _, _ = str(purchase).rpartition(" ")
+    part = keys.part(purchase.member.run_id, purchase.member.part)
+    return Op(int, (entry, seconds), [keys.rejected(account), part], "note_rejected")
 
 
 def has_rejected(keys: Keys, account: str) -> Op[bool]:

@@ -45,9 +45,9 @@ async def search_for_rejected(runtime: Runtime) -> None:
         return
     try:
         unowned = await _unowned_jobs(runtime, min(purchase.at for purchase in purchases))
-        for job, seen_at in unowned:
+        for job, place in unowned:
             digests = await _digests(runtime, job)
-            if found := _rejected_purchase(purchases, digests, seen_at):
+            if found := _rejected_purchase(purchases, digests, place):
                 _report(runtime, job, found)
     except ScrapeDoError as error:
         log.warning("the job list was not read for rejected purchases: %s; it is read later", error)
@@ -55,8 +55,8 @@ async def search_for_rejected(runtime: Runtime) -> None:
     await runtime.write(rejecting.drop_rejected(keys, account, purchases))
 
 
-async def _unowned_jobs(runtime: Runtime, since: float) -> list[tuple[JobDetails, float]]:
-    """Return the jobs that no run owns, each with the time at which it was first seen."""
+async def _unowned_jobs(runtime: Runtime, since: float) -> list[tuple[JobDetails, int]]:
+    """Return the jobs that no run owns, each with its first sighting's place in the order of all intents."""
     store, settings = runtime.store, runtime.settings
     offset = await runtime.store_ahead() or 0.0
     tolerance = settings.api_clock_tolerance
@@ -81,12 +81,12 @@ async def _digests(runtime: Runtime, job: JobDetails) -> JobDigests | None:
 
 
 def _rejected_purchase(
-    purchases: Iterable[RejectedPurchase], digests: JobDigests | None, seen_at: float
+    purchases: Iterable[RejectedPurchase], digests: JobDigests | None, place: int
 ) -> RejectedPurchase | None:
     if digests is None:
         return None
     for purchase in purchases:
-        if seen_at >= purchase.at and digests.coarse == purchase.coarse:
+        if place >= purchase.order and digests.coarse == purchase.coarse:
             return purchase
     return None
 

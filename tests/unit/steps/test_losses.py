@@ -206,13 +206,13 @@ def test_a_shorter_doubt_takes_nothing_from_a_longer_one(plant, make):
     shows(plant)
     assert look(plant, "b")
     claim = plant.take("b")
-    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim)))
+    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
     assert (found.equal, found.similar) == ((Member("a", 0),), 1)
     plant.clock.forward(71 * HOUR)
-    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim)))
+    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
     assert found.similar == 1
     plant.clock.forward(2 * HOUR)
-    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim)))
+    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
     assert found.similar == 0
 
 

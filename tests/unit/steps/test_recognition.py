@@ -130,12 +130,37 @@ def test_a_purchase_that_is_resolved_stands_in_nobodys_way(plant, make):
     assert plant.redis.keys(f"{plant.keys.prefix}:unresolved:*") == []
 
 
-def test_a_store_that_lost_writes_adopts_no_similar_job(plant, make):
+@pytest.mark.parametrize("own", [True, False])
+def test_a_store_that_lost_writes_adopts_no_similar_job(plant, make, own):
+    """Neither for a purchase that was lost itself, nor where another's may have been."""
     plant.begin(each=ROUTES[:1])
     doubt(plant)
-    plant.force(lost=1)
+    if own:
+        plant.force(lost=1)
+    else:
+        plant.clock.forward(5)
+        plant.restart()
     shows(plant, job_of(make, ["https://app.example/"]))
     assert look_until_resolved(plant).outcome == "in_doubt"
+
+
+def test_a_clock_that_is_set_back_makes_no_job_older(plant, make):
+    plant.begin()
+    doubt(plant)
+    plant.clock.forward(-10)
+    plant.run(ops.note_unowned(plant.keys, plant.account, ["j"]))
+    shows(plant, make.job("pending", job_id="j"))
+    assert look_until_resolved(plant).job_id == "j"
+
+
+def test_a_purchase_that_began_after_a_job_was_seen_has_not_bought_it(plant, make):
+    plant.begin("a", each=ROUTES[:1])
+    doubt(plant, "a")
+    shows(plant, job_of(make, ["https://app.example/"]))
+    plant.run(ops.note_unowned(plant.keys, plant.account, ["j"]))
+    plant.begin("b", each=ROUTES[1:])
+    assert intend(plant, "b") == "ok"
+    assert look_until_resolved(plant, "a").job_id == "j"
 
 
 def of_an_earlier_version(plant, run_id, targets):
@@ -363,7 +388,7 @@ def test_a_job_that_is_no_rejected_purchases_is_not_reported(rejected, make, cap
     if answer == "owned":
         rejected.redis.set(rejected.keys.owner("j"), "someone:0")
     elif answer == "earlier":
-        rejected.redis.zadd(rejected.keys.unowned(rejected.account), {"j": 1.0})
+        rejected.redis.zadd(rejected.keys.unowned(rejected.account), {"j": 0.0})
     elif answer == "unread":
         rejected.api.script(get_job=make.refusal(404))
     else:

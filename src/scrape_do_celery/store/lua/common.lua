@@ -241,14 +241,17 @@ local function release(prefix, due, part, member, account, t)
   redis.call('HDEL', part, 'locks')
 end
 
+-- Counts intents and first sightings of jobs, in one order. No clock does: it may be set back, or be another server's.
+local function next_in_order(prefix) return redis.call('INCR', prefix .. ':order') end
+
 -- The registers of unresolved purchases that a part's targets have, and its entry in each: a key by a coarse digest, and
--- the present purchase with the strict digest of the same URLs. A part with equal targets has digests of its distinct
+-- the present purchase with the strict digest of the same URLs and its place in the order. A part with equal targets has digests of its distinct
 -- targets as well: a server may answer them with one task each.
 local function purchase_entries(prefix, part, member, account)
-  local p, strict, out = redis.call('HMGET', part, 'intents', 'strict', 'coarse'), {}, {}
+  local p, strict, out = redis.call('HMGET', part, 'intents', 'strict', 'coarse', 'order'), {}, {}
   for digest in string.gmatch(p[2] or '', '%S+') do strict[#strict + 1] = digest end
   for coarse in string.gmatch(p[3] or '', '%S+') do
-    local entry = member .. ':' .. (p[1] or '0') .. ' ' .. strict[#out + 1]
+    local entry = table.concat({member .. ':' .. (p[1] or '0'), strict[#out + 1], p[4] or '0'}, ' ')
     out[#out + 1] = {prefix .. ':unresolved:' .. account .. ':' .. coarse, entry}
   end
   return out
@@ -277,7 +280,8 @@ local function resolve(prefix, due, part, member, seconds, t)
     for _, one in ipairs(purchase_entries(prefix, part, member, account)) do redis.call('ZREM', one[1], one[2]) end
   end
   release(prefix, due, part, member, account, t)
-  redis.call('HDEL', part, 'strict', 'coarse')
+  redis.call('HDEL', part, 'strict', 'coarse', 'order')
+  if p[1] == 'bought' or p[1] == 'adopted' then redis.call('HDEL', part, 'first_order') end
 end
 
 -- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.

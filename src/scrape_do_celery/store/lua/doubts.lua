@@ -1,9 +1,10 @@
 -- The unresolved purchases of other parts whose targets are like those of a part.
 -- KEYS: part
--- ARGV: member, prefix, account, strict digests, digests of the targets by any version (spaces between), then coarse
---       digests ...
--- Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar}. A part whose
--- purchase was never found is among them for as long as it is remembered.
+-- ARGV: member, prefix, account, strict digests, digests of the targets by any version (spaces between),
+--       place in the order of the last job's first sighting, then coarse digests ...
+-- Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar, '1' where the store
+-- may have lost purchases since the part's own}. A part whose purchase was never found is among them for as long as it is
+-- remembered. A purchase behind the sighting has not bought the job.
 local member, prefix, t = ARGV[1], ARGV[2], now()
 local equal, is_equal, similar, is_similar = {}, {}, 0, {}
 local function note(other, has_equal)
@@ -22,12 +23,12 @@ local function is_resolved(other, score)
   local state = score == 'inf' and state_of(prefix, other)
   return state and not is_unresolved(state)
 end
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   local key = prefix .. ':unresolved:' .. ARGV[3] .. ':' .. ARGV[i]
   local found = redis.call('ZRANGEBYSCORE', key, '(' .. stamp(t), '+inf', 'WITHSCORES')
   for n = 1, #found, 2 do
-    local other, strict = string.match(found[n], '^(.*):%d+ (.*)$')
-    if not is_resolved(other, found[n + 1]) then
+    local other, strict, order = string.match(found[n], '^(.*):%d+ (%S+) (%d+)$')
+    if tonumber(order) <= tonumber(ARGV[6]) and not is_resolved(other, found[n + 1]) then
       note(other, string.find(' ' .. ARGV[4] .. ' ', ' ' .. strict .. ' ', 1, true))
     end
   end
@@ -37,4 +38,6 @@ for digest in string.gmatch(ARGV[5], '%S+') do
   local names = redis.call('GET', prefix .. ':doubt:' .. ARGV[3] .. ':' .. digest) or ''
   for other in string.gmatch(names, '%S+') do note(other, true) end
 end
-return {table.concat(equal, ' '), similar}
+local _, since = incarnation(prefix, t)
+local intent = tonumber(redis.call('HGET', KEYS[1], 'intent') or 0)
+return {table.concat(equal, ' '), similar, since > intent and '1' or ''}

@@ -59,8 +59,11 @@ for digest in string.gmatch(digests, '%S+') do
   end
 end
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
+-- A purchase that may have been made before the store lost its writes has no known place in the order: nothing is older.
+local order = feared and 0 or next_in_order(prefix)
+redis.call('HSETNX', KEYS[1], 'first_order', order)
 redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7], 'locks', digests,
-  'strict', strict, 'coarse', coarse)
+  'strict', strict, 'coarse', coarse, 'order', order)
 register_unresolved(prefix, KEYS[1], member, account, '+inf', t)
 keep(KEYS[1], 'marker', ARGV[8])
 -- What an earlier purchase met says nothing about this one.
