@@ -174,12 +174,28 @@ def test_a_task_that_lags_is_looked_at_again(world):
 
 def test_a_task_that_never_ends_is_gone_after_five_looks(world):
     api = API()
-    api.special["t1"] = (200, api.task("t1", "rotating"))
+    api.special["t1"] = (200, {**api.task("t1", "rotating"), "Content": None})
     world.answers = [api]
     task = world.run(lambda client: client.submit_and_wait(REQUEST)).tasks[1]
     assert (task.status, task.gone, task.url) == ("error", True, URLS[1])
     assert "rotating" in task.error_message
     assert len(world.sleeps) == 4
+
+
+def test_content_that_it_showed_is_kept_and_is_not_gone(world):
+    api = API()
+    api.special["t1"] = (200, api.task("t1", "rotating"))
+    world.answers = [api]
+    task = world.run(lambda client: client.submit_and_wait(REQUEST)).tasks[1]
+    assert (task.status, task.gone, task.given_up, task.content) == ("error", False, True, "t1")
+
+
+def test_content_ends_a_task_with_an_unknown_status(world):
+    api = API()
+    api.special["t1"] = (200, api.task("t1", "archived"))
+    world.answers = [api]
+    task = world.run(lambda client: client.submit_and_wait(REQUEST)).tasks[1]
+    assert (task.status, task.content, world.sleeps) == ("success", "t1", [])
 
 
 @pytest.mark.parametrize(("status", "error"), [("error", JobFailedError), ("canceled", JobCanceledError)])
