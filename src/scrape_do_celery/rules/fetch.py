@@ -19,6 +19,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import TaskDetails
 from scrape_do_celery.models.enums import JobStatus
+from scrape_do_celery.models.parsing import parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,6 +131,15 @@ def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> 
         content, encoded = raw_content(error.body)
         return failed.model_copy(update={"unreadable": True, "content": content, "base64_encoded_content": encoded})
     return failed.model_copy(update={"gone": True})
+
+
+def holds_content(body: bytes) -> bool:
+    """Whether an answer that cannot be read holds content all the same, so that its task has ended."""
+    try:
+        data = parse_answer(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and bool(data.get("Content"))
 
 
 def raw_content(body: bytes) -> tuple[str, bool]:

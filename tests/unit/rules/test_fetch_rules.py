@@ -12,7 +12,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.rules import fetch
-from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, AnswerFate, AnswerNote
+from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, AnswerFate, AnswerNote, holds_content
 
 
 def answer(status, *, own):
@@ -87,3 +87,17 @@ def test_a_refusal_leaves_nothing_to_be_kept(make):
     assert not task.has_page
     assert not make.task(0, status="error").has_page
     assert make.task(0).has_page
+
+
+@pytest.mark.parametrize(
+    ("body", "holds"),
+    [
+        (b'{"Status": null, "Content": "<html>"}', True),
+        (b'{"Status": null, "Content": null}', False),
+        (b'{"Status": null}', False),
+        (b'["Content"]', False),
+        (b'{"Content": "<ht', False),
+    ],
+)
+def test_an_unreadable_answer_may_hold_content(body, holds):
+    assert holds_content(body) is holds
