@@ -66,17 +66,21 @@ async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | Non
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
         return await runtime.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
-    fields = {
+    fields: dict[str, ops.Value] = {
         "state": PartState.COLLECTING,
         "tasks": pack(job.task_ids),
         "total": total,
         **NO_TROUBLE,
         **seen(job),
     }
-    if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
-        raise LeaseLostError(str(claim.member))
+    await _written(runtime, claim, fields, job)
     part = replace(claim.part, state=PartState.COLLECTING, task_ids=tuple(job.task_ids), total=total)
     return await _collect(runtime, replace(claim, part=part), job)
+
+
+async def _written(runtime: Runtime, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
+    if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
+        raise LeaseLostError(str(claim.member))
 
 
 def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
@@ -167,8 +171,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
 
     What goes wrong is left to the next look. Of a stalled job, each task is asked for that may have ended.
     """
-    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
-    ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
+    ready = await _early_positions(runtime, claim, job, is_stalled=is_stalled)
     until = asyncio.get_running_loop().time() + _SLICE
     troubles: list[ScrapeDoError] = []
     full: list[int] = []
@@ -204,6 +207,16 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
         await runtime.tell_all(error)
     await note_words(runtime, claim, "task", words)
     return notes
+
+
+async def _early_positions(runtime: Runtime, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
+    """The positions of the tasks that are fetched now, while their job goes on."""
+    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
+    ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
+    if ready and claim.part.status is None:
+        # Without the job in the record, a page is found neither by a reader nor by a retry.
+        await _written(runtime, claim, {}, job)
+    return ready
 
 
 def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:

@@ -48,7 +48,7 @@ async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate:
 
 async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
     """The job by its last answer, where pages of it are stored: a run with pages is not lost."""
-    if not claim.part.got_done + claim.part.got_failed:
+    if not claim.part.has_contents:
         return None
     return await runtime.store.run(ops.job(runtime.store.keys, claim.member))
 

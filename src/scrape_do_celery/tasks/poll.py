@@ -50,8 +50,8 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     if claim.early:
         claim, job = await _with_positions(runtime, claim, job)
         await fetch_early(runtime, claim, job)
-    elif max(len(job.task_ids), len(job.tasks)) > claim.part.total:
-        # Surplus tasks must not fill the store.
+    elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
+        # Stored pages are read by the positions of the kept job. Surplus tasks must not fill the store.
         job, _ = positioned(claim, job)
     return await _later(runtime, claim, job, fields)
 

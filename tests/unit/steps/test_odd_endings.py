@@ -14,7 +14,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import Bell, RunHandle
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.fetching import FetchPass, fetch_task
 from scrape_do_celery.runtime.leases import LeaseLostError
@@ -186,6 +186,35 @@ def test_a_step_without_its_lease_stores_no_page_at_a_position_of_its_own(early,
     with pytest.raises(LeaseLostError):
         early.step(poll, early.take())
     assert stored(early) == [None] * 3
+
+
+def read(plant):
+    plant.run(ops.decide(plant.keys, "r", plant.part().outcome, {}))
+    return [task.task_id for task in RunHandle("r", producer=plant.producer).iter_tasks()]
+
+
+def test_pages_that_a_step_stored_before_it_died_are_found(early, make):
+    dies = {"t0": make.task(0), "t1": RuntimeError("dies")}
+    early.api.script(
+        get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=lambda _, i: dies[i]
+    )
+    with pytest.raises(RuntimeError):
+        early.step(poll, early.take())
+    early.clock.forward(60)
+    early.api.script(get_job=answer(410))
+    assert early.step(poll, early.take()) == AGGREGATE
+    assert read(early) == ["t0"]
+
+
+def test_pages_are_found_though_later_answers_name_fewer_tasks(running, make):
+    job = make.job("archived", tasks=["success", "pending", "success"])
+    running.api.script(get_job=job, get_task=pages(make))
+    assert poll_on(running, 2) is None
+    fewer = job.model_copy(update={"status": "pending", "task_ids": ["t2"], "tasks": job.tasks[2:]})
+    running.api.script(get_job=[fewer, answer(410)])
+    running.clock.forward(60)
+    assert poll_on(running, 1) == AGGREGATE
+    assert (running.part().outcome, read(running)) == ("lost", ["t0", "t2"])
 
 
 # Runs that are to end
