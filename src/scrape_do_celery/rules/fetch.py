@@ -29,8 +29,8 @@ UNREADABLE_INTERVAL: Final = 600.0
 #: Unusable answers that count before a job or task is given up.
 UNREADABLE_ATTEMPTS: Final = 5
 
-#: Refusals that are about the account or the moment, never about one job or task.
-_ABOUT_ALL: Final = frozenset({401, 403, 408, 425})
+#: Refusals that are about the account (its token, its credits) or the moment, never about one job or task.
+_ABOUT_ALL: Final = frozenset({401, 402, 403, 408, 425})
 _SERVER_ERROR: Final = 500
 _LONGEST_WHY: Final = 300
 #: The position of the note on the answers for the job itself.
