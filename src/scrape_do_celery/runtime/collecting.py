@@ -25,7 +25,14 @@ from scrape_do_celery.rules.lifecycle import (
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with, seen
-from scrape_do_celery.runtime.fetching import FetchPass, fetch_task, judge_early, store_task, without_answer
+from scrape_do_celery.runtime.fetching import (
+    FetchPass,
+    fetch_task,
+    is_last_pass,
+    judge_early,
+    store_task,
+    without_answer,
+)
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.loop import together
 from scrape_do_celery.runtime.observing import note_words
@@ -109,7 +116,8 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | No
     looks = claim.part.looks
     stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
     missing = wanted_positions(job, looks) - stored
-    waiting = set() if claim.is_forgotten() else {at for at in missing if _note(claim, at).next_at > claim.now}
+    is_last = is_last_pass(runtime, claim)
+    waiting = set() if is_last else {at for at in missing if _note(claim, at).next_at > claim.now}
     found = await _pass(runtime, claim, job, sorted(missing - waiting))
     found.left += len(waiting)
     claim = await note_words(runtime, claim, "task", found.words)

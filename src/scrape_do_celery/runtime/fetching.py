@@ -150,7 +150,7 @@ def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
     after = found.notes[position] = before.count(claim.now)
     if after != before:
         runtime.budget.tally.add("unreadable:task")
-    if after.is_used_up or claim.is_forgotten():
+    if after.is_used_up or is_last_pass(runtime, claim):
         return _unusable(job, job.task_ids[position], error)
     found.unusable = describe_trouble(error)
     return None
@@ -195,6 +195,11 @@ def without_answer(error: ScrapeDoError) -> ScrapeDoError:
 def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails:
     url = next((task.url for task in job.tasks if task.task_id == task_id), "")
     return unusable_task(job.job_id, task_id, url, error)
+
+
+def is_last_pass(runtime: Runtime, claim: Claim) -> bool:
+    """Whether no later pass will ask again: what an answer contained is kept now, or never."""
+    return claim.is_forgotten() or claim.out_of_grace(2 * runtime.settings.cancel_grace)
 
 
 def _is_last_look(claim: Claim) -> bool:

@@ -239,6 +239,29 @@ def test_pages_of_a_job_that_cannot_be_stopped_are_fetched(running, make, readab
     assert (part.outcome, part.got_done) == ("canceled", 2)
 
 
+@pytest.mark.parametrize("wish", ["cancel", "deadline"])
+def test_the_last_pass_of_a_run_that_is_to_end_keeps_what_cannot_be_read(running, make, wish):
+    running.api.script(get_job=make.job("success", 3), get_task=pages(make, t1=unreadable()))
+    end_on_wish(running, wish)
+    assert (running.part().got_done, stored(running)[1].unreadable) == (2, True)
+
+
+# Accounts
+
+
+def test_an_account_without_credits_loses_no_page(running, make):
+    running.api.script(get_job=make.job("success", 3), get_task=answer(402, "no credits"))
+    running.step(poll, running.take())
+    for _ in range(6):
+        running.clock.forward(700)
+        running.step(fetch, running.take())
+    assert "no credits" in running.part().trouble or "402" in running.part().trouble
+    running.api.script(get_task=pages(make))
+    running.clock.forward(700)
+    assert running.step(fetch, running.take()) == AGGREGATE
+    assert (running.part().got_done, running.part().gone) == (3, 0)
+
+
 # Memory
 
 
