@@ -115,7 +115,9 @@ async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
 async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
     looks = claim.part.looks
     stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
-    missing = wanted_positions(job, looks) - stored
+    # An answer that could not be read may hold a page, also where the job was stopped.
+    counted = {at for at, note in _task_notes(claim).items() if note.attempts}
+    missing = (wanted_positions(job, looks) | counted) - stored
     is_last = is_last_pass(runtime, claim)
     waiting = set() if is_last else {at for at in missing if _note(claim, at).next_at > claim.now}
     found = await _pass(runtime, claim, job, sorted(missing - waiting))

@@ -246,6 +246,19 @@ def test_the_last_pass_of_a_run_that_is_to_end_keeps_what_cannot_be_read(running
     assert (running.part().got_done, stored(running)[1].unreadable) == (2, True)
 
 
+def test_what_cannot_be_read_of_a_job_that_was_stopped_is_kept(running, make):
+    goes_on = make.task(1, status="pending", content=None)
+    running.api.script(get_job=make.job("canceled", tasks=["pending"] * 3))
+    running.api.script(get_task=pages(make, t0=unreadable(), t1=goes_on, t2=goes_on))
+    assert running.step(poll, running.take()) is None
+    for _ in range(10):
+        if running.part().state is PartState.DONE:
+            break
+        running.clock.forward(700)
+        running.step(fetch, running.take())
+    assert (running.part().outcome, stored(running)[0].unreadable) == ("canceled", True)
+
+
 # Accounts
 
 
