@@ -559,6 +559,13 @@ def test_a_page_that_cannot_be_fetched_again_stays_as_it_is(scrape_do, ended, la
     assert RunHandle(run_id).status.failed == 1
 
 
+def test_a_page_with_an_unknown_status_is_a_page(scrape_do, ended, large, producer):
+    run_id = ended(**too_large())
+    large.answers = {"t1": task(1, Status="archived")}
+    assert scrape_do("refetch", run_id).exit_code == 0
+    assert RunHandle(run_id).status.done == 2
+
+
 def test_pages_are_not_fetched_again_without_a_run_or_a_token(scrape_do, producer, large, monkeypatch):
     assert "no run nope" in scrape_do("refetch", "nope").output
     monkeypatch.setattr(producer, "settings", producer.settings.model_copy(update={"api_key": None}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.texts import facts, one_line
 from scrape_do_celery.errors import ConfigurationError, RunNotFoundError, ScrapeDoError
+from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import reading
 from scrape_do_celery.store import Member, Store, ops
 
@@ -44,11 +46,12 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
                 click.echo(f"{one_line(old.url)}: {one_line(str(error))}", err=True)
                 failed += 1
                 continue
-            if not task.is_terminal:
+            final = settle_task(task, now=time.time(), had_end=False)
+            if final is None:
                 click.echo(f"{one_line(old.url)}: the API shows the task as {one_line(str(task.status))}", err=True)
                 failed += 1
                 continue
-            fetched += store.run(ops.replace_large(store.keys, member, position, task))
+            fetched += store.run(ops.replace_large(store.keys, member, position, final))
     facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
     if failed:
         ctx.exit(WRONG)

@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying
 from scrape_do_celery.client import calls
 from scrape_do_celery.client._base import as_request
 from scrape_do_celery.client._drivers import AsyncioDriver
-from scrape_do_celery.client.collect import adopt_ids, bundle, looks, settled
+from scrape_do_celery.client.collect import adopt_ids, bundle, final, looks, settled
 from scrape_do_celery.client.watch import Pages, Watch
 from scrape_do_celery.errors import ScrapeDoError
 
@@ -120,7 +120,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         async with room:
             try:
                 again = AsyncRetrying(sleep=self._sleep, **looks())
-                return await again(self.get_task, job.job_id, task_id, timeout=timeout)
+                return final(await again(self.get_task, job.job_id, task_id, timeout=timeout))
             except ScrapeDoError as error:
                 return settled(job, task_id, error)
 

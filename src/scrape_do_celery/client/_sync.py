@@ -11,7 +11,7 @@ from tenacity import Retrying
 from scrape_do_celery.client import calls
 from scrape_do_celery.client._base import as_request
 from scrape_do_celery.client._drivers import BlockingDriver
-from scrape_do_celery.client.collect import adopt_ids, bundle, looks, settled
+from scrape_do_celery.client.collect import adopt_ids, bundle, final, looks, settled
 from scrape_do_celery.client.watch import Pages, Watch
 from scrape_do_celery.errors import ScrapeDoError
 
@@ -110,7 +110,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
 
     def _fetch(self, job: JobDetails, timeout: float | None, task_id: str) -> TaskDetails | ScrapeDoError:
         try:
-            return Retrying(sleep=self._sleep, **looks())(self.get_task, job.job_id, task_id, timeout=timeout)
+            return final(Retrying(sleep=self._sleep, **looks())(self.get_task, job.job_id, task_id, timeout=timeout))
         except ScrapeDoError as error:
             return settled(job, task_id, error)
 

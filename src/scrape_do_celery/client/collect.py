@@ -9,6 +9,7 @@ from tenacity import RetryCallState, retry_if_result, stop_after_attempt, wait_f
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails
 from scrape_do_celery.polling import TASK_LOOKS
+from scrape_do_celery.rules.lifecycle import give_up_task, settle_task
 from scrape_do_celery.rules.ordering import decide_order
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def settled(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails 
     if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError) and error.is_api_error:
         return gone(job, task_id, str(error))
     return error
+
+
+def final(task: TaskDetails) -> TaskDetails:
+    """The task as it is returned: content ends one whose status word is unknown."""
+    return settle_task(task, now=0.0, had_end=False) or task
 
 
 def gone(job: JobDetails, task_id: str, reason: str) -> TaskDetails:
@@ -85,10 +91,9 @@ def _with_result(error: ScrapeDoError, result: JobResult) -> ScrapeDoError:
 
 
 def _unfinished(task: TaskDetails) -> bool:
-    return not task.is_terminal
+    return settle_task(task, now=0.0, had_end=False) is None
 
 
 def _given_up(state: RetryCallState) -> TaskDetails:
     task: TaskDetails = state.outcome.result()  # type: ignore[union-attr]
-    reason = f"still {task.status} after its job had ended"
-    return task.model_copy(update={"status": JobStatus.ERROR, "gone": True, "error_message": reason})
+    return give_up_task(task, TASK_LOOKS)

@@ -77,9 +77,11 @@ class Pages:
 
     def take(self, answer: JobsListResponse) -> Iterator[JobDetails]:
         """The jobs of this page that were on none before it."""
-        fresh = {job.job_id: job for job in answer.jobs if job.job_id not in self._seen}
+        fresh = {job.job_id.lower(): job for job in answer.jobs if job.job_id.lower() not in self._seen}
         # A page of old acquaintances past the last is a server that repeats itself; before it, a list that grew.
-        self.more = bool(fresh) or (bool(answer.jobs) and self._page < answer.total_pages)
+        # A page of entries that cannot be read is no end either.
+        entries = len(answer.jobs) + answer.dropped
+        self.more = bool(fresh) or (entries > 0 and self._page < answer.total_pages)
         self._seen.update(fresh)
         self._page += 1
         return iter(fresh.values())

@@ -19,6 +19,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import TaskDetails
 from scrape_do_celery.models.enums import JobStatus
+from scrape_do_celery.models.parsing import parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +29,8 @@ UNREADABLE_INTERVAL: Final = 600.0
 #: Unusable answers that count before a job or task is given up.
 UNREADABLE_ATTEMPTS: Final = 5
 
-#: Refusals that are about the account or the moment, never about one job or task.
-_ABOUT_ALL: Final = frozenset({401, 403, 408, 425})
+#: Refusals that are about the account (its token, its credits) or the moment, never about one job or task.
+_ABOUT_ALL: Final = frozenset({401, 402, 403, 408, 425})
 _SERVER_ERROR: Final = 500
 _LONGEST_WHY: Final = 300
 #: The position of the note on the answers for the job itself.
@@ -130,6 +131,15 @@ def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> 
         content, encoded = raw_content(error.body)
         return failed.model_copy(update={"unreadable": True, "content": content, "base64_encoded_content": encoded})
     return failed.model_copy(update={"gone": True})
+
+
+def holds_content(body: bytes) -> bool:
+    """Whether an answer that cannot be read holds content all the same, so that its task has ended."""
+    try:
+        data = parse_answer(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and bool(data.get("Content"))
 
 
 def raw_content(body: bytes) -> tuple[str, bool]:

@@ -63,23 +63,29 @@ def is_unknown(status: str) -> bool:
     return not is_known_status(status)
 
 
-def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float) -> tuple[JobFate, JobMemory]:
+def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float, *, least: int = 0) -> tuple[JobFate, JobMemory]:
     """Judge a job whose status word is unknown, by this answer and the memory of earlier ones.
 
     A single end time is not believed: a server may fill the field before the job ends. `now` is the store's clock.
+    A job that names fewer than `least` tasks may name further ones, so that the ends of its tasks do not end it.
     """
-    digest, has_end = digest_job(job), has_passed(job.end_time, now)
+    digest, has_end = digest_job(job, now), has_passed(job.end_time, now)
     since = memory.unchanged_since if digest == memory.digest else now
     after = JobMemory(digest, since, has_end)
-    if (has_end and memory.has_end) or has_only_ended_tasks(job):
+    if (has_end and memory.has_end) or (len(job.task_ids) >= least and has_only_ended_tasks(job)):
         return JobFate.ENDED, after
     return (JobFate.COLLECT if now - since >= UNKNOWN_STATUS_PATIENCE else JobFate.RUNS), after
 
 
-def digest_job(job: JobDetails) -> str:
-    """A digest of everything in an answer that changes while a job goes on."""
-    times = [None if time is None else time.isoformat() for time in (job.start_time, job.end_time)]
-    seen = [str(job.status), *times, [[task.task_id, str(task.status)] for task in job.tasks]]
+def digest_job(job: JobDetails, now: float) -> str:
+    """A digest of everything in an answer that changes while a job goes on.
+
+    The order of tasks and the case of ids tell nothing. Neither does an end time to come: it may be a new estimate in
+    each answer.
+    """
+    end_time = job.end_time if has_passed(job.end_time, now) else None
+    times = [None if time is None else time.isoformat() for time in (job.start_time, end_time)]
+    seen = [str(job.status), *times, sorted([task.task_id.lower(), str(task.status)] for task in job.tasks)]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 

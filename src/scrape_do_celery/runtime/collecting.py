@@ -25,11 +25,18 @@ from scrape_do_celery.rules.lifecycle import (
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with, seen
-from scrape_do_celery.runtime.fetching import FetchPass, fetch_task, store_task
+from scrape_do_celery.runtime.fetching import (
+    FetchPass,
+    fetch_task,
+    is_last_pass,
+    judge_early,
+    store_task,
+    without_answer,
+)
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.loop import together
 from scrape_do_celery.runtime.observing import note_words
-from scrape_do_celery.runtime.troubles import describe_trouble, is_auth
+from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.spec import targets_of
@@ -66,17 +73,21 @@ async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | Non
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
         return await runtime.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
-    fields = {
+    fields: dict[str, ops.Value] = {
         "state": PartState.COLLECTING,
         "tasks": pack(job.task_ids),
         "total": total,
         **NO_TROUBLE,
         **seen(job),
     }
-    if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
-        raise LeaseLostError(str(claim.member))
+    await _written(runtime, claim, fields, job)
     part = replace(claim.part, state=PartState.COLLECTING, task_ids=tuple(job.task_ids), total=total)
     return await _collect(runtime, replace(claim, part=part), job)
+
+
+async def _written(runtime: Runtime, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
+    if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
+        raise LeaseLostError(str(claim.member))
 
 
 def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
@@ -104,8 +115,11 @@ async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
 async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
     looks = claim.part.looks
     stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
-    missing = wanted_positions(job, looks) - stored
-    waiting = set() if claim.is_forgotten() else {at for at in missing if _note(claim, at).next_at > claim.now}
+    # An answer that could not be read may hold a page, also where the job was stopped.
+    counted = {at for at, note in _task_notes(claim).items() if note.attempts}
+    missing = (wanted_positions(job, looks) | counted) - stored
+    is_last = is_last_pass(runtime, claim)
+    waiting = set() if is_last else {at for at in missing if _note(claim, at).next_at > claim.now}
     found = await _pass(runtime, claim, job, sorted(missing - waiting))
     found.left += len(waiting)
     claim = await note_words(runtime, claim, "task", found.words)
@@ -139,8 +153,8 @@ def _wait(runtime: Runtime, claim: Claim, found: FetchPass, looks: int) -> float
 
 
 def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, ops.Value]:
-    if found.unusable is not None:
-        return {"troubles": 1, "refused_since": 0, "trouble": describe_trouble(found.unusable)}
+    if found.unusable:
+        return {"troubles": 1, "refused_since": 0, "trouble": found.unusable}
     return {} if is_waiting else NO_TROUBLE
 
 
@@ -167,8 +181,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
 
     What goes wrong is left to the next look. Of a stalled job, each task is asked for that may have ended.
     """
-    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
-    ready = [at for at in _ended_positions(job, is_stalled=is_stalled) if at not in stored]
+    ready = await _early_positions(runtime, claim, job, is_stalled=is_stalled)
     until = asyncio.get_running_loop().time() + _SLICE
     troubles: list[ScrapeDoError] = []
     full: list[int] = []
@@ -191,12 +204,11 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
             if over or not await runtime.health.has_room(FETCH_BELOW):
                 return
             try:
-                task = await runtime.get_task(job.job_id, job.task_ids[position])
+                final = settled(position, await runtime.get_task(job.job_id, job.task_ids[position]))
             except ScrapeDoError as error:
                 if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
-                    troubles.append(error)
-                return
-            final = settled(position, task)
+                    troubles.append(without_answer(error))
+                final = await judge_early(runtime, claim, job, position, notes if is_stalled else None, error)
             if final is not None and await store_task(runtime, claim, position, final) is None:
                 full.append(position)
 
@@ -207,15 +219,28 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
     return notes
 
 
-def _ended_positions(job: JobDetails, *, is_stalled: bool) -> list[int]:
-    """The positions of the tasks that have ended by the summary; of a stalled job, of those that may have."""
+async def _early_positions(runtime: Runtime, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
+    """The positions of the tasks that are fetched now, while their job goes on."""
+    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
+    ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
+    if ready and claim.part.status is None:
+        # Without the job in the record, a page is found neither by a reader nor by a retry.
+        await _written(runtime, claim, {}, job)
+    return ready
+
+
+def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
+    """The positions of the tasks that have ended by the summary; of a stalled job, of those that may have.
+
+    A task whose last answer was of no use waits until the next one counts.
+    """
     status = {task.task_id: task.status for task in job.tasks}
     if not is_stalled:
         return [at for at, task_id in enumerate(job.task_ids) if status.get(task_id) in _ENDED]
     return [
         at
         for at, task_id in enumerate(job.task_ids)
-        if is_terminal(word := status.get(task_id, "")) or is_unknown(word)
+        if (is_terminal(word := status.get(task_id, "")) or is_unknown(word)) and _note(claim, at).next_at <= claim.now
     ]
 
 

@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 from redis.exceptions import ResponseError
 
 from scrape_do_celery.client import gone
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails
 from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
-from scrape_do_celery.rules.fetch import AnswerFate, AnswerNote, Notes, classify_answer, unusable_task
+from scrape_do_celery.rules.fetch import (
+    AnswerFate,
+    AnswerNote,
+    Notes,
+    classify_answer,
+    holds_content,
+    unusable_task,
+)
 from scrape_do_celery.rules.ids import is_placeholder, unnamed_task
 from scrape_do_celery.rules.lifecycle import give_up_task, has_passed, is_unknown, settle_task, was_stopped
 from scrape_do_celery.runtime.durability import is_full
+from scrape_do_celery.runtime.troubles import describe_trouble
 from scrape_do_celery.store import Claim, ops
 
 if TYPE_CHECKING:
@@ -38,8 +46,8 @@ class FetchPass:
     #: the time was over before each task had been asked for
     cut: bool = False
     trouble: ScrapeDoError | None = None
-    #: the last answer of no use, which only its own task waits for
-    unusable: ScrapeDoError | None = None
+    #: the last answer of no use, which only its own task waits for, in words
+    unusable: str = ""
     #: notes on answers by position, and unknown status words
     notes: Notes = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
@@ -130,7 +138,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
             found.unfinished += fate is not AnswerFate.GONE
             return gone(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_look(claim) else None
     found.unasked += 1
-    found.trouble = found.trouble or error
+    found.trouble = found.trouble or without_answer(error)
     return None
 
 
@@ -142,15 +150,56 @@ def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
     after = found.notes[position] = before.count(claim.now)
     if after != before:
         runtime.budget.tally.add("unreadable:task")
-    if after.is_used_up or claim.is_forgotten():
+    if after.is_used_up or is_last_pass(runtime, claim):
         return _unusable(job, job.task_ids[position], error)
-    found.unusable = error
+    found.unusable = describe_trouble(error)
     return None
+
+
+async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
+    runtime: Runtime, claim: Claim, job: JobDetails, position: int, notes: Notes | None, error: ScrapeDoError
+) -> TaskDetails | None:
+    """The task of a job that goes on as it is stored; None where a later look asks for it again.
+
+    `notes` are those of a stalled job; without them only a page that is too large is judged, so that it is not read at
+    each look. A look may come too early for a task that goes on: a refusal or "not found" is not counted, and an answer
+    that cannot be read is counted only if it holds content.
+    """
+    fate, task_id = classify_answer(error), job.task_ids[position]
+    if fate is AnswerFate.TOO_LARGE:
+        return _unusable(job, task_id, error)
+    if notes is None:
+        return None
+    if fate is AnswerFate.GONE and await runtime.absences.is_believed(runtime, claim, error, of_task=True):
+        return gone(job, task_id, str(error))
+    if not (isinstance(error, AsyncAPIUnparsableResponseError) and holds_content(error.body)):
+        return None
+    before = notes.get(position, _NO_NOTE)
+    after = notes[position] = before.count(claim.now)
+    if after != before:
+        runtime.budget.tally.add("unreadable:task")
+    return _unusable(job, task_id, error) if after.is_used_up else None
+
+
+def without_answer(error: ScrapeDoError) -> ScrapeDoError:
+    """The error without the answer that it holds: fifty parts may each keep one, and an answer has up to 64 MB.
+
+    The frames of its traceback, and of its cause's, hold the answer too.
+    """
+    if isinstance(error, AsyncAPIUnparsableResponseError):
+        error.body = b""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails:
     url = next((task.url for task in job.tasks if task.task_id == task_id), "")
     return unusable_task(job.job_id, task_id, url, error)
+
+
+def is_last_pass(runtime: Runtime, claim: Claim) -> bool:
+    """Whether no later pass will ask again: what an answer contained is kept now, or never."""
+    return claim.is_forgotten() or claim.out_of_grace(2 * runtime.settings.cancel_grace)
 
 
 def _is_last_look(claim: Claim) -> bool:

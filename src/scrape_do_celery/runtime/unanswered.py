@@ -48,7 +48,7 @@ async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate:
 
 async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
     """The job by its last answer, where pages of it are stored: a run with pages is not lost."""
-    if not claim.part.got_done + claim.part.got_failed:
+    if not claim.part.has_contents:
         return None
     return await runtime.store.run(ops.job(runtime.store.keys, claim.member))
 
@@ -59,7 +59,9 @@ async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bel
     after = before.count(claim.now)
     if after != before:
         runtime.budget.tally.add("unreadable:job")
-    if after.is_used_up:
+    # A run that is to end has no time for further attempts; its tasks may be readable.
+    is_late = bool(claim.part.task_ids) and claim.out_of_grace(runtime.settings.cancel_grace)
+    if after.is_used_up or is_late:
         return await _collect_blindly(runtime, claim, error)
     notes = pack(notes_to_json({**claim.part.notes, JOB_NOTE: after}))
     return await troubled(runtime, claim, error, {"notes": notes})

@@ -145,6 +145,11 @@ class PartRecord:
         )
 
     @property
+    def has_contents(self) -> bool:
+        """Whether tasks of the part are stored."""
+        return self.got_done + self.got_failed > 0
+
+    @property
     def waiting_for(self) -> str | None:
         """What its last call met, while the part waits to make the call again."""
         return None if self.state is PartState.DONE else self.trouble

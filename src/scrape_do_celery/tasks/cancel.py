@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
@@ -14,6 +16,9 @@ from scrape_do_celery.runtime.endings import NO_TROUBLE, troubled
 from scrape_do_celery.runtime.unanswered import job_unanswered
 from scrape_do_celery.store import Claim, PartState
 
+if TYPE_CHECKING:
+    from scrape_do_celery.models import JobDetails
+
 
 @shared_task(name=routing.CANCEL_RUN, **routing.BELL)
 def cancel_run(self: Task, members: list[str]) -> None:
@@ -22,17 +27,24 @@ def cancel_run(self: Task, members: list[str]) -> None:
 
 
 async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
-    """One last look at the job; where it still runs, a `DELETE`. Its terminal status decides, later."""
+    """One last look at the job; where it still runs, a `DELETE`. Its terminal status decides, later.
+
+    A job whose answer cannot be read may run, so it is told to stop as well.
+    """
     part = claim.part
+    job: JobDetails | None = None
+    unread: ScrapeDoError | None = None
     if claim.wish is None or part.canceling is not None:
         await runtime.later(claim, {}, 0.0)
         return Bell(routing.POLL_JOBS, (str(claim.member),))
     try:
         job = await runtime.call(runtime.client.get_job, part.job_id or "")
     except ScrapeDoError as error:
-        return await job_unanswered(runtime, claim, error)
+        if classify_answer(error) is not AnswerFate.ATTEMPT:
+            return await job_unanswered(runtime, claim, error)
+        unread = error
     runtime.absences.note_answer(claim)
-    if job.is_terminal:
+    if job is not None and job.is_terminal:
         return await collect(runtime, claim, job)
     try:
         await runtime.call(runtime.client.cancel_job, part.job_id or "")
@@ -42,7 +54,11 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
     except ScrapeDoError as error:
         # The API's own word is no trouble: the job has just ended (406), or was there a moment ago. The poll will see.
         if classify_answer(error) is AnswerFate.TROUBLE:
-            return await troubled(runtime, claim, error)
+            if not claim.out_of_grace(runtime.settings.cancel_grace):
+                return await troubled(runtime, claim, error)
+            # The job cannot be stopped. What it has paid for can be fetched.
+            fetching = collect(runtime, claim, job) if job else job_unanswered(runtime, claim, unread or error)
+            return await fetching
     fields = {"canceling": f"{claim.now:.4f}", "polls": 0, "misses": 0, **NO_TROUBLE}
     await runtime.later(claim, fields, min(1.0, runtime.interval(0)))
     return None

@@ -11,14 +11,17 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import Notes, notes_to_json
 from scrape_do_celery.rules.lifecycle import JobFate, is_unknown, judge_unknown_job, unknown_words
+from scrape_do_celery.rules.targets import distinct_targets
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect, fetch_early, positioned
 from scrape_do_celery.runtime.endings import NO_TROUBLE, seen
+from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.observing import note_words
 from scrape_do_celery.runtime.unanswered import job_unanswered
 from scrape_do_celery.store import Claim, PartState, ops
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
@@ -47,8 +50,8 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     if claim.early:
         claim, job = await _with_positions(runtime, claim, job)
         await fetch_early(runtime, claim, job)
-    elif max(len(job.task_ids), len(job.tasks)) > claim.part.total:
-        # Surplus tasks must not fill the store.
+    elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
+        # Stored pages are read by the positions of the kept job. Surplus tasks must not fill the store.
         job, _ = positioned(claim, job)
     return await _later(runtime, claim, job, fields)
 
@@ -58,7 +61,7 @@ async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell
     claim = await note_words(runtime, claim, "job", [str(job.status)])
     claim = await note_words(runtime, claim, "task", unknown_words(job))
     claim, job = await _with_positions(runtime, claim, job)
-    fate, memory = judge_unknown_job(job, claim.part.unknown_job, claim.now)
+    fate, memory = judge_unknown_job(job, claim.part.unknown_job, claim.now, least=_least_tasks(claim, job))
     if fate is JobFate.ENDED or claim.is_forgotten():
         return await collect(runtime, claim, job)
     notes: Notes = claim.part.notes
@@ -73,13 +76,22 @@ async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell
     return await _later(runtime, claim, job, fields)
 
 
+def _least_tasks(claim: Claim, job: JobDetails) -> int:
+    """How many tasks the API makes of the part's targets at least: it may answer equal targets with one."""
+    if len(job.task_ids) >= claim.part.total:
+        return claim.part.total
+    return len(distinct_targets(targets_of(claim.spec().request)))
+
+
 async def _with_positions(runtime: Runtime, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
     """The job with the positions of its tasks, which are written down before a page is stored at one."""
     job, _ = positioned(claim, job)
     ids = tuple(job.task_ids)
     if ids == claim.part.task_ids:
         return claim, job
-    await runtime.write(ops.update(runtime.store.keys, claim, {"tasks": pack(list(ids))}))
+    if await runtime.write(ops.update(runtime.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
+        # Another step may give the same positions to other tasks, and a page is stored once only.
+        raise LeaseLostError(str(claim.member))
     return replace(claim, part=replace(claim.part, task_ids=ids)), job
 
 

@@ -174,12 +174,28 @@ def test_a_task_that_lags_is_looked_at_again(world):
 
 def test_a_task_that_never_ends_is_gone_after_five_looks(world):
     api = API()
-    api.special["t1"] = (200, api.task("t1", "rotating"))
+    api.special["t1"] = (200, {**api.task("t1", "rotating"), "Content": None})
     world.answers = [api]
     task = world.run(lambda client: client.submit_and_wait(REQUEST)).tasks[1]
     assert (task.status, task.gone, task.url) == ("error", True, URLS[1])
     assert "rotating" in task.error_message
     assert len(world.sleeps) == 4
+
+
+def test_content_that_it_showed_is_kept_and_is_not_gone(world):
+    api = API()
+    api.special["t1"] = (200, api.task("t1", "rotating"))
+    world.answers = [api]
+    task = world.run(lambda client: client.submit_and_wait(REQUEST)).tasks[1]
+    assert (task.status, task.gone, task.given_up, task.content) == ("error", False, True, "t1")
+
+
+def test_content_ends_a_task_with_an_unknown_status(world):
+    api = API()
+    api.special["t1"] = (200, api.task("t1", "archived"))
+    world.answers = [api]
+    task = world.run(lambda client: client.submit_and_wait(REQUEST)).tasks[1]
+    assert (task.status, task.content, world.sleeps) == ("success", "t1", [])
 
 
 @pytest.mark.parametrize(("status", "error"), [("error", JobFailedError), ("canceled", JobCanceledError)])
@@ -230,6 +246,12 @@ def test_iter_jobs_walks_all_pages_and_skips_what_it_saw(world):
 
 def test_iter_jobs_goes_on_over_a_page_of_old_jobs(world):
     world.answers = [listed(1, 3, "a"), listed(2, 3, "a"), listed(3, 3, "b"), listed(4, 3)]
+    assert [one.job_id for one in world.run(lambda client: client.iter_jobs(page_size=1))] == ["a", "b"]
+
+
+def test_iter_jobs_goes_on_over_a_page_that_cannot_be_read(world):
+    bad = (200, {"Jobs": [{"JobID": 7.5}], "PageNumber": 2, "TotalPages": 3})
+    world.answers = [listed(1, 3, "a"), bad, listed(3, 3, "A", "b"), listed(4, 3)]
     assert [one.job_id for one in world.run(lambda client: client.iter_jobs(page_size=1))] == ["a", "b"]
 
 

@@ -12,7 +12,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.rules import fetch
-from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, AnswerFate, AnswerNote
+from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, AnswerFate, AnswerNote, holds_content
 
 
 def answer(status, *, own):
@@ -33,9 +33,9 @@ def unreadable(body=b"{", *, own=True):
         (answer(410, own=False), "unconfirmed"),
         (answer(404, own=True), "not_found"),
         (answer(404, own=False), "unconfirmed"),
-        *((answer(status, own=True), "attempt") for status in (400, 402, 405, 406, 413, 422, 451)),
+        *((answer(status, own=True), "attempt") for status in (400, 405, 406, 413, 422, 451)),
         *((answer(status, own=False), "trouble") for status in (400, 402, 405, 407, 413, 421, 422, 431, 451)),
-        *((answer(status, own=True), "trouble") for status in (401, 403, 408, 425, 429, 500, 503)),
+        *((answer(status, own=True), "trouble") for status in (401, 402, 403, 408, 425, 429, 500, 503)),
         (unreadable(own=True), "attempt"),
         (unreadable(own=False), "trouble"),
         (AsyncAPIRedirectError("moved", 302, "", True, "login.example"), "trouble"),
@@ -87,3 +87,17 @@ def test_a_refusal_leaves_nothing_to_be_kept(make):
     assert not task.has_page
     assert not make.task(0, status="error").has_page
     assert make.task(0).has_page
+
+
+@pytest.mark.parametrize(
+    ("body", "holds"),
+    [
+        (b'{"Status": null, "Content": "<html>"}', True),
+        (b'{"Status": null, "Content": null}', False),
+        (b'{"Status": null}', False),
+        (b'["Content"]', False),
+        (b'{"Content": "<ht', False),
+    ],
+)
+def test_an_unreadable_answer_may_hold_content(body, holds):
+    assert holds_content(body) is holds

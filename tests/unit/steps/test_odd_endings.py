@@ -1,0 +1,311 @@
+"""Jobs and tasks that end in odd ways: what was paid for is fetched, and no run waits until the API forgets it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import (
+    APIConnectionError,
+    AsyncAPIResponseError,
+    AsyncAPITooLargeError,
+    AsyncAPIUnparsableResponseError,
+)
+from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
+from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.runtime.fetching import FetchPass, fetch_task
+from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.tasks.cancel import cancel
+from scrape_do_celery.tasks.poll import poll
+
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+MEMBER = Member("r", 0)
+BODY = b'{"TaskID": "t1", "Status": ["success"], "Content": "<html>"}'
+STALLED = UNKNOWN_STATUS_PATIENCE + 1
+
+
+def answer(status, error="no"):
+    return AsyncAPIResponseError.for_status(status)(f"GET /x: {status}", status, error, None, None, "")
+
+
+def unreadable(body=BODY):
+    error = AsyncAPIUnparsableResponseError("GET /x: 200, but unreadable: Status", 200, "", True)
+    error.body = body
+    return error
+
+
+def too_large():
+    return AsyncAPITooLargeError("GET /x: 200, but too large", 200, "", False, 64_000_000)
+
+
+@pytest.fixture
+def running(plant):
+    plant.begin(targets=3)
+    plant.buy()
+    plant.clock.forward(100)
+    return plant
+
+
+@pytest.fixture
+def early(running):
+    running.redis.hset(running.keys.run("r"), "early", 1)
+    return running
+
+
+def pages(make, **others):
+    return lambda _, task_id: others.get(task_id) or make.task(int(task_id[1:]))
+
+
+def stored(plant):
+    return plant.run(ops.contents(plant.keys, MEMBER, range(3)))
+
+
+def asked(plant, task_id):
+    return [one for _, one in plant.api.called("get_task")].count(task_id)
+
+
+def poll_on(plant, times=10, seconds=STALLED):
+    """What the last of so many polls answers, each after so many seconds."""
+    bell = plant.step(poll, plant.take())
+    for _ in range(times):
+        if bell is not None:
+            break
+        plant.clock.forward(seconds)
+        bell = plant.step(poll, plant.take())
+    return bell
+
+
+def end_on_wish(plant, wish="cancel"):
+    plant.run(ops.wish(plant.keys, "r", wish))
+    for _ in range(20):
+        part = plant.part()
+        if part.state is PartState.DONE:
+            break
+        step = fetch if part.state is PartState.COLLECTING else cancel if part.canceling is None else poll
+        plant.step(step, plant.take())
+        plant.clock.forward(70)
+    return plant.part()
+
+
+# Jobs with an unknown word that do not change
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"), [(too_large(), "too_large"), (unreadable(), "unreadable"), (answer(410), "gone")]
+)
+def test_a_bad_task_does_not_keep_a_stalled_job_open_until_the_api_forgets_it(running, make, bad, field):
+    running.api.script(get_job=make.job("archived", 3, summary=False), get_task=pages(make, t1=bad))
+    assert poll_on(running) == AGGREGATE
+    assert (running.part().got_done, getattr(stored(running)[1], field)) == (2, True)
+    assert asked(running, "t1") <= 5
+
+
+@pytest.mark.parametrize(
+    "early", [unreadable(b'{"TaskID": "t1", "Status": null, "Content": null}'), answer(400), answer(404)]
+)
+def test_an_answer_without_content_may_have_come_too_early(running, make, early):
+    running.api.script(get_job=make.job("archived", 3, summary=False), get_task=pages(make, t1=early))
+    assert poll_on(running) is None
+    running.clock.forward(STALLED)
+    running.api.script(get_job=make.job("success", 3), get_task=pages(make))
+    assert poll_on(running) == AGGREGATE
+    assert running.part().got_done == 3
+
+
+def test_the_order_of_its_tasks_is_no_change(running, make):
+    job = make.job("archived", tasks=["success", "pending", "success"])
+    turned = job.model_copy(update={"tasks": job.tasks[::-1]})
+    running.api.script(get_job=[job, turned, job, turned], get_task=pages(make))
+    assert poll_on(running, 2) is None
+    assert running.part().got_done == 2
+
+
+def test_nor_is_an_end_time_to_come_that_moves(running, make):
+    job = make.job("archived", tasks=["success", "pending", "success"])
+
+    def moving(_):
+        return job.model_copy(update={"end_time": datetime.fromtimestamp(running.clock.time() + 60, UTC)})
+
+    running.api.script(get_job=moving, get_task=pages(make))
+    assert poll_on(running, 2) is None
+    assert running.part().got_done == 2
+
+
+def test_a_job_that_has_not_named_each_task_is_not_ended_by_those_that_it_named(running, make):
+    running.force(tasks=pack([]))
+    whole = make.job("archived", tasks=["success", "pending", "pending"])
+    first = whole.model_copy(update={"task_ids": ["t0"], "tasks": whole.tasks[:1]})
+    running.api.script(get_job=[first, make.job("success", 3)], get_task=pages(make))
+    assert poll_on(running, 1, 60) == AGGREGATE
+    assert (running.part().got_done, running.part().got_failed) == (3, 0)
+
+
+def test_equal_targets_may_have_one_task_that_ends_it(plant, make):
+    plant.begin(each=["https://shop.example/0"] * 3)
+    plant.buy()
+    plant.force(tasks=pack([]))
+    plant.clock.forward(100)
+    plant.api.script(get_job=make.job("archived", tasks=["success"]), get_task=pages(make))
+    assert poll_on(plant, 1, 60) == AGGREGATE
+    assert (plant.part().got_done, plant.part().got_failed) == (1, 0)
+
+
+# Jobs that go on
+
+
+def test_a_page_that_is_too_large_is_read_once_while_its_job_goes_on(early, make):
+    early.api.script(
+        get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=pages(make, t1=too_large())
+    )
+    assert poll_on(early, 3, 60) is None
+    assert (asked(early, "t1"), stored(early)[1].too_large) == (1, True)
+
+
+@pytest.mark.parametrize("bad", [unreadable(), answer(410)])
+def test_what_else_cannot_be_fetched_early_waits_for_the_end(early, make, bad):
+    early.api.script(get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=pages(make, t1=bad))
+    assert poll_on(early, 3, 60) is None
+    assert (early.part().notes, early.part().got_done, early.part().got_failed) == ({}, 1, 0)
+
+
+def test_a_step_without_its_lease_stores_no_page_at_a_position_of_its_own(early, make):
+    early.force(tasks=pack([]))
+    job = make.job("pending", tasks=["pending", "success", "pending"])
+    part = job.model_copy(update={"task_ids": ["t1"], "tasks": job.tasks[1:2]})
+
+    def late(_):
+        early.redis.hincrby(early.keys.part("r", 0), "fence", 1)
+        return part
+
+    early.api.script(get_job=late, get_task=pages(make))
+    with pytest.raises(LeaseLostError):
+        early.step(poll, early.take())
+    assert stored(early) == [None] * 3
+
+
+def read(plant):
+    plant.run(ops.decide(plant.keys, "r", plant.part().outcome, {}))
+    return [task.task_id for task in RunHandle("r", producer=plant.producer).iter_tasks()]
+
+
+def test_pages_that_a_step_stored_before_it_died_are_found(early, make):
+    dies = {"t0": make.task(0), "t1": RuntimeError("dies")}
+    early.api.script(
+        get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=lambda _, i: dies[i]
+    )
+    with pytest.raises(RuntimeError):
+        early.step(poll, early.take())
+    early.clock.forward(60)
+    early.api.script(get_job=answer(410))
+    assert early.step(poll, early.take()) == AGGREGATE
+    assert read(early) == ["t0"]
+
+
+def test_pages_are_found_though_later_answers_name_fewer_tasks(running, make):
+    job = make.job("archived", tasks=["success", "pending", "success"])
+    running.api.script(get_job=job, get_task=pages(make))
+    assert poll_on(running, 2) is None
+    fewer = job.model_copy(update={"status": "pending", "task_ids": ["t2"], "tasks": job.tasks[2:]})
+    running.api.script(get_job=[fewer, answer(410)])
+    running.clock.forward(60)
+    assert poll_on(running, 1) == AGGREGATE
+    assert (running.part().outcome, read(running)) == ("lost", ["t0", "t2"])
+
+
+# Runs that are to end
+
+
+@pytest.mark.parametrize(("wish", "outcome"), [("cancel", "canceled"), ("deadline", "timed_out")])
+def test_a_job_that_cannot_be_read_is_told_to_stop_and_its_pages_are_fetched(running, make, wish, outcome):
+    stopped = make.task(2, status="canceled", content=None)
+    running.api.script(get_job=unreadable(), get_task=pages(make, t2=stopped), cancel_job=unreadable())
+    part = end_on_wish(running, wish)
+    assert (part.outcome, part.got_done) == (outcome, 2)
+    assert len(running.api.called("cancel_job")) == 1
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_pages_of_a_job_that_cannot_be_stopped_are_fetched(running, make, readable):
+    job = make.job("pending", tasks=["success", "success", "pending"]) if readable else unreadable()
+    goes_on = make.task(2, status="pending", content=None)
+    blocked = answer(405, None)
+    running.api.script(get_job=job, get_task=pages(make, t2=goes_on), cancel_job=blocked)
+    part = end_on_wish(running)
+    assert (part.outcome, part.got_done) == ("canceled", 2)
+
+
+@pytest.mark.parametrize("wish", ["cancel", "deadline"])
+def test_the_last_pass_of_a_run_that_is_to_end_keeps_what_cannot_be_read(running, make, wish):
+    running.api.script(get_job=make.job("success", 3), get_task=pages(make, t1=unreadable()))
+    end_on_wish(running, wish)
+    assert (running.part().got_done, stored(running)[1].unreadable) == (2, True)
+
+
+def test_what_cannot_be_read_of_a_job_that_was_stopped_is_kept(running, make):
+    goes_on = make.task(1, status="pending", content=None)
+    running.api.script(get_job=make.job("canceled", tasks=["pending"] * 3))
+    running.api.script(get_task=pages(make, t0=unreadable(), t1=goes_on, t2=goes_on))
+    assert running.step(poll, running.take()) is None
+    for _ in range(10):
+        if running.part().state is PartState.DONE:
+            break
+        running.clock.forward(700)
+        running.step(fetch, running.take())
+    assert (running.part().outcome, stored(running)[0].unreadable) == ("canceled", True)
+
+
+# Accounts
+
+
+def test_an_account_without_credits_loses_no_page(running, make):
+    running.api.script(get_job=make.job("success", 3), get_task=answer(402, "no credits"))
+    running.step(poll, running.take())
+    for _ in range(6):
+        running.clock.forward(700)
+        running.step(fetch, running.take())
+    assert "no credits" in running.part().trouble or "402" in running.part().trouble
+    running.api.script(get_task=pages(make))
+    running.clock.forward(700)
+    assert running.step(fetch, running.take()) == AGGREGATE
+    assert (running.part().got_done, running.part().gone) == (3, 0)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_pass_keeps_no_answer_that_was_of_no_use(running, make, own):
+    error = AsyncAPIUnparsableResponseError("GET /x: 200, but unreadable", 200, "", own)
+    error.body, error.__cause__ = BODY, ValueError("its frames hold the answer")
+    running.api.script(get_task=error)
+    found = {}
+
+    async def one(runtime, claim):
+        found["pass"] = FetchPass()
+        await fetch_task(runtime, claim, make.job("success", 3), 1, found["pass"])
+
+    running.step(one, running.take())
+    if own:
+        assert found["pass"].unusable.startswith("AsyncAPIUnparsableResponseError: GET /x: 200")
+    else:
+        kept = found["pass"].trouble
+        assert (kept.body, kept.__traceback__, kept.__cause__, kept.__context__) == (b"", None, None, None)
+
+
+def test_neither_does_one_that_was_cut(running, make):
+    error = APIConnectionError("GET /x", "DecodingError", "its gzip body ends too early")
+    error.__cause__ = ValueError("a frame that holds the answer")
+    running.api.script(get_task=error)
+    found = {}
+
+    async def one(runtime, claim):
+        found["pass"] = FetchPass()
+        await fetch_task(runtime, claim, make.job("success", 3), 1, found["pass"])
+
+    running.step(one, running.take())
+    assert (found["pass"].trouble.__cause__, found["pass"].trouble.__traceback__) == (None, None)
