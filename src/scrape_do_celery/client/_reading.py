@@ -5,7 +5,6 @@ A `POST` never goes this way: here nobody could be asked right before the first 
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 #: Seconds that an idle connection is kept; a read that meets a closed one is simply sent again.
 _KEEPALIVE: Final = 30.0
 #: What a header line may have, in bytes, and how many lines there may be. aiohttp's own limits are 8,190 and 128.
-_LIMITS: Final = {"max_line_size": 65_536, "max_field_size": 65_536, "max_headers": 256}
+_LIMITS: Final[dict[str, Any]] = {"max_line_size": 65_536, "max_field_size": 65_536, "max_headers": 256}
 #: aiohttp's errors, the narrow ones first, and httpx's that say the same.
 _SAME: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -79,11 +78,8 @@ class ReadingTransport(httpx.AsyncBaseTransport):
         connector = aiohttp.TCPConnector(
             limit=self._connections, keepalive_timeout=_KEEPALIVE, ssl=ssl_context(), use_dns_cache=True
         )
-        known = inspect.signature(aiohttp.ClientSession.__init__).parameters
-        # The limit of lines is younger than the oldest aiohttp that serves us.
-        limits: dict[str, Any] = {name: value for name, value in _LIMITS.items() if name in known}
         session = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, **limits
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, **_LIMITS
         )
         # What instruments every session of aiohttp's sees the token, and has seen the request at httpx already.
         session.trace_configs.clear()

@@ -9,7 +9,8 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final, Self, TypedDict, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler  # noqa: TC002 (pydantic reads it)
 
 from .fields import Repair, aware
 from .ids import same_id
