@@ -21,7 +21,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     # A page that is there is written over, and counted again.
     "set_if_absent": [
-        ("put", r"if redis\.call\('HSETNX', KEYS\[1\], ARGV\[1\], ARGV\[2\]\) == 0 then return 0 end", _SET),
+        ("put", r"if redis\.call\('HSETNX', KEYS\[1\], ARGV\[1\], frame\) == 0 then return 0 end", _SET),
     ],
     # Runs with equal targets buy at the same time.
     "fingerprint_lock": [

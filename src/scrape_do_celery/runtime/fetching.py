@@ -116,7 +116,23 @@ async def _final_task(
         return settled
     found.notes[position] = AnswerNote(has_end=is_unknown(task.status) and has_passed(task.end_time, claim.now))
     found.unfinished += 1
-    return give_up_task(task, TASK_LOOKS) if _is_last_look(claim) else None
+    given_up = give_up_task(task, TASK_LOOKS)
+    if _is_last_look(claim):
+        return given_up
+    await _hold(runtime, claim, position, given_up)
+    return None
+
+
+async def _hold(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> None:
+    """Hold what an answer contained: a later answer may contain less, and this one is paid for."""
+    if not task.content:
+        return
+    try:
+        await runtime.store.run(ops.hold(runtime.store.keys, claim.member, position, task))
+    except ResponseError as error:
+        if not is_full(error):
+            raise
+        runtime.health.was_full()
 
 
 async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the judgement is noted)
@@ -126,7 +142,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
     if fate is AnswerFate.TOO_LARGE:
         return _unusable(job, task_id, error)
     if fate is AnswerFate.ATTEMPT:
-        return _count_attempt(runtime, claim, job, position, found, error)
+        return await _count_attempt(runtime, claim, job, position, found, error)
     # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
     if claim.is_forgotten():
         return gone(job, task_id, str(error))
@@ -142,7 +158,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
     return None
 
 
-def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
+async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
     runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
 ) -> TaskDetails | None:
     """One bad task waits by itself: it is no trouble of the others, and no reason not to look at them."""
@@ -152,6 +168,7 @@ def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
         runtime.budget.tally.add("unreadable:task")
     if after.is_used_up or is_last_pass(runtime, claim):
         return _unusable(job, job.task_ids[position], error)
+    await _hold(runtime, claim, position, _unusable(job, job.task_ids[position], error))
     found.unusable = describe_trouble(error)
     return None
 

@@ -30,6 +30,9 @@ async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -
         return await _not_found(runtime, claim, error, fate)
     if claim.is_forgotten() and claim.part.is_unlisted and (job := await _rescued(runtime, claim)):
         return await collect(runtime, claim, job)
+    if claim.out_of_grace(runtime.settings.cancel_grace) and claim.part.task_ids:
+        # The run is to end. Its tasks may be readable although its job is not.
+        return await _collect_blindly(runtime, claim, error)
     if fate is AnswerFate.TROUBLE or claim.is_forgotten():
         return await troubled(runtime, claim, error)
     return await _unusable(runtime, claim, error)

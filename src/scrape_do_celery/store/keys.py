@@ -6,6 +6,7 @@
 | `P:part:<run>:<n>` | hash | the record of a part: state, lease, fence, intent, job, counters | as the run |
 | `P:job:<run>:<n>` | string | the part's last `JobDetails`, packed | as the run |
 | `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | while live: none; then `result_ttl` |
+| `P:provisional:<run>:<n>` | hash | task position -> frame of a task that has not ended | until the part ends |
 | `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
 | `P:watch:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
@@ -110,6 +111,10 @@ class Keys:
     def contents(self, run_id: str, part: int) -> str:
         """The contents of a part's job."""
         return f"{self.prefix}:contents:{run_id}:{part}"
+
+    def provisional(self, run_id: str, part: int) -> str:
+        """What answers contained of tasks of a part that have not ended."""
+        return f"{self.prefix}:provisional:{run_id}:{part}"
 
     def idempotency(self, key: str) -> str:
         """The run of an idempotency key; hashed, so that any text will do."""

@@ -108,6 +108,7 @@ __all__ = [
     "forget",
     "forgotten",
     "guard",
+    "hold",
     "home",
     "intent",
     "job",
@@ -194,8 +195,23 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
     return Op(
         int,
         (position, frame, counter, task.cost or 0, 1 if task.gone else 0, keys.prefix, member.run_id),
-        [key, keys.part(member.run_id, member.part)],
+        [key, keys.part(member.run_id, member.part), keys.provisional(member.run_id, member.part)],
         "put",
+    )
+
+
+def hold(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
+    """Hold what an answer contained of a task that has not ended: 1, or -1 where its run is gone.
+
+    `put` of a gone task stores what is held instead.
+    """
+    key = keys.contents(member.run_id, member.part)
+    frame = keys.seal(key, str(position), pack_task(task))
+    return Op(
+        int,
+        (position, frame, int(RETENTION) + 86_400),
+        [keys.provisional(member.run_id, member.part), keys.part(member.run_id, member.part)],
+        "hold",
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError
 from scrape_do_celery.rules.fetch import Notes, notes_to_json
 from scrape_do_celery.rules.lifecycle import JobFate, is_unknown, judge_unknown_job, unknown_words
 from scrape_do_celery.rules.targets import distinct_targets
@@ -18,7 +18,7 @@ from scrape_do_celery.runtime.collecting import collect, fetch_early, positioned
 from scrape_do_celery.runtime.endings import NO_TROUBLE, seen
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.observing import note_words
-from scrape_do_celery.runtime.unanswered import job_unanswered
+from scrape_do_celery.runtime.unanswered import UNREADABLE, job_unanswered
 from scrape_do_celery.store import Claim, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.spec import targets_of
@@ -40,8 +40,15 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     except ScrapeDoError as error:
         return await job_unanswered(runtime, claim, error)
     runtime.absences.note_answer(claim)
+    if job.is_terminal and not (job.task_ids or job.tasks or claim.part.task_ids):
+        # A later answer may name the tasks, which are paid for.
+        why = f"job {job.job_id} has ended and names none of its tasks"
+        return await job_unanswered(runtime, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
     if job.is_terminal or _given_up(runtime, claim):
         return await collect(runtime, claim, job)
+    if claim.is_forgotten():
+        # The API keeps no job for so long, whatever it says: the tasks decide the outcome.
+        return await collect(runtime, claim, job.model_copy(update={"status": UNREADABLE}))
     if is_unknown(job.status):
         return await _poll_unknown(runtime, claim, job)
     fields: dict[str, ops.Value] = {}

@@ -13,6 +13,7 @@ from scrape_do_celery.errors import (
     AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
+from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
 from scrape_do_celery.runs import Bell, RunHandle
 from scrape_do_celery.runtime.collecting import fetch
@@ -309,3 +310,58 @@ def test_neither_does_one_that_was_cut(running, make):
 
     running.step(one, running.take())
     assert (found["pass"].trouble.__cause__, found["pass"].trouble.__traceback__) == (None, None)
+
+
+def collect_all(plant, times=30, seconds=700):
+    for _ in range(times):
+        if plant.part().state is PartState.DONE:
+            break
+        plant.clock.forward(seconds)
+        plant.step(poll if plant.part().state is PartState.RUNNING else fetch, plant.take())
+
+
+def sequence(make, *answers):
+    left = list(answers)
+    return lambda _, i: (left.pop(0) if len(left) > 1 else left[0]) if i == "t1" else make.task(int(i[1:]))
+
+
+def test_content_of_a_rotating_task_that_a_later_answer_lacks_is_not_gone(running, make):
+    running.api.script(
+        get_job=make.job("success", 3),
+        get_task=sequence(make, make.task(1, status="rotating"), make.task(1, status="rotating", content=None)),
+    )
+    collect_all(running)
+    assert running.part().gone == 0
+
+
+def test_content_before_a_410_is_not_gone(running, make):
+    running.api.script(
+        get_job=make.job("success", 3), get_task=sequence(make, make.task(1, status="rotating"), answer(410))
+    )
+    collect_all(running)
+    assert running.part().gone == 0
+
+
+def test_raw_answer_before_a_410_is_kept(running, make):
+    running.api.script(get_job=make.job("success", 3), get_task=sequence(make, unreadable(), unreadable(), answer(410)))
+    collect_all(running)
+    assert running.part().gone == 0
+
+
+def test_one_answer_without_ids_does_not_lose_the_job(running, make):
+    running.force(tasks=pack([]))
+    bare = make.job("success", 3).model_copy(update={"task_ids": [], "tasks": []})
+    running.api.script(get_job=[bare, make.job("success", 3)], get_task=pages(make))
+    collect_all(running)
+    assert running.part().outcome == "succeeded"
+
+
+def test_a_job_that_is_pending_for_a_month_ends(running, make):
+    running.api.script(get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=pages(make))
+    collect_all(running, 10, RETENTION)
+    assert running.part().state is PartState.DONE
+
+
+def test_pages_are_fetched_at_a_deadline_though_only_the_job_answers_500(running, make):
+    running.api.script(get_job=answer(500), cancel_job=answer(500), get_task=pages(make))
+    assert end_on_wish(running, "deadline").got_done == 3

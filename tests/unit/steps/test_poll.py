@@ -12,6 +12,7 @@ from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutErro
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.store import Member, PartState, ops
@@ -200,20 +201,27 @@ def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, mak
     if known:
         running.run(ops.update(running.keys, running.take(), {}, job=make.job("pending"), after=0.0))
     running.run(ops.wish(running.keys, "r", "deadline"))
-    running.api.script(get_job=make.refusal(500))
+    running.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
     handler = {"cancel": cancel, "poll": poll}[step]
     assert running.step(handler, running.take()) is None
     running.clock.forward(running.settings.cancel_grace + 1)
-    assert running.step(handler, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    # Its tasks may be readable although its job is not.
+    assert running.step(handler, running.take()) is None
+    assert running.part().state is PartState.COLLECTING
+    running.clock.forward(running.settings.cancel_grace + 1)
+    assert running.step(fetch, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
     part = running.part()
     assert part.outcome == "timed_out"
     assert isinstance(part.error, RunTimeoutError)
-    assert (part.error.job is not None) is known
+    assert bool(part.error.job.tasks) is known
 
 
 def test_a_job_that_names_no_task_at_all_is_lost(running):
     running.force(tasks=pack([]))
     running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"))
+    for _ in range(UNREADABLE_ATTEMPTS - 1):
+        assert running.step(poll, running.take()) is None
+        running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
     assert running.part().outcome == "lost"
     assert "names none of its tasks" in str(running.part().error)

@@ -25,7 +25,7 @@ local function free(due, run, prefix, run_id, parts, idem)
     local key, suffix = part_key(prefix, run_id, n), run_id .. ':' .. n
     local job = redis.call('HGET', key, 'job')
     if job then redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job), 604800) end
-    redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix)
+    redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix, prefix .. ':provisional:' .. suffix)
   end
   if has_key(idem, run_id) then redis.call('DEL', idem) end
   redis.call('ZREM', due, run_id .. ':run')
@@ -312,6 +312,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   if error ~= '' then redis.call('HSET', part, 'error', error) end
   if booked ~= '' then redis.call('HSET', part, 'booked', booked) end
   unwatch(part, member)
+  redis.call('DEL', prefix .. ':provisional:' .. member)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
   leave_place(prefix, due, part, member, t)
