@@ -81,6 +81,10 @@ class PartDigests:
         """The digests by which equal targets are known to any version, spaces between."""
         return " ".join((*self.strict, *self.previous))
 
+    def is_like(self, targets: Sequence[str]) -> bool:
+        """Tell whether the targets of another part are similar, or equal."""
+        return not set(self.coarse).isdisjoint(PartDigests.from_targets(targets).coarse)
+
     def compare(self, job: JobDigests) -> Likeness:
         """Tell how far a job's URLs are those of the part."""
         if job.strict in self.strict:

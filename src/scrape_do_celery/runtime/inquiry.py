@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.doubt import Evidence, Match, age, carries, read_back_to, youngest
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
 from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetCount, can_be_target, named_tasks
 from scrape_do_celery.runtime.survey import names_its_targets
-from scrape_do_celery.store import ops
+from scrape_do_celery.store import ops, owning
 from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Errors of a call for one job or task that leave open what it is. Other jobs can be read all the same.
 _UNREAD = (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError)
+
+
+#: Parts whose targets are read where the store lost writes. With more of them, any may have bought the job.
+_MOST_READ: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +252,30 @@ async def _distrust(
         named = " ".join(map(str, others.equal))
         return f"another purchase of the same targets was never resolved: {named}", alike
     if (claim.part.lost or others.may_lack_some) and not any(match.strict for match in matches):
-        return "the store lost writes, and a job has targets that are only similar", alike
+        other = await _similar_part(runtime, claim, digests)
+        return (
+            f"the store lost writes, and {other} may have bought a job with similar targets" if other else ""
+        ), alike
     if not claim.part.lost:
         return "", alike
     rival = await _rival(runtime, claim, digests)
     why = f"the store lost writes, and another run has the same targets with other options: {rival}"
     return (why if rival else ""), alike
+
+
+async def _similar_part(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:
+    """Name a part with similar targets whose purchase the store may have lost; empty if there is none."""
+    store, cursor, read = runtime.store, "", 0
+    while cursor != ops.START:
+        cursor, found = await store.run(owning.suspects(store.keys, cursor or ops.START))
+        for other in found:
+            if other.member == claim.member:
+                continue
+            read += 1
+            spec = await store.run(ops.part_spec(store.keys, other.member)) if read <= _MOST_READ else None
+            if read > _MOST_READ or (spec is not None and digests.is_like(targets_of(spec.request))):
+                return f"run {other.member.run_id}"
+    return ""
 
 
 async def _rival(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:

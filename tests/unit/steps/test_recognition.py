@@ -130,16 +130,30 @@ def test_a_purchase_that_is_resolved_stands_in_nobodys_way(plant, make):
     assert plant.redis.keys(f"{plant.keys.prefix}:unresolved:*") == []
 
 
+@pytest.mark.parametrize("other", [ROUTES[1], "https://other.example/", None])
 @pytest.mark.parametrize("own", [True, False])
-def test_a_store_that_lost_writes_adopts_no_similar_job(plant, make, own):
-    """Neither for a purchase that was lost itself, nor where another's may have been."""
+def test_a_similar_job_is_adopted_only_if_no_lost_purchase_may_have_bought_it(plant, make, own, other):
+    """The store lost the part's own intent, or may have lost that of another part."""
     plant.begin(each=ROUTES[:1])
+    if other:
+        plant.begin("b", each=[other])
     doubt(plant)
+    plant.clock.forward(5)
+    plant.restart()
     if own:
         plant.force(lost=1)
-    else:
-        plant.clock.forward(5)
-        plant.restart()
+    shows(plant, job_of(make, ["https://app.example/"]))
+    part = look_until_resolved(plant)
+    assert (part.outcome, part.job_id) == (("in_doubt", None) if other == ROUTES[1] else (None, "j"))
+
+
+def test_among_very_many_parts_any_may_have_bought_a_similar_job(plant, make, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runtime.inquiry._MOST_READ", 0)
+    plant.begin(each=ROUTES[:1])
+    plant.begin("b", each=["https://other.example/"])
+    doubt(plant)
+    plant.clock.forward(5)
+    plant.restart()
     shows(plant, job_of(make, ["https://app.example/"]))
     assert look_until_resolved(plant).outcome == "in_doubt"
 
