@@ -164,7 +164,10 @@ class Deck:
         # What was left to be fetched is fetched by a step of its own.
         trial, dice = self._new(kind, POINTS[point] if point.startswith("fetch_tasks") else "plain")
         victim = trial.runs[0]
-        del victim.targets[1:]
+        # What the API does to the victim must not befall a bystander instead, whose host has the trial's in it.
+        victim.targets = [f"https://victim.{trial.host}/0"]
+        for rule in trial.rules:
+            rule["target"] = f"victim.{trial.host}"
         trial.start = "batch"
         add_bystanders(trial, dice, 2)
         victim.expect, victim.succeeded = frozenset({"poisoned"}), 0
