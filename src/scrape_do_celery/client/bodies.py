@@ -127,12 +127,12 @@ class _Inflater:
         self._gzip = encoding == "gzip"
         self._stream: zlib._Decompress | None = None
         self._held = b""
-        self._done = False
+        self._done = self._is_plain = False
 
     @property
     def is_complete(self) -> bool:
         """Whether the stream has ended with its check sum, or has not begun at all."""
-        return self._stream.eof if self._stream else not self._held
+        return self._is_plain or (self._stream.eof if self._stream else not self._held)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Yield what `piece` adds.
@@ -141,6 +141,12 @@ class _Inflater:
             zlib.error: the stream is corrupt.
         """
         piece, self._held = self._held + piece, b""
+        if self._stream is None and self._gzip and len(piece) >= len(_GZIP_MAGIC):
+            # A gateway may decompress a body and leave the header: the body is used as it stands.
+            self._is_plain = self._is_plain or not piece.startswith(_GZIP_MAGIC)
+        if self._is_plain:
+            yield piece
+            return
         pending = False
         while (piece or pending) and not self._done:
             if self._stream is None or self._stream.eof:

@@ -89,8 +89,11 @@ def test_a_body_that_is_cut_is_no_answer(encoding, cut):
         received(FORMS[encoding](PAGE)[:cut], encoding)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-@pytest.mark.parametrize("raw", [b"<html>not compressed</html>", None], ids=["plain", "damaged"])
+@pytest.mark.parametrize(
+    ("encoding", "raw"),
+    [("deflate", b"<html>not compressed</html>"), ("deflate", None), ("gzip", None)],
+    ids=["plain", "damaged deflate", "damaged gzip"],
+)
 def test_a_corrupt_body_is_no_answer(encoding, raw):
     if raw is None:
         raw = bytearray(FORMS[encoding](PAGE))
@@ -99,9 +102,16 @@ def test_a_corrupt_body_is_no_answer(encoding, raw):
         received(bytes(raw), encoding)
 
 
+@pytest.mark.parametrize("step", [None, 1, 7])
+def test_a_body_that_is_not_compressed_in_spite_of_its_header_is_used_as_it_stands(step):
+    """A gateway may decompress a body and leave the header."""
+    assert received(PAGE, "gzip", step=step) == Received(PAGE)
+
+
 @pytest.mark.parametrize("status", [302, 404, 503])
 def test_a_refusal_holds_without_its_body(status):
-    assert received(b"<html>", "gzip", status=status).flaw.startswith("its gzip body is corrupt")
+    assert received(b"<html>", "gzip", status=status) == Received(b"<html>")
+    assert received(b"<html>", "deflate", status=status).flaw.startswith("its deflate body is corrupt")
     assert received(gzip.compress(b"<html>")[:15], "gzip", status=status).flaw == "its gzip body ends too early"
     assert received(gzip.compress(b"<html>"), "gzip", status=status) == Received(b"<html>")
 
