@@ -10,7 +10,7 @@ import click
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.texts import facts, one_line
-from scrape_do_celery.errors import ConfigurationError, RunNotFoundError, ScrapeDoError
+from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, RunNotFoundError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import reading
 from scrape_do_celery.store import Member, Store, ops
@@ -72,6 +72,8 @@ def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[Member, int, TaskD
     record = store.run(ops.view(store.keys, run_id))
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
+    if record.outcome is None:
+        raise ResultNotReadyError(f"run {run_id} is {record.state}: fetch its pages again once it has ended", run_id)
     for reader in reading.readers(store, record):
         stored: set[int] = store.run(ops.fetched(store.keys, reader.member))
         for position in sorted(stored):

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter, defaultdict, deque
 from encodings.idna import nameprep
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
@@ -17,7 +18,7 @@ from .urls_refused import why_no_target
 from .urls_v1 import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "coarse_digest",
@@ -183,21 +184,32 @@ def _prove(targets: list[_Spelling], urls: list[_Spelling]) -> dict[int, int]:
         # A loose form proves nothing between two targets that a server would tell apart.
         if key == "loose" and len({one.whatwg for one in targets}) > 1:
             break
-        if pairs := _pair([getattr(one, key) for one in targets], [getattr(one, key) for one in urls]):
-            return {targets[mine].place: urls[theirs].place for mine, theirs in pairs.items()}
+        if pairs := _pair(targets, urls, attrgetter(key)):
+            return pairs
     return {}
 
 
-def _pair(targets: list[str], urls: list[str]) -> dict[int, int] | None:
-    places: dict[str, deque[int]] = defaultdict(deque)
-    for place, key in enumerate(urls):
-        places[key].append(place)
-    if Counter(targets) == Counter(urls):
-        return {place: places[key].popleft() for place, key in enumerate(targets)}
+def _pair(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spelling], str]) -> dict[int, int] | None:
+    if Counter(map(key, targets)) == Counter(map(key, urls)):
+        # Two spellings of one URL have one page. Still each keeps its own task if the server kept its text.
+        by_text = _pair_in_order(targets, urls, attrgetter("exact"))
+        taken = set(by_text.values())
+        targets = [one for one in targets if one.place not in by_text]
+        urls = [one for one in urls if one.place not in taken]
+        return by_text | _pair_in_order(targets, urls, key)
     # A server may answer equal targets with one task.
-    if len(places) == len(urls) and places.keys() == set(targets):
-        return {place: places[key][0] for place, key in enumerate(targets)}
+    places = {key(one): one.place for one in urls}
+    if len(places) == len(urls) and places.keys() == set(map(key, targets)):
+        return {one.place: places[key(one)] for one in targets}
     return None
+
+
+def _pair_in_order(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spelling], str]) -> dict[int, int]:
+    """Pair targets with URLs of the same key in the order in which they come; some may stay without a pair."""
+    places: dict[str, deque[int]] = defaultdict(deque)
+    for one in urls:
+        places[key(one)].append(one.place)
+    return {one.place: places[key(one)].popleft() for one in targets if places[key(one)]}
 
 
 def _fill(placed: Mapping[int, int], number: int) -> list[int]:

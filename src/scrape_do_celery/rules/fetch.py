@@ -125,7 +125,10 @@ def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> 
     why = str(error)[:_LONGEST_WHY]
     failed = TaskDetails(task_id=task_id, job_id=job_id, url=url, status=JobStatus.ERROR, error_message=why)
     if isinstance(error, AsyncAPITooLargeError):
-        text = f"the page is larger than the limit of {error.limit} bytes (SCRAPE_DO_MAX_PAGE_BYTES): {why}"
+        text = (
+            f"the page is larger than the limit of {error.limit} bytes (SCRAPE_DO_MAX_PAGE_BYTES); "
+            "fetch it with `scrape-do refetch` while the API keeps it"
+        )
         return failed.model_copy(update={"too_large": True, "error_message": text})
     if isinstance(error, AsyncAPIUnparsableResponseError):
         content, encoded = raw_content(error.body)

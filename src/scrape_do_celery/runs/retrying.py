@@ -40,7 +40,11 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
         raise RunError(f"run {run_id} is a plugin's: its tasks do not show which of its parameters failed", run_id)
     targets = without_page(store, record, spec)
     if not targets:
-        raise RunError(f"run {run_id} has a page for each of its targets", run_id)
+        raise RunError(
+            f"run {run_id} has an answer for each of its targets, so that nothing is bought again; "
+            "pages over the limit can be fetched with `scrape-do refetch`",
+            run_id,
+        )
     return enqueue(
         spec.request.with_targets(targets),
         idempotency_key=f"retry of {run_id}",

@@ -151,8 +151,12 @@ class PartRecord:
 
     @property
     def waiting_for(self) -> str | None:
-        """What its last call met, while the part waits to make the call again."""
-        return None if self.state is PartState.DONE else self.trouble
+        """What its last call met, while the part waits to make the call again, or looks for the job of a purchase."""
+        if self.state is PartState.DONE or self.trouble:
+            return None if self.state is PartState.DONE else self.trouble
+        if self.state is not PartState.DOUBTFUL:
+            return None
+        return f"it is not known yet whether a job was bought: {self.submit_error or 'its step died'}"
 
     @property
     def done(self) -> int:

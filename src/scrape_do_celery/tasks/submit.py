@@ -163,7 +163,7 @@ async def _last_look(runtime: Runtime, claim: Claim) -> None:
 
 async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     fate = post_fate(error)
-    log.info("%s: POST %s: %s", claim.member, fate, type(error).__name__)
+    log.info("%s: the POST failed (%s): %s", claim.member, fate, error)
     if fate is PostFate.DOUBT:
         note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
         await runtime.later(claim, note, 0.0)

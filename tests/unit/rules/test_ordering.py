@@ -20,8 +20,9 @@ A2 = "https://a.example/?q=men%27s"
         # Both tell the same.
         ([A, B], [B, A], {0: B, 1: A}, ([1, 0], True)),
         ([A, B], [B, A2], {0: B, 1: A}, ([1, 0], True)),
-        # Targets of one WHATWG form have one page, whichever task has it.
-        ([A, A2, B], [A2, A2, B], {0: A2, 1: A, 2: B}, ([0, 1, 2], True)),
+        # Targets of one WHATWG form have one page, whichever task has it. Each keeps the task with its own text.
+        ([A, A2, B], [A2, A2, B], {0: A2, 1: A, 2: B}, ([1, 0, 2], True)),
+        ([A, A2, B], [A2, A, B], {0: A2, 1: A, 2: B}, ([1, 0, 2], True)),
         # They contradict each other, or the tasks are silent, or not the input's.
         ([A, B], [B, A], {0: A, 1: B}, ([1, 0], False)),
         ([A, B], [B, A], {0: "", 1: ""}, ([1, 0], False)),

@@ -13,6 +13,7 @@ from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIRedirectErr
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import Member, PartState, ops, rejecting
 from scrape_do_celery.tasks.orphans import search_for_rejected
@@ -347,6 +348,14 @@ def test_a_text_names_the_cause_of_a_doubt(plant, make):
     plant.step(submit, plant.take(seconds=LEASE))
     shows(plant, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
     assert "the gateway said 502" in str(look_until_resolved(plant).error)
+
+
+def test_a_status_says_why_a_purchase_is_not_known(plant):
+    plant.begin()
+    plant.api.script(create_job=SubmitInDoubtError("the job may have been bought: the gateway said 502", 2))
+    assert RunStatus.of(plant.view()).waiting_for is None
+    plant.step(submit, plant.take(seconds=LEASE))
+    assert "the gateway said 502" in RunStatus.of(plant.view()).waiting_for
 
 
 def test_an_exception_of_the_transport_leaves_a_purchase_in_doubt_at_once(plant):
