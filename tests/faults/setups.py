@@ -135,6 +135,16 @@ def _unnamed(trial: Trial, dice: random.Random) -> None:
     _rule(trial, "nulls", "get_job", fields=["Tasks"])
 
 
+def _odd_word(trial: Trial, dice: random.Random) -> None:
+    # The job never says a word that is known: it ends by its end time.
+    _rule(trial, "unknown_status", "get_job", value="reticulating")
+
+
+def _odd_word_fetch(trial: Trial, dice: random.Random) -> None:
+    _odd_word(trial, dice)
+    _paused_fetch(trial, dice)
+
+
 def _job_error(trial: Trial, dice: random.Random) -> None:
     with_query(trial, "sandbox=error")
     run = trial.runs[0]
