@@ -13,7 +13,7 @@ import pytest
 from celery.states import READY_STATES
 from pipeline import Pipeline
 
-from scrape_do_celery import JobCanceledError, JobLostError, RunNotFoundError, RunTimeoutError, embedded
+from scrape_do_celery import JobCanceledError, RunNotFoundError, RunTimeoutError, embedded
 
 TARGET = ["https://a.example/"]
 
@@ -128,14 +128,15 @@ def test_progress_is_never_poison(pipeline, eventually):
 
 
 @pytest.mark.parametrize("fields", [["TaskIDs"], ["TaskIDs", "Tasks"]])
-def test_a_job_that_names_no_tasks(pipeline, fields):
+def test_a_job_that_names_no_tasks(pipeline, fields, eventually):
     pipeline.sandbox.fault("nulls", kind="create_job", fields=["TaskIDs"])
     pipeline.sandbox.fault("nulls", kind="get_job", fields=fields)
     pipeline.work()
     handle = pipeline.enqueue(TARGET)
     if "Tasks" in fields:
-        with pytest.raises(JobLostError):
-            handle.result(timeout=150)
+        # Five answers ten minutes apart may still name them.
+        eventually(lambda: "names none of its tasks" in (handle.status.waiting_for or ""), within=90)
+        assert handle.state == "running"
     else:
         assert len(handle.result(timeout=150).succeeded) == 1
 
