@@ -25,7 +25,8 @@ local function free(due, run, prefix, run_id, parts, idem)
     local key, suffix = part_key(prefix, run_id, n), run_id .. ':' .. n
     local job = redis.call('HGET', key, 'job')
     if job then redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job), 604800) end
-    redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix, prefix .. ':provisional:' .. suffix)
+    for _, kind in ipairs({':job:', ':contents:', ':provisional:'}) do redis.call('DEL', prefix .. kind .. suffix) end
+    redis.call('DEL', key)
   end
   if has_key(idem, run_id) then redis.call('DEL', idem) end
   redis.call('ZREM', due, run_id .. ':run')
@@ -245,8 +246,8 @@ end
 local function next_in_order(prefix) return redis.call('INCR', prefix .. ':order') end
 
 -- The registers of unresolved purchases that a part's targets have, and its entry in each: a key by a coarse digest, and
--- the present purchase with the strict digest of the same URLs and its place in the order. A part with equal targets has digests of its distinct
--- targets as well: a server may answer them with one task each.
+-- the present purchase with the strict digest of the same URLs and its place in the order. A part with equal targets has
+-- digests of its distinct targets as well: a server may answer them with one task each.
 local function purchase_entries(prefix, part, member, account)
   local p, strict, out = redis.call('HMGET', part, 'intents', 'strict', 'coarse', 'order'), {}, {}
   for digest in string.gmatch(p[2] or '', '%S+') do strict[#strict + 1] = digest end
