@@ -376,3 +376,28 @@ def test_an_error_of_the_cleanup_does_not_hide_what_before_send_raised(world):
 def test_errors_of_a_limit_are_json():
     error = AsyncAPITooLargeError("m", 200, "", False, 5)
     assert json.loads(json.dumps(error.to_json()))["args"] == ["m", 200, "", False, 5]
+
+
+@pytest.mark.parametrize("encoding", ["plain", "gzip"])
+def test_a_large_page_waits_for_its_turn_and_the_wait_does_not_count(serve, encoding):
+    page = json.dumps({"JobID": "j1", "TaskID": "t1", "Status": "success", "Content": "x" * 3 * MB}).encode()
+    headers = [b"Content-Encoding: gzip"] if encoding == "gzip" else []
+    url = serve(answering(gzip.compress(page) if headers else page, *headers)).url
+    waits = []
+
+    async def large_page():
+        waits.append(1)
+        await asyncio.sleep(1.2)
+
+    options = {"base_url": url, "max_retries": 0, "timeout": 1.0, "large_page": large_page}
+    task = asyncio.run(_call("get_task", ("j1", "t1"), {**options, "transport": ReadingTransport(2)}))
+    assert (len(task.content), waits) == (3 * MB, [1])
+
+
+def test_a_small_page_waits_for_nothing(serve):
+    async def large_page():
+        raise AssertionError("a small page asked for the turn of large ones")
+
+    url = serve(answering(TASK)).url
+    options = {"base_url": url, "max_retries": 0, "large_page": large_page}
+    assert asyncio.run(_call("get_task", ("j1", "t1"), options)).content == "page"
