@@ -16,6 +16,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.client import PostFate, post_fate
 from scrape_do_celery.doubt import marker_of, with_marker
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.censoring import censored
@@ -26,6 +27,7 @@ from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import NOT_SENT, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
+from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
@@ -121,6 +123,7 @@ async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, m
             account=settings.account_id,
             estimate=request.estimated_credits(),
             marker=marker,
+            digests=PartDigests.from_targets(targets_of(request)),
             durable=await runtime.health.is_durable(),
             most=settings.max_active_jobs,
         )
