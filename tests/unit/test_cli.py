@@ -176,6 +176,13 @@ def test_status_tells_what_a_run_waits_for(scrape_do, producer):
     assert "held up by" not in scrape_do("status", run_id).output
 
 
+def test_status_shows_words_that_this_version_does_not_know(scrape_do, producer):
+    run_id = scrape_do("enqueue", *URLS).output.strip()
+    assert "unknown statuses" not in scrape_do("status", run_id).output
+    producer.store.client.hset(producer.store.keys.part(run_id, 0), "words", '["reticulating", "dr\\u001b[2Jawn"]')
+    assert "unknown statuses  reticulating, dr [2Jawn\n" in scrape_do("status", run_id).output
+
+
 def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
     run_id = ended(
         Status="error",

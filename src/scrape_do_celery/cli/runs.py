@@ -69,6 +69,7 @@ def status(run_id: str) -> None:
             ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
             *_jobs(handle),
             *(("held up by", one_line(one)) for one in _troubles(record)),
+            *_unknown_words(record),
             *_error(record),
         ]
     )
@@ -136,6 +137,12 @@ def _ended(run_id: str, wait: float) -> RunRecord:
 def _troubles(record: RunRecord) -> list[str]:
     """What the calls of its parts met last, while they wait to be made again."""
     return [part.trouble for part in record.parts if part.trouble and part.state is not PartState.DONE]
+
+
+def _unknown_words(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the status words of the API that this version does not know, if the run met any."""
+    words = runs.RunStatus.of(record).unknown_statuses
+    return [("unknown statuses", one_line(", ".join(words)))] if words else []
 
 
 def _error(record: RunRecord) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
         await runtime.later(claim, _DOUBTFUL, 1.0)
         return None
     verdict, what = judge(seen.matches, seen.known)
-    log.info("%s is in doubt: %s: %s", claim.member, verdict, what)
+    log.info("%s: looked for the job of its purchase; verdict %s: %s", claim.member, verdict, what)
     if verdict is Verdict.ADOPT:
         return await _adopt(runtime, claim, seen.jobs[what])
     if verdict is Verdict.ABSENT:
