@@ -32,7 +32,8 @@ def sandbox(ctx: click.Context, /, host: str, port: int, **options: Any) -> None
     """Serve a local Async API, without a token and without cost.
 
     Point SCRAPE_DO_API_URL at it. Targets on this machine are really fetched; pages of all others are made up. Their
-    query strings may ask for trouble: ?sandbox=error, ?status=404, ?seconds=5, ?size=1000000 (bytes), ?binary=1, ?gone=410.
+    query strings may ask for trouble: ?sandbox=error, ?status=404, ?seconds=5, ?size=1000000 (bytes), ?binary=1,
+    ?gone=410.
     """
     # The server brings an HTTP client with it, which no other command needs.
     from scrape_do_celery.sandbox.server import run

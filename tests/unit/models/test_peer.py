@@ -138,7 +138,7 @@ def compare(mine: Any, theirs: Any) -> None:
     if hasattr(type(theirs), "duration"):
         assert mine.duration == duration(theirs)
         assert raised(mine) == raised(theirs)
-    # The peer drops stray characters without a word and refuses base64 without padding, so only plain base64 is compared.
+    # Plain base64 only: the peer drops stray characters without a word, and refuses base64 without padding.
     if hasattr(theirs, "decoded_content") and not (theirs.base64_encoded_content and not standard(theirs.content)):
         assert page(mine) == page(theirs)
 
