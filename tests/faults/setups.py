@@ -345,6 +345,13 @@ def _deaf_cancel(trial: Trial, dice: random.Random) -> None:
     _ignored(trial, {"action": "status", "kind": "cancel_job", "target": trial.host, "status": 503})
 
 
+def _blind_cancel(trial: Trial, dice: random.Random) -> None:
+    # No look at the job is answered, before and after the stop request: its tasks are fetched blindly.
+    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    _rule(trial, "status", "get_job", status=503)
+    _ending(trial, _ENDED)
+
+
 def _mute_cancel(trial: Trial, dice: random.Random) -> None:
     # After its DELETE a job is never seen again.
     _ignored(trial)
