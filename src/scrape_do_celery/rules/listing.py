@@ -23,31 +23,64 @@ class PageWalk:
     """Follow one walk from page 1 on.
 
     The totals of a page may be missing or wrong, and a server may repeat its last page for ever. So a walk goes on
-    while pages are full or the totals promise more. It ends at an empty page, or when two pages bring nothing new.
+    while pages are full, or while the totals promise more. It ends at an empty page, or when two pages bring nothing
+    new.
     """
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
+        self._unreadable = 0
+        self._total = 0
         self._stale = 0
+        self._is_bounded = self._is_promised = True
         self.page = 0
-        self.has_more = True
-        #: Whether each entry of each page could be read. An entry without a readable id may be any job.
-        self.complete = True
 
     def add(self, answer: JobsListResponse) -> list[JobDetails]:
         """Take in the next page. Return the jobs of the page that no earlier page had."""
         self.page += 1
+        fresh = self._note(answer)
+        self._stale = 0 if fresh else self._stale + 1
+        entries = count_entries(answer)
+        full = entries >= min(PAGE_SIZE, answer.page_size if answer.page_size > 0 else PAGE_SIZE)
+        self._is_promised = full or self.page < answer.total_pages
+        self._is_bounded = entries > 0 and self._stale < _STALE_PAGES and self.page < _MAX_PAGES
+        return fresh
+
+    def add_again(self, answer: JobsListResponse) -> None:
+        """Take in a page that was read before: other jobs may have moved onto it since."""
+        self._note(answer)
+
+    def _note(self, answer: JobsListResponse) -> list[JobDetails]:
         fresh = {job.job_id.lower(): job for job in answer.jobs if job.job_id.lower() not in self._ids}
         self._ids.update(fresh)
-        self._stale = 0 if fresh else self._stale + 1
-        entries = len(answer.jobs) + answer.dropped
-        full = entries >= min(PAGE_SIZE, answer.page_size if answer.page_size > 0 else PAGE_SIZE)
-        bounded = self._stale < _STALE_PAGES and self.page < _MAX_PAGES
-        self.has_more = entries > 0 and bounded and (full or self.page < answer.total_pages)
-        # A page without jobs whose total promises some is a page that lost them.
-        is_denied = not entries and not self._ids and answer.total_count > 0
-        self.complete = self.complete and answer.is_complete and not is_denied
+        self._unreadable += not answer.is_complete
+        # Some servers count 0 on a page behind the end. That count says nothing about the pages before.
+        if answer.total_count > 0:
+            self._total = answer.total_count
         return list(fresh.values())
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the next page is worth a request."""
+        return self._is_bounded and (self._is_promised or self._lacks_jobs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether each entry could be read, and a walk that has ended has met all jobs that the list counts.
+
+        An entry without a readable id may be any job, and so may a job that no page shows.
+        """
+        return not self._unreadable and (self.has_more or not self._lacks_jobs)
+
+    @property
+    def _lacks_jobs(self) -> bool:
+        # The newest count holds. Jobs end and begin meanwhile, and the next walk counts anew.
+        return len(self._ids) < self._total
+
+
+def count_entries(answer: JobsListResponse) -> int:
+    """Return how many jobs a page has, those among them that could not be read."""
+    return len(answer.jobs) + answer.dropped
 
 
 def is_past(answer: JobsListResponse, moment: datetime) -> bool:

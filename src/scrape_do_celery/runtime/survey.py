@@ -106,7 +106,9 @@ class Surveyor:
             _take(jobs, answer.jobs)
             if walk.page > 1:
                 # A job that left the list meanwhile has moved another one across the border between the two pages.
-                _take(jobs, (await self._page(walk.page - 1, status=status)).jobs)
+                again = await self._page(walk.page - 1, status=status)
+                walk.add_again(again)
+                _take(jobs, again.jobs)
         return walk
 
     async def _newest_pages(self, jobs: dict[str, JobDetails], back_to: datetime) -> PageWalk:
@@ -118,7 +120,9 @@ class Surveyor:
             past, pages = is_past(answer, back_to), answer.total_pages
         if walk.page > 1:
             # A job that started meanwhile has moved to the first page, behind the reader's back.
-            _take(jobs, (await self._page(1, sort=_NEWEST)).jobs)
+            again = await self._page(1, sort=_NEWEST)
+            walk.add_again(again)
+            _take(jobs, again.jobs)
         if past:
             await self._unstarted_pages(jobs, walk.page, pages)
         return walk

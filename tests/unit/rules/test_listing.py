@@ -20,9 +20,11 @@ def job(name, age=None):
     return JobDetails(job_id=f"j{name}", status="pending", start_time=start)
 
 
-def page(*names, pages=0, size=0, unreadable=0):
+def page(*names, pages=0, size=0, unreadable=0, total=0):
     jobs = [*(job(name).to_wire() for name in names), *[{"Status": "pending"}] * unreadable]
-    return JobsListResponse.model_validate({"Jobs": jobs, "TotalPages": pages, "PageSize": size})
+    return JobsListResponse.model_validate(
+        {"Jobs": jobs, "TotalPages": pages, "PageSize": size, "TotalCount": total},
+    )
 
 
 def walk(*answers):
@@ -52,6 +54,10 @@ def test_every_job_is_met_whatever_the_totals_say(count, pages):
         (page(unreadable=1, pages=9), True),
         (page(*range(100)), True),
         (page(*range(100), pages=1), True),
+        (page(*range(20), total=31), True),
+        (page(*range(20), total=20), False),
+        (page(*range(10), total=61, size=100, pages=1), True),
+        (page(total=1), False),
     ],
 )
 def test_a_full_page_or_a_promise_asks_for_another(answer, more):
@@ -81,6 +87,55 @@ def test_a_server_that_makes_jobs_up_ends_the_walk(monkeypatch):
     while walked.has_more:
         walked.add(page(*range(walked.page * 100, walked.page * 100 + 100)))
     assert walked.page == 3
+
+
+@pytest.mark.parametrize(("size", "told"), [(20, 0), (10, 100), (100, 0), (3, 2**70)])
+@given(count=st.integers(0, 250))
+def test_a_list_is_whole_only_once_all_jobs_that_it_counts_were_met(size, told, count):
+    walked, seen = PageWalk(), []
+    while walked.has_more:
+        start = walked.page * size
+        names = range(start, min(start + size, count))
+        seen += walked.add(page(*names, total=count, size=told, pages=1 if told else 0))
+        assert walked.complete is (walked.has_more or len(seen) == count)
+    assert (len(seen), walked.complete) == (count, True)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [page(total=1)],
+        [page(*range(100), total=101)] * 3,
+        [page(*range(20), total=31), page(*range(20, 30), total=31), page(total=31)],
+        [page(*range(20), total=31), page(*range(20, 30)), page()],
+    ],
+)
+def test_a_list_that_shows_fewer_jobs_than_it_counts_is_not_whole(answers):
+    walked, _ = walk(*answers)
+    assert (walked.has_more, walked.complete) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        # Jobs end and begin between two pages.
+        [page(*range(100), total=101), page(100, total=100)],
+        [page(*range(100), total=101), page(100, "new", total=102)],
+        [page(*range(100), total=101), page(total=100)],
+    ],
+)
+def test_the_newest_count_holds(answers):
+    walked, _ = walk(*answers)
+    assert (walked.has_more, walked.complete) == (False, True)
+
+
+def test_a_job_that_moved_onto_an_earlier_page_is_met_by_reading_that_again():
+    walked, _ = walk(page(*range(100), total=101), page(100, total=102))
+    assert (walked.has_more, walked.complete) == (True, True)
+    walked.add_again(page("new", *range(99), total=102))
+    assert (walked.has_more, walked.complete) == (False, True)
+    walked.add_again(page(unreadable=1))
+    assert not walked.complete
 
 
 def test_an_entry_without_an_id_may_be_any_job():
