@@ -16,7 +16,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import JobCreationRequest, RenderOptions
 from scrape_do_celery.models.enums import JobStatus, is_terminal
-from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, named_tasks
+from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetSet, named_tasks
 from scrape_do_celery.runtime.survey import Surveyor, names_its_targets
 from scrape_do_celery.store import ops, owning
 from scrape_do_celery.store.spec import targets_of
@@ -153,7 +153,7 @@ class Strays:
 
     def _judge(self, job: JobDetails, suspects: Sequence[Suspect]) -> Orphan | NoOrphan:
         urls = (task.url for task in named_tasks(job))
-        targets = JobDigests.from_urls(urls, settled=job.is_terminal) if names_its_targets(job) else None
+        targets = JobDigests.from_urls(urls) if names_its_targets(job) else None
         orphan = Orphan(job, targets)
         suspect = next((one.member for one in suspects if self._may_have_bought(one, orphan)), None)
         standing = self._whose(job.job_id, targets.coarse if targets else "")
@@ -173,9 +173,10 @@ class Strays:
         if spec is None or spec.request.plugin is not None or orphan.targets is None:
             # Only the number of tasks can be compared: tasks of a plugin do not show what was asked of them.
             return suspect.targets == orphan.tasks and (orphan.targets is None or spec is not None)
-        digests = PartDigests.from_targets(targets_of(spec.request))
-        # A young job may not name all its tasks yet.
-        return digests.compare(orphan.targets) is not Likeness.NONE or orphan.targets.may_grow_to(suspect.targets)
+        targets = targets_of(spec.request)
+        # An answer may not name all tasks of its job. A job without another's URL may be the part's.
+        is_like = PartDigests.from_targets(targets).compare(orphan.targets) is not Likeness.NONE
+        return is_like or TargetSet(targets).may_have(orphan.targets)
 
     def _whose(self, job_id: str, coarse: str = "") -> Standing:
         return self._store.run(owning.whose(self._store.keys, self._account, job_id, coarse))

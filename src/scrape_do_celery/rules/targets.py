@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models.urls import (
     coarse_digest,
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
 
 
+#: URLs of a job whose forms are remembered.
+_SAMPLE: Final = 8
+
+
 class Likeness(IntEnum):
     """How far the URLs of a job are those of a part."""
 
@@ -34,23 +37,22 @@ class Likeness(IntEnum):
 class JobDigests:
     """The digests of the URLs of one job.
 
-    `tasks` counts the URLs. `settled`: the job has ended, so that it names no further task later.
+    `sample` has the hashes of some of their loose forms. They tell a job that has another target at once. All forms of
+    all jobs of an account would take too much memory.
     """
 
     strict: str
     coarse: str
-    tasks: int
-    settled: bool
+    sample: frozenset[int]
 
     @classmethod
-    def from_urls(cls, urls: Iterable[str], *, settled: bool) -> JobDigests:
+    def from_urls(cls, urls: Iterable[str]) -> JobDigests:
         """Make the digests of the URLs that the tasks of a job name."""
         named = list(urls)
-        return cls(strict_digest(named), coarse_digest(named), len(named), settled)
-
-    def may_grow_to(self, total: int) -> bool:
-        """Tell whether the job may yet name as many tasks as a part has targets."""
-        return not self.settled and self.tasks < total
+        distinct = list(dict.fromkeys(named))
+        # Spread over the job: two lists of targets often begin alike.
+        some = distinct[:: max(1, len(distinct) // _SAMPLE)][:_SAMPLE]
+        return cls(strict_digest(named), coarse_digest(named), frozenset(map(_form_hash, some)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,24 @@ def can_be_target(url: str) -> bool:
     return why_no_target(url) is None
 
 
-class TargetCount:
-    """Count the targets of a part against the URLs that a job names, one by one."""
+class TargetSet:
+    """The loose forms of a part's targets.
+
+    A job is another's only if it names a URL that is not among them. An answer may name some tasks of a job only, or
+    name a task once for each attempt.
+    """
 
     def __init__(self, targets: Iterable[str]) -> None:
-        self._left = Counter(map(loose_form, targets))
+        self._hashes = frozenset(map(_form_hash, targets))
 
-    def take(self, url: str) -> bool:
-        """Tell whether the URL may be one of the targets that no URL has named yet."""
-        form = loose_form(url)
-        self._left[form] -= 1
-        return self._left[form] >= 0
+    def has_all(self, urls: Iterable[str]) -> bool:
+        """Tell whether each URL may be one of the targets."""
+        return all(_form_hash(url) in self._hashes for url in urls)
+
+    def may_have(self, job: JobDigests) -> bool:
+        """Tell whether no URL of a job is known to be another's."""
+        return job.sample <= self._hashes
+
+
+def _form_hash(url: str) -> int:
+    return hash(loose_form(url))

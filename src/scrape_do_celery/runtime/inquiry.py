@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.doubt import Evidence, Match, age, carries, read_back_to, youngest
+from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back_to, youngest
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
-from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetCount, can_be_target, named_tasks
+from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, can_be_target, named_tasks
 from scrape_do_celery.runtime.survey import names_its_targets
 from scrape_do_celery.store import ops, owning
 from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.models import JobDetails, TaskDetails
     from scrape_do_celery.rules.targets import JobDigests
     from scrape_do_celery.runtime.process import Runtime
     from scrape_do_celery.runtime.survey import Survey
@@ -43,11 +43,11 @@ class Inquiry:
 class _Reading:
     """The reading of a survey for one part."""
 
-    def __init__(self, runtime: Runtime, claim: Claim) -> None:
-        self._runtime, self._total = runtime, claim.part.total
+    def __init__(self, runtime: Runtime, claim: Claim, age_of: Callable[[JobDetails], Age]) -> None:
+        self._runtime, self._total, self._age_of = runtime, claim.part.total, age_of
         request = claim.spec().request
-        self.targets = targets_of(request)
-        self.digests = PartDigests.from_targets(self.targets)
+        targets = targets_of(request)
+        self.targets, self.digests, self._forms = targets, PartDigests.from_targets(targets), TargetSet(targets)
         #: what the tasks of a plugin show instead of a URL is not known
         self.is_plugin = request.plugin is not None
         #: whether no job can be told from another's, while the API says that it bought none
@@ -72,71 +72,75 @@ class _Reading:
             self.complete = False
             return None
         if self.is_plugin:
-            return self._with_size(whole)
-        named = whole if names_its_targets(whole) else await self._named(whole)
+            return self._with_size(job, whole)
+        named = whole if names_its_targets(whole) else await self._named(job, whole)
         if named is None:
             return None
-        digests = self._runtime.surveyor.remember(named)
-        likeness = self.digests.compare(digests)
+        likeness = self.digests.compare(self._runtime.surveyor.remember(named))
         if likeness is not Likeness.NONE:
             return named, likeness
-        if not self._is_other(digests):
-            self._note_growth(task.url for task in named.tasks)
+        if self._forms.has_all(task.url for task in named_tasks(named)):
+            self._note_possible(job, whole)
         return None
 
     def _is_other(self, digests: JobDigests) -> bool:
-        return self.digests.compare(digests) is Likeness.NONE and not digests.may_grow_to(self._total)
+        return self.digests.compare(digests) is Likeness.NONE and not self._forms.may_have(digests)
 
-    def _with_size(self, job: JobDetails) -> tuple[JobDetails, Likeness] | None:
-        tasks = len(job.task_ids) or len(job.tasks)
-        if tasks == self._total:
-            return job, Likeness.STRICT
-        if tasks == 0 or (tasks < self._total and not job.is_terminal):
+    def _note_possible(self, *answers: JobDetails) -> None:
+        """Note a job that names nothing but targets of the part, and not each of them once.
+
+        The answers may lack tasks of it, or tell of attempts. So a listing with it proves no absence, unless the job
+        began long before the intent.
+        """
+        if youngest(*map(self._age_of, answers)) is not Age.OLDER:
             self.complete = False
+
+    def _with_size(self, job: JobDetails, whole: JobDetails) -> tuple[JobDetails, Likeness] | None:
+        tasks = len(whole.task_ids) or len(whole.tasks)
+        if tasks == self._total:
+            return whole, Likeness.STRICT
+        if tasks == 0:
+            self.complete = False
+        elif tasks < self._total and not (whole.is_terminal and whole.task_ids):
+            # Without task ids a summary may be cut.
+            self._note_possible(job, whole)
         return None
 
-    def _note_growth(self, urls: Iterable[str]) -> None:
-        """Note a job that lacks tasks and may be the part's: a listing with it proves no absence."""
-        left = TargetCount(self.targets)
-        if all(left.take(url) for url in urls):
-            self.complete = False
-
-    async def _named(self, job: JobDetails) -> JobDetails | None:
-        """A job that does not name its targets, with what its tasks say; None if it is not the part's."""
-        left = TargetCount(self.targets)
-        tasks = {task.task_id: task for task in named_tasks(job)}
-        if not all(left.take(task.url) for task in tasks.values()):
+    async def _named(self, job: JobDetails, whole: JobDetails) -> JobDetails | None:
+        """A job that does not name its targets, with what its tasks say; None if it is not known to be the part's."""
+        tasks = {task.task_id: task for task in named_tasks(whole)}
+        if not self._forms.has_all(task.url for task in tasks.values()):
             return None
-        missing = [task_id for task_id in job.task_ids if task_id not in tasks]
-        needed = self._total - len(tasks)
+        missing = [task_id for task_id in whole.task_ids if task_id not in tasks]
+        needed = max(0, self._total - len(tasks))
         for task_id in missing[:needed]:
-            try:
-                task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
-            except _UNREAD:
-                self.complete = False
-                return None
-            if not can_be_target(task.url):
+            task = await self._task(whole.job_id, task_id)
+            if task is None:
                 # It says nothing at all: it may be the part's, and may not.
                 self.complete = False
                 return None
-            if not left.take(task.url):
+            if not self._forms.has_all([task.url]):
                 return None
             tasks[task_id] = UndetailedTaskResponse(task_id=task_id, url=task.url, status=task.status)
         if not tasks:
             # A job that names no task at all may be anybody's.
             self.complete = False
             return None
-        has_more_targets = bool(missing[needed:]) and await self._is_task(job.job_id, missing[needed])
-        whole = job.model_copy(update={"tasks": list(tasks.values()), "task_ids": list(tasks)})
-        return None if has_more_targets else whole
+        # Some servers name more ids than they have tasks.
+        surplus = await self._task(whole.job_id, missing[needed]) if missing[needed:] else None
+        if surplus is not None:
+            if self._forms.has_all([surplus.url]):
+                self._note_possible(job, whole)
+            return None
+        return whole.model_copy(update={"tasks": list(tasks.values()), "task_ids": list(tasks)})
 
-    async def _is_task(self, job_id: str, task_id: str) -> bool:
-        """Tell whether there is a task under a surplus id. Some servers name more ids than they have tasks."""
+    async def _task(self, job_id: str, task_id: str) -> TaskDetails | None:
+        """Return a task that tells its target; None if there is none under this id."""
         try:
             task = await self._runtime.call(self._runtime.client.get_task, job_id, task_id)
         except _UNREAD:
-            return False
-        return can_be_target(task.url)
+            return None
+        return task if can_be_target(task.url) else None
 
     async def is_marked(self, job: JobDetails, marker: str) -> bool:
         """Whether the job's tasks show the part's marker."""
@@ -171,15 +175,19 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
     api_ahead = surveyor.api_ahead(store_ahead, tolerance)
     sightings = await _unowned(runtime, claim, survey)
     unowned = [job for job, _ in sightings]
-    listed = {job.job_id.lower(): age(job, intent, api_ahead, tolerance) for job in unowned}
-    reading = _Reading(runtime, claim)
+
+    def age_of(job: JobDetails) -> Age:
+        return age(job, intent, api_ahead, tolerance)
+
+    listed = {job.job_id.lower(): age_of(job) for job in unowned}
+    reading = _Reading(runtime, claim, age_of)
     found = await reading.matching(unowned)
     found.sort(key=lambda match: _start(match[0]))
     matches = [
         Match(
             job.job_id,
             # A start time proves nothing. So the list and the job's own answer must agree before a job looks older.
-            youngest(listed[job.job_id.lower()], age(job, intent, api_ahead, tolerance)),
+            youngest(listed[job.job_id.lower()], age_of(job)),
             bool(part.marker) and await reading.is_marked(job, part.marker),
             likeness is Likeness.STRICT,
         )

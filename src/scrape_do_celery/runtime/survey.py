@@ -158,7 +158,7 @@ class Surveyor:
     def remember(self, job: JobDetails) -> JobDigests:
         """The digests of the targets of a job that names its tasks."""
         urls = (task.url for task in named_tasks(job))
-        found = self._digests[job.job_id.lower()] = JobDigests.from_urls(urls, settled=job.is_terminal)
+        found = self._digests[job.job_id.lower()] = JobDigests.from_urls(urls)
         if len(self._digests) > _REMEMBERED:
             self._digests.popitem(last=False)
         return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery.models.urls import fingerprint
-from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetCount
+from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetSet
 
 
-def job(*urls, settled=True):
-    return JobDigests.from_urls(urls, settled=settled)
+def job(*urls):
+    return JobDigests.from_urls(urls)
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,30 @@ def test_earlier_digests_come_along():
     assert PartDigests.from_targets(["https://a.example/"]).previous == (fingerprint(["https://a.example/"]),)
 
 
-def test_only_a_job_that_goes_on_may_grow():
-    assert job("https://a.example/", settled=False).may_grow_to(2)
-    assert not job("https://a.example/", settled=True).may_grow_to(2)
-    assert not job("https://a.example/", settled=False).may_grow_to(1)
+MANY = [f"https://a.example/{n}" for n in range(1_000)]
 
 
-def test_a_target_is_named_as_often_as_it_was_given():
-    count = TargetCount(["https://a.example/", "https://a.example/", "https://b.example/"])
-    named = [
-        "https://A.example",
-        "https://b.example/#x",
-        "https://a.example/",
-        "https://a.example/",
-        "https://c.example/",
-    ]
-    assert [count.take(url) for url in named] == [True, True, True, False, False]
+@pytest.mark.parametrize(
+    ("urls", "may_be"),
+    [
+        (MANY, True),
+        (MANY[:1], True),
+        (MANY[:100], True),
+        ([MANY[0]] * 3, True),
+        ([], True),
+        (["https://A.example/1#x"], True),
+        ([*MANY[:99], "https://b.example/"], False),
+        ([f"https://b.example/{n}" for n in range(1_000)], False),
+    ],
+)
+def test_only_a_url_that_is_no_target_makes_a_job_anothers(urls, may_be):
+    targets = TargetSet(MANY)
+    assert targets.has_all(urls) is may_be
+    # What is remembered of a job tells no job of the part for another's.
+    assert targets.may_have(job(*urls)) >= may_be
+
+
+def test_few_hashes_tell_a_job_of_other_targets():
+    half = [f"https://b.example/{n}" for n in range(500)]
+    assert not TargetSet(MANY).may_have(job(*MANY[:500], *half))
+    assert len(job(*MANY).sample) == 8

@@ -7,24 +7,29 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scrape_do_celery.errors import AsyncAPINotFoundError
-from scrape_do_celery.models import JobDetails, JobsListResponse
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.models import JobCreationRequest, JobDetails, JobsListResponse
+from scrape_do_celery.store import PartState, RunSpec, ops
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
 
 LEASE = 120.0
+DAY = 86_400.0
 URLS = ["https://shop.example/0", "https://shop.example/1"]
 
 
-@pytest.fixture
-def doubtful(plant, make):
-    """A part whose `POST` had its answer lost; a second one would be answered."""
-    plant.begin()
+def doubt(plant, make):
+    """The answer to the part's `POST` was lost; a second one would be answered."""
     claim = plant.take(seconds=LEASE)
     plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account))
     plant.update(claim, after=0.0, state="doubtful")
     plant.api.script(create_job=make.created("second"))
+
+
+@pytest.fixture
+def doubtful(plant, make):
+    plant.begin()
+    doubt(plant, make)
     return plant
 
 
@@ -108,3 +113,83 @@ def test_a_gateways_404_is_not_believed_of_a_job_on_the_second_page(plant):
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
         plant.step(poll, plant.take())
     assert plant.part().state is PartState.RUNNING
+
+
+# Answers that name some of a job's tasks
+
+
+def in_all(job):
+    """The job on the unfiltered list."""
+    return paged([job], 100)
+
+
+def test_a_list_that_previews_the_tasks_says_nothing_about_the_others(doubtful):
+    mine = entry("j", URLS, iso(doubtful))
+    serve(doubtful, in_all({**mine, "Tasks": mine["Tasks"][:1], "TaskIDs": None}), mine)
+    assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize(
+    "named", [URLS[:1], [URLS[0], *URLS], [URLS[1], URLS[1]]], ids=["some", "an attempt more", "attempts of one"]
+)
+def test_an_ended_job_that_names_nothing_but_targets_proves_no_absence(doubtful, named, listed, ids):
+    mine = entry("j", named, iso(doubtful))
+    mine["TaskIDs"] = mine["TaskIDs"] if ids else None
+    serve(doubtful, in_all(mine if listed else {**mine, "Tasks": None}), mine)
+    assert (search(doubtful).state, doubtful.api.posts) == (PartState.DOUBTFUL, 0)
+    doubtful.clock.forward(4 * DAY)
+    assert (search(doubtful).outcome, doubtful.api.posts) == ("in_doubt", 0)
+
+
+def test_a_job_that_names_a_page_of_its_tasks_proves_no_absence(plant, make):
+    plant.begin(targets=200)
+    doubt(plant, make)
+    mine = entry("j", make.urls(100), iso(plant))
+    serve(plant, in_all({**mine, "TaskIDs": None, "Tasks": None}), {**mine, "TaskIDs": None})
+    assert (search(plant).state, plant.api.posts) == (PartState.DOUBTFUL, 0)
+
+
+@pytest.mark.parametrize(
+    "named", [["https://other.example/"], [URLS[0], "https://other.example/"], [*URLS, "https://other.example/"]]
+)
+@pytest.mark.parametrize("summary", [True, False])
+def test_a_job_that_names_anything_else_is_anothers(doubtful, make, named, summary):
+    other = entry("other", named, iso(doubtful))
+    serve(doubtful, in_all({**other, "Tasks": None}), other if summary else {**other, "Tasks": None})
+    doubtful.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="other", url=named[int(i[1:])]))
+    assert (search(doubtful).job_id, doubtful.api.posts) == ("second", 1)
+
+
+def test_a_job_whose_surplus_task_is_an_attempt_proves_no_absence(doubtful, make):
+    named = [*URLS, URLS[0]]
+    mine = entry("j", named, iso(doubtful))
+    serve(doubtful, in_all({**mine, "Tasks": None}), {**mine, "Tasks": mine["Tasks"][:2]})
+    doubtful.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="j", url=named[int(i[1:])]))
+    assert (search(doubtful).state, doubtful.api.posts) == (PartState.DOUBTFUL, 0)
+
+
+def test_an_old_job_of_some_of_the_targets_stands_in_no_way(doubtful):
+    old = entry("old", URLS[:1], iso(doubtful, 2 * DAY))
+    serve(doubtful, in_all(old), old)
+    assert (search(doubtful).job_id, doubtful.api.posts) == ("second", 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "posts"),
+    [
+        ({"TaskIDs": ["t0"], "Status": "success"}, 1),
+        ({"TaskIDs": ["t0"], "Status": "pending"}, 0),
+        ({"TaskIDs": None, "Status": "success"}, 0),
+        ({"TaskIDs": None, "Tasks": None}, 0),
+    ],
+)
+def test_a_plugin_job_is_known_by_the_number_of_its_tasks_alone(plant, make, fields, posts):
+    plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
+    plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    doubt(plant, make)
+    job = {**entry("j", URLS[:1], iso(plant)), **fields}
+    serve(plant, in_all(job), job)
+    search(plant)
+    assert plant.api.posts == posts
