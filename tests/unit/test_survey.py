@@ -82,6 +82,73 @@ def test_jobs_without_a_time_do_not_end_the_reading():
     assert {f"j{n}" for n in range(160)} == look(api)
 
 
+class Tail:
+    """A long list that puts jobs without a start time last; `totals` are what each page says of the list."""
+
+    def __init__(self, jobs, unreadable=0, **totals):
+        self.jobs, self.unreadable, self.totals, self.pages = jobs, unreadable, totals, []
+
+    async def read(self, *, page, page_size, status=None, sort=None):
+        if status is not None:
+            return JobsListResponse(jobs=[])
+        self.pages.append(page)
+        shown = [one.to_wire() for one in self.jobs[(page - 1) * page_size : page * page_size]]
+        if self.unreadable and 1 < page <= self.unreadable:
+            shown.append({"Status": "success"})
+        return JobsListResponse.from_answer({"Jobs": shown, **self.totals})
+
+    def look(self):
+        async def go():
+            return await Surveyor(self.read).survey(0.0, NOW - timedelta(minutes=5))
+
+        return asyncio.run(go())
+
+
+def with_unstarted(started, unstarted=1):
+    return [
+        *(job(n, "success", age=600.0 + n) for n in range(started)),
+        *(job(f"new{n}", "queued") for n in range(unstarted)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("started", "totals", "pages"),
+    [
+        (199, {"TotalCount": 200, "TotalPages": 2}, [1, 2]),
+        # A page too many, a page too few, no page at all.
+        (199, {"TotalCount": 200, "TotalPages": 3}, [1, 2]),
+        (199, {"TotalPages": 3}, [1, 3, 2]),
+        (199, {"TotalCount": 200, "TotalPages": 1}, [1, 2]),
+        (199, {"TotalCount": 200}, [1, 2]),
+        (450, {"TotalCount": 650}, [1, 7, 6, 5, 4]),
+        # Without totals the list is read to its end.
+        (199, {}, [1, 2, 3, 1]),
+        (199, {"TotalPages": 1}, [1, 2, 3, 1]),
+    ],
+)
+def test_jobs_without_a_time_at_the_end_of_a_list_are_met(started, totals, pages):
+    tail = Tail(with_unstarted(started), **totals)
+    found = tail.look()
+    assert "jnew0" in found.jobs
+    assert (found.complete, tail.pages) == (True, pages)
+
+
+def test_all_pages_of_jobs_without_a_time_are_read():
+    found = Tail(with_unstarted(450, 250), TotalCount=700).look()
+    assert sum(one.start_time is None for one in found.jobs.values()) == 250
+
+
+def test_totals_that_promise_many_empty_pages_make_a_survey_incomplete():
+    tail = Tail(with_unstarted(199), TotalPages=10**9)
+    assert not tail.look().complete
+    assert len(tail.pages) == 4
+
+
+@pytest.mark.parametrize(("unreadable", "complete"), [(1, True), (2, False)])
+def test_an_entry_that_cannot_be_read_on_a_page_of_jobs_without_a_time_counts(unreadable, complete):
+    assert Tail(with_unstarted(150), unreadable, TotalCount=151).look().complete is complete
+
+
 def test_a_survey_that_is_fresh_enough_serves_everybody():
     api = API([job(1)])
 

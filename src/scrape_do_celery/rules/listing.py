@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from scrape_do_celery.models.base import aware
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from scrape_do_celery.models import JobDetails, JobsListResponse
@@ -31,7 +32,12 @@ class PageWalk:
         self._ids: set[str] = set()
         self._unreadable = 0
         self._total = 0
+        self._pages = 0
         self._stale = 0
+        self._largest = 1
+        self._starts: list[datetime] = []
+        self._latest: datetime | None = None
+        self._falls = 0
         self._is_bounded = self._is_promised = True
         self.page = 0
 
@@ -41,6 +47,9 @@ class PageWalk:
         fresh = self._note(answer)
         self._stale = 0 if fresh else self._stale + 1
         entries = count_entries(answer)
+        self._largest = max(self._largest, entries)
+        self._pages = answer.total_pages
+        self._follow(answer, fresh)
         full = entries >= min(PAGE_SIZE, answer.page_size if answer.page_size > 0 else PAGE_SIZE)
         self._is_promised = full or self.page < answer.total_pages
         self._is_bounded = entries > 0 and self._stale < _STALE_PAGES and self.page < _MAX_PAGES
@@ -73,6 +82,31 @@ class PageWalk:
         return not self._unreadable and (self.has_more or not self._lacks_jobs)
 
     @property
+    def last_page(self) -> int:
+        """The last page by the totals; 0 where they are missing.
+
+        The count of jobs comes first: a server may show fewer jobs on a page than were asked for.
+        """
+        return -(-self._total // self._largest) if self._total else self._pages
+
+    def is_past(self, moment: datetime) -> bool:
+        """Tell whether a list that is sorted by falling start time shows nothing from `moment` on behind this page.
+
+        A server may ignore the wish for an order, and equal times show none. So a page whose times do not fall says
+        nothing about the pages behind, nor does any page before times of this walk were seen to fall.
+        """
+        falling = all(earlier >= later for earlier, later in pairwise(self._starts))
+        return bool(self._starts) and falling and self._falls > 0 and self._starts[0] < moment
+
+    def _follow(self, answer: JobsListResponse, fresh: list[JobDetails]) -> None:
+        self._starts = _start_times(answer.jobs)
+        for start in _start_times(fresh):
+            if self._latest is not None:
+                # A rise takes a fall back: some times fall in a list of any order.
+                self._falls += (start < self._latest) - (start > self._latest)
+            self._latest = start
+
+    @property
     def _lacks_jobs(self) -> bool:
         # The newest count holds. Jobs end and begin meanwhile, and the next walk counts anew.
         return len(self._ids) < self._total
@@ -83,16 +117,10 @@ def count_entries(answer: JobsListResponse) -> int:
     return len(answer.jobs) + answer.dropped
 
 
-def is_past(answer: JobsListResponse, moment: datetime) -> bool:
-    """Tell whether a list that is sorted by falling start time shows nothing from `moment` on behind this page.
-
-    A server may ignore the wish for an order. So a page whose times do not fall says nothing about the pages behind.
-    """
-    starts = [aware(job.start_time) for job in answer.jobs if job.start_time is not None]
-    falling = all(earlier >= later for earlier, later in pairwise(starts))
-    return bool(starts) and falling and starts[0] < moment
-
-
 def has_unstarted(answer: JobsListResponse) -> bool:
     """Tell whether a page names a job that has no start time."""
     return any(job.start_time is None for job in answer.jobs)
+
+
+def _start_times(jobs: Iterable[JobDetails]) -> list[datetime]:
+    return [aware(job.start_time) for job in jobs if job.start_time is not None]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.models.enums import RUNNING
-from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, has_unstarted, is_past
+from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, count_entries, has_unstarted
 from scrape_do_celery.rules.targets import JobDigests, named_tasks
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Jobs of the account whose targets are remembered.
 _REMEMBERED: Final = 20_000
 _NEWEST: Final = "start_time_desc"
+#: Pages without a job after which the totals of a list are not believed.
+_EMPTY_PAGES: Final = 3
 #: Seconds within which an answer tells the time.
 AT_ONCE: Final = 1.0
 #: What the clock of the API said, and when, while this task of asyncio looks at the list.
@@ -86,10 +88,10 @@ class Surveyor:
     async def _survey(self, back_to: datetime) -> Survey:
         began = asyncio.get_running_loop().time()
         jobs: dict[str, JobDetails] = {}
-        walks = [await self._all_pages(jobs, status) for status in RUNNING]
+        complete = [await self._all_pages(jobs, status) for status in RUNNING]
         # Without `start_from`: a job that has not started has no time to be found by.
-        walks.append(await self._newest_pages(jobs, back_to))
-        return Survey(jobs, began, back_to, all(walk.complete for walk in walks))
+        complete.append(await self._newest_pages(jobs, back_to))
+        return Survey(jobs, began, back_to, all(complete))
 
     async def running(self) -> dict[str, JobDetails]:
         """Every job of the account that still runs, by its id in lower case, as the list shows it."""
@@ -98,7 +100,7 @@ class Surveyor:
             await self._all_pages(jobs, status)
         return jobs
 
-    async def _all_pages(self, jobs: dict[str, JobDetails], status: str) -> PageWalk:
+    async def _all_pages(self, jobs: dict[str, JobDetails], status: str) -> bool:
         walk = PageWalk()
         while walk.has_more:
             answer = await self._page(walk.page + 1, status=status)
@@ -109,31 +111,40 @@ class Surveyor:
                 again = await self._page(walk.page - 1, status=status)
                 walk.add_again(again)
                 _take(jobs, again.jobs)
-        return walk
+        return walk.complete
 
-    async def _newest_pages(self, jobs: dict[str, JobDetails], back_to: datetime) -> PageWalk:
-        walk, past, pages = PageWalk(), False, 0
+    async def _newest_pages(self, jobs: dict[str, JobDetails], back_to: datetime) -> bool:
+        walk, past = PageWalk(), False
         while walk.has_more and not past:
             answer = await self._page(walk.page + 1, sort=_NEWEST)
             walk.add(answer)
             _take(jobs, answer.jobs)
-            past, pages = is_past(answer, back_to), answer.total_pages
+            # Without totals nobody knows which page is the last one: then the list is read to its end.
+            past = walk.page < walk.last_page and walk.is_past(back_to)
         if walk.page > 1:
             # A job that started meanwhile has moved to the first page, behind the reader's back.
             again = await self._page(1, sort=_NEWEST)
             walk.add_again(again)
             _take(jobs, again.jobs)
-        if past:
-            await self._unstarted_pages(jobs, walk.page, pages)
-        return walk
+        is_complete = await self._unstarted_pages(jobs, walk) if past else True
+        return walk.complete and is_complete
 
-    async def _unstarted_pages(self, jobs: dict[str, JobDetails], read: int, pages: int) -> None:
-        """Read jobs without a start time: a list that is sorted by falling time may put them last."""
-        unstarted, page = pages > read, pages
-        while unstarted and page > read:
+    async def _unstarted_pages(self, jobs: dict[str, JobDetails], walk: PageWalk) -> bool:
+        """Read jobs without a start time: a list that is sorted by falling time may put them last.
+
+        Return whether all entries of these pages could be read.
+        """
+        page, is_complete, empty = walk.last_page, True, 0
+        while page > walk.page and empty < _EMPTY_PAGES:
             answer = await self._page(page, sort=_NEWEST)
+            is_complete = is_complete and answer.is_complete
             _take(jobs, [job for job in answer.jobs if job.start_time is None])
-            unstarted, page = has_unstarted(answer), page - 1
+            if count_entries(answer) and not has_unstarted(answer):
+                break
+            # The totals may count a page too many, or jobs that have expired meanwhile.
+            empty += not count_entries(answer)
+            page -= 1
+        return is_complete and empty < _EMPTY_PAGES
 
     async def _page(self, page: int, **filters: str) -> JobsListResponse:
         clock = asyncio.get_running_loop().time

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobDetails, JobsListResponse
 from scrape_do_celery.rules import listing
-from scrape_do_celery.rules.listing import PageWalk, has_unstarted, is_past
+from scrape_do_celery.rules.listing import PageWalk, has_unstarted
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -90,7 +90,7 @@ def test_a_server_that_makes_jobs_up_ends_the_walk(monkeypatch):
 
 
 @pytest.mark.parametrize(("size", "told"), [(20, 0), (10, 100), (100, 0), (3, 2**70)])
-@given(count=st.integers(0, 250))
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 20, 31, 99, 100, 101, 250])
 def test_a_list_is_whole_only_once_all_jobs_that_it_counts_were_met(size, told, count):
     walked, seen = PageWalk(), []
     while walked.has_more:
@@ -143,11 +143,61 @@ def test_an_entry_without_an_id_may_be_any_job():
     assert walk(page(1))[0].complete
 
 
+def of_ages(*ages, start=0):
+    return JobsListResponse(jobs=[job(n, age) for n, age in enumerate(ages, start)])
+
+
 @pytest.mark.parametrize(
     ("ages", "past"),
-    [([], False), ([None], False), ([10, 20], False), ([70, 80], True), ([50, 80], False), ([80, 70], False)],
+    [
+        ([], False),
+        ([None], False),
+        ([10, 20], False),
+        ([70, 80], True),
+        ([70, None, 70, 80], True),
+        ([50, 80], False),
+        ([80, 70], False),
+        # Jobs of one moment, and a job alone, show no order.
+        ([70, 70], False),
+        ([70], False),
+    ],
 )
 def test_only_falling_times_say_something_about_the_pages_behind(ages, past):
-    answer = JobsListResponse(jobs=[job(n, age) for n, age in enumerate(ages)])
-    assert is_past(answer, NOW - timedelta(seconds=60)) is past
+    answer = of_ages(*ages)
+    assert walk(answer)[0].is_past(NOW - timedelta(seconds=60)) is past
     assert has_unstarted(answer) is (None in ages)
+
+
+@pytest.mark.parametrize(
+    ("pages", "past"),
+    [
+        ([[10, 20], [70, 70]], True),
+        ([[10], [70]], True),
+        ([[70, 70], [80, 80]], True),
+        ([[80, 70], [60, 70], [70, 70]], False),
+        ([[90, 80, 85], [70, 70]], False),
+        ([[70, 70], [70]], False),
+    ],
+)
+def test_times_must_have_fallen_more_often_than_risen(pages, past):
+    answers = [of_ages(*ages, start=10 * n) for n, ages in enumerate(pages)]
+    assert walk(*answers)[0].is_past(NOW - timedelta(seconds=60)) is past
+
+
+def test_a_job_that_moves_on_to_the_next_page_is_no_rise():
+    walked, _ = walk(of_ages(10, 80), of_ages(10, 80), of_ages(90, start=2))
+    assert walked.is_past(NOW - timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(
+    ("answer", "last"),
+    [
+        (page(*range(100), pages=3), 3),
+        (page(*range(100), pages=3, total=200), 2),
+        (page(*range(10), pages=1, total=61), 7),
+        (page(*range(100)), 0),
+        (page(pages=2, total=5), 5),
+    ],
+)
+def test_the_last_page_is_told_by_the_count_of_jobs_first(answer, last):
+    assert walk(answer)[0].last_page == last

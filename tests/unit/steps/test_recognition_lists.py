@@ -115,6 +115,30 @@ def test_a_gateways_404_is_not_believed_of_a_job_on_the_second_page(plant):
     assert plant.part().state is PartState.RUNNING
 
 
+@pytest.mark.parametrize(
+    "totals", [{"TotalPages": 3}, {}, {"TotalPages": 2}], ids=["a page too many", "no pages", "right"]
+)
+def test_a_job_without_a_start_time_at_the_end_of_the_list_is_found(doubtful, totals):
+    mine = entry("j", URLS, status="scheduled")
+    every = [*(entry(f"o{n}", ["https://other.example/"], iso(doubtful, 7200 + n)) for n in range(199)), mine]
+    serve(doubtful, paged(every, 100, **totals), *every)
+    assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
+
+
+def test_an_unreadable_entry_among_jobs_without_a_start_time_proves_no_absence(doubtful):
+    mine = {**entry("j", URLS, status="scheduled"), "JobID": None}
+    old = [entry(f"o{n}", ["https://other.example/"], iso(doubtful, 7200 + n)) for n in range(150)]
+    serve(doubtful, paged([*old, mine], 100, TotalPages=2), *old)
+    assert (search(doubtful).state, doubtful.api.posts) == (PartState.DOUBTFUL, 0)
+
+
+def test_a_list_that_ignores_the_order_is_read_behind_jobs_of_one_moment(doubtful):
+    mine = entry("j", URLS, iso(doubtful))
+    every = [*others(100, iso(doubtful, DAY)), mine]
+    serve(doubtful, paged(every, 100, TotalPages=2), *every)
+    assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
+
+
 # Answers that name some of a job's tasks
 
 
