@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ class Age(StrEnum):
 
     FRESH = "fresh"  #: it may have come from the intent
     NEAR = "near"  #: it looks older than the intent. Clocks differ, so its start time proves nothing
-    OLDER = "older"  #: it began longer before the intent than the API's clocks may be off
+    OLDER = "older"  #: it began longer before the intent than clocks and time zones can explain, and has ended
 
 
 class Verdict(StrEnum):
@@ -148,14 +149,16 @@ def age(job: JobDetails, intent: float, api_ahead: float | None, tolerance: floa
     """When a job began, seen from an intent at a moment of the store's clock.
 
     `api_ahead` is by how many seconds the API's clock is ahead of the store's; None where it is not known. Servers
-    behind one address may be off by `tolerance` seconds.
+    behind one address may be off by `tolerance` seconds. A server may also write its local time without a zone, or as
+    if it was UTC. A job that runs has no certain age at all: its start time is the API's word alone.
     """
     if job.start_time is None:
         return Age.FRESH
     before = intent - (aware(job.start_time).timestamp() - (api_ahead or 0.0))
     if before <= (_APART if api_ahead is None else _SLACK):
         return Age.FRESH
-    return Age.NEAR if before <= max(tolerance, _APART) else Age.OLDER
+    is_near = before <= max(tolerance, MAX_ZONE_OFFSET) or not job.is_terminal
+    return Age.NEAR if is_near else Age.OLDER
 
 
 def youngest(*ages: Age) -> Age:

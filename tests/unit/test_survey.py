@@ -149,6 +149,23 @@ def test_an_entry_that_cannot_be_read_on_a_page_of_jobs_without_a_time_counts(un
     assert Tail(with_unstarted(150), unreadable, TotalCount=151).look().complete is complete
 
 
+@pytest.mark.parametrize(("hours", "pages"), [(0, [1, 2, 1, 10]), (5, [1, 2, 1, 10])])
+def test_a_list_in_local_time_is_read_back_as_far(hours, pages):
+    """All times are the server's own, without a zone; its `Date` is right."""
+    api = API([job(n, "success", age=10.0 * n + 3600 * hours) for n in range(1_000)])
+
+    async def go():
+        async def read(**filters):
+            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            return await api.read(**filters)
+
+        surveyor = Surveyor(read)
+        await surveyor.survey(0.0, NOW - timedelta(minutes=5))
+
+    asyncio.run(go())
+    assert [page for status, page in api.reads if status is None] == pages
+
+
 def test_a_survey_that_is_fresh_enough_serves_everybody():
     api = API([job(1)])
 

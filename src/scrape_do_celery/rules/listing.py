@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,8 @@ PAGE_SIZE: Final = 100
 _STALE_PAGES: Final = 2
 _MAX_PAGES: Final = 10_000
 """Pages after which a walk ends, so that a server which makes jobs up cannot hold a worker for ever."""
+MAX_ZONE_OFFSET: Final = 14 * 3600.0
+"""Seconds by which a local time may differ from UTC (Kiritimati)."""
 
 
 class PageWalk:
@@ -40,6 +43,8 @@ class PageWalk:
         self._falls = 0
         self._is_bounded = self._is_promised = True
         self.page = 0
+        #: the latest start time that was seen
+        self.newest: datetime | None = None
 
     def add(self, answer: JobsListResponse) -> list[JobDetails]:
         """Take in the next page. Return the jobs of the page that no earlier page had."""
@@ -101,6 +106,7 @@ class PageWalk:
     def _follow(self, answer: JobsListResponse, fresh: list[JobDetails]) -> None:
         self._starts = _start_times(answer.jobs)
         for start in _start_times(fresh):
+            self.newest = max(start, self.newest or start)
             if self._latest is not None:
                 # A rise takes a fall back: some times fall in a list of any order.
                 self._falls += (start < self._latest) - (start > self._latest)
@@ -115,6 +121,16 @@ class PageWalk:
 def count_entries(answer: JobsListResponse) -> int:
     """Return how many jobs a page has, those among them that could not be read."""
     return len(answer.jobs) + answer.dropped
+
+
+def shift_for_zone(moment: datetime, newest: datetime | None, now: float) -> datetime:
+    """Return `moment` in the time that a list writes, whose newest start is `newest`; `now` is the API's own time.
+
+    A server may write its local time as if it was UTC. Then all its times are off alike, and the newest one shows by
+    how much at most. An account that rests shows the same, which costs a few pages more.
+    """
+    late = 0.0 if newest is None else now - newest.timestamp()
+    return moment - timedelta(seconds=min(max(0.0, late), MAX_ZONE_OFFSET))
 
 
 def has_unstarted(answer: JobsListResponse) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.models.enums import RUNNING
-from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, count_entries, has_unstarted
+from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, count_entries, has_unstarted, shift_for_zone
 from scrape_do_celery.rules.targets import JobDigests, named_tasks
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Surveyor:
             walk.add(answer)
             _take(jobs, answer.jobs)
             # Without totals nobody knows which page is the last one: then the list is read to its end.
-            past = walk.page < walk.last_page and walk.is_past(back_to)
+            past = walk.page < walk.last_page and walk.is_past(self._as_listed(back_to, walk))
         if walk.page > 1:
             # A job that started meanwhile has moved to the first page, behind the reader's back.
             again = await self._page(1, sort=_NEWEST)
@@ -128,6 +128,12 @@ class Surveyor:
             _take(jobs, again.jobs)
         is_complete = await self._unstarted_pages(jobs, walk) if past else True
         return walk.complete and is_complete
+
+    def _as_listed(self, moment: datetime, walk: PageWalk) -> datetime:
+        if self._date is None:
+            return moment
+        said, at = self._date
+        return shift_for_zone(moment, walk.newest, said + asyncio.get_running_loop().time() - at)
 
     async def _unstarted_pages(self, jobs: dict[str, JobDetails], walk: PageWalk) -> bool:
         """Read jobs without a start time: a list that is sorted by falling time may put them last.

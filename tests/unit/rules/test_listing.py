@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobDetails, JobsListResponse
 from scrape_do_celery.rules import listing
-from scrape_do_celery.rules.listing import PageWalk, has_unstarted
+from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET, PageWalk, has_unstarted, shift_for_zone
 
+DAY = 86_400
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
@@ -201,3 +202,13 @@ def test_a_job_that_moves_on_to_the_next_page_is_no_rise():
 )
 def test_the_last_page_is_told_by_the_count_of_jobs_first(answer, last):
     assert walk(answer)[0].last_page == last
+
+
+@pytest.mark.parametrize(
+    ("newest", "shift"),
+    [(None, 0), (-3600, 0), (0, 0), (30, 30), (5 * 3600, 5 * 3600), (10 * DAY, MAX_ZONE_OFFSET)],
+)
+def test_a_list_in_local_time_is_read_as_far_back_as_one_in_utc(newest, shift):
+    moment = NOW - timedelta(hours=1)
+    walked, _ = walk(of_ages(*([] if newest is None else [newest, newest + 5])))
+    assert shift_for_zone(moment, walked.newest, NOW.timestamp()) == moment - timedelta(seconds=shift)

@@ -59,6 +59,11 @@ def paged(jobs, size, **totals):
     return page
 
 
+def in_all(job):
+    """The job on the unfiltered list."""
+    return paged([job], 100)
+
+
 def serve(plant, page, *jobs):
     whole = {job["JobID"]: job for job in jobs}
     plant.api.script(
@@ -139,12 +144,39 @@ def test_a_list_that_ignores_the_order_is_read_behind_jobs_of_one_moment(doubtfu
     assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
 
 
+# Start times
+
+
+@pytest.mark.parametrize("zone", ["", "Z"])
+@pytest.mark.parametrize(
+    ("status", "hours"), [("pending", 5), ("success", 5), ("success", 12), ("rotating", 100), ("finished", 100)]
+)
+def test_a_job_whose_start_is_in_local_time_is_not_bought_over(doubtful, zone, status, hours):
+    start = datetime.fromtimestamp(doubtful.clock.time() - 3600 * hours, UTC).strftime("%Y-%m-%dT%H:%M:%S") + zone
+    mine = entry("j", URLS, start, status)
+    serve(doubtful, in_all(mine), mine)
+    part = search(doubtful)
+    assert (part.outcome, part.error.seen, doubtful.api.posts) == ("in_doubt", ("j",), 0)
+
+
+@pytest.mark.parametrize("known", ["owned", "seen before"])
+def test_an_hourly_run_of_the_same_targets_finds_its_job_among_the_earlier_ones(plant, make, known):
+    earlier = [entry(f"old{n}", URLS, iso(plant, 3600 * n)) for n in range(1, 14)]
+    for job in earlier:
+        if known == "seen before":
+            plant.run(ops.note_unowned(plant.keys, plant.account, [job["JobID"]]))
+        else:
+            plant.redis.set(plant.keys.owner(job["JobID"]), "earlier:0")
+    plant.begin()
+    doubt(plant, make)
+    mine = entry("j", URLS, iso(plant))
+    serve(plant, paged([mine, *earlier], 100), mine, *earlier)
+    assert (search(plant).job_id, plant.api.posts) == ("j", 0)
+    # What is known is not asked for.
+    assert plant.api.called("get_job") == [["j"]]
+
+
 # Answers that name some of a job's tasks
-
-
-def in_all(job):
-    """The job on the unfiltered list."""
-    return paged([job], 100)
 
 
 def test_a_list_that_previews_the_tasks_says_nothing_about_the_others(doubtful):

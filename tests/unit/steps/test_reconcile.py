@@ -9,6 +9,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobsListResponse
+from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import PartState, RunSpec, ops
@@ -283,8 +284,8 @@ def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purcha
     looks_until(plant, PartState.QUEUED)
 
 
-def test_an_equal_job_from_before_all_clocks_is_no_trace_of_this_purchase(doubtful, make, settings):
-    start = doubtful.part().first_intent - settings.api_clock_tolerance - 100
+def test_an_equal_job_from_before_all_clocks_and_zones_is_no_trace_of_this_purchase(doubtful, make, settings):
+    start = doubtful.part().first_intent - MAX_ZONE_OFFSET - settings.api_clock_tolerance
     shows(doubtful, started(make.job("success", job_id="old"), start))
     looks_until(doubtful, PartState.QUEUED)
 
