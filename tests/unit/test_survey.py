@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scrape_do_celery.errors import AsyncAPIBadRequestError
 from scrape_do_celery.models import JobDetails, JobsListResponse
+from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.runtime.survey import Surveyor
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -203,7 +205,7 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
 
         surveyor, loop = Surveyor(read), asyncio.get_running_loop()
         assert surveyor.api_ahead(0.0, 3600.0) is None
-        await surveyor._page(1)
+        await surveyor.read_page(1)
         # By a store whose clock shows eleven o'clock.
         return surveyor.api_ahead((NOW - timedelta(hours=1)).timestamp() - loop.time(), 3700.0)
 
@@ -218,7 +220,7 @@ def test_a_date_that_cannot_be_read_is_none(date):
         return JobsListResponse()
 
     surveyor = Surveyor(read)
-    asyncio.run(surveyor._page(1))
+    asyncio.run(surveyor.read_page(1))
     assert surveyor.api_ahead(0.0, 3600.0) is None
 
 
@@ -237,8 +239,83 @@ def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
 
         surveyor = Surveyor(read)
         meanwhile = asyncio.create_task(another())
-        await surveyor._page(1)
+        await surveyor.read_page(1)
         await meanwhile
         return surveyor.api_ahead(NOW.timestamp() - asyncio.get_running_loop().time(), 3600.0)
 
     assert asyncio.run(go()) == pytest.approx(0, abs=2)
+
+
+def refused(status=400):
+    return AsyncAPIBadRequestError("GET /api/v1/jobs: 400", status, "invalid status", status)
+
+
+def refusing(api, *statuses):
+    async def read(**filters):
+        if filters.get("status") in statuses:
+            raise refused()
+        return await api.read(**filters)
+
+    return Surveyor(read)
+
+
+def test_a_status_by_which_the_api_does_not_list_is_no_trouble(caplog):
+    surveyor = refusing(API([job(1), job(2, "success")]), "rotating")
+
+    async def go():
+        await surveyor.survey(0.0, NOW)
+        return await surveyor.survey(asyncio.get_running_loop().time(), NOW), await surveyor.running()
+
+    found, running = asyncio.run(go())
+    assert (set(found.jobs), found.complete, set(running)) == ({"j1", "j2"}, True, {"j1"})
+    assert [line.message for line in caplog.records if "rotating" in line.message] == [caplog.records[0].message]
+
+
+def test_no_running_jobs_are_known_where_the_api_lists_by_no_status():
+    surveyor = refusing(API([job(1)]), *RUNNING)
+
+    async def go():
+        found = await surveyor.survey(0.0, NOW)
+        with pytest.raises(AsyncAPIBadRequestError):
+            await surveyor.running()
+        return found
+
+    found = asyncio.run(go())
+    assert (set(found.jobs), found.complete) == ({"j1"}, True)
+
+
+def test_a_status_that_is_listed_again_is_not_held_against_the_api():
+    api, statuses = API([job(1)]), [str(status) for status in RUNNING]
+
+    async def read(**filters):
+        if filters.get("status") in statuses:
+            raise refused()
+        return await api.read(**filters)
+
+    async def go():
+        surveyor = Surveyor(read)
+        await surveyor.survey(0.0, NOW)
+        del statuses[0]
+        return await surveyor.running()
+
+    assert set(asyncio.run(go())) == set()
+
+
+@pytest.mark.parametrize(("total", "complete"), [(100, True), (101, False)])
+def test_an_api_that_refuses_a_page_behind_the_end_has_no_such_page(total, complete):
+    async def read(*, page, status=None, **_):
+        if page > 1:
+            raise refused()
+        shown = [job(n, "success") for n in range(100)] if status is None else []
+        return JobsListResponse(jobs=shown, total_count=total if status is None else 0)
+
+    found = asyncio.run(Surveyor(read).survey(0.0, NOW - timedelta(minutes=5)))
+    assert (len(found.jobs), found.complete) == (100, complete)
+
+
+def test_any_other_error_of_the_list_is_trouble():
+    async def read(**_):
+        raise refused(409)
+
+    with pytest.raises(AsyncAPIBadRequestError):
+        asyncio.run(Surveyor(read).survey(0.0, NOW))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from scrape_do_celery.errors import AsyncAPIResponseError
     from scrape_do_celery.models import JobDetails, JobsListResponse
 
 PAGE_SIZE: Final = 100
@@ -19,6 +20,8 @@ PAGE_SIZE: Final = 100
 _STALE_PAGES: Final = 2
 _MAX_PAGES: Final = 10_000
 """Pages after which a walk ends, so that a server which makes jobs up cannot hold a worker for ever."""
+_INVALID: Final = frozenset({400, 422})
+_BEHIND_THE_END: Final = _INVALID | {404}
 MAX_ZONE_OFFSET: Final = 14 * 3600.0
 """Seconds by which a local time may differ from UTC (Kiritimati)."""
 
@@ -121,6 +124,17 @@ class PageWalk:
 def count_entries(answer: JobsListResponse) -> int:
     """Return how many jobs a page has, those among them that could not be read."""
     return len(answer.jobs) + answer.dropped
+
+
+def has_no_page(error: AsyncAPIResponseError, page: int, *, by_status: bool) -> bool:
+    """Tell whether an error means that the list has no such page: no jobs, and nothing wrong.
+
+    The API may refuse to filter by a state that only tasks have, and may refuse a page behind the end. Only its own
+    error body says so; a gateway knows nothing of pages.
+    """
+    if page > 1:
+        return error.is_api_error and error.status_code in _BEHIND_THE_END
+    return by_status and error.is_api_error and error.status_code in _INVALID
 
 
 def shift_for_zone(moment: datetime, newest: datetime | None, now: float) -> datetime:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
+from scrape_do_celery.errors import AsyncAPIResponseError
+from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.models.enums import RUNNING
-from scrape_do_celery.rules.listing import PAGE_SIZE, PageWalk, count_entries, has_unstarted, shift_for_zone
+from scrape_do_celery.rules.listing import (
+    PAGE_SIZE,
+    PageWalk,
+    count_entries,
+    has_no_page,
+    has_unstarted,
+    shift_for_zone,
+)
 from scrape_do_celery.rules.targets import JobDigests, named_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
-    from scrape_do_celery.models import JobDetails, JobsListResponse
+    from scrape_do_celery.models import JobDetails
+
+log = logging.getLogger(__name__)
 
 #: Jobs of the account whose targets are remembered.
 _REMEMBERED: Final = 20_000
@@ -53,6 +65,8 @@ class Surveyor:
         self._last: Survey | None = None
         self._digests: OrderedDict[str, JobDigests] = OrderedDict()
         self._date: tuple[float, float] | None = None
+        #: the statuses by which the API does not list jobs, with its answers
+        self._refused: dict[str, AsyncAPIResponseError] = {}
 
     def heard(self, _: int, headers: Mapping[str, str]) -> None:
         """Notes the API's clock; for each answer, of which only those to a look at the list are listened to.
@@ -98,17 +112,18 @@ class Surveyor:
         jobs: dict[str, JobDetails] = {}
         for status in RUNNING:
             await self._all_pages(jobs, status)
+        self.check_refusals()
         return jobs
 
     async def _all_pages(self, jobs: dict[str, JobDetails], status: str) -> bool:
         walk = PageWalk()
         while walk.has_more:
-            answer = await self._page(walk.page + 1, status=status)
+            answer = await self.read_page(walk.page + 1, status=status)
             walk.add(answer)
             _take(jobs, answer.jobs)
             if walk.page > 1:
                 # A job that left the list meanwhile has moved another one across the border between the two pages.
-                again = await self._page(walk.page - 1, status=status)
+                again = await self.read_page(walk.page - 1, status=status)
                 walk.add_again(again)
                 _take(jobs, again.jobs)
         return walk.complete
@@ -116,14 +131,14 @@ class Surveyor:
     async def _newest_pages(self, jobs: dict[str, JobDetails], back_to: datetime) -> bool:
         walk, past = PageWalk(), False
         while walk.has_more and not past:
-            answer = await self._page(walk.page + 1, sort=_NEWEST)
+            answer = await self.read_page(walk.page + 1, sort=_NEWEST)
             walk.add(answer)
             _take(jobs, answer.jobs)
             # Without totals nobody knows which page is the last one: then the list is read to its end.
             past = walk.page < walk.last_page and walk.is_past(self._as_listed(back_to, walk))
         if walk.page > 1:
             # A job that started meanwhile has moved to the first page, behind the reader's back.
-            again = await self._page(1, sort=_NEWEST)
+            again = await self.read_page(1, sort=_NEWEST)
             walk.add_again(again)
             _take(jobs, again.jobs)
         is_complete = await self._unstarted_pages(jobs, walk) if past else True
@@ -142,7 +157,7 @@ class Surveyor:
         """
         page, is_complete, empty = walk.last_page, True, 0
         while page > walk.page and empty < _EMPTY_PAGES:
-            answer = await self._page(page, sort=_NEWEST)
+            answer = await self.read_page(page, sort=_NEWEST)
             is_complete = is_complete and answer.is_complete
             _take(jobs, [job for job in answer.jobs if job.start_time is None])
             if count_entries(answer) and not has_unstarted(answer):
@@ -152,19 +167,44 @@ class Surveyor:
             page -= 1
         return is_complete and empty < _EMPTY_PAGES
 
-    async def _page(self, page: int, **filters: str) -> JobsListResponse:
+    async def read_page(self, page: int, **filters: str) -> JobsListResponse:
+        """Read one page of the job list; an empty one if the API says that there is no such page."""
         clock = asyncio.get_running_loop().time
         asked = clock()
         said: list[tuple[float, float]] = []
         listening = _listening.set(said)
         try:
-            answer: JobsListResponse = await self._read(page=page, page_size=PAGE_SIZE, **filters)
+            answer = await self._read(page=page, page_size=PAGE_SIZE, **filters)
+        except AsyncAPIResponseError as error:
+            if not has_no_page(error, page, by_status="status" in filters):
+                raise
+            if page == 1:
+                self._note_refusal(filters["status"], error)
+            answer = JobsListResponse(jobs=[])
+        else:
+            self._refused.pop(filters.get("status", ""), None)
         finally:
             _listening.reset(listening)
         # Only of an answer that came at once is it known when its `Date` was.
         if said and clock() - asked < AT_ONCE:
             self._date = said[-1]
         return answer
+
+    def _note_refusal(self, status: str, error: AsyncAPIResponseError) -> None:
+        if status not in self._refused:
+            log.warning(
+                "the API does not list jobs by the status %s; such jobs are looked at singly: %s", status, error
+            )
+        self._refused[status] = error
+
+    def check_refusals(self) -> None:
+        """Raise the API's error if it lists jobs by no status at all: then no list shows which jobs run.
+
+        Raises:
+            AsyncAPIResponseError: the API refused each status when it was asked last.
+        """
+        if set(RUNNING) <= self._refused.keys():
+            raise self._refused[RUNNING[-1]]
 
     def digests_of(self, job: JobDetails) -> JobDigests | None:
         """The digests of a job's targets, where they are known."""

@@ -118,7 +118,7 @@ class _Turn:
 
 async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
-        answer = await runtime.list_jobs(page=page, page_size=MAX_PAGE_SIZE, status=status)
+        answer = await runtime.surveyor.read_page(page, status=status)
         # What has ended since the list was filtered is not running.
         await turn.note(status, [job for job in answer.jobs if _runs(job)])
         return answer
@@ -132,6 +132,7 @@ async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
                 break
             ahead = max(1, min(_PAGES, answers[-1].total_pages - walk.page))
             answers = await together(read(status, walk.page + n + 1) for n in range(ahead))
+    runtime.surveyor.check_refusals()
 
 
 def _runs(job: JobDetails) -> bool:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scrape_do_celery.errors import AsyncAPIResponseError
 from scrape_do_celery.models import JobDetails, JobsListResponse
 from scrape_do_celery.rules import listing
-from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET, PageWalk, has_unstarted, shift_for_zone
+from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET, PageWalk, has_no_page, has_unstarted, shift_for_zone
 
 DAY = 86_400
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -212,3 +213,28 @@ def test_a_list_in_local_time_is_read_as_far_back_as_one_in_utc(newest, shift):
     moment = NOW - timedelta(hours=1)
     walked, _ = walk(of_ages(*([] if newest is None else [newest, newest + 5])))
     assert shift_for_zone(moment, walked.newest, NOW.timestamp()) == moment - timedelta(seconds=shift)
+
+
+@pytest.mark.parametrize(
+    ("status", "page_number", "by_status", "expected"),
+    [
+        (400, 1, True, True),
+        (422, 1, True, True),
+        (400, 1, False, False),
+        (404, 1, True, False),
+        (401, 1, True, False),
+        (429, 1, True, False),
+        (500, 1, True, False),
+        (400, 2, False, True),
+        (404, 2, False, True),
+        (422, 2, True, True),
+        (403, 2, True, False),
+        (503, 2, True, False),
+    ],
+)
+def test_only_the_api_itself_says_that_there_is_no_such_page(status, page_number, by_status, expected):
+    def error(*body):
+        return AsyncAPIResponseError.for_status(status)("no", status, *body)
+
+    assert has_no_page(error("invalid status", status), page_number, by_status=by_status) is expected
+    assert not has_no_page(error(), page_number, by_status=by_status)

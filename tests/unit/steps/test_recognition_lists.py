@@ -144,6 +144,21 @@ def test_a_list_that_ignores_the_order_is_read_behind_jobs_of_one_moment(doubtfu
     assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_a_list_that_refuses_a_status_is_read_without_it(doubtful, make, found):
+    mine = entry("j", URLS, iso(doubtful))
+    whole = paged([mine] if found else [], 100)
+
+    def page(filters):
+        if filters.get("status") == "rotating":
+            raise make.refusal(400)
+        return whole(filters)
+
+    serve(doubtful, page, mine)
+    part = search(doubtful)
+    assert (part.job_id, doubtful.api.posts) == (("j", 0) if found else ("second", 1))
+
+
 # Start times
 
 

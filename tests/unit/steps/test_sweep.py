@@ -68,6 +68,22 @@ def test_what_is_not_due_keeps_its_time(crowd, make):
             assert crowd.part(f"r{n}").polls == 1
 
 
+def test_a_status_by_which_the_api_does_not_list_leaves_its_jobs_to_be_looked_at_singly(crowd, make):
+    shown = [make.job("pending", job_id=f"job-{n}").to_wire() for n in range(COUNT - 1)]
+
+    def page(filters):
+        if filters["status"] == "rotating":
+            raise make.refusal(400)
+        return JobsListResponse.model_validate({"Jobs": shown if filters["status"] == "pending" else []})
+
+    crowd.api.script(list_jobs=page)
+    crowd.clock.forward(20)
+    crowd.bells()
+    swept(crowd)
+    assert crowd.bells() == [(routing.POLL_JOBS, [f"r{COUNT - 1}:0"])]
+    assert {crowd.part(f"r{n}").polls for n in range(COUNT - 1)} == {1}
+
+
 def test_those_of_the_longest_interval_are_brought_together(crowd, make):
     listed(crowd, make, range(COUNT))
     for n in range(COUNT):
