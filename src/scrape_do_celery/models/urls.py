@@ -10,6 +10,7 @@ from collections import Counter, defaultdict, deque
 from encodings.idna import nameprep
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from ada_url import URL
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "coarse_digest",
     "fingerprint",
+    "is_web_url",
     "loose_form",
     "match_targets",
     "normalise",
@@ -34,8 +36,15 @@ __all__ = [
 
 #: the parts of a WHATWG form: an `@` before its host, and a `?` or `#` in its path, are escaped
 _HREF = re.compile(
-    r"(https?:)//([^/?#@]*@)?(\[[^\]/?#]*\]|[^:/?#@\[]*)(:[0-9]+)?(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL
+    r"(https?:)//(?:[^/?#@]*@)?(\[[^\]/?#]*\]|[^:/?#@\[]*)(:[0-9]+)?(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL
 )
+_ESCAPED_ESCAPE = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
+#: what a parser takes out of a URL: these anywhere, blanks and control characters at its end
+_TAKEN_OUT = str.maketrans("", "", "\t\n\r")
+_BLANKS = "".join(map(chr, range(0x21)))
+_PAIR_END = "=" + _BLANKS
+_PATH_END = "/" + _BLANKS
+_WEB = frozenset({"http:", "https:"})
 _MAX_LABEL = 63
 
 
@@ -61,11 +70,22 @@ normalise = whatwg_form
 def loose_form(url: str) -> str:
     """Return the form that all spellings of one target share; some different targets share it, too.
 
-    It is a function of the WHATWG form. Each escape is decoded once, `+` is a space, a backslash is a slash,
-    the pairs of the query are sorted, the host is mapped as in IDNA 2003. There is no fragment, no empty query,
-    and no dot at the end of the host.
+    It is a function of the WHATWG form. Each escape is decoded, and so is an escape of an escape. `+` is a space, a
+    backslash is a slash, other text is in NFC. The pairs of the query are sorted, the host is mapped as in IDNA 2003.
+    There is no user, fragment, empty query or empty segment, no blank at the end, and no dot at the end of the host.
     """
     return _loosen(whatwg_form(url))
+
+
+def is_web_url(text: str) -> bool:
+    """Tell whether a server's text is an http or https URL: if a WHATWG parser reads it as such.
+
+    The rules for targets are for callers. A server may write a target decoded, with blanks in it.
+    """
+    try:
+        return URL.can_parse(text) and URL(text).protocol in _WEB
+    except UnicodeEncodeError:
+        return False
 
 
 def strict_digest(targets: Iterable[str]) -> str:
@@ -112,36 +132,35 @@ def _loosen(form: str) -> str:
     parts = _HREF.fullmatch(form)
     if parts is None:
         return form
-    scheme, user, host, port, path, query = parts.groups("")
-    pairs = _sorted_pairs(_decoded(query)) if query else ""
-    return f"{scheme}//{unquote(user)}{_loose_host(host)}{port}{_loose_path(_decoded(path))}{pairs}"
+    scheme, host, port, path, query = parts.groups("")
+    # Who writes `%23` decoded begins a fragment there. A blank at the end is lost to the next parser.
+    path, has_fragment, _ = _decoded(path).partition("#")
+    pairs = "" if has_fragment else _sorted_pairs(_decoded(query))
+    return f"{scheme}//{_loose_host(host)}{port}{_loose_path(path.rstrip(_BLANKS))}{pairs}"
 
 
 def _decoded(text: str) -> str:
-    # One round only: `%2541` names the text `%41`. More rounds would cost the square of a hostile URL's length.
-    return unquote(text).replace("+", " ")
+    # A server may escape a URL once more than another. Rounds until nothing changes would cost the square of a hostile
+    # URL's length, so escapes of escapes are folded first.
+    text = unquote(_ESCAPED_ESCAPE.sub("%", text)).replace("+", " ").translate(_TAKEN_OUT)
+    return text if text.isascii() else normalize("NFC", text)
 
 
 def _loose_path(path: str) -> str:
     # Go writes a backslash as `%5C`, where a WHATWG parser reads a slash; so dots are removed after decoding.
-    path = path.replace("\\", "/")
-    if "/." not in path:
-        return path
-    segments = path.split("/")[1:]
     kept: list[str] = []
-    for segment in segments:
+    for segment in path.replace("\\", "/").split("/")[1:]:
         if segment == "..":
             del kept[-1:]
         elif segment != ".":
             kept.append(segment)
-    if segments[-1] in {".", ".."}:
-        kept.append("")
-    return "/" + "/".join(kept)
+    # Many servers fold `//`, and drop the slash at the end. Each `..` takes an empty segment away first.
+    return "/" + "/".join(filter(None, kept)).rstrip(_PATH_END)
 
 
 def _sorted_pairs(query: str) -> str:
     # Go's `Encode()` sorts by key, writes `a` as `a=`, and drops pairs without key and value.
-    pairs = sorted(pair for part in query.split("&") if (pair := part.rstrip("=")))
+    pairs = sorted(pair for part in query.split("&") if (pair := part.partition("#")[0].rstrip(_PAIR_END)))
     return "?" + "&".join(pairs) if pairs else ""
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models.urls import (
     coarse_digest,
+    is_web_url,
     loose_form,
     previous_digests,
     strict_digest,
     whatwg_form,
-    why_no_target,
 )
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def named_tasks(job: JobDetails) -> list[UndetailedTaskResponse]:
 
 def can_be_target(url: str) -> bool:
     """Tell whether a URL that a task names can be a target. Any other text says nothing about the task."""
-    return why_no_target(url) is None
+    return is_web_url(url)
 
 
 class TargetSet:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
+import time
 from collections import Counter
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import assume, given, settings
@@ -13,6 +16,7 @@ from pydantic import HttpUrl
 from scrape_do_celery.models import match_targets
 from scrape_do_celery.models.urls import (
     coarse_digest,
+    is_web_url,
     loose_form,
     previous_digests,
     strict_digest,
@@ -120,10 +124,16 @@ def test_a_form_never_raises_and_is_its_own(url):
         ("https://xn--a/", "https://xn--a/"),
         ("https://xn--ü/", "https://xn--ü/"),
         (f"https://xn--{'b' * 60}/", f"https://xn--{'b' * 60}/"),
-        ("http://u:P%40@[::1]:8080/a+b%2fc%5Cd", "http://u:P@@[::1]:8080/a b/c/d"),
-        ("http://a/%2541/%FF%zz", "http://a/%41/\ufffd%zz"),
-        ("http://a/b%2F..%2Fc/%5C.", "http://a/c//"),
-        ("http://a/?c&b=%20&a==&&b=1&=", "http://a/?a&b= &b=1&c"),
+        ("http://u:P%40@[::1]:8080/a+b%2fc%5Cd", "http://[::1]:8080/a b/c/d"),
+        ("http://a/%2541%25zz%252525/%FF%zz", "http://a/A%zz%/\ufffd%zz"),
+        ("http://a/b%2F..%2Fc/%5C.", "http://a/c"),
+        ("http://a//b/%5C%5C..%5Cc/", "http://a/b/c"),
+        ("http://a/e%CC%81?e%CC%81", "http://a/\u00e9?\u00e9"),
+        ("http://a/b%20?c%20#d", "http://a/b?c"),
+        ("http://a/b%0A%09c%00%20", "http://a/bc"),
+        ("http://a/b%23c?d", "http://a/b"),
+        ("http://a/?c%23d&b", "http://a/?b&c"),
+        ("http://a/?c&b=%20&a==&&b=1&=", "http://a/?a&b&b=1&c"),
         ("ftp://a/B%41", "ftp://a/B%41"),
         ('{"b": "%41"}', '{"b": "%41"}'),
     ],
@@ -161,6 +171,105 @@ def test_what_go_writes_is_the_same_target(url, string, encoded):
 @given(url=targets)
 def test_every_spelling_shares_the_coarse_digest(writer, url):
     assert coarse_digest([WRITERS[writer](url)]) == coarse_digest([url])
+
+
+def decoded(url):
+    return unquote(url)
+
+
+def quoted_again(url):
+    return url.replace("%", "%25")
+
+
+def redacted(url):
+    return re.sub(r"^(\w+://[^/?#@]*):[^/?#@]*@", r"\1:xxxxx@", url)
+
+
+def starred(url):
+    return re.sub(r"^(\w+://[^/?#@]*):[^/?#@]*@", r"\1:***@", url)
+
+
+def without_user(url):
+    return re.sub(r"^(\w+://)[^/?#@]*@", r"\1", url)
+
+
+def with_path(url, change):
+    scheme, _, rest = url.partition("://")
+    path, others = re.match(r"([^?#]*)(.*)", rest, re.DOTALL).groups()
+    return f"{scheme}://{change(path)}{others}"
+
+
+def without_last_slash(url):
+    return with_path(url, lambda path: path.rstrip("/"))
+
+
+def with_single_slashes(url):
+    return with_path(url, lambda path: re.sub("/+", "/", path))
+
+
+MANGLERS = [decoded, quoted_again, redacted, starred, without_user, without_last_slash, with_single_slashes]
+
+
+@pytest.mark.parametrize("mangle", MANGLERS)
+@given(url=targets)
+def test_a_url_that_a_server_mangled_shares_the_coarse_digest(mangle, url):
+    assert coarse_digest([mangle(url)]) == coarse_digest([url])
+
+
+@pytest.mark.parametrize(
+    ("target", "written"),
+    [
+        ("https://user:secret@a.example/0", "https://user:xxxxx@a.example/0"),
+        ("https://user:secret@a.example/0", "https://user:***@a.example/0"),
+        ("https://user:secret@a.example/0", "https://a.example/0"),
+        ("https://a.example/e\u0301", "https://a.example/%C3%A9"),
+        ("https://a.example/a%20b", "https://a.example/a%2520b"),
+        ("https://a.example/a%20b?q=%C3%A4", "https://a.example/a b?q=ä"),
+        ("https://a.example/%20", "https://a.example/ "),
+        ("https://a.example/a?q=%20", "https://a.example/a?q= "),
+        ("https://a.example/a%23b?q=1", "https://a.example/a#b?q=1"),
+        ("https://a.example/a/", "https://a.example/a"),
+        ("https://a.example//a", "https://a.example/a"),
+        ("https://a.example/?x=1&y=%23", "https://a.example/?x=1&y=#"),
+    ],
+)
+def test_other_writers_share_the_coarse_digest(target, written):
+    assert why_no_target(target) is None
+    assert coarse_digest([written]) == coarse_digest([target])
+
+
+@pytest.mark.parametrize(
+    "path", ["%25" * 100_000, "%20" * 100_000 + "x", "/" * 300_000, "/.." * 100_000, "%2525" * 60_000]
+)
+def test_a_hostile_url_is_loosened_in_time(path):
+    began = time.perf_counter()
+    loose_form(f"https://a.example/{path}?{path}")
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://a.example/a b", True),
+        ("HTTP://a.example", True),
+        (" https://a.example/ ", True),
+        ("https://a.example/\u00a0", True),
+        ("", False),
+        ("n/a", False),
+        ("/p/1", False),
+        ("http://[", False),
+        ("http://a b/", False),
+        ("ftp://a.example/", False),
+        ("https://a.example/\ud800", False),
+    ],
+)
+def test_a_servers_text_is_a_url_if_a_parser_reads_it(text, expected):
+    assert is_web_url(text) is expected
+
+
+@given(anything)
+def test_each_target_is_a_url(url):
+    assert is_web_url(url) or why_no_target(url) is not None
 
 
 @given(targets)

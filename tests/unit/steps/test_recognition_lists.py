@@ -264,3 +264,27 @@ def test_a_plugin_job_is_known_by_the_number_of_its_tasks_alone(plant, make, fie
     serve(plant, in_all(job), job)
     search(plant)
     assert plant.api.posts == posts
+
+
+# URLs in the spelling of the server
+
+
+@pytest.mark.parametrize(
+    ("target", "written"),
+    [
+        ("https://shop.example/a%20b", "https://shop.example/a b"),
+        ("https://shop.example/%20", "https://shop.example/ "),
+        ("https://user:secret@shop.example/0", "https://user:xxxxx@shop.example/0"),
+        ("https://user:secret@shop.example/0", "https://shop.example/0"),
+        ("https://shop.example/e\u0301", "https://shop.example/%C3%A9"),
+        ("https://shop.example/a%20b", "https://shop.example/a%2520b"),
+        ("https://shop.example/a/", "https://shop.example/a"),
+        ("https://shop.example//a", "https://shop.example/a"),
+    ],
+)
+def test_a_job_is_found_under_the_urls_that_its_server_writes(plant, make, target, written):
+    plant.begin(each=[target])
+    doubt(plant, make)
+    mine = entry("j", [written], iso(plant))
+    serve(plant, in_all({**mine, "Tasks": None}), mine)
+    assert (search(plant).job_id, plant.api.posts) == ("j", 0)
