@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlencode
+
+from ada_url import URL
 
 from scrape_do_celery.models.base import aware
+from scrape_do_celery.models.urls import is_web_url
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 
@@ -181,11 +184,21 @@ def with_marker(request: JobCreationRequest, marker: str, fallback: str | None) 
     url = request.webhook_url or fallback
     if url is None:
         return None
-    parts = urlsplit(url)
-    query = "&".join(piece for piece in (parts.query, urlencode({_PARAMETER: marker})) if piece)
-    return request.model_copy(update={"webhook_url": urlunsplit(parts._replace(query=query))})
+    # Text only: parsers of other languages refuse URLs that a WHATWG parser takes.
+    base, mark, fragment = url.partition("#")
+    path, _, query = base.partition("?")
+    joint = "&" if query and not query.endswith("&") else ""
+    marked = f"{path}?{query}{joint}{urlencode({_PARAMETER: marker})}{mark}{fragment}"
+    return request.model_copy(update={"webhook_url": marked})
 
 
 def carries(url: str | None, marker: str) -> bool:
     """Whether a task's webhook shows this marker."""
-    return marker in parse_qs(urlsplit(url or "").query).get(_PARAMETER, [])
+    if url is None or not is_web_url(url):
+        return False
+    return marker in parse_qs(URL(url).search.removeprefix("?")).get(_PARAMETER, [])
+
+
+def hides_marker(url: str | None) -> bool:
+    """Tell whether a task shows no webhook, or a masked one: then its job may have any marker."""
+    return url is None or not is_web_url(url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from ada_url import URL
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from scrape_do_celery.doubt import (
     Verdict,
     age,
     carries,
+    hides_marker,
     judge,
     marker_of,
     read_back_to,
@@ -157,6 +159,53 @@ def test_a_marker_is_the_parts_own_and_stands_in_the_query():
     assert not carries(request.webhook_url, marker)
     assert not carries(None, marker)
     assert not carries(marked.webhook_url, marker_of("p", "r:1"))
+
+
+@pytest.mark.parametrize(
+    ("url", "marked"),
+    [
+        ("https://h.example", "https://h.example?scrape_do_intent=m"),
+        ("https://h.example/x?", "https://h.example/x?scrape_do_intent=m"),
+        ("https://h.example/x??", "https://h.example/x??&scrape_do_intent=m"),
+        ("https://h.example/x?a&", "https://h.example/x?a&scrape_do_intent=m"),
+        ("https://h.example/x?a#b?c", "https://h.example/x?a&scrape_do_intent=m#b?c"),
+        ("https://user:[pw@h.example/x", "https://user:[pw@h.example/x?scrape_do_intent=m"),
+    ],
+)
+def test_the_text_of_a_webhook_stays_as_it_is_around_its_marker(url, marked):
+    request = JobCreationRequest(targets=["https://a.example"], webhook_url=url)
+    assert with_marker(request, "m", None).webhook_url == marked
+
+
+WEBHOOKS = st.builds(
+    "{}://{}{}{}{}{}".format,
+    st.sampled_from(["https", "HTTP"]),
+    st.text(alphabet="u:[]@%;|{}'ä", max_size=6).map(lambda user: f"{user}@") | st.just(""),
+    st.sampled_from(["h.example", "bücher.example:8080", "[::1]:1", "1.2.3.4", "h.example."]),
+    st.text(alphabet="/\\a%2e.;:[]@|", max_size=8).map(lambda path: f"/{path}") | st.just(""),
+    st.text(alphabet="?&=a+%[]{}/'scrape_do_intent", max_size=12).map(lambda query: f"?{query}") | st.just(""),
+    st.text(alphabet="#?&=[]ä", max_size=5).map(lambda fragment: f"#{fragment}") | st.just(""),
+)
+
+
+@given(WEBHOOKS)
+def test_each_webhook_that_is_taken_can_carry_a_marker(url):
+    try:
+        request = JobCreationRequest(targets=["https://a.example"], webhook_url=url)
+    except ValueError:
+        return
+    marked = with_marker(request, marker_of("p", "r:0"), None)
+    assert JobCreationRequest.model_validate(marked.to_wire()).webhook_url == marked.webhook_url
+    assert carries(marked.webhook_url, marker_of("p", "r:0"))
+    assert not carries(url, marker_of("p", "r:0"))
+    assert (URL(marked.webhook_url).host, URL(marked.webhook_url).pathname) == (URL(url).host, URL(url).pathname)
+
+
+@pytest.mark.parametrize("url", [None, "", "***", "https://[hidden]/x", "https://h.example:port/", "\ud800"])
+def test_a_webhook_that_cannot_be_read_hides_its_marker(url):
+    assert hides_marker(url)
+    assert not carries(url, "m")
+    assert not hides_marker("https://h.example/")
 
 
 def test_a_request_without_a_webhook_takes_the_fallback():

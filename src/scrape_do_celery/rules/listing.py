@@ -78,12 +78,12 @@ class PageWalk:
 
     @property
     def has_more(self) -> bool:
-        """Whether the next page is worth a request."""
+        """Tell whether the next page is worth a request."""
         return self._is_bounded and (self._is_promised or self._lacks_jobs)
 
     @property
     def complete(self) -> bool:
-        """Whether each entry could be read, and a walk that has ended has met all jobs that the list counts.
+        """Tell whether each entry could be read, and a walk that has ended has met all jobs that the list counts.
 
         An entry without a readable id may be any job, and so may a job that no page shows.
         """
@@ -91,7 +91,7 @@ class PageWalk:
 
     @property
     def last_page(self) -> int:
-        """The last page by the totals; 0 where they are missing.
+        """Return the number of the last page by the totals; 0 if they are missing.
 
         The count of jobs comes first: a server may show fewer jobs on a page than were asked for.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, read_back_to, youngest
+from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, hides_marker, read_back_to, youngest
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
 from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, can_be_target, named_tasks
@@ -107,7 +107,7 @@ class _Reading:
         return None
 
     async def _named(self, job: JobDetails, whole: JobDetails) -> JobDetails | None:
-        """A job that does not name its targets, with what its tasks say; None if it is not known to be the part's."""
+        """Complete a job that does not name its targets, from its tasks; None if it is not known to be the part's."""
         tasks = {task.task_id: task for task in named_tasks(whole)}
         if not self._forms.has_all(task.url for task in tasks.values()):
             return None
@@ -142,16 +142,16 @@ class _Reading:
             return None
         return task if can_be_target(task.url) else None
 
-    async def is_marked(self, job: JobDetails, marker: str) -> bool:
+    async def is_marked(self, job: JobDetails, marker: str, began: Age) -> bool:
         """Whether the job's tasks show the part's marker."""
-        for task_id in job.task_ids[:1]:
+        for task_id in job.named_task_ids[:1]:
             try:
                 task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
             except _UNREAD:
                 self.complete = False
                 return False
-            if not task.webhook_url and not task.is_terminal:
-                # It may not be shown yet.
+            if hides_marker(task.webhook_url) and began is not Age.OLDER:
+                # A server may show the webhook late, masked, or never. So the job may be the part's.
                 self.complete = False
             return carries(task.webhook_url, marker)
         # A job that names no task yet tells nothing.
@@ -183,16 +183,12 @@ async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
     reading = _Reading(runtime, claim, age_of)
     found = await reading.matching(unowned)
     found.sort(key=lambda match: _start(match[0]))
-    matches = [
-        Match(
-            job.job_id,
-            # A start time proves nothing. So the list and the job's own answer must agree before a job looks older.
-            youngest(listed[job.job_id.lower()], age_of(job)),
-            bool(part.marker) and await reading.is_marked(job, part.marker),
-            likeness is Likeness.STRICT,
-        )
-        for job, likeness in found
-    ]
+    matches = []
+    for job, likeness in found:
+        # A start time proves nothing. So the list and the job's own answer must agree before a job looks older.
+        began = youngest(listed[job.job_id.lower()], age_of(job))
+        is_marked = bool(part.marker) and await reading.is_marked(job, part.marker, began)
+        matches.append(Match(job.job_id, began, is_marked, likeness is Likeness.STRICT))
     ids = {match.job_id.lower() for match in matches}
     sighted = max((place for job, place in sightings if job.job_id.lower() in ids), default=0)
     known = await _evidence(runtime, claim, survey.began + store_ahead, matches, reading, survey, sighted)

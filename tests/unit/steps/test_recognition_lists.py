@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scrape_do_celery.errors import AsyncAPINotFoundError
+from scrape_do_celery.errors import AsyncAPINotFoundError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, JobsListResponse
 from scrape_do_celery.store import PartState, RunSpec, ops
 from scrape_do_celery.tasks.poll import poll
@@ -264,6 +264,51 @@ def test_a_plugin_job_is_known_by_the_number_of_its_tasks_alone(plant, make, fie
     serve(plant, in_all(job), job)
     search(plant)
     assert plant.api.posts == posts
+
+
+# Markers
+
+
+@pytest.fixture
+def shared(plant, make, settings):
+    plant.settings = settings.model_copy(update={"shared_account": True, "marker_url": "https://user:[pw@h.example/x"})
+    plant.begin()
+    plant.api.script(create_job=SubmitInDoubtError("the answer was lost", 2))
+    plant.step(submit, plant.take(seconds=LEASE))
+    (request,) = plant.api.called("create_job")[0]
+    plant.api.script(create_job=make.created("second"))
+    return plant, request.webhook_url
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_webhook_that_only_some_parsers_read_carries_a_marker(shared, make, ids):
+    plant, webhook = shared
+    mine = entry("j", URLS, iso(plant))
+    mine["TaskIDs"] = mine["TaskIDs"] if ids else None
+    serve(plant, in_all(mine), mine)
+    plant.api.script(get_task=make.task(job="j", webhook_url=webhook))
+    assert (search(plant).job_id, plant.api.posts) == ("j", 1)
+
+
+@pytest.mark.parametrize("webhook", [None, "https://[hidden]/x", "***"])
+@pytest.mark.parametrize("status", ["success", "pending"])
+def test_a_task_that_shows_no_webhook_proves_no_absence(shared, make, webhook, status):
+    plant, _ = shared
+    mine = entry("j", URLS, iso(plant), status)
+    serve(plant, in_all(mine), mine)
+    plant.api.script(get_task=make.task(job="j", status=status, webhook_url=webhook))
+    assert (search(plant).state, plant.api.posts) == (PartState.DOUBTFUL, 1)
+    plant.clock.forward(4 * DAY)
+    assert (search(plant).outcome, plant.api.posts) == ("in_doubt", 1)
+
+
+@pytest.mark.parametrize(("ago", "webhook"), [(0, "https://theirs.example/x"), (2 * DAY, None)])
+def test_a_job_of_others_stands_in_no_way_on_a_shared_account(shared, make, ago, webhook):
+    plant, _ = shared
+    theirs = entry("j", URLS, iso(plant, ago))
+    serve(plant, in_all(theirs), theirs)
+    plant.api.script(get_task=make.task(job="j", webhook_url=webhook))
+    assert (search(plant).job_id, plant.api.posts) == ("second", 2)
 
 
 # URLs in the spelling of the server
