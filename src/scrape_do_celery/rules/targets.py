@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: URLs of a job whose forms are remembered.
 _SAMPLE: Final = 8
+#: Characters of a URL that a summary shows at least, where it cuts long URLs.
+_SHOWN: Final = 100
 
 
 class Likeness(IntEnum):
@@ -37,13 +39,13 @@ class Likeness(IntEnum):
 class JobDigests:
     """The digests of the URLs of one job.
 
-    `sample` has the hashes of some of their loose forms. They tell a job that has another target at once. All forms of
-    all jobs of an account would take too much memory.
+    `sample` has the hashes of some of their forms. They tell a job that has another target at once. All forms of all
+    jobs of an account would take too much memory.
     """
 
     strict: str
     coarse: str
-    sample: frozenset[int]
+    sample: frozenset[tuple[int, int]]
 
     @classmethod
     def from_urls(cls, urls: Iterable[str]) -> JobDigests:
@@ -52,7 +54,7 @@ class JobDigests:
         distinct = list(dict.fromkeys(named))
         # Spread over the job: two lists of targets often begin alike.
         some = distinct[:: max(1, len(distinct) // _SAMPLE)][:_SAMPLE]
-        return cls(strict_digest(named), coarse_digest(named), frozenset(map(_form_hash, some)))
+        return cls(strict_digest(named), coarse_digest(named), frozenset(map(_form_hashes, some)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +119,29 @@ def can_be_target(url: str) -> bool:
 
 
 class TargetSet:
-    """The loose forms of a part's targets.
+    """The loose forms of a part's targets, and how they begin.
 
     A job is another's only if it names a URL that is not among them. An answer may name some tasks of a job only, or
-    name a task once for each attempt.
+    name a task once for each attempt, or cut long URLs.
     """
 
     def __init__(self, targets: Iterable[str]) -> None:
-        self._hashes = frozenset(map(_form_hash, targets))
+        pairs = list(map(_form_hashes, targets))
+        self._forms = {form for form, _ in pairs}
+        self._starts = {start for _, start in pairs}
 
     def has_all(self, urls: Iterable[str]) -> bool:
         """Tell whether each URL may be one of the targets."""
-        return all(_form_hash(url) in self._hashes for url in urls)
+        return self._may_have(map(_form_hashes, urls))
 
     def may_have(self, job: JobDigests) -> bool:
         """Tell whether no URL of a job is known to be another's."""
-        return job.sample <= self._hashes
+        return self._may_have(job.sample)
+
+    def _may_have(self, pairs: Iterable[tuple[int, int]]) -> bool:
+        return all(form in self._forms or start in self._starts for form, start in pairs)
 
 
-def _form_hash(url: str) -> int:
-    return hash(loose_form(url))
+def _form_hashes(url: str) -> tuple[int, int]:
+    form = whatwg_form(url)
+    return hash(loose_form(form)), hash(form[:_SHOWN])

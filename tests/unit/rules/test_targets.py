@@ -39,6 +39,7 @@ def test_earlier_digests_come_along():
     assert PartDigests.from_targets(["https://a.example/"]).previous == (fingerprint(["https://a.example/"]),)
 
 
+LONG = "https://a.example/?signature=" + "a" * 400
 MANY = [f"https://a.example/{n}" for n in range(1_000)]
 
 
@@ -66,3 +67,12 @@ def test_few_hashes_tell_a_job_of_other_targets():
     half = [f"https://b.example/{n}" for n in range(500)]
     assert not TargetSet(MANY).may_have(job(*MANY[:500], *half))
     assert len(job(*MANY).sample) == 8
+
+
+@pytest.mark.parametrize(
+    ("written", "may_be"),
+    [(LONG[:256], True), (f"{LONG[:100]}...", True), (LONG[:99], False), (f"{LONG[:50]}b", False)],
+)
+def test_a_url_that_is_cut_is_not_known_to_be_anothers(written, may_be):
+    targets = TargetSet([LONG, "https://a.example/"])
+    assert (targets.has_all([written]), targets.may_have(job(written))) == (may_be, may_be)

@@ -333,3 +333,13 @@ def test_a_job_is_found_under_the_urls_that_its_server_writes(plant, make, targe
     mine = entry("j", [written], iso(plant))
     serve(plant, in_all({**mine, "Tasks": None}), mine)
     assert (search(plant).job_id, plant.api.posts) == ("j", 0)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_job_whose_long_url_is_cut_proves_no_absence(plant, make, listed):
+    url = "https://shop.example/?signature=" + "a" * 400
+    plant.begin(each=[url])
+    doubt(plant, make)
+    mine = entry("j", [url[:256]], iso(plant))
+    serve(plant, in_all(mine if listed else {**mine, "Tasks": None}), mine)
+    assert (search(plant).state, plant.api.posts) == (PartState.DOUBTFUL, 0)
