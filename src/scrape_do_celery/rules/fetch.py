@@ -145,6 +145,16 @@ def holds_content(body: bytes) -> bool:
     return isinstance(data, dict) and bool(data.get("Content"))
 
 
+def lacks_page(task: TaskDetails) -> bool:
+    """Whether a task holds no page, so that a page of an earlier answer is stored in its place.
+
+    A page over the limit can still be fetched. The raw answer of an unreadable task may hold no page.
+    """
+    if task.unreadable:
+        return not holds_content(task.decoded_content() or b"")
+    return not (task.content or task.too_large)
+
+
 def raw_content(body: bytes) -> tuple[str, bool]:
     """A body as content, and whether the content is base64: a body that is no text is kept byte for byte."""
     try:

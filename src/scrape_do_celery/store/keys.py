@@ -6,7 +6,7 @@
 | `P:part:<run>:<n>` | hash | the record of a part: state, lease, fence, intent, job, counters | as the run |
 | `P:job:<run>:<n>` | string | the part's last `JobDetails`, packed | as the run |
 | `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | while live: none; then `result_ttl` |
-| `P:provisional:<run>:<n>` | hash | task position -> frame of a task that has not ended | until the part ends |
+| `P:provisional:<run>:<n>` | hash | task position -> frame of a page held back, its credits | until the part ends |
 | `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
 | `P:watch:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |

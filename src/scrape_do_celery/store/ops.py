@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.fetch import lacks_page
 from scrape_do_celery.store.buying import (
     LEASE_LOST,
     LONGEST_PROBE,
@@ -188,13 +189,19 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
 
 
 def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
-    """1 where the task was stored, 0 where it had been, -1 where its run is gone."""
+    """1 where the task was stored, 0 where it had been, -1 where its run is gone.
+
+    If the task has no page, what is held of it is stored in its place.
+    """
     counter = "got_done" if task.is_success else "got_failed"
     key = keys.contents(member.run_id, member.part)
     frame = keys.seal(key, str(position), pack_task(task))
     return Op(
         int,
-        (position, frame, counter, task.cost or 0, 1 if task.gone else 0, keys.prefix, member.run_id),
+        (
+            *(position, frame, counter, task.cost or 0, int(task.gone), int(lacks_page(task))),
+            *(keys.prefix, member.run_id),
+        ),
         [key, keys.part(member.run_id, member.part), keys.provisional(member.run_id, member.part)],
         "put",
     )
@@ -203,13 +210,13 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
 def hold(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
     """Hold what an answer contained of a task that has not ended: 1, or -1 where its run is gone.
 
-    `put` of a gone task stores what is held instead.
+    A held task is a failure with a page. It is stored if a later answer has no page, or if the part ends first.
     """
     key = keys.contents(member.run_id, member.part)
     frame = keys.seal(key, str(position), pack_task(task))
     return Op(
         int,
-        (position, frame, int(RETENTION) + 86_400),
+        (position, frame, int(RETENTION) + 86_400, task.cost or 0),
         [keys.provisional(member.run_id, member.part), keys.part(member.run_id, member.part)],
         "hold",
     )

@@ -101,3 +101,19 @@ def test_a_refusal_leaves_nothing_to_be_kept(make):
 )
 def test_an_unreadable_answer_may_hold_content(body, holds):
     assert holds_content(body) is holds
+
+
+@pytest.mark.parametrize(
+    ("fields", "lacks"),
+    [
+        ({"content": None}, True),
+        ({"content": ""}, True),
+        ({"content": "<html>"}, False),
+        ({"content": None, "too_large": True}, False),
+        ({"content": '{"Content": "<html>"}', "unreadable": True}, False),
+        ({"content": '{"Content": null}', "unreadable": True}, True),
+        ({"content": None, "unreadable": True}, True),
+    ],
+)
+def test_which_tasks_have_no_page(make, fields, lacks):
+    assert fetch.lacks_page(make.task(0, **fields)) is lacks

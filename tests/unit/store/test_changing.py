@@ -125,6 +125,57 @@ def test_tasks_are_counted_by_how_they_ended(shelf, collecting, make):
     assert shelf.run(ops.fetched(shelf.keys, Member("r", 0))) == {0, 1, 2, 3}
 
 
+@pytest.fixture
+def held(shelf, collecting, make):
+    """A part that holds a page of task 0, which cost two credits."""
+    page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
+    assert shelf.run(ops.hold(shelf.keys, Member("r", 0), 0, page)) == 1
+    return page
+
+
+@pytest.mark.parametrize(
+    "less",
+    [
+        {"status": "error"},
+        {"status": "error", "gone": True},
+        {"status": "success"},
+        {"status": "error", "unreadable": True, "content": '{"Content": null}'},
+    ],
+)
+def test_a_task_without_a_page_gives_way_to_the_held_one_and_is_counted_as_that(shelf, collecting, make, held, less):
+    bare = make.task(0, **{"content": None, "scrape_do_metadata": {"Request-Cost": "7"}, **less})
+    assert [collecting(0, bare) for _ in range(2)] == [1, 0]
+    part = shelf.part()
+    assert (part.got_done, part.got_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
+    assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [held]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"status": "success", "content": "the page"},
+        {"status": "error", "unreadable": True, "content": '{"Content": "the page"}'},
+        {"status": "error", "too_large": True, "content": None},
+    ],
+)
+def test_a_task_with_a_page_is_stored_instead_of_the_held_one(shelf, collecting, make, held, more):
+    task = make.task(0, **more)
+    assert collecting(0, task) == 1
+    shelf.finish()
+    part = shelf.part()
+    assert part.got_done + part.got_failed == 1
+    assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [task]
+
+
+def test_what_is_held_is_stored_when_the_part_ends(shelf, collecting, make, held):
+    collecting(1, make.task(1))
+    shelf.finish(outcome="canceled")
+    part = shelf.part()
+    assert (part.got_done, part.got_failed, part.credits) == (1, 1, 2.0)
+    assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [held]
+    assert not shelf.redis.exists(shelf.keys.provisional("r", 0))
+
+
 def test_nothing_is_stored_for_a_run_that_is_gone(shelf, collecting, make):
     shelf.redis.flushall()
     assert collecting(0, make.task(0)) == -1

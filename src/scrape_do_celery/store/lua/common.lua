@@ -302,18 +302,37 @@ local function book(prefix, part, member)
   end
 end
 
+-- Stores what an earlier answer held of a task, if nobody has stored the task. What is held is a failure with a page, and
+-- counts as one.
+local function store_held(held, contents, part, position)
+  local h = redis.call('HMGET', held, position, position .. ':credits')
+  if not h[1] or redis.call('HSETNX', contents, position, h[1]) == 0 then return false end
+  redis.call('HINCRBY', part, 'got_failed', 1)
+  if h[2] and h[2] ~= '0' then redis.call('HINCRBYFLOAT', part, 'credits', h[2]) end
+  return true
+end
+
+-- Stores all that is held of a part which ends: it is paid for, and no later answer will come.
+local function store_all_held(prefix, part, member)
+  local held = prefix .. ':provisional:' .. member
+  for _, field in ipairs(redis.call('HKEYS', held)) do
+    if string.match(field, '^%d+$') then store_held(held, prefix .. ':contents:' .. member, part, field) end
+  end
+  redis.call('DEL', held)
+end
+
 -- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, ring, seconds for which a doubt is
 -- remembered. Returns how many parts of its run are left.
 local function settle(keys, member, t, outcome, error, stop, booked, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
   local run_id = string.match(member, '^(.*):')
+  store_all_held(prefix, part, member)
   local p = redis.call('HMGET', part, 'state', 'credits', 'got_done', 'got_failed', 'gone')
   local state = p[1]
   redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
   if error ~= '' then redis.call('HSET', part, 'error', error) end
   if booked ~= '' then redis.call('HSET', part, 'booked', booked) end
   unwatch(part, member)
-  redis.call('DEL', prefix .. ':provisional:' .. member)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
   leave_place(prefix, due, part, member, t)
