@@ -127,6 +127,12 @@ def give_up_task(task: TaskDetails, looks: int) -> TaskDetails:
     return task.model_copy(update=update)
 
 
+def hold_task(task: TaskDetails) -> TaskDetails:
+    """Return a task whose answer is not the last one, in the form that is stored if no later answer has content."""
+    reason = f"an answer had this content while the task was {shorten_word(task.status)}; no later answer had any"
+    return task.model_copy(update={"status": JobStatus.ERROR, "given_up": True, "error_message": reason})
+
+
 def was_stopped(job: JobDetails) -> bool:
     """Whether a job ended before its tasks did. An unknown status word does not say so."""
     return job.status not in (JobStatus.SUCCESS, JobStatus.ERROR) and not is_unknown(job.status)

@@ -28,6 +28,7 @@ from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_wi
 from scrape_do_celery.runtime.fetching import (
     FetchPass,
     fetch_task,
+    hold_page,
     is_last_pass,
     judge_early,
     store_task,
@@ -188,14 +189,13 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
     words: list[str] = []
     notes = _task_notes(claim)
 
-    def settled(position: int, task: TaskDetails) -> TaskDetails | None:
-        if not is_stalled:
-            return task if task.status in _ENDED else None
-        if is_unknown(task.status):
+    async def settled(position: int, task: TaskDetails) -> TaskDetails | None:
+        final = _settle_early(claim, position, task, notes if is_stalled else None)
+        if is_stalled and is_unknown(task.status):
             words.append(str(task.status))
-        before = notes.get(position, _NO_NOTE)
-        notes[position] = replace(before, has_end=has_passed(task.end_time, claim.now))
-        return settle_task(task, now=claim.now, had_end=before.has_end)
+        if final is None:
+            await hold_page(runtime, claim, position, task)
+        return final
 
     async def one(position: int) -> None:
         # A large page holds its slot until it is stored.
@@ -204,7 +204,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
             if over or not await runtime.health.has_room(FETCH_BELOW):
                 return
             try:
-                final = settled(position, await runtime.get_task(job.job_id, job.task_ids[position]))
+                final = await settled(position, await runtime.get_task(job.job_id, job.task_ids[position]))
             except ScrapeDoError as error:
                 if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
                     troubles.append(without_answer(error))
@@ -217,6 +217,15 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
         await runtime.tell_all(error)
     await note_words(runtime, claim, "task", words)
     return notes
+
+
+def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes | None) -> TaskDetails | None:
+    """The task of a job that goes on as it is stored; None while it may go on. `notes` are those of a stalled job."""
+    if notes is None:
+        return task if task.status in _ENDED else None
+    before = notes.get(position, _NO_NOTE)
+    notes[position] = replace(before, has_end=has_passed(task.end_time, claim.now))
+    return settle_task(task, now=claim.now, had_end=before.has_end)
 
 
 async def _early_positions(runtime: Runtime, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:

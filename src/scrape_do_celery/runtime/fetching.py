@@ -21,7 +21,14 @@ from scrape_do_celery.rules.fetch import (
     unusable_task,
 )
 from scrape_do_celery.rules.ids import is_placeholder, unnamed_task
-from scrape_do_celery.rules.lifecycle import give_up_task, has_passed, is_unknown, settle_task, was_stopped
+from scrape_do_celery.rules.lifecycle import (
+    give_up_task,
+    has_passed,
+    hold_task,
+    is_unknown,
+    settle_task,
+    was_stopped,
+)
 from scrape_do_celery.runtime.durability import is_full
 from scrape_do_celery.runtime.troubles import describe_trouble
 from scrape_do_celery.store import Claim, ops
@@ -71,6 +78,7 @@ async def fetch_task(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     if task is None:
         return False
     if was_stopped(job) and task.status == JobStatus.CANCELED:
+        await hold_page(runtime, claim, position, task)
         return True
     stored = await store_task(runtime, claim, position, task)
     if stored is None:
@@ -116,17 +124,29 @@ async def _final_task(
         return settled
     found.notes[position] = AnswerNote(has_end=is_unknown(task.status) and has_passed(task.end_time, claim.now))
     found.unfinished += 1
-    given_up = give_up_task(task, TASK_LOOKS)
     if _is_last_look(claim):
-        return given_up
-    await _hold(runtime, claim, position, given_up)
+        return give_up_task(task, TASK_LOOKS)
+    await hold_page(runtime, claim, position, task)
     return None
 
 
+async def hold_page(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> None:
+    """Hold a page of an answer that is not the last one: a later answer may contain less, and this one is paid for."""
+    if task.content:
+        await _hold(runtime, claim, position, hold_task(task))
+
+
+async def _hold_unreadable(
+    runtime: Runtime, claim: Claim, job: JobDetails, position: int, error: ScrapeDoError
+) -> bool:
+    """Hold an answer that cannot be read, if it holds content. Whether it does."""
+    if not (isinstance(error, AsyncAPIUnparsableResponseError) and holds_content(error.body)):
+        return False
+    await _hold(runtime, claim, position, _unusable(job, job.task_ids[position], error))
+    return True
+
+
 async def _hold(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> None:
-    """Hold what an answer contained: a later answer may contain less, and this one is paid for."""
-    if not task.content:
-        return
     try:
         await runtime.store.run(ops.hold(runtime.store.keys, claim.member, position, task))
     except ResponseError as error:
@@ -168,7 +188,7 @@ async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
         runtime.budget.tally.add("unreadable:task")
     if after.is_used_up or is_last_pass(runtime, claim):
         return _unusable(job, job.task_ids[position], error)
-    await _hold(runtime, claim, position, _unusable(job, job.task_ids[position], error))
+    await _hold_unreadable(runtime, claim, job, position, error)
     found.unusable = describe_trouble(error)
     return None
 
@@ -185,11 +205,12 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     fate, task_id = classify_answer(error), job.task_ids[position]
     if fate is AnswerFate.TOO_LARGE:
         return _unusable(job, task_id, error)
+    has_page = await _hold_unreadable(runtime, claim, job, position, error)
     if notes is None:
         return None
     if fate is AnswerFate.GONE and await runtime.absences.is_believed(runtime, claim, error, of_task=True):
         return gone(job, task_id, str(error))
-    if not (isinstance(error, AsyncAPIUnparsableResponseError) and holds_content(error.body)):
+    if not has_page:
         return None
     before = notes.get(position, _NO_NOTE)
     after = notes[position] = before.count(claim.now)

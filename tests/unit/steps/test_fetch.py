@@ -164,7 +164,8 @@ def test_of_a_job_that_was_stopped_only_what_was_paid_is_fetched(collect, make):
 def test_a_summary_names_only_what_is_known(collect, make):
     job = make.job("canceled", tasks=["success", "canceled", "canceled", "canceled"])
     plant = collect(job.model_copy(update={"tasks": job.tasks[:1]}))
-    plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="success" if i == "t0" else "canceled"))
+    stopped = {"status": "canceled", "content": None}
+    plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), **({} if i == "t0" else stopped)))
     assert plant.step(fetch, plant.take()) == AGGREGATE
     assert asked(plant) == ["t0", "t1", "t2", "t3"]
     assert plant.part().got_done + plant.part().got_failed == 1

@@ -257,7 +257,8 @@ def test_a_page_that_was_finished_while_its_job_was_stopped_is_fetched(plant, ma
 
 def test_what_stays_under_way_in_a_stopped_job_is_left_after_two_looks(plant, make):
     stopped(plant, make)
-    plant.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else make.task(1, status="pending"))
+    goes_on = make.task(1, status="pending", content=None)
+    plant.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else goes_on)
     while plant.part().state is PartState.COLLECTING:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
         plant.step(fetch, plant.take())

@@ -1,0 +1,165 @@
+"""Pages that an answer contained and a later one does not: each is stored, and none is bought again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.client import calls
+from scrape_do_celery.client.answers import read
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs.retrying import without_page
+from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.tasks.poll import poll
+
+AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+MEMBER = Member("r", 0)
+PAGE = "<the page>"
+
+
+def said(call, data, status=200):
+    """What the client makes of an answer: a value, or the error."""
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    try:
+        return read(call, status, {}, body)
+    except ScrapeDoError as error:
+        return error
+
+
+def task(task_id, status="success", content="<html>", **more):
+    """The answer for a task."""
+    url = f"https://shop.example/{task_id[1:]}"
+    return {"TaskID": task_id, "JobID": "job-r-0", "URL": url, "Status": status, "Content": content, **more}
+
+
+def forgotten(task_id):
+    call = calls.get_task("job-r-0", task_id)
+    return said(call, {"Error": "expired", "Code": 410}, 410)
+
+
+def job(status, *statuses, **more):
+    tasks = [{"TaskID": f"t{n}", "URL": f"https://shop.example/{n}", "Status": word} for n, word in enumerate(statuses)]
+    data = {"JobID": "job-r-0", "Status": status, "TaskIDs": [one["TaskID"] for one in tasks], "Tasks": tasks, **more}
+    return said(calls.get_job("job-r-0"), data)
+
+
+def script(plant, jobs, **answers):
+    """The answers of a run of two targets. The last answer for a job or a task stays."""
+
+    def get_task(job_id, task_id):
+        left = answers.get(task_id) or [task(task_id)]
+        data = left.pop(0) if len(left) > 1 else left[0]
+        return data if isinstance(data, ScrapeDoError) else said(calls.get_task(job_id, task_id), data)
+
+    plant.api.script(get_job=jobs, get_task=get_task)
+
+
+@pytest.fixture
+def run_on(plant):
+    """Carry steps out until the part ends; what it became, and its tasks."""
+
+    def go(times=40, seconds=700):
+        for _ in range(times):
+            if plant.part().state is PartState.DONE:
+                break
+            plant.clock.forward(seconds)
+            plant.step(poll if plant.part().state is PartState.RUNNING else fetch, plant.take())
+        return plant.part(), plant.run(ops.contents(plant.keys, MEMBER, range(2)))
+
+    return go
+
+
+@pytest.fixture
+def bought_again(plant):
+    """The targets that a retry of the run would buy."""
+
+    def targets():
+        plant.run(ops.decide(plant.keys, "r", plant.part().outcome, {}))
+        return without_page(plant.producer.store, plant.view(), plant.run(ops.spec(plant.keys, "r", 1)))
+
+    return targets
+
+
+@pytest.fixture
+def running(plant):
+    plant.begin(targets=2)
+    plant.buy()
+    plant.clock.forward(100)
+    return plant
+
+
+@pytest.fixture
+def early(running):
+    running.redis.hset(running.keys.run("r"), "early", 1)
+    return running
+
+
+@pytest.mark.parametrize("first", ["pending", "rotating", ["success"]], ids=str)
+@pytest.mark.parametrize(
+    "last",
+    [
+        task("t1", "success", None),
+        task("t1", "success", ""),
+        task("t1", "error", None, ErrorMessage="expired"),
+        forgotten("t1"),
+        task("t1", None, None),
+    ],
+    ids=["success", "empty", "error", "gone", "unreadable"],
+)
+def test_a_poorer_answer_does_not_replace_a_page(running, run_on, bought_again, first, last):
+    script(running, job("success", "success", "success"), t1=[task("t1", first, PAGE), last])
+    part, tasks = run_on()
+    assert (part.state, part.got_done, part.got_failed, part.gone) == (PartState.DONE, 1, 1, 0)
+    assert PAGE in tasks[1].content
+    assert bought_again() == []
+
+
+def test_a_later_page_replaces_the_held_one(running, run_on):
+    script(running, job("success", "success", "success"), t1=[task("t1", "rotating", "blocked"), task("t1")])
+    part, tasks = run_on()
+    assert (part.got_done, part.got_failed, tasks[1].content) == (2, 0, "<html>")
+
+
+@pytest.mark.parametrize("first", ["Done", ["success"], "pending", "canceled"], ids=str)
+def test_a_page_of_an_early_look_is_held(early, run_on, bought_again, first):
+    jobs = [job("pending", "success", "pending"), job("success", "success", "success")]
+    script(early, jobs, t0=[task("t0", first, PAGE), forgotten("t0")])
+    part, tasks = run_on()
+    assert (part.outcome, part.gone) == ("succeeded", 0)
+    assert PAGE in tasks[0].content
+    assert bought_again() == []
+
+
+def test_a_page_of_a_look_at_a_stalled_job_is_held(running, run_on, bought_again):
+    words = [job("archiving", "success", "weird"), job("archiving", "success", "weird")]
+    script(
+        running,
+        [*words, job("success", "success", "success")],
+        t0=[task("t0", ["success"], PAGE), forgotten("t0")],
+        t1=[task("t1", "weird", None), task("t1", "weird", None), task("t1")],
+    )
+    part, tasks = run_on()
+    assert (part.outcome, part.gone) == ("succeeded", 0)
+    assert PAGE in tasks[0].content
+    assert bought_again() == []
+
+
+@pytest.mark.parametrize("word", ["pending", "canceled"])
+def test_a_page_of_a_task_that_was_stopped_is_stored_when_the_part_ends(running, run_on, bought_again, word):
+    script(running, job("canceled", "success", "pending"), t1=[task("t1", word, PAGE)])
+    part, tasks = run_on()
+    assert (part.outcome, part.got_done, part.got_failed) == ("canceled", 1, 1)
+    assert (tasks[1].content, tasks[1].given_up) == (PAGE, True)
+    assert word in tasks[1].error_message
+    assert bought_again() == []
+
+
+def test_an_answer_without_content_is_not_held(running, run_on, bought_again):
+    script(running, job("success", "success", "success"), t1=[task("t1", None, None), forgotten("t1")])
+    part, tasks = run_on()
+    assert (part.gone, tasks[1].gone) == (1, True)
+    assert bought_again() == ["https://shop.example/1"]
