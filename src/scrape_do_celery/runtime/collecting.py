@@ -13,7 +13,7 @@ from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskRespons
 from scrape_do_celery.models.enums import is_terminal
 from scrape_do_celery.polling import TASK_LOOKS, wait_for_last
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote, Notes, notes_to_json
-from scrape_do_celery.rules.ids import pad_job, position_tasks, targets_of_tasks
+from scrape_do_celery.rules.ids import pad_job, targets_of_tasks
 from scrape_do_celery.rules.lifecycle import (
     has_passed,
     is_unknown,
@@ -36,6 +36,7 @@ from scrape_do_celery.runtime.fetching import (
 )
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.loop import together
+from scrape_do_celery.runtime.naming import positioned
 from scrape_do_celery.runtime.observing import note_words
 from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import Claim, PartState, RunState, ops
@@ -89,11 +90,6 @@ async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | Non
 async def _written(runtime: Runtime, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
     if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
         raise LeaseLostError(str(claim.member))
-
-
-def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
-    """The job with the ids of its tasks in the order of their positions in the store, and how many ids are surplus."""
-    return position_tasks(job, claim.part.task_ids, claim.part.total)
 
 
 def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:

@@ -1,16 +1,17 @@
-"""Acting on a job of which the API gave no usable answer: ask again, believe its absence, or rescue its tasks."""
+"""Acting on a job of which the API gave no full answer: ask again, believe its absence, or rescue its tasks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import JobLostError
+from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, JobLostError
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.polling import NOT_FOUND_GRACE
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerFate, AnswerNote, classify_answer, notes_to_json, unusable_task
 from scrape_do_celery.runtime.collecting import collect
 from scrape_do_celery.runtime.endings import lost, missed, troubled
 from scrape_do_celery.runtime.fetching import store_task
+from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
 from scrape_do_celery.store import Claim, RunState, ops
 from scrape_do_celery.store.codec import pack
 
@@ -21,6 +22,28 @@ if TYPE_CHECKING:
 
 #: The status of a job whose answers stay unreadable. No word of the API, so that the tasks decide the outcome.
 UNREADABLE = "unreadable"
+
+
+async def job_ended(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+    """Collects a job whose status is terminal, once it names its tasks.
+
+    A later answer may name further tasks, which are paid for. An answer that names too few is one of the attempts.
+    """
+    known, _ = positioned(claim, job)
+    if len(known.task_ids) >= least_tasks(claim, known):
+        return await collect(runtime, claim, job)
+    claim, job = await with_positions(runtime, claim, job)
+    count = len(job.task_ids)
+    is_late = claim.is_forgotten() or claim.out_of_grace(runtime.settings.cancel_grace)
+    if count and (is_late or _counted(claim).is_used_up):
+        return await collect(runtime, claim, job)
+    why = f"job {job.job_id} has ended and names {count or 'none'} of its tasks"
+    return await job_unanswered(runtime, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
+
+
+def _counted(claim: Claim) -> AnswerNote:
+    """The note on the part's job after one more answer of no use."""
+    return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
 
 
 async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
@@ -58,9 +81,8 @@ async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
 
 async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
-    before = claim.part.notes.get(JOB_NOTE, AnswerNote())
-    after = before.count(claim.now)
-    if after != before:
+    after = _counted(claim)
+    if after != claim.part.notes.get(JOB_NOTE):
         runtime.budget.tally.add("unreadable:job")
     # A run that is to end has no time for further attempts; its tasks may be readable.
     is_late = bool(claim.part.task_ids) and claim.out_of_grace(runtime.settings.cancel_grace)

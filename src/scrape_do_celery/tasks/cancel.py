@@ -13,7 +13,7 @@ from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect
 from scrape_do_celery.runtime.endings import NO_TROUBLE, troubled
-from scrape_do_celery.runtime.unanswered import job_unanswered
+from scrape_do_celery.runtime.unanswered import job_ended, job_unanswered
 from scrape_do_celery.store import Claim, PartState
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         unread = error
     runtime.absences.note_answer(claim)
     if job is not None and job.is_terminal:
-        return await collect(runtime, claim, job)
+        return await job_ended(runtime, claim, job)
     try:
         await runtime.call(runtime.client.cancel_job, part.job_id or "")
     except EncryptionKeyError:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import Notes, notes_to_json
 from scrape_do_celery.rules.lifecycle import JobFate, is_unknown, judge_unknown_job, unknown_words
-from scrape_do_celery.rules.targets import distinct_targets
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.collecting import collect, fetch_early, positioned
+from scrape_do_celery.runtime.collecting import collect, fetch_early
 from scrape_do_celery.runtime.endings import NO_TROUBLE, seen
-from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
 from scrape_do_celery.runtime.observing import note_words
-from scrape_do_celery.runtime.unanswered import UNREADABLE, job_unanswered
+from scrape_do_celery.runtime.unanswered import UNREADABLE, job_ended, job_unanswered
 from scrape_do_celery.store import Claim, PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
@@ -40,11 +37,9 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     except ScrapeDoError as error:
         return await job_unanswered(runtime, claim, error)
     runtime.absences.note_answer(claim)
-    if job.is_terminal and not (job.task_ids or job.tasks or claim.part.task_ids):
-        # A later answer may name the tasks, which are paid for.
-        why = f"job {job.job_id} has ended and names none of its tasks"
-        return await job_unanswered(runtime, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
-    if job.is_terminal or _given_up(runtime, claim):
+    if job.is_terminal:
+        return await job_ended(runtime, claim, job)
+    if _given_up(runtime, claim):
         return await collect(runtime, claim, job)
     if claim.is_forgotten():
         # The API keeps no job for so long, whatever it says: the tasks decide the outcome.
@@ -55,7 +50,7 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     if claim.part.is_unlisted or claim.part.notes:
         fields = {"unlisted": 0, "unknown_job": "", "notes": ""}
     if claim.early:
-        claim, job = await _with_positions(runtime, claim, job)
+        claim, job = await with_positions(runtime, claim, job)
         await fetch_early(runtime, claim, job)
     elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
         # Stored pages are read by the positions of the kept job. Surplus tasks must not fill the store.
@@ -67,8 +62,8 @@ async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell
     """Collects a job with an unknown status word once it has ended; what may have ended is fetched after a while."""
     claim = await note_words(runtime, claim, "job", [str(job.status)])
     claim = await note_words(runtime, claim, "task", unknown_words(job))
-    claim, job = await _with_positions(runtime, claim, job)
-    fate, memory = judge_unknown_job(job, claim.part.unknown_job, claim.now, least=_least_tasks(claim, job))
+    claim, job = await with_positions(runtime, claim, job)
+    fate, memory = judge_unknown_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
     if fate is JobFate.ENDED or claim.is_forgotten():
         return await collect(runtime, claim, job)
     notes: Notes = claim.part.notes
@@ -81,25 +76,6 @@ async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell
     packed = notes_to_json(notes) if is_stalled else {}
     fields: dict[str, ops.Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
     return await _later(runtime, claim, job, fields)
-
-
-def _least_tasks(claim: Claim, job: JobDetails) -> int:
-    """How many tasks the API makes of the part's targets at least: it may answer equal targets with one."""
-    if len(job.task_ids) >= claim.part.total:
-        return claim.part.total
-    return len(distinct_targets(targets_of(claim.spec().request)))
-
-
-async def _with_positions(runtime: Runtime, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
-    """The job with the positions of its tasks, which are written down before a page is stored at one."""
-    job, _ = positioned(claim, job)
-    ids = tuple(job.task_ids)
-    if ids == claim.part.task_ids:
-        return claim, job
-    if await runtime.write(ops.update(runtime.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
-        # Another step may give the same positions to other tasks, and a page is stored once only.
-        raise LeaseLostError(str(claim.member))
-    return replace(claim, part=replace(claim.part, task_ids=ids)), job
 
 
 async def _has_all(runtime: Runtime, claim: Claim, job: JobDetails) -> bool:

@@ -7,10 +7,12 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
 from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.ids import is_placeholder
 from scrape_do_celery.runs import Bell, RunHandle, retry_failed
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
@@ -34,6 +36,14 @@ def page(make, urls=None):
     return lambda _, i: make.task(int(i[1:]), **({"url": urls[int(i[1:])]} if urls else {})).model_copy(
         update={"task_id": i}
     )
+
+
+def poll_until_given_up(plant):
+    """What the last poll answers, after as many attempts as an answer of no use has."""
+    for _ in range(UNREADABLE_ATTEMPTS - 1):
+        assert plant.step(poll, plant.take()) is None
+        plant.clock.forward(UNREADABLE_INTERVAL + 1)
+    return plant.step(poll, plant.take())
 
 
 def asked(plant):
@@ -144,7 +154,7 @@ def test_then_the_retry_has_each_target_that_failed(plant, make):
 def test_a_target_that_no_task_was_named_for_has_failed(plant, make):
     begin(plant, known=["t0", "t1"])
     plant.api.script(get_job=make.job("success", 2), get_task=page(make))
-    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert poll_until_given_up(plant) == AGGREGATE
     assert sorted(asked(plant)) == ["t0", "t1"]
     assert adds_up(plant)
     found = result(plant)
@@ -158,8 +168,42 @@ def test_a_target_that_no_task_was_named_for_has_failed(plant, make):
 def test_a_job_that_was_stopped_has_only_the_tasks_that_it_names(plant, make):
     begin(plant, known=["t0"])
     plant.api.script(get_job=make.job("canceled", tasks=["success"]), get_task=page(make))
-    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert poll_until_given_up(plant) == AGGREGATE
     assert (plant.part().outcome, plant.part().got_done, plant.part().got_failed) == ("canceled", 1, 0)
+
+
+@pytest.mark.parametrize("word", ["success", "error", "canceled"])
+def test_one_answer_that_names_too_few_tasks_loses_none(plant, make, word):
+    begin(plant, known=[])
+    job = make.job(word, tasks=["success"] * 3)
+    some = job.model_copy(update={"task_ids": ["t0"], "tasks": job.tasks[:1]})
+    plant.api.script(get_job=[some, job], get_task=page(make))
+    assert plant.step(poll, plant.take()) is None
+    assert "names 1 of its tasks" in plant.part().trouble
+    plant.clock.forward(5)
+    assert plant.step(poll, plant.take()) == AGGREGATE
+    assert (sorted(asked(plant)), plant.part().got_done) == (["t0", "t1", "t2"], 3)
+
+
+def test_answers_that_name_other_tasks_each_complete_one_another(plant, make):
+    begin(plant, known=[])
+    job = make.job("success", 3)
+    parts = [job.model_copy(update={"task_ids": [i], "tasks": []}) for i in job.task_ids]
+    plant.api.script(get_job=parts, get_task=page(make))
+    for answer in (None, None, AGGREGATE):
+        assert plant.step(poll, plant.take()) == answer
+        plant.clock.forward(40)
+    assert plant.part().got_done == 3
+
+
+def test_a_run_that_is_to_end_waits_for_further_tasks_as_long_as_for_its_job(plant, make):
+    begin(plant, known=[])
+    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.api.script(get_job=make.job("success", 2), get_task=page(make))
+    assert plant.step(cancel, plant.take()) is None
+    plant.clock.forward(plant.settings.cancel_grace + 1)
+    assert plant.step(cancel, plant.take()) == AGGREGATE
+    assert plant.part().got_done == 2
 
 
 def test_a_part_without_an_id_is_lost_also_once_it_is_forgotten(plant):
