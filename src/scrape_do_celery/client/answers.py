@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,6 +19,7 @@ from scrape_do_celery.errors import (
     AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
+from scrape_do_celery.models.parsing import parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -193,9 +193,9 @@ def _envelope(body: bytes) -> tuple[str | None, int | None, str]:
 
 
 def _loaded(body: bytes) -> Any:
-    """The JSON value of a body; None if it holds none."""
+    """The JSON value of a body; None if it holds none. Answers and errors have one parser, as tolerant for both."""
     try:
-        return json.loads(body.decode("utf-8-sig", "replace"))
+        return parse_answer(body)
     except (ValueError, RecursionError):
         return None
 

@@ -126,6 +126,8 @@ def test_a_refusal_carries_what_the_api_said():
         (b'{"Code":"400","Error":7}', None),
         (b'{"Code":402}', (None, 402)),
         (b'{"Error":"\\ud800"}', ("?", None)),
+        (b'{"Error":"gone:\n\texpired","Code":402}', ("gone:\n\texpired", 402)),
+        (b'{"Error":"' + b"1" * 5_000 + b'","Code":' + b"1" * 5_000 + b"}", ("1" * 500, None)),
         (b"{}", None),
         (b"[1]", None),
         (b"<html>down</html>", None),
