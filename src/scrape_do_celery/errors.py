@@ -241,7 +241,7 @@ class AsyncAPIUnparsableResponseError(AsyncAPIError):
 
     @property
     def is_api_object(self) -> bool:
-        """Whether the body is a JSON object with at least one field of the API's answers.
+        """Whether the body is a JSON object with at least one field of the API's answers or of its error body.
 
         Such an answer comes from the API itself. Anything else is trouble on the way to it.
         """

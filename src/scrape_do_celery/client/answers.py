@@ -19,7 +19,7 @@ from scrape_do_celery.errors import (
     AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
-from scrape_do_celery.models.parsing import parse_answer
+from scrape_do_celery.models.parsing import is_error_body, parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,7 +163,10 @@ def _too_large(call: Call[Any], status: int, start: bytes, secret: str, limit: i
 
 
 def _unparsable(call: Call[Any], status: int, body: bytes, secret: str, why: str) -> AsyncAPIUnparsableResponseError:
-    message = f"{call.method} {call.path}: {status}, but unreadable: {redact(why, secret)}"
+    text, code, _ = _envelope(body)
+    is_error = text is not None or code is not None
+    shown = f"it is an error body: {redact(text or str(code), secret)[:EXCERPT]}" if is_error else redact(why, secret)
+    message = f"{call.method} {call.path}: {status}, but unreadable: {shown}"
     error = AsyncAPIUnparsableResponseError(message, status, _excerpt(body, secret), _is_api_object(body))
     error.body = _redacted(body, secret)
     return error
@@ -171,7 +174,7 @@ def _unparsable(call: Call[Any], status: int, body: bytes, secret: str, why: str
 
 def _is_api_object(body: bytes) -> bool:
     data = _loaded(body)
-    return isinstance(data, dict) and not API_FIELDS.isdisjoint(data)
+    return is_error_body(data) or (isinstance(data, dict) and not API_FIELDS.isdisjoint(data))
 
 
 def _envelope(body: bytes) -> tuple[str | None, int | None, str]:

@@ -34,6 +34,11 @@ def parse_answer(raw: str | bytes) -> Any:
     return _loads(_flatten(text))
 
 
+def is_error_body(data: Any) -> bool:
+    """Return whether JSON data is an error body of the API: an object with an `Error` string or a `Code` int."""
+    return isinstance(data, dict) and (isinstance(data.get("Error"), str) or type(data.get("Code")) is int)
+
+
 def clean_text(text: str) -> str:
     """Return `text` with U+FFFD for lone surrogates, which no encoding can hold."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

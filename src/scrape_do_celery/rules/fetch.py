@@ -19,7 +19,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import TaskDetails
 from scrape_do_celery.models.enums import JobStatus
-from scrape_do_celery.models.parsing import parse_answer
+from scrape_do_celery.models.parsing import is_error_body, parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +130,7 @@ def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> 
             "fetch it with `scrape-do refetch` while the API keeps it"
         )
         return failed.model_copy(update={"too_large": True, "error_message": text})
-    if isinstance(error, AsyncAPIUnparsableResponseError):
+    if isinstance(error, AsyncAPIUnparsableResponseError) and not _holds_error_alone(error.body):
         content, encoded = raw_content(error.body)
         return failed.model_copy(update={"unreadable": True, "content": content, "base64_encoded_content": encoded})
     return failed.model_copy(update={"gone": True})
@@ -138,11 +138,21 @@ def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> 
 
 def holds_content(body: bytes) -> bool:
     """Whether an answer that cannot be read holds content all the same, so that its task has ended."""
-    try:
-        data = parse_answer(body)
-    except (ValueError, RecursionError):
-        return False
+    data = _parsed(body)
     return isinstance(data, dict) and bool(data.get("Content"))
+
+
+def _holds_error_alone(body: bytes) -> bool:
+    """Whether an answer is an error body: kept as a page, it would keep its target from being bought again."""
+    data = _parsed(body)
+    return is_error_body(data) and not data.get("Content")
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return parse_answer(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def lacks_page(task: TaskDetails) -> bool:

@@ -238,6 +238,10 @@ def test_unparsable_whatever_the_body(body):
         (b'\xef\xbb\xbf{"Status":[]}', True),
         (b'{"Content":"\xff","TaskID":[]}', True),
         (b'{"Tasks":1}', True),
+        (b'{"Error":"task expired","Code":410}', True),
+        (b'{"Code":410}', True),
+        (b'{"Error":"down:\nretry"}', True),
+        (b'{"Error":7,"Code":true}', False),
         (b'{"status":"ok"}', False),
         (b'{"Message":"ok"}', False),
         (b"{}", False),
@@ -248,6 +252,11 @@ def test_unparsable_whatever_the_body(body):
 )
 def test_an_unreadable_answer_says_whether_the_api_wrote_it(body, told):
     assert refused(200, body, call=TASK).is_api_object is told
+
+
+def test_an_error_body_under_status_200_is_quoted_without_the_token():
+    error = refused(200, b'{"Error":"tok expired","Code":410}', call=TASK, secret="tok")
+    assert str(error).endswith("200, but unreadable: it is an error body: [token] expired")
 
 
 @pytest.mark.parametrize("call", [calls.get_user_info(), calls.list_jobs({})], ids=["me", "list"])

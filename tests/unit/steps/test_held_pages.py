@@ -10,6 +10,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.client import calls
 from scrape_do_celery.client.answers import read
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.retrying import without_page
 from scrape_do_celery.runtime.collecting import fetch
@@ -163,3 +164,26 @@ def test_an_answer_without_content_is_not_held(running, run_on, bought_again):
     part, tasks = run_on()
     assert (part.gone, tasks[1].gone) == (1, True)
     assert bought_again() == ["https://shop.example/1"]
+
+
+@pytest.mark.parametrize("body", [{"Error": "task expired", "Code": 410}, b'{"Error":"task\nexpired"}', {"Code": 410}])
+def test_an_error_body_under_status_200_ends_its_task_after_the_attempts(running, run_on, bought_again, body):
+    script(running, job("success", "success", "success"), t1=[body])
+    part, tasks = run_on(UNREADABLE_ATTEMPTS + 1)
+    assert (part.state, part.got_done, tasks[1].gone, tasks[1].content) == (PartState.DONE, 1, True, None)
+    assert "it is an error body" in tasks[1].error_message
+    assert bought_again() == ["https://shop.example/1"]
+
+
+def test_an_error_body_under_status_200_does_not_keep_a_job_open(running, run_on):
+    script(running, said(calls.get_job("job-r-0"), {"Error": "job expired", "Code": 410}))
+    part, _ = run_on(UNREADABLE_ATTEMPTS + 2)
+    assert (part.state, part.outcome, part.got_done) == (PartState.DONE, "succeeded", 2)
+
+
+@pytest.mark.parametrize("error", ["task\nexpired", "expired"])
+def test_a_410_is_believed_whatever_its_text_holds(running, run_on, error):
+    body = b'{"Error":"%s","Code":410}' % error.encode()
+    script(running, job("success", "success", "success"), t1=[said(calls.get_task("job-r-0", "t1"), body, 410)])
+    part, tasks = run_on(3)
+    assert (part.state, tasks[1].gone) == (PartState.DONE, True)
