@@ -35,10 +35,14 @@ RETRY_AFTER_LIMIT: Final = 86_400.0
 
 API_FIELDS: Final = frozenset({
     "AcquiredConcurrency", "ActiveJobs", "AvailableCredits", "AvaliableCredits", "Base64EncodedContent", "Content",
-    "FreeConcurrency", "JobID", "Jobs", "LimitConcurrency", "PageNumber", "ResponseHeaders", "Scrape.do", "Status",
-    "TaskID", "TaskIDs", "Tasks", "TotalConcurrency", "TotalCount", "TotalPages",
+    "EndTime", "ExpiresAt", "FreeConcurrency", "JobID", "Jobs", "LimitConcurrency", "PageNumber", "ResponseHeaders",
+    "Scrape.do", "StartTime", "TaskID", "TaskIDs", "Tasks", "TotalConcurrency", "TotalCount", "TotalPages",
+    "UpdateTime",
 })  # fmt: skip
-"""Fields that only an answer of the API has. `Message` is no such field: gateways write it too."""
+"""Fields that only an answer of the API has.
+
+`Status`, `StatusCode`, `Message`, `ErrorMessage`, `URL` and `TraceID` are no such fields: gateways write them too.
+"""
 
 _REDACTED: Final = "[token]"
 _THROTTLED: Final = b"temporarily throttled"

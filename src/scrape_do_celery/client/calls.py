@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
+from scrape_do_celery.client.answers import API_FIELDS
 from scrape_do_celery.models import (
     MAX_TARGETS_PER_JOB,
     JobCreationRequest,
@@ -18,10 +19,10 @@ from scrape_do_celery.models import (
     UserInformation,
     read_id,
 )
-from scrape_do_celery.models.base import AnswerModel
+from scrape_do_celery.models.base import AnswerModel, wire_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
 T = TypeVar("T")
 M = TypeVar("M", bound=AnswerModel)
@@ -109,16 +110,26 @@ def get_user_info() -> Call[UserInformation]:
     return Call(method="GET", path="/api/v1/me", reader=_told(UserInformation))
 
 
-def _about(read: Callable[..., T], **asked: str) -> Callable[[bytes], T]:
+def _about(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:
     """Reads an answer about the ids in `asked`."""
+    ids = [f'"{wire_name(name)}"'.encode() for name in asked]
 
-    def reader(body: bytes) -> T:
+    def reader(body: bytes) -> M:
         # Its ids may be missing, but a gateway's `{"status": "ok"}` says nothing about a job or a task.
         if b'"Status"' not in body:
             raise ValueError("it has no Status")
-        return read(body, **asked)
+        found = read(body, **asked)
+        # Neither does a gateway's `{"Status": "Error"}`, which would end a job and all of its tasks.
+        if not (any(name in body for name in ids) or _has_own_field(found, asked)):
+            raise ValueError("it has a Status and no other field of the API")
+        return found
 
     return reader
+
+
+def _has_own_field(answer: AnswerModel, asked: Container[str]) -> bool:
+    """Whether an answer has a field that only the API writes. The ids in `asked` are those of the question."""
+    return any(wire_name(name) in API_FIELDS for name in answer.model_fields_set if name not in asked)
 
 
 def _told(model: type[M]) -> Callable[[bytes], M]:

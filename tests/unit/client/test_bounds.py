@@ -204,7 +204,7 @@ def test_headers_without_end_are_no_answer(use, serve, lines):
     ],
 )
 def test_ids_arrive_byte_for_byte_as_one_segment(use, serve, identifier, path):
-    server = serve(answering(b'{"Status":"success"}'))
+    server = serve(answering(b'{"Status":"success","Content":""}'))
     task = use(server.url, "get_task", identifier, identifier)
     assert (task.job_id, task.task_id) == (identifier, identifier)
     assert server.received[0] == b"GET /api/v1/jobs/" + path + b"/" + path + b" HTTP/1.1"

@@ -235,7 +235,12 @@ def test_unparsable_whatever_the_body(body):
     ("body", "told"),
     [
         (b'{"JobID":"j1","Status":7,"Status":{}}', True),
-        (b'\xef\xbb\xbf{"Status":[]}', True),
+        (b'\xef\xbb\xbf{"Status":[],"TaskID":"t1"}', True),
+        (b'{"Status":[],"EndTime":null}', True),
+        (b'{"Status":"Error","Message":"upstream unavailable"}', False),
+        (b'{"Status":"Success","Data":null}', False),
+        (b'{"Status":"error","StatusCode":502,"ErrorMessage":"down","URL":"/api","TraceID":"1"}', False),
+        (b'{"Status":[]}', False),
         (b'{"Content":"\xff","TaskID":[]}', True),
         (b'{"Tasks":1}', True),
         (b'{"Error":"task expired","Code":410}', True),
@@ -293,6 +298,22 @@ def test_a_readers_own_error_is_an_unreadable_answer():
 def test_a_missing_id_is_the_one_that_was_asked_for(ids):
     task = read(TASK, 200, {}, json.dumps({**ids, "Status": "success", "Content": "x"}).encode())
     assert (task.job_id, task.task_id, task.content) == ("j1", "t1", "x")
+
+
+@pytest.mark.parametrize("call", [GET, TASK, calls.cancel_job("j1")], ids=["job", "task", "cancel"])
+@pytest.mark.parametrize("body", [{"Status": "Error", "Message": "upstream unavailable"}, {"Status": "Success"}])
+def test_a_gateways_status_is_no_job_and_no_task(call, body):
+    error = refused(200, json.dumps(body).encode(), call=call)
+    assert str(error).endswith("unreadable: it has a Status and no other field of the API")
+    assert not error.is_api_object
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [(GET, {"Tasks": None}), (GET, {"TaskIDs": ["t1"]}), (GET, {"StartTime": None}), (TASK, {"Content": ""})],
+)
+def test_an_answer_without_ids_is_known_by_another_field(call, field):
+    assert read(call, 200, {}, json.dumps({"Status": "queued", **field}).encode()).status == "queued"
 
 
 @pytest.mark.parametrize(

@@ -187,3 +187,12 @@ def test_a_410_is_believed_whatever_its_text_holds(running, run_on, error):
     script(running, job("success", "success", "success"), t1=[said(calls.get_task("job-r-0", "t1"), body, 410)])
     part, tasks = run_on(3)
     assert (part.state, tasks[1].gone) == (PartState.DONE, True)
+
+
+@pytest.mark.parametrize("body", [{"Status": "Error", "Message": "upstream unavailable"}, {"Status": "Success"}])
+def test_a_minute_of_a_gateways_status_ends_nothing(running, run_on, body):
+    full = job("success", "success", "success")
+    gateway = said(calls.get_job("job-r-0"), body)
+    script(running, [gateway, gateway, full], t0=[body, body, task("t0")], t1=[body, body, task("t1")])
+    part, tasks = run_on(8, seconds=60)
+    assert (part.outcome, part.got_done, [one.content for one in tasks]) == ("succeeded", 2, ["<html>"] * 2)
