@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx
 from pydantic import SecretStr
 
-from scrape_do_celery.client.bodies import Intake
+from scrape_do_celery.client.bodies import ERROR_BYTES, Intake
 from scrape_do_celery.client.sending import Sending
 from scrape_do_celery.config.checks import warn_exposed
 from scrape_do_celery.models import JobCreationRequest
@@ -96,13 +96,16 @@ class BaseClient:
             extensions={"trace": trace, "timeout": dict.fromkeys(("connect", "read", "write", "pool"), limit)},
         )
 
-    def _intake(self, response: httpx.Response) -> tuple[Intake, httpx.SyncByteStream | httpx.AsyncByteStream]:
+    def _intake(
+        self, call: calls.Call[Any], response: httpx.Response
+    ) -> tuple[Intake, httpx.SyncByteStream | httpx.AsyncByteStream]:
         """What takes the body of an answer, and the body's bytes as they come."""
+        most, status = self._max_page_bytes, response.status_code
+        errors = most if call.owns else ERROR_BYTES
         if response.is_closed:
             # A transport of the user's own has read and decoded the body.
-            stream = httpx.ByteStream(response.content)
-            return Intake(response.status_code, {}, self._max_page_bytes), stream
-        return Intake(response.status_code, response.headers, self._max_page_bytes), response.stream
+            return Intake(status, {}, most, errors), httpx.ByteStream(response.content)
+        return Intake(status, response.headers, most, errors), response.stream
 
     @contextmanager
     def _collecting(self) -> Iterator[None]:

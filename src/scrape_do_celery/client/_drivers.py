@@ -103,7 +103,7 @@ class BlockingDriver(BaseClient):
             if not self._traced:
                 depart(UNTRACED)
             response = self._http.handle_request(request)
-            intake, stream = self._intake(response)
+            intake, stream = self._intake(sending.call, response)
             try:
                 for chunk in cast("httpx.SyncByteStream", stream):
                     for _ in intake.take(chunk):
@@ -197,7 +197,7 @@ class AsyncioDriver(BaseClient):
                 if not self._traced:
                     await depart(UNTRACED)
                 response = await self._http.handle_async_request(request)
-                intake, stream = self._intake(response)
+                intake, stream = self._intake(sending.call, response)
                 try:
                     async for chunk in cast("httpx.AsyncByteStream", stream):
                         for _ in intake.take(chunk):

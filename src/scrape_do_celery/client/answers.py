@@ -64,14 +64,15 @@ def read(  # noqa: PLR0913 (an answer is all of these)
     `flaw` says why `body` cannot be used. `limit` above 0 is the limit that the answer exceeds; `body` is its start.
 
     Raises:
-        AsyncAPIResponseError: a status from 400 on; the class follows the status.
+        AsyncAPIResponseError: a status from 400 on, unless the call owns the body; the class follows the status.
         AsyncAPIRedirectError: 3xx.
         AsyncAPITooLargeError: 2xx with a body over the limit.
         AsyncAPIUnparsableResponseError: any other status, and a body that is not what the API promises.
     """
     if status >= HTTPStatus.BAD_REQUEST:
-        raise _refusal(call, status, headers, body, secret, flaw)
-    if status >= HTTPStatus.MULTIPLE_CHOICES:
+        if flaw or call.owns is None or not call.owns(body):
+            raise _refusal(call, status, headers, body, secret, flaw)
+    elif status >= HTTPStatus.MULTIPLE_CHOICES:
         raise _redirect(call, status, headers, body, secret)
     if limit:
         raise _too_large(call, status, body, secret, limit)

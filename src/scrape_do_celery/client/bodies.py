@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_PAGE_BYTES: Final = 67_108_864
 """Bytes of one answer, before and after decompression, unless a client is told another limit."""
 ERROR_BYTES: Final = 1_048_576
-"""Bytes that are read of an answer outside 2xx; the rest is dropped."""
+"""Bytes that are read of an answer outside 2xx, unless it may hold a page; the rest is dropped."""
 
 LARGE: Final = 1_048_576
 _STEP: Final = 65_536
@@ -41,9 +41,9 @@ class Received:
 class Intake:
     """Takes the chunks of one body. Memory stays below the limit and a few chunks, whatever the server sends."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], limit: int) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], limit: int, error_limit: int = ERROR_BYTES) -> None:
         self._ok = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-        self._limit = limit if self._ok else min(limit, ERROR_BYTES)
+        self._limit = limit if self._ok else min(limit, error_limit)
         self._encoding = _encoding(headers.get("content-encoding", ""))
         self._inflater = _Inflater(self._encoding) if self._encoding in {"gzip", "deflate"} else None
         self._parts: list[bytes] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -20,6 +21,8 @@ from scrape_do_celery.models import (
     read_id,
 )
 from scrape_do_celery.models.base import AnswerModel, wire_name
+from scrape_do_celery.models.ids import same_id
+from scrape_do_celery.models.parsing import is_error_body, parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -33,7 +36,10 @@ _JOBS: Final = "/api/v1/jobs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
-    """One request and the reader of its answer. `resend`: sending it twice costs and changes nothing."""
+    """One request and the reader of its answer. `resend`: sending it twice costs and changes nothing.
+
+    `owns` tells whether a body is the promised one in spite of a status from 400 on.
+    """
 
     method: str
     path: str
@@ -42,6 +48,7 @@ class Call(Generic[T]):
     body: bytes | None = None
     resend: bool = True
     targets: int = 0
+    owns: Callable[[bytes], bool] | None = None
 
 
 class JobFilters(TypedDict, total=False):
@@ -81,7 +88,8 @@ def get_job(job_id: str) -> Call[JobDetails]:
 def get_task(job_id: str, task_id: str) -> Call[TaskDetails]:
     """The call that fetches a task with its content."""
     path = f"{_JOBS}/{_escaped(job_id)}/{_escaped(task_id)}"
-    return Call(method="GET", path=path, reader=_about(TaskDetails.from_answer, job_id=job_id, task_id=task_id))
+    reader = _about(TaskDetails.from_answer, job_id=job_id, task_id=task_id)
+    return Call(method="GET", path=path, reader=reader, owns=partial(_is_task, task_id))
 
 
 def list_jobs(filters: JobFilters) -> Call[JobsListResponse]:
@@ -130,6 +138,23 @@ def _about(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:
 def _has_own_field(answer: AnswerModel, asked: Container[str]) -> bool:
     """Whether an answer has a field that only the API writes. The ids in `asked` are those of the question."""
     return any(wire_name(name) in API_FIELDS for name in answer.model_fields_set if name not in asked)
+
+
+def _is_task(task_id: str, body: bytes) -> bool:
+    """Whether a body is the API's object of this task.
+
+    A server may answer with the HTTP status that the target gave: a page under a 404 is a page.
+    """
+    if b'"TaskID"' not in body:
+        return False
+    try:
+        data = parse_answer(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(data, dict) or "Status" not in data or not isinstance(data.get("TaskID"), str):
+        return False
+    # An error body may name its task, too.
+    return same_id(data["TaskID"], task_id) and bool(data.get("Content") or not is_error_body(data))
 
 
 def _told(model: type[M]) -> Callable[[bytes], M]:

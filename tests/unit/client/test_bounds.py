@@ -210,6 +210,12 @@ def test_ids_arrive_byte_for_byte_as_one_segment(use, serve, identifier, path):
     assert server.received[0] == b"GET /api/v1/jobs/" + path + b"/" + path + b" HTTP/1.1"
 
 
+def test_a_large_page_under_the_status_of_its_target_is_read_to_its_end(use, serve):
+    page = json.dumps({"TaskID": "t1", "Status": "success", "Content": "a" * (MB + 1)}).encode()
+    server = serve(answering(page, status=b"404 Not Found"))
+    assert len(use(server.url, "get_task", "j1", "t1").content) == MB + 1
+
+
 def test_filters_arrive_as_they_are(use, serve):
     server = serve(answering(b'{"Jobs":[]}'))
     use(server.url, "list_jobs")

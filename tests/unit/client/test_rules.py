@@ -316,6 +316,45 @@ def test_an_answer_without_ids_is_known_by_another_field(call, field):
     assert read(call, 200, {}, json.dumps({"Status": "queued", **field}).encode()).status == "queued"
 
 
+OWN = {"TaskID": "T1", "JobID": "j1", "Status": "success", "StatusCode": 404, "Content": "<html>"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 500, 502])
+@pytest.mark.parametrize("more", [{}, {"Error": "not found"}, {"Content": None}], ids=str)
+def test_a_task_under_the_status_of_its_target_is_a_task(status, more):
+    task = read(TASK, status, {}, json.dumps({**OWN, **more}).encode())
+    assert (task.task_id, task.status, task.content) == ("t1", "success", more.get("Content", "<html>"))
+
+
+def test_a_task_under_another_status_that_cannot_be_read_keeps_its_body():
+    body = json.dumps({**OWN, "Status": ["success"]}).encode()
+    error = refused(404, body, call=TASK)
+    assert isinstance(error, AsyncAPIUnparsableResponseError)
+    assert (error.body, error.is_api_object) == (body, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Error": "gone", "Code": 410, "TaskID": "t1", "Status": "error"},
+        {**OWN, "TaskID": "t2"},
+        {**OWN, "TaskID": 7},
+        {name: OWN[name] for name in ("TaskID", "Content")},
+        {name: OWN[name] for name in ("Status", "Content")},
+        [OWN],
+        '"TaskID":',
+    ],
+    ids=str,
+)
+def test_another_body_under_a_status_of_refusal_is_refused(body):
+    raw = (body if isinstance(body, str) else json.dumps(body)).encode()
+    assert isinstance(refused(404, raw, call=TASK), AsyncAPINotFoundError)
+
+
+def test_a_job_under_a_status_of_refusal_is_refused():
+    assert isinstance(refused(404, b'{"JobID":"j1","Status":"success"}'), AsyncAPINotFoundError)
+
+
 @pytest.mark.parametrize(
     ("call", "ids", "named"),
     [

@@ -196,3 +196,12 @@ def test_a_minute_of_a_gateways_status_ends_nothing(running, run_on, body):
     script(running, [gateway, gateway, full], t0=[body, body, task("t0")], t1=[body, body, task("t1")])
     part, tasks = run_on(8, seconds=60)
     assert (part.outcome, part.got_done, [one.content for one in tasks]) == ("succeeded", 2, ["<html>"] * 2)
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 500])
+def test_a_page_under_the_status_of_its_target_is_stored(running, run_on, status):
+    mirrored = said(calls.get_task("job-r-0", "t1"), task("t1", StatusCode=status), status)
+    running.api.script(get_job=job("success", "success", "success"))
+    running.api.script(get_task=lambda j, i: mirrored if i == "t1" else said(calls.get_task(j, i), task(i)))
+    part, tasks = run_on(2)
+    assert (part.got_done, tasks[1].content, tasks[1].status_code) == (2, "<html>", status)
