@@ -24,6 +24,9 @@ LARGE: Final = 1_048_576
 _STEP: Final = 65_536
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP, _ZLIB, _RAW = 31, 15, -15
+#: How JSON of an object or a list begins, behind white space and a byte order mark.
+_JSON: Final = (b"{", b"[")
+_BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 _SHOWN: Final = 60
 
 
@@ -82,7 +85,8 @@ class Intake:
         if self._inflater and not (self._full or self._flaw or self._inflater.is_complete):
             self._broken("ends too early")
         body = b"".join(self._parts)
-        if self._encoding and not self._inflater and body:
+        # Some servers name a charset here, or nothing that is a coding. JSON is JSON, whatever the header says.
+        if self._encoding and not self._inflater and body and not body.lstrip(_BLANK).startswith(_JSON):
             return Received(body, f"its encoding {ascii(self._encoding)[:_SHOWN]} cannot be decoded")
         return Received(body, self._flaw)
 
@@ -141,9 +145,9 @@ class _Inflater:
             zlib.error: the stream is corrupt.
         """
         piece, self._held = self._held + piece, b""
-        if self._stream is None and self._gzip and len(piece) >= len(_GZIP_MAGIC):
+        if self._stream is None and len(piece) >= len(_GZIP_MAGIC):
             # A gateway may decompress a body and leave the header: the body is used as it stands.
-            self._is_plain = self._is_plain or not piece.startswith(_GZIP_MAGIC)
+            self._is_plain = self._is_plain or self._begins_plain(piece)
         if self._is_plain:
             yield piece
             return
@@ -162,6 +166,10 @@ class _Inflater:
             pending = len(part) == _STEP
             piece = self._stream.unused_data or self._stream.unconsumed_tail
             yield part
+
+    def _begins_plain(self, piece: bytes) -> bool:
+        """Whether a body is not compressed. Deflate without its header has no mark, but never begins as JSON does."""
+        return not piece.startswith(_GZIP_MAGIC) if self._gzip else piece.startswith(_JSON)
 
     def _next(self, piece: bytes) -> zlib._Decompress:
         if self._stream is None:
