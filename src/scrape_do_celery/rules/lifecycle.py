@@ -81,11 +81,16 @@ def digest_job(job: JobDetails, now: float) -> str:
     """A digest of everything in an answer that changes while a job goes on.
 
     The order of tasks and the case of ids tell nothing. Neither does an end time to come: it may be a new estimate in
-    each answer.
+    each answer. Two servers may write one start time differently, so that only its presence counts.
     """
-    end_time = job.end_time if has_passed(job.end_time, now) else None
-    times = [None if time is None else time.isoformat() for time in (job.start_time, end_time)]
-    seen = [str(job.status), *times, sorted([task.task_id.lower(), str(task.status)] for task in job.tasks)]
+    end_time = job.end_time.isoformat() if job.end_time and has_passed(job.end_time, now) else None
+    has_start = job.start_time is not None
+    seen = [
+        str(job.status),
+        has_start,
+        end_time,
+        sorted([task.task_id.lower(), str(task.status)] for task in job.tasks),
+    ]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 

@@ -66,6 +66,14 @@ def test_a_job_that_does_not_change_for_long_is_collected(make):
     assert (fate, memory.unchanged_since) == (JobFate.RUNS, NOW + UNKNOWN_STATUS_PATIENCE)
 
 
+def test_a_start_time_that_two_servers_write_differently_is_no_change(make):
+    job = make.job("archived", tasks=["success", "pending"])
+    _, memory = judge(job.model_copy(update={"start_time": at(-9)}))
+    other = job.model_copy(update={"start_time": at(-9.123)})
+    assert judge(other, memory, NOW + UNKNOWN_STATUS_PATIENCE)[0] is JobFate.COLLECT
+    assert judge(job, memory, NOW + UNKNOWN_STATUS_PATIENCE)[0] is JobFate.RUNS
+
+
 def test_a_task_with_an_unknown_word_ends_by_content_or_by_its_end_time(make):
     task = make.task(0, status="archived")
     assert lifecycle.settle_task(task, now=NOW, had_end=False).status == "success"
