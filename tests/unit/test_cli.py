@@ -246,6 +246,22 @@ def test_files_are_named_for_their_pages(tmp_path):
     assert write_page(tmp_path, 8, task(Content=None)) is None
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://user:[pw@shop.example/", "page"),
+        ("https://[::1/", "page"),
+        ("https://x.example\u2100/a", "page"),
+        ("not a url", "not-a-url"),
+        ("https://" + "x" * 999, "x" * 80),
+    ],
+)
+def test_a_page_is_written_whatever_its_url(tmp_path, url, name):
+    page = task(URL=url, Content="<html>", ResponseHeaders={"Content-Type": ";/\0", "content-type": ""})
+    assert write_page(tmp_path, 3, page) == tmp_path / f"0003-{name}.txt"
+    assert (tmp_path / f"0003-{name}.txt").read_text() == "<html>"
+
+
 def test_what_a_target_wrote_cannot_steer_a_terminal():
     assert texts.one_line("a\x1b[2Jb\n  c\u202ed") == "a [2Jb c d"
     row = texts.task_row(task(URL="https://x.example/\x1b", Status="error", Content="!", Base64EncodedContent=True))

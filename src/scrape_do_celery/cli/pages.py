@@ -17,9 +17,17 @@ _LONGEST_NAME = 80
 
 def file_name(number: int, task: TaskDetails) -> str:
     """A name that tells the page's place and address, safe on any file system."""
-    parts = urlsplit(task.url)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{parts.netloc}{parts.path}").strip("-")[:_LONGEST_NAME] or "page"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", _address(task.url)).strip("-")[:_LONGEST_NAME] or "page"
     return f"{number:04d}-{name}{_suffix(task)}"
+
+
+def _address(url: str) -> str:
+    """Host and path of a URL; empty if Python's parser refuses what the API took."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.netloc}{parts.path}"
 
 
 def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
