@@ -29,7 +29,7 @@ _STOPPED: Final = frozenset({JobStatus.ERROR, JobStatus.CANCELED})
 
 
 class JobFate(StrEnum):
-    """What an answer says about a job with an unknown status word."""
+    """What an answer says about a job whose status word does not tell whether it has ended."""
 
     RUNS = "runs"  #: the job may go on
     COLLECT = "collect"  #: nothing changed for long: pages are fetched while the part stays open
@@ -38,7 +38,7 @@ class JobFate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobMemory:
-    """What a part remembers of earlier answers about a job with an unknown status word."""
+    """What a part remembers of earlier answers about a job whose status word does not tell whether it has ended."""
 
     digest: str = ""
     unchanged_since: float = 0.0
@@ -77,13 +77,28 @@ def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float, *, least: 
     return (JobFate.COLLECT if now - since >= UNKNOWN_STATUS_PATIENCE else JobFate.RUNS), after
 
 
+def judge_open_job(job: JobDetails, memory: JobMemory, now: float, *, least: int) -> tuple[JobFate, JobMemory]:
+    """Judge a job whose known status word is not terminal, although all the rest of the answer says that it has ended.
+
+    Each of at least `least` tasks must be terminal, and the end time must have passed, for a while without any change:
+    a task that is tried again changes the answer. Content never ends such a job.
+    """
+    if not (has_passed(job.end_time, now) and len(job.task_ids) >= least and has_only_ended_tasks(job)):
+        return JobFate.RUNS, JobMemory()
+    digest = digest_job(job, now)
+    since = memory.unchanged_since if digest == memory.digest else now
+    fate = JobFate.ENDED if now - since >= UNKNOWN_STATUS_PATIENCE else JobFate.RUNS
+    return fate, JobMemory(digest, since, has_end=True)
+
+
 def digest_job(job: JobDetails, now: float) -> str:
     """A digest of everything in an answer that changes while a job goes on.
 
     The order of tasks and the case of ids tell nothing. Neither does an end time to come: it may be a new estimate in
-    each answer. Two servers may write one start time differently, so that only its presence counts.
+    each answer. Two servers may write one start time differently, so that only its presence counts. Of an end time the
+    whole seconds count.
     """
-    end_time = job.end_time.isoformat() if job.end_time and has_passed(job.end_time, now) else None
+    end_time = int(aware(job.end_time).timestamp()) if job.end_time and has_passed(job.end_time, now) else None
     has_start = job.start_time is not None
     seen = [
         str(job.status),

@@ -80,7 +80,7 @@ class PartRecord:
     error: ScrapeDoError | None = None
     #: the job is polled by itself: the list does not show all that is needed to tell whether it has ended
     is_unlisted: bool = False
-    #: what earlier answers showed of a job with an unknown status word
+    #: what earlier answers showed of a job whose status word does not tell whether it has ended
     unknown_job: JobMemory = _NOTHING
     #: unknown status words of the job and of its tasks
     unknown_statuses: tuple[str, ...] = ()

@@ -9,7 +9,15 @@ from celery import Task, shared_task
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import Notes, notes_to_json
-from scrape_do_celery.rules.lifecycle import JobFate, is_unknown, judge_unknown_job, unknown_words
+from scrape_do_celery.rules.lifecycle import (
+    JobFate,
+    JobMemory,
+    has_passed,
+    is_unknown,
+    judge_open_job,
+    judge_unknown_job,
+    unknown_words,
+)
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect, fetch_early
@@ -44,11 +52,20 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     if claim.is_forgotten():
         # The API keeps no job for so long, whatever it says: the tasks decide the outcome.
         return await collect(runtime, claim, job.model_copy(update={"status": UNREADABLE}))
-    if is_unknown(job.status):
-        return await _poll_unknown(runtime, claim, job)
+    return await (_poll_unknown if is_unknown(job.status) else _poll_open)(runtime, claim, job)
+
+
+async def _poll_open(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+    """Waits for a job that goes on by its status word, and collects it if nothing but the word says so."""
     fields: dict[str, ops.Value] = {}
     if claim.part.is_unlisted or claim.part.notes:
         fields = {"unlisted": 0, "unknown_job": "", "notes": ""}
+    if has_passed(job.end_time, claim.now):
+        fate, memory = _judge_open(claim, job)
+        if fate is JobFate.ENDED:
+            return await collect(runtime, claim, job.model_copy(update={"status": UNREADABLE}))
+        if memory.has_end:
+            fields |= {"unlisted": 1, "unknown_job": str(memory)}
     if claim.early:
         claim, job = await with_positions(runtime, claim, job)
         await fetch_early(runtime, claim, job)
@@ -76,6 +93,12 @@ async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell
     packed = notes_to_json(notes) if is_stalled else {}
     fields: dict[str, ops.Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
     return await _later(runtime, claim, job, fields)
+
+
+def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
+    """Judge a job that names its end, although its status word says that it goes on."""
+    job, _ = positioned(claim, job)
+    return judge_open_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
 
 
 async def _has_all(runtime: Runtime, claim: Claim, job: JobDetails) -> bool:

@@ -66,6 +66,38 @@ def test_a_job_that_does_not_change_for_long_is_collected(make):
     assert (fate, memory.unchanged_since) == (JobFate.RUNS, NOW + UNKNOWN_STATUS_PATIENCE)
 
 
+def test_an_open_job_ends_once_nothing_but_its_word_goes_on_for_long(make):
+    job = make.job("pending", tasks=["success", "error"]).model_copy(update={"end_time": at(-9)})
+    fate, memory = lifecycle.judge_open_job(job, JobMemory(), NOW, least=2)
+    assert (fate, memory.has_end) == (JobFate.RUNS, True)
+    other = job.model_copy(update={"end_time": at(-8.5)})
+    later = NOW + UNKNOWN_STATUS_PATIENCE
+    assert lifecycle.judge_open_job(other, memory, later - 1, least=2)[0] is JobFate.RUNS
+    assert lifecycle.judge_open_job(other, memory, later, least=2)[0] is JobFate.ENDED
+    assert lifecycle.judge_open_job(job, JobMemory(), later, least=2)[0] is JobFate.RUNS
+
+
+@pytest.mark.parametrize("status", ["queued", "pending", "rotating", "archived"])
+def test_an_open_job_goes_on_while_a_task_of_it_does(make, status):
+    job = make.job("pending", tasks=["success", status]).model_copy(update={"end_time": at(-9)})
+    assert lifecycle.judge_open_job(job, JobMemory(), NOW, least=2) == (JobFate.RUNS, JobMemory())
+
+
+@pytest.mark.parametrize("more", [{"end_time": None}, {"end_time": at(10_000)}, {"tasks": []}, {"task_ids": ["t0"]}])
+def test_an_open_job_goes_on_without_an_end_and_all_of_its_tasks(make, more):
+    job = make.job("pending", tasks=["success", "error"]).model_copy(update={"end_time": at(-9), **more})
+    assert lifecycle.judge_open_job(job, JobMemory(), NOW, least=2) == (JobFate.RUNS, JobMemory())
+
+
+def test_a_task_that_is_tried_again_keeps_an_open_job_open(make):
+    job = make.job("rotating", tasks=["success", "error"]).model_copy(update={"end_time": at(-9)})
+    _, memory = lifecycle.judge_open_job(job, JobMemory(), NOW, least=2)
+    again = make.job("rotating", tasks=["success", "rotating"]).model_copy(update={"end_time": at(-9)})
+    _, memory = lifecycle.judge_open_job(again, memory, NOW + 60, least=2)
+    later = NOW + UNKNOWN_STATUS_PATIENCE + 1
+    assert lifecycle.judge_open_job(job, memory, later, least=2)[0] is JobFate.RUNS
+
+
 def test_a_start_time_that_two_servers_write_differently_is_no_change(make):
     job = make.job("archived", tasks=["success", "pending"])
     _, memory = judge(job.model_copy(update={"start_time": at(-9)}))

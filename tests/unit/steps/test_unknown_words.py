@@ -50,6 +50,27 @@ def poll_after(plant, seconds):
     return plant.step(poll, plant.take())
 
 
+@pytest.mark.parametrize("word", ["queuing", "queued", "pending", "rotating"])
+def test_a_job_that_stays_open_although_all_of_it_has_ended_is_collected(running, make, word):
+    running.api.script(get_job=ended(make.job(word, tasks=["success", "error"]), running), get_task=page(make))
+    assert running.step(poll, running.take()) is None
+    assert running.part().is_unlisted
+    assert poll_after(running, 60) is None
+    assert poll_after(running, UNKNOWN_STATUS_PATIENCE) == AGGREGATE
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+
+
+def test_a_job_of_which_a_task_is_tried_again_stays_open(running, make):
+    job, again = (ended(make.job("pending", tasks=["success", one]), running) for one in ("error", "rotating"))
+    running.api.script(get_job=[job, again, job, make.job("success")], get_task=page(make))
+    assert running.step(poll, running.take()) is None
+    assert poll_after(running, 60) is None
+    assert not running.part().is_unlisted
+    assert poll_after(running, UNKNOWN_STATUS_PATIENCE) is None
+    assert running.part().state is PartState.RUNNING
+    assert poll_after(running, 60) == AGGREGATE
+
+
 def test_a_job_ends_by_its_end_time_in_two_answers(running, make):
     job = ended(make.job("archived", tasks=["pending", "pending"]), running)
     running.api.script(get_job=job, get_task=page(make))
