@@ -38,6 +38,7 @@ from scrape_do_celery.runtime.budget import Budget, is_urgent
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.survey import Surveyor
+from scrape_do_celery.runtime.token_check import TokenCheck
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
@@ -322,7 +323,7 @@ class Plant(Shelf):
         runtime.producer, runtime.settings, runtime.asking = self.producer, self.settings, threading.Thread()
         runtime.client = runtime.buyer = self.api
         runtime.purchases, runtime.early = asyncio.Semaphore(10), asyncio.Semaphore(5)
-        runtime.words, runtime.absences = self.words, AbsenceCheck(self.absent)
+        runtime.words, runtime.absences, runtime.token = self.words, AbsenceCheck(self.absent), TokenCheck()
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
         runtime.page_memory = PageMemory()
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from scrape_do_celery.errors import (
+    AsyncAPIAuthError,
     AsyncAPIGoneError,
     AsyncAPINotFoundError,
     AsyncAPIRateLimitError,
@@ -29,8 +30,8 @@ UNREADABLE_INTERVAL: Final = 600.0
 #: Unusable answers that count before a job or task is given up.
 UNREADABLE_ATTEMPTS: Final = 5
 
-#: Refusals that are about the account (its token, its credits) or the moment, never about one job or task.
-_ABOUT_ALL: Final = frozenset({401, 402, 403, 408, 425})
+#: Refusals that are about the account's credits or the moment, never about one job or task.
+_ABOUT_ALL: Final = frozenset({402, 408, 425})
 _SERVER_ERROR: Final = 500
 _LONGEST_WHY: Final = 300
 #: The position of the note on the answers for the job itself.
@@ -65,7 +66,7 @@ def classify_answer(error: ScrapeDoError) -> AnswerFate:
 def _is_word_about_it(error: ScrapeDoError) -> bool:
     return (
         isinstance(error, AsyncAPIResponseError)
-        and not isinstance(error, AsyncAPIRateLimitError)
+        and not isinstance(error, AsyncAPIRateLimitError | AsyncAPIAuthError)
         and error.is_api_error
         and error.status_code < _SERVER_ERROR
         and error.status_code not in _ABOUT_ALL

@@ -17,16 +17,17 @@ from scrape_do_celery import routing
 from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import ReadingTransport
-from scrape_do_celery.errors import AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Bell, Producer
 from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.budget import Budget, PausedError, is_urgent
+from scrape_do_celery.runtime.budget import Budget, PausedError
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
+from scrape_do_celery.runtime.token_check import TokenCheck, hold_account
 from scrape_do_celery.runtime.troubles import describe_trouble, is_auth, is_refusal, pause_after, trouble
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
@@ -69,9 +70,10 @@ class Runtime:
     page_memory: PageMemory
     #: Asks Celery for runs that were revoked.
     asking: threading.Thread
-    #: Unknown status words that were logged, and jobs that were not found.
+    #: Unknown status words that were logged, jobs that were not found, and whether the API takes the token.
     words: WordLog
     absences: AbsenceCheck
+    token: TokenCheck
 
     def __init__(self, producer: Producer) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
@@ -134,7 +136,7 @@ class Runtime:
         )
         self.purchases, self.early = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
         most, rate = self.settings.max_requests, self.settings.request_rate
-        self.words, self.absences = WordLog(), AbsenceCheck()
+        self.words, self.absences, self.token = WordLog(), AbsenceCheck(), TokenCheck()
         self.budget = Budget(self.store, here=CALLS, most=most, rate=rate)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
@@ -143,11 +145,21 @@ class Runtime:
             with self.budget.tally.request(method.__name__):
                 return await method(*args, **named)
 
+    async def call_for_one(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """What a method of the client answers for one job. A refusal of the job alone is no error of the token."""
+        try:
+            return await self.call(method, *args)
+        except AsyncAPIAuthError as error:
+            raise await self.token.judge(self, error) from None
+
     async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
-        """A task, as `call` would answer it; behind most other requests: pages come in crowds."""
-        async with self.budget.request(behind=True), self.page_memory.page():
-            with self.budget.tally.request("get_task"):
-                return await self.client.get_task(job_id, task_id)
+        """A task, as `call_for_one` would answer it; behind most other requests: pages come in crowds."""
+        try:
+            async with self.budget.request(behind=True), self.page_memory.page():
+                with self.budget.tally.request("get_task"):
+                    return await self.client.get_task(job_id, task_id)
+        except AsyncAPIAuthError as error:
+            raise await self.token.judge(self, error) from None
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
         """One page of the job list, as `call` would answer it."""
@@ -255,7 +267,7 @@ class Runtime:
     async def tell_all(self, error: ScrapeDoError) -> None:
         """Lets every worker know what an error says about all calls: a token that is refused, a pause after 429."""
         if is_auth(error):
-            await self.refused(error)
+            await hold_account(self, error)
         elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
             self.budget.pause(pause_after(error))
             await self.write(ops.pause(self.store.keys, pause_after(error)))
@@ -270,16 +282,6 @@ class Runtime:
     def patience(self, tries: int) -> float:
         """Seconds until what was tried so often is tried again."""
         return delay(tries, initial=1.0, maximum=30.0, jitter=0.5, random=random.random)
-
-    async def refused(self, error: ScrapeDoError) -> None:
-        """Holds all runs of the account back: its token was refused. Said once."""
-        if await self.write(ops.open_breaker(self.store.keys, self.settings.account_id)):
-            log.error(
-                "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
-                self.settings.api_url,
-                error,
-                ops.LONGEST_PROBE,
-            )
 
     def other_account(self, account: str) -> None:
         """Tells that runs wait for a worker with the token that they were bought with. Said once an account."""
@@ -308,18 +310,3 @@ class Runtime:
                 model,
                 field,
             )
-
-    async def try_account(self) -> ScrapeDoError | None:
-        """Asks the API whether it takes the token again; the refusal where it does not."""
-        urgent = is_urgent.set(True)
-        try:
-            await self.call(self.client.get_user_info)
-        except ScrapeDoError as error:
-            if is_auth(error):
-                return error
-            # Anything else says nothing about the token: the step's own call will tell.
-        finally:
-            is_urgent.reset(urgent)
-        if await self.write(ops.close_breaker(self.store.keys, self.settings.account_id)):
-            log.warning("%s takes the token again", self.settings.api_url)
-        return None

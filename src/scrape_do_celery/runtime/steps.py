@@ -19,6 +19,7 @@ from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.isolation import NoTurnError
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
+from scrape_do_celery.runtime.token_check import try_account
 from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
 from scrape_do_celery.store.vault import unreadable
 
@@ -149,7 +150,7 @@ async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | N
     is_urgent.set(claim.wish is not None)
     if claim.breaker == "foreign":
         return await _foreign(runtime, claim)
-    if claim.breaker and (refusal := await runtime.try_account()):
+    if claim.breaker and (refusal := await try_account(runtime)):
         if claim.breaker == "over":
             return await runtime.settle(claim, RunState.FAILED, refusal)
         await runtime.later(claim, {}, ops.PROBE)

@@ -38,7 +38,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         await runtime.later(claim, {}, 0.0)
         return Bell(routing.POLL_JOBS, (str(claim.member),))
     try:
-        job = await runtime.call(runtime.client.get_job, part.job_id or "")
+        job = await runtime.call_for_one(runtime.client.get_job, part.job_id or "")
     except ScrapeDoError as error:
         if classify_answer(error) is not AnswerFate.ATTEMPT:
             return await job_unanswered(runtime, claim, error)
@@ -47,7 +47,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
     if job is not None and job.is_terminal:
         return await job_ended(runtime, claim, job)
     try:
-        await runtime.call(runtime.client.cancel_job, part.job_id or "")
+        await runtime.call_for_one(runtime.client.cancel_job, part.job_id or "")
     except EncryptionKeyError:
         # Nothing about the API: the part is let go, for whoever has the key.
         raise

@@ -41,7 +41,7 @@ def poll_jobs(self: Task, members: list[str]) -> None:
 async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     """One look: the job runs on and is due again, or has ended and is collected."""
     try:
-        job = await runtime.call(runtime.client.get_job, claim.part.job_id or "")
+        job = await runtime.call_for_one(runtime.client.get_job, claim.part.job_id or "")
     except ScrapeDoError as error:
         return await job_unanswered(runtime, claim, error)
     runtime.absences.note_answer(claim)

@@ -7,9 +7,29 @@ import logging
 import pytest
 
 from scrape_do_celery.errors import AsyncAPIAuthError
+from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runtime import serve
+from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
+
+
+def refused(status, text="no"):
+    return AsyncAPIAuthError(f"GET /x: {status}", status, text)
+
+
+def is_open(plant):
+    return bool(plant.redis.exists(plant.keys.breaker(plant.account)))
+
+
+@pytest.fixture
+def collecting(plant, make):
+    plant.begin()
+    plant.buy(state=PartState.COLLECTING)
+    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
+    plant.clock.forward(100)
+    return plant
 
 
 @pytest.fixture
@@ -41,12 +61,13 @@ def test_every_run_of_the_account_is_held_back_and_it_is_said_once(running, make
 
 
 def test_a_token_that_is_taken_again_lets_everything_go_on(running, make):
-    running.api.script(get_job=[make.refusal(403), make.job("pending")], get_user_info=None)
+    running.api.script(get_job=[make.refusal(403), make.job("pending")])
+    running.api.script(get_user_info=[make.refusal(403), None])
     look(running)
     assert running.claim() is None
     running.clock.forward(ops.PROBE)
     look(running)
-    assert len(running.api.called("get_user_info")) == 1
+    assert len(running.api.called("get_user_info")) == 2
     assert len(running.api.called("get_job")) == 2
     assert not running.redis.exists(running.keys.breaker(running.account))
 
@@ -67,6 +88,65 @@ def test_a_failure_of_the_probe_says_nothing_about_the_token(running, make):
     look(running)
     assert not running.redis.exists(running.keys.breaker(running.account))
     assert len(running.api.called("get_job")) == 2
+
+
+# One job or task is refused, and the token is not
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_one_task_that_is_refused_holds_nothing_back_and_is_given_up_after_the_attempts(collecting, make, status):
+    collecting.begin("innocent")
+    collecting.api.script(get_task=lambda _, i: refused(status) if i == "t1" else make.task(0), get_user_info=None)
+    for attempts in range(1, UNREADABLE_ATTEMPTS):
+        assert collecting.step(fetch, collecting.take()) is None
+        part = collecting.part()
+        assert (part.got_done, part.notes[1].attempts, is_open(collecting)) == (1, attempts, False)
+        collecting.clock.forward(UNREADABLE_INTERVAL + 1)
+    collecting.take("innocent")
+    collecting.step(fetch, collecting.take())
+    assert (collecting.part().outcome, collecting.part().gone) == ("succeeded", 1)
+    assert len(collecting.api.called("get_user_info")) == UNREADABLE_ATTEMPTS
+
+
+def test_a_gateways_403_of_tasks_is_trouble_that_ends_nothing(collecting, make, settings):
+    collecting.api.script(get_task=refused(403, None), get_user_info=None)
+    for _ in range(4):
+        assert collecting.step(fetch, collecting.take()) is None
+        collecting.clock.forward(settings.auth_grace)
+    assert (collecting.part().state, collecting.part().notes, is_open(collecting)) == (PartState.COLLECTING, {}, False)
+    collecting.api.script(get_task=lambda _, i: make.task(int(i[1:])))
+    collecting.step(fetch, collecting.take())
+    assert collecting.part().got_done == 2
+
+
+def test_one_job_that_is_refused_holds_nothing_back_and_its_tasks_are_fetched(running, make):
+    running.api.script(get_job=refused(403), get_task=lambda _, i: make.task(int(i[1:])), get_user_info=None)
+    for _ in range(UNREADABLE_ATTEMPTS):
+        running.step(poll, running.take())
+        assert not is_open(running)
+        running.clock.forward(UNREADABLE_INTERVAL + 1)
+    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+
+
+def test_a_job_that_may_not_be_canceled_holds_nothing_back(running, make):
+    running.run(ops.wish(running.keys, "r", "cancel"))
+    running.api.script(get_job=make.job("pending"), cancel_job=refused(403), get_user_info=None)
+    running.step(cancel, running.take())
+    assert (is_open(running), running.part().canceling is not None) == (False, True)
+
+
+def test_many_refused_tasks_cost_one_request_for_the_account(collecting):
+    collecting.api.script(get_task=refused(401), get_user_info=refused(401))
+    collecting.step(fetch, collecting.take())
+    assert is_open(collecting)
+    assert len(collecting.api.called("get_user_info")) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_refusal_is_that_of_the_token_unless_the_account_is_known_to_be_accepted(collecting, make, status):
+    collecting.api.script(get_task=refused(403), get_user_info=make.refusal(status))
+    collecting.step(fetch, collecting.take())
+    assert is_open(collecting)
 
 
 def test_a_run_of_another_account_is_left_alone_and_it_is_said_once(running, make, caplog):

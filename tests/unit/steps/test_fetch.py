@@ -248,7 +248,7 @@ def test_a_task_that_the_api_refuses_is_given_up_after_five_attempts_ten_minutes
 def test_a_refusal_that_is_not_about_the_task_is_trouble(collect, make, status):
     plant = collect()
     plant.clock.forward(100)
-    plant.api.script(get_task=make.refusal(status))
+    plant.api.script(get_task=make.refusal(status), get_user_info=make.refusal(status))
     for troubles in range(1, TASK_LOOKS + 2):
         plant.redis.delete(plant.keys.breaker(plant.account))
         assert plant.step(fetch, plant.take()) is None

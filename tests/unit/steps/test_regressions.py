@@ -35,7 +35,7 @@ def test_cancel_in_trouble_must_back_off(plant, make, status):
     plant.begin()
     plant.buy()
     plant.run(ops.wish(plant.keys, "r", "cancel"))
-    plant.api.script(get_job=make.refusal(status))
+    plant.api.script(get_job=make.refusal(status), get_user_info=make.refusal(status))
     plant.step(cancel, plant.take())
     assert plant.looks()["r:0"] > 0.1
 
@@ -126,7 +126,7 @@ def test_auth_grace_counts_refusals_only(plant, make):
     for _ in range(35):
         plant.step(poll, plant.take())
         plant.clock.forward(31)
-    plant.api.script(get_job=make.refusal(401))
+    plant.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
     plant.step(poll, plant.take())
     assert plant.part().state is PartState.RUNNING
 
@@ -153,7 +153,7 @@ def test_same_401_forever_during_cancel(plant, make):
     plant.begin()
     plant.buy()
     plant.run(ops.wish(plant.keys, "r", "cancel"))
-    plant.api.script(get_job=make.refusal(401))
+    plant.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
     plant.step(cancel, plant.take())
     assert plant.looks()["r:0"] > 0.1
 
@@ -244,7 +244,7 @@ def test_partial_progress_forgets_trouble(plant, make):
     plant.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(0))
     plant.step(fetch, plant.take())
     plant.clock.forward(1000)
-    plant.api.script(get_task=make.refusal(401))
+    plant.api.script(get_task=make.refusal(401), get_user_info=make.refusal(401))
     plant.step(fetch, plant.take())
     assert plant.part().state is PartState.COLLECTING
 

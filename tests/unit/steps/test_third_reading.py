@@ -279,8 +279,10 @@ def test_a_refusal_of_an_early_fetch_holds_the_account_back(plant, make):
     plant.buy("r")
     plant.clock.forward(2)
     plant.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(401))
+    plant.api.script(get_user_info=make.refusal(401))
     plant.step(poll, plant.take("r"))
     assert plant.redis.exists(plant.keys.breaker(plant.account))
+    assert len(plant.api.called("get_user_info")) == 1
 
 
 def test_a_pause_keeps_no_canceled_doubt_from_being_looked_into(plant, make):

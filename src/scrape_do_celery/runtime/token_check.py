@@ -1,0 +1,82 @@
+"""Telling a refused token from a refusal of one job or task: the API is asked for the account itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.errors import AsyncAPIResponseError, ScrapeDoError
+from scrape_do_celery.runtime.budget import is_urgent
+from scrape_do_celery.runtime.troubles import is_auth
+from scrape_do_celery.store import ops
+
+if TYPE_CHECKING:
+    from scrape_do_celery.errors import AsyncAPIAuthError
+    from scrape_do_celery.runtime.process import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which an answer about the account stands. A thousand tasks may be refused at once.
+_STANDS = 10.0
+
+
+async def ask_account(runtime: Runtime) -> ScrapeDoError | None:
+    """Ask the API for the account. Return its error, or None if the API takes the token."""
+    urgent = is_urgent.set(True)
+    try:
+        await runtime.call(runtime.client.get_user_info)
+    except ScrapeDoError as error:
+        return error
+    finally:
+        is_urgent.reset(urgent)
+    return None
+
+
+async def hold_account(runtime: Runtime, error: ScrapeDoError) -> None:
+    """Hold all runs of the account back, because its token was refused. Log that once."""
+    settings = runtime.settings
+    if await runtime.write(ops.open_breaker(runtime.store.keys, settings.account_id)):
+        log.error(
+            "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
+            settings.api_url,
+            error,
+            ops.LONGEST_PROBE,
+        )
+
+
+async def try_account(runtime: Runtime) -> ScrapeDoError | None:
+    """Ask the API whether it takes the token again. Return the refusal, or None if the runs may go on."""
+    error = await ask_account(runtime)
+    # Anything else says nothing about the token: the step's own call will tell.
+    if error is not None and is_auth(error):
+        return error
+    if await runtime.write(ops.close_breaker(runtime.store.keys, runtime.settings.account_id)):
+        log.warning("%s takes the token again", runtime.settings.api_url)
+    return None
+
+
+class TokenCheck:
+    """Tells what a 401 or 403 of one job or task refuses. One for each process, because all calls share a token."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        #: the loop's time of the last check, and whether the API took the token
+        self._checked: tuple[float, bool] | None = None
+
+    async def judge(self, runtime: Runtime, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
+        """Return the error of the token, or a plain refusal if the API takes the token.
+
+        One task that is refused must not hold back all runs of the account.
+        """
+        if not await self._takes_token(runtime):
+            return error
+        return AsyncAPIResponseError(*error.args)
+
+    async def _takes_token(self, runtime: Runtime) -> bool:
+        """Whether the API certainly takes the token. Many refusals at once cost one request."""
+        async with self._lock:
+            now = asyncio.get_running_loop().time()
+            if self._checked is None or now - self._checked[0] > _STANDS:
+                self._checked = now, await ask_account(runtime) is None
+            return self._checked[1]
