@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import calls
@@ -14,7 +16,7 @@ from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runs.retrying import without_page
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import AsyncStore, Member, PartState, ops
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
@@ -157,6 +159,24 @@ def test_a_page_of_a_task_that_was_stopped_is_stored_when_the_part_ends(running,
     assert (tasks[1].content, tasks[1].given_up) == (PAGE, True)
     assert word in tasks[1].error_message
     assert bought_again() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"), [(OutOfMemoryError("no memory"), True), (ResponseError("attempt to index nil"), False)]
+)
+def test_a_store_without_room_for_a_held_page_fails_no_step(running, run_on, monkeypatch, error, is_full):
+    run = AsyncStore.run
+
+    async def refuse(store, op):
+        if op.script == "hold":
+            raise error
+        return await run(store, op)
+
+    monkeypatch.setattr(AsyncStore, "run", refuse)
+    script(running, job("success", "success", "success"), t1=[task("t1", "pending", PAGE), task("t1")])
+    with nullcontext() if is_full else pytest.raises(ResponseError, match="nil"):
+        part, _ = run_on()
+        assert (part.got_done, running.health.refusals) == (2, 1)
 
 
 def test_an_answer_without_content_is_not_held(running, run_on, bought_again):
