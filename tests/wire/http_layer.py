@@ -47,7 +47,7 @@ TOO_MANY = 429
 #: A server that sends a purchase elsewhere has not taken it.
 _NOT_TAKEN = (301, 307, 308)
 #: Bodies of an answer, by name.
-BODIES = ("api", "html", "empty object", "gateway", "empty", "right", "array", "cut", "echo")
+BODIES = ("api", "html", "empty object", "gateway", "gateway's status", "empty", "right", "array", "cut", "echo")
 #: Each answer that HTTP mutations are played on, with its scenario.
 ENDPOINTS = (
     ("plain", "create"),
@@ -82,6 +82,7 @@ def _answered(status: int, body: str) -> Callable[[Wire], None]:
         wire.body = {
             "empty object": b"{}",
             "gateway": json.dumps({"message": "no Route matched", "request_id": "9"}).encode(),
+            "gateway's status": json.dumps({"Status": "Error", "Message": "upstream unavailable"}).encode(),
             "empty": b"",
             "array": b"[]",
             "cut": dumps(wire.data)[:-9],
@@ -173,7 +174,10 @@ FRAMES: dict[str, tuple[str, Callable[[Wire], None]]] = {
     "label br": ("trouble", _with(label="br")),
     "label zstd": ("trouble", _with(label="zstd")),
     "label unknown": ("trouble", _with(label="x-secret")),
+    "label utf-8": ("same", _with(label="utf-8")),
+    "label none": ("same", _with(label="none")),
     "label gzip, body plain": ("trouble", _with(label="gzip")),
+    "label deflate, body plain": ("trouble", _with(label="deflate")),
     "gzip without label": ("trouble", _with(coding="gzip", spoilt=True)),
     "gzip cut": ("trouble", _with(coding="gzip cut", label="gzip", spoilt=True)),
     "gzip twice": ("rich", _with(coding="gzip twice", label="gzip, gzip")),

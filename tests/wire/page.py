@@ -38,6 +38,7 @@ _BODIES = {
     "echo": "an HTML page",
     "empty object": "`{}`",
     "gateway": "JSON of a gateway",
+    "gateway's status": "a `Status` of a gateway",
     "empty": "no body",
     "right": "the right body",
     "array": "`[]`",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
+from scrape_do_celery.client import calls
 from scrape_do_celery.errors import AsyncAPIResponseError
 from scrape_do_celery.models import JobStatus, base, fields
 from scrape_do_celery.runtime import fetching
@@ -28,6 +29,10 @@ def _everybodys_word(monkeypatch):
     monkeypatch.setattr(AsyncAPIResponseError, "is_api_error", property(lambda _: True))
 
 
+def _any_status(monkeypatch):
+    monkeypatch.setattr(calls, "_has_own_field", lambda *_: True)
+
+
 def _short_headers(monkeypatch):
     plain = aiohttp.ClientSession.__init__
 
@@ -47,6 +52,10 @@ FAULTS = {
     "a gateway's 4xx is taken for the API's word": (
         _everybodys_word,
         ["plain/create/HTTP status/451 html/window", "plain/create/HTTP status, not sold/405 gateway/once"],
+    ),
+    "a gateway's `Status` is taken for that of a job": (
+        _any_status,
+        ["plain/job/HTTP status/200 gateway's status/window", "plain/task/HTTP status/200 gateway's status/once"],
     ),
     "header lines over 8 kB are refused": (
         _short_headers,
