@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two unusable answers that count: a fault of minutes must not use the attempts up.
 UNREADABLE_INTERVAL: Final = 600.0
+#: Seconds until the first unusable answer is asked for once more: most of them are a moment's.
+UNREADABLE_RECHECK: Final = 5.0
 #: Unusable answers that count before a job or task is given up.
 UNREADABLE_ATTEMPTS: Final = 5
 
@@ -82,11 +84,13 @@ class AnswerNote:
     counted_at: float = 0.0
     #: the last answer named an end time that had passed
     has_end: bool = False
+    #: a second unusable answer came soon after the first, so that the next one is awaited for long
+    is_rechecked: bool = False
 
     def count(self, now: float) -> AnswerNote:
-        """The note after one more unusable answer, which may come too soon to count."""
+        """Return the note after one more unusable answer, which may come too soon to count."""
         if self.attempts and now - self.counted_at < UNREADABLE_INTERVAL:
-            return self
+            return replace(self, is_rechecked=True)
         return replace(self, attempts=self.attempts + 1, counted_at=now)
 
     @property
@@ -96,8 +100,11 @@ class AnswerNote:
 
     @property
     def next_at(self) -> float:
-        """When the next unusable answer counts."""
-        return self.counted_at + UNREADABLE_INTERVAL if self.attempts else 0.0
+        """Return when the task is worth asking for again."""
+        if not self.attempts:
+            return 0.0
+        is_soon = self.attempts == 1 and not self.is_rechecked
+        return self.counted_at + (UNREADABLE_RECHECK if is_soon else UNREADABLE_INTERVAL)
 
 
 #: Notes by the position of a task.
@@ -107,7 +114,7 @@ Notes = dict[int, AnswerNote]
 def notes_to_json(notes: Mapping[int, AnswerNote]) -> dict[str, Any]:
     """The notes as JSON, without empty ones."""
     return {
-        str(position): [note.attempts, note.counted_at, note.has_end]
+        str(position): [note.attempts, note.counted_at, note.has_end, note.is_rechecked]
         for position, note in notes.items()
         if note != AnswerNote()
     }

@@ -184,7 +184,7 @@ async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
     """One bad task waits by itself: it is no trouble of the others, and no reason not to look at them."""
     before = found.notes.get(position, _NO_NOTE)
     after = found.notes[position] = before.count(claim.now)
-    if after != before:
+    if after.attempts > before.attempts:
         runtime.budget.tally.add("unreadable:task")
     if after.is_used_up or is_last_pass(runtime, claim):
         return _unusable(job, job.task_ids[position], error)
@@ -214,7 +214,7 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
         return None
     before = notes.get(position, _NO_NOTE)
     after = notes[position] = before.count(claim.now)
-    if after != before:
+    if after.attempts > before.attempts:
         runtime.budget.tally.add("unreadable:task")
     return _unusable(job, task_id, error) if after.is_used_up else None
 

@@ -82,7 +82,7 @@ async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
 async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
     """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
     after = _counted(claim)
-    if after != claim.part.notes.get(JOB_NOTE):
+    if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
         runtime.budget.tally.add("unreadable:job")
     # A run that is to end has no time for further attempts; its tasks may be readable.
     is_late = bool(claim.part.task_ids) and claim.out_of_grace(runtime.settings.cancel_grace)

@@ -12,7 +12,14 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.rules import fetch
-from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, AnswerFate, AnswerNote, holds_content
+from scrape_do_celery.rules.fetch import (
+    UNREADABLE_ATTEMPTS,
+    UNREADABLE_INTERVAL,
+    UNREADABLE_RECHECK,
+    AnswerFate,
+    AnswerNote,
+    holds_content,
+)
 
 
 def answer(status, *, own):
@@ -52,9 +59,11 @@ def test_whose_word_an_error_is(error, fate):
 
 
 def test_attempts_count_once_in_ten_minutes():
-    note = AnswerNote().count(100.0)
-    assert note == note.count(100.0 + UNREADABLE_INTERVAL - 1)
-    assert note.next_at == 100.0 + UNREADABLE_INTERVAL
+    first = AnswerNote().count(100.0)
+    assert first.next_at == 100.0 + UNREADABLE_RECHECK
+    note = first.count(100.0 + UNREADABLE_INTERVAL - 1)
+    assert (note.attempts, note.counted_at, note.next_at) == (1, 100.0, 100.0 + UNREADABLE_INTERVAL)
+    assert first.count(first.counted_at + UNREADABLE_INTERVAL).next_at == 100.0 + 2 * UNREADABLE_INTERVAL
     for _ in range(UNREADABLE_ATTEMPTS - 1):
         assert not note.is_used_up
         note = note.count(note.next_at)
@@ -63,8 +72,9 @@ def test_attempts_count_once_in_ten_minutes():
 
 
 def test_notes_come_back_as_they_were():
-    notes = {0: AnswerNote(2, 5.5, has_end=True), 3: AnswerNote()}
-    assert fetch.notes_from_json(fetch.notes_to_json(notes)) == {0: notes[0]}
+    notes = {0: AnswerNote(2, 5.5, has_end=True), 1: AnswerNote(1, 5.5, is_rechecked=True), 3: AnswerNote()}
+    assert fetch.notes_from_json(fetch.notes_to_json(notes)) == {0: notes[0], 1: notes[1]}
+    assert fetch.notes_from_json({"0": [2, 5.5, True]}) == {0: notes[0]}, "as an older version wrote them"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPITooLargeError, AsyncAPIUnparsableResponseError, JobLostError
 from scrape_do_celery.polling import RETENTION
-from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
+from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, UNREADABLE_RECHECK
 from scrape_do_celery.runs import Bell, RunHandle, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import Member, PartState, ops
@@ -64,15 +64,19 @@ def wait(plant):
 
 def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable()))
-    for attempts in range(1, UNREADABLE_ATTEMPTS):
+    # The first answer is asked for once more soon after. That second answer is no further attempt.
+    for attempts, seconds in [
+        (1, UNREADABLE_RECHECK),
+        *((n, UNREADABLE_INTERVAL) for n in range(1, UNREADABLE_ATTEMPTS)),
+    ]:
         assert collecting.step(fetch, collecting.take()) is None
         part = collecting.part()
         assert (part.got_done, part.notes[1].attempts, part.looks) == (2, attempts, 0)
-        assert wait(collecting) == pytest.approx(UNREADABLE_INTERVAL, abs=30)
+        assert wait(collecting) == pytest.approx(seconds, abs=seconds / 20)
         assert "unreadable" in RunHandle("r", producer=collecting.producer).status.waiting_for
         collecting.clock.forward(wait(collecting) + 1)
     assert collecting.step(fetch, collecting.take()) == AGGREGATE
-    assert asked(collecting) == ["t0", *["t1"] * UNREADABLE_ATTEMPTS, "t2"]
+    assert asked(collecting) == ["t0", *["t1"] * (UNREADABLE_ATTEMPTS + 1), "t2"]
     task = stored(collecting)[1]
     assert (task.status, task.unreadable, task.gone, task.content) == ("error", True, False, BODY.decode())
     assert "unreadable" in task.error_message
@@ -82,13 +86,23 @@ def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(colle
 
 def test_a_bell_that_comes_too_soon_asks_for_nothing(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable()))
+    for seconds in (UNREADABLE_RECHECK, 5):
+        collecting.step(fetch, collecting.take())
+        collecting.clock.forward(seconds)
+        collecting.force(at=0)
     collecting.step(fetch, collecting.take())
-    collecting.clock.forward(5)
-    collecting.force(at=0)
-    collecting.step(fetch, collecting.take())
-    assert asked(collecting) == ["t0", "t1", "t2"]
+    assert asked(collecting) == ["t0", "t1", "t1", "t2"]
     assert collecting.part().trouble is not None
     assert wait(collecting) > UNREADABLE_INTERVAL - 30
+
+
+def test_one_answer_of_no_use_costs_seconds_only(collecting, make):
+    collecting.api.script(get_task=one_bad(make, unreadable()))
+    collecting.step(fetch, collecting.take())
+    collecting.clock.forward(wait(collecting))
+    collecting.api.script(get_task=one_bad(make, None, bad=""))
+    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert collecting.part().got_done == 3
 
 
 def test_a_task_that_can_be_read_in_time_is_a_page(collecting, make):
