@@ -81,6 +81,12 @@ def _fetch_trouble(trial: Trial, dice: random.Random) -> None:
 def _auth(trial: Trial, dice: random.Random) -> None:
     # The token is not taken, once: everybody waits until the account was tried.
     _rule(trial, "status", "get_job", status=401, times=1)
+    _refuse_account(trial, "poll_jobs")
+
+
+def _refuse_account(trial: Trial, step: str) -> None:
+    # A refusal of one job or task is the token's only if the account is refused, too.
+    trial.plans.append(Plan(f"{step}: before GET me", [{"kind": "tell", "what": "refuse_me"}]))
 
 
 def _auth_submit(trial: Trial, dice: random.Random) -> None:
@@ -89,6 +95,7 @@ def _auth_submit(trial: Trial, dice: random.Random) -> None:
 
 def _auth_fetch(trial: Trial, dice: random.Random) -> None:
     _rule(trial, "status", "get_task", status=401, times=1)
+    _refuse_account(trial, "fetch_tasks")
 
 
 def _auth_list(trial: Trial, dice: random.Random) -> None:
@@ -105,6 +112,7 @@ def _paused_list(trial: Trial, dice: random.Random) -> None:
 def _auth_cancel(trial: Trial, dice: random.Random) -> None:
     _cancel(trial, dice)
     _rule(trial, "status", "cancel_job", status=401, times=1)
+    _refuse_account(trial, "cancel_run")
 
 
 def _paused_cancel(trial: Trial, dice: random.Random) -> None:
@@ -309,7 +317,7 @@ def _probing_doubt(trial: Trial, dice: random.Random) -> None:
     # The token is not taken while a lost purchase is looked for, nor when the account is tried.
     _doubt(trial, dice)
     _probing(trial, "reconcile_submit")
-    trial.plans.append(Plan("reconcile_submit: before GET me", [{"kind": "tell", "what": "refuse_me"}]))
+    _refuse_account(trial, "reconcile_submit")
 
 
 def _probing(trial: Trial, step: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scrape_do_celery.runtime import collecting
+from scrape_do_celery.runtime import collecting, token_check
 from scrape_do_celery.store import buying, claiming, ops, watching
 
 #: Bells that are lost are rung again by the ticker so soon, in seconds, growing to the second; 5 and 300 in production.
@@ -12,6 +12,8 @@ RING, LONGEST_RING = 0.8, 2.0
 
 #: An account whose token was refused is tried again so soon, growing to the second; 1 and 60 in production.
 PROBE, LONGEST_PROBE = 0.3, 1.0
+#: Seconds for which an answer about the account stands; 10 in production.
+ACCOUNT_STANDS = 0.2
 #: Messages of a worker that died are handed out again so soon; after 900 s in production.
 RESTORE = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_mutex_expire": 2}
 
@@ -42,5 +44,6 @@ def hasten() -> None:
     collecting._SLICE, collecting._NEXT_TURN = SLICE, RING
     watching.RING, watching.ONE_BY_ONE, watching.ODD_PAGES = RING, ONE_BY_ONE, ODD_PAGES
     watching._REST = REST
+    token_check._STANDS = ACCOUNT_STANDS
     for module in (ops, buying, claiming):
         module.PROBE, module.LONGEST_PROBE = PROBE, LONGEST_PROBE

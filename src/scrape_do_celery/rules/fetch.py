@@ -34,6 +34,7 @@ UNREADABLE_ATTEMPTS: Final = 5
 
 #: Refusals that are about the account's credits or the moment, never about one job or task.
 _ABOUT_ALL: Final = frozenset({402, 408, 425})
+_REFUSALS: Final = frozenset({401, 403})
 _SERVER_ERROR: Final = 500
 _LONGEST_WHY: Final = 300
 #: The position of the note on the answers for the job itself.
@@ -63,6 +64,15 @@ def classify_answer(error: ScrapeDoError) -> AnswerFate:
     if isinstance(error, AsyncAPIUnparsableResponseError):
         return AnswerFate.ATTEMPT if error.is_api_object else AnswerFate.TROUBLE
     return AnswerFate.ATTEMPT if _is_word_about_it(error) else AnswerFate.TROUBLE
+
+
+def is_cancel_refused(error: ScrapeDoError) -> bool:
+    """Tell whether a `DELETE` is worth sending again: its error does not say that the job has ended.
+
+    A 401 or 403 refuses the request, also where the API takes the token. Taken for an end, it would let the job run on.
+    """
+    is_refusal = isinstance(error, AsyncAPIResponseError) and error.status_code in _REFUSALS
+    return is_refusal or classify_answer(error) is AnswerFate.TROUBLE
 
 
 def _is_word_about_it(error: ScrapeDoError) -> bool:

@@ -130,3 +130,20 @@ def test_an_unreadable_answer_may_hold_content(body, holds):
 )
 def test_which_tasks_have_no_page(make, fields, lacks):
     assert fetch.lacks_page(make.task(0, **fields)) is lacks
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refused"),
+    [
+        (answer(404, own=True), False),
+        (answer(406, own=True), False),
+        (answer(401, own=True), True),
+        (answer(403, own=True), True),
+        (answer(403, own=False), True),
+        (answer(400, own=False), True),
+        (APIConnectionError("cut"), True),
+    ],
+    ids=str,
+)
+def test_a_delete_is_sent_again_unless_its_job_has_ended(error, is_refused):
+    assert fetch.is_cancel_refused(error) is is_refused
