@@ -140,7 +140,7 @@ def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
 
 def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventually):
     # The answer travels for a while: the job is there, and nobody knows its id.
-    pipeline.sandbox.fault("slow", kind="create_job", seconds=0.7)
+    pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
     pipeline.work()
     handles = [pipeline.enqueue(urls(1, host=f"ours{n}")) for n in range(20)]
     strays = Strays(client, pipeline.producer.store, pipeline.settings.account_id)
