@@ -354,9 +354,10 @@ def _deaf_cancel(trial: Trial, dice: random.Random) -> None:
 
 
 def _blind_cancel(trial: Trial, dice: random.Random) -> None:
-    # No look at the job is answered, before and after the stop request: its tasks are fetched blindly.
+    # No look at the job is answered for longer than its grace: its tasks are fetched blindly. A run whose stop request
+    # is lost to a kill must end all the same, so the looks are answered at last.
     trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
-    _rule(trial, "status", "get_job", status=503)
+    _rule(trial, "status", "get_job", status=503, times=80)
     _ending(trial, _ENDED)
 
 
