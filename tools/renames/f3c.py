@@ -1,0 +1,7 @@
+from fix import ROOT, fix
+p = ROOT / "README.md"; p.write_text(p.read_text().replace("`.seen`", "`.candidates`"))
+fix("src/scrape_do_celery/cli/ledger.py", "    `booked` is what became of it: open (under way, or in doubt), bought, adopted (the answer was lost, the job was\n    found), absent (no job was found) or in_doubt (never known). `credits` is what the API reported for the pages that\n    were fetched; it is known once there is an outcome. `estimate` is ours, made before.",
+"    `status` is open (under way, or in doubt), confirmed (the API answered), adopted (the answer was lost, the job was\n    found), not_found (no job was found) or in_doubt (never known). `credits` is the cost that the API reported for the\n    fetched pages; it is known once there is an outcome. `estimated_credits` is our estimate from before the purchase.",
+'f"{sums.credits:.10g} reported, {sums.estimated_credits} estimated, for {sums.known} whose outcome is known"', 'f"{sums.credits:.10g} reported, {sums.estimated_credits} estimated, for {sums.known} with an outcome"')
+fix("docs/promises.md", "(one that was absent counts for an hour: its job may come late)", "(one that was not found counts for an hour: its job may come late)", "(a second one follows an `absent` one only)", "(a second one follows a `not_found` one only)", "`part` is the job's place in its run, `number` counts", "`part` is the job's place in its run, `sequence` counts")
+fix("tests/unit/test_cli_money.py", "for 1 whose outcome is known", "for 1 with an outcome")

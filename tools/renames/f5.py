@@ -1,0 +1,17 @@
+from fix import fix
+fix("store/buying.py", '''#: Seconds after which a part waiting for a slot looks for itself whether its turn has come. It is woken when it does: this is for
+#: a limit that was raised while nothing ends and nothing is bought.''', '''#: Seconds after which a part that waits for a slot checks for itself. A slot that becomes free wakes the part before
+#: that; the check serves a limit that was raised while no job ends and none is bought.''',
+ "a part beyond them waits waiting for a slot, and is due when its turn comes. `digests` are those of the claim's\n    targets, where the caller has them.", "a part beyond them waits for a slot, and is due when it has one. `digests` are those of the claim's\n    targets, if the caller has them.")
+fix("store/lua/common.lua", "-- Gives the places that are free to the first waiting for a slot, and wakes them, but for `mine`, which is here already.", "-- Grant the free slots to the parts that have waited longest, and wake them, except `mine`, whose step is at work.",
+"local line = prefix .. ':slot_waiters:' .. account", "local waiters = prefix .. ':slot_waiters:' .. account", "redis.call('ZPOPMIN', line)[1]", "redis.call('ZPOPMIN', waiters)[1]",
+"-- Whether a part has its place, or gets one; else it is waiting for a slot.", "-- Return whether the part has a slot or is granted one. If not, the part waits for a slot.")
+fix("store/lua/intent.lua", "seconds after which a part that waits waiting for a slot looks for itself,", "seconds after which a part that waits for a slot checks for itself,",
+"-- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the\n-- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last\n-- writes, so the part is in doubt.",
+"-- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'twin', who buys the same targets now},\n-- {'no_slot'}: other jobs run, {'weakened'}: the store has just ceased to be durable, or {'reborn'}: an intent written\n-- earlier may have been lost with the store's last writes, so the part is in doubt.")
+fix("tests/faults/times.py", "# So few that some have to wait waiting for a slot.", "# A low limit, so that some parts wait for a slot.")
+fix("tests/unit/steps/test_line.py", "the others wait waiting for a slot, and are woken in its order", "the others wait for a slot, and are woken in the order in which they came")
+fix("store/lua/standing.lua", "places taken, parts waiting for a slot", "slots taken, parts waiting for a slot", "local watch, line = ARGV[1] .. ':watch:' .. account, ARGV[1] .. ':slot_waiters:' .. account", "local watch, waiters = ARGV[1] .. ':watch:' .. account, ARGV[1] .. ':slot_waiters:' .. account", "redis.call('ZCARD', line), head(line),", "redis.call('ZCARD', waiters), head(waiters),")
+fix("config/grafana/scrape-do.json", "Wait waiting for a slot", "Wait for a slot")
+fix("docs/metrics.md", "Parts that wait for one of those to end.", "Parts that wait for a job slot.", "Time that the first of these has waited.", "Longest time that a part has waited for a job slot.")
+fix("metrics/catalogue.py", "Parts that wait for one of those to end.", "Parts that wait for a job slot.", "Time that the first of these has waited.", "Longest time that a part has waited for a job slot.")
