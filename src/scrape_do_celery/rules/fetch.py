@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two unusable answers that count: a fault of minutes must not use the attempts up.
 UNREADABLE_INTERVAL: Final = 600.0
-#: Seconds until the first unusable answer is asked for once more: most of them are a moment's.
+#: Seconds until the first unusable answer is asked for again, doubling up to the interval: most trouble is short.
 UNREADABLE_RECHECK: Final = 5.0
 #: Unusable answers that count before a job or task is given up.
 UNREADABLE_ATTEMPTS: Final = 5
@@ -94,13 +94,13 @@ class AnswerNote:
     counted_at: float = 0.0
     #: the last answer named an end time that had passed
     has_end: bool = False
-    #: a second unusable answer came soon after the first, so that the next one is awaited for long
-    is_rechecked: bool = False
+    #: unusable answers that came too soon to count
+    rechecks: int = 0
 
     def count(self, now: float) -> AnswerNote:
         """Return the note after one more unusable answer, which may come too soon to count."""
         if self.attempts and now - self.counted_at < UNREADABLE_INTERVAL:
-            return replace(self, is_rechecked=True)
+            return replace(self, rechecks=self.rechecks + 1)
         return replace(self, attempts=self.attempts + 1, counted_at=now)
 
     @property
@@ -113,8 +113,8 @@ class AnswerNote:
         """Return when the task is worth asking for again."""
         if not self.attempts:
             return 0.0
-        is_soon = self.attempts == 1 and not self.is_rechecked
-        return self.counted_at + (UNREADABLE_RECHECK if is_soon else UNREADABLE_INTERVAL)
+        recheck = UNREADABLE_RECHECK * 2 ** min(self.rechecks, 10) if self.attempts == 1 else UNREADABLE_INTERVAL
+        return self.counted_at + min(recheck, UNREADABLE_INTERVAL)
 
 
 #: Notes by the position of a task.
@@ -124,7 +124,7 @@ Notes = dict[int, AnswerNote]
 def notes_to_json(notes: Mapping[int, AnswerNote]) -> dict[str, Any]:
     """The notes as JSON, without empty ones."""
     return {
-        str(position): [note.attempts, note.counted_at, note.has_end, note.is_rechecked]
+        str(position): [note.attempts, note.counted_at, note.has_end, note.rechecks]
         for position, note in notes.items()
         if note != AnswerNote()
     }
