@@ -24,15 +24,6 @@ def is_open(plant):
 
 
 @pytest.fixture
-def collecting(plant, make):
-    plant.begin()
-    plant.buy(state=PartState.COLLECTING)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
-    plant.clock.forward(100)
-    return plant
-
-
-@pytest.fixture
 def running(plant):
     plant.begin()
     plant.buy()

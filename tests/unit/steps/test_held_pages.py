@@ -87,20 +87,6 @@ def bought_again(plant):
     return targets
 
 
-@pytest.fixture
-def running(plant):
-    plant.begin(targets=2)
-    plant.buy()
-    plant.clock.forward(100)
-    return plant
-
-
-@pytest.fixture
-def early(running):
-    running.redis.hset(running.keys.run("r"), "early", 1)
-    return running
-
-
 @pytest.mark.parametrize("first", ["pending", "rotating", ["success"]], ids=str)
 @pytest.mark.parametrize(
     "last",

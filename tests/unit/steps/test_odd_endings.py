@@ -45,17 +45,8 @@ def too_large():
 
 
 @pytest.fixture
-def running(plant):
-    plant.begin(targets=3)
-    plant.buy()
-    plant.clock.forward(100)
-    return plant
-
-
-@pytest.fixture
-def early(running):
-    running.redis.hset(running.keys.run("r"), "early", 1)
-    return running
+def size():
+    return 3
 
 
 def pages(make, **others):

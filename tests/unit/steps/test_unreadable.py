@@ -30,20 +30,8 @@ def too_large():
 
 
 @pytest.fixture
-def running(plant):
-    plant.begin(targets=3)
-    plant.buy()
-    plant.clock.forward(100)
-    return plant
-
-
-@pytest.fixture
-def collecting(plant, make):
-    plant.begin(targets=3)
-    plant.buy(state=PartState.COLLECTING)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", 3), after=0.0))
-    plant.clock.forward(100)
-    return plant
+def size():
+    return 3
 
 
 def one_bad(make, error, bad="t1"):

@@ -19,23 +19,6 @@ AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
 GATEWAY = (400, 402, 405, 407, 413, 421, 422, 431, 451)
 
 
-@pytest.fixture
-def running(plant):
-    plant.begin()
-    plant.buy()
-    plant.clock.forward(100)
-    return plant
-
-
-@pytest.fixture
-def collecting(plant, make):
-    plant.begin()
-    plant.buy(state=PartState.COLLECTING)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
-    plant.clock.forward(100)
-    return plant
-
-
 def page_of_gateway(status):
     return AsyncAPIResponseError.for_status(status)(f"GET /x: {status}", status, excerpt="<html>")
 
