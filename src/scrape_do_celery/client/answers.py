@@ -19,7 +19,7 @@ from scrape_do_celery.errors import (
     AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
-from scrape_do_celery.models.parsing import is_error_body, parse_answer
+from scrape_do_celery.models.parsing import API_FIELDS, is_error_body, parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,17 +32,6 @@ T = TypeVar("T")
 EXCERPT: Final = 500
 RETRY_AFTER_LIMIT: Final = 86_400.0
 """No more seconds than this are believed, so that one wrong date cannot stop an account for ever."""
-
-API_FIELDS: Final = frozenset({
-    "AcquiredConcurrency", "ActiveJobs", "AvailableCredits", "AvaliableCredits", "Base64EncodedContent", "Content",
-    "EndTime", "ExpiresAt", "FreeConcurrency", "JobID", "Jobs", "LimitConcurrency", "PageNumber", "ResponseHeaders",
-    "Scrape.do", "StartTime", "TaskID", "TaskIDs", "Tasks", "TotalConcurrency", "TotalCount", "TotalPages",
-    "UpdateTime",
-})  # fmt: skip
-"""Fields that only an answer of the API has.
-
-`Status`, `StatusCode`, `Message`, `ErrorMessage`, `URL` and `TraceID` are no such fields: gateways write them too.
-"""
 
 _REDACTED: Final = "[token]"
 _THROTTLED: Final = b"temporarily throttled"

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
-from scrape_do_celery.client.answers import API_FIELDS
 from scrape_do_celery.models import (
     MAX_TARGETS_PER_JOB,
     JobCreationRequest,
@@ -22,7 +21,7 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.models.base import AnswerModel, wire_name
 from scrape_do_celery.models.ids import same_id
-from scrape_do_celery.models.parsing import is_error_body, parse_answer
+from scrape_do_celery.models.parsing import API_FIELDS, is_error_body, parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping

@@ -13,6 +13,16 @@ MAX_DEPTH: Final = 100
 #: Digits of a whole number that are read exactly; Python itself refuses 4,301.
 _MAX_DIGITS: Final = 400
 _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+API_FIELDS: Final = frozenset({
+    "AcquiredConcurrency", "ActiveJobs", "AvailableCredits", "AvaliableCredits", "Base64EncodedContent", "Content",
+    "EndTime", "ExpiresAt", "FreeConcurrency", "JobID", "Jobs", "LimitConcurrency", "PageNumber", "ResponseHeaders",
+    "Scrape.do", "StartTime", "TaskID", "TaskIDs", "Tasks", "TotalConcurrency", "TotalCount", "TotalPages",
+    "UpdateTime",
+})  # fmt: skip
+"""Fields that only an answer of the API has.
+
+`Status`, `StatusCode`, `Message`, `ErrorMessage`, `URL` and `TraceID` are no such fields: gateways write them too.
+"""
 
 
 def parse_answer(raw: str | bytes) -> Any:

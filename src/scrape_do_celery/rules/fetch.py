@@ -66,7 +66,7 @@ def classify_answer(error: ScrapeDoError) -> AnswerFate:
     return AnswerFate.ATTEMPT if _is_word_about_it(error) else AnswerFate.TROUBLE
 
 
-def is_cancel_refused(error: ScrapeDoError) -> bool:
+def should_retry_cancel(error: ScrapeDoError) -> bool:
     """Tell whether a `DELETE` is worth sending again: its error does not say that the job has ended.
 
     A 401 or 403 refuses the request, also where the API takes the token. Taken for an end, it would let the job run on.

@@ -69,12 +69,10 @@ def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float, *, least: 
     A single end time is not believed: a server may fill the field before the job ends. `now` is the store's clock.
     A job that names fewer than `least` tasks may name further ones, so that the ends of its tasks do not end it.
     """
-    digest, has_end = digest_job(job, now), has_passed(job.end_time, now)
-    since = memory.unchanged_since if digest == memory.digest else now
-    after = JobMemory(digest, since, has_end)
-    if (has_end and memory.has_end) or (len(job.task_ids) >= least and has_only_ended_tasks(job)):
+    after = _remember_answer(job, memory, now)
+    if (after.has_end and memory.has_end) or _has_ended_tasks(job, least):
         return JobFate.ENDED, after
-    return (JobFate.COLLECT if now - since >= UNKNOWN_STATUS_PATIENCE else JobFate.RUNS), after
+    return (JobFate.COLLECT if _is_stalled(after, now) else JobFate.RUNS), after
 
 
 def judge_open_job(job: JobDetails, memory: JobMemory, now: float, *, least: int) -> tuple[JobFate, JobMemory]:
@@ -83,12 +81,24 @@ def judge_open_job(job: JobDetails, memory: JobMemory, now: float, *, least: int
     Each of at least `least` tasks must be terminal, and the end time must have passed, for a while without any change:
     a task that is tried again changes the answer. Content never ends such a job.
     """
-    if not (has_passed(job.end_time, now) and len(job.task_ids) >= least and has_only_ended_tasks(job)):
+    if not (has_passed(job.end_time, now) and _has_ended_tasks(job, least)):
         return JobFate.RUNS, JobMemory()
+    after = _remember_answer(job, memory, now)
+    return (JobFate.ENDED if _is_stalled(after, now) else JobFate.RUNS), after
+
+
+def _remember_answer(job: JobDetails, memory: JobMemory, now: float) -> JobMemory:
     digest = digest_job(job, now)
     since = memory.unchanged_since if digest == memory.digest else now
-    fate = JobFate.ENDED if now - since >= UNKNOWN_STATUS_PATIENCE else JobFate.RUNS
-    return fate, JobMemory(digest, since, has_end=True)
+    return JobMemory(digest, since, has_passed(job.end_time, now))
+
+
+def _has_ended_tasks(job: JobDetails, least: int) -> bool:
+    return len(job.task_ids) >= least and has_only_ended_tasks(job)
+
+
+def _is_stalled(memory: JobMemory, now: float) -> bool:
+    return now - memory.unchanged_since >= UNKNOWN_STATUS_PATIENCE
 
 
 def digest_job(job: JobDetails, now: float) -> str:

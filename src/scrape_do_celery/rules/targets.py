@@ -110,12 +110,7 @@ def named_tasks(job: JobDetails) -> list[UndetailedTaskResponse]:
     An entry under an id that the job does not name tells nothing, and neither does a text that is no URL.
     """
     ids = {task_id.lower() for task_id in job.task_ids}
-    return [task for task in job.tasks if (not ids or task.task_id.lower() in ids) and can_be_target(task.url)]
-
-
-def can_be_target(url: str) -> bool:
-    """Tell whether a URL that a task names can be a target. Any other text says nothing about the task."""
-    return is_web_url(url)
+    return [task for task in job.tasks if (not ids or task.task_id.lower() in ids) and is_web_url(task.url)]
 
 
 class TargetSet:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, hides_marker, read_back_to, youngest
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
-from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, can_be_target, named_tasks
+from scrape_do_celery.models.urls import is_web_url
+from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, named_tasks
 from scrape_do_celery.runtime.survey import names_its_targets
 from scrape_do_celery.store import ops, owning
 from scrape_do_celery.store.spec import targets_of
@@ -140,7 +141,7 @@ class _Reading:
             task = await self._runtime.call(self._runtime.client.get_task, job_id, task_id)
         except _UNREAD:
             return None
-        return task if can_be_target(task.url) else None
+        return task if is_web_url(task.url) else None
 
     async def is_marked(self, job: JobDetails, marker: str, began: Age) -> bool:
         """Whether the job's tasks show the part's marker."""

@@ -123,9 +123,7 @@ class Surveyor:
             _take(jobs, answer.jobs)
             if walk.page > 1:
                 # A job that left the list meanwhile has moved another one across the border between the two pages.
-                again = await self.read_page(walk.page - 1, status=status)
-                walk.add_again(again)
-                _take(jobs, again.jobs)
+                await self._read_again(walk, jobs, walk.page - 1, status=status)
         return walk.complete
 
     async def _newest_pages(self, jobs: dict[str, JobDetails], back_to: datetime) -> bool:
@@ -138,11 +136,14 @@ class Surveyor:
             past = walk.page < walk.last_page and walk.is_past(self._as_listed(back_to, walk))
         if walk.page > 1:
             # A job that started meanwhile has moved to the first page, behind the reader's back.
-            again = await self.read_page(1, sort=_NEWEST)
-            walk.add_again(again)
-            _take(jobs, again.jobs)
+            await self._read_again(walk, jobs, 1, sort=_NEWEST)
         is_complete = await self._unstarted_pages(jobs, walk) if past else True
         return walk.complete and is_complete
+
+    async def _read_again(self, walk: PageWalk, jobs: dict[str, JobDetails], page: int, **filters: str) -> None:
+        answer = await self.read_page(page, **filters)
+        walk.add_again(answer)
+        _take(jobs, answer.jobs)
 
     def _as_listed(self, moment: datetime, walk: PageWalk) -> datetime:
         if self._date is None:

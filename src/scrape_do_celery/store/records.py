@@ -152,10 +152,10 @@ class PartRecord:
     @property
     def waiting_for(self) -> str | None:
         """What its last call met, while the part waits to make the call again, or looks for the job of a purchase."""
-        if self.state is PartState.DONE or self.trouble:
-            return None if self.state is PartState.DONE else self.trouble
-        if self.state is not PartState.DOUBTFUL:
+        if self.state is PartState.DONE:
             return None
+        if self.trouble or self.state is not PartState.DOUBTFUL:
+            return self.trouble or None
         return f"it is not known yet whether a job was bought: {self.submit_error or 'its step died'}"
 
     @property

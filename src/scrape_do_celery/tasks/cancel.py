@@ -8,7 +8,7 @@ from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
-from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, is_cancel_refused
+from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, should_retry_cancel
 from scrape_do_celery.runs import Bell
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect
@@ -53,7 +53,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
         raise
     except ScrapeDoError as error:
         # The API's own word is no trouble: the job has just ended (406), or was there a moment ago. The poll will see.
-        if is_cancel_refused(error):
+        if should_retry_cancel(error):
             if not claim.out_of_grace(runtime.settings.cancel_grace):
                 return await troubled(runtime, claim, error)
             # The job cannot be stopped. What it has paid for can be fetched.

@@ -148,4 +148,4 @@ def test_which_tasks_have_no_page(make, fields, lacks):
     ids=str,
 )
 def test_a_delete_is_sent_again_unless_its_job_has_ended(error, is_refused):
-    assert fetch.is_cancel_refused(error) is is_refused
+    assert fetch.should_retry_cancel(error) is is_refused

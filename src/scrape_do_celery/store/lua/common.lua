@@ -25,8 +25,8 @@ local function free(due, run, prefix, run_id, parts, idem)
     local key, suffix = part_key(prefix, run_id, n), run_id .. ':' .. n
     local job = redis.call('HGET', key, 'job')
     if job then redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job), 604800) end
-    for _, kind in ipairs({':job:', ':contents:', ':provisional:'}) do redis.call('DEL', prefix .. kind .. suffix) end
-    redis.call('DEL', key)
+    redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix,
+      prefix .. ':provisional:' .. suffix)
   end
   if has_key(idem, run_id) then redis.call('DEL', idem) end
   redis.call('ZREM', due, run_id .. ':run')
