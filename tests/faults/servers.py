@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scrape_do_celery import Settings, embedded
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.sandbox import SandboxProcess
-from tests.faults.times import SETTINGS, hasten
+from tests.faults.times import SETTINGS, hastened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ class Servers:
                 **SETTINGS,
                 **self._settings,
             }
-            hasten()
+            stack.enter_context(hastened())
             self.settings = Settings(**self.values)
             self.producer = Producer.of(settings=self.settings)
             stack.callback(self.producer.store.close)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.runtime import collecting, token_check
 from scrape_do_celery.store import buying, claiming, ops, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
 
 #: Bells that are lost are rung again by the ticker so soon, in seconds, growing to the second; 5 and 300 in production.
 RING, LONGEST_RING = 0.8, 2.0
@@ -37,13 +42,33 @@ REST = 0.1
 SLICE = 0.3
 
 
-def hasten() -> None:
-    """Shortens the times that no setting holds, in this process."""
+def constants() -> Iterator[tuple[ModuleType, str, float]]:
+    """Each constant that the lab shortens: its module, its name and its value in the lab."""
     for module in (ops, claiming):
-        module.RING, module.LONGEST_RING = RING, LONGEST_RING
-    collecting._SLICE, collecting._NEXT_TURN = SLICE, RING
-    watching.RING, watching.ONE_BY_ONE, watching.ODD_PAGES = RING, ONE_BY_ONE, ODD_PAGES
-    watching._REST = REST
-    token_check._STANDS = ACCOUNT_STANDS
+        yield from ((module, "RING", RING), (module, "LONGEST_RING", LONGEST_RING))
+    yield from ((collecting, "_SLICE", SLICE), (collecting, "_NEXT_TURN", RING))
+    yield from ((watching, "RING", RING), (watching, "ONE_BY_ONE", ONE_BY_ONE), (watching, "ODD_PAGES", ODD_PAGES))
+    yield from ((watching, "_REST", REST), (token_check, "_STANDS", ACCOUNT_STANDS))
     for module in (ops, buying, claiming):
-        module.PROBE, module.LONGEST_PROBE = PROBE, LONGEST_PROBE
+        yield from ((module, "PROBE", PROBE), (module, "LONGEST_PROBE", LONGEST_PROBE))
+
+
+def hasten() -> None:
+    """Shorten the times that no setting holds, for the rest of this process."""
+    for module, name, value in constants():
+        setattr(module, name, value)
+
+
+@contextmanager
+def hastened() -> Iterator[None]:
+    """Shorten the times that no setting holds until the end of the block.
+
+    A test that runs later in the same process would otherwise meet the lab's times.
+    """
+    before = [(module, name, getattr(module, name)) for module, name, _ in constants()]
+    hasten()
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)

@@ -1,0 +1,14 @@
+"""The times of the lab end with the lab."""
+
+from __future__ import annotations
+
+from scrape_do_celery.store import claiming, ops
+from tests.faults.times import LONGEST_PROBE, hastened
+
+
+def test_times_are_those_of_production_after_the_lab():
+    production = ops.LONGEST_PROBE
+    assert production > LONGEST_PROBE
+    with hastened():
+        assert ops.LONGEST_PROBE == claiming.LONGEST_PROBE == LONGEST_PROBE
+    assert ops.LONGEST_PROBE == claiming.LONGEST_PROBE == production
