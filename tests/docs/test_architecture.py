@@ -1,0 +1,159 @@
+"""Holds docs/architecture.md to the code. `python -m tests.docs.test_architecture` writes what is generated."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from scrape_do_celery.store import PartState
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "scrape_do_celery"
+PAGE = ROOT / "docs" / "architecture.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+KEYS = SOURCE / "store" / "keys.py"
+
+_PATH = re.compile(r"`([\w./-]+\.(?:py|lua|toml|md|json))(?:::(\w+))?`")
+_WRITES_STATE = {
+    ".py": re.compile(r'"state": PartState\.(\w+)'),
+    ".lua": re.compile(r"'HSET', [^\n]*'state', '(\w+)'"),
+}
+
+
+# Generated tables
+
+
+def keys_markdown():
+    return "\n".join(line for line in ast.get_docstring(ast.parse(KEYS.read_text())).splitlines() if line[:1] == "|")
+
+
+def modules():
+    """The modules of the package; empty ones, such as the mark of a folder, hold nothing."""
+    paths = (path for path in sorted(SOURCE.rglob("*.py")) if "migrations" not in path.parts)
+    return [path for path in paths if path.read_text().strip()]
+
+
+def modules_markdown():
+    rows = [f"| `{path.relative_to(SOURCE)}` | {_first_line(path)} |" for path in modules()]
+    return "\n".join(["| module | what it holds |", "|---|---|", *rows])
+
+
+def _first_line(path):
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0].replace("|", r"\|")
+
+
+def page():
+    text = PAGE.read_text()
+    for name, made in (("keys", keys_markdown()), ("modules", modules_markdown())):
+        table = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        text = table.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)
+    return text
+
+
+def test_tables_of_keys_and_modules_are_those_of_the_code():
+    assert page() == PAGE.read_text(), "run: python -m tests.docs.test_architecture"
+
+
+# Text by hand
+
+
+def by_hand():
+    return PAGE.read_text().partition("## Redis keys")[0]
+
+
+def resolve(name):
+    return next((root / name for root in (SOURCE, ROOT) if (root / name).exists()), None)
+
+
+def names_in(path):
+    """Names that a Python or Lua file defines, at any depth."""
+    return set(re.findall(r"(?:def|class|function) (\w+)|^\s*(\w+)(?:: [^=\n]+)? = ", path.read_text(), re.MULTILINE))
+
+
+def test_every_path_on_the_page_exists():
+    named = _PATH.findall(by_hand())
+    assert len(named) > 60
+    assert [path for path, _ in named if resolve(path) is None] == []
+
+
+def test_every_path_and_link_of_contributing_exists():
+    text = CONTRIBUTING.read_text()
+    named = [path for path, _ in _PATH.findall(text)] + re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(named) > 30
+    assert [path for path in named if resolve(path) is None] == []
+
+
+def test_every_target_of_make_in_contributing_exists():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"`make ([a-z-]+)", CONTRIBUTING.read_text())
+    assert len(named) > 6
+    assert [name for name in named if name not in targets] == []
+
+
+def test_every_module_is_on_the_page():
+    named = {path for path, _ in _PATH.findall(PAGE.read_text())}
+    assert [path for each in modules() if (path := str(each.relative_to(SOURCE))) not in named] == []
+
+
+@pytest.mark.parametrize("heading", ["The way of a run", "Where each guarantee is implemented"])
+def test_each_function_is_in_its_module(heading):
+    (section,) = re.findall(rf"^## {heading}\n(.*?)^## ", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:1] == "|"][2:]
+    module, function = (2, 3) if heading == "The way of a run" else (1, 2)
+    assert len(rows) >= 10
+    for row in rows:
+        path = resolve(row[module].strip("`"))
+        defined = {name for pair in names_in(path) for name in pair}
+        assert [name for name in re.findall(r"`(\w+)`", row[function]) if name not in defined] == [], row[module]
+
+
+def test_each_test_of_a_guarantee_exists():
+    tests = [(path, name) for path, name in _PATH.findall(PAGE.read_text()) if name]
+    assert len(tests) > 15
+    assert [name for path, name in tests if not re.search(rf"def {name}\b", resolve(path).read_text())] == []
+
+
+# The states
+
+
+def diagram():
+    (text,) = re.findall(r"^stateDiagram-v2\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"(\w+) --> (\w+)", text))
+
+
+def places():
+    """The table of places that change a state: module, states before, states after."""
+    states = {state.value for state in PartState}
+    for before, after, module in re.findall(r"^\| (.+) \| (.+) \| `(\S+)` \|$", by_hand(), re.MULTILINE):
+        if set(named := re.findall(r"`(\w+)`", after)) <= states and named:
+            yield module, _states(before), set(named)
+
+
+def _states(cell):
+    named = set(re.findall(r"`(\w+)`", cell))
+    return {state.value for state in PartState} - named if cell.startswith("any but") else named
+
+
+def test_states_of_the_diagram_are_those_of_the_code():
+    assert {state for pair in diagram() for state in pair} == {state.value for state in PartState}
+
+
+def test_transitions_of_the_diagram_are_those_of_the_places_that_change_a_state():
+    made = {(one, other) for _, before, after in places() for one in before for other in after if one != other}
+    assert diagram() == made
+
+
+def test_states_are_written_in_the_places_of_the_table_only():
+    found = {}
+    for path in SOURCE.rglob("*"):
+        if path.suffix in _WRITES_STATE and (hits := _WRITES_STATE[path.suffix].findall(path.read_text())):
+            written = {PartState[hit].value if path.suffix == ".py" else hit for hit in hits}
+            found[str(path.relative_to(SOURCE))] = written
+    assert found == {module: after for module, _, after in places()}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
