@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from scrape_do_celery import RunHandle
 
 _OVER_FLOOR, _OVER_COMPRESSED, _WORKER, _RESULT = 2.5, 1.3, 200e6, 20e3
-#: Broker and results together may be sent this share of the contents: bells, never a page.
-_BELLS = 0.01
+#: Broker and results together may be sent this share of the contents: step messages, never a page.
+_MESSAGE_BYTES = 0.01
 
 
 def play(bench: Bench) -> Outcome:
@@ -39,7 +39,12 @@ def play(bench: Bench) -> Outcome:
         ),
         Row("B", "largest worker process", max(weighed["workers"]), "B", _WORKER),
         Row(
-            "B", "bytes into the broker and the results", weighed["bells"], "B", _BELLS * contents, note="1 % of pages"
+            "B",
+            "bytes into the broker and the results",
+            weighed["messages"],
+            "B",
+            _MESSAGE_BYTES * contents,
+            note="1 % of pages",
         ),
         Row("B", "into the broker", weighed["broker_in"], "B"),
         Row("B", "into the results", weighed["results_in"], "B"),
@@ -64,7 +69,7 @@ def _weigh_ours(bench: Bench) -> dict[str, Any]:
             "redis_peak": peak.growth,
             "broker_in": into_broker,
             "results_in": into_results,
-            "bells": into_broker + into_results,
+            "messages": into_broker + into_results,
             "workers": sorted(workers.peaks().values()),
             "celery_result": celery_result,
         }

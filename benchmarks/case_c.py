@@ -31,7 +31,7 @@ class _Hold:
 
     idle: dict[int, int]
     requests: list[int] = field(default_factory=list)
-    bells: list[int] = field(default_factory=list)
+    messages: list[int] = field(default_factory=list)
     unacked: list[int] = field(default_factory=list)
     growth: int = 0
 
@@ -91,7 +91,7 @@ def _held(bench: Bench, ours: Ours, workers: Workers, idle: dict[int, int]) -> d
         )
     return {
         "requests": hold.requests,
-        "bells": hold.bells,
+        "messages": hold.messages,
         "unacked": hold.unacked,
         "memory_growth": hold.growth,
         "cpu": {"workers": ours_cpu, "bare": bare_cpu, "redis": store_cpu, "bare_redis": broker_cpu},
@@ -105,7 +105,7 @@ def _watch(bench: Bench, ours: Ours, workers: Workers, idle: dict[int, int]) -> 
     start, last = time.perf_counter(), max(entry["index"] for entry in bench.stand_in.log())
     with ours.broker.open(1) as broker:
         while time.perf_counter() - start < sizes.c_hold:
-            hold.bells.append(int(broker.llen(ours.settings.queue)))
+            hold.messages.append(int(broker.llen(ours.settings.queue)))
             hold.unacked.append(int(broker.hlen("unacked")))
             grown = [bytes_ - idle.get(pid, bytes_) for pid, bytes_ in workers.rss().items()]
             hold.growth = max(hold.growth, *grown)
@@ -122,7 +122,7 @@ def _rows(bench: Bench, figures: dict[str, Any]) -> list[Row]:
         Row("C", f"{runs:,} runs enqueued", figures["enqueued"], "s", _ENQUEUE),
         Row("C", "all their jobs bought", figures["bought"], "s"),
         Row("C", "API requests", max(figures["requests"]), "", allowed, note=interval),
-        Row("C", "messages in the queue", measure.percentile(figures["bells"], 95), "", _QUEUES, note="95 %"),
+        Row("C", "messages in the queue", measure.percentile(figures["messages"], 95), "", _QUEUES, note="95 %"),
         Row("C", "unacked messages", measure.percentile(figures["unacked"], 95), "", _QUEUES, note="95 %"),
         Row("C", "memory of a worker process over idle", figures["memory_growth"], "B", _MEMORY),
         Row("C", "CPU beyond bare workers, Redis included", figures["cpu_beyond"], "% of a core", _CPU),

@@ -1,4 +1,4 @@
-"""D: very many waiting runs in the store. What the ticker's claim takes, and what a run holds."""
+"""D: very many waiting runs in the store. What the dispatcher's claim takes, and what a run holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.pages import urls
 from benchmarks.report import Outcome, Row
 from scrape_do_celery import RunState
 from scrape_do_celery.store import Member, ops
-from scrape_do_celery.worker.ticker import LIMIT, SHORTEST
+from scrape_do_celery.worker.dispatcher import LIMIT, SHORTEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,22 +110,22 @@ def _renamed(text: str, fresh: dict[str, str]) -> str:
 
 
 def _claims(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
-    """Milliseconds of each claim, with so many members due at each, and none of the bells before unheard."""
+    """Milliseconds of each claim, with so many members due at each, and none of the step messages before unheard."""
     store, keys = ours.producer.store, ours.producer.store.keys
 
     def prepare() -> None:
-        store.client.delete(keys.rung)
+        store.client.delete(keys.dispatched)
         if due:
             store.client.zadd(keys.due, dict.fromkeys(random.sample(members, due), 1.0))
 
-    found = _timed(ours, ops.claim_due(keys, limit=LIMIT, cap=ours.settings.max_bells), prepare, times)
+    found = _timed(ours, ops.claim_due(keys, limit=LIMIT, cap=ours.settings.max_dispatched_parts), prepare, times)
     if any(len(answer.parts) < due for _, answer in found):
         raise RuntimeError(f"fewer than {due} were claimed")
     return [took for took, _ in found]
 
 
 def _looks(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
-    """Milliseconds of each look of the ticker at the parts whose jobs run, so many of them due."""
+    """Milliseconds of each look of the dispatcher at the parts whose jobs run, so many of them due."""
     store, keys, account = ours.producer.store, ours.producer.store.keys, ours.settings.account_id
 
     def prepare() -> None:

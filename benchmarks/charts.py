@@ -91,7 +91,7 @@ def _claims(axes: Axes, found: dict[str, Any], _: str) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("ms a claim")
     axes.legend()
-    axes.set_title(f"Case D: the ticker's claim ({found['bytes_a_run']:.0f} B of Redis a run)")
+    axes.set_title(f"Case D: the dispatcher's claim ({found['bytes_a_run']:.0f} B of Redis a run)")
 
 
 def _delays(axes: Axes, found: dict[str, Any], _: str) -> None:

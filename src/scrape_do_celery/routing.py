@@ -21,10 +21,10 @@ FINISH_RUN = "scrape_do.finish_run"
 _LIMITS: Final = {"time_limit": 3600, "soft_time_limit": 3600}
 #: Steps whose messages may carry a request, and how a worker reads them.
 WITH_REQUESTS = (SCRAPE, SCHEDULED_RUN)
-QUIET_REQUEST = "scrape_do_celery.worker.requests:QuietRequest"
+REDACTED_REQUEST = "scrape_do_celery.worker.requests:QuietRequest"
 
-#: Steps that work on parts. They are acknowledged early: the ticker, not the broker, brings work back.
-BELL: Final[dict[str, Any]] = {
+#: Steps that work on parts. They are acknowledged early: the dispatcher, not the broker, brings work back.
+STEP_OPTIONS: Final[dict[str, Any]] = {
     "bind": True,
     "ignore_result": True,
     "acks_late": False,
@@ -33,7 +33,7 @@ BELL: Final[dict[str, Any]] = {
     **_LIMITS,
 }
 #: Steps that run under the caller's own Celery id.
-UNDER_CALLERS_ID: Final[dict[str, Any]] = {
+CALLER_TASK_OPTIONS: Final[dict[str, Any]] = {
     "bind": True,
     "acks_late": True,
     "reject_on_worker_lost": True,

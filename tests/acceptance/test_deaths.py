@@ -24,7 +24,7 @@ POINTS = [
     "after put",
     "before settle",
     "after settle",
-    "before ring scrape_do.aggregate_run",
+    "before publish scrape_do.aggregate_run",
     "before decide",
     "after decide",
     "before delivered",
@@ -44,7 +44,7 @@ def test_a_run_survives(pipeline, point):
     assert handle.async_result.get(timeout=150)["counts"]["succeeded"] == 3
 
 
-@pytest.mark.parametrize("point", ["before accept", "after accept", "before ring scrape_do.submit_jobs"])
+@pytest.mark.parametrize("point", ["before accept", "after accept", "before publish scrape_do.submit_jobs"])
 def test_a_scrape_survives(pipeline, point):
     doomed = pipeline.work(app="dying", DIE=point)
     result = pipeline.scrape(targets=TARGETS)

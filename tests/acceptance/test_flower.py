@@ -45,8 +45,8 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
     assert ended["exception"].startswith("JobFailedError('job ")
     assert "1 of 1 tasks failed" in ended["exception"]
 
-    bells = [task["args"] for task in flower.tasks().values() if task["name"] == "scrape_do.submit_jobs"]
-    assert f"('{failed.run_id}:0',)" in bells
+    messages = [task["args"] for task in flower.tasks().values() if task["name"] == "scrape_do.submit_jobs"]
+    assert f"('{failed.run_id}:0',)" in messages
 
     running = eventually(lambda: in_state(flower, parked.run_id, "RUNNING"))
     assert running["name"] == "scrape_do.scrape"

@@ -73,8 +73,8 @@ def parents(spans, method, path):
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, pool):
     with monkeypatch.context() as quiet:
-        # Both runs in one bell: rung for below.
-        quiet.setattr(Producer, "ring", lambda *_, **__: True)
+        # Both runs in one step message: dispatched below.
+        quiet.setattr(Producer, "publish", lambda *_, **__: True)
         runs = [
             traced(lambda n=n: pipeline.enqueue([f"https://a.example/{n}"], set_cookies=f"a={COOKIE}"))
             for n in range(2)
@@ -83,12 +83,12 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
     for number in range(2):
         pipeline.sandbox.fault("status", kind="get_task", status=503, times=1, target=f"a.example/{number}")
     handles = [handle for handle, _ in runs]
-    pipeline.producer.ring(routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
+    pipeline.producer.publish(routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
     # A step keeps the trace of who sent it; a run that nobody traces has no spans of its own.
     scraped, sender = traced(lambda: pipeline.scrape(targets=["https://a.example/"], headers={"X-Mine": HEADER}))
     untraced = pipeline.enqueue(["https://a.example/untraced"])
     pipeline.work(pool=pool, concurrency=1, SPANS=str(spans._path), POOL=pool, app="traced_app")
-    bells = set()
+    messages = set()
     for handle, root in runs:
         handle.result(timeout=60)
         trace_id, job = root.context.trace_id, handle.job.job_id
@@ -104,8 +104,8 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
         assert parents(found, "POST", "/api/v1/jobs") == {"scrape_do.submit"}
         assert parents(found, "GET", f"/api/v1/jobs/{job}") == {"scrape_do.poll", "scrape_do.fetch"}
         assert parents(found, "GET", f"/api/v1/jobs/{job}/") == {"scrape_do.poll", "scrape_do.fetch"}
-        bells |= {link for span in named(mine, "scrape_do.submit") for link in links(span)}
-    assert len(bells) == 1
+        messages |= {link for span in named(mine, "scrape_do.submit") for link in links(span)}
+    assert len(messages) == 1
     scraped.get(timeout=60)
     ended = eventually(lambda: named(spans.of(sender.context.trace_id), "scrape_do.finish"))
     assert ended[0]["parent_id"] == f"0x{sender.context.span_id:016x}"

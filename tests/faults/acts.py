@@ -74,17 +74,17 @@ def _revoke(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
     app.control.revoke(run)
 
 
-def _bell(_: Plans, action: dict[str, Any], run: str, __: str) -> None:
-    """A bell that nobody had reason to ring."""
+def _message(_: Plans, action: dict[str, Any], run: str, __: str) -> None:
+    """A step message that nobody had reason to publish."""
     from scrape_do_celery import routing
 
-    ring = f"scrape_do.{action['ring']}"
-    _producer().ring(ring, [run if ring == routing.AGGREGATE_RUN else f"{run}:0"])
+    publish = f"scrape_do.{action['publish']}"
+    _producer().publish(publish, [run if publish == routing.AGGREGATE_RUN else f"{run}:0"])
 
 
 def _instead(plans: Plans, action: dict[str, Any], run: str, ticket: str) -> dict[str, Any]:
-    """Another bell than the one that was to be rung."""
-    _bell(plans, action, run, ticket)
+    """Another step message than the one that was to be published."""
+    _message(plans, action, run, ticket)
     return {"kind": "lose"}
 
 
@@ -110,7 +110,7 @@ _ACTS = {
     "cancel": _cancel,
     "wish": _wish,
     "revoke": _revoke,
-    "bell": _bell,
+    "message": _message,
     "instead": _instead,
     "refused": _refused,
     "reborn": _reborn,

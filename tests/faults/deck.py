@@ -35,8 +35,8 @@ _KINDS = {
     "cancel twice": 1,
     "revoke": 1,
     "deadline": 2,
-    "bells": 2,
-    "lost bell": 2,
+    "messages": 2,
+    "lost message": 2,
     "sent twice": 3,
     "exception": 1,
 }
@@ -237,7 +237,7 @@ class Deck:
         trial.counts_by = "nothing"
         return trial
 
-    def _bells(self, kind: str) -> Trial:
+    def _messages(self, kind: str) -> Trial:
         trial, _ = self._new(kind, self._dice.choice(("plain", "doubt")))
         trial.start, trial.counts_by = "storm", "nothing"
         return trial
@@ -249,11 +249,11 @@ class Deck:
         self._plan(trial, dice, point, {"kind": act, "main": True})
         return trial
 
-    def _lost_bell(self, kind: str) -> Trial:
-        return self._at(kind, (": before ring ",), "lose")
+    def _lost_message(self, kind: str) -> Trial:
+        return self._at(kind, (": before publish ",), "lose")
 
     def _sent_twice(self, kind: str) -> Trial:
-        """The answer of the store is lost, and the client asks again; or a bell comes twice."""
+        """The answer of the store is lost, and the client asks again; or a step message comes twice."""
         calls = (
             "claim",
             "intent",
@@ -265,6 +265,6 @@ class Deck:
             "accept",
             "create",
             "wish",
-            "ring",
+            "publish",
         )
         return self._at(kind, tuple(f": before {call}" for call in calls), "double")

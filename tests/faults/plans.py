@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-#: Stands for the run where a point belongs to none, such as a look of the ticker.
+#: Stands for the run where a point belongs to none, such as a look of the dispatcher.
 ANY = "any"
 
 

@@ -70,7 +70,7 @@ class Seams:
         shells.Store.run = self._around(shells.Store.run, _of_op, _runs_after)
         shells.AsyncStore.run = self._around_async(self._guarded(shells.AsyncStore.run), _of_op)
         AsyncioDriver._attempt = self._around_async(AsyncioDriver._attempt, _of_request)
-        producers.Producer.ring = self._around(producers.Producer.ring, _of_ring)
+        producers.Producer.publish = self._around(producers.Producer.publish, _of_publish)
         Celery.send_task = self._around(Celery.send_task, _of_send)
         Backend.store_result = self._around(Backend.store_result, _of_result)
         Backend.get_state = self._around(Backend.get_state, _of_state)
@@ -117,10 +117,10 @@ class Seams:
 
 
 def step() -> str:
-    """The step at work here; a thread that Celery gave none is the ticker's, or one that it started."""
+    """The step at work here; a thread that Celery gave none is the dispatcher's, or one that it started."""
     if known := _step.get():
         return known
-    return "main" if threading.current_thread() is threading.main_thread() else "ticker"
+    return "main" if threading.current_thread() is threading.main_thread() else "dispatcher"
 
 
 def _begin(task: Any, **_: Any) -> None:
@@ -152,7 +152,7 @@ def _runs_of(op: Any) -> list[str]:
 
 
 def _runs_after(runs: list[str], answer: Any) -> list[str]:
-    """A look of the ticker is for whatever it hands out."""
+    """A look of the dispatcher is for whatever it hands out."""
     if isinstance(answer, Due):
         return list(dict.fromkeys([part.member.run_id for part in answer.parts] + [run.run_id for run in answer.runs]))
     return runs
@@ -165,13 +165,13 @@ def _of_request(sending: Sending[Any], *_: Any) -> tuple[str, list[str]]:
     return f"{sending.call.method} {what}", [_run.get()] if _run.get() else []
 
 
-def _of_ring(ring: str, names: Iterable[Any], **_: Any) -> tuple[str, list[str]]:
+def _of_publish(publish: str, names: Iterable[Any], **_: Any) -> tuple[str, list[str]]:
     runs = [str(name) for name in names]
-    return f"ring {ring.removeprefix(_PREFIX)}", [run.rpartition(":")[0] or run for run in runs]
+    return f"publish {publish.removeprefix(_PREFIX)}", [run.rpartition(":")[0] or run for run in runs]
 
 
 def _of_send(name: str, args: Any = None, *_: Any, **__: Any) -> tuple[str, list[str]]:
-    return ("ring finish_run", [str(args[0])]) if name == routing.FINISH_RUN and args else ("", [])
+    return ("publish finish_run", [str(args[0])]) if name == routing.FINISH_RUN and args else ("", [])
 
 
 def _of_result(task_id: str, *_: Any, **__: Any) -> tuple[str, list[str]]:

@@ -250,25 +250,25 @@ def _many(trial: Trial, pages: int) -> None:
 
 def _lost_fetch(trial: Trial, dice: random.Random) -> None:
     _sliced(trial, dice)
-    _lose(trial, "poll_jobs: before ring fetch_tasks")
+    _lose(trial, "poll_jobs: before publish fetch_tasks")
 
 
 def _lost_aggregate(trial: Trial, dice: random.Random) -> None:
-    _lose(trial, "poll_jobs: before ring aggregate_run")
+    _lose(trial, "poll_jobs: before publish aggregate_run")
 
 
 def _lost_reconcile(trial: Trial, dice: random.Random) -> None:
     _doubt(trial, dice)
-    _lose(trial, "submit_jobs: before ring reconcile_submit")
+    _lose(trial, "submit_jobs: before publish reconcile_submit")
 
 
 def _lost_report(trial: Trial, dice: random.Random) -> None:
-    _lose(trial, "aggregate_run: before ring finish_run")
+    _lose(trial, "aggregate_run: before publish finish_run")
 
 
 def _lost_reports(trial: Trial, dice: random.Random) -> None:
-    _lose(trial, "aggregate_run: before ring finish_run")
-    _lose(trial, "ticker: before ring finish_run")
+    _lose(trial, "aggregate_run: before publish finish_run")
+    _lose(trial, "dispatcher: before publish finish_run")
 
 
 def _scrape(trial: Trial, dice: random.Random) -> None:
@@ -284,7 +284,7 @@ def _draft(trial: Trial, dice: random.Random) -> None:
 
 
 def _cancel_polling(trial: Trial, dice: random.Random) -> None:
-    # A bell to poll was on its way when the run was told to end.
+    # A step message to poll was on its way when the run was told to end.
     with_query(trial, "seconds=20")
     trial.plans.append(Plan("poll_jobs: before claim", [{"kind": "wish"}]))
     _ending(trial, _ENDED)
@@ -297,9 +297,9 @@ def _revoked(trial: Trial, dice: random.Random) -> None:
 
 
 def _unnoted(trial: Trial, dice: random.Random) -> None:
-    # Celery has the result, and nobody noted that: the ticker asks Celery.
+    # Celery has the result, and nobody noted that: the dispatcher asks Celery.
     trial.plans.append(Plan("finish_run: after store result", [{"kind": "kill_worker"}]))
-    trial.plans.append(Plan("ticker: before ring finish_run", [{"kind": "lose"}]))
+    trial.plans.append(Plan("dispatcher: before publish finish_run", [{"kind": "lose"}]))
 
 
 def _unnamed_doubt(trial: Trial, dice: random.Random) -> None:
@@ -343,9 +343,9 @@ def _probing_cancel(trial: Trial, dice: random.Random) -> None:
 
 
 def _stray_cancel(trial: Trial, dice: random.Random) -> None:
-    # A bell to cancel a run that nobody wants to end.
+    # A step message to cancel a run that nobody wants to end.
     with_query(trial, "seconds=0.8")
-    trial.plans.append(Plan("ticker: before ring poll_jobs", [{"kind": "instead", "ring": "cancel_run"}] * 3))
+    trial.plans.append(Plan("dispatcher: before publish poll_jobs", [{"kind": "instead", "publish": "cancel_run"}] * 3))
 
 
 def _deaf_cancel(trial: Trial, dice: random.Random) -> None:
@@ -376,13 +376,13 @@ def _ignored(trial: Trial, *rules: dict[str, Any]) -> None:
 
 
 def _reported_again(trial: Trial, dice: random.Random) -> None:
-    # A late bell to decide a run whose outcome everybody knows.
-    trial.plans.append(Plan("finish_run: after delivered", [{"kind": "bell", "ring": "aggregate_run"}]))
+    # A late step message to decide a run whose outcome everybody knows.
+    trial.plans.append(Plan("finish_run: after delivered", [{"kind": "message", "publish": "aggregate_run"}]))
     trial.linger = 1.5
 
 
 def _stranger(trial: Trial, dice: random.Random) -> None:
-    # A bell to report a run that the store does not have.
+    # A step message to report a run that the store does not have.
     trial.start, trial.expect, trial.purchases = STRANGER, frozenset({"unknown"}), (0, 0)
 
 

@@ -1,4 +1,4 @@
-"""How runs are started: by each of the ways in, and with bells that are lost or doubled."""
+"""How runs are started: by each of the ways in, and with step messages that are lost or doubled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery import routing
 from scrape_do_celery.runs.checking import read_spec
 from scrape_do_celery.runs.drafting import draft
-from scrape_do_celery.runs.enqueueing import ring_submit, write
+from scrape_do_celery.runs.enqueueing import publish_submit, write
 
 if TYPE_CHECKING:
     from tests.faults.servers import Servers
@@ -27,7 +27,7 @@ def start(servers: Servers, trial: Trial) -> None:
     if trial.start == "batch":
         for run in trial.runs:
             _written(servers, run)
-        servers.producer.ring(routing.SUBMIT_JOBS, [f"{run.run_id}:0" for run in trial.runs])
+        servers.producer.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0" for run in trial.runs])
         return
     for run in trial.runs:
         _WAYS[trial.start](servers, run)
@@ -40,17 +40,17 @@ def _written(servers: Servers, run: Run) -> None:
 def _enqueue(servers: Servers, run: Run) -> None:
     """As `enqueue` does it, under an id that the lab knows before."""
     _written(servers, run)
-    ring_submit(servers.producer, run.run_id, 1)
+    publish_submit(servers.producer, run.run_id, 1)
 
 
 def _storm(servers: Servers, run: Run) -> None:
-    """Bells of every kind, several times over, before and after the right one."""
+    """Step messages of every kind, several times over, before and after the right one."""
     _written(servers, run)
     for _ in range(2):
         for step in _STEPS:
-            servers.producer.ring(step, [f"{run.run_id}:0"])
-        servers.producer.ring(routing.AGGREGATE_RUN, [run.run_id])
-    servers.producer.ring(routing.SUBMIT_JOBS, [f"{run.run_id}:0"] * 3)
+            servers.producer.publish(step, [f"{run.run_id}:0"])
+        servers.producer.publish(routing.AGGREGATE_RUN, [run.run_id])
+    servers.producer.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0"] * 3)
 
 
 def _kwargs(run: Run) -> dict[str, Any]:

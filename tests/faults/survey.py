@@ -55,7 +55,7 @@ def source(leads: dict[str, str]) -> str:
 _HEAD = '''"""The catalogue: every point that a worker comes by, and the set-up that leads a run there.
 
 Made by `python -m tests.faults --survey`, and checked: a point that a worker reaches and that is not here is a failure.
-`any` stands for points that belong to no run, such as a look of the ticker.
+`any` stands for points that belong to no run, such as a look of the dispatcher.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-#: Bells that are lost are rung again by the ticker so soon, in seconds, growing to the second; 5 and 300 in production.
-RING, LONGEST_RING = 0.8, 2.0
+#: Seconds until the dispatcher publishes a lost step message again, at first and at most; 5 and 300 in production.
+REDISPATCH_MIN, REDISPATCH_MAX = 0.8, 2.0
 
 #: An account whose token was refused is tried again so soon, growing to the second; 1 and 60 in production.
 PROBE, LONGEST_PROBE = 0.3, 1.0
@@ -45,9 +45,13 @@ SLICE = 0.3
 def constants() -> Iterator[tuple[ModuleType, str, float]]:
     """Each constant that the lab shortens: its module, its name and its value in the lab."""
     for module in (ops, claiming):
-        yield from ((module, "RING", RING), (module, "LONGEST_RING", LONGEST_RING))
-    yield from ((collecting, "_SLICE", SLICE), (collecting, "_NEXT_TURN", RING))
-    yield from ((watching, "RING", RING), (watching, "ONE_BY_ONE", ONE_BY_ONE), (watching, "ODD_PAGES", ODD_PAGES))
+        yield from ((module, "REDISPATCH_MIN", REDISPATCH_MIN), (module, "REDISPATCH_MAX", REDISPATCH_MAX))
+    yield from ((collecting, "_SLICE", SLICE), (collecting, "_NEXT_TURN", REDISPATCH_MIN))
+    yield from (
+        (watching, "REDISPATCH_MIN", REDISPATCH_MIN),
+        (watching, "ONE_BY_ONE", ONE_BY_ONE),
+        (watching, "ODD_PAGES", ODD_PAGES),
+    )
     yield from ((watching, "_REST", REST), (token_check, "_STANDS", ACCOUNT_STANDS))
     for module in (ops, buying, claiming):
         yield from ((module, "PROBE", PROBE), (module, "LONGEST_PROBE", LONGEST_PROBE))

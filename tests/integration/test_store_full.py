@@ -113,7 +113,7 @@ def test_a_sweep_goes_on(store):
     assert store.run(ops.seen(store.keys, ACCOUNT, "pending", [MEMBER], [0.001])) == 1
     time.sleep(0.01)
     assert store.run(ops.sweep(store.keys, ACCOUNT, "token", 30.0))
-    assert store.run(ops.unseen(store.keys, ACCOUNT, "token", others=0, ring=0.0)) == [str(MEMBER)]
+    assert store.run(ops.unseen(store.keys, ACCOUNT, "token", others=0, redispatch_after=0.0)) == [str(MEMBER)]
     assert store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
 
 

@@ -253,9 +253,12 @@ def test_settings_are_found_by_whoever_names_none(scrape_do_settings, scrape_do_
     assert host().settings() == scrape_do_settings
     before = host()
     # As an extension does that is set up within the test.
-    adopt(Host(settings=lambda: Settings(redis_url="redis://nowhere.example", max_bells=7)))
+    adopt(Host(settings=lambda: Settings(redis_url="redis://nowhere.example", max_dispatched_parts=7)))
     try:
-        assert (host().settings().redis_url, host().settings().max_bells) == (scrape_do_settings.redis_url, 7)
+        assert (host().settings().redis_url, host().settings().max_dispatched_parts) == (
+            scrape_do_settings.redis_url,
+            7,
+        )
     finally:
         adopt(Host())
     assert before.after_commit() is None

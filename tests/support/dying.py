@@ -34,7 +34,7 @@ def name(op):
 _run = shells.Store.run
 _async_run = shells.AsyncStore.run
 _attempt = AsyncioDriver._attempt
-_ring = producers.Producer.ring
+_publish = producers.Producer.publish
 
 
 def run(self, op):
@@ -59,15 +59,15 @@ async def attempt(self, sending, *args):
     return answer
 
 
-def ring(self, step, names, **options):
-    reach(f"before ring {step}")
-    answer = _ring(self, step, names, **options)
-    reach(f"after ring {step}")
+def publish(self, step, names, **options):
+    reach(f"before publish {step}")
+    answer = _publish(self, step, names, **options)
+    reach(f"after publish {step}")
     return answer
 
 
 shells.Store.run = run
 shells.AsyncStore.run = async_run
 AsyncioDriver._attempt = attempt
-producers.Producer.ring = ring
+producers.Producer.publish = publish
 __all__ = ["app"]

@@ -196,8 +196,8 @@ class Shelf:
         now = self.clock.time()
         return {name.decode(): score - now for name, score in self.redis.zrange(key, 0, -1, withscores=True)}
 
-    def rung(self):
-        return {name.decode() for name in self.redis.zrange(self.keys.rung, 0, -1)}
+    def dispatched(self):
+        return {name.decode() for name in self.redis.zrange(self.keys.dispatched, 0, -1)}
 
     def look(self, *, limit=100, cap=100):
         return self.run(ops.claim_due(self.keys, limit=limit, cap=cap))
@@ -309,7 +309,7 @@ class Plant(Shelf):
     def async_store(self):
         return AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), self.keys)
 
-    def bells(self):
+    def messages(self):
         """The messages since the last call, as (step, names)."""
         caught, self.sent[:] = [(m.name, m.args[0]) for m in self.sent], []
         return caught

@@ -41,8 +41,10 @@ def producer(clean, monkeypatch):
     )
     made = Producer(make_app(settings), settings)
     made.store = type(made.store)(fakeredis.FakeRedis(), made.store.keys)
-    made.rung = []
-    monkeypatch.setattr(made, "ring", lambda step, names, **_: made.rung.append((step, [str(n) for n in names])))
+    made.published = []
+    monkeypatch.setattr(
+        made, "publish", lambda step, names, **_: made.published.append((step, [str(n) for n in names]))
+    )
     monkeypatch.setattr(Producer, "of", lambda *_, **__: made)
     return made
 
@@ -83,7 +85,7 @@ def test_enqueue_prints_the_id_of_a_run_with_these_options(scrape_do, producer):
     spec = producer.store.run(ops.spec(producer.store.keys, run_id, 1))
     assert (spec.request.targets, spec.request.geo_code, spec.request.super) == (URLS, "us", True)
     assert (spec.max_wait, spec.raise_on_task_failure) == (60, True)
-    assert producer.rung == [("scrape_do.submit_jobs", [f"{run_id}:0"])]
+    assert producer.published == [("scrape_do.submit_jobs", [f"{run_id}:0"])]
 
 
 def test_enqueue_reads_files(scrape_do, producer, tmp_path):
@@ -113,7 +115,7 @@ def test_what_is_wrong_is_one_readable_line(scrape_do, producer, arguments, code
     assert answer.exit_code == code
     (line,) = [line for line in answer.output.splitlines() if line.startswith("Error: ")]
     assert text in line
-    assert producer.store.client.keys("*:due") == producer.rung == []
+    assert producer.store.client.keys("*:due") == producer.published == []
 
 
 def test_a_request_file_alone_will_do(scrape_do, producer, tmp_path):

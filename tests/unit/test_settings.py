@@ -168,7 +168,7 @@ def test_bad_celery_url(bad, field):
         ("poison_after", 0),
         ("fetch_concurrency", 0),
         ("fetch_concurrency", 201),
-        ("max_bells", 0),
+        ("max_dispatched_parts", 0),
     ],
 )
 def test_out_of_bounds(field, bad):

@@ -120,7 +120,7 @@ def test_every_way_to_begin_a_run_keeps_the_trace(plant, caller, monkeypatch):
     assert {kept_of(plant, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
 
 
-def test_each_member_of_a_bell_is_worked_on_in_its_own_trace(plant, exporter, caller):
+def test_each_member_of_a_message_is_worked_on_in_its_own_trace(plant, exporter, caller):
     seen = {}
 
     async def handler(runtime, claim):
@@ -169,6 +169,6 @@ def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(plant, monke
         )
 
     monkeypatch.setattr(plant.app, "send_task", send_task)
-    assert plant.producer.ring(routing.SUBMIT_JOBS, ["r:0"])
+    assert plant.producer.publish(routing.SUBMIT_JOBS, ["r:0"])
     assert left
     assert not trace.get_current_span().get_span_context().is_valid

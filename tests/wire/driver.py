@@ -150,8 +150,8 @@ def _run(ground: Ground, one: Play, scenario: Scenario, played: Played, began: f
             canceled = True
             one.producer.wish(handle.run_id, CANCEL)
             continue
-        one.ticker.tick()
-        if one.bells:
+        one.dispatcher.dispatch_due()
+        if one.messages:
             idle = 0
             continue
         wait = _next_due(store, ground.now()) if not idle else 0.0
@@ -170,8 +170,8 @@ def _enqueue(one: Play, targets: list[str]) -> Any:
 
 
 def _serve(ground: Ground, one: Play, played: Played) -> None:
-    while one.bells and played.steps <= STEPS:
-        step, names = one.bells.pop(0)
+    while one.messages and played.steps <= STEPS:
+        step, names = one.messages.pop(0)
         if step == routing.FINISH_RUN:
             continue
         played.steps += 1

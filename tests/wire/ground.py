@@ -23,7 +23,7 @@ from scrape_do_celery.runtime import Runtime, process
 from scrape_do_celery.store import watching
 from scrape_do_celery.testing.clock import _move_loop
 from scrape_do_celery.testing.store_clock import StoreClock
-from scrape_do_celery.worker.ticker import Ticker
+from scrape_do_celery.worker.dispatcher import Dispatcher
 from tests.wire.server import Server
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Errors(logging.Handler):
             self.leaks.append(record.getMessage()[:200])
 
 
-class _QuietTicker(Ticker):
+class _QuietDispatcher(Dispatcher):
     """The dispatcher, which asks no result backend."""
 
     def _ask_celery(self, *_: Any) -> None:
@@ -105,14 +105,14 @@ class Play:
     def __init__(self, ground: Ground, settings: Settings) -> None:
         self.ground, self.settings = ground, settings
         self.producer = Producer(ground.app, settings)
-        self.bells: list[tuple[str, list[str]]] = []
-        self.producer.ring = self._ring  # type: ignore[method-assign]
+        self.messages: list[tuple[str, list[str]]] = []
+        self.producer.publish = self._publish  # type: ignore[method-assign]
         ground.app.__dict__["scrape_do_producer"] = self.producer
         self.runtime = ground.app.__dict__["scrape_do_runtime"] = Runtime(self.producer)
-        self.ticker = _QuietTicker(self.producer)
+        self.dispatcher = _QuietDispatcher(self.producer)
 
-    def _ring(self, step: str, names: Any, **_: Any) -> bool:
-        self.bells.append((step, [str(name) for name in names]))
+    def _publish(self, step: str, names: Any, **_: Any) -> bool:
+        self.messages.append((step, [str(name) for name in names]))
         return True
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "result_expires": settings.record_ttl,
         "task_default_queue": settings.queue,
         "accept_content": ["json"],
-        # A message is a bell: few at a time, and none hoarded by a worker that may die.
+        # A message is only a wake-up: few at a time, and none hoarded by a worker that may die.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         # Where Celery knows it (5.7), this goes before the line above, and counts.

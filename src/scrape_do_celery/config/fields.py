@@ -170,7 +170,9 @@ class SettingsFields(BaseSettings):
         description="Encrypts requests and pages in the store: 32 random bytes in Base64. Several with commas between: "
         "the first encrypts, all decrypt.",
     )
-    max_bells: int = Field(default=1_000, ge=1, description="Messages that may wait in the broker at a time.")
+    max_dispatched_parts: int = Field(
+        default=1_000, ge=1, description="Parts that may have a step message in the broker at a time."
+    )
 
     @field_validator("broker_url", "result_backend")
     @classmethod

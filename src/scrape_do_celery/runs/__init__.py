@@ -7,8 +7,8 @@ from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.producer import (
     BATCH,
     EAGER,
-    Bell,
     Producer,
+    StepMessage,
     batched,
     ensure_app,
     is_ours,
@@ -22,11 +22,11 @@ from scrape_do_celery.runs.status import RunStatus
 __all__ = [
     "BATCH",
     "EAGER",
-    "Bell",
     "Producer",
     "Progress",
     "RunHandle",
     "RunStatus",
+    "StepMessage",
     "batched",
     "enqueue",
     "enqueue_many",

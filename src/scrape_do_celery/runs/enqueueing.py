@@ -1,4 +1,4 @@
-"""`enqueue`: writes a run down, and rings."""
+"""`enqueue`: write a run down, and publish its first step messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scrape_do_celery.runs.canvas import callbacks, finish_signature
 from scrape_do_celery.runs.checking import check_key, each_request, read_spec
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.host import host
-from scrape_do_celery.runs.producer import Bell, Producer, refuse_eager
+from scrape_do_celery.runs.producer import Producer, StepMessage, refuse_eager
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import Member, ops
@@ -174,7 +174,7 @@ def _write_committed(producer: Producer, wanted: Sequence[_Wanted], canvas: dict
 
 
 def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    """What became of each, in the order of what was wanted; it is rung for those that are not another request's."""
+    """Return the result of each in input order. Publish for those whose id is not another request's."""
     found: list[Created] = []
     for start in range(0, len(wanted), _TOGETHER):
         found += _write_some(producer, wanted[start : start + _TOGETHER], canvas)
@@ -204,9 +204,9 @@ def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str,
         freed = [place for place, parts in zip(old, alive, strict=True) if parts <= 0]
         for place, created in zip(freed, _create_all(producer, [wanted[n] for n in freed], canvas), strict=True):
             found[place] = created
-    bells = ((found[place].run_id, range(len(wanted[place].spec.parts()))) for place in ours)
-    members = tuple(str(Member(run_id, part)) for run_id, parts in bells for part in parts)
-    producer.ring_all([Bell(routing.SUBMIT_JOBS, members)])
+    messages = ((found[place].run_id, range(len(wanted[place].spec.parts()))) for place in ours)
+    members = tuple(str(Member(run_id, part)) for run_id, parts in messages for part in parts)
+    producer.publish_all([StepMessage(routing.SUBMIT_JOBS, members)])
     return found
 
 
@@ -256,9 +256,9 @@ def write(
     return created.run_id, created.new
 
 
-def ring_submit(producer: Producer, run_id: str, parts: int) -> None:
-    """Rings for every part of a run that was just accepted."""
-    producer.ring(routing.SUBMIT_JOBS, [Member(run_id, n) for n in range(parts)])
+def publish_submit(producer: Producer, run_id: str, parts: int) -> None:
+    """Publishes a step message for every part of a run that was just accepted."""
+    producer.publish(routing.SUBMIT_JOBS, [Member(run_id, n) for n in range(parts)])
 
 
 def _conflict(producer: Producer, run_id: str, spec: RunSpec) -> IdempotencyConflictError:

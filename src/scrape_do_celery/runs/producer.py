@@ -1,4 +1,4 @@
-"""What a process needs to write runs down and ring for a worker: settings, the store, a Celery app."""
+"""What a process needs to write runs down and to publish step messages: settings, the store, a Celery app."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scrape_do_ours"
-#: A bell is not worth waiting for: a web request may hang on it, and the ticker rings anyway.
+#: A step message is not worth waiting for: a web request may hang on it, and the dispatcher publishes anyway.
 ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
 EAGER = (
     "task_always_eager: a run is carried out by workers while a job goes on, and not within the call that starts it; "
     "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
 )
 #: Members a message.
-BATCH = ops.MESSAGE
+BATCH = ops.PARTS_PER_MESSAGE
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Bell:
+class StepMessage:
     """A message to publish: one step, with the members or runs that it is to look at."""
 
     step: str
-    names: tuple[str, ...]
+    ids: tuple[str, ...]
 
 
 class Producer:
@@ -67,9 +67,9 @@ class Producer:
         """How long ended runs are kept."""
         return Lives(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
 
-    def ring(self, step: str, names: Iterable[Member | str], **options: Any) -> bool:
-        """Whether the message went out. Where it did not, the ticker of any worker rings later."""
-        arguments = [[str(name) for name in names]]
+    def publish(self, step: str, ids: Iterable[Member | str], **options: Any) -> bool:
+        """Whether the message went out. Where it did not, the dispatcher of any worker publishes later."""
+        arguments = [[str(name) for name in ids]]
         shown = {"argsrepr": _shown(arguments[0]), "kwargsrepr": "{}"}
         options = {
             "queue": self.settings.queue,
@@ -91,23 +91,23 @@ class Producer:
         return True
 
     def wish(self, run_id: str, what: str) -> list[Member] | None:
-        """Tells a run to end (`CANCEL`, `DEADLINE`), and rings for the parts that have something to stop.
+        """Tell a run to end (`CANCEL`, `DEADLINE`), and publish step messages for the parts that are under way.
 
         None where it has ended already, or there is no such run.
         """
         members = self.store.run(ops.wish(self.store.keys, run_id, what))
         if members:
-            self.ring(routing.CANCEL_RUN, members)
+            self.publish(routing.CANCEL_RUN, members)
         return members
 
-    def ring_all(self, bells: Sequence[Bell]) -> None:
-        """Rings, as few messages as may be: up to `BATCH` members each."""
+    def publish_all(self, messages: Sequence[StepMessage]) -> None:
+        """Publish as few messages as possible: each names up to `BATCH` parts."""
         together: dict[str, dict[str, None]] = {}
-        for bell in bells:
-            together.setdefault(bell.step, {}).update(dict.fromkeys(bell.names))
-        for step, names in together.items():
-            for batch in batched(names):
-                self.ring(step, batch)
+        for message in messages:
+            together.setdefault(message.step, {}).update(dict.fromkeys(message.ids))
+        for step, ids in together.items():
+            for batch in batched(ids):
+                self.publish(step, batch)
 
     @classmethod
     def of(cls, app: Celery | None = None, settings: Settings | None = None) -> Producer:
@@ -121,15 +121,15 @@ class Producer:
             return found
 
 
-def _shown(names: Sequence[str]) -> str:
-    """How logs and monitors show whom a bell is for."""
-    first = names[0] if names else "nobody"
-    return f"({first!r},)" if len(names) == 1 else f"('{len(names)} together: {first}, ...',)"
+def _shown(ids: Sequence[str]) -> str:
+    """How logs and monitors show whom a step message is for."""
+    first = ids[0] if ids else "nobody"
+    return f"({first!r},)" if len(ids) == 1 else f"('{len(ids)} together: {first}, ...',)"
 
 
-def batched(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+def batched(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """The members of each message, in their order."""
-    rest = tuple(names)
+    rest = tuple(ids)
     return (rest[start : start + BATCH] for start in range(0, len(rest), BATCH))
 
 

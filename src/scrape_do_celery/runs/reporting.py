@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 
 def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
-    """Rings `finish_run` under each waiting id, with the canvas that was around it.
+    """Publishes `finish_run` under each waiting id, with the canvas that was around it.
 
-    `again`: it was rung before; ids whose result Celery has by now are only noted, those that something follows at the
-    second time.
+    `again`: it was published before; ids whose result Celery has by now are only noted, those that something follows
+    at the second time.
     """
     record = producer.store.run(ops.view(producer.store.keys, run_id))
     if record is not None and record.outcome is not None:
@@ -53,8 +53,8 @@ def report_record(producer: Producer, record: RunRecord, *, again: bool = False)
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
             continue
         with tracing.inside(record.trace):
-            is_rung = _finish(producer, record, waiter, stored)
-        if told and is_rung:
+            is_published = _finish(producer, record, waiter, stored)
+        if told and is_published:
             store.run(ops.first(store.keys, run_id, mark, producer.lives.record))
 
 
@@ -72,7 +72,7 @@ def accept_draft(producer: Producer, run_id: str, now: float) -> None:
     if expired or (record.waiters and all(_state(producer, waiter) == REVOKED for waiter in record.waiters)):
         store.run(ops.wish(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept(store.keys, run_id))
-    producer.ring(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
+    producer.publish(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
 
 
 def revoked_among(producer: Producer, task_ids: Sequence[str]) -> list[str]:
@@ -100,8 +100,10 @@ def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> 
         else:
             options = {"queue": producer.settings.queue, "task_id": waiter, "add_to_parent": False}
             producer.app.send_task(routing.FINISH_RUN, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
-    except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is rung again)
-        log.warning("no bell to finish %s: %s; a ticker rings again", run_id, type(error).__name__)
+    except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is published again)
+        log.warning(
+            "Could not publish the outcome of run %s (%s); the dispatcher will retry.", run_id, type(error).__name__
+        )
         return False
     return True
 
@@ -133,7 +135,7 @@ def _state(producer: Producer, waiter: str) -> str | None:
     """What Celery knows of an id; None where its backend does not answer, or there is none."""
     try:
         state: str = producer.app.backend.get_state(waiter)
-    except Exception as error:  # noqa: BLE001 (each backend has errors of its own; ringing again is always right)
+    except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always right)
         log.warning("cannot ask the result backend for %s: %s", waiter, type(error).__name__)
         return None
     return state

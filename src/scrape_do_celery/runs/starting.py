@@ -11,7 +11,7 @@ from scrape_do_celery.config.credentials import with_credentials
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.runs.canvas import finish_signature
-from scrape_do_celery.runs.enqueueing import ring_submit
+from scrape_do_celery.runs.enqueueing import publish_submit
 from scrape_do_celery.store import RunSpec, ops
 from scrape_do_celery.store.spec import OPTIONS
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which a ticker looks whether the run that a queued one waits for has ended: should its end be missed.
+#: Seconds until the dispatcher checks whether the run that a queued one waits for has ended, if its end was missed.
 _LOOK = 60.0
 
 
@@ -47,5 +47,5 @@ def start_tick(
     if made.became == "waits":
         log.info("schedule %s: run %s of the tick %s waits for the one before", turn.name, made.run_id, turn.tick)
     elif made.new:
-        ring_submit(producer, made.run_id, len(spec.parts()))
+        publish_submit(producer, made.run_id, len(spec.parts()))
     return made.run_id

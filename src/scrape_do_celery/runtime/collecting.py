@@ -22,7 +22,7 @@ from scrape_do_celery.rules.lifecycle import (
     wanted_positions,
     was_stopped,
 )
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with, seen
 from scrape_do_celery.runtime.fetching import (
@@ -58,13 +58,13 @@ _CHUNK = 50
 #: Seconds after which a part that still has pages to be fetched goes to the end of the queue, where all goes well:
 #: others get their turn.
 _SLICE = 2.0
-#: Seconds that the bell of the next turn has before the ticker rings another: in a backlog it waits for long, and each
-#: turn that is rung twice would go on as two.
+#: Seconds until the dispatcher publishes a second step message for the next turn. In a backlog a message waits for
+#: long, and a turn that is published twice would go on as two.
 _NEXT_TURN = 120.0
 _NO_NOTE = AnswerNote()
 
 
-async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Turns to fetching, and begins: the job is as terminal as it will be."""
     claim = await note_words(runtime, claim, "task", unknown_words(job))
     job, surplus = positioned(claim, job)
@@ -101,7 +101,7 @@ def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
     return (job if was_stopped(job) else pad_job(job, targets)), len(targets)
 
 
-async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
+async def fetch(runtime: Runtime, claim: Claim) -> StepMessage | None:
     """Every missing task of a part that collects, stored; the part ends when none is missing."""
     job = await runtime.store.run(ops.job(runtime.store.keys, claim.member))
     if job is None:
@@ -109,7 +109,7 @@ async def fetch(runtime: Runtime, claim: Claim) -> Bell | None:
     return await _collect(runtime, claim, job)
 
 
-async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     looks = claim.part.looks
     stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
     # An answer that could not be read may hold a page, also where the job was stopped.
@@ -134,8 +134,8 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | No
     if found.trouble is not None:
         return await runtime.after_trouble(claim, found.trouble, fields, may_end=is_auth(found.trouble))
     if found.cut:
-        await runtime.later(claim, {**fields, **NO_TROUBLE}, 0.0, ring=_NEXT_TURN)
-        return Bell(routing.FETCH_TASKS, (str(claim.member),))
+        await runtime.later(claim, {**fields, **NO_TROUBLE}, 0.0, redispatch_after=_NEXT_TURN)
+        return StepMessage(routing.FETCH_TASKS, (str(claim.member),))
     fields |= _mood(found, is_waiting=bool(waiting))
     await runtime.later(claim, fields, _wait(runtime, claim, found, looks))
     return None
@@ -168,7 +168,7 @@ def _packed(notes: Notes) -> bytes | str:
     return pack(data) if data else ""
 
 
-async def _ended(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def _ended(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     done = await runtime.store.run(ops.count_done(runtime.store.keys, claim.member)) if is_unknown(job.status) else 0
     return await ended_with(runtime, claim, await _named(runtime, claim, job), done=done)
 

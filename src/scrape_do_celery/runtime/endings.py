@@ -15,7 +15,7 @@ from scrape_do_celery.store import Claim, RunState, ops
 from scrape_do_celery.store.states import ended_by, part_outcome
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs import Bell
+    from scrape_do_celery.runs import StepMessage
     from scrape_do_celery.runtime.process import Runtime
 
 
@@ -25,13 +25,15 @@ log = logging.getLogger(__name__)
 NO_TROUBLE: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
 
 
-async def ended_on_wish(runtime: Runtime, claim: Claim, job: JobDetails | None, *, booked: str = "") -> Bell | None:
+async def ended_on_wish(
+    runtime: Runtime, claim: Claim, job: JobDetails | None, *, booked: str = ""
+) -> StepMessage | None:
     """Ends a part that was canceled, or whose deadline passed."""
     outcome = ended_by(claim.wish)
     return await runtime.settle(claim, outcome, _error(claim, outcome, job), booked=booked)
 
 
-async def poisoned(runtime: Runtime, claim: Claim, why: str) -> Bell | None:
+async def poisoned(runtime: Runtime, claim: Claim, why: str) -> StepMessage | None:
     """Takes a part out of work."""
     run_id, more = claim.member.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
     if cause := claim.part.submit_error or claim.part.trouble:
@@ -40,7 +42,7 @@ async def poisoned(runtime: Runtime, claim: Claim, why: str) -> Bell | None:
     return await runtime.settle(claim, RunState.POISONED, error)
 
 
-async def ended_with(runtime: Runtime, claim: Claim, job: JobDetails, *, done: int = 0) -> Bell | None:
+async def ended_with(runtime: Runtime, claim: Claim, job: JobDetails, *, done: int = 0) -> StepMessage | None:
     """Ends a part whose job has ended and whose contents are in; `done` tasks of it succeeded."""
     outcome = part_outcome(job, claim.wish, done=done)
     return await runtime.settle(claim, outcome, _error(claim, outcome, job))
@@ -64,7 +66,7 @@ def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoE
     return error_of(claim.member.run_id, outcome, job, claim.max_wait)
 
 
-async def missed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def missed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """A job that the API does not know: it may only be young."""
     age = claim.now - (claim.part.since or claim.now)
     misses = claim.part.misses + 1
@@ -76,7 +78,7 @@ async def missed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell |
     return None
 
 
-async def lost(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def lost(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Ends a part whose job the API no longer knows."""
     run_id = claim.member.run_id
     text = f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}"
@@ -85,7 +87,7 @@ async def lost(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | N
 
 async def troubled(
     runtime: Runtime, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
-) -> Bell | None:
+) -> StepMessage | None:
     """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
     if claim.is_forgotten():
         run_id = claim.member.run_id

@@ -18,7 +18,7 @@ from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import ReadingTransport
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
-from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runs import Producer, StepMessage
 from scrape_do_celery.runtime.absences import AbsenceCheck
 from scrape_do_celery.runtime.budget import Budget, PausedError
 from scrape_do_celery.runtime.durability import StoreHealth
@@ -217,8 +217,8 @@ class Runtime:
 
     async def settle(
         self, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, booked: str = ""
-    ) -> Bell | None:
-        """Ends a part; a bell for the aggregate when it was the last. `booked` is what the ledger says from now on."""
+    ) -> StepMessage | None:
+        """End a part; return the message for the aggregate if it was the last. `booked`: the ledger's new word."""
         if claim.part.refused and claim.part.state is PartState.DOUBTFUL and not booked:
             booked = ops.Booked.VOID
         if claim.is_unresolved and not booked:
@@ -228,7 +228,7 @@ class Runtime:
                 outcome, error = RunState.IN_DOUBT, claim.doubt(str(error or outcome))
         stop = self.settings.stop_on_failure and outcome in _STOPPING
         left = await self.write(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop, booked=booked))
-        return Bell(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
+        return StepMessage(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
 
     async def later(
         self,
@@ -236,14 +236,16 @@ class Runtime:
         fields: dict[str, Any],
         after: float,
         job: JobDetails | None = None,
-        ring: float | None = None,
+        redispatch_after: float | None = None,
     ) -> None:
-        """Lets a part go, to be looked at again `after` seconds from now; `ring` as for `ops.update`."""
-        await self.write(ops.update(self.store.keys, claim, fields, after=after, job=job, ring=ring))
+        """Lets a part go, to be looked at again `after` seconds from now; `redispatch_after` as for `ops.update`."""
+        await self.write(
+            ops.update(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
+        )
 
     async def after_trouble(
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
-    ) -> Bell | None:
+    ) -> StepMessage | None:
         """Lets a part go because of an error of the API; ends it where a refusal has stood too long, if it may."""
         longest, auth_grace = self.settings.poll_max_interval, self.settings.auth_grace
         verdict = trouble(error, claim, longest=longest, auth_grace=auth_grace, may_end=may_end)

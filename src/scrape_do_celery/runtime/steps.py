@@ -1,4 +1,4 @@
-"""The frame of every step that works on parts: claim, hold, do, ring for what follows."""
+"""The frame of every step that works on parts: claim, hold, do, publish a step message for what follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.budget import is_urgent
 from scrape_do_celery.runtime.endings import ended_on_wish
 from scrape_do_celery.runtime.isolation import NoTurnError
@@ -35,7 +35,7 @@ _TOGETHER = 0.05
 
 #: The answer of the store to a claim.
 _Answer: TypeAlias = Claim | ops.Poisoned | ops.Foreign | ops.Locked | ops.Suspect | None
-Handler = Callable[[Runtime, Claim], Awaitable[Bell | None]]
+Handler = Callable[[Runtime, Claim], Awaitable[StepMessage | None]]
 
 
 def serve(
@@ -46,7 +46,7 @@ def serve(
     *,
     seconds: float | None = None,
 ) -> None:
-    """Carries a step out for each of its members that is in one of `states`, all at once, and rings what follows.
+    """Carries a step out for each of its members that is in one of `states`, all at once, and publishes what follows.
 
     `seconds` is the life of a lease, where the step needs another than the usual.
     """
@@ -66,22 +66,22 @@ class Frame:
 
 
 async def _all(runtime: Runtime, members: list[Member], frame: Frame) -> None:
-    """Rings as they come to their end, a few at a time: a short one does not wait for a long one."""
+    """Publishes as they come to their end, a few at a time: a short one does not wait for a long one."""
     waiting = {asyncio.ensure_future(_one(runtime, member, frame)): member for member in members}
     try:
         while waiting:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(waiting, timeout=_TOGETHER)
             done = [work for work in waiting if work.done()]
-            if bells := [bell for work in done if (bell := _outcome(waiting.pop(work), work))]:
-                await asyncio.to_thread(runtime.producer.ring_all, bells)
+            if messages := [message for work in done if (message := _outcome(waiting.pop(work), work))]:
+                await asyncio.to_thread(runtime.producer.publish_all, messages)
     finally:
         for work in waiting:
             work.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _outcome(member: Member, work: asyncio.Future[Bell | None]) -> Bell | None:
+def _outcome(member: Member, work: asyncio.Future[StepMessage | None]) -> StepMessage | None:
     error = work.exception()
     if error is None:
         return work.result()
@@ -91,7 +91,7 @@ def _outcome(member: Member, work: asyncio.Future[Bell | None]) -> Bell | None:
     return None
 
 
-async def _one(runtime: Runtime, member: Member, frame: Frame) -> Bell | None:
+async def _one(runtime: Runtime, member: Member, frame: Frame) -> StepMessage | None:
     """Work on a part beside others; on a suspect alone. A part that waits for its turn is not claimed."""
     name, isolation, token = str(member), runtime.isolation, uuid.uuid4().hex
     async with isolation.beside():
@@ -124,10 +124,10 @@ async def _claimed(runtime: Runtime, member: Member, frame: Frame, token: str, *
     )
 
 
-async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer, token: str) -> Bell | None:
+async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer, token: str) -> StepMessage | None:
     if isinstance(claim, ops.Poisoned):
         log.error("%s was taken out of work: steps on it died again and again", member)
-        return Bell(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
+        return StepMessage(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
     if isinstance(claim, ops.Foreign):
         runtime.other_account(claim.account)
     if isinstance(claim, ops.Locked):
@@ -146,7 +146,7 @@ async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer
         raise
 
 
-async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | None:
+async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> StepMessage | None:
     is_urgent.set(claim.wish is not None)
     if claim.breaker == "foreign":
         return await _foreign(runtime, claim)
@@ -164,7 +164,7 @@ async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> Bell | N
         return None
 
 
-async def _foreign(runtime: Runtime, claim: Claim) -> Bell | None:
+async def _foreign(runtime: Runtime, claim: Claim) -> StepMessage | None:
     """Ends a run of another account that is to end, where no worker with that account's token has in time."""
     if claim.out_of_grace(runtime.settings.cancel_grace):
         log.warning("%s ends without its job: no worker has the token that it was bought with", claim.member)
@@ -174,12 +174,12 @@ async def _foreign(runtime: Runtime, claim: Claim) -> Bell | None:
 
 
 def _report(member: Member, error: Exception) -> None:
-    """Logs what kept a step from its part. The lease runs out, and the ticker rings again."""
+    """Logs what kept a step from its part. The lease runs out, and the dispatcher publishes again."""
     if isinstance(error, NoTurnError):
-        log.info("%s did not get its turn in this process in time; it is rung again", member)
+        log.info("%s did not get its turn in this process in time; it is published again", member)
     elif isinstance(error, LeaseLostError):
         log.warning("lost the lease of %s; another step goes on with it", member)
     elif isinstance(error, RedisError):
-        log.warning("the store did not answer for %s: %s; it is rung again", member, type(error).__name__)
+        log.warning("the store did not answer for %s: %s; it is published again", member, type(error).__name__)
     else:
-        log.error("a step failed on %s; it is rung again", member, exc_info=error)
+        log.error("a step failed on %s; it is published again", member, exc_info=error)

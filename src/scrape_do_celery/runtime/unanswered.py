@@ -17,14 +17,14 @@ from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
-    from scrape_do_celery.runs import Bell
+    from scrape_do_celery.runs import StepMessage
     from scrape_do_celery.runtime.process import Runtime
 
 #: The status of a job whose answers stay unreadable. No word of the API, so that the tasks decide the outcome.
 UNREADABLE = "unreadable"
 
 
-async def job_ended(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def job_ended(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Collects a job whose status is terminal, once it names its tasks.
 
     A later answer may name further tasks, which are paid for. An answer that names too few is one of the attempts.
@@ -46,7 +46,7 @@ def _counted(claim: Claim) -> AnswerNote:
     return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
 
 
-async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Acts on an error of a read of the part's job."""
     fate = classify_answer(error)
     if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
@@ -61,7 +61,7 @@ async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -
     return await _unusable(runtime, claim, error)
 
 
-async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate: AnswerFate) -> Bell | None:
+async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate: AnswerFate) -> StepMessage | None:
     is_young = claim.now - (claim.part.since or claim.now) < NOT_FOUND_GRACE
     if is_young and fate is not AnswerFate.GONE:
         return await missed(runtime, claim, error)
@@ -79,7 +79,7 @@ async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
     return await runtime.store.run(ops.job(runtime.store.keys, claim.member))
 
 
-async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
     after = _counted(claim)
     if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
@@ -92,7 +92,7 @@ async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bel
     return await troubled(runtime, claim, error, {"notes": notes})
 
 
-async def _collect_blindly(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def _collect_blindly(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Fetches the tasks that the purchase named: they are paid for, and may be readable."""
     store, member, job_id = runtime.store, claim.member, claim.part.job_id or ""
     job = await store.run(ops.job(store.keys, member)) or JobDetails(job_id=job_id, status=UNREADABLE)

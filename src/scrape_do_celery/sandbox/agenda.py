@@ -21,17 +21,17 @@ class Agenda:
         self._clock = clock
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
-        self._bell = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         """Will call ``action`` at ``when``."""
         heapq.heappush(self._heap, (when, next(self._ticket), action))
         if self._heap[0][0] == when:
-            self._bell.set()
+            self._wakeup.set()
 
     def wake(self) -> None:
         """Looks at the clock again: it was moved."""
-        self._bell.set()
+        self._wakeup.set()
 
     def clear(self) -> None:
         """Drops everything."""
@@ -40,11 +40,11 @@ class Agenda:
     async def run(self) -> None:
         """Calls what is due, for ever."""
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             pause = self.do_due()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._bell.wait()
+                    await self._wakeup.wait()
 
     def do_due(self) -> float:
         """Calls what is due now; seconds until the next."""

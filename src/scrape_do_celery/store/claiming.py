@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.keys import Keys, Member
 
-#: How long a bell may stay unheard before the ticker rings again; it grows to the second figure.
-RING, LONGEST_RING = 5.0, 300.0
+#: How long a step message may stay unheard before the dispatcher publishes again; it grows to the second figure.
+REDISPATCH_MIN, REDISPATCH_MAX = 5.0, 300.0
 #: Members a message, at most.
-MESSAGE = 50
+PARTS_PER_MESSAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class Suspect:
 
 
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
-    """What is to be rung for now, at most `limit`, while at most `cap` bells are under way."""
-    args = (keys.prefix, limit, cap, RING, LONGEST_RING, MESSAGE)
-    return Op(Due.parse, args, [keys.due, keys.rung, keys.life, keys.backlog], "claim_due")
+    """What is to be dispatched now, at most `limit`, while at most `cap` step messages are under way."""
+    args = (keys.prefix, limit, cap, REDISPATCH_MIN, REDISPATCH_MAX, PARTS_PER_MESSAGE)
+    return Op(Due.parse, args, [keys.due, keys.dispatched, keys.life, keys.queue_delay], "claim_due")
 
 
 def claim(  # noqa: PLR0913 (one argument a condition)
@@ -89,12 +89,12 @@ def claim(  # noqa: PLR0913 (one argument a condition)
     A part that was claimed too often without progress is ended instead. `isolated`: the process works on nothing else.
     `outlived` is the token of an earlier claim: its step failed, and its process lives.
     """
-    part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.rung, keys.pause]
+    part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.dispatched, keys.pause]
     args = (
         *(str(member), member.part, token, seconds, f" {' '.join(states)} "),
         *(account, auth_grace, PROBE, LONGEST_PROBE),
         *(("", "", "") if poison is None else (poison.after, poison.error(member), "1" if poison.stop else "")),
-        *(keys.prefix, RING, RETENTION, " ".join(keys.held)),
+        *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.held)),
         *("1" if isolated else "", outlived),
     )
     return Op(partial(_claimed, keys, member), args, [*part_keys, keys.breaker(account)], "claim")

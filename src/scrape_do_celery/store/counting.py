@@ -45,7 +45,7 @@ class Standing:
     now: float
     due: int
     due_at: float | None
-    bells: int
+    dispatched_parts: int
     paused_until: float | None
     #: when the first of what is paid and not fetched expires, and how many parts do within some seconds from now
     paid_until: float | None
@@ -98,7 +98,7 @@ class CensusPart:
 
 def standing(keys: Keys, account: str, ahead: Iterable[float]) -> Op[Standing]:
     """How the store stands, for a caller of this account ('' for none). `ahead`: the seconds of `expiring`."""
-    places = [keys.due, keys.rung, keys.life, keys.budget, keys.pause, keys.accounts, keys.totals, keys.stored]
+    places = [keys.due, keys.dispatched, keys.life, keys.budget, keys.pause, keys.accounts, keys.totals, keys.stored]
     return Op(_standing, (keys.prefix, account, *ahead), places, "standing")
 
 
@@ -122,13 +122,13 @@ def _part(reply: Sequence[Any]) -> CensusPart:
 
 
 def _standing(reply: Sequence[Any]) -> Standing:
-    now, due, due_at, bells, pause, paid, shares, totals, held, *accounts = reply
+    now, due, due_at, dispatched_parts, pause, paid, shares, totals, held, *accounts = reply
     split = [share.split(b" ") for share in shares]
     return Standing(
         now=float(now),
         due=int(due),
         due_at=_moment(_text(due_at)),
-        bells=int(bells),
+        dispatched_parts=int(dispatched_parts),
         paused_until=_moment(_text(pause)),
         paid_until=_moment(_text(paid[0])),
         expiring=tuple(int(number) for number in paid[1:]),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from scrape_do_celery.models.urls import strict_digest
-from scrape_do_celery.store.claiming import RING
+from scrape_do_celery.store.claiming import REDISPATCH_MIN
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION
 from scrape_do_celery.store.sealing import sealing_key
@@ -71,7 +71,7 @@ def create(  # noqa: PLR0913 (one argument a field)
 ) -> Op[Created]:
     """Writes a run and its parts; or finds the run that has this id, this idempotency key or this turn.
 
-    With `hold` it is a draft, which a message is to bring to life; after so many seconds the ticker does, unless
+    With `hold` it is a draft, which a message is to bring to life; after so many seconds the dispatcher does, unless
     `expires` seconds have passed by then. One with a `turn` is a draft only where it waits for another run. `trace` is
     the context that the run's spans belong to.
     """
@@ -98,9 +98,9 @@ def create(  # noqa: PLR0913 (one argument a field)
     return Op(
         lambda reply: _created(reply, spec.digest),
         [
-            *(run_id, keys.prefix, spec.digest, RING, "" if spec.max_wait is None else spec.max_wait),
+            *(run_id, keys.prefix, spec.digest, REDISPATCH_MIN, "" if spec.max_wait is None else spec.max_wait),
             *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
-            *("" if hold is None else hold + RING, turn.if_running if turn else "", ended_by(CANCEL)),
+            *("" if hold is None else hold + REDISPATCH_MIN, turn.if_running if turn else "", ended_by(CANCEL)),
             turn.tick if turn else "",
             *(len(parts), *sizes, *flat(fields)),
         ],
@@ -132,7 +132,7 @@ def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, ke
     The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
     """
     kept = keys.seal_text(keys.run(run_id), f"w:{waiter}", signature)
-    args = (run_id, keys.prefix, RING, waiter, kept, "1" if keep_draft else "", sealing_key(keys))
+    args = (run_id, keys.prefix, REDISPATCH_MIN, waiter, kept, "1" if keep_draft else "", sealing_key(keys))
     return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
 
 

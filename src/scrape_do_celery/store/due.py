@@ -1,4 +1,4 @@
-"""What the ticker finds due, as one look of it tells."""
+"""What the dispatcher finds due, as one look of it tells."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DuePart:
-    """A part that the ticker is to ring for."""
+    """A part that the dispatcher is to publish a step message for."""
 
     member: Member
     state: str
     wish: bool
     canceling: bool
     attempts: int
-    rings: int
+    dispatches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class DueRun:
     outcome: str | None
     left: int
     accepted: bool
-    rings: int
+    dispatches: int
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What one look of the ticker found, and when the next is worth it."""
+    """What one look of the dispatcher found, and when the next is worth it."""
 
     now: float
     next_at: float | None
@@ -58,13 +58,13 @@ class Due:
 
 
 def _due_part(row: Sequence[Any]) -> DuePart:
-    member, state, wish, canceling, attempts, rings = row
+    member, state, wish, canceling, attempts, dispatches = row
     return DuePart(
-        Member.parse(member.decode()), state.decode(), bool(wish), bool(canceling), int(attempts or 0), int(rings)
+        Member.parse(member.decode()), state.decode(), bool(wish), bool(canceling), int(attempts or 0), int(dispatches)
     )
 
 
 def _due_run(row: Sequence[Any]) -> DueRun:
-    member, _, outcome, left, accepted, rings = row
+    member, _, outcome, left, accepted, dispatches = row
     run_id = member.decode().rpartition(":")[0]
-    return DueRun(run_id, outcome.decode() or None, int(left), bool(accepted), int(rings))
+    return DueRun(run_id, outcome.decode() or None, int(left), bool(accepted), int(dispatches))

@@ -11,8 +11,8 @@
 | `P:watch:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
 | `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
-| `P:rung` | zset | members with a bell under way -> when it counts as lost | for ever |
-| `P:backlog` | hash | how many times longer than in quiet times bells lie in the queue, and since when | for ever |
+| `P:dispatched` | zset | members with a step message under way -> when it counts as lost | for ever |
+| `P:queue_delay` | hash | how many times longer than usual step messages lie in the queue, and since when | for ever |
 | `P:schedule:<name>` | string | the last run of a schedule, if any goes on | until that has ended |
 | `P:tick:<name>:<tick>` | string | `<run> <digest>` of a tick of it, or nothing where it was left out | 7 days |
 | `P:moved` | zset | runs that have moved -> when to tell of them | until it is told |
@@ -186,14 +186,14 @@ class Keys:
         return f"{self.prefix}:moved"
 
     @property
-    def rung(self) -> str:
-        """Bells under way."""
-        return f"{self.prefix}:rung"
+    def dispatched(self) -> str:
+        """Step messages under way."""
+        return f"{self.prefix}:dispatched"
 
     @property
-    def backlog(self) -> str:
-        """How long bells lie in the queue."""
-        return f"{self.prefix}:backlog"
+    def queue_delay(self) -> str:
+        """How long step messages lie in the queue."""
+        return f"{self.prefix}:queue_delay"
 
     @property
     def budget(self) -> str:
@@ -223,7 +223,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Member:
-    """A part of a run, as bells and the due set name it."""
+    """A part of a run, as step messages and the due set name it."""
 
     run_id: str
     part: int

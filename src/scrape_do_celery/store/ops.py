@@ -35,9 +35,9 @@ from scrape_do_celery.store.buying import (
     rivals,
 )
 from scrape_do_celery.store.claiming import (
-    LONGEST_RING,
-    MESSAGE,
-    RING,
+    PARTS_PER_MESSAGE,
+    REDISPATCH_MAX,
+    REDISPATCH_MIN,
     Foreign,
     Locked,
     Poison,
@@ -68,11 +68,11 @@ __all__ = [
     "FORGOTTEN",
     "LEASE_LOST",
     "LONGEST_PROBE",
-    "LONGEST_RING",
-    "MESSAGE",
     "MOST",
+    "PARTS_PER_MESSAGE",
     "PROBE",
-    "RING",
+    "REDISPATCH_MAX",
+    "REDISPATCH_MIN",
     "START",
     "UNRESOLVED",
     "UNWANTED",
@@ -163,20 +163,23 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
     after: float | None = None,
     job: JobDetails | None = None,
     owner: str | None = None,
-    ring: float | None = None,
+    redispatch_after: float | None = None,
 ) -> Op[str]:
     """`ok`, `stale` or `owned`. With `after` the part is let go, to be looked at that many seconds later.
 
-    Where that is at once, the caller rings for it; the ticker does so only when that bell stays unheard for `ring`
-    seconds.
+    If that is at once, the caller publishes a step message. The dispatcher publishes another one only if no step has
+    taken the part after `redispatch_after` seconds.
     """
-    member, ring = claim.member, 0.0 if after else RING if ring is None else ring
+    member, redispatch_after = (
+        claim.member,
+        0.0 if after else REDISPATCH_MIN if redispatch_after is None else redispatch_after,
+    )
     key_of_job = keys.job(member.run_id, member.part)
     packed = b"" if job is None else keys.seal(key_of_job, "", pack(job.model_dump(mode="json", by_alias=True)))
     return Op(
         bytes.decode,
         [
-            *(str(member), claim.part.fence, "" if after is None else after, ring),
+            *(str(member), claim.part.fence, "" if after is None else after, redispatch_after),
             *(packed, "1" if claim.wish else "", keys.prefix, RETENTION),
             *flat(sealed(keys, _part(keys, claim), fields)),
         ],
@@ -262,7 +265,7 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
             *(str(claim.member), claim.part.fence, outcome, text, "1" if stop else "", booked),
-            *(keys.prefix, RING, RETENTION),
+            *(keys.prefix, REDISPATCH_MIN, RETENTION),
         ),
         [_part(keys, claim), keys.run(run_id), keys.due],
         "settle",
@@ -288,7 +291,10 @@ def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -
     """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
     pairs = ("outcome", outcome, *flat(sealed(keys, keys.run(run_id), fields)))
     return Op(
-        bytes.decode, (run_id, RING, keys.prefix, sealing_key(keys), *pairs), [keys.run(run_id), keys.due], "decide"
+        bytes.decode,
+        (run_id, REDISPATCH_MIN, keys.prefix, sealing_key(keys), *pairs),
+        [keys.run(run_id), keys.due],
+        "decide",
     )
 
 

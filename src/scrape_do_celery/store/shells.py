@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A store that is down for longer than these make up fails the operation; its step is rung again later.
+#: A store that is down for longer than these make up fails the operation; its step is published again later.
 _RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
 _OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
 #: For whoever must answer somebody who waits, even where the store does not: it is tried once.

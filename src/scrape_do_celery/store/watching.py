@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.store.claiming import RING
+from scrape_do_celery.store.claiming import REDISPATCH_MIN
 from scrape_do_celery.store.op import Op, Value
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """When the running jobs of an account are worth a look, by the store's clock; whether to ring for a sweep."""
+    """When the running jobs of an account are worth a look, by the store's clock; whether a sweep is due."""
 
     next_at: float | None
     sweep: bool
@@ -57,7 +57,16 @@ def look(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -
 
     `interval` is the longest one between two looks at a job; `auth_grace`, after which a refused token fails its runs.
     """
-    args: tuple[Value, ...] = (ONE_BY_ONE, PAGE, ODD_PAGES, RING, MOST, keys.prefix, interval * _SOON, auth_grace)
+    args: tuple[Value, ...] = (
+        ONE_BY_ONE,
+        PAGE,
+        ODD_PAGES,
+        REDISPATCH_MIN,
+        MOST,
+        keys.prefix,
+        interval * _SOON,
+        auth_grace,
+    )
     args += (_REST / 2, 2 * interval, _SOME, _OTHERS_FOR)
     return Op(
         _look, args, [keys.watch(account), keys.sweep(account), keys.due, keys.pause, keys.breaker(account)], "look"
@@ -76,12 +85,12 @@ def seen(keys: Keys, account: str, status: str, members: Iterable[Member], inter
     return Op(int, args, [keys.watch(account), keys.due], "seen")
 
 
-def unseen(keys: Keys, account: str, token: str, *, others: float, ring: float) -> Op[list[str]]:
-    """Ends a sweep: hands over what was due when it began and was not seen, `MOST` at a time; the caller rings.
+def unseen(keys: Keys, account: str, token: str, *, others: float, redispatch_after: float) -> Op[list[str]]:
+    """Ends a sweep: hands over what was due when it began and was not seen, `MOST` at a time; the caller publishes.
 
-    Should it not, the ticker does, `ring` seconds later. `others` are the pages that jobs of others took.
+    If the caller dies, the dispatcher publishes `redispatch_after` seconds later. `others`: pages of other users' jobs.
     """
-    args = (token, keys.prefix, MOST, others, _REST, ring, _LONGEST_REST)
+    args = (token, keys.prefix, MOST, others, _REST, redispatch_after, _LONGEST_REST)
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 

@@ -36,6 +36,6 @@ __all__ = [
 
 
 @signals.worker_init.connect(weak=False)
-def bring_the_ticker(sender: Any, **_: Any) -> None:
-    """Whatever app includes the steps gets the ticker with them. By name: the worker's floor is above this one."""
+def connect_dispatcher(sender: Any, **_: Any) -> None:
+    """Whatever app includes the steps gets the dispatcher with them. By name: the worker's floor is above this one."""
     import_module(routing.WORKER_MODULE).start(sender.app)

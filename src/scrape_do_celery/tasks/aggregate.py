@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 _PATIENCE = 3
 
 
-@shared_task(name=routing.AGGREGATE_RUN, **routing.BELL)
+@shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
-    """Decides runs whose parts have all ended, and rings for their report."""
+    """Decides runs whose parts have all ended, and publishes a step message for their report."""
     runtime = Runtime.of(self.app)
     runtime.run(_all(runtime, run_ids))
 
@@ -43,7 +43,7 @@ async def _all(runtime: Runtime, run_ids: list[str]) -> None:
     answers = await asyncio.gather(*(aggregate(runtime, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
-            # The others of this message are to be told; this one is rung again.
+            # The others of this message are to be told; this one is published again.
             log.error("run %s could not be decided", run_id, exc_info=answer)
     ended = [answer for answer in answers if isinstance(answer, RunRecord)]
     await asyncio.to_thread(_report_all, runtime.producer, ended)
@@ -74,7 +74,7 @@ async def aggregate(runtime: Runtime, run_id: str) -> RunRecord | None:
 
 async def _decided(runtime: Runtime, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """The outcome, and what the record keeps of it."""
-    # Bells for one decision may overlap while it takes its time: only many in vain are poison.
+    # Step messages for one decision may overlap while it takes its time: only many in vain are poison.
     if attempt > _PATIENCE * runtime.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}

@@ -9,7 +9,7 @@ from celery import Task, shared_task
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, should_retry_cancel
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect
 from scrape_do_celery.runtime.endings import NO_TROUBLE, troubled
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
 
 
-@shared_task(name=routing.CANCEL_RUN, **routing.BELL)
+@shared_task(name=routing.CANCEL_RUN, **routing.STEP_OPTIONS)
 def cancel_run(self: Task, members: list[str]) -> None:
     """Cancels the jobs of running parts whose run has a wish to end."""
     serve(self.app, members, {PartState.RUNNING}, cancel)
 
 
-async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
+async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
     """One last look at the job; where it still runs, a `DELETE`. Its terminal status decides, later.
 
     A job whose answer cannot be read may run, so it is told to stop as well.
@@ -36,7 +36,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> Bell | None:
     unread: ScrapeDoError | None = None
     if claim.wish is None or part.canceling is not None:
         await runtime.later(claim, {}, 0.0)
-        return Bell(routing.POLL_JOBS, (str(claim.member),))
+        return StepMessage(routing.POLL_JOBS, (str(claim.member),))
     try:
         job = await runtime.call_for_one(runtime.client.get_job, part.job_id or "")
     except ScrapeDoError as error:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@shared_task(name=routing.FINISH_RUN, throws=(ScrapeDoError,), **routing.UNDER_CALLERS_ID)
+@shared_task(name=routing.FINISH_RUN, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
 def finish_run(self: Task, run_id: str) -> dict[str, Any] | None:
     """The small result of a run that succeeded; its error is raised otherwise."""
     producer = Producer.of(self.app)
@@ -36,7 +36,7 @@ def finish_run(self: Task, run_id: str) -> dict[str, Any] | None:
         time.sleep(1)
         raise Reject(type(record.locked).__name__, requeue=True) from record.locked
     if record.outcome is None or self.request.id not in record.waiters:
-        # Rung too early, or a second time: what the caller knows already must not reach its callbacks again.
+        # Published too early, or a second time: what the caller knows already must not reach its callbacks again.
         raise Ignore
     with tracing.work(record.trace, "scrape_do.finish", run_id=run_id):
         if record.error is not None:
@@ -54,11 +54,11 @@ def _asked(producer: Producer, op: ops.Op[T]) -> T:
 
 @signals.task_postrun.connect(weak=False)
 def note_delivery(task: Task, task_id: str, args: Any, state: str | None = None, **_: Any) -> None:
-    """Notes that Celery has stored an outcome: then, and only then, is it not rung for again."""
+    """Notes that Celery has stored an outcome: then, and only then, is it not dispatched again."""
     if task.name != routing.FINISH_RUN or state not in READY_STATES or not args:
         return
     producer = Producer.of(task.app)
     try:
         note(producer, args[0], task_id)
     except RedisError as error:
-        log.warning("the report of %s is not noted: %s; a ticker asks Celery", args[0], type(error).__name__)
+        log.warning("the report of %s is not noted: %s; a dispatcher asks Celery", args[0], type(error).__name__)

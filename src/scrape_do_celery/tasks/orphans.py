@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@shared_task(name=routing.REPORT_ORPHANS, **routing.BELL)
+@shared_task(name=routing.REPORT_ORPHANS, **routing.STEP_OPTIONS)
 def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
     runtime = Runtime.of(self.app)

@@ -18,7 +18,7 @@ from scrape_do_celery.rules.lifecycle import (
     judge_unknown_job,
     unknown_words,
 )
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect, fetch_early
 from scrape_do_celery.runtime.endings import NO_TROUBLE, seen
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
 
 
-@shared_task(name=routing.POLL_JOBS, **routing.BELL)
+@shared_task(name=routing.POLL_JOBS, **routing.STEP_OPTIONS)
 def poll_jobs(self: Task, members: list[str]) -> None:
     """Looks at the jobs of running parts."""
     serve(self.app, members, {PartState.RUNNING}, poll)
 
 
-async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
+async def poll(runtime: Runtime, claim: Claim) -> StepMessage | None:
     """One look: the job runs on and is due again, or has ended and is collected."""
     try:
         job = await runtime.call_for_one(runtime.client.get_job, claim.part.job_id or "")
@@ -55,7 +55,7 @@ async def poll(runtime: Runtime, claim: Claim) -> Bell | None:
     return await (_poll_unknown if is_unknown(job.status) else _poll_open)(runtime, claim, job)
 
 
-async def _poll_open(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def _poll_open(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Waits for a job that goes on by its status word, and collects it if nothing but the word says so."""
     fields: dict[str, ops.Value] = {}
     if claim.part.is_unlisted or claim.part.notes:
@@ -75,7 +75,7 @@ async def _poll_open(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | 
     return await _later(runtime, claim, job, fields)
 
 
-async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Collects a job with an unknown status word once it has ended; what may have ended is fetched after a while."""
     claim = await note_words(runtime, claim, "job", [str(job.status)])
     claim = await note_words(runtime, claim, "task", unknown_words(job))
@@ -112,7 +112,7 @@ def _given_up(runtime: Runtime, claim: Claim) -> bool:
     return claim.part.canceling is not None and claim.out_of_grace(runtime.settings.cancel_grace)
 
 
-async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str, ops.Value]) -> Bell | None:
+async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str, ops.Value]) -> StepMessage | None:
     part, now = claim.part, seen(job)
     before = {"status": part.status, "seen_done": part.seen_done, "seen_failed": part.seen_failed}
     polls = part.polls + 1
@@ -120,9 +120,9 @@ async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str
     # A job of a thousand tasks is some 100 kB: it is written only where something moved.
     moved = job if now != before else None
     if claim.wish and part.canceling is None:
-        # This bell was on its way when the run was told to end.
+        # This step message was on its way when the run was told to end.
         await runtime.later(claim, fields, 0.0, moved)
-        return Bell(routing.CANCEL_RUN, (str(claim.member),))
+        return StepMessage(routing.CANCEL_RUN, (str(claim.member),))
     await runtime.later(claim, fields, _wait(runtime, claim, polls, by_itself=bool(more.get("unlisted"))), moved)
     return None
 

@@ -10,7 +10,7 @@ from celery import Task, shared_task
 from scrape_do_celery import routing
 from scrape_do_celery.doubt import Verdict, judge
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, poisoned
 from scrape_do_celery.runtime.inquiry import inquire
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 _DOUBTFUL: dict[str, ops.Value] = {"state": PartState.DOUBTFUL}
 
 
-@shared_task(name=routing.RECONCILE_SUBMIT, **routing.BELL)
+@shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
 def reconcile_submit(self: Task, members: list[str]) -> None:
     """Resolves parts whose `POST` may have bought a job."""
     serve(self.app, members, {PartState.SUBMITTING, PartState.DOUBTFUL}, reconcile)
 
 
-async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
+async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
     """Looks once: the job is adopted, or is absent by all that can be known, or the part is due again."""
     try:
         seen = await inquire(runtime, claim)
@@ -55,7 +55,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> Bell | None:
     return await _again(runtime, claim, seen.known, what)
 
 
-async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """The part is due again, unless its run is to end, or there is nothing left to be found."""
     if claim.part.refused and _has_waited(runtime, claim):
         return await ended_on_wish(runtime, claim, None, booked=ops.Booked.VOID)
@@ -70,7 +70,7 @@ def _has_waited(runtime: Runtime, claim: Claim) -> bool:
     return claim.out_of_grace(settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_settle))
 
 
-async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None:
+async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     """The job becomes the part's, unless another part has taken it meanwhile."""
     ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
     fields = {
@@ -86,12 +86,12 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> Bell | None
     verdict = await runtime.write(ops.update(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
     if verdict == "owned":
         await runtime.later(claim, _DOUBTFUL, 0.0)
-        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.member, job.job_id)
-    return Bell(routing.CANCEL_RUN if claim.wish else routing.POLL_JOBS, (str(claim.member),))
+    return StepMessage(routing.CANCEL_RUN if claim.wish else routing.POLL_JOBS, (str(claim.member),))
 
 
-async def _absent(runtime: Runtime, claim: Claim, what: str) -> Bell | None:
+async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | None:
     if claim.wish:
         return await ended_on_wish(runtime, claim, None, booked=_unfound(claim))
     # The answer to a refused purchase was not lost. One that was only feared may never have been sent.
@@ -117,7 +117,7 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> Bell | None:
         **({} if refused else NO_TROUBLE),
     }
     await runtime.later(claim, fields, 0.0)
-    return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
+    return StepMessage(routing.SUBMIT_JOBS, (str(claim.member),))
 
 
 def _unfound(claim: Claim) -> str:
@@ -125,11 +125,11 @@ def _unfound(claim: Claim) -> str:
     return ops.Booked.VOID if claim.part.lost or claim.part.refused else ops.Booked.ABSENT
 
 
-async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -> Bell | None:
+async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -> StepMessage | None:
     return await runtime.settle(claim, RunState.IN_DOUBT, claim.doubt(why, seen), booked=ops.Booked.IN_DOUBT)
 
 
-async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> Bell | None:
+async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> StepMessage | None:
     """Lets the part go until the next look can tell more; a run that is to end does not wait for that for ever."""
     # Steps that died may have put the first whole look off: the second one is worth its time all the same.
     if _has_waited(runtime, claim) and not known.awaits_second:

@@ -40,8 +40,8 @@ def _now(task: Task, rule: dict[str, Any]) -> str:
     base=ScheduledStep,
     throws=(ValueError,),
     typing=False,
-    Request=routing.QUIET_REQUEST,
-    **routing.UNDER_CALLERS_ID,
+    Request=routing.REDACTED_REQUEST,
+    **routing.CALLER_TASK_OPTIONS,
 )
 def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
     self: Task,

@@ -23,7 +23,7 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.runs import Producer, ensure_app
 from scrape_do_celery.runs.canvas import finish_signature
 from scrape_do_celery.runs.drafting import draft
-from scrape_do_celery.runs.enqueueing import ring_submit
+from scrape_do_celery.runs.enqueueing import publish_submit
 from scrape_do_celery.runs.producer import EAGER, ONCE_MORE, refuse_eager
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.about import about_call, shown_as
@@ -61,7 +61,7 @@ class ScrapeStep(Task):  # type: ignore[misc]
         try:
             return super().apply_async(args, kwargs, task_id=task_id, **{**ONCE_MORE, **options})
         except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
-            log.warning("no message for run %s: %s; a worker's ticker starts it", task_id, type(error).__name__)
+            log.warning("no message for run %s: %s; a worker's dispatcher starts it", task_id, type(error).__name__)
             return self.AsyncResult(task_id)
 
     def apply(self, *_: Any, **__: Any) -> Any:
@@ -86,8 +86,8 @@ class ScrapeStep(Task):  # type: ignore[misc]
     base=ScrapeStep,
     throws=(ScrapeDoError,),
     typing=False,
-    Request=routing.QUIET_REQUEST,
-    **routing.UNDER_CALLERS_ID,
+    Request=routing.REDACTED_REQUEST,
+    **routing.CALLER_TASK_OPTIONS,
 )
 def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -> None:
     """A run of the given request, which ends under this step's id: its value is the small result.
@@ -116,7 +116,7 @@ def _park(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any])
     if not parts:
         raise RunNotFoundError(f"no run {run_id} in the store", run_id)
     if parts != ops.FORGOTTEN:
-        ring_submit(producer, run_id, parts)
+        publish_submit(producer, run_id, parts)
 
 
 def _drafted(

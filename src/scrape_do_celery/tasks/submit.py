@@ -17,7 +17,7 @@ from scrape_do_celery.client import PostFate, post_fate
 from scrape_do_celery.doubt import marker_of, with_marker
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.runs import Bell, Producer
+from scrape_do_celery.runs import Producer, StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.censoring import censored
 from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
@@ -44,14 +44,14 @@ class _NotNowError(Exception):
     """Nothing was sent: the lease could end before the `POST`, or the store did not say."""
 
 
-@shared_task(name=routing.SUBMIT_JOBS, **routing.BELL)
+@shared_task(name=routing.SUBMIT_JOBS, **routing.STEP_OPTIONS)
 def submit_jobs(self: Task, members: list[str]) -> None:
     """Buys the jobs of parts that wait for it."""
     settings = Producer.of(self.app).settings
     serve(self.app, members, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
 
 
-async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
+async def submit(runtime: Runtime, claim: Claim) -> StepMessage | None:
     """The job of a claimed part, bought at most once; or why it was not."""
     try:
         request = claim.spec().request
@@ -70,7 +70,7 @@ async def submit(runtime: Runtime, claim: Claim) -> Bell | None:
         return await runtime.after_trouble(claim, error)
 
 
-async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> Bell | None:
+async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
     async with runtime.purchases, runtime.budget.request() as room:
         verdict = await _intent(runtime, claim, request, marker)
         if verdict == "ok":
@@ -79,21 +79,21 @@ async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, mark
     if verdict in {"wish", "stop", "stale"}:
         # It came between the claim and now: the next claim sees it. Stale: another step has the part.
         await runtime.later(claim, {}, 0.0)
-        return Bell(routing.SUBMIT_JOBS, (str(claim.member),))
+        return StepMessage(routing.SUBMIT_JOBS, (str(claim.member),))
     return await _held_back(runtime, claim, verdict)
 
 
-async def _unwanted(runtime: Runtime, claim: Claim, verdict: str) -> Bell | None:
+async def _unwanted(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:
     """Ends a part that is not to be bought, unless it may have been, before the store lost its last writes."""
     if verdict not in {"wish", "stop"}:
         return await _held_back(runtime, claim, verdict)
     return await (runtime.settle(claim, NOT_SENT) if claim.stop else ended_on_wish(runtime, claim, None))
 
 
-async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> Bell | None:
+async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:
     """Lets a part go whose `POST` must not be made now; one that is another step's, `stale`, is left alone."""
     if verdict == "reborn":
-        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if verdict == "weakened":
         await runtime.later(claim, {}, WEAKENED)
     elif verdict == "twin":
@@ -131,7 +131,7 @@ async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, m
     return verdict
 
 
-async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> Bell | None:
+async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
     try:
         with runtime.budget.tally.request("create_job"):
             created = await runtime.buyer.create_job(
@@ -164,13 +164,13 @@ async def _last_look(runtime: Runtime, claim: Claim) -> None:
         raise _NotNowError
 
 
-async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     fate = post_fate(error)
     log.info("%s: the POST failed (%s): %s", claim.member, fate, error)
     if fate is PostFate.DOUBT:
         note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
         await runtime.later(claim, note, 0.0)
-        return Bell(routing.RECONCILE_SUBMIT, (str(claim.member),))
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if fate is PostFate.REFUSED_LATER or is_auth(error):
         # The API says that it bought nothing. One listing after the pause shows whether that is true.
         note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
@@ -183,7 +183,7 @@ async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> B
     return await runtime.after_trouble(claim, error, NOT_SENT_NOW)
 
 
-async def _rejected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def _rejected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """End a part whose request the API rejected, and have the job list read for its job later."""
     after = runtime.settings.submit_deadline + runtime.settings.submit_settle
     purchase = RejectedPurchase.of(claim.member, claim.now, ops.digests_of(claim))
@@ -191,7 +191,7 @@ async def _rejected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bel
     return await runtime.settle(claim, RunState.FAILED, error, booked=ops.Booked.VOID)
 
 
-async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Bell | None:
+async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, as a refused token does."""
     since = claim.part.refused_since or claim.now
     if claim.now - since > runtime.settings.auth_grace:
@@ -199,7 +199,7 @@ async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> B
     return await runtime.after_trouble(claim, error, {**NOT_SENT_NOW, "refused_since": f"{since:.4f}"})
 
 
-async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> Bell | None:
+async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
     fields: dict[str, ops.Value] = {
         "state": PartState.RUNNING,
         "job": created.job_id,

@@ -16,7 +16,7 @@ from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.reporting import revoked_among
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.leases import LeaseLostError, while_kept
@@ -39,7 +39,7 @@ _PAGES = 5
 _CHUNK = 500
 
 
-@shared_task(name=routing.SWEEP_JOBS, **routing.BELL)
+@shared_task(name=routing.SWEEP_JOBS, **routing.STEP_OPTIONS)
 def sweep_jobs(self: Task, accounts: list[str]) -> None:
     """Looks at every running job of an account; those that the list no longer shows are looked at by themselves."""
     runtime = Runtime.of(self.app)
@@ -66,10 +66,12 @@ async def sweep(runtime: Runtime) -> None:
             await turn.hand_some_over()
         await turn.take(_AGAIN)
         return
-    ended = await turn.hand_over(ops.RING)
-    await asyncio.to_thread(runtime.producer.ring_all, [Bell(routing.POLL_JOBS, tuple(ended))] if ended else [])
+    ended = await turn.hand_over(ops.REDISPATCH_MIN)
+    await asyncio.to_thread(
+        runtime.producer.publish_all, [StepMessage(routing.POLL_JOBS, tuple(ended))] if ended else []
+    )
     while len(ended) == ops.MOST:
-        # A crowd is the tickers': they bring what is paid for on in the order of its remaining life.
+        # A crowd is the dispatchers': they bring what is paid for on in the order of its remaining life.
         ended = await turn.hand_over()
     _ask_celery(runtime, turn.runs)
 
@@ -90,10 +92,12 @@ class _Turn:
             ops.sweep(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
         )
 
-    async def hand_over(self, ring: float = 0.0) -> list[str]:
-        """What was not seen, handed over; the caller has so many seconds to ring for it."""
+    async def hand_over(self, redispatch_after: float = 0.0) -> list[str]:
+        """What was not seen, handed over; the caller has so many seconds to publish a step message for it."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        op = ops.unseen(store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, ring=ring)
+        op = ops.unseen(
+            store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, redispatch_after=redispatch_after
+        )
         return await self._runtime.write(op)
 
     async def hand_some_over(self) -> None:

@@ -13,12 +13,12 @@ from celery._state import _set_task_join_will_block
 from celery.worker import WorkController, state
 from kombu.asynchronous import set_event_loop
 
-import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the ticker)
+import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the dispatcher)
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.store import ops
 from scrape_do_celery.testing.messages import Messages
 from scrape_do_celery.worker import lifecycle, news
-from scrape_do_celery.worker.ticker import SHORTEST, Ticker
+from scrape_do_celery.worker.dispatcher import SHORTEST, Dispatcher
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Steps at once.
 _STEPS = 4
-#: Seconds between two looks of the ticker and of the news, at most: nobody wants to wait for these.
+#: Seconds between two looks of the dispatcher and of the news, at most: nobody wants to wait for these.
 _LOOK = 0.05
 #: Seconds that its start and its end may take.
 _PATIENCE = 30.0
@@ -47,7 +47,7 @@ class Worker:
         self.messages = Messages(app, self._listen)
         #: Held by whoever looks what is to be done, or tells what was done.
         self.looking = threading.RLock()
-        self._ticker: _Ticker | None = None
+        self._dispatcher: _Dispatcher | None = None
         self._controller: _Controller | None = None
         self._trouble: BaseException | None = None
         self._up = threading.Event()
@@ -56,7 +56,7 @@ class Worker:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(patch.object(lifecycle, "Ticker", partial(_Ticker, self)))
+            stack.enter_context(patch.object(lifecycle, "Dispatcher", partial(_Dispatcher, self)))
             stack.enter_context(patch.object(lifecycle, "News", partial(_News, self)))
             stack.enter_context(patch.object(news, "_EVERY", _LOOK))
             self.messages.count(stack)
@@ -115,18 +115,18 @@ class Worker:
         if self._controller is not None and self._controller.hub is not None:
             self._controller.hub.call_soon(self._controller.consumer.add_task_queue, queue)
 
-    def bring_back(self, ticker: _Ticker) -> None:
+    def bring_back(self, dispatcher: _Dispatcher) -> None:
         """Tells which thread brings work back."""
-        self._ticker = ticker
+        self._dispatcher = dispatcher
 
     def is_quiet(self) -> bool:
         """Whether nothing is due now, no message is under way, and whoever is to be told was told.
 
-        Whatever is found to be due is rung for.
+        Whatever is found to be due is dispatched.
         """
         with self.looking:
             moves, store = self.messages.moves, Producer.of(self.app).store
-            if self._ticker is None or self._ticker.tick() <= SHORTEST or self._ticker.is_asking:
+            if self._dispatcher is None or self._dispatcher.dispatch_due() <= SHORTEST or self._dispatcher.is_asking:
                 return False
             untold = store.client.zcount(store.keys.moved, "-inf", store.run(ops.clock()))
             return not untold and not self.messages.names and moves == self.messages.moves
@@ -147,18 +147,18 @@ class _Controller(WorkController):  # type: ignore[misc]
         self._up.set()
 
 
-class _Ticker(Ticker):
-    """The ticker, which looks more often, and not while somebody else looks whether it does."""
+class _Dispatcher(Dispatcher):
+    """The dispatcher, which looks more often, and not while somebody else looks whether it does."""
 
     def __init__(self, worker: Worker, producer: Producer) -> None:
         super().__init__(producer)
         self._worker = worker
         worker.bring_back(self)
 
-    def tick(self) -> float:
+    def dispatch_due(self) -> float:
         """One look; seconds until the next."""
         with self._worker.looking:
-            return min(_LOOK, super().tick())
+            return min(_LOOK, super().dispatch_due())
 
     @property
     def is_asking(self) -> bool:

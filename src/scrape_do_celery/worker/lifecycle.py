@@ -15,18 +15,18 @@ from scrape_do_celery.runs import EAGER, Producer, is_ours, settings_of
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import ops
 from scrape_do_celery.worker.checks import lacking_keys, warnings_about
+from scrape_do_celery.worker.dispatcher import HOME_SECONDS, Dispatcher
 from scrape_do_celery.worker.monitor import Monitor
 from scrape_do_celery.worker.news import News
 from scrape_do_celery.worker.requests import keep_quiet
-from scrape_do_celery.worker.ticker import HOME_SECONDS, Ticker
 
 log = logging.getLogger(__name__)
 
-_threads: list[Ticker | News] = []
+_threads: list[Dispatcher | News] = []
 
 
 def start(app: Celery) -> None:
-    """Makes a worker of this app one of ours: its queue, its ticker, its clean end.
+    """Makes a worker of this app one of ours: its queue, its dispatcher, its clean end.
 
     Exits with a readable line where a worker of ours could not do its work. A worker of somebody else's app that has
     no token leaves our queue alone and does its other work.
@@ -92,10 +92,10 @@ def _other_application(producer: Producer) -> str | None:
 
 def _ready(sender: Any, **_: Any) -> None:
     producer = Producer.of(sender.app)
-    for thread in (Ticker(producer), News(producer, Monitor(sender))):
+    for thread in (Dispatcher(producer), News(producer, Monitor(sender))):
         _threads.append(thread)
         thread.start()
-    log.info("the ticker is at work")
+    log.info("the dispatcher is at work")
 
 
 def _shutting_down(**_: Any) -> None:

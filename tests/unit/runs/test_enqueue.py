@@ -104,10 +104,10 @@ def test_what_an_earlier_version_wrote_down_can_be_read(plant, start):
     assert RunSpec.unpacked(pack(data), [pack([URL])]).request.headers == {"a b": "c\n"}
 
 
-def test_a_run_starts_with_a_record_and_a_bell(plant, start, make):
+def test_a_run_starts_with_a_record_and_a_message(plant, start, make):
     handle = start(make.urls(2), geo_code="us", raise_on_task_failure=True, max_wait=60)
     assert handle.state is RunState.QUEUED
-    assert plant.bells() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])]
+    assert plant.messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])]
     spec = plant.run(ops.spec(plant.keys, handle.run_id, 1))
     assert (spec.request.targets, spec.request.geo_code) == (make.urls(2), "us")
     assert (spec.raise_on_task_failure, spec.max_wait) == (True, 60)
@@ -126,9 +126,9 @@ def test_a_request_may_be_given_whole(plant, start, make):
     assert plugin.progress.total == 2
 
 
-def test_every_part_has_its_bell(plant, start, make):
+def test_every_part_has_its_message(plant, start, make):
     handle = start(make.urls(2_500))
-    assert plant.bells() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:{n}" for n in range(3)])]
+    assert plant.messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:{n}" for n in range(3)])]
     assert handle.progress.total == 2_500
 
 
@@ -184,7 +184,7 @@ def test_the_same_key_leads_to_a_run_that_has_ended_too(plant, start, outcome):
 
 def test_the_same_key_with_another_request_is_a_conflict(plant, start):
     first = start([URL], idempotency_key="prices", geo_code="us")
-    plant.bells()
+    plant.messages()
     before = plant.contents()
     with pytest.raises(IdempotencyConflictError) as caught:
         start([URL], idempotency_key="prices", geo_code="de", super=True, max_wait=5)
@@ -225,7 +225,7 @@ def test_a_draft_that_has_the_key_is_brought_to_life(plant, start, make):
     handle = start([URL], idempotency_key="prices")
     assert handle == RunHandle("drafted", producer=plant.producer)
     assert plant.view("drafted").accepted is not None
-    assert plant.bells() == [(routing.SUBMIT_JOBS, ["drafted:0"])]
+    assert plant.messages() == [(routing.SUBMIT_JOBS, ["drafted:0"])]
 
 
 def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, plant, monkeypatch, caplog):
@@ -283,7 +283,7 @@ def test_in_a_transaction_nothing_is_written_before_the_commit(plant, transactio
     assert plant.redis.keys() == plant.sent == []
     transactions.commit("a")
     assert plant.run_ids() == {handle.run_id}
-    assert len(plant.bells()) == 1
+    assert len(plant.messages()) == 1
 
 
 def test_two_transactions_with_one_key_have_one_run(plant, transactions):

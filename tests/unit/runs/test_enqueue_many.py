@@ -28,7 +28,7 @@ def test_each_request_is_a_run_in_its_order(plant):
     assert len({handle.run_id for handle in handles}) == 3
     assert [handle.progress.total for handle in handles] == [1, 2, 1]
     assert {handle.state for handle in handles} == {RunState.QUEUED}
-    [(step, names)] = plant.bells()
+    [(step, names)] = plant.messages()
     assert (step, names) == (routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
 
 
@@ -42,9 +42,9 @@ def test_options_are_those_of_every_run(plant):
 def test_many_go_in_several_trips_and_messages(plant):
     handles = enqueue_many(urls(n) for n in range(450))
     assert len(handles) == 450
-    bells = plant.bells()
-    assert [len(names) for _, names in bells] == [50] * 9
-    assert [name for _, names in bells for name in names] == [f"{handle.run_id}:0" for handle in handles]
+    messages = plant.messages()
+    assert [len(names) for _, names in messages] == [50] * 9
+    assert [name for _, names in messages for name in names] == [f"{handle.run_id}:0" for handle in handles]
 
 
 @pytest.mark.parametrize(

@@ -345,15 +345,15 @@ def test_a_run_that_ended_before_a_job_was_bought_has_no_tasks(plant, handle):
 
 def test_canceling_what_was_not_sent_ends_it(plant, handle):
     assert handle.cancel() is True
-    assert plant.bells() == []
+    assert plant.messages() == []
     assert plant.part().outcome == "canceled"
     assert plant.due()["r:run"] <= 0
 
 
-def test_canceling_what_runs_rings_for_it(plant, handle):
+def test_canceling_what_runs_publishes_for_it(plant, handle):
     plant.buy()
     assert handle.cancel() is True
-    assert plant.bells() == [(routing.CANCEL_RUN, ["r:0"])]
+    assert plant.messages() == [(routing.CANCEL_RUN, ["r:0"])]
     assert plant.view().wish == "cancel"
     assert handle.state is RunState.RUNNING
 
@@ -362,7 +362,7 @@ def test_canceling_what_runs_rings_for_it(plant, handle):
 def test_canceling_in_between_is_a_wish(plant, handle, state):
     plant.buy(state=state)
     assert handle.cancel() is True
-    assert plant.bells() == []
+    assert plant.messages() == []
     assert plant.view().wish == "cancel"
 
 

@@ -13,7 +13,7 @@ from celery.result import AsyncResult
 
 from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
-from scrape_do_celery.runs import Bell, Producer, make_app, settings_of
+from scrape_do_celery.runs import Producer, StepMessage, make_app, settings_of
 from scrape_do_celery.runs.producer import _current_app, is_ours
 
 
@@ -131,10 +131,12 @@ def test_the_producer_of_no_app_is_that_of_the_process(plant, monkeypatch):
 
 
 def test_one_message_a_step(plant):
-    plant.producer.ring_all([Bell("a", ("r:0", "r:1")), Bell("b", ("r",)), Bell("a", ("r:1", "r:2"))])
-    assert plant.bells() == [("a", ["r:0", "r:1", "r:2"]), ("b", ["r"])]
-    plant.producer.ring_all([])
-    assert plant.bells() == []
+    plant.producer.publish_all(
+        [StepMessage("a", ("r:0", "r:1")), StepMessage("b", ("r",)), StepMessage("a", ("r:1", "r:2"))]
+    )
+    assert plant.messages() == [("a", ["r:0", "r:1", "r:2"]), ("b", ["r"])]
+    plant.producer.publish_all([])
+    assert plant.messages() == []
 
 
 def test_lives_come_from_the_settings(plant):

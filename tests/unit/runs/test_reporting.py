@@ -140,7 +140,7 @@ def test_the_first_report_asks_nobody(ended, sent, monkeypatch):
     assert len(ended.sent) + len(sent) == 2
 
 
-def test_a_backend_that_is_away_means_that_it_is_rung_again(ended, sent, monkeypatch, caplog):
+def test_a_backend_that_is_away_means_that_it_is_published_again(ended, sent, monkeypatch, caplog):
     def get_state(_):
         raise ConnectionError("no token here")
 
@@ -158,7 +158,7 @@ def test_a_broker_that_is_away_is_only_logged(ended, monkeypatch, caplog, error)
     monkeypatch.setattr(ended.app, "send_task", send)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", send)
     report(ended.producer, "r")
-    assert caplog.text.count("no bell to finish r") == 2
+    assert caplog.text.count("Could not publish the outcome of run r") == 2
     assert len(ended.view().waiters) == 2
 
 
@@ -181,7 +181,7 @@ def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
     plant.begin(hold=10, waiter="w", signature="{}")
     accept_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is not None
-    assert plant.bells() == [(routing.SUBMIT_JOBS, ["r:0"])]
+    assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
 def test_a_draft_that_was_revoked_is_canceled(plant):

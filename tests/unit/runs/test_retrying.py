@@ -19,7 +19,7 @@ def ended(plant, outcome, **fields):
     plant.force(**fields)
     plant.finish(outcome=outcome)
     plant.run(ops.decide(plant.keys, "r", outcome, {}))
-    plant.bells()
+    plant.messages()
 
 
 @pytest.mark.parametrize(("outcome", "fields"), [("in_doubt", {}), ("poisoned", {"intents": 1})])
@@ -27,7 +27,7 @@ def test_what_may_have_been_bought_is_not_bought_again(plant, outcome, fields):
     ended(plant, outcome, **fields)
     with pytest.raises(RunError, match="may have bought a job"):
         retry_failed("r")
-    assert plant.bells() == []
+    assert plant.messages() == []
 
 
 @pytest.mark.parametrize(("outcome", "fields"), [("poisoned", {}), ("failed", {"intents": 1})])
@@ -47,7 +47,7 @@ def collected(plant, make, *, urls, summary=True, gone=False):
         plant.put(position=position, url=urls[position], status=status, gone=gone and not position)
     plant.run(ops.settle(plant.keys, claim, "succeeded"))
     plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
-    plant.bells()
+    plant.messages()
 
 
 @pytest.mark.parametrize(("summary", "order", "again"), [(True, 1, 0), (False, 1, 0), (False, -1, 1)])
@@ -61,7 +61,7 @@ def test_nothing_is_enqueued_again_if_the_tasks_contradict_the_job(plant, make):
     collected(plant, make, urls=make.urls(2)[::-1])
     with pytest.raises(RunError, match="which task is which target"):
         retry_failed("r")
-    assert plant.bells() == []
+    assert plant.messages() == []
 
 
 def test_a_target_whose_task_is_gone_is_enqueued_again(plant, make):

@@ -129,15 +129,15 @@ def due_now(plant):
     return {name for name, at in plant.due().items() if at <= 0}
 
 
-def rung(plant):
-    return {member for _, members in plant.bells() for member in members}
+def published(plant):
+    return {member for _, members in plant.messages() for member in members}
 
 
 def test_a_tick_is_one_run(plant, tick, end):
     first = tick("t1")
     assert tick("t1") == first
     assert plant.view(first).state is RunState.QUEUED
-    assert rung(plant) == {f"{first}:0"}
+    assert published(plant) == {f"{first}:0"}
     end(first)
     assert tick("t1") == first
     assert tick("t2") not in {None, first}
@@ -173,10 +173,10 @@ def test_while_one_goes_on_the_next_waits(plant, tick, end):
     first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
     assert [tick(name, "queue") for name in ("t1", "t2", "t3")] == [first, second, third]
     assert len({first, second, third}) == 3
-    assert rung(plant) == {f"{first}:0"}
+    assert published(plant) == {f"{first}:0"}
     assert (plant.view(second).accepted, plant.view(third).accepted) == (None, None)
     plant.clock.forward(1000)
-    assert {run.run_id for run in plant.look().runs} == {second, third}, "a ticker looks, and leaves them"
+    assert {run.run_id for run in plant.look().runs} == {second, third}, "a dispatcher looks, and leaves them"
     for run_id in (second, third):
         accept_draft(plant.producer, run_id, plant.clock.time())
         assert plant.view(run_id).accepted is None
@@ -209,7 +209,7 @@ def test_while_one_goes_on_it_is_canceled(plant, tick):
     plant.buy(second)
     third = tick("t3", "cancel_previous")
     assert plant.view(second).wish == "cancel"
-    assert f"{second}:0" in due_now(plant), "the ticker has its job canceled"
+    assert f"{second}:0" in due_now(plant), "the dispatcher has its job canceled"
     assert plant.view(third).wish is None
 
 
@@ -246,7 +246,7 @@ def test_an_answer_that_is_lost_makes_no_second_run(plant, tick, if_running, mon
     assert (second is None) is (if_running == "skip")
     assert plant.run_ids() == {first, second} - {None}
     if if_running == "cancel_previous":
-        assert plant.due()[f"{second}:0"] <= ops.RING, "the ticker rings for it"
+        assert plant.due()[f"{second}:0"] <= ops.REDISPATCH_MIN, "the dispatcher publishes a step message for it"
 
 
 @pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
@@ -311,7 +311,7 @@ def test_in_any_order(plant, tick, end, acts):
 
 
 def _look(plant, end, ended):
-    """What the ticker does for runs that are due."""
+    """What the dispatcher does for runs that are due."""
     for run in plant.look().runs:
         record = plant.view(run.run_id)
         if record.accepted is None:

@@ -31,7 +31,7 @@ def running(plant):
 
 
 def look(plant):
-    """What a bell for the run does."""
+    """What a step message for the run does."""
     plant.clock.forward(max(0.0, plant.looks()["r:0"]))
     serve(plant.app, ["r:0"], {PartState.RUNNING}, poll)
 

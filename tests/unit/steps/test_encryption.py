@@ -117,7 +117,7 @@ def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, wish,
         handled.append(claim)
 
     for _ in range(10):
-        ring(locked, handler, *PartState)
+        publish(locked, handler, *PartState)
     assert handled == []
     assert everything(locked) == before
     assert caplog.text.count("runs wait for a worker with another key") <= 10
@@ -125,7 +125,7 @@ def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, wish,
     assert locked.claim() is not None
 
 
-def ring(plant, handler, *states):
+def publish(plant, handler, *states):
     """A message for a step, as the frame of every step takes it."""
     frame = Frame(list(states), handler, 30)
     plant.step(lambda runtime, _: _all(_named(runtime), [Member("r", 0)], frame), None)
@@ -141,21 +141,21 @@ def test_a_key_that_is_not_held_is_said_at_the_claim(locked):
     (name,) = locked.keys.held
     locked.use(NEW)
     assert locked.claim() == ops.Locked(name)
-    assert locked.due()["r:0"] <= ops.RING + 1
+    assert locked.due()["r:0"] <= ops.REDISPATCH_MIN + 1
 
 
-def test_a_run_whose_key_nobody_has_is_rung_for_ever_more_rarely(locked):
+def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(locked):
     secret(locked)
     locked.use(NEW)
-    bells = 0
+    messages = 0
     for _ in range(600):
         locked.clock.forward(5)
         for part in locked.look().parts:
-            bells += 1
+            messages += 1
             assert isinstance(locked.claim(part.member.run_id, part.member.part), ops.Locked)
-    assert bells <= 20, "in 50 minutes"
+    assert messages <= 20, "in 50 minutes"
     locked.use(OLD)
-    locked.clock.forward(ops.LONGEST_RING)
+    locked.clock.forward(ops.REDISPATCH_MAX)
     assert [part.member.run_id for part in locked.look().parts] == ["r"]
     assert locked.take()
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_read_is_neither_bought_nor_counted(locked, step, state, 
     locked.redis.hset(locked.keys.run("r"), "spec", kept)
     locked.api.script(list_jobs=JobsListResponse(jobs=[make.job(job_id="j")], total_pages=1), get_job=make.job())
     for _ in range(locked.settings.poison_after + 2):
-        ring(locked, step, state)
+        publish(locked, step, state)
         part = locked.part()
         assert (part.state, part.outcome, part.attempts) == (state, None, 0)
         locked.clock.forward(31)
@@ -226,7 +226,7 @@ def test_a_run_is_not_decided_without_its_key(ended, caplog):
 def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
     monkeypatch.setattr("scrape_do_celery.tasks.finish.time.sleep", lambda _: None)
     decide(ended)
-    ended.bells()
+    ended.messages()
     ended.use(NEW)
     report(ended.producer, "r")
     assert ended.sent == []
@@ -253,7 +253,7 @@ def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
     locked.run(ops.wish(locked.keys, "r", CANCEL))
     locked.force(wish_seen="1")
     locked.api.script(get_job=make.job("success", summary=False))
-    ring(locked, cancel, PartState.RUNNING)
+    publish(locked, cancel, PartState.RUNNING)
     assert (locked.part().state, locked.part().outcome) == (PartState.COLLECTING, None)
 
 

@@ -80,7 +80,7 @@ def test_a_run_is_decided_once(plant, end):
     first = decided(plant)
     plant.force(outcome="failed")
     assert decided(plant).result == first.result
-    assert [name for name, _ in plant.bells()] == [routing.FINISH_RUN] * 2
+    assert [name for name, _ in plant.messages()] == [routing.FINISH_RUN] * 2
 
 
 def test_the_worst_part_decides(plant, end):
@@ -227,7 +227,7 @@ def test_a_run_that_failed_ends_with_its_error(plant, finish):
     assert pickle.loads(pickle.dumps(caught.value)).args == ("gone", "r")
 
 
-def test_who_is_rung_too_early_or_twice_stays_silent(plant, end, finish):
+def test_who_is_published_too_early_or_twice_stays_silent(plant, end, finish):
     plant.begin()
     with pytest.raises(Ignore):
         finish()
@@ -301,10 +301,10 @@ def test_a_store_that_is_away_when_a_report_is_noted_is_only_logged(plant, told,
     plant.app.backend.store_result("r", {}, "SUCCESS")
     monkeypatch.setattr(plant.producer.store, "run", away)
     told()
-    assert "a ticker asks Celery" in caplog.text
+    assert "a dispatcher asks Celery" in caplog.text
 
 
-def test_the_bell_of_the_last_part_leads_to_the_outcome(plant):
+def test_the_message_of_the_last_part_leads_to_the_outcome(plant):
     plant.begin()
     plant.finish(outcome="canceled")
     on(plant, aggregate_run)(["r"])

@@ -12,14 +12,14 @@ from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
 from scrape_do_celery.polling import RETENTION, TASK_LOOKS
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
-from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime import collecting
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.durability import NO_ROOM
 from scrape_do_celery.store import AsyncStore, Claim, Member, PartState, ops
 from scrape_do_celery.tasks.poll import poll
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)
 
 
@@ -394,7 +394,7 @@ def test_nor_of_one_whose_job_goes_on(plant, make, no_room):
     assert plant.part().state is PartState.RUNNING
 
 
-def test_a_turn_that_is_over_rings_for_the_next_one_and_is_not_rung_for_twice(collect, make, monkeypatch):
+def test_a_turn_that_is_over_publishes_for_the_next_one_and_is_not_published_for_twice(collect, make, monkeypatch):
     plant = collect()
     monkeypatch.setattr(collecting, "_SLICE", 0.02)
     plant.settings = plant.settings.model_copy(update={"fetch_concurrency": 1})
@@ -404,13 +404,13 @@ def test_a_turn_that_is_over_rings_for_the_next_one_and_is_not_rung_for_twice(co
         return make.task(int(task_id[1:]))
 
     plant.api.script(get_task=slowly)
-    assert plant.step(fetch, plant.take()) == Bell(routing.FETCH_TASKS, ("r:0",))
+    assert plant.step(fetch, plant.take()) == StepMessage(routing.FETCH_TASKS, ("r:0",))
     assert 0 < len(asked(plant)) < 4
     for _ in range(10):
         plant.clock.forward(10)
-        assert plant.look().parts == (), "a bell waits for long where there is a backlog"
+        assert plant.look().parts == (), "a step message waits for long where there is a backlog"
     plant.clock.forward(30)
-    assert [part.member for part in plant.look().parts] == [MEMBER], "a bell that was lost"
+    assert [part.member for part in plant.look().parts] == [MEMBER], "a step message that was lost"
     while plant.part().state is not PartState.DONE:
         plant.step(fetch, plant.take())
     assert asked(plant) == ["t0", "t1", "t2", "t3"]

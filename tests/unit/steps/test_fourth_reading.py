@@ -20,7 +20,7 @@ from scrape_do_celery.store import CANCEL, PartState, RunState, ops
 from scrape_do_celery.store.vault import Vault
 from scrape_do_celery.tasks import finish_run
 from scrape_do_celery.tasks import scrape as scrape_step
-from scrape_do_celery.worker.ticker import Ticker
+from scrape_do_celery.worker.dispatcher import Dispatcher
 
 URL = "https://shop.example/0"
 DAY = 86_400.0
@@ -70,7 +70,7 @@ def test_a_run_that_is_forgotten_between_two_trips_leaves_its_key(plant, start, 
     handle = start([URL], idempotency_key="k")
     assert handle.state is RunState.QUEUED
     assert plant.run_ids() == {handle.run_id}
-    assert plant.bells()[-1] == (routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])
+    assert plant.messages()[-1] == (routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])
 
 
 def test_a_caller_of_a_run_that_is_forgotten_between_two_trips_is_not_left_waiting(plant, scrape, forgotten_meanwhile):
@@ -83,7 +83,7 @@ def test_a_caller_of_a_run_that_is_forgotten_between_two_trips_is_not_left_waiti
 
 
 def test_who_dies_between_a_result_and_what_follows_it_is_made_up_for(plant, monkeypatch):
-    """Celery stores a result, then calls errbacks. The report had lain in the queue, and was rung twice."""
+    """Celery stores a result, then calls errbacks. The report had lain in the queue, and was published twice."""
     called, deaths, error = [], [True], JobLostError("lost", "r")
     plant.begin(signature=finish_signature(plant.producer, "r", "r", {"link_error": signature("after.failure")}))
     plant.finish(outcome="lost", error=error)
@@ -96,24 +96,24 @@ def test_who_dies_between_a_result_and_what_follows_it_is_made_up_for(plant, mon
         called.append("after.failure")
 
     monkeypatch.setattr(type(plant.app.backend), "_call_task_errbacks", call_errbacks)
-    ticker = Ticker(plant.producer)
-    _look(plant, ticker, 6, 6)
+    dispatcher = Dispatcher(plant.producer)
+    _look(plant, dispatcher, 6, 6)
     with suppress(KeyboardInterrupt):
         _deliver(plant)
     assert plant.app.backend.get_state("r") == "FAILURE"
-    _look(plant, ticker, 400)
+    _look(plant, dispatcher, 400)
     _deliver(plant)
     assert called[-1] == "after.failure"
-    _look(plant, ticker, 400)
+    _look(plant, dispatcher, 400)
     assert plant.view().waiters == {}
 
 
-def _look(plant, ticker, *seconds):
+def _look(plant, dispatcher, *seconds):
     for one in seconds:
         plant.clock.forward(one)
-        ticker.tick()
-        if ticker._asking.ident is not None:
-            ticker._asking.join()
+        dispatcher.dispatch_due()
+        if dispatcher._asking.ident is not None:
+            dispatcher._asking.join()
 
 
 def _deliver(plant):
@@ -125,13 +125,13 @@ def _deliver(plant):
 def test_a_revocation_that_the_store_did_not_hear_is_told_again(plant, monkeypatch):
     plant.begin()
     plant.buy()
-    ticker = Ticker(plant.producer)
-    monkeypatch.setattr("scrape_do_celery.worker.ticker.revoked", {"r"})
+    dispatcher = Dispatcher(plant.producer)
+    monkeypatch.setattr("scrape_do_celery.worker.dispatcher.revoked", {"r"})
     with monkeypatch.context() as patch:
         patch.setattr(plant.producer, "wish", _away)
         with pytest.raises(StoreUnavailableError):
-            ticker.tick()
-    ticker.tick()
+            dispatcher.dispatch_due()
+    dispatcher.dispatch_due()
     assert plant.view().wish == CANCEL
 
 

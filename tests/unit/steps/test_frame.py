@@ -1,4 +1,4 @@
-"""The frame of every step: claim, hold, do, ring; one loop and one set of connections a process."""
+"""The frame of every step: claim, hold, do, publish; one loop and one set of connections a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ConfigurationError, PoisonedRunError
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.loop import LoopThread
@@ -25,7 +25,7 @@ async def nothing(runtime, claim):
     await runtime.later(claim, {}, 60.0)
 
 
-def test_parts_are_served_side_by_side_and_what_follows_is_rung_once_a_step(plant):
+def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step(plant):
     for run_id in ("a", "b", "c"):
         plant.begin(run_id)
     threads, together = set(), asyncio.Event()
@@ -36,10 +36,10 @@ def test_parts_are_served_side_by_side_and_what_follows_is_rung_once_a_step(plan
             together.set()
         await asyncio.wait_for(together.wait(), 10)
         await runtime.later(claim, {}, 60.0)
-        return Bell("next", (str(claim.member),)) if claim.member.run_id != "c" else None
+        return StepMessage("next", (str(claim.member),)) if claim.member.run_id != "c" else None
 
     serve(plant.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)
-    assert plant.bells() == [("next", ["a:0", "b:0"])]
+    assert plant.messages() == [("next", ["a:0", "b:0"])]
     assert threads == {"scrape-do-loop"}
 
 
@@ -79,10 +79,10 @@ def test_one_part_that_fails_does_not_keep_the_others(plant, caplog):
     async def handler(runtime, claim):
         if error := errors[claim.member.run_id]:
             raise error
-        return Bell("next", (str(claim.member),))
+        return StepMessage("next", (str(claim.member),))
 
     serve(plant.app, [f"{run_id}:0" for run_id in errors], {PartState.QUEUED}, handler)
-    assert plant.bells() == [("next", ["fine:0"])]
+    assert plant.messages() == [("next", ["fine:0"])]
     levels = {record.args[0].run_id: (record.levelname, bool(record.exc_info)) for record in caplog.records}
     assert levels == {"bug": ("ERROR", True), "store": ("WARNING", False), "lease": ("WARNING", False)}
     assert plant.part("bug").attempts == 1
@@ -99,7 +99,7 @@ def test_a_part_whose_steps_die_again_and_again_is_taken_out_of_work(plant):
     assert (part.state, part.outcome) == (PartState.DONE, "poisoned")
     assert isinstance(part.error, PoisonedRunError)
     assert f"{deaths} steps" in str(part.error)
-    assert plant.bells() == [(routing.AGGREGATE_RUN, ["r"])]
+    assert plant.messages() == [(routing.AGGREGATE_RUN, ["r"])]
 
 
 def test_progress_is_no_poison(plant):
@@ -138,7 +138,7 @@ def test_a_whole_run_step_by_step(plant, make):
     plant.clock.forward(2)
     plant.app.tasks[poll_jobs.name].run(["r:0"])
     assert plant.part().outcome == "succeeded"
-    assert [name for name, _ in plant.bells()] == [routing.AGGREGATE_RUN]
+    assert [name for name, _ in plant.messages()] == [routing.AGGREGATE_RUN]
 
 
 def test_what_a_step_left_to_be_fetched_is_fetched(plant, make):
@@ -393,6 +393,6 @@ def test_closing_a_loop_cancels_what_still_runs_on_it(loop):
     assert not loop._thread.is_alive()
 
 
-def test_a_bell_is_a_value():
-    assert Bell("a", ("b",)) == Bell("a", ("b",))
-    assert ops.RING < ops.LONGEST_RING
+def test_a_message_is_a_value():
+    assert StepMessage("a", ("b",)) == StepMessage("a", ("b",))
+    assert ops.REDISPATCH_MIN < ops.REDISPATCH_MAX

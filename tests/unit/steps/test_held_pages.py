@@ -13,13 +13,13 @@ from scrape_do_celery.client import calls
 from scrape_do_celery.client.answers import read
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.retrying import without_page
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import AsyncStore, Member, PartState, ops
 from scrape_do_celery.tasks.poll import poll
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)
 PAGE = "<the page>"
 

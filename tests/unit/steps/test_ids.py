@@ -9,13 +9,13 @@ from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.ids import is_placeholder
-from scrape_do_celery.runs import Bell, RunHandle, retry_failed
+from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)
 
 

@@ -12,7 +12,7 @@ from scrape_do_celery.runtime import Runtime, isolation, serve, steps
 from scrape_do_celery.runtime.budget import Budget
 from scrape_do_celery.runtime.isolation import Isolation, NoTurnError
 from scrape_do_celery.store import Member, PartState
-from scrape_do_celery.worker.ticker import bells
+from scrape_do_celery.worker.dispatcher import messages_for
 
 QUEUED = {PartState.QUEUED}
 
@@ -283,7 +283,7 @@ def test_a_step_that_failed_in_a_living_process_is_no_death(plant):
 
 
 class Deaths:
-    """Processes that die of one part, one after the other, over one store. What the ticker rings is played."""
+    """Processes that die of one part, one after the other, over one store. What the dispatcher publishes is played."""
 
     def __init__(self, plant, killer):
         self.plant, self.killer, self.worst, self.deaths = plant, killer, {}, 0
@@ -331,7 +331,7 @@ def test_twelve_innocent_parts_beside_a_deadly_one_end_well(plant):
     assert {plant.part(name).attempts for name in names} == {1}
     for _ in range(40):
         plant.clock.forward(301)
-        messages = [bell.names for bell in bells(plant.look().parts)]
+        messages = [message.ids for message in messages_for(plant.look().parts)]
         story.live(messages)
         # The first death is the only one that an innocent part pays for.
         assert all(plant.part(name).attempts <= 1 for name in innocent if not plant.part(name).outcome)

@@ -271,7 +271,9 @@ def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
     plant.buy()
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
     assert plant.claim() == ops.Foreign("another")
-    assert plant.due()["r:0"] <= ops.RING, "a bell that came to the wrong worker is soon rung again"
+    assert plant.due()["r:0"] <= ops.REDISPATCH_MIN, (
+        "a step message that came to the wrong worker is soon published again"
+    )
     plant.run(ops.wish(plant.keys, "r", "deadline"))
     while plant.part().state is not PartState.DONE:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + plant.settings.cancel_grace)

@@ -15,7 +15,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
-from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.fetching import FetchPass, fetch_task
 from scrape_do_celery.runtime.leases import LeaseLostError
@@ -24,7 +24,7 @@ from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)
 BODY = b'{"TaskID": "t1", "Status": ["success"], "Content": "<html>"}'
 STALLED = UNKNOWN_STATUS_PATIENCE + 1
@@ -63,13 +63,13 @@ def asked(plant, task_id):
 
 def poll_on(plant, times=10, seconds=STALLED):
     """What the last of so many polls answers, each after so many seconds."""
-    bell = plant.step(poll, plant.take())
+    message = plant.step(poll, plant.take())
     for _ in range(times):
-        if bell is not None:
+        if message is not None:
             break
         plant.clock.forward(seconds)
-        bell = plant.step(poll, plant.take())
-    return bell
+        message = plant.step(poll, plant.take())
+    return message
 
 
 def end_on_wish(plant, wish="cancel"):

@@ -11,7 +11,7 @@ from scrape_do_celery.errors import APIConnectionError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
-from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
@@ -20,7 +20,7 @@ from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_job_that_is_not_found_three_times_later_is_lost(running, make):
         assert running.part().misses == misses
         assert wait(running) > 0
         running.clock.forward(60)
-    assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     part = running.part()
     assert part.outcome == "lost"
     assert isinstance(part.error, JobLostError)
@@ -209,7 +209,7 @@ def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, mak
     assert running.step(handler, running.take()) is None
     assert running.part().state is PartState.COLLECTING
     running.clock.forward(running.settings.cancel_grace + 1)
-    assert running.step(fetch, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    assert running.step(fetch, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     part = running.part()
     assert part.outcome == "timed_out"
     assert isinstance(part.error, RunTimeoutError)
@@ -222,7 +222,7 @@ def test_a_job_that_names_no_task_at_all_is_lost(running):
     for _ in range(UNREADABLE_ATTEMPTS - 1):
         assert running.step(poll, running.take()) is None
         running.clock.forward(UNREADABLE_INTERVAL + 1)
-    assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert running.part().outcome == "lost"
     assert "names none of its tasks" in str(running.part().error)
 
@@ -244,7 +244,7 @@ def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purc
         assert running.part().notes[JOB_NOTE].attempts == attempts
         assert "400" in RunHandle("r", producer=running.producer).status.waiting_for
         running.clock.forward(UNREADABLE_INTERVAL + 1)
-    assert running.step(poll, running.take()) == Bell(routing.AGGREGATE_RUN, ("r",))
+    assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
 
 
@@ -285,7 +285,7 @@ def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(wished, make):
     for _ in range(3):
         answer = wished.step(cancel, wished.take())
         wished.clock.forward(60)
-    assert answer == Bell(routing.AGGREGATE_RUN, ("r",))
+    assert answer == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert wished.part().outcome == "lost"
 
 
@@ -298,16 +298,16 @@ def test_a_cancel_in_trouble_is_tried_again(wished, make):
     assert (wished.part().troubles, wished.part().canceling is None) == (0, False)
 
 
-def test_a_cancel_bell_without_a_wish_is_a_poll(running):
-    assert running.step(cancel, running.take()) == Bell(routing.POLL_JOBS, ("r:0",))
+def test_a_cancel_message_without_a_wish_is_a_poll(running):
+    assert running.step(cancel, running.take()) == StepMessage(routing.POLL_JOBS, ("r:0",))
     assert running.api.calls == []
 
 
-def test_a_cancel_bell_that_comes_twice_is_a_poll(wished, make):
+def test_a_cancel_message_that_comes_twice_is_a_poll(wished, make):
     wished.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
     wished.step(cancel, wished.take())
     wished.clock.forward(2)
-    assert wished.step(cancel, wished.take()) == Bell(routing.POLL_JOBS, ("r:0",))
+    assert wished.step(cancel, wished.take()) == StepMessage(routing.POLL_JOBS, ("r:0",))
     assert len(wished.api.called("cancel_job")) == 1
 
 

@@ -12,14 +12,14 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIRedirectError, SubmitInDoubtError
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.models.urls import fingerprint
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import Member, PartState, ops, rejecting
 from scrape_do_celery.tasks.orphans import search_for_rejected
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
-from scrape_do_celery.worker.ticker import Ticker
+from scrape_do_celery.worker.dispatcher import Dispatcher
 from tests.support.writers import WRITERS
 
 LEASE = 120.0
@@ -287,7 +287,7 @@ def test_a_refused_purchase_is_sent_again_after_one_listing(plant, make, status)
     plant.redis.delete(plant.keys.breaker(plant.account))
     shows(plant)
     plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 6)
-    assert plant.step(reconcile, plant.take()) == Bell(routing.SUBMIT_JOBS, ("r:0",))
+    assert plant.step(reconcile, plant.take()) == StepMessage(routing.SUBMIT_JOBS, ("r:0",))
     plant.step(submit, plant.take(seconds=LEASE))
     assert (plant.part().job_id, plant.api.posts) == ("j", 2)
 
@@ -361,7 +361,7 @@ def test_a_status_says_why_a_purchase_is_not_known(plant):
 def test_an_exception_of_the_transport_leaves_a_purchase_in_doubt_at_once(plant):
     plant.begin()
     plant.api.script(create_job=OSError("a broken pipe"))
-    assert plant.step(submit, plant.take(seconds=LEASE)) == Bell(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert plant.step(submit, plant.take(seconds=LEASE)) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert plant.part().state is PartState.DOUBTFUL
 
 
@@ -422,9 +422,9 @@ def test_a_job_that_is_no_rejected_purchases_is_not_reported(rejected, make, cap
 
 
 def test_a_dispatcher_has_the_list_read_for_rejected_purchases(rejected):
-    rejected.bells()
-    Ticker(rejected.producer).tick()
-    assert (routing.REPORT_ORPHANS, [rejected.account]) in rejected.bells()
+    rejected.messages()
+    Dispatcher(rejected.producer).dispatch_due()
+    assert (routing.REPORT_ORPHANS, [rejected.account]) in rejected.messages()
 
 
 def test_only_the_worker_of_an_account_reads_its_list(plant, monkeypatch):

@@ -10,14 +10,14 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobsListResponse
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.store import PartState, RunSpec, ops
 from scrape_do_celery.tasks.reconcile import reconcile
 
 LEASE = 120.0
-ADOPTED = Bell(routing.POLL_JOBS, ("r:0",))
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+ADOPTED = StepMessage(routing.POLL_JOBS, ("r:0",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_job_that_is_taken_at_that_moment_is_left_alone(doubtful, make, monkey
         return real(keys, claim, fields, **options)
 
     monkeypatch.setattr(ops, "update", update)
-    assert look(doubtful) == Bell(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert look(doubtful) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert doubtful.part().job_id is None
 
 
@@ -242,7 +242,7 @@ def test_looks_that_came_late_are_two_all_the_same(doubtful, make):
 def test_a_wish_finds_its_job_and_stops_it(doubtful, make):
     doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
     shows(doubtful, make.job("pending", job_id="j"))
-    assert look(doubtful) == Bell(routing.CANCEL_RUN, ("r:0",))
+    assert look(doubtful) == StepMessage(routing.CANCEL_RUN, ("r:0",))
     assert doubtful.part().job_id == "j"
 
 

@@ -22,7 +22,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.runs.checking import read_spec
 from scrape_do_celery.store import Member, ops
-from scrape_do_celery.store.ops import RING
+from scrape_do_celery.store.ops import REDISPATCH_MIN
 from scrape_do_celery.tasks import scrape as shared
 
 URL = "https://shop.example/0"
@@ -72,7 +72,7 @@ def test_the_record_is_written_first_and_the_message_is_an_id(plant, scrape, mes
     assert options["queue"] == plant.settings.queue
     record = plant.view("celery-id")
     assert (record.accepted, record.max_wait) == (None, 60)
-    assert plant.due()["celery-id:run"] == pytest.approx(RING, abs=1)
+    assert plant.due()["celery-id:run"] == pytest.approx(REDISPATCH_MIN, abs=1)
     finish = finish_of(plant, "celery-id")
     assert (finish.task, list(finish.args), finish.options["task_id"]) == (
         routing.FINISH_RUN,
@@ -97,7 +97,7 @@ def test_a_draft_is_held_until_its_message_is_due(plant, scrape, messages, when)
         moment = datetime.now(UTC) + timedelta(seconds=500)
         when = {"eta": moment.isoformat() if when["eta"] == "500" else moment}
     scrape.apply_async(([URL],), task_id="celery-id", **when)
-    assert plant.due()["celery-id:run"] == pytest.approx(500 + RING, abs=2)
+    assert plant.due()["celery-id:run"] == pytest.approx(500 + REDISPATCH_MIN, abs=2)
 
 
 def test_a_wrong_request_raises_in_the_caller(plant, scrape, messages):
@@ -126,7 +126,7 @@ def test_the_message_that_arrives_makes_the_run_live(plant, scrape, messages, re
     record = plant.view("celery-id")
     assert record.accepted is not None
     assert record.waiters.keys() == {"celery-id"}
-    assert plant.bells() == [(routing.SUBMIT_JOBS, ["celery-id:0"])]
+    assert plant.messages() == [(routing.SUBMIT_JOBS, ["celery-id:0"])]
     before = plant.redis.hgetall(plant.keys.run("celery-id"))
     receive(run_id="celery-id")
     assert plant.redis.hgetall(plant.keys.run("celery-id")) == before
@@ -179,7 +179,7 @@ def test_a_broker_that_is_away_does_not_stop_a_run_that_is_written_down(plant, s
     result = scrape.apply_async(([URL],), task_id="celery-id")
     assert result.id == "celery-id"
     assert "celery-id:run" in plant.due()
-    assert "a worker's ticker starts it" in caplog.text
+    assert "a worker's dispatcher starts it" in caplog.text
 
 
 def test_a_message_that_is_an_id_already_is_sent_as_it_is(plant, scrape, messages):
@@ -195,7 +195,7 @@ def test_a_message_of_a_run_that_was_forgotten_is_not_heard(plant, receive, kwar
     plant.run(ops.decide(plant.keys, "celery-id", "succeeded", {}))
     plant.run(ops.delivered(plant.keys, "celery-id", "celery-id", plant.producer.lives))
     plant.run(ops.forget(plant.keys, "celery-id"))
-    plant.bells()
+    plant.messages()
     receive(**kwargs)
     assert plant.sent == []
     assert plant.view("celery-id") is None

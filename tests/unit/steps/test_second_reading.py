@@ -32,7 +32,7 @@ def restart(plant, key, life):
     plant.clock.forward(1)
 
 
-def bells_until_done(plant, states, handler, seconds=20.0, lease=None):
+def messages_until_done(plant, states, handler, seconds=20.0, lease=None):
     for _ in range(200):
         if plant.part().state is PartState.DONE:
             return
@@ -284,7 +284,7 @@ def test_a_doubt_that_is_refused_a_look_ends_as_a_doubt(plant, make, status):
     plant.begin()
     doubt(plant)
     plant.api.script(list_jobs=make.refusal(status), get_user_info=make.refusal(status))
-    bells_until_done(plant, {PartState.DOUBTFUL}, reconcile)
+    messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
     assert plant.part().outcome == "in_doubt"
     assert str(status) in str(plant.part().error)
 
@@ -294,7 +294,7 @@ def test_a_doubt_of_another_account_ends_as_a_doubt(plant):
     doubt(plant)
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
     plant.run(ops.wish(plant.keys, "r", "cancel"))
-    bells_until_done(plant, {PartState.DOUBTFUL}, reconcile)
+    messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
     assert plant.part().outcome == "in_doubt"
     assert booked(plant) == ["in_doubt"]
 
@@ -304,7 +304,7 @@ def test_a_doubt_that_nobody_waits_for_ends(plant, make):
     doubt(plant)
     plant.run(ops.wish(plant.keys, "r", "cancel"))
     plant.api.script(list_jobs=lambda _: listing(make.job("queued", job_id="another")), get_job=make.refusal(404))
-    bells_until_done(plant, {PartState.DOUBTFUL}, reconcile)
+    messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
     assert plant.part().outcome == "in_doubt"
 
 

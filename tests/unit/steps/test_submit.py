@@ -15,7 +15,7 @@ from scrape_do_celery.errors import (
     SubmitInDoubtError,
 )
 from scrape_do_celery.models import JobCanceledError, RunTimeoutError
-from scrape_do_celery.runs import Bell
+from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.submit import submit
@@ -35,7 +35,7 @@ def claim(plant):
 
 
 def aggregate(run_id="r"):
-    return Bell(routing.AGGREGATE_RUN, (run_id,))
+    return StepMessage(routing.AGGREGATE_RUN, (run_id,))
 
 
 def test_a_job_is_bought_and_looked_at_later(plant, claim, make):
@@ -87,7 +87,7 @@ def test_a_wish_that_comes_before_the_claim_ends_the_part(plant, wish, error):
 @pytest.mark.parametrize("field", ["wish", "stop"])
 def test_a_wish_that_comes_before_the_intent_is_seen_by_the_next_claim(plant, claim, field):
     plant.redis.hset(plant.keys.run("r"), field, "cancel")
-    assert plant.step(submit, claim) == Bell(routing.SUBMIT_JOBS, ("r:0",))
+    assert plant.step(submit, claim) == StepMessage(routing.SUBMIT_JOBS, ("r:0",))
     assert plant.api.posts == 0
     assert plant.part().state is PartState.QUEUED
     assert plant.step(submit, plant.take(seconds=LEASE)) == aggregate()
@@ -167,7 +167,7 @@ def test_a_refusal_leaves_the_other_parts_alone_where_that_is_set(plant, make, s
 @pytest.mark.parametrize("error", DOUBTS, ids=lambda error: type(error).__name__)
 def test_doubt_is_never_sent_again(plant, claim, error):
     plant.api.script(create_job=error)
-    assert plant.step(submit, claim) == Bell(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert plant.step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert plant.part().state is PartState.DOUBTFUL
     assert "doubt" in plant.part_fields()
     assert plant.api.posts == 1
@@ -225,7 +225,7 @@ def test_what_was_queued_when_the_store_restarted_is_in_doubt(plant, claim):
     """An intent that was written, and sent, may be among the writes that the store lost."""
     plant.health.durable = False
     plant.restart()
-    assert plant.step(submit, claim) == Bell(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert plant.step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert plant.api.posts == 0
     part = plant.part()
     assert (part.state, part.lost, part.intents) == (PartState.DOUBTFUL, True, 1)

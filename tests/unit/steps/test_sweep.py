@@ -1,4 +1,4 @@
-"""A look at all running jobs by the job list: what it costs, what it leaves alone, whom it rings for."""
+"""A look at all running jobs by the job list: what it costs, what it leaves alone, whom it publishes messages for."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_a_status_by_which_the_api_does_not_list_leaves_its_jobs_to_be_looked_at
 
     crowd.api.script(list_jobs=page)
     crowd.clock.forward(20)
-    crowd.bells()
+    crowd.messages()
     swept(crowd)
-    assert crowd.bells() == [(routing.POLL_JOBS, [f"r{COUNT - 1}:0"])]
+    assert crowd.messages() == [(routing.POLL_JOBS, [f"r{COUNT - 1}:0"])]
     assert {crowd.part(f"r{n}").polls for n in range(COUNT - 1)} == {1}
 
 
@@ -94,14 +94,14 @@ def test_those_of_the_longest_interval_are_brought_together(crowd, make):
     assert list(crowd.looks().values()) == [pytest.approx(longest, abs=1)] * COUNT
 
 
-def test_what_ended_is_rung_for_at_once(crowd, make):
+def test_what_ended_is_published_for_at_once(crowd, make):
     listed(crowd, make, range(10, COUNT))
     crowd.clock.forward(6)
     swept(crowd)
-    ((step, names),) = crowd.bells()
+    ((step, names),) = crowd.messages()
     assert (step, set(names)) == (routing.POLL_JOBS, {f"r{n}:0" for n in range(10)})
-    assert crowd.look().parts == (), "the ticker rings later, should this bell be lost"
-    crowd.clock.forward(ops.RING + 0.1)
+    assert crowd.look().parts == (), "the dispatcher publishes later, should this step message be lost"
+    crowd.clock.forward(ops.REDISPATCH_MIN + 0.1)
     assert {part.member.run_id for part in crowd.look().parts} == {f"r{n}" for n in range(10)}
 
 
@@ -111,7 +111,7 @@ def test_what_was_not_due_when_it_began_is_not_handed_over(crowd, make):
     crowd.clock.forward(1.95)
     due = {name for name, at in crowd.looks().items() if at <= 0}
     swept(crowd)
-    ((_, names),) = crowd.bells()
+    ((_, names),) = crowd.messages()
     assert set(names) == due
     assert len(due) < COUNT
 
@@ -125,12 +125,12 @@ def test_there_is_a_rest_between_two(crowd, make):
     crowd.clock.forward(0.2)
     soon = look(crowd)
     assert not soon.sweep
-    assert 0 < soon.next_at - crowd.clock.time() <= 0.3, "the ticker comes back as soon as there may be a next one"
+    assert 0 < soon.next_at - crowd.clock.time() <= 0.3, "the dispatcher comes back as soon as there may be a next one"
     crowd.clock.forward(0.4)
     assert look(crowd).sweep
 
 
-def test_a_ticker_looks_soon_whether_a_sweep_has_ended(crowd):
+def test_a_dispatcher_looks_soon_whether_a_sweep_has_ended(crowd):
     crowd.clock.forward(6)
     first = look(crowd)
     assert first.sweep
@@ -140,13 +140,13 @@ def test_a_ticker_looks_soon_whether_a_sweep_has_ended(crowd):
     assert again.next_at - crowd.clock.time() < 1
 
 
-def test_more_than_a_batch_is_left_to_the_tickers(crowd, make, monkeypatch):
+def test_more_than_a_batch_is_left_to_the_dispatchers(crowd, make, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.store.watching.MOST", 15)
     monkeypatch.setattr(ops, "MOST", 15)
     listed(crowd, make, [])
     crowd.clock.forward(6)
     swept(crowd)
-    ((_, names),) = crowd.bells()
+    ((_, names),) = crowd.messages()
     assert len(names) == 15
     assert len(crowd.look().parts) == COUNT - 15
     assert all(crowd.part(f"r{n}").state is PartState.RUNNING for n in range(COUNT))
@@ -208,7 +208,7 @@ def test_an_entry_that_says_that_it_has_ended_is_no_running_job(crowd, make):
     listed(crowd, make, range(COUNT), status="success")
     crowd.clock.forward(6)
     swept(crowd)
-    ((_, names),) = crowd.bells()
+    ((_, names),) = crowd.messages()
     assert len(names) == COUNT
 
 
@@ -248,7 +248,7 @@ def test_pages_are_read_several_at_a_time(crowd, make):
     crowd.clock.forward(6)
     swept(crowd)
     assert sorted(number for status, number in asked if status == "pending") == list(range(1, 9))
-    assert crowd.bells() == []
+    assert crowd.messages() == []
 
 
 def test_one_page_of_several_that_fails_is_the_sweep_s_failure(crowd, make):
@@ -273,7 +273,7 @@ def test_jobs_of_others_make_single_looks_the_cheaper_ones(crowd, make):
     crowd.clock.forward(6)
     assert look(crowd).sweep
     swept(crowd)
-    crowd.bells()
+    crowd.messages()
     for n in range(COUNT):
         assert crowd.run(ops.update(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
     crowd.clock.forward(12)
@@ -290,7 +290,7 @@ def test_a_rest_does_not_grow_with_the_list(crowd, make):
     crowd.clock.forward(6)
     assert crowd.run(ops.sweep(crowd.keys, crowd.account, "token", 1000.0))
     crowd.clock.forward(500)
-    crowd.run(ops.unseen(crowd.keys, crowd.account, "token", others=0, ring=0.0))
+    crowd.run(ops.unseen(crowd.keys, crowd.account, "token", others=0, redispatch_after=0.0))
     rest = float(crowd.redis.hget(crowd.keys.sweep(crowd.account), "until")) - crowd.clock.time()
     assert rest <= 30
 

@@ -56,12 +56,12 @@ def swept(plant):
 
 
 def tick(plant, seconds):
-    """The runs that are to be looked at after a ticker's look, and the sweep that it rings for."""
+    """The runs that are to be looked at after a dispatcher's look, and those of the sweep that it publishes."""
     plant.clock.forward(seconds)
     if look(plant).sweep:
         swept(plant)
     handed = {part.member.run_id for part in plant.look().parts}
-    return handed | {name.partition(":")[0] for _, names in plant.bells() for name in names}
+    return handed | {name.partition(":")[0] for _, names in plant.messages() for name in names}
 
 
 def limited(plant, make, names):
@@ -140,10 +140,10 @@ def test_pages_that_take_long_do_not_end_a_sweep(crowd):
     crowd.api.script(list_jobs=slowly)
     assert look(crowd).sweep
     swept(crowd)
-    assert [len(names) for _, names in crowd.bells()] == [40], "it came to its end: nothing was shown"
+    assert [len(names) for _, names in crowd.messages()] == [40], "it came to its end: nothing was shown"
 
 
-def test_bells_that_pile_up_make_one_sweep(crowd):
+def test_messages_that_pile_up_make_one_sweep(crowd):
     crowd.api.script(list_jobs=NOTHING)
     for _ in range(5):
         swept(crowd)
@@ -327,7 +327,7 @@ def test_a_key_of_another_request_starts_nothing(plant, monkeypatch):
     with pytest.raises(IdempotencyConflictError):
         enqueue_many(requests, idempotency_keys=["k"] + [None] * 449)
     assert plant.view("later").accepted is None
-    assert not any("later:0" in names for _, names in plant.bells())
+    assert not any("later:0" in names for _, names in plant.messages())
     assert len(list(plant.redis.scan_iter("p:run:*"))) == 450, "all the others were written"
 
 

@@ -11,14 +11,14 @@ from scrape_do_celery import routing
 from scrape_do_celery.models import JobCanceledError, JobFailedError, JobsListResponse
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
-from scrape_do_celery.runs import Bell, RunHandle, retry_failed
+from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.sweep import sweep
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)
 
 

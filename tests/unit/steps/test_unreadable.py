@@ -8,13 +8,13 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPITooLargeError, AsyncAPIUnparsableResponseError, JobLostError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, UNREADABLE_RECHECK
-from scrape_do_celery.runs import Bell, RunHandle, retry_failed
+from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.poll import poll
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 MEMBER = Member("r", 0)
 BODY = b'{"TaskID": "t1", "Status": ["success"], "Content": "<html>"}'
 
@@ -71,7 +71,7 @@ def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(colle
     assert (part.outcome, part.got_done, part.got_failed, part.gone) == ("succeeded", 2, 1, 0)
 
 
-def test_a_bell_that_comes_too_soon_asks_for_nothing(collecting, make):
+def test_a_message_that_comes_too_soon_asks_for_nothing(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable()))
     for seconds in (UNREADABLE_RECHECK, 1):
         collecting.step(fetch, collecting.take())

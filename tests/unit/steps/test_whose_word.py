@@ -8,14 +8,14 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIRedirectError, AsyncAPIResponseError
 from scrape_do_celery.models import JobsListResponse, UserInformation
 from scrape_do_celery.polling import RETENTION, TASK_LOOKS
-from scrape_do_celery.runs import Bell, RunHandle
+from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.troubles import REFUSAL_GRACE
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
-AGGREGATE = Bell(routing.AGGREGATE_RUN, ("r",))
+AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 GATEWAY = (400, 402, 405, 407, 413, 421, 422, 431, 451)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from scrape_do_celery.errors import JobLostError
 from scrape_do_celery.store import CANCEL, DEADLINE, Member, PartState, RunState, ops
-from scrape_do_celery.store.ops import RING
+from scrape_do_celery.store.ops import REDISPATCH_MIN
 
 LIVES = ops.Lives(100, 200, 300)
 
@@ -34,15 +34,15 @@ def test_a_change_keeps_the_lease_where_no_next_look_is_named(shelf):
 def test_a_change_with_a_next_look_lets_the_part_go(shelf):
     shelf.begin()
     assert shelf.update(shelf.take(), after=7, polls=3) == "ok"
-    assert not {"lease", "token", "attempts", "rings"} & shelf.part_fields().keys()
+    assert not {"lease", "token", "attempts", "dispatches"} & shelf.part_fields().keys()
     assert 5 < shelf.due()["r:0"] <= 7
     assert shelf.part().polls == 3
 
 
-def test_at_once_means_that_the_caller_rings(shelf):
+def test_at_once_means_that_the_caller_publishes(shelf):
     shelf.begin()
     shelf.update(shelf.take(), after=0)
-    assert 0 < shelf.due()["r:0"] <= RING
+    assert 0 < shelf.due()["r:0"] <= REDISPATCH_MIN
     assert shelf.claim() is not None
 
 
@@ -205,7 +205,7 @@ def test_the_last_part_makes_its_run_due(shelf):
     assert shelf.finish(part=0) == 1
     assert shelf.finish(part=1) == 0
     assert shelf.due().keys() == {"r:run"}
-    assert 0 < shelf.due()["r:run"] <= RING
+    assert 0 < shelf.due()["r:run"] <= REDISPATCH_MIN
     assert shelf.view().state is RunState.COLLECTING
 
 
@@ -320,7 +320,7 @@ def test_the_first_outcome_stands(shelf):
     record = shelf.view()
     assert (record.state, record.decided_by) == (RunState.SUCCEEDED, 0)
     assert record.ended is not None
-    assert 0 < shelf.due()["r:run"] <= RING
+    assert 0 < shelf.due()["r:run"] <= REDISPATCH_MIN
 
 
 def test_nothing_is_decided_for_a_run_that_is_gone(shelf):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from scrape_do_celery.store import Member, PartState, ops
-from scrape_do_celery.store.ops import LONGEST_RING, MESSAGE, RING
+from scrape_do_celery.store.ops import PARTS_PER_MESSAGE, REDISPATCH_MAX, REDISPATCH_MIN
 
 STATES = {PartState.QUEUED}
 
@@ -191,21 +191,21 @@ def test_a_run_that_is_to_end_is_let_through(shelf):
     assert not claim.out_of_grace(60)
 
 
-def test_a_bell_that_was_heard_no_longer_counts(shelf):
+def test_a_message_that_was_heard_no_longer_counts(shelf):
     shelf.begin()
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     shelf.look()
-    assert shelf.rung() == {"r:0"}
+    assert shelf.dispatched() == {"r:0"}
     shelf.take()
-    assert shelf.rung() == set()
+    assert shelf.dispatched() == set()
 
 
-def test_a_bell_that_was_heard_in_vain_no_longer_counts_either(shelf):
+def test_a_message_that_was_heard_in_vain_no_longer_counts_either(shelf):
     shelf.begin()
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     shelf.look()
     shelf.claim(states={PartState.RUNNING})
-    assert shelf.rung() == set()
+    assert shelf.dispatched() == set()
 
 
 def test_a_lease_is_renewed_by_its_holder_only(shelf):
@@ -306,13 +306,13 @@ def test_the_guard_sees_a_lease_that_runs_out_or_is_lost(shelf):
     assert shelf.run(ops.guard(shelf.keys, claim)) == -1
 
 
-def test_what_is_due_is_handed_out_with_what_its_bell_needs_to_know(shelf):
+def test_what_is_due_is_handed_out_with_what_its_message_needs_to_know(shelf):
     shelf.part_by_part(2)
     shelf.buy(part=1)
     shelf.redis.hset(shelf.keys.run("r"), "wish", "cancel")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look()
-    assert {(d.member.part, d.state, d.wish, d.canceling, d.attempts, d.rings) for d in due.parts} == {
+    assert {(d.member.part, d.state, d.wish, d.canceling, d.attempts, d.dispatches) for d in due.parts} == {
         (0, "queued", True, False, 0, 1),
         (1, "running", True, False, 0, 1),
     }
@@ -331,7 +331,7 @@ def test_a_part_that_was_told_to_stop_says_so(shelf):
     shelf.begin()
     shelf.buy()
     shelf.force(canceling=1.5)
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     assert shelf.look().parts[0].canceling
 
 
@@ -344,7 +344,7 @@ def test_a_held_part_is_moved_to_the_end_of_its_lease(shelf):
     due = shelf.look()
     assert (due.parts, due.dropped) == ((), 0)
     assert 0 < due.next_at - due.now <= 20
-    assert shelf.rung() == set()
+    assert shelf.dispatched() == set()
 
 
 def test_what_is_done_or_has_no_record_is_dropped(shelf):
@@ -357,77 +357,77 @@ def test_what_is_done_or_has_no_record_is_dropped(shelf):
     assert shelf.due().keys() == {"r:run"}
 
 
-def test_a_bell_that_nobody_hears_is_rung_less_and_less_often(shelf):
+def test_a_message_that_nobody_hears_is_published_less_and_less_often(shelf):
     shelf.begin()
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     waits = []
-    for rings in range(1, 13):
+    for dispatches in range(1, 13):
         (due,) = shelf.look().parts
-        assert due.rings == rings
+        assert due.dispatches == dispatches
         waits.append(round(shelf.due()["r:0"]))
         shelf.clock.forward(waits[-1] + 1)
     # The store's clock runs on between the two looks.
-    wanted = [5, 10, 20, 40, 80, 160, *[LONGEST_RING] * 6]
+    wanted = [5, 10, 20, 40, 80, 160, *[REDISPATCH_MAX] * 6]
     assert waits == [pytest.approx(wait, abs=2) for wait in wanted]
 
 
-def test_a_bell_that_is_heard_starts_the_ring_interval_anew(shelf):
+def test_a_message_that_is_heard_starts_the_publish_interval_anew(shelf):
     shelf.begin()
     for _ in range(4):
         shelf.clock.forward(100)
         shelf.look()
     shelf.take(seconds=1)
     shelf.clock.forward(100)
-    assert shelf.look().parts[0].rings == 1
+    assert shelf.look().parts[0].dispatches == 1
 
 
-def test_a_run_is_rung_less_and_less_often_too(shelf):
+def test_a_run_is_published_less_and_less_often_too(shelf):
     shelf.begin()
     shelf.finish()
     waits = []
     for _ in range(9):
-        shelf.clock.forward(LONGEST_RING + 1)
-        assert shelf.look().runs[0].rings == len(waits) + 1
+        shelf.clock.forward(REDISPATCH_MAX + 1)
+        assert shelf.look().runs[0].dispatches == len(waits) + 1
         waits.append(round(shelf.due()["r:run"]))
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
 
 
-MANY = MESSAGE + 10
+MANY = PARTS_PER_MESSAGE + 10
 
 
 def crowded(shelf):
-    """So many bells of the ticker that nobody heard in time; what was rung before is due again for long."""
+    """Many step messages of the dispatcher that no step took in time; what was published before is long due again."""
     for n in range(MANY):
         shelf.begin(f"crowd{n}")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     assert len(shelf.look(limit=1000).parts) == MANY
-    shelf.clock.forward(RING + 0.1)
+    shelf.clock.forward(REDISPATCH_MIN + 0.1)
     shelf.look(limit=1000)
 
 
-def test_bells_that_lie_in_the_queue_for_long_are_rung_less_often(shelf):
+def test_messages_that_lie_in_the_queue_for_long_are_published_less_often(shelf):
     crowded(shelf)
-    assert min(shelf.due()[f"crowd{n}:0"] for n in range(MANY)) == pytest.approx(4 * RING, abs=1)
-    shelf.clock.forward(4 * RING)
+    assert min(shelf.due()[f"crowd{n}:0"] for n in range(MANY)) == pytest.approx(4 * REDISPATCH_MIN, abs=1)
+    shelf.clock.forward(4 * REDISPATCH_MIN)
     assert len(shelf.look(limit=1000).parts) == MANY
-    assert min(shelf.due()[f"crowd{n}:0"] for n in range(MANY)) == pytest.approx(4 * 4 * RING, abs=1)
+    assert min(shelf.due()[f"crowd{n}:0"] for n in range(MANY)) == pytest.approx(4 * 4 * REDISPATCH_MIN, abs=1)
 
 
-def test_in_a_backlog_what_a_step_rang_for_is_left_to_that_bell(shelf):
+def test_in_a_backlog_what_a_step_rang_for_is_left_to_that_message(shelf):
     crowded(shelf)
     shelf.begin("fresh")
     shelf.begin("ended")
     shelf.finish("ended")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look(limit=1000)
     assert (due.parts, due.runs) == ((), ())
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look(limit=1000)
     assert {part.member.run_id for part in due.parts} == {"fresh"}
     assert {run.run_id for run in due.runs} == {"ended"}
 
 
-def test_in_a_backlog_what_nobody_rang_for_is_rung_at_once(shelf):
+def test_in_a_backlog_what_nobody_rang_for_is_published_at_once(shelf):
     crowded(shelf)
     shelf.begin("dead")
     shelf.begin("later")
@@ -442,55 +442,55 @@ def test_in_a_backlog_what_nobody_rang_for_is_rung_at_once(shelf):
     assert {run.run_id for run in shelf.look(limit=1000).runs} == {"over"}
 
 
-def test_when_a_backlog_is_over_bells_are_rung_as_before(shelf):
+def test_when_a_backlog_is_over_messages_are_published_as_before(shelf):
     crowded(shelf)
-    shelf.redis.delete(shelf.keys.due, shelf.keys.rung)
-    shelf.clock.forward(8 * RING)
+    shelf.redis.delete(shelf.keys.due, shelf.keys.dispatched)
+    shelf.clock.forward(8 * REDISPATCH_MIN)
     shelf.look()
     shelf.begin("fresh")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     assert [part.member.run_id for part in shelf.look().parts] == ["fresh"]
 
 
 def test_a_message_that_is_lost_is_no_backlog(shelf):
-    for n in range(MESSAGE):
+    for n in range(PARTS_PER_MESSAGE):
         shelf.begin(f"r{n}")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     shelf.look(limit=1000)
-    shelf.clock.forward(RING + 0.1)
-    assert len(shelf.look(limit=1000).parts) == MESSAGE
-    assert min(shelf.due()[f"r{n}:0"] for n in range(MESSAGE)) == pytest.approx(2 * RING, abs=1)
-    assert not shelf.redis.exists(shelf.keys.backlog)
+    shelf.clock.forward(REDISPATCH_MIN + 0.1)
+    assert len(shelf.look(limit=1000).parts) == PARTS_PER_MESSAGE
+    assert min(shelf.due()[f"r{n}:0"] for n in range(PARTS_PER_MESSAGE)) == pytest.approx(2 * REDISPATCH_MIN, abs=1)
+    assert not shelf.redis.exists(shelf.keys.queue_delay)
 
 
 def test_no_more_is_handed_out_than_asked_for(shelf):
     for n in range(5):
         shelf.begin(f"r{n}")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     first, second = shelf.look(limit=3), shelf.look(limit=3)
     assert (len(first.parts), len(second.parts)) == (3, 2)
     assert not {d.member for d in first.parts} & {d.member for d in second.parts}
 
 
-def test_bells_under_way_are_capped(shelf):
+def test_messages_under_way_are_capped(shelf):
     for n in range(5):
         shelf.begin(f"r{n}")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     assert len(shelf.look(cap=3).parts) == 3
     waiting = shelf.look(cap=3)
     assert waiting.parts == ()
     assert waiting.next_at <= waiting.now
-    heard = min(shelf.rung())
+    heard = min(shelf.dispatched())
     shelf.take(heard.rpartition(":")[0])
     assert len(shelf.look(cap=3).parts) == 1
 
 
-def test_bells_count_as_lost_after_a_while(shelf):
+def test_messages_count_as_lost_after_a_while(shelf):
     for n in range(5):
         shelf.begin(f"r{n}")
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     assert len(shelf.look(cap=3).parts) == 3
-    shelf.clock.forward(RING + 1)
+    shelf.clock.forward(REDISPATCH_MIN + 1)
     assert len(shelf.look(cap=3).parts) == 3
 
 
@@ -515,7 +515,7 @@ def test_a_run_that_is_looked_at_before_its_deadline_waits_for_it(shelf):
 
 def test_ids_with_colons_are_found(shelf):
     shelf.begin("a:b:c", max_wait=1)
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look()
     assert due.parts[0].member == Member("a:b:c", 0)
     assert due.runs[0].run_id == "a:b:c"

@@ -43,7 +43,7 @@ def whole(shelf, make, run_id="r", *, tasks=None, job=None):
 
 def test_an_empty_store_stands_at_nothing(standing):
     found = standing()
-    assert (found.due, found.bells, found.wanted, found.granted, found.held) == (0, 0, 0, 0, 0)
+    assert (found.due, found.dispatched_parts, found.wanted, found.granted, found.held) == (0, 0, 0, 0, 0)
     assert (found.due_at, found.paused_until, found.paid_until) == (None, None, None)
     assert (found.expiring, found.accounts, dict(found.totals)) == ((0, 0), (), {})
 
@@ -113,16 +113,16 @@ def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(shelf, standi
     assert len(standing("a").accounts) == 2
 
 
-def test_bells_pauses_requests_and_what_expires(shelf, standing):
+def test_messages_pauses_requests_and_what_expires(shelf, standing):
     now = shelf.clock.time()
-    shelf.redis.zadd(shelf.keys.rung, {"x:0": now + 5, "lost:0": now - 5})
+    shelf.redis.zadd(shelf.keys.dispatched, {"x:0": now + 5, "lost:0": now - 5})
     shelf.redis.zadd(shelf.keys.life, {"x:0": now + 30, "y:0": now + 500, "z:0": now + 5000})
     shelf.run(ops.pause(shelf.keys, 40))
     shelf.run(ops.share(shelf.keys, "p1", 4, 0, most=5))
     shelf.run(ops.share(shelf.keys, "p2", 4, 0, most=5, counted={"requests:get_job:ok": 2, "seconds:get_job": 0.25}))
     shelf.run(ops.share(shelf.keys, "p2", 4, 0, most=5, counted={"requests:get_job:ok": 1}))
     found = standing()
-    assert found.bells == 1
+    assert found.dispatched_parts == 1
     assert found.expiring == (1, 2)
     assert found.paid_until == pytest.approx(now + 30, abs=1)
     assert found.paused_until == pytest.approx(now + 40, abs=5)

@@ -6,7 +6,7 @@ import pytest
 
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.store import Member, PartState, RunState, ops
-from scrape_do_celery.store.ops import RING
+from scrape_do_celery.store.ops import REDISPATCH_MIN
 
 
 def test_a_run_is_written_whole(shelf, make):
@@ -26,11 +26,11 @@ def test_a_run_is_written_whole(shelf, make):
     assert shelf.run_fields("r:1")["v"] == "1"
 
 
-def test_the_caller_has_time_to_ring_before_the_ticker_does(shelf):
+def test_the_caller_has_time_to_publish_before_the_dispatcher_does(shelf):
     shelf.begin()
-    assert 0 < shelf.due()["r:0"] <= RING
+    assert 0 < shelf.due()["r:0"] <= REDISPATCH_MIN
     assert shelf.look().parts == ()
-    shelf.clock.forward(RING)
+    shelf.clock.forward(REDISPATCH_MIN)
     assert [due.member for due in shelf.look().parts] == [Member("r", 0)]
 
 
@@ -79,7 +79,7 @@ def test_max_wait_counts_from_now(shelf):
     assert shelf.look().runs == ()
     shelf.clock.forward(61)
     (run,) = shelf.look().runs
-    assert (run.run_id, run.outcome, run.left, run.accepted, run.rings) == ("r", None, 1, True, 1)
+    assert (run.run_id, run.outcome, run.left, run.accepted, run.dispatches) == ("r", None, 1, True, 1)
     assert shelf.view().max_wait == 60
 
 
@@ -90,7 +90,7 @@ def test_a_draft_is_not_due_until_its_time_is_up(shelf):
     assert record.waiters == {"celery-id": '{"task": "x"}'}
     assert list(shelf.due()) == ["r:run"]
     assert shelf.look().runs == ()
-    shelf.clock.forward(100 + RING)
+    shelf.clock.forward(100 + REDISPATCH_MIN)
     (run,) = shelf.look().runs
     assert (run.run_id, run.accepted, run.left, run.outcome) == ("r", False, 1, None)
     assert shelf.due()["r:run"] > 0
@@ -103,7 +103,7 @@ def test_accepting_a_draft_makes_it_live(shelf):
     record = shelf.view()
     assert record.accepted is not None
     assert shelf.due().keys() == {"r:0", "r:run"}
-    assert 0 < shelf.due()["r:0"] <= RING
+    assert 0 < shelf.due()["r:0"] <= REDISPATCH_MIN
     assert 50 < shelf.due()["r:run"] <= 60
 
 
@@ -156,7 +156,7 @@ def test_a_waiter_that_comes_after_the_outcome_is_told_at_once(shelf):
     assert shelf.look().runs == ()
     shelf.run(ops.accept(shelf.keys, "r", "late", "s"))
     (run,) = shelf.look().runs
-    assert (run.outcome, run.rings) == ("succeeded", 1)
+    assert (run.outcome, run.dispatches) == ("succeeded", 1)
     assert shelf.view().waiters == {"r": "", "late": "s"}
 
 

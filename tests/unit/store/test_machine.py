@@ -79,7 +79,7 @@ class Pipeline(RuleBasedStateMachine):
     def claim(self, run_id, part, patient, only):
         member = Member(run_id, part)
         if run_id in self.drafts:
-            return  # no bell is ever rung for the parts of a draft
+            return  # no step message is ever dispatched the parts of a draft
         before = self.fields(member)
         if patient:
             until = max(float(before.get("lease", 0)), float(before.get("at", 0)))
@@ -275,7 +275,7 @@ class Pipeline(RuleBasedStateMachine):
         watched = [member for member in self.members() if "watch" in self.fields(member)]
         shown = [member for n, member in enumerate(self.members()) if number >> n & 1]
         self.run(ops.seen(keys, "", "pending", shown, [10.0, 20.0]))
-        handed, due = self.run(ops.unseen(keys, "", token, others=0, ring=number)), self.shelf.due()
+        handed, due = self.run(ops.unseen(keys, "", token, others=0, redispatch_after=number)), self.shelf.due()
         for member in watched:
             was_due = float(self.fields(member)["at"]) <= self.now()
             assert (str(member) in handed) is (str(member) in due) is (was_due and member not in shown)

@@ -20,7 +20,7 @@ def test_every_key_starts_with_the_prefix_and_none_equals_another():
     keys = Keys("mine")
     names = [
         *(keys.run("r"), keys.part("r", 0), keys.job("r", 0), keys.contents("r", 0)),
-        *(keys.idempotency("r"), keys.owner("r"), keys.due, keys.rung, keys.pause),
+        *(keys.idempotency("r"), keys.owner("r"), keys.due, keys.dispatched, keys.pause),
     ]
     assert len(set(names)) == len(names)
     assert all(name.startswith("mine:") for name in names)
@@ -145,10 +145,10 @@ def test_parts_and_runs_are_due():
     ])  # fmt: skip
     assert (due.now, due.next_at, due.dropped) == (7.5, 8.5, 3)
     assert due.parts == (
-        DuePart(Member("a:b", 2), "running", wish=True, canceling=False, attempts=4, rings=1),
-        DuePart(Member("c", 0), "queued", wish=False, canceling=True, attempts=0, rings=2),
+        DuePart(Member("a:b", 2), "running", wish=True, canceling=False, attempts=4, dispatches=1),
+        DuePart(Member("c", 0), "queued", wish=False, canceling=True, attempts=0, dispatches=2),
     )
     assert due.runs == (
-        DueRun("a:b", None, 2, accepted=True, rings=1),
-        DueRun("c", "failed", 0, accepted=False, rings=5),
+        DueRun("a:b", None, 2, accepted=True, dispatches=1),
+        DueRun("c", "failed", 0, accepted=False, dispatches=5),
     )

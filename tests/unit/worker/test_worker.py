@@ -88,16 +88,16 @@ def connected(monkeypatch):
     return found
 
 
-def test_a_worker_starts_with_our_queue_and_its_ticker(plant, connected, caplog):
+def test_a_worker_starts_with_our_queue_and_its_dispatcher(plant, connected, caplog):
     lifecycle.start(plant.app)
     assert plant.settings.queue in plant.app.amqp.queues
     assert len(connected) == 4
     sender = SimpleNamespace(app=plant.app)
     connected["worker_ready"](sender=sender)
-    ticker, _ = lifecycle._threads
-    assert ticker.is_alive()
+    dispatcher, _ = lifecycle._threads
+    assert dispatcher.is_alive()
     connected["worker_shutting_down"]()
-    assert not ticker.is_alive()
+    assert not dispatcher.is_alive()
     assert lifecycle._threads == []
     Runtime.of(plant.app)
     connected["worker_shutdown"]()
@@ -129,8 +129,8 @@ def test_a_foreign_worker_without_a_token_does_its_other_work(plant, connected, 
 
 
 def test_settings_that_cannot_work_are_one_line_too(clean, connected, monkeypatch):
-    monkeypatch.setenv("SCRAPE_DO_MAX_BELLS", "0")
-    with pytest.raises(SystemExit, match="SCRAPE_DO_MAX_BELLS"):
+    monkeypatch.setenv("SCRAPE_DO_MAX_DISPATCHED_PARTS", "0")
+    with pytest.raises(SystemExit, match="SCRAPE_DO_MAX_DISPATCHED_PARTS"):
         lifecycle.start(foreign())
 
 
@@ -163,7 +163,7 @@ def test_whatever_app_has_the_steps_starts_our_part(plant, monkeypatch):
 
     started = []
     monkeypatch.setattr(lifecycle, "start", started.append)
-    tasks.bring_the_ticker(sender=SimpleNamespace(app=plant.app))
+    tasks.connect_dispatcher(sender=SimpleNamespace(app=plant.app))
     assert started == [plant.app]
 
 
@@ -184,9 +184,9 @@ def test_importing_the_worker_makes_no_app():
     assert ran.stdout.strip() == "False"
 
 
-def test_a_ticker_works_for_the_app_of_its_worker(plant, connected):
+def test_a_dispatcher_works_for_the_app_of_its_worker(plant, connected):
     lifecycle.start(plant.app)
     connected["worker_ready"](sender=SimpleNamespace(app=plant.app))
-    ticker, _ = lifecycle._threads
-    assert ticker._producer is Producer.of(plant.app)
+    dispatcher, _ = lifecycle._threads
+    assert dispatcher._producer is Producer.of(plant.app)
     connected["worker_shutting_down"]()

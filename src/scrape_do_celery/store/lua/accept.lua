@@ -1,9 +1,9 @@
 -- Makes a draft live, and adds a Celery id that waits for the outcome. Doing it twice changes nothing.
 -- KEYS: run, due
--- ARGV: run id, prefix, ring, waiter ('' for none), its finish signature ('' for the plain step),
+-- ARGV: run id, prefix, redispatch delay, waiter ('' for none), its finish signature ('' for the plain step),
 --       '1' to leave a draft a draft, the name of the key that the signature is sealed with ('' for none)
 -- Returns {'gone'}, {'forgotten'} or {'ok', parts}.
-local run_id, prefix, ring, waiter, signature = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local run_id, prefix, redispatch_after, waiter, signature = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local member = run_id .. ':run'
 local r = redis.call('HMGET', KEYS[1], 'parts', 'accepted', 'outcome', 'max_wait', 'left', 'idem')
 if not r[1] then return {redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 and 'forgotten' or 'gone'} end
@@ -11,13 +11,13 @@ local t = now()
 -- One that was canceled is not to wait for room.
 if r[5] == '0' then though_full(KEYS[1]) end
 if not r[2] and ARGV[6] == '' then
-  redis.call('HSET', KEYS[1], 'accepted', stamp(t), 'rings', 0)
+  redis.call('HSET', KEYS[1], 'accepted', stamp(t), 'dispatches', 0)
   tell(prefix, run_id, t, NEWS)
   total(prefix, 'accepted', 1)
   redis.call('ZREM', KEYS[2], member)
   for n = 0, tonumber(r[1]) - 1 do
     local key = part_key(prefix, run_id, n)
-    if redis.call('HGET', key, 'state') ~= 'done' then wake(KEYS[2], key, run_id .. ':' .. n, t, ring) end
+    if redis.call('HGET', key, 'state') ~= 'done' then wake(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
   end
   if r[4] then
     redis.call('HSET', KEYS[1], 'deadline', stamp(t + r[4]))
@@ -35,8 +35,8 @@ if waiter ~= '' and redis.call('HEXISTS', KEYS[1], 'd:' .. waiter) == 0 then
       -- Its life may be nearly over; it is counted down anew when this one is told.
       redis.call('PERSIST', KEYS[1])
       if has_key(r[6], run_id) then redis.call('PERSIST', r[6]) end
-      redis.call('HSET', KEYS[1], 'rings', 0)
-      redis.call('HDEL', KEYS[1], 'bell')
+      redis.call('HSET', KEYS[1], 'dispatches', 0)
+      redis.call('HDEL', KEYS[1], 'dispatched_at')
       redis.call('ZADD', KEYS[2], stamp(t), member)
     end
   end

@@ -14,7 +14,7 @@ for i = 1, #found[2], 2 do
   local run_id, n = string.match(found[2][i], '^(.*):([^:]*)$')
   local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'parts', 'accepted', 'outcome', 'left')
   if not r[1] then
-    -- Its record is gone; the ticker drops it.
+    -- Its record is gone; the dispatcher drops it.
   elseif n ~= 'run' then
     local state = redis.call('HGET', part_key(prefix, run_id, n), 'state')
     if state and state ~= 'done' then

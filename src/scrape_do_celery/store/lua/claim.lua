@@ -1,9 +1,9 @@
 -- Takes a part for one step: lease, fence and attempt in one. Sent twice with one token, it answers the same.
--- KEYS: part, run, due, rung, pause, breaker
+-- KEYS: part, run, due, dispatched, pause, breaker
 -- ARGV: member, part number, token, lease seconds, states that the step serves (space around each), account,
 --       seconds for which a breaker holds runs back, shortest and longest time between its probes,
 --       claims without progress after which the part is ended ('' for never), the error that it ends with,
---       '1' to hold back parts that were not sent then, prefix, ring, seconds for which a doubt is remembered,
+--       '1' to hold back parts that were not sent then, prefix, redispatch delay, seconds for which a doubt is remembered,
 --       names of the encryption keys that the step has, the one that it seals with ahead,
 --       '1' where the process works on nothing else, token of an earlier claim whose step that process outlived ('' for none)
 -- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
@@ -23,9 +23,9 @@ if not mine then
   if tonumber(p[4] or 0) > t + 0.01 then return {'early'} end
   local lacking = lacking_key(KEYS[2], ARGV[16])
   if lacking then
-    -- Nothing of it could be read, and what is written would be sealed with a key that others lack. The first bell is
-    -- given back to those who may have the key; when nobody has it, bells grow rarer.
-    if tonumber(redis.call('HGET', KEYS[1], 'rings') or 0) <= 1 then
+    -- Nothing of it could be read, and what is written would be sealed with a key that others lack. The first step message is
+    -- given back to those who may have the key; when nobody has it, step messages grow rarer.
+    if tonumber(redis.call('HGET', KEYS[1], 'dispatches') or 0) <= 1 then
       redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
     end
     return {'locked', lacking}
@@ -38,7 +38,7 @@ if not mine then
   local is_unbound = p[9] == 'token' and p[1] == 'doubtful' and tonumber(p[10] or 0) <= 1
   local foreign = p[6] and p[6] ~= ARGV[6] and not is_unbound
   if foreign and not urgent then
-    -- This bell is lost to those who can take it.
+    -- This step message is lost to those who can take it.
     redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
     return {'foreign', p[6]}
   end
@@ -67,7 +67,7 @@ if not mine then
   end
   -- By the clock, not by one: a store that lost its last writes must not give a fence out twice.
   local fence = math.max(tonumber(p[5]) + 1, math.floor(t * 1000))
-  redis.call('HSET', KEYS[1], 'token', token, 'lease', stamp(t + seconds), 'rings', 0, 'breaker', breaker,
+  redis.call('HSET', KEYS[1], 'token', token, 'lease', stamp(t + seconds), 'dispatches', 0, 'breaker', breaker,
     'fence', string.format('%.0f', fence))
   -- Here, and not in the step: what dies of the claim itself would never come to it.
   if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > most then

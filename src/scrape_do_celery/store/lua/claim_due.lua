@@ -1,16 +1,16 @@
--- Hands out what is due, and moves each on by a ring interval that grows while nobody takes it.
--- KEYS: due, rung, life, backlog
--- ARGV: prefix, most to hand out, most bells under way, first and longest ring interval, members a message
--- Returns {now, next due or '', dropped, {member, state, wish, canceling, attempts, rings} ...};
--- for a run: {member, 'run', outcome or '', parts left, '1' when accepted, rings}; one with parts left is past its
+-- Hands out what is due, and moves each on by a redispatch interval that grows while nobody takes it.
+-- KEYS: due, dispatched, life, queue_delay
+-- ARGV: prefix, most to hand out, most step messages under way, first and longest redispatch interval, members a message
+-- Returns {now, next due or '', dropped, {member, state, wish, canceling, attempts, dispatches} ...};
+-- for a run: {member, 'run', outcome or '', parts left, '1' when accepted, dispatches}; one with parts left is past its
 -- deadline.
 local prefix, limit, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
 local t = now()
 local out, dropped = {}, 0
--- Where work is backed up, bells lie in the queue for longer than the first interval. Rung again they would only make it
+-- Where work is backed up, messages lie in the queue for longer than the first interval. Published again they would only make it
 -- longer: the interval grows while more than a message's members stay unheard, and shrinks when that is over.
-local function first_interval(unheard)
+local function redispatch_interval(unheard)
   local p = redis.call('HMGET', KEYS[4], 'factor', 'since')
   local factor, age = tonumber(p[1] or 1), t - tonumber(p[2] or 0)
   if unheard > tonumber(ARGV[6]) and age >= first * factor then
@@ -23,16 +23,16 @@ local function first_interval(unheard)
   redis.call('HSET', KEYS[4], 'factor', factor, 'since', stamp(t))
   return first * factor
 end
-local patience = first_interval(redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', stamp(t)))
-local function ring_again(member, rings)
-  local at = stamp(t + math.min(longest, patience * 2 ^ math.min(rings - 1, 16)))
+local interval = redispatch_interval(redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', stamp(t)))
+local function redispatch_later(member, dispatches)
+  local at = stamp(t + math.min(longest, interval * 2 ^ math.min(dispatches - 1, 16)))
   redis.call('ZADD', KEYS[1], at, member)
   return at
 end
--- Whether a member is left to the bell that a step rang for it at `since`, for as long as bells lie longer than usual.
-local function left_to_its_step(member, rings, since)
-  if rings > 1 or patience == first or t - since < first or t - since >= patience then return false end
-  redis.call('ZADD', KEYS[1], stamp(since + patience), member)
+-- Return whether a step published a message for the member at `since`, and messages lie in the queue for longer than usual.
+local function is_covered_by_step(member, dispatches, since)
+  if dispatches > 1 or interval == first or t - since < first or t - since >= interval then return false end
+  redis.call('ZADD', KEYS[1], stamp(since + interval), member)
   return true
 end
 local room = math.min(limit, cap - redis.call('ZCARD', KEYS[2]))
@@ -57,7 +57,7 @@ for _, member in ipairs(found) do
   local run_id, n = string.match(member, '^(.*):([^:]*)$')
   local run = prefix .. ':run:' .. run_id
   if n == 'run' then
-    local r = redis.call('HMGET', run, 'outcome', 'left', 'deadline', 'rings', 'parts', 'accepted', 'bell')
+    local r = redis.call('HMGET', run, 'outcome', 'left', 'deadline', 'dispatches', 'parts', 'accepted', 'dispatched_at')
     if not r[5] then
       redis.call('ZREM', KEYS[1], member)
       dropped = dropped + 1
@@ -66,16 +66,16 @@ for _, member in ipairs(found) do
     elseif r[6] and not r[1] and r[2] ~= '0' and tonumber(r[3]) > t then
       redis.call('ZADD', KEYS[1], r[3], member)
     else
-      local rings = tonumber(r[4] or 0) + 1
-      if not (r[7] and left_to_its_step(member, rings, tonumber(r[7]))) then
-        redis.call('HSET', run, 'rings', rings)
-        ring_again(member, rings)
-        out[#out + 1] = {member, 'run', r[1] or '', r[2], r[6] and '1' or '', rings}
+      local dispatches = tonumber(r[4] or 0) + 1
+      if not (r[7] and is_covered_by_step(member, dispatches, tonumber(r[7]))) then
+        redis.call('HSET', run, 'dispatches', dispatches)
+        redispatch_later(member, dispatches)
+        out[#out + 1] = {member, 'run', r[1] or '', r[2], r[6] and '1' or '', dispatches}
       end
     end
   else
     local key = part_key(prefix, run_id, n)
-    local p = redis.call('HMGET', key, 'state', 'lease', 'rings', 'attempts', 'canceling', 'at')
+    local p = redis.call('HMGET', key, 'state', 'lease', 'dispatches', 'attempts', 'canceling', 'at')
     local lease = tonumber(p[2] or 0)
     if not p[1] or p[1] == 'done' then
       redis.call('ZREM', KEYS[1], member)
@@ -83,12 +83,12 @@ for _, member in ipairs(found) do
     elseif lease > t then
       redis.call('ZADD', KEYS[1], stamp(lease), member)
     else
-      local rings = tonumber(p[3] or 0) + 1
-      -- One whose lease has run out died with its bell.
-      if lease > 0 or not left_to_its_step(member, rings, tonumber(p[6] or 0)) then
-        redis.call('HSET', key, 'rings', rings)
-        redis.call('ZADD', KEYS[2], ring_again(member, rings), member)
-        out[#out + 1] = {member, p[1], redis.call('HGET', run, 'wish') or '', p[5] or '', p[4] or '0', rings}
+      local dispatches = tonumber(p[3] or 0) + 1
+      -- One whose lease has run out died with its step message.
+      if lease > 0 or not is_covered_by_step(member, dispatches, tonumber(p[6] or 0)) then
+        redis.call('HSET', key, 'dispatches', dispatches)
+        redis.call('ZADD', KEYS[2], redispatch_later(member, dispatches), member)
+        out[#out + 1] = {member, p[1], redis.call('HGET', run, 'wish') or '', p[5] or '', p[4] or '0', dispatches}
       end
     end
   end

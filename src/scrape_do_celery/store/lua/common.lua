@@ -66,35 +66,35 @@ local function unwatch(part, member)
   end
 end
 
--- Marks a member to be looked at: the nominal time in its record, and a bell by the ticker `ring` seconds later at the
--- latest, which leaves the caller that long to ring by itself.
-local function wake(due, part, member, t, ring)
+-- Mark a member to be looked at. Its record gets the nominal time. The dispatcher publishes a message `redispatch_after`
+-- seconds later at the latest, which leaves the caller that long to publish by itself.
+local function wake(due, part, member, t, redispatch_after)
   unwatch(part, member)
   redis.call('HSET', part, 'at', stamp(t))
-  redis.call('HDEL', part, 'rings')
-  redis.call('ZADD', due, stamp(t + ring), member)
+  redis.call('HDEL', part, 'dispatches')
+  redis.call('ZADD', due, stamp(t + redispatch_after), member)
 end
 
 -- Leaves a member whose job runs to whoever looks at the running jobs of its account: from now on it is not in `due`.
 local function watch(prefix, account, due, part, member, t)
   local key = prefix .. ':watch:' .. account
   redis.call('HSET', part, 'at', stamp(t), 'watch', key)
-  redis.call('HDEL', part, 'rings')
+  redis.call('HDEL', part, 'dispatches')
   redis.call('ZREM', due, member)
   redis.call('ZADD', key, stamp(t), member)
   redis.call('SADD', prefix .. ':accounts', account)
 end
 
--- Hands running jobs whose time has come over, to be looked at each by itself; the caller has `ring` seconds to ring for
+-- Hands running jobs whose time has come over, to be looked at each by itself; the caller has `redispatch_after` seconds to publish for
 -- them by itself. Returns which.
-local function hand_over(watch_key, due, prefix, until_, t, ring, most)
+local function hand_over(watch_key, due, prefix, until_, t, redispatch_after, most)
   local found = redis.call('ZRANGEBYSCORE', watch_key, '-inf', until_, 'LIMIT', 0, most)
   for _, member in ipairs(found) do
     local run_id, n = string.match(member, '^(.*):([^:]*)$')
     local part = part_key(prefix, run_id, n)
     redis.call('ZREM', watch_key, member)
     -- Its record may be gone.
-    if redis.call('HGET', part, 'watch') == watch_key then wake(due, part, member, t, ring) end
+    if redis.call('HGET', part, 'watch') == watch_key then wake(due, part, member, t, redispatch_after) end
   end
   return found
 end
@@ -321,7 +321,7 @@ local function store_all_held(prefix, part, member)
   redis.call('DEL', held)
 end
 
--- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, ring, seconds for which a doubt is
+-- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, redispatch delay, seconds for which a doubt is
 -- remembered. Returns how many parts of its run are left.
 local function settle(keys, member, t, outcome, error, stop, booked, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
@@ -353,7 +353,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   tell(prefix, run_id, t, NEWS)
   local left = redis.call('HINCRBY', run, 'left', -1)
   if left == 0 then
-    redis.call('HSET', run, 'rings', 0, 'bell', stamp(t))
+    redis.call('HSET', run, 'dispatches', 0, 'dispatched_at', stamp(t))
     redis.call('ZADD', due, stamp(t + rest[2]), run_id .. ':run')
   end
   return left

@@ -1,13 +1,13 @@
 -- Writes a run and its parts down, all or nothing.
 -- KEYS: run, due, idem ('' for none); of a schedule's tick also its name in the store, and the schedule's
--- ARGV: run id, prefix, digest, ring, max_wait ('' for none), idem value, waiting Celery id, its finish signature,
---       for a draft the seconds after which the ticker accepts it ('' for a live run),
+-- ARGV: run id, prefix, digest, redispatch delay, max_wait ('' for none), idem value, waiting Celery id, its finish signature,
+--       for a draft the seconds after which the dispatcher accepts it ('' for a live run),
 --       for a tick what it does while the run before it goes on ('' for none), and the outcome of what that ends unsent,
 --       its tick's name ('' for none),
 --       number of parts, (total, fingerprint) a part, then field, value ... of the record
 -- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}; for a key that was promised to another id,
 -- {'promised', that}; for a tick also {'waits', id} or {'left out', the run that goes on or ''}.
-local run_id, prefix, digest, ring, max_wait, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
+local run_id, prefix, digest, redispatch_after, max_wait, hold = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
 -- The answer to this very request was lost, and it was sent again.
 if not KEYS[4] and ARGV[8] ~= '' and redis.call('HGET', KEYS[1], 'w:' .. ARGV[7]) == ARGV[8] then
   return {'created', run_id}
@@ -52,7 +52,7 @@ for n = 0, parts - 1 do
   local key = part_key(prefix, run_id, n)
   redis.call('HSET', key, 'state', 'queued', 'fence', 0, 'total', ARGV[at], 'fp', ARGV[at + 1])
   at = at + 2
-  if hold == '' then wake(KEYS[2], key, run_id .. ':' .. n, t, ring) end
+  if hold == '' then wake(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
 end
 while at < #ARGV do
   redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])

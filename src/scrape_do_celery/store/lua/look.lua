@@ -1,10 +1,10 @@
 -- How the running jobs of an account are looked at next: each by itself, or all of them by the job list.
 -- KEYS: watch, sweep, due, pause, breaker
--- ARGV: running jobs up to which each is looked at by itself, jobs a page, pages beside those, ring, most to hand over,
+-- ARGV: running jobs up to which each is looked at by itself, jobs a page, pages beside those, redispatch delay, most to hand over,
 --       prefix, seconds ahead of which what is due soon counts, seconds after which a refused token fails its runs,
 --       seconds after which to look whether a sweep has ended, seconds that one is late where no sweep comes to its
 --       end, how many are handed over then, seconds for which others' jobs count
--- Returns {next look or '', '1' where a sweep is to be rung for}.
+-- Returns {next look or '', '1' where a sweep is to be dispatched}.
 local t = now()
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 if not first then return {'', ''} end

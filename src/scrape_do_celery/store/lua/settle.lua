@@ -1,6 +1,6 @@
 -- Ends a part. KEYS: part, run, due
 -- ARGV: member, fence, outcome, error ('' for none), '1' to hold back parts that were not sent,
---       what the ledger is to say of the purchase ('' for what it says), then prefix, ring,
+--       what the ledger is to say of the purchase ('' for what it says), then prefix, redispatch delay,
 --       seconds for which a doubt is remembered
 -- Returns {'ok', parts left} or {'stale'}.
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state')

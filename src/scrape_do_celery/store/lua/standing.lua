@@ -1,7 +1,7 @@
 -- How the store stands, for whoever monitors it. None of this takes longer for more runs.
--- KEYS: due, rung, life, budget, pause, accounts, totals, held
+-- KEYS: due, dispatched, life, budget, pause, accounts, totals, held
 -- ARGV: prefix, account of the caller ('' for none), then seconds ahead for which to count what expires ...
--- Returns {now, entries of due, when the first is due or '', bells, end of the pause or '',
+-- Returns {now, entries of due, when the first is due or '', step messages, end of the pause or '',
 -- {when the first page that is paid and not fetched expires or '', parts that expire within each of the seconds ...},
 -- shares of requests (as in budget), {name, total ...}, {hour, bytes ...},
 -- {account, jobs watched, when the first is due or '', places taken, parts in line, when the first came or '',

@@ -1,7 +1,7 @@
 -- Ends a sweep, or a share of its end: what was due when it began and was not seen is looked at by itself.
 -- KEYS: watch, sweep, due
 -- ARGV: token, prefix, most to hand over, pages of jobs that are not ours ('' to go on with the sweep),
---       seconds of rest after it at least, seconds that the caller has to ring by itself, seconds of rest at most
+--       seconds of rest after it at least, seconds that the caller has to publish by itself, seconds of rest at most
 -- Returns which were handed over; none where another has the sweep.
 local s = redis.call('HMGET', KEYS[2], 'token', 'began')
 if s[1] ~= ARGV[1] then return {} end

@@ -1,6 +1,6 @@
 -- A fenced change of a part.
 -- KEYS: part, run, due, job, owner ('' where no job is taken over)
--- ARGV: member, fence, seconds until the next look ('' to keep the lease), seconds that the caller has to ring by
+-- ARGV: member, fence, seconds until the next look ('' to keep the lease), seconds that the caller has to publish by
 --       itself, packed job ('' for none), '1' where the step knew of a wish, prefix,
 --       seconds that the API keeps a job, then field, value ...
 -- Returns 'ok', 'stale' or 'owned' (another part owns that job).
@@ -39,9 +39,9 @@ end
 -- Not before: the locks of the purchase are those of the account that it was tried with.
 if buyer then keep(KEYS[1], 'account', buyer) end
 if ARGV[3] ~= '' then
-  local wait, ring = tonumber(ARGV[3]), tonumber(ARGV[4])
+  local wait, redispatch_after = tonumber(ARGV[3]), tonumber(ARGV[4])
   if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'collecting') and redis.call('HEXISTS', KEYS[2], 'wish') == 1 then
-    wait, ring = 0, 0
+    wait, redispatch_after = 0, 0
   end
   redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts', 'breaker')
   local own = redis.call('HMGET', KEYS[1], 'account', 'unlisted')
@@ -54,7 +54,7 @@ if ARGV[3] ~= '' then
   if by_list and wait > 0 and p[1] == 'running' and not p[2] then
     watch(prefix, account, KEYS[3], KEYS[1], member, t + wait)
   else
-    wake(KEYS[3], KEYS[1], member, t + wait, ring)
+    wake(KEYS[3], KEYS[1], member, t + wait, redispatch_after)
   end
 end
 return 'ok'

@@ -1,4 +1,4 @@
-"""The ticker: brings back what is due, in the main process of every worker."""
+"""The dispatcher: brings back what is due, in the main process of every worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from celery.worker.state import revoked
 
 from scrape_do_celery import routing
-from scrape_do_celery.runs import Bell, Producer, batched
+from scrape_do_celery.runs import Producer, StepMessage, batched
 from scrape_do_celery.runs.reporting import accept_draft, report, revoked_among
 from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
 from scrape_do_celery.store.rejecting import has_rejected
@@ -31,11 +31,11 @@ _FORGOTTEN = 120.0
 HOME_SECONDS = 30
 
 
-class Ticker(threading.Thread):
-    """Claims what is due and rings for it, until it is stopped."""
+class Dispatcher(threading.Thread):
+    """Claim what is due and publish its step messages until stopped."""
 
     def __init__(self, producer: Producer) -> None:
-        super().__init__(name="scrape-do-ticker", daemon=True)
+        super().__init__(name="scrape-do-dispatcher", daemon=True)
         self._producer = producer
         self._halt = threading.Event()
         self._home_until = 0.0
@@ -44,16 +44,16 @@ class Ticker(threading.Thread):
         self._asking = threading.Thread()
 
     def run(self) -> None:
-        """Looks, rings, sleeps. Nothing that goes wrong in one look ends it."""
+        """Looks, publishes, sleeps. Nothing that goes wrong in one look ends it."""
         wait = SHORTEST
         while not self._halt.wait(wait):
             try:
-                wait = self.tick()
+                wait = self.dispatch_due()
             except Exception as error:
                 wait = LONGEST
-                log.warning("the ticker will look again: %s", type(error).__name__, exc_info=_unexpected(error))
+                log.warning("the dispatcher will look again: %s", type(error).__name__, exc_info=_unexpected(error))
 
-    def tick(self) -> float:
+    def dispatch_due(self) -> float:
         """One look; seconds until the next."""
         store, settings = self._producer.store, self._producer.settings
         if not self._at_home():
@@ -61,15 +61,15 @@ class Ticker(threading.Thread):
         self._revoke()
         look = store.run(ops.look(store.keys, settings.account_id, settings.poll_max_interval, settings.auth_grace))
         if look.sweep:
-            self._producer.ring(routing.SWEEP_JOBS, [settings.account_id])
-        due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_bells))
+            self._producer.publish(routing.SWEEP_JOBS, [settings.account_id])
+        due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_dispatched_parts))
         if due.dropped:
             log.warning("%d due entries had no record and were dropped", due.dropped)
-        for bell in bells(due.parts):
-            self._producer.ring(bell.step, bell.names)
+        for message in messages_for(due.parts):
+            self._producer.publish(message.step, message.ids)
         for run in due.runs:
             if run.accepted and run.outcome is None:
-                _guarded(run, self._end)
+                _isolated(run, self._expire_or_aggregate)
         self._ask_celery(
             [run for run in due.runs if not run.accepted or run.outcome is not None],
             {part.member.run_id for part in due.parts if not part.wish},
@@ -77,7 +77,7 @@ class Ticker(threading.Thread):
         )
         moments = [look.next_at]
         if due.parts or due.runs or due.next_at is None or due.next_at > due.now:
-            # Else the bells under way are as many as may be.
+            # Else the step messages under way are as many as may be.
             moments.append(due.next_at)
         wait = min((moment - due.now for moment in moments if moment is not None), default=LONGEST)
         return min(LONGEST, max(SHORTEST, wait))
@@ -88,7 +88,7 @@ class Ticker(threading.Thread):
             store, mine = self._producer.store, self._producer.application
             holder = store.run(ops.home(store.keys, mine, HOME_SECONDS))
             if holder != mine:
-                log.error("the store is served by another application now (%s): this worker rings no more", holder)
+                log.error("the store is served by another application now (%s): this worker publishes no more", holder)
                 self._home_until = 0.0
                 return False
             self._home_until = time.monotonic() + HOME_SECONDS / 3
@@ -110,7 +110,7 @@ class Ticker(threading.Thread):
         """Have the job list read for the jobs of purchases that the API rejected."""
         store, account = self._producer.store, self._producer.settings.account_id
         if store.run(has_rejected(store.keys, account)):
-            self._producer.ring(routing.REPORT_ORPHANS, [account])
+            self._producer.publish(routing.REPORT_ORPHANS, [account])
 
     def _revoke(self) -> None:
         """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""
@@ -118,11 +118,11 @@ class Ticker(threading.Thread):
             self._producer.wish(task_id, CANCEL)
             self._revoked.add(task_id)
 
-    def _end(self, run: DueRun) -> None:
+    def _expire_or_aggregate(self, run: DueRun) -> None:
         if run.left:
             self._producer.wish(run.run_id, DEADLINE)
         else:
-            self._producer.ring(routing.AGGREGATE_RUN, [run.run_id])
+            self._producer.publish(routing.AGGREGATE_RUN, [run.run_id])
 
     def _ask_celery(self, runs: list[DueRun], live: set[str], now: float) -> None:
         """Drafts, reports and revoked ids, in a thread of their own: a result backend that is away may take its time.
@@ -130,18 +130,18 @@ class Ticker(threading.Thread):
         While one asks, the others are left; they are due again.
         """
         if (runs or live) and not self._asking.is_alive():
-            self._asking = threading.Thread(target=self._bring_on, args=(runs, live, now), daemon=True)
+            self._asking = threading.Thread(target=self._run_deferred_checks, args=(runs, live, now), daemon=True)
             self._asking.start()
 
-    def _bring_on(self, runs: list[DueRun], live: set[str], now: float) -> None:
+    def _run_deferred_checks(self, runs: list[DueRun], live: set[str], now: float) -> None:
         # A worker that was told of a revocation may be gone by now.
         for run_id in revoked_among(self._producer, sorted(live)):
             self._producer.wish(run_id, CANCEL)
         for run in runs:
             if run.accepted:
-                _guarded(run, lambda run: report(self._producer, run.run_id, again=run.rings > 1))
+                _isolated(run, lambda run: report(self._producer, run.run_id, again=run.dispatches > 1))
             else:
-                _guarded(run, lambda run: accept_draft(self._producer, run.run_id, now))
+                _isolated(run, lambda run: accept_draft(self._producer, run.run_id, now))
 
     def stop(self) -> None:
         """Ends the thread, after the look that is under way."""
@@ -150,7 +150,7 @@ class Ticker(threading.Thread):
             self.join(timeout=5)
 
 
-def bells(parts: Iterable[DuePart]) -> Iterator[Bell]:
+def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:
     """The messages for what is due: many members a message, but one alone whose last step died."""
     together: dict[str, list[str]] = {}
     for part in parts:
@@ -158,16 +158,16 @@ def bells(parts: Iterable[DuePart]) -> Iterator[Bell]:
         if step is None:
             continue
         if part.attempts:
-            yield Bell(step, (str(part.member),))
+            yield StepMessage(step, (str(part.member),))
         else:
             together.setdefault(step, []).append(str(part.member))
     for step, members in together.items():
         for batch in batched(members):
-            yield Bell(step, batch)
+            yield StepMessage(step, batch)
 
 
-def _guarded(run: DueRun, act: Callable[[DueRun], None]) -> None:
-    """Lets what goes wrong with one run, which is rung again, not keep the others waiting."""
+def _isolated(run: DueRun, act: Callable[[DueRun], None]) -> None:
+    """Lets what goes wrong with one run, which is published again, not keep the others waiting."""
     try:
         act(run)
     except Exception:

@@ -1,0 +1,296 @@
+"""The dispatcher: what is due is dispatched, in as few messages as may be, and nothing ends it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+from kombu.exceptions import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs import BATCH, StepMessage
+from scrape_do_celery.store import DuePart, Member, PartState, ops
+from scrape_do_celery.store.ops import REDISPATCH_MIN
+from scrape_do_celery.worker.dispatcher import LONGEST, SHORTEST, Dispatcher, messages_for
+
+
+def due(run_id, state="queued", *, wish=False, canceling=False, attempts=0):
+    return DuePart(Member(run_id, 0), state, wish=wish, canceling=canceling, attempts=attempts, dispatches=1)
+
+
+class WholeDispatcher(Dispatcher):
+    """One whose look ends when what it left to a thread has ended too."""
+
+    def dispatch_due(self):
+        wait = super().dispatch_due()
+        if self._asking.ident is not None:
+            self._asking.join()
+        return wait
+
+
+@pytest.fixture
+def dispatcher(plant):
+    made = WholeDispatcher(plant.producer)
+    yield made
+    made.stop()
+
+
+def test_members_of_one_step_share_a_message():
+    parts = [
+        due("a"),
+        due("b", "running"),
+        due("c"),
+        due("d", "submitting"),
+        due("e", "doubtful"),
+        due("f", "collecting"),
+    ]
+    assert list(messages_for(parts)) == [
+        StepMessage(routing.SUBMIT_JOBS, ("a:0", "c:0")),
+        StepMessage(routing.POLL_JOBS, ("b:0",)),
+        StepMessage(routing.RECONCILE_SUBMIT, ("d:0", "e:0")),
+        StepMessage(routing.FETCH_TASKS, ("f:0",)),
+    ]
+
+
+def test_a_wish_turns_a_poll_into_a_cancel_once():
+    parts = [due("a", "running", wish=True), due("b", "running", wish=True, canceling=True), due("c", wish=True)]
+    assert list(messages_for(parts)) == [
+        StepMessage(routing.CANCEL_RUN, ("a:0",)),
+        StepMessage(routing.POLL_JOBS, ("b:0",)),
+        StepMessage(routing.SUBMIT_JOBS, ("c:0",)),
+    ]
+
+
+def test_what_died_is_published_alone():
+    parts = [due("a"), due("dead", attempts=1), due("b"), due("worse", attempts=4)]
+    assert sorted(messages_for(parts), key=lambda message: len(message.ids)) == [
+        StepMessage(routing.SUBMIT_JOBS, ("dead:0",)),
+        StepMessage(routing.SUBMIT_JOBS, ("worse:0",)),
+        StepMessage(routing.SUBMIT_JOBS, ("a:0", "b:0")),
+    ]
+
+
+def test_messages_have_a_size():
+    found = list(messages_for([due(f"r{n}") for n in range(2 * BATCH + 1)]))
+    assert [len(message.ids) for message in found] == [BATCH, BATCH, 1]
+
+
+def test_what_is_done_needs_no_message():
+    assert list(messages_for([due("a", "done")])) == []
+
+
+def test_nothing_to_do(plant, dispatcher):
+    assert dispatcher.dispatch_due() == LONGEST
+    assert plant.sent == []
+
+
+def test_what_is_due_is_published_for_and_the_next_look_is_in_time(plant, dispatcher):
+    for run_id in ("a", "b"):
+        plant.begin(run_id)
+    assert dispatcher.dispatch_due() == LONGEST
+    plant.clock.forward(REDISPATCH_MIN)
+    assert SHORTEST <= dispatcher.dispatch_due() <= LONGEST
+    ((step, names),) = plant.messages()
+    assert (step, sorted(names)) == (routing.SUBMIT_JOBS, ["a:0", "b:0"])
+    assert dispatcher.dispatch_due() == LONGEST
+    assert plant.messages() == []
+
+
+def test_the_dispatcher_sleeps_until_the_earliest_due_time(plant, dispatcher):
+    plant.begin()
+    plant.update(plant.take(), after=0.5)
+    assert SHORTEST < dispatcher.dispatch_due() <= 0.5
+    plant.clock.forward(0.495)
+    assert dispatcher.dispatch_due() >= SHORTEST
+
+
+def test_a_backlog_of_messages_is_not_multiplied(plant, dispatcher, settings):
+    plant.producer.settings = settings.model_copy(update={"max_dispatched_parts": 2})
+    for n in range(5):
+        plant.begin(f"r{n}")
+    plant.clock.forward(REDISPATCH_MIN)
+    dispatcher.dispatch_due()
+    assert len(plant.messages()[0][1]) == 2
+    assert dispatcher.dispatch_due() == LONGEST
+    assert plant.messages() == []
+
+
+def test_entries_without_a_record_are_dropped_and_counted(plant, dispatcher, caplog):
+    plant.redis.zadd(plant.keys.due, {"ghost:0": 1, "ghost:run": 1})
+    dispatcher.dispatch_due()
+    assert "2 due entries" in caplog.text
+    assert plant.due() == {}
+
+
+def test_a_run_whose_parts_have_ended_is_aggregated(plant, dispatcher):
+    plant.begin()
+    plant.finish()
+    plant.clock.forward(REDISPATCH_MIN)
+    dispatcher.dispatch_due()
+    assert plant.messages() == [(routing.AGGREGATE_RUN, ["r"])]
+
+
+def test_an_outcome_is_reported_until_celery_has_it(plant, dispatcher):
+    plant.begin()
+    plant.finish()
+    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    for _ in range(2):
+        plant.clock.forward(3 * REDISPATCH_MIN)
+        dispatcher.dispatch_due()
+    assert [(m.name, m.options["task_id"]) for m in plant.sent] == [(routing.FINISH_RUN, "r")] * 2
+    plant.app.backend.store_result("r", {}, "SUCCESS")
+    plant.clock.forward(5 * REDISPATCH_MIN)
+    dispatcher.dispatch_due()
+    assert len(plant.sent) == 2
+    assert plant.view().waiters == {}
+    assert plant.due() == {}
+
+
+def test_a_deadline_ends_what_was_not_sent_and_stops_what_runs(plant, dispatcher):
+    plant.part_by_part(2, max_wait=60)
+    plant.buy(part=1)
+    plant.clock.forward(30)
+    dispatcher.dispatch_due()
+    assert plant.view().wish is None
+    plant.messages()
+    plant.clock.forward(31)
+    dispatcher.dispatch_due()
+    assert (routing.CANCEL_RUN, ["r:1"]) in plant.messages()
+    record = plant.view()
+    assert record.wish == "deadline"
+    assert record.parts[0].outcome == "timed_out"
+    assert record.parts[1].state is PartState.RUNNING
+
+
+def test_a_deadline_of_a_run_that_was_not_sent_leads_to_its_end(plant, dispatcher):
+    plant.begin(max_wait=60)
+    plant.update(plant.take(), after=1000)
+    plant.clock.forward(61)
+    dispatcher.dispatch_due()
+    assert plant.messages() == []
+    dispatcher.dispatch_due()
+    assert plant.messages() == [(routing.AGGREGATE_RUN, ["r"])]
+
+
+def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant, dispatcher):
+    plant.begin(hold=10, waiter="w", signature="{}")
+    plant.clock.forward(10 + REDISPATCH_MIN)
+    dispatcher.dispatch_due()
+    assert plant.view().accepted is not None
+    assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
+
+
+def test_a_broker_that_is_away_does_not_lose_what_is_due(plant, dispatcher, monkeypatch):
+    def send_task(*_, **__):
+        raise OperationalError("away")
+
+    plant.begin()
+    plant.clock.forward(REDISPATCH_MIN)
+    with monkeypatch.context() as patch:
+        patch.setattr(plant.app, "send_task", send_task)
+        dispatcher.dispatch_due()
+    plant.clock.forward(REDISPATCH_MIN + 1)
+    dispatcher.dispatch_due()
+    assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
+
+
+def test_a_run_that_cannot_be_brought_on_does_not_keep_the_others(plant, dispatcher, monkeypatch, caplog):
+    for run_id in ("bad", "good"):
+        plant.begin(run_id)
+        plant.finish(run_id)
+    real = plant.producer.publish
+
+    def publish(step, names, **options):
+        if names == ["bad"]:
+            raise KeyError("a bug")
+        return real(step, names, **options)
+
+    monkeypatch.setattr(plant.producer, "publish", publish)
+    plant.clock.forward(REDISPATCH_MIN)
+    dispatcher.dispatch_due()
+    assert plant.messages() == [(routing.AGGREGATE_RUN, ["good"])]
+    assert "run bad could not be brought on" in caplog.text
+    assert plant.due()["bad:run"] > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "traced"),
+    [
+        (RedisConnectionError("away"), False),
+        (OSError("away"), False),
+        (OperationalError("away"), False),
+        (KeyError("bug"), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_nothing_that_goes_wrong_ends_the_thread(dispatcher, monkeypatch, caplog, error, traced):
+    looks, again = [], threading.Event()
+
+    def dispatch_due():
+        looks.append(1)
+        if len(looks) == 1:
+            raise error
+        again.set()
+        return LONGEST
+
+    monkeypatch.setattr("scrape_do_celery.worker.dispatcher.LONGEST", 0.01)
+    monkeypatch.setattr(dispatcher, "dispatch_due", dispatch_due)
+    with caplog.at_level(logging.WARNING):
+        dispatcher.start()
+        assert again.wait(10)
+        dispatcher.stop()
+    assert not dispatcher.is_alive()
+    (record,) = [record for record in caplog.records if "the dispatcher will look again" in record.message]
+    assert bool(record.exc_info) is traced
+
+
+def test_a_dispatcher_that_was_not_started_can_be_stopped(plant):
+    dispatcher = Dispatcher(plant.producer)
+    dispatcher.stop()
+    assert not dispatcher.is_alive()
+
+
+def test_the_thread_publishes_by_itself_and_ends_when_it_is_told(plant, dispatcher, monkeypatch):
+    published = threading.Event()
+    monkeypatch.setattr(plant.app, "send_task", lambda *_, **__: published.set())
+    plant.begin()
+    plant.clock.forward(REDISPATCH_MIN)
+    dispatcher.start()
+    assert dispatcher.daemon
+    assert published.wait(10)
+    dispatcher.stop()
+    assert not dispatcher.is_alive()
+
+
+def test_a_store_of_another_application_is_left_alone(plant, dispatcher, caplog):
+    plant.begin()
+    plant.clock.forward(REDISPATCH_MIN)
+    plant.run(ops.home(plant.keys, "broker elsewhere", 30))
+    assert dispatcher.dispatch_due() == LONGEST
+    assert plant.sent == []
+    assert "another application now (broker elsewhere)" in caplog.text
+
+
+def test_a_run_whose_revocation_only_celery_remembers_is_canceled(plant, dispatcher):
+    """The worker that was told is gone: what is left is the state that it wrote."""
+    for run_id in ("r", "other"):
+        plant.begin(run_id)
+        plant.buy(run_id)
+    plant.app.backend.mark_as_revoked("r", "revoked")
+    plant.clock.forward(REDISPATCH_MIN)
+    dispatcher.dispatch_due()
+    assert plant.view("r").wish == "cancel"
+    assert plant.view("other").wish is None
+
+
+def test_a_revoked_id_cancels_its_run_once(plant, dispatcher, monkeypatch):
+    plant.begin()
+    plant.buy()
+    monkeypatch.setattr("scrape_do_celery.worker.dispatcher.revoked", {"r", "some other task"})
+    dispatcher.dispatch_due()
+    assert plant.view().wish == "cancel"
+    assert (routing.CANCEL_RUN, ["r:0"]) in plant.messages()
+    dispatcher.dispatch_due()
+    assert plant.messages() == []
