@@ -60,12 +60,12 @@ def _cancel(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
     RunHandle(run, producer=_producer()).cancel()
 
 
-def _wish(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
+def _stop_request(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
     """A cancel of which no worker is told."""
     from scrape_do_celery.store import CANCEL, ops
 
     store = _producer().store
-    store.run(ops.wish(store.keys, run, CANCEL))
+    store.run(ops.request_stop(store.keys, run, CANCEL))
 
 
 def _revoke(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
@@ -108,7 +108,7 @@ _ACTS = {
     "tell": _tell,
     "sleep": _sleep,
     "cancel": _cancel,
-    "wish": _wish,
+    "request_stop": _stop_request,
     "revoke": _revoke,
     "message": _message,
     "instead": _instead,

@@ -264,7 +264,7 @@ class Deck:
             "delivered",
             "accept",
             "create",
-            "wish",
+            "request_stop",
             "publish",
         )
         return self._at(kind, tuple(f": before {call}" for call in calls), "double")

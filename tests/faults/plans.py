@@ -91,11 +91,11 @@ class Plans:
         return {path.name for path in (self.folder / "reached").iterdir()}
 
     def done(self, ticket: str) -> None:
-        """Tells a worker that waits for it that its wish was carried out."""
+        """Tells a worker that waits for it that its stop request was carried out."""
         (self.folder / "done" / ticket).touch()
 
     def wait_done(self, ticket: str, seconds: float) -> None:
-        """Stands still until the lab has carried a wish out."""
+        """Stands still until the lab has carried a stop request out."""
         path, deadline = self.folder / "done" / ticket, time.monotonic() + seconds
         while not path.exists() and time.monotonic() < deadline:
             time.sleep(0.005)

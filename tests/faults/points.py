@@ -267,7 +267,7 @@ POINTS: dict[str, str] = {
     "dispatcher: after strangers": "any",
     "dispatcher: after told": "any",
     "dispatcher: after view": "lost_report",
-    "dispatcher: after wish": "deadline",
+    "dispatcher: after request_stop": "deadline",
     "dispatcher: before EXISTS": "any",
     "dispatcher: before accept": "draft",
     "dispatcher: before ask Celery": "lost_reports",
@@ -288,5 +288,5 @@ POINTS: dict[str, str] = {
     "dispatcher: before strangers": "any",
     "dispatcher: before told": "any",
     "dispatcher: before view": "lost_report",
-    "dispatcher: before wish": "deadline",
+    "dispatcher: before request_stop": "deadline",
 }

@@ -181,7 +181,7 @@ def _cancel(trial: Trial, dice: random.Random) -> None:
 
 def _cancel_silent(trial: Trial, dice: random.Random) -> None:
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "wish"}]))
+    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "request_stop"}]))
     _ending(trial, _ENDED)
 
 
@@ -286,7 +286,7 @@ def _draft(trial: Trial, dice: random.Random) -> None:
 def _cancel_polling(trial: Trial, dice: random.Random) -> None:
     # A step message to poll was on its way when the run was told to end.
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("poll_jobs: before claim", [{"kind": "wish"}]))
+    trial.plans.append(Plan("poll_jobs: before claim", [{"kind": "request_stop"}]))
     _ending(trial, _ENDED)
 
 

@@ -53,7 +53,7 @@ def test_rules_for_how_the_api_speaks_of_a_trial_are_rules_of_the_sandbox():
 
 
 @pytest.mark.parametrize("target", ["https://a.example/", "https://a.example/?", "https://a.example/#/p/1"])
-def test_a_wish_goes_into_the_query_of_any_target(target):
+def test_a_stop_request_goes_into_the_query_of_any_target(target):
     trial, _ = Deck(SEED).blank("kill")
     trial.runs[0].targets = [target]
     with_query(trial, "seconds=20")

@@ -102,7 +102,7 @@ def test_parts_that_end_together_leave_none_behind(store, at_once):
 def test_what_is_due_is_handed_out_once(store, at_once):
     for n in range(30):
         begun(store, f"r{n}")
-        store.run(ops.wish(store.keys, f"r{n}", CANCEL))
+        store.run(ops.request_stop(store.keys, f"r{n}", CANCEL))
     found = at_once(lambda _: store.run(ops.claim_due(store.keys, limit=500, cap=1000)))
     handed = [run.run_id for due in found for run in due.runs]
     assert sorted(handed) == sorted(f"r{n}" for n in range(30))

@@ -14,7 +14,7 @@ from scrape_do_celery.store import Lives, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
 MEMBER, ACCOUNT = Member("r", 0), "a"
-POISON = ops.Poison(3, stop=True)
+POISON = ops.Poison(3, skip_unsent=True)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_pages_and_new_runs_are_refused(store):
 
 
 def test_a_run_can_be_canceled_and_ended_and_freed(store):
-    assert store.run(ops.wish(store.keys, "r", "cancel")) == [MEMBER]
+    assert store.run(ops.request_stop(store.keys, "r", "cancel")) == [MEMBER]
     assert store.run(ops.settle(store.keys, take(store, seconds=30), "canceled")) == 0
     assert store.run(ops.attempt(store.keys, "r")) == 1
     assert store.run(ops.decide(store.keys, "r", "canceled", {})) == "canceled"
@@ -77,7 +77,7 @@ def test_a_run_can_be_canceled_and_ended_and_freed(store):
 
 
 def test_a_run_of_which_is_still_to_be_told_can_be_marked_to_be_freed(store):
-    store.run(ops.wish(store.keys, "r", "cancel"))
+    store.run(ops.request_stop(store.keys, "r", "cancel"))
     store.run(ops.settle(store.keys, take(store, seconds=30), "canceled"))
     store.run(ops.decide(store.keys, "r", "canceled", {}))
     assert store.run(ops.forget(store.keys, "r")) == 1
@@ -88,7 +88,7 @@ def test_a_run_of_which_is_still_to_be_told_can_be_marked_to_be_freed(store):
 def test_a_canceled_draft_ends(store):
     with pytest.raises(StoreUnavailableError):
         store.run(ops.accept(store.keys, "draft"))
-    assert store.run(ops.wish(store.keys, "draft", "cancel")) == []
+    assert store.run(ops.request_stop(store.keys, "draft", "cancel")) == []
     assert store.run(ops.accept(store.keys, "draft")) == 1
     assert store.run(ops.decide(store.keys, "draft", "canceled", {})) == "canceled"
 

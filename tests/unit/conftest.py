@@ -339,7 +339,7 @@ class Plant(Shelf):
             runtime.budget = Budget(store, here=10, most=10)
             store.run = sometimes
             # As the frame of every step does.
-            is_urgent.set(getattr(claim, "wish", None) is not None)
+            is_urgent.set(getattr(claim, "stop_reason", None) is not None)
             return await handler(runtime, claim)
 
         return self.with_async(go)

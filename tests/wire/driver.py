@@ -148,7 +148,7 @@ def _run(ground: Ground, one: Play, scenario: Scenario, played: Played, began: f
             break
         if not canceled and ground.now() - began >= (scenario.cancel_at or 0):
             canceled = True
-            one.producer.wish(handle.run_id, CANCEL)
+            one.producer.request_stop(handle.run_id, CANCEL)
             continue
         one.dispatcher.dispatch_due()
         if one.messages:

@@ -100,7 +100,7 @@ class PageWalk:
     def is_past(self, moment: datetime) -> bool:
         """Tell whether a list that is sorted by falling start time shows nothing from `moment` on behind this page.
 
-        A server may ignore the wish for an order, and equal times show none. So a page whose times do not fall says
+        A server may ignore the requested order, and equal times show none. So a page whose times do not fall says
         nothing about the pages behind, nor does any page before times of this walk were seen to fall.
         """
         falling = all(earlier >= later for earlier, later in pairwise(self._starts))

@@ -128,7 +128,7 @@ class RunHandle:
 
         Pages that were already paid for are still collected. A job that ends first decides by its own status.
         """
-        if self._producer.wish(self.run_id, CANCEL) is None:
+        if self._producer.request_stop(self.run_id, CANCEL) is None:
             self._record()
             return False
         return True

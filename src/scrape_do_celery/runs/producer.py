@@ -90,12 +90,12 @@ class Producer:
             return False
         return True
 
-    def wish(self, run_id: str, what: str) -> list[Member] | None:
+    def request_stop(self, run_id: str, reason: str) -> list[Member] | None:
         """Tell a run to end (`CANCEL`, `DEADLINE`), and publish step messages for the parts that are under way.
 
         None where it has ended already, or there is no such run.
         """
-        members = self.store.run(ops.wish(self.store.keys, run_id, what))
+        members = self.store.run(ops.request_stop(self.store.keys, run_id, reason))
         if members:
             self.publish(routing.CANCEL_RUN, members)
         return members

@@ -63,14 +63,14 @@ def accept_draft(producer: Producer, run_id: str, now: float) -> None:
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
     if record is None or (
-        record.after and record.wish is None and store.run(ops.outcome(store.keys, record.after)) == (True, None)
+        record.after and record.stop_reason is None and store.run(ops.outcome(store.keys, record.after)) == (True, None)
     ):
         # There is none, or the run that it waits for goes on.
         return
     expired = record.expires is not None and now > record.expires
     # Others may wait for it whose messages were not revoked.
     if expired or (record.waiters and all(_state(producer, waiter) == REVOKED for waiter in record.waiters)):
-        store.run(ops.wish(store.keys, run_id, CANCEL))
+        store.run(ops.request_stop(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept(store.keys, run_id))
     producer.publish(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
 

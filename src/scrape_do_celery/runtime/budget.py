@@ -182,7 +182,7 @@ class Budget:
         self._admit()
 
     async def _word(self, wanted: int, under_way: int, rate: float | None = None) -> ops.Share:
-        """What the store answers to a wish, with which it gets what was counted here."""
+        """Ask the store for a share, and give it the counts of this process."""
         counted = self.tally.take()
         op = ops.share(self._store.keys, self._name, wanted, under_way, most=self._most, rate=rate, counted=counted)
         try:

@@ -24,7 +24,7 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
-from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, ended_with, seen
+from scrape_do_celery.runtime.endings import NO_TROUBLE, finish_ended_part, finish_stopped_part, seen
 from scrape_do_celery.runtime.fetching import (
     FetchPass,
     fetch_task,
@@ -124,8 +124,8 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessa
         return await _ended(runtime, claim, job)
     # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
     # One that only made room for others has its next turn.
-    if not found.cut and claim.out_of_grace(2 * runtime.settings.cancel_grace):
-        return await ended_on_wish(runtime, claim, await _named(runtime, claim, job))
+    if not found.cut and claim.stop_grace_passed(2 * runtime.settings.cancel_grace):
+        return await finish_stopped_part(runtime, claim, await _named(runtime, claim, job))
     looks += found.is_look
     fields: dict[str, ops.Value] = {"looks": looks, "notes": _packed(found.notes)}
     if found.full:
@@ -146,7 +146,7 @@ def _wait(runtime: Runtime, claim: Claim, found: FetchPass, looks: int) -> float
     wait = wait_for_last(looks, TASK_LOOKS, runtime.interval(claim.part.looks))
     if not (found.unfinished or found.unasked):
         wait = max(wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.now)
-    return wait if claim.wish is None else min(wait, runtime.settings.cancel_grace)
+    return wait if claim.stop_reason is None else min(wait, runtime.settings.cancel_grace)
 
 
 def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, ops.Value]:
@@ -170,7 +170,7 @@ def _packed(notes: Notes) -> bytes | str:
 
 async def _ended(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     done = await runtime.store.run(ops.count_done(runtime.store.keys, claim.member)) if is_unknown(job.status) else 0
-    return await ended_with(runtime, claim, await _named(runtime, claim, job), done=done)
+    return await finish_ended_part(runtime, claim, await _named(runtime, claim, job), done=done)
 
 
 async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:

@@ -12,7 +12,7 @@ from scrape_do_celery.polling import NOT_FOUND_GRACE, NOT_FOUND_LOOKS, job_not_f
 from scrape_do_celery.rules.lifecycle import shorten_word
 from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import Claim, RunState, ops
-from scrape_do_celery.store.states import ended_by, part_outcome
+from scrape_do_celery.store.states import outcome_of_stop, part_outcome
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import StepMessage
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 NO_TROUBLE: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
 
 
-async def ended_on_wish(
+async def finish_stopped_part(
     runtime: Runtime, claim: Claim, job: JobDetails | None, *, booked: str = ""
 ) -> StepMessage | None:
     """Ends a part that was canceled, or whose deadline passed."""
-    outcome = ended_by(claim.wish)
+    outcome = outcome_of_stop(claim.stop_reason)
     return await runtime.settle(claim, outcome, _error(claim, outcome, job), booked=booked)
 
 
@@ -42,13 +42,13 @@ async def poisoned(runtime: Runtime, claim: Claim, why: str) -> StepMessage | No
     return await runtime.settle(claim, RunState.POISONED, error)
 
 
-async def ended_with(runtime: Runtime, claim: Claim, job: JobDetails, *, done: int = 0) -> StepMessage | None:
+async def finish_ended_part(runtime: Runtime, claim: Claim, job: JobDetails, *, done: int = 0) -> StepMessage | None:
     """Ends a part whose job has ended and whose contents are in; `done` tasks of it succeeded."""
-    outcome = part_outcome(job, claim.wish, done=done)
+    outcome = part_outcome(job, claim.stop_reason, done=done)
     return await runtime.settle(claim, outcome, _error(claim, outcome, job))
 
 
-def error_of(
+def error_for_outcome(
     run_id: str, outcome: RunState, job: JobDetails | None = None, max_wait: float | None = None
 ) -> ScrapeDoError | None:
     """The error that an outcome raises where nothing more telling is known; None for a success."""
@@ -63,7 +63,7 @@ def error_of(
 
 
 def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
-    return error_of(claim.member.run_id, outcome, job, claim.max_wait)
+    return error_for_outcome(claim.member.run_id, outcome, job, claim.max_wait)
 
 
 async def missed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -93,11 +93,11 @@ async def troubled(
         run_id = claim.member.run_id
         text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
         return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
-    if not claim.out_of_grace(runtime.settings.cancel_grace):
+    if not claim.stop_grace_passed(runtime.settings.cancel_grace):
         # A refusal never ends a part that has paid for its job: the API keeps the pages, and may answer again.
         return await runtime.after_trouble(claim, error, fields, may_end=is_auth(error))
     log.warning("%s was told to end, and job %s does not answer: %s", claim.member, claim.part.job_id, error)
-    return await ended_on_wish(runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.member)))
+    return await finish_stopped_part(runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.member)))
 
 
 def seen(job: JobDetails) -> dict[str, int | str]:

@@ -237,7 +237,7 @@ def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetail
 
 def is_last_pass(runtime: Runtime, claim: Claim) -> bool:
     """Whether no later pass will ask again: what an answer contained is kept now, or never."""
-    return claim.is_forgotten() or claim.out_of_grace(2 * runtime.settings.cancel_grace)
+    return claim.is_forgotten() or claim.stop_grace_passed(2 * runtime.settings.cancel_grace)
 
 
 def _is_last_look(claim: Claim) -> bool:

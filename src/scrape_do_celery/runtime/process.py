@@ -226,8 +226,10 @@ class Runtime:
             if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
                 # Whatever ends it: nobody knows whether there is a job.
                 outcome, error = RunState.IN_DOUBT, claim.doubt(str(error or outcome))
-        stop = self.settings.stop_on_failure and outcome in _STOPPING
-        left = await self.write(ops.settle(self.store.keys, claim, outcome, error=error, stop=stop, booked=booked))
+        skip_unsent = self.settings.stop_on_failure and outcome in _STOPPING
+        left = await self.write(
+            ops.settle(self.store.keys, claim, outcome, error=error, skip_unsent=skip_unsent, booked=booked)
+        )
         return StepMessage(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
 
     async def later(
@@ -262,7 +264,7 @@ class Runtime:
             "refused_since": f"{since:.4f}",
         }
         # A run that is to end looks often enough to end in time.
-        after = verdict.after if claim.wish is None else min(verdict.after, self.settings.cancel_grace)
+        after = verdict.after if claim.stop_reason is None else min(verdict.after, self.settings.cancel_grace)
         await self.later(claim, {**noted, **(fields or {})}, after)
         return None
 

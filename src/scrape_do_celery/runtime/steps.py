@@ -15,7 +15,7 @@ from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.budget import is_urgent
-from scrape_do_celery.runtime.endings import ended_on_wish
+from scrape_do_celery.runtime.endings import finish_stopped_part
 from scrape_do_celery.runtime.isolation import NoTurnError
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
@@ -147,7 +147,7 @@ async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> StepMessage | None:
-    is_urgent.set(claim.wish is not None)
+    is_urgent.set(claim.stop_reason is not None)
     if claim.breaker == "foreign":
         return await _foreign(runtime, claim)
     if claim.breaker and (refusal := await try_account(runtime)):
@@ -166,9 +166,9 @@ async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> StepMess
 
 async def _foreign(runtime: Runtime, claim: Claim) -> StepMessage | None:
     """Ends a run of another account that is to end, where no worker with that account's token has in time."""
-    if claim.out_of_grace(runtime.settings.cancel_grace):
+    if claim.stop_grace_passed(runtime.settings.cancel_grace):
         log.warning("%s ends without its job: no worker has the token that it was bought with", claim.member)
-        return await ended_on_wish(runtime, claim, None)
+        return await finish_stopped_part(runtime, claim, None)
     await runtime.later(claim, {}, 1.0)
     return None
 

@@ -34,7 +34,7 @@ async def job_ended(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMess
         return await collect(runtime, claim, job)
     claim, job = await with_positions(runtime, claim, job)
     count = len(job.task_ids)
-    is_late = claim.is_forgotten() or claim.out_of_grace(runtime.settings.cancel_grace)
+    is_late = claim.is_forgotten() or claim.stop_grace_passed(runtime.settings.cancel_grace)
     if count and (is_late or _counted(claim).is_used_up):
         return await collect(runtime, claim, job)
     why = f"job {job.job_id} has ended and names {count or 'none'} of its tasks"
@@ -53,7 +53,7 @@ async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -
         return await _not_found(runtime, claim, error, fate)
     if claim.is_forgotten() and claim.part.is_unlisted and (job := await _rescued(runtime, claim)):
         return await collect(runtime, claim, job)
-    if claim.out_of_grace(runtime.settings.cancel_grace) and claim.part.task_ids:
+    if claim.stop_grace_passed(runtime.settings.cancel_grace) and claim.part.task_ids:
         # The run is to end. Its tasks may be readable although its job is not.
         return await _collect_blindly(runtime, claim, error)
     if fate is AnswerFate.TROUBLE or claim.is_forgotten():
@@ -85,7 +85,7 @@ async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Ste
     if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
         runtime.budget.tally.add("unreadable:job")
     # A run that is to end has no time for further attempts; its tasks may be readable.
-    is_late = bool(claim.part.task_ids) and claim.out_of_grace(runtime.settings.cancel_grace)
+    is_late = bool(claim.part.task_ids) and claim.stop_grace_passed(runtime.settings.cancel_grace)
     if after.is_used_up or is_late:
         return await _collect_blindly(runtime, claim, error)
     notes = pack(notes_to_json({**claim.part.notes, JOB_NOTE: after}))

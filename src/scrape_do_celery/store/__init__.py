@@ -9,13 +9,13 @@ from scrape_do_celery.store.ops import Lives
 from scrape_do_celery.store.records import Claim, PartRecord, RunRecord
 from scrape_do_celery.store.shells import AsyncStore, Store
 from scrape_do_celery.store.spec import RunSpec
-from scrape_do_celery.store.states import CANCEL, DEADLINE, NOT_SENT, OUTCOMES, PartState, RunState
+from scrape_do_celery.store.states import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
 
 __all__ = [
     "CANCEL",
     "DEADLINE",
-    "NOT_SENT",
     "OUTCOMES",
+    "SKIPPED",
     "AsyncStore",
     "Claim",
     "DuePart",

@@ -23,7 +23,7 @@ START = "0"
 #: Seconds until an account whose token was refused is tried again; it doubles to the second figure.
 PROBE, LONGEST_PROBE = 1.0, 60.0
 #: What `guard` answers where the `POST` must not leave.
-LEASE_LOST, UNWANTED = -1.0, -2.0
+LEASE_LOST, STOP_REQUESTED = -1.0, -2.0
 
 
 class Booked(StrEnum):

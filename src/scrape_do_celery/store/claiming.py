@@ -30,7 +30,7 @@ class Poison:
     """When a part is taken out of work: after so many claims without progress. `stop`: unsent parts stay unsent."""
 
     after: int
-    stop: bool
+    skip_unsent: bool
 
     def error(self, member: Member) -> str:
         """What such a part ends with."""
@@ -93,7 +93,7 @@ def claim(  # noqa: PLR0913 (one argument a condition)
     args = (
         *(str(member), member.part, token, seconds, f" {' '.join(states)} "),
         *(account, auth_grace, PROBE, LONGEST_PROBE),
-        *(("", "", "") if poison is None else (poison.after, poison.error(member), "1" if poison.stop else "")),
+        *(("", "", "") if poison is None else (poison.after, poison.error(member), "1" if poison.skip_unsent else "")),
         *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.held)),
         *("1" if isolated else "", outlived),
     )

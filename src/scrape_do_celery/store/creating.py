@@ -13,7 +13,7 @@ from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.records import VERSION
 from scrape_do_celery.store.sealing import sealing_key
 from scrape_do_celery.store.spec import RunSpec, targets_of
-from scrape_do_celery.store.states import CANCEL, ended_by
+from scrape_do_celery.store.states import CANCEL, outcome_of_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ def create(  # noqa: PLR0913 (one argument a field)
         [
             *(run_id, keys.prefix, spec.digest, REDISPATCH_MIN, "" if spec.max_wait is None else spec.max_wait),
             *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
-            *("" if hold is None else hold + REDISPATCH_MIN, turn.if_running if turn else "", ended_by(CANCEL)),
+            *("" if hold is None else hold + REDISPATCH_MIN, turn.if_running if turn else "", outcome_of_stop(CANCEL)),
             turn.tick if turn else "",
             *(len(parts), *sizes, *flat(fields)),
         ],

@@ -17,8 +17,8 @@ class DuePart:
 
     member: Member
     state: str
-    wish: bool
-    canceling: bool
+    stop_requested: bool
+    cancel_sent: bool
     attempts: int
     dispatches: int
 
@@ -58,9 +58,14 @@ class Due:
 
 
 def _due_part(row: Sequence[Any]) -> DuePart:
-    member, state, wish, canceling, attempts, dispatches = row
+    member, state, stop_requested, cancel_sent, attempts, dispatches = row
     return DuePart(
-        Member.parse(member.decode()), state.decode(), bool(wish), bool(canceling), int(attempts or 0), int(dispatches)
+        Member.parse(member.decode()),
+        state.decode(),
+        bool(stop_requested),
+        bool(cancel_sent),
+        int(attempts or 0),
+        int(dispatches),
     )
 
 

@@ -2,7 +2,7 @@
 
 | key | type | holds | life |
 |---|---|---|---|
-| `P:run:<run>` | hash | the record of a run: request, wishes, waiters, outcome | while live: none; then `record_ttl` |
+| `P:run:<run>` | hash | the record of a run: request, stop request, waiters, outcome | live: none; then `record_ttl` |
 | `P:part:<run>:<n>` | hash | the record of a part: state, lease, fence, intent, job, counters | as the run |
 | `P:job:<run>:<n>` | string | the part's last `JobDetails`, packed | as the run |
 | `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | while live: none; then `result_ttl` |
@@ -42,7 +42,7 @@
 | `P:totals` | hash | what was counted, by name: runs, tasks, credits, bytes, requests | for ever |
 | `P:stored` | hash | hour since the epoch -> bytes of pages that expire in it | for ever |
 
-Times are seconds since the epoch by Redis `TIME`. Wishes and waiters are fields of the run's hash.
+Times are seconds since the epoch by Redis `TIME`. A stop request and waiters are fields of the run's hash.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from scrape_do_celery.store.buying import (
     LONGEST_PROBE,
     PROBE,
     START,
+    STOP_REQUESTED,
     UNRESOLVED,
-    UNWANTED,
     Booked,
     Purchase,
     UnresolvedPurchases,
@@ -54,7 +54,7 @@ from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, jo
 from scrape_do_celery.store.news import Moved, moved, told
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.sealing import keyring, sealed, sealing_key
-from scrape_do_celery.store.states import ended_by
+from scrape_do_celery.store.states import outcome_of_stop
 from scrape_do_celery.store.watching import MOST, Share, look, seen, share, some, strangers, sweep, unseen
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ __all__ = [
     "REDISPATCH_MAX",
     "REDISPATCH_MIN",
     "START",
+    "STOP_REQUESTED",
     "UNRESOLVED",
-    "UNWANTED",
     "Booked",
     "Created",
     "Foreign",
@@ -127,6 +127,7 @@ __all__ = [
     "put",
     "renew",
     "replace_large",
+    "request_stop",
     "rivals",
     "seen",
     "settle",
@@ -142,7 +143,6 @@ __all__ = [
     "update",
     "view",
     "was_first",
-    "wish",
 ]
 
 
@@ -180,7 +180,7 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
         bytes.decode,
         [
             *(str(member), claim.part.fence, "" if after is None else after, redispatch_after),
-            *(packed, "1" if claim.wish else "", keys.prefix, RETENTION),
+            *(packed, "1" if claim.stop_reason else "", keys.prefix, RETENTION),
             *flat(sealed(keys, _part(keys, claim), fields)),
         ],
         [
@@ -252,7 +252,7 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     outcome: str,
     *,
     error: ScrapeDoError | None = None,
-    stop: bool = False,
+    skip_unsent: bool = False,
     booked: str = "",
 ) -> Op[int | None]:
     """Ends a part: how many parts of the run are left, None where the claim is stale.
@@ -264,7 +264,7 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     return Op(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
-            *(str(claim.member), claim.part.fence, outcome, text, "1" if stop else "", booked),
+            *(str(claim.member), claim.part.fence, outcome, text, "1" if skip_unsent else "", booked),
             *(keys.prefix, REDISPATCH_MIN, RETENTION),
         ),
         [_part(keys, claim), keys.run(run_id), keys.due],
@@ -272,13 +272,13 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     )
 
 
-def wish(keys: Keys, run_id: str, what: str) -> Op[list[Member] | None]:
-    """Writes a wish to end; the running parts that are to act on it now, None where the run is gone or has ended."""
+def request_stop(keys: Keys, run_id: str, what: str) -> Op[list[Member] | None]:
+    """Write a stop request. Return the running parts that must act now; None if the run is gone or has ended."""
     return Op(
         lambda r: [Member.parse(m.decode()) for m in r[2:]] if r[0] == b"ok" else None,
-        (run_id, keys.prefix, what, ended_by(what)),
+        (run_id, keys.prefix, what, outcome_of_stop(what)),
         [keys.run(run_id), keys.due],
-        "wish",
+        "request_stop",
     )
 
 
@@ -328,7 +328,7 @@ def home(keys: Keys, name: str, seconds: int) -> Op[str]:
 def forget(keys: Keys, run_id: str, grace: float = math.inf) -> Op[int]:
     """1 once freed, 0 where there was nothing, -1 where the run still lives.
 
-    One that lives for `grace` seconds after a wish to end, and cannot be read here, is freed as well.
+    One that lives for `grace` seconds after a stop request, and cannot be read here, is freed as well.
     """
     return Op(int, (run_id, keys.prefix, " ".join(keys.held), grace), [keys.run(run_id), keys.due], "forget")
 

@@ -68,8 +68,8 @@ class PartRecord:
     #: what its last call met, while it waits to be made again
     trouble: str | None = None
     refused_since: float | None = None
-    canceling: float | None = None
-    wish_seen: float | None = None
+    cancel_sent_at: float | None = None
+    stop_seen_at: float | None = None
     seen_done: int = 0
     seen_failed: int = 0
     got_done: int = 0
@@ -128,8 +128,8 @@ class PartRecord:
             troubles=number("troubles"),
             trouble=opened_text(fields, "trouble", key, keys) if number("troubles") else None,
             refused_since=moment("refused_since") or None,
-            canceling=moment("canceling"),
-            wish_seen=moment("wish_seen"),
+            cancel_sent_at=moment("cancel_sent_at"),
+            stop_seen_at=moment("stop_seen_at"),
             seen_done=number("seen_done"),
             seen_failed=number("seen_failed"),
             got_done=number("got_done"),
@@ -176,8 +176,8 @@ class Claim:
     member: Member
     now: float
     part: PartRecord
-    wish: str | None
-    stop: bool
+    stop_reason: str | None
+    skip_unsent: bool
     max_wait: float | None
     #: whether tasks are fetched as they end, before their job does
     early: bool
@@ -195,14 +195,14 @@ class Claim:
     @classmethod
     def parse(cls, member: Member, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """The claim in the reply of `claim.lua`."""
-        _, now, part, (spec, targets, wish, stop, max_wait, early, trace), breaker = reply
+        _, now, part, (spec, targets, stop_reason, skip_unsent, max_wait, early, trace), breaker = reply
         fields = pairs(part)
         return cls(
             member=member,
             now=float(now),
             part=PartRecord.parse(fields, member, keys),
-            wish=wish.decode() if wish else None,
-            stop=bool(stop),
+            stop_reason=stop_reason.decode() if stop_reason else None,
+            skip_unsent=bool(skip_unsent),
             max_wait=float(max_wait) if max_wait else None,
             early=bool(early),
             late=max(0.0, float(now) - float(fields.get("at", now))),
@@ -237,9 +237,9 @@ class Claim:
     def _is_past_life(self, bought: float | None) -> bool:
         return bought is not None and self.now - bought > RETENTION + _HOUR
 
-    def out_of_grace(self, grace: float) -> bool:
+    def stop_grace_passed(self, grace: float) -> bool:
         """Whether steps have known so long that the run is to end; time without a worker does not count."""
-        return self.part.wish_seen is not None and self.now - self.part.wish_seen > grace
+        return self.part.stop_seen_at is not None and self.now - self.part.stop_seen_at > grace
 
     def spec(self) -> RunSpec:
         """The run's options with the targets of this part.
@@ -261,7 +261,7 @@ class RunRecord:
     accepted: float | None
     parts: tuple[PartRecord, ...]
     outcome: str | None
-    wish: str | None
+    stop_reason: str | None
     ended: float | None
     decided_by: int
     result: dict[str, Any] | None
@@ -294,7 +294,7 @@ class RunRecord:
                 PartRecord.parse(pairs(part), Member(run_id, n), keys) for n, part in enumerate(reply[1:]) if part
             ),
             outcome=fields["outcome"].decode() if "outcome" in fields else None,
-            wish=fields["wish"].decode() if "wish" in fields else None,
+            stop_reason=fields["stop_reason"].decode() if "stop_reason" in fields else None,
             ended=float(fields["ended"]) if "ended" in fields else None,
             decided_by=int(fields.get("decided_by", 0)),
             result=result,

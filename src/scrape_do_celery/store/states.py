@@ -35,7 +35,7 @@ class RunState(StrEnum):
     COLLECTING = "collecting"  #: contents are being fetched
     SUCCEEDED = "succeeded"  #: outcome: every job ended in success
     FAILED = "failed"  #: outcome: a job was refused or ended in error
-    CANCELED = "canceled"  #: outcome: canceled on a user's wish, or at Scrape.do
+    CANCELED = "canceled"  #: outcome: canceled by a stop request, or at Scrape.do
     TIMED_OUT = "timed_out"  #: outcome: `max_wait` passed
     IN_DOUBT = "in_doubt"  #: outcome: a job may have been bought and was not found
     LOST = "lost"  #: outcome: the API no longer knows the job
@@ -62,7 +62,7 @@ OUTCOMES = (
 _SHOWN = (PartState.QUEUED, PartState.COLLECTING, PartState.RUNNING, PartState.SUBMITTING, PartState.DOUBTFUL)
 
 #: A part that was not sent, because another part had failed before; it never decides a run.
-NOT_SENT = "not_sent"
+SKIPPED = "skipped"
 
 CANCEL = "cancel"
 DEADLINE = "deadline"
@@ -76,15 +76,15 @@ _STEPS = {
 }
 
 
-def next_step(state: str, *, wish: bool = False, canceling: bool = False) -> str | None:
+def next_step(state: str, *, stop_requested: bool = False, cancel_sent: bool = False) -> str | None:
     """The step that a part in this state waits for; None once it is done.
 
-    A wish to end (cancel or deadline) turns a running part's next look into a cancel, once.
+    A stop request turns the next poll of a running part into a cancel, once.
     """
     if state == PartState.DONE:
         return None
     part = PartState(state)
-    return routing.CANCEL_RUN if part is PartState.RUNNING and wish and not canceling else _STEPS[part]
+    return routing.CANCEL_RUN if part is PartState.RUNNING and stop_requested and not cancel_sent else _STEPS[part]
 
 
 def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
@@ -97,26 +97,26 @@ def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
 
 def worst(outcomes: Iterable[str]) -> tuple[int, RunState]:
     """Which part decides a run, by position, and the run's outcome; the first among equals."""
-    ranked = [(OUTCOMES.index(RunState(o)), -i) for i, o in enumerate(outcomes) if o != NOT_SENT]
+    ranked = [(OUTCOMES.index(RunState(o)), -i) for i, o in enumerate(outcomes) if o != SKIPPED]
     rank, position = max(ranked)
     return -position, OUTCOMES[rank]
 
 
-def part_outcome(job: JobDetails, wish: str | None, *, done: int = 0) -> RunState:
+def part_outcome(job: JobDetails, stop_reason: str | None, *, done: int = 0) -> RunState:
     """The outcome of a part whose job has ended, or was given up after a cancel.
 
     The API's terminal status decides: a job that succeeded before a cancel reached it has succeeded. An unknown status
     word decides nothing: the job's flag does, and then the number of tasks that succeeded (`done`).
     """
-    if is_unknown(job.status) and not job.canceled and not (wish and done < max(1, len(job.task_ids))):
+    if is_unknown(job.status) and not job.canceled and not (stop_reason and done < max(1, len(job.task_ids))):
         return RunState.SUCCEEDED if done else RunState.FAILED
     if job.is_success:
         return RunState.SUCCEEDED
     if job.status == "error":
         return RunState.FAILED
-    return ended_by(wish)
+    return outcome_of_stop(stop_reason)
 
 
-def ended_by(wish: str | None) -> RunState:
-    """The outcome of a part that ended on a wish, or was canceled at Scrape.do by somebody else."""
-    return RunState.TIMED_OUT if wish == DEADLINE else RunState.CANCELED
+def outcome_of_stop(stop_reason: str | None) -> RunState:
+    """The outcome of a part that ended on a stop request, or was canceled at Scrape.do by somebody else."""
+    return RunState.TIMED_OUT if stop_reason == DEADLINE else RunState.CANCELED

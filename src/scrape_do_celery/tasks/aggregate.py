@@ -15,7 +15,7 @@ from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.runs import reading
 from scrape_do_celery.runs.reporting import report_record
 from scrape_do_celery.runtime import Runtime
-from scrape_do_celery.runtime.endings import error_of
+from scrape_do_celery.runtime.endings import error_for_outcome
 from scrape_do_celery.store import PartState, RunRecord, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.states import worst
@@ -94,7 +94,7 @@ async def _decided(runtime: Runtime, record: RunRecord, attempt: int) -> tuple[R
 
 async def _decision(runtime: Runtime, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
     decided_by, outcome = worst(part.outcome or RunState.POISONED for part in record.parts)
-    error = record.parts[decided_by].error or error_of(record.run_id, outcome, max_wait=record.max_wait)
+    error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
     if outcome is not RunState.SUCCEEDED or not any(part.got_failed for part in record.parts):
         return decided_by, outcome, error
     store = runtime.store

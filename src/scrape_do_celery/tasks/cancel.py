@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @shared_task(name=routing.CANCEL_RUN, **routing.STEP_OPTIONS)
 def cancel_run(self: Task, members: list[str]) -> None:
-    """Cancels the jobs of running parts whose run has a wish to end."""
+    """Cancel the jobs of running parts whose run has a stop request."""
     serve(self.app, members, {PartState.RUNNING}, cancel)
 
 
@@ -34,7 +34,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
     part = claim.part
     job: JobDetails | None = None
     unread: ScrapeDoError | None = None
-    if claim.wish is None or part.canceling is not None:
+    if claim.stop_reason is None or part.cancel_sent_at is not None:
         await runtime.later(claim, {}, 0.0)
         return StepMessage(routing.POLL_JOBS, (str(claim.member),))
     try:
@@ -54,11 +54,11 @@ async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
     except ScrapeDoError as error:
         # The API's own word is no trouble: the job has just ended (406), or was there a moment ago. The poll will see.
         if should_retry_cancel(error):
-            if not claim.out_of_grace(runtime.settings.cancel_grace):
+            if not claim.stop_grace_passed(runtime.settings.cancel_grace):
                 return await troubled(runtime, claim, error)
             # The job cannot be stopped. What it has paid for can be fetched.
             fetching = collect(runtime, claim, job) if job else job_unanswered(runtime, claim, unread or error)
             return await fetching
-    fields = {"canceling": f"{claim.now:.4f}", "polls": 0, "misses": 0, **NO_TROUBLE}
+    fields = {"cancel_sent_at": f"{claim.now:.4f}", "polls": 0, "misses": 0, **NO_TROUBLE}
     await runtime.later(claim, fields, min(1.0, runtime.interval(0)))
     return None

@@ -109,7 +109,7 @@ async def _has_all(runtime: Runtime, claim: Claim, job: JobDetails) -> bool:
 
 def _given_up(runtime: Runtime, claim: Claim) -> bool:
     """Whether a job that was told to stop has had its time to say so."""
-    return claim.part.canceling is not None and claim.out_of_grace(runtime.settings.cancel_grace)
+    return claim.part.cancel_sent_at is not None and claim.stop_grace_passed(runtime.settings.cancel_grace)
 
 
 async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str, ops.Value]) -> StepMessage | None:
@@ -119,7 +119,7 @@ async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str
     fields: dict[str, ops.Value] = {**now, "polls": polls, "misses": 0, **NO_TROUBLE, **more}
     # A job of a thousand tasks is some 100 kB: it is written only where something moved.
     moved = job if now != before else None
-    if claim.wish and part.canceling is None:
+    if claim.stop_reason and part.cancel_sent_at is None:
         # This step message was on its way when the run was told to end.
         await runtime.later(claim, fields, 0.0, moved)
         return StepMessage(routing.CANCEL_RUN, (str(claim.member),))
@@ -130,5 +130,5 @@ async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str
 def _wait(runtime: Runtime, claim: Claim, polls: int, *, by_itself: bool) -> float:
     """Seconds until the next look. Jobs that wait for long are looked at together, by the list, and none apart."""
     longest = runtime.intervals
-    by_list = not by_itself and not claim.early and claim.wish is None and polls + 1 >= len(longest)
+    by_list = not by_itself and not claim.early and claim.stop_reason is None and polls + 1 >= len(longest)
     return longest[-1] if by_list else runtime.interval(polls)

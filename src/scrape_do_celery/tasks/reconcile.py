@@ -12,7 +12,7 @@ from scrape_do_celery.doubt import Verdict, judge
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish, poisoned
+from scrape_do_celery.runtime.endings import NO_TROUBLE, finish_stopped_part, poisoned
 from scrape_do_celery.runtime.inquiry import inquire
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
@@ -58,7 +58,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
 async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """The part is due again, unless its run is to end, or there is nothing left to be found."""
     if claim.part.refused and _has_waited(runtime, claim):
-        return await ended_on_wish(runtime, claim, None, booked=ops.Booked.VOID)
+        return await finish_stopped_part(runtime, claim, None, booked=ops.Booked.VOID)
     if _has_waited(runtime, claim) or claim.is_past_finding():
         return await _in_doubt(runtime, claim, f"its job could not be looked for: {error}", [])
     return await runtime.after_trouble(claim, error, _DOUBTFUL)
@@ -67,7 +67,7 @@ async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> S
 def _has_waited(runtime: Runtime, claim: Claim) -> bool:
     """Whether a run that is to end has given the look for its job all the time that one needs, twice over."""
     settings = runtime.settings
-    return claim.out_of_grace(settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_settle))
+    return claim.stop_grace_passed(settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_settle))
 
 
 async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
@@ -88,12 +88,12 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage
         await runtime.later(claim, _DOUBTFUL, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.member, job.job_id)
-    return StepMessage(routing.CANCEL_RUN if claim.wish else routing.POLL_JOBS, (str(claim.member),))
+    return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.member),))
 
 
 async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | None:
-    if claim.wish:
-        return await ended_on_wish(runtime, claim, None, booked=_unfound(claim))
+    if claim.stop_reason:
+        return await finish_stopped_part(runtime, claim, None, booked=_unfound(claim))
     # The answer to a refused purchase was not lost. One that was only feared may never have been sent.
     refused, lost = claim.part.refused, claim.part.lost
     if runtime.settings.in_doubt_policy == "hold" and not refused:

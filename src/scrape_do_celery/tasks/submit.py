@@ -21,10 +21,10 @@ from scrape_do_celery.runs import Producer, StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.censoring import censored
 from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
-from scrape_do_celery.runtime.endings import NO_TROUBLE, ended_on_wish
+from scrape_do_celery.runtime.endings import NO_TROUBLE, finish_stopped_part
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.troubles import is_auth
-from scrape_do_celery.store import NOT_SENT, Claim, PartState, RunState, ops
+from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
 from scrape_do_celery.store.spec import targets_of
@@ -58,8 +58,8 @@ async def submit(runtime: Runtime, claim: Claim) -> StepMessage | None:
     except ValueError as error:
         return await runtime.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
     request, marker = _marked(runtime, claim, request)
-    if claim.stop or claim.wish:
-        return await _unwanted(runtime, claim, await _intent(runtime, claim, request, marker))
+    if claim.skip_unsent or claim.stop_reason:
+        return await _finish_unneeded(runtime, claim, await _intent(runtime, claim, request, marker))
     if not await runtime.health.has_room(BUY_BELOW):
         await runtime.later(claim, {}, NO_ROOM)
         return None
@@ -76,18 +76,18 @@ async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, mark
         if verdict == "ok":
             return await _post(runtime, claim, request)
         room.was_used = False
-    if verdict in {"wish", "stop", "stale"}:
+    if verdict in {"stop_reason", "skip_unsent", "stale"}:
         # It came between the claim and now: the next claim sees it. Stale: another step has the part.
         await runtime.later(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.member),))
     return await _held_back(runtime, claim, verdict)
 
 
-async def _unwanted(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:
+async def _finish_unneeded(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:
     """Ends a part that is not to be bought, unless it may have been, before the store lost its last writes."""
-    if verdict not in {"wish", "stop"}:
+    if verdict not in {"stop_reason", "skip_unsent"}:
         return await _held_back(runtime, claim, verdict)
-    return await (runtime.settle(claim, NOT_SENT) if claim.stop else ended_on_wish(runtime, claim, None))
+    return await (runtime.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(runtime, claim, None))
 
 
 async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:

@@ -159,7 +159,7 @@ def _cancel_revoked(runtime: Runtime, run_ids: Sequence[str]) -> None:
     try:
         for start in range(0, len(run_ids), _CHUNK):
             for run_id in revoked_among(producer, run_ids[start : start + _CHUNK]):
-                producer.wish(run_id, CANCEL)
+                producer.request_stop(run_id, CANCEL)
     except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next look asks again)
         log.warning("cannot ask for revoked runs: %s", type(error).__name__)
 

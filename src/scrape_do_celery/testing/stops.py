@@ -65,6 +65,6 @@ class Stops:
         state, job = client.hmget(keys.part(member.run_id, member.part), "state", "job")
         if state is None or state.decode() != PartState.RUNNING:
             return False
-        if job is not None and job.decode() in going_on and not client.hexists(keys.run(member.run_id), "wish"):
+        if job is not None and job.decode() in going_on and not client.hexists(keys.run(member.run_id), "stop_reason"):
             return None
         return job is None or job.decode() not in going_on

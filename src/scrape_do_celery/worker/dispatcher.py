@@ -72,7 +72,7 @@ class Dispatcher(threading.Thread):
                 _isolated(run, self._expire_or_aggregate)
         self._ask_celery(
             [run for run in due.runs if not run.accepted or run.outcome is not None],
-            {part.member.run_id for part in due.parts if not part.wish},
+            {part.member.run_id for part in due.parts if not part.stop_requested},
             due.now,
         )
         moments = [look.next_at]
@@ -115,12 +115,12 @@ class Dispatcher(threading.Thread):
     def _revoke(self) -> None:
         """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""
         for task_id in set(revoked) - self._revoked:
-            self._producer.wish(task_id, CANCEL)
+            self._producer.request_stop(task_id, CANCEL)
             self._revoked.add(task_id)
 
     def _expire_or_aggregate(self, run: DueRun) -> None:
         if run.left:
-            self._producer.wish(run.run_id, DEADLINE)
+            self._producer.request_stop(run.run_id, DEADLINE)
         else:
             self._producer.publish(routing.AGGREGATE_RUN, [run.run_id])
 
@@ -136,7 +136,7 @@ class Dispatcher(threading.Thread):
     def _run_deferred_checks(self, runs: list[DueRun], live: set[str], now: float) -> None:
         # A worker that was told of a revocation may be gone by now.
         for run_id in revoked_among(self._producer, sorted(live)):
-            self._producer.wish(run_id, CANCEL)
+            self._producer.request_stop(run_id, CANCEL)
         for run in runs:
             if run.accepted:
                 _isolated(run, lambda run: report(self._producer, run.run_id, again=run.dispatches > 1))
@@ -154,7 +154,7 @@ def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:
     """The messages for what is due: many members a message, but one alone whose last step died."""
     together: dict[str, list[str]] = {}
     for part in parts:
-        step = next_step(part.state, wish=part.wish, canceling=part.canceling)
+        step = next_step(part.state, stop_requested=part.stop_requested, cancel_sent=part.cancel_sent)
         if step is None:
             continue
         if part.attempts:

@@ -164,7 +164,7 @@ def test_statuses():
         ("error", True, False, True),
         ("canceled", True, False, True),
         ("brand-new", False, False, False),
-        ("canceling", False, False, False),
+        ("cancel_sent_at", False, False, False),
     ],
 )
 def test_lifecycle(build, status, terminal, success, failure):

@@ -448,7 +448,9 @@ def test_known_words_are_known_in_every_spelling(status):
         assert (job.status, job.tasks[0].status) == (meant, meant)
 
 
-@pytest.mark.parametrize("word", ["done", "finished", "Aborted", "canceling", "expired", "Brand New", "success!", "0"])
+@pytest.mark.parametrize(
+    "word", ["done", "finished", "Aborted", "cancel_sent_at", "expired", "Brand New", "success!", "0"]
+)
 def test_other_words_are_kept_as_they_came(word):
     assert read_status(f" {word} ") == word
     assert not is_known_status(word)

@@ -354,22 +354,22 @@ def test_canceling_what_runs_publishes_for_it(plant, handle):
     plant.buy()
     assert handle.cancel() is True
     assert plant.messages() == [(routing.CANCEL_RUN, ["r:0"])]
-    assert plant.view().wish == "cancel"
+    assert plant.view().stop_reason == "cancel"
     assert handle.state is RunState.RUNNING
 
 
 @pytest.mark.parametrize("state", [PartState.SUBMITTING, PartState.DOUBTFUL, PartState.COLLECTING])
-def test_canceling_in_between_is_a_wish(plant, handle, state):
+def test_canceling_in_between_is_a_stop_request(plant, handle, state):
     plant.buy(state=state)
     assert handle.cancel() is True
     assert plant.messages() == []
-    assert plant.view().wish == "cancel"
+    assert plant.view().stop_reason == "cancel"
 
 
 def test_canceling_what_has_ended(plant, handle, finish):
     finish()
     assert handle.cancel() is False
-    assert plant.view().wish is None
+    assert plant.view().stop_reason is None
 
 
 def test_forgetting_frees_everything(plant, handle, finish):

@@ -188,7 +188,7 @@ def test_a_draft_that_was_revoked_is_canceled(plant):
     plant.begin(hold=10, waiter="w", signature="{}")
     plant.app.backend.store_result("w", None, "REVOKED")
     accept_draft(plant.producer, "r", plant.clock.time())
-    assert plant.view().wish == "cancel"
+    assert plant.view().stop_reason == "cancel"
     assert plant.part().outcome == "canceled"
     assert plant.due()["r:run"] <= 0
 
@@ -198,7 +198,7 @@ def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(pl
     plant.begin(turn=ops.Turn("prices", "t2", "queue"), hold=60)
     accept_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is None
-    plant.producer.wish("r", CANCEL)
+    plant.producer.request_stop("r", CANCEL)
     accept_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is not None
     assert plant.part().outcome == "canceled"

@@ -189,10 +189,10 @@ def test_while_one_goes_on_the_next_waits(plant, tick, end):
 
 def test_one_that_is_canceled_while_it_waits_leaves_the_line(plant, tick, end):
     first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
-    plant.producer.wish(second, CANCEL)
+    plant.producer.request_stop(second, CANCEL)
     end(second, "canceled")
     assert plant.view(third).after == first
-    plant.producer.wish(third, CANCEL)
+    plant.producer.request_stop(third, CANCEL)
     end(third, "canceled")
     fourth = tick("t4", "queue")
     assert plant.view(fourth).after == first
@@ -203,28 +203,28 @@ def test_one_that_is_canceled_while_it_waits_leaves_the_line(plant, tick, end):
 
 def test_while_one_goes_on_it_is_canceled(plant, tick):
     first, second = tick("t1", "cancel_previous"), tick("t2", "cancel_previous")
-    assert plant.view(first).wish == "cancel"
+    assert plant.view(first).stop_reason == "cancel"
     assert plant.part(first).outcome == "canceled"
     assert plant.view(second).accepted is not None
     plant.buy(second)
     third = tick("t3", "cancel_previous")
-    assert plant.view(second).wish == "cancel"
+    assert plant.view(second).stop_reason == "cancel"
     assert f"{second}:0" in due_now(plant), "the dispatcher has its job canceled"
-    assert plant.view(third).wish is None
+    assert plant.view(third).stop_reason is None
 
 
 def test_a_late_message_of_an_earlier_tick_cancels_nothing(plant, tick):
     later = tick("1000000020", "cancel_previous")
     assert tick("1000000010", "cancel_previous") is None
-    assert plant.view(later).wish is None
+    assert plant.view(later).stop_reason is None
     assert tick("1000000030", "cancel_previous") is not None
-    assert plant.view(later).wish == "cancel"
+    assert plant.view(later).stop_reason == "cancel"
 
 
 def test_a_line_is_canceled_as_a_whole(plant, tick):
     waiting = [tick(name, "queue") for name in ("t1", "t2", "t3")]
     last = tick("t4", "cancel_previous")
-    assert [plant.view(run_id).wish for run_id in waiting] == ["cancel"] * 3
+    assert [plant.view(run_id).stop_reason for run_id in waiting] == ["cancel"] * 3
     assert plant.view(last).accepted is not None
 
 
@@ -259,7 +259,7 @@ def test_of_many_at_once_one_goes_on(plant, tick, if_running):
     # A late message of an earlier tick cancels no later one.
     assert len(runs) in {"skip": {1}, "queue": {8}, "cancel_previous": set(range(1, 9))}[if_running]
     records = [plant.view(run_id) for run_id in runs]
-    assert len([one for one in records if one.accepted and not one.wish]) == 1
+    assert len([one for one in records if one.accepted and not one.stop_reason]) == 1
     if if_running == "queue":
         assert len({one.after for one in records}) == 8, "each waits for another"
 
@@ -292,14 +292,14 @@ def test_in_any_order(plant, tick, end, acts):
             end(picked)
             ended.add(picked)
         elif what == "cancel" and record:
-            plant.producer.wish(picked, CANCEL)
+            plant.producer.request_stop(picked, CANCEL)
         elif what == "forget" and record and record.outcome:
             plant.run(ops.forget(plant.keys, picked))
         elif what == "look":
             plant.clock.forward(100)
             _look(plant, end, ended)
         going = [one for one in map(plant.view, plant.run_ids()) if one and one.accepted and not one.outcome]
-        assert len([one for one in going if one.wish is None]) <= 1
+        assert len([one for one in going if one.stop_reason is None]) <= 1
     for _ in range(2 * len(acts) + 2):
         for one in [one for one in map(plant.view, plant.run_ids()) if one and one.accepted and not one.outcome]:
             end(one.run_id)
@@ -328,7 +328,7 @@ def test_a_message_that_names_no_tick_is_the_same_tick_when_it_comes_again(plant
     first = _received(step, entry, "m1", "1000000020", monkeypatch)
     assert _received(step, entry, "m1", "1000000080", monkeypatch) == first
     assert _received(step, entry, "m2", "1000000080", monkeypatch) != first
-    assert plant.view(first).wish == "cancel"
+    assert plant.view(first).stop_reason == "cancel"
 
 
 def _received(step, entry, message_id, now, monkeypatch):

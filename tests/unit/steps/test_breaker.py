@@ -121,15 +121,15 @@ def test_one_job_that_is_refused_holds_nothing_back_and_its_tasks_are_fetched(ru
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_delete_that_is_refused_holds_nothing_back_and_is_sent_again(running, make, status):
-    running.run(ops.wish(running.keys, "r", "cancel"))
+    running.run(ops.request_stop(running.keys, "r", "cancel"))
     running.api.script(
         get_job=make.job("pending"), cancel_job=[refused(status), make.job("pending")], get_user_info=None
     )
     running.step(cancel, running.take())
-    assert (is_open(running), running.part().canceling, running.part().troubles) == (False, None, 1)
+    assert (is_open(running), running.part().cancel_sent_at, running.part().troubles) == (False, None, 1)
     running.clock.forward(10)
     running.step(cancel, running.take())
-    assert running.part().canceling is not None
+    assert running.part().cancel_sent_at is not None
     assert len(running.api.called("cancel_job")) == 2
 
 

@@ -101,13 +101,13 @@ def test_everything_private_is_sealed(locked, make):
 
 @pytest.mark.parametrize("key", [NEW, None])
 @pytest.mark.parametrize("state", [PartState.QUEUED, PartState.SUBMITTING, PartState.RUNNING, PartState.COLLECTING])
-@pytest.mark.parametrize("wish", [False, True])
-def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, wish, caplog):
+@pytest.mark.parametrize("stop_reason", [False, True])
+def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, stop_reason, caplog):
     secret(locked)
     if state is not PartState.QUEUED:
         locked.buy(state=state)
-    if wish:
-        locked.run(ops.wish(locked.keys, "r", CANCEL))
+    if stop_reason:
+        locked.run(ops.request_stop(locked.keys, "r", CANCEL))
         locked.force(state=state, lease=None, outcome=None)
     before = everything(locked)
     locked.use(key)
@@ -250,8 +250,8 @@ def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
     strange = other.keys.seal(key, "0", b"x")
     locked.use(OLD)
     locked.redis.hset(key, "0", strange)
-    locked.run(ops.wish(locked.keys, "r", CANCEL))
-    locked.force(wish_seen="1")
+    locked.run(ops.request_stop(locked.keys, "r", CANCEL))
+    locked.force(stop_seen_at="1")
     locked.api.script(get_job=make.job("success", summary=False))
     publish(locked, cancel, PartState.RUNNING)
     assert (locked.part().state, locked.part().outcome) == (PartState.COLLECTING, None)

@@ -88,7 +88,7 @@ def test_the_worst_part_decides(plant, end):
     end(0)
     end(1, "failed", error=JobFailedError({"JobID": "job-r-1", "Status": "error"}, "r"))
     end(2, "lost", error=JobLostError("gone", "r"))
-    plant.finish(part=3, outcome="not_sent")
+    plant.finish(part=3, outcome="skipped")
     record = decided(plant)
     assert (record.state, record.decided_by) == (RunState.LOST, 2)
     assert isinstance(record.error, JobLostError)
@@ -96,10 +96,10 @@ def test_the_worst_part_decides(plant, end):
     assert record.result["jobs"] == ["job-r-0", "job-r-1", "job-r-2"]
 
 
-@pytest.mark.parametrize(("wish", "error"), [("cancel", JobCanceledError), ("deadline", RunTimeoutError)])
-def test_a_run_that_was_never_sent_has_an_error_too(plant, wish, error):
+@pytest.mark.parametrize(("stop_reason", "error"), [("cancel", JobCanceledError), ("deadline", RunTimeoutError)])
+def test_a_run_that_was_never_sent_has_an_error_too(plant, stop_reason, error):
     plant.begin(max_wait=60)
-    plant.run(ops.wish(plant.keys, "r", wish))
+    plant.run(ops.request_stop(plant.keys, "r", stop_reason))
     record = decided(plant)
     assert isinstance(record.error, error)
     assert record.error.run_id == "r"

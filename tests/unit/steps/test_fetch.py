@@ -221,7 +221,7 @@ def test_no_more_are_fetched_at_once_than_set(collect, make, settings):
 
 def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
     plant = collect()
-    plant.run(ops.wish(plant.keys, "r", "deadline"))
+    plant.run(ops.request_stop(plant.keys, "r", "deadline"))
     plant.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(int(i[1:])))
     assert plant.step(fetch, plant.take()) is None
     assert plant.looks()["r:0"] <= plant.settings.cancel_grace
@@ -348,7 +348,7 @@ def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect,
     plant = collect()
     plant.api.script(get_task=page(make))
     for _ in range(plant.settings.poison_after + 2):
-        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, stop=False))
+        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, skip_unsent=False))
         assert isinstance(claim, Claim)
         assert plant.step(fetch, claim) is None
         plant.clock.forward(NO_ROOM + 1)
@@ -387,7 +387,7 @@ def test_nor_of_one_whose_job_goes_on(plant, make, no_room):
     job = make.job("pending", tasks=["success", "pending"])
     plant.api.script(get_job=job, get_task=page(make))
     for _ in range(plant.settings.poison_after + 2):
-        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, stop=False))
+        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, skip_unsent=False))
         assert isinstance(claim, Claim)
         plant.step(poll, claim)
         plant.clock.forward(60)

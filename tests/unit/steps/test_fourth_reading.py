@@ -128,11 +128,11 @@ def test_a_revocation_that_the_store_did_not_hear_is_told_again(plant, monkeypat
     dispatcher = Dispatcher(plant.producer)
     monkeypatch.setattr("scrape_do_celery.worker.dispatcher.revoked", {"r"})
     with monkeypatch.context() as patch:
-        patch.setattr(plant.producer, "wish", _away)
+        patch.setattr(plant.producer, "request_stop", _away)
         with pytest.raises(StoreUnavailableError):
             dispatcher.dispatch_due()
     dispatcher.dispatch_due()
-    assert plant.view().wish == CANCEL
+    assert plant.view().stop_reason == CANCEL
 
 
 def _away(*_):
@@ -149,7 +149,7 @@ def test_a_draft_that_others_wait_for_does_not_expire_with_its_first_message(pla
     for run in plant.look().runs:
         accept_draft(plant.producer, run.run_id, plant.clock.time())
     record = plant.view("one")
-    assert (record.wish, record.waiters.keys()) == (None, {"one", "two"})
+    assert (record.stop_reason, record.waiters.keys()) == (None, {"one", "two"})
     assert record.accepted is not None
 
 
@@ -157,7 +157,7 @@ def test_a_draft_whose_message_expires_is_canceled(plant, scrape, monkeypatch):
     monkeypatch.setattr("celery.app.task.Task.apply_async", lambda *_, **__: None)
     scrape.apply_async((), {"targets": [URL]}, task_id="one", expires=30)
     accept_draft(plant.producer, "one", plant.clock.time() + 35)
-    assert plant.view("one").wish == CANCEL
+    assert plant.view("one").stop_reason == CANCEL
 
 
 def test_who_comes_at_the_end_of_a_records_life_is_told(plant):

@@ -198,7 +198,7 @@ def test_answers_that_name_other_tasks_each_complete_one_another(plant, make):
 
 def test_a_run_that_is_to_end_waits_for_further_tasks_as_long_as_for_its_job(plant, make):
     begin(plant, known=[])
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(get_job=make.job("success", 2), get_task=page(make))
     assert plant.step(cancel, plant.take()) is None
     plant.clock.forward(plant.settings.cancel_grace + 1)

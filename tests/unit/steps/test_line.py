@@ -76,7 +76,7 @@ def test_who_comes_while_others_wait_takes_nobodys_place(two):
 def test_who_is_canceled_in_line_is_passed_over(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
-    two.run(ops.wish(two.keys, "c", CANCEL))
+    two.run(ops.request_stop(two.keys, "c", CANCEL))
     end(two, "a")
     assert two.due()["d:0"] <= 0
 
@@ -85,7 +85,7 @@ def test_who_is_canceled_with_its_place_hands_it_on(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
     end(two, "a")
-    two.run(ops.wish(two.keys, "c", CANCEL))
+    two.run(ops.request_stop(two.keys, "c", CANCEL))
     assert two.part("c").state is PartState.DONE
     assert try_to_buy(two, "d") is PartState.RUNNING
 
@@ -157,7 +157,7 @@ def act(shelf, what, run_id):
     part = shelf.part(run_id)
     shelf.force(run_id, at=0)
     if what == "cancel":
-        shelf.run(ops.wish(shelf.keys, run_id, CANCEL))
+        shelf.run(ops.request_stop(shelf.keys, run_id, CANCEL))
         return
     claim = shelf.claim(run_id, account="me")
     if claim is None or part.state is PartState.DONE:

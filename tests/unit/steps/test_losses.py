@@ -128,7 +128,7 @@ def test_a_full_store_does_not_keep_a_run_that_has_all_its_pages(plant, make):
 
 def test_a_full_store_does_not_keep_a_run_that_is_to_end(plant, make):
     collecting(plant, make)
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.health.used = 0.96
     for _ in range(3):
         plant.clock.forward(HOUR)
@@ -157,12 +157,12 @@ def test_a_moment_of_404_loses_no_page(plant, make):
     assert (plant.part().state, plant.part().gone) == (PartState.COLLECTING, 0)
 
 
-@pytest.mark.parametrize("wished", [True, False])
-def test_a_doubt_ends_where_the_api_stays_away(plant, make, wished):
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_doubt_ends_where_the_api_stays_away(plant, make, stopped):
     plant.begin()
     doubt(plant)
-    if wished:
-        plant.run(ops.wish(plant.keys, "r", "cancel"))
+    if stopped:
+        plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(list_jobs=make.refusal(500))
     for _ in range(100):
         if plant.part().state is not PartState.DONE:
@@ -259,7 +259,7 @@ def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
     plant.api.script(create_job=make.refusal(429), get_user_info=None)
     plant.step(submit, plant.take(seconds=LEASE))
     plant.clock.forward(60)
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.step(reconcile, plant.take())
     today = int(plant.clock.time() // 86_400)
     lines = [line for day in (today - 1, today) for line in plant.run(ops.ledger(plant.keys, day))]
@@ -274,7 +274,7 @@ def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
     assert plant.due()["r:0"] <= ops.REDISPATCH_MIN, (
         "a step message that came to the wrong worker is soon published again"
     )
-    plant.run(ops.wish(plant.keys, "r", "deadline"))
+    plant.run(ops.request_stop(plant.keys, "r", "deadline"))
     while plant.part().state is not PartState.DONE:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + plant.settings.cancel_grace)
         serve(plant.app, ["r:0"], {PartState.RUNNING}, poll)

@@ -72,13 +72,13 @@ def poll_on(plant, times=10, seconds=STALLED):
     return message
 
 
-def end_on_wish(plant, wish="cancel"):
-    plant.run(ops.wish(plant.keys, "r", wish))
+def end_on_stop_request(plant, stop_reason="cancel"):
+    plant.run(ops.request_stop(plant.keys, "r", stop_reason))
     for _ in range(20):
         part = plant.part()
         if part.state is PartState.DONE:
             break
-        step = fetch if part.state is PartState.COLLECTING else cancel if part.canceling is None else poll
+        step = fetch if part.state is PartState.COLLECTING else cancel if part.cancel_sent_at is None else poll
         plant.step(step, plant.take())
         plant.clock.forward(70)
     return plant.part()
@@ -212,11 +212,11 @@ def test_pages_are_found_though_later_answers_name_fewer_tasks(running, make):
 # Runs that are to end
 
 
-@pytest.mark.parametrize(("wish", "outcome"), [("cancel", "canceled"), ("deadline", "timed_out")])
-def test_a_job_that_cannot_be_read_is_told_to_stop_and_its_pages_are_fetched(running, make, wish, outcome):
+@pytest.mark.parametrize(("stop_reason", "outcome"), [("cancel", "canceled"), ("deadline", "timed_out")])
+def test_a_job_that_cannot_be_read_is_told_to_stop_and_its_pages_are_fetched(running, make, stop_reason, outcome):
     stopped = make.task(2, status="canceled", content=None)
     running.api.script(get_job=unreadable(), get_task=pages(make, t2=stopped), cancel_job=unreadable())
-    part = end_on_wish(running, wish)
+    part = end_on_stop_request(running, stop_reason)
     assert (part.outcome, part.got_done) == (outcome, 2)
     assert len(running.api.called("cancel_job")) == 1
 
@@ -227,14 +227,14 @@ def test_pages_of_a_job_that_cannot_be_stopped_are_fetched(running, make, readab
     goes_on = make.task(2, status="pending", content=None)
     blocked = answer(405, None)
     running.api.script(get_job=job, get_task=pages(make, t2=goes_on), cancel_job=blocked)
-    part = end_on_wish(running)
+    part = end_on_stop_request(running)
     assert (part.outcome, part.got_done) == ("canceled", 2)
 
 
-@pytest.mark.parametrize("wish", ["cancel", "deadline"])
-def test_the_last_pass_of_a_run_that_is_to_end_keeps_what_cannot_be_read(running, make, wish):
+@pytest.mark.parametrize("stop_reason", ["cancel", "deadline"])
+def test_the_last_pass_of_a_run_that_is_to_end_keeps_what_cannot_be_read(running, make, stop_reason):
     running.api.script(get_job=make.job("success", 3), get_task=pages(make, t1=unreadable()))
-    end_on_wish(running, wish)
+    end_on_stop_request(running, stop_reason)
     assert (running.part().got_done, stored(running)[1].unreadable) == (2, True)
 
 
@@ -355,4 +355,4 @@ def test_a_job_that_is_pending_for_a_month_ends(running, make):
 
 def test_pages_are_fetched_at_a_deadline_though_only_the_job_answers_500(running, make):
     running.api.script(get_job=answer(500), cancel_job=answer(500), get_task=pages(make))
-    assert end_on_wish(running, "deadline").got_done == 3
+    assert end_on_stop_request(running, "deadline").got_done == 3

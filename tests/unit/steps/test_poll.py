@@ -200,7 +200,7 @@ def test_a_pause_counts_from_the_answer(running, make):
 def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, make, step, known):
     if known:
         running.run(ops.update(running.keys, running.take(), {}, job=make.job("pending"), after=0.0))
-    running.run(ops.wish(running.keys, "r", "deadline"))
+    running.run(ops.request_stop(running.keys, "r", "deadline"))
     running.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
     handler = {"cancel": cancel, "poll": poll}[step]
     assert running.step(handler, running.take()) is None
@@ -249,80 +249,80 @@ def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purc
 
 
 @pytest.fixture
-def wished(running):
-    assert running.run(ops.wish(running.keys, "r", "cancel")) == [Member("r", 0)]
+def stopped(running):
+    assert running.run(ops.request_stop(running.keys, "r", "cancel")) == [Member("r", 0)]
     return running
 
 
-def test_a_wish_is_one_look_and_a_delete(wished, make):
-    wished.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
-    assert wished.step(cancel, wished.take()) is None
-    assert [name for name, *_ in wished.api.calls] == ["get_job", "cancel_job"]
-    part = wished.part()
+def test_a_stop_request_is_one_look_and_a_delete(stopped, make):
+    stopped.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
+    assert stopped.step(cancel, stopped.take()) is None
+    assert [name for name, *_ in stopped.api.calls] == ["get_job", "cancel_job"]
+    part = stopped.part()
     assert (part.state, part.polls) == (PartState.RUNNING, 0)
-    assert part.canceling == pytest.approx(wished.clock.time(), abs=5)
-    assert 0 < wait(wished) <= 1
-    wished.clock.forward(1)
-    assert wished.look().parts[0].canceling
+    assert part.cancel_sent_at == pytest.approx(stopped.clock.time(), abs=5)
+    assert 0 < wait(stopped) <= 1
+    stopped.clock.forward(1)
+    assert stopped.look().parts[0].cancel_sent
 
 
-def test_a_job_that_has_ended_before_is_not_deleted(wished, make):
-    wished.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    assert wished.step(cancel, wished.take()) == AGGREGATE
-    assert wished.api.called("cancel_job") == []
-    assert wished.part().outcome == "succeeded"
+def test_a_job_that_has_ended_before_is_not_deleted(stopped, make):
+    stopped.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    assert stopped.step(cancel, stopped.take()) == AGGREGATE
+    assert stopped.api.called("cancel_job") == []
+    assert stopped.part().outcome == "succeeded"
 
 
-def test_a_job_that_ends_just_before_its_delete_is_polled(wished, make):
-    wished.api.script(get_job=make.job("pending"), cancel_job=make.refusal(406))
-    assert wished.step(cancel, wished.take()) is None
-    assert wished.part().canceling is not None
+def test_a_job_that_ends_just_before_its_delete_is_polled(stopped, make):
+    stopped.api.script(get_job=make.job("pending"), cancel_job=make.refusal(406))
+    assert stopped.step(cancel, stopped.take()) is None
+    assert stopped.part().cancel_sent_at is not None
 
 
-def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(wished, make):
-    wished.api.script(get_job=make.refusal(404))
-    wished.clock.forward(61)
+def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(stopped, make):
+    stopped.api.script(get_job=make.refusal(404))
+    stopped.clock.forward(61)
     for _ in range(3):
-        answer = wished.step(cancel, wished.take())
-        wished.clock.forward(60)
+        answer = stopped.step(cancel, stopped.take())
+        stopped.clock.forward(60)
     assert answer == StepMessage(routing.AGGREGATE_RUN, ("r",))
-    assert wished.part().outcome == "lost"
+    assert stopped.part().outcome == "lost"
 
 
-def test_a_cancel_in_trouble_is_tried_again(wished, make):
-    wished.api.script(get_job=[make.refusal(500), make.job("pending")], cancel_job=make.job("canceled"))
-    assert wished.step(cancel, wished.take()) is None
-    assert (wished.part().troubles, wished.part().canceling) == (1, None)
-    wished.clock.forward(10)
-    wished.step(cancel, wished.take())
-    assert (wished.part().troubles, wished.part().canceling is None) == (0, False)
+def test_a_cancel_in_trouble_is_tried_again(stopped, make):
+    stopped.api.script(get_job=[make.refusal(500), make.job("pending")], cancel_job=make.job("canceled"))
+    assert stopped.step(cancel, stopped.take()) is None
+    assert (stopped.part().troubles, stopped.part().cancel_sent_at) == (1, None)
+    stopped.clock.forward(10)
+    stopped.step(cancel, stopped.take())
+    assert (stopped.part().troubles, stopped.part().cancel_sent_at is None) == (0, False)
 
 
-def test_a_cancel_message_without_a_wish_is_a_poll(running):
+def test_a_cancel_message_without_a_stop_request_is_a_poll(running):
     assert running.step(cancel, running.take()) == StepMessage(routing.POLL_JOBS, ("r:0",))
     assert running.api.calls == []
 
 
-def test_a_cancel_message_that_comes_twice_is_a_poll(wished, make):
-    wished.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
-    wished.step(cancel, wished.take())
-    wished.clock.forward(2)
-    assert wished.step(cancel, wished.take()) == StepMessage(routing.POLL_JOBS, ("r:0",))
-    assert len(wished.api.called("cancel_job")) == 1
+def test_a_cancel_message_that_comes_twice_is_a_poll(stopped, make):
+    stopped.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
+    stopped.step(cancel, stopped.take())
+    stopped.clock.forward(2)
+    assert stopped.step(cancel, stopped.take()) == StepMessage(routing.POLL_JOBS, ("r:0",))
+    assert len(stopped.api.called("cancel_job")) == 1
 
 
-def test_a_job_that_does_not_stop_is_given_up_after_the_grace(wished, make):
+def test_a_job_that_does_not_stop_is_given_up_after_the_grace(stopped, make):
     job = make.job("pending", tasks=["success", "pending"])
-    wished.api.script(get_job=job, cancel_job=job)
-    wished.step(cancel, wished.take())
-    wished.clock.forward(2)
-    assert wished.step(poll, wished.take()) is None
-    wished.clock.forward(wished.settings.cancel_grace + 1)
-    wished.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    assert wished.step(poll, wished.take()) == AGGREGATE
+    stopped.api.script(get_job=job, cancel_job=job)
+    stopped.step(cancel, stopped.take())
+    stopped.clock.forward(2)
+    assert stopped.step(poll, stopped.take()) is None
+    stopped.clock.forward(stopped.settings.cancel_grace + 1)
+    stopped.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    assert stopped.step(poll, stopped.take()) == AGGREGATE
     # The other one was under way when it was last seen: it is paid if it came to its end.
-    assert wished.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
-    part = wished.part()
+    assert stopped.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
+    part = stopped.part()
     assert part.outcome == "canceled"
     assert isinstance(part.error, JobCanceledError)
     assert part.error.run_id == "r"
@@ -330,7 +330,7 @@ def test_a_job_that_does_not_stop_is_given_up_after_the_grace(wished, make):
 
 
 def test_a_deadline_ends_as_a_time_out(running, make):
-    running.run(ops.wish(running.keys, "r", "deadline"))
+    running.run(ops.request_stop(running.keys, "r", "deadline"))
     job = make.job("canceled", tasks=["success", "canceled"])
     running.api.script(get_job=[make.job("pending"), job], cancel_job=job)
     running.step(cancel, running.take())

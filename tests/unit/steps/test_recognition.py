@@ -318,7 +318,7 @@ def test_a_refused_purchase_that_is_canceled_is_not_in_doubt(plant, make):
     plant.begin()
     plant.api.script(create_job=make.refusal(429), list_jobs=make.refusal(500))
     plant.step(submit, plant.take(seconds=LEASE))
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     for _ in range(60):
         plant.clock.forward(max(0.0, plant.looks().get("r:0", 0.0)) + 20)
         if (claim := plant.claim()) is None:

@@ -121,7 +121,7 @@ def test_a_refused_purchase_is_looked_for_at_once_when_its_run_is_canceled(plant
     plant.api.script(create_job=make.refusal(429, 600.0))
     plant.step(submit, plant.take(seconds=LEASE))
     shows(plant)
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     assert plant.looks()["r:0"] <= 1
 
 

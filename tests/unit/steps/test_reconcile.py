@@ -218,8 +218,8 @@ def test_hold_ends_in_doubt(doubtful, settings):
     assert "two full listings" in str(part.error)
 
 
-def test_a_wish_waits_for_the_verdict_and_buys_nothing(doubtful):
-    doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
+def test_a_stop_request_waits_for_the_verdict_and_buys_nothing(doubtful):
+    doubtful.run(ops.request_stop(doubtful.keys, "r", "cancel"))
     shows(doubtful)
     looks_until(doubtful, PartState.DONE)
     assert isinstance(doubtful.part().error, JobCanceledError)
@@ -227,7 +227,7 @@ def test_a_wish_waits_for_the_verdict_and_buys_nothing(doubtful):
 
 
 def test_looks_that_came_late_are_two_all_the_same(doubtful, make):
-    doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
+    doubtful.run(ops.request_stop(doubtful.keys, "r", "cancel"))
     doubtful.api.script(list_jobs=make.refusal(500))
     look(doubtful)
     # Nobody came to look until the time of the run that is to end was over.
@@ -239,8 +239,8 @@ def test_looks_that_came_late_are_two_all_the_same(doubtful, make):
     assert isinstance(doubtful.part().error, JobCanceledError)
 
 
-def test_a_wish_finds_its_job_and_stops_it(doubtful, make):
-    doubtful.run(ops.wish(doubtful.keys, "r", "cancel"))
+def test_a_stop_request_finds_its_job_and_stops_it(doubtful, make):
+    doubtful.run(ops.request_stop(doubtful.keys, "r", "cancel"))
     shows(doubtful, make.job("pending", job_id="j"))
     assert look(doubtful) == StepMessage(routing.CANCEL_RUN, ("r:0",))
     assert doubtful.part().job_id == "j"

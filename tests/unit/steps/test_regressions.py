@@ -34,7 +34,7 @@ def start(plant, monkeypatch):
 def test_cancel_in_trouble_must_back_off(plant, make, status):
     plant.begin()
     plant.buy()
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(get_job=make.refusal(status), get_user_info=make.refusal(status))
     plant.step(cancel, plant.take())
     assert plant.looks()["r:0"] > 0.1
@@ -137,7 +137,7 @@ def test_a_deadline_ends_a_run_while_the_api_is_down(plant, make, state):
     plant.buy(state=state)
     plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
     plant.clock.forward(11)
-    plant.run(ops.wish(plant.keys, "r", "deadline"))
+    plant.run(ops.request_stop(plant.keys, "r", "deadline"))
     plant.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
     for _ in range(100):
         if plant.part().state is PartState.DONE:
@@ -152,7 +152,7 @@ def test_a_deadline_ends_a_run_while_the_api_is_down(plant, make, state):
 def test_same_401_forever_during_cancel(plant, make):
     plant.begin()
     plant.buy()
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
     plant.step(cancel, plant.take())
     assert plant.looks()["r:0"] > 0.1
@@ -249,7 +249,7 @@ def test_partial_progress_forgets_trouble(plant, make):
     assert plant.part().state is PartState.COLLECTING
 
 
-def test_wish_in_doubtful_poison(plant):
+def test_stop_request_in_doubtful_poison(plant):
     # taken out of work while the POST may have bought a job: the doubt must not be lost
     plant.begin()
     claim = plant.take()

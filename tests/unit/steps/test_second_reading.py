@@ -49,7 +49,7 @@ def stopped(plant, make):
     """A run whose job was stopped while its second task was under way."""
     plant.begin()
     plant.buy()
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(get_job=make.job("canceled", tasks=["success", "pending"]), get_task=make.refusal(500))
     plant.step(cancel, plant.take())
     plant.api.calls.clear()
@@ -117,7 +117,7 @@ def test_a_cancel_after_a_loss_looks_first(plant, incarnation, make):
     plant.begin()
     plant.redis.set(incarnation, "old 0 old 0")
     plant.clock.forward(5)
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     assert plant.part().state is PartState.QUEUED
     plant.step(submit, plant.take(seconds=LEASE))
     assert plant.part().state is PartState.DOUBTFUL
@@ -129,7 +129,7 @@ def test_a_cancel_after_a_loss_looks_first(plant, incarnation, make):
 
 def test_a_cancel_without_a_loss_is_done_at_once(plant):
     plant.begin()
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     assert (plant.part().state, plant.part().outcome) == (PartState.DONE, "canceled")
 
 
@@ -138,7 +138,7 @@ def test_what_a_canceled_run_may_have_bought_is_no_others(plant, incarnation, ma
     plant.begin("a", request={"geo_code": "us"})
     plant.redis.set(incarnation, "old 0 old 0")
     plant.clock.forward(5)
-    plant.run(ops.wish(plant.keys, "b", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "b", "cancel"))
     claim = plant.take("a", seconds=LEASE)
     answer = plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
     assert answer[0] == "reborn"
@@ -189,7 +189,7 @@ def test_a_claim_that_is_sent_again_is_foreign_still(plant):
     plant.begin()
     plant.buy()
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     assert [plant.claim(token="t").breaker for _ in range(2)] == ["foreign", "foreign"]
 
 
@@ -225,10 +225,10 @@ def test_a_delete_that_is_not_found_loses_no_job(plant, make):
     plant.begin()
     plant.buy()
     plant.clock.forward(HOUR)
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(get_job=make.job("pending", tasks=["success", "pending"]), cancel_job=make.refusal(404))
     plant.step(cancel, plant.take())
-    assert plant.part().canceling
+    assert plant.part().cancel_sent_at
     plant.clock.forward(plant.settings.cancel_grace + 2)
     plant.api.script(get_task=make.refusal(500))
     plant.step(poll, plant.take())
@@ -293,7 +293,7 @@ def test_a_doubt_of_another_account_ends_as_a_doubt(plant):
     plant.begin()
     doubt(plant)
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
     assert plant.part().outcome == "in_doubt"
     assert booked(plant) == ["in_doubt"]
@@ -302,7 +302,7 @@ def test_a_doubt_of_another_account_ends_as_a_doubt(plant):
 def test_a_doubt_that_nobody_waits_for_ends(plant, make):
     plant.begin()
     doubt(plant)
-    plant.run(ops.wish(plant.keys, "r", "cancel"))
+    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(list_jobs=lambda _: listing(make.job("queued", job_id="another")), get_job=make.refusal(404))
     messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
     assert plant.part().outcome == "in_doubt"

@@ -69,23 +69,23 @@ def test_a_part_of_many_sends_its_own_targets(plant, make):
 
 def test_what_is_to_stop_is_not_sent(plant):
     plant.part_by_part(2)
-    plant.finish(part=0, outcome="failed", stop=True)
+    plant.finish(part=0, outcome="failed", skip_unsent=True)
     assert plant.step(submit, plant.take(part=1, seconds=LEASE)) == aggregate()
     assert plant.api.posts == 0
-    assert plant.part(part=1).outcome == "not_sent"
+    assert plant.part(part=1).outcome == "skipped"
 
 
-@pytest.mark.parametrize(("wish", "error"), [("cancel", JobCanceledError), ("deadline", RunTimeoutError)])
-def test_a_wish_that_comes_before_the_claim_ends_the_part(plant, wish, error):
+@pytest.mark.parametrize(("stop_reason", "error"), [("cancel", JobCanceledError), ("deadline", RunTimeoutError)])
+def test_a_stop_request_that_comes_before_the_claim_ends_the_part(plant, stop_reason, error):
     plant.begin(max_wait=60)
-    plant.redis.hset(plant.keys.run("r"), "wish", wish)
+    plant.redis.hset(plant.keys.run("r"), "stop_reason", stop_reason)
     assert plant.step(submit, plant.take(seconds=LEASE)) == aggregate()
     assert plant.api.posts == 0
     assert isinstance(plant.part().error, error)
 
 
-@pytest.mark.parametrize("field", ["wish", "stop"])
-def test_a_wish_that_comes_before_the_intent_is_seen_by_the_next_claim(plant, claim, field):
+@pytest.mark.parametrize("field", ["stop_reason", "skip_unsent"])
+def test_a_stop_request_that_comes_before_the_intent_is_seen_by_the_next_claim(plant, claim, field):
     plant.redis.hset(plant.keys.run("r"), field, "cancel")
     assert plant.step(submit, claim) == StepMessage(routing.SUBMIT_JOBS, ("r:0",))
     assert plant.api.posts == 0
@@ -151,7 +151,7 @@ def test_a_refusal_stops_the_parts_that_were_not_sent(plant, make):
     plant.api.script(create_job=make.refusal(400))
     assert plant.step(submit, plant.take(part=0, seconds=LEASE)) is None
     assert plant.step(submit, plant.take(part=1, seconds=LEASE)) == aggregate()
-    assert [part.outcome for part in plant.view().parts] == ["failed", "not_sent"]
+    assert [part.outcome for part in plant.view().parts] == ["failed", "skipped"]
     assert plant.api.posts == 1
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_is_to_end_is_not_bought_at_the_last_moment(plant, claim, mak
     real = ops.guard
 
     def guard(keys, claim):
-        plant.run(ops.wish(plant.keys, "r", "cancel"))
+        plant.run(ops.request_stop(plant.keys, "r", "cancel"))
         return real(keys, claim)
 
     monkeypatch.setattr(ops, "guard", guard)
@@ -324,13 +324,13 @@ def test_a_purchase_under_a_lost_lease_is_named_in_the_log(plant, claim, make, c
     assert plant.part().state is PartState.SUBMITTING
 
 
-def test_a_wish_that_comes_during_the_post_makes_the_part_due_at_once(plant, claim, make):
+def test_a_stop_request_that_comes_during_the_post_makes_the_part_due_at_once(plant, claim, make):
     def bought(_):
-        plant.run(ops.wish(plant.keys, "r", "cancel"))
+        plant.run(ops.request_stop(plant.keys, "r", "cancel"))
         return make.created("j")
 
     plant.api.script(create_job=bought)
     plant.step(submit, claim)
     assert plant.looks()["r:0"] <= 0
     (due,) = plant.look().parts
-    assert due.wish
+    assert due.stop_requested

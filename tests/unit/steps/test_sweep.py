@@ -317,7 +317,7 @@ def test_a_result_backend_that_hangs_holds_up_no_look(crowd, make, monkeypatch):
 
     crowd.step(twice, None)
     assert len(asked[0]) == COUNT
-    assert crowd.run_fields("r0")["wish"] == "cancel"
+    assert crowd.run_fields("r0")["stop_reason"] == "cancel"
 
 
 def test_a_result_backend_that_fails_is_told_of(crowd, make, monkeypatch, caplog):

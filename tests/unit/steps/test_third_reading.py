@@ -82,7 +82,7 @@ def test_a_cancel_that_failed_is_made_again_however_many_jobs_run(crowd, make):
         shown = everything if (filters["status"], filters["page"]) == ("pending", 1) else []
         return JobsListResponse.model_validate({"Jobs": shown, "TotalPages": 1})
 
-    crowd.run(ops.wish(crowd.keys, "r7", CANCEL))
+    crowd.run(ops.request_stop(crowd.keys, "r7", CANCEL))
     crowd.api.script(get_job=make.job(job_id="job-r7"), cancel_job=make.refusal(500), list_jobs=page)
     crowd.step(cancel, crowd.take("r7"))
     assert "r7" in tick(crowd, 10)
@@ -91,7 +91,7 @@ def test_a_cancel_that_failed_is_made_again_however_many_jobs_run(crowd, make):
 def test_a_canceled_run_of_another_account_ends(plant):
     bought(plant, ["r"], account="another")
     plant.clock.forward(2)
-    plant.run(ops.wish(plant.keys, "r", CANCEL))
+    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
 
     async def handled(runtime, claim):
         return await steps._handled(poll, runtime, claim)
@@ -215,7 +215,7 @@ def test_who_leaves_the_line_leaves_nothing_behind(plant, make):
         plant.clock.forward(10)
         plant.step(submit, plant.take(name, seconds=LEASE))
     for name in "bc":
-        plant.run(ops.wish(plant.keys, name, CANCEL))
+        plant.run(ops.request_stop(plant.keys, name, CANCEL))
     assert plant.redis.zcard(f"p:line:{plant.account}") == 0
     plant.clock.forward(10)
     plant.finish("a")
@@ -250,7 +250,7 @@ def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
     plant.clock.forward(2)
     claim = plant.take("r")
     plant.run(ops.update(plant.keys, claim, {"state": "collecting"}, after=0.0, job=make.job("success", count=40)))
-    plant.run(ops.wish(plant.keys, "r", CANCEL))
+    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
     plant.take("r", seconds=0.0)
     plant.clock.forward(2 * plant.settings.cancel_grace + 1)
 
@@ -290,7 +290,7 @@ def test_a_pause_keeps_no_canceled_doubt_from_being_looked_into(plant, make):
     claim = plant.take("r", seconds=LEASE)
     plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account))
     plant.update(claim, after=0.0, state="doubtful", doubt="{}")
-    plant.run(ops.wish(plant.keys, "r", CANCEL))
+    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
     plant.api.script(list_jobs=NOTHING)
 
     async def paused(runtime, claim):

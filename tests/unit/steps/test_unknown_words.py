@@ -241,7 +241,7 @@ def test_or_by_its_end_time_in_two_answers(running, make):
 
 
 def test_a_canceled_run_asks_for_each_task_of_such_a_job(running, make):
-    running.run(ops.wish(running.keys, "r", "cancel"))
+    running.run(ops.request_stop(running.keys, "r", "cancel"))
     job = make.job("archived", tasks=["success", "canceled"])
     running.api.script(get_job=make.job("pending"), cancel_job=job)
     running.step(cancel, running.take())

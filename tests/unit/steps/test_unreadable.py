@@ -109,7 +109,7 @@ def test_what_is_not_the_apis_own_is_trouble(collecting, make):
 
 
 def test_a_run_that_is_to_end_does_not_wait_for_ten_minutes(collecting, make):
-    collecting.run(ops.wish(collecting.keys, "r", "cancel"))
+    collecting.run(ops.request_stop(collecting.keys, "r", "cancel"))
     collecting.api.script(get_task=one_bad(make, unreadable()))
     collecting.step(fetch, collecting.take())
     assert wait(collecting) <= collecting.settings.cancel_grace

@@ -195,7 +195,7 @@ def test_a_thousand_missing_tasks_are_checked_once(plant, make):
 
 @pytest.mark.parametrize(("own", "is_told"), [(True, True), (False, False)])
 def test_a_refusal_to_cancel_counts_where_it_is_the_apis(running, make, own, is_told):
-    running.run(ops.wish(running.keys, "r", "cancel"))
+    running.run(ops.request_stop(running.keys, "r", "cancel"))
     running.api.script(get_job=make.job("pending"), cancel_job=make.refusal(400) if own else page_of_gateway(400))
     running.step(cancel, running.take())
-    assert (running.part().canceling is not None) is is_told
+    assert (running.part().cancel_sent_at is not None) is is_told

@@ -83,10 +83,10 @@ def test_a_job_has_one_owner(shelf):
 @pytest.mark.parametrize(
     ("state", "now"), [("running", True), ("queued", True), ("submitting", False), ("collecting", True)]
 )
-def test_a_wish_that_came_meanwhile_makes_a_part_due_now(shelf, state, now):
+def test_a_stop_request_that_came_meanwhile_makes_a_part_due_now(shelf, state, now):
     shelf.begin()
     claim = shelf.take()
-    shelf.run(ops.wish(shelf.keys, "r", CANCEL))
+    shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
     shelf.update(claim, after=50, state=state)
     assert (shelf.due()["r:0"] <= 0) is now
 
@@ -94,8 +94,8 @@ def test_a_wish_that_came_meanwhile_makes_a_part_due_now(shelf, state, now):
 def test_a_job_that_was_told_to_stop_keeps_its_interval(shelf):
     shelf.begin()
     claim = shelf.take()
-    shelf.run(ops.wish(shelf.keys, "r", CANCEL))
-    shelf.update(claim, after=50, state="running", canceling=1.5)
+    shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
+    shelf.update(claim, after=50, state="running", cancel_sent_at=1.5)
     assert shelf.due()["r:0"] > 40
 
 
@@ -219,14 +219,14 @@ def test_a_part_that_is_ended_twice_counts_once(shelf):
 
 def test_a_part_is_not_ended_under_an_old_fence(shelf, stale):
     before = shelf.contents()
-    assert shelf.run(ops.settle(shelf.keys, stale, "failed", stop=True)) is None
+    assert shelf.run(ops.settle(shelf.keys, stale, "failed", skip_unsent=True)) is None
     assert shelf.contents() == before
 
 
 def test_a_part_that_ends_does_not_stop_the_others(shelf):
     shelf.part_by_part(2)
     shelf.finish(outcome="failed")
-    assert not shelf.take(part=1).stop
+    assert not shelf.take(part=1).skip_unsent
 
 
 def test_a_part_that_stops_the_others_wakes_those_that_were_not_sent(shelf):
@@ -234,45 +234,45 @@ def test_a_part_that_stops_the_others_wakes_those_that_were_not_sent(shelf):
     held = shelf.take(part=1, seconds=300)
     shelf.buy(part=2)
     waits = shelf.due()
-    shelf.finish(part=0, outcome="failed", stop=True)
+    shelf.finish(part=0, outcome="failed", skip_unsent=True)
     due = shelf.due()
     assert due["r:3"] <= 0
     assert due["r:2"] == pytest.approx(waits["r:2"], abs=1)
     assert due["r:1"] > 200
-    assert shelf.run(ops.intent(shelf.keys, held, "n", 60)) == ("stop", "")
-    assert shelf.take(part=3).stop
+    assert shelf.run(ops.intent(shelf.keys, held, "n", 60)) == ("skip_unsent", "")
+    assert shelf.take(part=3).skip_unsent
 
 
-def test_a_wish_for_nothing(shelf):
-    assert shelf.run(ops.wish(shelf.keys, "r", CANCEL)) is None
+def test_a_stop_request_for_nothing(shelf):
+    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) is None
     assert shelf.redis.keys() == []
 
 
-def test_a_wish_ends_what_was_not_sent(shelf):
+def test_a_stop_request_ends_what_was_not_sent(shelf):
     shelf.part_by_part(2)
     old = shelf.take(part=1, seconds=1)
     shelf.clock.forward(2)
-    assert shelf.run(ops.wish(shelf.keys, "r", DEADLINE)) == []
+    assert shelf.run(ops.request_stop(shelf.keys, "r", DEADLINE)) == []
     record = shelf.view()
     assert {(part.state, part.outcome) for part in record.parts} == {(PartState.DONE, "timed_out")}
-    assert record.wish == DEADLINE
+    assert record.stop_reason == DEADLINE
     assert shelf.due().keys() == {"r:run"}
     assert shelf.due()["r:run"] <= 0
     assert shelf.run(ops.intent(shelf.keys, old, "n", 60)) == ("stale", "")
 
 
-def test_only_the_first_wish_counts(shelf):
+def test_only_the_first_stop_request_counts(shelf):
     shelf.begin()
     shelf.take()
-    shelf.run(ops.wish(shelf.keys, "r", CANCEL))
-    wished = shelf.run_fields()["wished"]
+    shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
+    stopped = shelf.run_fields()["stop_requested_at"]
     shelf.clock.forward(5)
-    shelf.run(ops.wish(shelf.keys, "r", DEADLINE))
-    assert shelf.view().wish == CANCEL
-    assert shelf.run_fields()["wished"] == wished
+    shelf.run(ops.request_stop(shelf.keys, "r", DEADLINE))
+    assert shelf.view().stop_reason == CANCEL
+    assert shelf.run_fields()["stop_requested_at"] == stopped
 
 
-def test_a_wish_names_the_running_parts_that_are_to_act_now(shelf):
+def test_a_stop_request_names_the_running_parts_that_are_to_act_now(shelf):
     shelf.part_by_part(6)
     shelf.buy(part=0)
     shelf.buy(part=1)
@@ -280,11 +280,11 @@ def test_a_wish_names_the_running_parts_that_are_to_act_now(shelf):
     shelf.buy(part=2)
     shelf.take(part=2, seconds=300)
     shelf.buy(part=3)
-    shelf.force(part=3, canceling=1.5)
+    shelf.force(part=3, cancel_sent_at=1.5)
     shelf.buy(part=4, state=PartState.COLLECTING)
     shelf.finish(part=5)
     states = [part.state for part in shelf.view().parts]
-    assert shelf.run(ops.wish(shelf.keys, "r", CANCEL)) == [Member("r", 0), Member("r", 1)]
+    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == [Member("r", 0), Member("r", 1)]
     assert [part.state for part in shelf.view().parts] == states
     due = shelf.due()
     assert due["r:0"] <= 0
@@ -293,20 +293,20 @@ def test_a_wish_names_the_running_parts_that_are_to_act_now(shelf):
     assert shelf.run_fields()["left"] == "5"
 
 
-def test_a_part_in_the_hands_of_a_submit_hears_of_a_wish_by_itself(shelf):
+def test_a_part_in_the_hands_of_a_submit_hears_of_a_stop_request_by_itself(shelf):
     shelf.begin()
     claim = shelf.take()
-    assert shelf.run(ops.wish(shelf.keys, "r", CANCEL)) == []
+    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == []
     assert shelf.part().state is PartState.QUEUED
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 60)) == ("wish", CANCEL)
+    assert shelf.run(ops.intent(shelf.keys, claim, "n", 60)) == ("stop_reason", CANCEL)
 
 
-def test_a_wish_comes_too_late(shelf):
+def test_a_stop_request_comes_too_late(shelf):
     shelf.begin()
     shelf.finish()
     shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
     before = shelf.contents()
-    assert shelf.run(ops.wish(shelf.keys, "r", CANCEL)) is None
+    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) is None
     assert shelf.contents() == before
 
 

@@ -17,7 +17,7 @@ def test_a_claim_gives_lease_fence_and_attempt(shelf, make):
     claim = shelf.take(seconds=30)
     assert (claim.part.attempts, claim.part.state) == (1, PartState.QUEUED)
     assert claim.part.fence > 0
-    assert (claim.member, claim.wish, claim.stop, claim.max_wait) == (Member("r", 0), None, False, 60.0)
+    assert (claim.member, claim.stop_reason, claim.skip_unsent, claim.max_wait) == (Member("r", 0), None, False, 60.0)
     spec = claim.spec()
     assert (spec.request.targets, spec.raise_on_task_failure, spec.max_wait) == (make.urls(2), True, 60)
     assert 25 < shelf.due()["r:0"] <= 30
@@ -29,11 +29,11 @@ def test_a_claim_of_a_part_sees_its_own_targets_only(shelf, make):
     assert shelf.take(part=1).spec().request.targets == make.urls(1, 1000)
 
 
-def test_wish_and_stop_are_seen(shelf):
+def test_stop_request_and_skip_unsent_are_seen(shelf):
     shelf.begin()
-    shelf.redis.hset(shelf.keys.run("r"), mapping={"wish": "cancel", "stop": 1})
+    shelf.redis.hset(shelf.keys.run("r"), mapping={"stop_reason": "cancel", "skip_unsent": 1})
     claim = shelf.take()
-    assert (claim.wish, claim.stop) == ("cancel", True)
+    assert (claim.stop_reason, claim.skip_unsent) == ("cancel", True)
 
 
 def test_the_same_token_again_gives_the_same_claim(shelf):
@@ -114,7 +114,7 @@ def test_a_part_whose_last_step_failed_in_this_process_is_no_suspect_here(shelf)
 
 def test_a_suspect_without_attempts_left_is_ended_at_once(shelf):
     shelf.begin()
-    poison = ops.Poison(2, stop=False)
+    poison = ops.Poison(2, skip_unsent=False)
     for _ in range(2):
         shelf.take(seconds=30, poison=poison)
         shelf.clock.forward(31)
@@ -184,11 +184,11 @@ def test_a_run_that_is_to_end_is_let_through(shelf):
     shelf.begin()
     shelf.buy()
     shelf.run(ops.pause(shelf.keys, 60))
-    shelf.run(ops.wish(shelf.keys, "r", "cancel"))
+    shelf.run(ops.request_stop(shelf.keys, "r", "cancel"))
     claim = shelf.take()
-    assert claim.wish == "cancel"
-    assert claim.part.wish_seen == pytest.approx(claim.now, abs=5)
-    assert not claim.out_of_grace(60)
+    assert claim.stop_reason == "cancel"
+    assert claim.part.stop_seen_at == pytest.approx(claim.now, abs=5)
+    assert not claim.stop_grace_passed(60)
 
 
 def test_a_message_that_was_heard_no_longer_counts(shelf):
@@ -284,13 +284,13 @@ def test_an_intent_under_an_old_fence_is_refused(shelf):
     assert shelf.part().state is PartState.QUEUED
 
 
-def test_a_wish_or_a_stop_comes_before_an_intent(shelf):
+def test_a_stop_request_or_skip_unsent_comes_before_an_intent(shelf):
     shelf.begin()
     claim = shelf.take()
-    shelf.redis.hset(shelf.keys.run("r"), "stop", 1)
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("stop", "")
-    shelf.redis.hset(shelf.keys.run("r"), "wish", "deadline")
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("wish", "deadline")
+    shelf.redis.hset(shelf.keys.run("r"), "skip_unsent", 1)
+    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("skip_unsent", "")
+    shelf.redis.hset(shelf.keys.run("r"), "stop_reason", "deadline")
+    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("stop_reason", "deadline")
     assert shelf.part().state is PartState.QUEUED
 
 
@@ -309,10 +309,10 @@ def test_the_guard_sees_a_lease_that_runs_out_or_is_lost(shelf):
 def test_what_is_due_is_handed_out_with_what_its_message_needs_to_know(shelf):
     shelf.part_by_part(2)
     shelf.buy(part=1)
-    shelf.redis.hset(shelf.keys.run("r"), "wish", "cancel")
+    shelf.redis.hset(shelf.keys.run("r"), "stop_reason", "cancel")
     shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look()
-    assert {(d.member.part, d.state, d.wish, d.canceling, d.attempts, d.dispatches) for d in due.parts} == {
+    assert {(d.member.part, d.state, d.stop_requested, d.cancel_sent, d.attempts, d.dispatches) for d in due.parts} == {
         (0, "queued", True, False, 0, 1),
         (1, "running", True, False, 0, 1),
     }
@@ -324,15 +324,15 @@ def test_a_part_whose_step_died_is_handed_out_with_its_attempts(shelf):
     shelf.take(seconds=30)
     shelf.clock.forward(31)
     (due,) = shelf.look().parts
-    assert (due.attempts, due.canceling) == (1, False)
+    assert (due.attempts, due.cancel_sent) == (1, False)
 
 
 def test_a_part_that_was_told_to_stop_says_so(shelf):
     shelf.begin()
     shelf.buy()
-    shelf.force(canceling=1.5)
+    shelf.force(cancel_sent_at=1.5)
     shelf.clock.forward(REDISPATCH_MIN)
-    assert shelf.look().parts[0].canceling
+    assert shelf.look().parts[0].cancel_sent
 
 
 def test_a_held_part_is_moved_to_the_end_of_its_lease(shelf):

@@ -177,7 +177,7 @@ def test_entries_without_a_record_count_nothing(shelf, census):
 
 def test_a_canceled_draft_counts_as_accepted_once_it_is(shelf, census, standing):
     shelf.begin(hold=60)
-    shelf.run(ops.wish(shelf.keys, "r", CANCEL))
+    shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
     assert census().runs == {"draft": 1}
     shelf.run(ops.accept(shelf.keys, "r"))
     assert census().runs == {"collecting": 1}

@@ -16,7 +16,7 @@ def test_a_run_is_written_whole(shelf, make):
     assert record.state is RunState.QUEUED
     assert record.accepted == record.created == pytest.approx(shelf.clock.time(), abs=5)
     assert record.waiters == {"r:1": ""}
-    assert (record.max_wait, record.outcome, record.wish) == (None, None, None)
+    assert (record.max_wait, record.outcome, record.stop_reason) == (None, None, None)
     (part,) = record.parts
     assert (part.state, part.total, part.fence, part.attempts) == (PartState.QUEUED, 2, 0, 0)
     assert part.fingerprint == strict_digest(make.urls(2))
@@ -138,7 +138,7 @@ def test_waiters_are_added_once_each(shelf):
 
 def test_accepting_a_draft_that_was_canceled_leads_to_its_end(shelf):
     shelf.begin(hold=1000)
-    assert shelf.run(ops.wish(shelf.keys, "r", "cancel")) == []
+    assert shelf.run(ops.request_stop(shelf.keys, "r", "cancel")) == []
     assert shelf.part().state is PartState.DONE
     assert shelf.run(ops.accept(shelf.keys, "r")) == 1
     assert shelf.due().keys() == {"r:run"}

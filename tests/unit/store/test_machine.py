@@ -35,10 +35,10 @@ ACTIONS = {
     "collecting": ["put", "put", "again", "settle", "renew", "die"],
     "done": ["settle", "again"],
 }
-#: What happens around steps; a wish ends most of what may still happen, so it is rare.
+#: What happens around steps; a stop request ends most of what may still happen, so it is rare.
 WORLD = [
     *("store_a_task", "enqueue_again", "accept", "accept", "decide", "decide", "report", "report", "pass_time"),
-    *("tick", "tick", "tick", "leave_the_api_alone", "wish"),
+    *("tick", "tick", "tick", "leave_the_api_alone", "request_stop"),
 ]
 UNRESOLVED = {"submitting", "doubtful"}
 EVERY_ACTION = sorted({action for actions in ACTIONS.values() for action in actions} - {"die"})
@@ -150,7 +150,7 @@ class Pipeline(RuleBasedStateMachine):
             assert self.run(ops.intent(self.shelf.keys, claim, nonce, LEASE * 4))[0] == "ok"
         elif verdict != "stale":
             run = self.shelf.run_fields(claim.member.run_id)
-            assert run["wish"] if verdict == "wish" else run["stop"]
+            assert run["stop_reason"] if verdict == "stop_reason" else run["skip_unsent"]
 
     def update(self, claim, action):
         fields, after, owner = {
@@ -163,13 +163,13 @@ class Pipeline(RuleBasedStateMachine):
                 f"job-{claim.member}",
             ),
             "collect": ({"state": "collecting"}, 0.0, None),
-            "told_to_stop": ({"canceling": "1.5"}, 1.0, None),
+            "told_to_stop": ({"cancel_sent_at": "1.5"}, 1.0, None),
         }[action]
         return self.run(ops.update(self.shelf.keys, claim, fields, after=after, owner=owner))
 
     def settle(self, claim):
         number = next(self.numbers)
-        return self.run(ops.settle(self.shelf.keys, claim, OUTCOMES[number % 5], stop=number % 3 == 0))
+        return self.run(ops.settle(self.shelf.keys, claim, OUTCOMES[number % 5], skip_unsent=number % 3 == 0))
 
     @precondition(lambda self: self.lost)
     @rule(pick=st.integers(0, 7), action=st.sampled_from(EVERY_ACTION))
@@ -227,16 +227,16 @@ class Pipeline(RuleBasedStateMachine):
         self.drafts.discard(run_id)
         assert not waiter or (f"w:{waiter}" in self.shelf.run_fields(run_id)) is not told
 
-    def wish(self, run_id, twice, number):
+    def request_stop(self, run_id, twice, number):
         what = [CANCEL, DEADLINE][number % 2]
-        before = self.shelf.run_fields(run_id).get("wish")
-        members = self.run(ops.wish(self.shelf.keys, run_id, what))
+        before = self.shelf.run_fields(run_id).get("stop_reason")
+        members = self.run(ops.request_stop(self.shelf.keys, run_id, what))
         if twice:
-            self.run(ops.wish(self.shelf.keys, run_id, CANCEL))
+            self.run(ops.request_stop(self.shelf.keys, run_id, CANCEL))
         assert (members is None) is (run_id in self.outcomes)
         assert all(self.fields(member)["state"] == "running" for member in members or ())
         if members is not None:
-            assert self.shelf.run_fields(run_id)["wish"] == (before or what)
+            assert self.shelf.run_fields(run_id)["stop_reason"] == (before or what)
 
     def decide(self, run_id, other, number):
         outcome = "failed" if other else "succeeded"

@@ -68,7 +68,7 @@ def test_a_part_with_all_its_fields():
         "looks": b"2",
         "troubles": b"3",
         "refused_since": b"19.5",
-        "canceling": b"20.5",
+        "cancel_sent_at": b"20.5",
         "seen_done": b"2",
         "seen_failed": b"1",
         "got_done": b"1",
@@ -80,7 +80,7 @@ def test_a_part_with_all_its_fields():
     }
     part = PartRecord.parse(fields)
     assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.COLLECTING, 4, ("a", "b"), "j")
-    assert (part.intent, part.since, part.refused_since, part.canceling) == (17.5, 18.25, 19.5, 20.5)
+    assert (part.intent, part.since, part.refused_since, part.cancel_sent_at) == (17.5, 18.25, 19.5, 20.5)
     assert (part.polls, part.misses, part.looks, part.gone, part.credits) == (5, 1, 2, 1, 12.5)
     assert isinstance(part.error, SubmitInDoubtError)
     assert part.error.args == error.args
@@ -109,7 +109,7 @@ def test_a_run_that_has_ended():
         accepted=2.5,
         parts=2,
         outcome="failed",
-        wish="cancel",
+        stop_reason="cancel",
         ended=9.5,
         **{"decided_by": 1, "max_wait": 60, "w:r": "", "w:other:id": '{"task": "x"}', "d:third": 1},
         error='{"type": "NoSuchError", "args": ["text"]}',
@@ -117,7 +117,7 @@ def test_a_run_that_has_ended():
     record = RunRecord.parse("r", [[*fields, b"result", pack({"a": 1})], flat(state="done"), flat(state="queued"), []])
     assert record.state is RunState.FAILED
     assert (record.created, record.accepted, record.ended, record.max_wait) == (1.5, 2.5, 9.5, 60.0)
-    assert (record.outcome, record.wish, record.decided_by, record.result) == ("failed", "cancel", 1, {"a": 1})
+    assert (record.outcome, record.stop_reason, record.decided_by, record.result) == ("failed", "cancel", 1, {"a": 1})
     assert record.waiters == {"r": "", "other:id": '{"task": "x"}'}
     assert str(record.error) == "text"
     assert [part.state for part in record.parts] == [PartState.DONE, PartState.QUEUED]
@@ -127,7 +127,7 @@ def test_a_run_that_has_ended():
 def test_a_run_that_waits():
     record = RunRecord.parse("r", [flat(created=1.5, parts=1), flat(state="running")])
     assert record.state is RunState.RUNNING
-    assert (record.accepted, record.outcome, record.wish, record.ended) == (None, None, None, None)
+    assert (record.accepted, record.outcome, record.stop_reason, record.ended) == (None, None, None, None)
     assert (record.result, record.error, record.max_wait, record.waiters) == (None, None, None, {})
 
 
@@ -145,8 +145,8 @@ def test_parts_and_runs_are_due():
     ])  # fmt: skip
     assert (due.now, due.next_at, due.dropped) == (7.5, 8.5, 3)
     assert due.parts == (
-        DuePart(Member("a:b", 2), "running", wish=True, canceling=False, attempts=4, dispatches=1),
-        DuePart(Member("c", 0), "queued", wish=False, canceling=True, attempts=0, dispatches=2),
+        DuePart(Member("a:b", 2), "running", stop_requested=True, cancel_sent=False, attempts=4, dispatches=1),
+        DuePart(Member("c", 0), "queued", stop_requested=False, cancel_sent=True, attempts=0, dispatches=2),
     )
     assert due.runs == (
         DueRun("a:b", None, 2, accepted=True, dispatches=1),

@@ -8,12 +8,12 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobDetails
-from scrape_do_celery.store import CANCEL, DEADLINE, NOT_SENT, OUTCOMES, PartState, RunState
-from scrape_do_celery.store.states import ended_by, next_step, part_outcome, run_state, worst
+from scrape_do_celery.store import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
+from scrape_do_celery.store.states import next_step, outcome_of_stop, part_outcome, run_state, worst
 
 
 @pytest.mark.parametrize(
-    ("state", "wish", "canceling", "step"),
+    ("state", "stop_reason", "cancel_sent", "step"),
     [
         ("queued", False, False, routing.SUBMIT_JOBS),
         ("queued", True, False, routing.SUBMIT_JOBS),
@@ -31,8 +31,8 @@ from scrape_do_celery.store.states import ended_by, next_step, part_outcome, run
         ("done", True, True, None),
     ],
 )
-def test_next_step(state, wish, canceling, step):
-    assert next_step(state, wish=wish, canceling=canceling) == step
+def test_next_step(state, stop_reason, cancel_sent, step):
+    assert next_step(state, stop_requested=stop_reason, cancel_sent=cancel_sent) == step
 
 
 def test_every_state_is_known_to_next_step():
@@ -71,8 +71,8 @@ def test_an_outcome_is_the_end_and_nothing_else_is():
         (["succeeded"], (0, "succeeded")),
         (["succeeded", "succeeded"], (0, "succeeded")),
         (["succeeded", "failed", "failed"], (1, "failed")),
-        ([NOT_SENT, "failed"], (1, "failed")),
-        (["failed", NOT_SENT, NOT_SENT], (0, "failed")),
+        ([SKIPPED, "failed"], (1, "failed")),
+        (["failed", SKIPPED, SKIPPED], (0, "failed")),
         (["canceled", "timed_out", "succeeded"], (1, "timed_out")),
         (["failed", "in_doubt", "lost", "poisoned"], (1, "in_doubt")),
     ],
@@ -89,7 +89,7 @@ def test_outcomes_have_one_order(better, worse):
 
 
 @pytest.mark.parametrize(
-    ("status", "wish", "outcome"),
+    ("status", "stop_reason", "outcome"),
     [
         ("success", None, "succeeded"),
         ("success", CANCEL, "succeeded"),
@@ -103,10 +103,12 @@ def test_outcomes_have_one_order(better, worse):
         ("frozen", DEADLINE, "timed_out"),
     ],
 )
-def test_part_outcome(status, wish, outcome):
-    assert part_outcome(JobDetails(job_id="j", status=status), wish) is RunState(outcome)
+def test_part_outcome(status, stop_reason, outcome):
+    assert part_outcome(JobDetails(job_id="j", status=status), stop_reason) is RunState(outcome)
 
 
-@pytest.mark.parametrize(("wish", "outcome"), [(None, "canceled"), (CANCEL, "canceled"), (DEADLINE, "timed_out")])
-def test_ended_by(wish, outcome):
-    assert ended_by(wish) is RunState(outcome)
+@pytest.mark.parametrize(
+    ("stop_reason", "outcome"), [(None, "canceled"), (CANCEL, "canceled"), (DEADLINE, "timed_out")]
+)
+def test_outcome_of_stop(stop_reason, outcome):
+    assert outcome_of_stop(stop_reason) is RunState(outcome)

@@ -16,8 +16,15 @@ from scrape_do_celery.store.ops import REDISPATCH_MIN
 from scrape_do_celery.worker.dispatcher import LONGEST, SHORTEST, Dispatcher, messages_for
 
 
-def due(run_id, state="queued", *, wish=False, canceling=False, attempts=0):
-    return DuePart(Member(run_id, 0), state, wish=wish, canceling=canceling, attempts=attempts, dispatches=1)
+def due(run_id, state="queued", *, stop_requested=False, cancel_sent=False, attempts=0):
+    return DuePart(
+        Member(run_id, 0),
+        state,
+        stop_requested=stop_requested,
+        cancel_sent=cancel_sent,
+        attempts=attempts,
+        dispatches=1,
+    )
 
 
 class WholeDispatcher(Dispatcher):
@@ -54,8 +61,12 @@ def test_members_of_one_step_share_a_message():
     ]
 
 
-def test_a_wish_turns_a_poll_into_a_cancel_once():
-    parts = [due("a", "running", wish=True), due("b", "running", wish=True, canceling=True), due("c", wish=True)]
+def test_a_stop_request_turns_a_poll_into_a_cancel_once():
+    parts = [
+        due("a", "running", stop_requested=True),
+        due("b", "running", stop_requested=True, cancel_sent=True),
+        due("c", stop_requested=True),
+    ]
     assert list(messages_for(parts)) == [
         StepMessage(routing.CANCEL_RUN, ("a:0",)),
         StepMessage(routing.POLL_JOBS, ("b:0",)),
@@ -153,13 +164,13 @@ def test_a_deadline_ends_what_was_not_sent_and_stops_what_runs(plant, dispatcher
     plant.buy(part=1)
     plant.clock.forward(30)
     dispatcher.dispatch_due()
-    assert plant.view().wish is None
+    assert plant.view().stop_reason is None
     plant.messages()
     plant.clock.forward(31)
     dispatcher.dispatch_due()
     assert (routing.CANCEL_RUN, ["r:1"]) in plant.messages()
     record = plant.view()
-    assert record.wish == "deadline"
+    assert record.stop_reason == "deadline"
     assert record.parts[0].outcome == "timed_out"
     assert record.parts[1].state is PartState.RUNNING
 
@@ -281,8 +292,8 @@ def test_a_run_whose_revocation_only_celery_remembers_is_canceled(plant, dispatc
     plant.app.backend.mark_as_revoked("r", "revoked")
     plant.clock.forward(REDISPATCH_MIN)
     dispatcher.dispatch_due()
-    assert plant.view("r").wish == "cancel"
-    assert plant.view("other").wish is None
+    assert plant.view("r").stop_reason == "cancel"
+    assert plant.view("other").stop_reason is None
 
 
 def test_a_revoked_id_cancels_its_run_once(plant, dispatcher, monkeypatch):
@@ -290,7 +301,7 @@ def test_a_revoked_id_cancels_its_run_once(plant, dispatcher, monkeypatch):
     plant.buy()
     monkeypatch.setattr("scrape_do_celery.worker.dispatcher.revoked", {"r", "some other task"})
     dispatcher.dispatch_due()
-    assert plant.view().wish == "cancel"
+    assert plant.view().stop_reason == "cancel"
     assert (routing.CANCEL_RUN, ["r:0"]) in plant.messages()
     dispatcher.dispatch_due()
     assert plant.messages() == []

@@ -61,7 +61,7 @@ def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(plant):
     plant.run(ops.decide(plant.keys, "r", "lost", {}))
     assert event_of(plant.view()) is None
     plant.begin("s")
-    plant.run(ops.wish(plant.keys, "s", CANCEL))
+    plant.run(ops.request_stop(plant.keys, "s", CANCEL))
     plant.run(ops.decide(plant.keys, "s", "canceled", {}))
     assert event_of(plant.view("s"))[0] == "task-canceled"
 
@@ -162,7 +162,7 @@ def test_what_moves_while_it_is_told_is_told_again(plant, clock):
     plant.begin()
     clock.forward(6)
     moved = plant.run(ops.moved(plant.keys, 10))
-    plant.run(ops.wish(plant.keys, "r", CANCEL))
+    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
     plant.run(ops.told(plant.keys, moved.mark, moved.run_ids))
     clock.forward(6)
     assert plant.run(ops.moved(plant.keys, 10)).run_ids == ("r",)

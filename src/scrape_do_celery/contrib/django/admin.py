@@ -59,7 +59,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Cancel, at Scrape.do too", permissions=["change"])
     def cancel(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
-        """Wishes that the runs end; pages that were paid for are still collected."""
+        """Request a stop of the runs; pages that were paid for are still collected."""
         self._each(request, runs, "are being canceled", lambda run: run.handle.cancel())
 
     @admin.action(description="Enqueue targets without a page again", permissions=["change"])

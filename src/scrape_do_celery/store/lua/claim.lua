@@ -32,7 +32,7 @@ if not mine then
   end
   breaker = ''
   -- A run that is to end is let through: somebody waits for that.
-  local urgent = redis.call('HEXISTS', KEYS[2], 'wish') == 1
+  local urgent = redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1
   -- A refused token bought nothing: if it was the part's only purchase, the part goes on with whatever token comes next.
   -- After a 429, only the list of the same account can show that nothing was bought.
   local is_unbound = p[9] == 'token' and p[1] == 'doubtful' and tonumber(p[10] or 0) <= 1
@@ -78,6 +78,6 @@ if not mine then
   redis.call('ZADD', KEYS[3], stamp(t + seconds), member)
 end
 note_key(ARGV[13], KEYS[2], string.match(ARGV[16], '^%S*'), t)
-if redis.call('HEXISTS', KEYS[2], 'wish') == 1 then redis.call('HSETNX', KEYS[1], 'wish_seen', stamp(t)) end
-local run = redis.call('HMGET', KEYS[2], 'spec', 't:' .. n, 'wish', 'stop', 'max_wait', 'early', 'trace')
+if redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then redis.call('HSETNX', KEYS[1], 'stop_seen_at', stamp(t)) end
+local run = redis.call('HMGET', KEYS[2], 'spec', 't:' .. n, 'stop_reason', 'skip_unsent', 'max_wait', 'early', 'trace')
 return {'ok', stamp(t), redis.call('HGETALL', KEYS[1]), run, breaker}

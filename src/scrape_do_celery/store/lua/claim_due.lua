@@ -1,7 +1,7 @@
 -- Hands out what is due, and moves each on by a redispatch interval that grows while nobody takes it.
 -- KEYS: due, dispatched, life, queue_delay
 -- ARGV: prefix, most to hand out, most step messages under way, first and longest redispatch interval, members a message
--- Returns {now, next due or '', dropped, {member, state, wish, canceling, attempts, dispatches} ...};
+-- Returns {now, next due or '', dropped, {member, state, stop reason, cancel sent, attempts, dispatches} ...};
 -- for a run: {member, 'run', outcome or '', parts left, '1' when accepted, dispatches}; one with parts left is past its
 -- deadline.
 local prefix, limit, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -75,7 +75,7 @@ for _, member in ipairs(found) do
     end
   else
     local key = part_key(prefix, run_id, n)
-    local p = redis.call('HMGET', key, 'state', 'lease', 'dispatches', 'attempts', 'canceling', 'at')
+    local p = redis.call('HMGET', key, 'state', 'lease', 'dispatches', 'attempts', 'cancel_sent_at', 'at')
     local lease = tonumber(p[2] or 0)
     if not p[1] or p[1] == 'done' then
       redis.call('ZREM', KEYS[1], member)
@@ -88,7 +88,7 @@ for _, member in ipairs(found) do
       if lease > 0 or not is_covered_by_step(member, dispatches, tonumber(p[6] or 0)) then
         redis.call('HSET', key, 'dispatches', dispatches)
         redis.call('ZADD', KEYS[2], redispatch_later(member, dispatches), member)
-        out[#out + 1] = {member, p[1], redis.call('HGET', run, 'wish') or '', p[5] or '', p[4] or '0', dispatches}
+        out[#out + 1] = {member, p[1], redis.call('HGET', run, 'stop_reason') or '', p[5] or '', p[4] or '0', dispatches}
       end
     end
   end

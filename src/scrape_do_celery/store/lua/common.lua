@@ -343,7 +343,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
     if amount ~= 0 then total(prefix, name, amount) end
   end
   if stop == '1' then
-    redis.call('HSET', run, 'stop', 1)
+    redis.call('HSET', run, 'skip_unsent', 1)
     for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do
       local key = part_key(prefix, run_id, n)
       local other = redis.call('HMGET', key, 'state', 'lease')
@@ -359,18 +359,18 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   return left
 end
 
--- Writes the wish to end a live run down, the first one only, and ends what was certainly not sent, with this outcome.
+-- Write the stop request of a live run, unless it has one. End the parts that were certainly not sent with this outcome.
 -- Returns how many parts are left, and the running ones that are to act now.
-local function wish(prefix, due, run_id, what, outcome, t)
+local function request_stop(prefix, due, run_id, what, outcome, t)
   local run = prefix .. ':run:' .. run_id
   local r = redis.call('HMGET', run, 'created', 'born', 'parts', 'left')
   local epoch, since = incarnation(prefix, t)
-  redis.call('HSETNX', run, 'wish', what)
-  redis.call('HSETNX', run, 'wished', stamp(t))
+  redis.call('HSETNX', run, 'stop_reason', what)
+  redis.call('HSETNX', run, 'stop_requested_at', stamp(t))
   local left, out = tonumber(r[4]), {}
   for n = 0, tonumber(r[3]) - 1 do
     local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
-    local p = redis.call('HMGET', key, 'state', 'lease', 'canceling', 'checked')
+    local p = redis.call('HMGET', key, 'state', 'lease', 'cancel_sent_at', 'checked')
     if tonumber(p[2] or 0) <= t then
       if p[1] == 'queued' and is_feared(epoch, since, p[4], r) then
         wake(due, key, member, t, 0)

@@ -88,7 +88,7 @@ if before and hold ~= '' then
 end
 -- One that waited itself is not the last that goes on.
 while before and goes_on(prefix, before) do
-  wish(prefix, KEYS[2], before, 'cancel', ARGV[11], t)
+  request_stop(prefix, KEYS[2], before, 'cancel', ARGV[11], t)
   before = redis.call('HGET', prefix .. ':run:' .. before, 'after')
 end
 return {'created', run_id}

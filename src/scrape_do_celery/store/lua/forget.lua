@@ -1,10 +1,10 @@
 -- Frees all that an ended run holds; where somebody is still to be told of its outcome, right after that. One that was to
 -- end and cannot, since nobody has its key, is freed as it is.
 -- KEYS: run, due
--- ARGV: run id, prefix, names of the encryption keys of the caller, seconds that a wish is given
+-- ARGV: run id, prefix, names of the encryption keys of the caller, seconds that a stop request is given
 -- Returns 1, 0 when it is not there, -1 when it still lives.
 local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idem', 'waiting', 'wished')
+local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idem', 'waiting', 'stop_requested_at')
 if not r[1] then return 0 end
 local t = now()
 local abandoned = not r[2] and r[5] and t - r[5] >= tonumber(ARGV[4]) and lacking_key(KEYS[1], ARGV[3])

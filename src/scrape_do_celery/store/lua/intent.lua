@@ -5,7 +5,7 @@
 --       seconds after which a part that waits in line looks for itself,
 --       strict digests of the targets, coarse digests in the same order, and their digests by earlier versions
 --       (spaces between)
--- Returns {'ok', now}, {'stale'}, {'wish', which}, {'stop'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the
+-- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the
 -- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last
 -- writes, so the part is in doubt.
 local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
@@ -15,11 +15,11 @@ if p[1] ~= ARGV[2] then return {'stale'} end
 local t = now()
 if p[2] == 'submitting' and p[3] == ARGV[3] then return {'ok', stamp(t)} end
 if p[2] ~= 'queued' then return {'stale'} end
-local r = redis.call('HMGET', KEYS[2], 'created', 'born', 'wish', 'stop')
+local r = redis.call('HMGET', KEYS[2], 'created', 'born', 'stop_reason', 'skip_unsent')
 local epoch, since, settled = incarnation(prefix, t, ARGV[9])
 local feared = is_feared(epoch, since, p[5], r)
-if r[3] and not feared then return {'wish', r[3]} end
-if r[4] and not feared then return {'stop'} end
+if r[3] and not feared then return {'stop_reason', r[3]} end
+if r[4] and not feared then return {'skip_unsent'} end
 if not settled then return {'weakened'} end
 local function is_strict(digest) return string.find(' ' .. strict .. ' ', ' ' .. digest .. ' ', 1, true) end
 -- The digest of an earlier version is a lock only against parts that a worker of that version buys: it takes targets for

@@ -1,7 +1,7 @@
 -- A fenced change of a part.
 -- KEYS: part, run, due, job, owner ('' where no job is taken over)
 -- ARGV: member, fence, seconds until the next look ('' to keep the lease), seconds that the caller has to publish by
---       itself, packed job ('' for none), '1' where the step knew of a wish, prefix,
+--       itself, packed job ('' for none), '1' where the step knew of a stop request, prefix,
 --       seconds that the API keeps a job, then field, value ...
 -- Returns 'ok', 'stale' or 'owned' (another part owns that job).
 local member, prefix = ARGV[1], ARGV[7]
@@ -28,7 +28,7 @@ for i = 9, #ARGV - 1, 2 do
   if ARGV[i] == 'doubt' then redis.call('HSET', KEYS[1], 'doubted', stamp(t)) end
 end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
-local p = redis.call('HMGET', KEYS[1], 'state', 'canceling')
+local p = redis.call('HMGET', KEYS[1], 'state', 'cancel_sent_at')
 if ARGV[5] ~= '' or p[1] ~= before[2] then tell(prefix, string.match(member, '^(.*):'), t, NEWS) end
 if p[1] == 'collecting' then leave_place(prefix, KEYS[3], KEYS[1], member, t) end
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
@@ -40,7 +40,7 @@ end
 if buyer then keep(KEYS[1], 'account', buyer) end
 if ARGV[3] ~= '' then
   local wait, redispatch_after = tonumber(ARGV[3]), tonumber(ARGV[4])
-  if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'collecting') and redis.call('HEXISTS', KEYS[2], 'wish') == 1 then
+  if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'collecting') and redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then
     wait, redispatch_after = 0, 0
   end
   redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts', 'breaker')
@@ -48,7 +48,7 @@ if ARGV[3] ~= '' then
   local account = own[1]
   -- A run whose tasks are fetched early is looked at by itself: the list does not show them.
   -- Nor does the list tell a job that is to be stopped from any other.
-  local r = redis.call('HMGET', KEYS[2], 'early', 'wish')
+  local r = redis.call('HMGET', KEYS[2], 'early', 'stop_reason')
   -- Nor does the list show the tasks of a job whose status word is unknown.
   local by_list = account and not own[2] and not r[1] and not r[2]
   if by_list and wait > 0 and p[1] == 'running' and not p[2] then

@@ -1,10 +1,10 @@
--- Writes the wish to end a run down. KEYS: run, due  ARGV: run id, prefix, wish, outcome of a part that was not sent
+-- Write the stop request of a run. KEYS: run, due  ARGV: run id, prefix, reason, outcome of a part that was not sent
 -- Returns {'gone'}, {'ended'} or {'ok', parts left, member ...} for each running part that is to act now.
 local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome')
 if not r[1] then return {'gone'} end
 if r[2] then return {'ended'} end
 though_full(KEYS[1])
-local left, out = wish(ARGV[2], KEYS[2], ARGV[1], ARGV[3], ARGV[4], now())
+local left, out = request_stop(ARGV[2], KEYS[2], ARGV[1], ARGV[3], ARGV[4], now())
 -- Not by `unpack`, which cannot take very many.
 table.insert(out, 1, left)
 table.insert(out, 1, 'ok')
