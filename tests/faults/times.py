@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "poll_max_interval": 0.3,
     "cancel_grace": 10.0,
     "poison_after": 50,
-    # So few that some have to wait in line.
+    # A low limit, so that some parts wait for a slot.
     "max_active_jobs": 40,
 }
 #: Running jobs that are due are looked at by the list from so few on; 20, and 4 pages, in production.

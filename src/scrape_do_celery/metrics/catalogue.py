@@ -78,8 +78,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge("paid_expiry_seconds", "Time until the API forgets the first of them; absent where there is none."),
     _gauge("jobs_watched", "Running jobs that are looked at together.", "account"),
     _gauge("jobs_active", "Jobs that count against SCRAPE_DO_MAX_ACTIVE_JOBS.", "account"),
-    _gauge("jobs_in_line", "Parts that wait for one of those to end.", "account"),
-    _gauge("line_wait_seconds", "Time that the first of these has waited.", "account"),
+    _gauge("jobs_waiting_for_slot", "Parts that wait for a job slot.", "account"),
+    _gauge("slot_wait_seconds", "Longest time that a part has waited for a job slot.", "account"),
     _gauge("breaker_open_seconds", "Time since the API refused the token; 0 where it takes it.", "account"),
     _gauge("account_asked", "1 for what became of the last question for credits, else 0.", "outcome", source="api"),
     _gauge(

@@ -48,8 +48,8 @@ def _of_accounts(standing: Standing) -> Samples:
     return {
         "jobs_watched": {(a.account,): a.watched for a in accounts},
         "jobs_active": {(a.account,): a.active for a in accounts},
-        "jobs_in_line": {(a.account,): a.in_line for a in accounts},
-        "line_wait_seconds": {(a.account,): _late(a.line_since, now) for a in accounts},
+        "jobs_waiting_for_slot": {(a.account,): a.waiting_for_slot for a in accounts},
+        "slot_wait_seconds": {(a.account,): _late(a.first_waiting_since, now) for a in accounts},
         "breaker_open_seconds": {(a.account,): _late(a.refused_since, now) for a in accounts},
     }
 

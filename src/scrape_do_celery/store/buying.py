@@ -43,9 +43,9 @@ _REMEMBERED_JOBS = 20_000
 UNRESOLVED = frozenset({Booked.ABSENT, Booked.IN_DOUBT})
 
 
-#: Seconds after which a part in line looks for itself whether its turn has come. It is woken when it does: this is for
-#: a limit that was raised while nothing ends and nothing is bought.
-IN_LINE = 3600.0
+#: Seconds after which a part that waits for a slot checks for itself. A slot that becomes free wakes the part before
+#: that; the check serves a limit that was raised while no job ends and none is bought.
+SLOT_RECHECK = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +101,23 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
     """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made.
 
     `durable`: a restart of the store loses no write, so that a part which is queued was never sent. `most` jobs may run
-    at a time; a part beyond them waits in line, and is due when its turn comes. `digests` are those of the claim's
-    targets, where the caller has them.
+    at a time; a part beyond them waits for a slot, and is due when it has one. `digests` are those of the claim's
+    targets, if the caller has them.
     """
     digests = digests or digests_of(claim)
     return Op(
         lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
         (
             *(str(claim.member), claim.part.fence, nonce, seconds),
-            *(keys.prefix, account, estimate, marker, "1" if durable else "", "" if most is None else most, IN_LINE),
+            *(
+                keys.prefix,
+                account,
+                estimate,
+                marker,
+                "1" if durable else "",
+                "" if most is None else most,
+                SLOT_RECHECK,
+            ),
             *map(" ".join, (digests.strict, digests.coarse, digests.previous)),
         ),
         [_part(keys, claim), keys.run(claim.member.run_id), keys.due],

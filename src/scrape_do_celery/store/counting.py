@@ -33,8 +33,8 @@ class AccountStanding:
     watched: int
     watch_at: float | None
     active: int
-    in_line: int
-    line_since: float | None
+    waiting_for_slot: int
+    first_waiting_since: float | None
     refused_since: float | None
 
 
@@ -146,14 +146,14 @@ def _still_held(held: Sequence[bytes], now: float) -> int:
 
 
 def _account(row: Sequence[str]) -> AccountStanding:
-    account, watched, watch_at, active, in_line, line_since, refused_since = row
+    account, watched, watch_at, active, waiting_for_slot, first_waiting_since, refused_since = row
     return AccountStanding(
         account,
         int(watched),
         _moment(watch_at),
         int(active),
-        int(in_line),
-        _moment(line_since),
+        int(waiting_for_slot),
+        _moment(first_waiting_since),
         _moment(refused_since),
     )
 

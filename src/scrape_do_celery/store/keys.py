@@ -22,9 +22,9 @@
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
 | `P:lock:<account>:<digest>` | string | the part that buys these targets now | until that is resolved |
 | `P:turn:<account>:<digest>` | zset | parts that wait for that lock -> since when | a day |
-| `P:active:<account>` | zset | parts whose jobs may run, where only so many may -> since when | for ever |
-| `P:line:<account>` | zset | parts that wait for one of those to end -> since when | for ever |
-| `P:most:<account>` | string | how many may run | for ever |
+| `P:slots:<account>` | zset | parts whose jobs may run, where only so many may -> since when | for ever |
+| `P:slot_waiters:<account>` | zset | parts that wait for one of those to end -> since when | for ever |
+| `P:slot_limit:<account>` | string | how many may run | for ever |
 | `P:unresolved:<account>:<coarse>` | zset | `<run>:<n>:<purchase> <strict> <place>` -> until when it counts | 4 days |
 | `P:unowned:<account>` | zset | jobs of the API that no run owns -> place of the first sighting in the order | 4 days |
 | `P:order` | string | the last place in the order of all intents and first sightings | for ever |

@@ -1,4 +1,4 @@
-"""Only so many jobs at a time: the others wait in line, and are woken in its order."""
+"""Only so many jobs at a time: the others wait for a slot, and are woken in the order in which they came."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrape_do_celery.store import CANCEL, Keys, PartState, ops
-from scrape_do_celery.store.buying import IN_LINE
+from scrape_do_celery.store.buying import SLOT_RECHECK
 from scrape_do_celery.tasks.submit import submit
 
 LEASE = 200.0
@@ -30,7 +30,7 @@ def try_to_buy(plant, run_id):
 
 
 def in_line(plant):
-    return [name.decode().partition(":")[0] for name in plant.redis.zrange(f"p:line:{plant.account}", 0, -1)]
+    return [name.decode().partition(":")[0] for name in plant.redis.zrange(f"p:slot_waiters:{plant.account}", 0, -1)]
 
 
 def end(plant, run_id):
@@ -48,7 +48,7 @@ def test_no_more_jobs_are_bought_than_may_run(two):
 def test_those_that_wait_are_not_looked_at_for_long(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
-    assert two.due()["d:0"] == pytest.approx(IN_LINE, abs=5)
+    assert two.due()["d:0"] == pytest.approx(SLOT_RECHECK, abs=5)
 
 
 def test_the_first_in_line_is_woken_when_a_job_ends(two):
@@ -114,7 +114,7 @@ def test_a_limit_that_is_raised_counts_from_the_next_look(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
     two.settings = two.settings.model_copy(update={"max_active_jobs": 4})
-    two.clock.forward(IN_LINE)
+    two.clock.forward(SLOT_RECHECK)
     assert try_to_buy(two, "d") is PartState.RUNNING
     assert two.due()["c:0"] <= 0, "who came before is not forgotten"
 
@@ -123,7 +123,7 @@ def test_without_a_limit_nothing_is_counted(plant, make):
     plant.begin()
     plant.api.script(create_job=make.created())
     plant.step(submit, plant.take(seconds=LEASE))
-    assert not list(plant.redis.scan_iter("p:active:*"))
+    assert not list(plant.redis.scan_iter("p:slots:*"))
 
 
 MOST = 2
@@ -170,7 +170,7 @@ def act(shelf, what, run_id):
                     shelf.keys, claim, {"state": "running", "booked": "bought"}, after=1.0, owner=f"job-{run_id}"
                 )
             )
-        elif verdict != "line":
+        elif verdict != "no_slot":
             shelf.run(ops.settle(shelf.keys, claim, "canceled"))
     elif what == "void" and part.state is PartState.QUEUED:
         verdict, _ = shelf.run(ops.intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
@@ -190,14 +190,16 @@ def states(shelf, *wanted):
 
 
 def awake(shelf):
-    return [name.partition(":")[0] for name, at in shelf.due().items() if at < IN_LINE / 2 and not name.endswith("run")]
+    return [
+        name.partition(":")[0] for name, at in shelf.due().items() if at < SLOT_RECHECK / 2 and not name.endswith("run")
+    ]
 
 
 def check(shelf):
     assert not states(shelf, "submitting")
     busy = states(shelf, "running")
     assert len(busy) <= MOST
-    places = {name.decode().partition(":")[0] for name in shelf.redis.zrange("p:active:me", 0, -1)}
+    places = {name.decode().partition(":")[0] for name in shelf.redis.zrange("p:slots:me", 0, -1)}
     assert set(busy) <= places
     assert len(places) <= MOST
     assert all(shelf.part(run_id).state != "done" for run_id in places)

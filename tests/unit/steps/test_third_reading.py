@@ -201,7 +201,12 @@ def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
 
     for name in "axbd":
         shelf.begin(name, each=[f"https://shop.example/{name}"])
-    assert [intent("a", "X"), intent("x", "Y"), intent("b", "X"), intent("b", "Y")] == ["ok", "ok", "line", "line"]
+    assert [intent("a", "X"), intent("x", "Y"), intent("b", "X"), intent("b", "Y")] == [
+        "ok",
+        "ok",
+        "no_slot",
+        "no_slot",
+    ]
     end("x", "Y")
     end("a", "X")
     assert intent("b", "Y") == "ok"
@@ -216,7 +221,7 @@ def test_who_leaves_the_line_leaves_nothing_behind(plant, make):
         plant.step(submit, plant.take(name, seconds=LEASE))
     for name in "bc":
         plant.run(ops.request_stop(plant.keys, name, CANCEL))
-    assert plant.redis.zcard(f"p:line:{plant.account}") == 0
+    assert plant.redis.zcard(f"p:slot_waiters:{plant.account}") == 0
     plant.clock.forward(10)
     plant.finish("a")
     assert not list(plant.redis.scan_iter("p:lock:*"))

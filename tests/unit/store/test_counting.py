@@ -101,13 +101,20 @@ def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(shelf, standi
     shelf.redis.sadd(shelf.keys.accounts, "a", "b")
     now = shelf.clock.time()
     shelf.redis.zadd(shelf.keys.watch("a"), {"x:0": now + 5, "y:0": now - 7})
-    shelf.redis.zadd(f"{shelf.keys.prefix}:active:a", {"x:0": now})
-    shelf.redis.zadd(f"{shelf.keys.prefix}:line:b", {"z:0": now - 30})
+    shelf.redis.zadd(f"{shelf.keys.prefix}:slots:a", {"x:0": now})
+    shelf.redis.zadd(f"{shelf.keys.prefix}:slot_waiters:b", {"z:0": now - 30})
     shelf.run(ops.open_breaker(shelf.keys, "mine"))
     a, b, mine = sorted(standing("mine").accounts, key=lambda one: one.account)
-    assert (a.account, a.watched, a.active, a.in_line, a.line_since, a.refused_since) == ("a", 2, 1, 0, None, None)
+    assert (a.account, a.watched, a.active, a.waiting_for_slot, a.first_waiting_since, a.refused_since) == (
+        "a",
+        2,
+        1,
+        0,
+        None,
+        None,
+    )
     assert a.watch_at == pytest.approx(now - 7, abs=1)
-    assert (b.in_line, b.line_since) == (1, pytest.approx(now - 30, abs=1))
+    assert (b.waiting_for_slot, b.first_waiting_since) == (1, pytest.approx(now - 30, abs=1))
     assert mine.refused_since == pytest.approx(now, abs=5)
     # One that has running jobs and is the caller's is there once.
     assert len(standing("a").accounts) == 2

@@ -176,24 +176,24 @@ local function state_of(prefix, member)
 end
 
 -- A part may have a job at the API now, where only so many may run.
-local function give_place(prefix, part, member, account, t)
-  redis.call('ZADD', prefix .. ':active:' .. account, stamp(t), member)
-  redis.call('HSET', part, 'place', account)
-  redis.call('HDEL', part, 'line')
+local function grant_slot(prefix, part, member, account, t)
+  redis.call('ZADD', prefix .. ':slots:' .. account, stamp(t), member)
+  redis.call('HSET', part, 'slot', account)
+  redis.call('HDEL', part, 'slot_queue')
 end
 
--- Gives the places that are free to the first in line, and wakes them, but for `mine`, which is here already.
-local function fill_places(prefix, due, account, most, t, mine)
-  local line = prefix .. ':line:' .. account
-  local free = most - redis.call('ZCARD', prefix .. ':active:' .. account)
+-- Grant the free slots to the parts that have waited longest, and wake them, except `mine`, whose step is at work.
+local function grant_free_slots(prefix, due, account, most, t, mine)
+  local waiters = prefix .. ':slot_waiters:' .. account
+  local free = most - redis.call('ZCARD', prefix .. ':slots:' .. account)
   while free > 0 do
-    local member = redis.call('ZPOPMIN', line)[1]
+    local member = redis.call('ZPOPMIN', waiters)[1]
     if not member then return end
     local run_id, n = string.match(member, '^(.*):([^:]*)$')
     local part = part_key(prefix, run_id, n)
-    local p = redis.call('HMGET', part, 'state', 'place')
+    local p = redis.call('HMGET', part, 'state', 'slot')
     if p[1] == 'queued' and not p[2] then
-      give_place(prefix, part, member, account, t)
+      grant_slot(prefix, part, member, account, t)
       free = free - 1
       if member ~= mine then wake(due, part, member, t, 0) end
     end
@@ -201,24 +201,24 @@ local function fill_places(prefix, due, account, most, t, mine)
 end
 
 -- A part's job runs no more, or will never be bought; or it is to be bought by another account.
-local function leave_place(prefix, due, part, member, t)
-  local p = redis.call('HMGET', part, 'place', 'line')
-  if p[2] then redis.call('ZREM', prefix .. ':line:' .. p[2], member) end
-  if p[1] then redis.call('ZREM', prefix .. ':active:' .. p[1], member) end
-  redis.call('HDEL', part, 'place', 'line')
-  if p[1] then fill_places(prefix, due, p[1], tonumber(redis.call('GET', prefix .. ':most:' .. p[1]) or 0), t) end
+local function release_slot(prefix, due, part, member, t)
+  local p = redis.call('HMGET', part, 'slot', 'slot_queue')
+  if p[2] then redis.call('ZREM', prefix .. ':slot_waiters:' .. p[2], member) end
+  if p[1] then redis.call('ZREM', prefix .. ':slots:' .. p[1], member) end
+  redis.call('HDEL', part, 'slot', 'slot_queue')
+  if p[1] then grant_free_slots(prefix, due, p[1], tonumber(redis.call('GET', prefix .. ':slot_limit:' .. p[1]) or 0), t) end
 end
 
--- Whether a part has its place, or gets one; else it is in line.
-local function take_place(prefix, due, part, member, account, most, t)
-  redis.call('SET', prefix .. ':most:' .. account, most)
-  local p = redis.call('HMGET', part, 'place', 'line')
-  if (p[1] or p[2] or account) ~= account then leave_place(prefix, due, part, member, t) end
-  if redis.call('HEXISTS', part, 'place') == 1 then return true end
-  redis.call('ZADD', prefix .. ':line:' .. account, 'NX', stamp(t), member)
-  redis.call('HSET', part, 'line', account)
-  fill_places(prefix, due, account, most, t, member)
-  return redis.call('HEXISTS', part, 'place') == 1
+-- Return whether the part has a slot or is granted one. If not, the part waits for a slot.
+local function acquire_slot(prefix, due, part, member, account, most, t)
+  redis.call('SET', prefix .. ':slot_limit:' .. account, most)
+  local p = redis.call('HMGET', part, 'slot', 'slot_queue')
+  if (p[1] or p[2] or account) ~= account then release_slot(prefix, due, part, member, t) end
+  if redis.call('HEXISTS', part, 'slot') == 1 then return true end
+  redis.call('ZADD', prefix .. ':slot_waiters:' .. account, 'NX', stamp(t), member)
+  redis.call('HSET', part, 'slot_queue', account)
+  grant_free_slots(prefix, due, account, most, t, member)
+  return redis.call('HEXISTS', part, 'slot') == 1
 end
 
 -- Releases the target locks of a part. The next part with the same targets may buy. A part that was bought by an earlier
@@ -335,7 +335,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   unwatch(part, member)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
-  leave_place(prefix, due, part, member, t)
+  release_slot(prefix, due, part, member, t)
   if is_unresolved(state) then resolve(prefix, due, part, member, rest[3], t) end
   book(prefix, part, member)
   for i, name in ipairs({'credits', 'tasks:success', 'tasks:failed', 'tasks:gone'}) do
@@ -377,7 +377,7 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
       elseif p[1] == 'queued' then
         redis.call('HSET', key, 'state', 'done', 'outcome', outcome)
         redis.call('HINCRBY', key, 'fence', 1)
-        leave_place(prefix, due, key, member, t)
+        release_slot(prefix, due, key, member, t)
         redis.call('ZREM', due, member)
         left = redis.call('HINCRBY', run, 'left', -1)
         if left == 0 then redis.call('ZADD', due, stamp(t), run_id .. ':run') end

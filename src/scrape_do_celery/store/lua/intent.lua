@@ -2,12 +2,12 @@
 -- KEYS: part, run, due
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
 --       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number),
---       seconds after which a part that waits in line looks for itself,
+--       seconds after which a part that waits for a slot checks for itself,
 --       strict digests of the targets, coarse digests in the same order, and their digests by earlier versions
 --       (spaces between)
--- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'twin', who buys the same targets now}, {'line'}: other jobs run, {'weakened'}: the
--- store has just ceased to be durable, or {'reborn'}: an intent written earlier may have been lost with the store's last
--- writes, so the part is in doubt.
+-- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'twin', who buys the same targets now},
+-- {'no_slot'}: other jobs run, {'weakened'}: the store has just ceased to be durable, or {'reborn'}: an intent written
+-- earlier may have been lost with the store's last writes, so the part is in doubt.
 local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
 local strict, coarse, digests = ARGV[12], ARGV[13], ARGV[12] .. ' ' .. ARGV[14]
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked')
@@ -44,13 +44,13 @@ end
 if ARGV[10] ~= '' then
   if feared then
     -- What may have been bought already is looked for, whatever runs.
-    give_place(prefix, KEYS[1], member, account, t)
-  elseif not take_place(prefix, KEYS[3], KEYS[1], member, account, tonumber(ARGV[10]), t) then
+    grant_slot(prefix, KEYS[1], member, account, t)
+  elseif not acquire_slot(prefix, KEYS[3], KEYS[1], member, account, tonumber(ARGV[10]), t) then
     -- Let go here and not by the step: between the two its turn might come, and be forgotten.
     redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts')
     wake(KEYS[3], KEYS[1], member, t, tonumber(ARGV[11]))
     redis.call('HSET', KEYS[1], 'at', stamp(t + ARGV[11]))
-    return {'line'}
+    return {'no_slot'}
   end
 end
 for digest in string.gmatch(digests, '%S+') do

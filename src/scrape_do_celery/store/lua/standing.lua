@@ -4,7 +4,7 @@
 -- Returns {now, entries of due, when the first is due or '', step messages, end of the pause or '',
 -- {when the first page that is paid and not fetched expires or '', parts that expire within each of the seconds ...},
 -- shares of requests (as in budget), {name, total ...}, {hour, bytes ...},
--- {account, jobs watched, when the first is due or '', places taken, parts in line, when the first came or '',
+-- {account, jobs watched, when the first is due or '', slots taken, parts waiting for a slot, when the first came or '',
 -- since when its token is refused or ''} ...}.
 local t = now()
 local function head(key) return redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '' end
@@ -21,9 +21,9 @@ local out = {stamp(t), redis.call('ZCARD', KEYS[1]), head(KEYS[1]), redis.call('
 for _, account in ipairs(accounts) do
   if not names[account] then
     names[account] = true
-    local watch, line = ARGV[1] .. ':watch:' .. account, ARGV[1] .. ':line:' .. account
+    local watch, waiters = ARGV[1] .. ':watch:' .. account, ARGV[1] .. ':slot_waiters:' .. account
     out[#out + 1] = {account, redis.call('ZCARD', watch), head(watch),
-      redis.call('ZCARD', ARGV[1] .. ':active:' .. account), redis.call('ZCARD', line), head(line),
+      redis.call('ZCARD', ARGV[1] .. ':slots:' .. account), redis.call('ZCARD', waiters), head(waiters),
       redis.call('HGET', ARGV[1] .. ':breaker:' .. account, 'since') or ''}
   end
 end
