@@ -10,8 +10,8 @@ TARGETS = ["https://a.example/1", "https://a.example/2", "https://a.example/3"]
 
 POINTS = [
     "after claim",
-    "before intent",
-    "after intent",
+    "before write_intent",
+    "after write_intent",
     "before POST job",
     "after POST job",
     "after update running",

@@ -95,10 +95,10 @@ def _refused(*_: Any) -> None:
     producer.store.client.hset(key, mapping={"since": time.time(), "next": time.time() - 0.01})
 
 
-def _reborn(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
+def _lose_intent(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:
     """The store lost its last writes: nobody knows whether a purchase was among them."""
     store = _producer().store
-    store.client.hset(store.keys.part(run, 0), "lost", 1)
+    store.client.hset(store.keys.part(run, 0), "intent_lost", 1)
 
 
 _ACTS = {
@@ -113,5 +113,5 @@ _ACTS = {
     "message": _message,
     "instead": _instead,
     "refused": _refused,
-    "reborn": _reborn,
+    "lose_intent": _lose_intent,
 }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: The one point after which a freeze cannot be told from work: trials of their own go there.
-EXCEPTION = "submit_jobs: after guard"
+EXCEPTION = "submit_jobs: after check_before_send"
 _KINDS = {
     "kill": 140,
     "stop": 4,
@@ -29,7 +29,7 @@ _KINDS = {
     "lasting": 2,
     "gone": 1,
     "refused": 1,
-    "twins": 3,
+    "equal runs": 3,
     "world": 4,
     "cancel": 3,
     "cancel twice": 1,
@@ -55,7 +55,7 @@ _WORLD = {
 #: Where a run makes no progress before it kills its worker.
 #: Not right after a claim: the claim of a suspect comes back without it, and a death there is no fault of the part.
 _DEADLY = (
-    "submit_jobs: before intent",
+    "submit_jobs: before write_intent",
     "poll_jobs: before GET job",
     "poll_jobs: before update collecting",
     "fetch_tasks: before GET task",
@@ -190,7 +190,7 @@ class Deck:
         getattr(rules, kind)(trial, dice)
         return trial
 
-    _post = _read = _lasting = _gone = _refused = _twins = _by_rule
+    _post = _read = _lasting = _gone = _refused = _equal_runs = _by_rule
 
     def _doubt_and_kill(self, kind: str) -> Trial:
         trial, dice = self._new(kind)

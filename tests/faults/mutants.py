@@ -16,8 +16,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     # The intent is said to be written, and is not.
     "intent": [
-        ("intent", r"'state', 'submitting', 'intent', stamp\(t\), ", ""),
-        ("guard", r" or p\[3\] ~= 'submitting'", ""),
+        ("write_intent", r"'state', 'submitting', 'intent', stamp\(t\), ", ""),
+        ("check_before_send", r" or p\[3\] ~= 'submitting'", ""),
     ],
     # A page that is there is written over, and counted again.
     "set_if_absent": [
@@ -25,7 +25,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     # Runs with equal targets buy at the same time.
     "fingerprint_lock": [
-        ("intent", r"-- fingerprint lock: begin.*?-- fingerprint lock: end", ""),
+        ("write_intent", r"-- fingerprint lock: begin.*?-- fingerprint lock: end", ""),
     ],
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.trials import Trial, add_twin, with_query
+from tests.faults.trials import Trial, add_equal_run, with_query
 
 if TYPE_CHECKING:
     import random
@@ -92,9 +92,9 @@ def refused(trial: Trial, dice: random.Random) -> None:
     trial.expect, trial.purchases, trial.runs[0].succeeded = frozenset({"failed"}), (0, 0), 0
 
 
-def twins(trial: Trial, dice: random.Random) -> None:
+def equal_runs(trial: Trial, dice: random.Random) -> None:
     """Two runs with equal targets and other options, and something befalls a `POST` of theirs."""
-    add_twin(trial, dice)
+    add_equal_run(trial, dice)
     if dice.random() < 0.7:
         _rule(trial, dice, "create_job", dice.choice(_DOUBTS), dice.choice((1, 2)))
     else:

@@ -109,7 +109,7 @@ class Seams:
         """Notes each last look before a purchase: a process that is frozen right then is the one named exception."""
 
         async def run(this: Any, op: Any) -> Any:
-            if op.script == "guard":
+            if op.script == "check_before_send":
                 self.plans.note(guard=_runs_of(op)[0])
             return await call(this, op)
 

@@ -136,7 +136,7 @@ def _slow_fetch(trial: Trial, dice: random.Random) -> None:
 
 def _slow_submit(trial: Trial, dice: random.Random) -> None:
     # A store that takes its time: the lease is renewed before the intent is written.
-    trial.plans.append(Plan("submit_jobs: before intent", [{"kind": "wait", "seconds": 1.5}]))
+    trial.plans.append(Plan("submit_jobs: before write_intent", [{"kind": "wait", "seconds": 1.5}]))
 
 
 def _unnamed(trial: Trial, dice: random.Random) -> None:
@@ -308,9 +308,9 @@ def _unnamed_doubt(trial: Trial, dice: random.Random) -> None:
     _unnamed(trial, dice)
 
 
-def _reborn_doubt(trial: Trial, dice: random.Random) -> None:
+def _lost_intent(trial: Trial, dice: random.Random) -> None:
     _doubt(trial, dice)
-    trial.plans.append(Plan("reconcile_submit: before claim", [{"kind": "reborn"}]))
+    trial.plans.append(Plan("reconcile_submit: before claim", [{"kind": "lose_intent"}]))
 
 
 def _probing_doubt(trial: Trial, dice: random.Random) -> None:

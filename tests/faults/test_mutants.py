@@ -7,7 +7,7 @@ import pytest
 from tests.faults.deck import Deck
 from tests.faults.mutants import MUTANTS
 from tests.faults.sessions import Session
-from tests.faults.trials import Plan, add_twin
+from tests.faults.trials import Plan, add_equal_run
 
 SHAPE = ("threads:4", "prefork:2")
 COUNT = 4
@@ -37,10 +37,10 @@ def put_twice(deck):
     return trial
 
 
-def doubtful_twins(deck):
+def doubtful_equal_runs(deck):
     """Two runs with equal targets and other options, and the answers to both purchases are lost."""
-    trial, dice = deck.blank("twins")
-    add_twin(trial, dice)
+    trial, dice = deck.blank("equal runs")
+    add_equal_run(trial, dice)
     trial.rules.append({"action": "reset_after", "kind": "create_job", "target": trial.host, "times": 2})
     trial.counts_by = "rule"
     return trial
@@ -51,7 +51,7 @@ AIMED = {
     "fence": lambda deck: frozen(deck, "poll_jobs: before update collecting", 6.0),
     "intent": lambda deck: killed(deck, "submit_jobs: after POST jobs"),
     "set_if_absent": put_twice,
-    "fingerprint_lock": doubtful_twins,
+    "fingerprint_lock": doubtful_equal_runs,
 }
 
 

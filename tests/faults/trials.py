@@ -193,7 +193,7 @@ def _spelled(dice: random.Random, host: str, place: int) -> str:
     return dice.choice(spellings) if dice.random() < _ODD else f"https://{host}/{place}"
 
 
-def add_twin(trial: Trial, dice: random.Random) -> None:
+def add_equal_run(trial: Trial, dice: random.Random) -> None:
     """A second run with equal targets and other options."""
     first = trial.runs[0]
     first.options = {"geo_code": "us"}

@@ -22,7 +22,7 @@ _AT_ONCE = 0.8
 #: a `POST`, and as long again until the sandbox has read it.
 _THAWED = 2.0
 #: How the report counts a run that was left in doubt for a good reason.
-BESIDE_AN_ABSENT = "left in doubt beside a twin whose purchase was absent"
+BESIDE_AN_ABSENT = "left in doubt beside an equal run whose purchase was absent"
 #: How the report counts a run whose pages are in another order than its targets, and that says that it cannot prove it.
 UNPROVEN = "pages of shuffled tasks in an order that the result does not call verified"
 _DAY = 86_400
@@ -85,7 +85,7 @@ class Verdict:
     def _outcome(self, trial: Trial, run: Run, record: RunRecord) -> None:
         """It ended as it had to, and rests."""
         expect = run.expect or trial.expect
-        if record.outcome == RunState.IN_DOUBT and self._has_an_absent_twin(trial, run):
+        if record.outcome == RunState.IN_DOUBT and self._has_an_absent_equal_run(trial, run):
             self._lab.events[BESIDE_AN_ABSENT] += 1
         elif record.outcome == RunState.IN_DOUBT and RunState.IN_DOUBT not in expect:
             # As designed where what befell it let nobody look in time; the report allows very few.
@@ -98,15 +98,15 @@ class Verdict:
             # A fence is the moment of its claim.
             trial.problems.append("restless: a part was claimed after the end")
 
-    def _has_an_absent_twin(self, trial: Trial, run: Run) -> bool:
-        """Whether what the run found may be a twin's, whose purchase was given up: then it must not guess.
+    def _has_an_absent_equal_run(self, trial: Trial, run: Run) -> bool:
+        """Return whether the found job may be an equal run's, whose purchase was given up. Then the run must not guess.
 
-        Nor must the one that was given up, when it is bought again and finds the twin's that was left in doubt so.
+        The run that was given up must not guess either, when it is bought again and finds the job of the first.
         """
-        twins = {other.run_id for other in trial.runs if other.targets == run.targets}
+        equal_runs = {other.run_id for other in trial.runs if other.targets == run.targets}
         store, days = self._lab.servers.producer.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
-        lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if len(twins) > 1 else []
-        return any(line.member.run_id in twins and line.booked == ops.Booked.ABSENT for line in lines)
+        lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if len(equal_runs) > 1 else []
+        return any(line.member.run_id in equal_runs and line.booked == ops.Booked.ABSENT for line in lines)
 
     def _purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]], *, in_doubt: bool) -> None:
         trial.most = max(trial.most, len(sold))

@@ -69,7 +69,7 @@ def test_one_part_is_claimed_once(store, at_once):
 
 def test_one_intent_is_one_permission(store, at_once):
     claim = taken(store, begun(store))
-    answers = at_once(lambda n: store.run(ops.intent(store.keys, claim, f"nonce{n}", 60))[0])
+    answers = at_once(lambda n: store.run(ops.write_intent(store.keys, claim, f"nonce{n}", 60))[0])
     assert sorted(answers) == ["ok", *["stale"] * (MANY - 1)]
 
 
@@ -111,7 +111,7 @@ def test_what_is_due_is_handed_out_once(store, at_once):
 def test_a_run_that_waits_is_small(store):
     """What a hundred thousand waiting runs would cost, by the server's own count."""
     claim = taken(store, begun(store))
-    store.run(ops.intent(store.keys, claim, uuid.uuid4().hex, 60))
+    store.run(ops.write_intent(store.keys, claim, uuid.uuid4().hex, 60))
     fields = {"state": PartState.RUNNING, "job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "troubles": 0}
     store.run(ops.update(store.keys, claim, fields, after=30, owner="job"))
     size = sum(store.client.memory_usage(key) for key in store.client.scan_iter(f"{store.keys.prefix}:*:*"))

@@ -111,7 +111,7 @@ class Shelf:
 
     def restart(self, *, lossless=False):
         """The server begins another life, and has lost the last writes of the one before unless that kept them all."""
-        key = f"{self.keys.prefix}:incarnation"
+        key = f"{self.keys.prefix}:epoch"
         _, since, epoch, _ = self.redis.get(key).split()
         self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
 

@@ -78,7 +78,7 @@ def intend(plant, run_id, state="submitting", *, account=None, estimate=2):
     """The claim of a part whose `POST` is under way, or in doubt."""
     claim = plant.take(run_id)
     account = plant.account if account is None else account
-    verdict, _ = plant.run(ops.intent(plant.keys, claim, "n", 30.0, account=account, estimate=estimate))
+    verdict, _ = plant.run(ops.write_intent(plant.keys, claim, "n", 30.0, account=account, estimate=estimate))
     assert verdict == "ok"
     if state != "submitting":
         plant.update(claim, state=state)
@@ -259,7 +259,7 @@ def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, plant, b
     plant.begin("r", each=urls(2))
     claim = intend(plant, "r")
     plant.update(claim, state="running", job="another", booked="bought")
-    plant.redis.set(f"p:lock:{plant.account}:{plant.part_fields()['fp']}", "r:0")
+    plant.redis.set(f"p:target_lock:{plant.account}:{plant.part_fields()['fp']}", "r:0")
     buy(urls(2))
     assert suitor(scrape_do("orphans", "--json")) is None
 
@@ -284,7 +284,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, plant, buy)
     plant.begin("r", each=urls(2))
     buy(urls(2))
     assert suitor(scrape_do("orphans", "--json")) is None
-    plant.redis.set("p:incarnation", "another 0.0 0 0")
+    plant.redis.set("p:epoch", "another 0.0 0 0")
     assert suitor(scrape_do("orphans", "--json")) == "r"
 
 

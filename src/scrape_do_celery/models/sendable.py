@@ -139,8 +139,8 @@ def header_faults(headers: Mapping[Any, Any]) -> Iterator[str]:
         if fault := _why_no_name(name):
             yield fault
             continue
-        if (twin := seen.setdefault(name.lower(), name)) != name:
-            yield f"{_cut(twin)} and {_cut(name)} are the same header; give one of them"
+        if (first := seen.setdefault(name.lower(), name)) != name:
+            yield f"{_cut(first)} and {_cut(name)} are the same header; give one of them"
         if fault := why_no_header_value(value):
             yield f"the value of {_cut(name)} {fault}"
 

@@ -99,7 +99,7 @@ class RunHandle:
             time.sleep(wait)
         raise self._not_ready(timeout)
 
-    async def aresult(self, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109 (the twin of `result`)
+    async def aresult(self, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109 (as `result`)
         """As `result`, for async callers; the loop is never blocked."""
         deadline = None if timeout is None else time.monotonic() + timeout
         for wait in _looks(deadline):

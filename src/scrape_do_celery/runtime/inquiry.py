@@ -256,12 +256,12 @@ async def _distrust(
     if others.equal:
         named = " ".join(map(str, others.equal))
         return f"another purchase of the same targets was never resolved: {named}", alike
-    if (claim.part.lost or others.may_lack_some) and not any(match.strict for match in matches):
+    if (claim.part.intent_lost or others.may_lack_some) and not any(match.strict for match in matches):
         other = await _similar_part(runtime, claim, digests)
         return (
             f"the store lost writes, and {other} may have bought a job with similar targets" if other else ""
         ), alike
-    if not claim.part.lost:
+    if not claim.part.intent_lost:
         return "", alike
     rival = await _rival(runtime, claim, digests)
     why = f"the store lost writes, and another run has the same targets with other options: {rival}"

@@ -80,12 +80,12 @@ class Purchase:
         )
 
 
-def guard(keys: Keys, claim: Claim) -> Op[float]:
+def check_before_send(keys: Keys, claim: Claim) -> Op[float]:
     """Seconds left of a submit's lease; `LEASE_LOST`, or `UNWANTED` where the run is to end."""
-    return Op(float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.member.run_id)], "guard")
+    return Op(float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.member.run_id)], "check_before_send")
 
 
-def intent(  # noqa: PLR0913 (one argument a thing that is written down)
+def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
     keys: Keys,
     claim: Claim,
     nonce: str,
@@ -121,7 +121,7 @@ def intent(  # noqa: PLR0913 (one argument a thing that is written down)
             *map(" ".join, (digests.strict, digests.coarse, digests.previous)),
         ),
         [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
-        "intent",
+        "write_intent",
     )
 
 

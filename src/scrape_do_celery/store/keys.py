@@ -20,8 +20,8 @@
 | `P:idem:<sha256 of key>:promised` | string | the id that the key's run will have: a transaction has it | a day |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
 | `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
-| `P:lock:<account>:<digest>` | string | the part that buys these targets now | until that is resolved |
-| `P:turn:<account>:<digest>` | zset | parts that wait for that lock -> since when | a day |
+| `P:target_lock:<account>:<digest>` | string | the part that buys these targets now | until that is resolved |
+| `P:target_waiters:<account>:<digest>` | zset | parts that wait for that lock -> since when | a day |
 | `P:slots:<account>` | zset | parts whose jobs may run, where only so many may -> since when | for ever |
 | `P:slot_waiters:<account>` | zset | parts that wait for one of those to end -> since when | for ever |
 | `P:slot_limit:<account>` | string | how many may run | for ever |
@@ -31,7 +31,7 @@
 | `P:rejected:<account>` | zset | purchases that the API rejected -> when its list is read for their jobs | until then |
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
-| `P:incarnation` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
+| `P:epoch` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
 | `P:keyring` | zset | names of the keys that values were encrypted with -> when last | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:once:<message>:tick` | string | the tick that a message which names none was taken for | 7 days |

@@ -23,16 +23,16 @@ from scrape_do_celery.store.buying import (
     Booked,
     Purchase,
     UnresolvedPurchases,
+    check_before_send,
     close_breaker,
     digests_of,
     doubts,
-    guard,
-    intent,
     ledger,
     note_unowned,
     open_breaker,
     owners,
     rivals,
+    write_intent,
 )
 from scrape_do_celery.store.claiming import (
     PARTS_PER_MESSAGE,
@@ -93,6 +93,7 @@ __all__ = [
     "Value",
     "accept",
     "attempt",
+    "check_before_send",
     "claim",
     "claim_due",
     "clock",
@@ -108,10 +109,8 @@ __all__ = [
     "first",
     "forget",
     "forgotten",
-    "guard",
     "hold",
     "home",
-    "intent",
     "job",
     "keyring",
     "ledger",
@@ -143,6 +142,7 @@ __all__ = [
     "update",
     "view",
     "was_first",
+    "write_intent",
 ]
 
 

@@ -48,7 +48,7 @@ class PartRecord:
     first_order: int = 0
     doubted: float | None = None
     intents: int = 0
-    lost: bool = False
+    intent_lost: bool = False
     #: the API answered the last `POST` with 429, 401 or 403: one listing shows whether it bought a job all the same
     refused: bool = False
     #: why the answer to the last `POST` tells nothing
@@ -111,7 +111,7 @@ class PartRecord:
             first_order=number("first_order"),
             doubted=moment("doubted"),
             intents=number("intents"),
-            lost="lost" in fields,
+            intent_lost="intent_lost" in fields,
             refused="refused" in fields,
             submit_error=opened_message(fields, "doubt", key, keys),
             marker=text("marker") or "",

@@ -94,8 +94,8 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage
 async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | None:
     if claim.stop_reason:
         return await finish_stopped_part(runtime, claim, None, booked=_unfound(claim))
-    # The answer to a refused purchase was not lost. One that was only feared may never have been sent.
-    refused, lost = claim.part.refused, claim.part.lost
+    # The answer to a refused purchase was not lost. A purchase whose intent was lost may never have been sent.
+    refused, lost = claim.part.refused, claim.part.intent_lost
     if runtime.settings.in_doubt_policy == "hold" and not refused:
         return await _in_doubt(runtime, claim, what, [])
     absences = claim.part.absences + (not refused and not lost)
@@ -121,8 +121,8 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | No
 
 
 def _unfound(claim: Claim) -> str:
-    """What the ledger says of a purchase that was not found: nothing, where it was only feared, or was refused."""
-    return ops.Booked.VOID if claim.part.lost or claim.part.refused else ops.Booked.ABSENT
+    """Return the ledger's word for a purchase that was not found: void if its intent was lost or it was refused."""
+    return ops.Booked.VOID if claim.part.intent_lost or claim.part.refused else ops.Booked.ABSENT
 
 
 async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -> StepMessage | None:

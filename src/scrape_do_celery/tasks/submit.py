@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds until the store is asked again after it has ceased to be durable.
-WEAKENED = 3.0
+DURABILITY_DELAY = 3.0
 #: A part whose `POST` certainly did not leave: it may be made again.
 NOT_SENT_NOW: dict[str, ops.Value] = {"state": PartState.QUEUED, "booked": ops.Booked.VOID}
 
 
-class _NotNowError(Exception):
+class _SendAbortedError(Exception):
     """Nothing was sent: the lease could end before the `POST`, or the store did not say."""
 
 
@@ -92,11 +92,11 @@ async def _finish_unneeded(runtime: Runtime, claim: Claim, verdict: str) -> Step
 
 async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:
     """Lets a part go whose `POST` must not be made now; one that is another step's, `stale`, is left alone."""
-    if verdict == "reborn":
+    if verdict == "maybe_sent":
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
-    if verdict == "weakened":
-        await runtime.later(claim, {}, WEAKENED)
-    elif verdict == "twin":
+    if verdict == "durability_pending":
+        await runtime.later(claim, {}, DURABILITY_DELAY)
+    elif verdict == "targets_locked":
         # Its turn comes when the other purchase is resolved; this only looks after it.
         await runtime.later(claim, {"polls": claim.part.polls + 1}, runtime.patience(claim.part.polls))
     return None
@@ -115,7 +115,7 @@ def _marked(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> tupl
 async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> str:
     store, settings = runtime.store, runtime.settings
     verdict, _ = await store.run(
-        ops.intent(
+        ops.write_intent(
             store.keys,
             claim,
             uuid.uuid4().hex,
@@ -135,9 +135,11 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
     try:
         with runtime.budget.tally.request("create_job"):
             created = await runtime.buyer.create_job(
-                request, before_send=partial(_last_look, runtime, claim), timeout=runtime.settings.submit_deadline
+                request,
+                before_send=partial(_check_before_send, runtime, claim),
+                timeout=runtime.settings.submit_deadline,
             )
-    except _NotNowError:
+    except _SendAbortedError:
         await runtime.later(claim, NOT_SENT_NOW, 1.0)
         return None
     except ScrapeDoError as error:
@@ -150,18 +152,18 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
     return await _bought(runtime, claim, created)
 
 
-async def _last_look(runtime: Runtime, claim: Claim) -> None:
+async def _check_before_send(runtime: Runtime, claim: Claim) -> None:
     """The last act before the bytes leave: is the part still ours, and for longer than the `POST` can take?"""
     asked = time.monotonic()
     try:
-        left = await runtime.store.run(ops.guard(runtime.store.keys, claim))
+        left = await runtime.store.run(ops.check_before_send(runtime.store.keys, claim))
     except RedisError as error:
-        raise _NotNowError from error
+        raise _SendAbortedError from error
     if left == ops.LEASE_LOST:
         raise LeaseLostError(str(claim.member))
     # A process that was frozen meanwhile holds an answer of long ago.
     if left - (time.monotonic() - asked) < runtime.settings.submit_deadline + runtime.settings.submit_settle:
-        raise _NotNowError
+        raise _SendAbortedError
 
 
 async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:

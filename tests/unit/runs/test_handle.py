@@ -80,7 +80,7 @@ def test_a_handle_finds_its_own_way_to_the_store(plant, monkeypatch):
 def test_states_and_progress_as_the_run_moves(plant, handle, make):
     assert (handle.state, handle.progress, handle.job, handle.jobs) == (RunState.QUEUED, Progress(0, 0, 2), None, [])
     claim = plant.take()
-    plant.run(ops.intent(plant.keys, claim, "n", 100, account=plant.account))
+    plant.run(ops.write_intent(plant.keys, claim, "n", 100, account=plant.account))
     assert handle.state is RunState.SUBMITTING
     plant.update(claim, after=0, state="running", seen_done=1, seen_failed=1)
     assert (handle.state, handle.progress) == (RunState.RUNNING, Progress(1, 1, 2))

@@ -163,7 +163,7 @@ def act(shelf, what, run_id):
     if claim is None or part.state is PartState.DONE:
         return
     if what == "buy" and part.state is PartState.QUEUED:
-        verdict, _ = shelf.run(ops.intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
+        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
         if verdict == "ok":
             shelf.run(
                 ops.update(
@@ -173,7 +173,7 @@ def act(shelf, what, run_id):
         elif verdict != "no_slot":
             shelf.run(ops.settle(shelf.keys, claim, "canceled"))
     elif what == "void" and part.state is PartState.QUEUED:
-        verdict, _ = shelf.run(ops.intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
+        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
         if verdict == "ok":
             shelf.run(ops.update(shelf.keys, claim, {"state": "queued", "booked": "void"}, after=0.0))
     elif what == "end" and part.state is PartState.RUNNING:

@@ -34,7 +34,7 @@ def shows(plant, *jobs):
 def doubt(plant, run_id="r", marker=""):
     claim = plant.take(run_id, seconds=LEASE)
     told = {"account": plant.account, "estimate": 2, "marker": marker}
-    assert plant.run(ops.intent(plant.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
+    assert plant.run(ops.write_intent(plant.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
     assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
 
 
@@ -55,10 +55,10 @@ def collecting(plant, make):
 
 def intend(plant, run_id="r", *, durable=True):
     claim = plant.take(run_id, seconds=LEASE)
-    return plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=durable))[0]
+    return plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=durable))[0]
 
 
-@pytest.mark.parametrize(("lossless", "durable", "verdict"), [(False, True, "reborn"), (True, False, "ok")])
+@pytest.mark.parametrize(("lossless", "durable", "verdict"), [(False, True, "maybe_sent"), (True, False, "ok")])
 def test_what_counts_is_the_life_that_lost_the_write(plant, lossless, durable, verdict):
     # A replica that took over syncs each write from now on; the one before it did not keep all.
     plant.begin()
@@ -74,15 +74,15 @@ def test_a_server_whose_clock_is_behind_is_not_believed_to_be_the_one_before(pla
     plant.begin("other", each=["https://other.example/"])
     plant.clock.forward(10)
     assert intend(plant, "other") == "ok"
-    assert intend(plant) == "reborn"
+    assert intend(plant) == "maybe_sent"
 
 
 def test_who_takes_the_mark_of_a_life_away_says_that_writes_were_lost(plant):
     """As one does who has put a backup back; the server may even be the same."""
     plant.begin()
-    plant.redis.delete(f"{plant.keys.prefix}:incarnation")
+    plant.redis.delete(f"{plant.keys.prefix}:epoch")
     plant.clock.forward(1)
-    assert intend(plant) == "reborn"
+    assert intend(plant) == "maybe_sent"
 
 
 def test_a_server_that_comes_back_to_its_place_is_another(plant):
@@ -95,7 +95,7 @@ def test_a_server_that_comes_back_to_its_place_is_another(plant):
     plant.clock.forward(5)
     plant.begin("third", each=["https://third.example/"])
     assert intend(plant, "third") == "ok"
-    assert intend(plant) == "reborn"
+    assert intend(plant) == "maybe_sent"
 
 
 def test_a_process_that_may_not_ask_for_the_servers_life_makes_runs_like_others(plant, monkeypatch):
@@ -104,17 +104,17 @@ def test_a_process_that_may_not_ask_for_the_servers_life_makes_runs_like_others(
         plant.begin()
     plant.begin("other", each=["https://other.example/"])
     plant.clock.forward(1)
-    plant.redis.set(f"{plant.keys.prefix}:incarnation", b"%s 0 e 0" % LIFE)
+    plant.redis.set(f"{plant.keys.prefix}:epoch", b"%s 0 e 0" % LIFE)
     assert intend(plant) == "ok"
     plant.restart()
-    assert intend(plant, "other") == "reborn"
+    assert intend(plant, "other") == "maybe_sent"
 
 
 def test_a_server_that_does_not_tell_its_life_is_never_trusted(plant, monkeypatch):
     monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
     plant.begin()
     plant.clock.forward(1)
-    assert plant.run(ops.intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE))[0] == "reborn"
+    assert plant.run(ops.write_intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE))[0] == "maybe_sent"
 
 
 def test_a_full_store_does_not_keep_a_run_that_has_all_its_pages(plant, make):

@@ -35,12 +35,12 @@ ODD = [
 
 def intend(plant, run_id="r"):
     claim = plant.take(run_id, seconds=LEASE)
-    return plant.run(ops.intent(plant.keys, claim, uuid.uuid4().hex, LEASE, account=plant.account))[0]
+    return plant.run(ops.write_intent(plant.keys, claim, uuid.uuid4().hex, LEASE, account=plant.account))[0]
 
 
 def doubt(plant, run_id="r"):
     claim = plant.take(run_id, seconds=LEASE)
-    assert plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account))[0] == "ok"
+    assert plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))[0] == "ok"
     assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
 
 
@@ -90,7 +90,7 @@ def test_routes_of_one_page_do_not_wait_for_each_other(plant):
 def test_equal_targets_in_another_spelling_wait_for_each_other(plant):
     plant.begin("a", each=["https://bücher.example"])
     plant.begin("b", each=["https://xn--bcher-kva.example/"])
-    assert (intend(plant, "a"), intend(plant, "b")) == ("ok", "twin")
+    assert (intend(plant, "a"), intend(plant, "b")) == ("ok", "targets_locked")
 
 
 def test_each_route_adopts_its_own_job(plant, make):
@@ -183,7 +183,7 @@ def of_an_earlier_version(plant, run_id, targets):
     plant.begin(run_id, each=targets)
     digest = fingerprint(targets)
     plant.force(run_id, fp=digest, state="submitting", account=plant.account, lease=plant.clock.time() + HOUR)
-    plant.redis.set(f"{plant.keys.prefix}:lock:{plant.account}:{digest}", f"{run_id}:0")
+    plant.redis.set(f"{plant.keys.prefix}:target_lock:{plant.account}:{digest}", f"{run_id}:0")
     return digest
 
 
@@ -191,15 +191,15 @@ def test_a_part_waits_for_equal_targets_of_an_earlier_version(plant):
     targets = ["https://bücher.example/?q=%7e"]
     digest = of_an_earlier_version(plant, "old", targets)
     plant.begin("new", each=targets)
-    assert intend(plant, "new") == "twin"
-    assert plant.redis.zrange(f"{plant.keys.prefix}:turn:{plant.account}:{digest}", 0, -1) == [b"new:0"]
+    assert intend(plant, "new") == "targets_locked"
+    assert plant.redis.zrange(f"{plant.keys.prefix}:target_waiters:{plant.account}:{digest}", 0, -1) == [b"new:0"]
 
 
 def test_a_part_holds_back_equal_targets_of_an_earlier_version(plant):
     targets = ["https://bücher.example/?q=%7e"]
     plant.begin("new", each=targets)
     assert intend(plant, "new") == "ok"
-    lock = f"{plant.keys.prefix}:lock:{plant.account}:{fingerprint(targets)}"
+    lock = f"{plant.keys.prefix}:target_lock:{plant.account}:{fingerprint(targets)}"
     assert plant.redis.get(lock) == b"new:0"
     plant.clock.forward(2 * LEASE)
     assert plant.run(ops.settle(plant.keys, plant.take("new"), "failed", booked="void")) == 0
@@ -311,7 +311,7 @@ def test_a_store_that_lost_writes_after_a_refusal_is_searched_as_for_any_other(p
     plant.restart()
     plant.step(submit, plant.take(seconds=LEASE))
     part = plant.part()
-    assert (part.state, part.lost, part.refused, part.submit_error) == (PartState.DOUBTFUL, True, False, None)
+    assert (part.state, part.intent_lost, part.refused, part.submit_error) == (PartState.DOUBTFUL, True, False, None)
 
 
 def test_a_refused_purchase_that_is_canceled_is_not_in_doubt(plant, make):

@@ -56,7 +56,7 @@ def test_equal_targets_wait_for_a_purchase_of_one_of_them(plant):
     plant.begin("two", each=[A, A])
     plant.begin("one", each=[A])
     assert intend(plant, "two") == "ok"
-    assert intend(plant, "one") == "twin"
+    assert intend(plant, "one") == "targets_locked"
 
 
 def test_a_purchase_of_equal_targets_that_was_never_found_may_own_a_job_with_one_task(plant, make):
@@ -147,7 +147,7 @@ def test_restarts_of_the_store_poison_no_run_that_was_never_sent(plant):
     plant.begin()
     shows(plant)
     for n in range(6):
-        plant.redis.set("p:incarnation", b"life-%d 1 old-%d@%d 0" % (n, n, n))
+        plant.redis.set("p:epoch", b"life-%d 1 old-%d@%d 0" % (n, n, n))
         plant.step(submit, plant.take(seconds=LEASE))
         assert plant.part().state is PartState.DOUBTFUL
         assert look_until_resolved(plant).state is PartState.QUEUED

@@ -21,7 +21,7 @@ URLS = ["https://shop.example/0", "https://shop.example/1"]
 def doubt(plant, make):
     """The answer to the part's `POST` was lost; a second one would be answered."""
     claim = plant.take(seconds=LEASE)
-    plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account))
+    plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))
     plant.update(claim, after=0.0, state="doubtful")
     plant.api.script(create_job=make.created("second"))
 

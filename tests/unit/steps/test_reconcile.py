@@ -30,7 +30,7 @@ def doubtful(plant):
 
 def begin_doubt(plant, run_id="r", marker=""):
     claim = plant.take(run_id, seconds=LEASE)
-    plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, estimate=2, marker=marker))
+    plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, estimate=2, marker=marker))
     assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
 
 
@@ -346,9 +346,9 @@ def test_a_plugin_job_does_not_show_whose_it_is(plant, make):
 
 def lose_the_intent(plant, run_id="r"):
     claim = plant.take(run_id, seconds=LEASE)
-    plant.redis.set(f"{plant.keys.prefix}:incarnation", f"other {plant.clock.time():.4f} 0 0")
-    answer = plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
-    assert answer == ("reborn", "")
+    plant.redis.set(f"{plant.keys.prefix}:epoch", f"other {plant.clock.time():.4f} 0 0")
+    answer = plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
+    assert answer == ("maybe_sent", "")
 
 
 def test_what_a_lost_intent_bought_is_adopted(plant, make):
@@ -358,7 +358,7 @@ def test_what_a_lost_intent_bought_is_adopted(plant, make):
     assert look(plant) == ADOPTED
 
 
-def test_a_feared_intent_that_was_none_leaves_no_trace(plant, make):
+def test_a_maybe_sent_intent_that_was_none_leaves_no_trace(plant, make):
     plant.begin()
     lose_the_intent(plant)
     day = int(plant.part().intent // 86_400)
@@ -368,7 +368,7 @@ def test_a_feared_intent_that_was_none_leaves_no_trace(plant, make):
     assert plant.run(ops.ledger(plant.keys, day)) == []
 
 
-def test_a_feared_intent_that_was_one_comes_into_the_ledger(plant, make):
+def test_a_maybe_sent_intent_that_was_one_comes_into_the_ledger(plant, make):
     plant.begin()
     lose_the_intent(plant)
     day = int(plant.part().intent // 86_400)
@@ -380,7 +380,7 @@ def test_a_feared_intent_that_was_one_comes_into_the_ledger(plant, make):
 
 @pytest.mark.parametrize(("options", "state"), [({"geo_code": "us"}, PartState.DONE), ({}, PartState.RUNNING)])
 def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(plant, make, options, state):
-    plant.begin("twin", request=options)
+    plant.begin("equal", request=options)
     plant.begin()
     lose_the_intent(plant)
     shows(plant, make.job("pending", job_id="j"))
@@ -389,11 +389,11 @@ def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(plant, m
 
 def test_a_rival_is_found_among_very_many(plant, make):
     """More than one look of the scan takes in."""
-    plant.begin("twin", request={"geo_code": "us"})
+    plant.begin("equal", request={"geo_code": "us"})
     for n in range(700):
         plant.redis.zadd(plant.keys.due, {f"other{n}:0": plant.clock.time() + 1_000})
     plant.begin()
     lose_the_intent(plant)
     shows(plant, make.job("pending", job_id="j"))
     looks_until(plant, PartState.DONE)
-    assert "twin:0" in str(plant.part().error)
+    assert "equal:0" in str(plant.part().error)

@@ -253,7 +253,7 @@ def test_stop_request_in_doubtful_poison(plant):
     # taken out of work while the POST may have bought a job: the doubt must not be lost
     plant.begin()
     claim = plant.take()
-    plant.run(ops.intent(plant.keys, claim, "n", 100, account=plant.account))
+    plant.run(ops.write_intent(plant.keys, claim, "n", 100, account=plant.account))
     for _ in range(6):
         plant.clock.forward(200)
         plant.take()

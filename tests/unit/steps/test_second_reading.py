@@ -12,13 +12,13 @@ from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import WEAKENED, submit
+from scrape_do_celery.tasks.submit import DURABILITY_DELAY, submit
 from tests.unit.steps.test_losses import HOUR, LEASE, LIFE, collecting, doubt, listing, look, shows
 
 
 @pytest.fixture
-def incarnation(plant):
-    return f"{plant.keys.prefix}:incarnation"
+def epoch_key(plant):
+    return f"{plant.keys.prefix}:epoch"
 
 
 @pytest.fixture
@@ -58,42 +58,45 @@ def stopped(plant, make):
 # A store that lost writes
 
 
-def test_a_loss_two_lives_ago_is_a_loss(plant, incarnation, told):
+def test_a_loss_two_lives_ago_is_a_loss(plant, epoch_key, told):
     plant.begin()
-    plant.redis.set(incarnation, "aaa 0 aaa 0")
+    plant.redis.set(epoch_key, "aaa 0 aaa 0")
     plant.clock.forward(1)
     plant.begin("other", each=["https://other.example/"])
-    assert plant.run(ops.intent(plant.keys, plant.take("other", seconds=LEASE), "n", LEASE, **told))[0] == "ok"
-    restart(plant, incarnation, b"bbb")
-    assert plant.run(ops.intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, **told))[0] == "reborn"
+    assert plant.run(ops.write_intent(plant.keys, plant.take("other", seconds=LEASE), "n", LEASE, **told))[0] == "ok"
+    restart(plant, epoch_key, b"bbb")
+    assert plant.run(ops.write_intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, **told))[0] == "maybe_sent"
 
 
-def test_without_a_loss_no_part_looks(plant, incarnation, told):
-    plant.redis.set(incarnation, f"aaa {plant.clock.time():.4f} aaa 1")
+def test_without_a_loss_no_part_looks(plant, epoch_key, told):
+    plant.redis.set(epoch_key, f"aaa {plant.clock.time():.4f} aaa 1")
     plant.clock.forward(1)
     plant.begin()
     plant.clock.forward(1)
-    assert plant.run(ops.intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, **told))[0] == "ok"
+    assert plant.run(ops.write_intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, **told))[0] == "ok"
 
 
-def test_that_a_store_is_weaker_is_on_disk_before_the_next_intent(plant, incarnation):
-    plant.redis.set(incarnation, b"%s 0 aaa 1" % LIFE)
+def test_that_a_store_is_weaker_is_on_disk_before_the_next_intent(plant, epoch_key):
+    plant.redis.set(epoch_key, b"%s 0 aaa 1" % LIFE)
     plant.begin()
     claim = plant.take(seconds=LEASE)
-    weak = ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False)
-    assert plant.run(weak)[0] == "weakened"
-    restart(plant, incarnation, b"abc")
-    assert plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=True))[0] == "reborn"
+    weak = ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False)
+    assert plant.run(weak)[0] == "durability_pending"
+    restart(plant, epoch_key, b"abc")
+    assert (
+        plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=True))[0]
+        == "maybe_sent"
+    )
 
 
-def test_a_weaker_store_is_bought_for_a_moment_later(plant, incarnation, make):
-    plant.redis.set(incarnation, b"%s 0 aaa 1" % LIFE)
+def test_a_weaker_store_is_bought_for_a_moment_later(plant, epoch_key, make):
+    plant.redis.set(epoch_key, b"%s 0 aaa 1" % LIFE)
     plant.begin()
     plant.health.durable = False
     plant.api.script(create_job=make.created("j"))
     plant.step(submit, plant.take(seconds=LEASE))
     assert (plant.part().state, plant.api.posts) == (PartState.QUEUED, 0)
-    plant.clock.forward(WEAKENED)
+    plant.clock.forward(DURABILITY_DELAY)
     plant.step(submit, plant.take(seconds=LEASE))
     assert (plant.part().job_id, plant.api.posts) == ("j", 1)
 
@@ -102,8 +105,8 @@ def test_without_info_each_try_looks_again(plant, make, monkeypatch):
     monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
     plant.begin()
     plant.clock.forward(1)
-    first = ops.intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, account=plant.account, durable=False)
-    assert plant.run(first)[0] == "reborn"
+    first = ops.write_intent(plant.keys, plant.take(seconds=LEASE), "n", LEASE, account=plant.account, durable=False)
+    assert plant.run(first)[0] == "maybe_sent"
     shows(plant)
     assert look(plant)
     plant.api.script(create_job=make.refusal(429))
@@ -113,9 +116,9 @@ def test_without_info_each_try_looks_again(plant, make, monkeypatch):
     assert (plant.part().state, plant.api.posts) == (PartState.DOUBTFUL, 1)
 
 
-def test_a_cancel_after_a_loss_looks_first(plant, incarnation, make):
+def test_a_cancel_after_a_loss_looks_first(plant, epoch_key, make):
     plant.begin()
-    plant.redis.set(incarnation, "old 0 old 0")
+    plant.redis.set(epoch_key, "old 0 old 0")
     plant.clock.forward(5)
     plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     assert plant.part().state is PartState.QUEUED
@@ -133,15 +136,15 @@ def test_a_cancel_without_a_loss_is_done_at_once(plant):
     assert (plant.part().state, plant.part().outcome) == (PartState.DONE, "canceled")
 
 
-def test_what_a_canceled_run_may_have_bought_is_no_others(plant, incarnation, make):
+def test_what_a_canceled_run_may_have_bought_is_no_others(plant, epoch_key, make):
     plant.begin("b", request={"geo_code": "de"})
     plant.begin("a", request={"geo_code": "us"})
-    plant.redis.set(incarnation, "old 0 old 0")
+    plant.redis.set(epoch_key, "old 0 old 0")
     plant.clock.forward(5)
     plant.run(ops.request_stop(plant.keys, "b", "cancel"))
     claim = plant.take("a", seconds=LEASE)
-    answer = plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
-    assert answer[0] == "reborn"
+    answer = plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
+    assert answer[0] == "maybe_sent"
     shows(plant, make.job("queued", job_id="of-b"))
     look(plant, "a", until=PartState.DONE)
     assert (plant.part("a").outcome, plant.part("a").job_id) == ("in_doubt", None)
@@ -166,7 +169,7 @@ def test_two_accounts_may_share_a_run(plant, make):
     plant.part_by_part(2)
     a, b = plant.take(part=0, seconds=LEASE, account="A"), plant.take(part=1, seconds=LEASE)
     for claim, account, job in ((a, "A", "job-of-A"), (b, plant.account, "job-of-B")):
-        assert plant.run(ops.intent(plant.keys, claim, f"n{account}", LEASE, account=account))[0] == "ok"
+        assert plant.run(ops.write_intent(plant.keys, claim, f"n{account}", LEASE, account=account))[0] == "ok"
         fields = {"state": "running", "job": job, "booked": "bought"}
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=job)) == "ok"
     plant.clock.forward(HOUR)
@@ -328,7 +331,7 @@ def test_an_absence_stays_in_the_ledger_where_a_later_void_is_sent_twice(plant):
     shows(plant)
     assert look(plant)
     claim = plant.take(seconds=LEASE)
-    assert plant.run(ops.intent(plant.keys, claim, "n2", LEASE, account=plant.account))[0] == "ok"
+    assert plant.run(ops.write_intent(plant.keys, claim, "n2", LEASE, account=plant.account))[0] == "ok"
     for _ in range(2):
         plant.run(ops.update(plant.keys, claim, {"state": "queued", "booked": "void"}, after=5.0))
     plant.clock.forward(6)

@@ -184,13 +184,13 @@ def test_a_refused_token_holds_the_run_back(plant, claim, make, status):
 
 
 def test_a_run_that_is_to_end_is_not_bought_at_the_last_moment(plant, claim, make, monkeypatch):
-    real = ops.guard
+    real = ops.check_before_send
 
-    def guard(keys, claim):
+    def check_before_send(keys, claim):
         plant.run(ops.request_stop(plant.keys, "r", "cancel"))
         return real(keys, claim)
 
-    monkeypatch.setattr(ops, "guard", guard)
+    monkeypatch.setattr(ops, "check_before_send", check_before_send)
     assert plant.step(submit, claim) is None
     assert plant.api.posts == 0
     assert plant.part().state is PartState.QUEUED
@@ -207,18 +207,18 @@ def test_nothing_is_bought_into_a_full_store(plant, claim):
 
 
 def test_equal_targets_are_bought_one_after_the_other(plant, claim, make):
-    plant.begin("twin", request={"geo_code": "us"})
+    plant.begin("equal", request={"geo_code": "us"})
     plant.api.script(create_job=[DOUBTS[0], make.created("j")])
     plant.step(submit, claim)
-    assert plant.step(submit, plant.take("twin", seconds=LEASE)) is None
+    assert plant.step(submit, plant.take("equal", seconds=LEASE)) is None
     assert plant.api.posts == 1
-    assert plant.part("twin").state is PartState.QUEUED
-    assert plant.due()["twin:0"] > 0.4
+    assert plant.part("equal").state is PartState.QUEUED
+    assert plant.due()["equal:0"] > 0.4
     # The first is resolved: the other's turn has come.
     plant.run(ops.settle(plant.keys, plant.take(), "in_doubt", booked="in_doubt"))
-    assert plant.due()["twin:0"] <= 0
-    plant.step(submit, plant.take("twin", seconds=LEASE))
-    assert plant.part("twin").job_id == "j"
+    assert plant.due()["equal:0"] <= 0
+    plant.step(submit, plant.take("equal", seconds=LEASE))
+    assert plant.part("equal").job_id == "j"
 
 
 def test_what_was_queued_when_the_store_restarted_is_in_doubt(plant, claim):
@@ -228,7 +228,7 @@ def test_what_was_queued_when_the_store_restarted_is_in_doubt(plant, claim):
     assert plant.step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert plant.api.posts == 0
     part = plant.part()
-    assert (part.state, part.lost, part.intents) == (PartState.DOUBTFUL, True, 1)
+    assert (part.state, part.intent_lost, part.intents) == (PartState.DOUBTFUL, True, 1)
 
 
 def test_a_restart_of_a_durable_store_changes_nothing(plant, claim, make):
@@ -239,14 +239,14 @@ def test_a_restart_of_a_durable_store_changes_nothing(plant, claim, make):
 
 
 def test_a_post_is_not_made_once_the_lease_is_lost(plant, claim, monkeypatch):
-    real = ops.guard
+    real = ops.check_before_send
 
-    def guard(keys, claim):
+    def check_before_send(keys, claim):
         plant.clock.forward(10 * LEASE)
         plant.take(seconds=LEASE)
         return real(keys, claim)
 
-    monkeypatch.setattr(ops, "guard", guard)
+    monkeypatch.setattr(ops, "check_before_send", check_before_send)
     with pytest.raises(LeaseLostError):
         plant.step(submit, claim)
     assert plant.api.posts == 0
@@ -254,18 +254,18 @@ def test_a_post_is_not_made_once_the_lease_is_lost(plant, claim, monkeypatch):
 
 
 def test_a_post_is_not_made_where_it_could_outlive_the_lease(plant, claim, make, monkeypatch):
-    real = ops.guard
+    real = ops.check_before_send
 
-    def guard(keys, claim):
+    def check_before_send(keys, claim):
         plant.clock.forward(60)
         return real(keys, claim)
 
-    monkeypatch.setattr(ops, "guard", guard)
+    monkeypatch.setattr(ops, "check_before_send", check_before_send)
     assert plant.step(submit, claim) is None
     assert plant.api.posts == 0
     assert plant.part().state is PartState.QUEUED
     assert 0 < plant.looks()["r:0"] <= 1
-    monkeypatch.setattr(ops, "guard", real)
+    monkeypatch.setattr(ops, "check_before_send", real)
     plant.clock.forward(1)
     plant.api.script(create_job=make.created())
     plant.step(submit, plant.take(seconds=LEASE))
@@ -273,7 +273,7 @@ def test_a_post_is_not_made_where_it_could_outlive_the_lease(plant, claim, make,
 
 
 def test_a_post_is_not_made_where_the_store_cannot_say_who_holds_the_part(plant, claim):
-    assert plant.step(submit, claim, broken="guard") is None
+    assert plant.step(submit, claim, broken="check_before_send") is None
     assert plant.api.posts == 0
     assert plant.part().state is PartState.QUEUED
 

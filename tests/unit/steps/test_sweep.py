@@ -22,7 +22,7 @@ def crowd(plant):
     for n in range(COUNT):
         plant.begin(f"r{n}")
         claim = plant.take(f"r{n}")
-        plant.run(ops.intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
+        plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
         fields = {"state": "running", "job": f"job-{n}", "booked": "bought"}
         op = ops.update(plant.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
         assert plant.run(op) == "ok"
@@ -224,7 +224,7 @@ def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
     plant.part_by_part(COUNT, "order-17", early=False)
     for n in range(COUNT):
         claim = plant.take("order-17", n)
-        plant.run(ops.intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
+        plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
         fields = {"state": "running", "job": f"of-{n}", "booked": "bought"}
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
     members = [Member("order-17", n) for n in range(COUNT)]

@@ -31,7 +31,7 @@ def bought(plant, names, account=None):
     for name in names:
         plant.begin(name)
         claim = plant.take(name)
-        plant.run(ops.intent(plant.keys, claim, name, 100.0, account=account or plant.account))
+        plant.run(ops.write_intent(plant.keys, claim, name, 100.0, account=account or plant.account))
         fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "booked": "bought"}
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
 
@@ -174,7 +174,7 @@ def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(plant, make):
 
         async def watched(operation):
             answer = await run(operation)
-            if operation.script == "intent":
+            if operation.script == "write_intent":
                 plant.finish("a")
             return answer
 
@@ -189,7 +189,7 @@ def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
     def intent(name, account):
         shelf.force(name, at=0, lease=0)
         claim = shelf.take(name, account=account)
-        verdict, _ = shelf.run(ops.intent(shelf.keys, claim, name, 100.0, account=account, most=1))
+        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, name, 100.0, account=account, most=1))
         if verdict == "ok":
             fields = {"state": "running", "booked": "bought"}
             shelf.run(ops.update(shelf.keys, claim, fields, after=1.0, owner=f"job-{name}"))
@@ -224,7 +224,7 @@ def test_who_leaves_the_line_leaves_nothing_behind(plant, make):
     assert plant.redis.zcard(f"p:slot_waiters:{plant.account}") == 0
     plant.clock.forward(10)
     plant.finish("a")
-    assert not list(plant.redis.scan_iter("p:lock:*"))
+    assert not list(plant.redis.scan_iter("p:target_lock:*"))
 
 
 def test_looks_at_the_line_use_up_no_request(plant, make):
@@ -293,7 +293,7 @@ def test_a_refusal_of_an_early_fetch_holds_the_account_back(plant, make):
 def test_a_pause_keeps_no_canceled_doubt_from_being_looked_into(plant, make):
     plant.begin("r")
     claim = plant.take("r", seconds=LEASE)
-    plant.run(ops.intent(plant.keys, claim, "n", LEASE, account=plant.account))
+    plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))
     plant.update(claim, after=0.0, state="doubtful", doubt="{}")
     plant.run(ops.request_stop(plant.keys, "r", CANCEL))
     plant.api.script(list_jobs=NOTHING)

@@ -168,7 +168,7 @@ def test_one_without_pages_is_lost(running, make):
 
 def test_such_a_job_is_never_left_to_the_list(plant, make):
     plant.begin()
-    plant.run(ops.intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
+    plant.run(ops.write_intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
     plant.force(lease=0, token="")
     plant.buy()
     plant.api.script(get_job=make.job("archived"))
@@ -183,7 +183,7 @@ def test_such_a_job_is_never_left_to_the_list(plant, make):
 
 def test_nor_does_an_entry_of_the_list_tell_that_it_runs(plant, make):
     plant.begin()
-    plant.run(ops.intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
+    plant.run(ops.write_intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
     plant.force(lease=0, token="")
     plant.buy()
     plant.api.script(get_job=make.job("pending"))

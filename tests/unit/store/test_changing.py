@@ -239,7 +239,7 @@ def test_a_part_that_stops_the_others_wakes_those_that_were_not_sent(shelf):
     assert due["r:3"] <= 0
     assert due["r:2"] == pytest.approx(waits["r:2"], abs=1)
     assert due["r:1"] > 200
-    assert shelf.run(ops.intent(shelf.keys, held, "n", 60)) == ("skip_unsent", "")
+    assert shelf.run(ops.write_intent(shelf.keys, held, "n", 60)) == ("skip_unsent", "")
     assert shelf.take(part=3).skip_unsent
 
 
@@ -258,7 +258,7 @@ def test_a_stop_request_ends_what_was_not_sent(shelf):
     assert record.stop_reason == DEADLINE
     assert shelf.due().keys() == {"r:run"}
     assert shelf.due()["r:run"] <= 0
-    assert shelf.run(ops.intent(shelf.keys, old, "n", 60)) == ("stale", "")
+    assert shelf.run(ops.write_intent(shelf.keys, old, "n", 60)) == ("stale", "")
 
 
 def test_only_the_first_stop_request_counts(shelf):
@@ -298,7 +298,7 @@ def test_a_part_in_the_hands_of_a_submit_hears_of_a_stop_request_by_itself(shelf
     claim = shelf.take()
     assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == []
     assert shelf.part().state is PartState.QUEUED
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 60)) == ("stop_reason", CANCEL)
+    assert shelf.run(ops.write_intent(shelf.keys, claim, "n", 60)) == ("stop_reason", CANCEL)
 
 
 def test_a_stop_request_comes_too_late(shelf):

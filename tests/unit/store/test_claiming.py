@@ -249,30 +249,30 @@ def test_renewing_what_is_gone(shelf):
 def test_an_intent_is_written_before_the_post(shelf):
     shelf.begin()
     claim = shelf.take(seconds=30)
-    assert shelf.run(ops.guard(shelf.keys, claim)) < 0
-    verdict, when = shelf.run(ops.intent(shelf.keys, claim, "n", 120))
+    assert shelf.run(ops.check_before_send(shelf.keys, claim)) < 0
+    verdict, when = shelf.run(ops.write_intent(shelf.keys, claim, "n", 120))
     assert verdict == "ok"
     part = shelf.part()
     assert part.state is PartState.SUBMITTING
     assert part.intent == float(when)
     assert 115 < shelf.due()["r:0"] <= 120
-    assert 115 < shelf.run(ops.guard(shelf.keys, claim)) <= 120
+    assert 115 < shelf.run(ops.check_before_send(shelf.keys, claim)) <= 120
 
 
 def test_an_intent_that_is_sent_again_is_the_same(shelf):
     shelf.begin()
     claim = shelf.take()
-    shelf.run(ops.intent(shelf.keys, claim, "n", 120))
+    shelf.run(ops.write_intent(shelf.keys, claim, "n", 120))
     before = shelf.part_fields()
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120))[0] == "ok"
+    assert shelf.run(ops.write_intent(shelf.keys, claim, "n", 120))[0] == "ok"
     assert shelf.part_fields() == before
 
 
 def test_a_second_intent_is_refused(shelf):
     shelf.begin()
     claim = shelf.take()
-    shelf.run(ops.intent(shelf.keys, claim, "n", 120))
-    assert shelf.run(ops.intent(shelf.keys, claim, "other", 120)) == ("stale", "")
+    shelf.run(ops.write_intent(shelf.keys, claim, "n", 120))
+    assert shelf.run(ops.write_intent(shelf.keys, claim, "other", 120)) == ("stale", "")
 
 
 def test_an_intent_under_an_old_fence_is_refused(shelf):
@@ -280,7 +280,7 @@ def test_an_intent_under_an_old_fence_is_refused(shelf):
     claim = shelf.take(seconds=30)
     shelf.clock.forward(31)
     shelf.take()
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("stale", "")
+    assert shelf.run(ops.write_intent(shelf.keys, claim, "n", 120)) == ("stale", "")
     assert shelf.part().state is PartState.QUEUED
 
 
@@ -288,22 +288,22 @@ def test_a_stop_request_or_skip_unsent_comes_before_an_intent(shelf):
     shelf.begin()
     claim = shelf.take()
     shelf.redis.hset(shelf.keys.run("r"), "skip_unsent", 1)
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("skip_unsent", "")
+    assert shelf.run(ops.write_intent(shelf.keys, claim, "n", 120)) == ("skip_unsent", "")
     shelf.redis.hset(shelf.keys.run("r"), "stop_reason", "deadline")
-    assert shelf.run(ops.intent(shelf.keys, claim, "n", 120)) == ("stop_reason", "deadline")
+    assert shelf.run(ops.write_intent(shelf.keys, claim, "n", 120)) == ("stop_reason", "deadline")
     assert shelf.part().state is PartState.QUEUED
 
 
 def test_the_guard_sees_a_lease_that_runs_out_or_is_lost(shelf):
     shelf.begin()
     claim = shelf.take(seconds=30)
-    shelf.run(ops.intent(shelf.keys, claim, "n", 60))
+    shelf.run(ops.write_intent(shelf.keys, claim, "n", 60))
     shelf.clock.forward(50)
-    assert 0 < shelf.run(ops.guard(shelf.keys, claim)) <= 10
+    assert 0 < shelf.run(ops.check_before_send(shelf.keys, claim)) <= 10
     shelf.clock.forward(20)
-    assert shelf.run(ops.guard(shelf.keys, claim)) < 0
+    assert shelf.run(ops.check_before_send(shelf.keys, claim)) < 0
     shelf.take()
-    assert shelf.run(ops.guard(shelf.keys, claim)) == -1
+    assert shelf.run(ops.check_before_send(shelf.keys, claim)) == -1
 
 
 def test_what_is_due_is_handed_out_with_what_its_message_needs_to_know(shelf):

@@ -138,16 +138,16 @@ class Pipeline(RuleBasedStateMachine):
 
     def intend(self, claim, before):
         nonce = uuid.uuid4().hex
-        verdict, who = self.run(ops.intent(self.shelf.keys, claim, nonce, LEASE * 4))
-        if verdict == "twin":
-            assert Member.parse(who) == self.twin(claim.member)
-            assert self.fields(self.twin(claim.member))["state"] in UNRESOLVED
+        verdict, who = self.run(ops.write_intent(self.shelf.keys, claim, nonce, LEASE * 4))
+        if verdict == "targets_locked":
+            assert Member.parse(who) == self.equal_run(claim.member)
+            assert self.fields(self.equal_run(claim.member))["state"] in UNRESOLVED
         elif verdict == "ok":
             assert before["state"] == "queued"
             assert claim.member not in self.sent
-            assert self.fields(self.twin(claim.member))["state"] not in UNRESOLVED
+            assert self.fields(self.equal_run(claim.member))["state"] not in UNRESOLVED
             self.sent.add(claim.member)
-            assert self.run(ops.intent(self.shelf.keys, claim, nonce, LEASE * 4))[0] == "ok"
+            assert self.run(ops.write_intent(self.shelf.keys, claim, nonce, LEASE * 4))[0] == "ok"
         elif verdict != "stale":
             run = self.shelf.run_fields(claim.member.run_id)
             assert run["stop_reason"] if verdict == "stop_reason" else run["skip_unsent"]
@@ -181,12 +181,12 @@ class Pipeline(RuleBasedStateMachine):
         if self.fields(claim.member)["fence"] == str(claim.part.fence):
             return  # dead, and nobody has noticed yet
         if action == "intend":
-            assert self.run(ops.intent(self.shelf.keys, claim, "n", LEASE)) == ("stale", "")
+            assert self.run(ops.write_intent(self.shelf.keys, claim, "n", LEASE)) == ("stale", "")
         elif action == "settle":
             assert self.settle(claim) is None
         elif action == "renew":
             assert self.run(ops.renew(self.shelf.keys, claim, LEASE)) is False
-            assert self.run(ops.guard(self.shelf.keys, claim)) < 0
+            assert self.run(ops.check_before_send(self.shelf.keys, claim)) < 0
         else:
             assert self.update(claim, action) == "stale"
         assert self.shelf.contents() == before
@@ -300,7 +300,7 @@ class Pipeline(RuleBasedStateMachine):
     def members(self):
         return [Member(run_id, n) for run_id in (LIVE, DRAFT) for n in range(2)]
 
-    def twin(self, member):
+    def equal_run(self, member):
         """The part of the other run that has the same targets."""
         return Member(DRAFT if member.run_id == LIVE else LIVE, member.part)
 

@@ -19,7 +19,17 @@ UNREACHABLE = "redis://127.0.0.1:1/0"
 def test_every_operation_has_its_script():
     names = set(scripts())
     assert "common" not in names
-    assert {"create", "accept", "claim", "claim_due", "intent", "guard", "update", "put", "settle"} <= names
+    assert {
+        "create",
+        "accept",
+        "claim",
+        "claim_due",
+        "write_intent",
+        "check_before_send",
+        "update",
+        "put",
+        "settle",
+    } <= names
 
 
 def test_both_shells_work_on_the_same_records(shelf, make):

@@ -99,47 +99,46 @@ local function hand_over(watch_key, due, prefix, until_, t, redispatch_after, mo
   return found
 end
 
--- Which loss of writes was the last: the server whose life began with it and when, and since when that is known. A
--- restart or a failover begins another life; nothing was lost where the life before was durable, which only that life
--- could tell: `durable` is '1' or '' where the caller knows of the present one, else nil. A server that does not tell
--- its id may have been restarted at any time.
--- The third value is false for a moment after a life has ceased to be durable: that was written down just now, and what
--- is written with it would be lost together with it.
-local WEAKENED = 3
-local function incarnation(prefix, t, durable)
+-- Return the store epoch, when it began, and whether its durability is settled. A new epoch begins when the server
+-- process changes (restart or failover), unless the previous process synced every write. Writes of an older epoch may be
+-- missing. `durable` is '1' or '' if the caller knows whether the present process syncs every write, else nil. A server
+-- that does not tell its id may have been restarted at any time.
+-- The third value is false for `DURABILITY_DELAY` seconds after a process has ceased to be durable: that note itself is
+-- written without a sync, and an intent written beside it could be lost together with it.
+local DURABILITY_DELAY = 3
+local function store_epoch(prefix, t, durable)
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
   if not id then return 'unknown', t, true end
-  local stood = redis.call('GET', prefix .. ':incarnation') or ''
-  -- `kept` is '1' while the life is durable, else since when it is not.
-  local known, since, epoch, kept = string.match(stood, '^(%S+) (%S+) (%S+) (%S+)$')
+  local previous = redis.call('GET', prefix .. ':epoch') or ''
+  -- `durable_mark` is '1' while the process is durable, else the time since when it is not.
+  local known, since, epoch, durable_mark = string.match(previous, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
-    -- One that has nothing to compare with may have lost just that. A server may come back to its place, so that its id
-    -- alone does not name an epoch.
-    if kept ~= '1' then since, epoch = stamp(t), id .. '@' .. stamp(t) end
-    kept = '0'
+    -- A store without a previous note may have lost just that. A server may come back, so its id alone names no epoch.
+    if durable_mark ~= '1' then since, epoch = stamp(t), id .. '@' .. stamp(t) end
+    durable_mark = '0'
   end
   if durable == '1' then
-    kept = '1'
-  elseif durable and kept == '1' then
-    kept = stamp(t)
+    durable_mark = '1'
+  elseif durable and durable_mark == '1' then
+    durable_mark = stamp(t)
   end
-  local stands = table.concat({id, since, epoch, kept}, ' ')
-  if stands ~= stood then redis.call('SET', prefix .. ':incarnation', stands) end
-  return epoch, tonumber(since), kept == '1' or t - kept >= WEAKENED
+  local current = table.concat({id, since, epoch, durable_mark}, ' ')
+  if current ~= previous then redis.call('SET', prefix .. ':epoch', current) end
+  return epoch, tonumber(since), durable_mark == '1' or t - durable_mark >= DURABILITY_DELAY
 end
 
--- How a run remembers the epoch that it was made in.
-local function short(epoch) return string.sub(epoch, 1, 6) .. (string.match(epoch, '@.*') or '') end
+-- Return the short form of an epoch that a run keeps in its record.
+local function epoch_tag(epoch) return string.sub(epoch, 1, 6) .. (string.match(epoch, '@.*') or '') end
 
 -- Whether a queued part may have been bought all the same: its intent was lost with the last writes of the store.
 -- `checked` is the loss after which its job was looked for; `r` is when its run was made, and in which epoch: two
 -- servers' times are not compared where that is known.
-local function is_feared(epoch, since, checked, r)
-  local created, born = r[1], r[2]
+local function may_have_been_sent(epoch, since, checked, r)
+  local created, run_epoch = r[1], r[2]
   if checked == epoch then return false end
-  if not born then return created and tonumber(created) < since end
-  return epoch == 'unknown' or born ~= short(epoch)
+  if not run_epoch then return created and tonumber(created) < since end
+  return epoch == 'unknown' or run_epoch ~= epoch_tag(epoch)
 end
 
 -- Lets a script write where the store is full: Redis refuses it only at a first write that needs memory. For what moves
@@ -223,19 +222,20 @@ end
 
 -- Releases the target locks of a part. The next part with the same targets may buy. A part that was bought by an earlier
 -- version holds the lock of its fingerprint alone.
-local function release(prefix, due, part, member, account, t)
+local function release_target_lock(prefix, due, part, member, account, t)
   local p = redis.call('HMGET', part, 'fp', 'locks')
   for digest in string.gmatch(p[2] or p[1], '%S+') do
-    local lock, turn = prefix .. ':lock:' .. account .. ':' .. digest, prefix .. ':turn:' .. account .. ':' .. digest
+    local lock = prefix .. ':target_lock:' .. account .. ':' .. digest
+    local waiters = prefix .. ':target_waiters:' .. account .. ':' .. digest
     if redis.call('GET', lock) == member then redis.call('DEL', lock) end
-    local woken, next_one = false, redis.call('ZPOPMIN', turn)[1]
+    local woken, next_one = false, redis.call('ZPOPMIN', waiters)[1]
     while next_one and not woken do
       if state_of(prefix, next_one) == 'queued' then
         local run_id, n = string.match(next_one, '^(.*):([^:]*)$')
         wake(due, part_key(prefix, run_id, n), next_one, t, 0)
         woken = true
       else
-        next_one = redis.call('ZPOPMIN', turn)[1]
+        next_one = redis.call('ZPOPMIN', waiters)[1]
       end
     end
   end
@@ -270,7 +270,7 @@ end
 
 -- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
 -- taken for another's; for an hour, where two full listings had not shown it.
-local function resolve(prefix, due, part, member, seconds, t)
+local function close_submit(prefix, due, part, member, seconds, t)
   local p = redis.call('HMGET', part, 'booked', 'account')
   local account = p[2] or ''
   if p[1] == 'in_doubt' or p[1] == 'absent' then
@@ -280,7 +280,7 @@ local function resolve(prefix, due, part, member, seconds, t)
   else
     for _, one in ipairs(purchase_entries(prefix, part, member, account)) do redis.call('ZREM', one[1], one[2]) end
   end
-  release(prefix, due, part, member, account, t)
+  release_target_lock(prefix, due, part, member, account, t)
   redis.call('HDEL', part, 'strict', 'coarse', 'order')
   if p[1] == 'bought' or p[1] == 'adopted' then redis.call('HDEL', part, 'first_order') end
 end
@@ -336,7 +336,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
   release_slot(prefix, due, part, member, t)
-  if is_unresolved(state) then resolve(prefix, due, part, member, rest[3], t) end
+  if is_unresolved(state) then close_submit(prefix, due, part, member, rest[3], t) end
   book(prefix, part, member)
   for i, name in ipairs({'credits', 'tasks:success', 'tasks:failed', 'tasks:gone'}) do
     local amount = tonumber(p[i + 1] or 0)
@@ -363,16 +363,16 @@ end
 -- Returns how many parts are left, and the running ones that are to act now.
 local function request_stop(prefix, due, run_id, what, outcome, t)
   local run = prefix .. ':run:' .. run_id
-  local r = redis.call('HMGET', run, 'created', 'born', 'parts', 'left')
-  local epoch, since = incarnation(prefix, t)
+  local r = redis.call('HMGET', run, 'created', 'epoch', 'parts', 'left')
+  local epoch, since = store_epoch(prefix, t)
   redis.call('HSETNX', run, 'stop_reason', what)
   redis.call('HSETNX', run, 'stop_requested_at', stamp(t))
   local left, out = tonumber(r[4]), {}
   for n = 0, tonumber(r[3]) - 1 do
     local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
-    local p = redis.call('HMGET', key, 'state', 'lease', 'cancel_sent_at', 'checked')
+    local p = redis.call('HMGET', key, 'state', 'lease', 'cancel_sent_at', 'checked_epoch')
     if tonumber(p[2] or 0) <= t then
-      if p[1] == 'queued' and is_feared(epoch, since, p[4], r) then
+      if p[1] == 'queued' and may_have_been_sent(epoch, since, p[4], r) then
         wake(due, key, member, t, 0)
       elseif p[1] == 'queued' then
         redis.call('HSET', key, 'state', 'done', 'outcome', outcome)

@@ -42,11 +42,11 @@ if KEYS[4] then
   end
   if not before or ARGV[10] ~= 'queue' then hold = '' end
 end
-local epoch = incarnation(prefix, t)
+local epoch = store_epoch(prefix, t)
 local parts = tonumber(ARGV[13])
 local at = 14
 redis.call('HSET', KEYS[1], 'created', stamp(t), 'digest', digest, 'parts', parts, 'left', parts)
-if epoch ~= 'unknown' then redis.call('HSET', KEYS[1], 'born', short(epoch)) end
+if epoch ~= 'unknown' then redis.call('HSET', KEYS[1], 'epoch', epoch_tag(epoch)) end
 redis.call('HSET', KEYS[1], 'w:' .. ARGV[7], ARGV[8], 'waiting', 1)
 for n = 0, parts - 1 do
   local key = part_key(prefix, run_id, n)

@@ -38,6 +38,6 @@ for digest in string.gmatch(ARGV[5], '%S+') do
   local names = redis.call('GET', prefix .. ':doubt:' .. ARGV[3] .. ':' .. digest) or ''
   for other in string.gmatch(names, '%S+') do note(other, true) end
 end
-local _, since = incarnation(prefix, t)
+local _, since = store_epoch(prefix, t)
 local intent = tonumber(redis.call('HGET', KEYS[1], 'intent') or 0)
 return {table.concat(equal, ' '), similar, since > intent and '1' or ''}

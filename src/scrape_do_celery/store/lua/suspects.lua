@@ -2,18 +2,18 @@
 -- KEYS: due  ARGV: prefix, cursor
 -- Returns {next cursor, {member, fingerprint, targets} ...}; the cursor is '0' behind the last.
 local prefix = ARGV[1]
-local epoch, since = incarnation(prefix, now())
+local epoch, since = store_epoch(prefix, now())
 local found = redis.call('ZSCAN', KEYS[1], ARGV[2], 'COUNT', 500)
 local out = {found[1]}
 for i = 1, #found[2], 2 do
   local member = found[2][i]
   local run_id, n = string.match(member, '^(.*):([^:]*)$')
   if n ~= 'run' then
-    local p = redis.call('HMGET', part_key(prefix, run_id, n), 'state', 'fp', 'total', 'checked')
+    local p = redis.call('HMGET', part_key(prefix, run_id, n), 'state', 'fp', 'total', 'checked_epoch')
     local suspect = is_unresolved(p[1])
     if p[1] == 'queued' then
-      local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'created', 'born')
-      suspect = is_feared(epoch, since, p[4], r)
+      local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'created', 'epoch')
+      suspect = may_have_been_sent(epoch, since, p[4], r)
     end
     if suspect then out[#out + 1] = {member, p[2], p[3]} end
   end

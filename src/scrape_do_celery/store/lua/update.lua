@@ -32,7 +32,7 @@ local p = redis.call('HMGET', KEYS[1], 'state', 'cancel_sent_at')
 if ARGV[5] ~= '' or p[1] ~= before[2] then tell(prefix, string.match(member, '^(.*):'), t, NEWS) end
 if p[1] == 'collecting' then release_slot(prefix, KEYS[3], KEYS[1], member, t) end
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
-  resolve(prefix, KEYS[3], KEYS[1], member, ARGV[8], t)
+  close_submit(prefix, KEYS[3], KEYS[1], member, ARGV[8], t)
   book(prefix, KEYS[1], member)
   redis.call('HDEL', KEYS[1], 'nonce')
 end

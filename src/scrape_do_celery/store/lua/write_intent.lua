@@ -1,31 +1,31 @@
--- Writes the intent to buy down, before the `POST`.
+-- Write the intent to buy, before the `POST`.
 -- KEYS: part, run, due
 -- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
 --       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number),
 --       seconds after which a part that waits for a slot checks for itself,
 --       strict digests of the targets, coarse digests in the same order, and their digests by earlier versions
 --       (spaces between)
--- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'twin', who buys the same targets now},
--- {'no_slot'}: other jobs run, {'weakened'}: the store has just ceased to be durable, or {'reborn'}: an intent written
--- earlier may have been lost with the store's last writes, so the part is in doubt.
+-- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'targets_locked', part that buys them now},
+-- {'no_slot'}: other jobs run, {'durability_pending'}: the store has just ceased to be durable, or {'maybe_sent'}: an
+-- earlier intent may have been lost with the store's last writes, so the part is in doubt.
 local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
 local strict, coarse, digests = ARGV[12], ARGV[13], ARGV[12] .. ' ' .. ARGV[14]
-local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked')
+local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked_epoch')
 if p[1] ~= ARGV[2] then return {'stale'} end
 local t = now()
 if p[2] == 'submitting' and p[3] == ARGV[3] then return {'ok', stamp(t)} end
 if p[2] ~= 'queued' then return {'stale'} end
-local r = redis.call('HMGET', KEYS[2], 'created', 'born', 'stop_reason', 'skip_unsent')
-local epoch, since, settled = incarnation(prefix, t, ARGV[9])
-local feared = is_feared(epoch, since, p[5], r)
-if r[3] and not feared then return {'stop_reason', r[3]} end
-if r[4] and not feared then return {'skip_unsent'} end
-if not settled then return {'weakened'} end
+local r = redis.call('HMGET', KEYS[2], 'created', 'epoch', 'stop_reason', 'skip_unsent')
+local epoch, since, settled = store_epoch(prefix, t, ARGV[9])
+local maybe_sent = may_have_been_sent(epoch, since, p[5], r)
+if r[3] and not maybe_sent then return {'stop_reason', r[3]} end
+if r[4] and not maybe_sent then return {'skip_unsent'} end
+if not settled then return {'durability_pending'} end
 local function is_strict(digest) return string.find(' ' .. strict .. ' ', ' ' .. digest .. ' ', 1, true) end
 -- The digest of an earlier version is a lock only against parts that a worker of that version buys: it takes targets for
 -- equal that differ in their fragments.
 local function lock_holder(digest)
-  local holder = redis.call('GET', prefix .. ':lock:' .. account .. ':' .. digest)
+  local holder = redis.call('GET', prefix .. ':target_lock:' .. account .. ':' .. digest)
   if not holder or holder == member or not is_unresolved(state_of(prefix, holder)) then return nil end
   local run_id, n = string.match(holder, '^(.*):([^:]*)$')
   return holder, is_strict(digest) or redis.call('HEXISTS', part_key(prefix, run_id, n), 'locks') == 0
@@ -34,15 +34,15 @@ end
 for digest in string.gmatch(digests, '%S+') do
   local holder, blocks = lock_holder(digest)
   if holder and blocks then
-    local turn = prefix .. ':turn:' .. account .. ':' .. digest
-    redis.call('ZADD', turn, 'NX', stamp(t), member)
-    redis.call('EXPIRE', turn, 86400)
-    return {'twin', holder}
+    local waiters = prefix .. ':target_waiters:' .. account .. ':' .. digest
+    redis.call('ZADD', waiters, 'NX', stamp(t), member)
+    redis.call('EXPIRE', waiters, 86400)
+    return {'targets_locked', holder}
   end
 end
 -- fingerprint lock: end
 if ARGV[10] ~= '' then
-  if feared then
+  if maybe_sent then
     -- What may have been bought already is looked for, whatever runs.
     grant_slot(prefix, KEYS[1], member, account, t)
   elseif not acquire_slot(prefix, KEYS[3], KEYS[1], member, account, tonumber(ARGV[10]), t) then
@@ -55,12 +55,12 @@ if ARGV[10] ~= '' then
 end
 for digest in string.gmatch(digests, '%S+') do
   if is_strict(digest) or not lock_holder(digest) then
-    redis.call('SET', prefix .. ':lock:' .. account .. ':' .. digest, member)
+    redis.call('SET', prefix .. ':target_lock:' .. account .. ':' .. digest, member)
   end
 end
 redis.call('HINCRBY', KEYS[1], 'intents', 1)
 -- A purchase that may have been made before the store lost its writes has no known place in the order: nothing is older.
-local order = feared and 0 or next_in_order(prefix)
+local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', KEYS[1], 'first_order', order)
 redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7], 'locks', digests,
   'strict', strict, 'coarse', coarse, 'order', order)
@@ -68,18 +68,18 @@ register_unresolved(prefix, KEYS[1], member, account, '+inf', t)
 keep(KEYS[1], 'marker', ARGV[8])
 -- What an earlier purchase met says nothing about this one.
 redis.call('HDEL', KEYS[1], 'attempts', 'refused', 'doubt', 'doubted')
-if feared then
-  redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[1], 'lost', 1,
-    'checked', epoch, 'polls', 0, 'lease', 0, 'token', '')
+if maybe_sent then
+  redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[1], 'intent_lost', 1,
+    'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
   -- The ledger has no line of what was perhaps never sent, until it is found, or is given up as in doubt.
   wake(KEYS[3], KEYS[1], member, t, 0)
-  return {'reborn'}
+  return {'maybe_sent'}
 end
 redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
 redis.call('HSETNX', KEYS[1], 'first_intent', stamp(t))
-redis.call('HDEL', KEYS[1], 'lost')
+redis.call('HDEL', KEYS[1], 'intent_lost')
 -- Where no restart can be noticed, the next try looks again.
-if epoch == 'unknown' then redis.call('HDEL', KEYS[1], 'checked') end
+if epoch == 'unknown' then redis.call('HDEL', KEYS[1], 'checked_epoch') end
 redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), member)
 book(prefix, KEYS[1], member)
 return {'ok', stamp(t)}
