@@ -26,7 +26,7 @@ from tests.faults.plans import ANY, Plans
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrape_do_celery.client.sending import Sending
+    from scrape_do_celery.client.attempt import Attempt
 
 _PREFIX = "scrape_do."
 _RUN_KEY = re.compile(r":(?:run|part|job|contents):([0-9a-f]{8}-[0-9a-f-]{27})")
@@ -158,11 +158,11 @@ def _runs_after(runs: list[str], answer: Any) -> list[str]:
     return runs
 
 
-def _of_request(sending: Sending[Any], *_: Any) -> tuple[str, list[str]]:
-    path = sending.call.path
+def _of_request(attempt: Attempt[Any], *_: Any) -> tuple[str, list[str]]:
+    path = attempt.call.path
     below = path.partition(_JOBS)[2].strip("/")
     what = ("jobs", "job", "task")[len(below.split("/")) if below else 0] if _JOBS in path else path.rpartition("/")[2]
-    return f"{sending.call.method} {what}", [_run.get()] if _run.get() else []
+    return f"{attempt.call.method} {what}", [_run.get()] if _run.get() else []
 
 
 def _of_publish(publish: str, names: Iterable[Any], **_: Any) -> tuple[str, list[str]]:

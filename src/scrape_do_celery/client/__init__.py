@@ -7,19 +7,19 @@ from scrape_do_celery.client._sync import ScrapeDoAsyncAPIClient
 from scrape_do_celery.client.answers import read, retry_after
 from scrape_do_celery.client.calls import Call, JobFilters
 from scrape_do_celery.client.collect import bundle, gone
-from scrape_do_celery.client.fate import PostFate, post_fate, should_resend, wait
+from scrape_do_celery.client.fate import SubmitFailure, classify_submit_error, may_resend, resend_delay
 
 __all__ = [
     "AsyncScrapeDoAsyncAPIClient",
     "Call",
     "JobFilters",
-    "PostFate",
     "ScrapeDoAsyncAPIClient",
+    "SubmitFailure",
     "bundle",
+    "classify_submit_error",
     "gone",
-    "post_fate",
+    "may_resend",
     "read",
+    "resend_delay",
     "retry_after",
-    "should_resend",
-    "wait",
 ]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx
 from pydantic import SecretStr
 
+from scrape_do_celery.client.attempt import Attempt
 from scrape_do_celery.client.bodies import ERROR_BYTES, Intake
-from scrape_do_celery.client.sending import Sending
 from scrape_do_celery.config.checks import warn_exposed
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.base import collect_defaults
@@ -83,8 +83,8 @@ class BaseClient:
             keepalive_expiry=KEEPALIVE,
         )
 
-    def _sending(self, call: calls.Call[T]) -> Sending[T]:
-        return Sending(call, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
+    def _new_attempt(self, call: calls.Call[T]) -> Attempt[T]:
+        return Attempt(call, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
 
     def _request(self, call: calls.Call[Any], limit: float, trace: Any) -> httpx.Request:
         return httpx.Request(

@@ -18,8 +18,8 @@ from tenacity import AsyncRetrying, Retrying
 from scrape_do_celery.client._base import BASE_URL, BaseClient, seconds
 from scrape_do_celery.client._sending import SendingTransport
 from scrape_do_celery.client._transport import DeadlineTransport, ssl_context
+from scrape_do_celery.client.attempt import FIRST_BYTE_EVENTS, NO_TRACE
 from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
-from scrape_do_celery.client.sending import DEPARTURES, UNTRACED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from scrape_do_celery.client import calls
-    from scrape_do_celery.client.sending import Sending
+    from scrape_do_celery.client.attempt import Attempt
     from scrape_do_celery.polling import Poller
 
 T = TypeVar("T")
@@ -82,28 +82,28 @@ class BlockingDriver(BaseClient):
         self._http.close()
 
     def _send(self, call: calls.Call[T], limit: float | None, before_send: Callable[[], None] | None = None) -> T:
-        sending = self._sending(call)
+        attempt = self._new_attempt(call)
         limit = self._timeout if limit is None else seconds(limit)
         if not self._retries:
-            return self._attempt(sending, limit, before_send)
-        answer: T = Retrying(sleep=self._sleep, **sending.policy())(self._attempt, sending, limit, before_send)
+            return self._attempt(attempt, limit, before_send)
+        answer: T = Retrying(sleep=self._sleep, **attempt.policy())(self._attempt, attempt, limit, before_send)
         return answer
 
-    def _attempt(self, sending: Sending[T], limit: float, before_send: Callable[[], None] | None) -> T:
+    def _attempt(self, attempt: Attempt[T], limit: float, before_send: Callable[[], None] | None) -> T:
         def depart(event: str, _: Any = None) -> None:
-            if event in DEPARTURES:
-                with sending.departing():
+            if event in FIRST_BYTE_EVENTS:
+                with attempt.before_first_byte():
                     if before_send:
                         before_send()
 
-        request = self._request(sending.call, limit, depart)
+        request = self._request(attempt.call, limit, depart)
         began = self._clock()
-        sending.begin()
+        attempt.begin()
         try:
             if not self._traced:
-                depart(UNTRACED)
+                depart(NO_TRACE)
             response = self._http.handle_request(request)
-            intake, stream = self._intake(sending.call, response)
+            intake, stream = self._intake(attempt.call, response)
             try:
                 for chunk in cast("httpx.SyncByteStream", stream):
                     for _ in intake.take(chunk):
@@ -117,11 +117,11 @@ class BlockingDriver(BaseClient):
             received = intake.finish()
         except Exception as error:  # noqa: BLE001
             # Whatever a transport raises: after the first byte, nobody knows whether a job was bought.
-            self._silence(sending.call, error, began)
-            sending.fail(error)
-        self._heard(sending.call, response, began)
+            self._silence(attempt.call, error, began)
+            attempt.fail(error)
+        self._heard(attempt.call, response, began)
         with self._collecting():
-            return sending.answered(response.status_code, response.headers, received)
+            return attempt.answered(response.status_code, response.headers, received)
 
 
 class AsyncioDriver(BaseClient):
@@ -175,29 +175,29 @@ class AsyncioDriver(BaseClient):
     async def _send(
         self, call: calls.Call[T], limit: float | None, before_send: Callable[[], Awaitable[None]] | None = None
     ) -> T:
-        sending = self._sending(call)
+        attempt = self._new_attempt(call)
         limit = self._timeout if limit is None else seconds(limit)
         if not self._retries:
-            return await self._attempt(sending, limit, before_send)
-        again = AsyncRetrying(sleep=self._sleep, **sending.policy())
-        return await again(self._attempt, sending, limit, before_send)
+            return await self._attempt(attempt, limit, before_send)
+        again = AsyncRetrying(sleep=self._sleep, **attempt.policy())
+        return await again(self._attempt, attempt, limit, before_send)
 
-    async def _attempt(self, sending: Sending[T], limit: float, before_send: Callable[[], Awaitable[None]] | None) -> T:
+    async def _attempt(self, attempt: Attempt[T], limit: float, before_send: Callable[[], Awaitable[None]] | None) -> T:
         async def depart(event: str, _: Any = None) -> None:
-            if event in DEPARTURES:
-                with sending.departing():
+            if event in FIRST_BYTE_EVENTS:
+                with attempt.before_first_byte():
                     if before_send:
                         await before_send()
 
-        request = self._request(sending.call, limit, depart)
+        request = self._request(attempt.call, limit, depart)
         began = self._clock()
-        sending.begin()
+        attempt.begin()
         try:
             async with asyncio.timeout(limit) as deadline:
                 if not self._traced:
-                    await depart(UNTRACED)
+                    await depart(NO_TRACE)
                 response = await self._http.handle_async_request(request)
-                intake, stream = self._intake(sending.call, response)
+                intake, stream = self._intake(attempt.call, response)
                 try:
                     async for chunk in cast("httpx.AsyncByteStream", stream):
                         for _ in intake.take(chunk):
@@ -209,11 +209,11 @@ class AsyncioDriver(BaseClient):
                         await response.aclose()
                 received = intake.finish()
         except Exception as error:  # noqa: BLE001
-            self._silence(sending.call, error, began)
-            sending.fail(error)
-        self._heard(sending.call, response, began)
+            self._silence(attempt.call, error, began)
+            attempt.fail(error)
+        self._heard(attempt.call, response, began)
         with self._collecting():
-            return sending.answered(response.status_code, response.headers, received)
+            return attempt.answered(response.status_code, response.headers, received)
 
     async def _wait_for_room(self, deadline: asyncio.Timeout) -> None:
         """Lets `large_page` hold the answer back. Its wait does not count: the peer has answered in time."""

@@ -52,32 +52,32 @@ _HOLDING: Final = frozenset({
 _AMBIGUOUS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
 
 
-class PostFate(StrEnum):
+class SubmitFailure(StrEnum):
     """What became of a `POST /jobs` that did not succeed."""
 
     NOT_SENT = "not_sent"
     """No byte left: it may be sent again."""
-    REFUSED_LATER = "refused_later"
+    RATE_LIMITED = "rate_limited"
     """429: not taken, and welcome later."""
-    REFUSED = "refused"
+    REJECTED = "rejected"
     """Not taken, and never will be as it is."""
     REDIRECTED = "redirected"
     """301, 307, 308: not taken here, and the token must not travel to another host."""
-    DOUBT = "doubt"
+    UNKNOWN = "unknown"
     """A job may have been bought: look, do not send."""
 
 
-def post_fate(error: BaseException) -> PostFate:
+def classify_submit_error(error: BaseException) -> SubmitFailure:
     """What `error` tells about the `POST` that raised it; whatever is not known for certain is in doubt."""
-    if isinstance(error, APIConnectionError) and kind(error) in _NOT_SENT:
-        return PostFate.NOT_SENT
+    if isinstance(error, APIConnectionError) and failure_kind(error) in _NOT_SENT:
+        return SubmitFailure.NOT_SENT
     if isinstance(error, AsyncAPIRateLimitError):
-        return PostFate.REFUSED_LATER
+        return SubmitFailure.RATE_LIMITED
     if isinstance(error, AsyncAPIRedirectError) and error.status_code in _HOLDING:
-        return PostFate.REDIRECTED
+        return SubmitFailure.REDIRECTED
     if isinstance(error, AsyncAPIAuthError) or (isinstance(error, AsyncAPIResponseError) and _certain(error)):
-        return PostFate.REFUSED
-    return PostFate.DOUBT
+        return SubmitFailure.REJECTED
+    return SubmitFailure.UNKNOWN
 
 
 def is_passing(error: BaseException) -> bool:
@@ -91,14 +91,14 @@ def is_passing(error: BaseException) -> bool:
     )
 
 
-def should_resend(call: Call[Any], error: BaseException) -> bool:
+def may_resend(call: Call[Any], error: BaseException) -> bool:
     """Whether the very same request may go out once more within one client call."""
     if call.resend:
         return isinstance(error, APIConnectionError | AsyncAPIRateLimitError | AsyncAPIServerError)
-    return post_fate(error) in (PostFate.NOT_SENT, PostFate.REFUSED_LATER)
+    return classify_submit_error(error) in (SubmitFailure.NOT_SENT, SubmitFailure.RATE_LIMITED)
 
 
-def wait(error: BaseException | None, attempt: int, random: Callable[[], float]) -> float:
+def resend_delay(error: BaseException | None, attempt: int, random: Callable[[], float]) -> float:
     """Seconds before resend `attempt`, counted from 0: what the API asks for or our own backoff, whichever is more."""
     backoff = delay(attempt, initial=BACKOFF_INITIAL, maximum=BACKOFF_MAXIMUM, jitter=0.5, random=random)
     asked = (error.retry_after or 0.0) if isinstance(error, AsyncAPIResponseError) else 0.0
@@ -107,15 +107,15 @@ def wait(error: BaseException | None, attempt: int, random: Callable[[], float])
     return max(backoff, min(asked + spread, RETRY_AFTER_MAXIMUM))
 
 
-def kind(error: APIConnectionError) -> str:
+def failure_kind(error: APIConnectionError) -> str:
     """How the connection failed: httpx's class name, another class with its module, `BEFORE_SEND`, `TOTAL_TIMEOUT`."""
     return str(error.args[3]) if len(error.args) > 3 else ""  # noqa: PLR2004
 
 
-def connection_error(call: Call[Any], error: Exception, *, left: bool, secret: str) -> APIConnectionError:
+def connection_error(call: Call[Any], error: Exception, *, bytes_sent: bool, secret: str) -> APIConnectionError:
     """The typed form of a transport's failure; `left` says whether bytes may have left."""
     name = _name(error)
-    if not left and name not in _NOT_SENT:
+    if not bytes_sent and name not in _NOT_SENT:
         name = BEFORE_SEND
     if isinstance(error, httpx.RequestError):
         # The request has the token among its headers, and an error travels far.

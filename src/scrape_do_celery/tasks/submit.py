@@ -13,7 +13,7 @@ from celery import Task, shared_task
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.client import PostFate, post_fate
+from scrape_do_celery.client import SubmitFailure, classify_submit_error
 from scrape_do_celery.doubt import marker_of, with_marker
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.rules.targets import PartDigests
@@ -167,20 +167,20 @@ async def _check_before_send(runtime: Runtime, claim: Claim) -> None:
 
 
 async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    fate = post_fate(error)
+    fate = classify_submit_error(error)
     log.info("%s: the POST failed (%s): %s", claim.member, fate, error)
-    if fate is PostFate.DOUBT:
+    if fate is SubmitFailure.UNKNOWN:
         note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
         await runtime.later(claim, note, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
-    if fate is PostFate.REFUSED_LATER or is_auth(error):
+    if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. One listing after the pause shows whether that is true.
         note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
         note["refused"] = "token" if is_auth(error) else "pause"
         return await runtime.after_trouble(claim, error, {**note, "booked": ops.Booked.VOID})
-    if fate is PostFate.REFUSED:
+    if fate is SubmitFailure.REJECTED:
         return await _rejected(runtime, claim, error)
-    if fate is PostFate.REDIRECTED:
+    if fate is SubmitFailure.REDIRECTED:
         return await _redirected(runtime, claim, error)
     return await runtime.after_trouble(claim, error, NOT_SENT_NOW)
 

@@ -13,7 +13,12 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, PostFate, ScrapeDoAsyncAPIClient, post_fate
+from scrape_do_celery.client import (
+    AsyncScrapeDoAsyncAPIClient,
+    ScrapeDoAsyncAPIClient,
+    SubmitFailure,
+    classify_submit_error,
+)
 from scrape_do_celery.client._reading import ReadingTransport
 from scrape_do_celery.errors import (
     APIConnectionError,
@@ -166,7 +171,7 @@ def test_a_cut_answer_is_no_answer(use, serve, body, length):
     encoding = b"Content-Encoding: " + (b"gzip" if length is None else b"identity")
     with pytest.raises(APIConnectionError) as caught:
         use(serve(answering(body, encoding, length=length)).url, "get_task", "j1", "t1")
-    assert post_fate(caught.value) is PostFate.DOUBT
+    assert classify_submit_error(caught.value) is SubmitFailure.UNKNOWN
 
 
 @pytest.mark.parametrize("size", [9_000, 65_000])

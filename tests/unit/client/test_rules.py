@@ -12,9 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrape_do_celery.client import PostFate, calls, post_fate, read, retry_after, should_resend, wait
+from scrape_do_celery.client import (
+    SubmitFailure,
+    calls,
+    classify_submit_error,
+    may_resend,
+    read,
+    resend_delay,
+    retry_after,
+)
 from scrape_do_celery.client.answers import RETRY_AFTER_LIMIT
-from scrape_do_celery.client.fate import BEFORE_SEND, TOTAL_TIMEOUT, connection_error, is_passing, kind
+from scrape_do_celery.client.fate import BEFORE_SEND, TOTAL_TIMEOUT, connection_error, failure_kind, is_passing
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIAuthError,
@@ -156,7 +164,7 @@ def test_a_throttled_token_is_a_pause(status, body):
     error = refused(status, body, {"retry-after": "5"})
     assert (type(error), error.status_code, error.retry_after) == (AsyncAPIRateLimitError, status, 5.0)
     assert type(refused(404, body)) is AsyncAPINotFoundError
-    assert post_fate(error) is PostFate.REFUSED_LATER
+    assert classify_submit_error(error) is SubmitFailure.RATE_LIMITED
 
 
 @pytest.mark.parametrize(
@@ -192,7 +200,7 @@ def test_an_answer_over_the_limit_says_so():
     error = caught.value
     assert "201, but the answer has more than 1000 bytes" in str(error)
     assert (error.limit, error.excerpt, error.body, error.is_api_object) == (1000, '{"[token]', b"", False)
-    assert post_fate(error) is PostFate.DOUBT
+    assert classify_submit_error(error) is SubmitFailure.UNKNOWN
 
 
 def test_a_flaw_of_a_body_makes_the_answer_unreadable():
@@ -381,7 +389,7 @@ def test_a_purchase_needs_a_good_id(job_id):
     error = refused(201, json.dumps({"JobID": job_id}).encode(), call=POST)
     assert "unreadable: JobID: " in str(error)
     assert error.is_api_object
-    assert post_fate(error) is PostFate.DOUBT
+    assert classify_submit_error(error) is SubmitFailure.UNKNOWN
 
 
 def test_task_ids_that_are_none_are_dropped():
@@ -453,57 +461,63 @@ def test_retry_after_counts_from_the_answers_date(now, seconds):
 )
 def test_wait_obeys_within_its_cap(asked, attempt, drawn):
     error = AsyncAPIRateLimitError("", 429, None, None, asked)
-    assert min(asked or 0, 60) <= wait(error, attempt, lambda: drawn) <= 60
+    assert min(asked or 0, 60) <= resend_delay(error, attempt, lambda: drawn) <= 60
 
 
 def test_wait_without_an_error():
-    assert wait(None, 0, lambda: 0.0) == 1.0
+    assert resend_delay(None, 0, lambda: 0.0) == 1.0
 
 
 FATES = [
-    (APIConnectionError("", "POST", "/", "ConnectError"), PostFate.NOT_SENT),
-    (APIConnectionError("", "POST", "/", "ConnectTimeout"), PostFate.NOT_SENT),
-    (APIConnectionError("", "POST", "/", "PoolTimeout"), PostFate.NOT_SENT),
-    (APIConnectionError("", "POST", "/", "UnsupportedProtocol"), PostFate.NOT_SENT),
-    (APIConnectionError("", "POST", "/", BEFORE_SEND), PostFate.NOT_SENT),
-    (APIConnectionError("", "POST", "/", TOTAL_TIMEOUT), PostFate.DOUBT),
-    (APIConnectionError("", "POST", "/", "ReadTimeout"), PostFate.DOUBT),
-    (APIConnectionError("", "POST", "/"), PostFate.DOUBT),
-    (AsyncAPIRateLimitError("", 429), PostFate.REFUSED_LATER),
-    (AsyncAPIResponseError("", 302), PostFate.DOUBT),
-    (AsyncAPIServerError("", 500), PostFate.DOUBT),
-    (AsyncAPIUnparsableResponseError("", 200), PostFate.DOUBT),
-    (SubmitInDoubtError("", 1), PostFate.DOUBT),
-    (KeyboardInterrupt(), PostFate.DOUBT),
-    (AsyncAPIAuthError("", 401), PostFate.REFUSED),
-    (AsyncAPIAuthError("", 403, "no"), PostFate.REFUSED),
-    (AsyncAPIRateLimitError("", 401), PostFate.REFUSED_LATER),
-    (AsyncAPITooLargeError("", 201), PostFate.DOUBT),
-    (AsyncAPIUnparsableResponseError("", 307), PostFate.DOUBT),
+    (APIConnectionError("", "POST", "/", "ConnectError"), SubmitFailure.NOT_SENT),
+    (APIConnectionError("", "POST", "/", "ConnectTimeout"), SubmitFailure.NOT_SENT),
+    (APIConnectionError("", "POST", "/", "PoolTimeout"), SubmitFailure.NOT_SENT),
+    (APIConnectionError("", "POST", "/", "UnsupportedProtocol"), SubmitFailure.NOT_SENT),
+    (APIConnectionError("", "POST", "/", BEFORE_SEND), SubmitFailure.NOT_SENT),
+    (APIConnectionError("", "POST", "/", TOTAL_TIMEOUT), SubmitFailure.UNKNOWN),
+    (APIConnectionError("", "POST", "/", "ReadTimeout"), SubmitFailure.UNKNOWN),
+    (APIConnectionError("", "POST", "/"), SubmitFailure.UNKNOWN),
+    (AsyncAPIRateLimitError("", 429), SubmitFailure.RATE_LIMITED),
+    (AsyncAPIResponseError("", 302), SubmitFailure.UNKNOWN),
+    (AsyncAPIServerError("", 500), SubmitFailure.UNKNOWN),
+    (AsyncAPIUnparsableResponseError("", 200), SubmitFailure.UNKNOWN),
+    (SubmitInDoubtError("", 1), SubmitFailure.UNKNOWN),
+    (KeyboardInterrupt(), SubmitFailure.UNKNOWN),
+    (AsyncAPIAuthError("", 401), SubmitFailure.REJECTED),
+    (AsyncAPIAuthError("", 403, "no"), SubmitFailure.REJECTED),
+    (AsyncAPIRateLimitError("", 401), SubmitFailure.RATE_LIMITED),
+    (AsyncAPITooLargeError("", 201), SubmitFailure.UNKNOWN),
+    (AsyncAPIUnparsableResponseError("", 307), SubmitFailure.UNKNOWN),
     *[
-        (AsyncAPIRedirectError("", status), PostFate.REDIRECTED if status in (301, 307, 308) else PostFate.DOUBT)
+        (
+            AsyncAPIRedirectError("", status),
+            SubmitFailure.REDIRECTED if status in (301, 307, 308) else SubmitFailure.UNKNOWN,
+        )
         for status in range(300, 310)
     ],
     *[
-        (AsyncAPIResponseError("", status, "no"), PostFate.DOUBT if status in (408, 409, 425) else PostFate.REFUSED)
+        (
+            AsyncAPIResponseError("", status, "no"),
+            SubmitFailure.UNKNOWN if status in (408, 409, 425) else SubmitFailure.REJECTED,
+        )
         for status in range(400, 500)
         if status != 429
     ],
-    *[(AsyncAPIResponseError("", status), PostFate.DOUBT) for status in range(400, 500) if status != 429],
-    (AsyncAPIResponseError("", 400, None, 400), PostFate.REFUSED),
+    *[(AsyncAPIResponseError("", status), SubmitFailure.UNKNOWN) for status in range(400, 500) if status != 429],
+    (AsyncAPIResponseError("", 400, None, 400), SubmitFailure.REJECTED),
 ]
 
 
 @pytest.mark.parametrize(("error", "fate"), FATES, ids=lambda one: str(getattr(one, "args", one)))
 def test_fate_of_a_post(error, fate):
-    assert post_fate(error) is fate
-    assert should_resend(POST, error) is (fate in (PostFate.NOT_SENT, PostFate.REFUSED_LATER))
+    assert classify_submit_error(error) is fate
+    assert may_resend(POST, error) is (fate in (SubmitFailure.NOT_SENT, SubmitFailure.RATE_LIMITED))
 
 
 @pytest.mark.parametrize("error", [httpx.ReadError("x"), httpx.InvalidURL("x"), TimeoutError()], ids=repr)
 def test_an_error_before_the_bytes_left_is_not_sent(error):
-    made = connection_error(POST, error, left=False, secret="")
-    assert (kind(made), post_fate(made)) == (BEFORE_SEND, PostFate.NOT_SENT)
+    made = connection_error(POST, error, bytes_sent=False, secret="")
+    assert (failure_kind(made), classify_submit_error(made)) == (BEFORE_SEND, SubmitFailure.NOT_SENT)
 
 
 @pytest.mark.parametrize(
@@ -538,18 +552,18 @@ def test_trouble_on_the_way_passes(error, passes):
     ids=repr,
 )
 def test_any_error_after_the_first_byte_is_in_doubt(error, name):
-    made = connection_error(POST, error, left=True, secret="")
-    assert (kind(made), post_fate(made)) == (name, PostFate.DOUBT)
+    made = connection_error(POST, error, bytes_sent=True, secret="")
+    assert (failure_kind(made), classify_submit_error(made)) == (name, SubmitFailure.UNKNOWN)
     assert str(made).endswith(str(error) or "TimeoutError")
 
 
 def test_a_connection_errors_text_is_bounded():
-    assert len(str(connection_error(POST, ValueError("x" * 10_000), left=True, secret=""))) < 600
+    assert len(str(connection_error(POST, ValueError("x" * 10_000), bytes_sent=True, secret=""))) < 600
 
 
 def test_connection_error_says_what_but_never_the_token():
     error = httpx.ReadError("tok reset", request=httpx.Request("GET", "https://q/", headers={"X-Token": "tok"}))
-    made = connection_error(POST, error, left=True, secret="tok")
+    made = connection_error(POST, error, bytes_sent=True, secret="tok")
     assert made.args == ("POST /api/v1/jobs: no answer: [token] reset", "POST", "/api/v1/jobs", "ReadError")
     assert "X-Token" not in error.request.headers
-    assert str(connection_error(GET, TimeoutError(), left=True, secret="")).endswith("no answer: TimeoutError")
+    assert str(connection_error(GET, TimeoutError(), bytes_sent=True, secret="")).endswith("no answer: TimeoutError")

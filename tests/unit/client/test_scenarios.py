@@ -12,7 +12,7 @@ import pytest
 
 from scrape_do_celery.client import calls
 from scrape_do_celery.client.answers import read
-from scrape_do_celery.client.fate import connection_error, post_fate, should_resend, wait
+from scrape_do_celery.client.fate import classify_submit_error, connection_error, may_resend, resend_delay
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIAuthError,
@@ -121,15 +121,15 @@ def pure(call, answers):
     for attempt, answer in enumerate(answers):
         try:
             if isinstance(answer, type):
-                raise connection_error(call, answer("broke"), left=True, secret="")  # noqa: TRY301 (as a client meets it)
+                raise connection_error(call, answer("broke"), bytes_sent=True, secret="")  # noqa: TRY301 (as a client meets it)
             status, body, headers = (*answer, {})[:3]
             content = httpx.Response(status, json=body).content if isinstance(body, dict) else body or b""
             read(call, status, httpx.Headers(headers), content)
         except Exception as error:  # noqa: BLE001 (that is the question)
-            if attempt == 3 or not should_resend(call, error):
-                doubt = not call.resend and post_fate(error) == "doubt"
+            if attempt == 3 or not may_resend(call, error):
+                doubt = not call.resend and classify_submit_error(error) == "unknown"
                 return attempt + 1, sleeps, SubmitInDoubtError if doubt else type(error)
-            sleeps.append(wait(error, attempt, lambda: 0.0))
+            sleeps.append(resend_delay(error, attempt, lambda: 0.0))
         else:
             return attempt + 1, sleeps, None
     raise AssertionError("the rules ask for more than the scenario has")

@@ -12,9 +12,9 @@ import httpcore
 import httpx
 import pytest
 
-from scrape_do_celery.client import PostFate, ScrapeDoAsyncAPIClient, _transport, post_fate
+from scrape_do_celery.client import ScrapeDoAsyncAPIClient, SubmitFailure, _transport, classify_submit_error
 from scrape_do_celery.client._reading import ReadingTransport
-from scrape_do_celery.client.fate import kind
+from scrape_do_celery.client.fate import failure_kind
 from scrape_do_celery.errors import APIConnectionError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest
 
@@ -70,7 +70,7 @@ def test_the_deadline_is_total(world, serve, drip):
     server = serve(drip)
     with pytest.raises(APIConnectionError) as caught:
         world.run(lambda c: c.get_job("j1", timeout=0.3), mock=False, base_url=server.url, max_retries=0)
-    assert post_fate(caught.value) is PostFate.DOUBT
+    assert classify_submit_error(caught.value) is SubmitFailure.UNKNOWN
 
 
 def test_a_post_cut_by_the_deadline_is_in_doubt(world, serve):
@@ -102,7 +102,7 @@ def closed_port():
 def test_a_refused_connection_is_not_sent(world):
     with pytest.raises(APIConnectionError) as caught:
         world.run(lambda c: c.create_job(REQUEST), mock=False, base_url=f"http://127.0.0.1:{closed_port()}")
-    assert (kind(caught.value), post_fate(caught.value)) == ("ConnectError", PostFate.NOT_SENT)
+    assert (failure_kind(caught.value), classify_submit_error(caught.value)) == ("ConnectError", SubmitFailure.NOT_SENT)
     assert len(world.sleeps) == 3
 
 
@@ -116,7 +116,7 @@ def test_a_failed_handshake_is_not_sent(world, serve):
         world.run(
             lambda c: c.create_job(REQUEST), mock=False, base_url=server.url.replace("http:", "https:"), max_retries=0
         )
-    assert post_fate(caught.value) is PostFate.NOT_SENT
+    assert classify_submit_error(caught.value) is SubmitFailure.NOT_SENT
 
 
 def test_before_send_runs_after_connect_and_may_stop_every_byte(world, serve):
@@ -202,7 +202,7 @@ def test_waiting_for_a_connection_is_not_sent(world, serve):
             concurrency=1,
             max_retries=0,
         )
-    assert post_fate(caught.value) is PostFate.NOT_SENT
+    assert classify_submit_error(caught.value) is SubmitFailure.NOT_SENT
 
 
 def test_httpx_own_transport_tells_of_departure_too(serve):

@@ -105,7 +105,7 @@ def test_pause_is_not_shortened(plant, make):
     assert plant.claim("c") is None
 
 
-def test_refused_later_is_written_although_the_store_stumbles(plant, make):
+def test_rate_limited_is_written_although_the_store_stumbles(plant, make):
     plant.begin()
     plant.api.script(create_job=make.refusal(429, 10.0))
     with contextlib.suppress(RedisError):

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
 
 from scrape_do_celery.client.answers import read
-from scrape_do_celery.client.fate import PostFate, connection_error, post_fate, should_resend, wait
+from scrape_do_celery.client.fate import (
+    SubmitFailure,
+    classify_submit_error,
+    connection_error,
+    may_resend,
+    resend_delay,
+)
 from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
 
 if TYPE_CHECKING:
@@ -19,17 +25,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNTRACED: Final = "untraced"
+NO_TRACE: Final = "untraced"
 """Stands for the events below where a transport of the user's own tells of none."""
-DEPARTURES: Final = frozenset({
-    UNTRACED,
+FIRST_BYTE_EVENTS: Final = frozenset({
+    NO_TRACE,
     "http11.send_request_headers.started",
     "http2.send_request_headers.started",
 })  # fmt: skip
 """httpcore's events between a made connection and the first byte."""
 
 
-class Sending(Generic[T]):
+class Attempt(Generic[T]):
     """The state of one call over all its resends."""
 
     def __init__(self, call: Call[T], *, secret: str, retries: int, random: Callable[[], float]) -> None:
@@ -37,7 +43,7 @@ class Sending(Generic[T]):
         self._secret = secret
         self._retries = retries
         self._random = random
-        self._left = False
+        self._bytes_sent = False
         self._stopped: BaseException | None = None
 
     def policy(self) -> dict[str, Any]:
@@ -51,24 +57,24 @@ class Sending(Generic[T]):
 
     def begin(self) -> None:
         """Nothing of this attempt has left yet."""
-        self._left = False
+        self._bytes_sent = False
 
     @contextmanager
-    def departing(self) -> Iterator[None]:
+    def before_first_byte(self) -> Iterator[None]:
         """The last moment before the bytes leave; whatever is raised inside stops the call for good."""
         try:
             yield
         except BaseException as error:
             self._stopped = error
             raise
-        self._left = True
+        self._bytes_sent = True
 
     def fail(self, error: Exception) -> NoReturn:
         """Raises what it means that the transport, or the total deadline, ended the attempt with `error`."""
         if isinstance(self._stopped, Exception):
             # Also where the transport wrapped it, or failed again while it cleaned up: nothing may be sent any more.
             raise self._stopped
-        broken = connection_error(self.call, error, left=self._left, secret=self._secret)
+        broken = connection_error(self.call, error, bytes_sent=self._bytes_sent, secret=self._secret)
         # A peer may echo the token into what httpx quotes: then the chain ends here.
         broken.__cause__ = None if self._secret in str(error) else error
         self._judge(broken)
@@ -82,13 +88,13 @@ class Sending(Generic[T]):
             self._judge(error)
 
     def _judge(self, error: ScrapeDoError) -> NoReturn:
-        if not self.call.resend and post_fate(error) is PostFate.DOUBT:
+        if not self.call.resend and classify_submit_error(error) is SubmitFailure.UNKNOWN:
             raise SubmitInDoubtError(f"the job may have been bought: {error}", self.call.targets) from error
         raise error
 
     def _again(self, error: BaseException) -> bool:
-        return error is not self._stopped and should_resend(self.call, error)
+        return error is not self._stopped and may_resend(self.call, error)
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        return wait(error, state.attempt_number - 1, self._random)
+        return resend_delay(error, state.attempt_number - 1, self._random)
