@@ -74,7 +74,7 @@ class Evidence:
     intent: float
     began: float
     complete: bool
-    absent_at: float | None
+    not_found_at: float | None
     purchases: int
     patience: float
     apart: float
@@ -96,7 +96,7 @@ class Evidence:
     @property
     def awaits_second(self) -> bool:
         """Whether a whole listing, this one or one before, has shown no job, and it is too early for the second."""
-        return self.counts if self.absent_at is None else self.began - self.absent_at < self.apart
+        return self.counts if self.not_found_at is None else self.began - self.not_found_at < self.apart
 
 
 def judge(matches: Sequence[Match], known: Evidence) -> tuple[Verdict, str]:

@@ -304,10 +304,10 @@ class SubmitInDoubtError(ScrapeDoError):
         message: str = "",
         targets: int = 0,
         intent: float | None = None,
-        seen: Any = (),
+        candidates: Any = (),
         run_id: str | None = None,
     ) -> None:
-        super().__init__(message, targets, intent, list(seen), run_id)
+        super().__init__(message, targets, intent, list(candidates), run_id)
 
     @property
     def targets(self) -> int:
@@ -320,7 +320,7 @@ class SubmitInDoubtError(ScrapeDoError):
         return None if self.args[2] is None else float(self.args[2])
 
     @property
-    def seen(self) -> tuple[str, ...]:
+    def candidates(self) -> tuple[str, ...]:
         """Ids of jobs with the same targets that no run owns: the purchase may be one of them."""
         return tuple(self.args[3])
 

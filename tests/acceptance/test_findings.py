@@ -89,7 +89,7 @@ def test_a_deadline_ends_a_run_although_the_api_never_answers(pipeline, kind, ev
     target = "https://a.example/" if kind == "get_task" else "https://a.example/?seconds=60"
     pipeline.work()
     handle = pipeline.enqueue([target, "https://b.example/"], max_wait=2)
-    eventually(lambda: handle.state in ("running", "collecting"))
+    eventually(lambda: handle.state in ("running", "fetching"))
     pipeline.sandbox.fault("status", kind=kind, status=500, target="a.example")
     pipeline.sandbox.fault("status", kind=kind, status=500) if kind != "get_task" else None
     with pytest.raises(RunTimeoutError):

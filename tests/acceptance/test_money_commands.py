@@ -88,12 +88,12 @@ def test_an_orphan_is_stopped_and_the_job_of_a_run_is_not(pipeline, scrape_do, c
 
 
 def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventually):
-    pipeline.values["submit_settle"] = 60  # nothing is decided before the listing tells again
+    pipeline.values["submit_visibility_grace"] = 60  # nothing is decided before the listing tells again
     pipeline.sandbox.fault("reset_after", kind="create_job", times=1)
     pipeline.sandbox.fault("list_lag", seconds=3600)
     worker = pipeline.work()
     handle = pipeline.enqueue(urls(2, "?seconds=600", host="ours"))
-    eventually(lambda: handle.state is RunState.DOUBTFUL)
+    eventually(lambda: handle.state is RunState.RECONCILING)
     [doubtful] = canceled(pipeline)
     eventually(lambda: pipeline.sandbox.stats()["answers"].get("list_jobs"))
     worker.terminate()
@@ -111,7 +111,7 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     assert answer.returncode == 1
     assert f"left alone  {doubtful}: it may belong to run {handle.run_id}" in answer.stderr
     told = as_json(scrape_do("ledger", "--unresolved", "--json"))["purchases"]
-    assert [(one["run_id"], one["booked"], one["job_id"]) for one in told] == [(handle.run_id, "open", None)]
+    assert [(one["run_id"], one["status"], one["job_id"]) for one in told] == [(handle.run_id, "open", None)]
 
     pipeline.work()
     eventually(lambda: handle.job)
@@ -234,7 +234,7 @@ def test_the_ledger_of_a_purchase_whose_answer_was_lost(pipeline, scrape_do):
     mine = [row for row in cells(answer) if row[1] in {lost.run_id, plain.run_id}]
     assert [row[1:] for row in mine] == [
         [lost.run_id, jobs["lost"], "adopted", "succeeded", "0", "1", "2", "20", "20"],
-        [plain.run_id, jobs["plain"], "bought", "succeeded", "0", "1", "3", "3", "3"],
+        [plain.run_id, jobs["plain"], "confirmed", "succeeded", "0", "1", "3", "3", "3"],
     ]
     told = as_json(scrape_do("ledger", lost.run_id, "--json"))
     assert told["sums"] == {
@@ -243,7 +243,7 @@ def test_the_ledger_of_a_purchase_whose_answer_was_lost(pipeline, scrape_do):
         "targets": 2,
         "known": 1,
         "credits": 20,
-        "estimate": 20,
+        "estimated_credits": 20,
     }
     assert scrape_do("ledger", "--unresolved").stdout == "no unresolved purchase in the last 7 days\n"
     assert len(as_json(scrape_do("ledger", "--json"))["purchases"]) == pipeline.posts()

@@ -59,7 +59,7 @@ def test_a_paused_worker_is_overtaken_and_changes_nothing(pipeline, eventually):
     pipeline.sandbox.fault("slow", kind="get_task", seconds=1, times=1)
     frozen = pipeline.work()
     handle = pipeline.enqueue(["https://a.example/1", "https://a.example/2"])
-    eventually(lambda: handle.state == "collecting")
+    eventually(lambda: handle.state == "fetching")
     os.killpg(frozen.pid, signal.SIGSTOP)
     pipeline.work()
     result = handle.result(timeout=150)

@@ -57,7 +57,7 @@ _WORLD = {
 _DEADLY = (
     "submit_jobs: before write_intent",
     "poll_jobs: before GET job",
-    "poll_jobs: before update collecting",
+    "poll_jobs: before update fetching",
     "fetch_tasks: before GET task",
     "fetch_tasks: before put",
 )

@@ -203,14 +203,14 @@ def _cancel_late(trial: Trial, dice: random.Random) -> None:
 def _cancel_doubt(trial: Trial, dice: random.Random) -> None:
     _rule(trial, "reset_after", "create_job", times=1)
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("submit_jobs: after update doubtful", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update reconciling", [{"kind": "cancel"}]))
     _ending(trial, _ENDED)
 
 
 def _cancel_absent(trial: Trial, dice: random.Random) -> None:
     # Canceled while nobody knows whether it was bought, and it was not.
     _absent(trial, dice)
-    trial.plans.append(Plan("submit_jobs: after update doubtful", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update reconciling", [{"kind": "cancel"}]))
     _ending(trial, _ENDED)
 
 

@@ -48,7 +48,7 @@ def doubtful_equal_runs(deck):
 
 #: For each protection, trials that need it.
 AIMED = {
-    "fence": lambda deck: frozen(deck, "poll_jobs: before update collecting", 6.0),
+    "fence": lambda deck: frozen(deck, "poll_jobs: before update fetching", 6.0),
     "intent": lambda deck: killed(deck, "submit_jobs: after POST jobs"),
     "set_if_absent": put_twice,
     "fingerprint_lock": doubtful_equal_runs,

@@ -25,7 +25,7 @@ RESTORE = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_mute
 SETTINGS: dict[str, Any] = {
     "lease_seconds": 1.5,
     "submit_deadline": 1.0,
-    "submit_settle": 1.0,
+    "submit_visibility_grace": 1.0,
     "request_timeout": 8.0,
     "poll_initial_interval": 0.1,
     "poll_max_interval": 0.3,

@@ -75,7 +75,7 @@ def test_one_intent_is_one_permission(store, at_once):
 
 def test_one_page_is_stored_once(store, at_once):
     claim = taken(store, begun(store))
-    store.run(ops.update(store.keys, claim, {"state": PartState.COLLECTING}))
+    store.run(ops.update(store.keys, claim, {"state": PartState.FETCHING}))
     pages = [TaskDetails(task_id="t", job_id="j", status="success", content=f"page {n}") for n in range(MANY)]
     won = at_once(lambda n: store.run(ops.put(store.keys, claim.member, 0, pages[n])))
     assert sum(won) == 1

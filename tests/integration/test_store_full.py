@@ -25,7 +25,13 @@ def store(tmp_path):
         one.run(ops.create(one.keys, "draft", spec(), hold=1000.0))
         one.run(ops.create(one.keys, "r", spec()))
         job = JobDetails(job_id="j", status="pending", task_ids=["t"])
-        fields = {"state": "running", "job": "j", "tasks": pack(["t"]), "booked": "bought", "account": ACCOUNT}
+        fields = {
+            "state": "running",
+            "job": "j",
+            "tasks": pack(["t"]),
+            "purchase_status": "confirmed",
+            "account": ACCOUNT,
+        }
         one.run(ops.update(one.keys, take(one, seconds=30), fields, after=0.0, owner="j", job=job))
         # Well below: what clients' buffers take comes and goes.
         one.client.config_set("maxmemory", int(one.client.info("memory")["used_memory"]) // 2)

@@ -27,7 +27,7 @@ def reach(point):
 def name(op):
     """The operation, with the state that an update writes."""
     base = op.script or str(op.args[0])
-    states = [str(value) for value in op.args if str(value) in {"running", "collecting", "doubtful"}]
+    states = [str(value) for value in op.args if str(value) in {"running", "fetching", "reconciling"}]
     return f"{base} {states[0]}" if base == "update" and states else base
 
 

@@ -31,7 +31,7 @@ class Pipeline:
             "poll_max_interval": 0.5,
             "lease_seconds": 2,
             "submit_deadline": 3,
-            "submit_settle": 1,
+            "submit_visibility_grace": 1,
             "cancel_grace": 5,
             **settings,
         }

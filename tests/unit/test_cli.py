@@ -66,7 +66,7 @@ def ended(producer):
         store, member = producer.store, Member(run_id, 0)
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
         claim = store.run(ops.claim(store.keys, member, "token", seconds=30, states=["queued"]))
-        store.run(ops.update(store.keys, claim, {"state": "collecting", "job": "j1"}, job=job))
+        store.run(ops.update(store.keys, claim, {"state": "fetching", "job": "j1"}, job=job))
         for number, one in enumerate([task(), task(1, **second)]):
             store.run(ops.put(store.keys, member, number, one))
         outcome = "failed" if error else "succeeded"

@@ -74,11 +74,13 @@ def buy(client):
     return bought
 
 
-def intend(plant, run_id, state="submitting", *, account=None, estimate=2):
+def intend(plant, run_id, state="submitting", *, account=None, estimated_credits=2):
     """The claim of a part whose `POST` is under way, or in doubt."""
     claim = plant.take(run_id)
     account = plant.account if account is None else account
-    verdict, _ = plant.run(ops.write_intent(plant.keys, claim, "n", 30.0, account=account, estimate=estimate))
+    verdict, _ = plant.run(
+        ops.write_intent(plant.keys, claim, "n", 30.0, account=account, estimated_credits=estimated_credits)
+    )
     assert verdict == "ok"
     if state != "submitting":
         plant.update(claim, state=state)
@@ -228,7 +230,7 @@ def suitor(answer):
     return one["may_belong_to"]
 
 
-@pytest.mark.parametrize("state", ["submitting", "doubtful"])
+@pytest.mark.parametrize("state", ["submitting", "reconciling"])
 def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, buy, sandbox, state):
     plant.begin("r", each=urls(2))
     intend(plant, "r", state)
@@ -243,8 +245,8 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, bu
 
 def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(scrape_do, plant, buy, sandbox):
     plant.begin("r", each=urls(2))
-    claim = intend(plant, "r", "doubtful")
-    plant.run(ops.settle(plant.keys, claim, "in_doubt", booked="in_doubt"))
+    claim = intend(plant, "r", "reconciling")
+    plant.run(ops.settle(plant.keys, claim, "in_doubt", purchase_status="in_doubt"))
     job_id = buy(urls(2))
     assert rows(scrape_do("orphans"))[0][3] == "run r looked for such a job in vain"
     [one] = found(scrape_do("orphans", "--json"))["orphans"]
@@ -258,7 +260,7 @@ def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(s
 def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, plant, buy):
     plant.begin("r", each=urls(2))
     claim = intend(plant, "r")
-    plant.update(claim, state="running", job="another", booked="bought")
+    plant.update(claim, state="running", job="another", purchase_status="confirmed")
     plant.redis.set(f"p:target_lock:{plant.account}:{plant.part_fields()['fp']}", "r:0")
     buy(urls(2))
     assert suitor(scrape_do("orphans", "--json")) is None
@@ -273,7 +275,7 @@ def test_a_purchase_of_other_targets_does_not_count(scrape_do, plant, buy):
 
 def test_a_purchase_under_an_earlier_token_counts(scrape_do, plant, buy, sandbox):
     plant.begin("r", each=urls(2))
-    intend(plant, "r", "doubtful", account="of the token before")
+    intend(plant, "r", "reconciling", account="of the token before")
     job_id = buy(urls(2))
     assert suitor(scrape_do("orphans", "--json")) == "r"
     assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 1
@@ -317,16 +319,16 @@ def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, plant, buy,
     assert {one["job_id"]: (one["may_belong_to"], one["done"]) for one in listed} == {two: ("r", 0), three: (None, 0)}
 
 
-@pytest.mark.parametrize("what", ["bought", "doubtful"])
+@pytest.mark.parametrize("what", ["confirmed", "reconciling"])
 def test_what_comes_between_the_look_and_the_stop(plant, buy, client, sandbox, what):
     here = Strays(client, plant.producer.store, plant.account)
     job_id = buy(urls(2))
     [orphan] = here.all()
     plant.begin("r", each=urls(2))
-    if what == "bought":
+    if what == "confirmed":
         plant.buy("r", job=job_id)
     else:
-        intend(plant, "r", "doubtful")
+        intend(plant, "r", "reconciling")
     with pytest.raises(strays.KeptError, match="run r"):
         here.stop(orphan)
     assert not sandbox.jobs()[0]["canceled"]
@@ -421,22 +423,24 @@ def test_a_refused_token_is_one_readable_line(scrape_do, sandbox):
 def books(plant):
     """Purchases of three runs: one paid, one in doubt for good, and one that was made again after an absence."""
     plant.begin("paid", each=urls(2, ""))
-    claim = intend(plant, "paid", estimate=2)
-    plant.update(claim, state="collecting", job="j1", booked="bought")
+    claim = intend(plant, "paid", estimated_credits=2)
+    plant.update(claim, state="fetching", job="j1", purchase_status="confirmed")
     for n, cost in enumerate(["1", "2.5"]):
         plant.put("paid", position=n, scrape_do_metadata={"Request-Cost": cost})
     plant.run(ops.settle(plant.keys, claim, "succeeded"))
     plant.clock.forward(10)
     plant.begin("never", each=urls(3, host="b"))
-    plant.run(ops.settle(plant.keys, intend(plant, "never", estimate=30), "in_doubt", booked="in_doubt"))
+    plant.run(
+        ops.settle(plant.keys, intend(plant, "never", estimated_credits=30), "in_doubt", purchase_status="in_doubt")
+    )
     plant.clock.forward(10)
     plant.begin("twice", each=urls(1, host="c"))
-    claim = intend(plant, "twice", estimate=5)
-    plant.update(claim, after=0.0, state="doubtful")
-    plant.update(plant.take("twice"), after=0.0, state="queued", booked="absent")
+    claim = intend(plant, "twice", estimated_credits=5)
+    plant.update(claim, after=0.0, state="reconciling")
+    plant.update(plant.take("twice"), after=0.0, state="queued", purchase_status="not_found")
     plant.clock.forward(10)
-    claim = intend(plant, "twice", estimate=5)
-    plant.update(claim, state="running", job="j3", booked="adopted")
+    claim = intend(plant, "twice", estimated_credits=5)
+    plant.update(claim, state="running", job="j3", purchase_status="adopted")
     return plant
 
 
@@ -444,15 +448,15 @@ def test_the_ledger_is_in_order_of_time_with_sums(scrape_do, books):
     answer = scrape_do("ledger")
     assert answer.exit_code == 0
     assert [row[1:] for row in rows(answer)] == [
-        ("paid", "j1", "bought", "succeeded", "0", "1", "2", "3.5", "2"),
+        ("paid", "j1", "confirmed", "succeeded", "0", "1", "2", "3.5", "2"),
         ("never", "-", "in_doubt", "in_doubt", "0", "1", "3", "-", "30"),
-        ("twice", "-", "absent", "-", "0", "1", "1", "-", "5"),
+        ("twice", "-", "not_found", "-", "0", "1", "1", "-", "5"),
         ("twice", "j3", "adopted", "-", "0", "2", "1", "-", "5"),
     ]
     assert answer.stdout.splitlines()[-3:] == [
         "purchases  4, of which 2 unresolved",
         "targets    7",
-        "credits    3.5 reported, 2 estimated, for 1 whose outcome is known",
+        "credits    3.5 reported, 2 estimated, for 1 with an outcome",
     ]
 
 
@@ -477,13 +481,13 @@ def test_the_ledger_as_json(scrape_do, books):
     assert told["purchases"][0] == {
         "run_id": "paid",
         "part": 0,
-        "number": 1,
+        "sequence": 1,
         "targets": 2,
         "job_id": "j1",
-        "booked": "bought",
+        "status": "confirmed",
         "outcome": "succeeded",
         "credits": 3.5,
-        "estimate": 2,
+        "estimated_credits": 2,
     }
     assert told["purchases"][1]["credits"] is None
     assert told["sums"] == {
@@ -492,13 +496,13 @@ def test_the_ledger_as_json(scrape_do, books):
         "targets": 7,
         "known": 1,
         "credits": 3.5,
-        "estimate": 2,
+        "estimated_credits": 2,
     }
 
 
 def test_one_run_of_the_ledger(scrape_do, books):
     told = found(scrape_do("ledger", "twice", "--json"))
-    assert [(one["run_id"], one["number"]) for one in told["purchases"]] == [("twice", 1), ("twice", 2)]
+    assert [(one["run_id"], one["sequence"]) for one in told["purchases"]] == [("twice", 1), ("twice", 2)]
     assert told["sums"]["targets"] == 2
     assert scrape_do("ledger", "nope").output == "no purchase of run nope in the last 91 days\n"
 
@@ -507,7 +511,7 @@ def test_only_what_is_unresolved(scrape_do, books):
     books.begin("now", each=urls(1, host="d"))
     intend(books, "now")
     told = found(scrape_do("ledger", "--unresolved", "--json"))
-    assert [one["booked"] for one in told["purchases"]] == ["in_doubt", "absent", "open"]
+    assert [one["status"] for one in told["purchases"]] == ["in_doubt", "not_found", "open"]
     assert told["sums"]["unresolved"] == told["sums"]["purchases"] == 3
     answer = scrape_do("ledger", "--unresolved", "paid")
     assert answer.output == "no unresolved purchase of run paid in the last 91 days\n"

@@ -36,7 +36,7 @@ EVIDENCE = st.builds(
     intent=st.just(0.0),
     began=SECONDS,
     complete=st.booleans(),
-    absent_at=st.none() | SECONDS,
+    not_found_at=st.none() | SECONDS,
     purchases=st.integers(1, 3),
     patience=st.just(90.0),
     apart=st.just(15.0),
@@ -56,8 +56,8 @@ def test_absence_is_never_early_and_never_unread(matches, known):
     elif verdict is Verdict.ABSENT:
         assert known.complete
         assert known.began > 90.0
-        assert known.absent_at is not None
-        assert known.began - known.absent_at >= 15.0
+        assert known.not_found_at is not None
+        assert known.began - known.not_found_at >= 15.0
         assert not any(match.marked if known.marker else match.age is not Age.OLDER for match in matches)
 
 

@@ -179,7 +179,7 @@ def test_an_answer_without_a_scope_takes_no_slot():
 
 def test_a_fetch_stores_each_large_page_before_the_next_one_grows(plant, make):
     plant.begin(targets=8)
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     plant.redis.set(plant.keys.job("r", 0), pack(make.job("success", 8).model_dump(mode="json", by_alias=True)))
     grown = []
 

@@ -160,7 +160,7 @@ def test_bad_celery_url(bad, field):
         ("poll_max_interval", 0.5),
         ("poll_multiplier", 0.9),
         ("submit_deadline", 0),
-        ("submit_settle", -1),
+        ("submit_visibility_grace", -1),
         ("request_timeout", float("inf")),
         ("request_timeout", float("nan")),
         ("lease_seconds", 0.4),

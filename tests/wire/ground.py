@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "poll_max_interval": 3600.0,
     "poll_jitter": False,
     "submit_deadline": 20.0,
-    "submit_settle": 1200.0,
+    "submit_visibility_grace": 1200.0,
     "request_timeout": 20.0,
     "max_page_bytes": 1_000_000,
 }

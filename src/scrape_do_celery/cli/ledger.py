@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 KEPT_DAYS = 91
 _SHOWN_DAYS = 7
 _DAY = 86_400
-_HEADER = ("time", "run", "job", "booked", "outcome", "part", "number", "targets", "credits", "estimate")
-_FOUND = frozenset({ops.Booked.BOUGHT, ops.Booked.ADOPTED})
+_HEADER = ("time", "run", "job", "status", "outcome", "part", "sequence", "targets", "credits", "estimated_credits")
+_FOUND = frozenset({ops.PurchaseStatus.CONFIRMED, ops.PurchaseStatus.ADOPTED})
 
 
 @click.command()
@@ -38,9 +38,9 @@ _FOUND = frozenset({ops.Booked.BOUGHT, ops.Booked.ADOPTED})
 def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool) -> None:
     """Print every purchase, in order of time, and sums: of all runs, or of one.
 
-    `booked` is what became of it: open (under way, or in doubt), bought, adopted (the answer was lost, the job was
-    found), absent (no job was found) or in_doubt (never known). `credits` is what the API reported for the pages that
-    were fetched; it is known once there is an outcome. `estimate` is ours, made before.
+    `status` is open (under way, or in doubt), confirmed (the API answered), adopted (the answer was lost, the job was
+    found), not_found (no job was found) or in_doubt (never known). `credits` is the cost that the API reported for the
+    fetched pages; it is known once there is an outcome. `estimated_credits` is our estimate from before the purchase.
     """
     days = days or (KEPT_DAYS if run_id else _SHOWN_DAYS)
     found = [
@@ -63,17 +63,17 @@ def purchases(store: Store, days: int) -> list[Purchase]:
     """The purchases of so many days, the oldest first; today, by the store's clock, is one of them."""
     today = int(store.run(ops.clock()) // _DAY)
     found = [one for day in range(today - days + 1, today + 1) for one in store.run(ops.ledger(store.keys, day))]
-    return sorted(found, key=lambda one: (one.at, one.member, one.number))
+    return sorted(found, key=lambda one: (one.at, one.member, one.sequence))
 
 
 def is_unresolved(purchase: Purchase) -> bool:
     """Whether there may be a job that nobody knows of."""
-    return purchase.booked is ops.Booked.OPEN or purchase.booked in ops.UNRESOLVED
+    return purchase.status is ops.PurchaseStatus.OPEN or purchase.status in ops.UNRESOLVED
 
 
 def has_cost(purchase: Purchase) -> bool:
     """Whether it is known what the purchase cost: its job was found, and has an outcome."""
-    return purchase.booked in _FOUND and purchase.outcome is not None
+    return purchase.status in _FOUND and purchase.outcome is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Sums:
     targets: int
     known: int
     credits: float
-    estimate: int
+    estimated_credits: int
 
     @classmethod
     def of(cls, found: Sequence[Purchase]) -> Sums:
@@ -97,7 +97,7 @@ class Sums:
             targets=sum(one.targets for one in found),
             known=len(known),
             credits=sum(one.credits for one in known),
-            estimate=sum(one.estimate for one in known),
+            estimated_credits=sum(one.estimated_credits for one in known),
         )
 
 
@@ -107,7 +107,7 @@ def _sums(sums: Sums) -> list[tuple[str, str]]:
         ("targets", str(sums.targets)),
         (
             "credits",
-            f"{sums.credits:.10g} reported, {sums.estimate} estimated, for {sums.known} whose outcome is known",
+            f"{sums.credits:.10g} reported, {sums.estimated_credits} estimated, for {sums.known} with an outcome",
         ),
     ]
 
@@ -118,9 +118,9 @@ def _sums_json(sums: Sums) -> dict[str, Any]:
 
 def _row(one: Purchase) -> tuple[str, ...]:
     return (
-        *(_time(one), one_line(one.member.run_id), one_line(one.job_id or NONE), one.booked.value),
-        *(one.outcome or NONE, str(one.member.part), str(one.number), str(one.targets)),
-        *(f"{one.credits:.10g}" if has_cost(one) else NONE, str(one.estimate)),
+        *(_time(one), one_line(one.member.run_id), one_line(one.job_id or NONE), one.status.value),
+        *(one.outcome or NONE, str(one.member.part), str(one.sequence), str(one.targets)),
+        *(f"{one.credits:.10g}" if has_cost(one) else NONE, str(one.estimated_credits)),
     )
 
 
@@ -129,13 +129,13 @@ def _fields(one: Purchase) -> dict[str, Any]:
         "time": _time(one),
         "run_id": one.member.run_id,
         "part": one.member.part,
-        "number": one.number,
+        "sequence": one.sequence,
         "targets": one.targets,
         "job_id": one.job_id,
-        "booked": one.booked.value,
+        "status": one.status.value,
         "outcome": one.outcome,
         "credits": one.credits if has_cost(one) else None,
-        "estimate": one.estimate,
+        "estimated_credits": one.estimated_credits,
     }
 
 

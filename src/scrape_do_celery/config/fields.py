@@ -98,11 +98,11 @@ class SettingsFields(BaseSettings):
     submit_deadline: float = Field(
         default=60.0, gt=0, description="Total time that a `POST` of a job may take; later its fate is in doubt."
     )
-    submit_settle: float = Field(
+    submit_visibility_grace: float = Field(
         default=30.0, ge=0, description="Time that a job in doubt is given to appear at the API."
     )
-    in_doubt_policy: Literal["resubmit_if_absent", "hold"] = Field(
-        default="resubmit_if_absent",
+    in_doubt_policy: Literal["resubmit_if_not_found", "never_resubmit"] = Field(
+        default="resubmit_if_not_found",
         description="What to do where the answer to a purchase was lost and no such job is found: send it again, or "
         "end as in doubt.",
     )

@@ -58,7 +58,7 @@ class Settings(SettingsFields):
     @property
     def submit_lease(self) -> float:
         """How long a submit holds its part: longer than its `POST` can take, and its traces need to appear."""
-        return self.submit_deadline + self.submit_settle + self.lease_seconds
+        return self.submit_deadline + self.submit_visibility_grace + self.lease_seconds
 
     @property
     def account_id(self) -> str:

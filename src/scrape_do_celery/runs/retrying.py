@@ -57,7 +57,7 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
 
 def _in_doubt(part: PartRecord) -> bool:
     """Whether there may be a job of the part that nobody knows; one that was taken out of work may have bought it."""
-    bought = part.intents > 0 and part.job_id is None
+    bought = part.purchases > 0 and part.job_id is None
     return part.outcome == RunState.IN_DOUBT or (part.outcome == RunState.POISONED and bought)
 
 

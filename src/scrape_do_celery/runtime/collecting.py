@@ -76,14 +76,14 @@ async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessag
         return await runtime.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
     fields: dict[str, ops.Value] = {
-        "state": PartState.COLLECTING,
+        "state": PartState.FETCHING,
         "tasks": pack(job.task_ids),
         "total": total,
         **NO_TROUBLE,
         **seen(job),
     }
     await _written(runtime, claim, fields, job)
-    part = replace(claim.part, state=PartState.COLLECTING, task_ids=tuple(job.task_ids), total=total)
+    part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
     return await _collect(runtime, replace(claim, part=part), job)
 
 

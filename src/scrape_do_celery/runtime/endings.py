@@ -26,11 +26,11 @@ NO_TROUBLE: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
 
 
 async def finish_stopped_part(
-    runtime: Runtime, claim: Claim, job: JobDetails | None, *, booked: str = ""
+    runtime: Runtime, claim: Claim, job: JobDetails | None, *, purchase_status: str = ""
 ) -> StepMessage | None:
     """Ends a part that was canceled, or whose deadline passed."""
     outcome = outcome_of_stop(claim.stop_reason)
-    return await runtime.settle(claim, outcome, _error(claim, outcome, job), booked=booked)
+    return await runtime.settle(claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
 
 
 async def poisoned(runtime: Runtime, claim: Claim, why: str) -> StepMessage | None:

@@ -209,13 +209,13 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidenc
     distrust, alike = await _distrust(runtime, claim, matches, reading, sighted) if matches else ("", 1)
     return Evidence(
         # A `POST` that began long after its intent ended later than its deadline after that.
-        intent=max(part.intent or claim.now, (part.doubted or 0.0) - settings.submit_deadline),
+        intent=max(part.intent or claim.now, (part.in_doubt_since or 0.0) - settings.submit_deadline),
         began=began,
         complete=reading.complete and survey.complete,
-        absent_at=part.absent_at,
-        purchases=part.intents,
-        patience=settings.submit_deadline + settings.submit_settle,
-        apart=settings.submit_settle / 2,
+        not_found_at=part.not_found_at,
+        purchases=part.purchases,
+        patience=settings.submit_deadline + settings.submit_visibility_grace,
+        apart=settings.submit_visibility_grace / 2,
         marker=bool(part.marker),
         distrust=distrust,
         alike=alike,

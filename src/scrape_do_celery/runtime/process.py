@@ -207,7 +207,7 @@ class Runtime:
         """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(RedisError),
-            stop=stop_after_delay(patience or self.settings.submit_settle),
+            stop=stop_after_delay(patience or self.settings.submit_visibility_grace),
             wait=wait_random_exponential(max=2),
             reraise=True,
         ):
@@ -216,19 +216,21 @@ class Runtime:
         return answer
 
     async def settle(
-        self, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, booked: str = ""
+        self, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, purchase_status: str = ""
     ) -> StepMessage | None:
         """End a part; return the message for the aggregate if it was the last. `booked`: the ledger's new word."""
-        if claim.part.refused and claim.part.state is PartState.DOUBTFUL and not booked:
-            booked = ops.Booked.VOID
-        if claim.is_unresolved and not booked:
-            booked = ops.Booked.IN_DOUBT
+        if claim.part.refused and claim.part.state is PartState.RECONCILING and not purchase_status:
+            purchase_status = ops.PurchaseStatus.VOID
+        if claim.is_unresolved and not purchase_status:
+            purchase_status = ops.PurchaseStatus.IN_DOUBT
             if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
                 # Whatever ends it: nobody knows whether there is a job.
                 outcome, error = RunState.IN_DOUBT, claim.doubt(str(error or outcome))
         skip_unsent = self.settings.stop_on_failure and outcome in _STOPPING
         left = await self.write(
-            ops.settle(self.store.keys, claim, outcome, error=error, skip_unsent=skip_unsent, booked=booked)
+            ops.settle(
+                self.store.keys, claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status
+            )
         )
         return StepMessage(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
 
@@ -256,7 +258,9 @@ class Runtime:
         level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
         log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
         if verdict.fatal:
-            return await self.settle(claim, RunState.FAILED, error, booked=str((fields or {}).get("booked", "")))
+            return await self.settle(
+                claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
+            )
         since = claim.part.refused_since or claim.now if is_refusal(error) else 0
         noted = {
             "troubles": claim.part.troubles + 1,

@@ -26,13 +26,13 @@ PROBE, LONGEST_PROBE = 1.0, 60.0
 LEASE_LOST, STOP_REQUESTED = -1.0, -2.0
 
 
-class Booked(StrEnum):
+class PurchaseStatus(StrEnum):
     """What the ledger says of a purchase."""
 
     OPEN = "open"  #: the `POST` is under way, or in doubt
-    BOUGHT = "bought"  #: the API answered with the job
+    CONFIRMED = "confirmed"  #: the API answered with the job
     ADOPTED = "adopted"  #: the answer was lost; the job was found
-    ABSENT = "absent"  #: the answer was lost; no such job was found
+    NOT_FOUND = "not_found"  #: the answer was lost; no such job was found
     IN_DOUBT = "in_doubt"  #: the answer was lost; it was never known whether there is a job
     VOID = "void"  #: certainly not taken: struck out
 
@@ -40,7 +40,7 @@ class Booked(StrEnum):
 #: Jobs of an account that no run owns and that are remembered.
 _REMEMBERED_JOBS = 20_000
 #: Purchases that may exist although nobody found them.
-UNRESOLVED = frozenset({Booked.ABSENT, Booked.IN_DOUBT})
+UNRESOLVED = frozenset({PurchaseStatus.NOT_FOUND, PurchaseStatus.IN_DOUBT})
 
 
 #: Seconds after which a part that waits for a slot checks for itself. A slot that becomes free wakes the part before
@@ -53,11 +53,11 @@ class Purchase:
     """A `POST` that was taken, or may have been. `at` is by the store's clock, `job_id` None where none is known."""
 
     member: Member
-    number: int
+    sequence: int
     at: float
-    booked: Booked
+    status: PurchaseStatus
     targets: int
-    estimate: int
+    estimated_credits: int
     job_id: str | None
     credits: float
     outcome: str | None
@@ -65,15 +65,15 @@ class Purchase:
     @classmethod
     def parse(cls, field: str, line: str) -> Purchase:
         """The purchase that `book` in common.lua wrote."""
-        member, _, number = field.rpartition(":")
-        at, booked, targets, estimate, job_id, cost, outcome = line.split(" ")
+        member, _, sequence = field.rpartition(":")
+        at, status, targets, estimated_credits, job_id, cost, outcome = line.split(" ")
         return cls(
             Member.parse(member),
-            int(number),
+            int(sequence),
             float(at),
-            Booked(booked),
+            PurchaseStatus(status),
             int(targets),
-            int(estimate),
+            int(estimated_credits),
             job_id or None,
             float(cost),
             outcome or None,
@@ -92,7 +92,7 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
     seconds: float,
     *,
     account: str = "",
-    estimate: int = 0,
+    estimated_credits: int = 0,
     marker: str = "",
     durable: bool = True,
     most: int | None = None,
@@ -112,7 +112,7 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
             *(
                 keys.prefix,
                 account,
-                estimate,
+                estimated_credits,
                 marker,
                 "1" if durable else "",
                 "" if most is None else most,

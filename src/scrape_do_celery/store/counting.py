@@ -171,8 +171,8 @@ LIVE = (
     DRAFT,
     RunState.QUEUED.value,
     RunState.SUBMITTING.value,
-    RunState.DOUBTFUL.value,
+    RunState.RECONCILING.value,
     RunState.RUNNING.value,
-    RunState.COLLECTING.value,
+    RunState.FETCHING.value,
     REPORTING,
 )

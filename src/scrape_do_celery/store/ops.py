@@ -20,8 +20,8 @@ from scrape_do_celery.store.buying import (
     START,
     STOP_REQUESTED,
     UNRESOLVED,
-    Booked,
     Purchase,
+    PurchaseStatus,
     UnresolvedPurchases,
     check_before_send,
     close_breaker,
@@ -76,7 +76,6 @@ __all__ = [
     "START",
     "STOP_REQUESTED",
     "UNRESOLVED",
-    "Booked",
     "Created",
     "Foreign",
     "Lives",
@@ -86,6 +85,7 @@ __all__ = [
     "Poison",
     "Poisoned",
     "Purchase",
+    "PurchaseStatus",
     "Share",
     "Suspect",
     "Turn",
@@ -253,7 +253,7 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     *,
     error: ScrapeDoError | None = None,
     skip_unsent: bool = False,
-    booked: str = "",
+    purchase_status: str = "",
 ) -> Op[int | None]:
     """Ends a part: how many parts of the run are left, None where the claim is stale.
 
@@ -264,7 +264,7 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     return Op(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
-            *(str(claim.member), claim.part.fence, outcome, text, "1" if skip_unsent else "", booked),
+            *(str(claim.member), claim.part.fence, outcome, text, "1" if skip_unsent else "", purchase_status),
             *(keys.prefix, REDISPATCH_MIN, RETENTION),
         ),
         [_part(keys, claim), keys.run(run_id), keys.due],

@@ -46,16 +46,16 @@ class PartRecord:
     first_intent: float | None = None
     #: place of the first intent in the order of all intents and first sightings of jobs; 0 where nothing is older
     first_order: int = 0
-    doubted: float | None = None
-    intents: int = 0
+    in_doubt_since: float | None = None
+    purchases: int = 0
     intent_lost: bool = False
     #: the API answered the last `POST` with 429, 401 or 403: one listing shows whether it bought a job all the same
     refused: bool = False
     #: why the answer to the last `POST` tells nothing
     submit_error: str | None = None
     marker: str = ""
-    absences: int = 0
-    absent_at: float | None = None
+    not_found: int = 0
+    not_found_at: float | None = None
     fingerprint: str = ""
     job_id: str | None = None
     task_ids: tuple[str, ...] = ()
@@ -109,14 +109,14 @@ class PartRecord:
             intent=moment("intent"),
             first_intent=moment("first_intent"),
             first_order=number("first_order"),
-            doubted=moment("doubted"),
-            intents=number("intents"),
+            in_doubt_since=moment("in_doubt_since"),
+            purchases=number("purchases"),
             intent_lost="intent_lost" in fields,
             refused="refused" in fields,
-            submit_error=opened_message(fields, "doubt", key, keys),
+            submit_error=opened_message(fields, "submit_error", key, keys),
             marker=text("marker") or "",
-            absences=number("absences"),
-            absent_at=moment("absent_at") or None,
+            not_found=number("not_found"),
+            not_found_at=moment("not_found_at") or None,
             fingerprint=text("fp") or "",
             job_id=text("job"),
             task_ids=tuple(unpack(fields["tasks"])) if "tasks" in fields else (),
@@ -154,7 +154,7 @@ class PartRecord:
         """What its last call met, while the part waits to make the call again, or looks for the job of a purchase."""
         if self.state is PartState.DONE:
             return None
-        if self.trouble or self.state is not PartState.DOUBTFUL:
+        if self.trouble or self.state is not PartState.RECONCILING:
             return self.trouble or None
         return f"it is not known yet whether a job was bought: {self.submit_error or 'its step died'}"
 
@@ -216,7 +216,7 @@ class Claim:
     @property
     def is_unresolved(self) -> bool:
         """Whether a job may have been bought that nobody knows."""
-        return self.part.state in {PartState.SUBMITTING, PartState.DOUBTFUL} and not self.part.refused
+        return self.part.state in {PartState.SUBMITTING, PartState.RECONCILING} and not self.part.refused
 
     def doubt(self, why: str, seen: Sequence[str] = ()) -> SubmitInDoubtError:
         """The error of a purchase of which nobody will know whether it was made."""

@@ -19,9 +19,9 @@ class PartState(StrEnum):
 
     QUEUED = "queued"  #: written down; no `POST` was made
     SUBMITTING = "submitting"  #: the intent is written; the `POST` may be under way
-    DOUBTFUL = "doubtful"  #: the `POST` may have bought a job; nobody knows yet
+    RECONCILING = "reconciling"  #: the `POST` may have bought a job; nobody knows yet
     RUNNING = "running"  #: the job is known and not yet terminal
-    COLLECTING = "collecting"  #: the job is terminal; its tasks are being fetched
+    FETCHING = "fetching"  #: the job is terminal; its tasks are being fetched
     DONE = "done"  #: it has an outcome
 
 
@@ -30,9 +30,9 @@ class RunState(StrEnum):
 
     QUEUED = "queued"  #: no part has begun
     SUBMITTING = "submitting"  #: a job is being bought
-    DOUBTFUL = "doubtful"  #: it is not known whether a job was bought
+    RECONCILING = "reconciling"  #: it is not known whether a job was bought
     RUNNING = "running"  #: Scrape.do is at work
-    COLLECTING = "collecting"  #: contents are being fetched
+    FETCHING = "fetching"  #: contents are being fetched
     SUCCEEDED = "succeeded"  #: outcome: every job ended in success
     FAILED = "failed"  #: outcome: a job was refused or ended in error
     CANCELED = "canceled"  #: outcome: canceled by a stop request, or at Scrape.do
@@ -59,7 +59,7 @@ OUTCOMES = (
 )
 
 #: From the least to the most telling for somebody who looks at a run with several parts.
-_SHOWN = (PartState.QUEUED, PartState.COLLECTING, PartState.RUNNING, PartState.SUBMITTING, PartState.DOUBTFUL)
+_SHOWN = (PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING)
 
 #: A part that was not sent, because another part had failed before; it never decides a run.
 SKIPPED = "skipped"
@@ -70,9 +70,9 @@ DEADLINE = "deadline"
 _STEPS = {
     PartState.QUEUED: routing.SUBMIT_JOBS,
     PartState.SUBMITTING: routing.RECONCILE_SUBMIT,
-    PartState.DOUBTFUL: routing.RECONCILE_SUBMIT,
+    PartState.RECONCILING: routing.RECONCILE_SUBMIT,
     PartState.RUNNING: routing.POLL_JOBS,
-    PartState.COLLECTING: routing.FETCH_TASKS,
+    PartState.FETCHING: routing.FETCH_TASKS,
 }
 
 
@@ -92,7 +92,7 @@ def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
     if outcome:
         return RunState(outcome)
     live = [PartState(p) for p in parts if p != PartState.DONE]
-    return RunState(max(live, key=_SHOWN.index).value) if live else RunState.COLLECTING
+    return RunState(max(live, key=_SHOWN.index).value) if live else RunState.FETCHING
 
 
 def worst(outcomes: Iterable[str]) -> tuple[int, RunState]:

@@ -13,4 +13,4 @@ from scrape_do_celery.store import PartState
 @shared_task(name=routing.FETCH_TASKS, **routing.STEP_OPTIONS)
 def fetch_tasks(self: Task, members: list[str]) -> None:
     """Fetches what is missing of parts whose jobs have ended."""
-    serve(self.app, members, {PartState.COLLECTING}, fetch)
+    serve(self.app, members, {PartState.FETCHING}, fetch)

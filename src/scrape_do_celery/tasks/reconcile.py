@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DOUBTFUL: dict[str, ops.Value] = {"state": PartState.DOUBTFUL}
+TO_RECONCILING: dict[str, ops.Value] = {"state": PartState.RECONCILING}
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
 def reconcile_submit(self: Task, members: list[str]) -> None:
     """Resolves parts whose `POST` may have bought a job."""
-    serve(self.app, members, {PartState.SUBMITTING, PartState.DOUBTFUL}, reconcile)
+    serve(self.app, members, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
 
 
 async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
@@ -42,7 +42,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
     except ScrapeDoError as error:
         return await _unanswered(runtime, claim, error)
     if seen is None:
-        await runtime.later(claim, _DOUBTFUL, 1.0)
+        await runtime.later(claim, TO_RECONCILING, 1.0)
         return None
     verdict, what = judge(seen.matches, seen.known)
     log.info("%s: looked for the job of its purchase; verdict %s: %s", claim.member, verdict, what)
@@ -58,16 +58,18 @@ async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
 async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """The part is due again, unless its run is to end, or there is nothing left to be found."""
     if claim.part.refused and _has_waited(runtime, claim):
-        return await finish_stopped_part(runtime, claim, None, booked=ops.Booked.VOID)
+        return await finish_stopped_part(runtime, claim, None, purchase_status=ops.PurchaseStatus.VOID)
     if _has_waited(runtime, claim) or claim.is_past_finding():
         return await _in_doubt(runtime, claim, f"its job could not be looked for: {error}", [])
-    return await runtime.after_trouble(claim, error, _DOUBTFUL)
+    return await runtime.after_trouble(claim, error, TO_RECONCILING)
 
 
 def _has_waited(runtime: Runtime, claim: Claim) -> bool:
     """Whether a run that is to end has given the look for its job all the time that one needs, twice over."""
     settings = runtime.settings
-    return claim.stop_grace_passed(settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_settle))
+    return claim.stop_grace_passed(
+        settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_visibility_grace)
+    )
 
 
 async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
@@ -80,12 +82,12 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage
         "account": runtime.settings.account_id,
         "tasks": pack(ids),
         "polls": 0,
-        "booked": ops.Booked.ADOPTED,
+        "purchase_status": ops.PurchaseStatus.ADOPTED,
         **NO_TROUBLE,
     }
     verdict = await runtime.write(ops.update(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
     if verdict == "owned":
-        await runtime.later(claim, _DOUBTFUL, 0.0)
+        await runtime.later(claim, TO_RECONCILING, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.member, job.job_id)
     return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.member),))
@@ -93,14 +95,14 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage
 
 async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | None:
     if claim.stop_reason:
-        return await finish_stopped_part(runtime, claim, None, booked=_unfound(claim))
+        return await finish_stopped_part(runtime, claim, None, purchase_status=_unfound(claim))
     # The answer to a refused purchase was not lost. A purchase whose intent was lost may never have been sent.
     refused, lost = claim.part.refused, claim.part.intent_lost
-    if runtime.settings.in_doubt_policy == "hold" and not refused:
+    if runtime.settings.in_doubt_policy == "never_resubmit" and not refused:
         return await _in_doubt(runtime, claim, what, [])
-    absences = claim.part.absences + (not refused and not lost)
-    if absences >= runtime.settings.poison_after:
-        return await poisoned(runtime, claim, f"the answers to {absences} purchases were lost")
+    not_found = claim.part.not_found + (not refused and not lost)
+    if not_found >= runtime.settings.poison_after:
+        return await poisoned(runtime, claim, f"the answers to {not_found} purchases were lost")
     if refused:
         log.info("%s was not bought: %s; it is sent again", claim.member, what)
     elif lost:
@@ -109,10 +111,10 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | No
         log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.member, what)
     fields = {
         "state": PartState.QUEUED,
-        "absences": absences,
-        "absent_at": 0,
+        "not_found": not_found,
+        "not_found_at": 0,
         "polls": 0,
-        "booked": _unfound(claim),
+        "purchase_status": _unfound(claim),
         # A token that was refused may be refused again: the time of its first refusal stands.
         **({} if refused else NO_TROUBLE),
     }
@@ -122,11 +124,13 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | No
 
 def _unfound(claim: Claim) -> str:
     """Return the ledger's word for a purchase that was not found: void if its intent was lost or it was refused."""
-    return ops.Booked.VOID if claim.part.intent_lost or claim.part.refused else ops.Booked.ABSENT
+    return ops.PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else ops.PurchaseStatus.NOT_FOUND
 
 
 async def _in_doubt(runtime: Runtime, claim: Claim, why: str, seen: list[str]) -> StepMessage | None:
-    return await runtime.settle(claim, RunState.IN_DOUBT, claim.doubt(why, seen), booked=ops.Booked.IN_DOUBT)
+    return await runtime.settle(
+        claim, RunState.IN_DOUBT, claim.doubt(why, seen), purchase_status=ops.PurchaseStatus.IN_DOUBT
+    )
 
 
 async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> StepMessage | None:
@@ -135,10 +139,10 @@ async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> 
     if _has_waited(runtime, claim) and not known.awaits_second:
         return await _in_doubt(runtime, claim, what, [])
     wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
-    fields: dict[str, ops.Value] = {**_DOUBTFUL, "polls": claim.part.polls + 1}
+    fields: dict[str, ops.Value] = {**TO_RECONCILING, "polls": claim.part.polls + 1}
     if not claim.part.refused:
         fields |= NO_TROUBLE
-    if known.counts and known.absent_at is None:
-        fields["absent_at"] = f"{known.began:.4f}"
+    if known.counts and known.not_found_at is None:
+        fields["not_found_at"] = f"{known.began:.4f}"
     await runtime.later(claim, fields, wait)
     return None

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 #: Seconds until the store is asked again after it has ceased to be durable.
 DURABILITY_DELAY = 3.0
 #: A part whose `POST` certainly did not leave: it may be made again.
-NOT_SENT_NOW: dict[str, ops.Value] = {"state": PartState.QUEUED, "booked": ops.Booked.VOID}
+BACK_TO_QUEUE: dict[str, ops.Value] = {"state": PartState.QUEUED, "purchase_status": ops.PurchaseStatus.VOID}
 
 
 class _SendAbortedError(Exception):
@@ -121,7 +121,7 @@ async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, m
             uuid.uuid4().hex,
             settings.submit_lease,
             account=settings.account_id,
-            estimate=request.estimated_credits(),
+            estimated_credits=request.estimated_credits(),
             marker=marker,
             digests=PartDigests.from_targets(targets_of(request)),
             durable=await runtime.health.is_durable(),
@@ -140,7 +140,7 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
                 timeout=runtime.settings.submit_deadline,
             )
     except _SendAbortedError:
-        await runtime.later(claim, NOT_SENT_NOW, 1.0)
+        await runtime.later(claim, BACK_TO_QUEUE, 1.0)
         return None
     except ScrapeDoError as error:
         return await _not_bought(runtime, claim, censored(error, request))
@@ -162,7 +162,7 @@ async def _check_before_send(runtime: Runtime, claim: Claim) -> None:
     if left == ops.LEASE_LOST:
         raise LeaseLostError(str(claim.member))
     # A process that was frozen meanwhile holds an answer of long ago.
-    if left - (time.monotonic() - asked) < runtime.settings.submit_deadline + runtime.settings.submit_settle:
+    if left - (time.monotonic() - asked) < runtime.settings.submit_deadline + runtime.settings.submit_visibility_grace:
         raise _SendAbortedError
 
 
@@ -170,35 +170,35 @@ async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> S
     fate = classify_submit_error(error)
     log.info("%s: the POST failed (%s): %s", claim.member, fate, error)
     if fate is SubmitFailure.UNKNOWN:
-        note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
+        note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
         await runtime.later(claim, note, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. One listing after the pause shows whether that is true.
-        note = {"state": PartState.DOUBTFUL, "doubt": json.dumps(error.to_json())}
+        note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
         note["refused"] = "token" if is_auth(error) else "pause"
-        return await runtime.after_trouble(claim, error, {**note, "booked": ops.Booked.VOID})
+        return await runtime.after_trouble(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
     if fate is SubmitFailure.REJECTED:
         return await _rejected(runtime, claim, error)
     if fate is SubmitFailure.REDIRECTED:
         return await _redirected(runtime, claim, error)
-    return await runtime.after_trouble(claim, error, NOT_SENT_NOW)
+    return await runtime.after_trouble(claim, error, BACK_TO_QUEUE)
 
 
 async def _rejected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """End a part whose request the API rejected, and have the job list read for its job later."""
-    after = runtime.settings.submit_deadline + runtime.settings.submit_settle
+    after = runtime.settings.submit_deadline + runtime.settings.submit_visibility_grace
     purchase = RejectedPurchase.of(claim.member, claim.now, ops.digests_of(claim))
     await runtime.write(note_rejected(runtime.store.keys, runtime.settings.account_id, purchase, after))
-    return await runtime.settle(claim, RunState.FAILED, error, booked=ops.Booked.VOID)
+    return await runtime.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
 
 
 async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, as a refused token does."""
     since = claim.part.refused_since or claim.now
     if claim.now - since > runtime.settings.auth_grace:
-        return await runtime.settle(claim, RunState.FAILED, error, booked=ops.Booked.VOID)
-    return await runtime.after_trouble(claim, error, {**NOT_SENT_NOW, "refused_since": f"{since:.4f}"})
+        return await runtime.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
+    return await runtime.after_trouble(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
 
 
 async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
@@ -207,7 +207,7 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         "job": created.job_id,
         "tasks": pack(created.task_ids[: claim.part.total]),
         "polls": 0,
-        "booked": ops.Booked.BOUGHT,
+        "purchase_status": ops.PurchaseStatus.CONFIRMED,
         # A refusal of a later call has its own time: it must not end a part whose job is paid.
         **NO_TROUBLE,
     }
@@ -216,7 +216,7 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
     op = ops.update(runtime.store.keys, claim, fields, after=after, owner=created.job_id)
     try:
         # As long as the lease can last without the store.
-        verdict = await runtime.write(op, runtime.settings.submit_settle + runtime.settings.lease_seconds)
+        verdict = await runtime.write(op, runtime.settings.submit_visibility_grace + runtime.settings.lease_seconds)
     except BaseException:
         # Whatever ends this, the lost lease among it: the id of a paid job is to be found somewhere.
         log.exception("%s bought job %s, and the store did not take its id", claim.member, created.job_id)
@@ -227,6 +227,6 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         # Sent again, the `POST` would be answered alike, and each time a job may be bought.
         why = f"the API named job {created.job_id}, which another run owns"
         return await runtime.settle(
-            claim, RunState.IN_DOUBT, claim.doubt(why, [created.job_id]), booked=ops.Booked.IN_DOUBT
+            claim, RunState.IN_DOUBT, claim.doubt(why, [created.job_id]), purchase_status=ops.PurchaseStatus.IN_DOUBT
         )
     return None

@@ -40,7 +40,7 @@ _SHORT = {
     "poll_max_interval": 0.5,
     "lease_seconds": 5.0,
     "submit_deadline": 3.0,
-    "submit_settle": 1.0,
+    "submit_visibility_grace": 1.0,
 }
 
 

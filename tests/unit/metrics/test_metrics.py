@@ -95,7 +95,7 @@ def test_figures_of_the_store(collector, plant, make):
     mine = plant.settings.account_id
     plant.begin("queued")
     plant.begin("r")
-    plant.buy("r", state="collecting")
+    plant.buy("r", state="fetching")
     plant.put("r", scrape_do_metadata={"Request-Cost": "2.5"})
     plant.put("r", position=1, status="error", content=None, gone=True)
     plant.clock.forward(5)

@@ -43,7 +43,7 @@ def finish(plant, make):
 
     def end(outcome="succeeded", *, job=None, positions=(0, 1), error=None, urls=None):
         job = job or make.job("success")
-        plant.buy(state=PartState.COLLECTING)
+        plant.buy(state=PartState.FETCHING)
         claim = plant.take()
         plant.run(ops.update(plant.keys, claim, {}, job=job))
         for position in positions:
@@ -84,12 +84,12 @@ def test_states_and_progress_as_the_run_moves(plant, handle, make):
     assert handle.state is RunState.SUBMITTING
     plant.update(claim, after=0, state="running", seen_done=1, seen_failed=1)
     assert (handle.state, handle.progress) == (RunState.RUNNING, Progress(1, 1, 2))
-    plant.run(ops.update(plant.keys, plant.take(), {"state": "collecting"}, after=0.0, job=make.job("success")))
-    assert (handle.state, handle.job) == (RunState.COLLECTING, make.job("success"))
+    plant.run(ops.update(plant.keys, plant.take(), {"state": "fetching"}, after=0.0, job=make.job("success")))
+    assert (handle.state, handle.job) == (RunState.FETCHING, make.job("success"))
     plant.put(position=0)
     plant.put(position=1, status="error")
     plant.finish()
-    assert (handle.state, handle.progress) == (RunState.COLLECTING, Progress(1, 1, 2))
+    assert (handle.state, handle.progress) == (RunState.FETCHING, Progress(1, 1, 2))
     plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
     assert handle.state is RunState.SUCCEEDED
 
@@ -227,7 +227,7 @@ def test_tasks_come_in_input_order_whatever_the_order_of_the_job(plant, make):
     job = job.model_copy(
         update={"tasks": [t.model_copy(update={"url": u}) for t, u in zip(job.tasks, shuffled, strict=True)]}
     )
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     claim = plant.take()
     plant.run(ops.update(plant.keys, claim, {}, job=job))
     for position, url in enumerate(shuffled):
@@ -290,7 +290,7 @@ def test_the_order_of_a_plugin_is_that_of_the_job(plant, finish):
 def test_parts_come_one_after_the_other(plant, make):
     plant.part_by_part(2)
     for part, job in ((0, make.job("success", 1000)), (1, make.job("success", 1, start=1000))):
-        plant.buy(part=part, state=PartState.COLLECTING)
+        plant.buy(part=part, state=PartState.FETCHING)
         claim = plant.take(part=part)
         plant.run(ops.update(plant.keys, claim, {}, job=job))
         for position in range(0, len(job.tasks), 250):
@@ -303,7 +303,7 @@ def test_parts_come_one_after_the_other(plant, make):
 
 def test_a_run_is_streamed_a_few_pages_at_a_time(plant, make, monkeypatch):
     plant.begin(targets=100)
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     claim = plant.take()
     plant.run(ops.update(plant.keys, claim, {}, job=make.job("success", 100)))
     for position in range(100):
@@ -358,7 +358,7 @@ def test_canceling_what_runs_publishes_for_it(plant, handle):
     assert handle.state is RunState.RUNNING
 
 
-@pytest.mark.parametrize("state", [PartState.SUBMITTING, PartState.DOUBTFUL, PartState.COLLECTING])
+@pytest.mark.parametrize("state", [PartState.SUBMITTING, PartState.RECONCILING, PartState.FETCHING])
 def test_canceling_in_between_is_a_stop_request(plant, handle, state):
     plant.buy(state=state)
     assert handle.cancel() is True

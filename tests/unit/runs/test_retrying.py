@@ -22,7 +22,7 @@ def ended(plant, outcome, **fields):
     plant.messages()
 
 
-@pytest.mark.parametrize(("outcome", "fields"), [("in_doubt", {}), ("poisoned", {"intents": 1})])
+@pytest.mark.parametrize(("outcome", "fields"), [("in_doubt", {}), ("poisoned", {"purchases": 1})])
 def test_what_may_have_been_bought_is_not_bought_again(plant, outcome, fields):
     ended(plant, outcome, **fields)
     with pytest.raises(RunError, match="may have bought a job"):
@@ -30,7 +30,7 @@ def test_what_may_have_been_bought_is_not_bought_again(plant, outcome, fields):
     assert plant.messages() == []
 
 
-@pytest.mark.parametrize(("outcome", "fields"), [("poisoned", {}), ("failed", {"intents": 1})])
+@pytest.mark.parametrize(("outcome", "fields"), [("poisoned", {}), ("failed", {"purchases": 1})])
 def test_what_was_never_bought_is_enqueued_again_once(plant, outcome, fields):
     ended(plant, outcome, **fields)
     again = retry_failed("r")
@@ -40,7 +40,7 @@ def test_what_was_never_bought_is_enqueued_again_once(plant, outcome, fields):
 def collected(plant, make, *, urls, summary=True, gone=False):
     """A run of two targets of which the first task failed."""
     plant.begin(targets=2)
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     claim = plant.take()
     plant.run(ops.update(plant.keys, claim, {}, job=make.job("success", summary=summary)))
     for position, status in enumerate(["error", "success"]):

@@ -33,7 +33,7 @@ def early(running):
 def collecting(plant, make, size):
     """A part whose job has ended, and whose tasks are fetched."""
     plant.begin(targets=size)
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", size), after=0.0))
     plant.clock.forward(100)
     return plant

@@ -104,7 +104,7 @@ def test_a_gateways_403_of_tasks_is_trouble_that_ends_nothing(collecting, make, 
     for _ in range(4):
         assert collecting.step(fetch, collecting.take()) is None
         collecting.clock.forward(settings.auth_grace)
-    assert (collecting.part().state, collecting.part().notes, is_open(collecting)) == (PartState.COLLECTING, {}, False)
+    assert (collecting.part().state, collecting.part().notes, is_open(collecting)) == (PartState.FETCHING, {}, False)
     collecting.api.script(get_task=lambda _, i: make.task(int(i[1:])))
     collecting.step(fetch, collecting.take())
     assert collecting.part().got_done == 2

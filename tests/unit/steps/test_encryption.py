@@ -75,7 +75,9 @@ def test_everything_private_is_sealed(locked, make):
     secret(locked, signature='{"private": true}', max_wait=60)
     locked.buy()
     claim = locked.take()
-    locked.run(ops.update(locked.keys, claim, {"trouble": "quoted", "doubt": "quoted"}, after=0.0, job=make.job()))
+    locked.run(
+        ops.update(locked.keys, claim, {"trouble": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job())
+    )
     locked.put(position=0)
     error = JobLostError("quoted", "r")
     assert locked.run(ops.settle(locked.keys, locked.take(), "lost", error=error)) == 0
@@ -83,7 +85,7 @@ def test_everything_private_is_sealed(locked, make):
     sealed = {(key.split(b":")[1], name) for (key, name), value in everything(locked).items() if value[:1] == SEALED}
     assert sealed == {
         *((b"run", name) for name in (b"spec", b"t:0", b"w:r", b"result", b"error")),
-        *((b"part", name) for name in (b"trouble", b"doubt", b"error")),
+        *((b"part", name) for name in (b"trouble", b"submit_error", b"error")),
         (b"job", b""),
         (b"contents", b"0"),
     }
@@ -100,7 +102,7 @@ def test_everything_private_is_sealed(locked, make):
 
 
 @pytest.mark.parametrize("key", [NEW, None])
-@pytest.mark.parametrize("state", [PartState.QUEUED, PartState.SUBMITTING, PartState.RUNNING, PartState.COLLECTING])
+@pytest.mark.parametrize("state", [PartState.QUEUED, PartState.SUBMITTING, PartState.RUNNING, PartState.FETCHING])
 @pytest.mark.parametrize("stop_reason", [False, True])
 def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, stop_reason, caplog):
     secret(locked)
@@ -254,7 +256,7 @@ def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
     locked.force(stop_seen_at="1")
     locked.api.script(get_job=make.job("success", summary=False))
     publish(locked, cancel, PartState.RUNNING)
-    assert (locked.part().state, locked.part().outcome) == (PartState.COLLECTING, None)
+    assert (locked.part().state, locked.part().outcome) == (PartState.FETCHING, None)
 
 
 def test_another_request_is_told_from_this_one_without_the_key(locked):

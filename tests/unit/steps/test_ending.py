@@ -28,7 +28,7 @@ def end(plant, make):
     """Ends one part, with its job and the tasks that were fetched."""
 
     def end_of_part(part=0, outcome="succeeded", *, job=None, tasks=(), error=None):
-        plant.buy(part=part, state=PartState.COLLECTING)
+        plant.buy(part=part, state=PartState.FETCHING)
         claim = plant.take(part=part)
         plant.run(ops.update(plant.keys, claim, {}, job=job or make.job("success", job_id=f"job-r-{part}")))
         for task in tasks:

@@ -29,7 +29,7 @@ def collect(plant, make):
 
     def begin(job=None, count=4):
         plant.begin(targets=count)
-        plant.buy(state=PartState.COLLECTING)
+        plant.buy(state=PartState.FETCHING)
         claim = plant.take()
         plant.run(ops.update(plant.keys, claim, {}, job=job or make.job("success", count), after=0.0))
         return plant
@@ -65,7 +65,7 @@ def test_what_is_there_is_not_fetched_again(collect, make):
     plant.api.script(get_task=lambda _, task_id: cut if task_id in {"t1", "t3"} else make.task(int(task_id[1:])))
     assert plant.step(fetch, plant.take()) is None
     part = plant.part()
-    assert (part.state, part.got_done, part.troubles, part.looks) == (PartState.COLLECTING, 2, 1, 0)
+    assert (part.state, part.got_done, part.troubles, part.looks) == (PartState.FETCHING, 2, 1, 0)
     assert plant.looks()["r:0"] > 0
     plant.clock.forward(5)
     plant.api.calls.clear()
@@ -270,7 +270,7 @@ def test_progress_is_the_end_of_trouble(collect, make):
 
 def test_a_part_that_collects_without_a_job_is_an_error(plant):
     plant.begin()
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     with pytest.raises(LookupError, match="r:0"):
         plant.step(fetch, plant.take())
 
@@ -287,7 +287,7 @@ def test_a_store_that_is_away_stops_the_pass(collect, make):
     plant.api.script(get_task=page(make))
     with pytest.raises((RedisError, ExceptionGroup)):
         plant.step(fetch, plant.take(), broken="put", times=99)
-    assert plant.part().state is PartState.COLLECTING
+    assert plant.part().state is PartState.FETCHING
     assert stored(plant) == [None] * 4
 
 
@@ -312,7 +312,7 @@ def test_nothing_is_fetched_into_a_full_store(collect):
     plant.health.used = 0.96
     assert plant.step(fetch, plant.take()) is None
     assert plant.api.called("get_task") == []
-    assert plant.part().state is PartState.COLLECTING
+    assert plant.part().state is PartState.FETCHING
     assert 0 < plant.looks()["r:0"] <= 5
 
 
@@ -321,7 +321,7 @@ def test_what_the_api_has_forgotten_holds_no_run_open(collect, make):
     plant = collect()
     plant.api.script(get_task=make.refusal(500))
     plant.step(fetch, plant.take())
-    assert plant.part().state is PartState.COLLECTING
+    assert plant.part().state is PartState.FETCHING
     plant.clock.forward(FORGOTTEN)
     plant.step(fetch, plant.take())
     assert plant.part().state is PartState.DONE
@@ -352,7 +352,7 @@ def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect,
         assert isinstance(claim, Claim)
         assert plant.step(fetch, claim) is None
         plant.clock.forward(NO_ROOM + 1)
-    assert plant.part().state is PartState.COLLECTING
+    assert plant.part().state is PartState.FETCHING
     assert plant.health.refusals, "nobody here tries another for a while"
 
 

@@ -114,10 +114,10 @@ def test_progress_is_no_poison(plant):
     ("step", "states"),
     [
         (submit_jobs, {"queued"}),
-        (reconcile_submit, {"submitting", "doubtful"}),
+        (reconcile_submit, {"submitting", "reconciling"}),
         (poll_jobs, {"running"}),
         (cancel_run, {"running"}),
-        (fetch_tasks, {"collecting"}),
+        (fetch_tasks, {"fetching"}),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -143,7 +143,7 @@ def test_a_whole_run_step_by_step(plant, make):
 
 def test_what_a_step_left_to_be_fetched_is_fetched(plant, make):
     plant.begin(targets=1)
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     plant.redis.set(plant.keys.job("r", 0), pack(make.job("success", 1).model_dump(mode="json", by_alias=True)))
     plant.api.script(get_task=make.task())
     plant.app.tasks[fetch_tasks.name].run(["r:0"])

@@ -56,7 +56,7 @@ def test_the_first_in_line_is_woken_when_a_job_ends(two):
         try_to_buy(two, run_id)
     two.clock.forward(10)
     claim = two.take("a")
-    two.update(claim, after=0.0, state="collecting")
+    two.update(claim, after=0.0, state="fetching")
     due = two.due()
     assert due["c:0"] <= 0 < due["d:0"]
     assert try_to_buy(two, "c") is PartState.RUNNING
@@ -105,7 +105,7 @@ def test_a_refused_purchase_hands_its_place_on(two, make):
 def test_a_purchase_that_is_put_off_keeps_its_place(two, make):
     try_to_buy(two, "a")
     two.api.script(create_job=make.refusal(429))
-    assert try_to_buy(two, "b") is PartState.DOUBTFUL
+    assert try_to_buy(two, "b") is PartState.RECONCILING
     two.api.script(create_job=make.created("job-c", 1))
     assert try_to_buy(two, "c") is PartState.QUEUED
 
@@ -167,7 +167,11 @@ def act(shelf, what, run_id):
         if verdict == "ok":
             shelf.run(
                 ops.update(
-                    shelf.keys, claim, {"state": "running", "booked": "bought"}, after=1.0, owner=f"job-{run_id}"
+                    shelf.keys,
+                    claim,
+                    {"state": "running", "purchase_status": "confirmed"},
+                    after=1.0,
+                    owner=f"job-{run_id}",
                 )
             )
         elif verdict != "no_slot":
@@ -175,9 +179,9 @@ def act(shelf, what, run_id):
     elif what == "void" and part.state is PartState.QUEUED:
         verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
         if verdict == "ok":
-            shelf.run(ops.update(shelf.keys, claim, {"state": "queued", "booked": "void"}, after=0.0))
+            shelf.run(ops.update(shelf.keys, claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
     elif what == "end" and part.state is PartState.RUNNING:
-        shelf.run(ops.update(shelf.keys, claim, {"state": "collecting"}, after=0.0))
+        shelf.run(ops.update(shelf.keys, claim, {"state": "fetching"}, after=0.0))
     elif what == "settle":
         shelf.run(ops.settle(shelf.keys, claim, "succeeded"))
     else:

@@ -33,9 +33,9 @@ def shows(plant, *jobs):
 
 def doubt(plant, run_id="r", marker=""):
     claim = plant.take(run_id, seconds=LEASE)
-    told = {"account": plant.account, "estimate": 2, "marker": marker}
+    told = {"account": plant.account, "estimated_credits": 2, "marker": marker}
     assert plant.run(ops.write_intent(plant.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
-    assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
+    assert plant.run(ops.update(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def look(plant, run_id="r", *, until=PartState.QUEUED):
@@ -49,7 +49,7 @@ def look(plant, run_id="r", *, until=PartState.QUEUED):
 
 def collecting(plant, make):
     plant.begin()
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
 
 
@@ -144,7 +144,7 @@ def test_a_request_that_is_refused_while_the_account_is_well_fails_in_the_end(pl
     while plant.part().state is not PartState.DONE and plant.clock.time() - began < HOUR:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
         serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-        serve(plant.app, ["r:0"], {PartState.DOUBTFUL}, reconcile)
+        serve(plant.app, ["r:0"], {PartState.RECONCILING}, reconcile)
     assert (plant.part().outcome, plant.part().error.status_code) == ("failed", 403)
     assert plant.api.posts < 60
 
@@ -154,7 +154,7 @@ def test_a_moment_of_404_loses_no_page(plant, make):
     plant.clock.forward(61)
     plant.api.script(get_task=make.refusal(404))
     plant.step(fetch, plant.take())
-    assert (plant.part().state, plant.part().gone) == (PartState.COLLECTING, 0)
+    assert (plant.part().state, plant.part().gone) == (PartState.FETCHING, 0)
 
 
 @pytest.mark.parametrize("stopped", [True, False])
@@ -200,7 +200,7 @@ def test_a_shorter_doubt_takes_nothing_from_a_longer_one(plant, make):
     for run_id in "ab":
         plant.begin(run_id, request={"geo_code": "us"})
     doubt(plant, "a")
-    plant.run(ops.settle(plant.keys, plant.take("a"), "in_doubt", booked="in_doubt"))
+    plant.run(ops.settle(plant.keys, plant.take("a"), "in_doubt", purchase_status="in_doubt"))
     plant.clock.forward(5)
     doubt(plant, "b")
     shows(plant)
@@ -263,7 +263,7 @@ def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
     plant.step(reconcile, plant.take())
     today = int(plant.clock.time() // 86_400)
     lines = [line for day in (today - 1, today) for line in plant.run(ops.ledger(plant.keys, day))]
-    assert [(line.number, line.booked) for line in lines] == [(1, "absent")]
+    assert [(line.sequence, line.status) for line in lines] == [(1, "not_found")]
 
 
 def test_a_run_of_another_account_ends_where_it_is_to_end(plant):

@@ -78,7 +78,7 @@ def end_on_stop_request(plant, stop_reason="cancel"):
         part = plant.part()
         if part.state is PartState.DONE:
             break
-        step = fetch if part.state is PartState.COLLECTING else cancel if part.cancel_sent_at is None else poll
+        step = fetch if part.state is PartState.FETCHING else cancel if part.cancel_sent_at is None else poll
         plant.step(step, plant.take())
         plant.clock.forward(70)
     return plant.part()

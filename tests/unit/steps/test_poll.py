@@ -69,7 +69,7 @@ def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, 
 def test_a_job_that_has_ended_is_collected(running, make, status):
     running.api.script(get_job=make.job(status), get_task=make.refusal(500))
     assert running.step(poll, running.take()) is None
-    assert running.part().state is PartState.COLLECTING
+    assert running.part().state is PartState.FETCHING
     assert kept(running) == make.job(status)
     assert wait(running) > 0
 
@@ -207,7 +207,7 @@ def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, mak
     running.clock.forward(running.settings.cancel_grace + 1)
     # Its tasks may be readable although its job is not.
     assert running.step(handler, running.take()) is None
-    assert running.part().state is PartState.COLLECTING
+    assert running.part().state is PartState.FETCHING
     running.clock.forward(running.settings.cancel_grace + 1)
     assert running.step(fetch, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     part = running.part()

@@ -41,7 +41,7 @@ def intend(plant, run_id="r"):
 def doubt(plant, run_id="r"):
     claim = plant.take(run_id, seconds=LEASE)
     assert plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))[0] == "ok"
-    assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
+    assert plant.run(ops.update(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def job_of(make, urls, job_id="j", status="pending"):
@@ -58,7 +58,7 @@ def shows(plant, *jobs):
 
 def look_until_resolved(plant, run_id="r"):
     for _ in range(60):
-        if plant.part(run_id).state is not PartState.DOUBTFUL:
+        if plant.part(run_id).state is not PartState.RECONCILING:
             return plant.part(run_id)
         plant.clock.forward(max(0.0, plant.looks()[f"{run_id}:0"]) + 0.1)
         plant.step(reconcile, plant.take(run_id))
@@ -115,7 +115,7 @@ def test_a_similar_job_is_nobodys_where_two_purchases_may_have_bought_it(plant, 
     shows(plant, job_of(make, ["https://app.example/"]))
     for run_id in "ab":
         part = look_until_resolved(plant, run_id)
-        assert (part.outcome, part.job_id, part.error.seen) == ("in_doubt", None, ("j",))
+        assert (part.outcome, part.job_id, part.error.candidates) == ("in_doubt", None, ("j",))
     assert "similar" in str(part.error)
     assert plant.api.posts == 0
 
@@ -202,7 +202,7 @@ def test_a_part_holds_back_equal_targets_of_an_earlier_version(plant):
     lock = f"{plant.keys.prefix}:target_lock:{plant.account}:{fingerprint(targets)}"
     assert plant.redis.get(lock) == b"new:0"
     plant.clock.forward(2 * LEASE)
-    assert plant.run(ops.settle(plant.keys, plant.take("new"), "failed", booked="void")) == 0
+    assert plant.run(ops.settle(plant.keys, plant.take("new"), "failed", purchase_status="void")) == 0
     assert plant.redis.get(lock) is None
 
 
@@ -242,7 +242,7 @@ def test_an_empty_list_whose_total_promises_jobs_proves_no_absence(plant):
     for _ in range(20):
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
         plant.step(reconcile, plant.take())
-    assert plant.part().state is PartState.DOUBTFUL
+    assert plant.part().state is PartState.RECONCILING
 
 
 def test_a_job_may_have_the_id_zero(plant, make):
@@ -311,7 +311,7 @@ def test_a_store_that_lost_writes_after_a_refusal_is_searched_as_for_any_other(p
     plant.restart()
     plant.step(submit, plant.take(seconds=LEASE))
     part = plant.part()
-    assert (part.state, part.intent_lost, part.refused, part.submit_error) == (PartState.DOUBTFUL, True, False, None)
+    assert (part.state, part.intent_lost, part.refused, part.submit_error) == (PartState.RECONCILING, True, False, None)
 
 
 def test_a_refused_purchase_that_is_canceled_is_not_in_doubt(plant, make):
@@ -362,7 +362,7 @@ def test_an_exception_of_the_transport_leaves_a_purchase_in_doubt_at_once(plant)
     plant.begin()
     plant.api.script(create_job=OSError("a broken pipe"))
     assert plant.step(submit, plant.take(seconds=LEASE)) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
-    assert plant.part().state is PartState.DOUBTFUL
+    assert plant.part().state is PartState.RECONCILING
 
 
 @pytest.fixture

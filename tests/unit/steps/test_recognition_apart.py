@@ -149,7 +149,7 @@ def test_restarts_of_the_store_poison_no_run_that_was_never_sent(plant):
     for n in range(6):
         plant.redis.set("p:epoch", b"life-%d 1 old-%d@%d 0" % (n, n, n))
         plant.step(submit, plant.take(seconds=LEASE))
-        assert plant.part().state is PartState.DOUBTFUL
+        assert plant.part().state is PartState.RECONCILING
         assert look_until_resolved(plant).state is PartState.QUEUED
 
 

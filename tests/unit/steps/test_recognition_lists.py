@@ -22,7 +22,7 @@ def doubt(plant, make):
     """The answer to the part's `POST` was lost; a second one would be answered."""
     claim = plant.take(seconds=LEASE)
     plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))
-    plant.update(claim, after=0.0, state="doubtful")
+    plant.update(claim, after=0.0, state="reconciling")
     plant.api.script(create_job=make.created("second"))
 
 
@@ -77,7 +77,7 @@ def search(plant, looks=60):
     for _ in range(looks):
         if plant.part().state is PartState.QUEUED:
             plant.step(submit, plant.take(seconds=LEASE))
-        if plant.part().state is not PartState.DOUBTFUL:
+        if plant.part().state is not PartState.RECONCILING:
             break
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
         plant.step(reconcile, plant.take())
@@ -104,7 +104,7 @@ def test_a_cache_that_shows_the_first_page_for_each_proves_no_absence(doubtful):
         return {"Jobs": [], "TotalCount": 0} if "status" in filters else {"Jobs": shown, "TotalCount": 101}
 
     serve(doubtful, page, *shown)
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.DOUBTFUL, 0)
+    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
     assert max(pages) == 3
 
 
@@ -134,7 +134,7 @@ def test_an_unreadable_entry_among_jobs_without_a_start_time_proves_no_absence(d
     mine = {**entry("j", URLS, status="scheduled"), "JobID": None}
     old = [entry(f"o{n}", ["https://other.example/"], iso(doubtful, 7200 + n)) for n in range(150)]
     serve(doubtful, paged([*old, mine], 100, TotalPages=2), *old)
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.DOUBTFUL, 0)
+    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
 
 
 def test_a_list_that_ignores_the_order_is_read_behind_jobs_of_one_moment(doubtful):
@@ -171,7 +171,7 @@ def test_a_job_whose_start_is_in_local_time_is_not_bought_over(doubtful, zone, s
     mine = entry("j", URLS, start, status)
     serve(doubtful, in_all(mine), mine)
     part = search(doubtful)
-    assert (part.outcome, part.error.seen, doubtful.api.posts) == ("in_doubt", ("j",), 0)
+    assert (part.outcome, part.error.candidates, doubtful.api.posts) == ("in_doubt", ("j",), 0)
 
 
 @pytest.mark.parametrize("known", ["owned", "seen before"])
@@ -209,7 +209,7 @@ def test_an_ended_job_that_names_nothing_but_targets_proves_no_absence(doubtful,
     mine = entry("j", named, iso(doubtful))
     mine["TaskIDs"] = mine["TaskIDs"] if ids else None
     serve(doubtful, in_all(mine if listed else {**mine, "Tasks": None}), mine)
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.DOUBTFUL, 0)
+    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
     doubtful.clock.forward(4 * DAY)
     assert (search(doubtful).outcome, doubtful.api.posts) == ("in_doubt", 0)
 
@@ -219,7 +219,7 @@ def test_a_job_that_names_a_page_of_its_tasks_proves_no_absence(plant, make):
     doubt(plant, make)
     mine = entry("j", make.urls(100), iso(plant))
     serve(plant, in_all({**mine, "TaskIDs": None, "Tasks": None}), {**mine, "TaskIDs": None})
-    assert (search(plant).state, plant.api.posts) == (PartState.DOUBTFUL, 0)
+    assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 0)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_job_whose_surplus_task_is_an_attempt_proves_no_absence(doubtful, make
     mine = entry("j", named, iso(doubtful))
     serve(doubtful, in_all({**mine, "Tasks": None}), {**mine, "Tasks": mine["Tasks"][:2]})
     doubtful.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="j", url=named[int(i[1:])]))
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.DOUBTFUL, 0)
+    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
 
 
 def test_an_old_job_of_some_of_the_targets_stands_in_no_way(doubtful):
@@ -297,7 +297,7 @@ def test_a_task_that_shows_no_webhook_proves_no_absence(shared, make, webhook, s
     mine = entry("j", URLS, iso(plant), status)
     serve(plant, in_all(mine), mine)
     plant.api.script(get_task=make.task(job="j", status=status, webhook_url=webhook))
-    assert (search(plant).state, plant.api.posts) == (PartState.DOUBTFUL, 1)
+    assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 1)
     plant.clock.forward(4 * DAY)
     assert (search(plant).outcome, plant.api.posts) == ("in_doubt", 1)
 
@@ -342,4 +342,4 @@ def test_a_job_whose_long_url_is_cut_proves_no_absence(plant, make, listed):
     doubt(plant, make)
     mine = entry("j", [url[:256]], iso(plant))
     serve(plant, in_all(mine if listed else {**mine, "Tasks": None}), mine)
-    assert (search(plant).state, plant.api.posts) == (PartState.DOUBTFUL, 0)
+    assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 0)

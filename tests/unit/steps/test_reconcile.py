@@ -30,8 +30,10 @@ def doubtful(plant):
 
 def begin_doubt(plant, run_id="r", marker=""):
     claim = plant.take(run_id, seconds=LEASE)
-    plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, estimate=2, marker=marker))
-    assert plant.run(ops.update(plant.keys, claim, {"state": "doubtful"}, after=0.0)) == "ok"
+    plant.run(
+        ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, estimated_credits=2, marker=marker)
+    )
+    assert plant.run(ops.update(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def listing(*jobs, pages=1):
@@ -87,14 +89,14 @@ def test_a_job_that_names_some_of_the_targets_may_still_grow(doubtful, make):
     shows(doubtful, make.job("queuing", 1, job_id="j"))
     for _ in range(20):
         look(doubtful)
-    assert doubtful.part().state is PartState.DOUBTFUL
+    assert doubtful.part().state is PartState.RECONCILING
 
 
 def test_a_job_that_names_no_task_proves_no_absence(doubtful, make):
     shows(doubtful, make.job("pending", 0, job_id="j"))
     for _ in range(20):
         look(doubtful)
-    assert doubtful.part().state is PartState.DOUBTFUL
+    assert doubtful.part().state is PartState.RECONCILING
 
 
 def test_a_job_that_a_run_owns_is_never_adopted(doubtful, make):
@@ -132,26 +134,26 @@ def looks_until(plant, state):
 
 def test_absence_is_believed_after_all_traces_had_their_time(doubtful, settings):
     shows(doubtful)
-    patience = settings.submit_deadline + settings.submit_settle
+    patience = settings.submit_deadline + settings.submit_visibility_grace
     took = looks_until(doubtful, PartState.QUEUED)
-    assert patience + settings.submit_settle / 2 <= took < patience + 3 * settings.submit_settle
-    assert doubtful.part().absences == 1
+    assert patience + settings.submit_visibility_grace / 2 <= took < patience + 3 * settings.submit_visibility_grace
+    assert doubtful.part().not_found == 1
     assert doubtful.api.posts == 0
 
 
 def test_a_post_that_ended_late_has_its_time_from_its_end(doubtful, settings):
     """Its process was frozen between the intent and the `POST`."""
-    patience = settings.submit_deadline + settings.submit_settle
+    patience = settings.submit_deadline + settings.submit_visibility_grace
     doubtful.clock.forward(10 * patience)
     claim = doubtful.take()
-    doubtful.update(claim, after=0.0, state="doubtful", doubt="a time-out")
+    doubtful.update(claim, after=0.0, state="reconciling", submit_error="a time-out")
     shows(doubtful)
-    assert looks_until(doubtful, PartState.QUEUED) >= settings.submit_settle * 1.5
+    assert looks_until(doubtful, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
 
 
 def test_a_job_that_appears_late_is_adopted(doubtful, make, settings):
     shows(doubtful)
-    while doubtful.part().absent_at is None:
+    while doubtful.part().not_found_at is None:
         look(doubtful)
     shows(doubtful, make.job("queued", job_id="j"))
     assert look(doubtful) == ADOPTED
@@ -162,8 +164,8 @@ def test_a_job_that_cannot_be_read_is_no_absence(doubtful, make):
     doubtful.api.script(list_jobs=lambda _: listing(trimmed(job)), get_job=make.refusal(404))
     for _ in range(40):
         assert look(doubtful) is None
-    assert doubtful.part().state is PartState.DOUBTFUL
-    assert doubtful.part().absent_at is None
+    assert doubtful.part().state is PartState.RECONCILING
+    assert doubtful.part().not_found_at is None
     shows(doubtful, job)
     assert look(doubtful) == ADOPTED
 
@@ -187,7 +189,7 @@ def test_a_job_that_shows_no_url_anywhere_is_no_absence(doubtful, make, summary)
     doubtful.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.task(url=""))
     for _ in range(40):
         look(doubtful)
-    assert (doubtful.part().state, doubtful.part().absent_at) == (PartState.DOUBTFUL, None)
+    assert (doubtful.part().state, doubtful.part().not_found_at) == (PartState.RECONCILING, None)
 
 
 def test_a_job_whose_tasks_cannot_be_read_is_no_absence(doubtful, make):
@@ -195,26 +197,26 @@ def test_a_job_whose_tasks_cannot_be_read_is_no_absence(doubtful, make):
     doubtful.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.refusal(404))
     for _ in range(40):
         look(doubtful)
-    assert doubtful.part().absent_at is None
+    assert doubtful.part().not_found_at is None
 
 
 def test_an_api_that_is_away_leaves_the_doubt_as_it_is(doubtful, make):
     doubtful.api.script(list_jobs=make.refusal(500))
     for _ in range(30):
         assert look(doubtful) is None
-    assert doubtful.part().state is PartState.DOUBTFUL
+    assert doubtful.part().state is PartState.RECONCILING
     shows(doubtful, make.job("pending", job_id="j"))
     assert look(doubtful) == ADOPTED
 
 
 def test_hold_ends_in_doubt(doubtful, settings):
-    doubtful.settings = settings.model_copy(update={"in_doubt_policy": "hold"})
+    doubtful.settings = settings.model_copy(update={"in_doubt_policy": "never_resubmit"})
     shows(doubtful)
     looks_until(doubtful, PartState.DONE)
     part = doubtful.part()
     assert (part.outcome, doubtful.api.posts) == ("in_doubt", 0)
     assert isinstance(part.error, SubmitInDoubtError)
-    assert (part.error.targets, part.error.intent, part.error.seen) == (2, part.intent, ())
+    assert (part.error.targets, part.error.intent, part.error.candidates) == (2, part.intent, ())
     assert "two full listings" in str(part.error)
 
 
@@ -234,7 +236,7 @@ def test_looks_that_came_late_are_two_all_the_same(doubtful, make):
     doubtful.clock.forward(3600)
     shows(doubtful)
     assert look(doubtful) is None
-    assert doubtful.part().state is PartState.DOUBTFUL
+    assert doubtful.part().state is PartState.RECONCILING
     looks_until(doubtful, PartState.DONE)
     assert isinstance(doubtful.part().error, JobCanceledError)
 
@@ -265,14 +267,14 @@ def test_an_equal_job_from_before_makes_the_new_one_ambiguous(doubtful, make):
     looks_until(doubtful, PartState.DONE)
     error = doubtful.part().error
     assert isinstance(error, SubmitInDoubtError)
-    assert set(error.seen) == {"old", "new"}
+    assert set(error.candidates) == {"old", "new"}
     assert "older" in str(error)
 
 
 def test_an_equal_job_that_only_looks_older_is_neither_adopted_nor_bought_over(doubtful, make):
     shows(doubtful, started(make.job("success", job_id="old"), doubtful.part().first_intent - 500))
     looks_until(doubtful, PartState.DONE)
-    assert (doubtful.part().outcome, doubtful.part().error.seen) == ("in_doubt", ("old",))
+    assert (doubtful.part().outcome, doubtful.part().error.candidates) == ("in_doubt", ("old",))
 
 
 def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purchase(plant, make):
@@ -293,7 +295,7 @@ def test_an_equal_job_from_before_all_clocks_and_zones_is_no_trace_of_this_purch
 def test_more_equal_jobs_than_purchases_are_ambiguous(doubtful, make):
     shows(doubtful, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
     looks_until(doubtful, PartState.DONE)
-    assert set(doubtful.part().error.seen) == {"a", "b"}
+    assert set(doubtful.part().error.candidates) == {"a", "b"}
 
 
 def test_two_purchases_of_one_part_may_both_appear(doubtful, make):
@@ -307,7 +309,7 @@ def test_two_purchases_of_one_part_may_both_appear(doubtful, make):
 def test_an_earlier_doubt_about_the_same_targets_is_remembered(plant, make):
     plant.begin("first", request={"geo_code": "us"})
     begin_doubt(plant, "first")
-    plant.run(ops.settle(plant.keys, plant.take("first"), "in_doubt", booked="in_doubt"))
+    plant.run(ops.settle(plant.keys, plant.take("first"), "in_doubt", purchase_status="in_doubt"))
     plant.begin("r", request={"geo_code": "de"})
     begin_doubt(plant)
     shows(plant, make.job("queued", job_id="j"))
@@ -375,7 +377,7 @@ def test_a_maybe_sent_intent_that_was_one_comes_into_the_ledger(plant, make):
     shows(plant, make.job("pending", job_id="j"))
     looks_until(plant, PartState.RUNNING)
     [line] = plant.run(ops.ledger(plant.keys, day))
-    assert (line.booked, line.job_id, line.number) == ("adopted", "j", 1)
+    assert (line.status, line.job_id, line.sequence) == ("adopted", "j", 1)
 
 
 @pytest.mark.parametrize(("options", "state"), [({"geo_code": "us"}, PartState.DONE), ({}, PartState.RUNNING)])

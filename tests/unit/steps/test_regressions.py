@@ -42,7 +42,7 @@ def test_cancel_in_trouble_must_back_off(plant, make, status):
 
 def collecting(plant, make, n=1):
     plant.begin(targets=n)
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", n), after=0.0))
 
 
@@ -116,7 +116,7 @@ def test_rate_limited_is_written_although_the_store_stumbles(plant, make):
             if "pause" in __import__("scrape_do_celery.store.shells", fromlist=["x"]).scripts()
             else "SET",
         )
-    assert (plant.part().state, plant.part().refused) == (PartState.DOUBTFUL, True)
+    assert (plant.part().state, plant.part().refused) == (PartState.RECONCILING, True)
 
 
 def test_auth_grace_counts_refusals_only(plant, make):
@@ -131,7 +131,7 @@ def test_auth_grace_counts_refusals_only(plant, make):
     assert plant.part().state is PartState.RUNNING
 
 
-@pytest.mark.parametrize("state", [PartState.RUNNING, PartState.COLLECTING])
+@pytest.mark.parametrize("state", [PartState.RUNNING, PartState.FETCHING])
 def test_a_deadline_ends_a_run_while_the_api_is_down(plant, make, state):
     plant.begin(max_wait=10)
     plant.buy(state=state)
@@ -246,7 +246,7 @@ def test_partial_progress_forgets_trouble(plant, make):
     plant.clock.forward(1000)
     plant.api.script(get_task=make.refusal(401), get_user_info=make.refusal(401))
     plant.step(fetch, plant.take())
-    assert plant.part().state is PartState.COLLECTING
+    assert plant.part().state is PartState.FETCHING
 
 
 def test_stop_request_in_doubtful_poison(plant):
@@ -260,8 +260,8 @@ def test_stop_request_in_doubtful_poison(plant):
     plant.clock.forward(200)
     from scrape_do_celery.tasks.reconcile import reconcile
 
-    serve(plant.app, ["r:0"], {PartState.SUBMITTING, PartState.DOUBTFUL}, reconcile)
+    serve(plant.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "poisoned"
     (purchase,) = plant.run(ops.ledger(plant.keys, int(plant.part().intent // 86_400)))
-    assert purchase.booked == "in_doubt"
+    assert purchase.status == "in_doubt"
     assert plant.redis.keys(f"{plant.keys.prefix}:unresolved:*")

@@ -40,9 +40,9 @@ def messages_until_done(plant, states, handler, seconds=20.0, lease=None):
         serve(plant.app, ["r:0"], states, handler, seconds=lease)
 
 
-def booked(plant):
+def purchase_status(plant):
     today = int(plant.clock.time() // 86_400)
-    return [line.booked for day in (today - 1, today) for line in plant.run(ops.ledger(plant.keys, day))]
+    return [line.status for day in (today - 1, today) for line in plant.run(ops.ledger(plant.keys, day))]
 
 
 def stopped(plant, make):
@@ -113,7 +113,7 @@ def test_without_info_each_try_looks_again(plant, make, monkeypatch):
     plant.step(submit, plant.take(seconds=LEASE))
     plant.clock.forward(60)
     plant.step(submit, plant.take(seconds=LEASE))
-    assert (plant.part().state, plant.api.posts) == (PartState.DOUBTFUL, 1)
+    assert (plant.part().state, plant.api.posts) == (PartState.RECONCILING, 1)
 
 
 def test_a_cancel_after_a_loss_looks_first(plant, epoch_key, make):
@@ -123,7 +123,7 @@ def test_a_cancel_after_a_loss_looks_first(plant, epoch_key, make):
     plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     assert plant.part().state is PartState.QUEUED
     plant.step(submit, plant.take(seconds=LEASE))
-    assert plant.part().state is PartState.DOUBTFUL
+    assert plant.part().state is PartState.RECONCILING
     shows(plant, make.job("queued", job_id="ours"))
     assert look(plant, until=PartState.RUNNING)
     assert plant.part().job_id == "ours"
@@ -170,7 +170,7 @@ def test_two_accounts_may_share_a_run(plant, make):
     a, b = plant.take(part=0, seconds=LEASE, account="A"), plant.take(part=1, seconds=LEASE)
     for claim, account, job in ((a, "A", "job-of-A"), (b, plant.account, "job-of-B")):
         assert plant.run(ops.write_intent(plant.keys, claim, f"n{account}", LEASE, account=account))[0] == "ok"
-        fields = {"state": "running", "job": job, "booked": "bought"}
+        fields = {"state": "running", "job": job, "purchase_status": "confirmed"}
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=job)) == "ok"
     plant.clock.forward(HOUR)
     plant.api.script(get_job=make.refusal(404))
@@ -183,7 +183,7 @@ def test_a_part_that_bought_nothing_goes_on_with_another_token(plant, make):
     plant.begin()
     plant.api.script(create_job=make.refusal(401), get_user_info=make.refusal(401))
     serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-    assert (plant.api.posts, plant.part().state) == (1, PartState.DOUBTFUL)
+    assert (plant.api.posts, plant.part().state) == (1, PartState.RECONCILING)
     plant.clock.forward(HOUR)
     assert plant.claim(account="of the new token").part.refused
 
@@ -217,7 +217,7 @@ def test_a_moment_of_404_loses_no_task(plant, make):
     plant.clock.forward(HOUR)
     plant.api.script(get_task=make.refusal(404))
     began = plant.clock.time()
-    while plant.part().state is PartState.COLLECTING:
+    while plant.part().state is PartState.FETCHING:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.05)
         plant.step(fetch, plant.take())
     assert plant.part().gone == 2
@@ -235,7 +235,7 @@ def test_a_delete_that_is_not_found_loses_no_job(plant, make):
     plant.clock.forward(plant.settings.cancel_grace + 2)
     plant.api.script(get_task=make.refusal(500))
     plant.step(poll, plant.take())
-    assert plant.part().state is PartState.COLLECTING
+    assert plant.part().state is PartState.FETCHING
 
 
 def test_looks_at_one_task_are_not_looks_at_another(plant, make):
@@ -262,7 +262,7 @@ def test_what_stays_under_way_in_a_stopped_job_is_left_after_two_looks(plant, ma
     stopped(plant, make)
     goes_on = make.task(1, status="pending", content=None)
     plant.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else goes_on)
-    while plant.part().state is PartState.COLLECTING:
+    while plant.part().state is PartState.FETCHING:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
         plant.step(fetch, plant.take())
     assert plant.api.called("get_task").count(["job-r-0", "t1"]) == 2
@@ -287,7 +287,7 @@ def test_a_doubt_that_is_refused_a_look_ends_as_a_doubt(plant, make, status):
     plant.begin()
     doubt(plant)
     plant.api.script(list_jobs=make.refusal(status), get_user_info=make.refusal(status))
-    messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
+    messages_until_done(plant, {PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "in_doubt"
     assert str(status) in str(plant.part().error)
 
@@ -297,9 +297,9 @@ def test_a_doubt_of_another_account_ends_as_a_doubt(plant):
     doubt(plant)
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
     plant.run(ops.request_stop(plant.keys, "r", "cancel"))
-    messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
+    messages_until_done(plant, {PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "in_doubt"
-    assert booked(plant) == ["in_doubt"]
+    assert purchase_status(plant) == ["in_doubt"]
 
 
 def test_a_doubt_that_nobody_waits_for_ends(plant, make):
@@ -307,7 +307,7 @@ def test_a_doubt_that_nobody_waits_for_ends(plant, make):
     doubt(plant)
     plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(list_jobs=lambda _: listing(make.job("queued", job_id="another")), get_job=make.refusal(404))
-    messages_until_done(plant, {PartState.DOUBTFUL}, reconcile)
+    messages_until_done(plant, {PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "in_doubt"
 
 
@@ -320,9 +320,9 @@ def test_a_refusal_that_stood_is_struck_out_of_the_ledger(plant, make):
     for _ in range(100):
         plant.clock.forward(max(0.0, plant.looks().get("r:0", 0.0)) + 1.0)
         serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-        serve(plant.app, ["r:0"], {PartState.DOUBTFUL}, reconcile)
+        serve(plant.app, ["r:0"], {PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "failed"
-    assert booked(plant) == []
+    assert purchase_status(plant) == []
 
 
 def test_an_absence_stays_in_the_ledger_where_a_later_void_is_sent_twice(plant):
@@ -333,7 +333,7 @@ def test_an_absence_stays_in_the_ledger_where_a_later_void_is_sent_twice(plant):
     claim = plant.take(seconds=LEASE)
     assert plant.run(ops.write_intent(plant.keys, claim, "n2", LEASE, account=plant.account))[0] == "ok"
     for _ in range(2):
-        plant.run(ops.update(plant.keys, claim, {"state": "queued", "booked": "void"}, after=5.0))
+        plant.run(ops.update(plant.keys, claim, {"state": "queued", "purchase_status": "void"}, after=5.0))
     plant.clock.forward(6)
     plant.run(ops.settle(plant.keys, plant.take(seconds=LEASE), "canceled"))
-    assert booked(plant) == ["absent"]
+    assert purchase_status(plant) == ["not_found"]

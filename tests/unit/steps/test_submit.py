@@ -128,7 +128,7 @@ def test_too_many_requests_is_later_and_for_all(plant, claim, make, retry_after,
     plant.begin("other")
     plant.api.script(create_job=make.refusal(429, retry_after))
     assert plant.step(submit, claim) is None
-    assert (plant.part().state, plant.part().refused) == (PartState.DOUBTFUL, True)
+    assert (plant.part().state, plant.part().refused) == (PartState.RECONCILING, True)
     assert plant.claim("other") is None
     assert plant.looks()["r:0"] == pytest.approx(pause, abs=1)
     assert plant.due()["other:0"] == pytest.approx(pause, abs=1)
@@ -168,8 +168,8 @@ def test_a_refusal_leaves_the_other_parts_alone_where_that_is_set(plant, make, s
 def test_doubt_is_never_sent_again(plant, claim, error):
     plant.api.script(create_job=error)
     assert plant.step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
-    assert plant.part().state is PartState.DOUBTFUL
-    assert "doubt" in plant.part_fields()
+    assert plant.part().state is PartState.RECONCILING
+    assert "submit_error" in plant.part_fields()
     assert plant.api.posts == 1
 
 
@@ -178,7 +178,7 @@ def test_a_refused_token_holds_the_run_back(plant, claim, make, status):
     plant.begin("other")
     plant.api.script(create_job=[make.refusal(status), make.created("j")])
     assert plant.step(submit, claim) is None
-    assert (plant.part().state, plant.part().refused) == (PartState.DOUBTFUL, True)
+    assert (plant.part().state, plant.part().refused) == (PartState.RECONCILING, True)
     assert plant.claim("other") is None
     assert plant.due()["other:0"] == pytest.approx(ops.PROBE, abs=1)
 
@@ -215,7 +215,7 @@ def test_equal_targets_are_bought_one_after_the_other(plant, claim, make):
     assert plant.part("equal").state is PartState.QUEUED
     assert plant.due()["equal:0"] > 0.4
     # The first is resolved: the other's turn has come.
-    plant.run(ops.settle(plant.keys, plant.take(), "in_doubt", booked="in_doubt"))
+    plant.run(ops.settle(plant.keys, plant.take(), "in_doubt", purchase_status="in_doubt"))
     assert plant.due()["equal:0"] <= 0
     plant.step(submit, plant.take("equal", seconds=LEASE))
     assert plant.part("equal").job_id == "j"
@@ -228,7 +228,7 @@ def test_what_was_queued_when_the_store_restarted_is_in_doubt(plant, claim):
     assert plant.step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert plant.api.posts == 0
     part = plant.part()
-    assert (part.state, part.intent_lost, part.intents) == (PartState.DOUBTFUL, True, 1)
+    assert (part.state, part.intent_lost, part.purchases) == (PartState.RECONCILING, True, 1)
 
 
 def test_a_restart_of_a_durable_store_changes_nothing(plant, claim, make):
@@ -289,7 +289,7 @@ def test_a_store_that_comes_back_learns_what_was_bought(plant, claim, make):
 def test_a_store_that_comes_back_learns_what_was_refused(plant, claim, make, status):
     plant.api.script(create_job=make.refusal(status))
     plant.step(submit, claim, broken="settle" if status == 400 else "update", times=3)
-    assert plant.part().state is (PartState.DONE if status == 400 else PartState.DOUBTFUL)
+    assert plant.part().state is (PartState.DONE if status == 400 else PartState.RECONCILING)
 
 
 def test_a_store_that_stays_away_is_logged_with_the_job(plant, claim, make, monkeypatch, caplog):
@@ -306,7 +306,7 @@ def test_a_job_that_another_run_owns_is_in_doubt(plant, claim, make, caplog):
     plant.api.script(create_job=make.created("j"))
     assert plant.step(submit, claim) == aggregate()
     part = plant.part()
-    assert (part.outcome, part.job_id, part.error.seen) == ("in_doubt", None, ("j",))
+    assert (part.outcome, part.job_id, part.error.candidates) == ("in_doubt", None, ("j",))
     assert "another run owns" in str(part.error)
     assert "owned" in caplog.text
     assert plant.api.posts == 1

@@ -23,7 +23,7 @@ def crowd(plant):
         plant.begin(f"r{n}")
         claim = plant.take(f"r{n}")
         plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
-        fields = {"state": "running", "job": f"job-{n}", "booked": "bought"}
+        fields = {"state": "running", "job": f"job-{n}", "purchase_status": "confirmed"}
         op = ops.update(plant.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
         assert plant.run(op) == "ok"
     return plant
@@ -225,7 +225,7 @@ def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
     for n in range(COUNT):
         claim = plant.take("order-17", n)
         plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
-        fields = {"state": "running", "job": f"of-{n}", "booked": "bought"}
+        fields = {"state": "running", "job": f"of-{n}", "purchase_status": "confirmed"}
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
     members = [Member("order-17", n) for n in range(COUNT)]
     plant.clock.forward(2)

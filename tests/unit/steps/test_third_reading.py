@@ -32,7 +32,7 @@ def bought(plant, names, account=None):
         plant.begin(name)
         claim = plant.take(name)
         plant.run(ops.write_intent(plant.keys, claim, name, 100.0, account=account or plant.account))
-        fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "booked": "bought"}
+        fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "purchase_status": "confirmed"}
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
 
 
@@ -191,7 +191,7 @@ def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
         claim = shelf.take(name, account=account)
         verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, name, 100.0, account=account, most=1))
         if verdict == "ok":
-            fields = {"state": "running", "booked": "bought"}
+            fields = {"state": "running", "purchase_status": "confirmed"}
             shelf.run(ops.update(shelf.keys, claim, fields, after=1.0, owner=f"job-{name}"))
         return verdict
 
@@ -254,7 +254,7 @@ def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
     plant.buy("r")
     plant.clock.forward(2)
     claim = plant.take("r")
-    plant.run(ops.update(plant.keys, claim, {"state": "collecting"}, after=0.0, job=make.job("success", count=40)))
+    plant.run(ops.update(plant.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40)))
     plant.run(ops.request_stop(plant.keys, "r", CANCEL))
     plant.take("r", seconds=0.0)
     plant.clock.forward(2 * plant.settings.cancel_grace + 1)
@@ -264,7 +264,7 @@ def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
         return make.task(int(task_id[1:]))
 
     plant.api.script(get_task=page)
-    while plant.part("r").state is PartState.COLLECTING:
+    while plant.part("r").state is PartState.FETCHING:
         plant.step(fetch, plant.take("r"))
     assert plant.part("r").got_done == 40
 
@@ -294,7 +294,7 @@ def test_a_pause_keeps_no_canceled_doubt_from_being_looked_into(plant, make):
     plant.begin("r")
     claim = plant.take("r", seconds=LEASE)
     plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))
-    plant.update(claim, after=0.0, state="doubtful", doubt="{}")
+    plant.update(claim, after=0.0, state="reconciling", submit_error="{}")
     plant.run(ops.request_stop(plant.keys, "r", CANCEL))
     plant.api.script(list_jobs=NOTHING)
 

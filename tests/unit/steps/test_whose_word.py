@@ -43,7 +43,7 @@ def test_a_gateways_refusal_of_a_task_is_trouble_for_as_long_as_it_lasts(collect
     collecting.api.script(get_task=page_of_gateway(code))
     assert again(collecting, fetch, REFUSAL_GRACE, times=3) is None
     part = collecting.part()
-    assert (part.state, part.looks, part.gone, part.troubles) == (PartState.COLLECTING, 0, 0, 3)
+    assert (part.state, part.looks, part.gone, part.troubles) == (PartState.FETCHING, 0, 0, 3)
     assert str(code) in status(collecting).waiting_for
     collecting.api.script(get_task=lambda _, i: make.task(int(i[1:])))
     assert again(collecting, fetch) == AGGREGATE
@@ -165,7 +165,7 @@ def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answ
     ids = [f"r{n}" for n in range(3)]
     for run_id in ids:
         plant.begin(run_id, targets=1)
-        plant.buy(run_id, state=PartState.COLLECTING)
+        plant.buy(run_id, state=PartState.FETCHING)
         job = make.job("success", 1, job_id=f"job-{run_id}-0")
         plant.run(ops.update(plant.keys, plant.take(run_id), {}, job=job, after=0.0))
     plant.api.script(get_task=make.refusal(410), list_jobs=page_of_gateway(502), get_user_info=UserInformation())
@@ -181,7 +181,7 @@ def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answ
 
 def test_a_thousand_missing_tasks_are_checked_once(plant, make):
     plant.begin(targets=200)
-    plant.buy(state=PartState.COLLECTING)
+    plant.buy(state=PartState.FETCHING)
     plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", 200), after=0.0))
     plant.clock.forward(100)
     lists(plant, make.job("success", 200))

@@ -81,7 +81,7 @@ def test_a_job_has_one_owner(shelf):
 
 
 @pytest.mark.parametrize(
-    ("state", "now"), [("running", True), ("queued", True), ("submitting", False), ("collecting", True)]
+    ("state", "now"), [("running", True), ("queued", True), ("submitting", False), ("fetching", True)]
 )
 def test_a_stop_request_that_came_meanwhile_makes_a_part_due_now(shelf, state, now):
     shelf.begin()
@@ -102,7 +102,7 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(shelf):
 @pytest.fixture
 def collecting(shelf):
     shelf.begin()
-    shelf.buy(state=PartState.COLLECTING)
+    shelf.buy(state=PartState.FETCHING)
     return lambda position, task: shelf.run(ops.put(shelf.keys, Member("r", 0), position, task))
 
 
@@ -206,7 +206,7 @@ def test_the_last_part_makes_its_run_due(shelf):
     assert shelf.finish(part=1) == 0
     assert shelf.due().keys() == {"r:run"}
     assert 0 < shelf.due()["r:run"] <= REDISPATCH_MIN
-    assert shelf.view().state is RunState.COLLECTING
+    assert shelf.view().state is RunState.FETCHING
 
 
 def test_a_part_that_is_ended_twice_counts_once(shelf):
@@ -281,7 +281,7 @@ def test_a_stop_request_names_the_running_parts_that_are_to_act_now(shelf):
     shelf.take(part=2, seconds=300)
     shelf.buy(part=3)
     shelf.force(part=3, cancel_sent_at=1.5)
-    shelf.buy(part=4, state=PartState.COLLECTING)
+    shelf.buy(part=4, state=PartState.FETCHING)
     shelf.finish(part=5)
     states = [part.state for part in shelf.view().parts]
     assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == [Member("r", 0), Member("r", 1)]
@@ -341,7 +341,7 @@ def ended(shelf, make, **options):
     """A run of two parts that has ended, with everything that a run can have."""
     shelf.part_by_part(2, **options)
     for n in range(2):
-        shelf.buy(part=n, state=PartState.COLLECTING)
+        shelf.buy(part=n, state=PartState.FETCHING)
         claim = shelf.take(part=n)
         shelf.run(ops.update(shelf.keys, claim, {}, job=make.job("success")))
         shelf.run(ops.put(shelf.keys, Member("r", n), 0, make.task(0)))

@@ -49,7 +49,7 @@ def test_a_part_that_is_gone(shelf):
 
 def test_a_part_that_another_step_serves(shelf):
     shelf.begin()
-    assert shelf.claim(states={PartState.RUNNING, PartState.DOUBTFUL}) is None
+    assert shelf.claim(states={PartState.RUNNING, PartState.RECONCILING}) is None
     assert shelf.part().attempts == 0
 
 
@@ -89,7 +89,7 @@ def test_a_part_whose_claim_died_is_claimed_in_isolation_only(shelf):
 
 def test_a_death_after_progress_makes_a_suspect_too(shelf, make):
     shelf.begin()
-    shelf.buy(state=PartState.COLLECTING)
+    shelf.buy(state=PartState.FETCHING)
     shelf.take(seconds=30)
     shelf.run(ops.put(shelf.keys, Member("r", 0), 0, make.task()))
     assert shelf.part().attempts == 0

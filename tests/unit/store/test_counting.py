@@ -34,7 +34,7 @@ def census(shelf):
 def whole(shelf, make, run_id="r", *, tasks=None, job=None):
     """A run of two targets brought to its outcome."""
     shelf.begin(run_id)
-    shelf.buy(run_id, job=job or f"job-{run_id}", state=PartState.COLLECTING)
+    shelf.buy(run_id, job=job or f"job-{run_id}", state=PartState.FETCHING)
     for position, task in enumerate(tasks or [make.task(n, scrape_do_metadata=COST) for n in range(2)]):
         shelf.run(ops.put(shelf.keys, Member(run_id, 0), position, task))
     shelf.finish(run_id)
@@ -151,7 +151,7 @@ def test_a_census_tells_live_runs_by_state(shelf, census, make):
     shelf.finish("decided")
     shelf.begin("deadline", max_wait=600.0)
     found = census()
-    assert found.runs == {"queued": 3, "draft": 1, "running": 1, "reporting": 1, "collecting": 1}
+    assert found.runs == {"queued": 3, "draft": 1, "running": 1, "reporting": 1, "fetching": 1}
     assert shelf.clock.time() - found.since["queued"] == pytest.approx(10, abs=5)
     assert "draft" not in found.since
 
@@ -187,7 +187,7 @@ def test_a_canceled_draft_counts_as_accepted_once_it_is(shelf, census, standing)
     shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
     assert census().runs == {"draft": 1}
     shelf.run(ops.accept(shelf.keys, "r"))
-    assert census().runs == {"collecting": 1}
+    assert census().runs == {"fetching": 1}
     assert standing().totals == {"accepted": 1}
 
 

@@ -30,9 +30,9 @@ OUTCOMES = ["succeeded", "failed", "lost", "in_doubt", "canceled"]
 ACTIONS = {
     "queued": ["intend", "intend", "intend", "again", "settle", "die"],
     "submitting": ["not_sent", "bought", "bought", "doubt", "settle", "renew", "die"],
-    "doubtful": ["settle", "bought", "again", "die"],
+    "reconciling": ["settle", "bought", "again", "die"],
     "running": ["again", "collect", "told_to_stop", "renew", "settle", "die"],
-    "collecting": ["put", "put", "again", "settle", "renew", "die"],
+    "fetching": ["put", "put", "again", "settle", "renew", "die"],
     "done": ["settle", "again"],
 }
 #: What happens around steps; a stop request ends most of what may still happen, so it is rare.
@@ -40,7 +40,7 @@ WORLD = [
     *("store_a_task", "enqueue_again", "accept", "accept", "decide", "decide", "report", "report", "pass_time"),
     *("tick", "tick", "tick", "leave_the_api_alone", "request_stop"),
 ]
-UNRESOLVED = {"submitting", "doubtful"}
+UNRESOLVED = {"submitting", "reconciling"}
 EVERY_ACTION = sorted({action for actions in ACTIONS.values() for action in actions} - {"die"})
 
 
@@ -155,14 +155,14 @@ class Pipeline(RuleBasedStateMachine):
     def update(self, claim, action):
         fields, after, owner = {
             "again": ({"polls": 1}, 5.0, None),
-            "not_sent": ({"state": "queued", "booked": "void"}, 1.0, None),
-            "doubt": ({"state": "doubtful"}, 0.0, None),
+            "not_sent": ({"state": "queued", "purchase_status": "void"}, 1.0, None),
+            "doubt": ({"state": "reconciling"}, 0.0, None),
             "bought": (
-                {"state": "running", "job": f"job-{claim.member}", "booked": "bought"},
+                {"state": "running", "job": f"job-{claim.member}", "purchase_status": "confirmed"},
                 1.0,
                 f"job-{claim.member}",
             ),
-            "collect": ({"state": "collecting"}, 0.0, None),
+            "collect": ({"state": "fetching"}, 0.0, None),
             "told_to_stop": ({"cancel_sent_at": "1.5"}, 1.0, None),
         }[action]
         return self.run(ops.update(self.shelf.keys, claim, fields, after=after, owner=owner))

@@ -54,7 +54,7 @@ def test_a_part_that_was_only_written_down():
 def test_a_part_with_all_its_fields():
     error = SubmitInDoubtError("lost", 3, 17.5)
     fields = {
-        "state": b"collecting",
+        "state": b"fetching",
         "fence": b"4",
         "total": b"3",
         "attempts": b"2",
@@ -79,7 +79,7 @@ def test_a_part_with_all_its_fields():
         "error": b'{"type": "SubmitInDoubtError", "args": ["lost", 3, 17.5]}',
     }
     part = PartRecord.parse(fields)
-    assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.COLLECTING, 4, ("a", "b"), "j")
+    assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.FETCHING, 4, ("a", "b"), "j")
     assert (part.intent, part.since, part.refused_since, part.cancel_sent_at) == (17.5, 18.25, 19.5, 20.5)
     assert (part.polls, part.misses, part.looks, part.gone, part.credits) == (5, 1, 2, 1, 12.5)
     assert isinstance(part.error, SubmitInDoubtError)
@@ -94,7 +94,7 @@ def test_a_refusal_that_is_over_is_none():
 
 def test_progress_is_the_better_of_seen_and_got_until_the_part_is_done():
     known = {"total": 9, "seen_done": 5, "seen_failed": 2, "got_done": 3, "got_failed": 4, "fence": 1}
-    collecting, done = (PartRecord(state=state, **known) for state in (PartState.COLLECTING, PartState.DONE))
+    collecting, done = (PartRecord(state=state, **known) for state in (PartState.FETCHING, PartState.DONE))
     assert (collecting.done, collecting.failed) == (5, 4)
     assert (done.done, done.failed) == (3, 4)
 

@@ -50,8 +50,8 @@ def test_members_of_one_step_share_a_message():
         due("b", "running"),
         due("c"),
         due("d", "submitting"),
-        due("e", "doubtful"),
-        due("f", "collecting"),
+        due("e", "reconciling"),
+        due("f", "fetching"),
     ]
     assert list(messages_for(parts)) == [
         StepMessage(routing.SUBMIT_JOBS, ("a:0", "c:0")),

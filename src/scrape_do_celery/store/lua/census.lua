@@ -29,7 +29,7 @@ for i = 1, #found[2], 2 do
   elseif r[3] then
     count('reporting', r[2])
   elseif r[4] == '0' then
-    count('collecting', r[2])
+    count('fetching', r[2])
   end
 end
 local out = {found[1]}

@@ -12,7 +12,7 @@
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
 -- (the part is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'intents')
+local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'purchases')
 redis.call('ZREM', KEYS[4], member)
 if not p[1] then return {'gone'} end
 local t = now()
@@ -35,7 +35,7 @@ if not mine then
   local urgent = redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1
   -- A refused token bought nothing: if it was the part's only purchase, the part goes on with whatever token comes next.
   -- After a 429, only the list of the same account can show that nothing was bought.
-  local is_unbound = p[9] == 'token' and p[1] == 'doubtful' and tonumber(p[10] or 0) <= 1
+  local is_unbound = p[9] == 'token' and p[1] == 'reconciling' and tonumber(p[10] or 0) <= 1
   local foreign = p[6] and p[6] ~= ARGV[6] and not is_unbound
   if foreign and not urgent then
     -- This step message is lost to those who can take it.
@@ -71,8 +71,8 @@ if not mine then
     'fence', string.format('%.0f', fence))
   -- Here, and not in the step: what dies of the claim itself would never come to it.
   if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > most then
-    local booked = is_unresolved(p[1]) and 'in_doubt' or ''
-    return {'poisoned', settle(KEYS, member, t, 'poisoned', ARGV[11], ARGV[12], booked, {ARGV[13], ARGV[14], ARGV[15]})}
+    local purchase_status = is_unresolved(p[1]) and 'in_doubt' or ''
+    return {'poisoned', settle(KEYS, member, t, 'poisoned', ARGV[11], ARGV[12], purchase_status, {ARGV[13], ARGV[14], ARGV[15]})}
   end
   unwatch(KEYS[1], member)
   redis.call('ZADD', KEYS[3], stamp(t + seconds), member)

@@ -167,7 +167,7 @@ end
 -- What tells the options of a run from those of others: a digest where they are sealed.
 local function options_of(run) return redis.call('HGET', run, 'opts') or redis.call('HGET', run, 'spec') end
 
-local function is_unresolved(state) return state == 'submitting' or state == 'doubtful' end
+local function is_unresolved(state) return state == 'submitting' or state == 'reconciling' end
 
 local function state_of(prefix, member)
   local run_id, n = string.match(member, '^(.*):([^:]*)$')
@@ -249,7 +249,7 @@ local function next_in_order(prefix) return redis.call('INCR', prefix .. ':order
 -- the present purchase with the strict digest of the same URLs and its place in the order. A part with equal targets has
 -- digests of its distinct targets as well: a server may answer them with one task each.
 local function purchase_entries(prefix, part, member, account)
-  local p, strict, out = redis.call('HMGET', part, 'intents', 'strict', 'coarse', 'order'), {}, {}
+  local p, strict, out = redis.call('HMGET', part, 'purchases', 'strict', 'coarse', 'order'), {}, {}
   for digest in string.gmatch(p[2] or '', '%S+') do strict[#strict + 1] = digest end
   for coarse in string.gmatch(p[3] or '', '%S+') do
     local entry = table.concat({member .. ':' .. (p[1] or '0'), strict[#out + 1], p[4] or '0'}, ' ')
@@ -271,30 +271,30 @@ end
 -- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
 -- taken for another's; for an hour, where two full listings had not shown it.
 local function close_submit(prefix, due, part, member, seconds, t)
-  local p = redis.call('HMGET', part, 'booked', 'account')
+  local p = redis.call('HMGET', part, 'purchase_status', 'account')
   local account = p[2] or ''
-  if p[1] == 'in_doubt' or p[1] == 'absent' then
+  if p[1] == 'in_doubt' or p[1] == 'not_found' then
     local life = tonumber(seconds)
-    if p[1] == 'absent' then life = math.min(life, 3600) end
+    if p[1] == 'not_found' then life = math.min(life, 3600) end
     register_unresolved(prefix, part, member, account, stamp(t + life), t)
   else
     for _, one in ipairs(purchase_entries(prefix, part, member, account)) do redis.call('ZREM', one[1], one[2]) end
   end
   release_target_lock(prefix, due, part, member, account, t)
   redis.call('HDEL', part, 'strict', 'coarse', 'order')
-  if p[1] == 'bought' or p[1] == 'adopted' then redis.call('HDEL', part, 'first_order') end
+  if p[1] == 'confirmed' or p[1] == 'adopted' then redis.call('HDEL', part, 'first_order') end
 end
 
 -- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.
 local function book(prefix, part, member)
-  local p = redis.call('HMGET', part, 'intent', 'intents', 'booked', 'total', 'estimate', 'job', 'credits', 'outcome')
+  local p = redis.call('HMGET', part, 'intent', 'purchases', 'purchase_status', 'total', 'estimate', 'job', 'credits', 'outcome')
   if not p[1] or not p[3] then return end
   local key, field = string.format('%s:ledger:%d', prefix, math.floor(p[1] / 86400)), member .. ':' .. p[2]
   if p[3] == 'void' then
     redis.call('HDEL', key, field)
     -- Said once: what is left are the purchases before it.
-    redis.call('HDEL', part, 'booked')
-    if redis.call('HINCRBY', part, 'intents', -1) == 0 then redis.call('HDEL', part, 'first_intent', 'account') end
+    redis.call('HDEL', part, 'purchase_status')
+    if redis.call('HINCRBY', part, 'purchases', -1) == 0 then redis.call('HDEL', part, 'first_intent', 'account') end
   else
     redis.call('HSET', key, field,
       table.concat({p[1], p[3], p[4], p[5] or '0', p[6] or '', p[7] or '0', p[8] or ''}, ' '))
@@ -323,7 +323,7 @@ end
 
 -- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, redispatch delay, seconds for which a doubt is
 -- remembered. Returns how many parts of its run are left.
-local function settle(keys, member, t, outcome, error, stop, booked, rest)
+local function settle(keys, member, t, outcome, error, stop, purchase_status, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
   local run_id = string.match(member, '^(.*):')
   store_all_held(prefix, part, member)
@@ -331,7 +331,7 @@ local function settle(keys, member, t, outcome, error, stop, booked, rest)
   local state = p[1]
   redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
   if error ~= '' then redis.call('HSET', part, 'error', error) end
-  if booked ~= '' then redis.call('HSET', part, 'booked', booked) end
+  if purchase_status ~= '' then redis.call('HSET', part, 'purchase_status', purchase_status) end
   unwatch(part, member)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
@@ -384,7 +384,7 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
       elseif p[1] == 'running' and not p[3] then
         wake(due, key, member, t, 0)
         out[#out + 1] = member
-      elseif p[1] == 'collecting' or p[1] == 'doubtful' then
+      elseif p[1] == 'fetching' or p[1] == 'reconciling' then
         -- One in doubt may wait for the end of a pause of minutes.
         wake(due, key, member, t, 0)
       end

@@ -20,17 +20,17 @@ local buyer
 for i = 9, #ARGV - 1, 2 do
   if ARGV[i] == 'account' then
     buyer = ARGV[i + 1]
-  elseif ARGV[i] ~= 'booked' or is_unresolved(before[2]) then
+  elseif ARGV[i] ~= 'purchase_status' or is_unresolved(before[2]) then
     -- Sent twice, it must not book what has come of it since.
     keep(KEYS[1], ARGV[i], ARGV[i + 1])
   end
   -- Until now the `POST` was under way: what the API makes of it may show from now on.
-  if ARGV[i] == 'doubt' then redis.call('HSET', KEYS[1], 'doubted', stamp(t)) end
+  if ARGV[i] == 'submit_error' then redis.call('HSET', KEYS[1], 'in_doubt_since', stamp(t)) end
 end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 local p = redis.call('HMGET', KEYS[1], 'state', 'cancel_sent_at')
 if ARGV[5] ~= '' or p[1] ~= before[2] then tell(prefix, string.match(member, '^(.*):'), t, NEWS) end
-if p[1] == 'collecting' then release_slot(prefix, KEYS[3], KEYS[1], member, t) end
+if p[1] == 'fetching' then release_slot(prefix, KEYS[3], KEYS[1], member, t) end
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
   close_submit(prefix, KEYS[3], KEYS[1], member, ARGV[8], t)
   book(prefix, KEYS[1], member)
@@ -40,7 +40,7 @@ end
 if buyer then keep(KEYS[1], 'account', buyer) end
 if ARGV[3] ~= '' then
   local wait, redispatch_after = tonumber(ARGV[3]), tonumber(ARGV[4])
-  if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'collecting') and redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then
+  if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'fetching') and redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then
     wait, redispatch_after = 0, 0
   end
   redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts', 'breaker')

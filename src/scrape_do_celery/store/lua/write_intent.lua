@@ -58,18 +58,18 @@ for digest in string.gmatch(digests, '%S+') do
     redis.call('SET', prefix .. ':target_lock:' .. account .. ':' .. digest, member)
   end
 end
-redis.call('HINCRBY', KEYS[1], 'intents', 1)
+redis.call('HINCRBY', KEYS[1], 'purchases', 1)
 -- A purchase that may have been made before the store lost its writes has no known place in the order: nothing is older.
 local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', KEYS[1], 'first_order', order)
-redis.call('HSET', KEYS[1], 'account', account, 'booked', 'open', 'estimate', ARGV[7], 'locks', digests,
+redis.call('HSET', KEYS[1], 'account', account, 'purchase_status', 'open', 'estimate', ARGV[7], 'locks', digests,
   'strict', strict, 'coarse', coarse, 'order', order)
 register_unresolved(prefix, KEYS[1], member, account, '+inf', t)
 keep(KEYS[1], 'marker', ARGV[8])
 -- What an earlier purchase met says nothing about this one.
-redis.call('HDEL', KEYS[1], 'attempts', 'refused', 'doubt', 'doubted')
+redis.call('HDEL', KEYS[1], 'attempts', 'refused', 'submit_error', 'in_doubt_since')
 if maybe_sent then
-  redis.call('HSET', KEYS[1], 'state', 'doubtful', 'intent', stamp(since), 'first_intent', r[1], 'intent_lost', 1,
+  redis.call('HSET', KEYS[1], 'state', 'reconciling', 'intent', stamp(since), 'first_intent', r[1], 'intent_lost', 1,
     'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
   -- The ledger has no line of what was perhaps never sent, until it is found, or is given up as in doubt.
   wake(KEYS[3], KEYS[1], member, t, 0)
