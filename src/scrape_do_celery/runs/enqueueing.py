@@ -180,11 +180,11 @@ def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, 
         found += _write_some(producer, wanted[start : start + _TOGETHER], canvas)
     if run_changed.receivers:
         pairs = zip(found, wanted, strict=True)
-        _tell(producer, [created.run_id for created, one in pairs if not _is_other(created, one.spec)])
+        _send_created_signals(producer, [created.run_id for created, one in pairs if not _is_other(created, one.spec)])
     return found
 
 
-def _tell(producer: Producer, run_ids: Sequence[str]) -> None:
+def _send_created_signals(producer: Producer, run_ids: Sequence[str]) -> None:
     try:
         for record in producer.store.run_all([ops.view(producer.store.keys, run_id) for run_id in run_ids]):
             if record is not None and record.locked is None:

@@ -15,7 +15,7 @@
 | `P:queue_delay` | hash | how many times longer than usual step messages lie in the queue, and since when | for ever |
 | `P:schedule:<name>` | string | the last run of a schedule, if any goes on | until that has ended |
 | `P:tick:<name>:<tick>` | string | `<run> <digest>` of a tick of it, or nothing where it was left out | 7 days |
-| `P:moved` | zset | runs that have moved -> when to tell of them | until it is told |
+| `P:changed` | zset | runs that have moved -> when to tell of them | until it is told |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
 | `P:idem:<sha256 of key>:promised` | string | the id that the key's run will have: a transaction has it | a day |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
@@ -181,9 +181,9 @@ class Keys:
         return f"{self.prefix}:due"
 
     @property
-    def moved(self) -> str:
+    def changed(self) -> str:
         """Runs of which is to be told."""
-        return f"{self.prefix}:moved"
+        return f"{self.prefix}:changed"
 
     @property
     def dispatched(self) -> str:

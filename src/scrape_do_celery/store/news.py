@@ -1,4 +1,4 @@
-"""The operations of telling whoever shows runs that one of them has moved."""
+"""The change feed: runs that changed and were not announced yet."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.keys import Keys
 
-#: Seconds after which a run is handed out again, where nobody said that he had told of it.
+#: Seconds after which a run is handed out again, unless its change was acknowledged.
 _AGAIN = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """Runs that have moved, and the mark of this look by which they are crossed off."""
+class ChangedRuns:
+    """Changed runs, and the receipt with which they are acknowledged."""
 
-    mark: str
+    receipt: str
     run_ids: tuple[str, ...]
 
 
-def moved(keys: Keys, most: int) -> Op[Moved]:
-    """So many runs that have moved and of which was not told for five seconds, or that have just ended."""
-    return Op(_moved, (most, _AGAIN), [keys.moved], "moved")
+def take_changed_runs(keys: Keys, most: int) -> Op[ChangedRuns]:
+    """Take up to `most` changed runs. A live run is announced at most every five seconds, an ended run at once."""
+    return Op(_changed_runs, (most, _AGAIN), [keys.changed], "take_changed_runs")
 
 
-def told(keys: Keys, mark: str, run_ids: Iterable[str]) -> Op[int]:
-    """Crosses runs off that a look handed out, but for those that have moved since."""
-    return Op(int, (mark, *run_ids), [keys.moved], "told")
+def acknowledge_changed_runs(keys: Keys, receipt: str, run_ids: Iterable[str]) -> Op[int]:
+    """Acknowledge announced runs, except those that changed again after the receipt."""
+    return Op(int, (receipt, *run_ids), [keys.changed], "ack_changed_runs")
 
 
-def _moved(reply: Sequence[bytes]) -> Moved:
-    mark, *run_ids = (item.decode() for item in reply)
-    return Moved(mark, tuple(run_ids))
+def _changed_runs(reply: Sequence[bytes]) -> ChangedRuns:
+    receipt, *run_ids = (item.decode() for item in reply)
+    return ChangedRuns(receipt, tuple(run_ids))

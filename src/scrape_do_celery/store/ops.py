@@ -51,7 +51,7 @@ from scrape_do_celery.store.codec import pack, pack_task
 from scrape_do_celery.store.creating import FORGOTTEN, Created, Turn, accept, create, flat, promise, stamp
 from scrape_do_celery.store.keys import Keys, Member
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
-from scrape_do_celery.store.news import Moved, moved, told
+from scrape_do_celery.store.news import ChangedRuns, acknowledge_changed_runs, take_changed_runs
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.sealing import keyring, sealed, sealing_key
 from scrape_do_celery.store.states import outcome_of_stop
@@ -76,11 +76,11 @@ __all__ = [
     "START",
     "STOP_REQUESTED",
     "UNRESOLVED",
+    "ChangedRuns",
     "Created",
     "Foreign",
     "Lives",
     "Locked",
-    "Moved",
     "Op",
     "Poison",
     "Poisoned",
@@ -92,6 +92,7 @@ __all__ = [
     "UnresolvedPurchases",
     "Value",
     "accept",
+    "acknowledge_changed_runs",
     "attempt",
     "check_before_send",
     "claim",
@@ -115,7 +116,6 @@ __all__ = [
     "keyring",
     "ledger",
     "look",
-    "moved",
     "note_unowned",
     "open_breaker",
     "outcome",
@@ -137,7 +137,7 @@ __all__ = [
     "stamp",
     "strangers",
     "sweep",
-    "told",
+    "take_changed_runs",
     "unseen",
     "update",
     "view",

@@ -17,7 +17,7 @@ import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the dispat
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.store import ops
 from scrape_do_celery.testing.messages import Messages
-from scrape_do_celery.worker import lifecycle, news
+from scrape_do_celery.worker import lifecycle, notifier
 from scrape_do_celery.worker.dispatcher import SHORTEST, Dispatcher
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from scrape_do_celery.worker.monitor import Monitor
+    from scrape_do_celery.worker.task_events import TaskEventSender
 
 #: Steps at once.
 _STEPS = 4
-#: Seconds between two looks of the dispatcher and of the news, at most: nobody wants to wait for these.
+#: Longest sleep of the dispatcher and of the notifier, in seconds: a test must not wait for them.
 _LOOK = 0.05
 #: Seconds that its start and its end may take.
 _PATIENCE = 30.0
@@ -57,8 +57,8 @@ class Worker:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(patch.object(lifecycle, "Dispatcher", partial(_Dispatcher, self)))
-            stack.enter_context(patch.object(lifecycle, "News", partial(_News, self)))
-            stack.enter_context(patch.object(news, "_EVERY", _LOOK))
+            stack.enter_context(patch.object(lifecycle, "ChangeNotifier", partial(_News, self)))
+            stack.enter_context(patch.object(notifier, "_EVERY", _LOOK))
             self.messages.count(stack)
             # Each worker has a loop of its own; Celery would go on with the last one's, and its timer.
             set_event_loop(None)
@@ -128,7 +128,7 @@ class Worker:
             moves, store = self.messages.moves, Producer.of(self.app).store
             if self._dispatcher is None or self._dispatcher.dispatch_due() <= SHORTEST or self._dispatcher.is_asking:
                 return False
-            untold = store.client.zcount(store.keys.moved, "-inf", store.run(ops.clock()))
+            untold = store.client.zcount(store.keys.changed, "-inf", store.run(ops.clock()))
             return not untold and not self.messages.names and moves == self.messages.moves
 
 
@@ -166,17 +166,17 @@ class _Dispatcher(Dispatcher):
         return self._asking.is_alive()
 
 
-class _News(news.News):
-    """The news, which come soon, and are told of before anybody takes the worker for quiet."""
+class _News(notifier.ChangeNotifier):
+    """A notifier that announces changes soon, before a test takes the worker for idle."""
 
-    def __init__(self, worker: Worker, producer: Producer, monitor: Monitor) -> None:
+    def __init__(self, worker: Worker, producer: Producer, monitor: TaskEventSender) -> None:
         super().__init__(producer, monitor)
         self._worker = worker
 
-    def tell(self) -> bool:
+    def notify_once(self) -> bool:
         """One look; whether there is more to be told."""
         with self._worker.looking:
-            return super().tell()
+            return super().notify_once()
 
 
 def _nothing() -> None:

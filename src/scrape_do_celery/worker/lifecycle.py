@@ -16,13 +16,13 @@ from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import ops
 from scrape_do_celery.worker.checks import lacking_keys, warnings_about
 from scrape_do_celery.worker.dispatcher import HOME_SECONDS, Dispatcher
-from scrape_do_celery.worker.monitor import Monitor
-from scrape_do_celery.worker.news import News
+from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.requests import keep_quiet
+from scrape_do_celery.worker.task_events import TaskEventSender
 
 log = logging.getLogger(__name__)
 
-_threads: list[Dispatcher | News] = []
+_threads: list[Dispatcher | ChangeNotifier] = []
 
 
 def start(app: Celery) -> None:
@@ -92,7 +92,7 @@ def _other_application(producer: Producer) -> str | None:
 
 def _ready(sender: Any, **_: Any) -> None:
     producer = Producer.of(sender.app)
-    for thread in (Dispatcher(producer), News(producer, Monitor(sender))):
+    for thread in (Dispatcher(producer), ChangeNotifier(producer, TaskEventSender(sender))):
         _threads.append(thread)
         thread.start()
     log.info("the dispatcher is at work")

@@ -12,7 +12,7 @@ local t = now()
 if r[5] == '0' then though_full(KEYS[1]) end
 if not r[2] and ARGV[6] == '' then
   redis.call('HSET', KEYS[1], 'accepted', stamp(t), 'dispatches', 0)
-  tell(prefix, run_id, t, NEWS)
+  mark_changed(prefix, run_id, t, CHANGE_DELAY)
   total(prefix, 'accepted', 1)
   redis.call('ZREM', KEYS[2], member)
   for n = 0, tonumber(r[1]) - 1 do

@@ -30,7 +30,7 @@ local function free(due, run, prefix, run_id, parts, idem)
   end
   if has_key(idem, run_id) then redis.call('DEL', idem) end
   redis.call('ZREM', due, run_id .. ':run')
-  redis.call('ZREM', prefix .. ':moved', run_id)
+  redis.call('ZREM', prefix .. ':changed', run_id)
   local marks = {run}
   for _, field in ipairs(redis.call('HKEYS', run)) do
     local waiter = string.match(field, '^[wd]:(.*)$')
@@ -46,8 +46,8 @@ local function free(due, run, prefix, run_id, parts, idem)
 end
 
 -- Whoever shows runs is to be told of this one, within so many seconds.
-local NEWS = 5
-local function tell(prefix, run_id, t, within) redis.call('ZADD', prefix .. ':moved', 'LT', stamp(t + within), run_id) end
+local CHANGE_DELAY = 5
+local function mark_changed(prefix, run_id, t, within) redis.call('ZADD', prefix .. ':changed', 'LT', stamp(t + within), run_id) end
 
 -- Writes a field of a part down; what is nothing is left out: a hundred thousand of them may wait. A job's id may be 0.
 local function keep(part, field, value)
@@ -350,7 +350,7 @@ local function settle(keys, member, t, outcome, error, stop, purchase_status, re
       if other[1] == 'queued' and tonumber(other[2] or 0) <= t then wake(due, key, run_id .. ':' .. n, t, 0) end
     end
   end
-  tell(prefix, run_id, t, NEWS)
+  mark_changed(prefix, run_id, t, CHANGE_DELAY)
   local left = redis.call('HINCRBY', run, 'left', -1)
   if left == 0 then
     redis.call('HSET', run, 'dispatches', 0, 'dispatched_at', stamp(t))
@@ -390,7 +390,7 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
       end
     end
   end
-  tell(prefix, run_id, t, NEWS)
+  mark_changed(prefix, run_id, t, CHANGE_DELAY)
   return left, out
 end
 

@@ -75,7 +75,7 @@ if hold ~= '' then
 else
   redis.call('HSET', KEYS[1], 'accepted', stamp(t))
   total(prefix, 'accepted', 1)
-  tell(prefix, run_id, t, NEWS)
+  mark_changed(prefix, run_id, t, CHANGE_DELAY)
   if max_wait ~= '' then
     redis.call('HSET', KEYS[1], 'deadline', stamp(t + max_wait))
     redis.call('ZADD', KEYS[2], stamp(t + max_wait), run_id .. ':run')

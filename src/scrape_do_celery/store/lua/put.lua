@@ -15,5 +15,5 @@ if not held then
 end
 -- A page is progress: a step that dies after it does not poison the run.
 redis.call('HSET', KEYS[2], 'attempts', 0)
-tell(ARGV[7], ARGV[8], now(), NEWS)
+mark_changed(ARGV[7], ARGV[8], now(), CHANGE_DELAY)
 return 1

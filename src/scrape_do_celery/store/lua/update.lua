@@ -29,7 +29,7 @@ for i = 9, #ARGV - 1, 2 do
 end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 local p = redis.call('HMGET', KEYS[1], 'state', 'cancel_sent_at')
-if ARGV[5] ~= '' or p[1] ~= before[2] then tell(prefix, string.match(member, '^(.*):'), t, NEWS) end
+if ARGV[5] ~= '' or p[1] ~= before[2] then mark_changed(prefix, string.match(member, '^(.*):'), t, CHANGE_DELAY) end
 if p[1] == 'fetching' then release_slot(prefix, KEYS[3], KEYS[1], member, t) end
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
   close_submit(prefix, KEYS[3], KEYS[1], member, ARGV[8], t)

@@ -16,8 +16,8 @@ from scrape_do_celery.runs import enqueueing
 from scrape_do_celery.runs.host import changed
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import CANCEL, ops
-from scrape_do_celery.worker.monitor import Monitor, event_of
-from scrape_do_celery.worker.news import News
+from scrape_do_celery.worker.notifier import ChangeNotifier
+from scrape_do_celery.worker.task_events import TaskEventSender, event_for_run
 
 
 class Consumer:
@@ -40,7 +40,7 @@ def test_a_run_that_goes_on_is_told_with_its_progress(plant):
     plant.buy()
     plant.put(position=0)
     plant.put(position=1, status="error")
-    kind, fields = event_of(plant.view())
+    kind, fields = event_for_run(plant.view())
     assert kind == "task-running"
     assert fields["uuid"] == "r"
     assert fields["name"] == "scrape_do.scrape"
@@ -52,18 +52,18 @@ def test_a_run_that_goes_on_is_told_with_its_progress(plant):
 
 def test_a_draft_is_its_own_messages_affair(plant):
     plant.begin(hold=60)
-    assert event_of(plant.view()) is None
+    assert event_for_run(plant.view()) is None
 
 
 def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(plant):
     plant.begin()
     plant.finish(outcome="lost", error=JobLostError("gone", "r"))
     plant.run(ops.decide(plant.keys, "r", "lost", {}))
-    assert event_of(plant.view()) is None
+    assert event_for_run(plant.view()) is None
     plant.begin("s")
     plant.run(ops.request_stop(plant.keys, "s", CANCEL))
     plant.run(ops.decide(plant.keys, "s", "canceled", {}))
-    assert event_of(plant.view("s"))[0] == "task-canceled"
+    assert event_for_run(plant.view("s"))[0] == "task-canceled"
 
 
 def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(plant):
@@ -78,11 +78,11 @@ def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(plant):
     plant.begin()
     hear("task-received", 1, name="scrape_do.scrape", args="('r',)", kwargs="{}")
     hear("task-started", 2)
-    kind, fields = event_of(plant.view())
+    kind, fields = event_for_run(plant.view())
     fields.pop("uuid")
     assert hear(kind, 3, **fields).state == "QUEUED"
     plant.buy()
-    kind, fields = event_of(plant.view())
+    kind, fields = event_for_run(plant.view())
     fields.pop("uuid")
     assert hear(kind, 4, **fields).state == "RUNNING"
     assert hear("task-received", 5, name="scrape_do.scrape", args="('r',)", kwargs="{'targets': 2}").state == "RUNNING"
@@ -113,25 +113,25 @@ def test_a_run_that_was_revoked_does_not_stand_as_running(plant):
 )
 def test_nothing_is_sent_while_nobody_listens(plant, consumer, told):
     plant.begin()
-    Monitor(consumer).tell([plant.view()])
+    TaskEventSender(consumer).send([plant.view()])
     assert bool(consumer.sent) is told
 
 
 def test_a_consumer_that_has_lost_its_broker_is_not_listened_to(plant):
     consumer = Consumer()
     consumer.event_dispatcher = None
-    assert not Monitor(consumer).is_on
+    assert not TaskEventSender(consumer).is_on
 
 
-def test_news_are_events_as_well(plant, clock):
+def test_changes_are_events_as_well(plant, clock):
     consumer = Consumer()
-    news = News(plant.producer, Monitor(consumer))
+    notifier = ChangeNotifier(plant.producer, TaskEventSender(consumer))
     plant.begin()
     clock.forward(6)
-    assert not news.tell()
+    assert not notifier.notify_once()
     assert [(host, kind) for host, kind, _ in consumer.sent] == [("w@here", "task-queued")]
     clock.forward(60)
-    news.tell()
+    notifier.notify_once()
     assert len(consumer.sent) == 1
 
 
@@ -141,9 +141,9 @@ def test_a_broker_that_is_away_costs_the_event_and_nothing_else(plant, clock, ca
     plant.begin()
     clock.forward(6)
     with caplog.at_level(logging.INFO):
-        News(plant.producer, Monitor(consumer)).tell()
-    assert "monitors were not told of 1 runs: OperationalError" in caplog.text
-    assert plant.redis.zcard(plant.keys.moved) == 0
+        ChangeNotifier(plant.producer, TaskEventSender(consumer)).notify_once()
+    assert "Could not send task events of 1 runs: OperationalError" in caplog.text
+    assert plant.redis.zcard(plant.keys.changed) == 0
 
 
 @pytest.mark.parametrize(("took", "again"), [(1, False), (26, True), (40, True)])
@@ -151,21 +151,21 @@ def test_what_took_long_to_tell_may_have_moved_unseen(plant, clock, took, again)
     """A move marks a run for five seconds later, at the earliest: near the end of a look's mark, it changes nothing."""
     plant.begin()
     clock.forward(6)
-    moved = plant.run(ops.moved(plant.keys, 10))
-    assert moved.run_ids == ("r",)
+    changed = plant.run(ops.take_changed_runs(plant.keys, 10))
+    assert changed.run_ids == ("r",)
     clock.forward(took)
-    plant.run(ops.told(plant.keys, moved.mark, moved.run_ids))
-    assert (plant.redis.zscore(plant.keys.moved, "r") is not None) is again
+    plant.run(ops.acknowledge_changed_runs(plant.keys, changed.receipt, changed.run_ids))
+    assert (plant.redis.zscore(plant.keys.changed, "r") is not None) is again
 
 
 def test_what_moves_while_it_is_told_is_told_again(plant, clock):
     plant.begin()
     clock.forward(6)
-    moved = plant.run(ops.moved(plant.keys, 10))
+    changed = plant.run(ops.take_changed_runs(plant.keys, 10))
     plant.run(ops.request_stop(plant.keys, "r", CANCEL))
-    plant.run(ops.told(plant.keys, moved.mark, moved.run_ids))
+    plant.run(ops.acknowledge_changed_runs(plant.keys, changed.receipt, changed.run_ids))
     clock.forward(6)
-    assert plant.run(ops.moved(plant.keys, 10)).run_ids == ("r",)
+    assert plant.run(ops.take_changed_runs(plant.keys, 10)).run_ids == ("r",)
 
 
 def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(plant, clock):
@@ -173,8 +173,8 @@ def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(plant, clock)
     plant.begin("s")
     plant.redis.hset(plant.keys.run("s"), "key", "another")
     clock.forward(6)
-    News(plant.producer).tell()
-    assert plant.redis.zrange(plant.keys.moved, 0, -1) == [b"s"]
+    ChangeNotifier(plant.producer).notify_once()
+    assert plant.redis.zrange(plant.keys.changed, 0, -1) == [b"s"]
 
 
 def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(plant, clock):
@@ -185,10 +185,10 @@ def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(plant, cl
         with changed(lambda host: replace(host, tidy=lambda: order.append("tidied"))):
             plant.begin()
             clock.forward(6)
-            News(plant.producer).tell()
+            ChangeNotifier(plant.producer).notify_once()
             assert order == ["tidied", "told", "tidied"]
             order.clear()
-            enqueueing._tell(plant.producer, ["r"])
+            enqueueing._send_created_signals(plant.producer, ["r"])
             assert order == ["told"]
     finally:
         run_changed.disconnect(hear)

@@ -1,4 +1,4 @@
-"""Telling Flower, and whoever else listens to Celery's events, of runs that no message stands for."""
+"""Celery task events for live runs, which no message stands for: Flower and other monitors show them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Monitor:
+class TaskEventSender:
     """Sends events while the task events of this worker are on (`-E`, or Flower, which switches them on)."""
 
     def __init__(self, consumer: Any) -> None:
@@ -29,15 +29,15 @@ class Monitor:
 
     @property
     def is_on(self) -> bool:
-        """Whether somebody is to be told."""
+        """Whether a monitor listens."""
         events = self._consumer.event_dispatcher
         return events is not None and events.enabled and (not events.groups or "task" in events.groups)
 
-    def tell(self, records: Iterable[RunRecord]) -> None:
-        """An event for each run that goes on. One that is lost is followed by the next."""
+    def send(self, records: Iterable[RunRecord]) -> None:
+        """Send an event for each live run. The next change of a run makes up for a lost event."""
         if not self.is_on:
             return
-        found = [event for record in records if (event := event_of(record)) is not None]
+        found = [event for record in records if (event := event_for_run(record)) is not None]
         app = self._consumer.app
         try:
             # Over a connection of the pool: the consumer's own is its thread's.
@@ -45,10 +45,10 @@ class Monitor:
                 for kind, fields in found:
                     dispatcher.send(kind, **fields)
         except (KombuError, RedisError, OSError) as error:
-            log.info("monitors were not told of %d runs: %s", len(found), type(error).__name__)
+            log.info("Could not send task events of %d runs: %s", len(found), type(error).__name__)
 
 
-def event_of(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
+def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
     """The event of a run that goes on, or was canceled; None of one whose end its own task tells.
 
     Celery makes a state of any event `task-...` it does not know, which stands until SUCCESS or FAILURE come. Not even

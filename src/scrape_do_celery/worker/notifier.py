@@ -1,0 +1,73 @@
+"""The notifier: announces changed runs, by signals in this process and by Celery events for monitors."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.runs.host import host
+from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.signals import run_changed
+from scrape_do_celery.store import ops
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.worker.task_events import TaskEventSender
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two passes, and the most runs of one pass.
+_EVERY, _MOST = 1.0, 100
+
+
+class ChangeNotifier(threading.Thread):
+    """Announce changed runs until stopped. Each change is announced by one worker."""
+
+    def __init__(self, producer: Producer, events: TaskEventSender | None = None) -> None:
+        super().__init__(name="scrape-do-notifier", daemon=True)
+        self._producer, self._events = producer, events
+        self._halt = threading.Event()
+
+    def run(self) -> None:
+        """Announce and sleep in turns. An error in one pass does not end the thread."""
+        more = False
+        while not self._halt.wait(0 if more else _EVERY):
+            try:
+                more = self.notify_once()
+            except Exception as error:  # noqa: BLE001 (stores and brokers fail in many ways)
+                more = False
+                log.info("Could not announce changed runs (%s); the next pass will retry.", type(error).__name__)
+
+    def notify_once(self) -> bool:
+        """Announce one batch. Return whether more changes wait."""
+        store = self._producer.store
+        changed = store.run(ops.take_changed_runs(store.keys, _MOST))
+        if not changed.run_ids:
+            return False
+        looks = store.run_all([ops.view(store.keys, run_id) for run_id in changed.run_ids])
+        found = [record for record in looks if record is not None]
+        # A worker with the encryption key announces a run that this worker cannot read.
+        records = [record for record in found if record.locked is None]
+        untold = {record.run_id for record in found if record.locked is not None}
+        host().tidy()
+        untold |= {record.run_id for record in records if not self._signal(RunStatus.of(record))}
+        host().tidy()
+        if self._events is not None:
+            self._events.send(records)
+        store.run(
+            ops.acknowledge_changed_runs(
+                store.keys, changed.receipt, [run_id for run_id in changed.run_ids if run_id not in untold]
+            )
+        )
+        return len(changed.run_ids) == _MOST
+
+    def _signal(self, status: RunStatus) -> bool:
+        answers = run_changed.send(sender=self._producer.app, status=status)
+        return not any(isinstance(answer, Exception) for _, answer in answers)
+
+    def stop(self) -> None:
+        """Ends the thread, after the look that is under way."""
+        self._halt.set()
+        if self.is_alive():
+            self.join(timeout=5)
