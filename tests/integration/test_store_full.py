@@ -124,7 +124,7 @@ def test_a_sweep_goes_on(store):
 
 
 def test_requests_are_still_shared_out(store):
-    share = store.run(ops.share(store.keys, "process", 5, 0, most=10, rate=100.0))
+    share = store.run(ops.allocate_requests(store.keys, "process", 5, 0, most=10, rate=100.0))
     assert (share.requests, share.starts) == (5, 5)
 
 

@@ -34,9 +34,9 @@ from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.budget import Budget, is_urgent
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
+from scrape_do_celery.runtime.rate_limiter import RateLimiter, is_stopping
 from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.runtime.token_check import TokenCheck
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
@@ -321,8 +321,8 @@ class Plant(Shelf):
         """
         runtime = Runtime.__new__(Runtime)
         runtime.producer, runtime.settings, runtime.asking = self.producer, self.settings, threading.Thread()
-        runtime.client = runtime.buyer = self.api
-        runtime.purchases, runtime.early = asyncio.Semaphore(10), asyncio.Semaphore(5)
+        runtime.client = runtime.submit_client = self.api
+        runtime.submit_semaphore, runtime.early_fetch_semaphore = asyncio.Semaphore(10), asyncio.Semaphore(5)
         runtime.words, runtime.absences, runtime.token = self.words, AbsenceCheck(self.absent), TokenCheck()
         runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
         runtime.page_memory = PageMemory()
@@ -336,10 +336,10 @@ class Plant(Shelf):
                     raise failures.pop()
                 return await run(operation)
 
-            runtime.budget = Budget(store, here=10, most=10)
+            runtime.rate_limiter = RateLimiter(store, here=10, most=10)
             store.run = sometimes
             # As the frame of every step does.
-            is_urgent.set(getattr(claim, "stop_reason", None) is not None)
+            is_stopping.set(getattr(claim, "stop_reason", None) is not None)
             return await handler(runtime, claim)
 
         return self.with_async(go)

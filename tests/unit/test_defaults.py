@@ -6,17 +6,20 @@ import logging
 from types import SimpleNamespace
 
 from scrape_do_celery.runtime import Runtime
-from scrape_do_celery.runtime.tally import Tally
+from scrape_do_celery.runtime.counters import Counters
 
 
 def test_a_default_is_counted_each_time_and_logged_once(caplog):
     caplog.set_level(logging.WARNING)
     runtime = SimpleNamespace(
-        budget=SimpleNamespace(tally=Tally()),
+        rate_limiter=SimpleNamespace(counters=Counters()),
         settings=SimpleNamespace(api_url="https://q.example"),
         _defaulted=set(),
     )
     for field in ["canceled", "canceled", "start_time"]:
         Runtime.default_taken(runtime, "JobDetails", field)
-    assert runtime.budget.tally.take() == {"defaults:JobDetails.canceled": 2, "defaults:JobDetails.start_time": 1}
+    assert runtime.rate_limiter.counters.drain() == {
+        "defaults:JobDetails.canceled": 2,
+        "defaults:JobDetails.start_time": 1,
+    }
     assert [record.args[1:] for record in caplog.records] == [("JobDetails", "canceled"), ("JobDetails", "start_time")]

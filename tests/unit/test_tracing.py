@@ -125,7 +125,7 @@ def test_each_member_of_a_message_is_worked_on_in_its_own_trace(plant, exporter,
 
     async def handler(runtime, claim):
         seen[claim.member.run_id] = trace.get_current_span().get_span_context().trace_id
-        await runtime.later(claim, {}, 60.0)
+        await runtime.release_until(claim, {}, 60.0)
 
     for number, run_id in enumerate("ab", start=1):
         plant.begin(run_id)

@@ -184,7 +184,7 @@ def laid() -> Iterator[Ground]:
         stack.callback(clock.close)
         stack.enter_context(clock.installed())
         stack.enter_context(patch.object(process, "LoopThread", _SharedLoop))
-        stack.enter_context(patch.object(Runtime, "patience", _patience))
+        stack.enter_context(patch.object(Runtime, "backoff", _patience))
         asyncio.run_coroutine_threadsafe(server.start(), loop).result()
         app = make_app(Settings(**SETTINGS, redis_url=store.url, api_key=TOKEN, api_url=server.url), "wire")
         app.finalize()

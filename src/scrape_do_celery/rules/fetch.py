@@ -71,8 +71,8 @@ def should_retry_cancel(error: ScrapeDoError) -> bool:
 
     A 401 or 403 refuses the request, also where the API takes the token. Taken for an end, it would let the job run on.
     """
-    is_refusal = isinstance(error, AsyncAPIResponseError) and error.status_code in _REFUSALS
-    return is_refusal or classify_answer(error) is AnswerFate.TROUBLE
+    is_client_error = isinstance(error, AsyncAPIResponseError) and error.status_code in _REFUSALS
+    return is_client_error or classify_answer(error) is AnswerFate.TROUBLE
 
 
 def _is_word_about_it(error: ScrapeDoError) -> bool:

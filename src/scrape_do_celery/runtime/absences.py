@@ -64,6 +64,6 @@ async def _ask(runtime: Runtime, back_to: datetime) -> frozenset[str] | None:
         await runtime.call(runtime.client.get_user_info)
         survey = await runtime.surveyor.survey(asyncio.get_running_loop().time(), back_to)
     except ScrapeDoError as error:
-        await runtime.tell_all(error)
+        await runtime.apply_to_all_workers(error)
         return None
     return frozenset(survey.jobs) if survey.complete else None

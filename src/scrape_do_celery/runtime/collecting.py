@@ -23,8 +23,9 @@ from scrape_do_celery.rules.lifecycle import (
     was_stopped,
 )
 from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
-from scrape_do_celery.runtime.endings import NO_TROUBLE, finish_ended_part, finish_stopped_part, seen
+from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
 from scrape_do_celery.runtime.fetching import (
     FetchPass,
     fetch_task,
@@ -38,7 +39,6 @@ from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.loop import together
 from scrape_do_celery.runtime.naming import positioned
 from scrape_do_celery.runtime.observing import note_words
-from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.spec import targets_of
@@ -69,7 +69,7 @@ async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessag
     claim = await note_words(runtime, claim, "task", unknown_words(job))
     job, surplus = positioned(claim, job)
     if surplus:
-        runtime.budget.tally.add("surplus_ids", surplus)
+        runtime.rate_limiter.counters.add("surplus_ids", surplus)
     if not job.task_ids and claim.part.total:
         run_id = claim.member.run_id
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
@@ -79,7 +79,7 @@ async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessag
         "state": PartState.FETCHING,
         "tasks": pack(job.task_ids),
         "total": total,
-        **NO_TROUBLE,
+        **CLEAR_FAILURES,
         **seen(job),
     }
     await _written(runtime, claim, fields, job)
@@ -125,19 +125,19 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessa
     # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
     # One that only made room for others has its next turn.
     if not found.cut and claim.stop_grace_passed(2 * runtime.settings.cancel_grace):
-        return await finish_stopped_part(runtime, claim, await _named(runtime, claim, job))
+        return await finish_stopped_part(runtime, claim, await _with_task_urls(runtime, claim, job))
     looks += found.is_look
     fields: dict[str, ops.Value] = {"looks": looks, "notes": _packed(found.notes)}
     if found.full:
-        await runtime.later(claim, fields, NO_ROOM)
+        await runtime.release_until(claim, fields, NO_ROOM)
         return None
     if found.trouble is not None:
-        return await runtime.after_trouble(claim, found.trouble, fields, may_end=is_auth(found.trouble))
+        return await runtime.retry_after_error(claim, found.trouble, fields, may_end=is_auth(found.trouble))
     if found.cut:
-        await runtime.later(claim, {**fields, **NO_TROUBLE}, 0.0, redispatch_after=_NEXT_TURN)
+        await runtime.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_NEXT_TURN)
         return StepMessage(routing.FETCH_TASKS, (str(claim.member),))
     fields |= _mood(found, is_waiting=bool(waiting))
-    await runtime.later(claim, fields, _wait(runtime, claim, found, looks))
+    await runtime.release_until(claim, fields, _wait(runtime, claim, found, looks))
     return None
 
 
@@ -152,7 +152,7 @@ def _wait(runtime: Runtime, claim: Claim, found: FetchPass, looks: int) -> float
 def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, ops.Value]:
     if found.unusable:
         return {"troubles": 1, "refused_since": 0, "trouble": found.unusable}
-    return {} if is_waiting else NO_TROUBLE
+    return {} if is_waiting else CLEAR_FAILURES
 
 
 def _note(claim: Claim, position: int) -> AnswerNote:
@@ -170,7 +170,7 @@ def _packed(notes: Notes) -> bytes | str:
 
 async def _ended(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
     done = await runtime.store.run(ops.count_done(runtime.store.keys, claim.member)) if is_unknown(job.status) else 0
-    return await finish_ended_part(runtime, claim, await _named(runtime, claim, job), done=done)
+    return await finish_ended_part(runtime, claim, await _with_task_urls(runtime, claim, job), done=done)
 
 
 async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
@@ -195,7 +195,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
 
     async def one(position: int) -> None:
         # A large page holds its slot until it is stored.
-        async with runtime.early, runtime.page_memory.page():
+        async with runtime.early_fetch_semaphore, runtime.page_memory.page():
             over = troubles or full or asyncio.get_running_loop().time() > until
             if over or not await runtime.health.has_room(FETCH_BELOW):
                 return
@@ -210,7 +210,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
 
     await together(one(position) for position in ready)
     for error in troubles[:1]:
-        await runtime.tell_all(error)
+        await runtime.apply_to_all_workers(error)
     await note_words(runtime, claim, "task", words)
     return notes
 
@@ -271,7 +271,7 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
     return found
 
 
-async def _named(runtime: Runtime, claim: Claim, job: JobDetails) -> JobDetails:
+async def _with_task_urls(runtime: Runtime, claim: Claim, job: JobDetails) -> JobDetails:
     """The job with a summary of each task: some answers leave them out, and input order is told by their URLs."""
     if len(job.tasks) >= len(job.task_ids):
         return job

@@ -10,7 +10,7 @@ from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError
 from scrape_do_celery.models.enums import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE, NOT_FOUND_LOOKS, job_not_found, wait_for_last
 from scrape_do_celery.rules.lifecycle import shorten_word
-from scrape_do_celery.runtime.troubles import is_auth
+from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.store import Claim, RunState, ops
 from scrape_do_celery.store.states import outcome_of_stop, part_outcome
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: What a call that went well makes of the troubles before it.
-NO_TROUBLE: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
+CLEAR_FAILURES: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
 
 
 async def finish_stopped_part(
@@ -33,7 +33,7 @@ async def finish_stopped_part(
     return await runtime.settle(claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
 
 
-async def poisoned(runtime: Runtime, claim: Claim, why: str) -> StepMessage | None:
+async def finish_poisoned(runtime: Runtime, claim: Claim, why: str) -> StepMessage | None:
     """Takes a part out of work."""
     run_id, more = claim.member.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
     if cause := claim.part.submit_error or claim.part.trouble:
@@ -66,7 +66,7 @@ def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoE
     return error_for_outcome(claim.member.run_id, outcome, job, claim.max_wait)
 
 
-async def missed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def handle_job_not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """A job that the API does not know: it may only be young."""
     age = claim.now - (claim.part.since or claim.now)
     misses = claim.part.misses + 1
@@ -74,7 +74,7 @@ async def missed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMe
         return await lost(runtime, claim, error)
     counted = misses if age >= NOT_FOUND_GRACE else 0
     wait = wait_for_last(counted, NOT_FOUND_LOOKS, runtime.interval(claim.part.misses))
-    await runtime.later(claim, {"misses": counted}, wait)
+    await runtime.release_until(claim, {"misses": counted}, wait)
     return None
 
 
@@ -85,7 +85,7 @@ async def lost(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMess
     return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
 
 
-async def troubled(
+async def handle_poll_error(
     runtime: Runtime, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
 ) -> StepMessage | None:
     """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
@@ -95,7 +95,7 @@ async def troubled(
         return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
     if not claim.stop_grace_passed(runtime.settings.cancel_grace):
         # A refusal never ends a part that has paid for its job: the API keeps the pages, and may answer again.
-        return await runtime.after_trouble(claim, error, fields, may_end=is_auth(error))
+        return await runtime.retry_after_error(claim, error, fields, may_end=is_auth(error))
     log.warning("%s was told to end, and job %s does not answer: %s", claim.member, claim.part.job_id, error)
     return await finish_stopped_part(runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.member)))
 

@@ -29,8 +29,8 @@ from scrape_do_celery.rules.lifecycle import (
     settle_task,
     was_stopped,
 )
+from scrape_do_celery.runtime.api_errors import describe_trouble
 from scrape_do_celery.runtime.durability import is_full
-from scrape_do_celery.runtime.troubles import describe_trouble
 from scrape_do_celery.store import Claim, ops
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def store_task(runtime: Runtime, claim: Claim, position: int, task: TaskDe
         runtime.health.was_full()
         return None
     if stored > 0:
-        runtime.budget.tally.page(ops.size(op), until=claim.now + runtime.settings.result_ttl)
+        runtime.rate_limiter.counters.page(ops.size(op), until=claim.now + runtime.settings.result_ttl)
     return stored >= 0
 
 
@@ -185,7 +185,7 @@ async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
     before = found.notes.get(position, _NO_NOTE)
     after = found.notes[position] = before.count(claim.now)
     if after.attempts > before.attempts:
-        runtime.budget.tally.add("unreadable:task")
+        runtime.rate_limiter.counters.add("unreadable:task")
     if after.is_used_up or is_last_pass(runtime, claim):
         return _unusable(job, job.task_ids[position], error)
     await _hold_unreadable(runtime, claim, job, position, error)
@@ -215,7 +215,7 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     before = notes.get(position, _NO_NOTE)
     after = notes[position] = before.count(claim.now)
     if after.attempts > before.attempts:
-        runtime.budget.tally.add("unreadable:task")
+        runtime.rate_limiter.counters.add("unreadable:task")
     return _unusable(job, task_id, error) if after.is_used_up else None
 
 

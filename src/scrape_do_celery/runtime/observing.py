@@ -39,7 +39,7 @@ async def note_words(runtime: Runtime, claim: Claim, kind: Literal["job", "task"
     """Count and log unknown status words, and keep them in the part's record. The claim that knows them."""
     if not words:
         return claim
-    runtime.budget.tally.add(f"unknown_status:{kind}", len(words))
+    runtime.rate_limiter.counters.add(f"unknown_status:{kind}", len(words))
     for word in dict.fromkeys(words):
         runtime.words.log_once(kind, shorten_word(word), claim.member.run_id)
     known = add_words(claim.part.unknown_statuses, words)

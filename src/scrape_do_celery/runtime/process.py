@@ -20,15 +20,15 @@ from scrape_do_celery.client._reading import ReadingTransport
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Producer, StepMessage
 from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.budget import Budget, PausedError
+from scrape_do_celery.runtime.api_errors import describe_trouble, is_auth, is_client_error, pause_after, retry_decision
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
+from scrape_do_celery.runtime.rate_limiter import PausedError, RateLimiter
 from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
 from scrape_do_celery.runtime.token_check import TokenCheck, hold_account
-from scrape_do_celery.runtime.troubles import describe_trouble, is_auth, is_refusal, pause_after, trouble
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class Runtime:
 
     store: AsyncStore
     client: AsyncScrapeDoAsyncAPIClient
-    buyer: AsyncScrapeDoAsyncAPIClient
+    submit_client: AsyncScrapeDoAsyncAPIClient
     #: Room for a `POST`; who has it finds a connection free.
-    purchases: asyncio.Semaphore
+    submit_semaphore: asyncio.Semaphore
     #: Room for a task whose job goes on.
-    early: asyncio.Semaphore
-    budget: Budget
+    early_fetch_semaphore: asyncio.Semaphore
+    rate_limiter: RateLimiter
     surveyor: Surveyor
     health: StoreHealth
     isolation: Isolation
@@ -125,7 +125,7 @@ class Runtime:
             large_page=self.page_memory.grow,
         )
         # A `POST` has connections of its own, so that no fetch holds it up while its deadline runs.
-        self.buyer = AsyncScrapeDoAsyncAPIClient(
+        self.submit_client = AsyncScrapeDoAsyncAPIClient(
             api_key,
             base_url=self.settings.api_url,
             timeout=self.settings.submit_deadline,
@@ -134,15 +134,15 @@ class Runtime:
             max_page_bytes=self.settings.max_page_bytes,
             on_default=self.default_taken,
         )
-        self.purchases, self.early = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
+        self.submit_semaphore, self.early_fetch_semaphore = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
         most, rate = self.settings.max_requests, self.settings.request_rate
         self.words, self.absences, self.token = WordLog(), AbsenceCheck(), TokenCheck()
-        self.budget = Budget(self.store, here=CALLS, most=most, rate=rate)
+        self.rate_limiter = RateLimiter(self.store, here=CALLS, most=most, rate=rate)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """What a method of the client answers; it waits for its share of requests before its time begins to run."""
-        async with self.budget.request(), self.page_memory.page():
-            with self.budget.tally.request(method.__name__):
+        async with self.rate_limiter.acquire(), self.page_memory.page():
+            with self.rate_limiter.counters.request(method.__name__):
                 return await method(*args, **named)
 
     async def call_for_one(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -155,8 +155,8 @@ class Runtime:
     async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
         """A task, as `call_for_one` would answer it; behind most other requests: pages come in crowds."""
         try:
-            async with self.budget.request(behind=True), self.page_memory.page():
-                with self.budget.tally.request("get_task"):
+            async with self.rate_limiter.acquire(low_priority=True), self.page_memory.page():
+                with self.rate_limiter.counters.request("get_task"):
                     return await self.client.get_task(job_id, task_id)
         except AsyncAPIAuthError as error:
             raise await self.token.judge(self, error) from None
@@ -175,9 +175,9 @@ class Runtime:
         self._loop.close()
 
     async def _close(self) -> None:
-        await self.budget.aclose()
+        await self.rate_limiter.aclose()
         await self.client.aclose()
-        await self.buyer.aclose()
+        await self.submit_client.aclose()
         await self.store.aclose()
 
     def interval(self, polls: int, jitter: float = 0.5) -> float:
@@ -234,7 +234,7 @@ class Runtime:
         )
         return StepMessage(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
 
-    async def later(
+    async def release_until(
         self,
         claim: Claim,
         fields: dict[str, Any],
@@ -247,13 +247,13 @@ class Runtime:
             ops.update(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
         )
 
-    async def after_trouble(
+    async def retry_after_error(
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
     ) -> StepMessage | None:
         """Lets a part go because of an error of the API; ends it where a refusal has stood too long, if it may."""
         longest, auth_grace = self.settings.poll_max_interval, self.settings.auth_grace
-        verdict = trouble(error, claim, longest=longest, auth_grace=auth_grace, may_end=may_end)
-        await self.tell_all(error)
+        verdict = retry_decision(error, claim, longest=longest, auth_grace=auth_grace, may_end=may_end)
+        await self.apply_to_all_workers(error)
         # The first of a row is told aloud, and then one in ten.
         level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
         log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
@@ -261,7 +261,7 @@ class Runtime:
             return await self.settle(
                 claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
             )
-        since = claim.part.refused_since or claim.now if is_refusal(error) else 0
+        since = claim.part.refused_since or claim.now if is_client_error(error) else 0
         noted = {
             "troubles": claim.part.troubles + 1,
             "trouble": describe_trouble(error),
@@ -269,15 +269,15 @@ class Runtime:
         }
         # A run that is to end looks often enough to end in time.
         after = verdict.after if claim.stop_reason is None else min(verdict.after, self.settings.cancel_grace)
-        await self.later(claim, {**noted, **(fields or {})}, after)
+        await self.release_until(claim, {**noted, **(fields or {})}, after)
         return None
 
-    async def tell_all(self, error: ScrapeDoError) -> None:
+    async def apply_to_all_workers(self, error: ScrapeDoError) -> None:
         """Lets every worker know what an error says about all calls: a token that is refused, a pause after 429."""
         if is_auth(error):
             await hold_account(self, error)
         elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
-            self.budget.pause(pause_after(error))
+            self.rate_limiter.pause(pause_after(error))
             await self.write(ops.pause(self.store.keys, pause_after(error)))
 
     async def store_ahead(self) -> float | None:
@@ -287,11 +287,11 @@ class Runtime:
         told = await self.store.run(ops.clock())
         return told - asked if clock() - asked < AT_ONCE else None
 
-    def patience(self, tries: int) -> float:
+    def backoff(self, tries: int) -> float:
         """Seconds until what was tried so often is tried again."""
         return delay(tries, initial=1.0, maximum=30.0, jitter=0.5, random=random.random)
 
-    def other_account(self, account: str) -> None:
+    def warn_other_account(self, account: str) -> None:
         """Tells that runs wait for a worker with the token that they were bought with. Said once an account."""
         if account not in self._others:
             self._others.add(account)
@@ -301,7 +301,7 @@ class Runtime:
                 self.settings.account_id,
             )
 
-    def lacks_key(self, why: str) -> None:
+    def warn_missing_key(self, why: str) -> None:
         """Tells that runs wait for a worker with another encryption key. Said once a key."""
         if why not in self._lacking:
             self._lacking.add(why)
@@ -309,7 +309,7 @@ class Runtime:
 
     def default_taken(self, model: str, field: str) -> None:
         """Count a field of an answer whose value cannot be read. Log the field once."""
-        self.budget.tally.add(f"defaults:{model}.{field}")
+        self.rate_limiter.counters.add(f"defaults:{model}.{field}")
         if (model, field) not in self._defaulted:
             self._defaulted.add((model, field))
             log.warning(

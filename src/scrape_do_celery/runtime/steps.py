@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime.budget import is_urgent
 from scrape_do_celery.runtime.endings import finish_stopped_part
 from scrape_do_celery.runtime.isolation import NoTurnError
 from scrape_do_celery.runtime.leases import LeaseLostError, hold
 from scrape_do_celery.runtime.process import Runtime
+from scrape_do_celery.runtime.rate_limiter import is_stopping
 from scrape_do_celery.runtime.token_check import try_account
 from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
 from scrape_do_celery.store.vault import unreadable
@@ -129,13 +129,13 @@ async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer
         log.error("%s was taken out of work: steps on it died again and again", member)
         return StepMessage(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
     if isinstance(claim, ops.Foreign):
-        runtime.other_account(claim.account)
+        runtime.warn_other_account(claim.account)
     if isinstance(claim, ops.Locked):
-        runtime.lacks_key(str(unreadable(claim.key, runtime.store.keys.held)))
+        runtime.warn_missing_key(str(unreadable(claim.key, runtime.store.keys.held)))
     if not isinstance(claim, Claim):
         return None
     name = frame.handler.__name__
-    runtime.budget.tally.late(name, claim.late)
+    runtime.rate_limiter.counters.step_latency(name, claim.late)
     work = _handled(frame.handler, runtime, claim)
     try:
         with tracing.work(claim.trace, f"scrape_do.{name}", run_id=member.run_id, part=member.part):
@@ -147,20 +147,20 @@ async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer
 
 
 async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> StepMessage | None:
-    is_urgent.set(claim.stop_reason is not None)
+    is_stopping.set(claim.stop_reason is not None)
     if claim.breaker == "foreign":
         return await _foreign(runtime, claim)
     if claim.breaker and (refusal := await try_account(runtime)):
         if claim.breaker == "over":
             return await runtime.settle(claim, RunState.FAILED, refusal)
-        await runtime.later(claim, {}, ops.PROBE)
+        await runtime.release_until(claim, {}, ops.PROBE)
         return None
     try:
         return await handler(runtime, claim)
     except EncryptionKeyError as error:
         # What others can read is not lost: the part is let go as it stands, and the try is not counted.
-        runtime.lacks_key(str(error))
-        await runtime.later(claim, {}, _LOCKED)
+        runtime.warn_missing_key(str(error))
+        await runtime.release_until(claim, {}, _LOCKED)
         return None
 
 
@@ -169,7 +169,7 @@ async def _foreign(runtime: Runtime, claim: Claim) -> StepMessage | None:
     if claim.stop_grace_passed(runtime.settings.cancel_grace):
         log.warning("%s ends without its job: no worker has the token that it was bought with", claim.member)
         return await finish_stopped_part(runtime, claim, None)
-    await runtime.later(claim, {}, 1.0)
+    await runtime.release_until(claim, {}, 1.0)
     return None
 
 

@@ -7,8 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import AsyncAPIResponseError, ScrapeDoError
-from scrape_do_celery.runtime.budget import is_urgent
-from scrape_do_celery.runtime.troubles import is_auth
+from scrape_do_celery.runtime.api_errors import is_auth
+from scrape_do_celery.runtime.rate_limiter import is_stopping
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ _STANDS = 10.0
 
 async def ask_account(runtime: Runtime) -> ScrapeDoError | None:
     """Ask the API for the account. Return its error, or None if the API takes the token."""
-    urgent = is_urgent.set(True)
+    urgent = is_stopping.set(True)
     try:
         await runtime.call(runtime.client.get_user_info)
     except ScrapeDoError as error:
         return error
     finally:
-        is_urgent.reset(urgent)
+        is_stopping.reset(urgent)
     return None
 
 

@@ -9,7 +9,7 @@ from scrape_do_celery.models import JobDetails
 from scrape_do_celery.polling import NOT_FOUND_GRACE
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerFate, AnswerNote, classify_answer, notes_to_json, unusable_task
 from scrape_do_celery.runtime.collecting import collect
-from scrape_do_celery.runtime.endings import lost, missed, troubled
+from scrape_do_celery.runtime.endings import handle_job_not_found, handle_poll_error, lost
 from scrape_do_celery.runtime.fetching import store_task
 from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
 from scrape_do_celery.store import Claim, RunState, ops
@@ -57,19 +57,19 @@ async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -
         # The run is to end. Its tasks may be readable although its job is not.
         return await _collect_blindly(runtime, claim, error)
     if fate is AnswerFate.TROUBLE or claim.is_forgotten():
-        return await troubled(runtime, claim, error)
+        return await handle_poll_error(runtime, claim, error)
     return await _unusable(runtime, claim, error)
 
 
 async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate: AnswerFate) -> StepMessage | None:
     is_young = claim.now - (claim.part.since or claim.now) < NOT_FOUND_GRACE
     if is_young and fate is not AnswerFate.GONE:
-        return await missed(runtime, claim, error)
+        return await handle_job_not_found(runtime, claim, error)
     if not await runtime.absences.is_believed(runtime, claim, error):
-        return await troubled(runtime, claim, error)
+        return await handle_poll_error(runtime, claim, error)
     if claim.part.is_unlisted and (job := await _rescued(runtime, claim)):
         return await collect(runtime, claim, job)
-    return await (lost if fate is AnswerFate.GONE else missed)(runtime, claim, error)
+    return await (lost if fate is AnswerFate.GONE else handle_job_not_found)(runtime, claim, error)
 
 
 async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
@@ -83,13 +83,13 @@ async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Ste
     """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
     after = _counted(claim)
     if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
-        runtime.budget.tally.add("unreadable:job")
+        runtime.rate_limiter.counters.add("unreadable:job")
     # A run that is to end has no time for further attempts; its tasks may be readable.
     is_late = bool(claim.part.task_ids) and claim.stop_grace_passed(runtime.settings.cancel_grace)
     if after.is_used_up or is_late:
         return await _collect_blindly(runtime, claim, error)
     notes = pack(notes_to_json({**claim.part.notes, JOB_NOTE: after}))
-    return await troubled(runtime, claim, error, {"notes": notes})
+    return await handle_poll_error(runtime, claim, error, {"notes": notes})
 
 
 async def _collect_blindly(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:

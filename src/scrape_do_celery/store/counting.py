@@ -98,7 +98,7 @@ class CensusPart:
 
 def standing(keys: Keys, account: str, ahead: Iterable[float]) -> Op[Standing]:
     """How the store stands, for a caller of this account ('' for none). `ahead`: the seconds of `expiring`."""
-    places = [keys.due, keys.dispatched, keys.life, keys.budget, keys.pause, keys.accounts, keys.totals, keys.stored]
+    places = [keys.due, keys.dispatched, keys.life, keys.quota, keys.pause, keys.accounts, keys.totals, keys.stored]
     return Op(_standing, (keys.prefix, account, *ahead), places, "standing")
 
 

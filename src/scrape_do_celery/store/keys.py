@@ -36,8 +36,8 @@
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:once:<message>:tick` | string | the tick that a message which names none was taken for | 7 days |
 | `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
-| `P:budget` | hash | process -> requests that it wants, its share of them, until when that stands | for ever |
-| `P:pace` | string | when the next request may start, where there is a limit a second | a moment |
+| `P:quota` | hash | process -> requests that it wants, its share of them, until when that stands | for ever |
+| `P:next_request_at` | string | when the next request may start, where there is a limit a second | a moment |
 | `P:pause` | string | until when no API call is made (429) | its own |
 | `P:totals` | hash | what was counted, by name: runs, tasks, credits, bytes, requests | for ever |
 | `P:stored` | hash | hour since the epoch -> bytes of pages that expire in it | for ever |
@@ -196,14 +196,14 @@ class Keys:
         return f"{self.prefix}:queue_delay"
 
     @property
-    def budget(self) -> str:
+    def quota(self) -> str:
         """Who makes how many requests."""
-        return f"{self.prefix}:budget"
+        return f"{self.prefix}:quota"
 
     @property
-    def pace(self) -> str:
+    def next_request_at(self) -> str:
         """When the next request may start."""
-        return f"{self.prefix}:pace"
+        return f"{self.prefix}:next_request_at"
 
     @property
     def pause(self) -> str:

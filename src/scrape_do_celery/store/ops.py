@@ -55,7 +55,17 @@ from scrape_do_celery.store.news import ChangedRuns, acknowledge_changed_runs, t
 from scrape_do_celery.store.op import Op, Value
 from scrape_do_celery.store.sealing import keyring, sealed, sealing_key
 from scrape_do_celery.store.states import outcome_of_stop
-from scrape_do_celery.store.watching import MOST, Share, look, seen, share, some, strangers, sweep, unseen
+from scrape_do_celery.store.watching import (
+    MOST,
+    RequestQuota,
+    allocate_requests,
+    look,
+    seen,
+    some,
+    strangers,
+    sweep,
+    unseen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,13 +96,14 @@ __all__ = [
     "Poisoned",
     "Purchase",
     "PurchaseStatus",
-    "Share",
+    "RequestQuota",
     "Suspect",
     "Turn",
     "UnresolvedPurchases",
     "Value",
     "accept",
     "acknowledge_changed_runs",
+    "allocate_requests",
     "attempt",
     "check_before_send",
     "claim",
@@ -130,7 +141,6 @@ __all__ = [
     "rivals",
     "seen",
     "settle",
-    "share",
     "size",
     "some",
     "spec",

@@ -44,7 +44,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class RequestQuota:
     """What a process may do: requests under way, how many more of them may start now; seconds that a pause has left."""
 
     requests: int
@@ -94,7 +94,7 @@ def unseen(keys: Keys, account: str, token: str, *, others: float, redispatch_af
     return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
 
 
-def share(  # noqa: PLR0913 (a limit an argument)
+def allocate_requests(  # noqa: PLR0913 (a limit an argument)
     keys: Keys,
     process: str,
     wanted: int,
@@ -103,15 +103,15 @@ def share(  # noqa: PLR0913 (a limit an argument)
     most: int,
     rate: float | None = None,
     counted: Mapping[str, float] | None = None,
-) -> Op[Share]:
+) -> Op[RequestQuota]:
     """A process's share of `most` requests under way, and of `rate` starts a second, of all processes.
 
     What it has `counted` is added to the totals; sent twice, twice.
     """
     args: list[Value] = [process, wanted, under_way, most, _SHARE_LIFE, "" if rate is None else rate, _AT_ONCE]
     args += [one for pair in (counted or {}).items() for one in pair]
-    places = [keys.budget, keys.pace, keys.pause, keys.totals, keys.stored]
-    return Op(lambda r: Share(int(r[0]), int(r[1]), float(r[2])), args, places, "share")
+    places = [keys.quota, keys.next_request_at, keys.pause, keys.totals, keys.stored]
+    return Op(lambda r: RequestQuota(int(r[0]), int(r[1]), float(r[2])), args, places, "allocate_requests")
 
 
 def some(keys: Keys, account: str, token: str) -> Op[list[str]]:

@@ -61,7 +61,7 @@ async def aggregate(runtime: Runtime, run_id: str) -> RunRecord | None:
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
     if record.locked is not None:
-        runtime.lacks_key(str(record.locked))
+        runtime.warn_missing_key(str(record.locked))
         return None
     if record.outcome is not None:
         return record

@@ -12,7 +12,7 @@ from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, should_ret
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect
-from scrape_do_celery.runtime.endings import NO_TROUBLE, troubled
+from scrape_do_celery.runtime.endings import CLEAR_FAILURES, handle_poll_error
 from scrape_do_celery.runtime.unanswered import job_ended, job_unanswered
 from scrape_do_celery.store import Claim, PartState
 
@@ -35,7 +35,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
     job: JobDetails | None = None
     unread: ScrapeDoError | None = None
     if claim.stop_reason is None or part.cancel_sent_at is not None:
-        await runtime.later(claim, {}, 0.0)
+        await runtime.release_until(claim, {}, 0.0)
         return StepMessage(routing.POLL_JOBS, (str(claim.member),))
     try:
         job = await runtime.call_for_one(runtime.client.get_job, part.job_id or "")
@@ -55,10 +55,10 @@ async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
         # The API's own word is no trouble: the job has just ended (406), or was there a moment ago. The poll will see.
         if should_retry_cancel(error):
             if not claim.stop_grace_passed(runtime.settings.cancel_grace):
-                return await troubled(runtime, claim, error)
+                return await handle_poll_error(runtime, claim, error)
             # The job cannot be stopped. What it has paid for can be fetched.
             fetching = collect(runtime, claim, job) if job else job_unanswered(runtime, claim, unread or error)
             return await fetching
-    fields = {"cancel_sent_at": f"{claim.now:.4f}", "polls": 0, "misses": 0, **NO_TROUBLE}
-    await runtime.later(claim, fields, min(1.0, runtime.interval(0)))
+    fields = {"cancel_sent_at": f"{claim.now:.4f}", "polls": 0, "misses": 0, **CLEAR_FAILURES}
+    await runtime.release_until(claim, fields, min(1.0, runtime.interval(0)))
     return None

@@ -92,7 +92,7 @@ def _rejected_purchase(
 
 
 def _report(runtime: Runtime, job: JobDetails, purchase: RejectedPurchase) -> None:
-    runtime.budget.tally.add("orphans:rejected")
+    runtime.rate_limiter.counters.add("orphans:rejected")
     log.error(
         "job %s exists although the API rejected the purchase of %s; stop it with `scrape-do orphans --cancel %s`",
         job.job_id,

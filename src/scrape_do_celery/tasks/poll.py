@@ -21,7 +21,7 @@ from scrape_do_celery.rules.lifecycle import (
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
 from scrape_do_celery.runtime.collecting import collect, fetch_early
-from scrape_do_celery.runtime.endings import NO_TROUBLE, seen
+from scrape_do_celery.runtime.endings import CLEAR_FAILURES, seen
 from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
 from scrape_do_celery.runtime.observing import note_words
 from scrape_do_celery.runtime.unanswered import UNREADABLE, job_ended, job_unanswered
@@ -116,14 +116,16 @@ async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str
     part, now = claim.part, seen(job)
     before = {"status": part.status, "seen_done": part.seen_done, "seen_failed": part.seen_failed}
     polls = part.polls + 1
-    fields: dict[str, ops.Value] = {**now, "polls": polls, "misses": 0, **NO_TROUBLE, **more}
+    fields: dict[str, ops.Value] = {**now, "polls": polls, "misses": 0, **CLEAR_FAILURES, **more}
     # A job of a thousand tasks is some 100 kB: it is written only where something moved.
     moved = job if now != before else None
     if claim.stop_reason and part.cancel_sent_at is None:
         # This step message was on its way when the run was told to end.
-        await runtime.later(claim, fields, 0.0, moved)
+        await runtime.release_until(claim, fields, 0.0, moved)
         return StepMessage(routing.CANCEL_RUN, (str(claim.member),))
-    await runtime.later(claim, fields, _wait(runtime, claim, polls, by_itself=bool(more.get("unlisted"))), moved)
+    await runtime.release_until(
+        claim, fields, _wait(runtime, claim, polls, by_itself=bool(more.get("unlisted"))), moved
+    )
     return None
 
 

@@ -12,7 +12,7 @@ from scrape_do_celery.doubt import Verdict, judge
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.endings import NO_TROUBLE, finish_stopped_part, poisoned
+from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
 from scrape_do_celery.runtime.inquiry import inquire
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
@@ -42,7 +42,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
     except ScrapeDoError as error:
         return await _unanswered(runtime, claim, error)
     if seen is None:
-        await runtime.later(claim, TO_RECONCILING, 1.0)
+        await runtime.release_until(claim, TO_RECONCILING, 1.0)
         return None
     verdict, what = judge(seen.matches, seen.known)
     log.info("%s: looked for the job of its purchase; verdict %s: %s", claim.member, verdict, what)
@@ -61,7 +61,7 @@ async def _unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> S
         return await finish_stopped_part(runtime, claim, None, purchase_status=ops.PurchaseStatus.VOID)
     if _has_waited(runtime, claim) or claim.is_past_finding():
         return await _in_doubt(runtime, claim, f"its job could not be looked for: {error}", [])
-    return await runtime.after_trouble(claim, error, TO_RECONCILING)
+    return await runtime.retry_after_error(claim, error, TO_RECONCILING)
 
 
 def _has_waited(runtime: Runtime, claim: Claim) -> bool:
@@ -83,11 +83,11 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage
         "tasks": pack(ids),
         "polls": 0,
         "purchase_status": ops.PurchaseStatus.ADOPTED,
-        **NO_TROUBLE,
+        **CLEAR_FAILURES,
     }
     verdict = await runtime.write(ops.update(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
     if verdict == "owned":
-        await runtime.later(claim, TO_RECONCILING, 0.0)
+        await runtime.release_until(claim, TO_RECONCILING, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.member, job.job_id)
     return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.member),))
@@ -102,7 +102,7 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | No
         return await _in_doubt(runtime, claim, what, [])
     not_found = claim.part.not_found + (not refused and not lost)
     if not_found >= runtime.settings.poison_after:
-        return await poisoned(runtime, claim, f"the answers to {not_found} purchases were lost")
+        return await finish_poisoned(runtime, claim, f"the answers to {not_found} purchases were lost")
     if refused:
         log.info("%s was not bought: %s; it is sent again", claim.member, what)
     elif lost:
@@ -116,9 +116,9 @@ async def _absent(runtime: Runtime, claim: Claim, what: str) -> StepMessage | No
         "polls": 0,
         "purchase_status": _unfound(claim),
         # A token that was refused may be refused again: the time of its first refusal stands.
-        **({} if refused else NO_TROUBLE),
+        **({} if refused else CLEAR_FAILURES),
     }
-    await runtime.later(claim, fields, 0.0)
+    await runtime.release_until(claim, fields, 0.0)
     return StepMessage(routing.SUBMIT_JOBS, (str(claim.member),))
 
 
@@ -138,11 +138,11 @@ async def _again(runtime: Runtime, claim: Claim, known: Evidence, what: str) -> 
     # Steps that died may have put the first whole look off: the second one is worth its time all the same.
     if _has_waited(runtime, claim) and not known.awaits_second:
         return await _in_doubt(runtime, claim, what, [])
-    wait = min(runtime.patience(claim.part.polls), known.apart or 1.0)
+    wait = min(runtime.backoff(claim.part.polls), known.apart or 1.0)
     fields: dict[str, ops.Value] = {**TO_RECONCILING, "polls": claim.part.polls + 1}
     if not claim.part.refused:
-        fields |= NO_TROUBLE
+        fields |= CLEAR_FAILURES
     if known.counts and known.not_found_at is None:
         fields["not_found_at"] = f"{known.began:.4f}"
-    await runtime.later(claim, fields, wait)
+    await runtime.release_until(claim, fields, wait)
     return None

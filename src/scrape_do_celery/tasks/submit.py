@@ -19,11 +19,11 @@ from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError,
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import Producer, StepMessage
 from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.runtime.censoring import censored
 from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
-from scrape_do_celery.runtime.endings import NO_TROUBLE, finish_stopped_part
+from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_stopped_part
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
@@ -61,24 +61,24 @@ async def submit(runtime: Runtime, claim: Claim) -> StepMessage | None:
     if claim.skip_unsent or claim.stop_reason:
         return await _finish_unneeded(runtime, claim, await _intent(runtime, claim, request, marker))
     if not await runtime.health.has_room(BUY_BELOW):
-        await runtime.later(claim, {}, NO_ROOM)
+        await runtime.release_until(claim, {}, NO_ROOM)
         return None
     try:
         return await _buy(runtime, claim, request, marker)
     except AsyncAPIRateLimitError as error:
         # All workers leave the API alone: nothing was sent.
-        return await runtime.after_trouble(claim, error)
+        return await runtime.retry_after_error(claim, error)
 
 
 async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
-    async with runtime.purchases, runtime.budget.request() as room:
+    async with runtime.submit_semaphore, runtime.rate_limiter.acquire() as room:
         verdict = await _intent(runtime, claim, request, marker)
         if verdict == "ok":
             return await _post(runtime, claim, request)
         room.was_used = False
     if verdict in {"stop_reason", "skip_unsent", "stale"}:
         # It came between the claim and now: the next claim sees it. Stale: another step has the part.
-        await runtime.later(claim, {}, 0.0)
+        await runtime.release_until(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.member),))
     return await _held_back(runtime, claim, verdict)
 
@@ -95,10 +95,10 @@ async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> StepMessag
     if verdict == "maybe_sent":
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if verdict == "durability_pending":
-        await runtime.later(claim, {}, DURABILITY_DELAY)
+        await runtime.release_until(claim, {}, DURABILITY_DELAY)
     elif verdict == "targets_locked":
         # Its turn comes when the other purchase is resolved; this only looks after it.
-        await runtime.later(claim, {"polls": claim.part.polls + 1}, runtime.patience(claim.part.polls))
+        await runtime.release_until(claim, {"polls": claim.part.polls + 1}, runtime.backoff(claim.part.polls))
     return None
 
 
@@ -133,14 +133,14 @@ async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, m
 
 async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
     try:
-        with runtime.budget.tally.request("create_job"):
-            created = await runtime.buyer.create_job(
+        with runtime.rate_limiter.counters.request("create_job"):
+            created = await runtime.submit_client.create_job(
                 request,
                 before_send=partial(_check_before_send, runtime, claim),
                 timeout=runtime.settings.submit_deadline,
             )
     except _SendAbortedError:
-        await runtime.later(claim, BACK_TO_QUEUE, 1.0)
+        await runtime.release_until(claim, BACK_TO_QUEUE, 1.0)
         return None
     except ScrapeDoError as error:
         return await _not_bought(runtime, claim, censored(error, request))
@@ -171,18 +171,18 @@ async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> S
     log.info("%s: the POST failed (%s): %s", claim.member, fate, error)
     if fate is SubmitFailure.UNKNOWN:
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
-        await runtime.later(claim, note, 0.0)
+        await runtime.release_until(claim, note, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. One listing after the pause shows whether that is true.
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
         note["refused"] = "token" if is_auth(error) else "pause"
-        return await runtime.after_trouble(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
+        return await runtime.retry_after_error(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
     if fate is SubmitFailure.REJECTED:
         return await _rejected(runtime, claim, error)
     if fate is SubmitFailure.REDIRECTED:
         return await _redirected(runtime, claim, error)
-    return await runtime.after_trouble(claim, error, BACK_TO_QUEUE)
+    return await runtime.retry_after_error(claim, error, BACK_TO_QUEUE)
 
 
 async def _rejected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -198,7 +198,7 @@ async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> S
     since = claim.part.refused_since or claim.now
     if claim.now - since > runtime.settings.auth_grace:
         return await runtime.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
-    return await runtime.after_trouble(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
+    return await runtime.retry_after_error(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
 
 
 async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
@@ -209,7 +209,7 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         "polls": 0,
         "purchase_status": ops.PurchaseStatus.CONFIRMED,
         # A refusal of a later call has its own time: it must not end a part whose job is paid.
-        **NO_TROUBLE,
+        **CLEAR_FAILURES,
     }
     # Not a moment sooner: the times of purchase spread these looks, and a job that is done within the interval is seen.
     after = runtime.interval(0, jitter=0.0)

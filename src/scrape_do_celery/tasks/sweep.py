@@ -19,9 +19,9 @@ from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.reporting import revoked_among
 from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.runtime.leases import LeaseLostError, while_kept
 from scrape_do_celery.runtime.loop import together
-from scrape_do_celery.runtime.troubles import is_auth
 from scrape_do_celery.store import CANCEL, Member, ops
 
 if TYPE_CHECKING:
@@ -167,4 +167,4 @@ def _cancel_revoked(runtime: Runtime, run_ids: Sequence[str]) -> None:
 async def _trouble(runtime: Runtime, error: ScrapeDoError) -> None:
     """What an error says about all calls is said to all."""
     log.warning("the running jobs could not be looked at: %s: %s", runtime.settings.api_url, error)
-    await runtime.tell_all(error)
+    await runtime.apply_to_all_workers(error)

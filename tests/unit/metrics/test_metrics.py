@@ -102,10 +102,14 @@ def test_figures_of_the_store(collector, plant, make):
     plant.finish("r")
     plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
     counted = {"requests:get_job:ok": 3, "requests:create_job:no_answer": 1, "seconds:get_job": 1.5, "late:poll:2": 4}
-    plant.run(ops.share(plant.keys, "p", 3, 0, most=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}))
+    plant.run(
+        ops.allocate_requests(
+            plant.keys, "p", 3, 0, most=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}
+        )
+    )
     hour = int(plant.clock.time() // 3600)
     counted = {"bytes": 700, f"held:{hour - 1}": 300, f"held:{hour + 24}": 400}
-    plant.run(ops.share(plant.keys, "p", 3, 0, most=2, counted=counted))
+    plant.run(ops.allocate_requests(plant.keys, "p", 3, 0, most=2, counted=counted))
     plant.run(ops.pause(plant.keys, 30))
     found = scrape(collector)
     assert of(found, "store_up") == 1
@@ -150,7 +154,7 @@ def test_what_is_late_and_what_expires(collector, plant):
 def test_answers_that_are_not_as_expected_are_counted(collector, plant):
     counted = {"unknown_status:job": 2, "unreadable:task": 3, "defaults:JobDetails.canceled": 4}
     counted["defaults:JobsListResponse.jobs[]"] = 5
-    plant.run(ops.share(plant.keys, "p", 0, 0, most=2, counted={**counted, "surplus_ids": 6}))
+    plant.run(ops.allocate_requests(plant.keys, "p", 0, 0, most=2, counted={**counted, "surplus_ids": 6}))
     found = scrape(collector)
     assert of(found, "unknown_statuses_total", of="job") == 2
     assert of(found, "unreadable_answers_total", of="task") == 3

@@ -22,7 +22,7 @@ from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile
 
 
 async def nothing(runtime, claim):
-    await runtime.later(claim, {}, 60.0)
+    await runtime.release_until(claim, {}, 60.0)
 
 
 def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step(plant):
@@ -35,7 +35,7 @@ def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step
         if claim.member.run_id == "b":
             together.set()
         await asyncio.wait_for(together.wait(), 10)
-        await runtime.later(claim, {}, 60.0)
+        await runtime.release_until(claim, {}, 60.0)
         return StepMessage("next", (str(claim.member),)) if claim.member.run_id != "c" else None
 
     serve(plant.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)

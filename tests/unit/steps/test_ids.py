@@ -88,7 +88,7 @@ def test_ids_beyond_the_targets_are_dropped_and_counted(plant, make):
 
     async def counted(runtime, claim):
         await poll(runtime, claim)
-        return runtime.budget.tally.take()["surplus_ids"]
+        return runtime.rate_limiter.counters.drain()["surplus_ids"]
 
     assert plant.step(counted, plant.take()) == 999
     assert asked(plant) == ["t0"]

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from scrape_do_celery.runtime import Runtime, isolation, serve, steps
-from scrape_do_celery.runtime.budget import Budget
 from scrape_do_celery.runtime.isolation import Isolation, NoTurnError
+from scrape_do_celery.runtime.rate_limiter import RateLimiter
 from scrape_do_celery.store import Member, PartState
 from scrape_do_celery.worker.dispatcher import messages_for
 
@@ -231,7 +231,7 @@ def test_suspects_are_worked_on_one_by_one(plant):
         inside.add(run_id)
         await asyncio.sleep(0.02)
         crowds[run_id] = set(inside)
-        await runtime.later(claim, {}, 60.0)
+        await runtime.release_until(claim, {}, 60.0)
         inside.discard(run_id)
 
     serve(plant.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
@@ -250,7 +250,7 @@ def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(plant, c
         served.append(claim.member.run_id)
         if claim.member.run_id == "long":
             await asyncio.sleep(0.3)
-        await runtime.later(claim, {}, 60.0)
+        await runtime.release_until(claim, {}, 60.0)
 
     Runtime.of(plant.app).isolation._patience = 0.1
     serve(plant.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
@@ -274,7 +274,7 @@ def test_a_step_that_failed_in_a_living_process_is_no_death(plant):
         if len(counted) == 2:
             together.set()
         await asyncio.wait_for(together.wait(), 5)
-        await runtime.later(claim, {}, 60.0)
+        await runtime.release_until(claim, {}, 60.0)
 
     serve(plant.app, ["a:0", "b:0"], QUEUED, failing)
     plant.clock.forward(plant.settings.lease_seconds + 1)
@@ -304,7 +304,7 @@ class Deaths:
         async def go(store):
             runtime, self.died = Runtime.__new__(Runtime), asyncio.Event()
             runtime.store, runtime.settings, runtime.producer = store, self.plant.settings, self.plant.producer
-            runtime.budget, runtime.isolation = Budget(store, here=10, most=10), Isolation()
+            runtime.rate_limiter, runtime.isolation = RateLimiter(store, here=10, most=10), Isolation()
             frame = steps.Frame([PartState.QUEUED], self.handler, 30.0)
             works = [
                 asyncio.ensure_future(steps._all(runtime, [Member.parse(name) for name in names], frame))

@@ -12,9 +12,9 @@ from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutErro
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runs import RunHandle, StepMessage
+from scrape_do_celery.runtime.api_errors import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.troubles import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.store import Member, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel

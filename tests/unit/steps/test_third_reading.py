@@ -12,8 +12,8 @@ from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.runs import enqueue_many
 from scrape_do_celery.runtime import collecting, steps
-from scrape_do_celery.runtime.budget import Budget
 from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.runtime.rate_limiter import RateLimiter
 from scrape_do_celery.store import CANCEL, Claim, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.op import Op
@@ -235,7 +235,7 @@ def test_looks_at_the_line_use_up_no_request(plant, make):
     spent = []
 
     async def all_of_them(runtime, _):
-        runtime.budget = Budget(runtime.store, here=10, most=10, rate=0.2)
+        runtime.rate_limiter = RateLimiter(runtime.store, here=10, most=10, rate=0.2)
         began = time.monotonic()
         await asyncio.gather(*(submit(runtime, claim) for claim in claims))
         spent.append(time.monotonic() - began)
@@ -299,7 +299,7 @@ def test_a_pause_keeps_no_canceled_doubt_from_being_looked_into(plant, make):
     plant.api.script(list_jobs=NOTHING)
 
     async def paused(runtime, claim):
-        runtime.budget.pause(600.0)
+        runtime.rate_limiter.pause(600.0)
         return await reconcile(runtime, claim)
 
     plant.step(paused, plant.take("r"))
@@ -314,7 +314,7 @@ def test_what_was_not_sent_makes_no_pause_longer(plant, make):
     until = plant.redis.get("p:pause")
 
     async def paused(runtime, claim):
-        runtime.budget.pause(600.0)
+        runtime.rate_limiter.pause(600.0)
         return await poll(runtime, claim)
 
     plant.clock.forward(1)
@@ -351,7 +351,7 @@ def test_one_that_cannot_be_sent_fails_alone(shelf):
 
 def test_an_error_that_nobody_foresaw_leaves_no_request_waiting(shelf):
     async def go(store):
-        budget, run, errors = Budget(store, here=10, most=10), store.run, [ValueError("unforeseen")]
+        rate_limiter, run, errors = RateLimiter(store, here=10, most=10), store.run, [ValueError("unforeseen")]
 
         async def once(op):
             if errors:
@@ -359,7 +359,7 @@ def test_an_error_that_nobody_foresaw_leaves_no_request_waiting(shelf):
             return await run(op)
 
         store.run = once
-        async with asyncio.timeout(10), budget.request():
+        async with asyncio.timeout(10), rate_limiter.acquire():
             return "went"
 
     assert shelf.with_async(go) == "went"

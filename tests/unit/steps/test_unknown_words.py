@@ -205,7 +205,7 @@ def test_an_unknown_word_is_told(running, make, caplog):
 
     async def and_count(runtime, claim):
         await poll(runtime, claim)
-        for name, amount in runtime.budget.tally.take().items():
+        for name, amount in runtime.rate_limiter.counters.drain().items():
             counted[name] = counted.get(name, 0) + amount
 
     with caplog.at_level(logging.WARNING):

@@ -207,7 +207,7 @@ def test_attempts_are_counted(running):
 
     async def counted(runtime, claim):
         await poll(runtime, claim)
-        return runtime.budget.tally.take().get("unreadable:job")
+        return runtime.rate_limiter.counters.drain().get("unreadable:job")
 
     assert running.step(counted, running.take()) == 1
     running.clock.forward(60)

@@ -9,8 +9,8 @@ from scrape_do_celery.errors import APIConnectionError, AsyncAPIRedirectError, A
 from scrape_do_celery.models import JobsListResponse, UserInformation
 from scrape_do_celery.polling import RETENTION, TASK_LOOKS
 from scrape_do_celery.runs import RunHandle, StepMessage
+from scrape_do_celery.runtime.api_errors import REFUSAL_GRACE
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.runtime.troubles import REFUSAL_GRACE
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll

@@ -83,7 +83,7 @@ def test_a_run_without_pages_counts_no_tasks(shelf, standing):
 def test_pages_are_held_until_their_hour_is_over(shelf, standing):
     def store(size, life):
         hour = int((shelf.clock.time() + life) // 3600)
-        shelf.run(ops.share(shelf.keys, "p", 1, 0, most=5, counted={"bytes": size, f"held:{hour}": size}))
+        shelf.run(ops.allocate_requests(shelf.keys, "p", 1, 0, most=5, counted={"bytes": size, f"held:{hour}": size}))
 
     store(100, 3600)
     store(50, 3600)
@@ -125,9 +125,13 @@ def test_messages_pauses_requests_and_what_expires(shelf, standing):
     shelf.redis.zadd(shelf.keys.dispatched, {"x:0": now + 5, "lost:0": now - 5})
     shelf.redis.zadd(shelf.keys.life, {"x:0": now + 30, "y:0": now + 500, "z:0": now + 5000})
     shelf.run(ops.pause(shelf.keys, 40))
-    shelf.run(ops.share(shelf.keys, "p1", 4, 0, most=5))
-    shelf.run(ops.share(shelf.keys, "p2", 4, 0, most=5, counted={"requests:get_job:ok": 2, "seconds:get_job": 0.25}))
-    shelf.run(ops.share(shelf.keys, "p2", 4, 0, most=5, counted={"requests:get_job:ok": 1}))
+    shelf.run(ops.allocate_requests(shelf.keys, "p1", 4, 0, most=5))
+    shelf.run(
+        ops.allocate_requests(
+            shelf.keys, "p2", 4, 0, most=5, counted={"requests:get_job:ok": 2, "seconds:get_job": 0.25}
+        )
+    )
+    shelf.run(ops.allocate_requests(shelf.keys, "p2", 4, 0, most=5, counted={"requests:get_job:ok": 1}))
     found = standing()
     assert found.dispatched_parts == 1
     assert found.expiring == (1, 2)

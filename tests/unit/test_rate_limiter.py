@@ -10,8 +10,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
-from scrape_do_celery.runtime import budget as module
-from scrape_do_celery.runtime.budget import Budget
+from scrape_do_celery.runtime import rate_limiter as module
+from scrape_do_celery.runtime.rate_limiter import RateLimiter
 from scrape_do_celery.store import AsyncStore, Keys, ops
 
 KEYS = Keys("p")
@@ -34,12 +34,12 @@ class Office:
     def process(self, **options):
         store = AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), KEYS)
         self.stores.append(store)
-        self.budgets.append(Budget(store, **{"here": 50, "most": 4, **options}))
+        self.budgets.append(RateLimiter(store, **{"here": 50, "most": 4, **options}))
         return self.budgets[-1]
 
-    async def request(self, budget, seconds=0.005, *, urgent=False):
-        module.is_urgent.set(urgent)
-        async with budget.request():
+    async def request(self, rate_limiter, seconds=0.005, *, urgent=False):
+        module.is_stopping.set(urgent)
+        async with rate_limiter.acquire():
             self.now += 1
             self.most = max(self.most, self.now)
             self.starts.append(time.monotonic())
@@ -47,8 +47,8 @@ class Office:
             self.now -= 1
 
     async def close(self):
-        for budget, store in zip(self.budgets, self.stores, strict=True):
-            await budget.aclose()
+        for rate_limiter, store in zip(self.budgets, self.stores, strict=True):
+            await rate_limiter.aclose()
             await store.aclose()
 
 
@@ -66,7 +66,7 @@ def play(work):
 def test_all_processes_together_have_no_more_under_way_than_is_allowed():
     async def work(office):
         budgets = [office.process() for _ in range(3)]
-        await asyncio.gather(*(office.request(budget) for budget in budgets for _ in range(40)))
+        await asyncio.gather(*(office.request(rate_limiter) for rate_limiter in budgets for _ in range(40)))
         return office.most, len(office.starts)
 
     assert play(work) == (4, 120)
@@ -74,8 +74,8 @@ def test_all_processes_together_have_no_more_under_way_than_is_allowed():
 
 def test_one_process_alone_may_have_all_of_it_up_to_its_own_bound():
     async def work(office):
-        budget = office.process(here=3)
-        await asyncio.gather(*(office.request(budget) for _ in range(20)))
+        rate_limiter = office.process(here=3)
+        await asyncio.gather(*(office.request(rate_limiter) for _ in range(20)))
         return office.most
 
     assert play(work) == 3
@@ -99,29 +99,29 @@ def test_who_comes_later_gets_its_share():
 def test_more_processes_than_requests_take_turns():
     async def work(office):
         budgets = [office.process(most=1) for _ in range(3)]
-        await asyncio.gather(*(office.request(budget) for budget in budgets for _ in range(5)))
+        await asyncio.gather(*(office.request(rate_limiter) for rate_limiter in budgets for _ in range(5)))
         return office.most
 
     assert play(work) == 1
 
 
 def test_a_process_that_died_keeps_its_share_for_a_while_only(clock, shelf):
-    assert shelf.run(ops.share(KEYS, "dead", 4, 0, most=4)).requests == 4
-    assert shelf.run(ops.share(KEYS, "alive", 4, 0, most=4)).requests == 0
+    assert shelf.run(ops.allocate_requests(KEYS, "dead", 4, 0, most=4)).requests == 4
+    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, most=4)).requests == 0
     clock.forward(11)
-    assert shelf.run(ops.share(KEYS, "alive", 4, 0, most=4)).requests == 4
+    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, most=4)).requests == 4
 
 
 def test_what_is_given_back_is_free_at_once(shelf):
-    shelf.run(ops.share(KEYS, "a", 4, 4, most=4))
-    shelf.run(ops.share(KEYS, "a", 0, 0, most=4))
-    assert shelf.run(ops.share(KEYS, "b", 9, 0, most=4)).requests == 4
-    assert shelf.fields(KEYS.budget).keys() == {"b"}
+    shelf.run(ops.allocate_requests(KEYS, "a", 4, 4, most=4))
+    shelf.run(ops.allocate_requests(KEYS, "a", 0, 0, most=4))
+    assert shelf.run(ops.allocate_requests(KEYS, "b", 9, 0, most=4)).requests == 4
+    assert shelf.fields(KEYS.quota).keys() == {"b"}
 
 
 def test_starts_keep_the_pace(clock, shelf):
     def starts():
-        return shelf.run(ops.share(KEYS, "a", 50, 0, most=50, rate=10)).starts
+        return shelf.run(ops.allocate_requests(KEYS, "a", 50, 0, most=50, rate=10)).starts
 
     assert starts() == 2, "a quarter of a second's worth at once"
     assert starts() == 0
@@ -133,7 +133,7 @@ def test_starts_keep_the_pace(clock, shelf):
 
 def test_a_slow_pace_is_one_at_a_time(clock, shelf):
     def starts(process):
-        return shelf.run(ops.share(KEYS, process, 5, 0, most=50, rate=0.5)).starts
+        return shelf.run(ops.allocate_requests(KEYS, process, 5, 0, most=50, rate=0.5)).starts
 
     assert (starts("a"), starts("b")) == (1, 0)
     clock.forward(1)
@@ -145,7 +145,7 @@ def test_a_slow_pace_is_one_at_a_time(clock, shelf):
 def test_the_pace_is_kept_by_all_processes_together():
     async def work(office):
         budgets = [office.process(rate=100) for _ in range(2)]
-        await asyncio.gather(*(office.request(budget, 0) for budget in budgets for _ in range(30)))
+        await asyncio.gather(*(office.request(rate_limiter, 0) for rate_limiter in budgets for _ in range(30)))
         return office.starts
 
     starts = sorted(play(work))
@@ -174,13 +174,13 @@ def test_while_a_429_stands_nothing_starts_anywhere(monkeypatch):
 
 def test_who_waits_for_room_learns_of_the_pause():
     async def work(office):
-        budget = office.process(most=1)
-        running = asyncio.ensure_future(office.request(budget, 0.2))
+        rate_limiter = office.process(most=1)
+        running = asyncio.ensure_future(office.request(rate_limiter, 0.2))
         while not office.now:
             await asyncio.sleep(0.01)
-        waiting = [asyncio.ensure_future(office.request(budget, urgent=urgent)) for urgent in (False, True)]
+        waiting = [asyncio.ensure_future(office.request(rate_limiter, urgent=urgent)) for urgent in (False, True)]
         await asyncio.sleep(0.02)
-        budget.pause(30)
+        rate_limiter.pause(30)
         return await asyncio.gather(running, *waiting, return_exceptions=True)
 
     done, refused, urgent = play(work)
@@ -191,24 +191,24 @@ def test_who_waits_for_room_learns_of_the_pause():
 
 def test_who_is_cancelled_leaves_its_room_to_others():
     async def work(office):
-        budget = office.process(most=1)
-        running = asyncio.ensure_future(office.request(budget, 60))
+        rate_limiter = office.process(most=1)
+        running = asyncio.ensure_future(office.request(rate_limiter, 60))
         while not office.now:
             await asyncio.sleep(0.01)
-        waiting = asyncio.ensure_future(office.request(budget))
+        waiting = asyncio.ensure_future(office.request(rate_limiter))
         await asyncio.sleep(0.02)
         for one in (waiting, running):
             one.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
-        await office.request(budget)
-        return budget._running
+        await office.request(rate_limiter)
+        return rate_limiter._running
 
     assert play(work) == 0
 
 
 def test_a_store_that_is_away_holds_no_request_up_for_ever():
     async def work(office):
-        budget = office.process()
+        rate_limiter = office.process()
         run, failures = office.stores[0].run, [RedisConnectionError("away")] * 3
 
         async def sometimes(op):
@@ -217,7 +217,7 @@ def test_a_store_that_is_away_holds_no_request_up_for_ever():
             return await run(op)
 
         office.stores[0].run = sometimes
-        await office.request(budget)
+        await office.request(rate_limiter)
         return len(failures)
 
     assert play(work) == 0
@@ -225,18 +225,18 @@ def test_a_store_that_is_away_holds_no_request_up_for_ever():
 
 def test_who_asks_behind_comes_after_all_others():
     async def work(office):
-        budget, order = office.process(most=1), []
+        rate_limiter, order = office.process(most=1), []
 
-        async def ask(name, *, behind):
-            async with budget.request(behind=behind):
+        async def ask(name, *, low_priority):
+            async with rate_limiter.acquire(low_priority=low_priority):
                 order.append(name)
 
-        running = asyncio.ensure_future(office.request(budget, 0.1))
+        running = asyncio.ensure_future(office.request(rate_limiter, 0.1))
         while not office.now:
             await asyncio.sleep(0.01)
-        waiting = [asyncio.ensure_future(ask(f"page {n}", behind=True)) for n in range(20)]
+        waiting = [asyncio.ensure_future(ask(f"page {n}", low_priority=True)) for n in range(20)]
         await asyncio.sleep(0.02)
-        waiting.append(asyncio.ensure_future(ask("look", behind=False)))
+        waiting.append(asyncio.ensure_future(ask("look", low_priority=False)))
         await asyncio.gather(running, *waiting)
         return order
 
@@ -245,16 +245,16 @@ def test_who_asks_behind_comes_after_all_others():
 
 def test_who_asks_behind_is_never_left_out():
     async def work(office):
-        budget, order, over = office.process(most=2), [], asyncio.Event()
+        rate_limiter, order, over = office.process(most=2), [], asyncio.Event()
 
-        async def ask(name, *, behind):
+        async def ask(name, *, low_priority):
             while not over.is_set():
-                async with budget.request(behind=behind):
+                async with rate_limiter.acquire(low_priority=low_priority):
                     order.append(name)
                     await asyncio.sleep(0.001)
 
-        crowd = [asyncio.ensure_future(ask("look", behind=False)) for _ in range(10)]
-        crowd += [asyncio.ensure_future(ask("page", behind=True)) for _ in range(10)]
+        crowd = [asyncio.ensure_future(ask("look", low_priority=False)) for _ in range(10)]
+        crowd += [asyncio.ensure_future(ask("page", low_priority=True)) for _ in range(10)]
         while len(order) < 400:
             await asyncio.sleep(0.01)
         over.set()
@@ -267,7 +267,10 @@ def test_who_asks_behind_is_never_left_out():
 def test_who_wants_little_leaves_the_rest_to_the_others(shelf):
     wants = {f"small{n}": 1 for n in range(30)} | {"big0": 50, "big1": 50}
     for _ in range(4):
-        got = {name: shelf.run(ops.share(KEYS, name, want, 0, most=100)).requests for name, want in wants.items()}
+        got = {
+            name: shelf.run(ops.allocate_requests(KEYS, name, want, 0, most=100)).requests
+            for name, want in wants.items()
+        }
     assert got == dict.fromkeys(wants, 1) | {"big0": 35, "big1": 35}
 
 
@@ -278,7 +281,7 @@ def test_what_is_given_back_is_not_used_while_the_word_is_on_its_way():
 
         async def slowly(op):
             answer = await run(op)
-            if op.script == "share" and int(op.args[1]) <= 1:
+            if op.script == "allocate_requests" and int(op.args[1]) <= 1:
                 lull.set()
             await asyncio.sleep(0.03)
             return answer

@@ -34,17 +34,17 @@ _OUTCOMES: tuple[tuple[type[ScrapeDoError], str], ...] = (
 )
 
 
-def outcome_of(error: BaseException) -> str | None:
+def request_status(error: BaseException) -> str | None:
     """The class of a request that ended with this error; None where none was made, as far as it tells."""
     if isinstance(error, asyncio.CancelledError):
         return "abandoned"
     if isinstance(error, SubmitInDoubtError) and error.__cause__ is not None:
-        return outcome_of(error.__cause__)
+        return request_status(error.__cause__)
     found = next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "unreadable")
     return found if isinstance(error, ScrapeDoError) else None
 
 
-class Tally:
+class Counters:
     """Counts, by the names that they have in the store. For one event loop."""
 
     def __init__(self) -> None:
@@ -62,14 +62,14 @@ class Tally:
         try:
             yield
         except BaseException as error:
-            outcome = outcome_of(error)
+            outcome = request_status(error)
             raise
         finally:
             if outcome is not None:
                 self.add(f"requests:{call}:{outcome}")
                 self.add(f"seconds:{call}", round(time.monotonic() - began, 6))
 
-    def late(self, step: str, seconds: float) -> None:
+    def step_latency(self, step: str, seconds: float) -> None:
         """Counts a step, by how long after it was due it began."""
         bucket = next((bound for bound in LATE_BUCKETS if seconds <= bound), "inf")
         self.add(f"late:{step}:{bucket}")
@@ -80,12 +80,12 @@ class Tally:
         self.add("bytes", size)
         self.add(f"held:{int(until // 3600)}", size)
 
-    def take(self) -> Mapping[str, float]:
+    def drain(self) -> Mapping[str, float]:
         """All that was counted since the last time."""
         counts, self._counts = self._counts, {}
         return counts
 
-    def give_back(self, counts: Mapping[str, float]) -> None:
+    def restore(self, counts: Mapping[str, float]) -> None:
         """What was taken, and did not arrive."""
         for name, amount in counts.items():
             self.add(name, amount)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
-from scrape_do_celery.runtime.tally import Tally
+from scrape_do_celery.runtime.counters import Counters
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _FOR_THOSE_BEHIND = 4
 
 
 #: Whether what is asked for in this task of asyncio is asked for a run that is to end: somebody waits for that.
-is_urgent: ContextVar[bool] = ContextVar("is_urgent", default=False)
+is_stopping: ContextVar[bool] = ContextVar("is_urgent", default=False)
 
 
 class PausedError(AsyncAPIRateLimitError):
@@ -49,13 +49,13 @@ class PausedError(AsyncAPIRateLimitError):
 
 
 @dataclass
-class Room:
+class RequestSlot:
     """Room for a request; where it turns out that none is to be made, another may start instead."""
 
     was_used: bool = True
 
 
-class Budget:
+class RateLimiter:
     """This process's share. The store is asked now and then, not for each request."""
 
     def __init__(self, store: AsyncStore, *, here: int, most: int, rate: float | None = None) -> None:
@@ -63,7 +63,7 @@ class Budget:
         self._store, self._here, self._most, self._rate = store, here, most, rate
         self._name = uuid.uuid4().hex
         #: goes to the store with the next word
-        self.tally = Tally()
+        self.counters = Counters()
         self._share, self._starts, self._running = 0, 0.0, 0
         #: Who waits, and whether it is urgent; those of the second queue come behind all of the first.
         self._queues: tuple[_Queue, _Queue] = (deque(), deque())
@@ -73,7 +73,7 @@ class Budget:
         self._paused_until = 0.0
 
     @asynccontextmanager
-    async def request(self, *, behind: bool = False) -> AsyncIterator[Room]:
+    async def acquire(self, *, low_priority: bool = False) -> AsyncIterator[RequestSlot]:
         """Room for one request, in the order of asking; `behind`, after nearly all others that wait.
 
         An urgent one waits for room, and for no pause.
@@ -81,21 +81,21 @@ class Budget:
         Raises:
             PausedError: all workers leave the API alone for now; nothing was sent.
         """
-        urgent = is_urgent.get()
+        urgent = is_stopping.get()
         if not urgent and (left := self._pause_left()) > 0:
             raise PausedError.for_another(left)
         room = asyncio.get_running_loop().create_future()
-        self._queues[behind].append((room, urgent))
+        self._queues[low_priority].append((room, urgent))
         self._admit()
         if not room.done():
-            self._ask()
+            self._start_sync()
         try:
             await room
         except asyncio.CancelledError:
             if room.done() and not room.cancelled() and room.exception() is None:
                 self._leave()
             raise
-        used = Room()
+        used = RequestSlot()
         try:
             yield used
         finally:
@@ -117,7 +117,7 @@ class Budget:
             await asyncio.gather(self._asker, return_exceptions=True)
         with suppress(RedisError):
             # On no step's behalf, whoever closes.
-            await asyncio.get_running_loop().create_task(self._word(0, 0), context=Context())
+            await asyncio.get_running_loop().create_task(self._sync_quota(0, 0), context=Context())
 
     def _pause_left(self) -> float:
         return self._paused_until - asyncio.get_running_loop().time()
@@ -137,16 +137,16 @@ class Budget:
     @property
     def _waiting(self) -> _Queue:
         """Whose turn it is. One room in so many is for those behind: what is paid for must not wait for ever."""
-        first, behind = self._queues
-        return (behind or first) if self._admitted % _FOR_THOSE_BEHIND == 0 else (first or behind)
+        first, low_priority = self._queues
+        return (low_priority or first) if self._admitted % _FOR_THOSE_BEHIND == 0 else (first or low_priority)
 
-    def _ask(self) -> None:
+    def _start_sync(self) -> None:
         self._needed.set()
         if self._asker is None or self._asker.done():
             # It asks for all, and outlives the step whose request was the first.
-            self._asker = asyncio.get_running_loop().create_task(self._keep_asking(), context=Context())
+            self._asker = asyncio.get_running_loop().create_task(self._sync_loop(), context=Context())
 
-    async def _keep_asking(self) -> None:
+    async def _sync_loop(self) -> None:
         """Until there is nothing to be asked for, which the store is told as well."""
         wanted = True
         while wanted:
@@ -173,7 +173,7 @@ class Budget:
         wanted = min(sum(map(len, self._queues)) + self._running, self._here)
         # What is given back is given back now: another process may have it before the answer is here.
         self._share = min(self._share, max(wanted, self._running))
-        share = await self._word(wanted, self._running, self._rate)
+        share = await self._sync_quota(wanted, self._running, self._rate)
         self._share = share.requests
         # What was given back in the meantime counts, as far as there is room for it.
         self._starts = math.inf if self._rate is None else min(self._starts + share.starts, max(1, share.requests))
@@ -181,12 +181,14 @@ class Budget:
             self.pause(share.pause)
         self._admit()
 
-    async def _word(self, wanted: int, under_way: int, rate: float | None = None) -> ops.Share:
+    async def _sync_quota(self, wanted: int, under_way: int, rate: float | None = None) -> ops.RequestQuota:
         """Ask the store for a share, and give it the counts of this process."""
-        counted = self.tally.take()
-        op = ops.share(self._store.keys, self._name, wanted, under_way, most=self._most, rate=rate, counted=counted)
+        counted = self.counters.drain()
+        op = ops.allocate_requests(
+            self._store.keys, self._name, wanted, under_way, most=self._most, rate=rate, counted=counted
+        )
         try:
             return await self._store.run(op)
         except BaseException:
-            self.tally.give_back(counted)
+            self.counters.restore(counted)
             raise

@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import errors
-from scrape_do_celery.runtime.budget import Budget
-from scrape_do_celery.runtime.tally import Tally, outcome_of
+from scrape_do_celery.runtime.counters import Counters, request_status
+from scrape_do_celery.runtime.rate_limiter import RateLimiter
 from scrape_do_celery.store import AsyncStore, Keys
 
 KEYS = Keys("p")
@@ -40,37 +40,37 @@ def doubt(cause):
     ],
 )
 def test_a_request_is_counted_by_its_outcome(error, outcome):
-    assert outcome_of(error) == outcome
-    tally = Tally()
-    with pytest.raises(type(error)), tally.request("get_job"):
+    assert request_status(error) == outcome
+    counters = Counters()
+    with pytest.raises(type(error)), counters.request("get_job"):
         raise error
-    names = set(tally.take())
+    names = set(counters.drain())
     assert names == ({f"requests:get_job:{outcome}", "seconds:get_job"} if outcome else set())
 
 
 def test_a_good_one_is_counted_with_its_time():
-    tally = Tally()
+    counters = Counters()
     for _ in range(2):
-        with tally.request("get_task"):
+        with counters.request("get_task"):
             pass
-    counts = tally.take()
+    counts = counters.drain()
     assert counts["requests:get_task:ok"] == 2
     assert counts["seconds:get_task"] >= 0
-    assert tally.take() == {}
+    assert counters.drain() == {}
 
 
 def test_late_steps_are_counted_by_class():
-    tally = Tally()
+    counters = Counters()
     for seconds in (0.05, 0.1, 7, 1000):
-        tally.late("poll", seconds)
-    assert tally.take() == {"late:poll:0.1": 2, "late:poll:10": 1, "late:poll:inf": 1, "late:poll:sum": 1007.15}
+        counters.step_latency("poll", seconds)
+    assert counters.drain() == {"late:poll:0.1": 2, "late:poll:10": 1, "late:poll:inf": 1, "late:poll:sum": 1007.15}
 
 
 def test_pages_are_counted_by_the_hour_in_which_they_expire():
-    tally = Tally()
-    tally.page(10, until=7200.5)
-    tally.page(5, until=7300.0)
-    assert tally.take() == {"bytes": 15, "held:2": 15}
+    counters = Counters()
+    counters.page(10, until=7200.5)
+    counters.page(5, until=7300.0)
+    assert counters.drain() == {"bytes": 15, "held:2": 15}
 
 
 def test_counts_go_with_the_next_word_to_the_store_and_are_kept_where_it_fails():
@@ -78,7 +78,7 @@ def test_counts_go_with_the_next_word_to_the_store_and_are_kept_where_it_fails()
 
     async def go():
         store = AsyncStore(fakeredis.FakeAsyncRedis(server=server), KEYS)
-        budget, run, failures = Budget(store, here=5, most=5), store.run, [RedisConnectionError("away")]
+        rate_limiter, run, failures = RateLimiter(store, here=5, most=5), store.run, [RedisConnectionError("away")]
 
         async def sometimes(op):
             if failures:
@@ -86,11 +86,11 @@ def test_counts_go_with_the_next_word_to_the_store_and_are_kept_where_it_fails()
             return await run(op)
 
         store.run = sometimes
-        budget.tally.add("requests:get_job:ok", 3)
+        rate_limiter.counters.add("requests:get_job:ok", 3)
         with pytest.raises(RedisConnectionError):
-            await budget._renew()
-        budget.tally.add("requests:get_job:ok")
-        await budget.aclose()
+            await rate_limiter._renew()
+        rate_limiter.counters.add("requests:get_job:ok")
+        await rate_limiter.aclose()
         await store.aclose()
 
     asyncio.run(go())

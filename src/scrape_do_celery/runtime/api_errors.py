@@ -27,22 +27,24 @@ _TOLD = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class RetryDecision:
     """Try again `after` seconds; `fatal` ends the part with its error."""
 
     after: float
     fatal: bool = False
 
 
-def trouble(error: ScrapeDoError, claim: Claim, *, longest: float, auth_grace: float, may_end: bool = True) -> Trouble:
+def retry_decision(
+    error: ScrapeDoError, claim: Claim, *, longest: float, auth_grace: float, may_end: bool = True
+) -> RetryDecision:
     """What to do about an error of a call that may be made again. `may_end` lets a refusal end the part in time."""
     if isinstance(error, AsyncAPIRateLimitError):
-        return Trouble(after=pause_after(error))
+        return RetryDecision(after=pause_after(error))
     since, grace = claim.part.refused_since, auth_grace if is_auth(error) else REFUSAL_GRACE
-    if may_end and is_refusal(error) and since is not None and claim.now - since > grace:
-        return Trouble(after=0.0, fatal=True)
+    if may_end and is_client_error(error) and since is not None and claim.now - since > grace:
+        return RetryDecision(after=0.0, fatal=True)
     wait = delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
-    return Trouble(after=wait)
+    return RetryDecision(after=wait)
 
 
 def pause_after(error: AsyncAPIRateLimitError) -> float:
@@ -55,7 +57,7 @@ def is_auth(error: ScrapeDoError) -> bool:
     return isinstance(error, AsyncAPIAuthError)
 
 
-def is_refusal(error: ScrapeDoError) -> bool:
+def is_client_error(error: ScrapeDoError) -> bool:
     """Whether the API answered that it will not do this; 429 and 5xx only say not now.
 
     A refusal without the API's own body comes from a gateway on the way, and only says not now.
