@@ -40,7 +40,9 @@ def play(bench: Bench) -> Outcome:
         usual = max(1, round(runs * SHORTEST / ours.settings.poll_max_interval))
         full = min(LIMIT, runs)
         claims = {str(due): _claims(ours, members, due, times) for due in (0, usual, full)}
-        looks = {str(due): _looks(ours, members, due, times) for due in (0, full)} if hasattr(ops, "look") else {}
+        looks = (
+            {str(due): _plans(ours, members, due, times) for due in (0, full)} if hasattr(ops, "plan_polling") else {}
+        )
     of = f"of {runs:,} due"
     rows = [
         Row("D", f"a claim, {usual} {of}, median", median(claims[str(usual)]), "ms", CLAIM),
@@ -124,21 +126,21 @@ def _claims(ours: Ours, members: list[str], due: int, times: int) -> list[float]
     return [took for took, _ in found]
 
 
-def _looks(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
+def _plans(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
     """Milliseconds of each look of the dispatcher at the parts whose jobs run, so many of them due."""
     store, keys, account = ours.producer.store, ours.producer.store.keys, ours.settings.account_id
 
     def prepare() -> None:
-        store.client.delete(keys.due, keys.sweep(account))
+        store.client.delete(keys.due, keys.list_poll(account))
         if due:
             chosen = random.sample(members, due)
             with store.client.pipeline(transaction=False) as pipe:
-                pipe.zadd(keys.watch(account), dict.fromkeys(chosen, 1.0))
+                pipe.zadd(keys.poll_set(account), dict.fromkeys(chosen, 1.0))
                 for member in map(Member.parse, chosen):
-                    pipe.hset(keys.part(member.run_id, member.part), "watch", keys.watch(account))
+                    pipe.hset(keys.part(member.run_id, member.part), "poll_set", keys.poll_set(account))
                 pipe.execute()
 
-    look = ops.look(keys, account, ours.settings.poll_max_interval)
+    look = ops.plan_polling(keys, account, ours.settings.poll_max_interval)
     return [took for took, _ in _timed(ours, look, prepare, times)]
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 NOT_FOUND_GRACE: Final = 60.0
 """Seconds after its creation in which a job's 404 means nothing."""
-NOT_FOUND_LOOKS: Final = 3
+MAX_NOT_FOUND_POLLS: Final = 3
 """This many 404s after the grace: the job is lost."""
 RETENTION: Final = 259_200
 """Seconds after its creation for which the API keeps a job and its pages (documented since November 2026)."""
-TASK_LOOKS: Final = 5
+MAX_TASK_FETCHES: Final = 5
 """So often a task that stays non-terminal after its job is looked at."""
 
 _JITTER: Final = 0.5
@@ -77,15 +77,15 @@ class PollingStrategy(BaseModel):
         return min(left, self.interval(attempt))
 
 
-def job_not_found(age: float, looks: int) -> Literal["look_again", "lost"]:
+def job_not_found(age: float, looks: int) -> Literal["poll_again", "lost"]:
     """What a job's 404 means, `age` seconds after its creation, when it is 404 number `looks` since the grace ended.
 
     Within `NOT_FOUND_GRACE` a 404 is not counted: the API may not have caught up with its own answer.
     """
-    return "lost" if age >= NOT_FOUND_GRACE and looks >= NOT_FOUND_LOOKS else "look_again"
+    return "lost" if age >= NOT_FOUND_GRACE and looks >= MAX_NOT_FOUND_POLLS else "poll_again"
 
 
-def wait_for_last(looks: int, most: int, interval: float) -> float:
+def delay_before_last(looks: int, most: int, interval: float) -> float:
     """Seconds to wait after look number `looks` of `most` in vain: the last one comes a minute after the one before.
 
     A gateway that is being deployed, or a database that is away, may answer 404 for a while; what is given up is paid.

@@ -81,7 +81,7 @@ def test_one_page_is_stored_once(store, at_once):
     assert sum(won) == 1
     [kept] = store.run(ops.contents(store.keys, claim.member, [0]))
     assert kept == pages[won.index(1)]
-    assert store.run(ops.view(store.keys, "r")).parts[0].got_done == 1
+    assert store.run(ops.view(store.keys, "r")).parts[0].stored_ok == 1
 
 
 def test_a_run_is_decided_once(store, at_once):
@@ -112,7 +112,7 @@ def test_a_run_that_waits_is_small(store):
     """What a hundred thousand waiting runs would cost, by the server's own count."""
     claim = taken(store, begun(store))
     store.run(ops.write_intent(store.keys, claim, uuid.uuid4().hex, 60))
-    fields = {"state": PartState.RUNNING, "job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "troubles": 0}
+    fields = {"state": PartState.RUNNING, "job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "api_failures": 0}
     store.run(ops.update(store.keys, claim, fields, after=30, owner="job"))
     size = sum(store.client.memory_usage(key) for key in store.client.scan_iter(f"{store.keys.prefix}:*:*"))
     assert size < 2_500

@@ -108,7 +108,7 @@ def watched(store):
 
 def test_running_jobs_are_still_looked_at(store):
     watched(store)
-    assert store.run(ops.look(store.keys, ACCOUNT, 30.0)).next_at is not None
+    assert store.run(ops.plan_polling(store.keys, ACCOUNT, 30.0)).next_at is not None
     (part,) = store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
     assert part.member == MEMBER
 
@@ -116,10 +116,12 @@ def test_running_jobs_are_still_looked_at(store):
 def test_a_sweep_goes_on(store):
     watched(store)
     time.sleep(0.05)
-    assert store.run(ops.seen(store.keys, ACCOUNT, "pending", [MEMBER], [0.001])) == 1
+    assert store.run(ops.mark_still_running(store.keys, ACCOUNT, "pending", [MEMBER], [0.001])) == 1
     time.sleep(0.01)
-    assert store.run(ops.sweep(store.keys, ACCOUNT, "token", 30.0))
-    assert store.run(ops.unseen(store.keys, ACCOUNT, "token", others=0, redispatch_after=0.0)) == [str(MEMBER)]
+    assert store.run(ops.acquire_list_poll(store.keys, ACCOUNT, "token", 30.0))
+    assert store.run(ops.finish_list_poll(store.keys, ACCOUNT, "token", others=0, redispatch_after=0.0)) == [
+        str(MEMBER)
+    ]
     assert store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
 
 

@@ -155,8 +155,8 @@ class Shelf:
             "state": state,
             "job": job,
             "tasks": pack(ids),
-            "since": f"{(now or claim.now):.4f}",
-            "troubles": 0,
+            "bought_at": f"{(now or claim.now):.4f}",
+            "api_failures": 0,
         }
         assert self.run(ops.update(self.keys, claim, fields, after=0.0, owner=job)) == "ok"
         return job
@@ -188,7 +188,7 @@ class Shelf:
         """Part -> seconds from now at which it is due, by itself or among the running jobs of its account."""
         return {
             name: at
-            for key in (self.keys.due, *self.redis.scan_iter(self.keys.watch("*")))
+            for key in (self.keys.due, *self.redis.scan_iter(self.keys.poll_set("*")))
             for name, at in self._moments(key).items()
         }
 

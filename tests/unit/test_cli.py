@@ -172,9 +172,9 @@ def test_a_reader_who_has_read_enough_is_told_nothing(scrape_do, monkeypatch):
 def test_status_tells_what_a_run_waits_for(scrape_do, producer):
     run_id = scrape_do("enqueue", *URLS).output.strip()
     part = producer.store.keys.part(run_id, 0)
-    producer.store.client.hset(part, mapping={"troubles": 2, "trouble": "AsyncAPIServerError: 503 for GET /jobs"})
+    producer.store.client.hset(part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"})
     assert "held up by  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
-    producer.store.client.hset(part, "troubles", 0)
+    producer.store.client.hset(part, "api_failures", 0)
     assert "held up by" not in scrape_do("status", run_id).output
 
 
@@ -461,7 +461,7 @@ def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
             store.client.hset(store.keys.part(run_id, 0), "account", account)
     # One of them is looked at among the running jobs.
     store.client.zrem(store.keys.due, f"{watched}:0")
-    store.client.zadd(store.keys.watch("another"), {f"{watched}:0": 1})
+    store.client.zadd(store.keys.poll_set("another"), {f"{watched}:0": 1})
     found = list(from_store(store, "redis://here", "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
@@ -565,7 +565,7 @@ def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large
     assert (answer.exit_code, large.made[0]["max_page_bytes"]) == (0, 7)
     assert "fetched  1" in answer.output
     part = producer.store.run(ops.view(producer.store.keys, run_id)).parts[0]
-    assert (part.got_done, part.got_failed, part.credits) == (2, 0, 2)
+    assert (part.stored_ok, part.stored_failed, part.credits) == (2, 0, 2)
     assert [one.content for one in RunHandle(run_id).iter_tasks()] == ["<p>page</p>"] * 2
     assert "fetched  0" in scrape_do("refetch", run_id).output
     assert large.made[1]["max_page_bytes"] == 8 * producer.settings.max_page_bytes

@@ -97,9 +97,9 @@ def test_is_frozen():
 @pytest.mark.parametrize(
     ("age", "count", "meaning"),
     [
-        (0, 99, "look_again"),
-        (NOT_FOUND_GRACE - 0.1, 99, "look_again"),
-        (NOT_FOUND_GRACE, 2, "look_again"),
+        (0, 99, "poll_again"),
+        (NOT_FOUND_GRACE - 0.1, 99, "poll_again"),
+        (NOT_FOUND_GRACE, 2, "poll_again"),
         (NOT_FOUND_GRACE, 3, "lost"),
         (float("inf"), 3, "lost"),
     ],

@@ -186,7 +186,7 @@ def _next_due(store: Any, now: float) -> float:
     pipe = store.client.pipeline()
     pipe.zrange(keys.due, 0, 0, withscores=True)
     for account in store.client.smembers(keys.accounts):
-        pipe.zrange(keys.watch(account.decode()), 0, 0, withscores=True)
+        pipe.zrange(keys.poll_set(account.decode()), 0, 0, withscores=True)
     return min((found[0][1] for found in pipe.execute() if found), default=now) - now
 
 

@@ -62,7 +62,7 @@ def from_store(store: Store, where: str, account: str = "") -> Iterator[Finding]
 
 def _breakers(store: Store) -> Iterator[Finding]:
     for key in store.client.scan_iter(store.keys.breaker("*")):
-        since = datetime.fromtimestamp(float(store.client.hget(key, "since") or 0), UTC)
+        since = datetime.fromtimestamp(float(store.client.hget(key, "bought_at") or 0), UTC)
         yield Finding(
             WRONG, f"the API refuses the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account are held back"
         )
@@ -70,7 +70,7 @@ def _breakers(store: Store) -> Iterator[Finding]:
 
 def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
     """Whether parts wait for a worker of another account, among those that are looked at next."""
-    places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.watch("*")))]
+    places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.poll_set("*")))]
     names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, _LOOKED_AT - 1))]
     with store.client.pipeline(transaction=False) as pipe:
         for run_id, _, part in (name.decode().rpartition(":") for name in names):

@@ -136,7 +136,7 @@ def _ended(run_id: str, wait: float) -> RunRecord:
 
 def _troubles(record: RunRecord) -> list[str]:
     """What the calls of its parts met last, while they wait to be made again."""
-    return [part.trouble for part in record.parts if part.trouble and part.state is not PartState.DONE]
+    return [part.api_error for part in record.parts if part.api_error and part.state is not PartState.DONE]
 
 
 def _unknown_words(record: RunRecord) -> list[tuple[str, str]]:

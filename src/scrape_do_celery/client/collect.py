@@ -8,7 +8,7 @@ from tenacity import RetryCallState, retry_if_result, stop_after_attempt, wait_f
 
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails
-from scrape_do_celery.polling import TASK_LOOKS
+from scrape_do_celery.polling import MAX_TASK_FETCHES
 from scrape_do_celery.rules.lifecycle import give_up_task, settle_task
 from scrape_do_celery.rules.ordering import decide_order
 
@@ -31,7 +31,7 @@ def looks() -> dict[str, Any]:
     return {
         "retry": retry_if_result(_unfinished),
         "wait": wait_fixed(TASK_PAUSE),
-        "stop": stop_after_attempt(TASK_LOOKS),
+        "stop": stop_after_attempt(MAX_TASK_FETCHES),
         "retry_error_callback": _given_up,
     }
 
@@ -96,4 +96,4 @@ def _unfinished(task: TaskDetails) -> bool:
 
 def _given_up(state: RetryCallState) -> TaskDetails:
     task: TaskDetails = state.outcome.result()  # type: ignore[union-attr]
-    return give_up_task(task, TASK_LOOKS)
+    return give_up_task(task, MAX_TASK_FETCHES)

@@ -49,7 +49,7 @@ class Watch:
     def _absent(self, elapsed: float) -> bool:
         age = self._age + elapsed
         self._absences += age >= NOT_FOUND_GRACE
-        return job_not_found(age, self._absences) == "look_again"
+        return job_not_found(age, self._absences) == "poll_again"
 
     def _passing(self, error: ScrapeDoError) -> bool:
         self._misses += 1

@@ -76,7 +76,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "paid_unfetched", "Parts that are paid and not fetched, whose pages the API forgets in this time.", "within"
     ),
     _gauge("paid_expiry_seconds", "Time until the API forgets the first of them; absent where there is none."),
-    _gauge("jobs_watched", "Running jobs that are looked at together.", "account"),
+    _gauge("jobs_polled_by_list", "Running jobs that are looked at together.", "account"),
     _gauge("jobs_active", "Jobs that count against SCRAPE_DO_MAX_ACTIVE_JOBS.", "account"),
     _gauge("jobs_waiting_for_slot", "Parts that wait for a job slot.", "account"),
     _gauge("slot_wait_seconds", "Longest time that a part has waited for a job slot.", "account"),

@@ -48,7 +48,7 @@ class CensusTaker(threading.Thread):
         """A census, which is the last one from now on."""
         store, found = self._store, counting.Census()
         accounts = store.run(counting.accounts(store.keys))
-        for key in (store.keys.due, *map(store.keys.watch, accounts)):
+        for key in (store.keys.due, *map(store.keys.poll_set, accounts)):
             part = store.run(counting.census(store.keys, key))
             found.take(part)
             while part.cursor != START:

@@ -21,12 +21,12 @@ Samples: TypeAlias = "dict[str, dict[tuple[str, ...], float]]"
 
 def of_standing(standing: Standing, settings: Settings) -> Samples:
     """What one look at the store shows, and the limits around it."""
-    now, lags = standing.now, [account.watch_at for account in standing.accounts]
+    now, lags = standing.now, [account.next_poll_at for account in standing.accounts]
     found: Samples = {
         "due": {(): standing.due},
         "look_lag_seconds": {
             ("due",): _late(standing.due_at, now),
-            ("watch",): max((_late(at, now) for at in lags), default=0.0),
+            ("polled",): max((_late(at, now) for at in lags), default=0.0),
         },
         "dispatched_parts": {(): standing.dispatched_parts},
         "dispatched_parts_limit": {(): settings.max_dispatched_parts},
@@ -46,7 +46,7 @@ def of_standing(standing: Standing, settings: Settings) -> Samples:
 def _of_accounts(standing: Standing) -> Samples:
     accounts, now = standing.accounts, standing.now
     return {
-        "jobs_watched": {(a.account,): a.watched for a in accounts},
+        "jobs_polled_by_list": {(a.account,): a.polled_by_list for a in accounts},
         "jobs_active": {(a.account,): a.active for a in accounts},
         "jobs_waiting_for_slot": {(a.account,): a.waiting_for_slot for a in accounts},
         "slot_wait_seconds": {(a.account,): _late(a.first_waiting_since, now) for a in accounts},

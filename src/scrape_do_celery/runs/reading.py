@@ -81,7 +81,7 @@ class PartReader:
                 if task is not None:
                     found.add(at)
                     yield at, task
-        if len(found) < self.record.got_done + self.record.got_failed:
+        if len(found) < self.record.stored_ok + self.record.stored_failed:
             run_id = self.member.run_id
             raise ResultExpiredError(f"the contents of run {run_id} have passed their life", run_id)
 

@@ -50,7 +50,7 @@ class AbsenceCheck:
 
     async def _listed_jobs(self, runtime: Runtime, claim: Claim) -> frozenset[str] | None:
         """The ids on the job list in lower case; None where the API does not answer for itself."""
-        since = (claim.part.since or claim.now) - runtime.settings.api_clock_tolerance
+        since = (claim.part.bought_at or claim.now) - runtime.settings.api_clock_tolerance
         back_to = datetime.fromtimestamp(since, UTC)
         async with self._lock:
             last = self._checked

@@ -43,7 +43,7 @@ def retry_decision(
     since, grace = claim.part.refused_since, auth_grace if is_auth(error) else REFUSAL_GRACE
     if may_end and is_client_error(error) and since is not None and claim.now - since > grace:
         return RetryDecision(after=0.0, fatal=True)
-    wait = delay(claim.part.troubles, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
+    wait = delay(claim.part.api_failures, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
     return RetryDecision(after=wait)
 
 

@@ -11,7 +11,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskResponse
 from scrape_do_celery.models.enums import is_terminal
-from scrape_do_celery.polling import TASK_LOOKS, wait_for_last
+from scrape_do_celery.polling import MAX_TASK_FETCHES, delay_before_last
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote, Notes, notes_to_json
 from scrape_do_celery.rules.ids import pad_job, targets_of_tasks
 from scrape_do_celery.rules.lifecycle import (
@@ -110,7 +110,7 @@ async def fetch(runtime: Runtime, claim: Claim) -> StepMessage | None:
 
 
 async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
-    looks = claim.part.looks
+    looks = claim.part.fetch_passes
     stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
     # An answer that could not be read may hold a page, also where the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
@@ -127,7 +127,7 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessa
     if not found.cut and claim.stop_grace_passed(2 * runtime.settings.cancel_grace):
         return await finish_stopped_part(runtime, claim, await _with_task_urls(runtime, claim, job))
     looks += found.is_look
-    fields: dict[str, ops.Value] = {"looks": looks, "notes": _packed(found.notes)}
+    fields: dict[str, ops.Value] = {"fetch_passes": looks, "notes": _packed(found.notes)}
     if found.full:
         await runtime.release_until(claim, fields, NO_ROOM)
         return None
@@ -143,7 +143,7 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessa
 
 def _wait(runtime: Runtime, claim: Claim, found: FetchPass, looks: int) -> float:
     """Seconds until the next pass; where only unusable answers are left, until the first of these may count."""
-    wait = wait_for_last(looks, TASK_LOOKS, runtime.interval(claim.part.looks))
+    wait = delay_before_last(looks, MAX_TASK_FETCHES, runtime.interval(claim.part.fetch_passes))
     if not (found.unfinished or found.unasked):
         wait = max(wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.now)
     return wait if claim.stop_reason is None else min(wait, runtime.settings.cancel_grace)
@@ -151,7 +151,7 @@ def _wait(runtime: Runtime, claim: Claim, found: FetchPass, looks: int) -> float
 
 def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, ops.Value]:
     if found.unusable:
-        return {"troubles": 1, "refused_since": 0, "trouble": found.unusable}
+        return {"api_failures": 1, "refused_since": 0, "api_error": found.unusable}
     return {} if is_waiting else CLEAR_FAILURES
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.errors import JobLostError, PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.enums import JobStatus
-from scrape_do_celery.polling import NOT_FOUND_GRACE, NOT_FOUND_LOOKS, job_not_found, wait_for_last
+from scrape_do_celery.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
 from scrape_do_celery.rules.lifecycle import shorten_word
 from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.store import Claim, RunState, ops
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: What a call that went well makes of the troubles before it.
-CLEAR_FAILURES: dict[str, ops.Value] = {"troubles": 0, "refused_since": 0}
+CLEAR_FAILURES: dict[str, ops.Value] = {"api_failures": 0, "refused_since": 0}
 
 
 async def finish_stopped_part(
@@ -36,7 +36,7 @@ async def finish_stopped_part(
 async def finish_poisoned(runtime: Runtime, claim: Claim, why: str) -> StepMessage | None:
     """Takes a part out of work."""
     run_id, more = claim.member.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
-    if cause := claim.part.submit_error or claim.part.trouble:
+    if cause := claim.part.submit_error or claim.part.api_error:
         more += f"; the last cause: {cause}"
     error = PoisonedRunError(f"run {run_id} was taken out of work: {why}{more}", run_id)
     return await runtime.settle(claim, RunState.POISONED, error)
@@ -68,13 +68,13 @@ def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoE
 
 async def handle_job_not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """A job that the API does not know: it may only be young."""
-    age = claim.now - (claim.part.since or claim.now)
-    misses = claim.part.misses + 1
+    age = claim.now - (claim.part.bought_at or claim.now)
+    misses = claim.part.not_found_polls + 1
     if job_not_found(age, misses) == "lost":
         return await lost(runtime, claim, error)
     counted = misses if age >= NOT_FOUND_GRACE else 0
-    wait = wait_for_last(counted, NOT_FOUND_LOOKS, runtime.interval(claim.part.misses))
-    await runtime.release_until(claim, {"misses": counted}, wait)
+    wait = delay_before_last(counted, MAX_NOT_FOUND_POLLS, runtime.interval(claim.part.not_found_polls))
+    await runtime.release_until(claim, {"not_found_polls": counted}, wait)
     return None
 
 
@@ -104,6 +104,6 @@ def seen(job: JobDetails) -> dict[str, int | str]:
     """The progress that a look at a job shows."""
     return {
         "status": shorten_word(str(job.status)),
-        "seen_done": sum(task.status == JobStatus.SUCCESS for task in job.tasks),
-        "seen_failed": sum(task.status in (JobStatus.ERROR, JobStatus.CANCELED) for task in job.tasks),
+        "reported_ok": sum(task.status == JobStatus.SUCCESS for task in job.tasks),
+        "reported_failed": sum(task.status in (JobStatus.ERROR, JobStatus.CANCELED) for task in job.tasks),
     }

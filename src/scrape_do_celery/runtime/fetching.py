@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from scrape_do_celery.client import gone
 from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails
-from scrape_do_celery.polling import NOT_FOUND_GRACE, TASK_LOOKS
+from scrape_do_celery.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
 from scrape_do_celery.rules.fetch import (
     AnswerFate,
     AnswerNote,
@@ -125,7 +125,7 @@ async def _final_task(
     found.notes[position] = AnswerNote(has_end=is_unknown(task.status) and has_passed(task.end_time, claim.now))
     found.unfinished += 1
     if _is_last_look(claim):
-        return give_up_task(task, TASK_LOOKS)
+        return give_up_task(task, MAX_TASK_FETCHES)
     await hold_page(runtime, claim, position, task)
     return None
 
@@ -241,8 +241,8 @@ def is_last_pass(runtime: Runtime, claim: Claim) -> bool:
 
 
 def _is_last_look(claim: Claim) -> bool:
-    return claim.part.looks + 1 >= TASK_LOOKS
+    return claim.part.fetch_passes + 1 >= MAX_TASK_FETCHES
 
 
 def _is_young(claim: Claim) -> bool:
-    return claim.now - (claim.part.since or 0.0) < NOT_FOUND_GRACE
+    return claim.now - (claim.part.bought_at or 0.0) < NOT_FOUND_GRACE

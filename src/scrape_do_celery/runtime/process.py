@@ -255,7 +255,7 @@ class Runtime:
         verdict = retry_decision(error, claim, longest=longest, auth_grace=auth_grace, may_end=may_end)
         await self.apply_to_all_workers(error)
         # The first of a row is told aloud, and then one in ten.
-        level = logging.INFO if claim.part.troubles % 10 else logging.WARNING
+        level = logging.INFO if claim.part.api_failures % 10 else logging.WARNING
         log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
         if verdict.fatal:
             return await self.settle(
@@ -263,8 +263,8 @@ class Runtime:
             )
         since = claim.part.refused_since or claim.now if is_client_error(error) else 0
         noted = {
-            "troubles": claim.part.troubles + 1,
-            "trouble": describe_trouble(error),
+            "api_failures": claim.part.api_failures + 1,
+            "api_error": describe_trouble(error),
             "refused_since": f"{since:.4f}",
         }
         # A run that is to end looks often enough to end in time.

@@ -62,7 +62,7 @@ async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -
 
 
 async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate: AnswerFate) -> StepMessage | None:
-    is_young = claim.now - (claim.part.since or claim.now) < NOT_FOUND_GRACE
+    is_young = claim.now - (claim.part.bought_at or claim.now) < NOT_FOUND_GRACE
     if is_young and fate is not AnswerFate.GONE:
         return await handle_job_not_found(runtime, claim, error)
     if not await runtime.absences.is_believed(runtime, claim, error):

@@ -30,8 +30,8 @@ class AccountStanding:
     """How an account stands. Times are by the store's clock, None where there is nothing."""
 
     account: str
-    watched: int
-    watch_at: float | None
+    polled_by_list: int
+    next_poll_at: float | None
     active: int
     waiting_for_slot: int
     first_waiting_since: float | None
@@ -146,11 +146,11 @@ def _still_held(held: Sequence[bytes], now: float) -> int:
 
 
 def _account(row: Sequence[str]) -> AccountStanding:
-    account, watched, watch_at, active, waiting_for_slot, first_waiting_since, refused_since = row
+    account, polled_by_list, next_poll_at, active, waiting_for_slot, first_waiting_since, refused_since = row
     return AccountStanding(
         account,
-        int(watched),
-        _moment(watch_at),
+        int(polled_by_list),
+        _moment(next_poll_at),
         int(active),
         int(waiting_for_slot),
         _moment(first_waiting_since),

@@ -8,9 +8,9 @@
 | `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | while live: none; then `result_ttl` |
 | `P:provisional:<run>:<n>` | hash | task position -> frame of a page held back, its credits | until the part ends |
 | `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when to look at it | for ever |
-| `P:watch:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
+| `P:poll_set:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
-| `P:sweep:<account>` | hash | the look at all of them: who makes it, until when; what the last one took | for ever |
+| `P:list_poll:<account>` | hash | the list poll: its holder, its lease, the duration of the last one | for ever |
 | `P:dispatched` | zset | members with a step message under way -> when it counts as lost | for ever |
 | `P:queue_delay` | hash | how many times longer than usual step messages lie in the queue, and since when | for ever |
 | `P:schedule:<name>` | string | the last run of a schedule, if any goes on | until that has ended |
@@ -148,18 +148,18 @@ class Keys:
         """The breaker of an account."""
         return f"{self.prefix}:breaker:{account}"
 
-    def watch(self, account: str) -> str:
+    def poll_set(self, account: str) -> str:
         """The parts of an account whose jobs run."""
-        return f"{self.prefix}:watch:{account}"
+        return f"{self.prefix}:poll_set:{account}"
 
     @property
     def accounts(self) -> str:
         """Accounts that have running jobs."""
         return f"{self.prefix}:accounts"
 
-    def sweep(self, account: str) -> str:
+    def list_poll(self, account: str) -> str:
         """The look at all running jobs of an account."""
-        return f"{self.prefix}:sweep:{account}"
+        return f"{self.prefix}:list_poll:{account}"
 
     def ledger(self, day: int) -> str:
         """The purchases of one day, counted from the epoch."""

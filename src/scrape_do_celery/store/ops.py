@@ -58,13 +58,13 @@ from scrape_do_celery.store.states import outcome_of_stop
 from scrape_do_celery.store.watching import (
     MOST,
     RequestQuota,
+    acquire_list_poll,
     allocate_requests,
-    look,
-    seen,
-    some,
-    strangers,
-    sweep,
-    unseen,
+    find_unattended_accounts,
+    finish_list_poll,
+    mark_still_running,
+    move_some_to_due,
+    plan_polling,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ __all__ = [
     "Value",
     "accept",
     "acknowledge_changed_runs",
+    "acquire_list_poll",
     "allocate_requests",
     "attempt",
     "check_before_send",
@@ -118,6 +119,8 @@ __all__ = [
     "digests_of",
     "doubts",
     "fetched",
+    "find_unattended_accounts",
+    "finish_list_poll",
     "first",
     "forget",
     "forgotten",
@@ -126,29 +129,26 @@ __all__ = [
     "job",
     "keyring",
     "ledger",
-    "look",
+    "mark_still_running",
+    "move_some_to_due",
     "note_unowned",
     "open_breaker",
     "outcome",
     "owners",
     "part_spec",
     "pause",
+    "plan_polling",
     "promise",
     "put",
     "renew",
     "replace_large",
     "request_stop",
     "rivals",
-    "seen",
     "settle",
     "size",
-    "some",
     "spec",
     "stamp",
-    "strangers",
-    "sweep",
     "take_changed_runs",
-    "unseen",
     "update",
     "view",
     "was_first",
@@ -206,7 +206,7 @@ def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]
 
     If the task has no page, what is held of it is stored in its place.
     """
-    counter = "got_done" if task.is_success else "got_failed"
+    counter = "stored_ok" if task.is_success else "stored_failed"
     key = keys.contents(member.run_id, member.part)
     frame = keys.seal(key, str(position), pack_task(task))
     return Op(
@@ -248,7 +248,7 @@ def replace_large(keys: Keys, member: Member, position: int, task: TaskDetails) 
 
 def count_done(keys: Keys, member: Member) -> Op[int]:
     """How many tasks of a part are stored that succeeded."""
-    return Op(lambda r: int(r or 0), ("HGET", keys.part(member.run_id, member.part), "got_done"))
+    return Op(lambda r: int(r or 0), ("HGET", keys.part(member.run_id, member.part), "stored_ok"))
 
 
 def size(put_op: Op[int]) -> int:

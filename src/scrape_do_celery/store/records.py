@@ -59,21 +59,21 @@ class PartRecord:
     fingerprint: str = ""
     job_id: str | None = None
     task_ids: tuple[str, ...] = ()
-    since: float | None = None
+    bought_at: float | None = None
     status: str | None = None
     polls: int = 0
-    misses: int = 0
-    looks: int = 0
-    troubles: int = 0
+    not_found_polls: int = 0
+    fetch_passes: int = 0
+    api_failures: int = 0
     #: what its last call met, while it waits to be made again
-    trouble: str | None = None
+    api_error: str | None = None
     refused_since: float | None = None
     cancel_sent_at: float | None = None
     stop_seen_at: float | None = None
-    seen_done: int = 0
-    seen_failed: int = 0
-    got_done: int = 0
-    got_failed: int = 0
+    reported_ok: int = 0
+    reported_failed: int = 0
+    stored_ok: int = 0
+    stored_failed: int = 0
     gone: int = 0
     credits: float = 0.0
     outcome: str | None = None
@@ -120,20 +120,20 @@ class PartRecord:
             fingerprint=text("fp") or "",
             job_id=text("job"),
             task_ids=tuple(unpack(fields["tasks"])) if "tasks" in fields else (),
-            since=moment("since"),
+            bought_at=moment("bought_at"),
             status=text("status"),
             polls=number("polls"),
-            misses=number("misses"),
-            looks=number("looks"),
-            troubles=number("troubles"),
-            trouble=opened_text(fields, "trouble", key, keys) if number("troubles") else None,
+            not_found_polls=number("not_found_polls"),
+            fetch_passes=number("fetch_passes"),
+            api_failures=number("api_failures"),
+            api_error=opened_text(fields, "api_error", key, keys) if number("api_failures") else None,
             refused_since=moment("refused_since") or None,
             cancel_sent_at=moment("cancel_sent_at"),
             stop_seen_at=moment("stop_seen_at"),
-            seen_done=number("seen_done"),
-            seen_failed=number("seen_failed"),
-            got_done=number("got_done"),
-            got_failed=number("got_failed"),
+            reported_ok=number("reported_ok"),
+            reported_failed=number("reported_failed"),
+            stored_ok=number("stored_ok"),
+            stored_failed=number("stored_failed"),
             gone=number("gone"),
             credits=float(fields.get("credits", 0)),
             outcome=text("outcome"),
@@ -147,26 +147,26 @@ class PartRecord:
     @property
     def has_contents(self) -> bool:
         """Whether tasks of the part are stored."""
-        return self.got_done + self.got_failed > 0
+        return self.stored_ok + self.stored_failed > 0
 
     @property
     def waiting_for(self) -> str | None:
         """What its last call met, while the part waits to make the call again, or looks for the job of a purchase."""
         if self.state is PartState.DONE:
             return None
-        if self.trouble or self.state is not PartState.RECONCILING:
-            return self.trouble or None
+        if self.api_error or self.state is not PartState.RECONCILING:
+            return self.api_error or None
         return f"it is not known yet whether a job was bought: {self.submit_error or 'its step died'}"
 
     @property
     def done(self) -> int:
         """Tasks that ended in success, as far as known."""
-        return self.got_done if self.state is PartState.DONE else max(self.seen_done, self.got_done)
+        return self.stored_ok if self.state is PartState.DONE else max(self.reported_ok, self.stored_ok)
 
     @property
     def failed(self) -> int:
         """Tasks that failed, were canceled or are gone, as far as known."""
-        return self.got_failed if self.state is PartState.DONE else max(self.seen_failed, self.got_failed)
+        return self.stored_failed if self.state is PartState.DONE else max(self.reported_failed, self.stored_failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ class Claim:
             skip_unsent=bool(skip_unsent),
             max_wait=float(max_wait) if max_wait else None,
             early=bool(early),
-            late=max(0.0, float(now) - float(fields.get("at", now))),
+            late=max(0.0, float(now) - float(fields.get("due_at", now))),
             trace=trace.decode() if trace else "",
             spec_field=spec,
             targets_field=targets,
@@ -228,7 +228,7 @@ class Claim:
 
     def is_forgotten(self) -> bool:
         """Whether the API has certainly forgotten the part's job."""
-        return self._is_past_life(self.part.since)
+        return self._is_past_life(self.part.bought_at)
 
     def is_past_finding(self) -> bool:
         """Whether the API has certainly forgotten whatever the part's last purchase bought."""

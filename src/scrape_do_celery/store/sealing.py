@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.op import Value
 
 #: Fields of records that are sealed whenever they are written: they may quote a request, or an answer to it.
-_PRIVATE = frozenset({"result", "error", "submit_error", "trouble"})
+_PRIVATE = frozenset({"result", "error", "submit_error", "api_error"})
 
 
 def sealed(keys: Keys, key: str, fields: Mapping[str, Value]) -> dict[str, Value]:

@@ -36,11 +36,11 @@ MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PollPlan:
     """When the running jobs of an account are worth a look, by the store's clock; whether a sweep is due."""
 
     next_at: float | None
-    sweep: bool
+    use_list: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RequestQuota:
     pause: float
 
 
-def look(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -> Op[Look]:
+def plan_polling(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -> Op[PollPlan]:
     """Hands running parts that are due over to be looked at by themselves, where they are few; else asks for a sweep.
 
     `interval` is the longest one between two looks at a job; `auth_grace`, after which a refused token fails its runs.
@@ -69,29 +69,34 @@ def look(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -
     )
     args += (_REST / 2, 2 * interval, _SOME, _OTHERS_FOR)
     return Op(
-        _look, args, [keys.watch(account), keys.sweep(account), keys.due, keys.pause, keys.breaker(account)], "look"
+        _poll_plan,
+        args,
+        [keys.poll_set(account), keys.list_poll(account), keys.due, keys.pause, keys.breaker(account)],
+        "plan_polling",
     )
 
 
-def sweep(keys: Keys, account: str, token: str, seconds: float) -> Op[bool]:
+def acquire_list_poll(keys: Keys, account: str, token: str, seconds: float) -> Op[bool]:
     """Whether the sweep is this step's now, for so long: not where it is another's, or nothing is due."""
-    keys_ = [keys.sweep(account), keys.watch(account)]
-    return Op(bool, (token, seconds), keys_, "sweep")
+    keys_ = [keys.list_poll(account), keys.poll_set(account)]
+    return Op(bool, (token, seconds), keys_, "acquire_list_poll")
 
 
-def seen(keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]) -> Op[int]:
+def mark_still_running(
+    keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]
+) -> Op[int]:
     """Notes that the list shows the jobs of these parts running. `intervals` are by the number of looks before."""
     args: list[Value] = [keys.prefix, status, _ITSELF, len(intervals), *intervals, *map(str, members)]
-    return Op(int, args, [keys.watch(account), keys.due], "seen")
+    return Op(int, args, [keys.poll_set(account), keys.due], "mark_still_running")
 
 
-def unseen(keys: Keys, account: str, token: str, *, others: float, redispatch_after: float) -> Op[list[str]]:
+def finish_list_poll(keys: Keys, account: str, token: str, *, others: float, redispatch_after: float) -> Op[list[str]]:
     """Ends a sweep: hands over what was due when it began and was not seen, `MOST` at a time; the caller publishes.
 
     If the caller dies, the dispatcher publishes `redispatch_after` seconds later. `others`: pages of other users' jobs.
     """
     args = (token, keys.prefix, MOST, others, _REST, redispatch_after, _LONGEST_REST)
-    return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
+    return Op(_names, args, [keys.poll_set(account), keys.list_poll(account), keys.due], "finish_list_poll")
 
 
 def allocate_requests(  # noqa: PLR0913 (a limit an argument)
@@ -114,21 +119,21 @@ def allocate_requests(  # noqa: PLR0913 (a limit an argument)
     return Op(lambda r: RequestQuota(int(r[0]), int(r[1]), float(r[2])), args, places, "allocate_requests")
 
 
-def some(keys: Keys, account: str, token: str) -> Op[list[str]]:
+def move_some_to_due(keys: Keys, account: str, token: str) -> Op[list[str]]:
     """Hands over a few of those that were due when a sweep began which failed, the oldest first."""
     args = (token, keys.prefix, _SOME, "", 0, 0, 0)
-    return Op(_names, args, [keys.watch(account), keys.sweep(account), keys.due], "unseen")
+    return Op(_names, args, [keys.poll_set(account), keys.list_poll(account), keys.due], "finish_list_poll")
 
 
-def strangers(keys: Keys, account: str, seconds: float) -> Op[list[str]]:
+def find_unattended_accounts(keys: Keys, account: str, seconds: float) -> Op[list[str]]:
     """Other accounts than this one whose running jobs nobody has looked at for so long."""
     args = (keys.prefix, account, seconds)
-    return Op(_names, args, [keys.accounts], "strangers")
+    return Op(_names, args, [keys.accounts], "find_unattended_accounts")
 
 
 def _names(reply: Sequence[bytes]) -> list[str]:
     return [name.decode() for name in reply]
 
 
-def _look(reply: Sequence[Any]) -> Look:
-    return Look(float(reply[0]) if reply[0] else None, bool(reply[1]))
+def _poll_plan(reply: Sequence[Any]) -> PollPlan:
+    return PollPlan(float(reply[0]) if reply[0] else None, bool(reply[1]))

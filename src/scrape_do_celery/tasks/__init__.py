@@ -18,20 +18,20 @@ from scrape_do_celery.tasks.reconcile import reconcile_submit
 from scrape_do_celery.tasks.scheduled import scheduled_run
 from scrape_do_celery.tasks.scrape import scrape
 from scrape_do_celery.tasks.submit import submit_jobs
-from scrape_do_celery.tasks.sweep import sweep_jobs
+from scrape_do_celery.tasks.sweep import poll_job_list
 
 __all__ = [
     "aggregate_run",
     "cancel_run",
     "fetch_tasks",
     "finish_run",
+    "poll_job_list",
     "poll_jobs",
     "reconcile_submit",
     "report_orphans",
     "scheduled_run",
     "scrape",
     "submit_jobs",
-    "sweep_jobs",
 ]
 
 

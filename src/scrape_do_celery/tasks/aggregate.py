@@ -95,7 +95,7 @@ async def _decided(runtime: Runtime, record: RunRecord, attempt: int) -> tuple[R
 async def _decision(runtime: Runtime, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
     decided_by, outcome = worst(part.outcome or RunState.POISONED for part in record.parts)
     error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
-    if outcome is not RunState.SUCCEEDED or not any(part.got_failed for part in record.parts):
+    if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):
         return decided_by, outcome, error
     store = runtime.store
     spec = await store.run(ops.part_spec(store.keys, record.member(0)))
@@ -123,8 +123,8 @@ def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, p
         "outcome": outcome.value,
         "counts": {
             "total": sum(part.total for part in parts),
-            "succeeded": sum(part.got_done for part in parts),
-            "failed": sum(part.got_failed for part in parts),
+            "succeeded": sum(part.stored_ok for part in parts),
+            "failed": sum(part.stored_failed for part in parts),
             "gone": sum(part.gone for part in parts),
         },
         "credits": sum(part.credits for part in parts),

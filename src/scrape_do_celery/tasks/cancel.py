@@ -59,6 +59,6 @@ async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
             # The job cannot be stopped. What it has paid for can be fetched.
             fetching = collect(runtime, claim, job) if job else job_unanswered(runtime, claim, unread or error)
             return await fetching
-    fields = {"cancel_sent_at": f"{claim.now:.4f}", "polls": 0, "misses": 0, **CLEAR_FAILURES}
+    fields = {"cancel_sent_at": f"{claim.now:.4f}", "polls": 0, "not_found_polls": 0, **CLEAR_FAILURES}
     await runtime.release_until(claim, fields, min(1.0, runtime.interval(0)))
     return None

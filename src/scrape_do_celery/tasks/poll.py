@@ -114,9 +114,9 @@ def _given_up(runtime: Runtime, claim: Claim) -> bool:
 
 async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str, ops.Value]) -> StepMessage | None:
     part, now = claim.part, seen(job)
-    before = {"status": part.status, "seen_done": part.seen_done, "seen_failed": part.seen_failed}
+    before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
     polls = part.polls + 1
-    fields: dict[str, ops.Value] = {**now, "polls": polls, "misses": 0, **CLEAR_FAILURES, **more}
+    fields: dict[str, ops.Value] = {**now, "polls": polls, "not_found_polls": 0, **CLEAR_FAILURES, **more}
     # A job of a thousand tasks is some 100 kB: it is written only where something moved.
     moved = job if now != before else None
     if claim.stop_reason and part.cancel_sent_at is None:

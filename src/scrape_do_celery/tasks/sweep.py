@@ -39,8 +39,8 @@ _PAGES = 5
 _CHUNK = 500
 
 
-@shared_task(name=routing.SWEEP_JOBS, **routing.STEP_OPTIONS)
-def sweep_jobs(self: Task, accounts: list[str]) -> None:
+@shared_task(name=routing.POLL_JOB_LIST, **routing.STEP_OPTIONS)
+def poll_job_list(self: Task, accounts: list[str]) -> None:
     """Looks at every running job of an account; those that the list no longer shows are looked at by themselves."""
     runtime = Runtime.of(self.app)
     if runtime.settings.account_id in accounts:
@@ -49,7 +49,7 @@ def sweep_jobs(self: Task, accounts: list[str]) -> None:
 
 async def sweep(runtime: Runtime) -> None:
     """One look through the list, unless another step is at it, or nothing is due any more."""
-    turn = _Turn(runtime)
+    turn = ListPoll(runtime)
     if not await turn.take():
         return
     try:
@@ -76,7 +76,7 @@ async def sweep(runtime: Runtime) -> None:
     _ask_celery(runtime, turn.runs)
 
 
-class _Turn:
+class ListPoll:
     """The right to sweep, kept while pages come."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -89,13 +89,13 @@ class _Turn:
         """Whether the sweep is ours, for as long as a lease, or for so many seconds."""
         store, settings = self._runtime.store, self._runtime.settings
         return await store.run(
-            ops.sweep(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
+            ops.acquire_list_poll(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
         )
 
     async def hand_over(self, redispatch_after: float = 0.0) -> list[str]:
         """What was not seen, handed over; the caller has so many seconds to publish a step message for it."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        op = ops.unseen(
+        op = ops.finish_list_poll(
             store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, redispatch_after=redispatch_after
         )
         return await self._runtime.write(op)
@@ -103,7 +103,7 @@ class _Turn:
     async def hand_some_over(self) -> None:
         """A few of those that were due are looked at by themselves."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        await self._runtime.write(ops.some(store.keys, account, self._token))
+        await self._runtime.write(ops.move_some_to_due(store.keys, account, self._token))
 
     async def note(self, status: str, jobs: Sequence[JobDetails]) -> None:
         """Notes that the list shows these jobs running."""
@@ -117,10 +117,12 @@ class _Turn:
             await store.run(ops.note_unowned(store.keys, settings.account_id, unowned))
         self.runs.update(member.run_id for member in members)
         if members:
-            await store.run(ops.seen(store.keys, settings.account_id, status, members, self._runtime.intervals))
+            await store.run(
+                ops.mark_still_running(store.keys, settings.account_id, status, members, self._runtime.intervals)
+            )
 
 
-async def _all_pages(runtime: Runtime, turn: _Turn) -> None:
+async def _all_pages(runtime: Runtime, turn: ListPoll) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
         answer = await runtime.surveyor.read_page(page, status=status)
         # What has ended since the list was filtered is not running.

@@ -55,7 +55,7 @@ class Stops:
     def _due(self) -> Iterator[tuple[str, float]]:
         client, keys = self._client, self._store.keys
         accounts = client.smembers(keys.accounts)
-        for key in (keys.due, *(keys.watch(account.decode()) for account in accounts)):
+        for key in (keys.due, *(keys.poll_set(account.decode()) for account in accounts)):
             for name, moment in client.zrange(key, 0, -1, withscores=True):
                 yield name.decode(), moment
 

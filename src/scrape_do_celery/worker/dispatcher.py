@@ -26,7 +26,7 @@ SHORTEST, LONGEST = 0.02, 1.0
 #: Members handed out at a look: so many take Redis less than 5 ms.
 LIMIT = 200
 #: Seconds after which the running jobs of another account count as forgotten by its workers.
-_FORGOTTEN = 120.0
+UNATTENDED_AFTER = 120.0
 #: How long the store stays this application's after the last word of its last worker.
 HOME_SECONDS = 30
 
@@ -40,7 +40,7 @@ class Dispatcher(threading.Thread):
         self._halt = threading.Event()
         self._home_until = 0.0
         self._revoked: set[str] = set()
-        self._strangers: set[str] = set()
+        self._unattended: set[str] = set()
         self._asking = threading.Thread()
 
     def run(self) -> None:
@@ -59,9 +59,11 @@ class Dispatcher(threading.Thread):
         if not self._at_home():
             return LONGEST
         self._revoke()
-        look = store.run(ops.look(store.keys, settings.account_id, settings.poll_max_interval, settings.auth_grace))
-        if look.sweep:
-            self._producer.publish(routing.SWEEP_JOBS, [settings.account_id])
+        look = store.run(
+            ops.plan_polling(store.keys, settings.account_id, settings.poll_max_interval, settings.auth_grace)
+        )
+        if look.use_list:
+            self._producer.publish(routing.POLL_JOB_LIST, [settings.account_id])
         due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_dispatched_parts))
         if due.dropped:
             log.warning("%d due entries had no record and were dropped", due.dropped)
@@ -92,16 +94,16 @@ class Dispatcher(threading.Thread):
                 self._home_until = 0.0
                 return False
             self._home_until = time.monotonic() + HOME_SECONDS / 3
-            self._tell_of_strangers()
+            self._warn_unattended_accounts()
             self._search_for_rejected()
         return True
 
-    def _tell_of_strangers(self) -> None:
+    def _warn_unattended_accounts(self) -> None:
         """Says, once an account, that its runs wait for a worker with its token."""
         store, mine = self._producer.store, self._producer.settings.account_id
-        found = store.run(ops.strangers(store.keys, mine, _FORGOTTEN))
-        for account in set(found) - self._strangers:
-            self._strangers.add(account)
+        found = store.run(ops.find_unattended_accounts(store.keys, mine, UNATTENDED_AFTER))
+        for account in set(found) - self._unattended:
+            self._unattended.add(account)
             log.warning(
                 "runs of the account %s wait for a worker with its token; this worker's account is %s", account, mine
             )

@@ -141,12 +141,12 @@ def test_what_is_late_and_what_expires(collector, plant):
     mine, now = plant.settings.account_id, plant.clock.time()
     plant.redis.zadd(plant.keys.due, {"x:0": now - 90})
     plant.redis.sadd(plant.keys.accounts, mine, "other")
-    plant.redis.zadd(plant.keys.watch("other"), {"y:0": now - 45})
+    plant.redis.zadd(plant.keys.poll_set("other"), {"y:0": now - 45})
     plant.redis.zadd(plant.keys.life, {"y:0": now + 7000, "z:0": now + 80000})
     found = scrape(collector)
     assert of(found, "look_lag_seconds", of="due") == pytest.approx(90, abs=10)
-    assert of(found, "look_lag_seconds", of="watch") == pytest.approx(45, abs=10)
-    assert of(found, "jobs_watched", account="other") == 1
+    assert of(found, "look_lag_seconds", of="polled") == pytest.approx(45, abs=10)
+    assert of(found, "jobs_polled_by_list", account="other") == 1
     assert of(found, "paid_expiry_seconds") == pytest.approx(7000, abs=10)
     assert [of(found, "paid_unfetched", within=text) for text in ("1h", "6h", "24h", "all")] == [0, 1, 2, 2]
 

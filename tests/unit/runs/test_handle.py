@@ -82,7 +82,7 @@ def test_states_and_progress_as_the_run_moves(plant, handle, make):
     claim = plant.take()
     plant.run(ops.write_intent(plant.keys, claim, "n", 100, account=plant.account))
     assert handle.state is RunState.SUBMITTING
-    plant.update(claim, after=0, state="running", seen_done=1, seen_failed=1)
+    plant.update(claim, after=0, state="running", reported_ok=1, reported_failed=1)
     assert (handle.state, handle.progress) == (RunState.RUNNING, Progress(1, 1, 2))
     plant.run(ops.update(plant.keys, plant.take(), {"state": "fetching"}, after=0.0, job=make.job("success")))
     assert (handle.state, handle.job) == (RunState.FETCHING, make.job("success"))

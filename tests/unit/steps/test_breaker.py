@@ -91,7 +91,7 @@ def test_one_task_that_is_refused_holds_nothing_back_and_is_given_up_after_the_a
     for attempts in range(1, UNREADABLE_ATTEMPTS):
         assert collecting.step(fetch, collecting.take()) is None
         part = collecting.part()
-        assert (part.got_done, part.notes[1].attempts, is_open(collecting)) == (1, attempts, False)
+        assert (part.stored_ok, part.notes[1].attempts, is_open(collecting)) == (1, attempts, False)
         collecting.clock.forward(UNREADABLE_INTERVAL + 1)
     collecting.take("innocent")
     collecting.step(fetch, collecting.take())
@@ -107,7 +107,7 @@ def test_a_gateways_403_of_tasks_is_trouble_that_ends_nothing(collecting, make, 
     assert (collecting.part().state, collecting.part().notes, is_open(collecting)) == (PartState.FETCHING, {}, False)
     collecting.api.script(get_task=lambda _, i: make.task(int(i[1:])))
     collecting.step(fetch, collecting.take())
-    assert collecting.part().got_done == 2
+    assert collecting.part().stored_ok == 2
 
 
 def test_one_job_that_is_refused_holds_nothing_back_and_its_tasks_are_fetched(running, make):
@@ -116,7 +116,7 @@ def test_one_job_that_is_refused_holds_nothing_back_and_its_tasks_are_fetched(ru
         running.step(poll, running.take())
         assert not is_open(running)
         running.clock.forward(UNREADABLE_INTERVAL + 1)
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -126,7 +126,7 @@ def test_a_delete_that_is_refused_holds_nothing_back_and_is_sent_again(running, 
         get_job=make.job("pending"), cancel_job=[refused(status), make.job("pending")], get_user_info=None
     )
     running.step(cancel, running.take())
-    assert (is_open(running), running.part().cancel_sent_at, running.part().troubles) == (False, None, 1)
+    assert (is_open(running), running.part().cancel_sent_at, running.part().api_failures) == (False, None, 1)
     running.clock.forward(10)
     running.step(cancel, running.take())
     assert running.part().cancel_sent_at is not None

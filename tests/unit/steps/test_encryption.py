@@ -76,7 +76,7 @@ def test_everything_private_is_sealed(locked, make):
     locked.buy()
     claim = locked.take()
     locked.run(
-        ops.update(locked.keys, claim, {"trouble": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job())
+        ops.update(locked.keys, claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job())
     )
     locked.put(position=0)
     error = JobLostError("quoted", "r")
@@ -85,7 +85,7 @@ def test_everything_private_is_sealed(locked, make):
     sealed = {(key.split(b":")[1], name) for (key, name), value in everything(locked).items() if value[:1] == SEALED}
     assert sealed == {
         *((b"run", name) for name in (b"spec", b"t:0", b"w:r", b"result", b"error")),
-        *((b"part", name) for name in (b"trouble", b"submit_error", b"error")),
+        *((b"part", name) for name in (b"api_error", b"submit_error", b"error")),
         (b"job", b""),
         (b"contents", b"0"),
     }

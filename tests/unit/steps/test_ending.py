@@ -143,7 +143,7 @@ def test_a_worse_outcome_is_worse_than_a_failed_task(plant, end):
 def test_a_failed_task_whose_record_of_failure_is_gone_changes_nothing(plant, end):
     plant.begin(raise_on_task_failure=True)
     end(tasks=[{"position": 0}])
-    plant.force(got_failed=1, got_done=0)
+    plant.force(stored_failed=1, stored_ok=0)
     assert decided(plant).state is RunState.SUCCEEDED
 
 

@@ -10,7 +10,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
-from scrape_do_celery.polling import RETENTION, TASK_LOOKS
+from scrape_do_celery.polling import MAX_TASK_FETCHES, RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime import collecting
@@ -55,7 +55,7 @@ def test_all_tasks_are_fetched_and_the_part_ends(collect, make):
     assert plant.step(fetch, plant.take()) == AGGREGATE
     assert stored(plant) == [make.task(n) for n in range(4)]
     part = plant.part()
-    assert (part.state, part.outcome, part.got_done, part.error) == (PartState.DONE, "succeeded", 4, None)
+    assert (part.state, part.outcome, part.stored_ok, part.error) == (PartState.DONE, "succeeded", 4, None)
     assert asked(plant) == ["t0", "t1", "t2", "t3"]
 
 
@@ -65,7 +65,7 @@ def test_what_is_there_is_not_fetched_again(collect, make):
     plant.api.script(get_task=lambda _, task_id: cut if task_id in {"t1", "t3"} else make.task(int(task_id[1:])))
     assert plant.step(fetch, plant.take()) is None
     part = plant.part()
-    assert (part.state, part.got_done, part.troubles, part.looks) == (PartState.FETCHING, 2, 1, 0)
+    assert (part.state, part.stored_ok, part.api_failures, part.fetch_passes) == (PartState.FETCHING, 2, 1, 0)
     assert plant.looks()["r:0"] > 0
     plant.clock.forward(5)
     plant.api.calls.clear()
@@ -99,14 +99,14 @@ def test_a_task_that_is_gone_is_data(collect, make, status):
     assert (gone.gone, gone.status, gone.url) == (True, "error", "https://shop.example/1")
     assert str(status) in gone.error_message
     part = plant.part()
-    assert (part.outcome, part.got_done, part.got_failed, part.gone) == ("succeeded", 3, 1, 1)
+    assert (part.outcome, part.stored_ok, part.stored_failed, part.gone) == ("succeeded", 3, 1, 1)
 
 
 def test_a_task_that_is_not_found_yet_is_looked_at_again(collect, make):
     plant = collect()
     plant.api.script(get_task=lambda _, i: make.refusal(404) if i == "t1" else make.task(int(i[1:])))
     assert plant.step(fetch, plant.take()) is None
-    assert (plant.part().looks, plant.part().troubles, plant.part().got_done) == (0, 0, 3)
+    assert (plant.part().fetch_passes, plant.part().api_failures, plant.part().stored_ok) == (0, 0, 3)
     assert plant.looks()["r:0"] > 0
     plant.clock.forward(5)
     plant.api.script(get_task=page(make))
@@ -116,12 +116,12 @@ def test_a_task_that_is_not_found_yet_is_looked_at_again(collect, make):
 def test_a_task_that_does_not_end_is_looked_at_five_times(collect, make):
     plant = collect()
     plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="rotating" if i == "t1" else "success"))
-    for looks in range(1, TASK_LOOKS):
+    for looks in range(1, MAX_TASK_FETCHES):
         assert plant.step(fetch, plant.take()) is None
-        assert plant.part().looks == looks
+        assert plant.part().fetch_passes == looks
         plant.clock.forward(100)
     assert plant.step(fetch, plant.take()) == AGGREGATE
-    assert asked(plant).count("t1") == TASK_LOOKS
+    assert asked(plant).count("t1") == MAX_TASK_FETCHES
     given_up = stored(plant)[1]
     assert (given_up.status, given_up.gone, given_up.given_up, given_up.content) == ("error", False, True, "<html>")
     assert "rotating" in given_up.error_message
@@ -168,7 +168,7 @@ def test_a_summary_names_only_what_is_known(collect, make):
     plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), **({} if i == "t0" else stopped)))
     assert plant.step(fetch, plant.take()) == AGGREGATE
     assert asked(plant) == ["t0", "t1", "t2", "t3"]
-    assert plant.part().got_done + plant.part().got_failed == 1
+    assert plant.part().stored_ok + plant.part().stored_failed == 1
     assert [task.task_id for task in plant.run(ops.job(plant.keys, MEMBER)).tasks] == ["t0"]
 
 
@@ -184,7 +184,7 @@ def test_a_job_that_failed_keeps_its_pages_and_its_error(collect, make):
     plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="error" if i in {"t1", "t2"} else "success"))
     assert plant.step(fetch, plant.take()) == AGGREGATE
     part = plant.part()
-    assert (part.outcome, part.got_done, part.got_failed) == ("failed", 2, 2)
+    assert (part.outcome, part.stored_ok, part.stored_failed) == ("failed", 2, 2)
     assert isinstance(part.error, JobFailedError)
     assert part.error.counts == {"failed": 2, "canceled": 0, "total": 4}
     assert part.error.job.status == "error"
@@ -197,7 +197,7 @@ def test_too_many_requests_is_met_once_and_not_once_a_task(collect, make, settin
     plant.api.script(get_task=lambda *_: answers.pop(0))
     assert plant.step(fetch, plant.take()) is None
     assert len(asked(plant)) == 2
-    assert plant.part().got_done == 1
+    assert plant.part().stored_ok == 1
     plant.begin("other")
     assert plant.claim("other") is None
 
@@ -227,7 +227,7 @@ def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
     assert plant.looks()["r:0"] <= plant.settings.cancel_grace
     plant.clock.forward(3 * plant.settings.cancel_grace)
     assert plant.step(fetch, plant.take()) == AGGREGATE
-    assert (plant.part().outcome, plant.part().got_done) == ("timed_out", 3)
+    assert (plant.part().outcome, plant.part().stored_ok) == ("timed_out", 3)
 
 
 @pytest.mark.parametrize("status", [400, 406, 422])
@@ -236,7 +236,7 @@ def test_a_task_that_the_api_refuses_is_given_up_after_five_attempts_ten_minutes
     plant.api.script(get_task=lambda _, i: make.refusal(status) if i == "t1" else make.task(int(i[1:])))
     for attempts in range(1, UNREADABLE_ATTEMPTS):
         assert plant.step(fetch, plant.take()) is None
-        assert (plant.part().notes[1].attempts, plant.part().looks) == (attempts, 0)
+        assert (plant.part().notes[1].attempts, plant.part().fetch_passes) == (attempts, 0)
         plant.clock.forward(UNREADABLE_INTERVAL + 1)
     assert plant.step(fetch, plant.take()) == AGGREGATE
     refused = stored(plant)[1]
@@ -249,10 +249,10 @@ def test_a_refusal_that_is_not_about_the_task_is_trouble(collect, make, status):
     plant = collect()
     plant.clock.forward(100)
     plant.api.script(get_task=make.refusal(status), get_user_info=make.refusal(status))
-    for troubles in range(1, TASK_LOOKS + 2):
+    for troubles in range(1, MAX_TASK_FETCHES + 2):
         plant.redis.delete(plant.keys.breaker(plant.account))
         assert plant.step(fetch, plant.take()) is None
-        assert (plant.part().troubles, plant.part().looks) == (troubles, 0)
+        assert (plant.part().api_failures, plant.part().fetch_passes) == (troubles, 0)
         plant.clock.forward(40)
     assert stored(plant) == [None] * 4
 
@@ -265,7 +265,7 @@ def test_progress_is_the_end_of_trouble(collect, make):
     plant.clock.forward(40)
     plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="pending"))
     plant.step(fetch, plant.take())
-    assert (plant.part().troubles, plant.part().refused_since) == (0, None)
+    assert (plant.part().api_failures, plant.part().refused_since) == (0, None)
 
 
 def test_a_part_that_collects_without_a_job_is_an_error(plant):
@@ -360,10 +360,10 @@ def test_nor_is_it_a_look_at_a_task_that_is_not_found(collect, make, no_room):
     plant = collect(count=2)
     plant.clock.forward(120)
     plant.api.script(get_task=lambda _, task: make.refusal(404) if task == "t0" else make.task(1))
-    for _ in range(TASK_LOOKS + 1):
+    for _ in range(MAX_TASK_FETCHES + 1):
         plant.step(fetch, plant.take())
         plant.clock.forward(NO_ROOM + 0.1)
-    assert (plant.part().looks, plant.part().gone) == (0, 0)
+    assert (plant.part().fetch_passes, plant.part().gone) == (0, 0)
 
 
 def test_what_a_script_does_wrong_is_not_taken_for_a_full_store(collect, make, monkeypatch):

@@ -102,7 +102,7 @@ def bought_again(plant):
 def test_a_poorer_answer_does_not_replace_a_page(running, run_on, bought_again, first, last):
     script(running, job("success", "success", "success"), t1=[task("t1", first, PAGE), last])
     part, tasks = run_on()
-    assert (part.state, part.got_done, part.got_failed, part.gone) == (PartState.DONE, 1, 1, 0)
+    assert (part.state, part.stored_ok, part.stored_failed, part.gone) == (PartState.DONE, 1, 1, 0)
     assert PAGE in tasks[1].content
     assert bought_again() == []
 
@@ -110,7 +110,7 @@ def test_a_poorer_answer_does_not_replace_a_page(running, run_on, bought_again, 
 def test_a_later_page_replaces_the_held_one(running, run_on):
     script(running, job("success", "success", "success"), t1=[task("t1", "rotating", "blocked"), task("t1")])
     part, tasks = run_on()
-    assert (part.got_done, part.got_failed, tasks[1].content) == (2, 0, "<html>")
+    assert (part.stored_ok, part.stored_failed, tasks[1].content) == (2, 0, "<html>")
 
 
 @pytest.mark.parametrize("first", ["Done", ["success"], "pending", "canceled"], ids=str)
@@ -141,7 +141,7 @@ def test_a_page_of_a_look_at_a_stalled_job_is_held(running, run_on, bought_again
 def test_a_page_of_a_task_that_was_stopped_is_stored_when_the_part_ends(running, run_on, bought_again, word):
     script(running, job("canceled", "success", "pending"), t1=[task("t1", word, PAGE)])
     part, tasks = run_on()
-    assert (part.outcome, part.got_done, part.got_failed) == ("canceled", 1, 1)
+    assert (part.outcome, part.stored_ok, part.stored_failed) == ("canceled", 1, 1)
     assert (tasks[1].content, tasks[1].given_up) == (PAGE, True)
     assert word in tasks[1].error_message
     assert bought_again() == []
@@ -162,7 +162,7 @@ def test_a_store_without_room_for_a_held_page_fails_no_step(running, run_on, mon
     script(running, job("success", "success", "success"), t1=[task("t1", "pending", PAGE), task("t1")])
     with nullcontext() if is_full else pytest.raises(ResponseError, match="nil"):
         part, _ = run_on()
-        assert (part.got_done, running.health.refusals) == (2, 1)
+        assert (part.stored_ok, running.health.refusals) == (2, 1)
 
 
 def test_an_answer_without_content_is_not_held(running, run_on, bought_again):
@@ -176,7 +176,7 @@ def test_an_answer_without_content_is_not_held(running, run_on, bought_again):
 def test_an_error_body_under_status_200_ends_its_task_after_the_attempts(running, run_on, bought_again, body):
     script(running, job("success", "success", "success"), t1=[body])
     part, tasks = run_on(UNREADABLE_ATTEMPTS + 1)
-    assert (part.state, part.got_done, tasks[1].gone, tasks[1].content) == (PartState.DONE, 1, True, None)
+    assert (part.state, part.stored_ok, tasks[1].gone, tasks[1].content) == (PartState.DONE, 1, True, None)
     assert "it is an error body" in tasks[1].error_message
     assert bought_again() == ["https://shop.example/1"]
 
@@ -184,7 +184,7 @@ def test_an_error_body_under_status_200_ends_its_task_after_the_attempts(running
 def test_an_error_body_under_status_200_does_not_keep_a_job_open(running, run_on):
     script(running, said(calls.get_job("job-r-0"), {"Error": "job expired", "Code": 410}))
     part, _ = run_on(UNREADABLE_ATTEMPTS + 2)
-    assert (part.state, part.outcome, part.got_done) == (PartState.DONE, "succeeded", 2)
+    assert (part.state, part.outcome, part.stored_ok) == (PartState.DONE, "succeeded", 2)
 
 
 @pytest.mark.parametrize("error", ["task\nexpired", "expired"])
@@ -201,7 +201,7 @@ def test_a_minute_of_a_gateways_status_ends_nothing(running, run_on, body):
     gateway = said(calls.get_job("job-r-0"), body)
     script(running, [gateway, gateway, full], t0=[body, body, task("t0")], t1=[body, body, task("t1")])
     part, tasks = run_on(8, seconds=60)
-    assert (part.outcome, part.got_done, [one.content for one in tasks]) == ("succeeded", 2, ["<html>"] * 2)
+    assert (part.outcome, part.stored_ok, [one.content for one in tasks]) == ("succeeded", 2, ["<html>"] * 2)
 
 
 @pytest.mark.parametrize("status", [403, 404, 410, 500])
@@ -210,4 +210,4 @@ def test_a_page_under_the_status_of_its_target_is_stored(running, run_on, status
     running.api.script(get_job=job("success", "success", "success"))
     running.api.script(get_task=lambda j, i: mirrored if i == "t1" else said(calls.get_task(j, i), task(i)))
     part, tasks = run_on(2)
-    assert (part.got_done, tasks[1].content, tasks[1].status_code) == (2, "<html>", status)
+    assert (part.stored_ok, tasks[1].content, tasks[1].status_code) == (2, "<html>", status)

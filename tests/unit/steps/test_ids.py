@@ -169,7 +169,7 @@ def test_a_job_that_was_stopped_has_only_the_tasks_that_it_names(plant, make):
     begin(plant, known=["t0"])
     plant.api.script(get_job=make.job("canceled", tasks=["success"]), get_task=page(make))
     assert poll_until_given_up(plant) == AGGREGATE
-    assert (plant.part().outcome, plant.part().got_done, plant.part().got_failed) == ("canceled", 1, 0)
+    assert (plant.part().outcome, plant.part().stored_ok, plant.part().stored_failed) == ("canceled", 1, 0)
 
 
 @pytest.mark.parametrize("word", ["success", "error", "canceled"])
@@ -179,10 +179,10 @@ def test_one_answer_that_names_too_few_tasks_loses_none(plant, make, word):
     some = job.model_copy(update={"task_ids": ["t0"], "tasks": job.tasks[:1]})
     plant.api.script(get_job=[some, job], get_task=page(make))
     assert plant.step(poll, plant.take()) is None
-    assert "names 1 of its tasks" in plant.part().trouble
+    assert "names 1 of its tasks" in plant.part().api_error
     plant.clock.forward(5)
     assert plant.step(poll, plant.take()) == AGGREGATE
-    assert (sorted(asked(plant)), plant.part().got_done) == (["t0", "t1", "t2"], 3)
+    assert (sorted(asked(plant)), plant.part().stored_ok) == (["t0", "t1", "t2"], 3)
 
 
 def test_answers_that_name_other_tasks_each_complete_one_another(plant, make):
@@ -193,7 +193,7 @@ def test_answers_that_name_other_tasks_each_complete_one_another(plant, make):
     for answer in (None, None, AGGREGATE):
         assert plant.step(poll, plant.take()) == answer
         plant.clock.forward(40)
-    assert plant.part().got_done == 3
+    assert plant.part().stored_ok == 3
 
 
 def test_a_run_that_is_to_end_waits_for_further_tasks_as_long_as_for_its_job(plant, make):
@@ -203,7 +203,7 @@ def test_a_run_that_is_to_end_waits_for_further_tasks_as_long_as_for_its_job(pla
     assert plant.step(cancel, plant.take()) is None
     plant.clock.forward(plant.settings.cancel_grace + 1)
     assert plant.step(cancel, plant.take()) == AGGREGATE
-    assert plant.part().got_done == 2
+    assert plant.part().stored_ok == 2
 
 
 def test_a_part_without_an_id_is_lost_also_once_it_is_forgotten(plant):

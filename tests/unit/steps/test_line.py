@@ -155,7 +155,7 @@ def test_in_any_order_no_more_run_than_may_and_nobody_is_forgotten(shelf_of, cho
 
 def act(shelf, what, run_id):
     part = shelf.part(run_id)
-    shelf.force(run_id, at=0)
+    shelf.force(run_id, due_at=0)
     if what == "cancel":
         shelf.run(ops.request_stop(shelf.keys, run_id, CANCEL))
         return

@@ -93,7 +93,7 @@ def end_on_stop_request(plant, stop_reason="cancel"):
 def test_a_bad_task_does_not_keep_a_stalled_job_open_until_the_api_forgets_it(running, make, bad, field):
     running.api.script(get_job=make.job("archived", 3, summary=False), get_task=pages(make, t1=bad))
     assert poll_on(running) == AGGREGATE
-    assert (running.part().got_done, getattr(stored(running)[1], field)) == (2, True)
+    assert (running.part().stored_ok, getattr(stored(running)[1], field)) == (2, True)
     assert asked(running, "t1") <= 5
 
 
@@ -106,7 +106,7 @@ def test_an_answer_without_content_may_have_come_too_early(running, make, early)
     running.clock.forward(STALLED)
     running.api.script(get_job=make.job("success", 3), get_task=pages(make))
     assert poll_on(running) == AGGREGATE
-    assert running.part().got_done == 3
+    assert running.part().stored_ok == 3
 
 
 def test_the_order_of_its_tasks_is_no_change(running, make):
@@ -114,7 +114,7 @@ def test_the_order_of_its_tasks_is_no_change(running, make):
     turned = job.model_copy(update={"tasks": job.tasks[::-1]})
     running.api.script(get_job=[job, turned, job, turned], get_task=pages(make))
     assert poll_on(running, 2) is None
-    assert running.part().got_done == 2
+    assert running.part().stored_ok == 2
 
 
 def test_nor_is_an_end_time_to_come_that_moves(running, make):
@@ -125,7 +125,7 @@ def test_nor_is_an_end_time_to_come_that_moves(running, make):
 
     running.api.script(get_job=moving, get_task=pages(make))
     assert poll_on(running, 2) is None
-    assert running.part().got_done == 2
+    assert running.part().stored_ok == 2
 
 
 def test_a_job_that_has_not_named_each_task_is_not_ended_by_those_that_it_named(running, make):
@@ -134,7 +134,7 @@ def test_a_job_that_has_not_named_each_task_is_not_ended_by_those_that_it_named(
     first = whole.model_copy(update={"task_ids": ["t0"], "tasks": whole.tasks[:1]})
     running.api.script(get_job=[first, make.job("success", 3)], get_task=pages(make))
     assert poll_on(running, 1, 60) == AGGREGATE
-    assert (running.part().got_done, running.part().got_failed) == (3, 0)
+    assert (running.part().stored_ok, running.part().stored_failed) == (3, 0)
 
 
 def test_equal_targets_may_have_one_task_that_ends_it(plant, make):
@@ -144,7 +144,7 @@ def test_equal_targets_may_have_one_task_that_ends_it(plant, make):
     plant.clock.forward(100)
     plant.api.script(get_job=make.job("archived", tasks=["success"]), get_task=pages(make))
     assert poll_on(plant, 1, 60) == AGGREGATE
-    assert (plant.part().got_done, plant.part().got_failed) == (1, 0)
+    assert (plant.part().stored_ok, plant.part().stored_failed) == (1, 0)
 
 
 # Jobs that go on
@@ -162,7 +162,7 @@ def test_a_page_that_is_too_large_is_read_once_while_its_job_goes_on(early, make
 def test_what_else_cannot_be_fetched_early_waits_for_the_end(early, make, bad):
     early.api.script(get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=pages(make, t1=bad))
     assert poll_on(early, 3, 60) is None
-    assert (early.part().notes, early.part().got_done, early.part().got_failed) == ({}, 1, 0)
+    assert (early.part().notes, early.part().stored_ok, early.part().stored_failed) == ({}, 1, 0)
 
 
 def test_a_step_without_its_lease_stores_no_page_at_a_position_of_its_own(early, make):
@@ -217,7 +217,7 @@ def test_a_job_that_cannot_be_read_is_told_to_stop_and_its_pages_are_fetched(run
     stopped = make.task(2, status="canceled", content=None)
     running.api.script(get_job=unreadable(), get_task=pages(make, t2=stopped), cancel_job=unreadable())
     part = end_on_stop_request(running, stop_reason)
-    assert (part.outcome, part.got_done) == (outcome, 2)
+    assert (part.outcome, part.stored_ok) == (outcome, 2)
     assert len(running.api.called("cancel_job")) == 1
 
 
@@ -228,14 +228,14 @@ def test_pages_of_a_job_that_cannot_be_stopped_are_fetched(running, make, readab
     blocked = answer(405, None)
     running.api.script(get_job=job, get_task=pages(make, t2=goes_on), cancel_job=blocked)
     part = end_on_stop_request(running)
-    assert (part.outcome, part.got_done) == ("canceled", 2)
+    assert (part.outcome, part.stored_ok) == ("canceled", 2)
 
 
 @pytest.mark.parametrize("stop_reason", ["cancel", "deadline"])
 def test_the_last_pass_of_a_run_that_is_to_end_keeps_what_cannot_be_read(running, make, stop_reason):
     running.api.script(get_job=make.job("success", 3), get_task=pages(make, t1=unreadable()))
     end_on_stop_request(running, stop_reason)
-    assert (running.part().got_done, stored(running)[1].unreadable) == (2, True)
+    assert (running.part().stored_ok, stored(running)[1].unreadable) == (2, True)
 
 
 def test_what_cannot_be_read_of_a_job_that_was_stopped_is_kept(running, make):
@@ -260,11 +260,11 @@ def test_an_account_without_credits_loses_no_page(running, make):
     for _ in range(6):
         running.clock.forward(700)
         running.step(fetch, running.take())
-    assert "no credits" in running.part().trouble or "402" in running.part().trouble
+    assert "no credits" in running.part().api_error or "402" in running.part().api_error
     running.api.script(get_task=pages(make))
     running.clock.forward(700)
     assert running.step(fetch, running.take()) == AGGREGATE
-    assert (running.part().got_done, running.part().gone) == (3, 0)
+    assert (running.part().stored_ok, running.part().gone) == (3, 0)
 
 
 # Memory
@@ -355,4 +355,4 @@ def test_a_job_that_is_pending_for_a_month_ends(running, make):
 
 def test_pages_are_fetched_at_a_deadline_though_only_the_job_answers_500(running, make):
     running.api.script(get_job=answer(500), cancel_job=answer(500), get_task=pages(make))
-    assert end_on_stop_request(running, "deadline").got_done == 3
+    assert end_on_stop_request(running, "deadline").stored_ok == 3

@@ -77,7 +77,7 @@ def test_a_job_that_has_ended_is_collected(running, make, status):
 def test_its_pages_are_fetched_at_once(running, make):
     running.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
     assert running.step(poll, running.take()) == AGGREGATE
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
 def test_a_step_that_lost_its_part_fetches_nothing(running, make):
@@ -107,7 +107,7 @@ def test_a_job_that_is_not_found_may_be_young(running, make):
     for _ in range(4):
         assert running.step(poll, running.take()) is None
         running.clock.forward(5)
-    assert running.part().misses == 0
+    assert running.part().not_found_polls == 0
     assert running.part().state is PartState.RUNNING
 
 
@@ -116,7 +116,7 @@ def test_a_job_that_is_not_found_three_times_later_is_lost(running, make):
     running.clock.forward(61)
     for misses in (1, 2):
         assert running.step(poll, running.take()) is None
-        assert running.part().misses == misses
+        assert running.part().not_found_polls == misses
         assert wait(running) > 0
         running.clock.forward(60)
     assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
@@ -133,7 +133,7 @@ def test_a_job_that_is_found_again_is_forgiven(running, make):
     for _ in range(4):
         running.step(poll, running.take())
         running.clock.forward(60)
-    assert running.part().misses == 1
+    assert running.part().not_found_polls == 1
     assert running.part().state is PartState.RUNNING
 
 
@@ -147,7 +147,7 @@ def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
     for troubles in range(1, 9):
         assert running.step(poll, running.take()) is None
         part = running.part()
-        assert (part.troubles, part.state) == (troubles, PartState.RUNNING)
+        assert (part.api_failures, part.state) == (troubles, PartState.RUNNING)
         assert part.refused_since is None
         # Told by a clock that goes on while the test does.
         waits.append(ceil(wait(running)))
@@ -160,10 +160,10 @@ def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
 def test_trouble_that_is_over_is_forgotten(running, make):
     running.api.script(get_job=[make.refusal(500), make.job("pending")])
     running.step(poll, running.take())
-    assert (running.part().troubles, "500" in running.part().trouble) == (1, True)
+    assert (running.part().api_failures, "500" in running.part().api_error) == (1, True)
     running.clock.forward(10)
     running.step(poll, running.take())
-    assert (running.part().troubles, running.part().trouble) == (0, None)
+    assert (running.part().api_failures, running.part().api_error) == (0, None)
 
 
 def test_a_refusal_is_over_once_another_answer_comes(running, make):
@@ -245,7 +245,7 @@ def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purc
         assert "400" in RunHandle("r", producer=running.producer).status.waiting_for
         running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
 @pytest.fixture
@@ -292,10 +292,10 @@ def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(stopped, make):
 def test_a_cancel_in_trouble_is_tried_again(stopped, make):
     stopped.api.script(get_job=[make.refusal(500), make.job("pending")], cancel_job=make.job("canceled"))
     assert stopped.step(cancel, stopped.take()) is None
-    assert (stopped.part().troubles, stopped.part().cancel_sent_at) == (1, None)
+    assert (stopped.part().api_failures, stopped.part().cancel_sent_at) == (1, None)
     stopped.clock.forward(10)
     stopped.step(cancel, stopped.take())
-    assert (stopped.part().troubles, stopped.part().cancel_sent_at is None) == (0, False)
+    assert (stopped.part().api_failures, stopped.part().cancel_sent_at is None) == (0, False)
 
 
 def test_a_cancel_message_without_a_stop_request_is_a_poll(running):
@@ -326,7 +326,7 @@ def test_a_job_that_does_not_stop_is_given_up_after_the_grace(stopped, make):
     assert part.outcome == "canceled"
     assert isinstance(part.error, JobCanceledError)
     assert part.error.run_id == "r"
-    assert part.got_done == 2
+    assert part.stored_ok == 2
 
 
 def test_a_deadline_ends_as_a_time_out(running, make):
@@ -378,7 +378,7 @@ def test_a_task_that_has_ended_is_fetched_while_its_job_goes_on(early, make):
     assert early.step(poll, early.take()) is None
     assert pages(early) == {1: "t1", 2: "t2"}
     part = early.part()
-    assert (part.state, part.got_done, part.got_failed) == (PartState.RUNNING, 1, 1)
+    assert (part.state, part.stored_ok, part.stored_failed) == (PartState.RUNNING, 1, 1)
     assert [task.task_id for task in RunHandle("r", producer=early.producer).iter_tasks(partial=True)] == ["t1", "t2"]
     early.clock.forward(60)
     early.step(poll, early.take())
@@ -418,7 +418,7 @@ def test_a_task_that_cannot_be_had_early_is_left_to_the_end(early, make, answer)
     assert early.step(poll, early.take()) is None
     assert pages(early) == {}
     part = early.part()
-    assert (part.state, part.troubles, part.gone) == (PartState.RUNNING, 0, 0)
+    assert (part.state, part.api_failures, part.gone) == (PartState.RUNNING, 0, 0)
 
 
 def test_nothing_is_fetched_early_into_a_full_store(early, make):

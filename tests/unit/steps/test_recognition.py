@@ -337,7 +337,7 @@ def test_a_redirect_holds_a_part_back_until_its_grace_is_over(plant):
     while plant.part().state is PartState.QUEUED:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
         plant.step(submit, plant.take(seconds=LEASE))
-        assert plant.part().state is PartState.DONE or "other.example" in plant.part().trouble
+        assert plant.part().state is PartState.DONE or "other.example" in plant.part().api_error
     assert plant.clock.time() - began >= plant.settings.auth_grace
     assert (plant.part().outcome, plant.part().error.host) == ("failed", "other.example")
 

@@ -72,7 +72,7 @@ def serve(plant, page, *jobs):
     )
 
 
-def search(plant, looks=60):
+def search(plant, fetch_passes=60):
     """Look for the job until the part is resolved; a part that is bought again is bought."""
     for _ in range(looks):
         if plant.part().state is PartState.QUEUED:

@@ -255,7 +255,7 @@ def test_a_page_that_was_finished_while_its_job_was_stopped_is_fetched(plant, ma
     plant.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
     plant.clock.forward(6)
     plant.step(fetch, plant.take())
-    assert plant.part().got_done == 2
+    assert plant.part().stored_ok == 2
 
 
 def test_what_stays_under_way_in_a_stopped_job_is_left_after_two_looks(plant, make):
@@ -267,7 +267,7 @@ def test_what_stays_under_way_in_a_stopped_job_is_left_after_two_looks(plant, ma
         plant.step(fetch, plant.take())
     assert plant.api.called("get_task").count(["job-r-0", "t1"]) == 2
     part = plant.part()
-    assert (part.outcome, part.got_done, part.got_failed, part.gone) == ("canceled", 1, 0, 0)
+    assert (part.outcome, part.stored_ok, part.stored_failed, part.gone) == ("canceled", 1, 0, 0)
 
 
 # Doubts

@@ -43,7 +43,7 @@ def test_a_job_is_bought_and_looked_at_later(plant, claim, make):
     assert plant.step(submit, claim) is None
     part = plant.part()
     assert (part.state, part.job_id, part.task_ids) == (PartState.RUNNING, "j", ("t0", "t1"))
-    assert part.since == pytest.approx(claim.now, abs=1)
+    assert part.bought_at == pytest.approx(claim.now, abs=1)
     assert part.intent is not None
     assert 0 < plant.looks()["r:0"] <= plant.settings.poll_initial_interval
     assert plant.redis.get(plant.keys.owner("j")) == b"r:0"
@@ -114,13 +114,13 @@ def test_what_was_not_sent_is_sent_again(plant, claim, make, error):
     plant.api.script(create_job=[error, make.created("j")])
     assert plant.step(submit, claim) is None
     part = plant.part()
-    assert (part.state, part.troubles) == (PartState.QUEUED, 1)
+    assert (part.state, part.api_failures) == (PartState.QUEUED, 1)
     assert 0 < plant.looks()["r:0"] <= 1
     plant.clock.forward(2)
     plant.step(submit, plant.take(seconds=LEASE))
     assert plant.part().job_id == "j"
     assert plant.api.posts == 2
-    assert plant.part().troubles == 0
+    assert plant.part().api_failures == 0
 
 
 @pytest.mark.parametrize(("retry_after", "pause"), [(None, 5.0), (40.0, 40.0)])

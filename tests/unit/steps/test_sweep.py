@@ -41,7 +41,7 @@ def listed(plant, make, running, status="pending"):
 
 
 def look(plant):
-    return plant.run(ops.look(plant.keys, plant.account, plant.settings.poll_max_interval, 900.0))
+    return plant.run(ops.plan_polling(plant.keys, plant.account, plant.settings.poll_max_interval, 900.0))
 
 
 def swept(plant):
@@ -120,23 +120,23 @@ def test_there_is_a_rest_between_two(crowd, make):
     listed(crowd, make, range(COUNT))
     crowd.clock.stop()
     crowd.clock.forward(1.05)
-    assert look(crowd).sweep
+    assert look(crowd).use_list
     swept(crowd)
     crowd.clock.forward(0.2)
     soon = look(crowd)
-    assert not soon.sweep
+    assert not soon.use_list
     assert 0 < soon.next_at - crowd.clock.time() <= 0.3, "the dispatcher comes back as soon as there may be a next one"
     crowd.clock.forward(0.4)
-    assert look(crowd).sweep
+    assert look(crowd).use_list
 
 
 def test_a_dispatcher_looks_soon_whether_a_sweep_has_ended(crowd):
     crowd.clock.forward(6)
     first = look(crowd)
-    assert first.sweep
+    assert first.use_list
     assert first.next_at - crowd.clock.time() < 1
     again = look(crowd)
-    assert not again.sweep
+    assert not again.use_list
     assert again.next_at - crowd.clock.time() < 1
 
 
@@ -157,7 +157,7 @@ def hours(plant, most, sweeps=60):
     began, handed = plant.clock.time(), set()
     while plant.clock.time() - began < most * 3600 and sweeps:
         found = look(plant)
-        if found.sweep:
+        if found.use_list:
             sweeps -= 1
             swept(plant)
         handed |= {name.partition(":")[0] for name in plant.due() if not name.endswith("run")}
@@ -198,9 +198,9 @@ def test_steps_that_die_in_each_sweep_keep_no_end_from_being_seen(crowd):
     while not {name.partition(":")[0] for name in crowd.due()} >= ENDED:
         assert crowd.clock.time() - began < 180
         found = look(crowd)
-        if found.sweep:
+        if found.use_list:
             # It takes its turn, and is gone.
-            crowd.run(ops.sweep(crowd.keys, crowd.account, f"{crowd.clock.time()}", 30.0))
+            crowd.run(ops.acquire_list_poll(crowd.keys, crowd.account, f"{crowd.clock.time()}", 30.0))
         crowd.clock.forward(max(0.25, (found.next_at or 0) - crowd.clock.time()))
 
 
@@ -229,7 +229,7 @@ def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
     members = [Member("order-17", n) for n in range(COUNT)]
     plant.clock.forward(2)
-    plant.run(ops.seen(plant.keys, plant.account, "pending", members, [1.0, 2.0]))
+    plant.run(ops.mark_still_running(plant.keys, plant.account, "pending", members, [1.0, 2.0]))
     handed = [member for member in members if str(member) in plant.due()]
     assert 0 < len(handed) < COUNT / 4
 
@@ -271,27 +271,27 @@ def test_jobs_of_others_make_single_looks_the_cheaper_ones(crowd, make):
 
     crowd.api.script(list_jobs=page)
     crowd.clock.forward(6)
-    assert look(crowd).sweep
+    assert look(crowd).use_list
     swept(crowd)
     crowd.messages()
     for n in range(COUNT):
         assert crowd.run(ops.update(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
     crowd.clock.forward(12)
-    assert not look(crowd).sweep, "the list has 50 pages of others, and 40 jobs are ours"
+    assert not look(crowd).use_list, "the list has 50 pages of others, and 40 jobs are ours"
     assert len(crowd.due()) == COUNT
     for n in range(COUNT):
         assert crowd.run(ops.update(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
     crowd.clock.forward(901)
-    assert look(crowd).sweep, "what others had then is no measure any more"
+    assert look(crowd).use_list, "what others had then is no measure any more"
 
 
 def test_a_rest_does_not_grow_with_the_list(crowd, make):
     listed(crowd, make, range(COUNT))
     crowd.clock.forward(6)
-    assert crowd.run(ops.sweep(crowd.keys, crowd.account, "token", 1000.0))
+    assert crowd.run(ops.acquire_list_poll(crowd.keys, crowd.account, "token", 1000.0))
     crowd.clock.forward(500)
-    crowd.run(ops.unseen(crowd.keys, crowd.account, "token", others=0, redispatch_after=0.0))
-    rest = float(crowd.redis.hget(crowd.keys.sweep(crowd.account), "until")) - crowd.clock.time()
+    crowd.run(ops.finish_list_poll(crowd.keys, crowd.account, "token", others=0, redispatch_after=0.0))
+    rest = float(crowd.redis.hget(crowd.keys.list_poll(crowd.account), "until")) - crowd.clock.time()
     assert rest <= 30
 
 

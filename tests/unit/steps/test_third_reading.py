@@ -45,7 +45,7 @@ def crowd(plant):
 
 
 def look(plant):
-    return plant.run(ops.look(plant.keys, plant.account, 30.0, 900.0))
+    return plant.run(ops.plan_polling(plant.keys, plant.account, 30.0, 900.0))
 
 
 def swept(plant):
@@ -58,7 +58,7 @@ def swept(plant):
 def tick(plant, seconds):
     """The runs that are to be looked at after a dispatcher's look, and those of the sweep that it publishes."""
     plant.clock.forward(seconds)
-    if look(plant).sweep:
+    if look(plant).use_list:
         swept(plant)
     handed = {part.member.run_id for part in plant.look().parts}
     return handed | {name.partition(":")[0] for _, names in plant.messages() for name in names}
@@ -105,10 +105,10 @@ def test_a_canceled_run_of_another_account_ends(plant):
 
 def test_runs_of_an_account_without_a_worker_are_named(plant):
     bought(plant, ["r"], account="another")
-    assert plant.run(ops.strangers(plant.keys, plant.account, 60)) == []
+    assert plant.run(ops.find_unattended_accounts(plant.keys, plant.account, 60)) == []
     plant.clock.forward(70)
-    assert plant.run(ops.strangers(plant.keys, plant.account, 60)) == ["another"]
-    assert plant.run(ops.strangers(plant.keys, "another", 60)) == []
+    assert plant.run(ops.find_unattended_accounts(plant.keys, plant.account, 60)) == ["another"]
+    assert plant.run(ops.find_unattended_accounts(plant.keys, "another", 60)) == []
 
 
 def test_a_list_that_fails_for_long_keeps_no_end_from_being_seen(crowd, make):
@@ -138,7 +138,7 @@ def test_pages_that_take_long_do_not_end_a_sweep(crowd):
         return NOTHING
 
     crowd.api.script(list_jobs=slowly)
-    assert look(crowd).sweep
+    assert look(crowd).use_list
     swept(crowd)
     assert [len(names) for _, names in crowd.messages()] == [40], "it came to its end: nothing was shown"
 
@@ -187,7 +187,7 @@ def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(plant, make):
 
 def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
     def intent(name, account):
-        shelf.force(name, at=0, lease=0)
+        shelf.force(name, due_at=0, lease=0)
         claim = shelf.take(name, account=account)
         verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, name, 100.0, account=account, most=1))
         if verdict == "ok":
@@ -196,7 +196,7 @@ def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
         return verdict
 
     def end(name, account):
-        shelf.force(name, at=0, lease=0)
+        shelf.force(name, due_at=0, lease=0)
         shelf.run(ops.settle(shelf.keys, shelf.take(name, account=account), "succeeded"))
 
     for name in "axbd":
@@ -266,7 +266,7 @@ def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
     plant.api.script(get_task=page)
     while plant.part("r").state is PartState.FETCHING:
         plant.step(fetch, plant.take("r"))
-    assert plant.part("r").got_done == 40
+    assert plant.part("r").stored_ok == 40
 
 
 def test_a_429_to_an_early_fetch_is_obeyed_by_all(plant, make):

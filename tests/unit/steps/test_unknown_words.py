@@ -57,7 +57,7 @@ def test_a_job_that_stays_open_although_all_of_it_has_ended_is_collected(running
     assert running.part().is_unlisted
     assert poll_after(running, 60) is None
     assert poll_after(running, UNKNOWN_STATUS_PATIENCE) == AGGREGATE
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
 def test_a_job_of_which_a_task_is_tried_again_stays_open(running, make):
@@ -77,7 +77,7 @@ def test_a_job_ends_by_its_end_time_in_two_answers(running, make):
     assert running.step(poll, running.take()) is None
     assert running.part().state is PartState.RUNNING
     assert poll_after(running, 60) == AGGREGATE
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
 def test_a_job_ends_with_its_last_task(running, make):
@@ -91,7 +91,7 @@ def test_a_job_without_a_page_has_failed(running, make):
     running.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:]), status=job.tasks[int(i[1:])].status))
     assert running.step(poll, running.take()) == AGGREGATE
     part = running.part()
-    assert (part.outcome, part.got_failed) == ("failed", 2)
+    assert (part.outcome, part.stored_failed) == ("failed", 2)
     assert isinstance(part.error, JobFailedError)
 
 
@@ -109,13 +109,13 @@ def test_what_has_ended_of_a_job_that_hangs_is_stored_while_the_part_stays_open(
     plant.buy()
     plant.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
     plant.step(poll, plant.take())
-    assert plant.part().got_done == early
+    assert plant.part().stored_ok == early
     assert poll_after(plant, UNKNOWN_STATUS_PATIENCE + 1) is None
-    assert (plant.part().state, plant.part().got_done) == (PartState.RUNNING, 1)
+    assert (plant.part().state, plant.part().stored_ok) == (PartState.RUNNING, 1)
     plant.api.script(get_job=make.job("archived", tasks=["success", "success"]))
     assert poll_after(plant, 60) == AGGREGATE
     assert plant.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
-    assert (plant.part().outcome, plant.part().got_done) == ("succeeded", 2)
+    assert (plant.part().outcome, plant.part().stored_ok) == ("succeeded", 2)
 
 
 def test_a_job_whose_tasks_have_unknown_words_ends_with_their_pages(running, make):
@@ -123,7 +123,7 @@ def test_a_job_whose_tasks_have_unknown_words_ends_with_their_pages(running, mak
     running.api.script(get_job=job, get_task=page(make, status="shelved"))
     running.step(poll, running.take())
     assert poll_after(running, UNKNOWN_STATUS_PATIENCE + 1) == AGGREGATE
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 2)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
     assert [task.status for task in stored(running)] == ["success", "success"]
 
 
@@ -146,7 +146,7 @@ def test_a_job_that_hangs_is_collected_once_the_api_has_forgotten_it(running, ma
     running.api.script(get_task=make.refusal(404))
     assert poll_after(running, RETENTION + 7200) == AGGREGATE
     part = running.part()
-    assert (part.outcome, part.got_done, part.gone) == ("succeeded", 1, 1)
+    assert (part.outcome, part.stored_ok, part.gone) == ("succeeded", 1, 1)
 
 
 @pytest.mark.parametrize("answer", [404, 410, 500])
@@ -156,7 +156,7 @@ def test_so_is_one_for_which_it_does_not_answer_any_more(running, make, answer):
     poll_after(running, UNKNOWN_STATUS_PATIENCE + 1)
     running.api.script(get_job=make.refusal(answer), get_task=make.refusal(404))
     assert poll_after(running, RETENTION + 7200) == AGGREGATE
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 1)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 1)
 
 
 def test_one_without_pages_is_lost(running, make):
@@ -228,7 +228,7 @@ def test_a_process_does_not_remember_words_without_end(running, caplog):
 def test_a_task_with_an_unknown_word_ends_by_its_content(running, make):
     running.api.script(get_job=make.job("success"), get_task=page(make, status="shelved"))
     assert running.step(poll, running.take()) == AGGREGATE
-    assert (running.part().got_done, status(running).unknown_statuses) == (2, ("shelved",))
+    assert (running.part().stored_ok, status(running).unknown_statuses) == (2, ("shelved",))
 
 
 def test_or_by_its_end_time_in_two_answers(running, make):
@@ -237,7 +237,7 @@ def test_or_by_its_end_time_in_two_answers(running, make):
     assert running.step(poll, running.take()) is None
     running.clock.forward(60)
     assert running.step(fetch, running.take()) == AGGREGATE
-    assert (running.part().got_done, running.part().got_failed, running.part().gone) == (1, 1, 0)
+    assert (running.part().stored_ok, running.part().stored_failed, running.part().gone) == (1, 1, 0)
 
 
 def test_a_canceled_run_asks_for_each_task_of_such_a_job(running, make):
@@ -248,7 +248,7 @@ def test_a_canceled_run_asks_for_each_task_of_such_a_job(running, make):
     running.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:]), status=job.tasks[int(i[1:])].status))
     assert poll_after(running, 10) == AGGREGATE
     part = running.part()
-    assert (part.outcome, part.got_done, part.got_failed) == ("canceled", 1, 1)
+    assert (part.outcome, part.stored_ok, part.stored_failed) == ("canceled", 1, 1)
 
 
 def test_a_page_of_a_task_that_was_given_up_is_not_bought_again(running, make, monkeypatch):

@@ -58,7 +58,7 @@ def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(colle
     for attempts, seconds in [*soon, (1, last), *((n, UNREADABLE_INTERVAL) for n in range(2, UNREADABLE_ATTEMPTS))]:
         assert collecting.step(fetch, collecting.take()) is None
         part = collecting.part()
-        assert (part.got_done, part.notes[1].attempts, part.looks) == (2, attempts, 0)
+        assert (part.stored_ok, part.notes[1].attempts, part.fetch_passes) == (2, attempts, 0)
         assert wait(collecting) == pytest.approx(seconds, abs=10)
         assert "unreadable" in RunHandle("r", producer=collecting.producer).status.waiting_for
         collecting.clock.forward(wait(collecting) + 1)
@@ -68,7 +68,7 @@ def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(colle
     assert (task.status, task.unreadable, task.gone, task.content) == ("error", True, False, BODY.decode())
     assert "unreadable" in task.error_message
     part = collecting.part()
-    assert (part.outcome, part.got_done, part.got_failed, part.gone) == ("succeeded", 2, 1, 0)
+    assert (part.outcome, part.stored_ok, part.stored_failed, part.gone) == ("succeeded", 2, 1, 0)
 
 
 def test_a_message_that_comes_too_soon_asks_for_nothing(collecting, make):
@@ -76,10 +76,10 @@ def test_a_message_that_comes_too_soon_asks_for_nothing(collecting, make):
     for seconds in (UNREADABLE_RECHECK, 1):
         collecting.step(fetch, collecting.take())
         collecting.clock.forward(seconds)
-        collecting.force(at=0)
+        collecting.force(due_at=0)
     collecting.step(fetch, collecting.take())
     assert asked(collecting) == ["t0", "t1", "t1", "t2"]
-    assert collecting.part().trouble is not None
+    assert collecting.part().api_error is not None
     assert wait(collecting) > 1
 
 
@@ -89,7 +89,7 @@ def test_one_answer_of_no_use_costs_seconds_only(collecting, make):
     collecting.clock.forward(wait(collecting))
     collecting.api.script(get_task=one_bad(make, None, bad=""))
     assert collecting.step(fetch, collecting.take()) == AGGREGATE
-    assert collecting.part().got_done == 3
+    assert collecting.part().stored_ok == 3
 
 
 def test_a_task_that_can_be_read_in_time_is_a_page(collecting, make):
@@ -98,13 +98,13 @@ def test_a_task_that_can_be_read_in_time_is_a_page(collecting, make):
     collecting.clock.forward(UNREADABLE_INTERVAL + 1)
     collecting.api.script(get_task=one_bad(make, None, bad=""))
     assert collecting.step(fetch, collecting.take()) == AGGREGATE
-    assert collecting.part().got_done == 3
+    assert collecting.part().stored_ok == 3
 
 
 def test_what_is_not_the_apis_own_is_trouble(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable(own=False)))
     collecting.step(fetch, collecting.take())
-    assert (collecting.part().troubles, collecting.part().notes) == (1, {})
+    assert (collecting.part().api_failures, collecting.part().notes) == (1, {})
     assert wait(collecting) < 60
 
 
@@ -128,7 +128,7 @@ def test_a_page_that_is_too_large_is_told_at_once_and_hinders_no_other(collectin
     task = stored(collecting)[1]
     assert (task.too_large, task.gone, task.content) == (True, False, None)
     assert "64000000 bytes" in task.error_message
-    assert collecting.part().got_done == 2
+    assert collecting.part().stored_ok == 2
 
 
 def test_neither_is_bought_again(collecting, make, monkeypatch):
@@ -156,7 +156,7 @@ def test_a_job_that_cannot_be_read_is_collected_by_the_ids_of_its_purchase(runni
         running.clock.forward(40)
     assert looks >= (UNREADABLE_ATTEMPTS - 1) * UNREADABLE_INTERVAL / 41
     assert answer == AGGREGATE
-    assert (running.part().outcome, running.part().got_done) == ("succeeded", 3)
+    assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 3)
 
 
 def test_its_last_answer_that_could_be_read_is_used(running, make):

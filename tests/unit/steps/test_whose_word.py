@@ -7,7 +7,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIRedirectError, AsyncAPIResponseError
 from scrape_do_celery.models import JobsListResponse, UserInformation
-from scrape_do_celery.polling import RETENTION, TASK_LOOKS
+from scrape_do_celery.polling import MAX_TASK_FETCHES, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.api_errors import REFUSAL_GRACE
 from scrape_do_celery.runtime.collecting import fetch
@@ -43,18 +43,18 @@ def test_a_gateways_refusal_of_a_task_is_trouble_for_as_long_as_it_lasts(collect
     collecting.api.script(get_task=page_of_gateway(code))
     assert again(collecting, fetch, REFUSAL_GRACE, times=3) is None
     part = collecting.part()
-    assert (part.state, part.looks, part.gone, part.troubles) == (PartState.FETCHING, 0, 0, 3)
+    assert (part.state, part.fetch_passes, part.gone, part.api_failures) == (PartState.FETCHING, 0, 0, 3)
     assert str(code) in status(collecting).waiting_for
     collecting.api.script(get_task=lambda _, i: make.task(int(i[1:])))
     assert again(collecting, fetch) == AGGREGATE
-    assert (collecting.part().got_done, status(collecting).waiting_for) == (2, None)
+    assert (collecting.part().stored_ok, status(collecting).waiting_for) == (2, None)
 
 
 @pytest.mark.parametrize("code", GATEWAY)
 def test_a_gateways_refusal_of_a_job_is_trouble_for_as_long_as_it_lasts(running, make, code):
     running.api.script(get_job=page_of_gateway(code))
     assert again(running, poll, REFUSAL_GRACE, times=3) is None
-    assert (running.part().state, running.part().misses) == (PartState.RUNNING, 0)
+    assert (running.part().state, running.part().not_found_polls) == (PartState.RUNNING, 0)
     running.api.script(get_job=make.job("pending"))
     again(running, poll)
     assert status(running).waiting_for is None
@@ -85,7 +85,7 @@ def test_a_gateways_404_loses_no_job_that_the_list_shows(running, make):
     lists(running, make.job("pending"))
     running.api.script(get_job=page_of_gateway(404))
     assert again(running, poll, times=6) is None
-    assert (running.part().state, running.part().misses) == (PartState.RUNNING, 0)
+    assert (running.part().state, running.part().not_found_polls) == (PartState.RUNNING, 0)
     assert "404" in status(running).waiting_for
 
 
@@ -94,7 +94,7 @@ def test_nor_one_while_the_list_or_the_account_cannot_be_read(running, broken):
     lists(running)
     running.api.script(get_job=page_of_gateway(404), **{broken: page_of_gateway(404)})
     assert again(running, poll, times=6) is None
-    assert (running.part().state, running.part().misses) == (PartState.RUNNING, 0)
+    assert (running.part().state, running.part().not_found_polls) == (PartState.RUNNING, 0)
 
 
 def test_it_is_believed_where_the_list_lacks_the_job(running, make):
@@ -136,7 +136,7 @@ def test_many_jobs_that_are_not_found_at_once_are_checked(plant, make, code):
     plant.api.script(get_job=make.refusal(404))
     for run_id in ids:
         plant.step(poll, plant.take(run_id))
-    assert [plant.part(run_id).misses for run_id in ids] == [1, 1, 0, 0]
+    assert [plant.part(run_id).not_found_polls for run_id in ids] == [1, 1, 0, 0]
     plant.api.script(get_job=make.refusal(code))
     plant.clock.forward(50)
     for run_id in ids:
@@ -154,10 +154,10 @@ def test_many_jobs_that_are_not_found_at_once_are_checked(plant, make, code):
 def test_a_gateways_404_costs_no_page(collecting, make):
     lists(collecting, make.job("success"))
     collecting.api.script(get_task=page_of_gateway(404))
-    assert again(collecting, fetch, times=TASK_LOOKS + 2) is None
-    assert (collecting.part().gone, collecting.part().looks) == (0, 0)
+    assert again(collecting, fetch, times=MAX_TASK_FETCHES + 2) is None
+    assert (collecting.part().gone, collecting.part().fetch_passes) == (0, 0)
     lists(collecting)
-    assert again(collecting, fetch, times=TASK_LOOKS) == AGGREGATE
+    assert again(collecting, fetch, times=MAX_TASK_FETCHES) == AGGREGATE
     assert collecting.part().gone == 2
 
 
@@ -172,7 +172,7 @@ def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answ
     for run_id in ids:
         plant.step(fetch, plant.take(run_id))
     assert [plant.part(run_id).gone for run_id in ids] == [1, 1, 0]
-    assert plant.part("r2").troubles == 1
+    assert plant.part("r2").api_failures == 1
     plant.clock.forward(30)
     lists(plant, make.job("success", 1, job_id="job-r2-0"))
     plant.step(fetch, plant.take("r2"))

@@ -111,7 +111,7 @@ def test_the_first_to_store_a_task_wins(shelf, collecting, make):
     assert collecting(0, make.task(0, content="second", status="error")) == 0
     (kept,) = shelf.run(ops.contents(shelf.keys, Member("r", 0), [0]))
     assert kept.content == "first"
-    assert (shelf.part().got_done, shelf.part().got_failed) == (1, 0)
+    assert (shelf.part().stored_ok, shelf.part().stored_failed) == (1, 0)
 
 
 def test_tasks_are_counted_by_how_they_ended(shelf, collecting, make):
@@ -121,7 +121,7 @@ def test_tasks_are_counted_by_how_they_ended(shelf, collecting, make):
     collecting(2, make.task(2, status="canceled"))
     collecting(3, make.task(3, status="error", gone=True))
     part = shelf.part()
-    assert (part.got_done, part.got_failed, part.gone, part.credits) == (1, 3, 1, 5.0)
+    assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (1, 3, 1, 5.0)
     assert shelf.run(ops.fetched(shelf.keys, Member("r", 0))) == {0, 1, 2, 3}
 
 
@@ -146,7 +146,7 @@ def test_a_task_without_a_page_gives_way_to_the_held_one_and_is_counted_as_that(
     bare = make.task(0, **{"content": None, "scrape_do_metadata": {"Request-Cost": "7"}, **less})
     assert [collecting(0, bare) for _ in range(2)] == [1, 0]
     part = shelf.part()
-    assert (part.got_done, part.got_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
+    assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
     assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [held]
 
 
@@ -163,7 +163,7 @@ def test_a_task_with_a_page_is_stored_instead_of_the_held_one(shelf, collecting,
     assert collecting(0, task) == 1
     shelf.finish()
     part = shelf.part()
-    assert part.got_done + part.got_failed == 1
+    assert part.stored_ok + part.stored_failed == 1
     assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [task]
 
 
@@ -171,7 +171,7 @@ def test_what_is_held_is_stored_when_the_part_ends(shelf, collecting, make, held
     collecting(1, make.task(1))
     shelf.finish(outcome="canceled")
     part = shelf.part()
-    assert (part.got_done, part.got_failed, part.credits) == (1, 1, 2.0)
+    assert (part.stored_ok, part.stored_failed, part.credits) == (1, 1, 2.0)
     assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [held]
     assert not shelf.redis.exists(shelf.keys.provisional("r", 0))
 

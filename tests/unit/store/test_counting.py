@@ -18,7 +18,7 @@ def standing(shelf):
 def census(shelf):
     def take(*keys):
         found = counting.Census()
-        for key in keys or (shelf.keys.due, *map(shelf.keys.watch, shelf.run(counting.accounts(shelf.keys)))):
+        for key in keys or (shelf.keys.due, *map(shelf.keys.poll_set, shelf.run(counting.accounts(shelf.keys)))):
             cursor = ops.START
             while True:
                 part = shelf.run(counting.census(shelf.keys, key, cursor))
@@ -100,12 +100,12 @@ def test_pages_are_held_until_their_hour_is_over(shelf, standing):
 def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(shelf, standing):
     shelf.redis.sadd(shelf.keys.accounts, "a", "b")
     now = shelf.clock.time()
-    shelf.redis.zadd(shelf.keys.watch("a"), {"x:0": now + 5, "y:0": now - 7})
+    shelf.redis.zadd(shelf.keys.poll_set("a"), {"x:0": now + 5, "y:0": now - 7})
     shelf.redis.zadd(f"{shelf.keys.prefix}:slots:a", {"x:0": now})
     shelf.redis.zadd(f"{shelf.keys.prefix}:slot_waiters:b", {"z:0": now - 30})
     shelf.run(ops.open_breaker(shelf.keys, "mine"))
     a, b, mine = sorted(standing("mine").accounts, key=lambda one: one.account)
-    assert (a.account, a.watched, a.active, a.waiting_for_slot, a.first_waiting_since, a.refused_since) == (
+    assert (a.account, a.polled_by_list, a.active, a.waiting_for_slot, a.first_waiting_since, a.refused_since) == (
         "a",
         2,
         1,
@@ -113,7 +113,7 @@ def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(shelf, standi
         None,
         None,
     )
-    assert a.watch_at == pytest.approx(now - 7, abs=1)
+    assert a.next_poll_at == pytest.approx(now - 7, abs=1)
     assert (b.waiting_for_slot, b.first_waiting_since) == (1, pytest.approx(now - 30, abs=1))
     assert mine.refused_since == pytest.approx(now, abs=5)
     # One that has running jobs and is the caller's is there once.
@@ -165,7 +165,7 @@ def test_a_census_finds_watched_jobs(shelf, census):
     claim = shelf.take()
     shelf.force(account="a")
     shelf.run(ops.update(shelf.keys, claim, {"state": PartState.RUNNING, "job": "j"}, after=60.0, owner="j"))
-    assert shelf.redis.exists(shelf.keys.watch("a"))
+    assert shelf.redis.exists(shelf.keys.poll_set("a"))
     assert census().runs == {"running": 1}
 
 

@@ -82,7 +82,7 @@ class Pipeline(RuleBasedStateMachine):
             return  # no step message is ever dispatched the parts of a draft
         before = self.fields(member)
         if patient:
-            until = max(float(before.get("lease", 0)), float(before.get("at", 0)))
+            until = max(float(before.get("lease", 0)), float(before.get("due_at", 0)))
             self.shelf.clock.forward(max(0.0, until - self.now()) + 0.1)
         states = {only} if only else set(PartState) - {PartState.DONE}
         token, paused = uuid.uuid4().hex, self.shelf.redis.exists(self.shelf.keys.pause)
@@ -265,19 +265,22 @@ class Pipeline(RuleBasedStateMachine):
             assert float(fields.get("lease", 0)) <= due.now
 
     def look(self, run_id, other, number):
-        look = self.run(ops.look(self.shelf.keys, "", 30.0))
-        assert not look.sweep, "so few are looked at one by one"
+        look = self.run(ops.plan_polling(self.shelf.keys, "", 30.0))
+        assert not look.use_list, "so few are looked at one by one"
 
     def sweep(self, run_id, other, number):
         token, keys = uuid.uuid4().hex, self.shelf.keys
-        if not self.run(ops.sweep(keys, "", token, 5.0)):
+        if not self.run(ops.acquire_list_poll(keys, "", token, 5.0)):
             return
-        watched = [member for member in self.members() if "watch" in self.fields(member)]
+        watched = [member for member in self.members() if "poll_set" in self.fields(member)]
         shown = [member for n, member in enumerate(self.members()) if number >> n & 1]
-        self.run(ops.seen(keys, "", "pending", shown, [10.0, 20.0]))
-        handed, due = self.run(ops.unseen(keys, "", token, others=0, redispatch_after=number)), self.shelf.due()
+        self.run(ops.mark_still_running(keys, "", "pending", shown, [10.0, 20.0]))
+        handed, due = (
+            self.run(ops.finish_list_poll(keys, "", token, others=0, redispatch_after=number)),
+            self.shelf.due(),
+        )
         for member in watched:
-            was_due = float(self.fields(member)["at"]) <= self.now()
+            was_due = float(self.fields(member)["due_at"]) <= self.now()
             assert (str(member) in handed) is (str(member) in due) is (was_due and member not in shown)
 
     def leave_the_api_alone(self, run_id, other, number):
@@ -354,11 +357,11 @@ class Pipeline(RuleBasedStateMachine):
             assert int(fields["left"]) == sum(parts[Member(run_id, n)]["state"] != "done" for n in range(2))
 
     def every_part_of_a_live_run_is_looked_at_in_one_place_until_it_is_done(self, parts, due):
-        watched = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.watch(""), 0, -1)}
+        watched = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.poll_set(""), 0, -1)}
         for member, fields in parts.items():
             live = fields["state"] != "done" and member.run_id not in self.drafts
             assert (str(member) in due) + (str(member) in watched) == live
-            assert ("watch" in fields) is (str(member) in watched)
+            assert ("poll_set" in fields) is (str(member) in watched)
             if str(member) in watched:
                 assert fields["state"] == "running"
                 assert float(fields.get("lease", 0)) <= self.now()

@@ -61,18 +61,18 @@ def test_a_part_with_all_its_fields():
         "intent": b"17.5",
         "job": b"j",
         "tasks": pack(["a", "b"]),
-        "since": b"18.25",
+        "bought_at": b"18.25",
         "status": b"success",
         "polls": b"5",
-        "misses": b"1",
-        "looks": b"2",
-        "troubles": b"3",
+        "not_found_polls": b"1",
+        "fetch_passes": b"2",
+        "api_failures": b"3",
         "refused_since": b"19.5",
         "cancel_sent_at": b"20.5",
-        "seen_done": b"2",
-        "seen_failed": b"1",
-        "got_done": b"1",
-        "got_failed": b"0",
+        "reported_ok": b"2",
+        "reported_failed": b"1",
+        "stored_ok": b"1",
+        "stored_failed": b"0",
         "gone": b"1",
         "credits": b"12.5",
         "outcome": b"in_doubt",
@@ -80,20 +80,20 @@ def test_a_part_with_all_its_fields():
     }
     part = PartRecord.parse(fields)
     assert (part.state, part.fence, part.task_ids, part.job_id) == (PartState.FETCHING, 4, ("a", "b"), "j")
-    assert (part.intent, part.since, part.refused_since, part.cancel_sent_at) == (17.5, 18.25, 19.5, 20.5)
-    assert (part.polls, part.misses, part.looks, part.gone, part.credits) == (5, 1, 2, 1, 12.5)
+    assert (part.intent, part.bought_at, part.refused_since, part.cancel_sent_at) == (17.5, 18.25, 19.5, 20.5)
+    assert (part.polls, part.not_found_polls, part.fetch_passes, part.gone, part.credits) == (5, 1, 2, 1, 12.5)
     assert isinstance(part.error, SubmitInDoubtError)
     assert part.error.args == error.args
     assert part.outcome == "in_doubt"
 
 
 def test_a_refusal_that_is_over_is_none():
-    part = PartRecord.parse({"state": b"running", "troubles": b"0", "refused_since": b"0.0000"})
+    part = PartRecord.parse({"state": b"running", "api_failures": b"0", "refused_since": b"0.0000"})
     assert part.refused_since is None
 
 
 def test_progress_is_the_better_of_seen_and_got_until_the_part_is_done():
-    known = {"total": 9, "seen_done": 5, "seen_failed": 2, "got_done": 3, "got_failed": 4, "fence": 1}
+    known = {"total": 9, "reported_ok": 5, "reported_failed": 2, "stored_ok": 3, "stored_failed": 4, "fence": 1}
     collecting, done = (PartRecord(state=state, **known) for state in (PartState.FETCHING, PartState.DONE))
     assert (collecting.done, collecting.failed) == (5, 4)
     assert (done.done, done.failed) == (3, 4)

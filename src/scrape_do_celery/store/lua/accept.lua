@@ -17,7 +17,7 @@ if not r[2] and ARGV[6] == '' then
   redis.call('ZREM', KEYS[2], member)
   for n = 0, tonumber(r[1]) - 1 do
     local key = part_key(prefix, run_id, n)
-    if redis.call('HGET', key, 'state') ~= 'done' then wake(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
+    if redis.call('HGET', key, 'state') ~= 'done' then make_due(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
   end
   if r[4] then
     redis.call('HSET', KEYS[1], 'deadline', stamp(t + r[4]))

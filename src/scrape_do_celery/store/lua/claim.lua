@@ -12,7 +12,7 @@
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
 -- (the part is another account's, and is to end).
 local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'purchases')
+local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'purchases')
 redis.call('ZREM', KEYS[4], member)
 if not p[1] then return {'gone'} end
 local t = now()
@@ -44,7 +44,7 @@ if not mine then
   end
   local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
   if pause > t and not urgent then
-    wake(KEYS[3], KEYS[1], member, pause, 0)
+    make_due(KEYS[3], KEYS[1], member, pause, 0)
     return {'paused'}
   end
   local most = tonumber(ARGV[10] ~= '' and ARGV[10] or 'inf')
@@ -62,7 +62,7 @@ if not mine then
     redis.call('HSET', KEYS[6], 'next', stamp(t + pause))
     breaker = 'probe'
   elseif b[1] and not urgent then
-    wake(KEYS[3], KEYS[1], member, math.min(tonumber(b[2]), b[1] + ARGV[7] + 0.1), 0)
+    make_due(KEYS[3], KEYS[1], member, math.min(tonumber(b[2]), b[1] + ARGV[7] + 0.1), 0)
     return {'paused'}
   end
   -- By the clock, not by one: a store that lost its last writes must not give a fence out twice.
@@ -74,7 +74,7 @@ if not mine then
     local purchase_status = is_unresolved(p[1]) and 'in_doubt' or ''
     return {'poisoned', settle(KEYS, member, t, 'poisoned', ARGV[11], ARGV[12], purchase_status, {ARGV[13], ARGV[14], ARGV[15]})}
   end
-  unwatch(KEYS[1], member)
+  stop_list_polling(KEYS[1], member)
   redis.call('ZADD', KEYS[3], stamp(t + seconds), member)
 end
 note_key(ARGV[13], KEYS[2], string.match(ARGV[16], '^%S*'), t)

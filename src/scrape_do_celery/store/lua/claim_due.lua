@@ -75,7 +75,7 @@ for _, member in ipairs(found) do
     end
   else
     local key = part_key(prefix, run_id, n)
-    local p = redis.call('HMGET', key, 'state', 'lease', 'dispatches', 'attempts', 'cancel_sent_at', 'at')
+    local p = redis.call('HMGET', key, 'state', 'lease', 'dispatches', 'attempts', 'cancel_sent_at', 'due_at')
     local lease = tonumber(p[2] or 0)
     if not p[1] or p[1] == 'done' then
       redis.call('ZREM', KEYS[1], member)

@@ -58,27 +58,27 @@ local function keep(part, field, value)
   end
 end
 
-local function unwatch(part, member)
-  local key = redis.call('HGET', part, 'watch')
+local function stop_list_polling(part, member)
+  local key = redis.call('HGET', part, 'poll_set')
   if key then
     redis.call('ZREM', key, member)
-    redis.call('HDEL', part, 'watch')
+    redis.call('HDEL', part, 'poll_set')
   end
 end
 
 -- Mark a member to be looked at. Its record gets the nominal time. The dispatcher publishes a message `redispatch_after`
 -- seconds later at the latest, which leaves the caller that long to publish by itself.
-local function wake(due, part, member, t, redispatch_after)
-  unwatch(part, member)
-  redis.call('HSET', part, 'at', stamp(t))
+local function make_due(due, part, member, t, redispatch_after)
+  stop_list_polling(part, member)
+  redis.call('HSET', part, 'due_at', stamp(t))
   redis.call('HDEL', part, 'dispatches')
   redis.call('ZADD', due, stamp(t + redispatch_after), member)
 end
 
 -- Leaves a member whose job runs to whoever looks at the running jobs of its account: from now on it is not in `due`.
-local function watch(prefix, account, due, part, member, t)
-  local key = prefix .. ':watch:' .. account
-  redis.call('HSET', part, 'at', stamp(t), 'watch', key)
+local function poll_by_list(prefix, account, due, part, member, t)
+  local key = prefix .. ':poll_set:' .. account
+  redis.call('HSET', part, 'due_at', stamp(t), 'poll_set', key)
   redis.call('HDEL', part, 'dispatches')
   redis.call('ZREM', due, member)
   redis.call('ZADD', key, stamp(t), member)
@@ -87,14 +87,14 @@ end
 
 -- Hands running jobs whose time has come over, to be looked at each by itself; the caller has `redispatch_after` seconds to publish for
 -- them by itself. Returns which.
-local function hand_over(watch_key, due, prefix, until_, t, redispatch_after, most)
-  local found = redis.call('ZRANGEBYSCORE', watch_key, '-inf', until_, 'LIMIT', 0, most)
+local function move_to_due(poll_set_key, due, prefix, until_, t, redispatch_after, most)
+  local found = redis.call('ZRANGEBYSCORE', poll_set_key, '-inf', until_, 'LIMIT', 0, most)
   for _, member in ipairs(found) do
     local run_id, n = string.match(member, '^(.*):([^:]*)$')
     local part = part_key(prefix, run_id, n)
-    redis.call('ZREM', watch_key, member)
+    redis.call('ZREM', poll_set_key, member)
     -- Its record may be gone.
-    if redis.call('HGET', part, 'watch') == watch_key then wake(due, part, member, t, redispatch_after) end
+    if redis.call('HGET', part, 'poll_set') == poll_set_key then make_due(due, part, member, t, redispatch_after) end
   end
   return found
 end
@@ -194,7 +194,7 @@ local function grant_free_slots(prefix, due, account, most, t, mine)
     if p[1] == 'queued' and not p[2] then
       grant_slot(prefix, part, member, account, t)
       free = free - 1
-      if member ~= mine then wake(due, part, member, t, 0) end
+      if member ~= mine then make_due(due, part, member, t, 0) end
     end
   end
 end
@@ -232,7 +232,7 @@ local function release_target_lock(prefix, due, part, member, account, t)
     while next_one and not woken do
       if state_of(prefix, next_one) == 'queued' then
         local run_id, n = string.match(next_one, '^(.*):([^:]*)$')
-        wake(due, part_key(prefix, run_id, n), next_one, t, 0)
+        make_due(due, part_key(prefix, run_id, n), next_one, t, 0)
         woken = true
       else
         next_one = redis.call('ZPOPMIN', waiters)[1]
@@ -307,7 +307,7 @@ end
 local function store_held(held, contents, part, position)
   local h = redis.call('HMGET', held, position, position .. ':credits')
   if not h[1] or redis.call('HSETNX', contents, position, h[1]) == 0 then return false end
-  redis.call('HINCRBY', part, 'got_failed', 1)
+  redis.call('HINCRBY', part, 'stored_failed', 1)
   if h[2] and h[2] ~= '0' then redis.call('HINCRBYFLOAT', part, 'credits', h[2]) end
   return true
 end
@@ -327,12 +327,12 @@ local function settle(keys, member, t, outcome, error, stop, purchase_status, re
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
   local run_id = string.match(member, '^(.*):')
   store_all_held(prefix, part, member)
-  local p = redis.call('HMGET', part, 'state', 'credits', 'got_done', 'got_failed', 'gone')
+  local p = redis.call('HMGET', part, 'state', 'credits', 'stored_ok', 'stored_failed', 'gone')
   local state = p[1]
   redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
   if error ~= '' then redis.call('HSET', part, 'error', error) end
   if purchase_status ~= '' then redis.call('HSET', part, 'purchase_status', purchase_status) end
-  unwatch(part, member)
+  stop_list_polling(part, member)
   redis.call('ZREM', due, member)
   redis.call('ZREM', prefix .. ':life', member)
   release_slot(prefix, due, part, member, t)
@@ -347,7 +347,7 @@ local function settle(keys, member, t, outcome, error, stop, purchase_status, re
     for n = 0, tonumber(redis.call('HGET', run, 'parts')) - 1 do
       local key = part_key(prefix, run_id, n)
       local other = redis.call('HMGET', key, 'state', 'lease')
-      if other[1] == 'queued' and tonumber(other[2] or 0) <= t then wake(due, key, run_id .. ':' .. n, t, 0) end
+      if other[1] == 'queued' and tonumber(other[2] or 0) <= t then make_due(due, key, run_id .. ':' .. n, t, 0) end
     end
   end
   mark_changed(prefix, run_id, t, CHANGE_DELAY)
@@ -373,7 +373,7 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
     local p = redis.call('HMGET', key, 'state', 'lease', 'cancel_sent_at', 'checked_epoch')
     if tonumber(p[2] or 0) <= t then
       if p[1] == 'queued' and may_have_been_sent(epoch, since, p[4], r) then
-        wake(due, key, member, t, 0)
+        make_due(due, key, member, t, 0)
       elseif p[1] == 'queued' then
         redis.call('HSET', key, 'state', 'done', 'outcome', outcome)
         redis.call('HINCRBY', key, 'fence', 1)
@@ -382,11 +382,11 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
         left = redis.call('HINCRBY', run, 'left', -1)
         if left == 0 then redis.call('ZADD', due, stamp(t), run_id .. ':run') end
       elseif p[1] == 'running' and not p[3] then
-        wake(due, key, member, t, 0)
+        make_due(due, key, member, t, 0)
         out[#out + 1] = member
       elseif p[1] == 'fetching' or p[1] == 'reconciling' then
         -- One in doubt may wait for the end of a pause of minutes.
-        wake(due, key, member, t, 0)
+        make_due(due, key, member, t, 0)
       end
     end
   end

@@ -52,7 +52,7 @@ for n = 0, parts - 1 do
   local key = part_key(prefix, run_id, n)
   redis.call('HSET', key, 'state', 'queued', 'fence', 0, 'total', ARGV[at], 'fp', ARGV[at + 1])
   at = at + 2
-  if hold == '' then wake(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
+  if hold == '' then make_due(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
 end
 while at < #ARGV do
   redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])

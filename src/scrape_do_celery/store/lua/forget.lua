@@ -14,7 +14,7 @@ if abandoned then
   for n = 0, tonumber(r[1]) - 1 do
     local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
     release_slot(prefix, KEYS[2], key, member, t)
-    unwatch(key, member)
+    stop_list_polling(key, member)
     redis.call('ZREM', KEYS[2], member)
     redis.call('ZREM', prefix .. ':life', member)
   end

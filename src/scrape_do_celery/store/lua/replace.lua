@@ -6,8 +6,8 @@ if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
 if redis.call('HSETNX', KEYS[2], ARGV[5], 1) == 0 then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[3] == '1' then
-  redis.call('HINCRBY', KEYS[2], 'got_failed', -1)
-  redis.call('HINCRBY', KEYS[2], 'got_done', 1)
+  redis.call('HINCRBY', KEYS[2], 'stored_failed', -1)
+  redis.call('HINCRBY', KEYS[2], 'stored_ok', 1)
 end
 if ARGV[4] ~= '0' then redis.call('HINCRBYFLOAT', KEYS[2], 'credits', ARGV[4]) end
 return 1

@@ -21,7 +21,7 @@ local out = {stamp(t), redis.call('ZCARD', KEYS[1]), head(KEYS[1]), redis.call('
 for _, account in ipairs(accounts) do
   if not names[account] then
     names[account] = true
-    local watch, waiters = ARGV[1] .. ':watch:' .. account, ARGV[1] .. ':slot_waiters:' .. account
+    local watch, waiters = ARGV[1] .. ':poll_set:' .. account, ARGV[1] .. ':slot_waiters:' .. account
     out[#out + 1] = {account, redis.call('ZCARD', watch), head(watch),
       redis.call('ZCARD', ARGV[1] .. ':slots:' .. account), redis.call('ZCARD', waiters), head(waiters),
       redis.call('HGET', ARGV[1] .. ':breaker:' .. account, 'since') or ''}

@@ -13,7 +13,7 @@ if KEYS[5] ~= '' then
   local owner = redis.call('GET', KEYS[5])
   if owner and owner ~= member then return 'owned' end
   redis.call('SET', KEYS[5], member)
-  redis.call('HSET', KEYS[1], 'since', stamp(t))
+  redis.call('HSET', KEYS[1], 'bought_at', stamp(t))
   redis.call('ZADD', prefix .. ':life', stamp((before[3] or t) + ARGV[8]), member)
 end
 local buyer
@@ -52,9 +52,9 @@ if ARGV[3] ~= '' then
   -- Nor does the list show the tasks of a job whose status word is unknown.
   local by_list = account and not own[2] and not r[1] and not r[2]
   if by_list and wait > 0 and p[1] == 'running' and not p[2] then
-    watch(prefix, account, KEYS[3], KEYS[1], member, t + wait)
+    poll_by_list(prefix, account, KEYS[3], KEYS[1], member, t + wait)
   else
-    wake(KEYS[3], KEYS[1], member, t + wait, redispatch_after)
+    make_due(KEYS[3], KEYS[1], member, t + wait, redispatch_after)
   end
 end
 return 'ok'

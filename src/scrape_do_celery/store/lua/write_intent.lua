@@ -48,8 +48,8 @@ if ARGV[10] ~= '' then
   elseif not acquire_slot(prefix, KEYS[3], KEYS[1], member, account, tonumber(ARGV[10]), t) then
     -- Let go here and not by the step: between the two its turn might come, and be forgotten.
     redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts')
-    wake(KEYS[3], KEYS[1], member, t, tonumber(ARGV[11]))
-    redis.call('HSET', KEYS[1], 'at', stamp(t + ARGV[11]))
+    make_due(KEYS[3], KEYS[1], member, t, tonumber(ARGV[11]))
+    redis.call('HSET', KEYS[1], 'due_at', stamp(t + ARGV[11]))
     return {'no_slot'}
   end
 end
@@ -72,7 +72,7 @@ if maybe_sent then
   redis.call('HSET', KEYS[1], 'state', 'reconciling', 'intent', stamp(since), 'first_intent', r[1], 'intent_lost', 1,
     'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
   -- The ledger has no line of what was perhaps never sent, until it is found, or is given up as in doubt.
-  wake(KEYS[3], KEYS[1], member, t, 0)
+  make_due(KEYS[3], KEYS[1], member, t, 0)
   return {'maybe_sent'}
 end
 redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))

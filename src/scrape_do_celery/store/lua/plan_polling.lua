@@ -19,7 +19,7 @@ though_full(KEYS[2])
 local refused = redis.call('HGET', KEYS[5], 'since')
 if refused then
   -- The token is refused: one of them goes on, and tries the account; in the end all do, and fail.
-  hand_over(KEYS[1], KEYS[3], ARGV[6], t, t, 0, t - refused > tonumber(ARGV[8]) and ARGV[5] or 1)
+  move_to_due(KEYS[1], KEYS[3], ARGV[6], t, t, 0, t - refused > tonumber(ARGV[8]) and ARGV[5] or 1)
   redis.call('HSET', KEYS[2], 'until', stamp(t + 1))
   return {stamp(t + 1), ''}
 end
@@ -29,10 +29,10 @@ local pages = math.ceil(redis.call('ZCARD', KEYS[1]) / ARGV[2]) + ARGV[3]
 -- The account may have other jobs than ours, whose pages are read as well; for a while that is known.
 local others = t - tonumber(s[3] or 0) < tonumber(ARGV[12]) and tonumber(s[2] or 0) or 0
 if ready <= math.max(tonumber(ARGV[1]), pages + others) then
-  hand_over(KEYS[1], KEYS[3], ARGV[6], t, t, 0, ARGV[5])
+  move_to_due(KEYS[1], KEYS[3], ARGV[6], t, t, 0, ARGV[5])
   return {stamp(t), ''}
 end
 -- Steps that sweep may die, or be cut short, each time.
-if t - first > tonumber(ARGV[10]) then hand_over(KEYS[1], KEYS[3], ARGV[6], t, t, 0, ARGV[11]) end
+if t - first > tonumber(ARGV[10]) then move_to_due(KEYS[1], KEYS[3], ARGV[6], t, t, 0, ARGV[11]) end
 redis.call('HSET', KEYS[2], 'until', stamp(t + ARGV[4]), 'token', '')
 return {stamp(t + ARGV[9]), '1'}

@@ -14,15 +14,15 @@ local t, last = now(), tonumber(ARGV[4])
 for i = 5 + last, #ARGV do
   local run_id, n = string.match(ARGV[i], '^(.*):([^:]*)$')
   local key = part_key(ARGV[1], run_id, n)
-  local p = redis.call('HMGET', key, 'watch', 'polls', 'status', 'at')
+  local p = redis.call('HMGET', key, 'poll_set', 'polls', 'status', 'due_at')
   if p[1] == KEYS[1] then
     if p[3] ~= ARGV[2] then redis.call('HSET', key, 'status', ARGV[2]) end
     local polls = tonumber(p[2] or 0)
     if (polls + 1 + spread(ARGV[i])) % ARGV[3] == 0 then
-      wake(KEYS[2], key, ARGV[i], t, 0)
+      make_due(KEYS[2], key, ARGV[i], t, 0)
     elseif polls + 1 >= last or tonumber(p[4]) <= t then
       local at = stamp(t + ARGV[4 + math.min(polls + 2, last)])
-      redis.call('HSET', key, 'polls', polls + 1, 'at', at)
+      redis.call('HSET', key, 'polls', polls + 1, 'due_at', at)
       redis.call('ZADD', KEYS[1], at, ARGV[i])
     end
   end

@@ -7,7 +7,7 @@ local s = redis.call('HMGET', KEYS[2], 'token', 'began')
 if s[1] ~= ARGV[1] then return {} end
 though_full(KEYS[2])
 local t = now()
-local found = hand_over(KEYS[1], KEYS[3], ARGV[2], s[2], t, ARGV[6], ARGV[3])
+local found = move_to_due(KEYS[1], KEYS[3], ARGV[2], s[2], t, ARGV[6], ARGV[3])
 if ARGV[4] ~= '' and #found < tonumber(ARGV[3]) then
   local rest = math.max(ARGV[5], math.min(t - s[2], ARGV[7]))
   redis.call('HSET', KEYS[2], 'until', stamp(t + rest), 'token', '', 'others', ARGV[4], 'ended', stamp(t))
