@@ -8,6 +8,20 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 # Tests that wait for other processes most of their time: more of them at once than there are cores.
 JOBS ?= 4
 LOWEST := .venv-lowest
+# The demo has only what a user installs: the development environment takes minutes, and seven times the space.
+DEMO := .venv-demo
+
+# Two checks before an environment is made: the errors of venv and pip would not say what to do.
+NEEDED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)"/\1/p' pyproject.toml)
+define check_python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(NEEDED)".split("."))))' 2>/dev/null || { \
+	echo "This package needs Python $(NEEDED) or newer. \"$(PYTHON) --version\" says: $$($(PYTHON) --version 2>&1)"; \
+	echo "Install a newer Python, or name another one: make $(MAKECMDGOALS) PYTHON=python3.13"; exit 1; } >&2
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "$(PYTHON) cannot make environments: its module venv or ensurepip is missing."; \
+	$(PYTHON) -c 'import sys; print("On Debian and Ubuntu: sudo apt install python%d.%d-venv" % sys.version_info[:2])'; \
+	exit 1; } >&2
+endef
 
 .PHONY: help demo test test-all rest newest lint types imports tests coverage lowest faults wire bench clean
 
@@ -15,12 +29,23 @@ help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(READY): pyproject.toml constraints.txt requirements-dev.txt
+	$(check_python)
+	@echo "Making the development environment in $(VENV): about 700 MB on disk, and some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[embedded,cli]' -r requirements-dev.txt
 	touch $(READY)
 
-demo: $(READY) ## The whole path on this machine; URLS="http://... http://..." takes others; LIVE=1 the real service
-	@$(BIN)/python -m examples.demo
+$(DEMO)/.ready: pyproject.toml constraints.txt
+	$(check_python)
+	@echo "Making an environment for the demo in $(DEMO) ..."
+	@$(PYTHON) -m venv --clear $(DEMO)
+	@# --no-compile: Python compiles what the demo imports, which is a small part of the packages.
+	@echo "Downloading about 16 MB of packages, and installing them (about 100 MB on disk) ..."
+	@$(DEMO)/bin/python $(INSTALL) --progress-bar off --no-compile -c constraints.txt -e '.[embedded,cli]'
+	@touch $@
+
+demo: $(DEMO)/.ready ## The whole path on this machine; URLS="http://... http://..." takes others; LIVE=1 the real service
+	@$(DEMO)/bin/python -m examples.demo
 
 test: lint types imports tests coverage ## Lint, types, import rules, tests, coverage
 
@@ -67,10 +92,11 @@ lowest: $(LOWEST)/.ready ## The tests of the wire and of the whole path, on the 
 		tests/unit/client tests/unit/models tests/unit/store tests/acceptance/test_main_job.py tests/acceptance/test_canvas.py
 
 $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
+	$(check_python)
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python $(INSTALL) -c constraints-lowest.txt -e '.[embedded,cli]' \
 		'fakeredis[lua]' gevent hypothesis pytest pytest-timeout pytest-xdist scrape-do-python
 	touch $(LOWEST)/.ready
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) $(LOWEST) .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) $(DEMO) .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist

@@ -25,6 +25,8 @@ def main() -> int:
 
 def run(urls: list[str], *, real: bool) -> int:
     """The demo, from asking to stopping."""
+    sys.stdout.write("Loading Celery and the package ...\n")
+    sys.stdout.flush()
     # Loaded here, where an interrupt is already understood.
     from examples.demo import live
     from examples.demo.parts import DemoError, Parts
@@ -38,10 +40,14 @@ def run(urls: list[str], *, real: bool) -> int:
     try:
         with Parts(live=real) as parts:
             tell(parts, urls)
-            sys.stdout.write("\nDone. Stopping all that was started.\n")
+            sys.stdout.write("\nDone. Stopping all that was started ...\n")
+            sys.stdout.flush()
     except (DemoError, ScrapeDoError, OSError, ValueError) as error:
         sys.stderr.write(f"\nThe demo failed: {type(error).__name__}: {error}\n")
         return 1
+    sys.stdout.write(
+        "Stopped. The code of the demo is in examples/demo; README.md shows how to enqueue from your app.\n"
+    )
     return 0
 
 

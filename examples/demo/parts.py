@@ -80,30 +80,34 @@ class Parts(AbstractContextManager["Parts"]):
         os.environ |= {"SCRAPE_DO_QUEUE": name, "SCRAPE_DO_KEY_PREFIX": name, "TITLES_DIR": str(HOME / "titles")}
         os.environ |= {"SCRAPE_DO_POLL_INITIAL_INTERVAL": "0.3", "SCRAPE_DO_POLL_MAX_INTERVAL": "5"}
         if os.environ.get("SCRAPE_DO_REDIS_URL"):
-            say("store", "yours, at SCRAPE_DO_REDIS_URL")
+            begin("store", "yours, at SCRAPE_DO_REDIS_URL")
+            say("used")
             stack.callback(_sweep, name)
             self._borrowed = True
             return
+        begin("store", "an embedded Redis-protocol server")
         server = embedded.ensure(self.folder / "redis", tie_to_parent=True, appendfsync="always")
         stack.callback(server.stop)
         os.environ["SCRAPE_DO_REDIS_URL"] = server.url
         for other in ("SCRAPE_DO_BROKER_URL", "SCRAPE_DO_RESULT_BACKEND"):
             os.environ.pop(other, None)
-        say("store", f"an embedded server, pid {server.pid}")
+        say(f"pid {server.pid}")
 
     def _sandbox(self, stack: ExitStack) -> None:
+        begin("sandbox", "a local Scrape.do")
         try:
             sandbox = stack.enter_context(SandboxProcess(task_seconds=1.0, spread=0.8))
         except SandboxError as error:
             raise DemoError(str(error)) from error
         os.environ |= {"SCRAPE_DO_API_URL": sandbox.url, "SCRAPE_DO_API_KEY": "any-token-will-do"}
         self._sandbox_pid = sandbox.pid
-        say("sandbox", f"{sandbox.url}, pid {sandbox.pid}")
+        say(f"{sandbox.url}, pid {sandbox.pid}")
 
     def _start_worker(self) -> None:
         celery = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurrency=2", "--loglevel=INFO"]
         celery += ["--without-mingle", "--without-gossip", "-n", f"demo-{os.getpid()}@%h"]
         command = [sys.executable, "-m", "examples.demo.tied", str(os.getpid()), *celery]
+        begin("worker", "celery -A worker worker")
         with self.log.open("ab") as log:
             # In a session of its own: Ctrl-C reaches the demo, which ends things in order.
             self._worker = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
@@ -113,7 +117,7 @@ class Parts(AbstractContextManager["Parts"]):
             if time.monotonic() > until:
                 raise DemoError(f"the worker was not ready after {_START:g} s")
             time.sleep(0.05)
-        say("worker", f"celery -A worker worker, pid {self._worker.pid}, log in {self.log.relative_to(ROOT)}")
+        say(f"pid {self._worker.pid}, log in {self.log.relative_to(ROOT)}")
 
     def check(self) -> None:
         """Raises DemoError where the worker or the sandbox has ended."""
@@ -145,9 +149,15 @@ class Parts(AbstractContextManager["Parts"]):
         sys.stderr.write("\n".join(["", f"--- the last lines of {HOME.name}/worker.log", *lines, "---", ""]))
 
 
-def say(name: str, text: str) -> None:
-    """A line about a part."""
-    sys.stdout.write(f"  {name:<9} {text}\n")
+def begin(name: str, text: str) -> None:
+    """Name a part before it is started; `say` ends the line."""
+    sys.stdout.write(f"  {name:<9} {text} ... ")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """End the line about a part."""
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 

@@ -13,14 +13,13 @@ from celery import chain
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from examples.demo.parts import DemoError
+from examples.demo.progress import Stages, doing, telling
 from examples.demo.site import PATHS
 from scrape_do_celery import JobFailedError, RunHandle, ScrapeDoError, enqueue
 from scrape_do_celery.cli.texts import TASK_COLUMNS, facts, one_line, table, task_row
 from scrape_do_celery.tasks import scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from celery.result import AsyncResult
 
     from scrape_do_celery import JobResult
@@ -56,32 +55,33 @@ def tell(parts: Parts, urls: list[str]) -> None:
 
     app.loader.import_default_modules()
     urls = urls or [parts.site + path for path in PATHS]
-    title("1. enqueue: one run, all its pages")
+    title("1. enqueue: one run, all its pages", "enqueue([...]) returns at once; the worker does the rest.")
     small = _first_run(parts, urls)
-    title("2. The application's own task, after a scrape")
+    heading = "2. The application's own task, after a scrape"
     if parts.live:
-        sys.stdout.write("Given the result of the run above: nothing is bought twice.\n")
+        title(heading, "save_titles gets the result of the run above: nothing is bought twice.")
         saved = save_titles.delay(small)
     else:
-        sys.stdout.write("chain(scrape.s(targets=[...]), save_titles.s())\n")
+        title(heading, "chain(scrape.s(targets=[...]), save_titles.s()) is a canvas of Celery.")
         saved = chain(scrape.s(targets=urls), save_titles.s()).apply_async()
         parts.forget_later(saved.parent)
+        _watch(RunHandle(saved.parent.id), parts)
     parts.forget_later(saved)
     _show_titles(_get(saved, _patience(parts)))
     if not parts.live:
-        title("3. A run that fails")
+        title("3. A run that fails", "Nobody listens at its two URLs: result() raises the failure, with its data.")
         _failing_run(parts)
 
 
-def title(text: str) -> None:
-    """The start of an act."""
-    sys.stdout.write(f"\n{text}\n{'=' * len(text)}\n")
+def title(text: str, about: str) -> None:
+    """Print the start of an act, and the call that it shows."""
+    sys.stdout.write(f"\n{text}\n{'=' * len(text)}\n{about}\n")
+    sys.stdout.flush()
 
 
 def _first_run(parts: Parts, urls: list[str]) -> dict[str, Any]:
     handle = enqueue(urls)
     parts.forget_later(handle.async_result)
-    sys.stdout.write(f"{handle}: {len(urls)} URLs are written down.\n")
     _watch(handle, parts)
     result = handle.result(timeout=_patience(parts))
     _show_result(result)
@@ -92,7 +92,6 @@ def _first_run(parts: Parts, urls: list[str]) -> dict[str, Any]:
 def _failing_run(parts: Parts) -> None:
     handle = enqueue([parts.refused, f"{parts.refused}again"])
     parts.forget_later(handle.async_result)
-    sys.stdout.write(f"{handle}: two URLs where nobody listens.\n")
     _watch(handle, parts)
     try:
         handle.result(timeout=_patience(parts))
@@ -112,14 +111,11 @@ def _row(url: str, task: Any) -> tuple[str, str, str]:
 def _watch(handle: RunHandle, parts: Parts) -> None:
     """Shows a run's progress until it has ended."""
     try:
-        for line in _lines(handle, parts):
-            _progress(line)
+        _tell_stages(handle, parts)
     except (KeyboardInterrupt, DemoError):
         if parts.live:
             _give_up(handle)
         raise
-    finally:
-        _progress(None)
 
 
 def _give_up(handle: RunHandle) -> None:
@@ -131,29 +127,26 @@ def _give_up(handle: RunHandle) -> None:
         handle.result(timeout=_CANCEL_PATIENCE)
 
 
-def _lines(handle: RunHandle, parts: Parts) -> Iterator[str]:
-    until, said = time.monotonic() + _patience(parts), ""
-    while True:
-        state, seen = handle.state, handle.progress
-        line = f"{state.value:<10} {seen.done} done, {seen.failed} failed, {seen.total} in all"
-        if line != said:
-            yield (said := line)
-        if state.is_outcome:
-            return
-        if time.monotonic() > until:
-            raise DemoError(f"{handle} is still {state} after {_patience(parts):g} s")
-        parts.check()
-        time.sleep(_LOOK)
+def _tell_stages(handle: RunHandle, parts: Parts) -> None:
+    until, stages = time.monotonic() + _patience(parts), Stages(handle)
+    with telling() as (say, work):
+        say(f"submitted {_targets(handle)}, as run {handle.run_id}")
+        while True:
+            status = handle.status
+            for line in stages.new(status):
+                say(line)
+            if status.has_ended:
+                return
+            if time.monotonic() > until:
+                raise DemoError(f"{handle} is still {status.state} after {_patience(parts):g} s")
+            work(doing(status))
+            parts.check()
+            time.sleep(_LOOK)
 
 
-def _progress(line: str | None) -> None:
-    """One line that is written over on a terminal; a line each elsewhere. None ends it."""
-    live = sys.stdout.isatty()
-    if line is not None:
-        sys.stdout.write(f"\r\x1b[2K  {line}" if live else f"  {line}\n")
-    elif live:
-        sys.stdout.write("\n")
-    sys.stdout.flush()
+def _targets(handle: RunHandle) -> str:
+    total = handle.status.total
+    return f"{total} target{'s' if total != 1 else ''}"
 
 
 def _show_result(result: JobResult) -> None:

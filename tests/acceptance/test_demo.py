@@ -72,6 +72,24 @@ def demo():
 def test_the_whole_demo(demo):
     run = demo()
     assert run.end() == 0, run.said
+    stages = [
+        "Loading Celery",
+        "store ",
+        "sandbox ",
+        "worker ",
+        "submitted 6 targets, as run",
+        "job bought: ",
+        "polled: ",
+        "fetched 6 of 6 results",
+        "run succeeded: 6 succeeded, 0 failed",
+        "tasks  6 succeeded, 0 failed",
+        "submitted 2 targets, as run",
+        "run failed: 0 succeeded, 2 failed",
+        "Done. Stopping",
+        "Stopped.",
+    ]
+    places = [run.said.index(stage) for stage in stages]
+    assert places == sorted(places), run.said
     for line in (
         r"/catalogue +success +200 +\d+ +1",
         r"/no-such-page +success +404 +\d+ +1",
@@ -95,8 +113,8 @@ def test_two_at_once_with_other_urls_and_the_server_of_the_user(demo, server_url
     assert re.search(r"https://a\.example/x\?status=404 +success +404", own.said)
     assert "https://b.example/" not in own.said
     assert "yours, at SCRAPE_DO_REDIS_URL" in given.said
-    run_ids = re.findall(r"RunHandle\('([0-9a-f-]+)'\)", given.said)
-    assert len(run_ids) == 2
+    run_ids = re.findall(r"as run ([0-9a-f-]+)", given.said)
+    assert len(run_ids) == 3
     assert keys_of(server_url, *run_ids, f"scrape_do_demo_{given.process.pid}-") == []
     assert own.left() == given.left() == []
 
@@ -110,7 +128,7 @@ def keys_of(server_url, *names):
     return found
 
 
-@pytest.mark.parametrize("mark", ["sandbox", "queued"])
+@pytest.mark.parametrize("mark", ["Loading", "sandbox", "submitted"])
 def test_an_interrupt_leaves_nothing_running(demo, mark):
     run = demo()
     run.until(mark)
@@ -121,7 +139,7 @@ def test_an_interrupt_leaves_nothing_running(demo, mark):
 
 def test_a_worker_that_dies_fails_the_demo_and_shows_its_log(demo):
     run = demo()
-    run.until("are written down")
+    run.until("submitted 6 targets")
     os.kill(run.parts[2], signal.SIGKILL)
     assert run.end() == 1
     assert "the last lines of .demo/worker.log" in run.said
