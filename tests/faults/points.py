@@ -265,7 +265,7 @@ POINTS: dict[str, str] = {
     "dispatcher: after publish poll_job_list": "any",
     "dispatcher: after allocate_requests": "any",
     "dispatcher: after find_unattended_accounts": "any",
-    "dispatcher: after acknowledge_changed_runs": "any",
+    "dispatcher: after ack_changed_runs": "any",
     "dispatcher: after view": "lost_report",
     "dispatcher: after request_stop": "deadline",
     "dispatcher: before EXISTS": "any",
@@ -286,7 +286,7 @@ POINTS: dict[str, str] = {
     "dispatcher: before publish poll_job_list": "any",
     "dispatcher: before allocate_requests": "any",
     "dispatcher: before find_unattended_accounts": "any",
-    "dispatcher: before acknowledge_changed_runs": "any",
+    "dispatcher: before ack_changed_runs": "any",
     "dispatcher: before view": "lost_report",
     "dispatcher: before request_stop": "deadline",
 }

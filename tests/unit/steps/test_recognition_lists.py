@@ -74,7 +74,7 @@ def serve(plant, page, *jobs):
 
 def search(plant, fetch_passes=60):
     """Look for the job until the part is resolved; a part that is bought again is bought."""
-    for _ in range(looks):
+    for _ in range(fetch_passes):
         if plant.part().state is PartState.QUEUED:
             plant.step(submit, plant.take(seconds=LEASE))
         if plant.part().state is not PartState.RECONCILING:
