@@ -22,7 +22,7 @@ _PAGE = 2_000
 _SECONDS = 7_200.0
 _ENQUEUE, _QUEUES, _MEMORY, _CPU = 60.0, 10.0, 20e6, 5.0
 _PER_HUNDRED, _BESIDES = 1.1, 4.0
-_SAMPLE, _PATIENCE = 1.0, 1_800.0
+_SAMPLE, _TIMEOUT = 1.0, 1_800.0
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ def play(bench: Bench) -> Outcome:
         figures |= _held(bench, ours, workers, idle)
         start = time.perf_counter()
         bench.stand_in.advance(_SECONDS)
-        ours.wait(handles, _PATIENCE)
+        ours.wait(handles, _TIMEOUT)
         figures |= {"ending": time.perf_counter() - start, "predicted": bench.sizes.c_runs / rate}
     return Outcome(_rows(bench, figures), figures)
 
@@ -66,7 +66,7 @@ def _enqueue(bench: Bench, ours: Ours) -> tuple[dict[str, Any], list[Any]]:
     def bought() -> bool:
         return int(bench.stand_in.stats().get("jobs_created", 0)) >= bench.sizes.c_runs
 
-    measure.until(bought, _PATIENCE, "all jobs bought", pause=0.5)
+    measure.until(bought, _TIMEOUT, "all jobs bought", pause=0.5)
     return {"enqueued": enqueued, "bought": time.perf_counter() - start}, handles
 
 

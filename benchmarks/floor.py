@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CONNECTIONS = 50
 #: It looks first when the jobs of A and B end, to the millisecond, and often from then on: nobody could be faster.
-_FIRST_LOOK, _NEXT_LOOK = 1.0, 0.1
+_FIRST_WAIT, _CHECK_INTERVAL = 1.0, 0.1
 
 
 def run_floor(url: str, batches: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -42,13 +42,13 @@ class _Floor:
         """One job from its `POST` to its last page; how long the pages are together."""
         body = await self._ask("POST", "jobs", json={"Targets": targets})
         made = JobCreationResponse.model_validate_json(body)
-        pause = _FIRST_LOOK
+        pause = _FIRST_WAIT
         while True:
             await asyncio.sleep(pause)
             job = JobDetails.model_validate_json(await self._ask("GET", f"jobs/{made.job_id}"))
             if job.is_terminal:
                 break
-            pause = _NEXT_LOOK
+            pause = _CHECK_INTERVAL
         return sum(await asyncio.gather(*(self._page(job, task_id) for task_id in job.task_ids)))
 
     async def _page(self, job: JobDetails, task_id: str) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
-_LOOK = 0.02
+_CHECK_INTERVAL = 0.02
 #: So many of those that are waited for are asked about at a look: looking must not slow down what is measured.
 _WINDOW = 50
 
@@ -22,7 +22,7 @@ class TookTooLongError(Exception):
     """What was waited for did not come in time."""
 
 
-def until(condition: Callable[[], bool], timeout: float, what: str, pause: float = _LOOK) -> float:
+def until(condition: Callable[[], bool], timeout: float, what: str, pause: float = _CHECK_INTERVAL) -> float:
     """Seconds until the condition held.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 _NO_SANDBOX = """\
 The sandbox does not answer at {url}. To try things out at no cost, start it as well:
     docker compose --profile sandbox up
@@ -58,7 +58,7 @@ def _read(file: Path) -> str:
 def answers(url: str) -> bool:
     """Whether a sandbox is there."""
     try:
-        with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_PATIENCE):  # noqa: S310 (from the compose file)
+        with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_TIMEOUT):  # noqa: S310 (from the compose file)
             return True
     except (OSError, HTTPException, ValueError):
         return False

@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from http.client import HTTPException
 
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 
 
 def main(url: str) -> int:
@@ -15,7 +15,7 @@ def main(url: str) -> int:
     # A proxy of the environment is for the world outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=_PATIENCE) as answer:
+        with opener.open(url, timeout=_TIMEOUT) as answer:
             status = answer.status
     except (OSError, HTTPException) as error:
         sys.stderr.write(f"{url}: {error}\n")

@@ -12,7 +12,7 @@ from scrape_do_celery import Settings
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 #: Pages that the sandbox makes up, one of them as a site answers where it has none.
 URLS = [
     "https://books.example/",
@@ -61,7 +61,7 @@ def main() -> int:
 def is_sandbox(url: str) -> bool:
     """Whether the API there is a sandbox, which tells of itself; the real one has no such address."""
     try:
-        with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_PATIENCE):  # noqa: S310 (the API of the settings)
+        with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_TIMEOUT):  # noqa: S310 (the API of the settings)
             return True
     except (OSError, HTTPException):
         return False

@@ -16,7 +16,7 @@ from examples.demo.parts import DemoError
 from examples.demo.progress import Stages, doing, telling
 from examples.demo.site import PATHS
 from scrape_do_celery import JobFailedError, RunHandle, ScrapeDoError, enqueue
-from scrape_do_celery.cli.texts import TASK_COLUMNS, facts, one_line, table, task_row
+from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.tasks import scrape
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from scrape_do_celery import JobResult
 
 #: Seconds that a run may take, on the sandbox and at the real service; and a cancel there.
-_PATIENCE, _LIVE_PATIENCE, _CANCEL_PATIENCE = 60.0, 900.0, 10.0
-_LOOK = 0.1
+_TIMEOUT, _LIVE_TIMEOUT, _CANCEL_TIMEOUT = 60.0, 900.0, 10.0
+_CHECK_INTERVAL = 0.1
 
 
 class Parts(Protocol):
@@ -96,8 +96,8 @@ def _failing_run(parts: Parts) -> None:
     try:
         handle.result(timeout=_patience(parts))
     except JobFailedError as error:
-        facts([("raised", type(error).__name__), ("message", str(error)), ("counts", str(error.counts))])
-        table((*TASK_COLUMNS[:2], "message"), [_row(task.url, task) for task in handle.iter_tasks()], left=3)
+        print_facts([("raised", type(error).__name__), ("message", str(error)), ("counts", str(error.counts))])
+        print_rich_table((*TASK_COLUMNS[:2], "message"), [_row(task.url, task) for task in handle.iter_tasks()], left=3)
         # Celery has it a moment later: nothing is taken off a user's server before it is there.
         handle.async_result.get(timeout=_patience(parts), propagate=False)
         return
@@ -105,7 +105,7 @@ def _failing_run(parts: Parts) -> None:
 
 
 def _row(url: str, task: Any) -> tuple[str, str, str]:
-    return url, str(task.status), one_line(task.error_message or "")
+    return url, str(task.status), printable(task.error_message or "")
 
 
 def _watch(handle: RunHandle, parts: Parts) -> None:
@@ -124,7 +124,7 @@ def _give_up(handle: RunHandle) -> None:
     sys.stdout.flush()
     handle.cancel()
     with suppress(ScrapeDoError):
-        handle.result(timeout=_CANCEL_PATIENCE)
+        handle.result(timeout=_CANCEL_TIMEOUT)
 
 
 def _tell_stages(handle: RunHandle, parts: Parts) -> None:
@@ -141,7 +141,7 @@ def _tell_stages(handle: RunHandle, parts: Parts) -> None:
                 raise DemoError(f"{handle} is still {status.state} after {_patience(parts):g} s")
             work(doing(status))
             parts.check()
-            time.sleep(_LOOK)
+            time.sleep(_CHECK_INTERVAL)
 
 
 def _targets(handle: RunHandle) -> str:
@@ -150,17 +150,17 @@ def _targets(handle: RunHandle) -> str:
 
 
 def _show_result(result: JobResult) -> None:
-    table(TASK_COLUMNS, [task_row(task) for task in result.tasks])
+    print_rich_table(TASK_COLUMNS, [task_row(task) for task in result.tasks])
     cost = "not said" if result.cost is None else f"{result.cost:g} credits"
     ended = f"{len(result.succeeded)} succeeded, {len(result.failed)} failed"
-    facts([("job", f"{result.job.job_id} {result.job.status}"), ("tasks", ended), ("cost", cost)])
+    print_facts([("job", f"{result.job.job_id} {result.job.status}"), ("tasks", ended), ("cost", cost)])
 
 
 def _show_titles(saved: dict[str, Any]) -> None:
     path = Path(saved["file"])
     sys.stdout.write(f"{saved['titles']} titles saved in {path}:\n")
     entries = json.loads(path.read_text(encoding="utf-8"))
-    table(
+    print_rich_table(
         ("URL", "title", "target"),
         [(one["url"], one["title"] or "-", str(one["status_code"] or "-")) for one in entries],
     )
@@ -174,4 +174,4 @@ def _get(result: Any, patience: float) -> Any:
 
 
 def _patience(parts: Parts) -> float:
-    return _LIVE_PATIENCE if parts.live else _PATIENCE
+    return _LIVE_TIMEOUT if parts.live else _TIMEOUT

@@ -1,4 +1,4 @@
-"""`scrape-do metrics`, the real command, beside a real worker: each metric of catalogue and dashboard is served."""
+"""`scrape-do metrics`, the real command, beside a real worker: each metric of definitions and dashboard is served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from scrape_do_celery import embedded
-from scrape_do_celery.metrics.catalogue import CATALOGUE
+from scrape_do_celery.metrics.definitions import METRICS
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,12 +80,12 @@ def test_what_is_served_beside_a_worker(pipeline, serving, eventually):
         eventually(lambda: page("api_requests_total", call="create_job", outcome="ok") == 3)
         eventually(lambda: page("api_requests_total", call="get_job", outcome="server_error") == 1)
         eventually(lambda: page("api_requests_total", call="get_task", outcome="ok") == 4)
-        assert page("step_late_seconds_count", step="poll") >= 2
+        assert page("step_latency_seconds_count", step="poll") >= 2
         assert page("credits_left", account=pipeline.settings.account_id) > 0
-        assert page("paid_unfetched", within="all") == 1
+        assert page("contents_unfetched", within="all") == 1
         assert page("paid_expiry_seconds") == pytest.approx(3 * 86_400, rel=0.1)
         named = set(re.findall(r"^# TYPE (\w+)", page.text, re.MULTILINE))
-        assert {metric.name for metric in CATALOGUE} <= named
+        assert {metric.name for metric in METRICS} <= named
         assert named_in_dashboard() <= named
         for secret in (waiting.run_id, done.run_id, long.run_id, "a.example", pipeline.values["api_key"]):
             assert secret not in page.text
@@ -101,7 +101,7 @@ def named_in_dashboard():
 
 def test_without_a_token_all_else_is_served(pipeline, serving):
     with serving(SCRAPE_DO_API_KEY="") as page:
-        assert page("account_asked", outcome="no_token") == 1
+        assert page("account_status", outcome="no_token") == 1
         assert page("store_up") == 1
         assert page("credits_left") is None
 

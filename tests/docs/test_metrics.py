@@ -13,7 +13,7 @@ import promql_parser
 import pytest
 import yaml
 
-from scrape_do_celery.metrics.catalogue import BY_NAME, CATALOGUE
+from scrape_do_celery.metrics.definitions import BY_NAME, METRICS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -29,7 +29,7 @@ def page():
     rows = [
         f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.source} "
         f"| {metric.text} |"
-        for metric in CATALOGUE
+        for metric in METRICS
     ]
     table = "\n".join(["| metric | kind | labels | from | what it tells |", "|---|---|---|---|---|", *rows, ""])
     return _TABLE.sub(lambda found: found[1] + table + found[2], PAGE.read_text())
@@ -124,7 +124,7 @@ def test_the_alerts_are_explained_and_loaded():
 
 
 def test_names_are_as_prometheus_wants_them():
-    for metric in CATALOGUE:
+    for metric in METRICS:
         assert re.fullmatch(r"scrape_do_[a-z_]+", metric.name)
         assert metric.name.endswith("_total") is (metric.kind == "counter")
         assert set(metric.labels) <= {"state", "outcome", "call", "step", "account", "result", "of", "within"}

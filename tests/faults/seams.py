@@ -159,10 +159,10 @@ def _runs_after(runs: list[str], answer: Any) -> list[str]:
 
 
 def _of_request(attempt: Attempt[Any], *_: Any) -> tuple[str, list[str]]:
-    path = attempt.call.path
+    path = attempt.endpoint.path
     below = path.partition(_JOBS)[2].strip("/")
     what = ("jobs", "job", "task")[len(below.split("/")) if below else 0] if _JOBS in path else path.rpartition("/")[2]
-    return f"{attempt.call.method} {what}", [_run.get()] if _run.get() else []
+    return f"{attempt.endpoint.method} {what}", [_run.get()] if _run.get() else []
 
 
 def _of_publish(publish: str, names: Iterable[Any], **_: Any) -> tuple[str, list[str]]:

@@ -52,7 +52,7 @@ async def async_run(self, op):
 
 
 async def attempt(self, sending, *args):
-    what = f"{sending.call.method} {'task' if sending.call.path.count('/') > 4 else 'job'}"
+    what = f"{sending.endpoint.method} {'task' if sending.endpoint.path.count('/') > 4 else 'job'}"
     reach(f"before {what}")
     answer = await _attempt(self, sending, *args)
     reach(f"after {what}")

@@ -15,8 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, TaskDetails, runs
-from scrape_do_celery.cli import celery_plugin, findings, main, texts
-from scrape_do_celery.cli.findings import OK, WARNING, WRONG, from_broker, from_store, from_workers
+from scrape_do_celery.cli import celery_plugin, diagnostics, main, output
+from scrape_do_celery.cli.diagnostics import OK, WARNING, WRONG, check_broker, check_store, check_workers
 from scrape_do_celery.cli.pages import file_name, write_page
 from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import Producer, make_app
@@ -196,7 +196,7 @@ def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
     answer = scrape_do("result", run_id, "--out", tmp_path / "pages")
     assert answer.exit_code == 0, answer.output
     lines = answer.output.splitlines()
-    assert lines[0].split() == list(texts.TASK_COLUMNS)
+    assert lines[0].split() == list(output.TASK_COLUMNS)
     assert lines[2].split() == [URLS[0], "success", "200", "11", "1"]
     assert lines[3].split() == [URLS[1], "error", "-", "0", "-"]
     assert "outcome  succeeded" in answer.output
@@ -265,15 +265,15 @@ def test_a_page_is_written_whatever_its_url(tmp_path, url, name):
 
 
 def test_what_a_target_wrote_cannot_steer_a_terminal():
-    assert texts.one_line("a\x1b[2Jb\n  c\u202ed") == "a [2Jb c d"
-    row = texts.task_row(task(URL="https://x.example/\x1b", Status="error", Content="!", Base64EncodedContent=True))
+    assert output.printable("a\x1b[2Jb\n  c\u202ed") == "a [2Jb c d"
+    row = output.task_row(task(URL="https://x.example/\x1b", Status="error", Content="!", Base64EncodedContent=True))
     assert row == ("https://x.example/ ", "error", "200", "-", "1")
-    assert texts.task_row(task(Gone=True, gone=True))[1] == "gone"
+    assert output.task_row(task(Gone=True, gone=True))[1] == "gone"
 
 
 def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
-    monkeypatch.setattr(texts.sys.stdout, "isatty", lambda: True, raising=False)
-    texts.table(("URL", "n"), [("[red]x[/red]", "1")], left=1)
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    output.print_rich_table(("URL", "n"), [("[red]x[/red]", "1")], left=1)
     drawn = capsys.readouterr().out
     assert "│" in drawn
     assert "[red]x[/red]" in drawn
@@ -345,8 +345,8 @@ def test_an_option_that_the_sandbox_refuses_is_one_line():
 @pytest.fixture
 def healthy(producer, monkeypatch):
     monkeypatch.setattr(producer.store, "client", Server())
-    monkeypatch.setattr(findings, "from_workers", lambda *_: [])
-    monkeypatch.setattr(findings, "from_api", lambda _: [])
+    monkeypatch.setattr(diagnostics, "check_workers", lambda *_: [])
+    monkeypatch.setattr(diagnostics, "check_api", lambda _: [])
     return producer.store.client
 
 
@@ -436,7 +436,7 @@ def test_doctor_tells_of_settings_that_cannot_work(clean, monkeypatch):
 def test_what_is_said_of_a_store(producer, facts, config, expected, text):
     producer.store.client = Server(**facts)
     producer.store.client.config = config
-    found = list(from_store(producer.store, "redis://here"))
+    found = list(check_store(producer.store, "redis://here"))
     assert levels(found) == expected
     assert text in found[-1].text
 
@@ -444,7 +444,7 @@ def test_what_is_said_of_a_store(producer, facts, config, expected, text):
 def test_an_account_that_is_held_back_is_named(producer):
     producer.store.client = Server()
     producer.store.client.refused = [b"p:breaker:x"]
-    found = list(from_store(producer.store, "redis://here"))
+    found = list(check_store(producer.store, "redis://here"))
     assert levels(found) == [OK, WRONG]
     assert "refuses the token since 1970-01-01" in found[-1].text
 
@@ -462,18 +462,18 @@ def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
     # One of them is looked at among the running jobs.
     store.client.zrem(store.keys.due, f"{watched}:0")
     store.client.zadd(store.keys.poll_set("another"), {f"{watched}:0": 1})
-    found = list(from_store(store, "redis://here", "mine"))
+    found = list(check_store(store, "redis://here", "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
 
 
 def test_an_api_that_answers_and_one_that_does_not(producer, shared_sandbox):
     here = producer.settings.model_copy(update={"api_url": shared_sandbox.url})
-    [found] = findings.from_api(here)
+    [found] = diagnostics.check_api(here)
     assert (found.level, "takes the token" in found.text) == (OK, True)
-    [found] = findings.from_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
+    [found] = diagnostics.check_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
     assert (found.level, "does not answer" in found.text, SECRET in found.text) == (WRONG, True, False)
-    assert not list(findings.from_api(here.model_copy(update={"api_key": None})))
+    assert not list(diagnostics.check_api(here.model_copy(update={"api_key": None})))
 
 
 def test_a_store_that_is_away(producer, monkeypatch):
@@ -481,17 +481,17 @@ def test_a_store_that_is_away(producer, monkeypatch):
         raise RedisConnectionError("refused")
 
     monkeypatch.setattr(producer.store.client, "info", fail)
-    assert levels(from_store(producer.store, "redis://here")) == [WRONG]
+    assert levels(check_store(producer.store, "redis://here")) == [WRONG]
 
 
 def test_brokers_and_backends_that_are_away(clean, monkeypatch):
     settings = Settings(broker_url="redis://127.0.0.1:1/1", result_backend="redis://:pw@127.0.0.1:1/2")
     app = make_app(settings)
-    monkeypatch.setattr(findings, "_PATIENCE", 0.3)
-    found = list(from_broker(app))
+    monkeypatch.setattr(diagnostics, "_TIMEOUT", 0.3)
+    found = list(check_broker(app))
     assert levels(found) == [WRONG, WRONG]
     assert "pw" not in str(found)
-    assert list(from_workers(app, "scrape_do")) == []
+    assert list(check_workers(app, "scrape_do")) == []
 
 
 def test_doctor_names_what_a_foreign_app_can_lose(scrape_do, producer, healthy):
@@ -504,7 +504,7 @@ def test_doctor_names_what_a_foreign_app_can_lose(scrape_do, producer, healthy):
 def test_a_backend_on_redis_is_asked(clean):
     app = make_app(Settings(broker_url="memory://", result_backend="redis://:pw@127.0.0.1:1/2"))
     app.backend.client = fakeredis.FakeRedis()
-    found = list(from_broker(app))
+    found = list(check_broker(app))
     assert levels(found) == [OK, OK]
     assert "pw" not in str(found)
 
@@ -520,7 +520,7 @@ def test_a_backend_on_redis_is_asked(clean):
 def test_workers_that_take_the_queue_and_none(producer, monkeypatch, answer, level, named):
     inspect = type("Inspect", (), {"active_queues": lambda _: answer})()
     monkeypatch.setattr(producer.app.control, "inspect", lambda **_: inspect)
-    (found,) = from_workers(producer.app, "scrape_do")
+    (found,) = check_workers(producer.app, "scrape_do")
     assert found.level == level
     assert named in found.text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from scrape_do_celery.client import calls
+from scrape_do_celery.client import endpoints
 from scrape_do_celery.errors import AsyncAPIResponseError
 from scrape_do_celery.models import JobStatus, base, fields
 from scrape_do_celery.runtime import fetching
@@ -30,7 +30,7 @@ def _everybodys_word(monkeypatch):
 
 
 def _any_status(monkeypatch):
-    monkeypatch.setattr(calls, "_has_own_field", lambda *_: True)
+    monkeypatch.setattr(endpoints, "_has_own_field", lambda *_: True)
 
 
 def _short_headers(monkeypatch):

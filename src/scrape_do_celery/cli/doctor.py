@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 from redis.exceptions import RedisError
 
-from scrape_do_celery.cli import findings
-from scrape_do_celery.cli.findings import OK, WARNING, WRONG, Finding
-from scrape_do_celery.cli.texts import one_line
+from scrape_do_celery.cli import diagnostics
+from scrape_do_celery.cli.diagnostics import OK, WARNING, WRONG, Finding
+from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
 from scrape_do_celery.config.fields import env_name
@@ -39,7 +39,7 @@ def doctor(ctx: click.Context, strict: bool) -> None:
     levels = set()
     for finding in _findings():
         levels.add(finding.level)
-        click.echo(f"{click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))}  {one_line(finding.text)}")
+        click.echo(f"{click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))}  {printable(finding.text)}")
     if WRONG in levels or (strict and WARNING in levels):
         ctx.exit(1)
 
@@ -56,11 +56,11 @@ def _findings() -> Iterator[Finding]:
     settings = producer.settings
     yield from _settings(settings)
     account = settings.account_id if settings.api_key or settings.account else ""
-    yield from findings.from_store(producer.store, masked(settings.redis_url), account)
+    yield from diagnostics.check_store(producer.store, masked(settings.redis_url), account)
     yield from _keys(producer)
-    yield from findings.from_api(settings)
-    yield from findings.from_broker(producer.app)
-    yield from findings.from_workers(producer.app, settings.queue)
+    yield from diagnostics.check_api(settings)
+    yield from diagnostics.check_broker(producer.app)
+    yield from diagnostics.check_workers(producer.app, settings.queue)
     # Loaded late: the worker's floor is nobody else's business here.
     from scrape_do_celery.worker.checks import warnings_about
 

@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from scrape_do_celery.cli.texts import one_line
+from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError, StoreUnavailableError
 
@@ -42,7 +42,7 @@ class Commands(click.Group):
         except ValidationError as error:
             raise _failure("; ".join(_fault(item) for item in error.errors(include_url=False))) from None
         except ResultNotReadyError as error:
-            raise NotYet(one_line(str(error))) from None
+            raise NotYet(printable(str(error))) from None
         except StoreUnavailableError as error:
             raise _failure(str(error)) from None
         except (ScrapeDoError, ValueError) as error:
@@ -57,7 +57,7 @@ class Commands(click.Group):
 
 
 def _failure(text: str) -> click.ClickException:
-    return click.ClickException(one_line(text))
+    return click.ClickException(printable(text))
 
 
 def _fault(item: Any) -> str:

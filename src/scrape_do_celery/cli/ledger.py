@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scrape_do_celery.cli.texts import NONE, columns, facts, moment, one_line
+from scrape_do_celery.cli.output import NONE, moment, print_facts, print_table, printable
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.store import ops
 
@@ -49,13 +49,13 @@ def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool
         if run_id in {None, purchase.member.run_id} and (is_unresolved(purchase) or not unresolved)
     ]
     if as_json:
-        click.echo(json.dumps({"purchases": [_fields(one) for one in found], "sums": _sums_json(Sums.of(found))}))
+        click.echo(json.dumps({"purchases": [_fields(one) for one in found], "sums": _sums_json(Sums.summing(found))}))
     elif found:
-        columns(_HEADER, [_row(one) for one in found], left=5)
+        print_table(_HEADER, [_row(one) for one in found], left=5)
         click.echo()
-        facts(_sums(Sums.of(found)))
+        print_facts(_sums(Sums.summing(found)))
     else:
-        whose = f" of run {one_line(run_id)}" if run_id else ""
+        whose = f" of run {printable(run_id)}" if run_id else ""
         click.echo(f"no {'unresolved ' if unresolved else ''}purchase{whose} in {_period(days)}")
 
 
@@ -88,7 +88,7 @@ class Sums:
     estimated_credits: int
 
     @classmethod
-    def of(cls, found: Sequence[Purchase]) -> Sums:
+    def summing(cls, found: Sequence[Purchase]) -> Sums:
         """The sums of these."""
         known = [one for one in found if has_cost(one)]
         return cls(
@@ -118,7 +118,7 @@ def _sums_json(sums: Sums) -> dict[str, Any]:
 
 def _row(one: Purchase) -> tuple[str, ...]:
     return (
-        *(_time(one), one_line(one.member.run_id), one_line(one.job_id or NONE), one.status.value),
+        *(_time(one), printable(one.member.run_id), printable(one.job_id or NONE), one.status.value),
         *(one.outcome or NONE, str(one.member.part), str(one.sequence), str(one.targets)),
         *(f"{one.credits:.10g}" if has_cost(one) else NONE, str(one.estimated_credits)),
     )

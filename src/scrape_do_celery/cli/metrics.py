@@ -41,10 +41,10 @@ def metrics(host: str, port: int, once: bool) -> None:
     stop = threading.Event()
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, lambda *_: stop.set())
-    collector.census.start()
+    collector.live_runs.start()
     server, _ = start_http_server(port, host, registry)
     click.echo(f"http://{host}:{server.server_port}/metrics")
     stop.wait()
     server.shutdown()
     server.server_close()
-    collector.census.stop()
+    collector.live_runs.stop()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery.cli.group import WRONG
-from scrape_do_celery.cli.texts import NONE, columns, moment, one_line
+from scrape_do_celery.cli.output import NONE, moment, print_table, printable
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Producer
@@ -49,7 +49,7 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
         if not as_json:
             _show(found, named=bool(job_ids))
         for one in others:
-            click.echo(f"{one_line(one.job_id)}: {one_line(one.why)}", err=True)
+            click.echo(f"{printable(one.job_id)}: {printable(one.why)}", err=True)
         ends = _stop(strays, found, named=bool(job_ids), yes=yes, quiet=as_json) if cancel else {}
     if as_json:
         click.echo(json.dumps(_as_json(found, others, ends)))
@@ -97,33 +97,33 @@ def _stop(strays: Strays, found: Sequence[Orphan], *, named: bool, yes: bool, qu
             ends[job_id] = STOPPED if strays.stop(one) else HAD_ENDED
         except (KeptError, ScrapeDoError) as error:
             ends[job_id] = LEFT
-            click.echo(f"{LEFT}  {one_line(job_id)}: {one_line(str(error))}", err=True)
+            click.echo(f"{LEFT}  {printable(job_id)}: {printable(str(error))}", err=True)
         else:
-            click.echo(f"{ends[job_id]}  {one_line(job_id)}", err=quiet)
+            click.echo(f"{ends[job_id]}  {printable(job_id)}", err=quiet)
     return ends
 
 
 def _show(found: Sequence[Orphan], *, named: bool) -> None:
     if found:
-        columns(_HEADER, [_row(one) for one in found], left=4)
+        print_table(_HEADER, [_row(one) for one in found], left=4)
     elif not named:
         click.echo("no job runs that no run owns")
 
 
 def _row(one: Orphan) -> tuple[str, ...]:
     return (
-        *(one_line(one.job.job_id), one_line(str(one.job.status)), moment(one.job.start_time), _note(one)),
+        *(printable(one.job.job_id), printable(str(one.job.status)), moment(one.job.start_time), _note(one)),
         *(str(one.tasks), str(one.done), _credits(one)),
     )
 
 
 def _note(one: Orphan) -> str:
     if one.former:
-        return f"run {one_line(one.former.run_id)} ended without it"
+        return f"run {printable(one.former.run_id)} ended without it"
     if one.suitor:
-        return f"may belong to run {one_line(one.suitor.run_id)}"
+        return f"may belong to run {printable(one.suitor.run_id)}"
     if one.seekers:
-        return f"run {one_line(one.seekers[0].run_id)} looked for such a job in vain"
+        return f"run {printable(one.seekers[0].run_id)} looked for such a job in vain"
     return "is being canceled" if one.job.canceled else NONE
 
 

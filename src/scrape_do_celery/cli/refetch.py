@@ -9,7 +9,7 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
-from scrape_do_celery.cli.texts import facts, one_line
+from scrape_do_celery.cli.output import print_facts, printable
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, RunNotFoundError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import reading
@@ -43,16 +43,16 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
             try:
                 task = client.get_task(old.job_id, old.task_id)
             except ScrapeDoError as error:
-                click.echo(f"{one_line(old.url)}: {one_line(str(error))}", err=True)
+                click.echo(f"{printable(old.url)}: {printable(str(error))}", err=True)
                 failed += 1
                 continue
             final = settle_task(task, now=time.time(), had_end=False)
             if final is None:
-                click.echo(f"{one_line(old.url)}: the API shows the task as {one_line(str(task.status))}", err=True)
+                click.echo(f"{printable(old.url)}: the API shows the task as {printable(str(task.status))}", err=True)
                 failed += 1
                 continue
             fetched += store.run(ops.replace_large(store.keys, member, position, final))
-    facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
+    print_facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
     if failed:
         ctx.exit(WRONG)
 

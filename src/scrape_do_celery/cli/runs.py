@@ -11,8 +11,8 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.cli.pages import write_page
-from scrape_do_celery.cli.texts import TASK_COLUMNS, facts, one_line, table, task_row
 from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import PartState, ops
@@ -20,7 +20,7 @@ from scrape_do_celery.store import PartState, ops
 if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
 
-_LOOK = 0.2
+_CHECK_INTERVAL = 0.2
 
 
 @click.command()
@@ -62,13 +62,13 @@ def status(run_id: str) -> None:
     """Print where a run stands: state, progress, jobs."""
     handle = runs.RunHandle(run_id)
     record, progress = _record(run_id), handle.progress
-    facts(
+    print_facts(
         [
             ("run", run_id),
             ("state", record.state.value),
             ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
             *_jobs(handle),
-            *(("held up by", one_line(one)) for one in _troubles(record)),
+            *(("held up by", printable(one)) for one in _api_errors(record)),
             *_unknown_words(record),
             *_error(record),
         ]
@@ -77,9 +77,9 @@ def status(run_id: str) -> None:
 
 def _jobs(handle: runs.RunHandle) -> list[tuple[str, str]]:
     try:
-        return [("job", f"{job.job_id} {one_line(str(job.status))}") for job in handle.jobs]
+        return [("job", f"{job.job_id} {printable(str(job.status))}") for job in handle.jobs]
     except EncryptionKeyError as error:
-        return [("jobs", one_line(str(error)))]
+        return [("jobs", printable(str(error)))]
 
 
 @click.command()
@@ -97,10 +97,10 @@ def result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> No
             _ = out and write_page(out, number, task)
         except ValueError as error:
             unreadable += 1
-            click.echo(f"{one_line(task.url)}: {error}", err=True)
-    table(TASK_COLUMNS, rows)
+            click.echo(f"{printable(task.url)}: {error}", err=True)
+    print_rich_table(TASK_COLUMNS, rows)
     click.echo()
-    facts(
+    print_facts(
         [("run", run_id), ("outcome", str(record.outcome)), *_small(record), *_error(record)]
         + ([("pages", f"in {out}")] if out else [])
     )
@@ -130,11 +130,11 @@ def _ended(run_id: str, wait: float) -> RunRecord:
     while (record := _record(run_id)).outcome is None:
         if time.monotonic() >= until:
             raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
-        time.sleep(_LOOK)
+        time.sleep(_CHECK_INTERVAL)
     return record
 
 
-def _troubles(record: RunRecord) -> list[str]:
+def _api_errors(record: RunRecord) -> list[str]:
     """What the calls of its parts met last, while they wait to be made again."""
     return [part.api_error for part in record.parts if part.api_error and part.state is not PartState.DONE]
 
@@ -142,12 +142,12 @@ def _troubles(record: RunRecord) -> list[str]:
 def _unknown_words(record: RunRecord) -> list[tuple[str, str]]:
     """Return the status words of the API that this version does not know, if the run met any."""
     words = runs.RunStatus.of(record).unknown_statuses
-    return [("unknown statuses", one_line(", ".join(words)))] if words else []
+    return [("unknown statuses", printable(", ".join(words)))] if words else []
 
 
 def _error(record: RunRecord) -> list[tuple[str, str]]:
     error = record.error
-    return [] if error is None else [("error", one_line(f"{type(error).__name__}: {error}"))]
+    return [] if error is None else [("error", printable(f"{type(error).__name__}: {error}"))]
 
 
 def _small(record: RunRecord) -> list[tuple[str, str]]:

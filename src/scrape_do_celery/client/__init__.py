@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.client._async import AsyncScrapeDoAsyncAPIClient
-from scrape_do_celery.client._sync import ScrapeDoAsyncAPIClient
-from scrape_do_celery.client.answers import read, retry_after
-from scrape_do_celery.client.calls import Call, JobFilters
-from scrape_do_celery.client.collect import bundle, gone
+from scrape_do_celery.client.asynchronous import AsyncScrapeDoAsyncAPIClient
+from scrape_do_celery.client.endpoints import Endpoint, JobFilters
 from scrape_do_celery.client.fate import SubmitFailure, classify_submit_error, may_resend, resend_delay
+from scrape_do_celery.client.responses import parse_response, retry_after
+from scrape_do_celery.client.results import build_result, gone_task
+from scrape_do_celery.client.sync import ScrapeDoAsyncAPIClient
 
 __all__ = [
     "AsyncScrapeDoAsyncAPIClient",
-    "Call",
+    "Endpoint",
     "JobFilters",
     "ScrapeDoAsyncAPIClient",
     "SubmitFailure",
-    "bundle",
+    "build_result",
     "classify_submit_error",
-    "gone",
+    "gone_task",
     "may_resend",
-    "read",
+    "parse_response",
     "resend_delay",
     "retry_after",
 ]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
-from scrape_do_celery.client._base import BASE_URL, BaseClient, seconds
-from scrape_do_celery.client._sending import SendingTransport
+from scrape_do_celery.client._sending import SubmitTransport
 from scrape_do_celery.client._transport import DeadlineTransport, ssl_context
 from scrape_do_celery.client.attempt import FIRST_BYTE_EVENTS, NO_TRACE
+from scrape_do_celery.client.base import BASE_URL, BaseClient, seconds
 from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from scrape_do_celery.client import calls
+    from scrape_do_celery.client import endpoints
     from scrape_do_celery.client.attempt import Attempt
     from scrape_do_celery.polling import Poller
 
@@ -81,8 +81,10 @@ class BlockingDriver(BaseClient):
         """All connections are closed."""
         self._http.close()
 
-    def _send(self, call: calls.Call[T], limit: float | None, before_send: Callable[[], None] | None = None) -> T:
-        attempt = self._new_attempt(call)
+    def _send(
+        self, endpoint: endpoints.Endpoint[T], limit: float | None, before_send: Callable[[], None] | None = None
+    ) -> T:
+        attempt = self._new_attempt(endpoint)
         limit = self._timeout if limit is None else seconds(limit)
         if not self._retries:
             return self._attempt(attempt, limit, before_send)
@@ -96,14 +98,14 @@ class BlockingDriver(BaseClient):
                     if before_send:
                         before_send()
 
-        request = self._request(attempt.call, limit, depart)
+        request = self._request(attempt.endpoint, limit, depart)
         began = self._clock()
         attempt.begin()
         try:
             if not self._traced:
                 depart(NO_TRACE)
             response = self._http.handle_request(request)
-            intake, stream = self._intake(attempt.call, response)
+            intake, stream = self._intake(attempt.endpoint, response)
             try:
                 for chunk in cast("httpx.SyncByteStream", stream):
                     for _ in intake.take(chunk):
@@ -117,9 +119,9 @@ class BlockingDriver(BaseClient):
             received = intake.finish()
         except Exception as error:  # noqa: BLE001
             # Whatever a transport raises: after the first byte, nobody knows whether a job was bought.
-            self._silence(attempt.call, error, began)
+            self._silence(attempt.endpoint, error, began)
             attempt.fail(error)
-        self._heard(attempt.call, response, began)
+        self._heard(attempt.endpoint, response, began)
         with self._collecting():
             return attempt.answered(response.status_code, response.headers, received)
 
@@ -160,7 +162,7 @@ class AsyncioDriver(BaseClient):
         )
         self._sleep, self._large_page = sleep, large_page
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
-        self._http = transport or SendingTransport(ssl_context(), trust_env=False, limits=self._limits())
+        self._http = transport or SubmitTransport(ssl_context(), trust_env=False, limits=self._limits())
 
     async def __aenter__(self) -> Self:
         return self
@@ -173,9 +175,12 @@ class AsyncioDriver(BaseClient):
         await self._http.aclose()
 
     async def _send(
-        self, call: calls.Call[T], limit: float | None, before_send: Callable[[], Awaitable[None]] | None = None
+        self,
+        endpoint: endpoints.Endpoint[T],
+        limit: float | None,
+        before_send: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
-        attempt = self._new_attempt(call)
+        attempt = self._new_attempt(endpoint)
         limit = self._timeout if limit is None else seconds(limit)
         if not self._retries:
             return await self._attempt(attempt, limit, before_send)
@@ -189,7 +194,7 @@ class AsyncioDriver(BaseClient):
                     if before_send:
                         await before_send()
 
-        request = self._request(attempt.call, limit, depart)
+        request = self._request(attempt.endpoint, limit, depart)
         began = self._clock()
         attempt.begin()
         try:
@@ -197,7 +202,7 @@ class AsyncioDriver(BaseClient):
                 if not self._traced:
                     await depart(NO_TRACE)
                 response = await self._http.handle_async_request(request)
-                intake, stream = self._intake(attempt.call, response)
+                intake, stream = self._intake(attempt.endpoint, response)
                 try:
                     async for chunk in cast("httpx.AsyncByteStream", stream):
                         for _ in intake.take(chunk):
@@ -209,9 +214,9 @@ class AsyncioDriver(BaseClient):
                         await response.aclose()
                 received = intake.finish()
         except Exception as error:  # noqa: BLE001
-            self._silence(attempt.call, error, began)
+            self._silence(attempt.endpoint, error, began)
             attempt.fail(error)
-        self._heard(attempt.call, response, began)
+        self._heard(attempt.endpoint, response, began)
         with self._collecting():
             return attempt.answered(response.status_code, response.headers, received)
 

@@ -12,7 +12,7 @@ import httpx
 from yarl import URL
 
 from scrape_do_celery.client._transport import ssl_context
-from scrape_do_celery.client._wrapping import wrapped_async
+from scrape_do_celery.client.instrumentation import instrumented_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ _SAME: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
 )
 
 
-class ReadingTransport(httpx.AsyncBaseTransport):
+class PooledReadTransport(httpx.AsyncBaseTransport):
     """At most `connections` at a time, none of them through a proxy of the environment, and without a cookie jar."""
 
     def __init__(self, connections: int) -> None:
@@ -44,7 +44,7 @@ class ReadingTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: without the error behind it, whose text may show the request's headers.
         """
-        return await wrapped_async(httpx.AsyncHTTPTransport.handle_async_request, self._handle)(request)
+        return await instrumented_async(httpx.AsyncHTTPTransport.handle_async_request, self._handle)(request)
 
     async def aclose(self) -> None:
         """All connections are closed."""

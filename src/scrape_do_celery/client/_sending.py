@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import httpx
 
-from scrape_do_celery.client._wrapping import plain, wrapped_async
+from scrape_do_celery.client.instrumentation import instrumented_async, unwrapped
 
 
-class SendingTransport(httpx.AsyncHTTPTransport):
+class SubmitTransport(httpx.AsyncHTTPTransport):
     """As httpx's; what instruments that is shown no token by it."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -15,6 +15,6 @@ class SendingTransport(httpx.AsyncHTTPTransport):
         theirs = httpx.AsyncHTTPTransport.handle_async_request
 
         async def send(request: httpx.Request) -> httpx.Response:
-            return await plain(theirs)(self, request)
+            return await unwrapped(theirs)(self, request)
 
-        return await wrapped_async(theirs, send)(request)
+        return await instrumented_async(theirs, send)(request)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 import httpx
 
-from scrape_do_celery.client._wrapping import wrapped
+from scrape_do_celery.client.instrumentation import instrumented
 
 if TYPE_CHECKING:
     import ssl
@@ -45,7 +45,7 @@ class DeadlineTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, whose body is yet to be read."""
-        return wrapped(httpx.HTTPTransport.handle_request, self._handle)(request)
+        return instrumented(httpx.HTTPTransport.handle_request, self._handle)(request)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         url = request.url

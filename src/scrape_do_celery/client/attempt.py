@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
 
-from scrape_do_celery.client.answers import read
 from scrape_do_celery.client.fate import (
     SubmitFailure,
     classify_submit_error,
@@ -15,13 +14,14 @@ from scrape_do_celery.client.fate import (
     may_resend,
     resend_delay,
 )
+from scrape_do_celery.client.responses import parse_response
 from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from scrape_do_celery.client.bodies import Received
-    from scrape_do_celery.client.calls import Call
+    from scrape_do_celery.client.endpoints import Endpoint
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ FIRST_BYTE_EVENTS: Final = frozenset({
 class Attempt(Generic[T]):
     """The state of one call over all its resends."""
 
-    def __init__(self, call: Call[T], *, secret: str, retries: int, random: Callable[[], float]) -> None:
-        self.call = call
+    def __init__(self, endpoint: Endpoint[T], *, secret: str, retries: int, random: Callable[[], float]) -> None:
+        self.endpoint = endpoint
         self._secret = secret
         self._retries = retries
         self._random = random
@@ -74,7 +74,7 @@ class Attempt(Generic[T]):
         if isinstance(self._stopped, Exception):
             # Also where the transport wrapped it, or failed again while it cleaned up: nothing may be sent any more.
             raise self._stopped
-        broken = connection_error(self.call, error, bytes_sent=self._bytes_sent, secret=self._secret)
+        broken = connection_error(self.endpoint, error, bytes_sent=self._bytes_sent, secret=self._secret)
         # A peer may echo the token into what httpx quotes: then the chain ends here.
         broken.__cause__ = None if self._secret in str(error) else error
         self._judge(broken)
@@ -83,17 +83,17 @@ class Attempt(Generic[T]):
         """The answer's value; its errors are typed, and a `POST` of unknown fate is `SubmitInDoubtError`."""
         body, flaw, limit = received.body, received.flaw, received.limit
         try:
-            return read(self.call, status, headers, body, secret=self._secret, flaw=flaw, limit=limit)
+            return parse_response(self.endpoint, status, headers, body, secret=self._secret, flaw=flaw, limit=limit)
         except ScrapeDoError as error:
             self._judge(error)
 
     def _judge(self, error: ScrapeDoError) -> NoReturn:
-        if not self.call.resend and classify_submit_error(error) is SubmitFailure.UNKNOWN:
-            raise SubmitInDoubtError(f"the job may have been bought: {error}", self.call.targets) from error
+        if not self.endpoint.idempotent and classify_submit_error(error) is SubmitFailure.UNKNOWN:
+            raise SubmitInDoubtError(f"the job may have been bought: {error}", self.endpoint.targets) from error
         raise error
 
     def _again(self, error: BaseException) -> bool:
-        return error is not self._stopped and may_resend(self.call, error)
+        return error is not self._stopped and may_resend(self.endpoint, error)
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from scrape_do_celery.backoff import delay
-from scrape_do_celery.client.answers import EXCERPT, redact
+from scrape_do_celery.client.responses import EXCERPT, redact
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIAuthError,
@@ -24,7 +24,7 @@ from scrape_do_celery.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrape_do_celery.client.calls import Call
+    from scrape_do_celery.client.endpoints import Endpoint
 
 BACKOFF_INITIAL: Final = 1.0
 BACKOFF_MAXIMUM: Final = 30.0
@@ -91,9 +91,9 @@ def is_passing(error: BaseException) -> bool:
     )
 
 
-def may_resend(call: Call[Any], error: BaseException) -> bool:
+def may_resend(endpoint: Endpoint[Any], error: BaseException) -> bool:
     """Whether the very same request may go out once more within one client call."""
-    if call.resend:
+    if endpoint.idempotent:
         return isinstance(error, APIConnectionError | AsyncAPIRateLimitError | AsyncAPIServerError)
     return classify_submit_error(error) in (SubmitFailure.NOT_SENT, SubmitFailure.RATE_LIMITED)
 
@@ -112,16 +112,18 @@ def failure_kind(error: APIConnectionError) -> str:
     return str(error.args[3]) if len(error.args) > 3 else ""  # noqa: PLR2004
 
 
-def connection_error(call: Call[Any], error: Exception, *, bytes_sent: bool, secret: str) -> APIConnectionError:
+def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: bool, secret: str) -> APIConnectionError:
     """The typed form of a transport's failure; `left` says whether bytes may have left."""
     name = _name(error)
     if not bytes_sent and name not in _NOT_SENT:
         name = BEFORE_SEND
     if isinstance(error, httpx.RequestError):
         # The request has the token among its headers, and an error travels far.
-        error.request = httpx.Request(call.method, call.path)
+        error.request = httpx.Request(endpoint.method, endpoint.path)
     detail = redact(str(error), secret)[:EXCERPT] or type(error).__name__
-    return APIConnectionError(f"{call.method} {call.path}: no answer: {detail}", call.method, call.path, name)
+    return APIConnectionError(
+        f"{endpoint.method} {endpoint.path}: no answer: {detail}", endpoint.method, endpoint.path, name
+    )
 
 
 def _name(error: Exception) -> str:

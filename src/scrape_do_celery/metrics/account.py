@@ -21,47 +21,47 @@ ANSWERED, NO_TOKEN, PAUSED, REFUSED, NO_ANSWER, OTHER = OUTCOMES = (
     *("answered", "no_token", "paused", "refused", "no_answer", "error"),
 )
 #: Seconds for which an answer, or its absence, stands; and that the API has to answer within a scrape.
-_EVERY: Final = 60.0
-_PATIENCE: Final = 3.0
+_INTERVAL: Final = 60.0
+_TIMEOUT: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AccountStatus:
     """What became of the last question; `user` is the answer, where there is one."""
 
     outcome: str
     user: UserInformation | None = None
 
 
-class Account:
+class AccountReader:
     """The account of the settings' token."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
         self._lock = threading.Lock()
-        self._last, self._next = Asked(NO_TOKEN), 0.0
+        self._last, self._next = AccountStatus(NO_TOKEN), 0.0
 
-    def ask(self, pause: float = 0.0) -> Asked:
+    def read(self, pause: float = 0.0) -> AccountStatus:
         """What is known of the account. While `pause` (seconds) of a 429 is left, the API is not asked."""
         if self._settings.api_key is None:
-            return Asked(NO_TOKEN)
+            return AccountStatus(NO_TOKEN)
         with self._lock:
             if self._clock() >= self._next:
                 if pause > 0:
-                    return Asked(PAUSED)
-                self._last = self._asked()
-                self._next = self._clock() + _EVERY
+                    return AccountStatus(PAUSED)
+                self._last = self._fetch_status()
+                self._next = self._clock() + _INTERVAL
             return self._last
 
-    def _asked(self) -> Asked:
+    def _fetch_status(self) -> AccountStatus:
         settings = self._settings
         try:
             with ScrapeDoAsyncAPIClient(
-                settings.api_key, base_url=settings.api_url, timeout=_PATIENCE, max_retries=0
+                settings.api_key, base_url=settings.api_url, timeout=_TIMEOUT, max_retries=0
             ) as client:
-                return Asked(ANSWERED, client.get_user_info())
+                return AccountStatus(ANSWERED, client.get_user_info())
         except ScrapeDoError as error:
-            return Asked(_outcome(error))
+            return AccountStatus(_outcome(error))
 
 
 def _outcome(error: ScrapeDoError) -> str:

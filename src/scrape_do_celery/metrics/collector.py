@@ -8,10 +8,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError, ResponseError
 
-from scrape_do_celery.metrics.account import Account
-from scrape_do_celery.metrics.catalogue import AHEAD, BY_NAME, CATALOGUE
-from scrape_do_celery.metrics.census import CensusTaker
-from scrape_do_celery.metrics.samples import Samples, of_account, of_census, of_standing
+from scrape_do_celery.metrics.account import AccountReader
+from scrape_do_celery.metrics.definitions import BY_NAME, EXPIRY_WINDOWS, METRICS
+from scrape_do_celery.metrics.live_runs import LiveRunCounter
+from scrape_do_celery.metrics.samples import Samples, account_samples, add_live_runs, store_samples
 from scrape_do_celery.store import counting
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ Families: TypeAlias = "Iterator[Family]"
 
 
 class StoreCollector(Collector):
-    """Serves the catalogue. Without `census.start()`, the runs are counted in each scrape."""
+    """Serves all metrics of `METRICS`. Without `live_runs.start()`, the runs are counted in each scrape."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
-        self._account = Account(settings)
-        self.census = CensusTaker(store)
+        self._account = AccountReader(settings)
+        self.live_runs = LiveRunCounter(store)
 
     def describe(self) -> Families:
         """The metrics without samples: registering must ask nobody."""
@@ -40,22 +40,22 @@ class StoreCollector(Collector):
     def collect(self) -> Families:
         """All metrics as they are now; where the store is away, only that."""
         try:
-            found = self._look()
+            found = self._read_samples()
         except RedisError:
             return iter([_family("scrape_do_store_up", {(): 0.0})])
         return _families(found)
 
-    def _look(self) -> Samples:
+    def _read_samples(self) -> Samples:
         store, settings = self._store, self._settings
         mine = settings.account_id if settings.api_key or settings.account else ""
-        standing = store.run(counting.standing(store.keys, mine, AHEAD))
-        if not self.census.is_alive():
-            self.census.count()
-        pause = max(0.0, (standing.paused_until or 0.0) - standing.now)
-        found: Samples = {"scrape_do_store_up": {(): 1.0}, **self._memory(), **of_standing(standing, settings)}
-        if (last := self.census.last()) is not None:
-            of_census(found, standing.now, *last)
-        return found | of_account(self._account.ask(pause), mine)
+        stats = store.run(counting.standing(store.keys, mine, EXPIRY_WINDOWS))
+        if not self.live_runs.is_alive():
+            self.live_runs.count()
+        pause = max(0.0, (stats.paused_until or 0.0) - stats.now)
+        found: Samples = {"scrape_do_store_up": {(): 1.0}, **self._memory(), **store_samples(stats, settings)}
+        if (last := self.live_runs.last()) is not None:
+            add_live_runs(found, stats.now, *last)
+        return found | account_samples(self._account.read(pause), mine)
 
     def _memory(self) -> Samples:
         try:
@@ -69,7 +69,7 @@ class StoreCollector(Collector):
 
 
 def _families(found: Samples) -> Families:
-    return (_family(metric.name, found.get(metric.name, {})) for metric in CATALOGUE)
+    return (_family(metric.name, found.get(metric.name, {})) for metric in METRICS)
 
 
 def _family(name: str, samples: dict[tuple[str, ...], float]) -> Family:
@@ -88,7 +88,7 @@ def _histogram(name: str, samples: dict[tuple[str, ...], float]) -> Family:
     family = HistogramMetricFamily(name, BY_NAME[name].text, labels=BY_NAME[name].labels)
     for label in sorted({label for label, _ in samples}):
         below, buckets = 0.0, []
-        for bound in (*counting.LATE_BUCKETS, "inf"):
+        for bound in (*counting.LATENCY_BUCKETS, "inf"):
             below += samples.get((label, str(bound)), 0.0)
             buckets.append((str(float(bound)) if bound != "inf" else "+Inf", below))
         family.add_metric([label], buckets, samples.get((label, "sum"), 0.0))

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from scrape_do_celery.metrics.account import OUTCOMES as ASKED
-from scrape_do_celery.metrics.catalogue import AHEAD
+from scrape_do_celery.metrics.account import OUTCOMES as ACCOUNT_OUTCOMES
+from scrape_do_celery.metrics.definitions import EXPIRY_WINDOWS
 from scrape_do_celery.store import OUTCOMES, counting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.metrics.account import Asked
+    from scrape_do_celery.metrics.account import AccountStatus
     from scrape_do_celery.store.counting import Census, Standing
 
 #: Metric -> values of its labels -> value.
 Samples: TypeAlias = "dict[str, dict[tuple[str, ...], float]]"
 
 
-def of_standing(standing: Standing, settings: Settings) -> Samples:
+def store_samples(stats: Standing, settings: Settings) -> Samples:
     """What one look at the store shows, and the limits around it."""
-    now, lags = standing.now, [account.next_poll_at for account in standing.accounts]
+    now, lags = stats.now, [account.next_poll_at for account in stats.accounts]
     found: Samples = {
-        "due": {(): standing.due},
-        "look_lag_seconds": {
-            ("due",): _late(standing.due_at, now),
+        "due": {(): stats.due},
+        "dispatch_lag_seconds": {
+            ("due",): _late(stats.due_at, now),
             ("polled",): max((_late(at, now) for at in lags), default=0.0),
         },
-        "dispatched_parts": {(): standing.dispatched_parts},
+        "dispatched_parts": {(): stats.dispatched_parts},
         "dispatched_parts_limit": {(): settings.max_dispatched_parts},
-        "api_requests_wanted": {(): standing.wanted},
-        "api_requests_granted": {(): standing.granted},
+        "api_requests_wanted": {(): stats.wanted},
+        "api_requests_granted": {(): stats.granted},
         "api_requests_limit": {(): settings.max_requests},
-        "api_pause_seconds": {(): max(0.0, (standing.paused_until or now) - now)},
-        "contents_bytes": {(): standing.held},
-        "paid_unfetched": {(text,): n for text, n in zip(AHEAD.values(), standing.expiring, strict=True)},
-        "paid_expiry_seconds": {} if standing.paid_until is None else {(): standing.paid_until - now},
-        **_of_accounts(standing),
-        **_of_totals(standing.totals),
+        "api_pause_seconds": {(): max(0.0, (stats.paused_until or now) - now)},
+        "contents_bytes": {(): stats.held},
+        "contents_unfetched": {(text,): n for text, n in zip(EXPIRY_WINDOWS.values(), stats.expiring, strict=True)},
+        "paid_expiry_seconds": {} if stats.paid_until is None else {(): stats.paid_until - now},
+        **_samples_by_account(stats),
+        **_counter_samples(stats.totals),
     }
     return {f"scrape_do_{name}": values for name, values in found.items()}
 
 
-def _of_accounts(standing: Standing) -> Samples:
-    accounts, now = standing.accounts, standing.now
+def _samples_by_account(stats: Standing) -> Samples:
+    accounts, now = stats.accounts, stats.now
     return {
         "jobs_polled_by_list": {(a.account,): a.polled_by_list for a in accounts},
         "jobs_active": {(a.account,): a.active for a in accounts},
@@ -54,10 +54,10 @@ def _of_accounts(standing: Standing) -> Samples:
     }
 
 
-def _of_totals(totals: Mapping[str, float]) -> Samples:
+def _counter_samples(totals: Mapping[str, float]) -> Samples:
     """Counters, by the first word of their name in the store; outcomes that never were are 0."""
     names = {"ended": "runs_ended_total", "tasks": "tasks_total", "requests": "api_requests_total"}
-    names |= {"seconds": "api_request_seconds_total", "late": "step_late_seconds"}
+    names |= {"seconds": "api_request_seconds_total", "late": "step_latency_seconds"}
     names |= {"unknown_status": "unknown_statuses_total", "unreadable": "unreadable_answers_total"}
     names |= {"defaults": "defaulted_fields_total", "dropped": "dropped_entries_total"}
     names |= {"surplus_ids": "surplus_task_ids_total"}
@@ -80,22 +80,22 @@ def _of_totals(totals: Mapping[str, float]) -> Samples:
     return found
 
 
-def of_census(found: Samples, now: float, census: Census, age: float) -> None:
-    """Adds what a census of so many seconds ago showed."""
+def add_live_runs(found: Samples, now: float, live_runs: Census, age: float) -> None:
+    """Adds the count of live runs, which is `age` seconds old."""
     runs = found["scrape_do_runs"] = {}
     since = found["scrape_do_oldest_run_seconds"] = {}
     for state in counting.LIVE:
-        runs[state,] = float(census.runs.get(state, 0))
-        since[state,] = _late(census.since.get(state), now)
-    found["scrape_do_census_age_seconds"] = {(): age}
+        runs[state,] = float(live_runs.runs.get(state, 0))
+        since[state,] = _late(live_runs.since.get(state), now)
+    found["scrape_do_live_runs_age_seconds"] = {(): age}
 
 
-def of_account(asked: Asked, account: str) -> Samples:
+def account_samples(status: AccountStatus, account: str) -> Samples:
     """What the API told of the account, or why it did not."""
-    found: Samples = {"scrape_do_account_asked": {(name,): float(name == asked.outcome) for name in ASKED}}
-    if asked.user is not None:
-        found["scrape_do_credits_left"] = {(account,): float(asked.user.available_credits)}
-        found["scrape_do_concurrency_free"] = {(account,): float(asked.user.free_concurrency)}
+    found: Samples = {"scrape_do_account_status": {(name,): float(name == status.outcome) for name in ACCOUNT_OUTCOMES}}
+    if status.user is not None:
+        found["scrape_do_credits_left"] = {(account,): float(status.user.available_credits)}
+        found["scrape_do_concurrency_free"] = {(account,): float(status.user.free_concurrency)}
     return found
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
 
 #: Seconds between two looks of a waiting caller, first and longest.
-_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.2
+_WAIT_MIN, _WAIT_MAX = 0.02, 0.2
 
 
 class Progress(NamedTuple):
@@ -93,7 +93,7 @@ class RunHandle:
             RunNotFoundError, ResultExpiredError: there is nothing to read (any more).
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for wait in _looks(deadline):
+        for wait in _wait_intervals(deadline):
             if self._ended():
                 return self._read()
             time.sleep(wait)
@@ -102,7 +102,7 @@ class RunHandle:
     async def aresult(self, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109 (as `result`)
         """As `result`, for async callers; the loop is never blocked."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        for wait in _looks(deadline):
+        for wait in _wait_intervals(deadline):
             if await asyncio.to_thread(self._ended):
                 return await asyncio.to_thread(self._read)
             await asyncio.sleep(wait)
@@ -200,10 +200,10 @@ def _deciding(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | No
     return jobs.get(record.decided_by) or next(iter(jobs.values()), None)
 
 
-def _looks(deadline: float | None) -> Iterator[float]:
+def _wait_intervals(deadline: float | None) -> Iterator[float]:
     """Waits between looks, growing; ends after one last look at the deadline."""
-    wait: float = _FIRST_LOOK
+    wait: float = _WAIT_MIN
     while deadline is None or (left := deadline - time.monotonic()) > 0:
         yield wait if deadline is None else min(wait, left)
-        wait = min(_LONGEST_LOOK, wait * 1.5)
+        wait = min(_WAIT_MAX, wait * 1.5)
     yield 0.0

@@ -18,7 +18,7 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     SubmitInDoubtError,
 )
-from scrape_do_celery.store.counting import LATE_BUCKETS
+from scrape_do_celery.store.counting import LATENCY_BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,7 +71,7 @@ class Counters:
 
     def step_latency(self, step: str, seconds: float) -> None:
         """Counts a step, by how long after it was due it began."""
-        bucket = next((bound for bound in LATE_BUCKETS if seconds <= bound), "inf")
+        bucket = next((bound for bound in LATENCY_BUCKETS if seconds <= bound), "inf")
         self.add(f"late:{step}:{bucket}")
         self.add(f"late:{step}:sum", round(seconds, 3))
 

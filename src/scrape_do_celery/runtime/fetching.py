@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import ResponseError
 
-from scrape_do_celery.client import gone
+from scrape_do_celery.client import gone_task
 from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails
 from scrape_do_celery.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
@@ -165,14 +165,14 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
         return await _count_attempt(runtime, claim, job, position, found, error)
     # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
     if claim.is_forgotten():
-        return gone(job, task_id, str(error))
+        return gone_task(job, task_id, str(error))
     if fate in _NOT_FOUND:
         if fate is not AnswerFate.GONE and _is_young(claim):
             found.unasked += 1
             return None
         if await runtime.absences.is_believed(runtime, claim, error, of_task=True):
             found.unfinished += fate is not AnswerFate.GONE
-            return gone(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_look(claim) else None
+            return gone_task(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_look(claim) else None
     found.unasked += 1
     found.trouble = found.trouble or without_answer(error)
     return None
@@ -209,7 +209,7 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     if notes is None:
         return None
     if fate is AnswerFate.GONE and await runtime.absences.is_believed(runtime, claim, error, of_task=True):
-        return gone(job, task_id, str(error))
+        return gone_task(job, task_id, str(error))
     if not has_page:
         return None
     before = notes.get(position, _NO_NOTE)

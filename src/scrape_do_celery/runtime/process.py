@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from scrape_do_celery import routing
 from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
-from scrape_do_celery.client._reading import ReadingTransport
+from scrape_do_celery.client._reading import PooledReadTransport
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import Producer, StepMessage
 from scrape_do_celery.runtime.absences import AbsenceCheck
@@ -118,7 +118,7 @@ class Runtime:
             timeout=self.settings.request_timeout,
             # Trying again is written down in the record, where it outlives this process and holds no slot.
             max_retries=0,
-            transport=ReadingTransport(CALLS),
+            transport=PooledReadTransport(CALLS),
             on_response=self.surveyor.heard,
             max_page_bytes=self.settings.max_page_bytes,
             on_default=self.default_taken,

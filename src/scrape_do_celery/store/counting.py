@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Runs that have not begun, and runs that have ended and are not reported: beside the states that `RunState` has.
 DRAFT, REPORTING = "draft", "reporting"
 #: Upper bounds, in seconds, of the classes in which it is counted how late steps began; `inf` is behind the last.
-LATE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+LATENCY_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 #: Members that one look of a census takes, or twice as many: so many keep Redis busy for less than a millisecond.
 _SLICE = 100
 _HOUR = 3600
@@ -26,7 +26,7 @@ _BY_STATE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class AccountStanding:
+class AccountStats:
     """How an account stands. Times are by the store's clock, None where there is nothing."""
 
     account: str
@@ -56,7 +56,7 @@ class Standing:
     totals: Mapping[str, float]
     #: bytes of pages that were stored and have not expired
     held: int
-    accounts: tuple[AccountStanding, ...]
+    accounts: tuple[AccountStats, ...]
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Census:
     since: dict[str, float] = field(default_factory=dict)
     _several: dict[str, list[str]] = field(default_factory=dict)
 
-    def take(self, part: CensusPart) -> None:
+    def take(self, part: LiveRunPage) -> None:
         """Adds what one look saw."""
         for state, runs, first in part.states:
             self.runs[state] = self.runs.get(state, 0) + runs
@@ -87,7 +87,7 @@ class Census:
 
 
 @dataclass(frozen=True, slots=True)
-class CensusPart:
+class LiveRunPage:
     """What one look of a census saw, and the cursor for the next."""
 
     cursor: str
@@ -102,7 +102,7 @@ def standing(keys: Keys, account: str, ahead: Iterable[float]) -> Op[Standing]:
     return Op(_standing, (keys.prefix, account, *ahead), places, "standing")
 
 
-def census(keys: Keys, key: str, cursor: str = START) -> Op[CensusPart]:
+def census(keys: Keys, key: str, cursor: str = START) -> Op[LiveRunPage]:
     """A look at some of the live runs in `key`, which is `keys.due` or an account's `keys.watch`."""
     return Op(_part, (keys.prefix, cursor, _SLICE), [key], "census")
 
@@ -112,9 +112,9 @@ def accounts(keys: Keys) -> Op[list[str]]:
     return Op(lambda reply: sorted(name.decode() for name in reply), ("SMEMBERS", keys.accounts))
 
 
-def _part(reply: Sequence[Any]) -> CensusPart:
+def _part(reply: Sequence[Any]) -> LiveRunPage:
     rows = [[_text(item) for item in row] for row in reply[1:]]
-    return CensusPart(
+    return LiveRunPage(
         _text(reply[0]),
         tuple((row[0], int(row[1]), _moment(row[2])) for row in rows if len(row) == _BY_STATE),
         tuple((row[0], row[1]) for row in rows if len(row) != _BY_STATE),
@@ -145,9 +145,9 @@ def _still_held(held: Sequence[bytes], now: float) -> int:
     return sum(int(size) for hour, size in hours if int(hour) >= now // _HOUR)
 
 
-def _account(row: Sequence[str]) -> AccountStanding:
+def _account(row: Sequence[str]) -> AccountStats:
     account, polled_by_list, next_poll_at, active, waiting_for_slot, first_waiting_since, refused_since = row
-    return AccountStanding(
+    return AccountStats(
         account,
         int(polled_by_list),
         _moment(next_poll_at),

@@ -19,7 +19,7 @@ from scrape_do_celery.client import (
     SubmitFailure,
     classify_submit_error,
 )
-from scrape_do_celery.client._reading import ReadingTransport
+from scrape_do_celery.client._reading import PooledReadTransport
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPINotFoundError,
@@ -42,7 +42,7 @@ def use(request):
             with ScrapeDoAsyncAPIClient("tok", **options) as client:
                 return getattr(client, name)(*arguments)
         if request.param == "reading":
-            options["transport"] = ReadingTransport(2)
+            options["transport"] = PooledReadTransport(2)
         return asyncio.run(_call(name, arguments, options))
 
     return call
@@ -240,7 +240,7 @@ def test_only_gzip_is_offered(use, serve):
 
 
 def test_a_transport_that_never_sent_is_closed():
-    asyncio.run(ReadingTransport(1).aclose())
+    asyncio.run(PooledReadTransport(1).aclose())
 
 
 def test_a_connection_is_used_again_after_a_whole_answer_and_closed_after_a_cut_one(serve):
@@ -260,7 +260,7 @@ def test_a_connection_is_used_again_after_a_whole_answer_and_closed_after_a_cut_
 
     async def go():
         async with AsyncScrapeDoAsyncAPIClient(
-            "tok", base_url=server.url, max_retries=0, max_page_bytes=MB, transport=ReadingTransport(1)
+            "tok", base_url=server.url, max_retries=0, max_page_bytes=MB, transport=PooledReadTransport(1)
         ) as client:
             for size in sizes:
                 try:
@@ -401,7 +401,7 @@ def test_a_large_page_waits_for_its_turn_and_the_wait_does_not_count(serve, enco
         await asyncio.sleep(1.2)
 
     options = {"base_url": url, "max_retries": 0, "timeout": 1.0, "large_page": large_page}
-    task = asyncio.run(_call("get_task", ("j1", "t1"), {**options, "transport": ReadingTransport(2)}))
+    task = asyncio.run(_call("get_task", ("j1", "t1"), {**options, "transport": PooledReadTransport(2)}))
     assert (len(task.content), waits) == (3 * MB, [1])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.client.collect import bundle, gone
+from scrape_do_celery.client.results import build_result, gone_task
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails, UndetailedTaskResponse
 
 A, B = "https://app.example/#/a", "https://app.example/#/b"
@@ -31,18 +31,18 @@ def tasks(*urls):
     ],
 )
 def test_the_order_is_verified_by_both(named, own, order, verified):
-    result = bundle(REQUEST, job(*named), tasks(*own))
+    result = build_result(REQUEST, job(*named), tasks(*own))
     assert [task.task_id for task in result.tasks] == order
     assert result.order_verified is verified
 
 
 def test_a_gone_task_stands_where_the_job_names_it():
     named = job(B, A)
-    result = bundle(REQUEST, named, [gone(named, "t0", "404"), tasks("", A)[1]])
+    result = build_result(REQUEST, named, [gone_task(named, "t0", "404"), tasks("", A)[1]])
     assert [task.task_id for task in result.tasks] == ["t1", "t0"]
     assert result.order_verified
 
 
 def test_the_order_of_a_plugin_is_not_verified():
     request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
-    assert not bundle(request, job(A, B), tasks(A, B)).order_verified
+    assert not build_result(request, job(A, B), tasks(A, B)).order_verified

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.client import (
     SubmitFailure,
-    calls,
     classify_submit_error,
+    endpoints,
     may_resend,
-    read,
+    parse_response,
     resend_delay,
     retry_after,
 )
-from scrape_do_celery.client.answers import RETRY_AFTER_LIMIT
 from scrape_do_celery.client.fate import BEFORE_SEND, TOTAL_TIMEOUT, connection_error, failure_kind, is_passing
+from scrape_do_celery.client.responses import RETRY_AFTER_LIMIT
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIAuthError,
@@ -38,14 +38,14 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import JobCreationRequest
 
-GET = calls.get_job("j1")
-TASK = calls.get_task("j1", "t1")
-POST = calls.create_job(JobCreationRequest(targets=["https://a.example/"]))
+GET = endpoints.get_job("j1")
+TASK = endpoints.get_task("j1", "t1")
+POST = endpoints.create_job(JobCreationRequest(targets=["https://a.example/"]))
 
 
-def refused(status, body=b"", headers=None, secret="", call=GET):
+def refused(status, body=b"", headers=None, secret="", endpoint=GET):
     with pytest.raises(AsyncAPIError) as caught:
-        read(call, status, headers or {}, body, secret=secret)
+        parse_response(endpoint, status, headers or {}, body, secret=secret)
     return caught.value
 
 
@@ -61,7 +61,7 @@ def refused(status, body=b"", headers=None, secret="", call=GET):
     ],
 )
 def test_ids_are_escaped(world, identifier, path):
-    assert calls.get_task(identifier, identifier).path == f"/api/v1/jobs/{path}/{path}"
+    assert endpoints.get_task(identifier, identifier).path == f"/api/v1/jobs/{path}/{path}"
     world.answers = [(200, {"JobID": identifier, "Status": "queued"})]
     assert world.run(lambda client: client.get_job(identifier)).job_id == identifier
     assert world.requests[0].url.raw_path == f"/api/v1/jobs/{path}".encode()
@@ -69,7 +69,7 @@ def test_ids_are_escaped(world, identifier, path):
 
 @pytest.mark.parametrize("identifier", ["", ".", "..", "a b", "a\nb", "a\n", "ü", "a" * 201, "\x7f", None], ids=ascii)
 def test_ids_that_are_none(identifier):
-    for build in (calls.get_job, calls.cancel_job, lambda one: calls.get_task("j1", one)):
+    for build in (endpoints.get_job, endpoints.cancel_job, lambda one: endpoints.get_task("j1", one)):
         with pytest.raises(ValueError, match="not an id"):
             build(identifier)
 
@@ -81,13 +81,13 @@ def test_base_url_may_have_a_path(world):
 
 
 def test_only_the_filters_given_are_sent():
-    assert calls.list_jobs({}).params == {}
-    assert calls.list_jobs({"status": None, "page": 2}).params == {"page": "2"}
+    assert endpoints.list_jobs({}).params == {}
+    assert endpoints.list_jobs({"status": None, "page": 2}).params == {"page": "2"}
 
 
 def test_filters_on_the_wire():
     moment = datetime(2026, 11, 23, 12, 0, 0, 999_999)  # noqa: DTZ001 (naive means UTC)
-    params = calls.list_jobs({
+    params = endpoints.list_jobs({
         "page_size": 100,
         "page": 3,
         "status": "pending",
@@ -108,12 +108,12 @@ def test_filters_on_the_wire():
 @pytest.mark.parametrize("wrong", [{"page_size": 0}, {"page_size": 101}, {"page": 0}, {"page": True}, {"page": "1"}])
 def test_filters_out_of_bounds(wrong):
     with pytest.raises(ValueError, match="whole number"):
-        calls.list_jobs(wrong)
+        endpoints.list_jobs(wrong)
 
 
 def test_filters_unknown():
     with pytest.raises(TypeError, match="statos"):
-        calls.list_jobs({"statos": "queued"})
+        endpoints.list_jobs({"statos": "queued"})
 
 
 def test_a_refusal_carries_what_the_api_said():
@@ -191,12 +191,12 @@ def test_a_redirect_names_its_host_alone(location, host):
 
 def test_a_refusal_says_why_its_body_cannot_be_read():
     with pytest.raises(AsyncAPINotFoundError, match=r"404 Not Found \(its encoding 'br' cannot be decoded\)"):
-        read(GET, 404, {}, b"\x0b\x02", flaw="its encoding 'br' cannot be decoded")
+        parse_response(GET, 404, {}, b"\x0b\x02", flaw="its encoding 'br' cannot be decoded")
 
 
 def test_an_answer_over_the_limit_says_so():
     with pytest.raises(AsyncAPITooLargeError) as caught:
-        read(POST, 201, {}, b'{"tok', secret="tok", limit=1000)
+        parse_response(POST, 201, {}, b'{"tok', secret="tok", limit=1000)
     error = caught.value
     assert "201, but the answer has more than 1000 bytes" in str(error)
     assert (error.limit, error.excerpt, error.body, error.is_api_object) == (1000, '{"[token]', b"", False)
@@ -205,7 +205,7 @@ def test_an_answer_over_the_limit_says_so():
 
 def test_a_flaw_of_a_body_makes_the_answer_unreadable():
     with pytest.raises(AsyncAPIUnparsableResponseError, match="200, but unreadable: its encoding") as caught:
-        read(GET, 200, {}, b"\x0b\x02", flaw="its encoding 'br' cannot be decoded")
+        parse_response(GET, 200, {}, b"\x0b\x02", flaw="its encoding 'br' cannot be decoded")
     assert caught.value.body == b"\x0b\x02"
 
 
@@ -264,24 +264,24 @@ def test_unparsable_whatever_the_body(body):
     ],
 )
 def test_an_unreadable_answer_says_whether_the_api_wrote_it(body, told):
-    assert refused(200, body, call=TASK).is_api_object is told
+    assert refused(200, body, endpoint=TASK).is_api_object is told
 
 
 def test_an_error_body_under_status_200_is_quoted_without_the_token():
-    error = refused(200, b'{"Error":"tok expired","Code":410}', call=TASK, secret="tok")
+    error = refused(200, b'{"Error":"tok expired","Code":410}', endpoint=TASK, secret="tok")
     assert str(error).endswith("200, but unreadable: it is an error body: [token] expired")
 
 
-@pytest.mark.parametrize("call", [calls.get_user_info(), calls.list_jobs({})], ids=["me", "list"])
+@pytest.mark.parametrize("endpoint", [endpoints.get_user_info(), endpoints.list_jobs({})], ids=["me", "list"])
 @pytest.mark.parametrize("body", [b"{}", b'{"message":"ok"}', b'{"Status":"ok"}'])
-def test_a_gateways_object_is_no_empty_answer(call, body):
-    error = refused(200, body, call=call)
+def test_a_gateways_object_is_no_empty_answer(endpoint, body):
+    error = refused(200, body, endpoint=endpoint)
     assert str(error).endswith("unreadable: it has no field of the promised shape")
 
 
 def test_an_empty_list_is_an_answer():
-    assert read(calls.list_jobs({}), 200, {}, b'{"Jobs":null}').jobs == []
-    assert read(calls.list_jobs({}), 200, {}, b'{"TotalCount":0}').jobs == []
+    assert parse_response(endpoints.list_jobs({}), 200, {}, b'{"Jobs":null}').jobs == []
+    assert parse_response(endpoints.list_jobs({}), 200, {}, b'{"TotalCount":0}').jobs == []
 
 
 def test_the_raw_body_stays_in_its_process():
@@ -296,7 +296,7 @@ def test_a_readers_own_error_is_an_unreadable_answer():
     def reader(body):
         raise OverflowError(body)
 
-    error = refused(200, b"{}", call=calls.Call(method="POST", path="/", reader=reader))
+    error = refused(200, b"{}", endpoint=endpoints.Endpoint(method="POST", path="/", reader=reader))
     assert (str(error), error.body) == ("POST /: 200, but unreadable: not JSON of the promised shape", b"{}")
 
 
@@ -304,24 +304,24 @@ def test_a_readers_own_error_is_an_unreadable_answer():
     "ids", [{}, {"JobID": None, "TaskID": ""}, {"JobID": "J1", "TaskID": "T1"}, {"JobID": "", "TaskID": None}], ids=str
 )
 def test_a_missing_id_is_the_one_that_was_asked_for(ids):
-    task = read(TASK, 200, {}, json.dumps({**ids, "Status": "success", "Content": "x"}).encode())
+    task = parse_response(TASK, 200, {}, json.dumps({**ids, "Status": "success", "Content": "x"}).encode())
     assert (task.job_id, task.task_id, task.content) == ("j1", "t1", "x")
 
 
-@pytest.mark.parametrize("call", [GET, TASK, calls.cancel_job("j1")], ids=["job", "task", "cancel"])
+@pytest.mark.parametrize("endpoint", [GET, TASK, endpoints.cancel_job("j1")], ids=["job", "task", "cancel"])
 @pytest.mark.parametrize("body", [{"Status": "Error", "Message": "upstream unavailable"}, {"Status": "Success"}])
-def test_a_gateways_status_is_no_job_and_no_task(call, body):
-    error = refused(200, json.dumps(body).encode(), call=call)
+def test_a_gateways_status_is_no_job_and_no_task(endpoint, body):
+    error = refused(200, json.dumps(body).encode(), endpoint=endpoint)
     assert str(error).endswith("unreadable: it has a Status and no other field of the API")
     assert not error.is_api_object
 
 
 @pytest.mark.parametrize(
-    ("call", "field"),
+    ("endpoint", "field"),
     [(GET, {"Tasks": None}), (GET, {"TaskIDs": ["t1"]}), (GET, {"StartTime": None}), (TASK, {"Content": ""})],
 )
-def test_an_answer_without_ids_is_known_by_another_field(call, field):
-    assert read(call, 200, {}, json.dumps({"Status": "queued", **field}).encode()).status == "queued"
+def test_an_answer_without_ids_is_known_by_another_field(endpoint, field):
+    assert parse_response(endpoint, 200, {}, json.dumps({"Status": "queued", **field}).encode()).status == "queued"
 
 
 OWN = {"TaskID": "T1", "JobID": "j1", "Status": "success", "StatusCode": 404, "Content": "<html>"}
@@ -330,13 +330,13 @@ OWN = {"TaskID": "T1", "JobID": "j1", "Status": "success", "StatusCode": 404, "C
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 500, 502])
 @pytest.mark.parametrize("more", [{}, {"Error": "not found"}, {"Content": None}], ids=str)
 def test_a_task_under_the_status_of_its_target_is_a_task(status, more):
-    task = read(TASK, status, {}, json.dumps({**OWN, **more}).encode())
+    task = parse_response(TASK, status, {}, json.dumps({**OWN, **more}).encode())
     assert (task.task_id, task.status, task.content) == ("t1", "success", more.get("Content", "<html>"))
 
 
 def test_a_task_under_another_status_that_cannot_be_read_keeps_its_body():
     body = json.dumps({**OWN, "Status": ["success"]}).encode()
-    error = refused(404, body, call=TASK)
+    error = refused(404, body, endpoint=TASK)
     assert isinstance(error, AsyncAPIUnparsableResponseError)
     assert (error.body, error.is_api_object) == (body, True)
 
@@ -356,7 +356,7 @@ def test_a_task_under_another_status_that_cannot_be_read_keeps_its_body():
 )
 def test_another_body_under_a_status_of_refusal_is_refused(body):
     raw = (body if isinstance(body, str) else json.dumps(body)).encode()
-    assert isinstance(refused(404, raw, call=TASK), AsyncAPINotFoundError)
+    assert isinstance(refused(404, raw, endpoint=TASK), AsyncAPINotFoundError)
 
 
 def test_a_job_under_a_status_of_refusal_is_refused():
@@ -364,17 +364,17 @@ def test_a_job_under_a_status_of_refusal_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("call", "ids", "named"),
+    ("endpoint", "ids", "named"),
     [
         (GET, {"JobID": "j2"}, "job"),
-        (calls.cancel_job("j1"), {"JobID": "j2"}, "job"),
+        (endpoints.cancel_job("j1"), {"JobID": "j2"}, "job"),
         (TASK, {"JobID": "j2", "TaskID": "t1"}, "job"),
         (TASK, {"JobID": "j1", "TaskID": "t2"}, "task"),
         (TASK, {"TaskID": "t2"}, "task"),
     ],
 )
-def test_another_id_is_unreadable(call, ids, named):
-    error = refused(200, json.dumps({**ids, "Status": "success"}).encode(), call=call)
+def test_another_id_is_unreadable(endpoint, ids, named):
+    error = refused(200, json.dumps({**ids, "Status": "success"}).encode(), endpoint=endpoint)
     assert str(error).endswith(f"unreadable: the answer is about another {named} than the one asked for")
     assert error.is_api_object
 
@@ -386,7 +386,7 @@ def test_what_lacks_more_than_ids_is_unreadable(body):
 
 @pytest.mark.parametrize("job_id", ["", ".", "a b", "a" * 201, "\u00fc"])
 def test_a_purchase_needs_a_good_id(job_id):
-    error = refused(201, json.dumps({"JobID": job_id}).encode(), call=POST)
+    error = refused(201, json.dumps({"JobID": job_id}).encode(), endpoint=POST)
     assert "unreadable: JobID: " in str(error)
     assert error.is_api_object
     assert classify_submit_error(error) is SubmitFailure.UNKNOWN
@@ -394,21 +394,21 @@ def test_a_purchase_needs_a_good_id(job_id):
 
 def test_task_ids_that_are_none_are_dropped():
     body = json.dumps({"JobID": "j1", "TaskIDs": ["t1", "", "..", "a b", "t2"]}).encode()
-    assert read(POST, 201, {}, body).task_ids == ["t1", "t2"]
+    assert parse_response(POST, 201, {}, body).task_ids == ["t1", "t2"]
 
 
 def test_a_page_with_a_lone_surrogate_is_not_lost():
     body = b'{"JobID":"j1","TaskID":"t1","Status":"success","Content":"a\\ud800b \\ud83d\\ude00"}'
-    assert read(TASK, 200, {}, body).content == "a\ud800b \U0001f600"
+    assert parse_response(TASK, 200, {}, body).content == "a\ud800b \U0001f600"
 
 
 def test_a_page_with_broken_utf8_is_not_lost():
     body = b'{"JobID":"j1","TaskID":"t1","Status":"success","Content":"a\xffb"}'
-    assert read(TASK, 200, {}, body).content == "a\ufffdb"
+    assert parse_response(TASK, 200, {}, body).content == "a\ufffdb"
 
 
 def test_a_body_with_a_byte_order_mark():
-    assert read(GET, 200, {}, b'\xef\xbb\xbf{"JobID":"j1","Status":"queued"}').job_id == "j1"
+    assert parse_response(GET, 200, {}, b'\xef\xbb\xbf{"JobID":"j1","Status":"queued"}').job_id == "j1"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import h11
 import httpx
 import pytest
 
-from scrape_do_celery.client import calls
-from scrape_do_celery.client.answers import read
+from scrape_do_celery.client import endpoints
 from scrape_do_celery.client.fate import classify_submit_error, connection_error, may_resend, resend_delay
+from scrape_do_celery.client.responses import parse_response
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIAuthError,
@@ -39,12 +39,12 @@ THROTTLED = (401, {"Error": "Temporarily throttled"})
 DOWN = (503, b"<html>down</html>")
 
 CALLS = {
-    "create": ("create_job", (REQUEST,), calls.create_job(REQUEST)),
-    "get": ("get_job", ("j1",), calls.get_job("j1")),
-    "task": ("get_task", ("j1", "t1"), calls.get_task("j1", "t1")),
-    "cancel": ("cancel_job", ("j1",), calls.cancel_job("j1")),
-    "me": ("get_user_info", (), calls.get_user_info()),
-    "list": ("list_jobs", (), calls.list_jobs({})),
+    "create": ("create_job", (REQUEST,), endpoints.create_job(REQUEST)),
+    "get": ("get_job", ("j1",), endpoints.get_job("j1")),
+    "task": ("get_task", ("j1", "t1"), endpoints.get_task("j1", "t1")),
+    "cancel": ("cancel_job", ("j1",), endpoints.cancel_job("j1")),
+    "me": ("get_user_info", (), endpoints.get_user_info()),
+    "list": ("list_jobs", (), endpoints.list_jobs({})),
 }
 
 # What is called, what comes back in order, how long is slept between, and what it ends in.
@@ -115,19 +115,19 @@ SCENARIOS = [
 ]
 
 
-def pure(call, answers):
+def pure(endpoint, answers):
     """How often the call goes out, the sleeps between, and its end, by the rules alone."""
     sleeps = []
     for attempt, answer in enumerate(answers):
         try:
             if isinstance(answer, type):
-                raise connection_error(call, answer("broke"), bytes_sent=True, secret="")  # noqa: TRY301 (as a client meets it)
+                raise connection_error(endpoint, answer("broke"), bytes_sent=True, secret="")  # noqa: TRY301 (as a client meets it)
             status, body, headers = (*answer, {})[:3]
             content = httpx.Response(status, json=body).content if isinstance(body, dict) else body or b""
-            read(call, status, httpx.Headers(headers), content)
+            parse_response(endpoint, status, httpx.Headers(headers), content)
         except Exception as error:  # noqa: BLE001 (that is the question)
-            if attempt == 3 or not may_resend(call, error):
-                doubt = not call.resend and classify_submit_error(error) == "unknown"
+            if attempt == 3 or not may_resend(endpoint, error):
+                doubt = not endpoint.idempotent and classify_submit_error(error) == "unknown"
                 return attempt + 1, sleeps, SubmitInDoubtError if doubt else type(error)
             sleeps.append(resend_delay(error, attempt, lambda: 0.0))
         else:
@@ -148,7 +148,7 @@ def test_rules(name, answers, sleeps, end):
 
 @pytest.mark.parametrize(("name", "answers", "sleeps", "end"), SCENARIOS, ids=map(ids, SCENARIOS))
 def test_clients(world, name, answers, sleeps, end):
-    method, arguments, call = CALLS[name]
+    method, arguments, endpoint = CALLS[name]
     world.answers = list(answers)
     if end is None:
         assert world.run(lambda client: getattr(client, method)(*arguments)) is not None
@@ -159,7 +159,7 @@ def test_clients(world, name, answers, sleeps, end):
     assert world.sleeps == sleeps
     assert len(world.requests) == len(answers)
     first = world.requests[0]
-    assert (first.method, first.url.path) == (call.method, call.path)
+    assert (first.method, first.url.path) == (endpoint.method, endpoint.path)
     assert first.headers["X-Token"] == world.token
     assert first.headers["User-Agent"].startswith("scrape-do-celery/")
 

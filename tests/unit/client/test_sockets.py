@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient, SubmitFailure, _transport, classify_submit_error
-from scrape_do_celery.client._reading import ReadingTransport
+from scrape_do_celery.client._reading import PooledReadTransport
 from scrape_do_celery.client.fate import failure_kind
 from scrape_do_celery.errors import APIConnectionError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest
@@ -274,7 +274,7 @@ def test_a_read_that_fails_shows_no_header_of_its_own(serve, server):
     url = f"{serve(server).url}/api/v1/me"
 
     async def read():
-        async with ReadingTransport(1) as transport:
+        async with PooledReadTransport(1) as transport:
             with pytest.raises(httpx.TransportError) as caught:
                 await transport.handle_async_request(httpx.Request("GET", url, headers={"X-Token": "secret"}))
         return caught.value

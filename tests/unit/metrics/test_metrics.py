@@ -17,11 +17,11 @@ from redis.exceptions import ResponseError
 
 from scrape_do_celery import cli, errors
 from scrape_do_celery.metrics import account as account_module
-from scrape_do_celery.metrics import census as census_module
-from scrape_do_celery.metrics.account import Account
-from scrape_do_celery.metrics.catalogue import CATALOGUE
-from scrape_do_celery.metrics.census import CensusTaker
+from scrape_do_celery.metrics import live_runs as live_runs_module
+from scrape_do_celery.metrics.account import AccountReader
 from scrape_do_celery.metrics.collector import StoreCollector
+from scrape_do_celery.metrics.definitions import METRICS
+from scrape_do_celery.metrics.live_runs import LiveRunCounter
 from scrape_do_celery.models import UserInformation
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.store import counting, ops
@@ -82,13 +82,13 @@ def of(found, name, **labels):
     return found["scrape_do_" + name, *sorted(labels.items())]
 
 
-def test_all_of_the_catalogue_is_served_and_nothing_else(collector):
+def test_all_defined_metrics_are_served_and_nothing_else(collector):
     registry = CollectorRegistry()
     registry.register(collector)
     families = list(text_string_to_metric_families(generate_latest(registry).decode()))
     kinds = {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families}
-    assert kinds == {metric.name: metric.kind for metric in CATALOGUE}
-    assert len(kinds) == len(CATALOGUE)
+    assert kinds == {metric.name: metric.kind for metric in METRICS}
+    assert len(kinds) == len(METRICS)
 
 
 def test_figures_of_the_store(collector, plant, make):
@@ -127,11 +127,11 @@ def test_figures_of_the_store(collector, plant, make):
     assert of(found, "api_requests_total", call="get_job", outcome="ok") == 3
     assert of(found, "api_requests_total", call="create_job", outcome="no_answer") == 1
     assert of(found, "api_request_seconds_total", call="get_job") == 1.5
-    assert of(found, "step_late_seconds_bucket", step="poll", le="1.0") == 0
-    assert of(found, "step_late_seconds_bucket", step="poll", le="300.0") == 4
-    assert of(found, "step_late_seconds_bucket", step="poll", le="+Inf") == 5
-    assert of(found, "step_late_seconds_count", step="poll") == 5
-    assert of(found, "step_late_seconds_sum", step="poll") == 9.5
+    assert of(found, "step_latency_seconds_bucket", step="poll", le="1.0") == 0
+    assert of(found, "step_latency_seconds_bucket", step="poll", le="300.0") == 4
+    assert of(found, "step_latency_seconds_bucket", step="poll", le="+Inf") == 5
+    assert of(found, "step_latency_seconds_count", step="poll") == 5
+    assert of(found, "step_latency_seconds_sum", step="poll") == 9.5
     assert (of(found, "api_requests_wanted"), of(found, "api_requests_granted")) == (3, 2)
     assert 20 < of(found, "api_pause_seconds") <= 30
     assert of(found, "breaker_open_seconds", account=mine) == 0
@@ -144,11 +144,11 @@ def test_what_is_late_and_what_expires(collector, plant):
     plant.redis.zadd(plant.keys.poll_set("other"), {"y:0": now - 45})
     plant.redis.zadd(plant.keys.life, {"y:0": now + 7000, "z:0": now + 80000})
     found = scrape(collector)
-    assert of(found, "look_lag_seconds", of="due") == pytest.approx(90, abs=10)
-    assert of(found, "look_lag_seconds", of="polled") == pytest.approx(45, abs=10)
+    assert of(found, "dispatch_lag_seconds", of="due") == pytest.approx(90, abs=10)
+    assert of(found, "dispatch_lag_seconds", of="polled") == pytest.approx(45, abs=10)
     assert of(found, "jobs_polled_by_list", account="other") == 1
     assert of(found, "paid_expiry_seconds") == pytest.approx(7000, abs=10)
-    assert [of(found, "paid_unfetched", within=text) for text in ("1h", "6h", "24h", "all")] == [0, 1, 2, 2]
+    assert [of(found, "contents_unfetched", within=text) for text in ("1h", "6h", "24h", "all")] == [0, 1, 2, 2]
 
 
 def test_answers_that_are_not_as_expected_are_counted(collector, plant):
@@ -197,8 +197,8 @@ def test_credits_are_asked_for_once_a_minute(collector, plant, api):
     for _ in range(3):
         found = scrape(collector)
     assert (of(found, "credits_left", account=mine), of(found, "concurrency_free", account=mine)) == (12, 3)
-    assert of(found, "account_asked", outcome="answered") == 1
-    assert of(found, "account_asked", outcome="no_token") == 0
+    assert of(found, "account_status", outcome="answered") == 1
+    assert of(found, "account_status", outcome="no_token") == 0
     assert api.asked == 1
 
 
@@ -214,32 +214,32 @@ def test_credits_are_asked_for_once_a_minute(collector, plant, api):
 def test_why_credits_are_not_known(collector, api, plant, error, outcome):
     api.answers = (error,)
     found = scrape(collector)
-    assert of(found, "account_asked", outcome=outcome) == 1
-    assert sum(value for key, value in found.items() if key[0] == "scrape_do_account_asked") == 1
+    assert of(found, "account_status", outcome=outcome) == 1
+    assert sum(value for key, value in found.items() if key[0] == "scrape_do_account_status") == 1
     assert ("scrape_do_credits_left", ("account", plant.settings.account_id)) not in found
 
 
 def test_the_account_is_asked_again_after_a_minute_and_not_in_a_pause(settings, api):
     now = [0.0]
-    account = Account(settings, clock=lambda: now[0])
-    assert account.ask(pause=5).outcome == "paused"
+    account = AccountReader(settings, clock=lambda: now[0])
+    assert account.read(pause=5).outcome == "paused"
     assert api.asked == 0
-    assert account.ask().outcome == account.ask(pause=5).outcome == "answered"
+    assert account.read().outcome == account.read(pause=5).outcome == "answered"
     now[0] = 59.0
-    account.ask()
+    account.read()
     assert api.asked == 1
     now[0] = 60.0
-    account.ask()
+    account.read()
     assert api.asked == 2
 
 
 def test_without_a_token_nobody_is_asked(settings, api):
-    account = Account(settings.model_copy(update={"api_key": None}))
-    assert account.ask().outcome == "no_token"
+    account = AccountReader(settings.model_copy(update={"api_key": None}))
+    assert account.read().outcome == "no_token"
     assert api.asked == 0
 
 
-def test_a_census_reads_a_large_store_in_pieces(plant, monkeypatch):
+def test_a_count_reads_a_large_store_in_pieces(plant, monkeypatch):
     monkeypatch.setattr(counting, "_SLICE", 10)
     for number in range(40):
         plant.begin(f"r{number}")
@@ -251,16 +251,16 @@ def test_a_census_reads_a_large_store_in_pieces(plant, monkeypatch):
         return run(op)
 
     store.run = noted
-    taker = CensusTaker(store)
-    assert taker.last() is None
-    assert taker.count().runs == {"queued": 40}
+    counter = LiveRunCounter(store)
+    assert counter.last() is None
+    assert counter.count().runs == {"queued": 40}
     assert looks.count("census") >= 3
-    census, age = taker.last()
-    assert (census.runs, age >= 0) == ({"queued": 40}, True)
+    live_runs, age = counter.last()
+    assert (live_runs.runs, age >= 0) == ({"queued": 40}, True)
 
 
-def test_the_census_goes_on_in_a_thread_of_its_own_whatever_happens(plant, monkeypatch, eventually):
-    monkeypatch.setattr(census_module, "_REST", 0.01)
+def test_the_count_goes_on_in_a_thread_of_its_own_whatever_happens(plant, monkeypatch, eventually):
+    monkeypatch.setattr(live_runs_module, "_REST", 0.01)
     store, failures = plant.producer.store, [RedisConnectionError("away")]
     run, counted = store.run, threading.Event()
 
@@ -271,26 +271,26 @@ def test_the_census_goes_on_in_a_thread_of_its_own_whatever_happens(plant, monke
         return run(op)
 
     store.run = sometimes
-    taker = CensusTaker(store)
-    taker.stop()  # before it has begun, too
-    taker = CensusTaker(store)
-    taker.start()
-    eventually(taker.last)
+    counter = LiveRunCounter(store)
+    counter.stop()  # before it has begun, too
+    counter = LiveRunCounter(store)
+    counter.start()
+    eventually(counter.last)
     plant.begin()
-    eventually(lambda: taker.last()[0].runs == {"queued": 1})
-    taker.stop()
-    assert not taker.is_alive()
+    eventually(lambda: counter.last()[0].runs == {"queued": 1})
+    counter.stop()
+    assert not counter.is_alive()
 
 
-def test_a_scrape_beside_a_census_does_not_count_by_itself(collector, plant, monkeypatch):
-    collector.census.count()
-    monkeypatch.setattr(collector.census, "is_alive", lambda: True)
+def test_a_scrape_beside_a_count_does_not_count_by_itself(collector, plant, monkeypatch):
+    collector.live_runs.count()
+    monkeypatch.setattr(collector.live_runs, "is_alive", lambda: True)
     plant.begin()
     assert of(scrape(collector), "runs", state="queued") == 0
 
 
-def test_before_the_first_census_the_rest_is_served(collector, monkeypatch):
-    monkeypatch.setattr(collector.census, "is_alive", lambda: True)
+def test_before_the_first_count_the_rest_is_served(collector, monkeypatch):
+    monkeypatch.setattr(collector.live_runs, "is_alive", lambda: True)
     found = scrape(collector)
     assert of(found, "store_up") == 1
     assert not any(key[0] == "scrape_do_runs" for key in found)

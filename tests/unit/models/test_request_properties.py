@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scrape_do_celery.client import calls
+from scrape_do_celery.client import endpoints
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import RunSpec
 from tests.unit.models import odd
@@ -42,7 +42,7 @@ def assert_sendable(request: JobCreationRequest) -> None:
         # As a worker sends what it read: with nobody to warn.
         warnings.simplefilter("error")
         for part in read.parts():
-            assert json.loads(calls.create_job(part).body.decode()) == part.to_wire()
+            assert json.loads(endpoints.create_job(part).body.decode()) == part.to_wire()
     assert wire == json.loads(json.dumps(wire, allow_nan=False))
 
 

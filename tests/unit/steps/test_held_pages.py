@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from scrape_do_celery import routing
-from scrape_do_celery.client import calls
-from scrape_do_celery.client.answers import read
+from scrape_do_celery.client import endpoints
+from scrape_do_celery.client.responses import parse_response
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import StepMessage
@@ -24,11 +24,11 @@ MEMBER = Member("r", 0)
 PAGE = "<the page>"
 
 
-def said(call, data, status=200):
+def said(endpoint, data, status=200):
     """What the client makes of an answer: a value, or the error."""
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
     try:
-        return read(call, status, {}, body)
+        return parse_response(endpoint, status, {}, body)
     except ScrapeDoError as error:
         return error
 
@@ -40,14 +40,14 @@ def task(task_id, status="success", content="<html>", **more):
 
 
 def forgotten(task_id):
-    call = calls.get_task("job-r-0", task_id)
-    return said(call, {"Error": "expired", "Code": 410}, 410)
+    endpoint = endpoints.get_task("job-r-0", task_id)
+    return said(endpoint, {"Error": "expired", "Code": 410}, 410)
 
 
 def job(status, *statuses, **more):
     tasks = [{"TaskID": f"t{n}", "URL": f"https://shop.example/{n}", "Status": word} for n, word in enumerate(statuses)]
     data = {"JobID": "job-r-0", "Status": status, "TaskIDs": [one["TaskID"] for one in tasks], "Tasks": tasks, **more}
-    return said(calls.get_job("job-r-0"), data)
+    return said(endpoints.get_job("job-r-0"), data)
 
 
 def script(plant, jobs, **answers):
@@ -56,7 +56,7 @@ def script(plant, jobs, **answers):
     def get_task(job_id, task_id):
         left = answers.get(task_id) or [task(task_id)]
         data = left.pop(0) if len(left) > 1 else left[0]
-        return data if isinstance(data, ScrapeDoError) else said(calls.get_task(job_id, task_id), data)
+        return data if isinstance(data, ScrapeDoError) else said(endpoints.get_task(job_id, task_id), data)
 
     plant.api.script(get_job=jobs, get_task=get_task)
 
@@ -182,7 +182,7 @@ def test_an_error_body_under_status_200_ends_its_task_after_the_attempts(running
 
 
 def test_an_error_body_under_status_200_does_not_keep_a_job_open(running, run_on):
-    script(running, said(calls.get_job("job-r-0"), {"Error": "job expired", "Code": 410}))
+    script(running, said(endpoints.get_job("job-r-0"), {"Error": "job expired", "Code": 410}))
     part, _ = run_on(UNREADABLE_ATTEMPTS + 2)
     assert (part.state, part.outcome, part.stored_ok) == (PartState.DONE, "succeeded", 2)
 
@@ -190,7 +190,7 @@ def test_an_error_body_under_status_200_does_not_keep_a_job_open(running, run_on
 @pytest.mark.parametrize("error", ["task\nexpired", "expired"])
 def test_a_410_is_believed_whatever_its_text_holds(running, run_on, error):
     body = b'{"Error":"%s","Code":410}' % error.encode()
-    script(running, job("success", "success", "success"), t1=[said(calls.get_task("job-r-0", "t1"), body, 410)])
+    script(running, job("success", "success", "success"), t1=[said(endpoints.get_task("job-r-0", "t1"), body, 410)])
     part, tasks = run_on(3)
     assert (part.state, tasks[1].gone) == (PartState.DONE, True)
 
@@ -198,7 +198,7 @@ def test_a_410_is_believed_whatever_its_text_holds(running, run_on, error):
 @pytest.mark.parametrize("body", [{"Status": "Error", "Message": "upstream unavailable"}, {"Status": "Success"}])
 def test_a_minute_of_a_gateways_status_ends_nothing(running, run_on, body):
     full = job("success", "success", "success")
-    gateway = said(calls.get_job("job-r-0"), body)
+    gateway = said(endpoints.get_job("job-r-0"), body)
     script(running, [gateway, gateway, full], t0=[body, body, task("t0")], t1=[body, body, task("t1")])
     part, tasks = run_on(8, seconds=60)
     assert (part.outcome, part.stored_ok, [one.content for one in tasks]) == ("succeeded", 2, ["<html>"] * 2)
@@ -206,8 +206,8 @@ def test_a_minute_of_a_gateways_status_ends_nothing(running, run_on, body):
 
 @pytest.mark.parametrize("status", [403, 404, 410, 500])
 def test_a_page_under_the_status_of_its_target_is_stored(running, run_on, status):
-    mirrored = said(calls.get_task("job-r-0", "t1"), task("t1", StatusCode=status), status)
+    mirrored = said(endpoints.get_task("job-r-0", "t1"), task("t1", StatusCode=status), status)
     running.api.script(get_job=job("success", "success", "success"))
-    running.api.script(get_task=lambda j, i: mirrored if i == "t1" else said(calls.get_task(j, i), task(i)))
+    running.api.script(get_task=lambda j, i: mirrored if i == "t1" else said(endpoints.get_task(j, i), task(i)))
     part, tasks = run_on(2)
     assert (part.stored_ok, tasks[1].content, tasks[1].status_code) == (2, "<html>", status)

@@ -22,7 +22,7 @@ from scrape_do_celery.polling import PollingStrategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from scrape_do_celery.client import calls
+    from scrape_do_celery.client import endpoints
     from scrape_do_celery.polling import Poller
 
 T = TypeVar("T")
@@ -83,25 +83,25 @@ class BaseClient:
             keepalive_expiry=KEEPALIVE,
         )
 
-    def _new_attempt(self, call: calls.Call[T]) -> Attempt[T]:
-        return Attempt(call, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
+    def _new_attempt(self, endpoint: endpoints.Endpoint[T]) -> Attempt[T]:
+        return Attempt(endpoint, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
 
-    def _request(self, call: calls.Call[Any], limit: float, trace: Any) -> httpx.Request:
+    def _request(self, endpoint: endpoints.Endpoint[Any], limit: float, trace: Any) -> httpx.Request:
         return httpx.Request(
-            call.method,
-            self._base_url + call.path,
-            params=call.params,
-            headers={**self._headers, "Content-Type": "application/json"} if call.body else self._headers,
-            content=call.body,
+            endpoint.method,
+            self._base_url + endpoint.path,
+            params=endpoint.params,
+            headers={**self._headers, "Content-Type": "application/json"} if endpoint.body else self._headers,
+            content=endpoint.body,
             extensions={"trace": trace, "timeout": dict.fromkeys(("connect", "read", "write", "pool"), limit)},
         )
 
     def _intake(
-        self, call: calls.Call[Any], response: httpx.Response
+        self, endpoint: endpoints.Endpoint[Any], response: httpx.Response
     ) -> tuple[Intake, httpx.SyncByteStream | httpx.AsyncByteStream]:
         """What takes the body of an answer, and the body's bytes as they come."""
         most, status = self._max_page_bytes, response.status_code
-        errors = most if call.owns else ERROR_BYTES
+        errors = most if endpoint.owns else ERROR_BYTES
         if response.is_closed:
             # A transport of the user's own has read and decoded the body.
             return Intake(status, {}, most, errors), httpx.ByteStream(response.content)
@@ -126,9 +126,9 @@ class BaseClient:
         except Exception:  # noqa: BLE001 (whatever an observer may raise)
             _log.exception("on_default failed")
 
-    def _heard(self, call: calls.Call[Any], response: httpx.Response, began: float) -> None:
+    def _heard(self, endpoint: endpoints.Endpoint[Any], response: httpx.Response, began: float) -> None:
         took = self._clock() - began
-        _log.debug("%s %s %d %.3f s", call.method, call.path, response.status_code, took)
+        _log.debug("%s %s %d %.3f s", endpoint.method, endpoint.path, response.status_code, took)
         if self._on_response is None:
             return
         try:
@@ -137,8 +137,8 @@ class BaseClient:
             # An answer may carry the id of a paid job: no observer may lose it.
             _log.exception("on_response failed")
 
-    def _silence(self, call: calls.Call[Any], error: Exception, began: float) -> None:
-        _log.debug("%s %s %s %.3f s", call.method, call.path, type(error).__name__, self._clock() - began)
+    def _silence(self, endpoint: endpoints.Endpoint[Any], error: Exception, began: float) -> None:
+        _log.debug("%s %s %s %.3f s", endpoint.method, endpoint.path, type(error).__name__, self._clock() - began)
 
 
 def seconds(timeout: float) -> float:

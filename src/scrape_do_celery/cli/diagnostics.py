@@ -25,7 +25,7 @@ OK, WARNING, WRONG = "ok", "warning", "wrong"
 _OLDEST = (6, 2)
 #: Entries of the due set whose account is looked up.
 _LOOKED_AT = 1000
-_PATIENCE, _API_PATIENCE = 2.0, 5.0
+_TIMEOUT, _API_TIMEOUT = 2.0, 5.0
 
 
 class Finding(NamedTuple):
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def from_store(store: Store, where: str, account: str = "") -> Iterator[Finding]:
+def check_store(store: Store, where: str, account: str = "") -> Iterator[Finding]:
     """Whether the store answers, and keeps what is paid for, and whether runs of this account are alone in it."""
     try:
         info = store.client.info()
@@ -86,7 +86,7 @@ def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
         )
 
 
-def from_api(settings: Settings) -> Iterator[Finding]:
+def check_api(settings: Settings) -> Iterator[Finding]:
     """Whether the API answers, and takes the token."""
     if settings.api_key is None:
         return
@@ -94,7 +94,7 @@ def from_api(settings: Settings) -> Iterator[Finding]:
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 
     with ScrapeDoAsyncAPIClient(
-        settings.api_key, base_url=settings.api_url, timeout=_API_PATIENCE, max_retries=0
+        settings.api_key, base_url=settings.api_url, timeout=_API_TIMEOUT, max_retries=0
     ) as client:
         try:
             user = client.get_user_info()
@@ -105,11 +105,11 @@ def from_api(settings: Settings) -> Iterator[Finding]:
             yield Finding(OK, f"the API answers at {settings.api_url} and takes the token: {left}")
 
 
-def from_broker(app: Celery) -> Iterator[Finding]:
+def check_broker(app: Celery) -> Iterator[Finding]:
     """Whether messages can be sent, and results be read."""
     try:
-        with app.connection_for_write(connect_timeout=_PATIENCE) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_PATIENCE)
+        with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_TIMEOUT)
             yield Finding(OK, f"the broker answers at {connection.as_uri()}")
     except (KombuError, OSError) as error:
         yield Finding(WRONG, f"the broker does not answer ({type(error).__name__}): {error}")
@@ -121,10 +121,10 @@ def from_broker(app: Celery) -> Iterator[Finding]:
         yield Finding(WRONG, f"the result backend does not answer ({type(error).__name__}): {error}")
 
 
-def from_workers(app: Celery, queue: str) -> Iterator[Finding]:
+def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
     """Whether a worker listens on the queue of the steps."""
     try:
-        with app.connection_for_write(connect_timeout=_PATIENCE) as connection:
+        with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
     except (KombuError, RedisError, OSError):
         return

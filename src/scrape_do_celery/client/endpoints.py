@@ -1,4 +1,4 @@
-"""What to send: one `Call` an endpoint, checked before anything leaves."""
+"""One `Endpoint` for each request of the API, checked before a byte leaves."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _JOBS: Final = "/api/v1/jobs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
-    """One request and the reader of its answer. `resend`: sending it twice costs and changes nothing.
+class Endpoint(Generic[T]):
+    """One request and the parser of its answer. `idempotent`: sending it twice costs and changes nothing.
 
     `owns` tells whether a body is the promised one in spite of a status from 400 on.
     """
@@ -45,7 +45,7 @@ class Call(Generic[T]):
     reader: Callable[[bytes], T]
     params: Mapping[str, str] | None = None
     body: bytes | None = None
-    resend: bool = True
+    idempotent: bool = True
     targets: int = 0
     owns: Callable[[bytes], bool] | None = None
 
@@ -61,7 +61,7 @@ class JobFilters(TypedDict, total=False):
     sort: Literal["start_time_desc", "start_time_asc"]
 
 
-def create_job(request: JobCreationRequest) -> Call[JobCreationResponse]:
+def create_job(request: JobCreationRequest) -> Endpoint[JobCreationResponse]:
     """The call that buys a job.
 
     Raises:
@@ -69,29 +69,31 @@ def create_job(request: JobCreationRequest) -> Call[JobCreationResponse]:
     """
     if request.size > MAX_TARGETS_PER_JOB:
         raise ValueError(f"a job takes at most {MAX_TARGETS_PER_JOB} targets, this request has {request.size}")
-    return Call(
+    return Endpoint(
         method="POST",
         path=_JOBS,
         reader=JobCreationResponse.from_answer,
         body=json.dumps(request.to_wire(), separators=(",", ":")).encode(),
-        resend=False,
+        idempotent=False,
         targets=request.size,
     )
 
 
-def get_job(job_id: str) -> Call[JobDetails]:
+def get_job(job_id: str) -> Endpoint[JobDetails]:
     """The call that looks at a job."""
-    return Call(method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id))
+    return Endpoint(
+        method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id)
+    )
 
 
-def get_task(job_id: str, task_id: str) -> Call[TaskDetails]:
+def get_task(job_id: str, task_id: str) -> Endpoint[TaskDetails]:
     """The call that fetches a task with its content."""
     path = f"{_JOBS}/{_escaped(job_id)}/{_escaped(task_id)}"
     reader = _about(TaskDetails.from_answer, job_id=job_id, task_id=task_id)
-    return Call(method="GET", path=path, reader=reader, owns=partial(_is_task, task_id))
+    return Endpoint(method="GET", path=path, reader=reader, owns=partial(_is_task, task_id))
 
 
-def list_jobs(filters: JobFilters) -> Call[JobsListResponse]:
+def list_jobs(filters: JobFilters) -> Endpoint[JobsListResponse]:
     """The call for one page of the job list; only the filters given are sent.
 
     Raises:
@@ -102,19 +104,19 @@ def list_jobs(filters: JobFilters) -> Call[JobsListResponse]:
     if unknown:
         raise TypeError(f"no such filter of the job list: {', '.join(sorted(unknown))}")
     params = {name: _PARAMS[name](value) for name, value in filters.items() if value is not None}
-    return Call(method="GET", path=_JOBS, reader=_told(JobsListResponse), params=params)
+    return Endpoint(method="GET", path=_JOBS, reader=_told(JobsListResponse), params=params)
 
 
-def cancel_job(job_id: str) -> Call[JobDetails]:
+def cancel_job(job_id: str) -> Endpoint[JobDetails]:
     """The call that cancels a job; its answer need not say `canceled` yet."""
-    return Call(
+    return Endpoint(
         method="DELETE", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id)
     )
 
 
-def get_user_info() -> Call[UserInformation]:
+def get_user_info() -> Endpoint[UserInformation]:
     """The call that reads the account's numbers."""
-    return Call(method="GET", path="/api/v1/me", reader=_told(UserInformation))
+    return Endpoint(method="GET", path="/api/v1/me", reader=_told(UserInformation))
 
 
 def _about(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:

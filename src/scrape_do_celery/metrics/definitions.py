@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 #: Seconds ahead within which it is counted what expires, and how they are written in a label.
-AHEAD: Final = {3_600: "1h", 21_600: "6h", 86_400: "24h", 604_800: "all"}
+EXPIRY_WINDOWS: Final = {3_600: "1h", 21_600: "6h", 86_400: "24h", 604_800: "all"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Metric:
     kind: Literal["gauge", "counter", "histogram"]
     text: str
     labels: tuple[str, ...] = ()
-    source: Literal["store", "scripts", "census", "workers", "api", "settings"] = "store"
+    source: Literal["store", "scripts", "count", "workers", "api", "settings"] = "store"
 
 
 def _gauge(name: str, text: str, *labels: str, source: str = "store") -> Metric:
@@ -28,17 +28,15 @@ def _counter(name: str, text: str, *labels: str, source: str = "scripts") -> Met
     return Metric(f"scrape_do_{name}", "counter", text, labels, source)  # type: ignore[arg-type]
 
 
-CATALOGUE: Final[tuple[Metric, ...]] = (
+METRICS: Final[tuple[Metric, ...]] = (
     _gauge("store_up", "1 where the store answered; else 0, and nothing else is served."),
     _gauge("store_memory_bytes", "Memory that the store's server uses."),
     _gauge(
         "store_memory_limit_bytes", "Its limit; 0 for none. Nothing is bought above 80 %, nothing fetched above 95 %."
     ),
-    _gauge("runs", "Live runs.", "state", source="census"),
-    _gauge(
-        "oldest_run_seconds", "Time since the oldest run that is in a state was accepted.", "state", source="census"
-    ),
-    _gauge("census_age_seconds", "Age of the last census: of `runs` and `oldest_run_seconds`."),
+    _gauge("runs", "Live runs.", "state", source="count"),
+    _gauge("oldest_run_seconds", "Time since the oldest run that is in a state was accepted.", "state", source="count"),
+    _gauge("live_runs_age_seconds", "Age of the last count: of `runs` and `oldest_run_seconds`."),
     _counter("runs_accepted_total", "Runs that were accepted."),
     _counter("runs_ended_total", "Runs that ended.", "outcome"),
     _counter("tasks_total", "Tasks (one a target) of parts that ended.", "result"),
@@ -46,9 +44,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _counter("contents_written_bytes_total", "Bytes of pages, as they are kept.", source="workers"),
     _gauge("contents_bytes", "Bytes of pages that the store keeps.", source="workers"),
     _gauge("due", "Parts and runs that wait to be looked at, each by itself."),
-    _gauge("look_lag_seconds", "How late the latest look is: of the due set, and of the running jobs.", "of"),
+    _gauge(
+        "dispatch_lag_seconds",
+        "How late the most overdue entry is: of the due set, and of the jobs that are polled by list.",
+        "of",
+    ),
     Metric(
-        "scrape_do_step_late_seconds",
+        "scrape_do_step_latency_seconds",
         "histogram",
         "How long after it was due a step began to work on a part.",
         ("step",),
@@ -73,7 +75,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge("api_requests_limit", "How many all of them may have under way.", source="settings"),
     _gauge("api_pause_seconds", "Time for which no request is made, because of a 429; 0 for none."),
     _gauge(
-        "paid_unfetched", "Parts that are paid and not fetched, whose pages the API forgets in this time.", "within"
+        "contents_unfetched", "Parts that are paid and not fetched, whose pages the API forgets in this time.", "within"
     ),
     _gauge("paid_expiry_seconds", "Time until the API forgets the first of them; absent where there is none."),
     _gauge("jobs_polled_by_list", "Running jobs that are looked at together.", "account"),
@@ -81,7 +83,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge("jobs_waiting_for_slot", "Parts that wait for a job slot.", "account"),
     _gauge("slot_wait_seconds", "Longest time that a part has waited for a job slot.", "account"),
     _gauge("breaker_open_seconds", "Time since the API refused the token; 0 where it takes it.", "account"),
-    _gauge("account_asked", "1 for what became of the last question for credits, else 0.", "outcome", source="api"),
+    _gauge("account_status", "1 for the outcome of the last question for credits, else 0.", "outcome", source="api"),
     _gauge(
         "credits_left",
         "Credits that the account has left; absent where it could not be asked.",
@@ -91,4 +93,4 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _gauge("concurrency_free", "Tasks that the account has room for; absent as above.", "account", source="api"),
 )
 
-BY_NAME: Final = {metric.name: metric for metric in CATALOGUE}
+BY_NAME: Final = {metric.name: metric for metric in METRICS}

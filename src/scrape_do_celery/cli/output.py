@@ -19,7 +19,7 @@ TASK_COLUMNS = ("URL", "status", "target", "bytes", "cost")
 NONE = "-"
 
 
-def one_line(text: str) -> str:
+def printable(text: str) -> str:
     """The text without line breaks and without what could steer a terminal: pages and targets may have written it."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
 
@@ -42,23 +42,23 @@ def task_row(task: TaskDetails) -> tuple[str, ...]:
     """One line about a task: `TASK_COLUMNS`."""
     size = size_of(task)
     return (
-        one_line(task.url),
-        "gone" if task.gone else one_line(str(task.status)),
+        printable(task.url),
+        "gone" if task.gone else printable(str(task.status)),
         str(task.status_code or NONE),
         NONE if size is None else str(size),
         NONE if task.cost is None else f"{task.cost:g}",
     )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
+def print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
     """Prints a table; the first `left` columns are aligned to the left. With rich where it is there, for a terminal."""
     if sys.stdout.isatty() and find_spec("rich"):
-        _rich_table(header, rows, left)
+        _print_with_rich(header, rows, left)
     else:
-        columns(header, rows, left=left)
+        print_table(header, rows, left=left)
 
 
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
     """Prints a table as plain text, whole on a terminal of any width: ids are there to be copied."""
     widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
     for row in (header, ["-" * width for width in widths], *rows):
@@ -69,7 +69,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int =
         click.echo("  ".join(cells).rstrip())
 
 
-def _rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -82,7 +82,7 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int)
     Console().print(made)
 
 
-def facts(pairs: Sequence[tuple[str, str]]) -> None:
+def print_facts(pairs: Sequence[tuple[str, str]]) -> None:
     """Prints names and what they are, one a line."""
     width = max((len(name) for name, _ in pairs), default=0)
     for name, text in pairs:

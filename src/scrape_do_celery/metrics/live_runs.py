@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 _REST, _TIMES = 1.0, 50.0
 
 
-class CensusTaker(threading.Thread):
+class LiveRunCounter(threading.Thread):
     """Counts, rests, and counts again, until it is stopped. It rests fifty times as long as it counts."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(name="scrape-do-census", daemon=True)
+        super().__init__(name="scrape-do-live-runs", daemon=True)
         self._store, self._clock = store, clock
         self._halt = threading.Event()
         self._last: tuple[Census, float] | None = None
@@ -45,24 +45,24 @@ class CensusTaker(threading.Thread):
             rest = max(_REST, _TIMES * (self._clock() - began))
 
     def count(self) -> Census:
-        """A census, which is the last one from now on."""
+        """A count, which is the last one from now on."""
         store, found = self._store, counting.Census()
         accounts = store.run(counting.accounts(store.keys))
         for key in (store.keys.due, *map(store.keys.poll_set, accounts)):
-            part = store.run(counting.census(store.keys, key))
-            found.take(part)
-            while part.cursor != START:
-                part = store.run(counting.census(store.keys, key, part.cursor))
-                found.take(part)
+            page = store.run(counting.census(store.keys, key))
+            found.take(page)
+            while page.cursor != START:
+                page = store.run(counting.census(store.keys, key, page.cursor))
+                found.take(page)
         self._last = found.end(), self._clock()
         return found
 
     def last(self) -> tuple[Census, float] | None:
-        """The last census and its age in seconds; None before the first."""
+        """The last count of live runs and its age in seconds; None before the first."""
         return None if self._last is None else (self._last[0], self._clock() - self._last[1])
 
     def stop(self) -> None:
-        """Ends the thread, after the census that is under way."""
+        """Ends the thread, after the count that is under way."""
         self._halt.set()
         if self.is_alive():
             self.join(timeout=5)

@@ -21,25 +21,25 @@ TASK_PAUSE: Final = 0.5
 """Seconds between looks at a task that is still not terminal although its job is."""
 
 
-def adopt_ids(job: JobDetails, created: JobCreationResponse) -> JobDetails:
+def with_task_ids(job: JobDetails, created: JobCreationResponse) -> JobDetails:
     """`job` with the task ids of its creation, where it does not name its tasks itself."""
     return job if job.task_ids else job.model_copy(update={"task_ids": created.task_ids})
 
 
-def looks() -> dict[str, Any]:
+def task_retry_policy() -> dict[str, Any]:
     """The rules, as tenacity takes them, of fetching a task until it is terminal or `TASK_LOOKS` are used up."""
     return {
         "retry": retry_if_result(_unfinished),
         "wait": wait_fixed(TASK_PAUSE),
         "stop": stop_after_attempt(MAX_TASK_FETCHES),
-        "retry_error_callback": _given_up,
+        "retry_error_callback": _as_given_up,
     }
 
 
-def settled(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails | ScrapeDoError:
+def as_gone_or_error(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails | ScrapeDoError:
     """A gone task as data; any other error as it is. Only the API itself can say that a task is gone."""
     if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError) and error.is_api_error:
-        return gone(job, task_id, str(error))
+        return gone_task(job, task_id, str(error))
     return error
 
 
@@ -48,7 +48,7 @@ def final(task: TaskDetails) -> TaskDetails:
     return settle_task(task, now=0.0, had_end=False) or task
 
 
-def gone(job: JobDetails, task_id: str, reason: str) -> TaskDetails:
+def gone_task(job: JobDetails, task_id: str, reason: str) -> TaskDetails:
     """The task in whose place the API has nothing any more."""
     url = next((task.url for task in job.tasks if task.task_id == task_id), "")
     return TaskDetails(
@@ -56,7 +56,9 @@ def gone(job: JobDetails, task_id: str, reason: str) -> TaskDetails:
     )
 
 
-def bundle(request: JobCreationRequest, job: JobDetails, outcomes: Sequence[TaskDetails | ScrapeDoError]) -> JobResult:
+def build_result(
+    request: JobCreationRequest, job: JobDetails, outcomes: Sequence[TaskDetails | ScrapeDoError]
+) -> JobResult:
     """The job and its tasks in the order of the input.
 
     Raises:
@@ -94,6 +96,6 @@ def _unfinished(task: TaskDetails) -> bool:
     return settle_task(task, now=0.0, had_end=False) is None
 
 
-def _given_up(state: RetryCallState) -> TaskDetails:
+def _as_given_up(state: RetryCallState) -> TaskDetails:
     task: TaskDetails = state.outcome.result()  # type: ignore[union-attr]
     return give_up_task(task, MAX_TASK_FETCHES)

@@ -24,7 +24,7 @@ from scrape_do_celery.models.parsing import API_FIELDS, is_error_body, parse_ans
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scrape_do_celery.client.calls import Call
+    from scrape_do_celery.client.endpoints import Endpoint
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ _THROTTLED: Final = b"temporarily throttled"
 _SECONDS: Final = re.compile(r"\s*\d+(\.\d+)?\s*", re.ASCII)
 
 
-def read(  # noqa: PLR0913 (an answer is all of these)
-    call: Call[T],
+def parse_response(  # noqa: PLR0913 (an answer is all of these)
+    endpoint: Endpoint[T],
     status: int,
     headers: Mapping[str, str],
     body: bytes,
@@ -59,15 +59,15 @@ def read(  # noqa: PLR0913 (an answer is all of these)
         AsyncAPIUnparsableResponseError: any other status, and a body that is not what the API promises.
     """
     if status >= HTTPStatus.BAD_REQUEST:
-        if flaw or call.owns is None or not call.owns(body):
-            raise _refusal(call, status, headers, body, secret, flaw)
+        if flaw or endpoint.owns is None or not endpoint.owns(body):
+            raise _refusal(endpoint, status, headers, body, secret, flaw)
     elif status >= HTTPStatus.MULTIPLE_CHOICES:
-        raise _redirect(call, status, headers, body, secret)
+        raise _redirect(endpoint, status, headers, body, secret)
     if limit:
-        raise _too_large(call, status, body, secret, limit)
-    parsed = flaw or _parsed(call, body)
+        raise _too_large(endpoint, status, body, secret, limit)
+    parsed = flaw or _parsed(endpoint, body)
     if isinstance(parsed, str):
-        raise _unparsable(call, status, body, secret, parsed)
+        raise _unparsable(endpoint, status, body, secret, parsed)
     return parsed[0]
 
 
@@ -95,10 +95,10 @@ def _redacted(body: bytes, secret: str) -> bytes:
     return body
 
 
-def _parsed(call: Call[T], body: bytes) -> tuple[T] | str:
+def _parsed(endpoint: Endpoint[T], body: bytes) -> tuple[T] | str:
     """The value alone in a tuple, or why there is none."""
     try:
-        return (call.reader(body),)
+        return (endpoint.reader(body),)
     except Exception as error:  # noqa: BLE001
         # No reader may lose an answer by an error of its own: the answer to a `POST` names a paid job.
         return _reason(error)
@@ -116,15 +116,15 @@ def _reason(error: Exception) -> str:
 
 
 def _refusal(  # noqa: PLR0913, PLR0917
-    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str, flaw: str
+    endpoint: Endpoint[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str, flaw: str
 ) -> AsyncAPIResponseError:
     text, code, other = _envelope(body)
     text = None if text is None else redact(text, secret)[:EXCERPT]
     shown = text or redact(other, secret)[:EXCERPT] or _phrase(status)
     shown += f" ({redact(flaw, secret)})" if flaw else ""
-    message = f"{call.method} {call.path}: {status} {shown}"
+    message = f"{endpoint.method} {endpoint.path}: {status} {shown}"
     # What refuses a `POST` may quote it, with the cookies and headers that it carries.
-    excerpt = _excerpt(body, secret) if call.resend else ""
+    excerpt = _body_excerpt(body, secret) if endpoint.idempotent else ""
     return _class_for(status, body)(message, status, text, code, retry_after(headers), excerpt)
 
 
@@ -135,11 +135,11 @@ def _class_for(status: int, body: bytes) -> type[AsyncAPIResponseError]:
 
 
 def _redirect(
-    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str
+    endpoint: Endpoint[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str
 ) -> AsyncAPIRedirectError:
     host = redact(_host(headers.get("location", "")), secret)
-    message = f"{call.method} {call.path}: {status}, a redirect to {host or 'no host'}, which is not followed"
-    return AsyncAPIRedirectError(message, status, _excerpt(body, secret), False, host)
+    message = f"{endpoint.method} {endpoint.path}: {status}, a redirect to {host or 'no host'}, which is not followed"
+    return AsyncAPIRedirectError(message, status, _body_excerpt(body, secret), False, host)
 
 
 def _host(location: str) -> str:
@@ -151,17 +151,20 @@ def _host(location: str) -> str:
     return host[:EXCERPT] if host.isascii() and host.isprintable() else ""
 
 
-def _too_large(call: Call[Any], status: int, start: bytes, secret: str, limit: int) -> AsyncAPITooLargeError:
-    message = f"{call.method} {call.path}: {status}, but the answer has more than {limit} bytes; the rest was not read"
-    return AsyncAPITooLargeError(message, status, _excerpt(start, secret), False, limit)
+def _too_large(endpoint: Endpoint[Any], status: int, start: bytes, secret: str, limit: int) -> AsyncAPITooLargeError:
+    what = f"{endpoint.method} {endpoint.path}: {status}"
+    message = f"{what}, but the answer has more than {limit} bytes; the rest was not read"
+    return AsyncAPITooLargeError(message, status, _body_excerpt(start, secret), False, limit)
 
 
-def _unparsable(call: Call[Any], status: int, body: bytes, secret: str, why: str) -> AsyncAPIUnparsableResponseError:
+def _unparsable(
+    endpoint: Endpoint[Any], status: int, body: bytes, secret: str, why: str
+) -> AsyncAPIUnparsableResponseError:
     text, code, _ = _envelope(body)
     is_error = text is not None or code is not None
     shown = f"it is an error body: {redact(text or str(code), secret)[:EXCERPT]}" if is_error else redact(why, secret)
-    message = f"{call.method} {call.path}: {status}, but unreadable: {shown}"
-    error = AsyncAPIUnparsableResponseError(message, status, _excerpt(body, secret), _is_api_object(body))
+    message = f"{endpoint.method} {endpoint.path}: {status}, but unreadable: {shown}"
+    error = AsyncAPIUnparsableResponseError(message, status, _body_excerpt(body, secret), _is_api_object(body))
     error.body = _redacted(body, secret)
     return error
 
@@ -183,9 +186,9 @@ def _envelope(body: bytes) -> tuple[str | None, int | None, str]:
     if isinstance(other, list):
         other = "; ".join(map(str, other))
     return (
-        _plain(text) if isinstance(text, str) else None,
+        _repair_unicode(text) if isinstance(text, str) else None,
         code if type(code) is int else None,
-        _plain(other) if isinstance(other, str) else "",
+        _repair_unicode(other) if isinstance(other, str) else "",
     )
 
 
@@ -197,11 +200,11 @@ def _loaded(body: bytes) -> Any:
         return None
 
 
-def _excerpt(body: bytes, secret: str) -> str:
+def _body_excerpt(body: bytes, secret: str) -> str:
     return redact(body.decode("utf-8", "replace"), secret)[:EXCERPT]
 
 
-def _plain(text: str) -> str:
+def _repair_unicode(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 

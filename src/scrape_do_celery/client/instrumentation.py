@@ -18,7 +18,7 @@ T = TypeVar("T")
 _TOKEN: Final = "X-Token"  # noqa: S105 (the name of a header)
 
 
-def wrapped(theirs: Callable[..., Any], ours: Callable[[httpx.Request], T]) -> Callable[[httpx.Request], T]:
+def instrumented(theirs: Callable[..., Any], ours: Callable[[httpx.Request], T]) -> Callable[[httpx.Request], T]:
     """`ours`, behind whatever wraps `theirs` now, a method of a transport of httpx's; mostly nothing does."""
     if _wrapper(theirs) is None:
         return ours
@@ -30,15 +30,15 @@ def wrapped(theirs: Callable[..., Any], ours: Callable[[httpx.Request], T]) -> C
             with _with_token(request, token):
                 return ours(request)
 
-        return _behind(theirs, inner, request)
+        return _call_through(theirs, inner, request)
 
     return send
 
 
-def wrapped_async(
+def instrumented_async(
     theirs: Callable[..., Any], ours: Callable[[httpx.Request], Awaitable[T]]
 ) -> Callable[[httpx.Request], Awaitable[T]]:
-    """As `wrapped`, for coroutines."""
+    """As `instrumented`, for coroutines."""
     if _wrapper(theirs) is None:
         return ours
 
@@ -49,21 +49,21 @@ def wrapped_async(
             with _with_token(request, token):
                 return await ours(request)
 
-        return await _behind(theirs, inner, request)
+        return await _call_through(theirs, inner, request)
 
     return send
 
 
-def plain(theirs: Callable[..., T]) -> Callable[..., T]:
+def unwrapped(theirs: Callable[..., T]) -> Callable[..., T]:
     """A method as it was before anything wrapped it."""
-    return plain(theirs.__wrapped__) if _wrapper(theirs) else theirs  # type: ignore[attr-defined]
+    return unwrapped(theirs.__wrapped__) if _wrapper(theirs) else theirs  # type: ignore[attr-defined]
 
 
-def _behind(theirs: Any, ours: Callable[[httpx.Request], T], request: httpx.Request) -> T:
+def _call_through(theirs: Any, ours: Callable[[httpx.Request], T], request: httpx.Request) -> T:
     wrapper = _wrapper(theirs)
     if wrapper is None:
         return ours(request)
-    answer: T = wrapper(lambda request: _behind(theirs.__wrapped__, ours, request), None, (request,), {})
+    answer: T = wrapper(lambda request: _call_through(theirs.__wrapped__, ours, request), None, (request,), {})
     return answer
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from tenacity import AsyncRetrying
 
-from scrape_do_celery.client import calls
-from scrape_do_celery.client._base import as_request
+from scrape_do_celery.client import endpoints
 from scrape_do_celery.client._drivers import AsyncioDriver
-from scrape_do_celery.client.collect import adopt_ids, bundle, final, looks, settled
-from scrape_do_celery.client.watch import Pages, Watch
+from scrape_do_celery.client.base import as_request
+from scrape_do_celery.client.results import as_gone_or_error, build_result, final, task_retry_policy, with_task_ids
+from scrape_do_celery.client.waiting import JobPages, JobWait
 from scrape_do_celery.errors import ScrapeDoError
 
 if TYPE_CHECKING:
@@ -52,36 +52,38 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         Raises:
             SubmitInDoubtError: the job may have been bought. Never sent again.
         """
-        return await self._send(calls.create_job(as_request(request, fields)), timeout, before_send)
+        return await self._send(endpoints.create_job(as_request(request, fields)), timeout, before_send)
 
     async def get_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
         """The job as it is now."""
-        return await self._send(calls.get_job(job_id), timeout)
+        return await self._send(endpoints.get_job(job_id), timeout)
 
     async def get_task(self, job_id: str, task_id: str, *, timeout: float | None = None) -> TaskDetails:
         """The task with its content, as it is now."""
-        return await self._send(calls.get_task(job_id, task_id), timeout)
+        return await self._send(endpoints.get_task(job_id, task_id), timeout)
 
-    async def list_jobs(self, *, timeout: float | None = None, **filters: Unpack[calls.JobFilters]) -> JobsListResponse:
+    async def list_jobs(
+        self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
+    ) -> JobsListResponse:
         """One page of the job list."""
-        return await self._send(calls.list_jobs(filters), timeout)
+        return await self._send(endpoints.list_jobs(filters), timeout)
 
     async def iter_jobs(
-        self, *, timeout: float | None = None, **filters: Unpack[calls.JobFilters]
+        self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
     ) -> AsyncIterator[JobDetails]:
         """All jobs of the list from `page` on, each once, although pages shift while they are read."""
-        pages = Pages(filters)
+        pages = JobPages(filters)
         while pages.more:
-            for job in pages.take(await self.list_jobs(timeout=timeout, **pages.filters)):
+            for job in pages.add(await self.list_jobs(timeout=timeout, **pages.filters)):
                 yield job
 
     async def cancel_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
         """The job, asked to stop; its status may not say so yet."""
-        return await self._send(calls.cancel_job(job_id), timeout)
+        return await self._send(endpoints.cancel_job(job_id), timeout)
 
     async def get_user_info(self, *, timeout: float | None = None) -> UserInformation:
         """The account's concurrency and credits."""
-        return await self._send(calls.get_user_info(), timeout)
+        return await self._send(endpoints.get_user_info(), timeout)
 
     async def wait_for_job(
         self, job_id: str, strategy: Poller | None = None, timeout: float | None = None
@@ -91,7 +93,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         Raises:
             JobTimeoutError: the strategy's budget ran out; the job goes on.
         """
-        return await self._watch(job_id, Watch(job_id, strategy or self._strategy), timeout)
+        return await self._poll_until_ended(job_id, JobWait(job_id, strategy or self._strategy), timeout)
 
     async def submit_and_wait(
         self,
@@ -108,31 +110,31 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         """
         request = as_request(request, fields)
         created = await self.create_job(request, timeout=timeout)
-        watch = Watch(created.job_id, strategy or self._strategy, age=0.0)
-        job = adopt_ids(await self._watch(created.job_id, watch, timeout), created)
+        wait = JobWait(created.job_id, strategy or self._strategy, age=0.0)
+        job = with_task_ids(await self._poll_until_ended(created.job_id, wait, timeout), created)
         room = asyncio.Semaphore(self._concurrency)
         outcomes = await asyncio.gather(*(self._fetch(job, timeout, task_id, room) for task_id in job.task_ids))
-        return bundle(request, job, outcomes)
+        return build_result(request, job, outcomes)
 
     async def _fetch(
         self, job: JobDetails, timeout: float | None, task_id: str, room: asyncio.Semaphore
     ) -> TaskDetails | ScrapeDoError:
         async with room:
             try:
-                again = AsyncRetrying(sleep=self._sleep, **looks())
+                again = AsyncRetrying(sleep=self._sleep, **task_retry_policy())
                 return final(await again(self.get_task, job.job_id, task_id, timeout=timeout))
             except ScrapeDoError as error:
-                return settled(job, task_id, error)
+                return as_gone_or_error(job, task_id, error)
 
-    async def _watch(self, job_id: str, watch: Watch, timeout: float | None) -> JobDetails:
+    async def _poll_until_ended(self, job_id: str, wait: JobWait, timeout: float | None) -> JobDetails:
         began = self._clock()
         while True:
             try:
                 job = await self.get_job(job_id, timeout=timeout)
             except ScrapeDoError as error:
-                pause: float | None = watch.missed(error, self._clock() - began)
+                pause: float | None = wait.on_error(error, self._clock() - began)
             else:
-                pause = watch.saw(job, self._clock() - began)
+                pause = wait.on_job(job, self._clock() - began)
             if pause is None:
                 return job
             await self._sleep(pause)

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient
-from scrape_do_celery.client._reading import ReadingTransport
-from scrape_do_celery.client._wrapping import plain, wrapped, wrapped_async
+from scrape_do_celery.client._reading import PooledReadTransport
+from scrape_do_celery.client.instrumentation import instrumented, instrumented_async, unwrapped
 from scrape_do_celery.errors import APIConnectionError, ScrapeDoError
 
 TOKEN = "tok-5ecret/value"
@@ -71,7 +71,7 @@ def echoing():
 def read(url):
     async def go():
         async with AsyncScrapeDoAsyncAPIClient(
-            TOKEN, base_url=url, max_retries=0, transport=ReadingTransport(2)
+            TOKEN, base_url=url, max_retries=0, transport=PooledReadTransport(2)
         ) as client:
             return await client.get_user_info()
 
@@ -138,8 +138,8 @@ def test_what_nothing_wraps_is_left_as_it_is():
         return request
 
     theirs = httpx.HTTPTransport.handle_request
-    assert wrapped(theirs, ours) is wrapped_async(theirs, ours) is ours
-    assert plain(theirs) is theirs
+    assert instrumented(theirs, ours) is instrumented_async(theirs, ours) is ours
+    assert unwrapped(theirs) is theirs
 
 
 @pytest.mark.parametrize("call", [read, buy, block])
@@ -165,6 +165,6 @@ def test_a_request_without_a_token_is_sent_without_one(exporter):
         seen.append("X-Token" in request.headers)
         return httpx.Response(200)
 
-    wrapped(httpx.HTTPTransport.handle_request, ours)(httpx.Request("GET", "http://a.example/"))
+    instrumented(httpx.HTTPTransport.handle_request, ours)(httpx.Request("GET", "http://a.example/"))
     assert seen == [False]
     assert len(exporter.get_finished_spans()) == 1
