@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery import Settings
     from scrape_do_celery.testing import Clock, Sandbox, Worker
-    from scrape_do_celery.testing.bench import Bench, Ground
+    from scrape_do_celery.testing.environment import SandboxEnvironment, SessionServers
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Lets a run that takes warnings for errors not do so with Celery's own: the worker is in this process."""
-    if "_scrape_do_bench" in getattr(item, "fixturenames", ()):
+    if "_scrape_do_environment" in getattr(item, "fixturenames", ()):
         for name in ("celery", "kombu"):
             item.add_marker(pytest.mark.filterwarnings(f"ignore::DeprecationWarning:{name}"))
 
@@ -35,18 +35,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def scrape_do_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The Redis of the tests: `SCRAPE_DO_REDIS_URL`, else a server of the session. Override it to give another."""
-    from scrape_do_celery.testing.bench import server
+    from scrape_do_celery.testing.environment import server
 
     with server(tmp_path_factory.mktemp("scrape_do", numbered=True)) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def _scrape_do_ground(scrape_do_redis_url: str) -> Iterator[Ground]:
-    from scrape_do_celery.testing.bench import laid
+def _scrape_do_session_servers(scrape_do_redis_url: str) -> Iterator[SessionServers]:
+    from scrape_do_celery.testing.environment import session_servers
 
-    with laid(scrape_do_redis_url) as ground:
-        yield ground
+    with session_servers(scrape_do_redis_url) as servers:
+        yield servers
 
 
 @pytest.fixture
@@ -55,56 +55,58 @@ def scrape_do_app() -> Iterator[Celery]:
 
     Override it to name yours: `return shop.celery_app`.
     """
-    from scrape_do_celery.testing.bench import found_app
+    from scrape_do_celery.testing.environment import found_app
 
     with found_app() as app:
         yield app
 
 
 @pytest.fixture
-def _scrape_do_bench(
-    request: pytest.FixtureRequest, scrape_do_app: Celery, _scrape_do_ground: Ground
-) -> Iterator[Bench]:
-    from scrape_do_celery.testing.bench import bench
+def _scrape_do_environment(
+    request: pytest.FixtureRequest, scrape_do_app: Celery, _scrape_do_session_servers: SessionServers
+) -> Iterator[SandboxEnvironment]:
+    from scrape_do_celery.testing.environment import sandbox_environment
 
     marks = reversed(list(request.node.iter_markers("scrape_do")))
-    with bench(
-        _scrape_do_ground, scrape_do_app, {name: value for mark in marks for name, value in mark.kwargs.items()}
+    with sandbox_environment(
+        _scrape_do_session_servers,
+        scrape_do_app,
+        {name: value for mark in marks for name, value in mark.kwargs.items()},
     ) as one:
         yield one
 
 
 @pytest.fixture
-def scrape_do_settings(_scrape_do_bench: Bench) -> Settings:
+def scrape_do_settings(_scrape_do_environment: SandboxEnvironment) -> Settings:
     """The settings of the test, which `enqueue`, `RunHandle` and the rest find by themselves.
 
     Yours, with servers, a token and short intervals for the test; `@pytest.mark.scrape_do(max_active_jobs=1)` changes
     them.
     """
-    return _scrape_do_bench.settings
+    return _scrape_do_environment.settings
 
 
 @pytest.fixture
-def scrape_do_sandbox(_scrape_do_bench: Bench) -> Sandbox:
+def scrape_do_sandbox(_scrape_do_environment: SandboxEnvironment) -> Sandbox:
     """A local Scrape.do, empty and without faults."""
-    return _scrape_do_bench.ground.sandbox
+    return _scrape_do_environment.servers.sandbox
 
 
 @pytest.fixture
-def scrape_do_worker(_scrape_do_bench: Bench) -> Iterator[Worker]:
+def scrape_do_worker(_scrape_do_environment: SandboxEnvironment) -> Iterator[Worker]:
     """A real worker of the test's Celery app, in this process; it is ready."""
     from scrape_do_celery.testing import Worker
 
-    with Worker(_scrape_do_bench.app) as worker:
-        _scrape_do_bench.worker = worker
+    with Worker(_scrape_do_environment.app) as worker:
+        _scrape_do_environment.worker = worker
         yield worker
     # Not where it did not stop.
-    _scrape_do_bench.worker = None
+    _scrape_do_environment.worker = None
 
 
 @pytest.fixture
-def scrape_do_clock(_scrape_do_bench: Bench) -> Clock:
+def scrape_do_clock(_scrape_do_environment: SandboxEnvironment) -> Clock:
     """The clock of the sandbox, the store and the worker: `forward(3 * 3600)`, and what takes three hours is done."""
     from scrape_do_celery.testing import Clock
 
-    return Clock(_scrape_do_bench)
+    return Clock(_scrape_do_environment)

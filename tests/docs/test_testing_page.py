@@ -15,7 +15,10 @@ _TABLE = re.compile(r"(<!-- faults: .*? -->\n).*?(<!-- end of faults -->)", re.D
 def faults_markdown():
     from scrape_do_celery.testing import FAULTS
 
-    rows = [f"| `{name}` | {fault.what} | {'once' if fault.is_once else 'always'} |" for name, fault in FAULTS.items()]
+    rows = [
+        f"| `{name}` | {fault.description} | {'once' if fault.is_once else 'always'} |"
+        for name, fault in FAULTS.items()
+    ]
     return "\n".join(["| fault | what happens | how often, without `times` |", "|---|---|---|", *rows, ""])
 
 
@@ -31,7 +34,7 @@ def test_every_option_of_a_fault_is_told():
     from scrape_do_celery.testing import FAULTS
 
     for name, fault in FAULTS.items():
-        assert [option for option in fault.options if f"`{option}`" not in fault.what] == [], name
+        assert [option for option in fault.options if f"`{option}`" not in fault.description] == [], name
 
 
 def test_every_fixture_is_told():

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.pages import read_magic
+from scrape_do_celery.sandbox.pages import parse_page_options
 from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
 from tests.faults.deck import KILLS_A_POINT, Deck
 from tests.faults.points import POINTS
@@ -59,7 +59,7 @@ def test_a_stop_request_goes_into_the_query_of_any_target(target):
     with_query(trial, "seconds=20")
     with_query(trial, "gone=410")
     [asking] = trial.runs[0].targets
-    assert (read_magic(asking).seconds, read_magic(asking).gone) == (20, 410)
+    assert (parse_page_options(asking).seconds, parse_page_options(asking).gone) == (20, 410)
     assert asking.partition("#")[1:] == target.partition("#")[1:]
 
 

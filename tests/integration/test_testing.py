@@ -35,7 +35,7 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import is_ours, make_app
 from scrape_do_celery.runs.host import Host, adopt, host
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.testing import Worker, bench, clock
+from scrape_do_celery.testing import Worker, clock, environment
 from scrape_do_celery.testing.store_clock import StoreClock
 from scrape_do_celery.testing.worker import WorkerError
 
@@ -84,28 +84,28 @@ def test_a_run_from_end_to_end(scrape_do_worker, scrape_do_sandbox):
 def test_what_a_test_leaves_is_gone_after_it(request, scrape_do_redis_url):
     prefixes = []
     for _ in range(2):
-        with a_bench(request) as one, Worker(one.app):
+        with an_environment(request) as one, Worker(one.app):
             prefixes.append(one.settings.key_prefix)
             run = enqueue([URL])
             assert len(run.result(timeout=30).tasks) == 1
-            assert len(one.ground.sandbox.jobs()) == 1
+            assert len(one.servers.sandbox.jobs()) == 1
     assert len(set(prefixes)) == 2
     for database in range(3):
         with redis.Redis.from_url(f"{scrape_do_redis_url.rpartition('/')[0]}/{database}") as client:
             assert [key for prefix in prefixes for key in client.scan_iter(match=f"{prefix}*")] == []
 
 
-def a_bench(request, **given):
-    ground = request.getfixturevalue("_scrape_do_ground")
+def an_environment(request, **given):
+    servers = request.getfixturevalue("_scrape_do_session_servers")
     app = request.getfixturevalue("scrape_do_app")
-    return bench.bench(ground, app, given)
+    return environment.sandbox_environment(servers, app, given)
 
 
 def test_hours_pass_in_a_moment(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
     scrape_do_sandbox.fault("job_takes", seconds=3 * HOUR)
     began, here = time.monotonic(), scrape_do_clock.now()
     run = enqueue([URL], on_success=note.s())
-    scrape_do_clock.settle()
+    scrape_do_clock.wait_until_idle()
     assert run.state is RunState.RUNNING
     scrape_do_clock.forward(2 * HOUR)
     assert run.state is RunState.RUNNING
@@ -237,10 +237,10 @@ def hold(*_):
 
 
 def test_a_worker_that_does_not_get_done(scrape_do_worker, scrape_do_clock, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.testing.clock._PATIENCE", 0.2)
+    monkeypatch.setattr("scrape_do_celery.testing.clock._TIMEOUT", 0.2)
     hold.delay()
     with pytest.raises(TimeoutError, match=r"tests\.hold"):
-        scrape_do_clock.settle()
+        scrape_do_clock.wait_until_idle()
 
 
 @pytest.mark.scrape_do(queue="elsewhere", result_ttl=120)
@@ -272,7 +272,10 @@ def test_a_users_app_comes_back_as_it_was(request, monkeypatch):
     mine.conf.task_default_queue = "mine"
     pool = mine.pool
     before, default = dict(mine.conf.changes), _state.default_app
-    with bench.bench(request.getfixturevalue("_scrape_do_ground"), mine, {}) as one, Worker(mine):
+    with (
+        environment.sandbox_environment(request.getfixturevalue("_scrape_do_session_servers"), mine, {}) as one,
+        Worker(mine),
+    ):
         assert not one.settings.broker_url.startswith("amqp")
         run = enqueue([URL], on_success=note.s())
         assert run.async_result.app is mine
@@ -287,20 +290,20 @@ def test_a_worker_that_cannot_start_says_why(request, monkeypatch):
     def refuse(_):
         raise SystemExit("scrape-do-celery: this cannot be")
 
-    with a_bench(request) as one:
+    with an_environment(request) as one:
         monkeypatch.setattr("scrape_do_celery.worker.lifecycle.start", refuse)
         with pytest.raises(WorkerError, match="this cannot be"), Worker(one.app):
             pass
 
 
 def test_a_worker_that_does_not_stop_says_what_is_under_way(request, monkeypatch):
-    with a_bench(request) as one:
+    with an_environment(request) as one:
         worker = Worker(one.app).__enter__()
         hold.delay()
         deadline = time.monotonic() + 20
         while not worker.messages.names:
             assert time.monotonic() < deadline
-        monkeypatch.setattr("scrape_do_celery.testing.worker._PATIENCE", 0.05)
+        monkeypatch.setattr("scrape_do_celery.testing.worker._TIMEOUT", 0.05)
         with pytest.raises(WorkerError, match=r"tests\.hold"):
             worker.__exit__(None, None, None)
         worker._thread.join(20)
@@ -312,7 +315,7 @@ def test_what_waits_or_is_refused_is_not_waited_for(scrape_do_worker, scrape_do_
     scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], countdown=600)
     scrape_do_app.send_task("tests.note", args=[{"outcome": "soon"}], countdown=0.3)
     scrape_do_app.send_task("tests.note", args=[{"outcome": "expired"}], expires=-1)
-    scrape_do_clock.settle()
+    scrape_do_clock.wait_until_idle()
     assert seen == []
     eventually(lambda: seen)
     assert [outcome for outcome, _ in seen] == ["soon"]
@@ -329,11 +332,11 @@ def test_a_schedule_ticks_once(scrape_do_worker, scrape_do_sandbox, scrape_do_cl
 
 def test_a_server_of_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("SCRAPE_DO_REDIS_URL", "redis://mine.example/3")
-    with bench.server(tmp_path) as url:
+    with environment.server(tmp_path) as url:
         assert url == "redis://mine.example/3"
     monkeypatch.delenv("SCRAPE_DO_REDIS_URL")
     monkeypatch.setattr("scrape_do_celery.embedded.server_binary", _no_binary)
-    with pytest.raises(ConfigurationError, match="install"), bench.server(tmp_path):
+    with pytest.raises(ConfigurationError, match="install"), environment.server(tmp_path):
         pass
 
 
@@ -345,19 +348,19 @@ def test_the_users_app_is_found(monkeypatch):
     mine = Celery("mine", broker="memory://", set_as_current=False)
     monkeypatch.setattr(_state, "default_app", mine)
     monkeypatch.setattr(_state._tls, "current_app", None)
-    with bench.found_app() as app:
+    with environment.found_app() as app:
         assert app is mine
     # As the application of `worker/` in this repository has it.
     theirs = make_app(Settings(), "worker")
     monkeypatch.setattr(_state, "default_app", theirs)
-    with bench.found_app() as app:
+    with environment.found_app() as app:
         assert app is theirs
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state, "_get_active_apps", lambda: [theirs])
-    with bench.found_app() as app:
+    with environment.found_app() as app:
         assert app is theirs
     monkeypatch.setattr(_state, "_get_active_apps", list)
-    with bench.found_app() as app:
+    with environment.found_app() as app:
         assert is_ours(app)
 
 
@@ -374,7 +377,7 @@ def test_the_environment_comes_back(request, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_API_KEY", "real-token")
     monkeypatch.setenv("SCRAPE_DO_MAX_ACTIVE_JOBS", "3")
     before = dict(os.environ)
-    with a_bench(request, max_active_jobs=None, credentials={"shop": {"body": "x"}}):
+    with an_environment(request, max_active_jobs=None, credentials={"shop": {"body": "x"}}):
         assert os.environ["SCRAPE_DO_API_KEY"] != "real-token"
         assert "SCRAPE_DO_MAX_ACTIVE_JOBS" not in os.environ
         assert json.loads(os.environ["SCRAPE_DO_CREDENTIALS"])["shop"]["body"] == "x"
@@ -382,17 +385,21 @@ def test_the_environment_comes_back(request, monkeypatch):
 
 
 def test_only_what_the_test_has_made_is_deleted(request, scrape_do_redis_url):
-    with pytest.raises(ValueError, match="key_prefix"), a_bench(request, key_prefix="shop"):
+    with pytest.raises(ValueError, match="key_prefix"), an_environment(request, key_prefix="shop"):
         pass
     with redis.Redis.from_url(scrape_do_redis_url) as client:
-        with a_bench(request) as one:
+        with an_environment(request) as one:
             client.set(f"{one.settings.key_prefix}s-neighbour", 1)
         assert client.delete(f"{one.settings.key_prefix}s-neighbour") == 1
 
 
 def test_the_last_database_of_a_server_will_do(scrape_do_redis_url, scrape_do_app):
     last = f"{scrape_do_redis_url.rpartition('/')[0]}/15"
-    with bench.laid(last) as ground, bench.bench(ground, scrape_do_app, {}) as one, Worker(one.app):
+    with (
+        environment.session_servers(last) as servers,
+        environment.sandbox_environment(servers, scrape_do_app, {}) as one,
+        Worker(one.app),
+    ):
         run = enqueue([URL])
         assert run.async_result.get(timeout=30)["outcome"] == "succeeded"
     with redis.Redis.from_url(last) as client:
@@ -418,10 +425,10 @@ def test_the_time_can_be_moved_as_often_as_one_likes():
 
 
 def test_no_connection_is_left_for_each_test(request):
-    with a_bench(request):
+    with an_environment(request):
         before = len(pools.connections), len(pools.producers)
     for _ in range(3):
-        with a_bench(request) as one, Worker(one.app):
+        with an_environment(request) as one, Worker(one.app):
             assert enqueue([URL]).result(timeout=30).tasks
     assert (len(pools.connections), len(pools.producers)) == before
 
@@ -436,7 +443,7 @@ def test_queues_of_other_workers_are_served(scrape_do_app, scrape_do_worker, scr
 
 def test_who_outlives_a_test_does_not_get_the_owners_servers(request):
     mine = Celery("mine", broker="memory://nowhere", set_as_current=False)
-    with bench.bench(request.getfixturevalue("_scrape_do_ground"), mine, {}) as one:
+    with environment.sandbox_environment(request.getfixturevalue("_scrape_do_session_servers"), mine, {}) as one:
         one.worker = object()  # one that did not stop
         broker, default = mine.conf.broker_url, _state.default_app
     try:

@@ -9,17 +9,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.sandbox import control
-from scrape_do_celery.sandbox.call import read_call
-from scrape_do_celery.sandbox.canned import canned_answer, dress_answer
+from scrape_do_celery.sandbox.calls import read_call
 from scrape_do_celery.sandbox.problem import ApiError
+from scrape_do_celery.sandbox.response_faults import apply_header_faults, fault_response
 from scrape_do_celery.sandbox.wire import Response, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrape_do_celery.sandbox.core import Core
+    from scrape_do_celery.sandbox.app import SandboxApp
     from scrape_do_celery.sandbox.faults import Rule
-    from scrape_do_celery.sandbox.journal import Entry
+    from scrape_do_celery.sandbox.request_log import Entry
     from scrape_do_celery.sandbox.wire import Request
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -29,9 +29,9 @@ class Connection:
     """One client's connection: requests come in turn, faults happen where the bytes are."""
 
     def __init__(
-        self, core: Core, controls: control.Control, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, app: SandboxApp, controls: control.Control, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._core = core
+        self._app = app
         self._controls = controls
         self._reader = reader
         self._writer = writer
@@ -44,7 +44,7 @@ class Connection:
                 if not await self._exchange(request):
                     break
         except ApiError as error:
-            self._send(Response.of(error.status, error.body()), keep_alive=False)
+            self._send(Response.json_response(error.status, error.body()), keep_alive=False)
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -58,24 +58,24 @@ class Connection:
             self._send(self._controls.answer(request), keep_alive=request.keep_alive)
             await self._writer.drain()
             return request.keep_alive
-        call = read_call(request, self._core.state)
-        entry = self._core.journal.open(call, self._core.clock.now())
-        rules = self._core.faults.firing(call)
+        call = read_call(request, self._app.state)
+        entry = self._app.request_log.open(call, self._app.clock.now())
+        rules = self._app.faults.firing(call)
         self._skew = self._skew_of(entry, rules)
         if not rules:
-            self._finish(entry, self._core.answer(request, entry), keep_alive=request.keep_alive)
+            self._finish(entry, self._app.answer(request, entry), keep_alive=request.keep_alive)
             await self._writer.drain()
             return request.keep_alive
-        return await self._harm(request, entry, rules)
+        return await self._apply_transport_fault(request, entry, rules)
 
-    async def _harm(self, request: Request, entry: Entry, rules: Sequence[Rule]) -> bool:
+    async def _apply_transport_fault(self, request: Request, entry: Entry, rules: Sequence[Rule]) -> bool:
         by_action = {rule.action: rule for rule in rules}
         if "reset_before" in by_action:
             return self._reset(entry)
         if "accept_late" in by_action:
             return await self._accept_late(request, entry, rules)
-        answer = canned_answer(rules, self._age(entry)) or self._core.answer(request, entry, rules)
-        dress_answer(answer, rules)
+        answer = fault_response(rules, self._age(entry)) or self._app.answer(request, entry, rules)
+        apply_header_faults(answer, rules)
         if "slow" in by_action:
             await asyncio.sleep(by_action["slow"].seconds)
         if "reset_after" in by_action:
@@ -91,28 +91,28 @@ class Connection:
 
     def _skew_of(self, entry: Entry, rules: Sequence[Rule]) -> float:
         """How far ``Date`` is ahead: of every second answer where two clocks are behind one address."""
-        skew = self._core.options.date_skew * (entry.index % 2)
+        skew = self._app.options.date_skew * (entry.index % 2)
         skew += sum(rule.seconds for rule in rules if rule.action == "date_skew" and rule.fired % 2 == 0)
         return skew + sum(rule.seconds for rule in rules if rule.action == "skew")
 
     def _age(self, entry: Entry) -> float | None:
-        job = self._core.state.find(entry.call.job_id)
-        return self._core.clock.now() - job.created if job else None
+        job = self._app.state.find(entry.call.job_id)
+        return self._app.clock.now() - job.created if job else None
 
     def _date(self) -> str:
-        return formatdate(self._core.clock.now() + self._skew, usegmt=True)
+        return formatdate(self._app.clock.now() + self._skew, usegmt=True)
 
     def _send(self, answer: Response, *, keep_alive: bool) -> None:
         self._writer.write(answer.encode(self._date(), keep_alive=keep_alive))
 
     def _finish(self, entry: Entry, answer: Response, *, keep_alive: bool) -> None:
         # The log is written first: whoever has the answer must find it there.
-        self._core.journal.close(entry, answer.status)
+        self._app.request_log.close(entry, answer.status)
         self._send(answer, keep_alive=keep_alive)
 
     def _reset(self, entry: Entry) -> bool:
         """Ends the connection with RST instead of an answer."""
-        self._core.journal.close(entry, "reset")
+        self._app.request_log.close(entry, "reset")
         sock: socket.socket = self._writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self._writer.transport.abort()
@@ -121,15 +121,15 @@ class Connection:
     async def _accept_late(self, request: Request, entry: Entry, rules: Sequence[Rule]) -> bool:
         """Never answers; the job comes into being later, whether or not the client is still there."""
         rule = next(rule for rule in rules if rule.action == "accept_late")
-        due = self._core.clock.now() + rule.seconds
-        self._core.agenda.at(due, partial(self._core.do_late, request, entry, rules))
-        self._core.journal.close(entry, "held")
+        due = self._app.clock.now() + rule.seconds
+        self._app.timers.call_at(due, partial(self._app.do_late, request, entry, rules))
+        self._app.request_log.close(entry, "held")
         await self._reader.read()
         return False
 
     async def _cut(self, entry: Entry, answer: Response) -> bool:
         """Promises the whole body and sends half of it."""
-        self._core.journal.close(entry, "cut")
+        self._app.request_log.close(entry, "cut")
         whole = answer.encode(self._date())
         self._writer.write(whole[: len(whole) - max(1, len(answer.body) // 2)])
         await self._writer.drain()
@@ -137,7 +137,7 @@ class Connection:
 
     async def _drip(self, entry: Entry, answer: Response, pause: float) -> None:
         """Sends the head at once and the body byte by byte."""
-        self._core.journal.close(entry, answer.status)
+        self._app.request_log.close(entry, answer.status)
         whole = answer.encode(self._date())
         start = len(whole) - len(answer.body)
         self._writer.write(whole[:start])

@@ -14,7 +14,7 @@ from scrape_do_celery.sandbox.wire import Response
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrape_do_celery.sandbox.core import Core
+    from scrape_do_celery.sandbox.app import SandboxApp
     from scrape_do_celery.sandbox.jobs import Job
     from scrape_do_celery.sandbox.wire import Request
 
@@ -24,8 +24,8 @@ PREFIX = "/_sandbox/"
 class Control:
     """The endpoints under ``/_sandbox/``: what tests and benchmarks ask of the sandbox itself."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, app: SandboxApp) -> None:
+        self._app = app
         self._endpoints: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "log"): self._log,
             ("GET", "stats"): self._stats,
@@ -43,46 +43,46 @@ class Control:
         """Does what the request asks; 400 with the reason where it cannot."""
         endpoint = self._endpoints.get((request.method, request.path.removeprefix(PREFIX)))
         if endpoint is None:
-            return Response.of(404, {"Error": "No such control endpoint", "Code": 404})
+            return Response.json_response(404, {"Error": "No such control endpoint", "Code": 404})
         try:
-            return Response.of(200, endpoint(request))
+            return Response.json_response(200, endpoint(request))
         except (ValidationError, ValueError, TypeError, KeyError) as error:
-            return Response.of(400, {"Error": str(error), "Code": 400})
+            return Response.json_response(400, {"Error": str(error), "Code": 400})
 
     def _log(self, request: Request) -> list[dict[str, Any]]:
-        return self._core.journal.since(int(parse_qs(request.query).get("since", ["0"])[0]))
+        return self._app.request_log.since(int(parse_qs(request.query).get("since", ["0"])[0]))
 
     def _stats(self, _: Request) -> dict[str, Any]:
-        return self._core.journal.stats() | {"time": stamp(self._core.clock.now())}
+        return self._app.request_log.stats() | {"time": stamp(self._app.clock.now())}
 
     def _jobs(self, _: Request) -> list[dict[str, Any]]:
-        now = self._core.clock.now()
-        return [_job(job, now) for job in self._core.state.jobs()]
+        now = self._app.clock.now()
+        return [_job(job, now) for job in self._app.state.jobs()]
 
     def _rules(self, _: Request) -> list[dict[str, Any]]:
-        return [rule.model_dump() for rule in self._core.faults.rules]
+        return [rule.model_dump() for rule in self._app.faults.rules]
 
     def _add_faults(self, request: Request) -> dict[str, Any]:
-        return {"ids": self._core.faults.add([Rule.model_validate(rule) for rule in json.loads(request.body)])}
+        return {"ids": self._app.faults.add([Rule.model_validate(rule) for rule in json.loads(request.body)])}
 
     def _clear_faults(self, _: Request) -> dict[str, Any]:
-        self._core.faults.clear()
+        self._app.faults.clear()
         return {}
 
     def _options(self, _: Request) -> dict[str, Any]:
-        return self._core.options.model_dump(exclude={"token"})
+        return self._app.options.model_dump(exclude={"token"})
 
     def _configure(self, request: Request) -> dict[str, Any]:
-        self._core.options.change(json.loads(request.body))
+        self._app.options.change(json.loads(request.body))
         return self._options(request)
 
     def _advance(self, request: Request) -> dict[str, Any]:
-        self._core.clock.advance(float(json.loads(request.body)["seconds"]))
-        self._core.agenda.wake()
-        return {"time": stamp(self._core.clock.now())}
+        self._app.clock.advance(float(json.loads(request.body)["seconds"]))
+        self._app.timers.wake()
+        return {"time": stamp(self._app.clock.now())}
 
     def _reset(self, _: Request) -> dict[str, Any]:
-        self._core.reset()
+        self._app.reset()
         return {}
 
 

@@ -79,13 +79,13 @@ def _make_client() -> httpx.AsyncClient:
         cookies=jar,
         timeout=None,  # noqa: S113 - each fetch has a total deadline of its own
         limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0),
-        event_hooks={"request": [_refuse_strangers]},
+        event_hooks={"request": [_refuse_non_loopback]},
     )
     client.headers.clear()
     return client
 
 
-async def _refuse_strangers(request: httpx.Request) -> None:
+async def _refuse_non_loopback(request: httpx.Request) -> None:
     if not is_loopback(str(request.url)):
         raise httpx.UnsupportedProtocol(f"The sandbox does not leave this machine for {request.url}")
 

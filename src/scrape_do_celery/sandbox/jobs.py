@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox.pages import PLAIN, Magic, Page, make_page
+from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, Page, PageOptions, make_page
 
 if TYPE_CHECKING:
     from scrape_do_celery.sandbox.spec import Spec
@@ -33,7 +33,7 @@ class Task:
     start: float
     due: float
     end: float
-    magic: Magic = PLAIN
+    page_options: PageOptions = DEFAULT_PAGE
     rotates: bool = False
     real: bool = False
     fetched: Page | None = None
@@ -59,24 +59,24 @@ class Task:
     @property
     def failed(self) -> bool:
         """Whether the task ends, or ended, in ``error``."""
-        return self.magic.error if self.fetched is None else bool(self.fetched.error)
+        return self.page_options.error if self.fetched is None else bool(self.fetched.error)
 
     @property
     def cost(self) -> int:
         """Credits that the finished task was worth."""
-        code = self.magic.status if self.fetched is None else self.fetched.status_code
+        code = self.page_options.status if self.fetched is None else self.fetched.status_code
         return self.job.spec.cost if not self.failed and code in _CHARGED else 0
 
     def page(self) -> Page:
         """What the task brought home; made-up pages are made when they are asked for."""
-        return self.fetched or make_page(self.url, self.magic)
+        return self.fetched or make_page(self.url, self.page_options)
 
     def finish(self, page: Page, now: float) -> None:
         """Takes in what a real fetch brought."""
         self.fetched = page
         self.end = max(self.due, now)
         self.job.unfetched -= 1
-        self.job.settle()
+        self.job.update_times()
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +97,7 @@ class Job:
     unfetched: int = 0
     _outcome: str = ""
 
-    def settle(self) -> None:
+    def update_times(self) -> None:
         """Works out the first start and, when each task's end is known, the last end."""
         self.started_at = min(task.start for task in self.tasks)
         self.ended_at = inf if self.unfetched else max(task.end for task in self.tasks)
@@ -118,7 +118,7 @@ class Job:
         return "error" if failed == len(self.tasks) or (failed and self.strict) else "success"
 
     def cancel(self, moment: float) -> None:
-        """Lets the job and its unfinished tasks become ``canceled`` at ``moment``; the first wish counts."""
+        """Lets the job and its unfinished tasks become ``canceled`` at ``moment``; the first request counts."""
         self.canceled_at = min(self.canceled_at, moment)
 
     @property

@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 import random
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from scrape_do_celery.sandbox.spec import PLUGIN_SITE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from scrape_do_celery.sandbox.faults import Rule
 
 _WORDS = (
     "amber",
@@ -44,7 +46,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Magic:
+class PageOptions:
     """What a made-up URL's query string, or a rule, asks of the sandbox."""
 
     error: bool = False
@@ -57,16 +59,16 @@ class Magic:
     content_type: str = HTML
 
 
-PLAIN = Magic()
+DEFAULT_PAGE = PageOptions()
 
 
-def read_magic(url: str) -> Magic:
-    """The wishes in the query string; what cannot be read is no wish."""
+def parse_page_options(url: str) -> PageOptions:
+    """The page options in the query string; a value that cannot be read is left out."""
     query = urlsplit(url).query
     if not query:
-        return PLAIN
+        return DEFAULT_PAGE
     asked = {name: values[-1] for name, values in parse_qs(query).items()}
-    return Magic(
+    return PageOptions(
         error=asked.get("sandbox") == "error",
         status=_number(int, asked.get("status"), 200, 599) or 200,
         size=_number(int, asked.get("size"), 0, _MAX_SIZE) or 0,
@@ -81,18 +83,18 @@ def seed_of(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "replace"))
 
 
-def make_page(url: str, magic: Magic = PLAIN) -> Page:
+def make_page(url: str, page_options: PageOptions = DEFAULT_PAGE) -> Page:
     """The made-up page of a URL: the same bytes whenever it is asked for."""
-    if magic.error:
+    if page_options.error:
         return Page(0, {}, b"", error=f"The sandbox was asked to fail {url}")
-    if magic.body is not None:
-        return Page(magic.status, {"Content-Type": magic.content_type}, magic.body.encode())
-    if magic.binary:
-        data = random.Random(seed_of(url)).randbytes(magic.size or 4096)
-        return Page(magic.status, {"Content-Type": "application/octet-stream"}, data, text=False)
+    if page_options.body is not None:
+        return Page(page_options.status, {"Content-Type": page_options.content_type}, page_options.body.encode())
+    if page_options.binary:
+        data = random.Random(seed_of(url)).randbytes(page_options.size or 4096)
+        return Page(page_options.status, {"Content-Type": "application/octet-stream"}, data, text=False)
     if url.startswith(PLUGIN_SITE):
-        return Page(magic.status, {"Content-Type": "application/json"}, _plugin_json(url))
-    return Page(magic.status, {"Content-Type": HTML}, _fill(_html(url), magic.size))
+        return Page(page_options.status, {"Content-Type": "application/json"}, _plugin_json(url))
+    return Page(page_options.status, {"Content-Type": HTML}, _fill(_html(url), page_options.size))
 
 
 def _number(kind: Callable[[str], N], text: str | None, low: float, high: float) -> N | None:
@@ -123,3 +125,22 @@ def _fill(page: bytes, size: int) -> bytes:
     filler = b"<!-- sandbox -->\n"
     missing = size - len(page)
     return page + (filler * (missing // len(filler) + 1))[:missing] if missing > 0 else page
+
+
+def apply_page_rules(page_options: PageOptions, url: str, rules: Iterable[Rule]) -> PageOptions:
+    """What is asked for a target, as the rules that are meant for it change it; the last one counts."""
+    for rule in rules:
+        if rule.action in _PAGE_RULES and (rule.target is None or rule.target in url):
+            page_options = replace(page_options, **_PAGE_RULES[rule.action](rule))
+    return page_options
+
+
+def _answer(rule: Rule) -> dict[str, Any]:
+    return {"status": rule.status, "body": rule.body, "content_type": rule.headers.get("Content-Type", HTML)}
+
+
+_PAGE_RULES: dict[str, Callable[[Rule], dict[str, Any]]] = {
+    "task_fails": lambda _: {"error": True},
+    "task_answers": _answer,
+    "task_takes": lambda rule: {"seconds": rule.seconds},
+}

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from scrape_do_celery.sandbox.remote import SandboxControl
+from scrape_do_celery.sandbox.control_client import SandboxControl
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -8,9 +8,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.sandbox.app import SandboxApp
 from scrape_do_celery.sandbox.connection import Connection
 from scrape_do_celery.sandbox.control import Control
-from scrape_do_celery.sandbox.core import Core
 from scrape_do_celery.sandbox.options import Options
 from scrape_do_celery.sandbox.wire import MAX_HEAD
 
@@ -28,41 +28,41 @@ class Server:
     """The sandbox on a socket. All of it lives on the event loop that calls ``start``."""
 
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
-        self.core = Core(options or Options(), clock)
+        self.app = SandboxApp(options or Options(), clock)
         self.url = ""
-        self._controls = Control(self.core)
+        self._controls = Control(self.app)
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Begins to listen; ``url`` says where."""
         # asyncio sets TCP_NODELAY on every connection, without which small answers take 40 ms.
         self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD, backlog=_BACKLOG)
-        self._agenda = asyncio.create_task(self.core.agenda.run())
+        self._timers = asyncio.create_task(self.app.timers.run())
         address = self._server.sockets[0].getsockname()
         self.url = f"http://[{address[0]}]:{address[1]}" if ":" in address[0] else f"http://{address[0]}:{address[1]}"
 
     async def stop(self) -> None:
         """Stops listening and lets go of every connection."""
         self._server.close()
-        self._agenda.cancel()
+        self._timers.cancel()
         for connection in tuple(self._connections):
             connection.cancel()
-        await asyncio.gather(self._agenda, *self._connections, return_exceptions=True)
-        await self.core.close()
+        await asyncio.gather(self._timers, *self._connections, return_exceptions=True)
+        await self.app.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         here = asyncio.current_task()
         assert here is not None  # noqa: S101 - streams call back inside a task
         self._connections.add(here)
-        self.core.journal.counts["connections"] += 1
-        self.core.journal.counts["connections_open"] += 1
+        self.app.request_log.counts["connections"] += 1
+        self.app.request_log.counts["connections_open"] += 1
         try:
             # Swallowed, since streams would print a cancelled connection as an error.
             with contextlib.suppress(asyncio.CancelledError):
-                await Connection(self.core, self._controls, reader, writer).serve()
+                await Connection(self.app, self._controls, reader, writer).serve()
         finally:
             self._connections.discard(here)
-            self.core.journal.counts["connections_open"] -= 1
+            self.app.request_log.counts["connections_open"] -= 1
 
 
 async def serve(host: str, port: int, options: Options, *, parent_pid: int | None = None) -> None:

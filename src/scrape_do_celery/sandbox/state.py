@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.sandbox.account import Ledger, SlotPool
 from scrape_do_celery.sandbox.jobs import TERMINAL, Job, Task
 from scrape_do_celery.sandbox.listing import Listing
-from scrape_do_celery.sandbox.pages import PLAIN, read_magic, seed_of
+from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, apply_page_rules, parse_page_options, seed_of
 from scrape_do_celery.sandbox.problem import GONE, ApiError
 from scrape_do_celery.sandbox.spec import is_loopback
-from scrape_do_celery.sandbox.wishes import wished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,7 +62,7 @@ class Account:
         job = Job(_uuid(), spec, now, now + self._options.retention, now + _QUEUING * pause, self._options.strict)
         job.tasks = [self._task(job, url, place, rules) for place, url in enumerate(self._urls(spec))]
         job.unfetched = sum(task.real for task in job.tasks)
-        job.settle()
+        job.update_times()
         for rule in rules:
             apply = _DECIDED.get(rule.action)
             if apply is not None:
@@ -77,13 +76,13 @@ class Account:
 
     def _task(self, job: Job, url: str, place: int, rules: Sequence[Rule]) -> Task:
         near, seed = is_loopback(url), seed_of(f"{place}:{url}")
-        magic = wished(PLAIN if near else read_magic(url), url, rules)
-        real = near and not magic.error and magic.body is None
+        page_options = apply_page_rules(DEFAULT_PAGE if near else parse_page_options(url), url, rules)
+        real = near and not page_options.error and page_options.body is None
         spread = 1 + self._options.spread * (2 * (seed % 1000) / 999 - 1)
-        length = self._options.task_seconds * spread if magic.seconds is None else magic.seconds
+        length = self._options.task_seconds * spread if page_options.seconds is None else page_options.seconds
         start, due = self._pool.reserve(job.created + _WAITING * length, (1 - _WAITING) * length)
         rotates = seed % _ROTATING_ONE_IN == 0
-        task = Task(_uuid(), job, url, start, due, inf if real else due, magic, rotates, real)
+        task = Task(_uuid(), job, url, start, due, inf if real else due, page_options, rotates, real)
         if not real:
             self.ledger.expect(task)
         return task
@@ -102,8 +101,8 @@ class Account:
         found = next((task for task in self.job(job_id).tasks if task.id == task_id.lower()), None)
         if found is None:
             raise ApiError(404, "Task not found")
-        if found.magic.gone and found.status(self._clock.now()) in TERMINAL:
-            raise ApiError(found.magic.gone, GONE if found.magic.gone == 410 else "Task not found")  # noqa: PLR2004
+        if found.page_options.gone and found.status(self._clock.now()) in TERMINAL:
+            raise ApiError(found.page_options.gone, GONE if found.page_options.gone == 410 else "Task not found")  # noqa: PLR2004
         return found
 
     def cancel(self, job_id: str) -> Job:

@@ -4,8 +4,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from scrape_do_celery.sandbox.control_client import SandboxControl
 from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.remote import SandboxControl
 from scrape_do_celery.sandbox.server import Server
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, status: int, data: Any) -> Response:
+    def json_response(cls, status: int, data: Any) -> Response:
         """An answer in JSON."""
         return cls(status, _JSON.encode(data).encode("utf-8", "replace"))
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.runtime import Runtime
-from scrape_do_celery.testing.stops import Stops
+from scrape_do_celery.testing.upcoming import UpcomingEvents
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterator
 
-    from scrape_do_celery.testing.bench import Bench
+    from scrape_do_celery.testing.environment import SandboxEnvironment
     from scrape_do_celery.testing.worker import Worker
 
 #: Seconds that the worker may take to do what is due.
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 #: Seconds between two looks whether it has.
-_LOOK = 0.005
+_CHECK_INTERVAL = 0.005
 #: Halts of one way that are made at every moment at which something is due. Behind them, what is due within one part in
 #: so many of the way is done together, but for deadlines and the ends of jobs.
 _EACH, _PARTS = 30, 100
@@ -34,13 +34,13 @@ class Clock:
     It is not the time of `time.time()`, nor that of the API's client: a request takes as long as it takes.
     """
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._stops = Stops(Producer.of(bench.app).store, bench.ground.sandbox)
+    def __init__(self, environment: SandboxEnvironment) -> None:
+        self._environment = environment
+        self._upcoming = UpcomingEvents(Producer.of(environment.app).store, environment.servers.sandbox)
 
     def now(self) -> datetime:
         """The present time of the store, in UTC."""
-        return datetime.fromtimestamp(self._bench.ground.clock.now(), UTC)
+        return datetime.fromtimestamp(self._environment.servers.clock.now(), UTC)
 
     def forward(self, by: float | timedelta) -> None:
         """Moves the time on, by seconds or a `timedelta`. When it returns, all that was due by then is done.
@@ -55,56 +55,56 @@ class Clock:
             TimeoutError: the worker did not get done with what is due, within 30 seconds of the test's time.
         """
         way, halts = _seconds(by), 0
-        if self._bench.worker is None:
+        if self._environment.worker is None:
             self._move(way)
             return
         left = way
         while left > 0:
             halts += 1
-            with self._standing(self._bench.worker):
-                step = min(left, self._stops.next(least=way / _PARTS if halts > _EACH else 0.0))
+            with self._idle(self._environment.worker):
+                step = min(left, self._upcoming.next(least=way / _PARTS if halts > _EACH else 0.0))
                 self._move(step)
             left -= step
-        self._collect(self._bench.worker)
+        self._collect(self._environment.worker)
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Waits until the worker has done what is due by now. Without a worker, nothing is done.
 
         Raises:
             TimeoutError: it did not, within 30 seconds of the test's time.
         """
-        if self._bench.worker is not None:
-            with self._standing(self._bench.worker):
+        if self._environment.worker is not None:
+            with self._idle(self._environment.worker):
                 pass
 
     @contextmanager
-    def _standing(self, worker: Worker) -> Iterator[None]:
+    def _idle(self, worker: Worker) -> Iterator[None]:
         """When nothing is left to be done; in here, nothing begins by itself."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while True:
-            with worker.looking:
+            with worker.check_lock:
                 if worker.is_quiet():
                     yield
                     return
             if time.monotonic() > deadline:
                 names = ", ".join(worker.messages.names) or "no message, but work that is due at once again and again"
-                raise TimeoutError(f"still at work after {_PATIENCE:g} s: {names}")
-            time.sleep(_LOOK)
+                raise TimeoutError(f"still at work after {_TIMEOUT:g} s: {names}")
+            time.sleep(_CHECK_INTERVAL)
 
     def _collect(self, worker: Worker) -> None:
-        left, step = self._bench.settings.poll_max_interval, 0.0
+        left, step = self._environment.settings.poll_max_interval, 0.0
         while step <= left:
-            with self._standing(worker):
-                step = self._stops.next_look()
+            with self._idle(worker):
+                step = self._upcoming.next_poll()
                 if step <= left:
                     self._move(step)
             left -= step
 
     def _move(self, seconds: float) -> None:
-        ground, settings = self._bench.ground, self._bench.settings
-        ground.sandbox.advance(seconds)
-        ground.clock.age(settings.key_prefix, seconds)
-        ground.clock.set(ground.clock.ahead + seconds)
+        servers, settings = self._environment.servers, self._environment.settings
+        servers.sandbox.advance(seconds)
+        servers.clock.age(settings.key_prefix, seconds)
+        servers.clock.set(servers.clock.ahead + seconds)
         for app in list(Runtime.apps()):
             _move_loop(Runtime.of(app)._loop._loop, seconds)  # noqa: SLF001 (nobody else moves a loop's time)
 

@@ -17,10 +17,10 @@ _ONCE = {"times": 1}
 class Fault:
     """What happens, in words; the rule of the sandbox that makes it happen; the options that it takes."""
 
-    what: str
+    description: str
     rule: dict[str, Any]
     options: tuple[str, ...] = ()
-    fixed: dict[str, Any] = field(default_factory=dict)
+    required: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_once(self) -> bool:
@@ -28,12 +28,12 @@ class Fault:
         return self.rule.get("times") == 1
 
 
-def _status(what: str, status: int, *options: str, **rule: Any) -> Fault:
-    return Fault(what, {"status": status, **rule}, options, {"action": "status"})
+def _status(description: str, status: int, *options: str, **rule: Any) -> Fault:
+    return Fault(description, {"status": status, **rule}, options, {"action": "status"})
 
 
-def _does(action: str, what: str, *options: str, **rule: Any) -> Fault:
-    return Fault(what, rule, options, {"action": action})
+def _does(action: str, description: str, *options: str, **rule: Any) -> Fault:
+    return Fault(description, rule, options, {"action": action})
 
 
 FAULTS: dict[str, Fault] = {
@@ -130,7 +130,7 @@ def rule_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
     if wrong := sorted(options.keys() - {*COMMON, *fault.options}):
         known = ", ".join((*fault.options, *COMMON))
         raise ValueError(f"the fault {name} takes no {', '.join(wrong)}; it takes {known}")
-    return {**fault.rule, **options, **fault.fixed}
+    return {**fault.rule, **options, **fault.required}
 
 
 def _nearest(name: str) -> str:

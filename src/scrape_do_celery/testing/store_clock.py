@@ -82,13 +82,13 @@ class StoreClock:
 
     def age(self, prefix: str, seconds: float) -> None:
         """Takes so many seconds from the life of each key with this prefix; those whose life is over go."""
-        for key, left in self._lives(prefix):
+        for key, left in self._expiring_keys(prefix):
             if left <= math.ceil(seconds * 1000):
                 self.client.delete(key)
             else:
                 self.client.pexpire(key, left - math.ceil(seconds * 1000))
 
-    def _lives(self, prefix: str) -> Iterator[tuple[bytes, int]]:
+    def _expiring_keys(self, prefix: str) -> Iterator[tuple[bytes, int]]:
         """The keys that have an end, and the milliseconds until then."""
         for key in self.client.scan_iter(match=f"{prefix}:*", count=1000):
             if key.startswith(f"{prefix}:{CELERY}:".encode()):

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 #: Steps at once.
 _STEPS = 4
 #: Longest sleep of the dispatcher and of the notifier, in seconds: a test must not wait for them.
-_LOOK = 0.05
+_CHECK_INTERVAL = 0.05
 #: Seconds that its start and its end may take.
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 
 
 class WorkerError(RuntimeError):
@@ -46,7 +46,7 @@ class Worker:
         self.app = app
         self.messages = Messages(app, self._listen)
         #: Held by whoever looks what is to be done, or tells what was done.
-        self.looking = threading.RLock()
+        self.check_lock = threading.RLock()
         self._dispatcher: _Dispatcher | None = None
         self._controller: _Controller | None = None
         self._trouble: BaseException | None = None
@@ -57,15 +57,15 @@ class Worker:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(patch.object(lifecycle, "Dispatcher", partial(_Dispatcher, self)))
-            stack.enter_context(patch.object(lifecycle, "ChangeNotifier", partial(_News, self)))
-            stack.enter_context(patch.object(notifier, "_EVERY", _LOOK))
+            stack.enter_context(patch.object(lifecycle, "ChangeNotifier", partial(_Notifier, self)))
+            stack.enter_context(patch.object(notifier, "_EVERY", _CHECK_INTERVAL))
             self.messages.count(stack)
             # Each worker has a loop of its own; Celery would go on with the last one's, and its timer.
             set_event_loop(None)
             stack.callback(set_event_loop, None)
             self._thread.start()
             stack.callback(self._stop)
-            if not self._up.wait(_PATIENCE) or self._controller is None or not self._thread.is_alive():
+            if not self._up.wait(_TIMEOUT) or self._controller is None or not self._thread.is_alive():
                 raise WorkerError(
                     f"the worker did not start: {self._trouble or 'it takes too long'}"
                 ) from self._trouble
@@ -104,7 +104,7 @@ class Worker:
         try:
             if self._controller is not None and self._controller.hub is not None:
                 self._controller.hub.call_soon(_nothing)
-            self._thread.join(_PATIENCE)
+            self._thread.join(_TIMEOUT)
         finally:
             state.should_stop = None
         if self._thread.is_alive():
@@ -115,7 +115,7 @@ class Worker:
         if self._controller is not None and self._controller.hub is not None:
             self._controller.hub.call_soon(self._controller.consumer.add_task_queue, queue)
 
-    def bring_back(self, dispatcher: _Dispatcher) -> None:
+    def set_dispatcher(self, dispatcher: _Dispatcher) -> None:
         """Tells which thread brings work back."""
         self._dispatcher = dispatcher
 
@@ -124,7 +124,7 @@ class Worker:
 
         Whatever is found to be due is dispatched.
         """
-        with self.looking:
+        with self.check_lock:
             moves, store = self.messages.moves, Producer.of(self.app).store
             if self._dispatcher is None or self._dispatcher.dispatch_due() <= SHORTEST or self._dispatcher.is_asking:
                 return False
@@ -153,12 +153,12 @@ class _Dispatcher(Dispatcher):
     def __init__(self, worker: Worker, producer: Producer) -> None:
         super().__init__(producer)
         self._worker = worker
-        worker.bring_back(self)
+        worker.set_dispatcher(self)
 
     def dispatch_due(self) -> float:
         """One look; seconds until the next."""
-        with self._worker.looking:
-            return min(_LOOK, super().dispatch_due())
+        with self._worker.check_lock:
+            return min(_CHECK_INTERVAL, super().dispatch_due())
 
     @property
     def is_asking(self) -> bool:
@@ -166,7 +166,7 @@ class _Dispatcher(Dispatcher):
         return self._asking.is_alive()
 
 
-class _News(notifier.ChangeNotifier):
+class _Notifier(notifier.ChangeNotifier):
     """A notifier that announces changes soon, before a test takes the worker for idle."""
 
     def __init__(self, worker: Worker, producer: Producer, monitor: TaskEventSender) -> None:
@@ -175,7 +175,7 @@ class _News(notifier.ChangeNotifier):
 
     def notify_once(self) -> bool:
         """One look; whether there is more to be told."""
-        with self._worker.looking:
+        with self._worker.check_lock:
             return super().notify_once()
 
 

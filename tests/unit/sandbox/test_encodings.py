@@ -6,17 +6,17 @@ import zlib
 
 import pytest
 
-from scrape_do_celery.sandbox.canned import dress_answer
 from scrape_do_celery.sandbox.encodings import ENCODINGS
 from scrape_do_celery.sandbox.faults import Rule
+from scrape_do_celery.sandbox.response_faults import apply_header_faults
 from scrape_do_celery.sandbox.wire import Response
 
 BODY = {"Content": "x" * 100}
 
 
 def encoded(name, **rule):
-    answer = Response.of(200, BODY)
-    dress_answer(answer, [Rule(action="slow"), Rule(action="encoding", value=name, **rule)])
+    answer = Response.json_response(200, BODY)
+    apply_header_faults(answer, [Rule(action="slow"), Rule(action="encoding", value=name, **rule)])
     return answer
 
 
@@ -68,12 +68,12 @@ def test_what_comes_behind_or_not_at_all():
 
 
 def test_header_lines_are_as_long_as_asked():
-    answer = Response.of(200, {})
-    dress_answer(answer, [Rule(action="headers")])
+    answer = Response.json_response(200, {})
+    apply_header_faults(answer, [Rule(action="headers")])
     assert len(f"X-Sandbox-Filler: {answer.headers['X-Sandbox-Filler']}") == 9_000
-    dress_answer(answer, [Rule(action="headers", size=60_000, headers={"A": "b"})])
+    apply_header_faults(answer, [Rule(action="headers", size=60_000, headers={"A": "b"})])
     assert len(f"X-Sandbox-Filler: {answer.headers['X-Sandbox-Filler']}") == 60_000
     assert answer.headers["A"] == "b"
-    plain = Response.of(200, {})
-    dress_answer(plain, [Rule(action="headers", headers={"A": "b"})])
+    plain = Response.json_response(200, {})
+    apply_header_faults(plain, [Rule(action="headers", headers={"A": "b"})])
     assert plain.headers == {"A": "b"}

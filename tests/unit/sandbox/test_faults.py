@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from scrape_do_celery.sandbox.call import Call, fingerprint, read_call
-from scrape_do_celery.sandbox.canned import canned_answer
-from scrape_do_celery.sandbox.canned_bodies import HTML
+from scrape_do_celery.sandbox.calls import Call, fingerprint, read_call
 from scrape_do_celery.sandbox.clock import Clock
+from scrape_do_celery.sandbox.fault_bodies import HTML
 from scrape_do_celery.sandbox.faults import Faults, Rule
 from scrape_do_celery.sandbox.options import Options
+from scrape_do_celery.sandbox.response_faults import fault_response
 from scrape_do_celery.sandbox.state import State
 from scrape_do_celery.sandbox.wire import Request
 
@@ -80,18 +80,18 @@ def test_a_rule_that_comes_later_is_seen_by_calls_of_its_kind():
     assert [rule.id for rule in faults.firing(call)] == ["mine"]
 
 
-def canned(age=None, **rule):
-    return canned_answer([Rule(**rule)], age)
+def response_for(age=None, **rule):
+    return fault_response([Rule(**rule)], age)
 
 
 def test_a_status_comes_with_what_is_asked_for():
-    plain = canned(action="status", status=429, retry_after=2)
+    plain = response_for(action="status", status=429, retry_after=2)
     assert (plain.status, plain.headers) == (429, {"Retry-After": "2"})
     assert b'"Code":429' in plain.body
-    page = canned(action="status", status=502, html=True)
+    page = response_for(action="status", status=502, html=True)
     assert page.content_type == "text/html"
     assert b"<html" in page.body
-    text = canned(action="status", status=500, body="x", headers={"A": "b"})
+    text = response_for(action="status", status=500, body="x", headers={"A": "b"})
     assert (text.body, text.headers, text.content_type) == (b"x", {"A": "b"}, "application/json")
 
 
@@ -109,7 +109,7 @@ def test_a_status_comes_with_what_is_asked_for():
     ],
 )
 def test_a_status_comes_with_each_kind_of_body(kind, content_type, body):
-    answer = canned(action="status", status=402, body_kind=kind, headers={"A": "b"}, html=True)
+    answer = response_for(action="status", status=402, body_kind=kind, headers={"A": "b"}, html=True)
     assert (answer.status, answer.content_type, answer.body, answer.headers) == (402, content_type, body, {"A": "b"})
 
 
@@ -119,19 +119,19 @@ def test_a_name_that_does_not_exist_is_refused(action, word):
         Rule(action=action, value="nonsense")
 
 
-def test_other_canned_answers():
-    assert (canned(action="html").status, canned(action="html", body="<p>").body) == (200, b"<p>")
-    assert canned(action="empty_204").encode("now").startswith(b"HTTP/1.1 204")
-    assert canned(action="redirect_302").headers == {"Location": "/login"}
-    assert canned(action="redirect_302", value="/x").headers == {"Location": "/x"}
-    assert b"no longer available" in canned(action="gone").body
-    assert canned(action="slow") is None
+def test_other_fault_responses():
+    assert (response_for(action="html").status, response_for(action="html", body="<p>").body) == (200, b"<p>")
+    assert response_for(action="empty_204").encode("now").startswith(b"HTTP/1.1 204")
+    assert response_for(action="redirect_302").headers == {"Location": "/login"}
+    assert response_for(action="redirect_302", value="/x").headers == {"Location": "/x"}
+    assert b"no longer available" in response_for(action="gone").body
+    assert response_for(action="slow") is None
 
 
 def test_a_job_is_not_found_only_while_it_is_young():
-    assert canned(age=0.5, action="not_found_at_first", seconds=1).status == 404
-    assert canned(age=1.5, action="not_found_at_first", seconds=1) is None
-    assert canned(age=None, action="not_found_at_first", seconds=1) is None
+    assert response_for(age=0.5, action="not_found_at_first", seconds=1).status == 404
+    assert response_for(age=1.5, action="not_found_at_first", seconds=1) is None
+    assert response_for(age=None, action="not_found_at_first", seconds=1) is None
 
 
 @pytest.mark.parametrize(

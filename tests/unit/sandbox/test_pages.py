@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scrape_do_celery.sandbox.pages import PLAIN, Magic, make_page, read_magic
+from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, PageOptions, make_page, parse_page_options
 
 
 def test_a_page_is_the_same_whenever_it_is_asked_for_and_another_for_another_url():
@@ -16,32 +16,32 @@ def test_a_page_is_the_same_whenever_it_is_asked_for_and_another_for_another_url
 
 
 @pytest.mark.parametrize(
-    ("query", "magic"),
+    ("query", "page_options"),
     [
-        ("", PLAIN),
-        ("?q=shoes", PLAIN),
-        ("?sandbox=error", Magic(error=True)),
-        ("?status=404&size=200000", Magic(status=404, size=200_000)),
-        ("?binary=1&seconds=3.5", Magic(binary=True, seconds=3.5)),
-        ("?gone=410", Magic(gone=410)),
-        ("?gone=404", Magic(gone=404)),
-        ("?status=open&size=XL&seconds=-1&gone=yes", PLAIN),
+        ("", DEFAULT_PAGE),
+        ("?q=shoes", DEFAULT_PAGE),
+        ("?sandbox=error", PageOptions(error=True)),
+        ("?status=404&size=200000", PageOptions(status=404, size=200_000)),
+        ("?binary=1&seconds=3.5", PageOptions(binary=True, seconds=3.5)),
+        ("?gone=410", PageOptions(gone=410)),
+        ("?gone=404", PageOptions(gone=404)),
+        ("?status=open&size=XL&seconds=-1&gone=yes", DEFAULT_PAGE),
     ],
 )
-def test_wishes_in_the_query_string(query, magic):
-    assert read_magic(f"https://a.example/{query}") == magic
+def test_page_options_in_the_query_string(query, page_options):
+    assert parse_page_options(f"https://a.example/{query}") == page_options
 
 
 def test_a_size_is_met_exactly_unless_the_page_is_larger():
     url = "https://a.example/?size=200000"
-    assert len(make_page(url, read_magic(url)).body) == 200_000
-    assert len(make_page("https://a.example/?size=1", Magic(size=1)).body) > 1
+    assert len(make_page(url, parse_page_options(url)).body) == 200_000
+    assert len(make_page("https://a.example/?size=1", PageOptions(size=1)).body) > 1
 
 
 def test_binary_content_is_random_but_fixed():
-    page = make_page("https://a.example/?binary=1", Magic(binary=True, size=100))
+    page = make_page("https://a.example/?binary=1", PageOptions(binary=True, size=100))
     assert (len(page.body), page.text) == (100, False)
-    assert page == make_page("https://a.example/?binary=1", Magic(binary=True, size=100))
+    assert page == make_page("https://a.example/?binary=1", PageOptions(binary=True, size=100))
 
 
 def test_a_plugin_entry_gives_json():

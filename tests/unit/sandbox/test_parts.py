@@ -6,36 +6,36 @@ from functools import partial
 
 import pytest
 
-from scrape_do_celery.sandbox.agenda import Agenda
-from scrape_do_celery.sandbox.call import Call
+from scrape_do_celery.sandbox.calls import Call
 from scrape_do_celery.sandbox.clock import Clock
-from scrape_do_celery.sandbox.journal import Journal
 from scrape_do_celery.sandbox.problem import ApiError
+from scrape_do_celery.sandbox.request_log import RequestLog
+from scrape_do_celery.sandbox.timers import Timers
 from scrape_do_celery.sandbox.wire import Request, Response, read_request
 
 
-def test_the_agenda_calls_what_is_due_in_order():
+def test_timers_call_what_is_due_in_order():
     clock, done = Clock(lambda: 0.0), []
-    agenda = Agenda(clock)
+    timers = Timers(clock)
     for when in (2.0, 1.0, 100.0):
-        agenda.at(when, partial(done.append, when))
-    assert agenda.do_due() == 1.0
+        timers.call_at(when, partial(done.append, when))
+    assert timers.do_due() == 1.0
     clock.advance(2)
-    assert (agenda.do_due(), done) == (60.0, [1.0, 2.0])
-    agenda.clear()
-    assert agenda.do_due() == 60.0
+    assert (timers.do_due(), done) == (60.0, [1.0, 2.0])
+    timers.clear()
+    assert timers.do_due() == 60.0
 
 
-def test_the_agenda_wakes_for_what_is_new_and_when_the_clock_is_moved():
+def test_timers_wake_for_what_is_new_and_when_the_clock_is_moved():
     async def scenario():
         clock, done = Clock(lambda: 0.0), asyncio.Event()
-        agenda = Agenda(clock)
-        running = asyncio.create_task(agenda.run())
+        timers = Timers(clock)
+        running = asyncio.create_task(timers.run())
         await asyncio.sleep(0)
-        agenda.at(50.0, done.set)
+        timers.call_at(50.0, done.set)
         await asyncio.sleep(0)
         clock.advance(50)
-        agenda.wake()
+        timers.wake()
         async with asyncio.timeout(5):
             await done.wait()
         running.cancel()
@@ -44,31 +44,31 @@ def test_the_agenda_wakes_for_what_is_new_and_when_the_clock_is_moved():
     asyncio.run(scenario())
 
 
-def test_the_journal_numbers_and_counts(tmp_path):
-    journal = Journal(str(tmp_path / "log"))
-    first = journal.open(Call("POST", "/api/v1/jobs", "create_job", token="f", targets=("https://a.example",)), 0.0)
-    journal.open(Call("GET", "/api/v1/me", "me"), 1.0)
+def test_the_request_log_numbers_and_counts(tmp_path):
+    request_log = RequestLog(str(tmp_path / "log"))
+    first = request_log.open(Call("POST", "/api/v1/jobs", "create_job", token="f", targets=("https://a.example",)), 0.0)
+    request_log.open(Call("GET", "/api/v1/me", "me"), 1.0)
     first.job_id, first.options = "j", {"Super": True}
-    journal.close(first, 201)
-    log = journal.since(0)
+    request_log.close(first, 201)
+    log = request_log.since(0)
     assert [entry["index"] for entry in log] == [1, 2]
     assert (log[0]["targets"], log[0]["job_id"], log[0]["options"]) == (["https://a.example"], "j", {"Super": True})
-    assert journal.since(1) == log[1:]
-    assert journal.since(7) == []
+    assert request_log.since(1) == log[1:]
+    assert request_log.since(7) == []
     assert log[1]["status"] is None
-    assert journal.stats() == {"requests": 1, "answers": {"create_job": {"201": 1}}}
-    journal.shut()
+    assert request_log.stats() == {"requests": 1, "answers": {"create_job": {"201": 1}}}
+    request_log.shut()
     assert json.loads((tmp_path / "log").read_text()) == log[0]
 
 
-def test_a_cleared_journal_knows_what_is_still_open():
-    journal = Journal()
-    journal.counts.update(connections=3, connections_open=2)
-    journal.close(journal.open(Call("GET", "", "me"), 0.0), "reset")
-    journal.clear()
-    assert journal.stats() == {"requests": 0, "answers": {}, "connections_open": 2}
-    assert journal.since(0) == []
-    journal.shut()
+def test_a_cleared_request_log_knows_what_is_still_open():
+    request_log = RequestLog()
+    request_log.counts.update(connections=3, connections_open=2)
+    request_log.close(request_log.open(Call("GET", "", "me"), 0.0), "reset")
+    request_log.clear()
+    assert request_log.stats() == {"requests": 0, "answers": {}, "connections_open": 2}
+    assert request_log.since(0) == []
+    request_log.shut()
 
 
 class Sink:
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_refused(head, status):
 
 
 def test_an_answer_is_written():
-    answer = Response.of(200, {"a": "é"})
+    answer = Response.json_response(200, {"a": "é"})
     assert answer.encode("now", keep_alive=False) == (
         b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Type: application/json\r\nContent-Length: 10\r\n"
         b'Connection: close\r\n\r\n{"a":"\xc3\xa9"}'

@@ -5,8 +5,7 @@ from typing import get_args
 import pytest
 
 from scrape_do_celery.sandbox.faults import Action, Rule
-from scrape_do_celery.sandbox.pages import PLAIN
-from scrape_do_celery.sandbox.wishes import wished
+from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, apply_page_rules
 from scrape_do_celery.testing.faults import FAULTS, rule_of
 
 
@@ -55,7 +54,9 @@ def test_rules_say_what_becomes_of_a_target():
         Rule(action="task_fails", target="b.example"),
         Rule(action="slow"),
     ]
-    one, two, other = (wished(PLAIN, f"https://{name}", rules) for name in ("a.example/1", "a.example/2", "b.example"))
+    one, two, other = (
+        apply_page_rules(DEFAULT_PAGE, f"https://{name}", rules) for name in ("a.example/1", "a.example/2", "b.example")
+    )
     assert (one.status, one.body, one.seconds, one.error) == (404, "gone", 9, False)
     assert (two.status, two.body, two.content_type) == (200, "{}", "json")
     assert (other.body, other.error) == (None, True)

@@ -5,24 +5,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox.call import Call
+from scrape_do_celery.sandbox.calls import Call
 from scrape_do_celery.sandbox.jobs import TERMINAL
+from scrape_do_celery.sandbox.response_faults import show
 from scrape_do_celery.sandbox.spec import is_loopback
-from scrape_do_celery.sandbox.twists import show
 from scrape_do_celery.sandbox.views import task_body
 from scrape_do_celery.sandbox.wire import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from scrape_do_celery.sandbox.agenda import Agenda
     from scrape_do_celery.sandbox.clock import Clock
     from scrape_do_celery.sandbox.faults import Faults
     from scrape_do_celery.sandbox.fetch import Fetcher
     from scrape_do_celery.sandbox.jobs import Job, Task
-    from scrape_do_celery.sandbox.journal import Journal
     from scrape_do_celery.sandbox.options import Options
+    from scrape_do_celery.sandbox.request_log import RequestLog
     from scrape_do_celery.sandbox.state import Account
+    from scrape_do_celery.sandbox.timers import Timers
 
     Action = Callable[[Task, Account], Coroutine[None, None, None]]
 
@@ -32,31 +32,31 @@ _ACCEPTED = range(200, 300)
 
 
 @dataclass(slots=True)
-class Work:
+class JobExecution:
     """What jobs do in the real world: fetch loopback targets and deliver webhooks."""
 
     options: Options
     clock: Clock
-    agenda: Agenda
+    timers: Timers
     fetcher: Fetcher
     faults: Faults
-    journal: Journal
+    request_log: RequestLog
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     def plan(self, job: Job, account: Account) -> None:
-        """Puts a new job's fetches and webhooks on the agenda."""
+        """Sets timers for a new job's fetches and webhooks."""
         hooked = "WebhookURL" in job.spec.options
         for task in job.tasks:
             if task.real:
-                self.agenda.at(task.start, self._starter(self._fetch, task, account))
+                self.timers.call_at(task.start, self._starter(self._fetch, task, account))
             elif hooked:
-                self.agenda.at(task.end, self._starter(self._deliver, task, account))
+                self.timers.call_at(task.end, self._starter(self._deliver, task, account))
 
     def plan_cancel(self, job: Job, account: Account) -> None:
-        """Puts the webhooks of what will be canceled on the agenda."""
+        """Sets timers for the webhooks of what will be canceled."""
         if "WebhookURL" in job.spec.options:
             for task in job.tasks:
-                self.agenda.at(job.canceled_at, self._starter(self._deliver, task, account))
+                self.timers.call_at(job.canceled_at, self._starter(self._deliver, task, account))
 
     def _starter(self, action: Action, task: Task, account: Account) -> Callable[[], None]:
         return partial(self._start, action, task, account)
@@ -79,7 +79,7 @@ class Work:
         task.finish(page, self.clock.now())
         account.ledger.expect(task)
         if "WebhookURL" in task.job.spec.options:
-            self.agenda.at(task.end, self._starter(self._deliver, task, account))
+            self.timers.call_at(task.end, self._starter(self._deliver, task, account))
 
     async def _deliver(self, task: Task, account: Account) -> None:
         if task.webhook.begun or task.status(self.clock.now()) not in TERMINAL:
@@ -92,13 +92,13 @@ class Work:
         actions = {rule.action for rule in self.faults.firing(call)}
         if "webhook_lose" in actions:
             task.webhook.status = "success"
-            self.journal.counts["webhooks_lost"] += 1
+            self.request_log.counts["webhooks_lost"] += 1
             return
         for _ in range(2 if "webhook_duplicate" in actions else 1):
-            delivered = await self._climb(task, account)
+            delivered = await self._deliver_with_retries(task, account)
             task.webhook.status = "success" if delivered else "failed"
 
-    async def _climb(self, task: Task, account: Account) -> bool:
+    async def _deliver_with_retries(self, task: Task, account: Account) -> bool:
         """Tries until the receiver accepts or the ladder ends; 404 and 410 have one more try, later."""
         options = self.options
         status = await self._send(task, account)
@@ -116,9 +116,9 @@ class Work:
         now, options = self.clock.now(), task.job.spec.options
         task.webhook.requested = now
         shown = show(task_body(task, now, account.ledger), self.options)
-        body = Response.of(200, shown).body
+        body = Response.json_response(200, shown).body
         headers = options.get("WebhookHeaders", {})
         status = await self.fetcher.post(options["WebhookURL"], body, headers, self.options.webhook_timeout)
-        self.journal.counts["webhooks_sent"] += 1
-        self.journal.counts["webhooks_accepted"] += status in _ACCEPTED
+        self.request_log.counts["webhooks_sent"] += 1
+        self.request_log.counts["webhooks_accepted"] += status in _ACCEPTED
         return status

@@ -2,27 +2,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.agenda import Agenda
-from scrape_do_celery.sandbox.call import fingerprint
+from scrape_do_celery.sandbox.calls import fingerprint
 from scrape_do_celery.sandbox.clock import Clock
+from scrape_do_celery.sandbox.execution import JobExecution
 from scrape_do_celery.sandbox.faults import Faults
 from scrape_do_celery.sandbox.fetch import Fetcher
 from scrape_do_celery.sandbox.jobs import TERMINAL
-from scrape_do_celery.sandbox.journal import Entry, Journal
 from scrape_do_celery.sandbox.listing import read_query
 from scrape_do_celery.sandbox.mutations import MISSING
 from scrape_do_celery.sandbox.problem import ApiError
+from scrape_do_celery.sandbox.request_log import Entry, RequestLog
+from scrape_do_celery.sandbox.response_faults import apply_body_faults, mutate_body, show
 from scrape_do_celery.sandbox.spec import read_spec
 from scrape_do_celery.sandbox.state import State
-from scrape_do_celery.sandbox.twists import mutate_body, show, twist
+from scrape_do_celery.sandbox.timers import Timers
 from scrape_do_celery.sandbox.views import created_body, job_body, summary_body, task_body
 from scrape_do_celery.sandbox.wire import Response
-from scrape_do_celery.sandbox.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from scrape_do_celery.sandbox.call import Call
+    from scrape_do_celery.sandbox.calls import Call
     from scrape_do_celery.sandbox.faults import Rule
     from scrape_do_celery.sandbox.options import Options
     from scrape_do_celery.sandbox.state import Account
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Answer = tuple[int, dict[str, Any]]
 
 
-class Core:
+class SandboxApp:
     """The sandbox without its sockets: all parts of one server, and what each endpoint answers."""
 
     def __init__(self, options: Options, clock: Clock | None = None) -> None:
@@ -40,10 +40,10 @@ class Core:
         self.clock = clock or Clock()
         self.state = State(options, self.clock)
         self.faults = Faults()
-        self.journal = Journal(options.log_file)
-        self.agenda = Agenda(self.clock)
+        self.request_log = RequestLog(options.log_file)
+        self.timers = Timers(self.clock)
         self.fetcher = Fetcher()
-        self.work = Work(options, self.clock, self.agenda, self.fetcher, self.faults, self.journal)
+        self.execution = JobExecution(options, self.clock, self.timers, self.fetcher, self.faults, self.request_log)
         self._endpoints: dict[str, Callable[[Request, Entry, Account, Sequence[Rule]], Answer]] = {
             "create_job": self._create,
             "list_jobs": self._list,
@@ -61,7 +61,7 @@ class Core:
             status, body = endpoint(request, entry, account, rules)
         except ApiError as error:
             return _response(error.status, mutate_body(error.body(), rules))
-        return _response(status, twist(show(body, self.options), rules))
+        return _response(status, apply_body_faults(show(body, self.options), rules))
 
     def do_late(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> None:
         """Does what the request asked, with nobody to tell."""
@@ -81,11 +81,11 @@ class Core:
             return self.options.create_status, created_body(other)
         job = account.create(spec, rules)
         entry.job_id, entry.options = job.id, spec.public()
-        self.journal.counts["jobs_created"] += 1
-        self.journal.counts["tasks_created"] += len(job.tasks)
-        self.work.plan(job, account)
+        self.request_log.counts["jobs_created"] += 1
+        self.request_log.counts["tasks_created"] += len(job.tasks)
+        self.execution.plan(job, account)
         if job.canceled:
-            self.work.plan_cancel(job, account)
+            self.execution.plan_cancel(job, account)
         return self.options.create_status, created_body(other or job)
 
     def _list(self, request: Request, _: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
@@ -107,14 +107,14 @@ class Core:
     def _get_task(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
         task, now = account.task(entry.call.job_id, entry.call.task_id), self.clock.now()
         if task.status(now) in TERMINAL:
-            self.journal.counts["tasks_fetched"] += 1
-            self.journal.counts["tasks_fetched_once"] += not task.reads
+            self.request_log.counts["tasks_fetched"] += 1
+            self.request_log.counts["tasks_fetched_once"] += not task.reads
             task.reads += 1
         return 200, task_body(task, now, account.ledger)
 
     def _cancel(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
         job = account.cancel(entry.call.job_id)
-        self.work.plan_cancel(job, account)
+        self.execution.plan_cancel(job, account)
         return 200, job_body(job, self.clock.now())
 
     def _me(self, _: Request, __: Entry, account: Account, ___: Sequence[Rule]) -> Answer:
@@ -124,20 +124,20 @@ class Core:
         """Back to the beginning: no jobs, no rules, no log, options and clock as at the start."""
         self.state.clear()
         self.faults.clear()
-        self.agenda.clear()
-        self.journal.clear()
+        self.timers.clear()
+        self.request_log.clear()
         self.clock.offset = 0.0
         self.options.change(self._initial)
 
     async def close(self) -> None:
         """Ends what is on its way and closes what is open."""
-        await self.work.stop()
+        await self.execution.stop()
         await self.fetcher.close()
-        self.journal.shut()
+        self.request_log.shut()
 
 
 def _response(status: int, body: Any) -> Response:
-    return Response(status) if body is MISSING else Response.of(status, body)
+    return Response(status) if body is MISSING else Response.json_response(status, body)
 
 
 def _no_such_endpoint(_: Request, __: Entry, ___: Account, ____: Sequence[Rule]) -> Answer:

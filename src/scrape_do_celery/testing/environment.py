@@ -17,7 +17,7 @@ from scrape_do_celery.config import Settings
 from scrape_do_celery.config.fields import env_name
 from scrape_do_celery.runs import host, make_app
 from scrape_do_celery.runs.producer import present_app
-from scrape_do_celery.testing.borrowed import borrowed
+from scrape_do_celery.testing.app_override import use_test_servers
 from scrape_do_celery.testing.sandbox import Sandbox
 from scrape_do_celery.testing.store_clock import StoreClock
 
@@ -45,7 +45,7 @@ _SHORT = {
 
 
 @dataclass(frozen=True)
-class Ground:
+class SessionServers:
     """What all tests of a session stand on."""
 
     redis_url: str
@@ -54,10 +54,10 @@ class Ground:
 
 
 @dataclass
-class Bench:
+class SandboxEnvironment:
     """What one test works with."""
 
-    ground: Ground
+    servers: SessionServers
     app: Celery
     settings: Settings
     worker: Worker | None = None
@@ -78,10 +78,10 @@ def server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def laid(redis_url: str) -> Iterator[Ground]:
+def session_servers(redis_url: str) -> Iterator[SessionServers]:
     """A sandbox, and a clock for the store."""
     with closing(StoreClock(redis_url)) as clock, Sandbox() as sandbox:
-        yield Ground(redis_url, sandbox, clock)
+        yield SessionServers(redis_url, sandbox, clock)
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def found_app() -> Iterator[Celery]:
 
 
 @contextmanager
-def bench(ground: Ground, app: Celery, given: Mapping[str, Any]) -> Iterator[Bench]:
+def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str, Any]) -> Iterator[SandboxEnvironment]:
     """A test's own: settings, which hold for all code of this process that names none; with `given`, which go first.
 
     The user's own stand, where they do not name a server, a token or an interval, whichever framework they come from
@@ -107,10 +107,10 @@ def bench(ground: Ground, app: Celery, given: Mapping[str, Any]) -> Iterator[Ben
     prefix = f"scrape_do_test_{uuid.uuid4().hex[:12]}"
     values = {
         # One database, since there may be no other; what is whose is told by the prefix.
-        "redis_url": ground.redis_url,
-        "broker_url": ground.redis_url,
-        "result_backend": ground.redis_url,
-        "api_url": ground.sandbox.url,
+        "redis_url": servers.redis_url,
+        "broker_url": servers.redis_url,
+        "result_backend": servers.redis_url,
+        "api_url": servers.sandbox.url,
         "api_key": _TOKEN,
         "key_prefix": prefix,
         **_SHORT,
@@ -120,19 +120,19 @@ def bench(ground: Ground, app: Celery, given: Mapping[str, Any]) -> Iterator[Ben
     def change(theirs: Host) -> Host:
         return replace(theirs, settings=lambda: _merged(theirs.settings, values))
 
-    ground.sandbox.reset()
-    with ground.clock.installed(), host.changed(change):
+    servers.sandbox.reset()
+    with servers.clock.installed(), host.changed(change):
         settings = host.host().settings()
-        one = Bench(ground, app, settings)
+        one = SandboxEnvironment(servers, app, settings)
         try:
-            with _environment(settings, values), borrowed(app, settings, lambda: one.worker is None):
+            with _patched_variables(settings, values), use_test_servers(app, settings, lambda: one.worker is None):
                 yield one
         finally:
-            _wipe(ground.redis_url, settings.key_prefix)
+            _wipe(servers.redis_url, settings.key_prefix)
 
 
 @contextmanager
-def _environment(settings: Settings, names: Iterable[str]) -> Iterator[None]:
+def _patched_variables(settings: Settings, names: Iterable[str]) -> Iterator[None]:
     """Who asks the environment, or starts another process, must not find the real service there."""
     with patch.dict(os.environ):
         for name in names:

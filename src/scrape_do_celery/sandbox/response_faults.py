@@ -5,11 +5,15 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.sandbox.clock import ZERO_TIME, moment, stamp
+from scrape_do_celery.sandbox.encodings import encode_answer
+from scrape_do_celery.sandbox.fault_bodies import BODIES, HTML
 from scrape_do_celery.sandbox.mutating import WHOLE, mutate
+from scrape_do_celery.sandbox.problem import GONE, ApiError
 from scrape_do_celery.sandbox.url_writers import write_url
+from scrape_do_celery.sandbox.wire import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from scrape_do_celery.sandbox.faults import Rule
     from scrape_do_celery.sandbox.options import Options
@@ -18,10 +22,10 @@ _TIMES = ("StartTime", "EndTime", "UpdateTime", "ExpiresAt", "WebhookRequestTime
 _KEPT = ("Jobs", "Code")
 
 
-def twist(body: dict[str, Any], rules: Iterable[Rule]) -> Any:
+def apply_body_faults(body: dict[str, Any], rules: Iterable[Rule]) -> Any:
     """The body as the rules distort it, changed in place; mutations come last, and need not leave an object."""
     for rule in rules:
-        apply = _TWISTS.get(rule.action)
+        apply = _BODY_FAULTS.get(rule.action)
         for part in _objects(body) if apply else ():
             apply(part, rule)  # type: ignore[misc]
     return mutate_body(body, rules)
@@ -122,7 +126,7 @@ def _write_url(part: dict[str, Any], writer: str) -> None:
         part["URL"] = write_url(part["URL"], writer)
 
 
-_TWISTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
+_BODY_FAULTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
     "nulls": _nulls,
     "list_headers": _list_headers,
     "zero_times": _zero_times,
@@ -136,4 +140,65 @@ _TWISTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
     # The older name of what pydantic, and with it the peer SDK, writes.
     "normalise_urls": lambda part, _: _write_url(part, "pydantic"),
     "write_urls": lambda part, rule: _write_url(part, rule.value or "verbatim"),
+}
+
+
+#: The header that `headers` adds, and the length of its line.
+_FILLER, _LINE = "X-Sandbox-Filler", 9_000
+
+
+def fault_response(rules: Sequence[Rule], age: float | None) -> Response | None:
+    """The answer that a rule gives in place of the work; None when the work is to be done.
+
+    ``age`` is how long ago the job of the call was created, if there is one.
+    """
+    for rule in rules:
+        if rule.action == "not_found_at_first" and not (age is not None and age < rule.seconds):
+            continue
+        make = _RESPONSES.get(rule.action)
+        if make is not None:
+            return make(rule)
+    return None
+
+
+def apply_header_faults(answer: Response, rules: Sequence[Rule]) -> None:
+    """Encodes the answer and adds header lines as the rules want it; changes the answer."""
+    for rule in rules:
+        if rule.action == "encoding":
+            encode_answer(answer, str(rule.value), rule.size)
+        elif rule.action == "headers":
+            filler = "" if rule.headers and rule.size is None else "x" * ((rule.size or _LINE) - len(_FILLER) - 2)
+            answer.headers = {**answer.headers, **rule.headers, **({_FILLER: filler} if filler else {})}
+
+
+def _status(rule: Rule) -> Response:
+    headers = dict(rule.headers)
+    if rule.retry_after is not None:
+        headers["Retry-After"] = str(rule.retry_after)
+    if rule.body_kind in BODIES:
+        kind, body = BODIES[rule.body_kind]
+        return Response(rule.status, body, kind, headers)
+    if rule.body_kind is None and (rule.html or rule.body is not None):
+        body = HTML if rule.body is None else rule.body.encode()
+        return Response(rule.status, body, "text/html" if rule.html else "application/json", headers)
+    answer = Response.json_response(rule.status, ApiError(rule.status, "The sandbox was asked to fail").body())
+    answer.headers = headers
+    return answer
+
+
+def _html(rule: Rule) -> Response:
+    return Response(200, HTML if rule.body is None else rule.body.encode(), "text/html", dict(rule.headers))
+
+
+def _redirect(rule: Rule) -> Response:
+    return Response(302, b"", "text/html", {"Location": rule.value or "/login", **rule.headers})
+
+
+_RESPONSES: dict[str, Callable[[Rule], Response]] = {
+    "status": _status,
+    "html": _html,
+    "empty_204": lambda _: Response(204),
+    "redirect_302": _redirect,
+    "gone": lambda _: Response.json_response(410, ApiError(410, GONE).body()),
+    "not_found_at_first": lambda _: Response.json_response(404, ApiError(404, "Job not found").body()),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.sandbox.clock import stamp
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.call import Call
+    from scrape_do_celery.sandbox.calls import Call
 
 _KEEP = 200_000
 
@@ -46,7 +46,7 @@ class Entry:
         return shown
 
 
-class Journal:
+class RequestLog:
     """What the sandbox was asked, and counts of it. The newest 200,000 entries are kept."""
 
     def __init__(self, log_file: str | None = None) -> None:

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 _JUST = 0.001
 
 
-class Stop(NamedTuple):
-    """Seconds from now. `is_look`: at a job that has ended at Scrape.do; `is_hard`: a deadline, or the end of a job."""
+class UpcomingEvent(NamedTuple):
+    """Seconds from now. `is_poll`: of a job that has ended at Scrape.do; `is_deadline`: of a run, or end of a job."""
 
     after: float
-    is_look: bool = False
-    is_hard: bool = False
+    is_poll: bool = False
+    is_deadline: bool = False
 
 
-class Stops:
+class UpcomingEvents:
     """The moments that the store and the sandbox have before them."""
 
     def __init__(self, store: Store, sandbox: Sandbox) -> None:
@@ -35,22 +35,24 @@ class Stops:
 
     def next(self, *, least: float) -> float:
         """Seconds until the next one; `least` at least, where it is one that may come again and again."""
-        return min((stop.after if stop.is_hard else max(least, stop.after) for stop in self._all()), default=math.inf)
+        return min(
+            (event.after if event.is_deadline else max(least, event.after) for event in self._all()), default=math.inf
+        )
 
-    def next_look(self) -> float:
+    def next_poll(self) -> float:
         """Seconds until the next look at a job that has ended by now."""
-        return min((stop.after for stop in self._all() if stop.is_look), default=math.inf)
+        return min((event.after for event in self._all() if event.is_poll), default=math.inf)
 
-    def _all(self) -> Iterator[Stop]:
+    def _all(self) -> Iterator[UpcomingEvent]:
         now = self._store.run(ops.clock())
         going_on = {job["id"]: job["ends_in"] for job in self._sandbox.jobs() if job["ends_in"] is not None}
-        yield from (Stop(seconds + _JUST, is_hard=True) for seconds in going_on.values())
+        yield from (UpcomingEvent(seconds + _JUST, is_deadline=True) for seconds in going_on.values())
         for name, moment in self._due():
             after = max(0.0, moment - now) + _JUST
             if name.endswith(f":{RUN_MEMBER}"):
-                yield Stop(after, is_hard=True)
-            elif (is_look := self._is_look(name, going_on)) is not None:
-                yield Stop(after, is_look=is_look)
+                yield UpcomingEvent(after, is_deadline=True)
+            elif (is_poll := self._is_poll(name, going_on)) is not None:
+                yield UpcomingEvent(after, is_poll=is_poll)
 
     def _due(self) -> Iterator[tuple[str, float]]:
         client, keys = self._client, self._store.keys
@@ -59,7 +61,7 @@ class Stops:
             for name, moment in client.zrange(key, 0, -1, withscores=True):
                 yield name.decode(), moment
 
-    def _is_look(self, name: str, going_on: dict[str, float]) -> bool | None:
+    def _is_poll(self, name: str, going_on: dict[str, float]) -> bool | None:
         """Whether a part waits for a look at a job that has ended; None where nothing would be seen yet."""
         member, client, keys = Member.parse(name), self._client, self._store.keys
         state, job = client.hmget(keys.part(member.run_id, member.part), "state", "job")

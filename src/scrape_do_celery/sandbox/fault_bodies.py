@@ -7,7 +7,7 @@ from typing import Literal
 BodyKind = Literal["api", "html", "gateway", "empty_object", "empty_list", "null", "text", "empty"]
 
 HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
-#: Kind -> content type and body; the API's own body names the status, so `canned` makes it.
+#: Kind -> content type and body; the API's own body names the status, so `fault_response` makes it.
 BODIES: dict[str, tuple[str, bytes]] = {
     "html": ("text/html", HTML),
     "gateway": ("application/json", b'{"message":"no Route matched with those values","request_id":"3b1f"}'),

@@ -36,7 +36,7 @@ _VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRIT
 
 
 @contextmanager
-def borrowed(app: Celery, settings: Settings, is_over: Callable[[], bool]) -> Iterator[None]:
+def use_test_servers(app: Celery, settings: Settings, is_over: Callable[[], bool]) -> Iterator[None]:
     """Meanwhile the app is this process's, with the servers of the settings; all it keeps there has their prefix.
 
     Where it is not over by then, the app is not given back: what is still at work must not go on with its owner's.

@@ -7,7 +7,7 @@ import pytest
 
 from scrape_do_celery.sandbox.faults import Rule
 from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.twists import mutate_body, show, twist, write_urls
+from scrape_do_celery.sandbox.response_faults import apply_body_faults, mutate_body, show, write_urls
 
 
 def job(**fields):
@@ -26,53 +26,53 @@ def task(**fields):
     return {"URL": "https://a.example", "Status": "success", "StatusCode": 200, "ResponseHeaders": {"A": "b"}} | fields
 
 
-def twisted(body, action, **rule):
-    return twist(body, [Rule(action=action, **rule)])
+def with_fault(body, action, **rule):
+    return apply_body_faults(body, [Rule(action=action, **rule)])
 
 
 def test_nulls_for_maps_lists_and_numbers():
-    assert twisted(task(), "nulls") == task(ResponseHeaders=None, StatusCode=None)
-    body = twisted({"Jobs": [job()], "TotalCount": 1}, "nulls")
+    assert with_fault(task(), "nulls") == task(ResponseHeaders=None, StatusCode=None)
+    body = with_fault({"Jobs": [job()], "TotalCount": 1}, "nulls")
     assert (body["TotalCount"], body["Jobs"][0]["TaskIDs"], body["Jobs"][0]["Canceled"]) == (None, None, None)
     assert body["Jobs"][0]["Status"] == "pending"
-    assert twisted({"Jobs": []}, "nulls", fields=["Jobs"]) == {"Jobs": None}
+    assert with_fault({"Jobs": []}, "nulls", fields=["Jobs"]) == {"Jobs": None}
 
 
 def test_headers_become_lists():
-    assert twisted(task(), "list_headers")["ResponseHeaders"] == {"A": ["b"]}
-    assert twisted(task(ResponseHeaders={}), "list_headers")["ResponseHeaders"] == {}
+    assert with_fault(task(), "list_headers")["ResponseHeaders"] == {"A": ["b"]}
+    assert with_fault(task(ResponseHeaders={}), "list_headers")["ResponseHeaders"] == {}
 
 
 def test_times():
-    assert twisted(job(), "zero_times")["EndTime"] == "0001-01-01T00:00:00Z"
-    naive = twisted(job(), "naive_times")
+    assert with_fault(job(), "zero_times")["EndTime"] == "0001-01-01T00:00:00Z"
+    naive = with_fault(job(), "naive_times")
     assert (naive["StartTime"], naive["EndTime"]) == ("2026-11-22T00:00:00.000", None)
-    assert twisted(job(), "skew", seconds=-60)["StartTime"] == "2026-11-21T23:59:00.000Z"
+    assert with_fault(job(), "skew", seconds=-60)["StartTime"] == "2026-11-21T23:59:00.000Z"
 
 
 def test_unknown_status_goes_down_to_the_tasks():
-    body = twisted(job(), "unknown_status")
+    body = with_fault(job(), "unknown_status")
     assert (body["Status"], body["Tasks"][0]["Status"]) == ("reticulating", "reticulating")
-    assert twisted(task(), "unknown_status", value="Success")["Status"] == "Success"
-    assert twisted({"TotalConcurrency": 1}, "unknown_status") == {"TotalConcurrency": 1}
+    assert with_fault(task(), "unknown_status", value="Success")["Status"] == "Success"
+    assert with_fault({"TotalConcurrency": 1}, "unknown_status") == {"TotalConcurrency": 1}
 
 
 def test_fractional_credits():
-    assert twisted({"AvaliableCredits": 7}, "fractional_credits") == {"AvaliableCredits": 7.5}
-    assert twisted({}, "fractional_credits") == {}
+    assert with_fault({"AvaliableCredits": 7}, "fractional_credits") == {"AvaliableCredits": 7.5}
+    assert with_fault({}, "fractional_credits") == {}
 
 
 def test_bad_base64():
-    body = twisted(task(Content="eHh4eA=="), "bad_base64")
+    body = with_fault(task(Content="eHh4eA=="), "bad_base64")
     assert body["Base64EncodedContent"] is True
     assert body["Content"].startswith("*")
     with pytest.raises(binascii.Error):
         base64.b64decode(body["Content"])
-    assert twisted(task(Content=""), "bad_base64")["Content"] == ""
+    assert with_fault(task(Content=""), "bad_base64")["Content"] == ""
 
 
 def test_ids_are_shuffled_the_same_way_each_time_but_unlike_the_summaries():
-    body, again = twisted(job(), "shuffle_task_ids"), twisted(job(), "shuffle_task_ids")
+    body, again = with_fault(job(), "shuffle_task_ids"), with_fault(job(), "shuffle_task_ids")
     assert body == again
     assert body["TaskIDs"] != job()["TaskIDs"]
     assert sorted(body["TaskIDs"]) == job()["TaskIDs"]
@@ -88,14 +88,14 @@ def test_ids_are_shuffled_the_same_way_each_time_but_unlike_the_summaries():
     ],
 )
 def test_urls_are_normalised_as_pydantic_does(url, expected):
-    assert twisted(task(URL=url), "normalise_urls")["URL"] == expected
-    assert twisted(task(URL=url), "write_urls", value="pydantic")["URL"] == expected
+    assert with_fault(task(URL=url), "normalise_urls")["URL"] == expected
+    assert with_fault(task(URL=url), "write_urls", value="pydantic")["URL"] == expected
     assert write_urls(task(URL=url), "pydantic")["URL"] == expected
 
 
 def test_each_writer_of_urls_goes_down_to_the_tasks():
     body = {"Jobs": [job(Tasks=[{"URL": "https://B\u00fc.example"}, {"URL": None}])]}
-    shown = twisted(body, "write_urls", value="go")["Jobs"][0]["Tasks"]
+    shown = with_fault(body, "write_urls", value="go")["Jobs"][0]["Tasks"]
     assert shown == [{"URL": "https://B%C3%BC.example"}, {"URL": None}]
     assert write_urls({"URL": "HTTP://A.example"}, "verbatim") == {"URL": "HTTP://A.example"}
 
@@ -107,7 +107,7 @@ def test_a_writer_that_does_not_exist_is_refused():
 
 
 def test_the_start_is_behind_and_a_zero_time_stays():
-    body = twisted(job(EndTime="0001-01-01T00:00:00Z"), "start_skew", seconds=60)
+    body = with_fault(job(EndTime="0001-01-01T00:00:00Z"), "start_skew", seconds=60)
     assert (body["StartTime"], body["EndTime"]) == ("2026-11-21T23:59:00.000Z", "0001-01-01T00:00:00Z")
     assert show(job(), Options(start_skew=60))["StartTime"] == "2026-11-21T23:59:00.000Z"
     assert show(job(), Options()) == job()
@@ -116,16 +116,16 @@ def test_the_start_is_behind_and_a_zero_time_stays():
 def test_mutations_come_last_and_in_order():
     rules = [Rule(action="mutate", value="in_list", fields=["Status"]), Rule(action="unknown_status", value="x")]
     rules.append(Rule(action="mutate", value="duplicate", fields=["Status", "TaskIDs"]))
-    body = twist({"Status": "success", "TaskIDs": ["a"]}, rules)
+    body = apply_body_faults({"Status": "success", "TaskIDs": ["a"]}, rules)
     assert body == {"Status": ["x", "x"], "TaskIDs": ["a", "a"]}
-    assert twisted(task(), "mutate", value="in_list") == [task()]
+    assert with_fault(task(), "mutate", value="in_list") == [task()]
     assert mutate_body({"Error": "x", "Code": 1}, rules) == {"Error": "x", "Code": 1}
 
 
 def test_actions_of_other_places_leave_the_body_alone():
-    assert twisted(task(), "slow") == task()
+    assert with_fault(task(), "slow") == task()
 
 
 @pytest.mark.parametrize("job_id", "abcdefgh")
 def test_a_shuffle_never_leaves_the_order_as_it_was(job_id):
-    assert twisted({"JobID": job_id, "TaskIDs": ["1", "2"]}, "shuffle_task_ids")["TaskIDs"] == ["2", "1"]
+    assert with_fault({"JobID": job_id, "TaskIDs": ["1", "2"]}, "shuffle_task_ids")["TaskIDs"] == ["2", "1"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LONGEST = 60.0
 
 
-class Agenda:
+class Timers:
     """What is to be begun at which time of the sandbox's clock: one sleeper for everything."""
 
     def __init__(self, clock: Clock) -> None:
@@ -23,7 +23,7 @@ class Agenda:
         self._ticket = count()
         self._wakeup = asyncio.Event()
 
-    def at(self, when: float, action: Callable[[], None]) -> None:
+    def call_at(self, when: float, action: Callable[[], None]) -> None:
         """Will call ``action`` at ``when``."""
         heapq.heappush(self._heap, (when, next(self._ticket), action))
         if self._heap[0][0] == when:
