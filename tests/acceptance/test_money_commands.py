@@ -13,7 +13,7 @@ import time
 import pytest
 
 from scrape_do_celery import JobCanceledError, RunState, ScrapeDoAsyncAPIClient
-from scrape_do_celery.cli.strays import Strays
+from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.config.urls import masked
 
 LONG = "?seconds=600"
@@ -94,7 +94,7 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     worker = pipeline.work()
     handle = pipeline.enqueue(urls(2, "?seconds=600", host="ours"))
     eventually(lambda: handle.state is RunState.RECONCILING)
-    [doubtful] = canceled(pipeline)
+    [in_doubt] = canceled(pipeline)
     eventually(lambda: pipeline.sandbox.stats()["answers"].get("list_jobs"))
     worker.terminate()
     worker.wait(20)
@@ -102,22 +102,22 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     pipeline.sandbox.clear_faults()
 
     listed = as_json(scrape_do("orphans", "--json"))["orphans"]
-    assert {one["job_id"]: one["may_belong_to"] for one in listed} == {doubtful: handle.run_id, stray: None}
+    assert {one["job_id"]: one["may_belong_to"] for one in listed} == {in_doubt: handle.run_id, stray: None}
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert answer.returncode == 0
     assert f"may belong to run {handle.run_id}" in answer.stdout
-    assert canceled(pipeline) == {doubtful: False, stray: True}
-    answer = scrape_do("orphans", "--cancel", "--yes", doubtful)
+    assert canceled(pipeline) == {in_doubt: False, stray: True}
+    answer = scrape_do("orphans", "--cancel", "--yes", in_doubt)
     assert answer.returncode == 1
-    assert f"left alone  {doubtful}: it may belong to run {handle.run_id}" in answer.stderr
+    assert f"not stopped  {in_doubt}: it may belong to run {handle.run_id}" in answer.stderr
     told = as_json(scrape_do("ledger", "--unresolved", "--json"))["purchases"]
     assert [(one["run_id"], one["status"], one["job_id"]) for one in told] == [(handle.run_id, "open", None)]
 
     pipeline.work()
     eventually(lambda: handle.job)
     pipeline.sandbox.advance(600)
-    assert handle.result(timeout=150).job.job_id == doubtful
-    assert canceled(pipeline) == {doubtful: False, stray: True}
+    assert handle.result(timeout=150).job.job_id == in_doubt
+    assert canceled(pipeline) == {in_doubt: False, stray: True}
 
 
 def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
@@ -143,13 +143,13 @@ def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventua
     pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
     pipeline.work()
     handles = [pipeline.enqueue(urls(1, host=f"ours{n}")) for n in range(20)]
-    strays = Strays(client, pipeline.producer.store, pipeline.settings.account_id)
+    orphan_finder = OrphanFinder(client, pipeline.producer.store, pipeline.settings.account_id)
     claimed = set()
 
     def all_owned():
-        for one in strays.all():
-            assert one.suitor is not None, one
-            claimed.add(one.suitor.run_id)
+        for one in orphan_finder.all():
+            assert one.claimant is not None, one
+            claimed.add(one.claimant.run_id)
         return all(handle.state is RunState.RUNNING for handle in handles)
 
     eventually(all_owned, within=90)

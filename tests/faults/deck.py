@@ -24,7 +24,7 @@ _KINDS = {
     "kill": 140,
     "stop": 4,
     "post": 6,
-    "doubt and kill": 5,
+    "lost answer and kill": 5,
     "read": 5,
     "lasting": 2,
     "gone": 1,
@@ -178,7 +178,7 @@ class Deck:
     def _cut(self, kind: str) -> Trial:
         """A run that is at work when the store loses its last seconds."""
         trial, dice = self._new(
-            kind, self._dice.choice(("silent", "silent", "draft", "doubt", "absent", "plain", "later"))
+            kind, self._dice.choice(("silent", "silent", "draft", "lost_answer", "absent", "plain", "later"))
         )
         if dice.random() < 0.6:
             with_query(trial, f"seconds={dice.uniform(0.5, 4.0):.1f}")
@@ -192,15 +192,15 @@ class Deck:
 
     _post = _read = _lasting = _gone = _refused = _equal_runs = _by_rule
 
-    def _doubt_and_kill(self, kind: str) -> Trial:
+    def _lost_answer_and_kill(self, kind: str) -> Trial:
         trial, dice = self._new(kind)
-        rules.doubt(trial, dice)
-        points = [point for point in POINTS if point.startswith("reconcile_submit")] or self._together["doubt"]
+        rules.lose_answer(trial, dice)
+        points = [point for point in POINTS if point.startswith("reconcile_submit")] or self._together["lost_answer"]
         self._plan(trial, dice, dice.choice(points), {"kind": "kill", "main": True})
         return trial
 
     def _plain_point(self, dice: random.Random) -> tuple[str, str]:
-        setup = dice.choice(("plain", "plain", "doubt"))
+        setup = dice.choice(("plain", "plain", "lost_answer"))
         return dice.choice(self._together[setup]), setup
 
     def _world(self, kind: str) -> Trial:
@@ -231,14 +231,14 @@ class Deck:
         return self._ending(kind, "revoke")
 
     def _deadline(self, kind: str) -> Trial:
-        trial, dice = self._new(kind, self._dice.choice(("plain", "long", "doubt")))
+        trial, dice = self._new(kind, self._dice.choice(("plain", "long", "lost_answer")))
         trial.runs[0].options["max_wait"] = round(dice.uniform(0.05, 3.0), 2)
         trial.expect, trial.purchases, trial.partial = frozenset({"timed_out", "succeeded"}), (0, 1), True
         trial.counts_by = "nothing"
         return trial
 
     def _messages(self, kind: str) -> Trial:
-        trial, _ = self._new(kind, self._dice.choice(("plain", "doubt")))
+        trial, _ = self._new(kind, self._dice.choice(("plain", "lost_answer")))
         trial.start, trial.counts_by = "storm", "nothing"
         return trial
 

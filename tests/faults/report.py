@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Trials of a full run.
 FULL = 10_000
 #: One trial in so many may leave its run in doubt, where so much befell it that nobody could look in time.
-DOUBTS = 1_000
+TRIALS_PER_IN_DOUBT = 1_000
 #: The first word of a problem, and the row that it is counted in.
 _ROWS = {
     "purchases": "second purchases",
@@ -54,7 +54,7 @@ class Report:
     writers: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, Any]] = field(default_factory=list)
-    doubts: list[dict[str, Any]] = field(default_factory=list)
+    in_doubt: list[dict[str, Any]] = field(default_factory=list)
     most_purchases: int = 0
     excused: int = 0
     slowest: float = 0.0
@@ -77,8 +77,8 @@ class Report:
                 self.rules.update(rule["action"] for rule in trial.rules)
             if trial.problems:
                 self._failed(trial)
-            if trial.doubt:
-                self.doubts.append(trial.told())
+            if trial.in_doubt:
+                self.in_doubt.append(trial.told())
 
     def take_lab(self, lab: Lab, seconds: float) -> None:
         """Adds what the lab itself has counted, which it then counts anew."""
@@ -103,7 +103,7 @@ class Report:
         for name in ("most_purchases", "slowest", "seconds"):
             setattr(self, name, max(getattr(self, name), other[name]))
         self.failures += other["failures"]
-        self.doubts += other["doubts"]
+        self.in_doubt += other["in_doubt"]
 
     def data(self) -> dict[str, Any]:
         """The figures as JSON takes them."""
@@ -120,7 +120,9 @@ class Report:
     @property
     def green(self) -> bool:
         """Whether all is as it must be."""
-        return not self.failures and not self.owing() and len(self.doubts) <= max(1, self.counted // DOUBTS)
+        return (
+            not self.failures and not self.owing() and len(self.in_doubt) <= max(1, self.counted // TRIALS_PER_IN_DOUBT)
+        )
 
     def rows(self) -> list[tuple[str, str]]:
         """The table."""
@@ -135,7 +137,7 @@ class Report:
         rows += [(row, str(self.problems[row])) for row in dict.fromkeys(_ROWS.values())]
         rows += [
             ("frozen between the last look and the POST (the named exception): bought twice", str(self.excused)),
-            ("left in doubt, bought once at most: nobody could look in time", str(len(self.doubts))),
+            ("left in doubt, bought once at most: nobody could look in time", str(len(self.in_doubt))),
             ("slowest healing", f"{self.slowest:.1f} s"),
             ("workers started", str(self.boots)),
             ("wall clock", f"{self.seconds:.0f} s"),
@@ -153,7 +155,7 @@ class Report:
         width = max(len(name) for name, _ in self.rows())
         lines = [f"{name:{width}}  {value}" for name, value in self.rows()]
         lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.owing().items()]
-        for word, trials in (("FAILED", self.failures), ("DOUBT", self.doubts)):
+        for word, trials in (("FAILED", self.failures), ("IN DOUBT", self.in_doubt)):
             for told in trials[:40]:
                 lines.append(f"\n{word} {told['trial']}")
                 lines += [f"    {line}" for line in (*told["problems"], *told["story"])]

@@ -9,7 +9,7 @@ from tests.faults.trials import Trial, add_equal_run, with_query
 if TYPE_CHECKING:
     import random
 
-_DOUBTS: tuple[dict[str, Any], ...] = (
+_LOST_ANSWERS: tuple[dict[str, Any], ...] = (
     {"action": "reset_after"},
     {"action": "reset_before"},
     {"action": "accept_late", "seconds": (0.3, 1.2)},
@@ -21,7 +21,7 @@ _DOUBTS: tuple[dict[str, Any], ...] = (
     *({"action": "status", "status": status} for status in (500, 502, 503, 408, 409, 425)),
 )
 _POSTS: tuple[dict[str, Any], ...] = (
-    *_DOUBTS,
+    *_LOST_ANSWERS,
     {"action": "status", "status": 429, "retry_after": 0.3},
     {"action": "shuffle_task_ids"},
     {"action": "nulls"},
@@ -61,9 +61,9 @@ def post(trial: Trial, dice: random.Random) -> None:
     _rule(trial, dice, "create_job", dice.choice(_POSTS), dice.choice((1, 1, 1, 2)))
 
 
-def doubt(trial: Trial, dice: random.Random) -> None:
+def lose_answer(trial: Trial, dice: random.Random) -> None:
     """Nobody knows what became of the `POST`."""
-    _rule(trial, dice, "create_job", dice.choice(_DOUBTS), 1)
+    _rule(trial, dice, "create_job", dice.choice(_LOST_ANSWERS), 1)
 
 
 def read(trial: Trial, dice: random.Random) -> None:
@@ -96,6 +96,6 @@ def equal_runs(trial: Trial, dice: random.Random) -> None:
     """Two runs with equal targets and other options, and something befalls a `POST` of theirs."""
     add_equal_run(trial, dice)
     if dice.random() < 0.7:
-        _rule(trial, dice, "create_job", dice.choice(_DOUBTS), dice.choice((1, 2)))
+        _rule(trial, dice, "create_job", dice.choice(_LOST_ANSWERS), dice.choice((1, 2)))
     else:
         trial.counts_by = "nothing"

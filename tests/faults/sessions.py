@@ -139,8 +139,8 @@ class Session:
         if failed:
             self._keep(lab, failed)
         for trial in played:
-            if trial.doubt:
-                self.say(f"DOUBT {trial.told()['trial']}: {trial.doubt}")
+            if trial.in_doubt:
+                self.say(f"IN DOUBT {trial.told()['trial']}: {trial.in_doubt}")
         if self.keep and (slow := [trial for trial in played if trial.healing > _SLOW]):
             self._write(lab, slow, f"slow-{self.seed}-{slow[0].number}.txt")
         lab.clear()

@@ -44,7 +44,7 @@ def _silent(trial: Trial, dice: random.Random) -> None:
     trial.start = "silent"
 
 
-def _doubt(trial: Trial, dice: random.Random) -> None:
+def _lost_answer(trial: Trial, dice: random.Random) -> None:
     _rule(trial, "reset_after", "create_job", times=1)
 
 
@@ -100,12 +100,12 @@ def _auth_fetch(trial: Trial, dice: random.Random) -> None:
 
 def _auth_list(trial: Trial, dice: random.Random) -> None:
     # A look at the list is nobody's in particular.
-    _doubt(trial, dice)
+    _lost_answer(trial, dice)
     trial.rules.append({"action": "status", "kind": "list_jobs", "status": 403, "times": 1})
 
 
 def _paused_list(trial: Trial, dice: random.Random) -> None:
-    _doubt(trial, dice)
+    _lost_answer(trial, dice)
     trial.rules.append({"action": "status", "kind": "list_jobs", "status": 429, "retry_after": 0.2, "times": 1})
 
 
@@ -122,7 +122,7 @@ def _paused_cancel(trial: Trial, dice: random.Random) -> None:
 
 def _slow_list(trial: Trial, dice: random.Random) -> None:
     # The look for a lost purchase takes its time, so that its lease is renewed.
-    _doubt(trial, dice)
+    _lost_answer(trial, dice)
     trial.plans.append(Plan("reconcile_submit: before GET jobs", [{"kind": "wait", "seconds": 0.8}]))
 
 
@@ -200,7 +200,7 @@ def _cancel_late(trial: Trial, dice: random.Random) -> None:
     _ending(trial, _ENDED)
 
 
-def _cancel_doubt(trial: Trial, dice: random.Random) -> None:
+def _cancel_lost_answer(trial: Trial, dice: random.Random) -> None:
     _rule(trial, "reset_after", "create_job", times=1)
     with_query(trial, "seconds=20")
     trial.plans.append(Plan("submit_jobs: after update reconciling", [{"kind": "cancel"}]))
@@ -258,7 +258,7 @@ def _lost_aggregate(trial: Trial, dice: random.Random) -> None:
 
 
 def _lost_reconcile(trial: Trial, dice: random.Random) -> None:
-    _doubt(trial, dice)
+    _lost_answer(trial, dice)
     _lose(trial, "submit_jobs: before publish reconcile_submit")
 
 
@@ -302,20 +302,20 @@ def _unnoted(trial: Trial, dice: random.Random) -> None:
     trial.plans.append(Plan("dispatcher: before publish finish_run", [{"kind": "lose"}]))
 
 
-def _unnamed_doubt(trial: Trial, dice: random.Random) -> None:
+def _unnamed_lost_answer(trial: Trial, dice: random.Random) -> None:
     # Neither the list nor the job names its targets: its tasks are asked.
-    _doubt(trial, dice)
+    _lost_answer(trial, dice)
     _unnamed(trial, dice)
 
 
 def _lost_intent(trial: Trial, dice: random.Random) -> None:
-    _doubt(trial, dice)
+    _lost_answer(trial, dice)
     trial.plans.append(Plan("reconcile_submit: before claim", [{"kind": "lose_intent"}]))
 
 
-def _probing_doubt(trial: Trial, dice: random.Random) -> None:
+def _probing_lost_answer(trial: Trial, dice: random.Random) -> None:
     # The token is not taken while a lost purchase is looked for, nor when the account is tried.
-    _doubt(trial, dice)
+    _lost_answer(trial, dice)
     _probing(trial, "reconcile_submit")
     _refuse_account(trial, "reconcile_submit")
 

@@ -37,7 +37,7 @@ def put_twice(deck):
     return trial
 
 
-def doubtful_equal_runs(deck):
+def equal_runs_in_doubt(deck):
     """Two runs with equal targets and other options, and the answers to both purchases are lost."""
     trial, dice = deck.blank("equal runs")
     add_equal_run(trial, dice)
@@ -51,7 +51,7 @@ AIMED = {
     "fence": lambda deck: frozen(deck, "poll_jobs: before update fetching", 6.0),
     "intent": lambda deck: killed(deck, "submit_jobs: after POST jobs"),
     "set_if_absent": put_twice,
-    "fingerprint_lock": doubtful_equal_runs,
+    "fingerprint_lock": equal_runs_in_doubt,
 }
 
 

@@ -83,7 +83,7 @@ class Trial:
     problems: list[str] = field(default_factory=list)
     excused: bool = False
     #: Why a run of it was left in doubt, where it might not have been.
-    doubt: str = ""
+    in_doubt: str = ""
     most: int = 0
 
     @property
@@ -127,7 +127,7 @@ class Trial:
             f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits
         ]
         story.append(f"began {self.began:.2f}, ended {self.ended - self.began:+.2f} s")
-        problems = [*self.problems, self.doubt] if self.doubt else list(self.problems)
+        problems = [*self.problems, self.in_doubt] if self.in_doubt else list(self.problems)
         return {"trial": name, "problems": problems, "story": story}
 
     def points(self) -> dict[tuple[int | None, str], list[dict[str, Any]]]:

@@ -89,7 +89,7 @@ class Verdict:
             self._lab.events[BESIDE_AN_ABSENT] += 1
         elif record.outcome == RunState.IN_DOUBT and RunState.IN_DOUBT not in expect:
             # As designed where what befell it let nobody look in time; the report allows very few.
-            trial.doubt = f"run {run.run_id}: {record.error}"
+            trial.in_doubt = f"run {run.run_id}: {record.error}"
         elif record.outcome not in expect:
             trial.problems.append(f"outcome {record.outcome}, not {sorted(expect)}: {record.error}")
         if any(part.state != "done" for part in record.parts):

@@ -34,10 +34,10 @@ from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import Producer, make_app, producer
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.runtime.absences import AbsenceCheck
+from scrape_do_celery.runtime.job_list import JobListReader
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.rate_limiter import RateLimiter, is_stopping
-from scrape_do_celery.runtime.survey import Surveyor
 from scrape_do_celery.runtime.token_check import TokenCheck
 from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
@@ -283,7 +283,7 @@ class Plant(Shelf):
     def __init__(self, clock, monkeypatch, settings):
         super().__init__(clock, keys=Keys(settings.key_prefix))
         self.settings, self.api, self.sent = settings, API(), []
-        self.health, self.surveyor, self.account = Health(), None, settings.account_id
+        self.health, self.job_list, self.account = Health(), None, settings.account_id
         self.words, self.absent = WordLog(), AbsenceTracker()
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(Store, "open", lambda url, prefix, vault=None: Store(self.redis, Keys(prefix, vault)))
@@ -324,7 +324,7 @@ class Plant(Shelf):
         runtime.client = runtime.submit_client = self.api
         runtime.submit_semaphore, runtime.early_fetch_semaphore = asyncio.Semaphore(10), asyncio.Semaphore(5)
         runtime.words, runtime.absences, runtime.token = self.words, AbsenceCheck(self.absent), TokenCheck()
-        runtime.surveyor, runtime.health = self.surveyor or Surveyor(runtime.list_jobs), self.health
+        runtime.job_list, runtime.health = self.job_list or JobListReader(runtime.list_jobs), self.health
         runtime.page_memory = PageMemory()
 
         async def go(store):

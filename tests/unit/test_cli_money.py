@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from scrape_do_celery import JobCreationRequest, ScrapeDoAsyncAPIClient, Settings
-from scrape_do_celery.cli import main, strays
-from scrape_do_celery.cli.strays import Strays
+from scrape_do_celery.cli import main, orphan_finder
+from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.runs import Producer
 from scrape_do_celery.sandbox.thread import SandboxThread
-from scrape_do_celery.store import Member, RunSpec, ops, owning
+from scrape_do_celery.store import Member, RunSpec, ops, ownership
 
 LONG = "?seconds=600"
 DAY = 86_400
@@ -134,8 +134,8 @@ def test_what_is_said_of_an_orphan(scrape_do, buy, client, eventually):
         "done": 0,
         "credits": [3, 75],
         "may_belong_to": None,
-        "left_by": None,
-        "looked_for_by": [],
+        "previous_owner": None,
+        "searched_by": [],
         "end": None,
     }
 
@@ -196,7 +196,7 @@ def test_a_job_that_ended_meanwhile(scrape_do, buy, client, sandbox, eventually)
     job_id = buy(urls(1))
     sandbox.fault("status", kind="cancel_job", status=406)
     answer = scrape_do("orphans", "--cancel", "--yes")
-    assert (answer.exit_code, answer.stdout.splitlines()[-1]) == (0, f"had ended  {job_id}")
+    assert (answer.exit_code, answer.stdout.splitlines()[-1]) == (0, f"already ended  {job_id}")
     sandbox.clear_faults()
     client.cancel_job(job_id)
     eventually(lambda: client.get_job(job_id).is_terminal)
@@ -210,7 +210,7 @@ def test_a_job_that_cannot_be_stopped_does_not_keep_the_others(scrape_do, buy, s
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert answer.exit_code == 1
     assert answer.stdout.splitlines()[-1] == f"stopped  {good}"
-    assert answer.stderr.startswith(f"left alone  {bad}: ")
+    assert answer.stderr.startswith(f"not stopped  {bad}: ")
     assert {job["id"]: job["canceled"] for job in sandbox.jobs()} == {bad: False, good: True}
 
 
@@ -225,7 +225,7 @@ def test_a_job_that_the_api_does_not_know(scrape_do, job_id):
 # orphans that may not be
 
 
-def suitor(answer):
+def claimant(answer):
     [one] = found(answer)["orphans"]
     return one["may_belong_to"]
 
@@ -239,7 +239,7 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, bu
     assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0
     answer = scrape_do("orphans", "--cancel", "--yes", job_id)
     assert answer.exit_code == 1
-    assert answer.stderr == f"left alone  {job_id}: it may belong to run r, which looks for its job\n"
+    assert answer.stderr == f"not stopped  {job_id}: it may belong to run r, which searches for its job\n"
     assert not sandbox.jobs()[0]["canceled"]
 
 
@@ -248,9 +248,9 @@ def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(s
     claim = intend(plant, "r", "reconciling")
     plant.run(ops.settle(plant.keys, claim, "in_doubt", purchase_status="in_doubt"))
     job_id = buy(urls(2))
-    assert rows(scrape_do("orphans"))[0][3] == "run r looked for such a job in vain"
+    assert rows(scrape_do("orphans"))[0][3] == "run r searched for such a job in vain"
     [one] = found(scrape_do("orphans", "--json"))["orphans"]
-    assert (one["may_belong_to"], one["looked_for_by"]) == (None, ["r"])
+    assert (one["may_belong_to"], one["searched_by"]) == (None, ["r"])
     assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0
     assert not sandbox.jobs()[0]["canceled"]
     assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 0
@@ -263,21 +263,21 @@ def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, plant, b
     plant.update(claim, state="running", job="another", purchase_status="confirmed")
     plant.redis.set(f"p:target_lock:{plant.account}:{plant.part_fields()['fp']}", "r:0")
     buy(urls(2))
-    assert suitor(scrape_do("orphans", "--json")) is None
+    assert claimant(scrape_do("orphans", "--json")) is None
 
 
 def test_a_purchase_of_other_targets_does_not_count(scrape_do, plant, buy):
     plant.begin("r", each=urls(2, host="b"))
     intend(plant, "r")
     buy(urls(2))
-    assert suitor(scrape_do("orphans", "--json")) is None
+    assert claimant(scrape_do("orphans", "--json")) is None
 
 
 def test_a_purchase_under_an_earlier_token_counts(scrape_do, plant, buy, sandbox):
     plant.begin("r", each=urls(2))
     intend(plant, "r", "reconciling", account="of the token before")
     job_id = buy(urls(2))
-    assert suitor(scrape_do("orphans", "--json")) == "r"
+    assert claimant(scrape_do("orphans", "--json")) == "r"
     assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 1
     assert not sandbox.jobs()[0]["canceled"]
 
@@ -285,9 +285,9 @@ def test_a_purchase_under_an_earlier_token_counts(scrape_do, plant, buy, sandbox
 def test_a_part_older_than_the_stores_present_life_counts(scrape_do, plant, buy):
     plant.begin("r", each=urls(2))
     buy(urls(2))
-    assert suitor(scrape_do("orphans", "--json")) is None
+    assert claimant(scrape_do("orphans", "--json")) is None
     plant.redis.set("p:epoch", "another 0.0 0 0")
-    assert suitor(scrape_do("orphans", "--json")) == "r"
+    assert claimant(scrape_do("orphans", "--json")) == "r"
 
 
 def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, plant, buy, sandbox):
@@ -303,7 +303,7 @@ def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, plant
 def test_a_job_that_cannot_be_read_is_not_stopped(scrape_do, buy, sandbox):
     buy(urls(1))
     sandbox.fault("nulls", kind="get_job", fields=["Tasks"])
-    assert suitor(scrape_do("orphans", "--json")) is None
+    assert claimant(scrape_do("orphans", "--json")) is None
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert answer.exit_code == 1
     assert "its targets cannot be read yet" in answer.stderr
@@ -321,7 +321,7 @@ def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, plant, buy,
 
 @pytest.mark.parametrize("what", ["confirmed", "reconciling"])
 def test_what_comes_between_the_look_and_the_stop(plant, buy, client, sandbox, what):
-    here = Strays(client, plant.producer.store, plant.account)
+    here = OrphanFinder(client, plant.producer.store, plant.account)
     job_id = buy(urls(2))
     [orphan] = here.all()
     plant.begin("r", each=urls(2))
@@ -329,8 +329,8 @@ def test_what_comes_between_the_look_and_the_stop(plant, buy, client, sandbox, w
         plant.buy("r", job=job_id)
     else:
         intend(plant, "r", "reconciling")
-    with pytest.raises(strays.KeptError, match="run r"):
-        here.stop(orphan)
+    with pytest.raises(orphan_finder.StillOwnedError, match="run r"):
+        here.cancel_orphan(orphan)
     assert not sandbox.jobs()[0]["canceled"]
 
 
@@ -358,18 +358,18 @@ def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(plant, buy,
         asked.clear()
         plant.redis.delete(plant.keys.owner(job_id))
         plant.force(state="submitting")
-        found = Strays(client, Meddled(moment), plant.account).all()
-        assert all(one.suitor for one in found), (moment, asked)
-    assert asked == ["whose", "suspects", "whose"]
+        found = OrphanFinder(client, Meddled(moment), plant.account).all()
+        assert all(one.claimant for one in found), (moment, asked)
+    assert asked == ["read_job_ownership", "scan_unresolved_parts", "read_job_ownership"]
 
 
-def test_suspects_are_found_in_however_long_a_list(plant):
+def test_unresolved_parts_are_found_in_however_long_a_list(plant):
     plant.begin("r")
     intend(plant, "r")
     plant.redis.zadd(plant.keys.due, {f"gone{n}:0": n for n in range(1500)} | {"gone:run": 1})
     cursor, found, looks = "", [], 0
-    while cursor != owning.START:
-        cursor, some = plant.run(owning.suspects(plant.keys, cursor or owning.START))
+    while cursor != ownership.START:
+        cursor, some = plant.run(ownership.scan_unresolved_parts(plant.keys, cursor or ownership.START))
         found, looks = found + some, looks + 1
     assert looks > 1
     assert [(one.member, one.targets) for one in found] == [(Member("r", 0), 2)]

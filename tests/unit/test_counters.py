@@ -16,7 +16,7 @@ from scrape_do_celery.store import AsyncStore, Keys
 KEYS = Keys("p")
 
 
-def doubt(cause):
+def in_doubt(cause):
     error = errors.SubmitInDoubtError("the job may have been bought", 1)
     error.__cause__ = cause
     return error
@@ -33,8 +33,8 @@ def doubt(cause):
         (errors.AsyncAPIBadRequestError("", 400), "refused"),
         (errors.AsyncAPIUnparsableResponseError(""), "unreadable"),
         (errors.APIConnectionError(), "no_answer"),
-        (doubt(errors.AsyncAPIServerError("", 500)), "server_error"),
-        (doubt(None), "unreadable"),
+        (in_doubt(errors.AsyncAPIServerError("", 500)), "server_error"),
+        (in_doubt(None), "unreadable"),
         (asyncio.CancelledError(), "abandoned"),
         (ValueError("nothing was sent"), None),
     ],

@@ -18,11 +18,11 @@ from scrape_do_celery.runs import Producer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scrape_do_celery.cli.strays import NoOrphan, Orphan, Strays
+    from scrape_do_celery.cli.orphan_finder import NotAnOrphan, Orphan, OrphanFinder
     from scrape_do_celery.config import Settings
 
 _HEADER = ("job", "status", "started", "note", "tasks", "done", "credits")
-STOPPED, HAD_ENDED, LEFT = "stopped", "had ended", "left alone"
+STOPPED, ALREADY_ENDED, NOT_STOPPED = "stopped", "already ended", "not stopped"
 
 
 @click.command()
@@ -37,23 +37,23 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
     Whatever else buys with this token, be it a program without this package or one with another store or key prefix,
     is listed as well; so is a job whose run ended without it, since its cancel was not answered. `credits` is what a
     job may cost: by a task that is done, where there is one. A job that a run may still take over is never stopped; one
-    that a run has looked for in vain (it may be what it paid for) only where it is named. Pages of a job that is
+    that a run has searched for in vain (it may be what it paid for) only where it is named. Pages of a job that is
     stopped are not collected.
 
     Needs the token. Ends with 1 when a job could not be stopped.
     """
     settings = Producer.of().settings
     _check(settings, job_ids, cancel=cancel, yes=yes)
-    with _strays(settings) as strays:
-        found, others = strays.chosen(job_ids) if job_ids else (strays.all(), [])
+    with _orphan_finder(settings) as orphan_finder:
+        found, others = orphan_finder.chosen(job_ids) if job_ids else (orphan_finder.all(), [])
         if not as_json:
             _show(found, named=bool(job_ids))
         for one in others:
             click.echo(f"{printable(one.job_id)}: {printable(one.why)}", err=True)
-        ends = _stop(strays, found, named=bool(job_ids), yes=yes, quiet=as_json) if cancel else {}
+        ends = _cancel_orphans(orphan_finder, found, named=bool(job_ids), yes=yes, quiet=as_json) if cancel else {}
     if as_json:
         click.echo(json.dumps(_as_json(found, others, ends)))
-    if LEFT in ends.values() or (cancel and not all(one.ended for one in others)):
+    if NOT_STOPPED in ends.values() or (cancel and not all(one.ended for one in others)):
         ctx.exit(WRONG)
 
 
@@ -72,32 +72,34 @@ def _check(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: boo
 
 
 @contextmanager
-def _strays(settings: Settings) -> Iterator[Strays]:
+def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
     # They bring an HTTP client with them, which no command needs before it is called.
-    from scrape_do_celery.cli.strays import Strays
+    from scrape_do_celery.cli.orphan_finder import OrphanFinder
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 
     with ScrapeDoAsyncAPIClient(
         settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout
     ) as client:
-        yield Strays(client, Producer.of().store, settings.account_id)
+        yield OrphanFinder(client, Producer.of().store, settings.account_id)
 
 
-def _stop(strays: Strays, found: Sequence[Orphan], *, named: bool, yes: bool, quiet: bool) -> dict[str, str]:
+def _cancel_orphans(
+    orphan_finder: OrphanFinder, found: Sequence[Orphan], *, named: bool, yes: bool, quiet: bool
+) -> dict[str, str]:
     """What became of each job that was to be stopped; of one that may be a run's, or hold its pages, only if named."""
-    from scrape_do_celery.cli.strays import KeptError
+    from scrape_do_celery.cli.orphan_finder import StillOwnedError
 
-    wanted = [one for one in found if named or (one.suitor is None and not one.seekers)]
+    wanted = [one for one in found if named or (one.claimant is None and not one.searched_by)]
     if not wanted or not (yes or click.confirm(_question(len(wanted)), err=True)):
         return {}
     ends = {}
     for one in wanted:
         job_id = one.job.job_id
         try:
-            ends[job_id] = STOPPED if strays.stop(one) else HAD_ENDED
-        except (KeptError, ScrapeDoError) as error:
-            ends[job_id] = LEFT
-            click.echo(f"{LEFT}  {printable(job_id)}: {printable(str(error))}", err=True)
+            ends[job_id] = STOPPED if orphan_finder.cancel_orphan(one) else ALREADY_ENDED
+        except (StillOwnedError, ScrapeDoError) as error:
+            ends[job_id] = NOT_STOPPED
+            click.echo(f"{NOT_STOPPED}  {printable(job_id)}: {printable(str(error))}", err=True)
         else:
             click.echo(f"{ends[job_id]}  {printable(job_id)}", err=quiet)
     return ends
@@ -118,12 +120,12 @@ def _row(one: Orphan) -> tuple[str, ...]:
 
 
 def _note(one: Orphan) -> str:
-    if one.former:
-        return f"run {printable(one.former.run_id)} ended without it"
-    if one.suitor:
-        return f"may belong to run {printable(one.suitor.run_id)}"
-    if one.seekers:
-        return f"run {printable(one.seekers[0].run_id)} looked for such a job in vain"
+    if one.previous_owner:
+        return f"run {printable(one.previous_owner.run_id)} ended without it"
+    if one.claimant:
+        return f"may belong to run {printable(one.claimant.run_id)}"
+    if one.searched_by:
+        return f"run {printable(one.searched_by[0].run_id)} searched for such a job in vain"
     return "is being canceled" if one.job.canceled else NONE
 
 
@@ -132,7 +134,7 @@ def _credits(one: Orphan) -> str:
     return f"{least:.10g}" if least == most else f"{least:.10g} to {most:.10g}"
 
 
-def _as_json(found: Sequence[Orphan], others: Sequence[NoOrphan], ends: dict[str, str]) -> dict[str, Any]:
+def _as_json(found: Sequence[Orphan], others: Sequence[NotAnOrphan], ends: dict[str, str]) -> dict[str, Any]:
     return {
         "orphans": [
             {
@@ -142,9 +144,9 @@ def _as_json(found: Sequence[Orphan], others: Sequence[NoOrphan], ends: dict[str
                 "tasks": one.tasks,
                 "done": one.done,
                 "credits": list(one.credits),
-                "may_belong_to": one.suitor and one.suitor.run_id,
-                "left_by": one.former and one.former.run_id,
-                "looked_for_by": [member.run_id for member in one.seekers],
+                "may_belong_to": one.claimant and one.claimant.run_id,
+                "previous_owner": one.previous_owner and one.previous_owner.run_id,
+                "searched_by": [member.run_id for member in one.searched_by],
                 "end": ends.get(one.job.job_id),
             }
             for one in found

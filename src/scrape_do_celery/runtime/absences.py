@@ -62,8 +62,8 @@ class AbsenceCheck:
 async def _ask(runtime: Runtime, back_to: datetime) -> frozenset[str] | None:
     try:
         await runtime.call(runtime.client.get_user_info)
-        survey = await runtime.surveyor.survey(asyncio.get_running_loop().time(), back_to)
+        listing = await runtime.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
     except ScrapeDoError as error:
         await runtime.apply_to_all_workers(error)
         return None
-    return frozenset(survey.jobs) if survey.complete else None
+    return frozenset(listing.jobs) if listing.complete else None

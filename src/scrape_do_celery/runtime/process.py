@@ -23,11 +23,11 @@ from scrape_do_celery.runtime.absences import AbsenceCheck
 from scrape_do_celery.runtime.api_errors import describe_trouble, is_auth, is_client_error, pause_after, retry_decision
 from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.isolation import Isolation
+from scrape_do_celery.runtime.job_list import AT_ONCE, JobListReader
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.rate_limiter import PausedError, RateLimiter
-from scrape_do_celery.runtime.survey import AT_ONCE, Surveyor
 from scrape_do_celery.runtime.token_check import TokenCheck, hold_account
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
@@ -64,7 +64,7 @@ class Runtime:
     #: Room for a task whose job goes on.
     early_fetch_semaphore: asyncio.Semaphore
     rate_limiter: RateLimiter
-    surveyor: Surveyor
+    job_list: JobListReader
     health: StoreHealth
     isolation: Isolation
     page_memory: PageMemory
@@ -111,7 +111,7 @@ class Runtime:
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix, self.producer.store.keys.vault)
         self.health, self.isolation, self.page_memory = StoreHealth(self.store), Isolation(), PageMemory()
-        self.surveyor = Surveyor(self.list_jobs)
+        self.job_list = JobListReader(self.list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
             api_key,
             base_url=self.settings.api_url,
@@ -119,7 +119,7 @@ class Runtime:
             # Trying again is written down in the record, where it outlives this process and holds no slot.
             max_retries=0,
             transport=PooledReadTransport(CALLS),
-            on_response=self.surveyor.heard,
+            on_response=self.job_list.note_api_clock,
             max_page_bytes=self.settings.max_page_bytes,
             on_default=self.default_taken,
             large_page=self.page_memory.grow,
@@ -225,7 +225,7 @@ class Runtime:
             purchase_status = ops.PurchaseStatus.IN_DOUBT
             if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
                 # Whatever ends it: nobody knows whether there is a job.
-                outcome, error = RunState.IN_DOUBT, claim.doubt(str(error or outcome))
+                outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
         skip_unsent = self.settings.stop_on_failure and outcome in _STOPPING
         left = await self.write(
             ops.settle(

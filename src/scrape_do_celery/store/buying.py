@@ -1,4 +1,4 @@
-"""The operations around a purchase: permission, the last look, doubt, the account's breaker, the ledger."""
+"""The operations around a purchase: the intent, the check before the send, unresolved ones, breaker, ledger."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ class UnresolvedPurchases:
     may_lack_some: bool
 
 
-def doubts(keys: Keys, claim: Claim, account: str, digests: PartDigests, sighted: int) -> Op[UnresolvedPurchases]:
+def read_unresolved_purchases(
+    keys: Keys, claim: Claim, account: str, digests: PartDigests, sighted: int
+) -> Op[UnresolvedPurchases]:
     """Read the unresolved purchases of other parts whose targets are like those of the claimed part.
 
     Purchases behind the place `sighted` in the order are left out: a job that was first seen there is not theirs.
@@ -148,21 +150,22 @@ def doubts(keys: Keys, claim: Claim, account: str, digests: PartDigests, sighted
         ),
         (str(claim.member), keys.prefix, account, *named, sighted, *digests.coarse),
         [_part(keys, claim)],
-        "doubts",
+        "read_unresolved_purchases",
     )
 
 
-def rivals(keys: Keys, claim: Claim, digests: PartDigests, cursor: str = START) -> Op[tuple[str, str]]:
-    """The cursor for the next look, and a part that may have bought what this one finds, where the store lost writes.
+def scan_conflicting_parts(keys: Keys, claim: Claim, digests: PartDigests, cursor: str = START) -> Op[tuple[str, str]]:
+    """Scan one page of the live parts. Return the next cursor and a conflicting part, or an empty text.
 
-    It has the same targets, other options, and no job. None is left out that is there all the while.
+    A conflicting part has the same targets, other options and no job. If the store lost writes, it may have bought
+    the job that this part finds. A part that stays in the store during the whole scan is never left out.
     """
     part_keys = [_part(keys, claim), keys.run(claim.member.run_id), keys.due]
     return Op(
         lambda r: (r[0].decode(), r[1].decode()),
         (str(claim.member), keys.prefix, cursor, digests.by_any_version),
         part_keys,
-        "rivals",
+        "scan_conflicting_parts",
     )
 
 

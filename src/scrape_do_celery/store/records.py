@@ -218,13 +218,13 @@ class Claim:
         """Whether a job may have been bought that nobody knows."""
         return self.part.state in {PartState.SUBMITTING, PartState.RECONCILING} and not self.part.refused
 
-    def doubt(self, why: str, seen: Sequence[str] = ()) -> SubmitInDoubtError:
-        """The error of a purchase of which nobody will know whether it was made."""
+    def in_doubt_error(self, why: str, candidates: Sequence[str] = ()) -> SubmitInDoubtError:
+        """Make the error of a purchase that stays in doubt."""
         run_id, part = self.member.run_id, self.part
         text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
         if part.submit_error:
             text += f"; the last cause: {part.submit_error}"
-        return SubmitInDoubtError(text, part.total, part.intent, list(seen), run_id)
+        return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
 
     def is_forgotten(self) -> bool:
         """Whether the API has certainly forgotten the part's job."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.doubt import read_back_to
 from scrape_do_celery.errors import (
     AsyncAPIGoneError,
     AsyncAPINotFoundError,
     AsyncAPIUnparsableResponseError,
     ScrapeDoError,
 )
+from scrape_do_celery.reconciliation import read_back_to
 from scrape_do_celery.runtime import Runtime
 from scrape_do_celery.store import ops, rejecting
 
@@ -60,24 +60,24 @@ async def _unowned_jobs(runtime: Runtime, since: float) -> list[tuple[JobDetails
     store, settings = runtime.store, runtime.settings
     offset = await runtime.store_ahead() or 0.0
     tolerance = settings.api_clock_tolerance
-    back_to = read_back_to(since, runtime.surveyor.api_ahead(offset, tolerance), tolerance)
-    survey = await runtime.surveyor.survey(asyncio.get_running_loop().time(), back_to)
-    ids = [job.job_id for job in survey.jobs.values()]
+    back_to = read_back_to(since, runtime.job_list.api_ahead(offset, tolerance), tolerance)
+    listing = await runtime.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
+    ids = [job.job_id for job in listing.jobs.values()]
     owners = await store.run(ops.owners(store.keys, ids)) if ids else []
-    free = [job for job, owner in zip(survey.jobs.values(), owners, strict=True) if owner is None]
+    free = [job for job, owner in zip(listing.jobs.values(), owners, strict=True) if owner is None]
     seen = await runtime.write(ops.note_unowned(store.keys, settings.account_id, [job.job_id for job in free]))
     return list(zip(free, seen, strict=True))
 
 
 async def _digests(runtime: Runtime, job: JobDetails) -> JobDigests | None:
-    known = runtime.surveyor.digests_of(job)
+    known = runtime.job_list.digests_of(job)
     if known is not None:
         return known
     try:
         whole = await runtime.call(runtime.client.get_job, job.job_id)
     except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
         return None
-    return runtime.surveyor.digests_of(whole)
+    return runtime.job_list.digests_of(whole)
 
 
 def _rejected_purchase(

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import SubmitFailure, classify_submit_error
-from scrape_do_celery.doubt import marker_of, with_marker
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import Producer, StepMessage
 from scrape_do_celery.runtime import Runtime, serve
@@ -227,6 +227,9 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         # Sent again, the `POST` would be answered alike, and each time a job may be bought.
         why = f"the API named job {created.job_id}, which another run owns"
         return await runtime.settle(
-            claim, RunState.IN_DOUBT, claim.doubt(why, [created.job_id]), purchase_status=ops.PurchaseStatus.IN_DOUBT
+            claim,
+            RunState.IN_DOUBT,
+            claim.in_doubt_error(why, [created.job_id]),
+            purchase_status=ops.PurchaseStatus.IN_DOUBT,
         )
     return None

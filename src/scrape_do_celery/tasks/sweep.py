@@ -124,7 +124,7 @@ class ListPoll:
 
 async def _all_pages(runtime: Runtime, turn: ListPoll) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
-        answer = await runtime.surveyor.read_page(page, status=status)
+        answer = await runtime.job_list.read_page(page, status=status)
         # What has ended since the list was filtered is not running.
         await turn.note(status, [job for job in answer.jobs if _runs(job)])
         return answer
@@ -138,7 +138,7 @@ async def _all_pages(runtime: Runtime, turn: ListPoll) -> None:
                 break
             ahead = max(1, min(_PAGES, answers[-1].total_pages - walk.page))
             answers = await together(read(status, walk.page + n + 1) for n in range(ahead))
-    runtime.surveyor.check_refusals()
+    runtime.job_list.check_refusals()
 
 
 def _runs(job: JobDetails) -> bool:

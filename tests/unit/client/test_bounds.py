@@ -314,7 +314,7 @@ def buy(world, stream):
 
 
 @pytest.mark.parametrize("error", BROKEN, ids=repr)
-def test_any_error_while_a_purchases_answer_is_read_is_doubt(world, error):
+def test_any_error_while_a_purchases_answer_is_read_leaves_it_in_doubt(world, error):
     with pytest.raises(SubmitInDoubtError) as caught:
         buy(world, Streamed(read=error, close=RuntimeError("again")))
     assert str(error) in str(caught.value)

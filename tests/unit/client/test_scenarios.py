@@ -127,8 +127,8 @@ def pure(endpoint, answers):
             parse_response(endpoint, status, httpx.Headers(headers), content)
         except Exception as error:  # noqa: BLE001 (that is the question)
             if attempt == 3 or not may_resend(endpoint, error):
-                doubt = not endpoint.idempotent and classify_submit_error(error) == "unknown"
-                return attempt + 1, sleeps, SubmitInDoubtError if doubt else type(error)
+                in_doubt = not endpoint.idempotent and classify_submit_error(error) == "unknown"
+                return attempt + 1, sleeps, SubmitInDoubtError if in_doubt else type(error)
             sleeps.append(resend_delay(error, attempt, lambda: 0.0))
         else:
             return attempt + 1, sleeps, None
@@ -164,7 +164,7 @@ def test_clients(world, name, answers, sleeps, end):
     assert first.headers["User-Agent"].startswith("scrape-do-celery/")
 
 
-def test_doubt_names_its_cause_and_its_targets(world):
+def test_a_purchase_in_doubt_names_its_cause_and_its_targets(world):
     world.answers = [httpx.ReadTimeout]
     with pytest.raises(SubmitInDoubtError) as caught:
         world.run(lambda client: client.create_job(targets=["https://a.example/"] * 3))
@@ -173,7 +173,7 @@ def test_doubt_names_its_cause_and_its_targets(world):
     assert isinstance(caught.value.__cause__.__cause__, httpx.ReadTimeout)
 
 
-def test_doubt_tells_its_cause_in_its_text(world):
+def test_a_purchase_in_doubt_tells_its_cause_in_its_text(world):
     def broken(_):
         raise ssl.SSLError(1, "bad record mac")
 
@@ -191,7 +191,7 @@ def test_what_interrupts_passes_as_it_is(world):
         world.run(lambda client: client.create_job(REQUEST))
 
 
-def test_doubt_by_answer_names_its_cause(world):
+def test_a_purchase_in_doubt_by_its_answer_names_its_cause(world):
     world.answers = [DOWN]
     with pytest.raises(SubmitInDoubtError) as caught:
         world.run(lambda client: client.create_job(REQUEST))

@@ -300,7 +300,7 @@ def test_missing_keys_are_named(locked, clock):
     assert lacking_keys(locked.producer) == []
 
 
-def test_runs_with_the_same_options_are_no_rivals(locked):
+def test_runs_with_the_same_options_do_not_conflict(locked):
     """Sealed, equal options look different: their digest tells that they are equal."""
     secret(locked)
     secret(locked, run_id="s")
@@ -308,8 +308,8 @@ def test_runs_with_the_same_options_are_no_rivals(locked):
     claim = locked.take()
     found, cursor = set(), ops.START
     while True:
-        cursor, rival = locked.run(ops.rivals(locked.keys, claim, ops.digests_of(claim), cursor))
-        found.add(rival)
+        cursor, conflicting = locked.run(ops.scan_conflicting_parts(locked.keys, claim, ops.digests_of(claim), cursor))
+        found.add(conflicting)
         if cursor == ops.START:
             break
     assert found == {"t:0"}

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scrape_do_celery.cli.strays import KeptError, Strays
+from scrape_do_celery.cli.orphan_finder import OrphanFinder, StillOwnedError
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.runtime import serve
 from scrape_do_celery.runtime.collecting import fetch
@@ -31,7 +31,7 @@ def shows(plant, *jobs):
     )
 
 
-def doubt(plant, run_id="r", marker=""):
+def lose_answer(plant, run_id="r", marker=""):
     claim = plant.take(run_id, seconds=LEASE)
     told = {"account": plant.account, "estimated_credits": 2, "marker": marker}
     assert plant.run(ops.write_intent(plant.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
@@ -158,9 +158,9 @@ def test_a_moment_of_404_loses_no_page(plant, make):
 
 
 @pytest.mark.parametrize("stopped", [True, False])
-def test_a_doubt_ends_where_the_api_stays_away(plant, make, stopped):
+def test_a_purchase_in_doubt_ends_where_the_api_stays_away(plant, make, stopped):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     if stopped:
         plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(list_jobs=make.refusal(500))
@@ -173,11 +173,11 @@ def test_a_doubt_ends_where_the_api_stays_away(plant, make, stopped):
 
 def test_what_was_absent_once_may_still_appear(plant, make):
     plant.begin("a", request={"geo_code": "us"})
-    doubt(plant, "a")
+    lose_answer(plant, "a")
     shows(plant)
     assert look(plant, "a")
     plant.begin("b", request={"geo_code": "de"})
-    doubt(plant, "b")
+    lose_answer(plant, "b")
     shows(plant, make.job("queued", job_id="of-a"))
     assert look(plant, "b", until=PartState.DONE)
     assert (plant.part("b").outcome, plant.part("b").job_id) == ("in_doubt", None)
@@ -185,49 +185,49 @@ def test_what_was_absent_once_may_still_appear(plant, make):
 
 def test_what_did_not_appear_within_an_hour_never_will(plant, make):
     plant.begin("a", request={"geo_code": "us"})
-    doubt(plant, "a")
+    lose_answer(plant, "a")
     shows(plant)
     assert look(plant, "a")
     plant.clock.forward(HOUR + 1)
     plant.begin("b", request={"geo_code": "de"})
-    doubt(plant, "b")
+    lose_answer(plant, "b")
     shows(plant, make.job("queued", job_id="of-b"))
     assert look(plant, "b", until=PartState.RUNNING)
     assert plant.part("b").job_id == "of-b"
 
 
-def test_a_shorter_doubt_takes_nothing_from_a_longer_one(plant, make):
+def test_a_purchase_in_doubt_takes_no_time_from_an_equal_one(plant, make):
     for run_id in "ab":
         plant.begin(run_id, request={"geo_code": "us"})
-    doubt(plant, "a")
+    lose_answer(plant, "a")
     plant.run(ops.settle(plant.keys, plant.take("a"), "in_doubt", purchase_status="in_doubt"))
     plant.clock.forward(5)
-    doubt(plant, "b")
+    lose_answer(plant, "b")
     shows(plant)
     assert look(plant, "b")
     claim = plant.take("b")
-    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
+    found = plant.run(ops.read_unresolved_purchases(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
     assert (found.equal, found.similar) == ((Member("a", 0),), 1)
     plant.clock.forward(71 * HOUR)
-    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
+    found = plant.run(ops.read_unresolved_purchases(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
     assert found.similar == 1
     plant.clock.forward(2 * HOUR)
-    found = plant.run(ops.doubts(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
+    found = plant.run(ops.read_unresolved_purchases(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
     assert found.similar == 0
 
 
 def test_a_marker_may_not_be_shown_yet(plant, make, settings):
     plant.settings = settings.model_copy(update={"shared_account": True})
     plant.begin()
-    doubt(plant, marker="m")
+    lose_answer(plant, marker="m")
     shows(plant, make.job("pending", job_id="ours"))
     plant.api.script(get_task=lambda job, _: make.task(job=job, status="pending", webhook_url=None))
     assert not look(plant)
 
 
-def test_the_job_of_a_doubt_is_no_orphan_where_its_tasks_have_no_url(plant, make):
+def test_the_job_of_a_purchase_in_doubt_is_no_orphan_where_its_tasks_have_no_url(plant, make):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     job = make.job("pending", job_id="ours")
     blank = [UndetailedTaskResponse(task_id=task.task_id, url="", status=task.status) for task in job.tasks]
     job, stopped = job.model_copy(update={"tasks": blank}), []
@@ -236,9 +236,9 @@ def test_the_job_of_a_doubt_is_no_orphan_where_its_tasks_have_no_url(plant, make
         cancel_job=stopped.append,
         list_jobs=lambda **k: listing(job) if k["status"] == "pending" else listing(),
     )
-    strays = Strays(api, plant.store, plant.account)
-    with pytest.raises(KeptError):
-        strays.stop(strays.all()[0])
+    orphan_finder = OrphanFinder(api, plant.store, plant.account)
+    with pytest.raises(StillOwnedError):
+        orphan_finder.cancel_orphan(orphan_finder.all()[0])
     assert not stopped
 
 
@@ -253,7 +253,7 @@ def test_an_end_that_the_store_has_lost_decides_nothing(plant):
 
 def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     shows(plant)
     assert look(plant)
     plant.api.script(create_job=make.refusal(429), get_user_info=None)

@@ -38,7 +38,7 @@ def intend(plant, run_id="r"):
     return plant.run(ops.write_intent(plant.keys, claim, uuid.uuid4().hex, LEASE, account=plant.account))[0]
 
 
-def doubt(plant, run_id="r"):
+def lose_answer(plant, run_id="r"):
     claim = plant.take(run_id, seconds=LEASE)
     assert plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))[0] == "ok"
     assert plant.run(ops.update(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
@@ -68,7 +68,7 @@ def look_until_resolved(plant, run_id="r"):
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_job_is_adopted_whoever_writes_its_urls(plant, make, writer):
     plant.begin(each=ODD)
-    doubt(plant)
+    lose_answer(plant)
     shows(plant, job_of(make, [WRITERS[writer](url) for url in reversed(ODD)]))
     part = look_until_resolved(plant)
     assert (part.state, part.job_id, plant.api.posts) == (PartState.RUNNING, "j", 0)
@@ -76,7 +76,7 @@ def test_a_job_is_adopted_whoever_writes_its_urls(plant, make, writer):
 
 def test_a_server_that_answers_equal_targets_with_one_task_is_recognised(plant, make):
     plant.begin(each=["https://a.example/", "https://a.example/"])
-    doubt(plant)
+    lose_answer(plant)
     shows(plant, job_of(make, ["https://a.example/"]))
     assert look_until_resolved(plant).job_id == "j"
 
@@ -96,14 +96,14 @@ def test_equal_targets_in_another_spelling_wait_for_each_other(plant):
 def test_each_route_adopts_its_own_job(plant, make):
     for run_id, url in zip("ab", ROUTES, strict=True):
         plant.begin(run_id, each=[url])
-        doubt(plant, run_id)
+        lose_answer(plant, run_id)
     shows(plant, job_of(make, ROUTES[:1], "of-a"), job_of(make, ROUTES[1:], "of-b"))
     assert [look_until_resolved(plant, run_id).job_id for run_id in "ba"] == ["of-b", "of-a"]
 
 
 def test_a_similar_job_is_adopted_where_one_purchase_may_have_bought_it(plant, make):
     plant.begin(each=ROUTES[:1])
-    doubt(plant)
+    lose_answer(plant)
     shows(plant, job_of(make, ["https://app.example/"]))
     assert look_until_resolved(plant).job_id == "j"
 
@@ -111,7 +111,7 @@ def test_a_similar_job_is_adopted_where_one_purchase_may_have_bought_it(plant, m
 def test_a_similar_job_is_nobodys_where_two_purchases_may_have_bought_it(plant, make):
     for run_id, url in zip("ab", ROUTES, strict=True):
         plant.begin(run_id, each=[url])
-        doubt(plant, run_id)
+        lose_answer(plant, run_id)
     shows(plant, job_of(make, ["https://app.example/"]))
     for run_id in "ab":
         part = look_until_resolved(plant, run_id)
@@ -123,7 +123,7 @@ def test_a_similar_job_is_nobodys_where_two_purchases_may_have_bought_it(plant, 
 def test_a_purchase_that_is_resolved_stands_in_nobodys_way(plant, make):
     for run_id, url in zip("ab", ROUTES, strict=True):
         plant.begin(run_id, each=[url])
-        doubt(plant, run_id)
+        lose_answer(plant, run_id)
     shows(plant, job_of(make, ROUTES[:1], "of-a"))
     assert look_until_resolved(plant, "a").job_id == "of-a"
     shows(plant, job_of(make, ["https://app.example/"], "of-b"))
@@ -138,7 +138,7 @@ def test_a_similar_job_is_adopted_only_if_no_lost_purchase_may_have_bought_it(pl
     plant.begin(each=ROUTES[:1])
     if other:
         plant.begin("b", each=[other])
-    doubt(plant)
+    lose_answer(plant)
     plant.clock.forward(5)
     plant.restart()
     if own:
@@ -149,10 +149,10 @@ def test_a_similar_job_is_adopted_only_if_no_lost_purchase_may_have_bought_it(pl
 
 
 def test_among_very_many_parts_any_may_have_bought_a_similar_job(plant, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runtime.inquiry._MOST_READ", 0)
+    monkeypatch.setattr("scrape_do_celery.runtime.job_search._MAX_PARTS_READ", 0)
     plant.begin(each=ROUTES[:1])
     plant.begin("b", each=["https://other.example/"])
-    doubt(plant)
+    lose_answer(plant)
     plant.clock.forward(5)
     plant.restart()
     shows(plant, job_of(make, ["https://app.example/"]))
@@ -161,7 +161,7 @@ def test_among_very_many_parts_any_may_have_bought_a_similar_job(plant, make, mo
 
 def test_a_clock_that_is_set_back_makes_no_job_older(plant, make):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     plant.clock.forward(-10)
     plant.run(ops.note_unowned(plant.keys, plant.account, ["j"]))
     shows(plant, make.job("pending", job_id="j"))
@@ -170,7 +170,7 @@ def test_a_clock_that_is_set_back_makes_no_job_older(plant, make):
 
 def test_a_purchase_that_began_after_a_job_was_seen_has_not_bought_it(plant, make):
     plant.begin("a", each=ROUTES[:1])
-    doubt(plant, "a")
+    lose_answer(plant, "a")
     shows(plant, job_of(make, ["https://app.example/"]))
     plant.run(ops.note_unowned(plant.keys, plant.account, ["j"]))
     plant.begin("b", each=ROUTES[1:])
@@ -210,7 +210,7 @@ def test_a_job_of_a_part_of_an_earlier_version_is_recognised(plant, make):
     targets = ["https://straße.example/"]
     plant.begin(each=targets)
     plant.force(fp=fingerprint(targets))
-    doubt(plant)
+    lose_answer(plant)
     shows(plant, job_of(make, targets))
     assert look_until_resolved(plant).job_id == "j"
 
@@ -218,7 +218,7 @@ def test_a_job_of_a_part_of_an_earlier_version_is_recognised(plant, make):
 @pytest.mark.parametrize("text", ["n/a", "/p/1", "", "http://[", "https://a.example/\ud800"])
 def test_tasks_are_asked_where_a_summary_names_no_url(plant, make, text):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     job = job_of(make, [text, text])
     shows(plant, job)
     plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="j"))
@@ -228,7 +228,7 @@ def test_tasks_are_asked_where_a_summary_names_no_url(plant, make, text):
 
 def test_an_entry_that_the_job_does_not_name_tells_nothing(plant, make):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     job = make.job("pending", 2, job_id="j")
     surplus = UndetailedTaskResponse(task_id="x", url="https://other.example/", status="pending")
     shows(plant, job.model_copy(update={"tasks": [*job.tasks, surplus]}))
@@ -237,7 +237,7 @@ def test_an_entry_that_the_job_does_not_name_tells_nothing(plant, make):
 
 def test_an_empty_list_whose_total_promises_jobs_proves_no_absence(plant):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     plant.api.script(list_jobs=lambda _: JobsListResponse(jobs=[], total_count=1))
     for _ in range(20):
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
@@ -254,7 +254,7 @@ def test_a_job_may_have_the_id_zero(plant, make):
 
 def test_a_list_and_a_job_that_disagree_on_a_start_prove_nothing(plant, make):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     job = job_of(make, ["https://shop.example/0", "https://shop.example/1"])
     old = job.model_copy(update={"tasks": [], "start_time": datetime(2020, 1, 1, tzinfo=UTC)})
     plant.api.script(list_jobs=lambda _: JobsListResponse(jobs=[old]), get_job=job)
@@ -263,7 +263,7 @@ def test_a_list_and_a_job_that_disagree_on_a_start_prove_nothing(plant, make):
 
 def test_a_purchase_in_doubt_before_a_refused_one_binds_its_account(plant, make):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     shows(plant)
     for _ in range(60):
         if plant.part().state is PartState.QUEUED:
@@ -342,7 +342,7 @@ def test_a_redirect_holds_a_part_back_until_its_grace_is_over(plant):
     assert (plant.part().outcome, plant.part().error.host) == ("failed", "other.example")
 
 
-def test_a_text_names_the_cause_of_a_doubt(plant, make):
+def test_a_text_names_the_cause_of_a_purchase_in_doubt(plant, make):
     plant.begin()
     plant.api.script(create_job=SubmitInDoubtError("the job may have been bought: the gateway said 502", 2))
     plant.step(submit, plant.take(seconds=LEASE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-from scrape_do_celery.cli.strays import Strays
+from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIGoneError
 from scrape_do_celery.models import JobCreationRequest, JobsListResponse
 from scrape_do_celery.models.urls import fingerprint
@@ -13,7 +13,7 @@ from scrape_do_celery.store import Member, PartState, RunSpec, ops
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
-from tests.unit.steps.test_recognition import LEASE, doubt, intend, job_of, look_until_resolved, search, shows
+from tests.unit.steps.test_recognition import LEASE, intend, job_of, look_until_resolved, lose_answer, search, shows
 
 A, B, C = (f"https://a.example/{n}" for n in "abc")
 PLUGIN = {"plugin": {"key": "amazon/pdp", "params": [{"asin": "B0"}]}}
@@ -25,7 +25,7 @@ def gone():
 
 def test_a_listed_job_that_is_gone_stops_no_search(plant, make):
     plant.begin(each=[A])
-    doubt(plant)
+    lose_answer(plant)
     mine = job_of(make, [A], "mine")
     listed = [mine.model_copy(update={"tasks": []}), make.job("success", 1, job_id="old", summary=False)]
     plant.api.script(
@@ -37,8 +37,8 @@ def test_a_listed_job_that_is_gone_stops_no_search(plant, make):
 def test_a_job_with_more_tasks_is_not_adopted(plant, make):
     plant.begin("r", each=[A, B])
     plant.begin("s", each=[A, B, C])
-    doubt(plant, "r")
-    doubt(plant, "s")
+    lose_answer(plant, "r")
+    lose_answer(plant, "s")
     whole = make.job("pending", 3, job_id="of-s", summary=False)
     pages = dict(zip(["t0", "t1", "t2"], [A, B, C], strict=True))
     plant.api.script(
@@ -61,11 +61,11 @@ def test_equal_targets_wait_for_a_purchase_of_one_of_them(plant):
 
 def test_a_purchase_of_equal_targets_that_was_never_found_may_own_a_job_with_one_task(plant, make):
     plant.begin("two", each=[A, A])
-    doubt(plant, "two")
+    lose_answer(plant, "two")
     shows(plant)
     look_until_resolved(plant, "two")
     plant.begin("one", each=[A])
-    doubt(plant, "one")
+    lose_answer(plant, "one")
     shows(plant, job_of(make, [A], "of-two"))
     assert look_until_resolved(plant, "one").outcome == "in_doubt"
 
@@ -103,7 +103,7 @@ def test_a_refusal_before_the_purchase_does_not_end_a_paid_run(plant, make):
 
 def test_the_job_of_an_earlier_purchase_is_not_bought_over_after_a_refusal(plant, make):
     plant.begin(each=[A])
-    doubt(plant)
+    lose_answer(plant)
     shows(plant)
     assert look_until_resolved(plant).state is PartState.QUEUED
     plant.api.script(create_job=make.refusal(429))
@@ -125,20 +125,20 @@ def test_a_refused_purchase_is_looked_for_at_once_when_its_run_is_canceled(plant
     assert plant.looks()["r:0"] <= 1
 
 
-def test_a_doubt_of_the_version_before_is_seen(plant, make):
+def test_a_purchase_in_doubt_of_the_version_before_is_seen(plant, make):
     plant.begin("r", each=[A])
     plant.redis.set(f"{plant.keys.prefix}:doubt:{plant.account}:{fingerprint([A])}", "old:0", ex=86400)
-    doubt(plant)
+    lose_answer(plant)
     shows(plant, job_of(make, [A], "j"))
     assert look_until_resolved(plant).outcome == "in_doubt"
 
 
 def test_a_purchase_that_an_old_worker_resolved_stands_in_nobodys_way(plant, make):
     plant.begin("old", each=[A])
-    doubt(plant, "old")
+    lose_answer(plant, "old")
     plant.force("old", state="running", job="x")
     plant.begin("r", each=[A])
-    doubt(plant)
+    lose_answer(plant)
     shows(plant, job_of(make, [A], "j"))
     assert look_until_resolved(plant).job_id == "j"
 
@@ -180,7 +180,7 @@ def test_after_a_pause_only_the_list_of_the_same_account_shows_an_absence(plant,
 
 def test_an_id_without_a_task_behind_it_keeps_no_job_from_its_part(plant, make):
     plant.begin(each=[A, B])
-    doubt(plant)
+    lose_answer(plant)
     whole = make.job("pending", 3, job_id="j", summary=False)
     pages = {"t0": A, "t1": B}
     plant.api.script(
@@ -207,8 +207,8 @@ def test_a_gone_job_does_not_hide_the_job_of_a_rejected_purchase(plant, make, ca
 
 def test_a_job_that_does_not_name_all_its_tasks_yet_is_no_orphan(plant, make):
     plant.begin(each=[A, B])
-    doubt(plant)
+    lose_answer(plant)
     young = job_of(make, [A], "j", "queuing")
     client = SimpleNamespace(get_job=lambda _: young)
-    (found,), _ = Strays(client, plant.store, plant.account).chosen(["j"])
-    assert found.suitor == Member("r", 0)
+    (found,), _ = OrphanFinder(client, plant.store, plant.account).chosen(["j"])
+    assert found.claimant == Member("r", 0)

@@ -18,7 +18,7 @@ DAY = 86_400.0
 URLS = ["https://shop.example/0", "https://shop.example/1"]
 
 
-def doubt(plant, make):
+def lose_answer(plant, make):
     """The answer to the part's `POST` was lost; a second one would be answered."""
     claim = plant.take(seconds=LEASE)
     plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))
@@ -27,9 +27,9 @@ def doubt(plant, make):
 
 
 @pytest.fixture
-def doubtful(plant, make):
+def reconciling(plant, make):
     plant.begin()
-    doubt(plant, make)
+    lose_answer(plant, make)
     return plant
 
 
@@ -88,23 +88,23 @@ def search(plant, fetch_passes=60):
     ("size", "totals"),
     [(20, {}), (10, {"PageSize": 100, "TotalPages": 1}), (10, {"PageSize": 100, "TotalPages": 0})],
 )
-def test_a_job_is_found_on_any_page_that_the_total_counts(doubtful, size, totals):
-    mine = entry("j", URLS, iso(doubtful))
-    every = [*others(60, iso(doubtful, -1)), mine]
-    serve(doubtful, paged(every, size, **totals), *every)
-    assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
+def test_a_job_is_found_on_any_page_that_the_total_counts(reconciling, size, totals):
+    mine = entry("j", URLS, iso(reconciling))
+    every = [*others(60, iso(reconciling, -1)), mine]
+    serve(reconciling, paged(every, size, **totals), *every)
+    assert (search(reconciling).job_id, reconciling.api.posts) == ("j", 0)
 
 
-def test_a_cache_that_shows_the_first_page_for_each_proves_no_absence(doubtful):
-    shown = others(100, iso(doubtful, -1))
+def test_a_cache_that_shows_the_first_page_for_each_proves_no_absence(reconciling):
+    shown = others(100, iso(reconciling, -1))
     pages = []
 
     def page(filters):
         pages.append(filters["page"])
         return {"Jobs": [], "TotalCount": 0} if "status" in filters else {"Jobs": shown, "TotalCount": 101}
 
-    serve(doubtful, page, *shown)
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
+    serve(reconciling, page, *shown)
+    assert (search(reconciling).state, reconciling.api.posts) == (PartState.RECONCILING, 0)
     assert max(pages) == 3
 
 
@@ -123,30 +123,30 @@ def test_a_gateways_404_is_not_believed_of_a_job_on_the_second_page(plant):
 @pytest.mark.parametrize(
     "totals", [{"TotalPages": 3}, {}, {"TotalPages": 2}], ids=["a page too many", "no pages", "right"]
 )
-def test_a_job_without_a_start_time_at_the_end_of_the_list_is_found(doubtful, totals):
+def test_a_job_without_a_start_time_at_the_end_of_the_list_is_found(reconciling, totals):
     mine = entry("j", URLS, status="scheduled")
-    every = [*(entry(f"o{n}", ["https://other.example/"], iso(doubtful, 7200 + n)) for n in range(199)), mine]
-    serve(doubtful, paged(every, 100, **totals), *every)
-    assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
+    every = [*(entry(f"o{n}", ["https://other.example/"], iso(reconciling, 7200 + n)) for n in range(199)), mine]
+    serve(reconciling, paged(every, 100, **totals), *every)
+    assert (search(reconciling).job_id, reconciling.api.posts) == ("j", 0)
 
 
-def test_an_unreadable_entry_among_jobs_without_a_start_time_proves_no_absence(doubtful):
+def test_an_unreadable_entry_among_jobs_without_a_start_time_proves_no_absence(reconciling):
     mine = {**entry("j", URLS, status="scheduled"), "JobID": None}
-    old = [entry(f"o{n}", ["https://other.example/"], iso(doubtful, 7200 + n)) for n in range(150)]
-    serve(doubtful, paged([*old, mine], 100, TotalPages=2), *old)
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
+    old = [entry(f"o{n}", ["https://other.example/"], iso(reconciling, 7200 + n)) for n in range(150)]
+    serve(reconciling, paged([*old, mine], 100, TotalPages=2), *old)
+    assert (search(reconciling).state, reconciling.api.posts) == (PartState.RECONCILING, 0)
 
 
-def test_a_list_that_ignores_the_order_is_read_behind_jobs_of_one_moment(doubtful):
-    mine = entry("j", URLS, iso(doubtful))
-    every = [*others(100, iso(doubtful, DAY)), mine]
-    serve(doubtful, paged(every, 100, TotalPages=2), *every)
-    assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
+def test_a_list_that_ignores_the_order_is_read_behind_jobs_of_one_moment(reconciling):
+    mine = entry("j", URLS, iso(reconciling))
+    every = [*others(100, iso(reconciling, DAY)), mine]
+    serve(reconciling, paged(every, 100, TotalPages=2), *every)
+    assert (search(reconciling).job_id, reconciling.api.posts) == ("j", 0)
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_a_list_that_refuses_a_status_is_read_without_it(doubtful, make, found):
-    mine = entry("j", URLS, iso(doubtful))
+def test_a_list_that_refuses_a_status_is_read_without_it(reconciling, make, found):
+    mine = entry("j", URLS, iso(reconciling))
     whole = paged([mine] if found else [], 100)
 
     def page(filters):
@@ -154,9 +154,9 @@ def test_a_list_that_refuses_a_status_is_read_without_it(doubtful, make, found):
             raise make.refusal(400)
         return whole(filters)
 
-    serve(doubtful, page, mine)
-    part = search(doubtful)
-    assert (part.job_id, doubtful.api.posts) == (("j", 0) if found else ("second", 1))
+    serve(reconciling, page, mine)
+    part = search(reconciling)
+    assert (part.job_id, reconciling.api.posts) == (("j", 0) if found else ("second", 1))
 
 
 # Start times
@@ -166,12 +166,12 @@ def test_a_list_that_refuses_a_status_is_read_without_it(doubtful, make, found):
 @pytest.mark.parametrize(
     ("status", "hours"), [("pending", 5), ("success", 5), ("success", 12), ("rotating", 100), ("finished", 100)]
 )
-def test_a_job_whose_start_is_in_local_time_is_not_bought_over(doubtful, zone, status, hours):
-    start = datetime.fromtimestamp(doubtful.clock.time() - 3600 * hours, UTC).strftime("%Y-%m-%dT%H:%M:%S") + zone
+def test_a_job_whose_start_is_in_local_time_is_not_bought_over(reconciling, zone, status, hours):
+    start = datetime.fromtimestamp(reconciling.clock.time() - 3600 * hours, UTC).strftime("%Y-%m-%dT%H:%M:%S") + zone
     mine = entry("j", URLS, start, status)
-    serve(doubtful, in_all(mine), mine)
-    part = search(doubtful)
-    assert (part.outcome, part.error.candidates, doubtful.api.posts) == ("in_doubt", ("j",), 0)
+    serve(reconciling, in_all(mine), mine)
+    part = search(reconciling)
+    assert (part.outcome, part.error.candidates, reconciling.api.posts) == ("in_doubt", ("j",), 0)
 
 
 @pytest.mark.parametrize("known", ["owned", "seen before"])
@@ -183,7 +183,7 @@ def test_an_hourly_run_of_the_same_targets_finds_its_job_among_the_earlier_ones(
         else:
             plant.redis.set(plant.keys.owner(job["JobID"]), "earlier:0")
     plant.begin()
-    doubt(plant, make)
+    lose_answer(plant, make)
     mine = entry("j", URLS, iso(plant))
     serve(plant, paged([mine, *earlier], 100), mine, *earlier)
     assert (search(plant).job_id, plant.api.posts) == ("j", 0)
@@ -194,10 +194,10 @@ def test_an_hourly_run_of_the_same_targets_finds_its_job_among_the_earlier_ones(
 # Answers that name some of a job's tasks
 
 
-def test_a_list_that_previews_the_tasks_says_nothing_about_the_others(doubtful):
-    mine = entry("j", URLS, iso(doubtful))
-    serve(doubtful, in_all({**mine, "Tasks": mine["Tasks"][:1], "TaskIDs": None}), mine)
-    assert (search(doubtful).job_id, doubtful.api.posts) == ("j", 0)
+def test_a_list_that_previews_the_tasks_says_nothing_about_the_others(reconciling):
+    mine = entry("j", URLS, iso(reconciling))
+    serve(reconciling, in_all({**mine, "Tasks": mine["Tasks"][:1], "TaskIDs": None}), mine)
+    assert (search(reconciling).job_id, reconciling.api.posts) == ("j", 0)
 
 
 @pytest.mark.parametrize("ids", [True, False])
@@ -205,18 +205,18 @@ def test_a_list_that_previews_the_tasks_says_nothing_about_the_others(doubtful):
 @pytest.mark.parametrize(
     "named", [URLS[:1], [URLS[0], *URLS], [URLS[1], URLS[1]]], ids=["some", "an attempt more", "attempts of one"]
 )
-def test_an_ended_job_that_names_nothing_but_targets_proves_no_absence(doubtful, named, listed, ids):
-    mine = entry("j", named, iso(doubtful))
+def test_an_ended_job_that_names_nothing_but_targets_proves_no_absence(reconciling, named, listed, ids):
+    mine = entry("j", named, iso(reconciling))
     mine["TaskIDs"] = mine["TaskIDs"] if ids else None
-    serve(doubtful, in_all(mine if listed else {**mine, "Tasks": None}), mine)
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
-    doubtful.clock.forward(4 * DAY)
-    assert (search(doubtful).outcome, doubtful.api.posts) == ("in_doubt", 0)
+    serve(reconciling, in_all(mine if listed else {**mine, "Tasks": None}), mine)
+    assert (search(reconciling).state, reconciling.api.posts) == (PartState.RECONCILING, 0)
+    reconciling.clock.forward(4 * DAY)
+    assert (search(reconciling).outcome, reconciling.api.posts) == ("in_doubt", 0)
 
 
 def test_a_job_that_names_a_page_of_its_tasks_proves_no_absence(plant, make):
     plant.begin(targets=200)
-    doubt(plant, make)
+    lose_answer(plant, make)
     mine = entry("j", make.urls(100), iso(plant))
     serve(plant, in_all({**mine, "TaskIDs": None, "Tasks": None}), {**mine, "TaskIDs": None})
     assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 0)
@@ -226,25 +226,25 @@ def test_a_job_that_names_a_page_of_its_tasks_proves_no_absence(plant, make):
     "named", [["https://other.example/"], [URLS[0], "https://other.example/"], [*URLS, "https://other.example/"]]
 )
 @pytest.mark.parametrize("summary", [True, False])
-def test_a_job_that_names_anything_else_is_anothers(doubtful, make, named, summary):
-    other = entry("other", named, iso(doubtful))
-    serve(doubtful, in_all({**other, "Tasks": None}), other if summary else {**other, "Tasks": None})
-    doubtful.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="other", url=named[int(i[1:])]))
-    assert (search(doubtful).job_id, doubtful.api.posts) == ("second", 1)
+def test_a_job_that_names_anything_else_is_anothers(reconciling, make, named, summary):
+    other = entry("other", named, iso(reconciling))
+    serve(reconciling, in_all({**other, "Tasks": None}), other if summary else {**other, "Tasks": None})
+    reconciling.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="other", url=named[int(i[1:])]))
+    assert (search(reconciling).job_id, reconciling.api.posts) == ("second", 1)
 
 
-def test_a_job_whose_surplus_task_is_an_attempt_proves_no_absence(doubtful, make):
+def test_a_job_whose_surplus_task_is_an_attempt_proves_no_absence(reconciling, make):
     named = [*URLS, URLS[0]]
-    mine = entry("j", named, iso(doubtful))
-    serve(doubtful, in_all({**mine, "Tasks": None}), {**mine, "Tasks": mine["Tasks"][:2]})
-    doubtful.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="j", url=named[int(i[1:])]))
-    assert (search(doubtful).state, doubtful.api.posts) == (PartState.RECONCILING, 0)
+    mine = entry("j", named, iso(reconciling))
+    serve(reconciling, in_all({**mine, "Tasks": None}), {**mine, "Tasks": mine["Tasks"][:2]})
+    reconciling.api.script(get_task=lambda _, i: make.task(int(i[1:]), job="j", url=named[int(i[1:])]))
+    assert (search(reconciling).state, reconciling.api.posts) == (PartState.RECONCILING, 0)
 
 
-def test_an_old_job_of_some_of_the_targets_stands_in_no_way(doubtful):
-    old = entry("old", URLS[:1], iso(doubtful, 2 * DAY))
-    serve(doubtful, in_all(old), old)
-    assert (search(doubtful).job_id, doubtful.api.posts) == ("second", 1)
+def test_an_old_job_of_some_of_the_targets_stands_in_no_way(reconciling):
+    old = entry("old", URLS[:1], iso(reconciling, 2 * DAY))
+    serve(reconciling, in_all(old), old)
+    assert (search(reconciling).job_id, reconciling.api.posts) == ("second", 1)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_an_old_job_of_some_of_the_targets_stands_in_no_way(doubtful):
 def test_a_plugin_job_is_known_by_the_number_of_its_tasks_alone(plant, make, fields, posts):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
     plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
-    doubt(plant, make)
+    lose_answer(plant, make)
     job = {**entry("j", URLS[:1], iso(plant)), **fields}
     serve(plant, in_all(job), job)
     search(plant)
@@ -329,7 +329,7 @@ def test_a_job_of_others_stands_in_no_way_on_a_shared_account(shared, make, ago,
 )
 def test_a_job_is_found_under_the_urls_that_its_server_writes(plant, make, target, written):
     plant.begin(each=[target])
-    doubt(plant, make)
+    lose_answer(plant, make)
     mine = entry("j", [written], iso(plant))
     serve(plant, in_all({**mine, "Tasks": None}), mine)
     assert (search(plant).job_id, plant.api.posts) == ("j", 0)
@@ -339,7 +339,7 @@ def test_a_job_is_found_under_the_urls_that_its_server_writes(plant, make, targe
 def test_a_job_whose_long_url_is_cut_proves_no_absence(plant, make, listed):
     url = "https://shop.example/?signature=" + "a" * 400
     plant.begin(each=[url])
-    doubt(plant, make)
+    lose_answer(plant, make)
     mine = entry("j", [url[:256]], iso(plant))
     serve(plant, in_all(mine if listed else {**mine, "Tasks": None}), mine)
     assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 0)

@@ -11,7 +11,7 @@ from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobsListResponse
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime.survey import Surveyor
+from scrape_do_celery.runtime.job_list import JobListReader
 from scrape_do_celery.store import PartState, RunSpec, ops
 from scrape_do_celery.tasks.reconcile import reconcile
 
@@ -21,7 +21,7 @@ AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
 
 @pytest.fixture
-def doubtful(plant):
+def reconciling(plant):
     """A part whose `POST` was under way when its step died."""
     plant.begin()
     begin_doubt(plant)
@@ -57,13 +57,13 @@ def look(plant, wait=None):
 
 
 @pytest.mark.parametrize("trim", [True, False])
-def test_the_job_is_adopted(doubtful, make, trim):
-    shows(doubtful, make.job("pending", job_id="j"), make.job("pending", job_id="other", start=7), trim=trim)
-    assert look(doubtful) == ADOPTED
-    part = doubtful.part()
+def test_the_job_is_adopted(reconciling, make, trim):
+    shows(reconciling, make.job("pending", job_id="j"), make.job("pending", job_id="other", start=7), trim=trim)
+    assert look(reconciling) == ADOPTED
+    part = reconciling.part()
     assert (part.state, part.job_id, part.task_ids) == (PartState.RUNNING, "j", ("t0", "t1"))
-    assert doubtful.redis.get(doubtful.keys.owner("j")) == b"r:0"
-    assert doubtful.api.posts == 0
+    assert reconciling.redis.get(reconciling.keys.owner("j")) == b"r:0"
+    assert reconciling.api.posts == 0
 
 
 def test_urls_may_come_back_in_another_spelling_and_order(plant, make):
@@ -77,49 +77,49 @@ def test_urls_may_come_back_in_another_spelling_and_order(plant, make):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_job_of_other_targets_is_read_once(doubtful, make, count):
-    shows(doubtful, make.job("success", count, job_id="j", start=7))
-    doubtful.surveyor = Surveyor(doubtful.api.list_jobs)
-    assert look(doubtful) is None
-    assert look(doubtful) is None
-    assert len(doubtful.api.called("get_job")) == 1
+def test_a_job_of_other_targets_is_read_once(reconciling, make, count):
+    shows(reconciling, make.job("success", count, job_id="j", start=7))
+    reconciling.job_list = JobListReader(reconciling.api.list_jobs)
+    assert look(reconciling) is None
+    assert look(reconciling) is None
+    assert len(reconciling.api.called("get_job")) == 1
 
 
-def test_a_job_that_names_some_of_the_targets_may_still_grow(doubtful, make):
-    shows(doubtful, make.job("queuing", 1, job_id="j"))
+def test_a_job_that_names_some_of_the_targets_may_still_grow(reconciling, make):
+    shows(reconciling, make.job("queuing", 1, job_id="j"))
     for _ in range(20):
-        look(doubtful)
-    assert doubtful.part().state is PartState.RECONCILING
+        look(reconciling)
+    assert reconciling.part().state is PartState.RECONCILING
 
 
-def test_a_job_that_names_no_task_proves_no_absence(doubtful, make):
-    shows(doubtful, make.job("pending", 0, job_id="j"))
+def test_a_job_that_names_no_task_proves_no_absence(reconciling, make):
+    shows(reconciling, make.job("pending", 0, job_id="j"))
     for _ in range(20):
-        look(doubtful)
-    assert doubtful.part().state is PartState.RECONCILING
+        look(reconciling)
+    assert reconciling.part().state is PartState.RECONCILING
 
 
-def test_a_job_that_a_run_owns_is_never_adopted(doubtful, make):
-    doubtful.redis.set(doubtful.keys.owner("j"), "someone:0")
-    shows(doubtful, make.job("pending", job_id="j"))
+def test_a_job_that_a_run_owns_is_never_adopted(reconciling, make):
+    reconciling.redis.set(reconciling.keys.owner("j"), "someone:0")
+    shows(reconciling, make.job("pending", job_id="j"))
     for _ in range(20):
-        look(doubtful)
-        if doubtful.part().state is PartState.QUEUED:
+        look(reconciling)
+        if reconciling.part().state is PartState.QUEUED:
             break
-    assert doubtful.part().state is PartState.QUEUED
+    assert reconciling.part().state is PartState.QUEUED
 
 
-def test_a_job_that_is_taken_at_that_moment_is_left_alone(doubtful, make, monkeypatch):
-    shows(doubtful, make.job("pending", job_id="j"))
+def test_a_job_that_is_taken_at_that_moment_is_left_alone(reconciling, make, monkeypatch):
+    shows(reconciling, make.job("pending", job_id="j"))
     real = ops.update
 
     def update(keys, claim, fields, **options):
-        doubtful.redis.set(doubtful.keys.owner("j"), "someone:0")
+        reconciling.redis.set(reconciling.keys.owner("j"), "someone:0")
         return real(keys, claim, fields, **options)
 
     monkeypatch.setattr(ops, "update", update)
-    assert look(doubtful) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
-    assert doubtful.part().job_id is None
+    assert look(reconciling) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert reconciling.part().job_id is None
 
 
 def looks_until(plant, state):
@@ -132,149 +132,153 @@ def looks_until(plant, state):
     raise AssertionError(plant.part())
 
 
-def test_absence_is_believed_after_all_traces_had_their_time(doubtful, settings):
-    shows(doubtful)
-    patience = settings.submit_deadline + settings.submit_visibility_grace
-    took = looks_until(doubtful, PartState.QUEUED)
-    assert patience + settings.submit_visibility_grace / 2 <= took < patience + 3 * settings.submit_visibility_grace
-    assert doubtful.part().not_found == 1
-    assert doubtful.api.posts == 0
+def test_absence_is_believed_after_all_traces_had_their_time(reconciling, settings):
+    shows(reconciling)
+    visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
+    took = looks_until(reconciling, PartState.QUEUED)
+    assert (
+        visibility_delay + settings.submit_visibility_grace / 2
+        <= took
+        < visibility_delay + 3 * settings.submit_visibility_grace
+    )
+    assert reconciling.part().not_found == 1
+    assert reconciling.api.posts == 0
 
 
-def test_a_post_that_ended_late_has_its_time_from_its_end(doubtful, settings):
+def test_a_post_that_ended_late_has_its_time_from_its_end(reconciling, settings):
     """Its process was frozen between the intent and the `POST`."""
-    patience = settings.submit_deadline + settings.submit_visibility_grace
-    doubtful.clock.forward(10 * patience)
-    claim = doubtful.take()
-    doubtful.update(claim, after=0.0, state="reconciling", submit_error="a time-out")
-    shows(doubtful)
-    assert looks_until(doubtful, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
+    visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
+    reconciling.clock.forward(10 * visibility_delay)
+    claim = reconciling.take()
+    reconciling.update(claim, after=0.0, state="reconciling", submit_error="a time-out")
+    shows(reconciling)
+    assert looks_until(reconciling, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
 
 
-def test_a_job_that_appears_late_is_adopted(doubtful, make, settings):
-    shows(doubtful)
-    while doubtful.part().not_found_at is None:
-        look(doubtful)
-    shows(doubtful, make.job("queued", job_id="j"))
-    assert look(doubtful) == ADOPTED
+def test_a_job_that_appears_late_is_adopted(reconciling, make, settings):
+    shows(reconciling)
+    while reconciling.part().not_found_at is None:
+        look(reconciling)
+    shows(reconciling, make.job("queued", job_id="j"))
+    assert look(reconciling) == ADOPTED
 
 
-def test_a_job_that_cannot_be_read_is_no_absence(doubtful, make):
+def test_a_job_that_cannot_be_read_is_no_absence(reconciling, make):
     job = make.job("pending", job_id="j")
-    doubtful.api.script(list_jobs=lambda _: listing(trimmed(job)), get_job=make.refusal(404))
+    reconciling.api.script(list_jobs=lambda _: listing(trimmed(job)), get_job=make.refusal(404))
     for _ in range(40):
-        assert look(doubtful) is None
-    assert doubtful.part().state is PartState.RECONCILING
-    assert doubtful.part().not_found_at is None
-    shows(doubtful, job)
-    assert look(doubtful) == ADOPTED
+        assert look(reconciling) is None
+    assert reconciling.part().state is PartState.RECONCILING
+    assert reconciling.part().not_found_at is None
+    shows(reconciling, job)
+    assert look(reconciling) == ADOPTED
 
 
 @pytest.mark.parametrize(("start", "state"), [(0, PartState.RUNNING), (7, PartState.QUEUED)])
-def test_a_job_that_names_no_target_is_known_by_its_tasks(doubtful, make, start, state):
-    """Else one such job would leave every doubt of its size open for ever."""
+def test_a_job_that_names_no_target_is_known_by_its_tasks(reconciling, make, start, state):
+    """Else one such job would leave every part in doubt of its size open for ever."""
     job = make.job("pending", job_id="j", summary=False)
-    doubtful.api.script(
+    reconciling.api.script(
         list_jobs=lambda _: listing(job),
         get_job=job,
         get_task=lambda _, i: make.task(int(i[1:]), job="j", url=f"https://shop.example/{int(i[1:]) + start}"),
     )
-    looks_until(doubtful, state)
+    looks_until(reconciling, state)
 
 
 @pytest.mark.parametrize("summary", [True, False])
-def test_a_job_that_shows_no_url_anywhere_is_no_absence(doubtful, make, summary):
+def test_a_job_that_shows_no_url_anywhere_is_no_absence(reconciling, make, summary):
     job = make.job("pending", job_id="j", summary=summary)
     job = job.model_copy(update={"tasks": [task.model_copy(update={"url": ""}) for task in job.tasks]})
-    doubtful.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.task(url=""))
+    reconciling.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.task(url=""))
     for _ in range(40):
-        look(doubtful)
-    assert (doubtful.part().state, doubtful.part().not_found_at) == (PartState.RECONCILING, None)
+        look(reconciling)
+    assert (reconciling.part().state, reconciling.part().not_found_at) == (PartState.RECONCILING, None)
 
 
-def test_a_job_whose_tasks_cannot_be_read_is_no_absence(doubtful, make):
+def test_a_job_whose_tasks_cannot_be_read_is_no_absence(reconciling, make):
     job = make.job("pending", job_id="j", summary=False)
-    doubtful.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.refusal(404))
+    reconciling.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.refusal(404))
     for _ in range(40):
-        look(doubtful)
-    assert doubtful.part().not_found_at is None
+        look(reconciling)
+    assert reconciling.part().not_found_at is None
 
 
-def test_an_api_that_is_away_leaves_the_doubt_as_it_is(doubtful, make):
-    doubtful.api.script(list_jobs=make.refusal(500))
+def test_an_api_that_is_away_leaves_the_part_as_it_is(reconciling, make):
+    reconciling.api.script(list_jobs=make.refusal(500))
     for _ in range(30):
-        assert look(doubtful) is None
-    assert doubtful.part().state is PartState.RECONCILING
-    shows(doubtful, make.job("pending", job_id="j"))
-    assert look(doubtful) == ADOPTED
+        assert look(reconciling) is None
+    assert reconciling.part().state is PartState.RECONCILING
+    shows(reconciling, make.job("pending", job_id="j"))
+    assert look(reconciling) == ADOPTED
 
 
-def test_hold_ends_in_doubt(doubtful, settings):
-    doubtful.settings = settings.model_copy(update={"in_doubt_policy": "never_resubmit"})
-    shows(doubtful)
-    looks_until(doubtful, PartState.DONE)
-    part = doubtful.part()
-    assert (part.outcome, doubtful.api.posts) == ("in_doubt", 0)
+def test_hold_ends_in_doubt(reconciling, settings):
+    reconciling.settings = settings.model_copy(update={"in_doubt_policy": "never_resubmit"})
+    shows(reconciling)
+    looks_until(reconciling, PartState.DONE)
+    part = reconciling.part()
+    assert (part.outcome, reconciling.api.posts) == ("in_doubt", 0)
     assert isinstance(part.error, SubmitInDoubtError)
     assert (part.error.targets, part.error.intent, part.error.candidates) == (2, part.intent, ())
     assert "two full listings" in str(part.error)
 
 
-def test_a_stop_request_waits_for_the_verdict_and_buys_nothing(doubtful):
-    doubtful.run(ops.request_stop(doubtful.keys, "r", "cancel"))
-    shows(doubtful)
-    looks_until(doubtful, PartState.DONE)
-    assert isinstance(doubtful.part().error, JobCanceledError)
-    assert doubtful.api.posts == 0
+def test_a_stop_request_waits_for_the_resolution_and_buys_nothing(reconciling):
+    reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
+    shows(reconciling)
+    looks_until(reconciling, PartState.DONE)
+    assert isinstance(reconciling.part().error, JobCanceledError)
+    assert reconciling.api.posts == 0
 
 
-def test_looks_that_came_late_are_two_all_the_same(doubtful, make):
-    doubtful.run(ops.request_stop(doubtful.keys, "r", "cancel"))
-    doubtful.api.script(list_jobs=make.refusal(500))
-    look(doubtful)
+def test_looks_that_came_late_are_two_all_the_same(reconciling, make):
+    reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
+    reconciling.api.script(list_jobs=make.refusal(500))
+    look(reconciling)
     # Nobody came to look until the time of the run that is to end was over.
-    doubtful.clock.forward(3600)
-    shows(doubtful)
-    assert look(doubtful) is None
-    assert doubtful.part().state is PartState.RECONCILING
-    looks_until(doubtful, PartState.DONE)
-    assert isinstance(doubtful.part().error, JobCanceledError)
+    reconciling.clock.forward(3600)
+    shows(reconciling)
+    assert look(reconciling) is None
+    assert reconciling.part().state is PartState.RECONCILING
+    looks_until(reconciling, PartState.DONE)
+    assert isinstance(reconciling.part().error, JobCanceledError)
 
 
-def test_a_stop_request_finds_its_job_and_stops_it(doubtful, make):
-    doubtful.run(ops.request_stop(doubtful.keys, "r", "cancel"))
-    shows(doubtful, make.job("pending", job_id="j"))
-    assert look(doubtful) == StepMessage(routing.CANCEL_RUN, ("r:0",))
-    assert doubtful.part().job_id == "j"
+def test_a_stop_request_finds_its_job_and_stops_it(reconciling, make):
+    reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
+    shows(reconciling, make.job("pending", job_id="j"))
+    assert look(reconciling) == StepMessage(routing.CANCEL_RUN, ("r:0",))
+    assert reconciling.part().job_id == "j"
 
 
-def test_answers_that_are_lost_again_and_again_end(doubtful, settings):
-    shows(doubtful)
+def test_answers_that_are_lost_again_and_again_end(reconciling, settings):
+    shows(reconciling)
     for _ in range(settings.poison_after - 1):
-        looks_until(doubtful, PartState.QUEUED)
-        begin_doubt(doubtful)
-    looks_until(doubtful, PartState.DONE)
-    assert isinstance(doubtful.part().error, PoisonedRunError)
+        looks_until(reconciling, PartState.QUEUED)
+        begin_doubt(reconciling)
+    looks_until(reconciling, PartState.DONE)
+    assert isinstance(reconciling.part().error, PoisonedRunError)
 
 
 def started(job, seconds):
     return job.model_copy(update={"start_time": datetime.fromtimestamp(seconds, UTC)})
 
 
-def test_an_equal_job_from_before_makes_the_new_one_ambiguous(doubtful, make):
-    old = started(make.job("success", job_id="old"), doubtful.part().first_intent - 500)
-    shows(doubtful, old, make.job("queued", job_id="new"))
-    looks_until(doubtful, PartState.DONE)
-    error = doubtful.part().error
+def test_an_equal_job_from_before_makes_the_new_one_ambiguous(reconciling, make):
+    old = started(make.job("success", job_id="old"), reconciling.part().first_intent - 500)
+    shows(reconciling, old, make.job("queued", job_id="new"))
+    looks_until(reconciling, PartState.DONE)
+    error = reconciling.part().error
     assert isinstance(error, SubmitInDoubtError)
     assert set(error.candidates) == {"old", "new"}
     assert "older" in str(error)
 
 
-def test_an_equal_job_that_only_looks_older_is_neither_adopted_nor_bought_over(doubtful, make):
-    shows(doubtful, started(make.job("success", job_id="old"), doubtful.part().first_intent - 500))
-    looks_until(doubtful, PartState.DONE)
-    assert (doubtful.part().outcome, doubtful.part().error.candidates) == ("in_doubt", ("old",))
+def test_an_equal_job_that_only_looks_older_is_neither_adopted_nor_bought_over(reconciling, make):
+    shows(reconciling, started(make.job("success", job_id="old"), reconciling.part().first_intent - 500))
+    looks_until(reconciling, PartState.DONE)
+    assert (reconciling.part().outcome, reconciling.part().error.candidates) == ("in_doubt", ("old",))
 
 
 def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purchase(plant, make):
@@ -286,27 +290,27 @@ def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purcha
     looks_until(plant, PartState.QUEUED)
 
 
-def test_an_equal_job_from_before_all_clocks_and_zones_is_no_trace_of_this_purchase(doubtful, make, settings):
-    start = doubtful.part().first_intent - MAX_ZONE_OFFSET - settings.api_clock_tolerance
-    shows(doubtful, started(make.job("success", job_id="old"), start))
-    looks_until(doubtful, PartState.QUEUED)
+def test_an_equal_job_from_before_all_clocks_and_zones_is_no_trace_of_this_purchase(reconciling, make, settings):
+    start = reconciling.part().first_intent - MAX_ZONE_OFFSET - settings.api_clock_tolerance
+    shows(reconciling, started(make.job("success", job_id="old"), start))
+    looks_until(reconciling, PartState.QUEUED)
 
 
-def test_more_equal_jobs_than_purchases_are_ambiguous(doubtful, make):
-    shows(doubtful, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
-    looks_until(doubtful, PartState.DONE)
-    assert set(doubtful.part().error.candidates) == {"a", "b"}
+def test_more_equal_jobs_than_purchases_are_ambiguous(reconciling, make):
+    shows(reconciling, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
+    looks_until(reconciling, PartState.DONE)
+    assert set(reconciling.part().error.candidates) == {"a", "b"}
 
 
-def test_two_purchases_of_one_part_may_both_appear(doubtful, make):
-    shows(doubtful)
-    looks_until(doubtful, PartState.QUEUED)
-    begin_doubt(doubtful)
-    shows(doubtful, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
-    assert look(doubtful) == ADOPTED
+def test_two_purchases_of_one_part_may_both_appear(reconciling, make):
+    shows(reconciling)
+    looks_until(reconciling, PartState.QUEUED)
+    begin_doubt(reconciling)
+    shows(reconciling, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
+    assert look(reconciling) == ADOPTED
 
 
-def test_an_earlier_doubt_about_the_same_targets_is_remembered(plant, make):
+def test_an_earlier_purchase_in_doubt_of_the_same_targets_is_remembered(plant, make):
     plant.begin("first", request={"geo_code": "us"})
     begin_doubt(plant, "first")
     plant.run(ops.settle(plant.keys, plant.take("first"), "in_doubt", purchase_status="in_doubt"))
@@ -389,7 +393,7 @@ def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(plant, m
     looks_until(plant, state)
 
 
-def test_a_rival_is_found_among_very_many(plant, make):
+def test_a_conflicting_part_is_found_among_very_many(plant, make):
     """More than one look of the scan takes in."""
     plant.begin("equal", request={"geo_code": "us"})
     for n in range(700):

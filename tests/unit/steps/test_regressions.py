@@ -250,7 +250,7 @@ def test_partial_progress_forgets_trouble(plant, make):
 
 
 def test_stop_request_in_doubtful_poison(plant):
-    # taken out of work while the POST may have bought a job: the doubt must not be lost
+    # taken out of work while the POST may have bought a job: that it is in doubt must not be lost
     plant.begin()
     claim = plant.take()
     plant.run(ops.write_intent(plant.keys, claim, "n", 100, account=plant.account))

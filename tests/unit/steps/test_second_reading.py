@@ -13,7 +13,7 @@ from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import DURABILITY_DELAY, submit
-from tests.unit.steps.test_losses import HOUR, LEASE, LIFE, collecting, doubt, listing, look, shows
+from tests.unit.steps.test_losses import HOUR, LEASE, LIFE, collecting, listing, look, lose_answer, shows
 
 
 @pytest.fixture
@@ -153,10 +153,10 @@ def test_what_a_canceled_run_may_have_bought_is_no_others(plant, epoch_key, make
 def test_two_absences_of_equal_targets_do_not_hide_one_another(plant, make):
     for run, geo in (("a", "us"), ("b", "de")):
         plant.begin(run, request={"geo_code": geo})
-        doubt(plant, run)
+        lose_answer(plant, run)
         shows(plant)
         assert look(plant, run)
-    doubt(plant, "b")
+    lose_answer(plant, "b")
     shows(plant, make.job("queued", job_id="of-a"))
     look(plant, "b", until=PartState.DONE)
     assert (plant.part("b").outcome, plant.part("b").job_id) == ("in_doubt", None)
@@ -270,12 +270,12 @@ def test_what_stays_under_way_in_a_stopped_job_is_left_after_two_looks(plant, ma
     assert (part.outcome, part.stored_ok, part.stored_failed, part.gone) == ("canceled", 1, 0, 0)
 
 
-# Doubts
+# Purchases in doubt
 
 
 def test_a_job_that_is_still_being_filled_may_be_ours(plant, make):
     plant.begin(each=[f"https://shop.example/{n}" for n in range(3)])
-    doubt(plant)
+    lose_answer(plant)
     shows(plant, make.job(JobStatus.QUEUING, 2, job_id="half"))
     assert not look(plant)
     shows(plant)
@@ -283,18 +283,18 @@ def test_a_job_that_is_still_being_filled_may_be_ours(plant, make):
 
 
 @pytest.mark.parametrize("status", [400, 401])
-def test_a_doubt_that_is_refused_a_look_ends_as_a_doubt(plant, make, status):
+def test_a_purchase_in_doubt_whose_search_is_refused_ends_in_doubt(plant, make, status):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     plant.api.script(list_jobs=make.refusal(status), get_user_info=make.refusal(status))
     messages_until_done(plant, {PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "in_doubt"
     assert str(status) in str(plant.part().error)
 
 
-def test_a_doubt_of_another_account_ends_as_a_doubt(plant):
+def test_a_purchase_in_doubt_of_another_account_ends_in_doubt(plant):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
     plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     messages_until_done(plant, {PartState.RECONCILING}, reconcile)
@@ -302,9 +302,9 @@ def test_a_doubt_of_another_account_ends_as_a_doubt(plant):
     assert purchase_status(plant) == ["in_doubt"]
 
 
-def test_a_doubt_that_nobody_waits_for_ends(plant, make):
+def test_a_purchase_in_doubt_that_nobody_waits_for_ends(plant, make):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     plant.run(ops.request_stop(plant.keys, "r", "cancel"))
     plant.api.script(list_jobs=lambda _: listing(make.job("queued", job_id="another")), get_job=make.refusal(404))
     messages_until_done(plant, {PartState.RECONCILING}, reconcile)
@@ -327,7 +327,7 @@ def test_a_refusal_that_stood_is_struck_out_of_the_ledger(plant, make):
 
 def test_an_absence_stays_in_the_ledger_where_a_later_void_is_sent_twice(plant):
     plant.begin()
-    doubt(plant)
+    lose_answer(plant)
     shows(plant)
     assert look(plant)
     claim = plant.take(seconds=LEASE)

@@ -21,7 +21,7 @@ from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.submit import submit
 
 LEASE = 120.0
-DOUBTS = [
+LOST_ANSWERS = [
     SubmitInDoubtError("a time-out", 2),
     APIConnectionError("cut", "POST", "/jobs", "ReadTimeout"),
     AsyncAPIUnparsableResponseError("no JSON", 200),
@@ -164,8 +164,8 @@ def test_a_refusal_leaves_the_other_parts_alone_where_that_is_set(plant, make, s
     assert [part.state for part in plant.view().parts] == [PartState.DONE, PartState.RUNNING]
 
 
-@pytest.mark.parametrize("error", DOUBTS, ids=lambda error: type(error).__name__)
-def test_doubt_is_never_sent_again(plant, claim, error):
+@pytest.mark.parametrize("error", LOST_ANSWERS, ids=lambda error: type(error).__name__)
+def test_a_purchase_in_doubt_is_never_sent_again(plant, claim, error):
     plant.api.script(create_job=error)
     assert plant.step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert plant.part().state is PartState.RECONCILING
@@ -208,7 +208,7 @@ def test_nothing_is_bought_into_a_full_store(plant, claim):
 
 def test_equal_targets_are_bought_one_after_the_other(plant, claim, make):
     plant.begin("equal", request={"geo_code": "us"})
-    plant.api.script(create_job=[DOUBTS[0], make.created("j")])
+    plant.api.script(create_job=[LOST_ANSWERS[0], make.created("j")])
     plant.step(submit, claim)
     assert plant.step(submit, plant.take("equal", seconds=LEASE)) is None
     assert plant.api.posts == 1

@@ -290,7 +290,7 @@ def test_a_refusal_of_an_early_fetch_holds_the_account_back(plant, make):
     assert len(plant.api.called("get_user_info")) == 1
 
 
-def test_a_pause_keeps_no_canceled_doubt_from_being_looked_into(plant, make):
+def test_a_pause_keeps_no_canceled_part_in_doubt_from_its_search(plant, make):
     plant.begin("r")
     claim = plant.take("r", seconds=LEASE)
     plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))

@@ -29,7 +29,7 @@ OUTCOMES = ["succeeded", "failed", "lost", "in_doubt", "canceled"]
 #: What a step may do to a part that it holds, by the part's state.
 ACTIONS = {
     "queued": ["intend", "intend", "intend", "again", "settle", "die"],
-    "submitting": ["not_sent", "bought", "bought", "doubt", "settle", "renew", "die"],
+    "submitting": ["not_sent", "bought", "bought", "lose_answer", "settle", "renew", "die"],
     "reconciling": ["settle", "bought", "again", "die"],
     "running": ["again", "collect", "told_to_stop", "renew", "settle", "die"],
     "fetching": ["put", "put", "again", "settle", "renew", "die"],
@@ -156,7 +156,7 @@ class Pipeline(RuleBasedStateMachine):
         fields, after, owner = {
             "again": ({"polls": 1}, 5.0, None),
             "not_sent": ({"state": "queued", "purchase_status": "void"}, 1.0, None),
-            "doubt": ({"state": "reconciling"}, 0.0, None),
+            "lose_answer": ({"state": "reconciling"}, 0.0, None),
             "bought": (
                 {"state": "running", "job": f"job-{claim.member}", "purchase_status": "confirmed"},
                 1.0,

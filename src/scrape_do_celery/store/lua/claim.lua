@@ -3,7 +3,7 @@
 -- ARGV: member, part number, token, lease seconds, states that the step serves (space around each), account,
 --       seconds for which a breaker holds runs back, shortest and longest time between its probes,
 --       claims without progress after which the part is ended ('' for never), the error that it ends with,
---       '1' to hold back parts that were not sent then, prefix, redispatch delay, seconds for which a doubt is remembered,
+--       '1' to hold back parts that were not sent then, prefix, redispatch delay, seconds a purchase in doubt counts,
 --       names of the encryption keys that the step has, the one that it seals with ahead,
 --       '1' where the process works on nothing else, token of an earlier claim whose step that process outlived ('' for none)
 -- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,

@@ -268,7 +268,7 @@ local function register_unresolved(prefix, part, member, account, until_, t)
   end
 end
 
--- Ends a doubt. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
+-- Close a submit. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
 -- taken for another's; for an hour, where two full listings had not shown it.
 local function close_submit(prefix, due, part, member, seconds, t)
   local p = redis.call('HMGET', part, 'purchase_status', 'account')
@@ -321,8 +321,8 @@ local function store_all_held(prefix, part, member)
   redis.call('DEL', held)
 end
 
--- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, redispatch delay, seconds for which a doubt is
--- remembered. Returns how many parts of its run are left.
+-- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, redispatch delay, seconds a purchase in doubt
+-- counts. Returns how many parts of its run are left.
 local function settle(keys, member, t, outcome, error, stop, purchase_status, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
   local run_id = string.match(member, '^(.*):')

@@ -1,7 +1,7 @@
 -- Ends a part. KEYS: part, run, due
 -- ARGV: member, fence, outcome, error ('' for none), '1' to hold back parts that were not sent,
 --       what the ledger is to say of the purchase ('' for what it says), then prefix, redispatch delay,
---       seconds for which a doubt is remembered
+--       seconds a purchase in doubt counts
 -- Returns {'ok', parts left} or {'stale'}.
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state')
 if p[1] ~= ARGV[2] then return {'stale'} end

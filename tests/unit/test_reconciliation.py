@@ -9,96 +9,102 @@ from ada_url import URL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrape_do_celery.doubt import (
-    Age,
-    Evidence,
-    Match,
-    Verdict,
-    age,
-    carries,
-    hides_marker,
-    judge,
-    marker_of,
-    read_back_to,
-    with_marker,
-)
 from scrape_do_celery.models import JobCreationRequest, JobDetails
 from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.reconciliation import (
+    Candidate,
+    Resolution,
+    SearchEvidence,
+    StartOrder,
+    carries,
+    decide,
+    hides_marker,
+    marker_of,
+    read_back_to,
+    started_relative_to,
+    with_marker,
+)
 
 SECONDS = st.floats(-200.0, RETENTION * 2, allow_nan=False)
-MATCHES = st.lists(
-    st.builds(Match, st.uuids().map(str), st.sampled_from(Age), st.booleans(), st.booleans()),
+CANDIDATES = st.lists(
+    st.builds(Candidate, st.uuids().map(str), st.sampled_from(StartOrder), st.booleans(), st.booleans()),
     max_size=4,
-    unique_by=lambda match: match.job_id,
+    unique_by=lambda candidate: candidate.job_id,
 )
 EVIDENCE = st.builds(
-    Evidence,
+    SearchEvidence,
     intent=st.just(0.0),
     began=SECONDS,
     complete=st.booleans(),
     not_found_at=st.none() | SECONDS,
     purchases=st.integers(1, 3),
-    patience=st.just(90.0),
-    apart=st.just(15.0),
+    visibility_delay=st.just(90.0),
+    min_gap=st.just(15.0),
     marker=st.booleans(),
-    distrust=st.sampled_from(["", "others buy here"]),
+    ambiguity=st.sampled_from(["", "others buy here"]),
     alike=st.integers(1, 3),
     refused=st.booleans(),
 )
 
 
-@given(MATCHES, EVIDENCE)
-def test_absence_is_never_early_and_never_unread(matches, known):
-    verdict, _ = judge(matches, known)
-    if verdict is Verdict.ABSENT and known.refused:
-        assert known.complete
-        assert not any(match.marked if known.marker else match.age is Age.FRESH for match in matches)
-    elif verdict is Verdict.ABSENT:
-        assert known.complete
-        assert known.began > 90.0
-        assert known.not_found_at is not None
-        assert known.began - known.not_found_at >= 15.0
-        assert not any(match.marked if known.marker else match.age is not Age.OLDER for match in matches)
+@given(CANDIDATES, EVIDENCE)
+def test_absence_is_never_early_and_never_unread(candidates, evidence):
+    resolution, _ = decide(candidates, evidence)
+    if resolution is Resolution.NOT_FOUND and evidence.refused:
+        assert evidence.complete
+        assert not any(
+            candidate.marked if evidence.marker else candidate.start_order is StartOrder.AFTER
+            for candidate in candidates
+        )
+    elif resolution is Resolution.NOT_FOUND:
+        assert evidence.complete
+        assert evidence.began > 90.0
+        assert evidence.not_found_at is not None
+        assert evidence.began - evidence.not_found_at >= 15.0
+        assert not any(
+            candidate.marked if evidence.marker else candidate.start_order is not StartOrder.BEFORE
+            for candidate in candidates
+        )
 
 
-@given(MATCHES, EVIDENCE)
-def test_nothing_is_adopted_that_may_be_somebody_elses(matches, known):
-    verdict, job_id = judge(matches, known)
-    if verdict is not Verdict.ADOPT:
+@given(CANDIDATES, EVIDENCE)
+def test_nothing_is_adopted_that_may_be_somebody_elses(candidates, evidence):
+    resolution, job_id = decide(candidates, evidence)
+    if resolution is not Resolution.ADOPT:
         return
-    (adopted,) = [match for match in matches if match.job_id == job_id]
-    if known.marker:
+    (adopted,) = [candidate for candidate in candidates if candidate.job_id == job_id]
+    if evidence.marker:
         assert adopted.marked
         return
-    if known.refused:
-        matches = [match for match in matches if match.age is Age.FRESH]
-    rivals = [match for match in matches if match.age is not Age.OLDER]
-    rivals = [match for match in rivals if match.strict] or rivals
-    assert {match.age for match in rivals} == {Age.FRESH}
-    assert len(rivals) <= known.purchases
-    assert not known.distrust
-    assert adopted.strict or known.alike == 1
+    if evidence.refused:
+        candidates = [candidate for candidate in candidates if candidate.start_order is StartOrder.AFTER]
+    possible = [candidate for candidate in candidates if candidate.start_order is not StartOrder.BEFORE]
+    possible = [candidate for candidate in possible if candidate.strict] or possible
+    assert {candidate.start_order for candidate in possible} == {StartOrder.AFTER}
+    assert len(possible) <= evidence.purchases
+    assert not evidence.ambiguity
+    assert adopted.strict or evidence.alike == 1
 
 
-@given(MATCHES, EVIDENCE)
-def test_doubt_is_given_up_late_only(matches, known):
-    verdict, why = judge(matches, known)
-    if verdict is Verdict.AMBIGUOUS:
-        assert known.began > 90.0
+@given(CANDIDATES, EVIDENCE)
+def test_a_purchase_in_doubt_is_given_up_late_only(candidates, evidence):
+    resolution, why = decide(candidates, evidence)
+    if resolution is Resolution.AMBIGUOUS:
+        assert evidence.began > 90.0
         assert why
 
 
 @given(EVIDENCE)
-def test_one_fresh_job_is_the_one(known):
-    found = judge([Match("j", Age.FRESH, marked=True)], known)
-    expected = Verdict.ADOPT if known.marker or not known.distrust else None
-    assert found == (Verdict.ADOPT, "j") if expected else found[0] in {Verdict.AGAIN, Verdict.AMBIGUOUS}
+def test_one_newer_job_is_the_one(evidence):
+    found = decide([Candidate("j", StartOrder.AFTER, marked=True)], evidence)
+    expected = Resolution.ADOPT if evidence.marker or not evidence.ambiguity else None
+    assert found == (Resolution.ADOPT, "j") if expected else found[0] in {Resolution.SEARCH_LATER, Resolution.AMBIGUOUS}
 
 
 @given(EVIDENCE)
-def test_every_doubt_ends(known):
-    late = Evidence(**{**{n: getattr(known, n) for n in known.__slots__}, "began": RETENTION + 1.0})
-    assert judge([], late)[0] is Verdict.AMBIGUOUS
+def test_every_search_ends(evidence):
+    late = SearchEvidence(**{**{n: getattr(evidence, n) for n in evidence.__slots__}, "began": RETENTION + 1.0})
+    assert decide([], late)[0] is Resolution.AMBIGUOUS
 
 
 def job(start, status="success"):
@@ -109,44 +115,44 @@ def job(start, status="success"):
 @pytest.mark.parametrize(
     ("start", "expected"),
     [
-        (None, Age.FRESH),
-        (1000, Age.FRESH),
-        (996, Age.FRESH),
-        (990, Age.NEAR),
-        (911, Age.NEAR),
-        (905, Age.NEAR),
-        (-2500, Age.NEAR),
+        (None, StartOrder.AFTER),
+        (1000, StartOrder.AFTER),
+        (996, StartOrder.AFTER),
+        (990, StartOrder.UNCERTAIN),
+        (911, StartOrder.UNCERTAIN),
+        (905, StartOrder.UNCERTAIN),
+        (-2500, StartOrder.UNCERTAIN),
         # A local time without a zone is up to fourteen hours off.
-        (-2700, Age.NEAR),
-        (1000 - 14 * 3600, Age.NEAR),
-        (999 - 14 * 3600, Age.OLDER),
-        (2000, Age.FRESH),
+        (-2700, StartOrder.UNCERTAIN),
+        (1000 - 14 * 3600, StartOrder.UNCERTAIN),
+        (999 - 14 * 3600, StartOrder.BEFORE),
+        (2000, StartOrder.AFTER),
     ],
 )
-def test_the_age_of_a_job_by_whatever_clock(start, expected, ahead):
-    assert age(job(start and start + ahead), 1000.0, ahead, 3600.0) is expected
+def test_the_start_order_of_a_job_by_whatever_clock(start, expected, ahead):
+    assert started_relative_to(job(start and start + ahead), 1000.0, ahead, 3600.0) is expected
 
 
-@pytest.mark.parametrize(("start", "expected"), [(911, Age.FRESH), (905, Age.NEAR)])
+@pytest.mark.parametrize(("start", "expected"), [(911, StartOrder.AFTER), (905, StartOrder.UNCERTAIN)])
 def test_an_api_that_does_not_tell_its_time_is_given_a_minute_and_a_half(start, expected):
-    assert age(job(start), 1000.0, None, 3600.0) is expected
+    assert started_relative_to(job(start), 1000.0, None, 3600.0) is expected
 
 
 def test_a_tolerance_of_more_than_a_zone_holds():
-    assert age(job(1000 - 80_000), 1000.0, 0.0, 80_000.0) is Age.NEAR
-    assert age(job(999 - 80_000), 1000.0, 0.0, 80_000.0) is Age.OLDER
+    assert started_relative_to(job(1000 - 80_000), 1000.0, 0.0, 80_000.0) is StartOrder.UNCERTAIN
+    assert started_relative_to(job(999 - 80_000), 1000.0, 0.0, 80_000.0) is StartOrder.BEFORE
 
 
 @pytest.mark.parametrize("status", ["queued", "pending", "rotating", "a word that nobody knows"])
 @given(before=st.floats(0, 1e9))
 def test_a_job_that_has_not_ended_is_never_older(status, before):
-    assert age(job(1e9 - before + 1, status), 1e9, 0.0, 3600.0) is not Age.OLDER
+    assert started_relative_to(job(1e9 - before + 1, status), 1e9, 0.0, 3600.0) is not StartOrder.BEFORE
 
 
 @given(st.floats(0, 1e9), st.none() | st.floats(-100, 100), st.floats(0, 200))
 def test_what_a_listing_leaves_out_may_not_have_come_from_the_intent(intent, ahead, before):
     start = read_back_to(intent, ahead, 3600.0).timestamp() - before - 0.001
-    assert age(job(start or None), intent, ahead, 3600.0) is not Age.FRESH or start == 0
+    assert started_relative_to(job(start or None), intent, ahead, 3600.0) is not StartOrder.AFTER or start == 0
 
 
 def test_a_marker_is_the_parts_own_and_stands_in_the_query():

@@ -1,4 +1,4 @@
-"""One full look at a list of jobs that changes while it is read."""
+"""One listing of a list of jobs that changes while it is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from scrape_do_celery.errors import AsyncAPIBadRequestError
 from scrape_do_celery.models import JobDetails, JobsListResponse
 from scrape_do_celery.models.enums import RUNNING
-from scrape_do_celery.runtime.survey import Surveyor
+from scrape_do_celery.runtime.job_list import JobListReader
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -37,9 +37,9 @@ def job(number, status="queued", age=0.0):
 
 def look(api, back_to=NOW - timedelta(minutes=5), times=1):
     async def go():
-        surveyor = Surveyor(api.read)
+        job_list = JobListReader(api.read)
         for _ in range(times):
-            found = await surveyor.survey(asyncio.get_running_loop().time(), back_to)
+            found = await job_list.read_listing(asyncio.get_running_loop().time(), back_to)
         return set(found.jobs)
 
     return asyncio.run(go())
@@ -101,7 +101,7 @@ class Tail:
 
     def look(self):
         async def go():
-            return await Surveyor(self.read).survey(0.0, NOW - timedelta(minutes=5))
+            return await JobListReader(self.read).read_listing(0.0, NOW - timedelta(minutes=5))
 
         return asyncio.run(go())
 
@@ -140,7 +140,7 @@ def test_all_pages_of_jobs_without_a_time_are_read():
     assert sum(one.start_time is None for one in found.jobs.values()) == 250
 
 
-def test_totals_that_promise_many_empty_pages_make_a_survey_incomplete():
+def test_totals_that_promise_many_empty_pages_make_a_listing_incomplete():
     tail = Tail(with_unstarted(199), TotalPages=10**9)
     assert not tail.look().complete
     assert len(tail.pages) == 4
@@ -158,25 +158,25 @@ def test_a_list_in_local_time_is_read_back_as_far(hours, pages):
 
     async def go():
         async def read(**filters):
-            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
             return await api.read(**filters)
 
-        surveyor = Surveyor(read)
-        await surveyor.survey(0.0, NOW - timedelta(minutes=5))
+        job_list = JobListReader(read)
+        await job_list.read_listing(0.0, NOW - timedelta(minutes=5))
 
     asyncio.run(go())
     assert [page for status, page in api.reads if status is None] == pages
 
 
-def test_a_survey_that_is_fresh_enough_serves_everybody():
+def test_a_listing_that_is_fresh_enough_serves_everybody():
     api = API([job(1)])
 
     async def go():
-        surveyor, clock = Surveyor(api.read), asyncio.get_running_loop().time
+        job_list, clock = JobListReader(api.read), asyncio.get_running_loop().time
         asked = clock()
-        await asyncio.gather(*(surveyor.survey(asked, NOW) for _ in range(20)))
+        await asyncio.gather(*(job_list.read_listing(asked, NOW) for _ in range(20)))
         reads = len(api.reads)
-        await surveyor.survey(clock(), NOW)
+        await job_list.read_listing(clock(), NOW)
         return reads
 
     assert asyncio.run(go()) == 5
@@ -187,9 +187,9 @@ def test_one_that_does_not_reach_far_enough_is_taken_anew():
     api = API([])
 
     async def go():
-        surveyor = Surveyor(api.read)
-        await surveyor.survey(0.0, NOW)
-        await surveyor.survey(0.0, NOW - timedelta(hours=1))
+        job_list = JobListReader(api.read)
+        await job_list.read_listing(0.0, NOW)
+        await job_list.read_listing(0.0, NOW - timedelta(hours=1))
 
     asyncio.run(go())
     assert len(api.reads) == 10
@@ -200,14 +200,14 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
     async def go():
         async def read(**_):
             await asyncio.sleep(slow)
-            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
             return JobsListResponse()
 
-        surveyor, loop = Surveyor(read), asyncio.get_running_loop()
-        assert surveyor.api_ahead(0.0, 3600.0) is None
-        await surveyor.read_page(1)
+        job_list, loop = JobListReader(read), asyncio.get_running_loop()
+        assert job_list.api_ahead(0.0, 3600.0) is None
+        await job_list.read_page(1)
         # By a store whose clock shows eleven o'clock.
-        return surveyor.api_ahead((NOW - timedelta(hours=1)).timestamp() - loop.time(), 3700.0)
+        return job_list.api_ahead((NOW - timedelta(hours=1)).timestamp() - loop.time(), 3700.0)
 
     ahead = asyncio.run(go())
     assert ahead == pytest.approx(3600, abs=2) if known else ahead is None
@@ -216,12 +216,12 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
 @pytest.mark.parametrize("date", ["", "soon", "Tue, 99 Nov 2026 12:00:00 GMT"])
 def test_a_date_that_cannot_be_read_is_none(date):
     async def read(**_):
-        surveyor.heard(200, {"date": date})
+        job_list.note_api_clock(200, {"date": date})
         return JobsListResponse()
 
-    surveyor = Surveyor(read)
-    asyncio.run(surveyor.read_page(1))
-    assert surveyor.api_ahead(0.0, 3600.0) is None
+    job_list = JobListReader(read)
+    asyncio.run(job_list.read_page(1))
+    assert job_list.api_ahead(0.0, 3600.0) is None
 
 
 def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
@@ -229,19 +229,19 @@ def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
 
     async def go():
         async def read(**_):
-            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
             await asyncio.sleep(0.05)
             return JobsListResponse()
 
         async def another():
             await asyncio.sleep(0.02)
-            surveyor.heard(200, {"date": "Tue, 24 Nov 2026 11:00:00 GMT"})
+            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 11:00:00 GMT"})
 
-        surveyor = Surveyor(read)
+        job_list = JobListReader(read)
         meanwhile = asyncio.create_task(another())
-        await surveyor.read_page(1)
+        await job_list.read_page(1)
         await meanwhile
-        return surveyor.api_ahead(NOW.timestamp() - asyncio.get_running_loop().time(), 3600.0)
+        return job_list.api_ahead(NOW.timestamp() - asyncio.get_running_loop().time(), 3600.0)
 
     assert asyncio.run(go()) == pytest.approx(0, abs=2)
 
@@ -256,15 +256,15 @@ def refusing(api, *statuses):
             raise refused()
         return await api.read(**filters)
 
-    return Surveyor(read)
+    return JobListReader(read)
 
 
 def test_a_status_by_which_the_api_does_not_list_is_no_trouble(caplog):
-    surveyor = refusing(API([job(1), job(2, "success")]), "rotating")
+    job_list = refusing(API([job(1), job(2, "success")]), "rotating")
 
     async def go():
-        await surveyor.survey(0.0, NOW)
-        return await surveyor.survey(asyncio.get_running_loop().time(), NOW), await surveyor.running()
+        await job_list.read_listing(0.0, NOW)
+        return await job_list.read_listing(asyncio.get_running_loop().time(), NOW), await job_list.running_jobs()
 
     found, running = asyncio.run(go())
     assert (set(found.jobs), found.complete, set(running)) == ({"j1", "j2"}, True, {"j1"})
@@ -272,12 +272,12 @@ def test_a_status_by_which_the_api_does_not_list_is_no_trouble(caplog):
 
 
 def test_no_running_jobs_are_known_where_the_api_lists_by_no_status():
-    surveyor = refusing(API([job(1)]), *RUNNING)
+    job_list = refusing(API([job(1)]), *RUNNING)
 
     async def go():
-        found = await surveyor.survey(0.0, NOW)
+        found = await job_list.read_listing(0.0, NOW)
         with pytest.raises(AsyncAPIBadRequestError):
-            await surveyor.running()
+            await job_list.running_jobs()
         return found
 
     found = asyncio.run(go())
@@ -293,10 +293,10 @@ def test_a_status_that_is_listed_again_is_not_held_against_the_api():
         return await api.read(**filters)
 
     async def go():
-        surveyor = Surveyor(read)
-        await surveyor.survey(0.0, NOW)
+        job_list = JobListReader(read)
+        await job_list.read_listing(0.0, NOW)
         del statuses[0]
-        return await surveyor.running()
+        return await job_list.running_jobs()
 
     assert set(asyncio.run(go())) == set()
 
@@ -309,7 +309,7 @@ def test_an_api_that_refuses_a_page_behind_the_end_has_no_such_page(total, compl
         shown = [job(n, "success") for n in range(100)] if status is None else []
         return JobsListResponse(jobs=shown, total_count=total if status is None else 0)
 
-    found = asyncio.run(Surveyor(read).survey(0.0, NOW - timedelta(minutes=5)))
+    found = asyncio.run(JobListReader(read).read_listing(0.0, NOW - timedelta(minutes=5)))
     assert (len(found.jobs), found.complete) == (100, complete)
 
 
@@ -318,4 +318,4 @@ def test_any_other_error_of_the_list_is_trouble():
         raise refused(409)
 
     with pytest.raises(AsyncAPIBadRequestError):
-        asyncio.run(Surveyor(read).survey(0.0, NOW))
+        asyncio.run(JobListReader(read).read_listing(0.0, NOW))

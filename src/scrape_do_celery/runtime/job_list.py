@@ -1,4 +1,4 @@
-"""One full look at the account's job list, shared by all parts of a process that are in doubt at the time."""
+"""Read the account's job list in full, once for all parts of a process that are in doubt at the time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _listening: ContextVar[list[tuple[float, float]] | None] = ContextVar("listening
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class JobListing:
     """Every job that still runs, every job that began after `back_to`, and every job without a start time.
 
     `began` is a moment of the loop. `complete`: each entry of each page could be read.
@@ -56,20 +56,20 @@ class Survey:
     complete: bool
 
 
-class Surveyor:
-    """Takes surveys, one at a time, and knows the targets of jobs that it has read."""
+class JobListReader:
+    """Reads listings, one at a time, and remembers the targets of jobs that it has read."""
 
     def __init__(self, read: Callable[..., Awaitable[JobsListResponse]]) -> None:
         self._read = read
         self._lock = asyncio.Lock()
-        self._last: Survey | None = None
+        self._last: JobListing | None = None
         self._digests: OrderedDict[str, JobDigests] = OrderedDict()
         self._date: tuple[float, float] | None = None
         #: the statuses by which the API does not list jobs, with its answers
         self._refused: dict[str, AsyncAPIResponseError] = {}
 
-    def heard(self, _: int, headers: Mapping[str, str]) -> None:
-        """Notes the API's clock; for each answer, of which only those to a look at the list are listened to.
+    def note_api_clock(self, _: int, headers: Mapping[str, str]) -> None:
+        """Note the API's clock from the headers of an answer. Only answers to a request for the list count.
 
         Behind one address there may be servers with clocks of their own: what counts is the one that shows the jobs.
         """
@@ -91,24 +91,24 @@ class Surveyor:
         ahead = self._date[0] - self._date[1] - store_ahead
         return ahead if abs(ahead) <= tolerance else None
 
-    async def survey(self, asked: float, back_to: datetime) -> Survey:
-        """A survey that began after the moment `asked` of the loop and reaches back as far as that."""
+    async def read_listing(self, asked: float, back_to: datetime) -> JobListing:
+        """Return a listing that began after the moment `asked` of the loop and reaches back to `back_to`."""
         async with self._lock:
             last = self._last
             if last is None or last.began < asked or last.back_to > back_to:
-                self._last = last = await self._survey(back_to)
+                self._last = last = await self._read_listing(back_to)
             return last
 
-    async def _survey(self, back_to: datetime) -> Survey:
+    async def _read_listing(self, back_to: datetime) -> JobListing:
         began = asyncio.get_running_loop().time()
         jobs: dict[str, JobDetails] = {}
         complete = [await self._all_pages(jobs, status) for status in RUNNING]
         # Without `start_from`: a job that has not started has no time to be found by.
         complete.append(await self._newest_pages(jobs, back_to))
-        return Survey(jobs, began, back_to, all(complete))
+        return JobListing(jobs, began, back_to, all(complete))
 
-    async def running(self) -> dict[str, JobDetails]:
-        """Every job of the account that still runs, by its id in lower case, as the list shows it."""
+    async def running_jobs(self) -> dict[str, JobDetails]:
+        """Read each job of the account that still runs, by its id in lower case, as the list shows it."""
         jobs: dict[str, JobDetails] = {}
         for status in RUNNING:
             await self._all_pages(jobs, status)

@@ -1,17 +1,26 @@
-"""Looking for the job of a purchase whose answer was lost."""
+"""Search for the job of a purchase in doubt: the candidates of one part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.doubt import Age, Evidence, Match, age, carries, hides_marker, read_back_to, youngest
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
 from scrape_do_celery.models.urls import is_web_url
+from scrape_do_celery.reconciliation import (
+    Candidate,
+    SearchEvidence,
+    StartOrder,
+    carries,
+    hides_marker,
+    latest_order,
+    read_back_to,
+    started_relative_to,
+)
 from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, named_tasks
-from scrape_do_celery.runtime.survey import names_its_targets
-from scrape_do_celery.store import ops, owning
+from scrape_do_celery.runtime.job_list import names_its_targets
+from scrape_do_celery.store import ops, ownership
 from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
@@ -19,8 +28,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails, TaskDetails
     from scrape_do_celery.rules.targets import JobDigests
+    from scrape_do_celery.runtime.job_list import JobListing
     from scrape_do_celery.runtime.process import Runtime
-    from scrape_do_celery.runtime.survey import Survey
     from scrape_do_celery.store import Claim
 
 
@@ -29,23 +38,23 @@ _UNREAD = (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseE
 
 
 #: Parts whose targets are read where the store lost writes. With more of them, any may have bought the job.
-_MOST_READ: Final = 1_000
+_MAX_PARTS_READ: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
-    """What one look showed: the jobs that may be the part's, the one that began first ahead, and what is known."""
+class SearchResult:
+    """The candidates that one search found, the earliest first, their jobs, and the evidence about them."""
 
-    matches: list[Match]
+    candidates: list[Candidate]
     jobs: dict[str, JobDetails]
-    known: Evidence
+    evidence: SearchEvidence
 
 
-class _Reading:
-    """The reading of a survey for one part."""
+class _CandidateReader:
+    """Reads the candidates of one part from a listing."""
 
-    def __init__(self, runtime: Runtime, claim: Claim, age_of: Callable[[JobDetails], Age]) -> None:
-        self._runtime, self._total, self._age_of = runtime, claim.part.total, age_of
+    def __init__(self, runtime: Runtime, claim: Claim, order_of: Callable[[JobDetails], StartOrder]) -> None:
+        self._runtime, self._total, self._order_of = runtime, claim.part.total, order_of
         request = claim.spec().request
         targets = targets_of(request)
         self.targets, self.digests, self._forms = targets, PartDigests.from_targets(targets), TargetSet(targets)
@@ -56,14 +65,14 @@ class _Reading:
         #: whether each job that could be the part's was read
         self.complete = True
 
-    async def matching(self, jobs: Iterable[JobDetails]) -> list[tuple[JobDetails, Likeness]]:
-        """Those of the jobs that have the part's targets, with all that the API tells of them."""
+    async def read_candidates(self, jobs: Iterable[JobDetails]) -> list[tuple[JobDetails, Likeness]]:
+        """Select the jobs that have the part's targets, each with all that the API tells of it."""
         if self._is_blind:
             return []
-        return [found for job in jobs if (found := await self._match(job))]
+        return [found for job in jobs if (found := await self._read_candidate(job))]
 
-    async def _match(self, job: JobDetails) -> tuple[JobDetails, Likeness] | None:
-        known = self._runtime.surveyor.digests_of(job)
+    async def _read_candidate(self, job: JobDetails) -> tuple[JobDetails, Likeness] | None:
+        known = self._runtime.job_list.digests_of(job)
         if known is not None and not self.is_plugin and self._is_other(known):
             return None
         try:
@@ -74,10 +83,10 @@ class _Reading:
             return None
         if self.is_plugin:
             return self._with_size(job, whole)
-        named = whole if names_its_targets(whole) else await self._named(job, whole)
+        named = whole if names_its_targets(whole) else await self._with_targets(job, whole)
         if named is None:
             return None
-        likeness = self.digests.compare(self._runtime.surveyor.remember(named))
+        likeness = self.digests.compare(self._runtime.job_list.remember(named))
         if likeness is not Likeness.NONE:
             return named, likeness
         if self._forms.has_all(task.url for task in named_tasks(named)):
@@ -93,7 +102,7 @@ class _Reading:
         The answers may lack tasks of it, or tell of attempts. So a listing with it proves no absence, unless the job
         began long before the intent.
         """
-        if youngest(*map(self._age_of, answers)) is not Age.OLDER:
+        if latest_order(*map(self._order_of, answers)) is not StartOrder.BEFORE:
             self.complete = False
 
     def _with_size(self, job: JobDetails, whole: JobDetails) -> tuple[JobDetails, Likeness] | None:
@@ -107,7 +116,7 @@ class _Reading:
             self._note_possible(job, whole)
         return None
 
-    async def _named(self, job: JobDetails, whole: JobDetails) -> JobDetails | None:
+    async def _with_targets(self, job: JobDetails, whole: JobDetails) -> JobDetails | None:
         """Complete a job that does not name its targets, from its tasks; None if it is not known to be the part's."""
         tasks = {task.task_id: task for task in named_tasks(whole)}
         if not self._forms.has_all(task.url for task in tasks.values()):
@@ -143,7 +152,7 @@ class _Reading:
             return None
         return task if is_web_url(task.url) else None
 
-    async def is_marked(self, job: JobDetails, marker: str, began: Age) -> bool:
+    async def is_marked(self, job: JobDetails, marker: str, order: StartOrder) -> bool:
         """Whether the job's tasks show the part's marker."""
         for task_id in job.named_task_ids[:1]:
             try:
@@ -151,7 +160,7 @@ class _Reading:
             except _UNREAD:
                 self.complete = False
                 return False
-            if hides_marker(task.webhook_url) and began is not Age.OLDER:
+            if hides_marker(task.webhook_url) and order is not StartOrder.BEFORE:
                 # A server may show the webhook late, masked, or never. So the job may be the part's.
                 self.complete = False
             return carries(task.webhook_url, marker)
@@ -160,76 +169,76 @@ class _Reading:
         return False
 
 
-async def inquire(runtime: Runtime, claim: Claim) -> Inquiry | None:
-    """One look through the whole job list; None where the store's clock could not be read in time.
+async def search_for_job(runtime: Runtime, claim: Claim) -> SearchResult | None:
+    """Search the whole job list once. Return None if the store's clock could not be read in time.
 
     Raises:
         ScrapeDoError: the API did not answer as it should.
     """
-    part, surveyor, tolerance = claim.part, runtime.surveyor, runtime.settings.api_clock_tolerance
+    part, job_list, tolerance = claim.part, runtime.job_list, runtime.settings.api_clock_tolerance
     store_ahead = await runtime.store_ahead()
     if store_ahead is None:
         return None
     intent = part.first_intent or claim.now
-    back_to = read_back_to(intent, surveyor.api_ahead(store_ahead, tolerance), tolerance)
-    survey = await surveyor.survey(claim.now - store_ahead, back_to)
-    api_ahead = surveyor.api_ahead(store_ahead, tolerance)
-    sightings = await _unowned(runtime, claim, survey)
+    back_to = read_back_to(intent, job_list.api_ahead(store_ahead, tolerance), tolerance)
+    listing = await job_list.read_listing(claim.now - store_ahead, back_to)
+    api_ahead = job_list.api_ahead(store_ahead, tolerance)
+    sightings = await _unowned(runtime, claim, listing)
     unowned = [job for job, _ in sightings]
 
-    def age_of(job: JobDetails) -> Age:
-        return age(job, intent, api_ahead, tolerance)
+    def order_of(job: JobDetails) -> StartOrder:
+        return started_relative_to(job, intent, api_ahead, tolerance)
 
-    listed = {job.job_id.lower(): age_of(job) for job in unowned}
-    reading = _Reading(runtime, claim, age_of)
-    found = await reading.matching(unowned)
-    found.sort(key=lambda match: _start(match[0]))
-    matches = []
+    listed = {job.job_id.lower(): order_of(job) for job in unowned}
+    reader = _CandidateReader(runtime, claim, order_of)
+    found = await reader.read_candidates(unowned)
+    found.sort(key=lambda candidate: _start(candidate[0]))
+    candidates = []
     for job, likeness in found:
         # A start time proves nothing. So the list and the job's own answer must agree before a job looks older.
-        began = youngest(listed[job.job_id.lower()], age_of(job))
-        is_marked = bool(part.marker) and await reading.is_marked(job, part.marker, began)
-        matches.append(Match(job.job_id, began, is_marked, likeness is Likeness.STRICT))
-    ids = {match.job_id.lower() for match in matches}
+        order = latest_order(listed[job.job_id.lower()], order_of(job))
+        is_marked = bool(part.marker) and await reader.is_marked(job, part.marker, order)
+        candidates.append(Candidate(job.job_id, order, is_marked, likeness is Likeness.STRICT))
+    ids = {candidate.job_id.lower() for candidate in candidates}
     sighted = max((place for job, place in sightings if job.job_id.lower() in ids), default=0)
-    known = await _evidence(runtime, claim, survey.began + store_ahead, matches, reading, survey, sighted)
-    return Inquiry(matches, {job.job_id: job for job, _ in found}, known)
+    evidence = await _evidence(runtime, claim, listing.began + store_ahead, candidates, reader, listing, sighted)
+    return SearchResult(candidates, {job.job_id: job for job, _ in found}, evidence)
 
 
 async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidence)
     runtime: Runtime,
     claim: Claim,
     began: float,
-    matches: Sequence[Match],
-    reading: _Reading,
-    survey: Survey,
+    candidates: Sequence[Candidate],
+    reader: _CandidateReader,
+    listing: JobListing,
     sighted: int,
-) -> Evidence:
+) -> SearchEvidence:
     part, settings = claim.part, runtime.settings
-    distrust, alike = await _distrust(runtime, claim, matches, reading, sighted) if matches else ("", 1)
-    return Evidence(
+    ambiguity, alike = await _ambiguity(runtime, claim, candidates, reader, sighted) if candidates else ("", 1)
+    return SearchEvidence(
         # A `POST` that began long after its intent ended later than its deadline after that.
         intent=max(part.intent or claim.now, (part.in_doubt_since or 0.0) - settings.submit_deadline),
         began=began,
-        complete=reading.complete and survey.complete,
+        complete=reader.complete and listing.complete,
         not_found_at=part.not_found_at,
         purchases=part.purchases,
-        patience=settings.submit_deadline + settings.submit_visibility_grace,
-        apart=settings.submit_visibility_grace / 2,
+        visibility_delay=settings.submit_deadline + settings.submit_visibility_grace,
+        min_gap=settings.submit_visibility_grace / 2,
         marker=bool(part.marker),
-        distrust=distrust,
+        ambiguity=ambiguity,
         alike=alike,
         refused=part.refused,
     )
 
 
-async def _unowned(runtime: Runtime, claim: Claim, survey: Survey) -> list[tuple[JobDetails, int]]:
+async def _unowned(runtime: Runtime, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
     """Select the jobs that no other part owns and that nothing proves to be older than the intent.
 
     Each comes with the place of its first sighting in the order of all intents. Owner keys live longer than the API
     keeps a job, so they name each job that any run has bought.
     """
-    jobs = list(survey.jobs.values())
+    jobs = list(listing.jobs.values())
     if not jobs:
         return []
     store = runtime.store
@@ -242,53 +251,55 @@ async def _unowned(runtime: Runtime, claim: Claim, survey: Survey) -> list[tuple
     return [(job, place) for job, place in zip(free, seen, strict=True) if place >= claim.part.first_order]
 
 
-async def _distrust(
-    runtime: Runtime, claim: Claim, matches: Sequence[Match], reading: _Reading, sighted: int
+async def _ambiguity(
+    runtime: Runtime, claim: Claim, candidates: Sequence[Candidate], reader: _CandidateReader, sighted: int
 ) -> tuple[str, int]:
     """Say why an equal job need not be the part's own, and count the purchases that may have bought a similar one."""
     if runtime.settings.shared_account:
         return "others buy on this account, and the request had no webhook that could carry a marker", 1
-    if reading.is_plugin:
+    if reader.is_plugin:
         return "tasks of a plugin do not show what was asked of it", 1
-    store, digests = runtime.store, reading.digests
-    others = await store.run(ops.doubts(store.keys, claim, runtime.settings.account_id, digests, sighted))
+    store, digests = runtime.store, reader.digests
+    others = await store.run(
+        ops.read_unresolved_purchases(store.keys, claim, runtime.settings.account_id, digests, sighted)
+    )
     alike = 1 + others.similar
     if others.equal:
         named = " ".join(map(str, others.equal))
         return f"another purchase of the same targets was never resolved: {named}", alike
-    if (claim.part.intent_lost or others.may_lack_some) and not any(match.strict for match in matches):
+    if (claim.part.intent_lost or others.may_lack_some) and not any(candidate.strict for candidate in candidates):
         other = await _similar_part(runtime, claim, digests)
         return (
             f"the store lost writes, and {other} may have bought a job with similar targets" if other else ""
         ), alike
     if not claim.part.intent_lost:
         return "", alike
-    rival = await _rival(runtime, claim, digests)
-    why = f"the store lost writes, and another run has the same targets with other options: {rival}"
-    return (why if rival else ""), alike
+    conflicting = await _conflicting_part(runtime, claim, digests)
+    why = f"the store lost writes, and another run has the same targets with other options: {conflicting}"
+    return (why if conflicting else ""), alike
 
 
 async def _similar_part(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:
     """Name a part with similar targets whose purchase the store may have lost; empty if there is none."""
     store, cursor, read = runtime.store, "", 0
     while cursor != ops.START:
-        cursor, found = await store.run(owning.suspects(store.keys, cursor or ops.START))
+        cursor, found = await store.run(ownership.scan_unresolved_parts(store.keys, cursor or ops.START))
         for other in found:
             if other.member == claim.member:
                 continue
             read += 1
-            spec = await store.run(ops.part_spec(store.keys, other.member)) if read <= _MOST_READ else None
-            if read > _MOST_READ or (spec is not None and digests.is_like(targets_of(spec.request))):
+            spec = await store.run(ops.part_spec(store.keys, other.member)) if read <= _MAX_PARTS_READ else None
+            if read > _MAX_PARTS_READ or (spec is not None and digests.is_like(targets_of(spec.request))):
                 return f"run {other.member.run_id}"
     return ""
 
 
-async def _rival(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:
+async def _conflicting_part(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:
     store = runtime.store
-    cursor, rival = await store.run(ops.rivals(store.keys, claim, digests))
-    while not rival and cursor != ops.START:
-        cursor, rival = await store.run(ops.rivals(store.keys, claim, digests, cursor))
-    return rival
+    cursor, conflicting = await store.run(ops.scan_conflicting_parts(store.keys, claim, digests))
+    while not conflicting and cursor != ops.START:
+        cursor, conflicting = await store.run(ops.scan_conflicting_parts(store.keys, claim, digests, cursor))
+    return conflicting
 
 
 def _start(job: JobDetails) -> tuple[bool, float, str]:

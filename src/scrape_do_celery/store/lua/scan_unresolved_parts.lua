@@ -10,12 +10,12 @@ for i = 1, #found[2], 2 do
   local run_id, n = string.match(member, '^(.*):([^:]*)$')
   if n ~= 'run' then
     local p = redis.call('HMGET', part_key(prefix, run_id, n), 'state', 'fp', 'total', 'checked_epoch')
-    local suspect = is_unresolved(p[1])
+    local may_own_job = is_unresolved(p[1])
     if p[1] == 'queued' then
       local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'created', 'epoch')
-      suspect = may_have_been_sent(epoch, since, p[4], r)
+      may_own_job = may_have_been_sent(epoch, since, p[4], r)
     end
-    if suspect then out[#out + 1] = {member, p[2], p[3]} end
+    if may_own_job then out[#out + 1] = {member, p[2], p[3]} end
   end
 end
 return out

@@ -1,7 +1,7 @@
 -- Looks through some of the live parts, by the cursor of a scan, for one with the same targets, other options and no
 -- job: where the store lost its last writes, intents and locks among them, it may have bought what this part finds.
 -- KEYS: part, run, due  ARGV: member, prefix, cursor, digests of the targets by any version (spaces between)
--- Returns {next cursor, the rival or ''}; the cursor is '0' behind the last.
+-- Returns {next cursor, the conflicting part or ''}; the cursor is '0' behind the last.
 local member, prefix = ARGV[1], ARGV[2]
 local mine, digests = options_of(KEYS[2]), ' ' .. ARGV[4] .. ' '
 local found = redis.call('ZSCAN', KEYS[3], ARGV[3], 'COUNT', 500)

@@ -1,0 +1,206 @@
+"""Decide about a purchase in doubt: adopt a job, search again, buy again, or give up. No I/O, no clock."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlencode
+
+from ada_url import URL
+
+from scrape_do_celery.models.base import aware
+from scrape_do_celery.models.urls import is_web_url
+from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.models import JobCreationRequest, JobDetails
+
+_PARAMETER = "scrape_do_intent"
+#: Seconds by which the API's clock may be misread: `Date` has whole seconds, and travels.
+_SLACK = 5.0
+#: Seconds by which clocks may differ at least, and where the API did not tell its time.
+_MIN_CLOCK_GAP = 90.0
+
+
+class StartOrder(StrEnum):
+    """When a job began, compared with the intent. A job without a start time counts as `AFTER`."""
+
+    AFTER = "after"  #: it may have come from the intent
+    UNCERTAIN = "uncertain"  #: it looks older than the intent. Clocks differ, so its start time proves nothing
+    BEFORE = "before"  #: it began longer before the intent than clocks and time zones can explain, and has ended
+
+
+class Resolution(StrEnum):
+    """How to go on after one search for a job."""
+
+    ADOPT = "adopt"  #: it is the part's own
+    SEARCH_LATER = "search_later"  #: nothing is certain yet
+    NOT_FOUND = "not_found"  #: by all that can be known, the `POST` was not taken
+    AMBIGUOUS = "ambiguous"  #: there is a job that may be the part's, and may be another's
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A job that no run owns and whose targets are the part's.
+
+    `marked`: the job carries the part's own marker. `strict`: its URLs have the WHATWG forms of the targets; else they
+    only have the loose forms, which the targets of another part may share.
+    """
+
+    job_id: str
+    start_order: StartOrder
+    marked: bool = False
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEvidence:
+    """What is known when the candidates of one full listing are compared. Times are by the store's clock.
+
+    `began` is when the listing began, `complete` whether each entry in it that could be the job was read,
+    `not_found_at` when the first listing began that proved an absence. `visibility_delay` is the time after the
+    intent that a `POST` may take and its traces need to appear, `min_gap` the time between the two listings that
+    prove an absence. `ambiguity` says why an equal job need not be the part's own. `alike` counts the unresolved
+    purchases whose targets have the same loose forms, the part's own among them. `refused`: the API answered the
+    `POST` with 429, 401 or 403, so that one complete listing without a job is enough.
+    """
+
+    intent: float
+    began: float
+    complete: bool
+    not_found_at: float | None
+    purchases: int
+    visibility_delay: float
+    min_gap: float
+    marker: bool
+    ambiguity: str
+    alike: int = 1
+    refused: bool = False
+
+    @property
+    def retention_passed(self) -> bool:
+        """Whether the API has forgotten by now what was to be found."""
+        return self.began - self.intent > RETENTION
+
+    @property
+    def proves_absence(self) -> bool:
+        """Whether this listing can show that there is no job."""
+        return self.complete and self.began - self.intent > self.visibility_delay
+
+    @property
+    def needs_second_listing(self) -> bool:
+        """Whether a whole listing, this one or one before, has shown no job, and it is too early for the second."""
+        return self.proves_absence if self.not_found_at is None else self.began - self.not_found_at < self.min_gap
+
+
+def decide(candidates: Sequence[Candidate], evidence: SearchEvidence) -> tuple[Resolution, str]:
+    """Return the resolution, and the id of the job to adopt or the reason why none is. Of several jobs take the first.
+
+    If a marker was sent, only a job that carries it can be the part's own. Without a marker, a job may be adopted only
+    if nothing hints that somebody else bought it: the wire shows targets, and never with which options.
+    """
+    if evidence.marker:
+        mine = [candidate for candidate in candidates if candidate.marked]
+    else:
+        possible = _possible_candidates(candidates, evidence)
+        mine = [candidate for candidate in possible if candidate.start_order is StartOrder.AFTER]
+        if why := _ambiguity(possible, mine, evidence):
+            late = evidence.began - evidence.intent > evidence.visibility_delay
+            return (Resolution.AMBIGUOUS if late else Resolution.SEARCH_LATER), why
+    if mine:
+        return Resolution.ADOPT, mine[0].job_id
+    if evidence.retention_passed:
+        return Resolution.AMBIGUOUS, "it could not be found out for as long as the API keeps jobs"
+    if evidence.refused and evidence.complete:
+        return Resolution.NOT_FOUND, "the API refused it, and no such job is listed"
+    if not evidence.proves_absence or evidence.needs_second_listing:
+        return Resolution.SEARCH_LATER, "no such job was seen yet"
+    return Resolution.NOT_FOUND, "no such job was seen in two full listings"
+
+
+def _possible_candidates(candidates: Sequence[Candidate], evidence: SearchEvidence) -> list[Candidate]:
+    """Select the jobs that may be the purchase's: those that match strictly, else those that match coarsely.
+
+    A purchase that the API refused has no older job: its answer was not lost. One before it may have.
+    """
+    orders = (
+        {StartOrder.AFTER} if evidence.refused and evidence.purchases == 1 else {StartOrder.AFTER, StartOrder.UNCERTAIN}
+    )
+    found = [candidate for candidate in candidates if candidate.start_order in orders]
+    return [candidate for candidate in found if candidate.strict] or found
+
+
+def _ambiguity(possible: Sequence[Candidate], newer: Sequence[Candidate], evidence: SearchEvidence) -> str:
+    if len(newer) < len(possible):
+        return "an equal job that no run owns looks older than the purchase, and nothing proves that it is"
+    if not newer:
+        return ""
+    if evidence.ambiguity:
+        return evidence.ambiguity
+    if len(newer) > evidence.purchases:
+        return f"{len(newer)} equal jobs that no run owns for {evidence.purchases} purchase(s)"
+    if not newer[0].strict and evidence.alike != 1:
+        return f"a job has similar URLs, and {evidence.alike} unresolved purchases have such targets"
+    return ""
+
+
+def started_relative_to(job: JobDetails, intent: float, api_ahead: float | None, tolerance: float) -> StartOrder:
+    """Compare the start of a job with an intent at a moment of the store's clock.
+
+    `api_ahead` is by how many seconds the API's clock is ahead of the store's; None where it is not known. Servers
+    behind one address may be off by `tolerance` seconds. A server may also write its local time without a zone, or as
+    if it was UTC. A job that runs has no certain age at all: its start time is the API's word alone.
+    """
+    if job.start_time is None:
+        return StartOrder.AFTER
+    before = intent - (aware(job.start_time).timestamp() - (api_ahead or 0.0))
+    if before <= (_MIN_CLOCK_GAP if api_ahead is None else _SLACK):
+        return StartOrder.AFTER
+    is_near = before <= max(tolerance, MAX_ZONE_OFFSET) or not job.is_terminal
+    return StartOrder.UNCERTAIN if is_near else StartOrder.BEFORE
+
+
+def latest_order(*orders: StartOrder) -> StartOrder:
+    """Select the latest of several start orders of one job."""
+    return min(orders, key=tuple(StartOrder).index)
+
+
+def read_back_to(intent: float, api_ahead: float | None, tolerance: float) -> datetime:
+    """How far back, by the API's clock, a listing has to be read to show all that may have come from an intent."""
+    return datetime.fromtimestamp(intent + (api_ahead or 0.0) - max(tolerance, _MIN_CLOCK_GAP), UTC)
+
+
+def marker_of(prefix: str, member: str) -> str:
+    """What tells a part's job from any other's."""
+    return hashlib.sha256(f"{prefix}:{member}".encode()).hexdigest()[:32]
+
+
+def with_marker(request: JobCreationRequest, marker: str, fallback: str | None) -> JobCreationRequest | None:
+    """The request with its marker in the query of its webhook's URL; None where it has no webhook, nor is there one."""
+    url = request.webhook_url or fallback
+    if url is None:
+        return None
+    # Text only: parsers of other languages refuse URLs that a WHATWG parser takes.
+    base, mark, fragment = url.partition("#")
+    path, _, query = base.partition("?")
+    joint = "&" if query and not query.endswith("&") else ""
+    marked = f"{path}?{query}{joint}{urlencode({_PARAMETER: marker})}{mark}{fragment}"
+    return request.model_copy(update={"webhook_url": marked})
+
+
+def carries(url: str | None, marker: str) -> bool:
+    """Whether a task's webhook shows this marker."""
+    if url is None or not is_web_url(url):
+        return False
+    return marker in parse_qs(URL(url).search.removeprefix("?")).get(_PARAMETER, [])
+
+
+def hides_marker(url: str | None) -> bool:
+    """Tell whether a task shows no webhook, or a masked one: then its job may have any marker."""
+    return url is None or not is_web_url(url)

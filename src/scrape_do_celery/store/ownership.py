@@ -1,0 +1,69 @@
+"""Read to which part a job of the API belongs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.store.buying import START
+from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from scrape_do_celery.store.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class UnresolvedPart:
+    """A part that may have bought a job which no run owns yet."""
+
+    member: Member
+    fingerprint: str
+    targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobOwnership:
+    """The part that owns a job, the part that owned it until its own end, and the part that may yet own it.
+
+    `searched_by` searched for a job with its targets, and did not find it in their time.
+    """
+
+    owner: Member | None = None
+    previous_owner: Member | None = None
+    claimant: Member | None = None
+    searched_by: tuple[Member, ...] = ()
+
+
+def read_job_ownership(keys: Keys, account: str, job_id: str, coarse: str = "") -> Op[JobOwnership]:
+    """Read the ownership of a job. The claimant has an unresolved purchase of targets with the same coarse digest."""
+    return Op(_job_ownership, (keys.prefix, account, coarse), [keys.owner(job_id)], "read_job_ownership")
+
+
+def _job_ownership(reply: Sequence[bytes]) -> JobOwnership:
+    owner, claimant = _member(reply[0]), _member(reply[2])
+    searched_by = tuple(Member.parse(text.decode()) for text in reply[3].split())
+    return JobOwnership(None if reply[1] else owner, owner if reply[1] else None, claimant, searched_by)
+
+
+def scan_unresolved_parts(keys: Keys, cursor: str = START) -> Op[tuple[str, list[UnresolvedPart]]]:
+    """Scan one page of the parts whose purchase is unresolved, of any account. Return the next cursor and the page.
+
+    A part that stays unresolved during the whole scan is never left out.
+    """
+    return Op(_unresolved_parts, (keys.prefix, cursor), [keys.due], "scan_unresolved_parts")
+
+
+def _unresolved_parts(reply: Sequence[Any]) -> tuple[str, list[UnresolvedPart]]:
+    found = [
+        UnresolvedPart(Member.parse(member.decode()), fingerprint.decode(), int(total))
+        for member, fingerprint, total in reply[1:]
+    ]
+    return reply[0].decode(), found
+
+
+def _member(text: bytes) -> Member | None:
+    return Member.parse(text.decode()) if text else None
