@@ -35,7 +35,7 @@ class Stages:
         return lines
 
     def _lines(self, status: RunStatus) -> Iterator[str]:
-        if status.state is RunState.DOUBTFUL:
+        if status.state is RunState.RECONCILING:
             yield "the answer to the purchase was lost: the worker looks for the job"
         for job in status.jobs:
             yield f"job bought: {job}"
@@ -45,7 +45,7 @@ class Stages:
         if status.has_ended:
             yield f"fetched {known} of {status.total} results"
             yield f"run {status.state.value}: {status.done} succeeded, {status.failed} failed"
-        elif status.state is RunState.COLLECTING and status.total <= _COUNTED:
+        elif status.state is RunState.FETCHING and status.total <= _COUNTED:
             yield f"fetched {sum(1 for _ in self._handle.iter_tasks(partial=True))} of {status.total} results"
         elif known:
             # The store learns these figures from a poll only: until then there is nothing to tell.
@@ -56,7 +56,7 @@ def doing(status: RunStatus) -> str:
     """Return the words for a spinner: the work that the run waits for."""
     if not status.jobs:
         return "the worker buys a job ..."
-    if status.state is RunState.COLLECTING:
+    if status.state is RunState.FETCHING:
         return "the worker fetches the results ..."
     return "Scrape.do loads the pages, the worker polls ..."
 
