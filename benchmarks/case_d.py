@@ -12,7 +12,7 @@ from benchmarks import measure
 from benchmarks.pages import urls
 from benchmarks.report import Outcome, Row
 from scrape_do_celery import RunState
-from scrape_do_celery.store import Member, ops
+from scrape_do_celery.store import PartId, ops
 from scrape_do_celery.worker.dispatcher import LIMIT, SHORTEST
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def play(bench: Bench) -> Outcome:
         handle = _waiting_run(ours)
         _copy(ours, handle, 1)
         before = ours.server.memory
-        members = _copy(ours, handle, runs)
+        part_ids = _copy(ours, handle, runs)
         per_run = (ours.server.memory - before) / runs
         usual = max(1, round(runs * SHORTEST / ours.settings.poll_max_interval))
         full = min(LIMIT, runs)
-        claims = {str(due): _claims(ours, members, due, times) for due in (0, usual, full)}
+        claims = {str(due): _claims(ours, part_ids, due, times) for due in (0, usual, full)}
         looks = (
-            {str(due): _plans(ours, members, due, times) for due in (0, full)} if hasattr(ops, "plan_polling") else {}
+            {str(due): _plans(ours, part_ids, due, times) for due in (0, full)} if hasattr(ops, "plan_polling") else {}
         )
     of = f"of {runs:,} due"
     rows = [
@@ -87,7 +87,7 @@ def _copy(ours: Ours, handle: RunHandle, number: int) -> list[str]:
                 for key, entries in shared.items():
                     _add(pipe, key, {_renamed(entry, ids): value for entry, value in entries.items()})
             pipe.execute()
-    return [str(Member(ids[handle.run_id], 0)) for ids in fresh]
+    return [str(PartId(ids[handle.run_id], 0)) for ids in fresh]
 
 
 def _add(pipe: Any, key: str, entries: dict[str, float | bytes]) -> None:
@@ -111,14 +111,14 @@ def _renamed(text: str, fresh: dict[str, str]) -> str:
     return text
 
 
-def _claims(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
-    """Milliseconds of each claim, with so many members due at each, and none of the step messages before unheard."""
+def _claims(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]:
+    """Milliseconds of each claim, with so many entries due at each, and none of the step messages before unheard."""
     store, keys = ours.producer.store, ours.producer.store.keys
 
     def prepare() -> None:
         store.client.delete(keys.dispatched)
         if due:
-            store.client.zadd(keys.due, dict.fromkeys(random.sample(members, due), 1.0))
+            store.client.zadd(keys.due, dict.fromkeys(random.sample(part_ids, due), 1.0))
 
     found = _timed(ours, ops.claim_due(keys, limit=LIMIT, cap=ours.settings.max_dispatched_parts), prepare, times)
     if any(len(answer.parts) < due for _, answer in found):
@@ -126,18 +126,18 @@ def _claims(ours: Ours, members: list[str], due: int, times: int) -> list[float]
     return [took for took, _ in found]
 
 
-def _plans(ours: Ours, members: list[str], due: int, times: int) -> list[float]:
+def _plans(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]:
     """Milliseconds of each look of the dispatcher at the parts whose jobs run, so many of them due."""
     store, keys, account = ours.producer.store, ours.producer.store.keys, ours.settings.account_id
 
     def prepare() -> None:
         store.client.delete(keys.due, keys.list_poll(account))
         if due:
-            chosen = random.sample(members, due)
+            chosen = random.sample(part_ids, due)
             with store.client.pipeline(transaction=False) as pipe:
                 pipe.zadd(keys.poll_set(account), dict.fromkeys(chosen, 1.0))
-                for member in map(Member.parse, chosen):
-                    pipe.hset(keys.part(member.run_id, member.part), "poll_set", keys.poll_set(account))
+                for part_id in map(PartId.parse, chosen):
+                    pipe.hset(keys.part(part_id.run_id, part_id.part), "poll_set", keys.poll_set(account))
                 pipe.execute()
 
     look = ops.plan_polling(keys, account, ours.settings.poll_max_interval)

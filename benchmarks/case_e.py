@@ -13,7 +13,7 @@ from benchmarks import measure
 from benchmarks.pages import WARM, batches, urls
 from benchmarks.report import Outcome, Row
 from scrape_do_celery import enqueue
-from scrape_do_celery.store import Member, ops
+from scrape_do_celery.store import PartId, ops
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -82,11 +82,11 @@ def _early(bench: Bench, ours: Ours) -> dict[str, Any]:
     """How long after its own end the first task of a job can be read whose other task goes on."""
     targets = urls(1, _PAGE, bench.sizes.e_long / 4) + urls(1, _PAGE, bench.sizes.e_long)
     handle = enqueue(targets, settings=ours.settings, early=True)
-    store, member = ours.producer.store, Member(handle.run_id, 0)
-    measure.until(lambda: bool(store.run(ops.fetched(store.keys, member))), bench.sizes.e_long, "the first task")
+    store, part_id = ours.producer.store, PartId(handle.run_id, 0)
+    measure.until(lambda: bool(store.run(ops.fetched(store.keys, part_id))), bench.sizes.e_long, "the first task")
     now = time.time()
-    (position,) = store.run(ops.fetched(store.keys, member))
-    (task,) = store.run(ops.contents(store.keys, member, [position]))
+    (position,) = store.run(ops.fetched(store.keys, part_id))
+    (task,) = store.run(ops.contents(store.keys, part_id, [position]))
     assert task is not None  # noqa: S101 (it was just seen)
     assert task.end_time is not None  # noqa: S101
     end = task.end_time.timestamp()

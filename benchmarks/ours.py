@@ -11,7 +11,7 @@ from benchmarks import measure
 from benchmarks.servers import RedisServer
 from benchmarks.workers import Workers
 from scrape_do_celery import RunHandle, Settings, enqueue
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Ours(AbstractContextManager["Ours"]):
                 "api_key": _KEY,
             }
             self.settings = Settings(**self.values)
-            self.producer = Producer.of(settings=self.settings)
+            self.producer = AppContext.for_app(settings=self.settings)
             stack.callback(self.producer.store.close)
             stack.callback(self.producer.app.close)
             self._stack = stack.pop_all()

@@ -176,9 +176,9 @@ def read_back_to(intent: float, api_ahead: float | None, tolerance: float) -> da
     return datetime.fromtimestamp(intent + (api_ahead or 0.0) - max(tolerance, _MIN_CLOCK_GAP), UTC)
 
 
-def marker_of(prefix: str, member: str) -> str:
+def marker_of(prefix: str, part_id: str) -> str:
     """What tells a part's job from any other's."""
-    return hashlib.sha256(f"{prefix}:{member}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{prefix}:{part_id}".encode()).hexdigest()[:32]
 
 
 def with_marker(request: JobCreationRequest, marker: str, fallback: str | None) -> JobCreationRequest | None:

@@ -14,14 +14,14 @@ AGGREGATE_RUN = "scrape_do.aggregate_run"
 CANCEL_RUN = "scrape_do.cancel_run"
 REPORT_ORPHANS = "scrape_do.report_orphans"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
-FINISH_RUN = "scrape_do.finish_run"
+DELIVER_OUTCOME = "scrape_do.deliver_outcome"
 
 #: Seconds. Steps end by themselves, long before; an app's limits are for its own tasks: one that cuts a purchase off
 #: leaves it in doubt.
 _LIMITS: Final = {"time_limit": 3600, "soft_time_limit": 3600}
 #: Steps whose messages may carry a request, and how a worker reads them.
 WITH_REQUESTS = (SCRAPE, SCHEDULED_RUN)
-REDACTED_REQUEST = "scrape_do_celery.worker.requests:QuietRequest"
+REDACTED_REQUEST = "scrape_do_celery.worker.redaction:RedactedRequest"
 
 #: Steps that work on parts. They are acknowledged early: the dispatcher, not the broker, brings work back.
 STEP_OPTIONS: Final[dict[str, Any]] = {

@@ -76,7 +76,7 @@ def test_forget_right_after_the_result_still_reports_it(pipeline, eventually):
         handle.forget()
     marks = {f"{pipeline.prefix}:run:{handle.run_id}" for handle in handles}
     standing = (":epoch", ":accounts", ":list_poll:", ":quota", ":totals", ":stored", ":order")
-    beside = (":owner:", ":home", ":ledger:", *standing)
+    beside = (":owner:", ":namespace_owner", ":ledger:", *standing)
     eventually(lambda: {key for key in pipeline.stored_keys() if not any(word in key for word in beside)} <= marks)
     client = pipeline.producer.store.client
     passing = [key for key in pipeline.stored_keys() if not any(word in key for word in standing)]

@@ -71,7 +71,7 @@ def test_what_is_served_beside_a_worker(pipeline, serving, eventually):
         long = pipeline.enqueue(["https://a.example/?seconds=600"])
         done.result(timeout=60)
         eventually(lambda: page("runs", state="running") == 1)
-        eventually(lambda: page("runs", state="reporting") == 0)
+        eventually(lambda: page("runs", state="delivering") == 0)
         assert page("runs", state="queued") == 0
         assert page("runs_ended_total", outcome="succeeded") == 2
         assert page("tasks_total", result="success") == 4

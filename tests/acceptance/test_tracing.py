@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pipeline import TOKEN
 
 from scrape_do_celery import routing
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 
 COOKIE, HEADER = "cookie-that-is-private", "header-that-is-private"
 STEPS = {"submit", "poll", "fetch", "aggregate", "finish"}
@@ -74,7 +74,7 @@ def parents(spans, method, path):
 def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, pool):
     with monkeypatch.context() as quiet:
         # Both runs in one step message: dispatched below.
-        quiet.setattr(Producer, "publish", lambda *_, **__: True)
+        quiet.setattr(AppContext, "publish", lambda *_, **__: True)
         runs = [
             traced(lambda n=n: pipeline.enqueue([f"https://a.example/{n}"], set_cookies=f"a={COOKIE}"))
             for n in range(2)
@@ -93,7 +93,7 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
         handle.result(timeout=60)
         trace_id, job = root.context.trace_id, handle.job.job_id
         # The report under the caller's id goes on in the run's trace, and so do callbacks.
-        eventually(lambda of=trace_id: named(spans.of(of), f"run/{routing.FINISH_RUN}"))
+        eventually(lambda of=trace_id: named(spans.of(of), f"run/{routing.DELIVER_OUTCOME}"))
         found = spans.of(trace_id)
         mine = [span for span in found if span["name"].startswith("scrape_do.")]
         assert {span["name"].removeprefix("scrape_do.") for span in mine} == STEPS
@@ -107,7 +107,7 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
         messages |= {link for span in named(mine, "scrape_do.submit") for link in links(span)}
     assert len(messages) == 1
     scraped.get(timeout=60)
-    ended = eventually(lambda: named(spans.of(sender.context.trace_id), "scrape_do.finish"))
+    ended = eventually(lambda: named(spans.of(sender.context.trace_id), "scrape_do.deliver"))
     assert ended[0]["parent_id"] == f"0x{sender.context.span_id:016x}"
     untraced.result(timeout=60)
     assert f'"scrape_do_celery.run_id": "{untraced.run_id}"' not in spans.text

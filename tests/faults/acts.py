@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.runs import AppContext
     from tests.faults.plans import Plans
 
 #: What the seam itself does: leave the call out, make it twice, make it later.
@@ -46,12 +46,12 @@ def _sleep(_: Plans, action: dict[str, Any], *__: Any) -> None:
     time.sleep(action["seconds"])
 
 
-def _producer() -> Producer:
+def _producer() -> AppContext:
     # Late: the application must not be made before the worker that it is for.
-    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.runs import AppContext
     from scrape_do_celery.worker import app
 
-    return Producer.of(app)
+    return AppContext.for_app(app)
 
 
 def _cancel(_: Plans, __: dict[str, Any], run: str, ___: str) -> None:

@@ -213,7 +213,7 @@ class Deck:
     def _ending(self, kind: str, act: str, times: int = 1) -> Trial:
         point, setup = self._plain_point(self._dice)
         trial, dice = self._new(kind, setup)
-        if dice.random() < 0.3 and not point.startswith(("fetch", "aggregate", "finish")):
+        if dice.random() < 0.3 and not point.startswith(("fetch", "aggregate", "deliver")):
             with_query(trial, "seconds=20")
         self._plan(trial, dice, point, {"kind": act, "main": True})
         for _ in range(times - 1):

@@ -17,7 +17,7 @@ from celery.backends.base import Backend
 
 from scrape_do_celery import routing
 from scrape_do_celery.client._drivers import AsyncioDriver
-from scrape_do_celery.runs import producer as producers
+from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import shells
 from scrape_do_celery.store.due import Due
 from tests.faults.acts import act
@@ -70,7 +70,7 @@ class Seams:
         shells.Store.run = self._around(shells.Store.run, _of_op, _runs_after)
         shells.AsyncStore.run = self._around_async(self._guarded(shells.AsyncStore.run), _of_op)
         AsyncioDriver._attempt = self._around_async(AsyncioDriver._attempt, _of_request)
-        producers.Producer.publish = self._around(producers.Producer.publish, _of_publish)
+        contexts.AppContext.publish = self._around(contexts.AppContext.publish, _of_publish)
         Celery.send_task = self._around(Celery.send_task, _of_send)
         Backend.store_result = self._around(Backend.store_result, _of_result)
         Backend.get_state = self._around(Backend.get_state, _of_state)
@@ -154,7 +154,7 @@ def _runs_of(op: Any) -> list[str]:
 def _runs_after(runs: list[str], answer: Any) -> list[str]:
     """A look of the dispatcher is for whatever it hands out."""
     if isinstance(answer, Due):
-        return list(dict.fromkeys([part.member.run_id for part in answer.parts] + [run.run_id for run in answer.runs]))
+        return list(dict.fromkeys([part.part_id.run_id for part in answer.parts] + [run.run_id for run in answer.runs]))
     return runs
 
 
@@ -171,11 +171,11 @@ def _of_publish(publish: str, names: Iterable[Any], **_: Any) -> tuple[str, list
 
 
 def _of_send(name: str, args: Any = None, *_: Any, **__: Any) -> tuple[str, list[str]]:
-    return ("publish finish_run", [str(args[0])]) if name == routing.FINISH_RUN and args else ("", [])
+    return ("publish deliver_outcome", [str(args[0])]) if name == routing.DELIVER_OUTCOME and args else ("", [])
 
 
 def _of_result(task_id: str, *_: Any, **__: Any) -> tuple[str, list[str]]:
-    return ("store result", [task_id]) if step() == "finish_run" else ("", [])
+    return ("store result", [task_id]) if step() == "deliver_outcome" else ("", [])
 
 
 def _of_state(task_id: str, *_: Any, **__: Any) -> tuple[str, list[str]]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from scrape_do_celery import Settings, embedded
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 from scrape_do_celery.sandbox import SandboxProcess
 from tests.faults.times import SETTINGS, hastened
 
@@ -46,7 +46,7 @@ class Servers:
             }
             stack.enter_context(hastened())
             self.settings = Settings(**self.values)
-            self.producer = Producer.of(settings=self.settings)
+            self.producer = AppContext.for_app(settings=self.settings)
             stack.callback(self.producer.store.close)
             self._stack = stack.pop_all()
         return self

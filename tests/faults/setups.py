@@ -262,13 +262,13 @@ def _lost_reconcile(trial: Trial, dice: random.Random) -> None:
     _lose(trial, "submit_jobs: before publish reconcile_submit")
 
 
-def _lost_report(trial: Trial, dice: random.Random) -> None:
-    _lose(trial, "aggregate_run: before publish finish_run")
+def _lost_delivery(trial: Trial, dice: random.Random) -> None:
+    _lose(trial, "aggregate_run: before publish deliver_outcome")
 
 
-def _lost_reports(trial: Trial, dice: random.Random) -> None:
-    _lose(trial, "aggregate_run: before publish finish_run")
-    _lose(trial, "dispatcher: before publish finish_run")
+def _lost_deliveries(trial: Trial, dice: random.Random) -> None:
+    _lose(trial, "aggregate_run: before publish deliver_outcome")
+    _lose(trial, "dispatcher: before publish deliver_outcome")
 
 
 def _scrape(trial: Trial, dice: random.Random) -> None:
@@ -298,8 +298,8 @@ def _revoked(trial: Trial, dice: random.Random) -> None:
 
 def _unnoted(trial: Trial, dice: random.Random) -> None:
     # Celery has the result, and nobody noted that: the dispatcher asks Celery.
-    trial.plans.append(Plan("finish_run: after store result", [{"kind": "kill_worker"}]))
-    trial.plans.append(Plan("dispatcher: before publish finish_run", [{"kind": "lose"}]))
+    trial.plans.append(Plan("deliver_outcome: after store result", [{"kind": "kill_worker"}]))
+    trial.plans.append(Plan("dispatcher: before publish deliver_outcome", [{"kind": "lose"}]))
 
 
 def _unnamed_lost_answer(trial: Trial, dice: random.Random) -> None:
@@ -377,12 +377,12 @@ def _ignored(trial: Trial, *rules: dict[str, Any]) -> None:
 
 def _reported_again(trial: Trial, dice: random.Random) -> None:
     # A late step message to decide a run whose outcome everybody knows.
-    trial.plans.append(Plan("finish_run: after delivered", [{"kind": "message", "publish": "aggregate_run"}]))
+    trial.plans.append(Plan("deliver_outcome: after delivered", [{"kind": "message", "publish": "aggregate_run"}]))
     trial.linger = 1.5
 
 
 def _stranger(trial: Trial, dice: random.Random) -> None:
-    # A step message to report a run that the store does not have.
+    # A step message to deliver a run that the store does not have.
     trial.start, trial.expect, trial.purchases = STRANGER, frozenset({"unknown"}), (0, 0)
 
 

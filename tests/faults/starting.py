@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.runs.drafting import draft
-from scrape_do_celery.runs.enqueueing import publish_submit, write
+from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.enqueue import publish_submit, write
 
 if TYPE_CHECKING:
     from tests.faults.servers import Servers
@@ -72,13 +72,13 @@ def _message(servers: Servers, run: Run) -> None:
 
 def _draft(servers: Servers, run: Run) -> None:
     """Written down, and its message lost."""
-    draft(servers.producer, run.run_id, {}, (), _kwargs(run))
+    create_draft(servers.producer, run.run_id, {}, (), _kwargs(run))
 
 
 def _stranger(servers: Servers, run: Run) -> None:
     """Nothing is written down, and its outcome is to be reported."""
     servers.producer.app.send_task(
-        routing.FINISH_RUN, args=[run.run_id], task_id=run.run_id, queue=servers.settings.queue
+        routing.DELIVER_OUTCOME, args=[run.run_id], task_id=run.run_id, queue=servers.settings.queue
     )
 
 

@@ -106,7 +106,7 @@ class Verdict:
         equal_runs = {other.run_id for other in trial.runs if other.targets == run.targets}
         store, days = self._lab.servers.producer.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
         lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if len(equal_runs) > 1 else []
-        return any(line.member.run_id in equal_runs and line.status == ops.PurchaseStatus.NOT_FOUND for line in lines)
+        return any(line.part_id.run_id in equal_runs and line.status == ops.PurchaseStatus.NOT_FOUND for line in lines)
 
     def _purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]], *, in_doubt: bool) -> None:
         trial.most = max(trial.most, len(sold))

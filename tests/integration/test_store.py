@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
-from scrape_do_celery.store import CANCEL, Member, PartState, RunSpec, Store, ops
+from scrape_do_celery.store import CANCEL, PartId, PartState, RunSpec, Store, ops
 
 MANY = 20
 
@@ -46,11 +46,11 @@ def spec(count=1):
 
 def begun(store, run_id="r", count=1):
     store.run(ops.create(store.keys, run_id, spec(count)))
-    return Member(run_id, 0)
+    return PartId(run_id, 0)
 
 
-def taken(store, member, states=tuple(PartState)):
-    return store.run(ops.claim(store.keys, member, uuid.uuid4().hex, seconds=30, states=states))
+def taken(store, part_id, states=tuple(PartState)):
+    return store.run(ops.claim(store.keys, part_id, uuid.uuid4().hex, seconds=30, states=states))
 
 
 def test_one_key_is_one_run(store, at_once):
@@ -61,8 +61,8 @@ def test_one_key_is_one_run(store, at_once):
 
 
 def test_one_part_is_claimed_once(store, at_once):
-    member = begun(store)
-    claims = [claim for claim in at_once(lambda _: taken(store, member)) if claim]
+    part_id = begun(store)
+    claims = [claim for claim in at_once(lambda _: taken(store, part_id)) if claim]
     assert len(claims) == 1
     assert claims[0].part.attempts == 1
 
@@ -77,9 +77,9 @@ def test_one_page_is_stored_once(store, at_once):
     claim = taken(store, begun(store))
     store.run(ops.update(store.keys, claim, {"state": PartState.FETCHING}))
     pages = [TaskDetails(task_id="t", job_id="j", status="success", content=f"page {n}") for n in range(MANY)]
-    won = at_once(lambda n: store.run(ops.put(store.keys, claim.member, 0, pages[n])))
+    won = at_once(lambda n: store.run(ops.put(store.keys, claim.part_id, 0, pages[n])))
     assert sum(won) == 1
-    [kept] = store.run(ops.contents(store.keys, claim.member, [0]))
+    [kept] = store.run(ops.contents(store.keys, claim.part_id, [0]))
     assert kept == pages[won.index(1)]
     assert store.run(ops.view(store.keys, "r")).parts[0].stored_ok == 1
 
@@ -94,7 +94,7 @@ def test_a_run_is_decided_once(store, at_once):
 
 def test_parts_that_end_together_leave_none_behind(store, at_once):
     run = store.run(ops.create(store.keys, "r", spec(MANY * 1000)))
-    claims = [taken(store, Member(run.run_id, n)) for n in range(MANY)]
+    claims = [taken(store, PartId(run.run_id, n)) for n in range(MANY)]
     left = at_once(lambda n: store.run(ops.settle(store.keys, claims[n], "succeeded")))
     assert sorted(left) == list(range(MANY))
 

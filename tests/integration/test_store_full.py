@@ -10,10 +10,10 @@ import pytest
 from scrape_do_celery import embedded
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
-from scrape_do_celery.store import Lives, Member, PartState, RunSpec, Store, ops
+from scrape_do_celery.store import Lives, PartId, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
-MEMBER, ACCOUNT = Member("r", 0), "a"
+PART_ID, ACCOUNT = PartId("r", 0), "a"
 POISON = ops.Poison(3, skip_unsent=True)
 
 
@@ -46,7 +46,7 @@ def spec():
 def take(store, seconds=0.05):
     states = list(PartState)
     return store.run(
-        ops.claim(store.keys, MEMBER, uuid.uuid4().hex, seconds=seconds, states=states, account=ACCOUNT, poison=POISON)
+        ops.claim(store.keys, PART_ID, uuid.uuid4().hex, seconds=seconds, states=states, account=ACCOUNT, poison=POISON)
     )
 
 
@@ -64,17 +64,17 @@ def test_looks_go_on_for_as_long_as_it_takes(store):
 
 def test_pages_and_new_runs_are_refused(store):
     page = TaskDetails(task_id="t", job_id="j", status="success", content="page")
-    for op in (ops.put(store.keys, MEMBER, 0, page), ops.create(store.keys, "another", spec())):
+    for op in (ops.put(store.keys, PART_ID, 0, page), ops.create(store.keys, "another", spec())):
         with pytest.raises(StoreUnavailableError):
             store.run(op)
     with pytest.raises(StoreUnavailableError):
         store.run_all([ops.create(store.keys, "another", spec())])
     gone = page.model_copy(update={"gone": True, "status": "error", "content": None})
-    assert store.run(ops.put(store.keys, MEMBER, 0, gone)) == 1
+    assert store.run(ops.put(store.keys, PART_ID, 0, gone)) == 1
 
 
 def test_a_run_can_be_canceled_and_ended_and_freed(store):
-    assert store.run(ops.request_stop(store.keys, "r", "cancel")) == [MEMBER]
+    assert store.run(ops.request_stop(store.keys, "r", "cancel")) == [PART_ID]
     assert store.run(ops.settle(store.keys, take(store, seconds=30), "canceled")) == 0
     assert store.run(ops.attempt(store.keys, "r")) == 1
     assert store.run(ops.decide(store.keys, "r", "canceled", {})) == "canceled"
@@ -110,17 +110,17 @@ def test_running_jobs_are_still_looked_at(store):
     watched(store)
     assert store.run(ops.plan_polling(store.keys, ACCOUNT, 30.0)).next_at is not None
     (part,) = store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
-    assert part.member == MEMBER
+    assert part.part_id == PART_ID
 
 
 def test_a_sweep_goes_on(store):
     watched(store)
     time.sleep(0.05)
-    assert store.run(ops.mark_still_running(store.keys, ACCOUNT, "pending", [MEMBER], [0.001])) == 1
+    assert store.run(ops.mark_still_running(store.keys, ACCOUNT, "pending", [PART_ID], [0.001])) == 1
     time.sleep(0.01)
     assert store.run(ops.acquire_list_poll(store.keys, ACCOUNT, "token", 30.0))
     assert store.run(ops.finish_list_poll(store.keys, ACCOUNT, "token", others=0, redispatch_after=0.0)) == [
-        str(MEMBER)
+        str(PART_ID)
     ]
     assert store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
 
@@ -132,5 +132,5 @@ def test_requests_are_still_shared_out(store):
 
 def test_the_store_stays_its_application_s(store):
     for _ in range(2):
-        assert store.run(ops.home(store.keys, "mine", 30)) == "mine"
-    assert store.run(ops.home(store.keys, "another", 30)) == "mine"
+        assert store.run(ops.claim_namespace(store.keys, "mine", 30)) == "mine"
+    assert store.run(ops.claim_namespace(store.keys, "another", 30)) == "mine"

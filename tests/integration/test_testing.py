@@ -32,8 +32,8 @@ from scrape_do_celery import (
     scheduled_run,
 )
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.runs import is_ours, make_app
-from scrape_do_celery.runs.host import Host, adopt, host
+from scrape_do_celery.runs import is_own_app, make_app
+from scrape_do_celery.runs.hooks import FrameworkHooks, hooks, install_hooks
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.testing import Worker, clock, environment
 from scrape_do_celery.testing.store_clock import StoreClock
@@ -250,19 +250,21 @@ def test_a_mark_changes_settings(scrape_do_settings, scrape_do_worker):
 
 
 def test_settings_are_found_by_whoever_names_none(scrape_do_settings, scrape_do_app, monkeypatch):
-    assert host().settings() == scrape_do_settings
-    before = host()
+    assert hooks().settings() == scrape_do_settings
+    before = hooks()
     # As an extension does that is set up within the test.
-    adopt(Host(settings=lambda: Settings(redis_url="redis://nowhere.example", max_dispatched_parts=7)))
+    install_hooks(
+        FrameworkHooks(settings=lambda: Settings(redis_url="redis://nowhere.example", max_dispatched_parts=7))
+    )
     try:
-        assert (host().settings().redis_url, host().settings().max_dispatched_parts) == (
+        assert (hooks().settings().redis_url, hooks().settings().max_dispatched_parts) == (
             scrape_do_settings.redis_url,
             7,
         )
     finally:
-        adopt(Host())
+        install_hooks(FrameworkHooks())
     assert before.after_commit() is None
-    assert is_ours(scrape_do_app)
+    assert is_own_app(scrape_do_app)
 
 
 def test_a_users_app_comes_back_as_it_was(request, monkeypatch):
@@ -361,7 +363,7 @@ def test_the_users_app_is_found(monkeypatch):
         assert app is theirs
     monkeypatch.setattr(_state, "_get_active_apps", list)
     with environment.found_app() as app:
-        assert is_ours(app)
+        assert is_own_app(app)
 
 
 def test_nobody_finds_the_real_service(scrape_do_settings, monkeypatch):

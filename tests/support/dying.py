@@ -10,7 +10,7 @@ import os
 import signal
 
 from scrape_do_celery.client._drivers import AsyncioDriver
-from scrape_do_celery.runs import producer as producers
+from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import shells
 from scrape_do_celery.worker import app
 
@@ -34,7 +34,7 @@ def name(op):
 _run = shells.Store.run
 _async_run = shells.AsyncStore.run
 _attempt = AsyncioDriver._attempt
-_publish = producers.Producer.publish
+_publish = contexts.AppContext.publish
 
 
 def run(self, op):
@@ -69,5 +69,5 @@ def publish(self, step, names, **options):
 shells.Store.run = run
 shells.AsyncStore.run = async_run
 AsyncioDriver._attempt = attempt
-producers.Producer.publish = publish
+contexts.AppContext.publish = publish
 __all__ = ["app"]

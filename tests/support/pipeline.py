@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from scrape_do_celery import RunHandle, Settings, enqueue
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 
 TOKEN = "token-that-must-not-be-seen"
 _ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ class Pipeline:
 
     @property
     def producer(self):
-        found = Producer.of(settings=self.settings)
+        found = AppContext.for_app(settings=self.settings)
         self.producers[id(found)] = found
         return found
 

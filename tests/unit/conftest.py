@@ -31,15 +31,15 @@ from scrape_do_celery.models import (
     UndetailedTaskResponse,
 )
 from scrape_do_celery.rules.absence import AbsenceTracker
-from scrape_do_celery.runs import Producer, make_app, producer
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.absences import AbsenceCheck
 from scrape_do_celery.runtime.job_list import JobListReader
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.rate_limiter import RateLimiter, is_stopping
 from scrape_do_celery.runtime.token_check import TokenCheck
-from scrape_do_celery.store import AsyncStore, Keys, Member, PartState, RunSpec, Store, ops
+from scrape_do_celery.store import AsyncStore, Keys, PartId, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
 TOKEN = "token-that-must-not-be-seen"
@@ -101,12 +101,12 @@ class Shelf:
         waiter=None,
         signature="",
         hold=None,
-        turn=None,
+        tick=None,
         **run,
     ):
         """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
-        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "turn": turn}
+        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "tick": tick}
         return self.run(ops.create(self.keys, run_id, spec, **options))
 
     def restart(self, *, lossless=False):
@@ -125,9 +125,9 @@ class Shelf:
         return self.begin(run_id, (count - 1) * 1000 + 1, **options)
 
     def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
-        member, options = Member(run_id, part), {"account": self.account, "isolated": True, **options}
+        part_id, options = PartId(run_id, part), {"account": self.account, "isolated": True, **options}
         token = token or uuid.uuid4().hex
-        return self.run(ops.claim(self.keys, member, token, seconds=seconds, states=states, **options))
+        return self.run(ops.claim(self.keys, part_id, token, seconds=seconds, states=states, **options))
 
     def take(self, run_id="r", part=0, **options):
         """A claim that must succeed."""
@@ -181,7 +181,7 @@ class Shelf:
         return self.fields(self.keys.run(run_id))
 
     def due(self):
-        """Member -> seconds from now at which it is due."""
+        """Part -> seconds from now at which it is due."""
         return self._moments(self.keys.due)
 
     def looks(self):
@@ -270,15 +270,15 @@ class Health:
     async def is_durable(self):
         return self.durable
 
-    async def has_room(self, below):
+    async def is_below(self, below):
         return self.used < below
 
-    def was_full(self):
+    def note_write_refused(self):
         self.refusals += 1
 
 
 class Plant(Shelf):
-    """A producer and a runtime over the store in memory; messages are caught, the API is scripted."""
+    """An app context and a worker context over the store in memory; messages are caught, the API is scripted."""
 
     def __init__(self, clock, monkeypatch, settings):
         super().__init__(clock, keys=Keys(settings.key_prefix))
@@ -288,10 +288,10 @@ class Plant(Shelf):
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(Store, "open", lambda url, prefix, vault=None: Store(self.redis, Keys(prefix, vault)))
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, vault=None: self.async_store())
-        monkeypatch.setattr("scrape_do_celery.runtime.process.wait_random_exponential", lambda **_: wait_none())
-        monkeypatch.setattr("scrape_do_celery.runtime.process.AsyncScrapeDoAsyncAPIClient", self._client)
+        monkeypatch.setattr("scrape_do_celery.runtime.context.wait_random_exponential", lambda **_: wait_none())
+        monkeypatch.setattr("scrape_do_celery.runtime.context.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.adopt(make_app(settings))
-        self.producer = Producer.of(self.app)
+        self.producer = AppContext.for_app(self.app)
 
     def _client(self, api_key, **options):
         self.client_options = {"api_key": api_key, **options}
@@ -319,7 +319,7 @@ class Plant(Shelf):
 
         The store fails at the operation `broken`, so many times; what it was asked to do is not done.
         """
-        runtime = Runtime.__new__(Runtime)
+        runtime = WorkerContext.__new__(WorkerContext)
         runtime.producer, runtime.settings, runtime.asking = self.producer, self.settings, threading.Thread()
         runtime.client = runtime.submit_client = self.api
         runtime.submit_semaphore, runtime.early_fetch_semaphore = asyncio.Semaphore(10), asyncio.Semaphore(5)
@@ -345,7 +345,7 @@ class Plant(Shelf):
         return self.with_async(go)
 
     def put(self, run_id="r", part=0, position=0, **fields):
-        return self.run(ops.put(self.keys, Member(run_id, part), position, task(position, **fields)))
+        return self.run(ops.put(self.keys, PartId(run_id, part), position, task(position, **fields)))
 
 
 def urls(count, start=0):
@@ -423,7 +423,7 @@ def clean(monkeypatch):
     monkeypatch.setattr(_state, "_apps", weakref.WeakSet())
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state._tls, "current_app", None)
-    monkeypatch.setattr(producer, "_own", {})
+    monkeypatch.setattr("scrape_do_celery.runs.context._own", {})
     monkeypatch.setattr(cache, "_DUMMY_CLIENT_CACHE", {})
 
 
@@ -444,7 +444,7 @@ def settings(clean):
 def plant(clock, monkeypatch, settings):
     made = Plant(clock, monkeypatch, settings)
     yield made
-    Runtime.close_of(made.app)
+    WorkerContext.close_for_app(made.app)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ print(*sorted(name for name in app.tasks if not name.startswith("celery.")))
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert {"app.save_titles", "scrape_do.scrape", "scrape_do.finish_run"} <= set(done.stdout.split())
+    assert {"app.save_titles", "scrape_do.scrape", "scrape_do.deliver_outcome"} <= set(done.stdout.split())
 
 
 def test_the_example_environment_names_real_settings():

@@ -19,10 +19,10 @@ from scrape_do_celery.cli import celery_plugin, diagnostics, main, output
 from scrape_do_celery.cli.diagnostics import OK, WARNING, WRONG, check_broker, check_store, check_workers
 from scrape_do_celery.cli.pages import file_name, write_page
 from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
-from scrape_do_celery.runs import Producer, make_app
+from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.sandbox import server
 from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.store import Member, ops
+from scrape_do_celery.store import PartId, ops
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"
@@ -39,13 +39,13 @@ def producer(clean, monkeypatch):
     settings = Settings(
         redis_url="redis://localhost:1/0", broker_url="memory://", result_backend="cache+memory://", api_key=SECRET
     )
-    made = Producer(make_app(settings), settings)
+    made = AppContext(make_app(settings), settings)
     made.store = type(made.store)(fakeredis.FakeRedis(), made.store.keys)
     made.published = []
     monkeypatch.setattr(
         made, "publish", lambda step, names, **_: made.published.append((step, [str(n) for n in names]))
     )
-    monkeypatch.setattr(Producer, "of", lambda *_, **__: made)
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: made)
     return made
 
 
@@ -63,12 +63,12 @@ def ended(producer):
 
     def end(error=None, **second):
         run_id = runs.enqueue(URLS).run_id
-        store, member = producer.store, Member(run_id, 0)
+        store, part_id = producer.store, PartId(run_id, 0)
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
-        claim = store.run(ops.claim(store.keys, member, "token", seconds=30, states=["queued"]))
+        claim = store.run(ops.claim(store.keys, part_id, "token", seconds=30, states=["queued"]))
         store.run(ops.update(store.keys, claim, {"state": "fetching", "job": "j1"}, job=job))
         for number, one in enumerate([task(), task(1, **second)]):
-            store.run(ops.put(store.keys, member, number, one))
+            store.run(ops.put(store.keys, part_id, number, one))
         outcome = "failed" if error else "succeeded"
         store.run(ops.settle(store.keys, claim, outcome, error=error))
         fields = {"error": json.dumps(error.to_json())} if error else {}
@@ -569,7 +569,7 @@ def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large
     assert [one.content for one in RunHandle(run_id).iter_tasks()] == ["<p>page</p>"] * 2
     assert "fetched  0" in scrape_do("refetch", run_id).output
     assert large.made[1]["max_page_bytes"] == 8 * producer.settings.max_page_bytes
-    op = ops.replace_large(producer.store.keys, Member(run_id, 0), 1, task(1))
+    op = ops.replace_large(producer.store.keys, PartId(run_id, 0), 1, task(1))
     assert producer.store.run(op) == 0
 
 

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from scrape_do_celery import JobCreationRequest, ScrapeDoAsyncAPIClient, Settings
 from scrape_do_celery.cli import main, orphan_finder
 from scrape_do_celery.cli.orphan_finder import OrphanFinder
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 from scrape_do_celery.sandbox.thread import SandboxThread
-from scrape_do_celery.store import Member, RunSpec, ops, ownership
+from scrape_do_celery.store import PartId, RunSpec, ops, ownership
 
 LONG = "?seconds=600"
 DAY = 86_400
@@ -46,7 +46,7 @@ def settings(clean, sandbox):
 
 @pytest.fixture
 def scrape_do(plant, monkeypatch):
-    monkeypatch.setattr(Producer, "of", lambda *_, **__: plant.producer)
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: plant.producer)
 
     def call(*arguments):
         return CliRunner().invoke(main, [str(a) for a in arguments])
@@ -372,7 +372,7 @@ def test_unresolved_parts_are_found_in_however_long_a_list(plant):
         cursor, some = plant.run(ownership.scan_unresolved_parts(plant.keys, cursor or ownership.START))
         found, looks = found + some, looks + 1
     assert looks > 1
-    assert [(one.member, one.targets) for one in found] == [(Member("r", 0), 2)]
+    assert [(one.part_id, one.targets) for one in found] == [(PartId("r", 0), 2)]
 
 
 # what is wrong before anything is asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from types import SimpleNamespace
 
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.counters import Counters
 
 
@@ -17,7 +17,7 @@ def test_a_default_is_counted_each_time_and_logged_once(caplog):
         _defaulted=set(),
     )
     for field in ["canceled", "canceled", "start_time"]:
-        Runtime.default_taken(runtime, "JobDetails", field)
+        WorkerContext.default_taken(runtime, "JobDetails", field)
     assert runtime.rate_limiter.counters.drain() == {
         "defaults:JobDetails.canceled": 2,
         "defaults:JobDetails.start_time": 1,

@@ -8,7 +8,7 @@ from contextvars import Context
 
 import pytest
 
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.page_memory import LARGE, PageMemory
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
@@ -184,7 +184,7 @@ def test_a_fetch_stores_each_large_page_before_the_next_one_grows(plant, make):
     grown = []
 
     async def large(task_id):
-        await Runtime.of(plant.app).page_memory.grow()
+        await WorkerContext.for_app(plant.app).page_memory.grow()
         stored = plant.redis.hlen(plant.keys.contents("r", 0))
         grown.append(stored)
         await asyncio.sleep(0)

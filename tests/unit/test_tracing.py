@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.runs import enqueueing
-from scrape_do_celery.runs.drafting import draft
-from scrape_do_celery.runs.starting import start_tick
-from scrape_do_celery.runtime import serve
+from scrape_do_celery.runs import AppContext, enqueue
+from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.starting import start_scheduled_run
+from scrape_do_celery.runtime import run_step
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.aggregate import aggregate
 
@@ -113,10 +113,12 @@ def kept_of(plant, run_id):
 
 
 def test_every_way_to_begin_a_run_keeps_the_trace(plant, caller, monkeypatch):
-    monkeypatch.setattr(enqueueing.Producer, "of", lambda *_, **__: plant.producer)
-    enqueued = enqueueing.enqueue(["https://a.example/"]).run_id
-    draft(plant.producer, "drafted", {}, (), {"targets": ["https://a.example/"]})
-    ticked = start_tick(plant.producer, ops.Turn("daily", "tick", "skip"), {"targets": ["https://a.example/"]})
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: plant.producer)
+    enqueued = enqueue(["https://a.example/"]).run_id
+    create_draft(plant.producer, "drafted", {}, (), {"targets": ["https://a.example/"]})
+    ticked = start_scheduled_run(
+        plant.producer, ops.ScheduleTick("daily", "tick", "skip"), {"targets": ["https://a.example/"]}
+    )
     assert {kept_of(plant, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
 
 
@@ -124,14 +126,14 @@ def test_each_member_of_a_message_is_worked_on_in_its_own_trace(plant, exporter,
     seen = {}
 
     async def handler(runtime, claim):
-        seen[claim.member.run_id] = trace.get_current_span().get_span_context().trace_id
+        seen[claim.part_id.run_id] = trace.get_current_span().get_span_context().trace_id
         await runtime.release_until(claim, {}, 60.0)
 
     for number, run_id in enumerate("ab", start=1):
         plant.begin(run_id)
         plant.redis.hset(plant.keys.run(run_id), "trace", f"00-{number:032x}-{number:016x}-01")
     plant.begin("plain")
-    serve(plant.app, ["a:0", "b:0", "plain:0"], {PartState.QUEUED}, handler)
+    run_step(plant.app, ["a:0", "b:0", "plain:0"], {PartState.QUEUED}, handler)
     assert seen == {"a": 1, "b": 2, "plain": TRACE}
     spans = exporter.get_finished_spans()
     assert {(span.name, span.context.trace_id) for span in spans} == {
@@ -151,11 +153,11 @@ def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(plant, expor
     monkeypatch.setattr(
         plant.app, "send_task", lambda name, **_: traces.append((name, trace.get_current_span().get_span_context()))
     )
-    from scrape_do_celery.runs.reporting import report
+    from scrape_do_celery.runs.reporting import deliver
 
-    report(plant.producer, "r")
+    deliver(plant.producer, "r")
     ((name, context),) = traces
-    assert (name, context.trace_id) == (routing.FINISH_RUN, TRACE)
+    assert (name, context.trace_id) == (routing.DELIVER_OUTCOME, TRACE)
     assert plant.run(ops.outcome(plant.keys, "r")) == (True, "failed")
 
 

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ScrapeDoError
-from scrape_do_celery.runs import enqueue, enqueueing
+from scrape_do_celery.runs import AppContext, enqueue
 from scrape_do_celery.store import CANCEL
 from tests.wire.ground import TOKEN
 from tests.wire.server import Account, page_of
@@ -165,14 +165,14 @@ def _run(ground: Ground, one: Play, scenario: Scenario, played: Played, began: f
 
 
 def _enqueue(one: Play, targets: list[str]) -> Any:
-    with patch.object(enqueueing.Producer, "of", lambda *_, **__: one.producer):
+    with patch.object(AppContext, "for_app", lambda *_, **__: one.producer):
         return enqueue(targets)
 
 
 def _serve(ground: Ground, one: Play, played: Played) -> None:
     while one.messages and played.steps <= STEPS:
         step, names = one.messages.pop(0)
-        if step == routing.FINISH_RUN:
+        if step == routing.DELIVER_OUTCOME:
             continue
         played.steps += 1
         try:

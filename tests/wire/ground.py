@@ -18,8 +18,8 @@ import redis
 import scrape_do_celery.tasks  # noqa: F401 (registers the steps)
 from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
-from scrape_do_celery.runs import Producer, make_app
-from scrape_do_celery.runtime import Runtime, process
+from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.runtime import WorkerContext, context
 from scrape_do_celery.store import watching
 from scrape_do_celery.testing.clock import _move_loop
 from scrape_do_celery.testing.store_clock import StoreClock
@@ -56,13 +56,13 @@ end
 """
 
 
-def _patience(_: Runtime, tries: int) -> float:
+def _patience(_: WorkerContext, tries: int) -> float:
     """Looks for a job in doubt come more slowly, so that three days of them are played soon."""
     return min(1200.0, 4.0**tries)
 
 
 class _SharedLoop:
-    """Takes the place of a runtime's own loop: all runtimes of the lab, and the API, share one."""
+    """Takes the place of a worker context's own loop: all contexts of the lab, and the API, share one."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -100,15 +100,15 @@ class _QuietDispatcher(Dispatcher):
 
 
 class Play:
-    """One run's own: settings, a producer whose messages are caught, a runtime, the dispatcher."""
+    """One run's own: settings, an app context whose messages are caught, a worker context, the dispatcher."""
 
     def __init__(self, ground: Ground, settings: Settings) -> None:
         self.ground, self.settings = ground, settings
-        self.producer = Producer(ground.app, settings)
+        self.producer = AppContext(ground.app, settings)
         self.messages: list[tuple[str, list[str]]] = []
         self.producer.publish = self._publish  # type: ignore[method-assign]
-        ground.app.__dict__["scrape_do_producer"] = self.producer
-        self.runtime = ground.app.__dict__["scrape_do_runtime"] = Runtime(self.producer)
+        ground.app.__dict__["scrape_do_app_context"] = self.producer
+        self.runtime = ground.app.__dict__["scrape_do_worker_context"] = WorkerContext(self.producer)
         self.dispatcher = _QuietDispatcher(self.producer)
 
     def _publish(self, step: str, names: Any, **_: Any) -> bool:
@@ -117,7 +117,7 @@ class Play:
 
     def close(self) -> None:
         """Gives back connections."""
-        del self.ground.app.__dict__["scrape_do_runtime"], self.ground.app.__dict__["scrape_do_producer"]
+        del self.ground.app.__dict__["scrape_do_worker_context"], self.ground.app.__dict__["scrape_do_app_context"]
         self.runtime.asking.join() if self.runtime.asking.ident else None
         self.runtime.close()
         self.producer.store.close()
@@ -183,8 +183,8 @@ def laid() -> Iterator[Ground]:
         clock = StoreClock(store.url)
         stack.callback(clock.close)
         stack.enter_context(clock.installed())
-        stack.enter_context(patch.object(process, "LoopThread", _SharedLoop))
-        stack.enter_context(patch.object(Runtime, "backoff", _patience))
+        stack.enter_context(patch.object(context, "LoopThread", _SharedLoop))
+        stack.enter_context(patch.object(WorkerContext, "backoff", _patience))
         asyncio.run_coroutine_threadsafe(server.start(), loop).result()
         app = make_app(Settings(**SETTINGS, redis_url=store.url, api_key=TOKEN, api_url=server.url), "wire")
         app.finalize()

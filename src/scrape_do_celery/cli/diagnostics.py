@@ -11,7 +11,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
-from scrape_do_celery.store.keys import RUN_MEMBER
+from scrape_do_celery.store.keys import RUN_ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
     names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, _LOOKED_AT - 1))]
     with store.client.pipeline(transaction=False) as pipe:
         for run_id, _, part in (name.decode().rpartition(":") for name in names):
-            if part != RUN_MEMBER:
+            if part != RUN_ENTRY:
                 pipe.hget(store.keys.part(run_id, int(part)), "account")
         others = Counter(account.decode() for account in pipe.execute() if account)
     del others[mine]

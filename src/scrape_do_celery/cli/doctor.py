@@ -18,7 +18,7 @@ from scrape_do_celery.config.checks import broker_warnings, unknown_variables, w
 from scrape_do_celery.config.fields import env_name
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ScrapeDoError
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def _findings() -> Iterator[Finding]:
         with warnings.catch_warnings():
             # Said below, as findings.
             warnings.simplefilter("ignore", SettingsWarning)
-            producer = Producer.of()
+            producer = AppContext.for_app()
     except ScrapeDoError as error:
         yield Finding(WRONG, str(error))
         return
@@ -68,7 +68,7 @@ def _findings() -> Iterator[Finding]:
         yield Finding(WARNING, text)
 
 
-def _keys(producer: Producer) -> Iterator[Finding]:
+def _keys(producer: AppContext) -> Iterator[Finding]:
     from scrape_do_celery.worker.checks import lacking_keys
 
     # A store that does not answer was named before.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery.cli.output import NONE, moment, print_facts, print_table, printable
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool
     days = days or (KEPT_DAYS if run_id else _SHOWN_DAYS)
     found = [
         purchase
-        for purchase in purchases(Producer.of().store, days)
-        if run_id in {None, purchase.member.run_id} and (is_unresolved(purchase) or not unresolved)
+        for purchase in purchases(AppContext.for_app().store, days)
+        if run_id in {None, purchase.part_id.run_id} and (is_unresolved(purchase) or not unresolved)
     ]
     if as_json:
         click.echo(json.dumps({"purchases": [_fields(one) for one in found], "sums": _sums_json(Sums.summing(found))}))
@@ -63,7 +63,7 @@ def purchases(store: Store, days: int) -> list[Purchase]:
     """The purchases of so many days, the oldest first; today, by the store's clock, is one of them."""
     today = int(store.run(ops.clock()) // _DAY)
     found = [one for day in range(today - days + 1, today + 1) for one in store.run(ops.ledger(store.keys, day))]
-    return sorted(found, key=lambda one: (one.at, one.member, one.sequence))
+    return sorted(found, key=lambda one: (one.at, one.part_id, one.sequence))
 
 
 def is_unresolved(purchase: Purchase) -> bool:
@@ -118,8 +118,8 @@ def _sums_json(sums: Sums) -> dict[str, Any]:
 
 def _row(one: Purchase) -> tuple[str, ...]:
     return (
-        *(_time(one), printable(one.member.run_id), printable(one.job_id or NONE), one.status.value),
-        *(one.outcome or NONE, str(one.member.part), str(one.sequence), str(one.targets)),
+        *(_time(one), printable(one.part_id.run_id), printable(one.job_id or NONE), one.status.value),
+        *(one.outcome or NONE, str(one.part_id.part), str(one.sequence), str(one.targets)),
         *(f"{one.credits:.10g}" if has_cost(one) else NONE, str(one.estimated_credits)),
     )
 
@@ -127,8 +127,8 @@ def _row(one: Purchase) -> tuple[str, ...]:
 def _fields(one: Purchase) -> dict[str, Any]:
     return {
         "time": _time(one),
-        "run_id": one.member.run_id,
-        "part": one.member.part,
+        "run_id": one.part_id.run_id,
+        "part": one.part_id.part,
         "sequence": one.sequence,
         "targets": one.targets,
         "job_id": one.job_id,

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import click
 
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import Store
 
 
@@ -29,7 +29,7 @@ def metrics(host: str, port: int, once: bool) -> None:
 
     from scrape_do_celery.metrics.collector import StoreCollector
 
-    producer = Producer.of()
+    producer = AppContext.for_app()
     settings, vault = producer.settings, producer.store.keys.vault
     # Prometheus gives up after seconds: that Redis hangs must be said before.
     store = Store.open(settings.redis_url, settings.key_prefix, vault, hurried=True)

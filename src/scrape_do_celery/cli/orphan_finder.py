@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
     from scrape_do_celery.models import JobDetails, JobsListResponse
-    from scrape_do_celery.store import Member, Store
+    from scrape_do_celery.store import PartId, Store
     from scrape_do_celery.store.ownership import JobOwnership, UnresolvedPart
 
 _CALLS = 10
@@ -52,9 +52,9 @@ class Orphan:
 
     job: JobDetails
     targets: JobDigests | None
-    claimant: Member | None = None
-    previous_owner: Member | None = None
-    searched_by: tuple[Member, ...] = ()
+    claimant: PartId | None = None
+    previous_owner: PartId | None = None
+    searched_by: tuple[PartId, ...] = ()
     each: float | None = None
 
     @property
@@ -156,7 +156,7 @@ class OrphanFinder:
         urls = (task.url for task in named_tasks(job))
         targets = JobDigests.from_urls(urls) if names_its_targets(job) else None
         orphan = Orphan(job, targets)
-        part = next((one.member for one in unresolved if self._may_have_bought(one, orphan)), None)
+        part = next((one.part_id for one in unresolved if self._may_have_bought(one, orphan)), None)
         current = self._ownership(job.job_id, targets.coarse if targets else "")
         if current.owner:
             return NotAnOrphan(job.job_id, f"it belongs to run {current.owner.run_id}")
@@ -170,7 +170,7 @@ class OrphanFinder:
     def _may_have_bought(self, part: UnresolvedPart, orphan: Orphan) -> bool:
         if orphan.targets is not None and part.fingerprint == orphan.targets.strict:
             return True
-        spec = self._store.run(ops.part_spec(self._store.keys, part.member))
+        spec = self._store.run(ops.part_spec(self._store.keys, part.part_id))
         if spec is None or spec.request.plugin is not None or orphan.targets is None:
             # Only the number of tasks can be compared: tasks of a plugin do not show what was asked of them.
             return part.targets == orphan.tasks and (orphan.targets is None or spec is not None)

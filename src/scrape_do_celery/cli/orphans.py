@@ -13,7 +13,7 @@ from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import NONE, moment, print_table, printable
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
 
     Needs the token. Ends with 1 when a job could not be stopped.
     """
-    settings = Producer.of().settings
+    settings = AppContext.for_app().settings
     _check(settings, job_ids, cancel=cancel, yes=yes)
     with _orphan_finder(settings) as orphan_finder:
         found, others = orphan_finder.chosen(job_ids) if job_ids else (orphan_finder.all(), [])
@@ -80,7 +80,7 @@ def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
     with ScrapeDoAsyncAPIClient(
         settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout
     ) as client:
-        yield OrphanFinder(client, Producer.of().store, settings.account_id)
+        yield OrphanFinder(client, AppContext.for_app().store, settings.account_id)
 
 
 def _cancel_orphans(
@@ -146,7 +146,7 @@ def _as_json(found: Sequence[Orphan], others: Sequence[NotAnOrphan], ends: dict[
                 "credits": list(one.credits),
                 "may_belong_to": one.claimant and one.claimant.run_id,
                 "previous_owner": one.previous_owner and one.previous_owner.run_id,
-                "searched_by": [member.run_id for member in one.searched_by],
+                "searched_by": [part_id.run_id for part_id in one.searched_by],
                 "end": ends.get(one.job.job_id),
             }
             for one in found
@@ -156,5 +156,5 @@ def _as_json(found: Sequence[Orphan], others: Sequence[NotAnOrphan], ends: dict[
 
 
 def _question(number: int) -> str:
-    where = masked(Producer.of().settings.redis_url)
+    where = masked(AppContext.for_app().settings.redis_url)
     return f"Stop {number} job{'s' * (number > 1)} at Scrape.do, which no run of the store at {where} works on?"

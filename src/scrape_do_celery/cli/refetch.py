@@ -12,8 +12,8 @@ from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import print_facts, printable
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, RunNotFoundError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
-from scrape_do_celery.runs import reading
-from scrape_do_celery.store import Member, Store, ops
+from scrape_do_celery.runs import results
+from scrape_do_celery.store import PartId, Store, ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +35,11 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
 
     Nothing is bought. The API keeps pages for about three days.
     """
-    producer = runs.Producer.of()
+    producer = runs.AppContext.for_app()
     settings, store = producer.settings, producer.store
     fetched = failed = 0
     with _client(settings, max_bytes or _TIMES * settings.max_page_bytes) as client:
-        for member, position, old in _large_tasks(store, run_id):
+        for part_id, position, old in _large_tasks(store, run_id):
             try:
                 task = client.get_task(old.job_id, old.task_id)
             except ScrapeDoError as error:
@@ -51,7 +51,7 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
                 click.echo(f"{printable(old.url)}: the API shows the task as {printable(str(task.status))}", err=True)
                 failed += 1
                 continue
-            fetched += store.run(ops.replace_large(store.keys, member, position, final))
+            fetched += store.run(ops.replace_large(store.keys, part_id, position, final))
     print_facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
     if failed:
         ctx.exit(WRONG)
@@ -67,16 +67,16 @@ def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
     )
 
 
-def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[Member, int, TaskDetails]]:
+def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[PartId, int, TaskDetails]]:
     """The tasks of a run whose pages were too large, with their places in the store."""
     record = store.run(ops.view(store.keys, run_id))
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
     if record.outcome is None:
         raise ResultNotReadyError(f"run {run_id} is {record.state}: fetch its pages again once it has ended", run_id)
-    for reader in reading.readers(store, record):
-        stored: set[int] = store.run(ops.fetched(store.keys, reader.member))
+    for reader in results.part_readers(store, record):
+        stored: set[int] = store.run(ops.fetched(store.keys, reader.part_id))
         for position in sorted(stored):
-            (task,) = store.run(ops.contents(store.keys, reader.member, [position]))
+            (task,) = store.run(ops.contents(store.keys, reader.part_id, [position]))
             if task is not None and task.too_large:
-                yield reader.member, position, task
+                yield reader.part_id, position, task

@@ -117,7 +117,7 @@ def cancel(run_id: str) -> None:
 
 
 def _record(run_id: str) -> RunRecord:
-    store = runs.Producer.of().store
+    store = runs.AppContext.for_app().store
     record = store.run(ops.view(store.keys, run_id))
     if record is None:
         _ = runs.RunHandle(run_id).state  # raises, with the reason
@@ -141,7 +141,7 @@ def _api_errors(record: RunRecord) -> list[str]:
 
 def _unknown_words(record: RunRecord) -> list[tuple[str, str]]:
     """Return the status words of the API that this version does not know, if the run met any."""
-    words = runs.RunStatus.of(record).unknown_statuses
+    words = runs.RunStatus.from_record(record).unknown_statuses
     return [("unknown statuses", printable(", ".join(words)))] if words else []
 
 

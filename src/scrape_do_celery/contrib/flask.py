@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from scrape_do_celery import routing
-from scrape_do_celery.contrib import given
-from scrape_do_celery.runs.host import Host, adopt
+from scrape_do_celery.contrib import settings_dict
+from scrape_do_celery.runs.hooks import FrameworkHooks, install_hooks
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -33,9 +33,9 @@ class ScrapeDo:
         Raises:
             SettingsError: a key or a value of the dict is wrong.
         """
-        settings = given.settings_of(app.config.get(given.SETTING, {}))
+        settings = settings_dict.settings_of(app.config.get(settings_dict.SETTING, {}))
         app.extensions["scrape_do"] = settings
-        adopt(Host(settings=lambda: settings))
+        install_hooks(FrameworkHooks(settings=lambda: settings))
         signals.import_modules.connect(_bring_the_steps, weak=False, dispatch_uid="scrape_do.flask")
 
 

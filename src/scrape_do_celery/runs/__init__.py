@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runs.enqueueing import enqueue, enqueue_many
-from scrape_do_celery.runs.handle import Progress, RunHandle
-from scrape_do_celery.runs.producer import (
+from scrape_do_celery.runs.context import (
     BATCH,
     EAGER,
-    Producer,
+    AppContext,
     StepMessage,
     batched,
-    ensure_app,
-    is_ours,
+    ensure_default_app,
+    is_own_app,
     make_app,
     settings_of,
 )
-from scrape_do_celery.runs.retrying import retry_failed
-from scrape_do_celery.runs.scheduling import scheduled_run
+from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
+from scrape_do_celery.runs.handle import Progress, RunHandle
+from scrape_do_celery.runs.retry import retry_failed
+from scrape_do_celery.runs.schedules import scheduled_run
 from scrape_do_celery.runs.status import RunStatus
 
 __all__ = [
     "BATCH",
     "EAGER",
-    "Producer",
+    "AppContext",
     "Progress",
     "RunHandle",
     "RunStatus",
@@ -30,8 +30,8 @@ __all__ = [
     "batched",
     "enqueue",
     "enqueue_many",
-    "ensure_app",
-    "is_ours",
+    "ensure_default_app",
+    "is_own_app",
     "make_app",
     "retry_failed",
     "scheduled_run",

@@ -1,4 +1,4 @@
-"""What of a caller's canvas is kept until the outcome of a run is reported under his Celery id."""
+"""What of a caller's canvas is kept until the outcome of a run is delivered under his Celery id."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kombu.utils.json import dumps, loads
 from scrape_do_celery import routing
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs.producer import Producer
+    from scrape_do_celery.runs.context import AppContext
 
-#: What belongs to one message or its journey, and must not be asked of the one that reports the outcome.
+#: What belongs to one message or its journey, and must not be asked of the one that delivers the outcome.
 _OF_THE_MESSAGE = {
     *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
     *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
@@ -22,19 +22,19 @@ _OF_THE_MESSAGE = {
 }
 
 
-def finish_signature(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
-    """The message that will report the outcome under the caller's id, as JSON, with the caller's canvas."""
+def delivery_signature(producer: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
+    """The message that will deliver the outcome under the caller's id, as JSON, with the caller's canvas."""
     kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
     for name in ("link", "link_error"):
         kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
     # Under one name in logs and monitors, from the call to the outcome.
     kept = {"shadow": routing.SCRAPE, **kept, "task_id": task_id, "queue": producer.settings.queue}
-    text: str = dumps(producer.app.signature(routing.FINISH_RUN, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
+    text: str = dumps(producer.app.signature(routing.DELIVER_OUTCOME, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
     return text
 
 
 def is_followed(stored: str, state: str) -> bool:
-    """Whether Celery calls something of the caller's when it has stored this outcome, reported by this message.
+    """Whether Celery calls something of the caller's when it has stored this outcome, delivered by this message.
 
     Links, and the next of a chain, it calls before.
     """

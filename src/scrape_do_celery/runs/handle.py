@@ -11,8 +11,8 @@ from celery.result import AsyncResult
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
-from scrape_do_celery.runs import reading
-from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.runs import results
+from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import CANCEL, RunRecord, RunState, ops
 
@@ -36,11 +36,11 @@ class Progress(NamedTuple):
 class RunHandle:
     """A run, by its id, which is also its Celery result id."""
 
-    def __init__(self, run_id: str, *, settings: Settings | None = None, producer: Producer | None = None) -> None:
+    def __init__(self, run_id: str, *, settings: Settings | None = None, producer: AppContext | None = None) -> None:
         if not isinstance(run_id, str) or not run_id:
             raise ValueError("run_id must be the id that enqueue gave, a text that is not empty")
         self.run_id = run_id
-        self._producer = producer or Producer.of(settings=settings)
+        self._producer = producer or AppContext.for_app(settings=settings)
 
     def __repr__(self) -> str:
         return f"RunHandle({self.run_id!r})"
@@ -54,7 +54,7 @@ class RunHandle:
     @property
     def status(self) -> RunStatus:
         """All that can be told of it at a glance."""
-        return RunStatus.of(self._record())
+        return RunStatus.from_record(self._record())
 
     @property
     def state(self) -> RunState:
@@ -71,12 +71,12 @@ class RunHandle:
     def job(self) -> JobDetails | None:
         """The job that decided the run; before, the first one that was bought, as last seen."""
         record = self._record()
-        return _deciding(record, reading.jobs_by_part(self._producer.store, record))
+        return _deciding(record, results.jobs_by_part(self._producer.store, record))
 
     @property
     def jobs(self) -> list[JobDetails]:
         """All jobs that were bought for the run, as last seen."""
-        return list(reading.jobs_by_part(self._producer.store, self._record()).values())
+        return list(results.jobs_by_part(self._producer.store, self._record()).values())
 
     @property
     def async_result(self) -> AsyncResult:
@@ -120,7 +120,7 @@ class RunHandle:
         if record.outcome is None and not partial:
             raise self._not_ready(None)
         store = self._producer.store
-        for part in reading.readers(store, record):
+        for part in results.part_readers(store, record):
             yield from part.tasks(store)
 
     def cancel(self) -> bool:
@@ -143,10 +143,10 @@ class RunHandle:
         return store.run(ops.first(store.keys, self.run_id, name, self._producer.settings.record_ttl))
 
     def forget(self) -> None:
-        """Frees all that the store and Celery hold of an ended run, once its outcome is reported under its Celery ids.
+        """Frees all that the store and Celery hold of an ended run, once its outcome is delivered under its Celery ids.
 
         Its idempotency key is free again as well. A run that is sealed with an encryption key which is not here can be
-        freed `SCRAPE_DO_CANCEL_GRACE` after `cancel`: its job is not stopped, and its outcome is never reported.
+        freed `SCRAPE_DO_CANCEL_GRACE` after `cancel`: its job is not stopped, and its outcome is never delivered.
 
         Raises:
             RunError: the run still lives.
@@ -176,10 +176,10 @@ class RunHandle:
         if record.error is not None:
             raise record.error
         store = self._producer.store
-        parts = list(reading.readers(store, record))
+        parts = list(results.part_readers(store, record))
         read = [part.read(store) for part in parts]
         return JobResult(
-            job=_deciding(record, {part.member.part: part.job for part in parts}),
+            job=_deciding(record, {part.part_id.part: part.job for part in parts}),
             jobs=[part.job for part in parts],
             tasks=[task for tasks, _ in read for task in tasks],
             order_verified=all(proven for _, proven in read),

@@ -1,4 +1,4 @@
-"""Reporting an outcome under the Celery ids that wait for it."""
+"""Delivering an outcome under the Celery ids that wait for it."""
 
 from __future__ import annotations
 
@@ -20,45 +20,47 @@ from scrape_do_celery.store.about import shown_as
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrape_do_celery.runs.producer import Producer
+    from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.store import RunRecord
 
 log = logging.getLogger(__name__)
 
 
-def report(producer: Producer, run_id: str, *, again: bool = False) -> None:
-    """Publishes `finish_run` under each waiting id, with the canvas that was around it.
+def deliver(producer: AppContext, run_id: str, *, redelivery: bool = False) -> None:
+    """Publishes `deliver_outcome` under each waiting id, with the canvas that was around it.
 
-    `again`: it was published before; ids whose result Celery has by now are only noted, those that something follows
-    at the second time.
+    `redelivery`: it was published before. Ids whose result Celery has by now are only noted, those that something
+    follows at the second time.
     """
     record = producer.store.run(ops.view(producer.store.keys, run_id))
     if record is not None and record.outcome is not None:
-        report_record(producer, record, again=again)
+        deliver_record(producer, record, redelivery=redelivery)
 
 
-def report_record(producer: Producer, record: RunRecord, *, again: bool = False) -> None:
-    """As `report`, of a run that has ended and was just looked at."""
+def deliver_record(producer: AppContext, record: RunRecord, *, redelivery: bool = False) -> None:
+    """As `deliver`, of a run that has ended and was just looked at."""
     store, run_id = producer.store, record.run_id
     if record.locked is not None:
         # What is around it cannot be read: a worker with the key goes on.
-        log.error("run %s cannot be reported here: %s", run_id, record.locked)
+        log.error("run %s cannot be delivered here: %s", run_id, record.locked)
         return
     if not record.waiters:
         store.run(ops.delivered(store.keys, run_id, "", producer.lives))
     for waiter, stored in record.waiters.items():
-        told, mark = _told(producer, record, waiter) if again else None, f"told {waiter}"
+        delivered, mark = _delivered_state(producer, record, waiter) if redelivery else None, f"delivered {waiter}"
         # Celery stores a result before it calls what follows: who died between the two is made up for, once.
-        if told and not (is_followed(stored, told) and not store.run(ops.was_first(store.keys, run_id, mark))):
+        if delivered and not (
+            is_followed(stored, delivered) and not store.run(ops.was_first(store.keys, run_id, mark))
+        ):
             store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
             continue
         with tracing.inside(record.trace):
-            is_published = _finish(producer, record, waiter, stored)
-        if told and is_published:
+            is_published = _publish_outcome(producer, record, waiter, stored)
+        if delivered and is_published:
             store.run(ops.first(store.keys, run_id, mark, producer.lives.record))
 
 
-def accept_draft(producer: Producer, run_id: str, now: float) -> None:
+def start_draft(producer: AppContext, run_id: str, now: float) -> None:
     """Brings a draft to life whose message has not come; one that was revoked or has expired meanwhile is canceled."""
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
@@ -72,10 +74,10 @@ def accept_draft(producer: Producer, run_id: str, now: float) -> None:
     if expired or (record.waiters and all(_state(producer, waiter) == REVOKED for waiter in record.waiters)):
         store.run(ops.request_stop(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept(store.keys, run_id))
-    producer.publish(routing.SUBMIT_JOBS, [record.member(number) for number in range(parts)])
+    producer.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
 
 
-def revoked_among(producer: Producer, task_ids: Sequence[str]) -> list[str]:
+def find_revoked(producer: AppContext, task_ids: Sequence[str]) -> list[str]:
     """Those of the ids that Celery has as revoked."""
     backend = producer.app.backend
     if _cannot_be_asked(producer) or not task_ids:
@@ -91,7 +93,7 @@ def revoked_among(producer: Producer, task_ids: Sequence[str]) -> list[str]:
     return [task_id for task_id in task_ids if _state(producer, task_id) == REVOKED]
 
 
-def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> bool:
+def _publish_outcome(producer: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Whether the message went out."""
     run_id, shown = record.run_id, shown_as(record.run_id, record.summary)
     try:
@@ -99,7 +101,7 @@ def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> 
             signature(loads(stored), app=producer.app).apply_async(**shown)  # type: ignore[no-untyped-call]
         else:
             options = {"queue": producer.settings.queue, "task_id": waiter, "add_to_parent": False}
-            producer.app.send_task(routing.FINISH_RUN, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
+            producer.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
     except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is published again)
         log.warning(
             "Could not publish the outcome of run %s (%s); the dispatcher will retry.", run_id, type(error).__name__
@@ -108,21 +110,21 @@ def _finish(producer: Producer, record: RunRecord, waiter: str, stored: str) -> 
     return True
 
 
-def note(producer: Producer, run_id: str, waiter: str) -> None:
-    """Notes that an outcome was reported, where Celery has it, or has no place that could be asked."""
+def acknowledge(producer: AppContext, run_id: str, waiter: str) -> None:
+    """Notes that an outcome was delivered, where Celery has it, or has no place that could be asked."""
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
-    if record is not None and (_cannot_be_asked(producer) or _told(producer, record, waiter)):
+    if record is not None and (_cannot_be_asked(producer) or _delivered_state(producer, record, waiter)):
         store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
 
 
-def _cannot_be_asked(producer: Producer) -> bool:
+def _cannot_be_asked(producer: AppContext) -> bool:
     """Whether results cannot be read from this process: none are kept, or only their receiver can."""
     backend = producer.app.backend
     return isinstance(backend, DisabledBackend) or str(backend.as_uri()).startswith("rpc")
 
 
-def _told(producer: Producer, record: RunRecord, waiter: str) -> str | None:
+def _delivered_state(producer: AppContext, record: RunRecord, waiter: str) -> str | None:
     """The state that Celery has of this outcome under an id, if any.
 
     Not any that is ready: where a callback could not be published, Celery writes a failure over the run's success.
@@ -131,7 +133,7 @@ def _told(producer: Producer, record: RunRecord, waiter: str) -> str | None:
     return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
 
 
-def _state(producer: Producer, waiter: str) -> str | None:
+def _state(producer: AppContext, waiter: str) -> str | None:
     """What Celery knows of an id; None where its backend does not answer, or there is none."""
     try:
         state: str = producer.app.backend.get_state(waiter)

@@ -10,13 +10,13 @@ from scrape_do_celery import tracing
 from scrape_do_celery.config.credentials import with_credentials
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID
-from scrape_do_celery.runs.canvas import finish_signature
-from scrape_do_celery.runs.enqueueing import publish_submit
+from scrape_do_celery.runs.canvas import delivery_signature
+from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.store import RunSpec, ops
 from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs.producer import Producer
+    from scrape_do_celery.runs.context import AppContext
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 _LOOK = 60.0
 
 
-def start_tick(
-    producer: Producer, turn: ops.Turn, request: dict[str, Any], canvas: dict[str, Any] | None = None
+def start_scheduled_run(
+    producer: AppContext, tick: ops.ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
 ) -> str | None:
     """The run of a tick; None where it was left out. Doing it twice changes nothing, nor does dying on the way.
 
@@ -38,14 +38,14 @@ def start_tick(
     # A warning has no caller here: it was said where the schedule was declared.
     spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
     run_id = str(uuid.uuid4())
-    finish = finish_signature(producer, run_id, run_id, canvas) if canvas else ""
-    op = ops.create(store.keys, run_id, spec, signature=finish, hold=_LOOK, trace=tracing.current(), turn=turn)
+    delivery = delivery_signature(producer, run_id, run_id, canvas) if canvas else ""
+    op = ops.create(store.keys, run_id, spec, signature=delivery, hold=_LOOK, trace=tracing.current(), tick=tick)
     made = store.run(op)
     if made.became == "left out":
-        log.info("schedule %s: the tick %s is left out, run %s goes on", turn.name, turn.tick, made.run_id or "of then")
+        log.info("schedule %s: the tick %s is left out, run %s goes on", tick.name, tick.tick, made.run_id or "of then")
         return None
     if made.became == "waits":
-        log.info("schedule %s: run %s of the tick %s waits for the one before", turn.name, made.run_id, turn.tick)
+        log.info("schedule %s: run %s of the tick %s waits for the one before", tick.name, made.run_id, tick.tick)
     elif made.new:
         publish_submit(producer, made.run_id, len(spec.parts()))
     return made.run_id

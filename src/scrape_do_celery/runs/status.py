@@ -36,7 +36,7 @@ class RunStatus:
     waiting_for: str | None = None
 
     @classmethod
-    def of(cls, record: RunRecord) -> RunStatus:
+    def from_record(cls, record: RunRecord) -> RunStatus:
         """The status of a record."""
         parts = record.parts
         return cls(

@@ -16,7 +16,7 @@ _FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
 _DAYS = 8 * 366 + 1
 
 
-def rule_of(when: object) -> dict[str, Any]:
+def schedule_rule(when: object) -> dict[str, Any]:
     """A schedule as JSON: what `tick` needs of it.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime.process import Runtime
-from scrape_do_celery.runtime.steps import serve
+from scrape_do_celery.runtime.context import WorkerContext
+from scrape_do_celery.runtime.runner import run_step
 
-__all__ = ["Runtime", "serve"]
+__all__ = ["WorkerContext", "run_step"]

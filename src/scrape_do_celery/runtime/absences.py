@@ -11,7 +11,7 @@ from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.rules.fetch import AnswerFate, classify_answer
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
     from scrape_do_celery.store import Claim
 
 #: Seconds for which a check stands. Each one reads the whole job list, and a thousand tasks may be missing at once.
@@ -27,7 +27,9 @@ class AbsenceCheck:
         #: the store's time of the last check, how far back it went, and the jobs that it saw; None where it failed
         self._checked: tuple[float, datetime, frozenset[str] | None] | None = None
 
-    async def is_believed(self, runtime: Runtime, claim: Claim, error: ScrapeDoError, *, of_task: bool = False) -> bool:
+    async def is_believed(
+        self, runtime: WorkerContext, claim: Claim, error: ScrapeDoError, *, of_task: bool = False
+    ) -> bool:
         """Whether an answer 404 or 410 is the API's word.
 
         The API's own body is believed at once, unless many jobs are not found at the same time. Then the API must
@@ -48,7 +50,7 @@ class AbsenceCheck:
         """Remember that the API answered for the part's job."""
         self.tracker.note(claim.part.job_id or "", claim.now, absent=False)
 
-    async def _listed_jobs(self, runtime: Runtime, claim: Claim) -> frozenset[str] | None:
+    async def _listed_jobs(self, runtime: WorkerContext, claim: Claim) -> frozenset[str] | None:
         """The ids on the job list in lower case; None where the API does not answer for itself."""
         since = (claim.part.bought_at or claim.now) - runtime.settings.api_clock_tolerance
         back_to = datetime.fromtimestamp(since, UTC)
@@ -59,7 +61,7 @@ class AbsenceCheck:
             return last[2]
 
 
-async def _ask(runtime: Runtime, back_to: datetime) -> frozenset[str] | None:
+async def _ask(runtime: WorkerContext, back_to: datetime) -> frozenset[str] | None:
     try:
         await runtime.call(runtime.client.get_user_info)
         listing = await runtime.job_list.read_listing(asyncio.get_running_loop().time(), back_to)

@@ -24,7 +24,6 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.api_errors import is_auth
-from scrape_do_celery.runtime.durability import FETCH_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
 from scrape_do_celery.runtime.fetching import (
     FetchPass,
@@ -36,9 +35,10 @@ from scrape_do_celery.runtime.fetching import (
     without_answer,
 )
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.loop import together
+from scrape_do_celery.runtime.loop import gather_or_cancel
 from scrape_do_celery.runtime.naming import positioned
 from scrape_do_celery.runtime.observing import note_words
+from scrape_do_celery.runtime.store_health import FETCH_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.spec import targets_of
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scrape_do_celery.models import TaskDetails
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +64,14 @@ _NEXT_TURN = 120.0
 _NO_NOTE = AnswerNote()
 
 
-async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def collect(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Turns to fetching, and begins: the job is as terminal as it will be."""
     claim = await note_words(runtime, claim, "task", unknown_words(job))
     job, surplus = positioned(claim, job)
     if surplus:
         runtime.rate_limiter.counters.add("surplus_ids", surplus)
     if not job.task_ids and claim.part.total:
-        run_id = claim.member.run_id
+        run_id = claim.part_id.run_id
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
         return await runtime.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
@@ -87,9 +87,9 @@ async def collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessag
     return await _collect(runtime, replace(claim, part=part), job)
 
 
-async def _written(runtime: Runtime, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
+async def _written(runtime: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
     if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
-        raise LeaseLostError(str(claim.member))
+        raise LeaseLostError(str(claim.part_id))
 
 
 def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
@@ -101,17 +101,17 @@ def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
     return (job if was_stopped(job) else pad_job(job, targets)), len(targets)
 
 
-async def fetch(runtime: Runtime, claim: Claim) -> StepMessage | None:
+async def fetch(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     """Every missing task of a part that collects, stored; the part ends when none is missing."""
-    job = await runtime.store.run(ops.job(runtime.store.keys, claim.member))
+    job = await runtime.store.run(ops.job(runtime.store.keys, claim.part_id))
     if job is None:
-        raise LookupError(f"{claim.member} collects without a job in its record")
+        raise LookupError(f"{claim.part_id} collects without a job in its record")
     return await _collect(runtime, claim, job)
 
 
-async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _collect(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     looks = claim.part.fetch_passes
-    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
+    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.part_id))
     # An answer that could not be read may hold a page, also where the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
     missing = (wanted_positions(job, looks) | counted) - stored
@@ -129,19 +129,19 @@ async def _collect(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessa
     looks += found.is_look
     fields: dict[str, ops.Value] = {"fetch_passes": looks, "notes": _packed(found.notes)}
     if found.full:
-        await runtime.release_until(claim, fields, NO_ROOM)
+        await runtime.release_until(claim, fields, FULL_STORE_DELAY)
         return None
     if found.trouble is not None:
         return await runtime.retry_after_error(claim, found.trouble, fields, may_end=is_auth(found.trouble))
     if found.cut:
         await runtime.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_NEXT_TURN)
-        return StepMessage(routing.FETCH_TASKS, (str(claim.member),))
+        return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
     fields |= _mood(found, is_waiting=bool(waiting))
     await runtime.release_until(claim, fields, _wait(runtime, claim, found, looks))
     return None
 
 
-def _wait(runtime: Runtime, claim: Claim, found: FetchPass, looks: int) -> float:
+def _wait(runtime: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
     """Seconds until the next pass; where only unusable answers are left, until the first of these may count."""
     wait = delay_before_last(looks, MAX_TASK_FETCHES, runtime.interval(claim.part.fetch_passes))
     if not (found.unfinished or found.unasked):
@@ -168,12 +168,12 @@ def _packed(notes: Notes) -> bytes | str:
     return pack(data) if data else ""
 
 
-async def _ended(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
-    done = await runtime.store.run(ops.count_done(runtime.store.keys, claim.member)) if is_unknown(job.status) else 0
+async def _ended(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    done = await runtime.store.run(ops.count_done(runtime.store.keys, claim.part_id)) if is_unknown(job.status) else 0
     return await finish_ended_part(runtime, claim, await _with_task_urls(runtime, claim, job), done=done)
 
 
-async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
+async def fetch_early(runtime: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
     """Tasks that have ended although their job goes on, stored; the notes on those that may have ended.
 
     What goes wrong is left to the next look. Of a stalled job, each task is asked for that may have ended.
@@ -197,7 +197,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
         # A large page holds its slot until it is stored.
         async with runtime.early_fetch_semaphore, runtime.page_memory.page():
             over = troubles or full or asyncio.get_running_loop().time() > until
-            if over or not await runtime.health.has_room(FETCH_BELOW):
+            if over or not await runtime.health.is_below(FETCH_BELOW):
                 return
             try:
                 final = await settled(position, await runtime.get_task(job.job_id, job.task_ids[position]))
@@ -208,7 +208,7 @@ async def fetch_early(runtime: Runtime, claim: Claim, job: JobDetails, *, is_sta
             if final is not None and await store_task(runtime, claim, position, final) is None:
                 full.append(position)
 
-    await together(one(position) for position in ready)
+    await gather_or_cancel(one(position) for position in ready)
     for error in troubles[:1]:
         await runtime.apply_to_all_workers(error)
     await note_words(runtime, claim, "task", words)
@@ -224,9 +224,9 @@ def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes |
     return settle_task(task, now=claim.now, had_end=before.has_end)
 
 
-async def _early_positions(runtime: Runtime, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
+async def _early_positions(runtime: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
     """The positions of the tasks that are fetched now, while their job goes on."""
-    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
+    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.part_id))
     ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
     if ready and claim.part.status is None:
         # Without the job in the record, a page is found neither by a reader nor by a retry.
@@ -249,7 +249,7 @@ def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list
     ]
 
 
-async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
+async def _pass(runtime: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
     found = FetchPass(notes=_task_notes(claim))
     room = asyncio.Semaphore(runtime.settings.fetch_concurrency)
 
@@ -257,7 +257,7 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
         # A large page holds its slot until it is stored.
         async with room, runtime.page_memory.page():
             # What is to be written down as gone takes no room.
-            found.full = found.full or not (claim.is_forgotten() or await runtime.health.has_room(FETCH_BELOW))
+            found.full = found.full or not (claim.is_forgotten() or await runtime.health.is_below(FETCH_BELOW))
             # A refusal for all is met once, not once a task.
             if found.full or isinstance(found.trouble, AsyncAPIRateLimitError):
                 found.unasked += 1
@@ -267,18 +267,18 @@ async def _pass(runtime: Runtime, claim: Claim, job: JobDetails, positions: Iter
             else:
                 found.notes.pop(position, None)
 
-    await together(one(position) for position in positions)
+    await gather_or_cancel(one(position) for position in positions)
     return found
 
 
-async def _with_task_urls(runtime: Runtime, claim: Claim, job: JobDetails) -> JobDetails:
+async def _with_task_urls(runtime: WorkerContext, claim: Claim, job: JobDetails) -> JobDetails:
     """The job with a summary of each task: some answers leave them out, and input order is told by their URLs."""
     if len(job.tasks) >= len(job.task_ids):
         return job
     store, names = runtime.store, {task.task_id: task for task in job.tasks}
     for start in range(0, len(job.task_ids), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(job.task_ids)))
-        for task in await store.run(ops.contents(store.keys, claim.member, positions)):
+        for task in await store.run(ops.contents(store.keys, claim.part_id, positions)):
             if task is not None:
                 names[task.task_id] = UndetailedTaskResponse(task_id=task.task_id, url=task.url, status=task.status)
     job = job.model_copy(update={"tasks": [names[i] for i in job.task_ids if i in names]})

@@ -16,7 +16,7 @@ from scrape_do_celery.store.states import outcome_of_stop, part_outcome
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import StepMessage
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
 
 
 log = logging.getLogger(__name__)
@@ -26,23 +26,25 @@ CLEAR_FAILURES: dict[str, ops.Value] = {"api_failures": 0, "refused_since": 0}
 
 
 async def finish_stopped_part(
-    runtime: Runtime, claim: Claim, job: JobDetails | None, *, purchase_status: str = ""
+    runtime: WorkerContext, claim: Claim, job: JobDetails | None, *, purchase_status: str = ""
 ) -> StepMessage | None:
     """Ends a part that was canceled, or whose deadline passed."""
     outcome = outcome_of_stop(claim.stop_reason)
     return await runtime.settle(claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
 
 
-async def finish_poisoned(runtime: Runtime, claim: Claim, why: str) -> StepMessage | None:
+async def finish_poisoned(runtime: WorkerContext, claim: Claim, why: str) -> StepMessage | None:
     """Takes a part out of work."""
-    run_id, more = claim.member.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
+    run_id, more = claim.part_id.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
     if cause := claim.part.submit_error or claim.part.api_error:
         more += f"; the last cause: {cause}"
     error = PoisonedRunError(f"run {run_id} was taken out of work: {why}{more}", run_id)
     return await runtime.settle(claim, RunState.POISONED, error)
 
 
-async def finish_ended_part(runtime: Runtime, claim: Claim, job: JobDetails, *, done: int = 0) -> StepMessage | None:
+async def finish_ended_part(
+    runtime: WorkerContext, claim: Claim, job: JobDetails, *, done: int = 0
+) -> StepMessage | None:
     """Ends a part whose job has ended and whose contents are in; `done` tasks of it succeeded."""
     outcome = part_outcome(job, claim.stop_reason, done=done)
     return await runtime.settle(claim, outcome, _error(claim, outcome, job))
@@ -63,10 +65,10 @@ def error_for_outcome(
 
 
 def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
-    return error_for_outcome(claim.member.run_id, outcome, job, claim.max_wait)
+    return error_for_outcome(claim.part_id.run_id, outcome, job, claim.max_wait)
 
 
-async def handle_job_not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def handle_job_not_found(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """A job that the API does not know: it may only be young."""
     age = claim.now - (claim.part.bought_at or claim.now)
     misses = claim.part.not_found_polls + 1
@@ -78,26 +80,28 @@ async def handle_job_not_found(runtime: Runtime, claim: Claim, error: ScrapeDoEr
     return None
 
 
-async def lost(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def lost(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Ends a part whose job the API no longer knows."""
-    run_id = claim.member.run_id
+    run_id = claim.part_id.run_id
     text = f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}"
     return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
 
 
 async def handle_poll_error(
-    runtime: Runtime, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
+    runtime: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
 ) -> StepMessage | None:
     """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
     if claim.is_forgotten():
-        run_id = claim.member.run_id
+        run_id = claim.part_id.run_id
         text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
         return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
     if not claim.stop_grace_passed(runtime.settings.cancel_grace):
         # A refusal never ends a part that has paid for its job: the API keeps the pages, and may answer again.
         return await runtime.retry_after_error(claim, error, fields, may_end=is_auth(error))
-    log.warning("%s was told to end, and job %s does not answer: %s", claim.member, claim.part.job_id, error)
-    return await finish_stopped_part(runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.member)))
+    log.warning("%s was told to end, and job %s does not answer: %s", claim.part_id, claim.part.job_id, error)
+    return await finish_stopped_part(
+        runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.part_id))
+    )
 
 
 def seen(job: JobDetails) -> dict[str, int | str]:

@@ -30,11 +30,11 @@ from scrape_do_celery.rules.lifecycle import (
     was_stopped,
 )
 from scrape_do_celery.runtime.api_errors import describe_trouble
-from scrape_do_celery.runtime.durability import is_full
+from scrape_do_celery.runtime.store_health import is_full
 from scrape_do_celery.store import Claim, ops
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
 
 _NO_NOTE = AnswerNote()
 _NOT_FOUND = frozenset({AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED})
@@ -72,7 +72,7 @@ class FetchPass:
         return self.cut
 
 
-async def fetch_task(runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass) -> bool:
+async def fetch_task(runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass) -> bool:
     """Whether nothing more is to be had of the task: mostly, because it is stored now."""
     task = await _final_task(runtime, claim, job, position, found)
     if task is None:
@@ -88,16 +88,16 @@ async def fetch_task(runtime: Runtime, claim: Claim, job: JobDetails, position: 
     return bool(stored)
 
 
-async def store_task(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> bool | None:
+async def store_task(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
     """Whether the task is stored now; None where there is no room for it."""
     try:
-        op = ops.put(runtime.store.keys, claim.member, position, task)
+        op = ops.put(runtime.store.keys, claim.part_id, position, task)
         stored = await runtime.store.run(op)
     except ResponseError as error:
         if not is_full(error):
             raise
         # A page may need more than what is left, and not every server tells how much that is.
-        runtime.health.was_full()
+        runtime.health.note_write_refused()
         return None
     if stored > 0:
         runtime.rate_limiter.counters.page(ops.size(op), until=claim.now + runtime.settings.result_ttl)
@@ -105,7 +105,7 @@ async def store_task(runtime: Runtime, claim: Claim, position: int, task: TaskDe
 
 
 async def _final_task(
-    runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass
+    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass
 ) -> TaskDetails | None:
     """The task as it is stored; None where a later pass asks for it again."""
     task_id = job.task_ids[position]
@@ -130,14 +130,14 @@ async def _final_task(
     return None
 
 
-async def hold_page(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> None:
+async def hold_page(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     """Hold a page of an answer that is not the last one: a later answer may contain less, and this one is paid for."""
     if task.content:
         await _hold(runtime, claim, position, hold_task(task))
 
 
 async def _hold_unreadable(
-    runtime: Runtime, claim: Claim, job: JobDetails, position: int, error: ScrapeDoError
+    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, error: ScrapeDoError
 ) -> bool:
     """Hold an answer that cannot be read, if it holds content. Whether it does."""
     if not (isinstance(error, AsyncAPIUnparsableResponseError) and holds_content(error.body)):
@@ -146,17 +146,17 @@ async def _hold_unreadable(
     return True
 
 
-async def _hold(runtime: Runtime, claim: Claim, position: int, task: TaskDetails) -> None:
+async def _hold(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     try:
-        await runtime.store.run(ops.hold(runtime.store.keys, claim.member, position, task))
+        await runtime.store.run(ops.hold(runtime.store.keys, claim.part_id, position, task))
     except ResponseError as error:
         if not is_full(error):
             raise
-        runtime.health.was_full()
+        runtime.health.note_write_refused()
 
 
 async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the judgement is noted)
-    runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
+    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
 ) -> TaskDetails | None:
     fate, task_id = classify_answer(error), job.task_ids[position]
     if fate is AnswerFate.TOO_LARGE:
@@ -179,7 +179,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
 
 
 async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
-    runtime: Runtime, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
+    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
 ) -> TaskDetails | None:
     """One bad task waits by itself: it is no trouble of the others, and no reason not to look at them."""
     before = found.notes.get(position, _NO_NOTE)
@@ -194,7 +194,7 @@ async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
 
 
 async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
-    runtime: Runtime, claim: Claim, job: JobDetails, position: int, notes: Notes | None, error: ScrapeDoError
+    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, notes: Notes | None, error: ScrapeDoError
 ) -> TaskDetails | None:
     """The task of a job that goes on as it is stored; None where a later look asks for it again.
 
@@ -235,7 +235,7 @@ def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetail
     return unusable_task(job.job_id, task_id, url, error)
 
 
-def is_last_pass(runtime: Runtime, claim: Claim) -> bool:
+def is_last_pass(runtime: WorkerContext, claim: Claim) -> bool:
     """Whether no later pass will ask again: what an answer contained is kept now, or never."""
     return claim.is_forgotten() or claim.stop_grace_passed(2 * runtime.settings.cancel_grace)
 

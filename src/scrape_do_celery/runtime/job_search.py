@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails, TaskDetails
     from scrape_do_celery.rules.targets import JobDigests
+    from scrape_do_celery.runtime.context import WorkerContext
     from scrape_do_celery.runtime.job_list import JobListing
-    from scrape_do_celery.runtime.process import Runtime
     from scrape_do_celery.store import Claim
 
 
@@ -53,7 +53,7 @@ class SearchResult:
 class _CandidateReader:
     """Reads the candidates of one part from a listing."""
 
-    def __init__(self, runtime: Runtime, claim: Claim, order_of: Callable[[JobDetails], StartOrder]) -> None:
+    def __init__(self, runtime: WorkerContext, claim: Claim, order_of: Callable[[JobDetails], StartOrder]) -> None:
         self._runtime, self._total, self._order_of = runtime, claim.part.total, order_of
         request = claim.spec().request
         targets = targets_of(request)
@@ -169,7 +169,7 @@ class _CandidateReader:
         return False
 
 
-async def search_for_job(runtime: Runtime, claim: Claim) -> SearchResult | None:
+async def search_for_job(runtime: WorkerContext, claim: Claim) -> SearchResult | None:
     """Search the whole job list once. Return None if the store's clock could not be read in time.
 
     Raises:
@@ -206,7 +206,7 @@ async def search_for_job(runtime: Runtime, claim: Claim) -> SearchResult | None:
 
 
 async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidence)
-    runtime: Runtime,
+    runtime: WorkerContext,
     claim: Claim,
     began: float,
     candidates: Sequence[Candidate],
@@ -232,7 +232,7 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidenc
     )
 
 
-async def _unowned(runtime: Runtime, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
+async def _unowned(runtime: WorkerContext, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
     """Select the jobs that no other part owns and that nothing proves to be older than the intent.
 
     Each comes with the place of its first sighting in the order of all intents. Owner keys live longer than the API
@@ -243,7 +243,7 @@ async def _unowned(runtime: Runtime, claim: Claim, listing: JobListing) -> list[
         return []
     store = runtime.store
     owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs]))
-    free = [job for job, owner in zip(jobs, owners, strict=True) if owner in {None, str(claim.member)}]
+    free = [job for job, owner in zip(jobs, owners, strict=True) if owner in {None, str(claim.part_id)}]
     if not free:
         return []
     account = runtime.settings.account_id
@@ -252,7 +252,7 @@ async def _unowned(runtime: Runtime, claim: Claim, listing: JobListing) -> list[
 
 
 async def _ambiguity(
-    runtime: Runtime, claim: Claim, candidates: Sequence[Candidate], reader: _CandidateReader, sighted: int
+    runtime: WorkerContext, claim: Claim, candidates: Sequence[Candidate], reader: _CandidateReader, sighted: int
 ) -> tuple[str, int]:
     """Say why an equal job need not be the part's own, and count the purchases that may have bought a similar one."""
     if runtime.settings.shared_account:
@@ -279,22 +279,22 @@ async def _ambiguity(
     return (why if conflicting else ""), alike
 
 
-async def _similar_part(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:
+async def _similar_part(runtime: WorkerContext, claim: Claim, digests: PartDigests) -> str:
     """Name a part with similar targets whose purchase the store may have lost; empty if there is none."""
     store, cursor, read = runtime.store, "", 0
     while cursor != ops.START:
         cursor, found = await store.run(ownership.scan_unresolved_parts(store.keys, cursor or ops.START))
         for other in found:
-            if other.member == claim.member:
+            if other.part_id == claim.part_id:
                 continue
             read += 1
-            spec = await store.run(ops.part_spec(store.keys, other.member)) if read <= _MAX_PARTS_READ else None
+            spec = await store.run(ops.part_spec(store.keys, other.part_id)) if read <= _MAX_PARTS_READ else None
             if read > _MAX_PARTS_READ or (spec is not None and digests.is_like(targets_of(spec.request))):
-                return f"run {other.member.run_id}"
+                return f"run {other.part_id.run_id}"
     return ""
 
 
-async def _conflicting_part(runtime: Runtime, claim: Claim, digests: PartDigests) -> str:
+async def _conflicting_part(runtime: WorkerContext, claim: Claim, digests: PartDigests) -> str:
     store = runtime.store
     cursor, conflicting = await store.run(ops.scan_conflicting_parts(store.keys, claim, digests))
     while not conflicting and cursor != ops.START:

@@ -21,7 +21,7 @@ class LeaseLostError(Exception):
     """Somebody else has the part, or may have it by now: nothing more may be called or written."""
 
 
-async def hold(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def with_lease(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns, while the lease on a part is renewed three times in its life.
 
     Raises:
@@ -31,10 +31,10 @@ async def hold(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[
     async def renew() -> bool:
         return await store.run(ops.renew(store.keys, claim, seconds))
 
-    return await while_kept(work, renew, seconds, str(claim.member))
+    return await while_renewed(work, renew, seconds, str(claim.part_id))
 
 
-async def while_kept(
+async def while_renewed(
     work: Coroutine[Any, Any, T], renew: Callable[[], Awaitable[bool]], seconds: float, what: str
 ) -> T:
     """What `work` returns, while `renew` says that `what` is held for another `seconds`.
@@ -43,7 +43,7 @@ async def while_kept(
         LeaseLostError: it is not; `work` was cancelled.
     """
     job = asyncio.ensure_future(work)
-    keeper = asyncio.ensure_future(_keep(renew, seconds))
+    keeper = asyncio.ensure_future(_renew_loop(renew, seconds))
     try:
         await asyncio.wait({job, keeper}, return_when=asyncio.FIRST_COMPLETED)
         if job.done():
@@ -63,7 +63,7 @@ async def _end(work: asyncio.Future[Any]) -> None:
         work.exception()  # looked at, so that asyncio does not report it a second time
 
 
-async def _keep(renew: Callable[[], Awaitable[bool]], seconds: float) -> None:
+async def _renew_loop(renew: Callable[[], Awaitable[bool]], seconds: float) -> None:
     """Ends when the lease is lost: refused, or not renewed for its whole length."""
     clock = asyncio.get_running_loop().time
     last = clock()

@@ -37,7 +37,7 @@ class LoopThread:
         self._loop.close()
 
 
-async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather_or_cancel(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """What each returns, in their order. The first error cancels the others, and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:

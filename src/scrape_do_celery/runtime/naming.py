@@ -14,7 +14,7 @@ from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
 
 
 def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
@@ -29,7 +29,7 @@ def least_tasks(claim: Claim, job: JobDetails) -> int:
     return len(distinct_targets(targets_of(claim.spec().request)))
 
 
-async def with_positions(runtime: Runtime, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
+async def with_positions(runtime: WorkerContext, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
     """The job with the positions of its tasks, which are written down before a page is stored at one."""
     job, _ = positioned(claim, job)
     ids = tuple(job.task_ids)
@@ -37,5 +37,5 @@ async def with_positions(runtime: Runtime, claim: Claim, job: JobDetails) -> tup
         return claim, job
     if await runtime.write(ops.update(runtime.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
         # Another step may give the same positions to other tasks, and a page is stored once only.
-        raise LeaseLostError(str(claim.member))
+        raise LeaseLostError(str(claim.part_id))
     return replace(claim, part=replace(claim.part, task_ids=ids)), job

@@ -13,7 +13,7 @@ from scrape_do_celery.store import Claim, ops
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,15 @@ class WordLog:
         log.warning("run %s: the API wrote the unknown status %r for a %s; it is logged once", run_id, word, kind)
 
 
-async def note_words(runtime: Runtime, claim: Claim, kind: Literal["job", "task"], words: Collection[str]) -> Claim:
+async def note_words(
+    runtime: WorkerContext, claim: Claim, kind: Literal["job", "task"], words: Collection[str]
+) -> Claim:
     """Count and log unknown status words, and keep them in the part's record. The claim that knows them."""
     if not words:
         return claim
     runtime.rate_limiter.counters.add(f"unknown_status:{kind}", len(words))
     for word in dict.fromkeys(words):
-        runtime.words.log_once(kind, shorten_word(word), claim.member.run_id)
+        runtime.words.log_once(kind, shorten_word(word), claim.part_id.run_id)
     known = add_words(claim.part.unknown_statuses, words)
     if known == claim.part.unknown_statuses:
         return claim

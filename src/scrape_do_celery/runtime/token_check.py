@@ -13,7 +13,7 @@ from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import AsyncAPIAuthError
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _STANDS = 10.0
 
 
-async def ask_account(runtime: Runtime) -> ScrapeDoError | None:
+async def ask_account(runtime: WorkerContext) -> ScrapeDoError | None:
     """Ask the API for the account. Return its error, or None if the API takes the token."""
     urgent = is_stopping.set(True)
     try:
@@ -33,7 +33,7 @@ async def ask_account(runtime: Runtime) -> ScrapeDoError | None:
     return None
 
 
-async def hold_account(runtime: Runtime, error: ScrapeDoError) -> None:
+async def hold_account(runtime: WorkerContext, error: ScrapeDoError) -> None:
     """Hold all runs of the account back, because its token was refused. Log that once."""
     settings = runtime.settings
     if await runtime.write(ops.open_breaker(runtime.store.keys, settings.account_id)):
@@ -45,7 +45,7 @@ async def hold_account(runtime: Runtime, error: ScrapeDoError) -> None:
         )
 
 
-async def try_account(runtime: Runtime) -> ScrapeDoError | None:
+async def try_account(runtime: WorkerContext) -> ScrapeDoError | None:
     """Ask the API whether it takes the token again. Return the refusal, or None if the runs may go on."""
     error = await ask_account(runtime)
     # Anything else says nothing about the token: the step's own call will tell.
@@ -64,7 +64,7 @@ class TokenCheck:
         #: the loop's time of the last check, and whether the API took the token
         self._checked: tuple[float, bool] | None = None
 
-    async def judge(self, runtime: Runtime, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
+    async def judge(self, runtime: WorkerContext, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
         """Return the error of the token, or a plain refusal if the API takes the token.
 
         One task that is refused must not hold back all runs of the account.
@@ -73,7 +73,7 @@ class TokenCheck:
             return error
         return AsyncAPIResponseError(*error.args)
 
-    async def _takes_token(self, runtime: Runtime) -> bool:
+    async def _takes_token(self, runtime: WorkerContext) -> bool:
         """Whether the API certainly takes the token. Many refusals at once cost one request."""
         async with self._lock:
             now = asyncio.get_running_loop().time()

@@ -18,13 +18,13 @@ from scrape_do_celery.store.codec import pack
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.runs import StepMessage
-    from scrape_do_celery.runtime.process import Runtime
+    from scrape_do_celery.runtime.context import WorkerContext
 
 #: The status of a job whose answers stay unreadable. No word of the API, so that the tasks decide the outcome.
 UNREADABLE = "unreadable"
 
 
-async def job_ended(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def job_ended(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Collects a job whose status is terminal, once it names its tasks.
 
     A later answer may name further tasks, which are paid for. An answer that names too few is one of the attempts.
@@ -46,7 +46,7 @@ def _counted(claim: Claim) -> AnswerNote:
     return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
 
 
-async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def job_unanswered(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Acts on an error of a read of the part's job."""
     fate = classify_answer(error)
     if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
@@ -61,7 +61,9 @@ async def job_unanswered(runtime: Runtime, claim: Claim, error: ScrapeDoError) -
     return await _unusable(runtime, claim, error)
 
 
-async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate: AnswerFate) -> StepMessage | None:
+async def _not_found(
+    runtime: WorkerContext, claim: Claim, error: ScrapeDoError, fate: AnswerFate
+) -> StepMessage | None:
     is_young = claim.now - (claim.part.bought_at or claim.now) < NOT_FOUND_GRACE
     if is_young and fate is not AnswerFate.GONE:
         return await handle_job_not_found(runtime, claim, error)
@@ -72,14 +74,14 @@ async def _not_found(runtime: Runtime, claim: Claim, error: ScrapeDoError, fate:
     return await (lost if fate is AnswerFate.GONE else handle_job_not_found)(runtime, claim, error)
 
 
-async def _rescued(runtime: Runtime, claim: Claim) -> JobDetails | None:
+async def _rescued(runtime: WorkerContext, claim: Claim) -> JobDetails | None:
     """The job by its last answer, where pages of it are stored: a run with pages is not lost."""
     if not claim.part.has_contents:
         return None
-    return await runtime.store.run(ops.job(runtime.store.keys, claim.member))
+    return await runtime.store.run(ops.job(runtime.store.keys, claim.part_id))
 
 
-async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _unusable(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
     after = _counted(claim)
     if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
@@ -92,15 +94,15 @@ async def _unusable(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> Ste
     return await handle_poll_error(runtime, claim, error, {"notes": notes})
 
 
-async def _collect_blindly(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _collect_blindly(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Fetches the tasks that the purchase named: they are paid for, and may be readable."""
-    store, member, job_id = runtime.store, claim.member, claim.part.job_id or ""
-    job = await store.run(ops.job(store.keys, member)) or JobDetails(job_id=job_id, status=UNREADABLE)
+    store, part_id, job_id = runtime.store, claim.part_id, claim.part.job_id or ""
+    job = await store.run(ops.job(store.keys, part_id)) or JobDetails(job_id=job_id, status=UNREADABLE)
     if claim.part.task_ids or job.task_ids:
         return await collect(runtime, claim, job.model_copy(update={"status": UNREADABLE}))
     # The raw answer is kept as the content of the only task: it may name the tasks for whoever reads it.
     kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
     await runtime.write(ops.update(store.keys, claim, {}, job=kept))
     await store_task(runtime, claim, 0, unusable_task(job_id, job_id, "", error))
-    text = f"run {member.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
-    return await runtime.settle(claim, RunState.LOST, JobLostError(text, member.run_id))
+    text = f"run {part_id.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
+    return await runtime.settle(claim, RunState.LOST, JobLostError(text, part_id.run_id))

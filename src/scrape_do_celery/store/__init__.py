@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.due import DuePart, DueRun
-from scrape_do_celery.store.keys import Keys, Member
+from scrape_do_celery.store.keys import Keys, PartId
 from scrape_do_celery.store.ops import Lives
 from scrape_do_celery.store.records import Claim, PartRecord, RunRecord
 from scrape_do_celery.store.shells import AsyncStore, Store
@@ -22,7 +22,7 @@ __all__ = [
     "DueRun",
     "Keys",
     "Lives",
-    "Member",
+    "PartId",
     "PartRecord",
     "PartState",
     "RunRecord",

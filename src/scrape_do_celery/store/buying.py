@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.op import Op
 from scrape_do_celery.store.spec import targets_of
 
@@ -52,7 +52,7 @@ SLOT_RECHECK = 3600.0
 class Purchase:
     """A `POST` that was taken, or may have been. `at` is by the store's clock, `job_id` None where none is known."""
 
-    member: Member
+    part_id: PartId
     sequence: int
     at: float
     status: PurchaseStatus
@@ -65,10 +65,10 @@ class Purchase:
     @classmethod
     def parse(cls, field: str, line: str) -> Purchase:
         """The purchase that `book` in common.lua wrote."""
-        member, _, sequence = field.rpartition(":")
+        part_id, _, sequence = field.rpartition(":")
         at, status, targets, estimated_credits, job_id, cost, outcome = line.split(" ")
         return cls(
-            Member.parse(member),
+            PartId.parse(part_id),
             int(sequence),
             float(at),
             PurchaseStatus(status),
@@ -82,7 +82,7 @@ class Purchase:
 
 def check_before_send(keys: Keys, claim: Claim) -> Op[float]:
     """Seconds left of a submit's lease; `LEASE_LOST`, or `UNWANTED` where the run is to end."""
-    return Op(float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.member.run_id)], "check_before_send")
+    return Op(float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.part_id.run_id)], "check_before_send")
 
 
 def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
@@ -108,7 +108,7 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
     return Op(
         lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
         (
-            *(str(claim.member), claim.part.fence, nonce, seconds),
+            *(str(claim.part_id), claim.part.fence, nonce, seconds),
             *(
                 keys.prefix,
                 account,
@@ -120,7 +120,7 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
             ),
             *map(" ".join, (digests.strict, digests.coarse, digests.previous)),
         ),
-        [_part(keys, claim), keys.run(claim.member.run_id), keys.due],
+        [_part(keys, claim), keys.run(claim.part_id.run_id), keys.due],
         "write_intent",
     )
 
@@ -129,7 +129,7 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
 class UnresolvedPurchases:
     """Purchases of other parts that may have bought an unknown job, by how far their targets are those of a part."""
 
-    equal: tuple[Member, ...]
+    equal: tuple[PartId, ...]
     #: Parts with similar targets, those with equal ones among them.
     similar: int
     #: Whether the store may have lost purchases since the part's own.
@@ -146,9 +146,9 @@ def read_unresolved_purchases(
     named = (" ".join(digests.strict), digests.by_any_version)
     return Op(
         lambda r: UnresolvedPurchases(
-            tuple(Member.parse(one.decode()) for one in r[0].split()), int(r[1]), r[2] == b"1"
+            tuple(PartId.parse(one.decode()) for one in r[0].split()), int(r[1]), r[2] == b"1"
         ),
-        (str(claim.member), keys.prefix, account, *named, sighted, *digests.coarse),
+        (str(claim.part_id), keys.prefix, account, *named, sighted, *digests.coarse),
         [_part(keys, claim)],
         "read_unresolved_purchases",
     )
@@ -160,10 +160,10 @@ def scan_conflicting_parts(keys: Keys, claim: Claim, digests: PartDigests, curso
     A conflicting part has the same targets, other options and no job. If the store lost writes, it may have bought
     the job that this part finds. A part that stays in the store during the whole scan is never left out.
     """
-    part_keys = [_part(keys, claim), keys.run(claim.member.run_id), keys.due]
+    part_keys = [_part(keys, claim), keys.run(claim.part_id.run_id), keys.due]
     return Op(
         lambda r: (r[0].decode(), r[1].decode()),
-        (str(claim.member), keys.prefix, cursor, digests.by_any_version),
+        (str(claim.part_id), keys.prefix, cursor, digests.by_any_version),
         part_keys,
         "scan_conflicting_parts",
     )
@@ -208,4 +208,4 @@ def ledger(keys: Keys, day: int) -> Op[list[Purchase]]:
 
 
 def _part(keys: Keys, claim: Claim) -> str:
-    return keys.part(claim.member.run_id, claim.member.part)
+    return keys.part(claim.part_id.run_id, claim.part_id.part)

@@ -17,11 +17,11 @@ from scrape_do_celery.store.records import Claim
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scrape_do_celery.store.keys import Keys, Member
+    from scrape_do_celery.store.keys import Keys, PartId
 
 #: How long a step message may stay unheard before the dispatcher publishes again; it grows to the second figure.
 REDISPATCH_MIN, REDISPATCH_MAX = 5.0, 300.0
-#: Members a message, at most.
+#: Parts a message, at most.
 PARTS_PER_MESSAGE = 50
 
 
@@ -32,11 +32,11 @@ class Poison:
     after: int
     skip_unsent: bool
 
-    def error(self, member: Member) -> str:
+    def error(self, part_id: PartId) -> str:
         """What such a part ends with."""
         why = f"{self.after} steps on it died in a row; its ledger says what was bought"
-        text = f"run {member.run_id} was taken out of work: {why}"
-        return json.dumps(PoisonedRunError(text, member.run_id).to_json())
+        text = f"run {part_id.run_id} was taken out of work: {why}"
+        return json.dumps(PoisonedRunError(text, part_id.run_id).to_json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
 
 def claim(  # noqa: PLR0913 (one argument a condition)
     keys: Keys,
-    member: Member,
+    part_id: PartId,
     token: str,
     *,
     seconds: float,
@@ -89,23 +89,29 @@ def claim(  # noqa: PLR0913 (one argument a condition)
     A part that was claimed too often without progress is ended instead. `isolated`: the process works on nothing else.
     `outlived` is the token of an earlier claim: its step failed, and its process lives.
     """
-    part_keys = [keys.part(member.run_id, member.part), keys.run(member.run_id), keys.due, keys.dispatched, keys.pause]
+    part_keys = [
+        keys.part(part_id.run_id, part_id.part),
+        keys.run(part_id.run_id),
+        keys.due,
+        keys.dispatched,
+        keys.pause,
+    ]
     args = (
-        *(str(member), member.part, token, seconds, f" {' '.join(states)} "),
+        *(str(part_id), part_id.part, token, seconds, f" {' '.join(states)} "),
         *(account, auth_grace, PROBE, LONGEST_PROBE),
-        *(("", "", "") if poison is None else (poison.after, poison.error(member), "1" if poison.skip_unsent else "")),
+        *(("", "", "") if poison is None else (poison.after, poison.error(part_id), "1" if poison.skip_unsent else "")),
         *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.held)),
         *("1" if isolated else "", outlived),
     )
-    return Op(partial(_claimed, keys, member), args, [*part_keys, keys.breaker(account)], "claim")
+    return Op(partial(_claimed, keys, part_id), args, [*part_keys, keys.breaker(account)], "claim")
 
 
 def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
     """Whether the lease is still held, and now for `seconds` more."""
-    return Op(bool, (claim.part.fence, seconds), [keys.part(claim.member.run_id, claim.member.part)], "renew")
+    return Op(bool, (claim.part.fence, seconds), [keys.part(claim.part_id.run_id, claim.part_id.part)], "renew")
 
 
-def _claimed(keys: Keys, member: Member, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | Locked | Suspect | None:
+def _claimed(keys: Keys, part_id: PartId, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | Locked | Suspect | None:
     if reply[0] == b"poisoned":
         return Poisoned(int(reply[1]))
     if reply[0] == b"foreign":
@@ -114,4 +120,4 @@ def _claimed(keys: Keys, member: Member, reply: Sequence[Any]) -> Claim | Poison
         return Locked(reply[1].decode())
     if reply[0] == b"suspect":
         return Suspect()
-    return Claim.parse(member, reply, keys) if reply[0] == b"ok" else None
+    return Claim.parse(part_id, reply, keys) if reply[0] == b"ok" else None

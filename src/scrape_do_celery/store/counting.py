@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.keys import Keys
 
-#: Runs that have not begun, and runs that have ended and are not reported: beside the states that `RunState` has.
-DRAFT, REPORTING = "draft", "reporting"
+#: Runs that have not begun, and runs that have ended and are not delivered: beside the states that `RunState` has.
+DRAFT, DELIVERING = "draft", "delivering"
 #: Upper bounds, in seconds, of the classes in which it is counted how late steps began; `inf` is behind the last.
 LATENCY_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
-#: Members that one look of a census takes, or twice as many: so many keep Redis busy for less than a millisecond.
+#: Parts that one look of a census takes, or twice as many: so many keep Redis busy for less than a millisecond.
 _SLICE = 100
 _HOUR = 3600
 #: Length of the rows of `census.lua` that tell of many runs.
@@ -174,5 +174,5 @@ LIVE = (
     RunState.RECONCILING.value,
     RunState.RUNNING.value,
     RunState.FETCHING.value,
-    REPORTING,
+    DELIVERING,
 )

@@ -48,7 +48,7 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ScheduleTick:
     """A tick of a schedule, and what it does while the run of an earlier one goes on."""
 
     name: str
@@ -67,7 +67,7 @@ def create(  # noqa: PLR0913 (one argument a field)
     hold: float | None = None,
     expires: float | None = None,
     trace: str = "",
-    turn: Turn | None = None,
+    tick: ScheduleTick | None = None,
 ) -> Op[Created]:
     """Writes a run and its parts; or finds the run that has this id, this idempotency key or this turn.
 
@@ -100,13 +100,13 @@ def create(  # noqa: PLR0913 (one argument a field)
         [
             *(run_id, keys.prefix, spec.digest, REDISPATCH_MIN, "" if spec.max_wait is None else spec.max_wait),
             *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
-            *("" if hold is None else hold + REDISPATCH_MIN, turn.if_running if turn else "", outcome_of_stop(CANCEL)),
-            turn.tick if turn else "",
+            *("" if hold is None else hold + REDISPATCH_MIN, tick.if_running if tick else "", outcome_of_stop(CANCEL)),
+            tick.tick if tick else "",
             *(len(parts), *sizes, *flat(fields)),
         ],
         [
             *(key_of_run, keys.due, keys.idempotency(key) if key else ""),
-            *((keys.tick(turn.name, turn.tick), keys.schedule(turn.name)) if turn else ()),
+            *((keys.tick(tick.name, tick.tick), keys.schedule(tick.name)) if tick else ()),
         ],
         "create",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.keys import PartId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class DuePart:
     """A part that the dispatcher is to publish a step message for."""
 
-    member: Member
+    part_id: PartId
     state: str
     stop_requested: bool
     cancel_sent: bool
@@ -25,7 +25,7 @@ class DuePart:
 
 @dataclass(frozen=True, slots=True)
 class DueRun:
-    """A run that waits to be accepted, aggregated or reported; or, with parts left, is past its deadline."""
+    """A run that waits to be accepted, aggregated or delivered; or, with parts left, is past its deadline."""
 
     run_id: str
     outcome: str | None
@@ -58,9 +58,9 @@ class Due:
 
 
 def _due_part(row: Sequence[Any]) -> DuePart:
-    member, state, stop_requested, cancel_sent, attempts, dispatches = row
+    part_id, state, stop_requested, cancel_sent, attempts, dispatches = row
     return DuePart(
-        Member.parse(member.decode()),
+        PartId.parse(part_id.decode()),
         state.decode(),
         bool(stop_requested),
         bool(cancel_sent),
@@ -70,6 +70,6 @@ def _due_part(row: Sequence[Any]) -> DuePart:
 
 
 def _due_run(row: Sequence[Any]) -> DueRun:
-    member, _, outcome, left, accepted, dispatches = row
-    run_id = member.decode().rpartition(":")[0]
+    entry, _, outcome, left, accepted, dispatches = row
+    run_id = entry.decode().rpartition(":")[0]
     return DueRun(run_id, outcome.decode() or None, int(left), bool(accepted), int(dispatches))

@@ -11,7 +11,7 @@
 | `P:poll_set:<account>` | zset | parts whose job runs, instead of in `due` -> when to look at it | for ever |
 | `P:accounts` | set | the accounts that have, or had, running jobs | for ever |
 | `P:list_poll:<account>` | hash | the list poll: its holder, its lease, the duration of the last one | for ever |
-| `P:dispatched` | zset | members with a step message under way -> when it counts as lost | for ever |
+| `P:dispatched` | zset | parts with a step message under way -> when it counts as lost | for ever |
 | `P:queue_delay` | hash | how many times longer than usual step messages lie in the queue, and since when | for ever |
 | `P:schedule:<name>` | string | the last run of a schedule, if any goes on | until that has ended |
 | `P:tick:<name>:<tick>` | string | `<run> <digest>` of a tick of it, or nothing where it was left out | 7 days |
@@ -35,7 +35,7 @@
 | `P:keyring` | zset | names of the keys that values were encrypted with -> when last | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:once:<message>:tick` | string | the tick that a message which names none was taken for | 7 days |
-| `P:home` | string | the application whose workers serve the store | 30 s after its last worker |
+| `P:namespace_owner` | string | the application whose workers serve the store | 30 s after its last worker |
 | `P:quota` | hash | process -> requests that it wants, its share of them, until when that stands | for ever |
 | `P:next_request_at` | string | when the next request may start, where there is a limit a second | a moment |
 | `P:pause` | string | until when no API call is made (429) | its own |
@@ -56,7 +56,7 @@ from scrape_do_celery.store.vault import SEALED, key_of, unreadable
 if TYPE_CHECKING:
     from scrape_do_celery.store.vault import Vault
 
-RUN_MEMBER = "run"
+RUN_ENTRY = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +171,9 @@ class Keys:
         return f"{self.prefix}:life"
 
     @property
-    def home(self) -> str:
+    def namespace_owner(self) -> str:
         """Whose workers serve the store."""
-        return f"{self.prefix}:home"
+        return f"{self.prefix}:namespace_owner"
 
     @property
     def due(self) -> str:
@@ -222,7 +222,7 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Member:
+class PartId:
     """A part of a run, as step messages and the due set name it."""
 
     run_id: str
@@ -232,7 +232,7 @@ class Member:
         return f"{self.run_id}:{self.part}"
 
     @classmethod
-    def parse(cls, text: str) -> Member:
-        """The member that `str()` wrote; a run's id may itself hold colons."""
+    def parse(cls, text: str) -> PartId:
+        """The part that `str()` wrote; a run's id may itself hold colons."""
         run_id, _, part = text.rpartition(":")
         return cls(run_id, int(part))

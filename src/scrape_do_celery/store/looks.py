@@ -13,7 +13,7 @@ from scrape_do_celery.store.sealing import unsealed_spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrape_do_celery.store.keys import Keys, Member
+    from scrape_do_celery.store.keys import Keys, PartId
     from scrape_do_celery.store.spec import RunSpec
 
 
@@ -49,32 +49,32 @@ def spec(keys: Keys, run_id: str, parts: int) -> Op[RunSpec | None]:
     )
 
 
-def part_spec(keys: Keys, member: Member) -> Op[RunSpec | None]:
+def part_spec(keys: Keys, part_id: PartId) -> Op[RunSpec | None]:
     """The request of one part; None where there is none."""
-    fields = ("spec", f"t:{member.part}")
+    fields = ("spec", f"t:{part_id.part}")
     return Op(
-        lambda r: None if None in r else unsealed_spec(keys, member.run_id, dict(zip(fields, r, strict=True))),
-        ("HMGET", keys.run(member.run_id), *fields),
+        lambda r: None if None in r else unsealed_spec(keys, part_id.run_id, dict(zip(fields, r, strict=True))),
+        ("HMGET", keys.run(part_id.run_id), *fields),
     )
 
 
-def job(keys: Keys, member: Member) -> Op[JobDetails | None]:
+def job(keys: Keys, part_id: PartId) -> Op[JobDetails | None]:
     """The part's last `JobDetails`."""
-    key = keys.job(member.run_id, member.part)
+    key = keys.job(part_id.run_id, part_id.part)
     return Op(
         lambda r: None if r is None else JobDetails.model_validate(unpack(keys.open(key, "", r))),
         ("GET", key),
     )
 
 
-def fetched(keys: Keys, member: Member) -> Op[set[int]]:
+def fetched(keys: Keys, part_id: PartId) -> Op[set[int]]:
     """Positions whose tasks are stored."""
-    return Op(lambda r: {int(f) for f in r}, ("HKEYS", keys.contents(member.run_id, member.part)))
+    return Op(lambda r: {int(f) for f in r}, ("HKEYS", keys.contents(part_id.run_id, part_id.part)))
 
 
-def contents(keys: Keys, member: Member, positions: Sequence[int]) -> Op[list[TaskDetails | None]]:
+def contents(keys: Keys, part_id: PartId, positions: Sequence[int]) -> Op[list[TaskDetails | None]]:
     """The stored tasks of some positions, None for each that is not there."""
-    key = keys.contents(member.run_id, member.part)
+    key = keys.contents(part_id.run_id, part_id.part)
 
     def read(position: int, frame: bytes | None) -> TaskDetails | None:
         return None if frame is None else unpack_task(keys.open(key, str(position), frame))

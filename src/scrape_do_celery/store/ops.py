@@ -48,8 +48,8 @@ from scrape_do_celery.store.claiming import (
     renew,
 )
 from scrape_do_celery.store.codec import pack, pack_task
-from scrape_do_celery.store.creating import FORGOTTEN, Created, Turn, accept, create, flat, promise, stamp
-from scrape_do_celery.store.keys import Keys, Member
+from scrape_do_celery.store.creating import FORGOTTEN, Created, ScheduleTick, accept, create, flat, promise, stamp
+from scrape_do_celery.store.keys import Keys, PartId
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
 from scrape_do_celery.store.news import ChangedRuns, acknowledge_changed_runs, take_changed_runs
 from scrape_do_celery.store.op import Op, Value
@@ -97,8 +97,8 @@ __all__ = [
     "Purchase",
     "PurchaseStatus",
     "RequestQuota",
+    "ScheduleTick",
     "Suspect",
-    "Turn",
     "UnresolvedPurchases",
     "Value",
     "accept",
@@ -109,6 +109,7 @@ __all__ = [
     "check_before_send",
     "claim",
     "claim_due",
+    "claim_namespace",
     "clock",
     "close_breaker",
     "contents",
@@ -124,7 +125,6 @@ __all__ = [
     "forget",
     "forgotten",
     "hold",
-    "home",
     "job",
     "keyring",
     "ledger",
@@ -180,75 +180,75 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
     If that is at once, the caller publishes a step message. The dispatcher publishes another one only if no step has
     taken the part after `redispatch_after` seconds.
     """
-    member, redispatch_after = (
-        claim.member,
+    part_id, redispatch_after = (
+        claim.part_id,
         0.0 if after else REDISPATCH_MIN if redispatch_after is None else redispatch_after,
     )
-    key_of_job = keys.job(member.run_id, member.part)
+    key_of_job = keys.job(part_id.run_id, part_id.part)
     packed = b"" if job is None else keys.seal(key_of_job, "", pack(job.model_dump(mode="json", by_alias=True)))
     return Op(
         bytes.decode,
         [
-            *(str(member), claim.part.fence, "" if after is None else after, redispatch_after),
+            *(str(part_id), claim.part.fence, "" if after is None else after, redispatch_after),
             *(packed, "1" if claim.stop_reason else "", keys.prefix, RETENTION),
             *flat(sealed(keys, _part(keys, claim), fields)),
         ],
         [
-            *(_part(keys, claim), keys.run(member.run_id), keys.due, key_of_job),
+            *(_part(keys, claim), keys.run(part_id.run_id), keys.due, key_of_job),
             keys.owner(owner) if owner else "",
         ],
         "update",
     )
 
 
-def put(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
+def put(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Op[int]:
     """1 where the task was stored, 0 where it had been, -1 where its run is gone.
 
     If the task has no page, what is held of it is stored in its place.
     """
     counter = "stored_ok" if task.is_success else "stored_failed"
-    key = keys.contents(member.run_id, member.part)
+    key = keys.contents(part_id.run_id, part_id.part)
     frame = keys.seal(key, str(position), pack_task(task))
     return Op(
         int,
         (
             *(position, frame, counter, task.cost or 0, int(task.gone), int(lacks_page(task))),
-            *(keys.prefix, member.run_id),
+            *(keys.prefix, part_id.run_id),
         ),
-        [key, keys.part(member.run_id, member.part), keys.provisional(member.run_id, member.part)],
+        [key, keys.part(part_id.run_id, part_id.part), keys.provisional(part_id.run_id, part_id.part)],
         "put",
     )
 
 
-def hold(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
+def hold(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Op[int]:
     """Hold what an answer contained of a task that has not ended: 1, or -1 where its run is gone.
 
     A held task is a failure with a page. It is stored if a later answer has no page, or if the part ends first.
     """
-    key = keys.contents(member.run_id, member.part)
+    key = keys.contents(part_id.run_id, part_id.part)
     frame = keys.seal(key, str(position), pack_task(task))
     return Op(
         int,
         (position, frame, int(RETENTION) + 86_400, task.cost or 0),
-        [keys.provisional(member.run_id, member.part), keys.part(member.run_id, member.part)],
+        [keys.provisional(part_id.run_id, part_id.part), keys.part(part_id.run_id, part_id.part)],
         "hold",
     )
 
 
-def replace_large(keys: Keys, member: Member, position: int, task: TaskDetails) -> Op[int]:
+def replace_large(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Op[int]:
     """1 where the page took the place of the record that it was too large, 0 where that had been done before.
 
     Only for a task that was `too_large` when the caller read it.
     """
-    key = keys.contents(member.run_id, member.part)
+    key = keys.contents(part_id.run_id, part_id.part)
     frame = keys.seal(key, str(position), pack_task(task))
     args = (position, frame, "1" if task.is_success else "", task.cost or 0, f"replaced:{position}")
-    return Op(int, args, [key, keys.part(member.run_id, member.part)], "replace")
+    return Op(int, args, [key, keys.part(part_id.run_id, part_id.part)], "replace")
 
 
-def count_done(keys: Keys, member: Member) -> Op[int]:
+def count_done(keys: Keys, part_id: PartId) -> Op[int]:
     """How many tasks of a part are stored that succeeded."""
-    return Op(lambda r: int(r or 0), ("HGET", keys.part(member.run_id, member.part), "stored_ok"))
+    return Op(lambda r: int(r or 0), ("HGET", keys.part(part_id.run_id, part_id.part), "stored_ok"))
 
 
 def size(put_op: Op[int]) -> int:
@@ -269,12 +269,12 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
 
     `booked` is what the ledger says of its purchase; one `in_doubt` is remembered for as long as the API keeps jobs.
     """
-    run_id = claim.member.run_id
+    run_id = claim.part_id.run_id
     text = keys.seal_text(_part(keys, claim), "error", json.dumps(error.to_json()) if error else "")
     return Op(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
-            *(str(claim.member), claim.part.fence, outcome, text, "1" if skip_unsent else "", purchase_status),
+            *(str(claim.part_id), claim.part.fence, outcome, text, "1" if skip_unsent else "", purchase_status),
             *(keys.prefix, REDISPATCH_MIN, RETENTION),
         ),
         [_part(keys, claim), keys.run(run_id), keys.due],
@@ -282,10 +282,10 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     )
 
 
-def request_stop(keys: Keys, run_id: str, what: str) -> Op[list[Member] | None]:
+def request_stop(keys: Keys, run_id: str, what: str) -> Op[list[PartId] | None]:
     """Write a stop request. Return the running parts that must act now; None if the run is gone or has ended."""
     return Op(
-        lambda r: [Member.parse(m.decode()) for m in r[2:]] if r[0] == b"ok" else None,
+        lambda r: [PartId.parse(m.decode()) for m in r[2:]] if r[0] == b"ok" else None,
         (run_id, keys.prefix, what, outcome_of_stop(what)),
         [keys.run(run_id), keys.due],
         "request_stop",
@@ -330,9 +330,9 @@ def was_first(keys: Keys, run_id: str, name: str) -> Op[bool]:
     return Op(bool, ["EXISTS", keys.once(run_id, name)])
 
 
-def home(keys: Keys, name: str, seconds: int) -> Op[str]:
+def claim_namespace(keys: Keys, name: str, seconds: int) -> Op[str]:
     """The application that the store belongs to: this one, unless another has said so within so many seconds."""
-    return Op(bytes.decode, (name, seconds), [keys.home], "home")
+    return Op(bytes.decode, (name, seconds), [keys.namespace_owner], "claim_namespace")
 
 
 def forget(keys: Keys, run_id: str, grace: float = math.inf) -> Op[int]:
@@ -344,4 +344,4 @@ def forget(keys: Keys, run_id: str, grace: float = math.inf) -> Op[int]:
 
 
 def _part(keys: Keys, claim: Claim) -> str:
-    return keys.part(claim.member.run_id, claim.member.part)
+    return keys.part(claim.part_id.run_id, claim.part_id.part)

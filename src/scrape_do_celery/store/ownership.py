@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.store.buying import START
-from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.op import Op
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class UnresolvedPart:
     """A part that may have bought a job which no run owns yet."""
 
-    member: Member
+    part_id: PartId
     fingerprint: str
     targets: int
 
@@ -32,10 +32,10 @@ class JobOwnership:
     `searched_by` searched for a job with its targets, and did not find it in their time.
     """
 
-    owner: Member | None = None
-    previous_owner: Member | None = None
-    claimant: Member | None = None
-    searched_by: tuple[Member, ...] = ()
+    owner: PartId | None = None
+    previous_owner: PartId | None = None
+    claimant: PartId | None = None
+    searched_by: tuple[PartId, ...] = ()
 
 
 def read_job_ownership(keys: Keys, account: str, job_id: str, coarse: str = "") -> Op[JobOwnership]:
@@ -45,7 +45,7 @@ def read_job_ownership(keys: Keys, account: str, job_id: str, coarse: str = "") 
 
 def _job_ownership(reply: Sequence[bytes]) -> JobOwnership:
     owner, claimant = _member(reply[0]), _member(reply[2])
-    searched_by = tuple(Member.parse(text.decode()) for text in reply[3].split())
+    searched_by = tuple(PartId.parse(text.decode()) for text in reply[3].split())
     return JobOwnership(None if reply[1] else owner, owner if reply[1] else None, claimant, searched_by)
 
 
@@ -59,11 +59,11 @@ def scan_unresolved_parts(keys: Keys, cursor: str = START) -> Op[tuple[str, list
 
 def _unresolved_parts(reply: Sequence[Any]) -> tuple[str, list[UnresolvedPart]]:
     found = [
-        UnresolvedPart(Member.parse(member.decode()), fingerprint.decode(), int(total))
-        for member, fingerprint, total in reply[1:]
+        UnresolvedPart(PartId.parse(part_id.decode()), fingerprint.decode(), int(total))
+        for part_id, fingerprint, total in reply[1:]
     ]
     return reply[0].decode(), found
 
 
-def _member(text: bytes) -> Member | None:
-    return Member.parse(text.decode()) if text else None
+def _member(text: bytes) -> PartId | None:
+    return PartId.parse(text.decode()) if text else None

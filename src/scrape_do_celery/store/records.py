@@ -11,7 +11,7 @@ from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.store.codec import unpack
-from scrape_do_celery.store.keys import Keys, Member
+from scrape_do_celery.store.keys import Keys, PartId
 from scrape_do_celery.store.sealing import opened, opened_error, opened_message, opened_text, unsealed_spec
 from scrape_do_celery.store.states import PartState, RunState, run_state
 from scrape_do_celery.store.vault import unreadable
@@ -88,9 +88,9 @@ class PartRecord:
     notes: Notes = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, fields: Mapping[str, bytes], member: Member | None = None, keys: Keys = _PLAIN) -> PartRecord:
+    def parse(cls, fields: Mapping[str, bytes], part_id: PartId | None = None, keys: Keys = _PLAIN) -> PartRecord:
         """The record of a part's fields. What is sealed and cannot be opened is an error, or is left out."""
-        key = "" if member is None else keys.part(member.run_id, member.part)
+        key = "" if part_id is None else keys.part(part_id.run_id, part_id.part)
 
         def number(name: str) -> int:
             return int(fields.get(name, 0))
@@ -173,7 +173,7 @@ class PartRecord:
 class Claim:
     """A part that a step holds: what it knows, and the fence that its writes must carry."""
 
-    member: Member
+    part_id: PartId
     now: float
     part: PartRecord
     stop_reason: str | None
@@ -193,14 +193,14 @@ class Claim:
     keys: Keys = _PLAIN
 
     @classmethod
-    def parse(cls, member: Member, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
+    def parse(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """The claim in the reply of `claim.lua`."""
         _, now, part, (spec, targets, stop_reason, skip_unsent, max_wait, early, trace), breaker = reply
         fields = pairs(part)
         return cls(
-            member=member,
+            part_id=part_id,
             now=float(now),
-            part=PartRecord.parse(fields, member, keys),
+            part=PartRecord.parse(fields, part_id, keys),
             stop_reason=stop_reason.decode() if stop_reason else None,
             skip_unsent=bool(skip_unsent),
             max_wait=float(max_wait) if max_wait else None,
@@ -220,7 +220,7 @@ class Claim:
 
     def in_doubt_error(self, why: str, candidates: Sequence[str] = ()) -> SubmitInDoubtError:
         """Make the error of a purchase that stays in doubt."""
-        run_id, part = self.member.run_id, self.part
+        run_id, part = self.part_id.run_id, self.part
         text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
         if part.submit_error:
             text += f"; the last cause: {part.submit_error}"
@@ -248,8 +248,8 @@ class Claim:
             EncryptionKeyError: they cannot be read here.
             ValueError: they are not what can be sent.
         """
-        fields = {"spec": self.spec_field, f"t:{self.member.part}": self.targets_field}
-        return unsealed_spec(self.keys, self.member.run_id, fields)
+        fields = {"spec": self.spec_field, f"t:{self.part_id.part}": self.targets_field}
+        return unsealed_spec(self.keys, self.part_id.run_id, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,7 @@ class RunRecord:
     waiters: Mapping[str, str]
     #: what may be shown of its request
     about: Mapping[str, Any] = field(default_factory=dict)
-    #: why not all of it can be read here: whoever would decide or report the run must leave it alone
+    #: why not all of it can be read here: whoever would decide or deliver the run must leave it alone
     locked: EncryptionKeyError | None = None
     #: the trace context that its spans belong to; empty where there is none
     trace: str = ""
@@ -291,7 +291,7 @@ class RunRecord:
             created=float(fields["created"]),
             accepted=float(fields["accepted"]) if "accepted" in fields else None,
             parts=tuple(
-                PartRecord.parse(pairs(part), Member(run_id, n), keys) for n, part in enumerate(reply[1:]) if part
+                PartRecord.parse(pairs(part), PartId(run_id, n), keys) for n, part in enumerate(reply[1:]) if part
             ),
             outcome=fields["outcome"].decode() if "outcome" in fields else None,
             stop_reason=fields["stop_reason"].decode() if "stop_reason" in fields else None,
@@ -308,9 +308,9 @@ class RunRecord:
             trace=fields.get("trace", b"").decode(),
         )
 
-    def member(self, number: int) -> Member:
+    def part_id(self, number: int) -> PartId:
         """One of its parts."""
-        return Member(self.run_id, number)
+        return PartId(self.run_id, number)
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.store.keys import Member
+from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.op import Op
 
 if TYPE_CHECKING:
@@ -25,31 +25,31 @@ class RejectedPurchase:
     `order` is the place of its intent in the order of all intents and first sightings of jobs.
     """
 
-    member: Member
+    part_id: PartId
     at: float
     strict: str
     coarse: str
     order: int = 0
 
     def __str__(self) -> str:
-        return f"{self.member} {self.at:.4f} {self.strict} {self.coarse} {self.order}"
+        return f"{self.part_id} {self.at:.4f} {self.strict} {self.coarse} {self.order}"
 
     @classmethod
-    def of(cls, member: Member, at: float, digests: PartDigests) -> RejectedPurchase:
+    def of(cls, part_id: PartId, at: float, digests: PartDigests) -> RejectedPurchase:
         """Make the note of a part's purchase."""
-        return cls(member, at, digests.strict[0], digests.coarse[0])
+        return cls(part_id, at, digests.strict[0], digests.coarse[0])
 
     @classmethod
     def parse(cls, text: str) -> RejectedPurchase:
         """Read what `str()` wrote."""
-        member, at, strict, coarse, order = text.split(" ")
-        return cls(Member.parse(member), float(at), strict, coarse, int(order))
+        part_id, at, strict, coarse, order = text.split(" ")
+        return cls(PartId.parse(part_id), float(at), strict, coarse, int(order))
 
 
 def note_rejected(keys: Keys, account: str, purchase: RejectedPurchase, seconds: float) -> Op[int]:
     """Note a rejected purchase; the job list is read for its job after `seconds`."""
     entry, _, _ = str(purchase).rpartition(" ")
-    part = keys.part(purchase.member.run_id, purchase.member.part)
+    part = keys.part(purchase.part_id.run_id, purchase.part_id.part)
     return Op(int, (entry, seconds), [keys.rejected(account), part], "note_rejected")
 
 

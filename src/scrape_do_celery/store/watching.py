@@ -11,7 +11,7 @@ from scrape_do_celery.store.op import Op, Value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from scrape_do_celery.store.keys import Keys, Member
+    from scrape_do_celery.store.keys import Keys, PartId
 
 #: Up to so many jobs that are due, each is looked at by itself; and however many, where the list would cost more.
 ONE_BY_ONE = 20
@@ -24,14 +24,14 @@ _SHARE_LIFE, _AT_ONCE = 10.0, 0.25
 #: Seconds between two sweeps at least, and as long as the first one took, up to the second figure: crowds that come to
 #: be due one by one.
 _REST, _LONGEST_REST = 0.5, 30.0
-#: Members that are handed over where sweeps come to no end.
+#: Parts that are handed over where sweeps come to no end.
 _SOME = 50
 #: Of so many looks by the list, one is at the job itself, lest a list that lags behind be believed for ever: once a
 #: day, at the longest interval, which costs some 3 requests an interval for 10,000 jobs.
 _ITSELF = 2_880
 #: Seconds for which it counts how many jobs of others the list has.
 _OTHERS_FOR = 900.0
-#: Members that are handed over at a time.
+#: Parts that are handed over at a time.
 MOST = 500
 
 
@@ -83,10 +83,10 @@ def acquire_list_poll(keys: Keys, account: str, token: str, seconds: float) -> O
 
 
 def mark_still_running(
-    keys: Keys, account: str, status: str, members: Iterable[Member], intervals: Sequence[float]
+    keys: Keys, account: str, status: str, part_ids: Iterable[PartId], intervals: Sequence[float]
 ) -> Op[int]:
     """Notes that the list shows the jobs of these parts running. `intervals` are by the number of looks before."""
-    args: list[Value] = [keys.prefix, status, _ITSELF, len(intervals), *intervals, *map(str, members)]
+    args: list[Value] = [keys.prefix, status, _ITSELF, len(intervals), *intervals, *map(str, part_ids)]
     return Op(int, args, [keys.poll_set(account), keys.due], "mark_still_running")
 
 

@@ -10,8 +10,8 @@ from celery import signals
 from scrape_do_celery import routing
 from scrape_do_celery.tasks.aggregate import aggregate_run
 from scrape_do_celery.tasks.cancel import cancel_run
+from scrape_do_celery.tasks.deliver import deliver_outcome
 from scrape_do_celery.tasks.fetch import fetch_tasks
-from scrape_do_celery.tasks.finish import finish_run
 from scrape_do_celery.tasks.orphans import report_orphans
 from scrape_do_celery.tasks.poll import poll_jobs
 from scrape_do_celery.tasks.reconcile import reconcile_submit
@@ -23,8 +23,8 @@ from scrape_do_celery.tasks.sweep import poll_job_list
 __all__ = [
     "aggregate_run",
     "cancel_run",
+    "deliver_outcome",
     "fetch_tasks",
-    "finish_run",
     "poll_job_list",
     "poll_jobs",
     "reconcile_submit",

@@ -12,9 +12,9 @@ from celery import Task, shared_task
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import TaskFailedError
-from scrape_do_celery.runs import reading
-from scrape_do_celery.runs.reporting import report_record
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs import results
+from scrape_do_celery.runs.reporting import deliver_record
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.endings import error_for_outcome
 from scrape_do_celery.store import PartState, RunRecord, RunState, ops
 from scrape_do_celery.store.codec import pack
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails
-    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.runs import AppContext
 
 log = logging.getLogger(__name__)
 
@@ -34,27 +34,27 @@ _PATIENCE = 3
 
 @shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
-    """Decides runs whose parts have all ended, and publishes a step message for their report."""
-    runtime = Runtime.of(self.app)
+    """Decides runs whose parts have all ended, and publishes a step message for their delivery."""
+    runtime = WorkerContext.for_app(self.app)
     runtime.run(_all(runtime, run_ids))
 
 
-async def _all(runtime: Runtime, run_ids: list[str]) -> None:
+async def _all(runtime: WorkerContext, run_ids: list[str]) -> None:
     answers = await asyncio.gather(*(aggregate(runtime, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
             # The others of this message are to be told; this one is published again.
             log.error("run %s could not be decided", run_id, exc_info=answer)
     ended = [answer for answer in answers if isinstance(answer, RunRecord)]
-    await asyncio.to_thread(_report_all, runtime.producer, ended)
+    await asyncio.to_thread(_deliver_all, runtime.producer, ended)
 
 
-def _report_all(producer: Producer, records: Iterable[RunRecord]) -> None:
+def _deliver_all(producer: AppContext, records: Iterable[RunRecord]) -> None:
     for record in records:
-        report_record(producer, record)
+        deliver_record(producer, record)
 
 
-async def aggregate(runtime: Runtime, run_id: str) -> RunRecord | None:
+async def aggregate(runtime: WorkerContext, run_id: str) -> RunRecord | None:
     """The record with the outcome and the small result, written by whoever comes first; None of a run that goes on."""
     store = runtime.store
     record = await store.run(ops.view(store.keys, run_id))
@@ -72,7 +72,7 @@ async def aggregate(runtime: Runtime, run_id: str) -> RunRecord | None:
     return await store.run(ops.view(store.keys, run_id))
 
 
-async def _decided(runtime: Runtime, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
+async def _decided(runtime: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """The outcome, and what the record keeps of it."""
     # Step messages for one decision may overlap while it takes its time: only many in vain are poison.
     if attempt > _PATIENCE * runtime.settings.poison_after:
@@ -81,7 +81,7 @@ async def _decided(runtime: Runtime, record: RunRecord, attempt: int) -> tuple[R
     decided_by, outcome, error = await _decision(runtime, record)
     store = runtime.store
     found = await asyncio.gather(
-        *(store.run(ops.job(store.keys, record.member(number))) for number in range(len(record.parts)))
+        *(store.run(ops.job(store.keys, record.part_id(number))) for number in range(len(record.parts)))
     )
     jobs = {number: job for number, job in enumerate(found) if job is not None}
     job = jobs.get(decided_by) or next(iter(jobs.values()), None)
@@ -92,26 +92,26 @@ async def _decided(runtime: Runtime, record: RunRecord, attempt: int) -> tuple[R
     return outcome, fields
 
 
-async def _decision(runtime: Runtime, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
+async def _decision(runtime: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
     decided_by, outcome = worst(part.outcome or RunState.POISONED for part in record.parts)
     error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
     if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):
         return decided_by, outcome, error
     store = runtime.store
-    spec = await store.run(ops.part_spec(store.keys, record.member(0)))
+    spec = await store.run(ops.part_spec(store.keys, record.part_id(0)))
     if spec is None or not spec.raise_on_task_failure:
         return decided_by, outcome, error
     failed = await asyncio.to_thread(_first_failed, runtime.producer, record)
     return (decided_by, outcome, error) if failed is None else (failed[0], RunState.FAILED, failed[1])
 
 
-def _first_failed(producer: Producer, record: RunRecord) -> tuple[int, TaskFailedError] | None:
+def _first_failed(producer: AppContext, record: RunRecord) -> tuple[int, TaskFailedError] | None:
     """The first task in input order that failed, and its part."""
     store = producer.store
-    for part in reading.readers(store, record):
+    for part in results.part_readers(store, record):
         for task in part.tasks(store):
             if task.is_terminal_failure:
-                return part.member.part, TaskFailedError(task, record.run_id)
+                return part.part_id.part, TaskFailedError(task, record.run_id)
     return None
 
 

@@ -10,7 +10,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, should_retry_cancel
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.collecting import collect
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, handle_poll_error
 from scrape_do_celery.runtime.unanswered import job_ended, job_unanswered
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 @shared_task(name=routing.CANCEL_RUN, **routing.STEP_OPTIONS)
-def cancel_run(self: Task, members: list[str]) -> None:
+def cancel_run(self: Task, part_ids: list[str]) -> None:
     """Cancel the jobs of running parts whose run has a stop request."""
-    serve(self.app, members, {PartState.RUNNING}, cancel)
+    run_step(self.app, part_ids, {PartState.RUNNING}, cancel)
 
 
-async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
+async def cancel(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     """One last look at the job; where it still runs, a `DELETE`. Its terminal status decides, later.
 
     A job whose answer cannot be read may run, so it is told to stop as well.
@@ -36,7 +36,7 @@ async def cancel(runtime: Runtime, claim: Claim) -> StepMessage | None:
     unread: ScrapeDoError | None = None
     if claim.stop_reason is None or part.cancel_sent_at is not None:
         await runtime.release_until(claim, {}, 0.0)
-        return StepMessage(routing.POLL_JOBS, (str(claim.member),))
+        return StepMessage(routing.POLL_JOBS, (str(claim.part_id),))
     try:
         job = await runtime.call_for_one(runtime.client.get_job, part.job_id or "")
     except ScrapeDoError as error:

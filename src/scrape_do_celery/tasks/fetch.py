@@ -5,12 +5,12 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
-from scrape_do_celery.runtime import serve
+from scrape_do_celery.runtime import run_step
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartState
 
 
 @shared_task(name=routing.FETCH_TASKS, **routing.STEP_OPTIONS)
-def fetch_tasks(self: Task, members: list[str]) -> None:
+def fetch_tasks(self: Task, part_ids: list[str]) -> None:
     """Fetches what is missing of parts whose jobs have ended."""
-    serve(self.app, members, {PartState.FETCHING}, fetch)
+    run_step(self.app, part_ids, {PartState.FETCHING}, fetch)

@@ -16,7 +16,7 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
 )
 from scrape_do_celery.reconciliation import read_back_to
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.store import ops, rejecting
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 @shared_task(name=routing.REPORT_ORPHANS, **routing.STEP_OPTIONS)
 def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
-    runtime = Runtime.of(self.app)
+    runtime = WorkerContext.for_app(self.app)
     if runtime.settings.account_id in accounts:
         runtime.run(search_for_rejected(runtime))
 
 
-async def search_for_rejected(runtime: Runtime) -> None:
+async def search_for_rejected(runtime: WorkerContext) -> None:
     """Search the job list once for the jobs of rejected purchases, and log each job that is there."""
     keys, account = runtime.store.keys, runtime.settings.account_id
     purchases = await runtime.store.run(rejecting.take_rejected(keys, account))
@@ -55,7 +55,7 @@ async def search_for_rejected(runtime: Runtime) -> None:
     await runtime.write(rejecting.drop_rejected(keys, account, purchases))
 
 
-async def _unowned_jobs(runtime: Runtime, since: float) -> list[tuple[JobDetails, int]]:
+async def _unowned_jobs(runtime: WorkerContext, since: float) -> list[tuple[JobDetails, int]]:
     """Return the jobs that no run owns, each with its first sighting's place in the order of all intents."""
     store, settings = runtime.store, runtime.settings
     offset = await runtime.store_ahead() or 0.0
@@ -69,7 +69,7 @@ async def _unowned_jobs(runtime: Runtime, since: float) -> list[tuple[JobDetails
     return list(zip(free, seen, strict=True))
 
 
-async def _digests(runtime: Runtime, job: JobDetails) -> JobDigests | None:
+async def _digests(runtime: WorkerContext, job: JobDetails) -> JobDigests | None:
     known = runtime.job_list.digests_of(job)
     if known is not None:
         return known
@@ -91,12 +91,12 @@ def _rejected_purchase(
     return None
 
 
-def _report(runtime: Runtime, job: JobDetails, purchase: RejectedPurchase) -> None:
+def _report(runtime: WorkerContext, job: JobDetails, purchase: RejectedPurchase) -> None:
     runtime.rate_limiter.counters.add("orphans:rejected")
     log.error(
         "job %s exists although the API rejected the purchase of %s; stop it with `scrape-do orphans --cancel %s`",
         job.job_id,
-        purchase.member,
+        purchase.part_id,
         job.job_id,
-        extra={"event": "orphan_found", "run_id": purchase.member.run_id, "part": purchase.member.part},
+        extra={"event": "orphan_found", "run_id": purchase.part_id.run_id, "part": purchase.part_id.part},
     )

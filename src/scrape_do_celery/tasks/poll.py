@@ -19,7 +19,7 @@ from scrape_do_celery.rules.lifecycle import (
     unknown_words,
 )
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.collecting import collect, fetch_early
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, seen
 from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 @shared_task(name=routing.POLL_JOBS, **routing.STEP_OPTIONS)
-def poll_jobs(self: Task, members: list[str]) -> None:
+def poll_jobs(self: Task, part_ids: list[str]) -> None:
     """Looks at the jobs of running parts."""
-    serve(self.app, members, {PartState.RUNNING}, poll)
+    run_step(self.app, part_ids, {PartState.RUNNING}, poll)
 
 
-async def poll(runtime: Runtime, claim: Claim) -> StepMessage | None:
+async def poll(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     """One look: the job runs on and is due again, or has ended and is collected."""
     try:
         job = await runtime.call_for_one(runtime.client.get_job, claim.part.job_id or "")
@@ -55,7 +55,7 @@ async def poll(runtime: Runtime, claim: Claim) -> StepMessage | None:
     return await (_poll_unknown if is_unknown(job.status) else _poll_open)(runtime, claim, job)
 
 
-async def _poll_open(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _poll_open(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Waits for a job that goes on by its status word, and collects it if nothing but the word says so."""
     fields: dict[str, ops.Value] = {}
     if claim.part.is_unlisted or claim.part.notes:
@@ -75,7 +75,7 @@ async def _poll_open(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMes
     return await _later(runtime, claim, job, fields)
 
 
-async def _poll_unknown(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _poll_unknown(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Collects a job with an unknown status word once it has ended; what may have ended is fetched after a while."""
     claim = await note_words(runtime, claim, "job", [str(job.status)])
     claim = await note_words(runtime, claim, "task", unknown_words(job))
@@ -101,18 +101,20 @@ def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
     return judge_open_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
 
 
-async def _has_all(runtime: Runtime, claim: Claim, job: JobDetails) -> bool:
+async def _has_all(runtime: WorkerContext, claim: Claim, job: JobDetails) -> bool:
     """Whether each task of the job is stored."""
-    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.member))
+    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.part_id))
     return bool(job.task_ids) and set(range(len(job.task_ids))) <= stored
 
 
-def _given_up(runtime: Runtime, claim: Claim) -> bool:
+def _given_up(runtime: WorkerContext, claim: Claim) -> bool:
     """Whether a job that was told to stop has had its time to say so."""
     return claim.part.cancel_sent_at is not None and claim.stop_grace_passed(runtime.settings.cancel_grace)
 
 
-async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str, ops.Value]) -> StepMessage | None:
+async def _later(
+    runtime: WorkerContext, claim: Claim, job: JobDetails, more: dict[str, ops.Value]
+) -> StepMessage | None:
     part, now = claim.part, seen(job)
     before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
     polls = part.polls + 1
@@ -122,14 +124,14 @@ async def _later(runtime: Runtime, claim: Claim, job: JobDetails, more: dict[str
     if claim.stop_reason and part.cancel_sent_at is None:
         # This step message was on its way when the run was told to end.
         await runtime.release_until(claim, fields, 0.0, moved)
-        return StepMessage(routing.CANCEL_RUN, (str(claim.member),))
+        return StepMessage(routing.CANCEL_RUN, (str(claim.part_id),))
     await runtime.release_until(
         claim, fields, _wait(runtime, claim, polls, by_itself=bool(more.get("unlisted"))), moved
     )
     return None
 
 
-def _wait(runtime: Runtime, claim: Claim, polls: int, *, by_itself: bool) -> float:
+def _wait(runtime: WorkerContext, claim: Claim, polls: int, *, by_itself: bool) -> float:
     """Seconds until the next look. Jobs that wait for long are looked at together, by the list, and none apart."""
     longest = runtime.intervals
     by_list = not by_itself and not claim.early and claim.stop_reason is None and polls + 1 >= len(longest)

@@ -11,7 +11,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
 from scrape_do_celery.runtime.job_search import search_for_job
 from scrape_do_celery.store import Claim, PartState, RunState, ops
@@ -27,12 +27,12 @@ TO_RECONCILING: dict[str, ops.Value] = {"state": PartState.RECONCILING}
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
-def reconcile_submit(self: Task, members: list[str]) -> None:
+def reconcile_submit(self: Task, part_ids: list[str]) -> None:
     """Reconcile parts whose `POST` may have bought a job."""
-    serve(self.app, members, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
+    run_step(self.app, part_ids, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
 
 
-async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
+async def reconcile(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     """Search once. Then the job is adopted, or not found by all that can be known, or the part is due again."""
     try:
         search = await search_for_job(runtime, claim)
@@ -45,7 +45,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
         await runtime.release_until(claim, TO_RECONCILING, 1.0)
         return None
     resolution, what = decide(search.candidates, search.evidence)
-    log.info("%s: searched for the job of its purchase; resolution %s: %s", claim.member, resolution, what)
+    log.info("%s: searched for the job of its purchase; resolution %s: %s", claim.part_id, resolution, what)
     if resolution is Resolution.ADOPT:
         return await _adopt(runtime, claim, search.jobs[what])
     if resolution is Resolution.NOT_FOUND:
@@ -55,7 +55,7 @@ async def reconcile(runtime: Runtime, claim: Claim) -> StepMessage | None:
     return await _search_later(runtime, claim, search.evidence, what)
 
 
-async def _search_failed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _search_failed(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """The part is due again, unless its run is to end, or there is nothing left to be found."""
     if claim.part.refused and _has_waited(runtime, claim):
         return await finish_stopped_part(runtime, claim, None, purchase_status=ops.PurchaseStatus.VOID)
@@ -64,7 +64,7 @@ async def _search_failed(runtime: Runtime, claim: Claim, error: ScrapeDoError) -
     return await runtime.retry_after_error(claim, error, TO_RECONCILING)
 
 
-def _has_waited(runtime: Runtime, claim: Claim) -> bool:
+def _has_waited(runtime: WorkerContext, claim: Claim) -> bool:
     """Whether a run that is to end has given the search for its job all the time that one needs, twice over."""
     settings = runtime.settings
     return claim.stop_grace_passed(
@@ -72,7 +72,7 @@ def _has_waited(runtime: Runtime, claim: Claim) -> bool:
     )
 
 
-async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _adopt(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """The job becomes the part's, unless another part has taken it meanwhile."""
     ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
     fields = {
@@ -88,12 +88,12 @@ async def _adopt(runtime: Runtime, claim: Claim, job: JobDetails) -> StepMessage
     verdict = await runtime.write(ops.update(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
     if verdict == "owned":
         await runtime.release_until(claim, TO_RECONCILING, 0.0)
-        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
-    log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.member, job.job_id)
-    return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.member),))
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
+    log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.part_id, job.job_id)
+    return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.part_id),))
 
 
-async def _resubmit_or_finish(runtime: Runtime, claim: Claim, what: str) -> StepMessage | None:
+async def _resubmit_or_finish(runtime: WorkerContext, claim: Claim, what: str) -> StepMessage | None:
     if claim.stop_reason:
         return await finish_stopped_part(runtime, claim, None, purchase_status=_purchase_status(claim))
     # The answer to a refused purchase was not lost. A purchase whose intent was lost may never have been sent.
@@ -104,11 +104,11 @@ async def _resubmit_or_finish(runtime: Runtime, claim: Claim, what: str) -> Step
     if not_found >= runtime.settings.poison_after:
         return await finish_poisoned(runtime, claim, f"the answers to {not_found} purchases were lost")
     if refused:
-        log.info("%s was not bought: %s; it is sent again", claim.member, what)
+        log.info("%s was not bought: %s; it is sent again", claim.part_id, what)
     elif lost:
-        log.info("%s was not bought before the store lost its last writes: %s", claim.member, what)
+        log.info("%s was not bought before the store lost its last writes: %s", claim.part_id, what)
     else:
-        log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.member, what)
+        log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.part_id, what)
     fields = {
         "state": PartState.QUEUED,
         "not_found": not_found,
@@ -119,7 +119,7 @@ async def _resubmit_or_finish(runtime: Runtime, claim: Claim, what: str) -> Step
         **({} if refused else CLEAR_FAILURES),
     }
     await runtime.release_until(claim, fields, 0.0)
-    return StepMessage(routing.SUBMIT_JOBS, (str(claim.member),))
+    return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
 
 
 def _purchase_status(claim: Claim) -> str:
@@ -127,13 +127,15 @@ def _purchase_status(claim: Claim) -> str:
     return ops.PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else ops.PurchaseStatus.NOT_FOUND
 
 
-async def _in_doubt(runtime: Runtime, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
+async def _in_doubt(runtime: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
     return await runtime.settle(
         claim, RunState.IN_DOUBT, claim.in_doubt_error(why, candidates), purchase_status=ops.PurchaseStatus.IN_DOUBT
     )
 
 
-async def _search_later(runtime: Runtime, claim: Claim, evidence: SearchEvidence, what: str) -> StepMessage | None:
+async def _search_later(
+    runtime: WorkerContext, claim: Claim, evidence: SearchEvidence, what: str
+) -> StepMessage | None:
     """Release the part until the next search can tell more. A run with a stop request does not wait for ever."""
     # Steps that died may have put the first whole look off: the second one is worth its time all the same.
     if _has_waited(runtime, claim) and not evidence.needs_second_listing:

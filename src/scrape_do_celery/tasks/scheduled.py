@@ -11,8 +11,8 @@ from celery.exceptions import Reject
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import StoreUnavailableError
-from scrape_do_celery.runs import Producer
-from scrape_do_celery.runs.starting import start_tick
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.runs.starting import start_scheduled_run
 from scrape_do_celery.runs.ticks import tick as tick_of
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.about import about_tick
@@ -25,8 +25,8 @@ class ScheduledStep(Task):  # type: ignore[misc]
         """Celery's `apply_async`, on the queue of the steps."""
         kwargs = dict(kwargs or {})
         kwargs.setdefault("tick", _now(self, kwargs["rule"]))
-        options.setdefault("queue", Producer.of(self.app).settings.queue)
-        shown = about_tick(kwargs, hosts=Producer.of(self.app).store.keys.vault is None)
+        options.setdefault("queue", AppContext.for_app(self.app).settings.queue)
+        shown = about_tick(kwargs, hosts=AppContext.for_app(self.app).store.keys.vault is None)
         options |= {"argsrepr": "()", "kwargsrepr": repr(shown)}
         return super().apply_async(args, kwargs, **options)
 
@@ -54,13 +54,13 @@ def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
     tick: str | None = None,
 ) -> str | None:
     """The id of the tick's run; None where it was left out. A beat that does not know this step names no tick."""
-    producer = Producer.of(self.app)
+    producer = AppContext.for_app(self.app)
     store = producer.store
     try:
         if tick is None:
             # The message may come again, in the time of a later tick.
             tick = store.run(ops.stamp(store.keys, self.request.id, _now(self, rule)))
-        return start_tick(producer, ops.Turn(name, tick, if_running), request, canvas)
+        return start_scheduled_run(producer, ops.ScheduleTick(name, tick, if_running), request, canvas)
     except StoreUnavailableError as error:
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error

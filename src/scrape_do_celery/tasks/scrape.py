@@ -20,11 +20,11 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     StoreUnavailableError,
 )
-from scrape_do_celery.runs import Producer, ensure_app
-from scrape_do_celery.runs.canvas import finish_signature
-from scrape_do_celery.runs.drafting import draft
-from scrape_do_celery.runs.enqueueing import publish_submit
-from scrape_do_celery.runs.producer import EAGER, ONCE_MORE, refuse_eager
+from scrape_do_celery.runs import AppContext, ensure_default_app
+from scrape_do_celery.runs.canvas import delivery_signature
+from scrape_do_celery.runs.context import EAGER, ONCE_MORE, refuse_eager
+from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.about import about_call, shown_as
 
@@ -50,7 +50,7 @@ class ScrapeStep(Task):  # type: ignore[misc]
         """
         refuse_eager(self.app)
         args, kwargs, task_id = tuple(args or ()), dict(kwargs or {}), task_id or uuid()
-        producer = Producer.of(self.app)
+        producer = AppContext.for_app(self.app)
         options.setdefault("queue", producer.settings.queue)
         shown = about_call(args, kwargs, hosts=producer.store.keys.vault is None)
         options |= shown_as(kwargs.get("run_id", task_id), shown)
@@ -69,11 +69,11 @@ class ScrapeStep(Task):  # type: ignore[misc]
         raise ConfigurationError(EAGER)
 
     def _written(
-        self, producer: Producer, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
+        self, producer: AppContext, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         """Arguments that are an id, once the record is written."""
         try:
-            return (), {"run_id": draft(producer, task_id, options, args, kwargs)}
+            return (), {"run_id": create_draft(producer, task_id, options, args, kwargs)}
         except (ValueError, TypeError, RedisError):
             if self.app.current_worker_task is None:
                 raise
@@ -94,7 +94,7 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
 
     Takes what `enqueue` takes, as JSON. After another step in a chain, that step's value is the list of targets.
     """
-    producer = Producer.of(self.app)
+    producer = AppContext.for_app(self.app)
     canvas = self.request.as_execution_options()
     # With `result_extended`, Celery keeps what stands here beside the result.
     shown = about_call(args, {**request, "run_id": run_id}, hosts=producer.store.keys.vault is None)
@@ -109,10 +109,10 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     raise Ignore
 
 
-def _park(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
+def _park(producer: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leaves the caller's id to the run: its canvas waits in the record, no message and no worker does."""
     store = producer.store
-    parts = store.run(ops.accept(store.keys, run_id, task_id, finish_signature(producer, run_id, task_id, canvas)))
+    parts = store.run(ops.accept(store.keys, run_id, task_id, delivery_signature(producer, run_id, task_id, canvas)))
     if not parts:
         raise RunNotFoundError(f"no run {run_id} in the store", run_id)
     if parts != ops.FORGOTTEN:
@@ -120,10 +120,10 @@ def _park(producer: Producer, run_id: str, task_id: str, canvas: dict[str, Any])
 
 
 def _drafted(
-    producer: Producer, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
+    producer: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
 ) -> str:
     try:
-        return draft(producer, task_id, {**canvas, "eta": None}, args, request)
+        return create_draft(producer, task_id, {**canvas, "eta": None}, args, request)
     except RunNotFoundError:
         # The message of a run that has ended and was forgotten came again.
         raise Ignore from None
@@ -134,7 +134,7 @@ def _drafted(
 
 
 def _in_an_app() -> Any:
-    ensure_app()
+    ensure_default_app()
     return _scrape._get_current_object()  # noqa: SLF001 (Celery's own way to reach a shared task in the current app)
 
 

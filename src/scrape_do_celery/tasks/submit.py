@@ -17,13 +17,13 @@ from scrape_do_celery.client import SubmitFailure, classify_submit_error
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.runs import Producer, StepMessage
-from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runs import AppContext, StepMessage
+from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.runtime.censoring import censored
-from scrape_do_celery.runtime.durability import BUY_BELOW, NO_ROOM
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_stopped_part
 from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.runtime.store_health import BUY_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
@@ -45,13 +45,13 @@ class _SendAbortedError(Exception):
 
 
 @shared_task(name=routing.SUBMIT_JOBS, **routing.STEP_OPTIONS)
-def submit_jobs(self: Task, members: list[str]) -> None:
+def submit_jobs(self: Task, part_ids: list[str]) -> None:
     """Buys the jobs of parts that wait for it."""
-    settings = Producer.of(self.app).settings
-    serve(self.app, members, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
+    settings = AppContext.for_app(self.app).settings
+    run_step(self.app, part_ids, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
 
 
-async def submit(runtime: Runtime, claim: Claim) -> StepMessage | None:
+async def submit(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     """The job of a claimed part, bought at most once; or why it was not."""
     try:
         request = claim.spec().request
@@ -60,8 +60,8 @@ async def submit(runtime: Runtime, claim: Claim) -> StepMessage | None:
     request, marker = _marked(runtime, claim, request)
     if claim.skip_unsent or claim.stop_reason:
         return await _finish_unneeded(runtime, claim, await _intent(runtime, claim, request, marker))
-    if not await runtime.health.has_room(BUY_BELOW):
-        await runtime.release_until(claim, {}, NO_ROOM)
+    if not await runtime.health.is_below(BUY_BELOW):
+        await runtime.release_until(claim, {}, FULL_STORE_DELAY)
         return None
     try:
         return await _buy(runtime, claim, request, marker)
@@ -70,7 +70,7 @@ async def submit(runtime: Runtime, claim: Claim) -> StepMessage | None:
         return await runtime.retry_after_error(claim, error)
 
 
-async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
+async def _buy(runtime: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
     async with runtime.submit_semaphore, runtime.rate_limiter.acquire() as room:
         verdict = await _intent(runtime, claim, request, marker)
         if verdict == "ok":
@@ -79,21 +79,21 @@ async def _buy(runtime: Runtime, claim: Claim, request: JobCreationRequest, mark
     if verdict in {"stop_reason", "skip_unsent", "stale"}:
         # It came between the claim and now: the next claim sees it. Stale: another step has the part.
         await runtime.release_until(claim, {}, 0.0)
-        return StepMessage(routing.SUBMIT_JOBS, (str(claim.member),))
+        return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
     return await _held_back(runtime, claim, verdict)
 
 
-async def _finish_unneeded(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:
+async def _finish_unneeded(runtime: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
     """Ends a part that is not to be bought, unless it may have been, before the store lost its last writes."""
     if verdict not in {"stop_reason", "skip_unsent"}:
         return await _held_back(runtime, claim, verdict)
     return await (runtime.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(runtime, claim, None))
 
 
-async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> StepMessage | None:
+async def _held_back(runtime: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
     """Lets a part go whose `POST` must not be made now; one that is another step's, `stale`, is left alone."""
     if verdict == "maybe_sent":
-        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if verdict == "durability_pending":
         await runtime.release_until(claim, {}, DURABILITY_DELAY)
     elif verdict == "targets_locked":
@@ -102,17 +102,17 @@ async def _held_back(runtime: Runtime, claim: Claim, verdict: str) -> StepMessag
     return None
 
 
-def _marked(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
+def _marked(runtime: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
     """The request as it is sent, and the marker that it carries; on an account of our own it needs none."""
     settings = runtime.settings
     if not settings.shared_account:
         return request, ""
-    marker = marker_of(settings.key_prefix, str(claim.member))
+    marker = marker_of(settings.key_prefix, str(claim.part_id))
     marked = with_marker(request, marker, settings.marker_url)
     return (request, "") if marked is None else (marked, marker)
 
 
-async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, marker: str) -> str:
+async def _intent(runtime: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> str:
     store, settings = runtime.store, runtime.settings
     verdict, _ = await store.run(
         ops.write_intent(
@@ -131,7 +131,7 @@ async def _intent(runtime: Runtime, claim: Claim, request: JobCreationRequest, m
     return verdict
 
 
-async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
+async def _post(runtime: WorkerContext, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
     try:
         with runtime.rate_limiter.counters.request("create_job"):
             created = await runtime.submit_client.create_job(
@@ -152,7 +152,7 @@ async def _post(runtime: Runtime, claim: Claim, request: JobCreationRequest) -> 
     return await _bought(runtime, claim, created)
 
 
-async def _check_before_send(runtime: Runtime, claim: Claim) -> None:
+async def _check_before_send(runtime: WorkerContext, claim: Claim) -> None:
     """The last act before the bytes leave: is the part still ours, and for longer than the `POST` can take?"""
     asked = time.monotonic()
     try:
@@ -160,19 +160,19 @@ async def _check_before_send(runtime: Runtime, claim: Claim) -> None:
     except RedisError as error:
         raise _SendAbortedError from error
     if left == ops.LEASE_LOST:
-        raise LeaseLostError(str(claim.member))
+        raise LeaseLostError(str(claim.part_id))
     # A process that was frozen meanwhile holds an answer of long ago.
     if left - (time.monotonic() - asked) < runtime.settings.submit_deadline + runtime.settings.submit_visibility_grace:
         raise _SendAbortedError
 
 
-async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _not_bought(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     fate = classify_submit_error(error)
-    log.info("%s: the POST failed (%s): %s", claim.member, fate, error)
+    log.info("%s: the POST failed (%s): %s", claim.part_id, fate, error)
     if fate is SubmitFailure.UNKNOWN:
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
         await runtime.release_until(claim, note, 0.0)
-        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.member),))
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. One listing after the pause shows whether that is true.
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
@@ -185,15 +185,15 @@ async def _not_bought(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> S
     return await runtime.retry_after_error(claim, error, BACK_TO_QUEUE)
 
 
-async def _rejected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _rejected(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """End a part whose request the API rejected, and have the job list read for its job later."""
     after = runtime.settings.submit_deadline + runtime.settings.submit_visibility_grace
-    purchase = RejectedPurchase.of(claim.member, claim.now, ops.digests_of(claim))
+    purchase = RejectedPurchase.of(claim.part_id, claim.now, ops.digests_of(claim))
     await runtime.write(note_rejected(runtime.store.keys, runtime.settings.account_id, purchase, after))
     return await runtime.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
 
 
-async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _redirected(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, as a refused token does."""
     since = claim.part.refused_since or claim.now
     if claim.now - since > runtime.settings.auth_grace:
@@ -201,7 +201,7 @@ async def _redirected(runtime: Runtime, claim: Claim, error: ScrapeDoError) -> S
     return await runtime.retry_after_error(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
 
 
-async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
+async def _bought(runtime: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
     fields: dict[str, ops.Value] = {
         "state": PartState.RUNNING,
         "job": created.job_id,
@@ -219,10 +219,10 @@ async def _bought(runtime: Runtime, claim: Claim, created: JobCreationResponse) 
         verdict = await runtime.write(op, runtime.settings.submit_visibility_grace + runtime.settings.lease_seconds)
     except BaseException:
         # Whatever ends this, the lost lease among it: the id of a paid job is to be found somewhere.
-        log.exception("%s bought job %s, and the store did not take its id", claim.member, created.job_id)
+        log.exception("%s bought job %s, and the store did not take its id", claim.part_id, created.job_id)
         raise
     if verdict != "ok":
-        log.error("%s bought job %s, which could not be written down: %s", claim.member, created.job_id, verdict)
+        log.error("%s bought job %s, which could not be written down: %s", claim.part_id, created.job_id, verdict)
     if verdict == "owned":
         # Sent again, the `POST` would be answered alike, and each time a job may be bought.
         why = f"the API named job {created.job_id}, which another run owns"

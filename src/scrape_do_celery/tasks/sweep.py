@@ -17,12 +17,12 @@ from scrape_do_celery.models.enums import RUNNING
 from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runs.reporting import revoked_among
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs.reporting import find_revoked
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.api_errors import is_auth
-from scrape_do_celery.runtime.leases import LeaseLostError, while_kept
-from scrape_do_celery.runtime.loop import together
-from scrape_do_celery.store import CANCEL, Member, ops
+from scrape_do_celery.runtime.leases import LeaseLostError, while_renewed
+from scrape_do_celery.runtime.loop import gather_or_cancel
+from scrape_do_celery.store import CANCEL, PartId, ops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,18 +42,18 @@ _CHUNK = 500
 @shared_task(name=routing.POLL_JOB_LIST, **routing.STEP_OPTIONS)
 def poll_job_list(self: Task, accounts: list[str]) -> None:
     """Looks at every running job of an account; those that the list no longer shows are looked at by themselves."""
-    runtime = Runtime.of(self.app)
+    runtime = WorkerContext.for_app(self.app)
     if runtime.settings.account_id in accounts:
         runtime.run(sweep(runtime))
 
 
-async def sweep(runtime: Runtime) -> None:
+async def sweep(runtime: WorkerContext) -> None:
     """One look through the list, unless another step is at it, or nothing is due any more."""
     turn = ListPoll(runtime)
     if not await turn.take():
         return
     try:
-        await while_kept(
+        await while_renewed(
             _all_pages(runtime, turn), turn.take, runtime.settings.lease_seconds, "the look at running jobs"
         )
     except LeaseLostError:
@@ -79,7 +79,7 @@ async def sweep(runtime: Runtime) -> None:
 class ListPoll:
     """The right to sweep, kept while pages come."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: WorkerContext) -> None:
         self._runtime, self._token = runtime, uuid.uuid4().hex
         #: runs whose jobs were seen to go on, and how many jobs were seen that are not ours
         self.runs: set[str] = set()
@@ -109,20 +109,20 @@ class ListPoll:
         """Notes that the list shows these jobs running."""
         store, settings = self._runtime.store, self._runtime.settings
         owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs])) if jobs else []
-        members = [Member.parse(owner) for owner in owners if owner]
-        self.foreign += len(jobs) - len(members)
+        part_ids = [PartId.parse(owner) for owner in owners if owner]
+        self.foreign += len(jobs) - len(part_ids)
         unowned = [job.job_id for job, owner in zip(jobs, owners, strict=True) if not owner]
         if unowned:
             # A later purchase of the same targets has not bought them.
             await store.run(ops.note_unowned(store.keys, settings.account_id, unowned))
-        self.runs.update(member.run_id for member in members)
-        if members:
+        self.runs.update(part_id.run_id for part_id in part_ids)
+        if part_ids:
             await store.run(
-                ops.mark_still_running(store.keys, settings.account_id, status, members, self._runtime.intervals)
+                ops.mark_still_running(store.keys, settings.account_id, status, part_ids, self._runtime.intervals)
             )
 
 
-async def _all_pages(runtime: Runtime, turn: ListPoll) -> None:
+async def _all_pages(runtime: WorkerContext, turn: ListPoll) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
         answer = await runtime.job_list.read_page(page, status=status)
         # What has ended since the list was filtered is not running.
@@ -137,7 +137,7 @@ async def _all_pages(runtime: Runtime, turn: ListPoll) -> None:
             if not walk.has_more:
                 break
             ahead = max(1, min(_PAGES, answers[-1].total_pages - walk.page))
-            answers = await together(read(status, walk.page + n + 1) for n in range(ahead))
+            answers = await gather_or_cancel(read(status, walk.page + n + 1) for n in range(ahead))
     runtime.job_list.check_refusals()
 
 
@@ -146,7 +146,7 @@ def _runs(job: JobDetails) -> bool:
     return not job.is_terminal and not is_unknown(job.status)
 
 
-def _ask_celery(runtime: Runtime, run_ids: set[str]) -> None:
+def _ask_celery(runtime: WorkerContext, run_ids: set[str]) -> None:
     """Cancels runs whose Celery id was revoked, where the worker that was told is gone.
 
     In a thread, and one at a time: a result backend that is away may take its time, and no look waits for it.
@@ -156,17 +156,17 @@ def _ask_celery(runtime: Runtime, run_ids: set[str]) -> None:
         runtime.asking.start()
 
 
-def _cancel_revoked(runtime: Runtime, run_ids: Sequence[str]) -> None:
+def _cancel_revoked(runtime: WorkerContext, run_ids: Sequence[str]) -> None:
     producer = runtime.producer
     try:
         for start in range(0, len(run_ids), _CHUNK):
-            for run_id in revoked_among(producer, run_ids[start : start + _CHUNK]):
+            for run_id in find_revoked(producer, run_ids[start : start + _CHUNK]):
                 producer.request_stop(run_id, CANCEL)
     except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next look asks again)
         log.warning("cannot ask for revoked runs: %s", type(error).__name__)
 
 
-async def _trouble(runtime: Runtime, error: ScrapeDoError) -> None:
+async def _trouble(runtime: WorkerContext, error: ScrapeDoError) -> None:
     """What an error says about all calls is said to all."""
     log.warning("the running jobs could not be looked at: %s: %s", runtime.settings.api_url, error)
     await runtime.apply_to_all_workers(error)

@@ -12,8 +12,8 @@ from celery import _state
 from kombu import pools
 
 from scrape_do_celery.config.celery import celery_config
-from scrape_do_celery.runs.producer import swap_settings
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs.context import replace_settings
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.testing.store_clock import CELERY
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def use_test_servers(app: Celery, settings: Settings, is_over: Callable[[], bool
         for name in _VARIABLES:
             os.environ.pop(name, None)
         app.conf.update(_changes(settings))
-        theirs = swap_settings(app, settings)
+        theirs = replace_settings(app, settings)
         app.set_default()
         app.set_current()
         try:
@@ -62,8 +62,8 @@ def use_test_servers(app: Celery, settings: Settings, is_over: Callable[[], bool
 
 
 def _give_back(app: Celery, theirs: Settings | None, changes: dict[str, Any], kept: dict[str, Any]) -> None:
-    Runtime.close_of(app)
-    swap_settings(app, theirs)
+    WorkerContext.close_for_app(app)
+    replace_settings(app, theirs)
     _close(_put_aside(app))
     app.conf.changes.clear()
     app.conf.changes.update(changes)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.runs import Producer
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.testing.upcoming import UpcomingEvents
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Clock:
 
     def __init__(self, environment: SandboxEnvironment) -> None:
         self._environment = environment
-        self._upcoming = UpcomingEvents(Producer.of(environment.app).store, environment.servers.sandbox)
+        self._upcoming = UpcomingEvents(AppContext.for_app(environment.app).store, environment.servers.sandbox)
 
     def now(self) -> datetime:
         """The present time of the store, in UTC."""
@@ -105,8 +105,8 @@ class Clock:
         servers.sandbox.advance(seconds)
         servers.clock.age(settings.key_prefix, seconds)
         servers.clock.set(servers.clock.ahead + seconds)
-        for app in list(Runtime.apps()):
-            _move_loop(Runtime.of(app)._loop._loop, seconds)  # noqa: SLF001 (nobody else moves a loop's time)
+        for app in list(WorkerContext.apps()):
+            _move_loop(WorkerContext.for_app(app)._loop._loop, seconds)  # noqa: SLF001 (nobody else moves a loop's time)
 
 
 def _seconds(by: float | timedelta) -> float:

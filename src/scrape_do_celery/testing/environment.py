@@ -16,7 +16,7 @@ from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
 from scrape_do_celery.config.fields import env_name
 from scrape_do_celery.runs import host, make_app
-from scrape_do_celery.runs.producer import present_app
+from scrape_do_celery.runs.context import find_app_except
 from scrape_do_celery.testing.app_override import use_test_servers
 from scrape_do_celery.testing.sandbox import Sandbox
 from scrape_do_celery.testing.store_clock import StoreClock
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from scrape_do_celery.runs.host import Host
+    from scrape_do_celery.runs.hooks import FrameworkHooks
     from scrape_do_celery.testing.worker import Worker
 
 #: A sandbox takes any token; each test is a customer of its own.
@@ -87,7 +87,7 @@ def session_servers(redis_url: str) -> Iterator[SessionServers]:
 @contextmanager
 def found_app() -> Iterator[Celery]:
     """The Celery app of this process, whoever made it, where there is one; else one for the time being."""
-    if (found := present_app(_NAME)) is not None:
+    if (found := find_app_except(_NAME)) is not None:
         yield found
         return
     app = make_app(Settings(), _NAME)
@@ -117,7 +117,7 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
         **given,
     }
 
-    def change(theirs: Host) -> Host:
+    def change(theirs: FrameworkHooks) -> FrameworkHooks:
         return replace(theirs, settings=lambda: _merged(theirs.settings, values))
 
     servers.sandbox.reset()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scrape_do_celery.store import Member, PartState, ops
-from scrape_do_celery.store.keys import RUN_MEMBER
+from scrape_do_celery.store import PartId, PartState, ops
+from scrape_do_celery.store.keys import RUN_ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class UpcomingEvents:
         yield from (UpcomingEvent(seconds + _JUST, is_deadline=True) for seconds in going_on.values())
         for name, moment in self._due():
             after = max(0.0, moment - now) + _JUST
-            if name.endswith(f":{RUN_MEMBER}"):
+            if name.endswith(f":{RUN_ENTRY}"):
                 yield UpcomingEvent(after, is_deadline=True)
             elif (is_poll := self._is_poll(name, going_on)) is not None:
                 yield UpcomingEvent(after, is_poll=is_poll)
@@ -63,10 +63,10 @@ class UpcomingEvents:
 
     def _is_poll(self, name: str, going_on: dict[str, float]) -> bool | None:
         """Whether a part waits for a look at a job that has ended; None where nothing would be seen yet."""
-        member, client, keys = Member.parse(name), self._client, self._store.keys
-        state, job = client.hmget(keys.part(member.run_id, member.part), "state", "job")
+        part_id, client, keys = PartId.parse(name), self._client, self._store.keys
+        state, job = client.hmget(keys.part(part_id.run_id, part_id.part), "state", "job")
         if state is None or state.decode() != PartState.RUNNING:
             return False
-        if job is not None and job.decode() in going_on and not client.hexists(keys.run(member.run_id), "stop_reason"):
+        if job is not None and job.decode() in going_on and not client.hexists(keys.run(part_id.run_id), "stop_reason"):
             return None
         return job is None or job.decode() not in going_on

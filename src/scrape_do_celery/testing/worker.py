@@ -14,7 +14,7 @@ from celery.worker import WorkController, state
 from kombu.asynchronous import set_event_loop
 
 import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the dispatcher)
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import ops
 from scrape_do_celery.testing.messages import Messages
 from scrape_do_celery.worker import lifecycle, notifier
@@ -125,7 +125,7 @@ class Worker:
         Whatever is found to be due is dispatched.
         """
         with self.check_lock:
-            moves, store = self.messages.moves, Producer.of(self.app).store
+            moves, store = self.messages.moves, AppContext.for_app(self.app).store
             if self._dispatcher is None or self._dispatcher.dispatch_due() <= SHORTEST or self._dispatcher.is_asking:
                 return False
             untold = store.client.zcount(store.keys.changed, "-inf", store.run(ops.clock()))
@@ -150,7 +150,7 @@ class _Controller(WorkController):  # type: ignore[misc]
 class _Dispatcher(Dispatcher):
     """The dispatcher, which looks more often, and not while somebody else looks whether it does."""
 
-    def __init__(self, worker: Worker, producer: Producer) -> None:
+    def __init__(self, worker: Worker, producer: AppContext) -> None:
         super().__init__(producer)
         self._worker = worker
         worker.set_dispatcher(self)
@@ -169,7 +169,7 @@ class _Dispatcher(Dispatcher):
 class _Notifier(notifier.ChangeNotifier):
     """A notifier that announces changes soon, before a test takes the worker for idle."""
 
-    def __init__(self, worker: Worker, producer: Producer, monitor: TaskEventSender) -> None:
+    def __init__(self, worker: Worker, producer: AppContext, monitor: TaskEventSender) -> None:
         super().__init__(producer, monitor)
         self._worker = worker
 

@@ -9,7 +9,7 @@ from scrape_do_celery.store import ops
 if TYPE_CHECKING:
     from celery import Celery
 
-    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.runs import AppContext
 
 #: Setting, the value that is safe, and what the other does. Tried with Celery 5.7; see docs.
 _SAFE = (
@@ -20,7 +20,7 @@ _SAFE = (
 _LONGEST_VISIBILITY = 900
 
 
-def lacking_keys(producer: Producer) -> list[str]:
+def lacking_keys(producer: AppContext) -> list[str]:
     """Encryption keys that runs of the store need and this process does not have, one line each."""
     store, settings = producer.store, producer.settings
     used, now = store.run(ops.keyring(store.keys)), store.run(ops.clock())

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from celery.worker.state import revoked
 
 from scrape_do_celery import routing
-from scrape_do_celery.runs import Producer, StepMessage, batched
-from scrape_do_celery.runs.reporting import accept_draft, report, revoked_among
+from scrape_do_celery.runs import AppContext, StepMessage, batched
+from scrape_do_celery.runs.reporting import deliver, find_revoked, start_draft
 from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
 from scrape_do_celery.store.rejecting import has_rejected
 from scrape_do_celery.store.states import next_step
@@ -23,22 +23,22 @@ log = logging.getLogger(__name__)
 
 #: Seconds of sleep between two looks, shortest and longest.
 SHORTEST, LONGEST = 0.02, 1.0
-#: Members handed out at a look: so many take Redis less than 5 ms.
+#: Parts handed out at a look: so many take Redis less than 5 ms.
 LIMIT = 200
 #: Seconds after which the running jobs of another account count as forgotten by its workers.
 UNATTENDED_AFTER = 120.0
 #: How long the store stays this application's after the last word of its last worker.
-HOME_SECONDS = 30
+NAMESPACE_LEASE = 30
 
 
 class Dispatcher(threading.Thread):
     """Claim what is due and publish its step messages until stopped."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: AppContext) -> None:
         super().__init__(name="scrape-do-dispatcher", daemon=True)
         self._producer = producer
         self._halt = threading.Event()
-        self._home_until = 0.0
+        self._namespace_until = 0.0
         self._revoked: set[str] = set()
         self._unattended: set[str] = set()
         self._asking = threading.Thread()
@@ -56,7 +56,7 @@ class Dispatcher(threading.Thread):
     def dispatch_due(self) -> float:
         """One look; seconds until the next."""
         store, settings = self._producer.store, self._producer.settings
-        if not self._at_home():
+        if not self._owns_namespace():
             return LONGEST
         self._revoke()
         look = store.run(
@@ -74,7 +74,7 @@ class Dispatcher(threading.Thread):
                 _isolated(run, self._expire_or_aggregate)
         self._ask_celery(
             [run for run in due.runs if not run.accepted or run.outcome is not None],
-            {part.member.run_id for part in due.parts if not part.stop_requested},
+            {part.part_id.run_id for part in due.parts if not part.stop_requested},
             due.now,
         )
         moments = [look.next_at]
@@ -84,16 +84,16 @@ class Dispatcher(threading.Thread):
         wait = min((moment - due.now for moment in moments if moment is not None), default=LONGEST)
         return min(LONGEST, max(SHORTEST, wait))
 
-    def _at_home(self) -> bool:
+    def _owns_namespace(self) -> bool:
         """Whether the store is still this application's."""
-        if time.monotonic() > self._home_until:
+        if time.monotonic() > self._namespace_until:
             store, mine = self._producer.store, self._producer.application
-            holder = store.run(ops.home(store.keys, mine, HOME_SECONDS))
+            holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
             if holder != mine:
                 log.error("the store is served by another application now (%s): this worker publishes no more", holder)
-                self._home_until = 0.0
+                self._namespace_until = 0.0
                 return False
-            self._home_until = time.monotonic() + HOME_SECONDS / 3
+            self._namespace_until = time.monotonic() + NAMESPACE_LEASE / 3
             self._warn_unattended_accounts()
             self._search_for_rejected()
         return True
@@ -127,7 +127,7 @@ class Dispatcher(threading.Thread):
             self._producer.publish(routing.AGGREGATE_RUN, [run.run_id])
 
     def _ask_celery(self, runs: list[DueRun], live: set[str], now: float) -> None:
-        """Drafts, reports and revoked ids, in a thread of their own: a result backend that is away may take its time.
+        """Drafts, deliveries and revoked ids, in a thread of their own: a result backend that is away may take long.
 
         While one asks, the others are left; they are due again.
         """
@@ -137,13 +137,13 @@ class Dispatcher(threading.Thread):
 
     def _run_deferred_checks(self, runs: list[DueRun], live: set[str], now: float) -> None:
         # A worker that was told of a revocation may be gone by now.
-        for run_id in revoked_among(self._producer, sorted(live)):
+        for run_id in find_revoked(self._producer, sorted(live)):
             self._producer.request_stop(run_id, CANCEL)
         for run in runs:
             if run.accepted:
-                _isolated(run, lambda run: report(self._producer, run.run_id, again=run.dispatches > 1))
+                _isolated(run, lambda run: deliver(self._producer, run.run_id, redelivery=run.dispatches > 1))
             else:
-                _isolated(run, lambda run: accept_draft(self._producer, run.run_id, now))
+                _isolated(run, lambda run: start_draft(self._producer, run.run_id, now))
 
     def stop(self) -> None:
         """Ends the thread, after the look that is under way."""
@@ -153,18 +153,18 @@ class Dispatcher(threading.Thread):
 
 
 def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:
-    """The messages for what is due: many members a message, but one alone whose last step died."""
+    """The messages for what is due: many parts a message, but one alone whose last step died."""
     together: dict[str, list[str]] = {}
     for part in parts:
         step = next_step(part.state, stop_requested=part.stop_requested, cancel_sent=part.cancel_sent)
         if step is None:
             continue
         if part.attempts:
-            yield StepMessage(step, (str(part.member),))
+            yield StepMessage(step, (str(part.part_id),))
         else:
-            together.setdefault(step, []).append(str(part.member))
-    for step, members in together.items():
-        for batch in batched(members):
+            together.setdefault(step, []).append(str(part.part_id))
+    for step, part_ids in together.items():
+        for batch in batched(part_ids):
             yield StepMessage(step, batch)
 
 

@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.runs import EAGER, Producer, is_ours, settings_of
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.store import ops
 from scrape_do_celery.worker.checks import lacking_keys, warnings_about
-from scrape_do_celery.worker.dispatcher import HOME_SECONDS, Dispatcher
+from scrape_do_celery.worker.dispatcher import NAMESPACE_LEASE, Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
-from scrape_do_celery.worker.requests import keep_quiet
+from scrape_do_celery.worker.redaction import install_log_filter
 from scrape_do_celery.worker.task_events import TaskEventSender
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def start(app: Celery) -> None:
         if app.conf.task_always_eager:
             _refuse(app, EAGER)
             return
-        if other := _other_application(Producer.of(app)):
+        if other := _other_application(AppContext.for_app(app)):
             _refuse(app, other)
             return
     except ConfigurationError as error:
@@ -49,7 +49,7 @@ def start(app: Celery) -> None:
         queues.select_add(settings.queue)
     for text in [*broker_warnings(settings), *warnings_about(app)]:
         log.warning("%s", text)
-    keep_quiet()
+    install_log_filter()
     # Each child of a pool would take its time to make one of its own.
     ssl_context()
     signals.worker_ready.connect(_ready, weak=False)
@@ -59,15 +59,15 @@ def start(app: Celery) -> None:
 
 
 def _refuse(app: Celery, why: str) -> None:
-    if is_ours(app):
+    if is_own_app(app):
         raise ConfigurationError(why)
     log.error("%s; this worker leaves the queue of scrapes alone", why)
 
 
-def _other_application(producer: Producer) -> str | None:
+def _other_application(producer: AppContext) -> str | None:
     """Why this store is not for workers of this app.
 
-    Outcomes are reported, and chains go on, through the broker and the result backend of the worker that does it: two
+    Outcomes are delivered, and chains go on, through the broker and the result backend of the worker that does it: two
     applications on one store would answer each other's callers.
     """
     store, mine = producer.store, producer.application
@@ -77,7 +77,7 @@ def _other_application(producer: Producer) -> str | None:
             log.warning("%s", weakness)
         for text in lacking_keys(producer):
             log.error("%s", text)
-        holder = store.run(ops.home(store.keys, mine, HOME_SECONDS))
+        holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
     except RedisError as error:
         log.warning("the store does not answer yet (%s); the worker goes on trying", error)
         return None
@@ -86,12 +86,12 @@ def _other_application(producer: Producer) -> str | None:
     return (
         f"the store under the prefix {producer.settings.key_prefix} is served by another application: {holder}; this "
         f"one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers, and "
-        f"start this one again {HOME_SECONDS} s later"
+        f"start this one again {NAMESPACE_LEASE} s later"
     )
 
 
 def _ready(sender: Any, **_: Any) -> None:
-    producer = Producer.of(sender.app)
+    producer = AppContext.for_app(sender.app)
     for thread in (Dispatcher(producer), ChangeNotifier(producer, TaskEventSender(sender))):
         _threads.append(thread)
         thread.start()
@@ -105,5 +105,5 @@ def _shutting_down(**_: Any) -> None:
 
 
 def _closed(**_: Any) -> None:
-    for app in list(Runtime.apps()):
-        Runtime.close_of(app)
+    for app in list(WorkerContext.apps()):
+        WorkerContext.close_for_app(app)

@@ -6,13 +6,13 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.runs.host import host
+from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs import Producer
+    from scrape_do_celery.runs import AppContext
     from scrape_do_celery.worker.task_events import TaskEventSender
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _EVERY, _MOST = 1.0, 100
 class ChangeNotifier(threading.Thread):
     """Announce changed runs until stopped. Each change is announced by one worker."""
 
-    def __init__(self, producer: Producer, events: TaskEventSender | None = None) -> None:
+    def __init__(self, producer: AppContext, events: TaskEventSender | None = None) -> None:
         super().__init__(name="scrape-do-notifier", daemon=True)
         self._producer, self._events = producer, events
         self._halt = threading.Event()
@@ -50,9 +50,9 @@ class ChangeNotifier(threading.Thread):
         # A worker with the encryption key announces a run that this worker cannot read.
         records = [record for record in found if record.locked is None]
         untold = {record.run_id for record in found if record.locked is not None}
-        host().tidy()
-        untold |= {record.run_id for record in records if not self._signal(RunStatus.of(record))}
-        host().tidy()
+        hooks().close_connections()
+        untold |= {record.run_id for record in records if not self._signal(RunStatus.from_record(record))}
+        hooks().close_connections()
         if self._events is not None:
             self._events.send(records)
         store.run(

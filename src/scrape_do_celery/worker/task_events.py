@@ -54,7 +54,7 @@ def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
     Celery makes a state of any event `task-...` it does not know, which stands until SUCCESS or FAILURE come. Not even
     REVOKED takes its place: a run that was revoked is told of as canceled.
     """
-    status = RunStatus.of(record)
+    status = RunStatus.from_record(record)
     if record.accepted is None or (status.state.is_outcome and status.state is not RunState.CANCELED):
         return None
     shown = shown_as(record.run_id, record.summary)

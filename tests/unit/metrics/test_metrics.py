@@ -23,7 +23,7 @@ from scrape_do_celery.metrics.collector import StoreCollector
 from scrape_do_celery.metrics.definitions import METRICS
 from scrape_do_celery.metrics.live_runs import LiveRunCounter
 from scrape_do_celery.models import UserInformation
-from scrape_do_celery.runs import Producer
+from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import counting, ops
 
 metrics_command = importlib.import_module("scrape_do_celery.cli.metrics")
@@ -114,7 +114,7 @@ def test_figures_of_the_store(collector, plant, make):
     found = scrape(collector)
     assert of(found, "store_up") == 1
     assert (of(found, "store_memory_bytes"), of(found, "store_memory_limit_bytes")) == (500, 1000)
-    assert of(found, "runs", state="queued") == of(found, "runs", state="reporting") == 1
+    assert of(found, "runs", state="queued") == of(found, "runs", state="delivering") == 1
     assert of(found, "runs", state="running") == 0
     assert 5 <= of(found, "oldest_run_seconds", state="queued") < 30
     assert of(found, "runs_accepted_total") == 2
@@ -298,7 +298,7 @@ def test_before_the_first_count_the_rest_is_served(collector, monkeypatch):
 
 @pytest.fixture
 def command(plant, api, monkeypatch):
-    monkeypatch.setattr(Producer, "of", lambda *_, **__: plant.producer)
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: plant.producer)
     monkeypatch.setattr(metrics_command.Store, "open", lambda *_, **__: plant.producer.store)
     monkeypatch.setattr(plant.producer.store.client, "info", lambda *_: MEMORY)
     return lambda *arguments: CliRunner().invoke(cli.main, ["metrics", *arguments])

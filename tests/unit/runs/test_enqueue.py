@@ -17,7 +17,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs import RunHandle, enqueue, enqueue_many
-from scrape_do_celery.runs.host import changed
+from scrape_do_celery.runs.hooks import override_hooks
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import RunSpec, RunState, ops
 from scrape_do_celery.store.codec import pack, unpack
@@ -28,7 +28,7 @@ URL = "https://shop.example/0"
 @pytest.fixture
 def start(plant, monkeypatch):
     """`enqueue`, with the plant's app as this process's."""
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
     return enqueue
 
 
@@ -270,7 +270,7 @@ class Transactions(dict):
 
     def enqueue(self, name, *args, **options):
         self.now = name
-        with changed(lambda host: replace(host, after_commit=lambda: self.setdefault(name, []).append)):
+        with override_hooks(lambda hooks: replace(hooks, after_commit=lambda: self.setdefault(name, []).append)):
             return self.start(*args, **options)
 
     def commit(self, name):
@@ -423,7 +423,7 @@ def test_a_callback_is_kept_once_where_the_answer_of_the_store_was_lost(plant, t
 
 
 def test_of_many_in_one_commit_each_is_told_of_by_itself(plant, transactions, start, caplog):
-    with changed(lambda host: replace(host, after_commit=lambda: transactions.setdefault("a", []).append)):
+    with override_hooks(lambda hooks: replace(hooks, after_commit=lambda: transactions.setdefault("a", []).append)):
         handles = enqueue_many([[URL], [URL], [URL]], idempotency_keys=["a", "b", "c"], on_success=signature("after"))
     start([URL], idempotency_key="a")
     start(["https://other.example/"], idempotency_key="b")

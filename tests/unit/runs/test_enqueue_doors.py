@@ -12,8 +12,8 @@ from scrape_do_celery import (
     tasks,  # noqa: F401 (its import registers the step)
 )
 from scrape_do_celery.runs import enqueue, enqueue_many, scheduled_run
-from scrape_do_celery.runs.drafting import draft
-from scrape_do_celery.runs.starting import start_tick
+from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.starting import start_scheduled_run
 from scrape_do_celery.store import RunSpec, ops
 from tests.unit.models import odd
 
@@ -24,7 +24,7 @@ SECRET = {"headers", "set_cookies", "webhook_headers", "body"}
 @pytest.fixture
 def doors(plant, monkeypatch):
     """Ways from the fields of a request to the id of its run."""
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
     monkeypatch.setattr("celery.app.task.Task.apply_async", lambda self, args, kwargs, **options: kwargs["run_id"])
     step = plant.app.tasks[routing.SCRAPE]
     numbers = iter(range(10**9))
@@ -32,13 +32,15 @@ def doors(plant, monkeypatch):
     def schedule(**fields: Any) -> str:
         number = next(numbers)
         entry = scheduled_run(f"schedule {number}", 60, **fields)
-        return start_tick(plant.producer, ops.Turn(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"])
+        return start_scheduled_run(
+            plant.producer, ops.ScheduleTick(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"]
+        )
 
     return {
         "enqueue": lambda **fields: enqueue(**fields).run_id,
         "many": lambda targets=None, **fields: enqueue_many([targets], **fields)[0].run_id,
         "step": lambda **fields: step.apply_async((), fields),
-        "draft": lambda **fields: draft(plant.producer, f"message {next(numbers)}", {}, (), fields),
+        "draft": lambda **fields: create_draft(plant.producer, f"message {next(numbers)}", {}, (), fields),
         "schedule": schedule,
     }
 

@@ -14,7 +14,7 @@ from scrape_do_celery.store import RunState
 
 @pytest.fixture
 def plant(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
     return plant
 
 

@@ -72,7 +72,7 @@ def test_handles_of_one_run_are_equal(plant, handle):
 
 
 def test_a_handle_finds_its_own_way_to_the_store(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
     plant.begin()
     assert RunHandle("r").state is RunState.QUEUED
 
@@ -313,9 +313,9 @@ def test_a_run_is_streamed_a_few_pages_at_a_time(plant, make, monkeypatch):
     asked = []
     real = ops.contents
 
-    def contents(keys, member, positions):
+    def contents(keys, part_id, positions):
         asked.append(list(positions))
-        return real(keys, member, positions)
+        return real(keys, part_id, positions)
 
     monkeypatch.setattr(ops, "contents", contents)
     tasks = RunHandle("r", producer=plant.producer).iter_tasks()

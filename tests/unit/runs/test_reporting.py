@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs.canvas import is_followed
-from scrape_do_celery.runs.reporting import accept_draft, report
+from scrape_do_celery.runs.reporting import deliver, start_draft
 from scrape_do_celery.store import CANCEL, ops
 
 
@@ -18,7 +18,7 @@ from scrape_do_celery.store import CANCEL, ops
 def ended(plant):
     """A run that has ended, with a waiter that has a canvas and one that has none."""
     plant.begin(waiter="plain")
-    canvas = signature("scrape_do.finish_run", args=["r"], task_id="canvas", link=[signature("shop.save")])
+    canvas = signature("scrape_do.deliver_outcome", args=["r"], task_id="canvas", link=[signature("shop.save")])
     plant.run(ops.accept(plant.keys, "r", "canvas", json.dumps(canvas)))
     plant.finish()
     plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
@@ -37,28 +37,28 @@ def sent(plant, monkeypatch):
 
 
 def test_each_waiter_gets_its_message(ended, sent):
-    report(ended.producer, "r")
+    deliver(ended.producer, "r")
     (message,) = ended.sent
-    assert (message.name, message.args, message.options["task_id"]) == (routing.FINISH_RUN, ["r"], "plain")
+    assert (message.name, message.args, message.options["task_id"]) == (routing.DELIVER_OUTCOME, ["r"], "plain")
     assert message.options["queue"] == ended.settings.queue
     assert not message.options.get("ignore_result")
     ((step, arguments, options),) = sent
-    assert (step, list(arguments), options["task_id"]) == (routing.FINISH_RUN, ["r"], "canvas")
+    assert (step, list(arguments), options["task_id"]) == (routing.DELIVER_OUTCOME, ["r"], "canvas")
     assert [link["task"] for link in options["link"]] == ["shop.save"]
     assert len(ended.view().waiters) == 2
 
 
 def test_who_has_the_result_by_now_is_only_noted(ended, sent):
     ended.app.backend.store_result("plain", {}, "SUCCESS")
-    report(ended.producer, "r", again=True)
+    deliver(ended.producer, "r", redelivery=True)
     assert ended.sent == []
     assert len(sent) == 1
     assert ended.view().waiters.keys() == {"canvas"}
     ended.app.backend.store_result("canvas", {}, "FAILURE")
-    report(ended.producer, "r", again=True)
+    deliver(ended.producer, "r", redelivery=True)
     assert ended.view().waiters.keys() == {"canvas"}, "a callback that could not be sent is no outcome"
     ended.app.backend.store_result("canvas", {}, "SUCCESS")
-    report(ended.producer, "r", again=True)
+    deliver(ended.producer, "r", redelivery=True)
     assert ended.view().waiters == {}
     assert len(sent) == 2
     assert ended.ttls()[ended.keys.run("r")] is not None
@@ -66,7 +66,7 @@ def test_who_has_the_result_by_now_is_only_noted(ended, sent):
 
 def test_what_was_revoked_is_not_reported_again(ended, sent):
     ended.app.backend.store_result("canvas", None, "REVOKED")
-    report(ended.producer, "r", again=True)
+    deliver(ended.producer, "r", redelivery=True)
     assert ended.view().waiters.keys() == {"plain"}
     assert sent == []
 
@@ -93,7 +93,7 @@ def test_celery_calls_some_of_what_follows_after_it_has_stored_a_result(option, 
 @pytest.fixture
 def owed(ended):
     """The canvas is a chord's, and Celery has stored the outcome."""
-    finish = {"task": routing.FINISH_RUN, "args": ["r"], "kwargs": {}, "options": {"chord": {"task": "after"}}}
+    finish = {"task": routing.DELIVER_OUTCOME, "args": ["r"], "kwargs": {}, "options": {"chord": {"task": "after"}}}
     ended.redis.hset(ended.keys.run("r"), "w:canvas", json.dumps(finish))
     ended.redis.hdel(ended.keys.run("r"), "w:plain")
     ended.app.backend.store_result("canvas", {}, "SUCCESS")
@@ -102,7 +102,7 @@ def owed(ended):
 
 def test_what_follows_is_made_up_for_once(owed, sent):
     for _ in range(3):
-        report(owed.producer, "r", again=True)
+        deliver(owed.producer, "r", redelivery=True)
     assert len(sent) == 1
     assert owed.view().waiters == {}
 
@@ -113,8 +113,8 @@ def test_what_could_not_be_sent_is_not_made_up_for(owed, sent, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("celery.canvas.Signature.apply_async", away)
-        report(owed.producer, "r", again=True)
-    report(owed.producer, "r", again=True)
+        deliver(owed.producer, "r", redelivery=True)
+    deliver(owed.producer, "r", redelivery=True)
     assert len(sent) == 1
 
 
@@ -129,14 +129,14 @@ def test_who_dies_before_that_is_noted_makes_up_for_it_once_more(owed, sent, mon
     with monkeypatch.context() as patch:
         patch.setattr(owed.producer.store, "run", dying)
         with pytest.raises(KeyboardInterrupt):
-            report(owed.producer, "r", again=True)
-    report(owed.producer, "r", again=True)
+            deliver(owed.producer, "r", redelivery=True)
+    deliver(owed.producer, "r", redelivery=True)
     assert len(sent) == 2
 
 
 def test_the_first_report_asks_nobody(ended, sent, monkeypatch):
     monkeypatch.setattr(ended.app.backend, "get_state", None)
-    report(ended.producer, "r")
+    deliver(ended.producer, "r")
     assert len(ended.sent) + len(sent) == 2
 
 
@@ -145,7 +145,7 @@ def test_a_backend_that_is_away_means_that_it_is_published_again(ended, sent, mo
         raise ConnectionError("no token here")
 
     monkeypatch.setattr(ended.app.backend, "get_state", get_state)
-    report(ended.producer, "r", again=True)
+    deliver(ended.producer, "r", redelivery=True)
     assert len(ended.sent) + len(sent) == 2
     assert "ConnectionError" in caplog.text
 
@@ -157,29 +157,29 @@ def test_a_broker_that_is_away_is_only_logged(ended, monkeypatch, caplog, error)
 
     monkeypatch.setattr(ended.app, "send_task", send)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", send)
-    report(ended.producer, "r")
+    deliver(ended.producer, "r")
     assert caplog.text.count("Could not publish the outcome of run r") == 2
     assert len(ended.view().waiters) == 2
 
 
 def test_nothing_to_report(plant):
-    report(plant.producer, "nobody")
+    deliver(plant.producer, "nobody")
     plant.begin()
-    report(plant.producer, "r")
+    deliver(plant.producer, "r")
     assert plant.sent == []
 
 
 def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
     ended.redis.hdel(ended.keys.run("r"), "w:plain", "w:canvas")
     ended.redis.hset(ended.keys.run("r"), "waiting", 0)
-    report(ended.producer, "r")
+    deliver(ended.producer, "r")
     assert ended.sent == sent == []
     assert ended.ttls()[ended.keys.run("r")] is not None
 
 
 def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
     plant.begin(hold=10, waiter="w", signature="{}")
-    accept_draft(plant.producer, "r", plant.clock.time())
+    start_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is not None
     assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
@@ -187,24 +187,24 @@ def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
 def test_a_draft_that_was_revoked_is_canceled(plant):
     plant.begin(hold=10, waiter="w", signature="{}")
     plant.app.backend.store_result("w", None, "REVOKED")
-    accept_draft(plant.producer, "r", plant.clock.time())
+    start_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().stop_reason == "cancel"
     assert plant.part().outcome == "canceled"
     assert plant.due()["r:run"] <= 0
 
 
 def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(plant):
-    plant.begin("first", turn=ops.Turn("prices", "t1", "queue"))
-    plant.begin(turn=ops.Turn("prices", "t2", "queue"), hold=60)
-    accept_draft(plant.producer, "r", plant.clock.time())
+    plant.begin("first", tick=ops.ScheduleTick("prices", "t1", "queue"))
+    plant.begin(tick=ops.ScheduleTick("prices", "t2", "queue"), hold=60)
+    start_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is None
     plant.producer.request_stop("r", CANCEL)
-    accept_draft(plant.producer, "r", plant.clock.time())
+    start_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is not None
     assert plant.part().outcome == "canceled"
 
 
 def test_a_draft_that_is_gone_is_left_alone(plant):
-    accept_draft(plant.producer, "r", plant.clock.time())
+    start_draft(plant.producer, "r", plant.clock.time())
     assert plant.sent == []
     assert plant.redis.keys() == []

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from scrape_do_celery import routing
 from scrape_do_celery.models import RenderOptions
 from scrape_do_celery.runs import scheduled_run
-from scrape_do_celery.runs.reporting import accept_draft
-from scrape_do_celery.runs.starting import start_tick
+from scrape_do_celery.runs.reporting import start_draft
+from scrape_do_celery.runs.starting import start_scheduled_run
 from scrape_do_celery.store import CANCEL, PartState, RunState, ops
 from scrape_do_celery.tasks import scheduled
 
@@ -82,7 +82,9 @@ def test_an_entry_holds_the_checked_values():
 def test_a_body_of_credentials_is_no_reason_to_warn_a_worker(plant, monkeypatch):
     known = SecretStr('{"shop": {"body": "x"}}')
     monkeypatch.setattr(plant.producer, "settings", plant.settings.model_copy(update={"credentials": known}))
-    run_id = start_tick(plant.producer, ops.Turn("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"})
+    run_id = start_scheduled_run(
+        plant.producer, ops.ScheduleTick("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"}
+    )
     assert plant.run(ops.spec(plant.keys, run_id, 1)).request.body == "x"
 
 
@@ -95,8 +97,8 @@ def test_callbacks_follow_each_of_its_runs(plant):
     assert json.loads(json.dumps(entry["kwargs"])) == entry["kwargs"]
     canvas = entry["kwargs"]["canvas"]
     for name in ("t1", "t2"):
-        turn = ops.Turn("prices", name, "queue")
-        run_id = start_tick(plant.producer, turn, REQUEST, canvas)
+        tick = ops.ScheduleTick("prices", name, "queue")
+        run_id = start_scheduled_run(plant.producer, tick, REQUEST, canvas)
         finish = signature(json.loads(plant.view(run_id).waiters[run_id]))
         assert (finish.args, finish.options["task_id"]) == ([run_id], run_id)
         assert [one["kwargs"] for one in finish.options["link"] + finish.options["link_error"]] == [
@@ -108,7 +110,7 @@ def test_callbacks_follow_each_of_its_runs(plant):
 @pytest.fixture
 def tick(plant):
     def one(name, if_running="skip", **request):
-        return start_tick(plant.producer, ops.Turn("prices", name, if_running), {**REQUEST, **request})
+        return start_scheduled_run(plant.producer, ops.ScheduleTick("prices", name, if_running), {**REQUEST, **request})
 
     return one
 
@@ -130,7 +132,7 @@ def due_now(plant):
 
 
 def published(plant):
-    return {member for _, members in plant.messages() for member in members}
+    return {part_id for _, part_ids in plant.messages() for part_id in part_ids}
 
 
 def test_a_tick_is_one_run(plant, tick, end):
@@ -178,12 +180,12 @@ def test_while_one_goes_on_the_next_waits(plant, tick, end):
     plant.clock.forward(1000)
     assert {run.run_id for run in plant.look().runs} == {second, third}, "a dispatcher looks, and leaves them"
     for run_id in (second, third):
-        accept_draft(plant.producer, run_id, plant.clock.time())
+        start_draft(plant.producer, run_id, plant.clock.time())
         assert plant.view(run_id).accepted is None
     end(first)
     assert f"{second}:run" in due_now(plant)
     assert f"{third}:run" not in due_now(plant)
-    accept_draft(plant.producer, second, plant.clock.time())
+    start_draft(plant.producer, second, plant.clock.time())
     assert plant.view(second).accepted is not None
 
 
@@ -315,7 +317,7 @@ def _look(plant, end, ended):
     for run in plant.look().runs:
         record = plant.view(run.run_id)
         if record.accepted is None:
-            accept_draft(plant.producer, run.run_id, plant.clock.time())
+            start_draft(plant.producer, run.run_id, plant.clock.time())
         elif record.outcome is None and all(part.state is PartState.DONE for part in record.parts):
             end(run.run_id)
             ended.add(run.run_id)

@@ -11,7 +11,7 @@ from celery.schedules import crontab, schedule
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrape_do_celery.runs.ticks import rule_of, tick
+from scrape_do_celery.runs.ticks import schedule_rule, tick
 
 NOW = datetime(2026, 11, 26, 3, 17, 42, tzinfo=UTC)
 
@@ -31,12 +31,12 @@ NOW = datetime(2026, 11, 26, 3, 17, 42, tzinfo=UTC)
     ],
 )
 def test_which_tick(when, now, expected):
-    rule = json.loads(json.dumps(rule_of(when)))
+    rule = json.loads(json.dumps(schedule_rule(when)))
     assert tick(rule, now, UTC) == expected
 
 
 def test_a_crontab_goes_by_the_clock_of_its_zone():
-    rule = rule_of(crontab(minute=0, hour=9))
+    rule = schedule_rule(crontab(minute=0, hour=9))
     assert tick(rule, datetime(2026, 7, 1, 12, tzinfo=UTC), ZoneInfo("America/New_York")) == "2026-06-30T13:00Z"
     assert tick(rule, datetime(2026, 1, 15, 14, tzinfo=UTC), ZoneInfo("America/New_York")) == "2026-01-15T14:00Z"
 
@@ -44,7 +44,7 @@ def test_a_crontab_goes_by_the_clock_of_its_zone():
 @pytest.mark.parametrize("when", [0, -5, 0.5, True, "daily", None, timedelta(0)])
 def test_what_is_no_schedule(when):
     with pytest.raises(ValueError, match="schedule must be"):
-        rule_of(when)
+        schedule_rule(when)
 
 
 @given(
@@ -53,7 +53,7 @@ def test_what_is_no_schedule(when):
     st.sampled_from(["*", "*/7", "13"]),
 )
 def test_all_of_a_minute_is_one_tick(moment, seconds, minutes):
-    rule = rule_of(crontab(minute=minutes))
+    rule = schedule_rule(crontab(minute=minutes))
     start = moment.replace(second=0, microsecond=0, tzinfo=UTC)
     first, later = (tick(rule, start + timedelta(seconds=s), UTC) for s in (0, seconds))
     assert first == later <= start.strftime("%Y-%m-%dT%H:%MZ")

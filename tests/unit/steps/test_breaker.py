@@ -8,7 +8,7 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPIAuthError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
-from scrape_do_celery.runtime import serve
+from scrape_do_celery.runtime import run_step
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
@@ -33,7 +33,7 @@ def running(plant):
 def look(plant):
     """What a step message for the run does."""
     plant.clock.forward(max(0.0, plant.looks()["r:0"]))
-    serve(plant.app, ["r:0"], {PartState.RUNNING}, poll)
+    run_step(plant.app, ["r:0"], {PartState.RUNNING}, poll)
 
 
 def test_every_run_of_the_account_is_held_back_and_it_is_said_once(running, make, caplog):

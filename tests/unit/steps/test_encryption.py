@@ -11,14 +11,14 @@ from scrape_do_celery import RunHandle
 from scrape_do_celery.cli.doctor import _keys as keys_that_doctor_misses
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, JobLostError
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.runs import Producer, enqueue, make_app
-from scrape_do_celery.runs.reporting import report
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs import AppContext, enqueue, make_app
+from scrape_do_celery.runs.reporting import deliver
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.isolation import Isolation
-from scrape_do_celery.runtime.steps import Frame, _all
-from scrape_do_celery.store import CANCEL, Member, PartState, Store, ops
+from scrape_do_celery.runtime.runner import StepDefinition, _run_parts
+from scrape_do_celery.store import CANCEL, PartId, PartState, Store, ops
 from scrape_do_celery.store.vault import SEALED
-from scrape_do_celery.tasks import finish_run
+from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.tasks.aggregate import aggregate
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.reconcile import reconcile
@@ -40,7 +40,7 @@ def locked(plant, settings):
             found = type(settings)(**{**settings.model_dump(exclude_none=True), "encryption_key": key})
         plant.settings = found
         plant.app = plant.adopt(make_app(found))
-        plant.producer = Producer.of(plant.app)
+        plant.producer = AppContext.for_app(plant.app)
         plant.store = plant.producer.store
         plant.keys = plant.store.keys
         return plant
@@ -48,7 +48,7 @@ def locked(plant, settings):
     plant.use = use
     use(OLD)
     yield plant
-    Runtime.close_of(plant.app)
+    WorkerContext.close_for_app(plant.app)
 
 
 def secret(plant, **options):
@@ -95,7 +95,7 @@ def test_everything_private_is_sealed(locked, make):
     assert record.result["outcome"] == "lost"
     assert record.waiters == {"r": '{"private": true}'}
     assert record.about == {"max_wait": 60.0, "set_cookies": "***"}
-    part = Member("r", 0)
+    part = PartId("r", 0)
     assert locked.run(ops.part_spec(locked.keys, part)) == locked.run(ops.spec(locked.keys, "r", 1))
     assert locked.run(ops.job(locked.keys, part)).job_id == "job-r-0"
     assert locked.run(ops.contents(locked.keys, part, [0, 1]))[0].content == "<html>"
@@ -129,8 +129,8 @@ def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, stop_
 
 def publish(plant, handler, *states):
     """A message for a step, as the frame of every step takes it."""
-    frame = Frame(list(states), handler, 30)
-    plant.step(lambda runtime, _: _all(_named(runtime), [Member("r", 0)], frame), None)
+    definition = StepDefinition(list(states), handler, 30)
+    plant.step(lambda runtime, _: _run_parts(_named(runtime), [PartId("r", 0)], definition), None)
 
 
 def _named(runtime):
@@ -154,11 +154,11 @@ def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(locked):
         locked.clock.forward(5)
         for part in locked.look().parts:
             messages += 1
-            assert isinstance(locked.claim(part.member.run_id, part.member.part), ops.Locked)
+            assert isinstance(locked.claim(part.part_id.run_id, part.part_id.part), ops.Locked)
     assert messages <= 20, "in 50 minutes"
     locked.use(OLD)
     locked.clock.forward(ops.REDISPATCH_MAX)
-    assert [part.member.run_id for part in locked.look().parts] == ["r"]
+    assert [part.part_id.run_id for part in locked.look().parts] == ["r"]
     assert locked.take()
 
 
@@ -226,14 +226,14 @@ def test_a_run_is_not_decided_without_its_key(ended, caplog):
 
 
 def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
-    monkeypatch.setattr("scrape_do_celery.tasks.finish.time.sleep", lambda _: None)
+    monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
     decide(ended)
     ended.messages()
     ended.use(NEW)
-    report(ended.producer, "r")
+    deliver(ended.producer, "r")
     assert ended.sent == []
-    assert "run r cannot be reported here" in caplog.text
-    step = ended.app.tasks[finish_run.name]
+    assert "run r cannot be delivered here" in caplog.text
+    step = ended.app.tasks[deliver_outcome.name]
     step.push_request(id="r", args=["r"])
     with pytest.raises(Reject) as caught:
         step.run("r")

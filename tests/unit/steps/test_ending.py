@@ -1,4 +1,4 @@
-"""Deciding a run once, and reporting it under the caller's id."""
+"""Deciding a run once, and delivering its outcome under the caller's id."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeoutError, TaskFailedError
 from scrape_do_celery.runs import RunHandle
 from scrape_do_celery.store import PartState, RunState, ops
-from scrape_do_celery.tasks import aggregate_run, finish_run
-from scrape_do_celery.tasks.finish import note_delivery
+from scrape_do_celery.tasks import aggregate_run, deliver_outcome
+from scrape_do_celery.tasks.deliver import acknowledge_delivery
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_run_that_succeeded(plant, end, make):
         "contents": {"store": "redis", "prefix": "p"},
     }
     (message,) = plant.sent
-    assert (message.name, message.options["task_id"]) == (routing.FINISH_RUN, "r")
+    assert (message.name, message.options["task_id"]) == (routing.DELIVER_OUTCOME, "r")
 
 
 def test_a_run_is_decided_once(plant, end):
@@ -80,7 +80,7 @@ def test_a_run_is_decided_once(plant, end):
     first = decided(plant)
     plant.force(outcome="failed")
     assert decided(plant).result == first.result
-    assert [name for name, _ in plant.messages()] == [routing.FINISH_RUN] * 2
+    assert [name for name, _ in plant.messages()] == [routing.DELIVER_OUTCOME] * 2
 
 
 def test_the_worst_part_decides(plant, end):
@@ -198,8 +198,8 @@ def on(plant, step):
 
 @pytest.fixture
 def finish(plant, monkeypatch):
-    """`finish_run` under a Celery id."""
-    step = plant.app.tasks[finish_run.name]
+    """`deliver_outcome` under a Celery id."""
+    step = plant.app.tasks[deliver_outcome.name]
 
     def call(run_id="r", task_id="r"):
         step.push_request(id=task_id, args=[run_id])
@@ -251,7 +251,7 @@ def away(*_, **__):
 
 
 def test_a_store_that_is_away_sends_the_message_back(plant, finish, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.tasks.finish.time.sleep", lambda _: None)
+    monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
     monkeypatch.setattr(plant.producer.store, "run", away)
     with pytest.raises(Reject) as caught:
         finish()
@@ -263,13 +263,13 @@ def told(plant, end):
     plant.begin()
     end()
     decided(plant)
-    return lambda state="SUCCESS", args=("r",), step=finish_run: note_delivery(
+    return lambda state="SUCCESS", args=("r",), step=deliver_outcome: acknowledge_delivery(
         task=plant.app.tasks[step.name], task_id="r", args=list(args), state=state
     )
 
 
 def test_a_failure_that_celery_made_of_a_success_is_no_report(plant, told):
-    """A callback that could not be sent: the outcome is reported again."""
+    """A callback that could not be sent: the outcome is delivered again."""
     plant.app.backend.store_result("r", {}, "FAILURE")
     told("FAILURE")
     assert plant.view().waiters == {"r": ""}

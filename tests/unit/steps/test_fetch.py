@@ -15,12 +15,12 @@ from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVA
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime import collecting
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.runtime.durability import NO_ROOM
-from scrape_do_celery.store import AsyncStore, Claim, Member, PartState, ops
+from scrape_do_celery.runtime.store_health import FULL_STORE_DELAY
+from scrape_do_celery.store import AsyncStore, Claim, PartId, PartState, ops
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
-MEMBER = Member("r", 0)
+PART_ID = PartId("r", 0)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def page(make, **fields):
 
 
 def stored(plant, count=4):
-    return plant.run(ops.contents(plant.keys, MEMBER, range(count)))
+    return plant.run(ops.contents(plant.keys, PART_ID, range(count)))
 
 
 def asked(plant):
@@ -142,7 +142,7 @@ def test_a_job_without_a_summary_gets_one_from_what_was_fetched(collect, make):
     order = [3, 1, 0, 2]
     plant.api.script(get_task=lambda _, i: make.task(int(i[1:]), url=f"https://shop.example/{order[int(i[1:])]}"))
     assert plant.step(fetch, plant.take()) == AGGREGATE
-    job = plant.run(ops.job(plant.keys, MEMBER))
+    job = plant.run(ops.job(plant.keys, PART_ID))
     assert [(task.task_id, task.url[-1], task.status) for task in job.tasks] == [
         *(("t0", "3", "success"), ("t1", "1", "success")),
         *(("t2", "0", "success"), ("t3", "2", "success")),
@@ -169,7 +169,7 @@ def test_a_summary_names_only_what_is_known(collect, make):
     assert plant.step(fetch, plant.take()) == AGGREGATE
     assert asked(plant) == ["t0", "t1", "t2", "t3"]
     assert plant.part().stored_ok + plant.part().stored_failed == 1
-    assert [task.task_id for task in plant.run(ops.job(plant.keys, MEMBER)).tasks] == ["t0"]
+    assert [task.task_id for task in plant.run(ops.job(plant.keys, PART_ID)).tasks] == ["t0"]
 
 
 def test_of_a_job_that_was_stopped_everything_is_asked_for_where_nobody_says_what_was_paid(collect, make):
@@ -351,7 +351,7 @@ def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect,
         claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, skip_unsent=False))
         assert isinstance(claim, Claim)
         assert plant.step(fetch, claim) is None
-        plant.clock.forward(NO_ROOM + 1)
+        plant.clock.forward(FULL_STORE_DELAY + 1)
     assert plant.part().state is PartState.FETCHING
     assert plant.health.refusals, "nobody here tries another for a while"
 
@@ -362,7 +362,7 @@ def test_nor_is_it_a_look_at_a_task_that_is_not_found(collect, make, no_room):
     plant.api.script(get_task=lambda _, task: make.refusal(404) if task == "t0" else make.task(1))
     for _ in range(MAX_TASK_FETCHES + 1):
         plant.step(fetch, plant.take())
-        plant.clock.forward(NO_ROOM + 0.1)
+        plant.clock.forward(FULL_STORE_DELAY + 0.1)
     assert (plant.part().fetch_passes, plant.part().gone) == (0, 0)
 
 
@@ -410,7 +410,7 @@ def test_a_turn_that_is_over_publishes_for_the_next_one_and_is_not_published_for
         plant.clock.forward(10)
         assert plant.look().parts == (), "a step message waits for long where there is a backlog"
     plant.clock.forward(30)
-    assert [part.member for part in plant.look().parts] == [MEMBER], "a step message that was lost"
+    assert [part.part_id for part in plant.look().parts] == [PART_ID], "a step message that was lost"
     while plant.part().state is not PartState.DONE:
         plant.step(fetch, plant.take())
     assert asked(plant) == ["t0", "t1", "t2", "t3"]

@@ -13,12 +13,12 @@ from celery.exceptions import Ignore
 from scrape_do_celery import routing
 from scrape_do_celery.errors import JobLostError, StoreUnavailableError
 from scrape_do_celery.runs import RunHandle, enqueue
-from scrape_do_celery.runs.canvas import finish_signature
-from scrape_do_celery.runs.reporting import accept_draft
-from scrape_do_celery.runs.starting import start_tick
+from scrape_do_celery.runs.canvas import delivery_signature
+from scrape_do_celery.runs.reporting import start_draft
+from scrape_do_celery.runs.starting import start_scheduled_run
 from scrape_do_celery.store import CANCEL, PartState, RunState, ops
 from scrape_do_celery.store.vault import Vault
-from scrape_do_celery.tasks import finish_run
+from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.tasks import scrape as scrape_step
 from scrape_do_celery.worker.dispatcher import Dispatcher
 
@@ -33,7 +33,7 @@ def scrape(plant):
 
 @pytest.fixture
 def start(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
     return enqueue
 
 
@@ -85,7 +85,7 @@ def test_a_caller_of_a_run_that_is_forgotten_between_two_trips_is_not_left_waiti
 def test_who_dies_between_a_result_and_what_follows_it_is_made_up_for(plant, monkeypatch):
     """Celery stores a result, then calls errbacks. The report had lain in the queue, and was published twice."""
     called, deaths, error = [], [True], JobLostError("lost", "r")
-    plant.begin(signature=finish_signature(plant.producer, "r", "r", {"link_error": signature("after.failure")}))
+    plant.begin(signature=delivery_signature(plant.producer, "r", "r", {"link_error": signature("after.failure")}))
     plant.finish(outcome="lost", error=error)
     plant.run(ops.decide(plant.keys, "r", "lost", {"error": json.dumps(error.to_json())}))
     monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda self, **_: called.append(self.task))
@@ -117,9 +117,9 @@ def _look(plant, dispatcher, *seconds):
 
 
 def _deliver(plant):
-    task = plant.app.tasks[finish_run.name]
+    task = plant.app.tasks[deliver_outcome.name]
     request = {"id": "r", "errbacks": [signature("after.failure")], "args": ["r"], "kwargs": {}, "delivery_info": {}}
-    build_tracer(routing.FINISH_RUN, task, app=plant.app)("r", ["r"], {}, {**request, "hostname": "h"})
+    build_tracer(routing.DELIVER_OUTCOME, task, app=plant.app)("r", ["r"], {}, {**request, "hostname": "h"})
 
 
 def test_a_revocation_that_the_store_did_not_hear_is_told_again(plant, monkeypatch):
@@ -147,7 +147,7 @@ def test_a_draft_that_others_wait_for_does_not_expire_with_its_first_message(pla
     plant.app.backend.store_result("one", None, "REVOKED")
     plant.clock.forward(45)
     for run in plant.look().runs:
-        accept_draft(plant.producer, run.run_id, plant.clock.time())
+        start_draft(plant.producer, run.run_id, plant.clock.time())
     record = plant.view("one")
     assert (record.stop_reason, record.waiters.keys()) == (None, {"one", "two"})
     assert record.accepted is not None
@@ -156,7 +156,7 @@ def test_a_draft_that_others_wait_for_does_not_expire_with_its_first_message(pla
 def test_a_draft_whose_message_expires_is_canceled(plant, scrape, monkeypatch):
     monkeypatch.setattr("celery.app.task.Task.apply_async", lambda *_, **__: None)
     scrape.apply_async((), {"targets": [URL]}, task_id="one", expires=30)
-    accept_draft(plant.producer, "one", plant.clock.time() + 35)
+    start_draft(plant.producer, "one", plant.clock.time() + 35)
     assert plant.view("one").stop_reason == CANCEL
 
 
@@ -191,7 +191,7 @@ def test_a_run_whose_key_is_lost_can_be_freed(plant, bought):
     old, new = (type(plant.keys)("p", Vault([letter * 32])) for letter in (b"1", b"2"))
 
     def tick(name):
-        return start_tick(plant.producer, ops.Turn("prices", name, "skip"), {"targets": [URL]})
+        return start_scheduled_run(plant.producer, ops.ScheduleTick("prices", name, "skip"), {"targets": [URL]})
 
     plant.producer.store.keys = plant.keys = old
     run_id = tick("t1")
@@ -210,6 +210,6 @@ def test_a_run_whose_key_is_lost_can_be_freed(plant, bought):
     plant.producer.store.keys = plant.keys = new
     handle.forget()
     assert plant.run_ids() == set()
-    assert not [member for member in plant.due() if member.startswith(run_id)]
+    assert not [part_id for part_id in plant.due() if part_id.startswith(run_id)]
     assert plant.redis.keys("p:life") == plant.redis.keys("p:schedule:*") == []
     assert tick("t2") is not None

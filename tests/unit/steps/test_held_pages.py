@@ -14,13 +14,13 @@ from scrape_do_celery.client.responses import parse_response
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runs.retrying import without_page
+from scrape_do_celery.runs.retry import without_page
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import AsyncStore, Member, PartState, ops
+from scrape_do_celery.store import AsyncStore, PartId, PartState, ops
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
-MEMBER = Member("r", 0)
+PART_ID = PartId("r", 0)
 PAGE = "<the page>"
 
 
@@ -71,7 +71,7 @@ def run_on(plant):
                 break
             plant.clock.forward(seconds)
             plant.step(poll if plant.part().state is PartState.RUNNING else fetch, plant.take())
-        return plant.part(), plant.run(ops.contents(plant.keys, MEMBER, range(2)))
+        return plant.part(), plant.run(ops.contents(plant.keys, PART_ID, range(2)))
 
     return go
 

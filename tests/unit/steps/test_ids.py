@@ -10,18 +10,18 @@ from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.ids import is_placeholder
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
-MEMBER = Member("r", 0)
+PART_ID = PartId("r", 0)
 
 
 @pytest.fixture
 def at_home(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
 
 
 def begin(plant, targets=None, known=None, count=3):
@@ -93,14 +93,14 @@ def test_ids_beyond_the_targets_are_dropped_and_counted(plant, make):
     assert plant.step(counted, plant.take()) == 999
     assert asked(plant) == ["t0"]
     assert adds_up(plant)
-    assert plant.run(ops.job(plant.keys, MEMBER)).task_ids == ["t0"]
+    assert plant.run(ops.job(plant.keys, PART_ID)).task_ids == ["t0"]
 
 
 def test_surplus_tasks_of_a_job_that_runs_are_not_kept(plant, make):
     begin(plant, count=1)
     plant.api.script(get_job=make.job("pending", 500))
     plant.step(poll, plant.take())
-    kept = plant.run(ops.job(plant.keys, MEMBER))
+    kept = plant.run(ops.job(plant.keys, PART_ID))
     assert (kept.task_ids, len(kept.tasks)) == (["t0"], 1)
 
 

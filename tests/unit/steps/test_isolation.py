@@ -8,10 +8,10 @@ import random
 
 import pytest
 
-from scrape_do_celery.runtime import Runtime, isolation, serve, steps
+from scrape_do_celery.runtime import WorkerContext, isolation, run_step, runner
 from scrape_do_celery.runtime.isolation import Isolation, NoTurnError
 from scrape_do_celery.runtime.rate_limiter import RateLimiter
-from scrape_do_celery.store import Member, PartState
+from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.worker.dispatcher import messages_for
 
 QUEUED = {PartState.QUEUED}
@@ -227,14 +227,14 @@ def test_suspects_are_worked_on_one_by_one(plant):
     inside, crowds = set(), {}
 
     async def handler(runtime, claim):
-        run_id = claim.member.run_id
+        run_id = claim.part_id.run_id
         inside.add(run_id)
         await asyncio.sleep(0.02)
         crowds[run_id] = set(inside)
         await runtime.release_until(claim, {}, 60.0)
         inside.discard(run_id)
 
-    serve(plant.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
+    run_step(plant.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
     assert crowds == {"a": {"a"}, "b": {"b"}, "c": {"c"}, "x": {"x", "y"}, "y": {"x", "y"}}
     assert all(plant.part(run_id).attempts == 0 for run_id in "abcxy")
 
@@ -247,17 +247,17 @@ def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(plant, c
     served = []
 
     async def handler(runtime, claim):
-        served.append(claim.member.run_id)
-        if claim.member.run_id == "long":
+        served.append(claim.part_id.run_id)
+        if claim.part_id.run_id == "long":
             await asyncio.sleep(0.3)
         await runtime.release_until(claim, {}, 60.0)
 
-    Runtime.of(plant.app).isolation._patience = 0.1
-    serve(plant.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
+    WorkerContext.for_app(plant.app).isolation._patience = 0.1
+    run_step(plant.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
     assert served == ["long"]
     assert (plant.part("suspect").fence, plant.part("suspect").attempts) == (fence, 1)
     assert caplog.text.count("suspect:0 did not get its turn") == 1
-    serve(plant.app, ["suspect:0"], QUEUED, handler)
+    run_step(plant.app, ["suspect:0"], QUEUED, handler)
     assert served == ["long", "suspect"]
 
 
@@ -276,9 +276,9 @@ def test_a_step_that_failed_in_a_living_process_is_no_death(plant):
         await asyncio.wait_for(together.wait(), 5)
         await runtime.release_until(claim, {}, 60.0)
 
-    serve(plant.app, ["a:0", "b:0"], QUEUED, failing)
+    run_step(plant.app, ["a:0", "b:0"], QUEUED, failing)
     plant.clock.forward(plant.settings.lease_seconds + 1)
-    serve(plant.app, ["a:0", "b:0"], QUEUED, handler)
+    run_step(plant.app, ["a:0", "b:0"], QUEUED, handler)
     assert counted == [2, 2]
 
 
@@ -289,7 +289,7 @@ class Deaths:
         self.plant, self.killer, self.worst, self.deaths = plant, killer, {}, 0
 
     async def handler(self, runtime, claim):
-        name = claim.member.run_id
+        name = claim.part_id.run_id
         self.worst[name] = max(self.worst.get(name, 0), claim.part.attempts)
         if name == self.killer:
             await asyncio.sleep(0.03)
@@ -302,12 +302,12 @@ class Deaths:
         """One process: it works on all messages at once, until it dies or has no more work."""
 
         async def go(store):
-            runtime, self.died = Runtime.__new__(Runtime), asyncio.Event()
+            runtime, self.died = WorkerContext.__new__(WorkerContext), asyncio.Event()
             runtime.store, runtime.settings, runtime.producer = store, self.plant.settings, self.plant.producer
             runtime.rate_limiter, runtime.isolation = RateLimiter(store, here=10, most=10), Isolation()
-            frame = steps.Frame([PartState.QUEUED], self.handler, 30.0)
+            definition = runner.StepDefinition([PartState.QUEUED], self.handler, 30.0)
             works = [
-                asyncio.ensure_future(steps._all(runtime, [Member.parse(name) for name in names], frame))
+                asyncio.ensure_future(runner._run_parts(runtime, [PartId.parse(name) for name in names], definition))
                 for names in messages
             ]
             death = asyncio.ensure_future(self.died.wait())

@@ -8,9 +8,9 @@ import pytest
 
 from scrape_do_celery.cli.orphan_finder import OrphanFinder, StillOwnedError
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
-from scrape_do_celery.runtime import serve
+from scrape_do_celery.runtime import run_step
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
@@ -143,8 +143,8 @@ def test_a_request_that_is_refused_while_the_account_is_well_fails_in_the_end(pl
     began = plant.clock.time()
     while plant.part().state is not PartState.DONE and plant.clock.time() - began < HOUR:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
-        serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-        serve(plant.app, ["r:0"], {PartState.RECONCILING}, reconcile)
+        run_step(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
+        run_step(plant.app, ["r:0"], {PartState.RECONCILING}, reconcile)
     assert (plant.part().outcome, plant.part().error.status_code) == ("failed", 403)
     assert plant.api.posts < 60
 
@@ -207,7 +207,7 @@ def test_a_purchase_in_doubt_takes_no_time_from_an_equal_one(plant, make):
     assert look(plant, "b")
     claim = plant.take("b")
     found = plant.run(ops.read_unresolved_purchases(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
-    assert (found.equal, found.similar) == ((Member("a", 0),), 1)
+    assert (found.equal, found.similar) == ((PartId("a", 0),), 1)
     plant.clock.forward(71 * HOUR)
     found = plant.run(ops.read_unresolved_purchases(plant.keys, claim, plant.account, ops.digests_of(claim), 99))
     assert found.similar == 1
@@ -277,6 +277,6 @@ def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
     plant.run(ops.request_stop(plant.keys, "r", "deadline"))
     while plant.part().state is not PartState.DONE:
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + plant.settings.cancel_grace)
-        serve(plant.app, ["r:0"], {PartState.RUNNING}, poll)
+        run_step(plant.app, ["r:0"], {PartState.RUNNING}, poll)
     assert plant.part().outcome == "timed_out"
     assert not plant.api.called("get_job")

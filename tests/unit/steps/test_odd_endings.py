@@ -19,13 +19,13 @@ from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.fetching import FetchPass, fetch_task
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
-MEMBER = Member("r", 0)
+PART_ID = PartId("r", 0)
 BODY = b'{"TaskID": "t1", "Status": ["success"], "Content": "<html>"}'
 STALLED = UNKNOWN_STATUS_PATIENCE + 1
 
@@ -54,7 +54,7 @@ def pages(make, **others):
 
 
 def stored(plant):
-    return plant.run(ops.contents(plant.keys, MEMBER, range(3)))
+    return plant.run(ops.contents(plant.keys, PART_ID, range(3)))
 
 
 def asked(plant, task_id):

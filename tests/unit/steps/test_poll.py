@@ -15,7 +15,7 @@ from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.api_errors import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
@@ -31,7 +31,7 @@ def running(plant):
 
 
 def kept(plant):
-    return plant.run(ops.job(plant.keys, Member("r", 0)))
+    return plant.run(ops.job(plant.keys, PartId("r", 0)))
 
 
 def wait(plant):
@@ -250,7 +250,7 @@ def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purc
 
 @pytest.fixture
 def stopped(running):
-    assert running.run(ops.request_stop(running.keys, "r", "cancel")) == [Member("r", 0)]
+    assert running.run(ops.request_stop(running.keys, "r", "cancel")) == [PartId("r", 0)]
     return running
 
 
@@ -365,7 +365,7 @@ def early(plant):
 def pages(plant):
     return {
         position: task.task_id
-        for position, task in enumerate(plant.run(ops.contents(plant.keys, Member("r", 0), range(3))))
+        for position, task in enumerate(plant.run(ops.contents(plant.keys, PartId("r", 0), range(3))))
         if task
     }
 

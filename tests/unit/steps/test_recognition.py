@@ -14,8 +14,8 @@ from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.status import RunStatus
-from scrape_do_celery.runtime import Runtime
-from scrape_do_celery.store import Member, PartState, ops, rejecting
+from scrape_do_celery.runtime import WorkerContext
+from scrape_do_celery.store import PartId, PartState, ops, rejecting
 from scrape_do_celery.tasks.orphans import search_for_rejected
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
@@ -353,9 +353,9 @@ def test_a_text_names_the_cause_of_a_purchase_in_doubt(plant, make):
 def test_a_status_says_why_a_purchase_is_not_known(plant):
     plant.begin()
     plant.api.script(create_job=SubmitInDoubtError("the job may have been bought: the gateway said 502", 2))
-    assert RunStatus.of(plant.view()).waiting_for is None
+    assert RunStatus.from_record(plant.view()).waiting_for is None
     plant.step(submit, plant.take(seconds=LEASE))
-    assert "the gateway said 502" in RunStatus.of(plant.view()).waiting_for
+    assert "the gateway said 502" in RunStatus.from_record(plant.view()).waiting_for
 
 
 def test_an_exception_of_the_transport_leaves_a_purchase_in_doubt_at_once(plant):
@@ -401,7 +401,7 @@ def test_a_list_that_cannot_be_read_is_read_later(rejected, make):
     assert rejected.run(rejecting.take_rejected(rejected.keys, rejected.account)) == []
     rejected.clock.forward(301)
     (purchase,) = rejected.run(rejecting.take_rejected(rejected.keys, rejected.account))
-    assert purchase.member == Member("r", 0)
+    assert purchase.part_id == PartId("r", 0)
 
 
 @pytest.mark.parametrize("answer", ["owned", "earlier", "unread", "none"])
@@ -437,7 +437,7 @@ def test_only_the_worker_of_an_account_reads_its_list(plant, monkeypatch):
             ran.append(work)
             work.close()
 
-    monkeypatch.setattr(Runtime, "of", lambda _: Stub())
+    monkeypatch.setattr(WorkerContext, "for_app", lambda _: Stub())
     step = plant.app.tasks[routing.REPORT_ORPHANS]
     step.run(["another"])
     assert ran == []

@@ -9,7 +9,7 @@ from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIGoneError
 from scrape_do_celery.models import JobCreationRequest, JobsListResponse
 from scrape_do_celery.models.urls import fingerprint
-from scrape_do_celery.store import Member, PartState, RunSpec, ops
+from scrape_do_celery.store import PartId, PartState, RunSpec, ops
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
@@ -211,4 +211,4 @@ def test_a_job_that_does_not_name_all_its_tasks_yet_is_no_orphan(plant, make):
     young = job_of(make, [A], "j", "queuing")
     client = SimpleNamespace(get_job=lambda _: young)
     (found,), _ = OrphanFinder(client, plant.store, plant.account).chosen(["j"])
-    assert found.claimant == Member("r", 0)
+    assert found.claimant == PartId("r", 0)

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import RunHandle, enqueue
-from scrape_do_celery.runtime import Runtime, serve
+from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.runtime.leases import LeaseLostError, hold
+from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
@@ -26,7 +26,7 @@ URL = "https://shop.example/0"
 
 @pytest.fixture
 def start(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
     return enqueue
 
 
@@ -192,7 +192,7 @@ def test_hold_does_not_outlive_the_lease(shelf):
     async def go():
         began = asyncio.get_running_loop().time()
         with pytest.raises(LeaseLostError):
-            await hold(hanging(shelf), claim, 30, asyncio.sleep(600))
+            await with_lease(hanging(shelf), claim, 30, asyncio.sleep(600))
         return asyncio.get_running_loop().time() - began
 
     with asyncio.Runner(loop_factory=_LoopWithoutWaiting) as runner:
@@ -221,7 +221,7 @@ def test_no_thread_is_left_without_a_token(plant, settings):
     before = threading.active_count()
     for _ in range(3):
         with pytest.raises(ConfigurationError):
-            Runtime.of(plant.app)
+            WorkerContext.for_app(plant.app)
     time.sleep(0.1)
     assert threading.active_count() == before
 
@@ -260,7 +260,7 @@ def test_stop_request_in_doubtful_poison(plant):
     plant.clock.forward(200)
     from scrape_do_celery.tasks.reconcile import reconcile
 
-    serve(plant.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
+    run_step(plant.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "poisoned"
     (purchase,) = plant.run(ops.ledger(plant.keys, int(plant.part().intent // 86_400)))
     assert purchase.status == "in_doubt"

@@ -21,7 +21,7 @@ from scrape_do_celery.errors import (
     StoreUnavailableError,
 )
 from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.store import Member, ops
+from scrape_do_celery.store import PartId, ops
 from scrape_do_celery.store.ops import REDISPATCH_MIN
 from scrape_do_celery.tasks import scrape as shared
 
@@ -60,7 +60,7 @@ def receive(scrape):
     return run
 
 
-def finish_of(plant, waiter, run_id="celery-id"):
+def delivery_of(plant, waiter, run_id="celery-id"):
     return signature(json.loads(plant.view(run_id).waiters[waiter]))
 
 
@@ -73,9 +73,9 @@ def test_the_record_is_written_first_and_the_message_is_an_id(plant, scrape, mes
     record = plant.view("celery-id")
     assert (record.accepted, record.max_wait) == (None, 60)
     assert plant.due()["celery-id:run"] == pytest.approx(REDISPATCH_MIN, abs=1)
-    finish = finish_of(plant, "celery-id")
+    finish = delivery_of(plant, "celery-id")
     assert (finish.task, list(finish.args), finish.options["task_id"]) == (
-        routing.FINISH_RUN,
+        routing.DELIVER_OUTCOME,
         ["celery-id"],
         "celery-id",
     )
@@ -161,7 +161,7 @@ def test_the_canvas_of_the_caller_is_kept(plant, receive):
             "delivery_info": {"routing_key": "elsewhere", "exchange": "e", "redelivered": True},
         },
     )
-    options = finish_of(plant, "celery-id").options
+    options = delivery_of(plant, "celery-id").options
     assert [one["task"] for one in options["link"]] == ["shop.save"]
     assert [one["task"] for one in options["link_error"]] == ["shop.alarm"]
     assert [one["task"] for one in options["chain"]] == ["shop.third", "shop.second"]
@@ -219,7 +219,7 @@ def test_a_second_caller_with_the_same_key_waits_for_the_same_run(plant, scrape,
     scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="second")
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "first"}] * 2
     assert plant.view("first").waiters.keys() == {"first", "second"}
-    assert finish_of(plant, "second", "first").options["task_id"] == "second"
+    assert delivery_of(plant, "second", "first").options["task_id"] == "second"
     with pytest.raises(IdempotencyConflictError):
         scrape.apply_async(([URL],), {"idempotency_key": "prices", "super": True}, task_id="third")
 
@@ -230,7 +230,7 @@ def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(plant, scrape, me
     scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]
     assert plant.view("promised").accepted is None
-    assert finish_of(plant, "first", "promised").options["task_id"] == "first"
+    assert delivery_of(plant, "first", "promised").options["task_id"] == "first"
     receive(run_id="promised", request={"id": "first"})
     assert plant.view("promised").accepted is not None
     assert plant.run_ids() == {"promised"}
@@ -272,7 +272,7 @@ def test_a_message_that_comes_again_with_other_targets_is_the_run_that_it_was(pl
     receive(targets=[URL])
     receive(targets=["https://other.example/"])
     assert list(plant.view("celery-id").waiters) == ["celery-id"]
-    assert plant.run(ops.part_spec(plant.keys, Member("celery-id", 0))).request.targets == [URL]
+    assert plant.run(ops.part_spec(plant.keys, PartId("celery-id", 0))).request.targets == [URL]
 
 
 def test_a_message_for_a_run_that_is_gone(scrape):

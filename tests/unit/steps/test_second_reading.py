@@ -6,7 +6,7 @@ import pytest
 
 from scrape_do_celery.models import JobStatus
 from scrape_do_celery.polling import NOT_FOUND_GRACE
-from scrape_do_celery.runtime import serve
+from scrape_do_celery.runtime import run_step
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
@@ -37,7 +37,7 @@ def messages_until_done(plant, states, handler, seconds=20.0, lease=None):
         if plant.part().state is PartState.DONE:
             return
         plant.clock.forward(max(0.0, plant.looks()["r:0"]) + seconds)
-        serve(plant.app, ["r:0"], states, handler, seconds=lease)
+        run_step(plant.app, ["r:0"], states, handler, seconds=lease)
 
 
 def purchase_status(plant):
@@ -174,7 +174,7 @@ def test_two_accounts_may_share_a_run(plant, make):
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=job)) == "ok"
     plant.clock.forward(HOUR)
     plant.api.script(get_job=make.refusal(404))
-    serve(plant.app, ["r:0"], {PartState.RUNNING}, poll)
+    run_step(plant.app, ["r:0"], {PartState.RUNNING}, poll)
     assert plant.api.called("get_job") == []
     assert plant.claim(part=0, account="A").part.job_id == "job-of-A"
 
@@ -182,7 +182,7 @@ def test_two_accounts_may_share_a_run(plant, make):
 def test_a_part_that_bought_nothing_goes_on_with_another_token(plant, make):
     plant.begin()
     plant.api.script(create_job=make.refusal(401), get_user_info=make.refusal(401))
-    serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
+    run_step(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
     assert (plant.api.posts, plant.part().state) == (1, PartState.RECONCILING)
     plant.clock.forward(HOUR)
     assert plant.claim(account="of the new token").part.refused
@@ -319,8 +319,8 @@ def test_a_refusal_that_stood_is_struck_out_of_the_ledger(plant, make):
     plant.api.script(create_job=make.refusal(403), get_user_info=None, list_jobs=listing())
     for _ in range(100):
         plant.clock.forward(max(0.0, plant.looks().get("r:0", 0.0)) + 1.0)
-        serve(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-        serve(plant.app, ["r:0"], {PartState.RECONCILING}, reconcile)
+        run_step(plant.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
+        run_step(plant.app, ["r:0"], {PartState.RECONCILING}, reconcile)
     assert plant.part().outcome == "failed"
     assert purchase_status(plant) == []
 

@@ -293,7 +293,7 @@ def test_a_store_that_comes_back_learns_what_was_refused(plant, claim, make, sta
 
 
 def test_a_store_that_stays_away_is_logged_with_the_job(plant, claim, make, monkeypatch, caplog):
-    monkeypatch.setattr("scrape_do_celery.runtime.process.stop_after_delay", lambda _: stop_after_attempt(3))
+    monkeypatch.setattr("scrape_do_celery.runtime.context.stop_after_delay", lambda _: stop_after_attempt(3))
     plant.api.script(create_job=make.created("job-that-was-paid"))
     with pytest.raises(RedisError):
         plant.step(submit, claim, broken="update", times=99)

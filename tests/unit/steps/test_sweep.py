@@ -9,7 +9,7 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.tasks import sweep as module
 from scrape_do_celery.tasks.sweep import sweep
 
@@ -102,7 +102,7 @@ def test_what_ended_is_published_for_at_once(crowd, make):
     assert (step, set(names)) == (routing.POLL_JOBS, {f"r{n}:0" for n in range(10)})
     assert crowd.look().parts == (), "the dispatcher publishes later, should this step message be lost"
     crowd.clock.forward(ops.REDISPATCH_MIN + 0.1)
-    assert {part.member.run_id for part in crowd.look().parts} == {f"r{n}" for n in range(10)}
+    assert {part.part_id.run_id for part in crowd.look().parts} == {f"r{n}" for n in range(10)}
 
 
 def test_what_was_not_due_when_it_began_is_not_handed_over(crowd, make):
@@ -227,10 +227,10 @@ def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
         plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
         fields = {"state": "running", "job": f"of-{n}", "purchase_status": "confirmed"}
         assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
-    members = [Member("order-17", n) for n in range(COUNT)]
+    part_ids = [PartId("order-17", n) for n in range(COUNT)]
     plant.clock.forward(2)
-    plant.run(ops.mark_still_running(plant.keys, plant.account, "pending", members, [1.0, 2.0]))
-    handed = [member for member in members if str(member) in plant.due()]
+    plant.run(ops.mark_still_running(plant.keys, plant.account, "pending", part_ids, [1.0, 2.0]))
+    handed = [part_id for part_id in part_ids if str(part_id) in plant.due()]
     assert 0 < len(handed) < COUNT / 4
 
 
@@ -303,7 +303,7 @@ def test_a_result_backend_that_hangs_holds_up_no_look(crowd, make, monkeypatch):
         hang.wait(30)
         return [run_ids[0]]
 
-    monkeypatch.setattr(module, "revoked_among", revoked)
+    monkeypatch.setattr(module, "find_revoked", revoked)
     listed(crowd, make, range(COUNT))
     crowd.clock.forward(6)
 
@@ -324,7 +324,7 @@ def test_a_result_backend_that_fails_is_told_of(crowd, make, monkeypatch, caplog
     def away(*_):
         raise OSError("away")
 
-    monkeypatch.setattr(module, "revoked_among", away)
+    monkeypatch.setattr(module, "find_revoked", away)
     listed(crowd, make, range(COUNT))
     crowd.clock.forward(6)
 

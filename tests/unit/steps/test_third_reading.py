@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.runs import enqueue_many
-from scrape_do_celery.runtime import collecting, steps
+from scrape_do_celery.runs import AppContext, enqueue_many
+from scrape_do_celery.runtime import collecting, runner
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.rate_limiter import RateLimiter
 from scrape_do_celery.store import CANCEL, Claim, PartState, ops
@@ -60,7 +60,7 @@ def tick(plant, seconds):
     plant.clock.forward(seconds)
     if look(plant).use_list:
         swept(plant)
-    handed = {part.member.run_id for part in plant.look().parts}
+    handed = {part.part_id.run_id for part in plant.look().parts}
     return handed | {name.partition(":")[0] for _, names in plant.messages() for name in names}
 
 
@@ -94,11 +94,11 @@ def test_a_canceled_run_of_another_account_ends(plant):
     plant.run(ops.request_stop(plant.keys, "r", CANCEL))
 
     async def handled(runtime, claim):
-        return await steps._handled(poll, runtime, claim)
+        return await runner._run_claimed(poll, runtime, claim)
 
     for _ in range(20):
         plant.clock.forward(20)
-        if "r" in {part.member.run_id for part in plant.look().parts} and isinstance(claim := plant.claim("r"), Claim):
+        if "r" in {part.part_id.run_id for part in plant.look().parts} and isinstance(claim := plant.claim("r"), Claim):
             plant.step(handled, claim)
     assert plant.part("r").state is PartState.DONE
 
@@ -326,7 +326,7 @@ def test_what_was_not_sent_makes_no_pause_longer(plant, make):
 
 
 def test_a_key_of_another_request_starts_nothing(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.enqueueing.Producer.of", lambda **_: plant.producer)
+    monkeypatch.setattr(AppContext, "for_app", lambda **_: plant.producer)
     plant.begin("later", key="k", hold=3600.0)
     requests = [[f"https://shop.example/{n}"] for n in range(450)]
     with pytest.raises(IdempotencyConflictError):

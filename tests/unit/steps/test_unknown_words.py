@@ -13,13 +13,13 @@ from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.sweep import sweep
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
-MEMBER = Member("r", 0)
+PART_ID = PartId("r", 0)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def status(plant):
 
 
 def stored(plant, count=2):
-    return plant.run(ops.contents(plant.keys, MEMBER, range(count)))
+    return plant.run(ops.contents(plant.keys, PART_ID, range(count)))
 
 
 def poll_after(plant, seconds):
@@ -252,7 +252,7 @@ def test_a_canceled_run_asks_for_each_task_of_such_a_job(running, make):
 
 
 def test_a_page_of_a_task_that_was_given_up_is_not_bought_again(running, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: running.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: running.app)
     states = {"t0": "rotating", "t1": "error"}
     running.api.script(get_job=make.job("success"), get_task=lambda _, i: make.task(int(i[1:]), status=states[i]))
     running.step(poll, running.take())

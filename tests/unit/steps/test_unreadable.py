@@ -10,12 +10,12 @@ from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, UNREADABLE_RECHECK
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
-MEMBER = Member("r", 0)
+PART_ID = PartId("r", 0)
 BODY = b'{"TaskID": "t1", "Status": ["success"], "Content": "<html>"}'
 
 
@@ -39,7 +39,7 @@ def one_bad(make, error, bad="t1"):
 
 
 def stored(plant):
-    return plant.run(ops.contents(plant.keys, MEMBER, range(3)))
+    return plant.run(ops.contents(plant.keys, PART_ID, range(3)))
 
 
 def asked(plant):
@@ -132,7 +132,7 @@ def test_a_page_that_is_too_large_is_told_at_once_and_hinders_no_other(collectin
 
 
 def test_neither_is_bought_again(collecting, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: collecting.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: collecting.app)
     answers = {"t0": too_large(), "t1": unreadable(), "t2": make.task(2, status="error")}
     collecting.api.script(get_task=lambda _, task_id: answers[task_id])
     for _ in range(UNREADABLE_ATTEMPTS):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from scrape_do_celery.errors import JobLostError
-from scrape_do_celery.store import CANCEL, DEADLINE, Member, PartState, RunState, ops
+from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, RunState, ops
 from scrape_do_celery.store.ops import REDISPATCH_MIN
 
 LIVES = ops.Lives(100, 200, 300)
@@ -64,9 +64,9 @@ def test_a_change_of_what_is_gone_is_refused(shelf):
 def test_the_job_is_kept_beside_the_record(shelf, make):
     shelf.begin()
     job = make.job("pending", tasks=["success", "pending"])
-    assert shelf.run(ops.job(shelf.keys, Member("r", 0))) is None
+    assert shelf.run(ops.job(shelf.keys, PartId("r", 0))) is None
     shelf.run(ops.update(shelf.keys, shelf.take(), {}, job=job))
-    assert shelf.run(ops.job(shelf.keys, Member("r", 0))) == job
+    assert shelf.run(ops.job(shelf.keys, PartId("r", 0))) == job
 
 
 def test_a_job_has_one_owner(shelf):
@@ -103,13 +103,13 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(shelf):
 def collecting(shelf):
     shelf.begin()
     shelf.buy(state=PartState.FETCHING)
-    return lambda position, task: shelf.run(ops.put(shelf.keys, Member("r", 0), position, task))
+    return lambda position, task: shelf.run(ops.put(shelf.keys, PartId("r", 0), position, task))
 
 
 def test_the_first_to_store_a_task_wins(shelf, collecting, make):
     assert collecting(0, make.task(0, content="first")) == 1
     assert collecting(0, make.task(0, content="second", status="error")) == 0
-    (kept,) = shelf.run(ops.contents(shelf.keys, Member("r", 0), [0]))
+    (kept,) = shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0]))
     assert kept.content == "first"
     assert (shelf.part().stored_ok, shelf.part().stored_failed) == (1, 0)
 
@@ -122,14 +122,14 @@ def test_tasks_are_counted_by_how_they_ended(shelf, collecting, make):
     collecting(3, make.task(3, status="error", gone=True))
     part = shelf.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (1, 3, 1, 5.0)
-    assert shelf.run(ops.fetched(shelf.keys, Member("r", 0))) == {0, 1, 2, 3}
+    assert shelf.run(ops.fetched(shelf.keys, PartId("r", 0))) == {0, 1, 2, 3}
 
 
 @pytest.fixture
 def held(shelf, collecting, make):
     """A part that holds a page of task 0, which cost two credits."""
     page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
-    assert shelf.run(ops.hold(shelf.keys, Member("r", 0), 0, page)) == 1
+    assert shelf.run(ops.hold(shelf.keys, PartId("r", 0), 0, page)) == 1
     return page
 
 
@@ -147,7 +147,7 @@ def test_a_task_without_a_page_gives_way_to_the_held_one_and_is_counted_as_that(
     assert [collecting(0, bare) for _ in range(2)] == [1, 0]
     part = shelf.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
-    assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [held]
+    assert shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0])) == [held]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_task_with_a_page_is_stored_instead_of_the_held_one(shelf, collecting,
     shelf.finish()
     part = shelf.part()
     assert part.stored_ok + part.stored_failed == 1
-    assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [task]
+    assert shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0])) == [task]
 
 
 def test_what_is_held_is_stored_when_the_part_ends(shelf, collecting, make, held):
@@ -172,7 +172,7 @@ def test_what_is_held_is_stored_when_the_part_ends(shelf, collecting, make, held
     shelf.finish(outcome="canceled")
     part = shelf.part()
     assert (part.stored_ok, part.stored_failed, part.credits) == (1, 1, 2.0)
-    assert shelf.run(ops.contents(shelf.keys, Member("r", 0), [0])) == [held]
+    assert shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0])) == [held]
     assert not shelf.redis.exists(shelf.keys.provisional("r", 0))
 
 
@@ -184,9 +184,9 @@ def test_nothing_is_stored_for_a_run_that_is_gone(shelf, collecting, make):
 
 def test_contents_are_read_by_position(shelf, collecting, make):
     collecting(2, make.task(2))
-    first, none, third = shelf.run(ops.contents(shelf.keys, Member("r", 0), [2, 0, 2]))
+    first, none, third = shelf.run(ops.contents(shelf.keys, PartId("r", 0), [2, 0, 2]))
     assert (first, none) == (third, None)
-    assert shelf.run(ops.fetched(shelf.keys, Member("other", 0))) == set()
+    assert shelf.run(ops.fetched(shelf.keys, PartId("other", 0))) == set()
 
 
 def test_a_part_ends_with_its_outcome_and_its_error(shelf):
@@ -284,7 +284,7 @@ def test_a_stop_request_names_the_running_parts_that_are_to_act_now(shelf):
     shelf.buy(part=4, state=PartState.FETCHING)
     shelf.finish(part=5)
     states = [part.state for part in shelf.view().parts]
-    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == [Member("r", 0), Member("r", 1)]
+    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == [PartId("r", 0), PartId("r", 1)]
     assert [part.state for part in shelf.view().parts] == states
     due = shelf.due()
     assert due["r:0"] <= 0
@@ -344,7 +344,7 @@ def ended(shelf, make, **options):
         shelf.buy(part=n, state=PartState.FETCHING)
         claim = shelf.take(part=n)
         shelf.run(ops.update(shelf.keys, claim, {}, job=make.job("success")))
-        shelf.run(ops.put(shelf.keys, Member("r", n), 0, make.task(0)))
+        shelf.run(ops.put(shelf.keys, PartId("r", n), 0, make.task(0)))
         shelf.run(ops.settle(shelf.keys, claim, "succeeded"))
     shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
 
@@ -394,9 +394,9 @@ def test_a_view_has_no_targets(shelf):
 
 def test_requests_that_are_not_there(shelf):
     assert shelf.run(ops.spec(shelf.keys, "r", 1)) is None
-    assert shelf.run(ops.part_spec(shelf.keys, Member("r", 0))) is None
+    assert shelf.run(ops.part_spec(shelf.keys, PartId("r", 0))) is None
     shelf.begin()
-    assert shelf.run(ops.part_spec(shelf.keys, Member("r", 1))) is None
+    assert shelf.run(ops.part_spec(shelf.keys, PartId("r", 1))) is None
 
 
 def test_forgetting(shelf, make):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from scrape_do_celery.store import Member, PartState, ops
+from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.ops import PARTS_PER_MESSAGE, REDISPATCH_MAX, REDISPATCH_MIN
 
 STATES = {PartState.QUEUED}
@@ -17,7 +17,7 @@ def test_a_claim_gives_lease_fence_and_attempt(shelf, make):
     claim = shelf.take(seconds=30)
     assert (claim.part.attempts, claim.part.state) == (1, PartState.QUEUED)
     assert claim.part.fence > 0
-    assert (claim.member, claim.stop_reason, claim.skip_unsent, claim.max_wait) == (Member("r", 0), None, False, 60.0)
+    assert (claim.part_id, claim.stop_reason, claim.skip_unsent, claim.max_wait) == (PartId("r", 0), None, False, 60.0)
     spec = claim.spec()
     assert (spec.request.targets, spec.raise_on_task_failure, spec.max_wait) == (make.urls(2), True, 60)
     assert 25 < shelf.due()["r:0"] <= 30
@@ -91,7 +91,7 @@ def test_a_death_after_progress_makes_a_suspect_too(shelf, make):
     shelf.begin()
     shelf.buy(state=PartState.FETCHING)
     shelf.take(seconds=30)
-    shelf.run(ops.put(shelf.keys, Member("r", 0), 0, make.task()))
+    shelf.run(ops.put(shelf.keys, PartId("r", 0), 0, make.task()))
     assert shelf.part().attempts == 0
     shelf.clock.forward(31)
     assert shelf.claim(isolated=False) == ops.Suspect()
@@ -312,7 +312,9 @@ def test_what_is_due_is_handed_out_with_what_its_message_needs_to_know(shelf):
     shelf.redis.hset(shelf.keys.run("r"), "stop_reason", "cancel")
     shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look()
-    assert {(d.member.part, d.state, d.stop_requested, d.cancel_sent, d.attempts, d.dispatches) for d in due.parts} == {
+    assert {
+        (d.part_id.part, d.state, d.stop_requested, d.cancel_sent, d.attempts, d.dispatches) for d in due.parts
+    } == {
         (0, "queued", True, False, 0, 1),
         (1, "running", True, False, 0, 1),
     }
@@ -423,7 +425,7 @@ def test_in_a_backlog_what_a_step_rang_for_is_left_to_that_message(shelf):
     assert (due.parts, due.runs) == ((), ())
     shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look(limit=1000)
-    assert {part.member.run_id for part in due.parts} == {"fresh"}
+    assert {part.part_id.run_id for part in due.parts} == {"fresh"}
     assert {run.run_id for run in due.runs} == {"ended"}
 
 
@@ -437,7 +439,7 @@ def test_in_a_backlog_what_nobody_rang_for_is_published_at_once(shelf):
     shelf.take("over", seconds=100)
     shelf.clock.forward(2)
     due = shelf.look(limit=1000)
-    assert {part.member.run_id for part in due.parts} == {"dead", "later"}
+    assert {part.part_id.run_id for part in due.parts} == {"dead", "later"}
     shelf.clock.forward(7)
     assert {run.run_id for run in shelf.look(limit=1000).runs} == {"over"}
 
@@ -449,7 +451,7 @@ def test_when_a_backlog_is_over_messages_are_published_as_before(shelf):
     shelf.look()
     shelf.begin("fresh")
     shelf.clock.forward(REDISPATCH_MIN)
-    assert [part.member.run_id for part in shelf.look().parts] == ["fresh"]
+    assert [part.part_id.run_id for part in shelf.look().parts] == ["fresh"]
 
 
 def test_a_message_that_is_lost_is_no_backlog(shelf):
@@ -469,7 +471,7 @@ def test_no_more_is_handed_out_than_asked_for(shelf):
     shelf.clock.forward(REDISPATCH_MIN)
     first, second = shelf.look(limit=3), shelf.look(limit=3)
     assert (len(first.parts), len(second.parts)) == (3, 2)
-    assert not {d.member for d in first.parts} & {d.member for d in second.parts}
+    assert not {d.part_id for d in first.parts} & {d.part_id for d in second.parts}
 
 
 def test_messages_under_way_are_capped(shelf):
@@ -517,7 +519,7 @@ def test_ids_with_colons_are_found(shelf):
     shelf.begin("a:b:c", max_wait=1)
     shelf.clock.forward(REDISPATCH_MIN)
     due = shelf.look()
-    assert due.parts[0].member == Member("a:b:c", 0)
+    assert due.parts[0].part_id == PartId("a:b:c", 0)
     assert due.runs[0].run_id == "a:b:c"
 
 
@@ -536,9 +538,9 @@ def test_work_that_is_backed_up_is_handed_out_in_the_order_of_its_remaining_life
     shelf.begin("unsent")
     shelf.redis.zadd(shelf.keys.due, {"unsent:0": shelf.clock.time() - 40})
     bought(shelf, "asleep", -50, 10)
-    first = [part.member.run_id for part in shelf.look(limit=3).parts]
+    first = [part.part_id.run_id for part in shelf.look(limit=3).parts]
     assert first == ["short", "middle", "long"]
-    assert [part.member.run_id for part in shelf.look(limit=3).parts] == ["unsent"]
+    assert [part.part_id.run_id for part in shelf.look(limit=3).parts] == ["unsent"]
 
 
 def test_what_was_not_sent_has_its_share_of_what_is_handed_out(shelf):
@@ -546,7 +548,7 @@ def test_what_was_not_sent_has_its_share_of_what_is_handed_out(shelf):
         bought(shelf, f"paid{n}", 10, 100 + n)
     shelf.begin("unsent")
     shelf.redis.zadd(shelf.keys.due, {"unsent:0": shelf.clock.time() - 40})
-    assert "unsent" in [part.member.run_id for part in shelf.look(limit=4).parts]
+    assert "unsent" in [part.part_id.run_id for part in shelf.look(limit=4).parts]
 
 
 def test_a_part_has_a_life_from_its_purchase_to_its_end(shelf):

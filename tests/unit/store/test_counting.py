@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.store import CANCEL, Member, PartState, counting, ops
+from scrape_do_celery.store import CANCEL, PartId, PartState, counting, ops
 
 COST = {"Request-Cost": "1.5"}
 
@@ -36,7 +36,7 @@ def whole(shelf, make, run_id="r", *, tasks=None, job=None):
     shelf.begin(run_id)
     shelf.buy(run_id, job=job or f"job-{run_id}", state=PartState.FETCHING)
     for position, task in enumerate(tasks or [make.task(n, scrape_do_metadata=COST) for n in range(2)]):
-        shelf.run(ops.put(shelf.keys, Member(run_id, 0), position, task))
+        shelf.run(ops.put(shelf.keys, PartId(run_id, 0), position, task))
     shelf.finish(run_id)
     shelf.run(ops.decide(shelf.keys, run_id, "succeeded", {}))
 
@@ -155,7 +155,7 @@ def test_a_census_tells_live_runs_by_state(shelf, census, make):
     shelf.finish("decided")
     shelf.begin("deadline", max_wait=600.0)
     found = census()
-    assert found.runs == {"queued": 3, "draft": 1, "running": 1, "reporting": 1, "fetching": 1}
+    assert found.runs == {"queued": 3, "draft": 1, "running": 1, "delivering": 1, "fetching": 1}
     assert shelf.clock.time() - found.since["queued"] == pytest.approx(10, abs=5)
     assert "draft" not in found.since
 

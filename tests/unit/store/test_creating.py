@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery.models.urls import strict_digest
-from scrape_do_celery.store import Member, PartState, RunState, ops
+from scrape_do_celery.store import PartId, PartState, RunState, ops
 from scrape_do_celery.store.ops import REDISPATCH_MIN
 
 
@@ -31,7 +31,7 @@ def test_the_caller_has_time_to_publish_before_the_dispatcher_does(shelf):
     assert 0 < shelf.due()["r:0"] <= REDISPATCH_MIN
     assert shelf.look().parts == ()
     shelf.clock.forward(REDISPATCH_MIN)
-    assert [due.member for due in shelf.look().parts] == [Member("r", 0)]
+    assert [due.part_id for due in shelf.look().parts] == [PartId("r", 0)]
 
 
 def test_nothing_of_a_live_run_has_a_life(shelf):
@@ -46,7 +46,7 @@ def test_a_run_of_many_parts(shelf, make):
     assert shelf.run_fields()["left"] == "3"
     assert set(shelf.due()) == {"r:0", "r:1", "r:2"}
     assert [len(f) for f in {part.fingerprint for part in record.parts}] == [32, 32, 32]
-    last = shelf.run(ops.part_spec(shelf.keys, Member("r", 2)))
+    last = shelf.run(ops.part_spec(shelf.keys, PartId("r", 2)))
     assert last.request.targets == make.urls(1, 2000)
 
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
-from scrape_do_celery.store import CANCEL, DEADLINE, Member, PartState, RunSpec, ops
+from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, RunSpec, ops
 
 EXAMPLES = 50
 LIVE, DRAFT = "a", "b:c"
@@ -53,7 +53,7 @@ class Pipeline(RuleBasedStateMachine):
         super().__init__()
         self.shelf = self.new_shelf()
         self.numbers = itertools.count()
-        #: claims of steps that are at work, by member, and of those that have lost their part
+        #: claims of steps that are at work, by part, and of those that have lost their part
         self.held, self.lost = {}, []
         #: parts that may have been bought: a second `POST` would be a second bill
         self.sent = set()
@@ -77,10 +77,10 @@ class Pipeline(RuleBasedStateMachine):
         only=st.sampled_from([None] * 5 + sorted(ACTIONS.keys() - {"done"})),
     )
     def claim(self, run_id, part, patient, only):
-        member = Member(run_id, part)
+        part_id = PartId(run_id, part)
         if run_id in self.drafts:
             return  # no step message is ever dispatched the parts of a draft
-        before = self.fields(member)
+        before = self.fields(part_id)
         if patient:
             until = max(float(before.get("lease", 0)), float(before.get("due_at", 0)))
             self.shelf.clock.forward(max(0.0, until - self.now()) + 0.1)
@@ -89,7 +89,7 @@ class Pipeline(RuleBasedStateMachine):
         claim = self.shelf.claim(run_id, part, states=states, seconds=LEASE, token=token)
         if claim is None:
             assert not patient or paused or before["state"] not in states
-            assert self.fields(member)["fence"] == before["fence"]
+            assert self.fields(part_id)["fence"] == before["fence"]
             return
         assert before["state"] in states
         assert float(before.get("lease", 0)) <= claim.now
@@ -97,59 +97,59 @@ class Pipeline(RuleBasedStateMachine):
         assert claim.part.attempts == int(before.get("attempts", 0)) + 1
         again = self.shelf.claim(run_id, part, states=states, seconds=LEASE, token=token)
         assert again.part == claim.part
-        if member in self.held:
-            self.lost.append(self.held[member])
-        self.held[member] = claim
+        if part_id in self.held:
+            self.lost.append(self.held[part_id])
+        self.held[part_id] = claim
 
     @precondition(lambda self: self.held)
     @rule(pick=st.integers(0, 7), choice=st.integers(0, 41), twice=st.booleans())
     def work(self, pick, choice, twice):
-        member = sorted(self.held)[pick % len(self.held)]
-        claim, before = self.held[member], self.fields(member)
+        part_id = sorted(self.held)[pick % len(self.held)]
+        claim, before = self.held[part_id], self.fields(part_id)
         actions = ACTIONS[before["state"]]
         action = actions[choice % len(actions)]
         current = before["fence"] == str(claim.part.fence)
         if action == "die" or not current:
-            self.lost.append(self.held.pop(member))
+            self.lost.append(self.held.pop(part_id))
             return
         for _ in range(1 + twice):
             self.act(claim, action, before)
 
     def act(self, claim, action, before):
-        member = claim.member
+        part_id = claim.part_id
         if action == "intend":
             self.intend(claim, before)
         elif action == "settle":
-            left, fields = self.left(member.run_id), self.fields(member)
+            left, fields = self.left(part_id.run_id), self.fields(part_id)
             answer = self.settle(claim)
             assert answer == (left if fields["state"] == "done" else left - 1)
-            self.held.pop(member, None)
+            self.held.pop(part_id, None)
         elif action == "renew":
             assert self.run(ops.renew(self.shelf.keys, claim, LEASE)) is True
-            assert float(self.fields(member)["lease"]) >= float(before["lease"])
+            assert float(self.fields(part_id)["lease"]) >= float(before["lease"])
         elif action == "put":
-            self.put(member, next(self.numbers) % 3)
+            self.put(part_id, next(self.numbers) % 3)
         else:
             assert self.update(claim, action) == "ok"
             if action == "not_sent":
-                self.sent.discard(member)
+                self.sent.discard(part_id)
             # Let go: what this step still sends is a copy of what it sent.
-            self.held.pop(member, None)
+            self.held.pop(part_id, None)
 
     def intend(self, claim, before):
         nonce = uuid.uuid4().hex
         verdict, who = self.run(ops.write_intent(self.shelf.keys, claim, nonce, LEASE * 4))
         if verdict == "targets_locked":
-            assert Member.parse(who) == self.equal_run(claim.member)
-            assert self.fields(self.equal_run(claim.member))["state"] in UNRESOLVED
+            assert PartId.parse(who) == self.equal_run(claim.part_id)
+            assert self.fields(self.equal_run(claim.part_id))["state"] in UNRESOLVED
         elif verdict == "ok":
             assert before["state"] == "queued"
-            assert claim.member not in self.sent
-            assert self.fields(self.equal_run(claim.member))["state"] not in UNRESOLVED
-            self.sent.add(claim.member)
+            assert claim.part_id not in self.sent
+            assert self.fields(self.equal_run(claim.part_id))["state"] not in UNRESOLVED
+            self.sent.add(claim.part_id)
             assert self.run(ops.write_intent(self.shelf.keys, claim, nonce, LEASE * 4))[0] == "ok"
         elif verdict != "stale":
-            run = self.shelf.run_fields(claim.member.run_id)
+            run = self.shelf.run_fields(claim.part_id.run_id)
             assert run["stop_reason"] if verdict == "stop_reason" else run["skip_unsent"]
 
     def update(self, claim, action):
@@ -158,9 +158,9 @@ class Pipeline(RuleBasedStateMachine):
             "not_sent": ({"state": "queued", "purchase_status": "void"}, 1.0, None),
             "lose_answer": ({"state": "reconciling"}, 0.0, None),
             "bought": (
-                {"state": "running", "job": f"job-{claim.member}", "purchase_status": "confirmed"},
+                {"state": "running", "job": f"job-{claim.part_id}", "purchase_status": "confirmed"},
                 1.0,
-                f"job-{claim.member}",
+                f"job-{claim.part_id}",
             ),
             "collect": ({"state": "fetching"}, 0.0, None),
             "told_to_stop": ({"cancel_sent_at": "1.5"}, 1.0, None),
@@ -178,7 +178,7 @@ class Pipeline(RuleBasedStateMachine):
         before = self.everything()
         if action == "put":
             return  # a page that was paid for is kept, whoever brings it
-        if self.fields(claim.member)["fence"] == str(claim.part.fence):
+        if self.fields(claim.part_id)["fence"] == str(claim.part.fence):
             return  # dead, and nobody has noticed yet
         if action == "intend":
             assert self.run(ops.write_intent(self.shelf.keys, claim, "n", LEASE)) == ("stale", "")
@@ -192,14 +192,14 @@ class Pipeline(RuleBasedStateMachine):
         assert self.shelf.contents() == before
 
     def store_a_task(self, run_id, other, number):
-        self.put(Member(run_id, int(other)), number)
+        self.put(PartId(run_id, int(other)), number)
 
-    def put(self, member, position):
+    def put(self, part_id, position):
         task = TaskDetails(task_id="t", job_id="j", status="success", content=f"page {next(self.numbers)}")
-        known, ended = (member, position) in self.contents, self.fields(member)["state"] == "done"
-        assert self.run(ops.put(self.shelf.keys, member, position, task)) == (-1 if ended else 0 if known else 1)
+        known, ended = (part_id, position) in self.contents, self.fields(part_id)["state"] == "done"
+        assert self.run(ops.put(self.shelf.keys, part_id, position, task)) == (-1 if ended else 0 if known else 1)
         if not ended:
-            self.contents.setdefault((member, position), task)
+            self.contents.setdefault((part_id, position), task)
 
     # The world around them: as one rule, so that steps get their share of what happens
 
@@ -230,12 +230,12 @@ class Pipeline(RuleBasedStateMachine):
     def request_stop(self, run_id, twice, number):
         what = [CANCEL, DEADLINE][number % 2]
         before = self.shelf.run_fields(run_id).get("stop_reason")
-        members = self.run(ops.request_stop(self.shelf.keys, run_id, what))
+        part_ids = self.run(ops.request_stop(self.shelf.keys, run_id, what))
         if twice:
             self.run(ops.request_stop(self.shelf.keys, run_id, CANCEL))
-        assert (members is None) is (run_id in self.outcomes)
-        assert all(self.fields(member)["state"] == "running" for member in members or ())
-        if members is not None:
+        assert (part_ids is None) is (run_id in self.outcomes)
+        assert all(self.fields(part_id)["state"] == "running" for part_id in part_ids or ())
+        if part_ids is not None:
             assert self.shelf.run_fields(run_id)["stop_reason"] == (before or what)
 
     def decide(self, run_id, other, number):
@@ -260,7 +260,7 @@ class Pipeline(RuleBasedStateMachine):
         assert len(due.parts) + len(due.runs) <= min(limit, cap)
         assert due.dropped == 0
         for part in due.parts:
-            fields = self.fields(part.member)
+            fields = self.fields(part.part_id)
             assert fields["state"] == part.state != "done"
             assert float(fields.get("lease", 0)) <= due.now
 
@@ -272,16 +272,16 @@ class Pipeline(RuleBasedStateMachine):
         token, keys = uuid.uuid4().hex, self.shelf.keys
         if not self.run(ops.acquire_list_poll(keys, "", token, 5.0)):
             return
-        watched = [member for member in self.members() if "poll_set" in self.fields(member)]
-        shown = [member for n, member in enumerate(self.members()) if number >> n & 1]
+        watched = [part_id for part_id in self.part_ids() if "poll_set" in self.fields(part_id)]
+        shown = [part_id for n, part_id in enumerate(self.part_ids()) if number >> n & 1]
         self.run(ops.mark_still_running(keys, "", "pending", shown, [10.0, 20.0]))
         handed, due = (
             self.run(ops.finish_list_poll(keys, "", token, others=0, redispatch_after=number)),
             self.shelf.due(),
         )
-        for member in watched:
-            was_due = float(self.fields(member)["due_at"]) <= self.now()
-            assert (str(member) in handed) is (str(member) in due) is (was_due and member not in shown)
+        for part_id in watched:
+            was_due = float(self.fields(part_id)["due_at"]) <= self.now()
+            assert (str(part_id) in handed) is (str(part_id) in due) is (was_due and part_id not in shown)
 
     def leave_the_api_alone(self, run_id, other, number):
         self.run(ops.pause(self.shelf.keys, 3))
@@ -300,15 +300,15 @@ class Pipeline(RuleBasedStateMachine):
             self.shelf.redis.delete(self.shelf.keys.pause)
         return self.shelf.contents()
 
-    def members(self):
-        return [Member(run_id, n) for run_id in (LIVE, DRAFT) for n in range(2)]
+    def part_ids(self):
+        return [PartId(run_id, n) for run_id in (LIVE, DRAFT) for n in range(2)]
 
-    def equal_run(self, member):
+    def equal_run(self, part_id):
         """The part of the other run that has the same targets."""
-        return Member(DRAFT if member.run_id == LIVE else LIVE, member.part)
+        return PartId(DRAFT if part_id.run_id == LIVE else LIVE, part_id.part)
 
-    def fields(self, member):
-        return self.shelf.part_fields(member.run_id, member.part)
+    def fields(self, part_id):
+        return self.shelf.part_fields(part_id.run_id, part_id.part)
 
     def left(self, run_id):
         return int(self.shelf.run_fields(run_id)["left"])
@@ -318,7 +318,7 @@ class Pipeline(RuleBasedStateMachine):
         """All of them over one look at the store: a look costs more than a step."""
         due = self.shelf.due().keys()
         runs = {run_id: self.shelf.run_fields(run_id) for run_id in (LIVE, DRAFT)}
-        parts = {member: self.fields(member) for member in self.members()}
+        parts = {part_id: self.fields(part_id) for part_id in self.part_ids()}
         self.what_may_have_been_bought_is_never_queued_again(parts)
         self.equal_targets_are_bought_one_at_a_time(parts)
         self.the_ledger_has_all_that_may_have_been_bought_and_nothing_else(parts)
@@ -331,38 +331,38 @@ class Pipeline(RuleBasedStateMachine):
         self.nothing_has_a_life_before_its_outcome_is_known()
 
     def what_may_have_been_bought_is_never_queued_again(self, parts):
-        assert all(parts[member]["state"] != "queued" for member in self.sent)
+        assert all(parts[part_id]["state"] != "queued" for part_id in self.sent)
 
     def equal_targets_are_bought_one_at_a_time(self, parts):
         for n in range(2):
-            assert sum(parts[Member(run_id, n)]["state"] in UNRESOLVED for run_id in (LIVE, DRAFT)) <= 1
+            assert sum(parts[PartId(run_id, n)]["state"] in UNRESOLVED for run_id in (LIVE, DRAFT)) <= 1
 
     def the_ledger_has_all_that_may_have_been_bought_and_nothing_else(self, parts):
         days = [key.rpartition(b":")[2] for key in self.shelf.redis.scan_iter(f"{self.shelf.keys.prefix}:ledger:*")]
-        lines = {line.member: line for day in days for line in self.run(ops.ledger(self.shelf.keys, int(day)))}
+        lines = {line.part_id: line for day in days for line in self.run(ops.ledger(self.shelf.keys, int(day)))}
         assert lines.keys() == self.sent
-        for member, line in lines.items():
-            assert line.job_id == parts[member].get("job")
-            assert line.outcome == parts[member].get("outcome")
+        for part_id, line in lines.items():
+            assert line.job_id == parts[part_id].get("job")
+            assert line.outcome == parts[part_id].get("outcome")
 
     def what_was_bought_is_owned_and_has_a_life(self, parts):
         alive = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.life, 0, -1)}
-        for member, fields in parts.items():
+        for part_id, fields in parts.items():
             if job := fields.get("job"):
-                assert self.shelf.redis.get(self.shelf.keys.owner(job)) == str(member).encode()
-            assert (str(member) in alive) is ("job" in fields and fields["state"] != "done")
+                assert self.shelf.redis.get(self.shelf.keys.owner(job)) == str(part_id).encode()
+            assert (str(part_id) in alive) is ("job" in fields and fields["state"] != "done")
 
     def left_is_the_number_of_parts_that_are_not_done(self, runs, parts):
         for run_id, fields in runs.items():
-            assert int(fields["left"]) == sum(parts[Member(run_id, n)]["state"] != "done" for n in range(2))
+            assert int(fields["left"]) == sum(parts[PartId(run_id, n)]["state"] != "done" for n in range(2))
 
     def every_part_of_a_live_run_is_looked_at_in_one_place_until_it_is_done(self, parts, due):
         watched = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.poll_set(""), 0, -1)}
-        for member, fields in parts.items():
-            live = fields["state"] != "done" and member.run_id not in self.drafts
-            assert (str(member) in due) + (str(member) in watched) == live
-            assert ("poll_set" in fields) is (str(member) in watched)
-            if str(member) in watched:
+        for part_id, fields in parts.items():
+            live = fields["state"] != "done" and part_id.run_id not in self.drafts
+            assert (str(part_id) in due) + (str(part_id) in watched) == live
+            assert ("poll_set" in fields) is (str(part_id) in watched)
+            if str(part_id) in watched:
                 assert fields["state"] == "running"
                 assert float(fields.get("lease", 0)) <= self.now()
 
@@ -374,16 +374,16 @@ class Pipeline(RuleBasedStateMachine):
                 assert (f"{run_id}:run" in due) is (fields["waiting"] != "0")
 
     def an_end_is_an_end(self, runs, parts):
-        for member, fields in parts.items():
-            assert member not in self.ended or fields["state"] == "done"
+        for part_id, fields in parts.items():
+            assert part_id not in self.ended or fields["state"] == "done"
             if fields["state"] == "done":
-                assert self.ended.setdefault(member, fields["outcome"]) == fields["outcome"]
+                assert self.ended.setdefault(part_id, fields["outcome"]) == fields["outcome"]
         for run_id, outcome in self.outcomes.items():
             assert runs[run_id]["outcome"] == outcome
 
     def what_was_stored_stays(self):
-        for (member, position), task in self.contents.items():
-            assert self.run(ops.contents(self.shelf.keys, member, [position])) == [task]
+        for (part_id, position), task in self.contents.items():
+            assert self.run(ops.contents(self.shelf.keys, part_id, [position])) == [task]
 
     def nothing_has_a_life_before_its_outcome_is_known(self):
         for run_id in {LIVE, DRAFT} - self.outcomes.keys():

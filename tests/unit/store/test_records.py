@@ -1,4 +1,4 @@
-"""Names of keys, members, and records as they are read."""
+"""Names of keys, parts, and records as they are read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrape_do_celery.errors import SubmitInDoubtError
-from scrape_do_celery.store import Keys, Member, PartRecord, PartState, RunRecord, RunState
+from scrape_do_celery.store import Keys, PartId, PartRecord, PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.due import Due, DuePart, DueRun
 
@@ -35,13 +35,13 @@ def test_an_idempotency_key_of_any_text_becomes_one_plain_word():
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 10_000))
 def test_a_member_comes_back_from_its_text(run_id, part):
-    assert Member.parse(str(Member(run_id, part))) == Member(run_id, part)
+    assert PartId.parse(str(PartId(run_id, part))) == PartId(run_id, part)
 
 
 def test_a_run_id_may_hold_colons():
-    assert Member.parse("a:b:7:3") == Member("a:b:7", 3)
+    assert PartId.parse("a:b:7:3") == PartId("a:b:7", 3)
     with pytest.raises(ValueError, match="run"):
-        Member.parse("a:run")
+        PartId.parse("a:run")
 
 
 def test_a_part_that_was_only_written_down():
@@ -121,7 +121,7 @@ def test_a_run_that_has_ended():
     assert record.waiters == {"r": "", "other:id": '{"task": "x"}'}
     assert str(record.error) == "text"
     assert [part.state for part in record.parts] == [PartState.DONE, PartState.QUEUED]
-    assert record.member(1) == Member("r", 1)
+    assert record.part_id(1) == PartId("r", 1)
 
 
 def test_a_run_that_waits():
@@ -145,8 +145,8 @@ def test_parts_and_runs_are_due():
     ])  # fmt: skip
     assert (due.now, due.next_at, due.dropped) == (7.5, 8.5, 3)
     assert due.parts == (
-        DuePart(Member("a:b", 2), "running", stop_requested=True, cancel_sent=False, attempts=4, dispatches=1),
-        DuePart(Member("c", 0), "queued", stop_requested=False, cancel_sent=True, attempts=0, dispatches=2),
+        DuePart(PartId("a:b", 2), "running", stop_requested=True, cancel_sent=False, attempts=4, dispatches=1),
+        DuePart(PartId("c", 0), "queued", stop_requested=False, cancel_sent=True, attempts=0, dispatches=2),
     )
     assert due.runs == (
         DueRun("a:b", None, 2, accepted=True, dispatches=1),

@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.store import AsyncStore, Member, Store, ops
+from scrape_do_celery.store import AsyncStore, PartId, Store, ops
 from scrape_do_celery.store.shells import scripts
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -34,19 +34,19 @@ def test_every_operation_has_its_script():
 
 def test_both_shells_work_on_the_same_records(shelf, make):
     shelf.begin()
-    member = Member("r", 0)
+    part_id = PartId("r", 0)
 
     async def work(store):
         assert (await store.run(ops.view(store.keys, "r"))).parts[0].total == 2
-        assert await store.run(ops.put(store.keys, member, 0, make.task())) == 1
-        claim = await store.run(ops.claim(store.keys, member, "t", seconds=30, states={"queued"}))
-        assert await store.run(ops.job(store.keys, member)) is None
+        assert await store.run(ops.put(store.keys, part_id, 0, make.task())) == 1
+        claim = await store.run(ops.claim(store.keys, part_id, "t", seconds=30, states={"queued"}))
+        assert await store.run(ops.job(store.keys, part_id)) is None
         return await store.run(ops.update(store.keys, claim, {"polls": 3}, after=0.0, job=make.job()))
 
     assert shelf.with_async(work) == "ok"
     assert shelf.part().polls == 3
-    assert shelf.run(ops.job(shelf.keys, member)) == make.job()
-    assert shelf.run(ops.fetched(shelf.keys, member)) == {0}
+    assert shelf.run(ops.job(shelf.keys, part_id)) == make.job()
+    assert shelf.run(ops.fetched(shelf.keys, part_id)) == {0}
 
 
 def test_operations_are_values():

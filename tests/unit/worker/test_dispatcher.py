@@ -11,14 +11,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import BATCH, StepMessage
-from scrape_do_celery.store import DuePart, Member, PartState, ops
+from scrape_do_celery.store import DuePart, PartId, PartState, ops
 from scrape_do_celery.store.ops import REDISPATCH_MIN
 from scrape_do_celery.worker.dispatcher import LONGEST, SHORTEST, Dispatcher, messages_for
 
 
 def due(run_id, state="queued", *, stop_requested=False, cancel_sent=False, attempts=0):
     return DuePart(
-        Member(run_id, 0),
+        PartId(run_id, 0),
         state,
         stop_requested=stop_requested,
         cancel_sent=cancel_sent,
@@ -150,7 +150,7 @@ def test_an_outcome_is_reported_until_celery_has_it(plant, dispatcher):
     for _ in range(2):
         plant.clock.forward(3 * REDISPATCH_MIN)
         dispatcher.dispatch_due()
-    assert [(m.name, m.options["task_id"]) for m in plant.sent] == [(routing.FINISH_RUN, "r")] * 2
+    assert [(m.name, m.options["task_id"]) for m in plant.sent] == [(routing.DELIVER_OUTCOME, "r")] * 2
     plant.app.backend.store_result("r", {}, "SUCCESS")
     plant.clock.forward(5 * REDISPATCH_MIN)
     dispatcher.dispatch_due()
@@ -278,7 +278,7 @@ def test_the_thread_publishes_by_itself_and_ends_when_it_is_told(plant, dispatch
 def test_a_store_of_another_application_is_left_alone(plant, dispatcher, caplog):
     plant.begin()
     plant.clock.forward(REDISPATCH_MIN)
-    plant.run(ops.home(plant.keys, "broker elsewhere", 30))
+    plant.run(ops.claim_namespace(plant.keys, "broker elsewhere", 30))
     assert dispatcher.dispatch_due() == LONGEST
     assert plant.sent == []
     assert "another application now (broker elsewhere)" in caplog.text

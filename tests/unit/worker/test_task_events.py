@@ -12,8 +12,8 @@ from celery.events.state import State
 from kombu.exceptions import OperationalError
 
 from scrape_do_celery.errors import JobLostError
-from scrape_do_celery.runs import enqueueing
-from scrape_do_celery.runs.host import changed
+from scrape_do_celery.runs.enqueue import _send_created_signals
+from scrape_do_celery.runs.hooks import override_hooks
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import CANCEL, ops
 from scrape_do_celery.worker.notifier import ChangeNotifier
@@ -182,13 +182,13 @@ def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(plant, cl
     order = []
     hear = run_changed.connect(lambda **_: order.append("told"), weak=False)
     try:
-        with changed(lambda host: replace(host, tidy=lambda: order.append("tidied"))):
+        with override_hooks(lambda hooks: replace(hooks, close_connections=lambda: order.append("tidied"))):
             plant.begin()
             clock.forward(6)
             ChangeNotifier(plant.producer).notify_once()
             assert order == ["tidied", "told", "tidied"]
             order.clear()
-            enqueueing._send_created_signals(plant.producer, ["r"])
+            _send_created_signals(plant.producer, ["r"])
             assert order == ["told"]
     finally:
         run_changed.disconnect(hear)

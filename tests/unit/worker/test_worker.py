@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import worker
 from scrape_do_celery.config import Settings
-from scrape_do_celery.runs import Producer, make_app
-from scrape_do_celery.runtime import Runtime
+from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.store import Store
 from scrape_do_celery.worker import lifecycle
 from scrape_do_celery.worker.checks import warnings_about
@@ -99,7 +99,7 @@ def test_a_worker_starts_with_our_queue_and_its_dispatcher(plant, connected, cap
     connected["worker_shutting_down"]()
     assert not dispatcher.is_alive()
     assert lifecycle._threads == []
-    Runtime.of(plant.app)
+    WorkerContext.for_app(plant.app)
     connected["worker_shutdown"]()
     assert plant.api.calls == [("aclose",)] * 2
     connected["worker_process_shutdown"]()
@@ -188,5 +188,5 @@ def test_a_dispatcher_works_for_the_app_of_its_worker(plant, connected):
     lifecycle.start(plant.app)
     connected["worker_ready"](sender=SimpleNamespace(app=plant.app))
     dispatcher, _ = lifecycle._threads
-    assert dispatcher._producer is Producer.of(plant.app)
+    assert dispatcher._producer is AppContext.for_app(plant.app)
     connected["worker_shutting_down"]()

@@ -109,5 +109,5 @@ def lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
             yield json.dumps({"run_id": run.run_id, "error": type(error).__name__, "message": str(error)}) + "\n"
 
 
-if cast("bool", conf.ours("MIRROR")):
+if cast("bool", conf.option("MIRROR")):
     admin.site.register(ScrapeRun, ScrapeRunAdmin)

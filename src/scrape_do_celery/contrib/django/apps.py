@@ -9,9 +9,9 @@ from django.core import checks
 from django.core.signals import setting_changed
 from django.db import close_old_connections, transaction
 
-from scrape_do_celery.contrib import given
+from scrape_do_celery.contrib import settings_dict
 from scrape_do_celery.contrib.django import conf
-from scrape_do_celery.runs.host import Host, adopt
+from scrape_do_celery.runs.hooks import FrameworkHooks, install_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +27,12 @@ class ScrapeDoConfig(AppConfig):
 
     def ready(self) -> None:
         """Settings are read when somebody needs them: a wrong one must not keep `manage.py check` from saying so."""
-        adopt(Host(settings=conf.settings, after_commit=after_commit, tidy=close_old_connections))
+        install_hooks(
+            FrameworkHooks(settings=conf.settings, after_commit=after_commit, close_connections=close_old_connections)
+        )
         checks.register(check_settings, "scrape_do")
         setting_changed.connect(_forget_settings)
-        if conf.ours("MIRROR") is True:
+        if conf.option("MIRROR") is True:
             from scrape_do_celery.contrib.django import mirror
 
             mirror.start()
@@ -41,7 +43,7 @@ def after_commit() -> Callable[[Callable[[], object]], object] | None:
 
     Where transactions are managed by hand, without autocommit, Django refuses it with `TransactionManagementError`.
     """
-    using = conf.ours("DATABASE")
+    using = conf.option("DATABASE")
     connection = transaction.get_connection(using)
     by_hand = connection.connection is not None and not connection.autocommit
     if not connection.in_atomic_block and not by_hand:
@@ -51,9 +53,12 @@ def after_commit() -> Callable[[Callable[[], object]], object] | None:
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """What is wrong with `SCRAPE_DO`, key by key. No value is shown."""
-    return [checks.Error(f"{given.where(key)}: {what}", id="scrape_do.E001") for key, what in conf.problems().items()]
+    return [
+        checks.Error(f"{settings_dict.where(key)}: {what}", id="scrape_do.E001")
+        for key, what in conf.problems().items()
+    ]
 
 
 def _forget_settings(*, setting: str, **_: Any) -> None:
-    if setting == given.SETTING:
+    if setting == settings_dict.SETTING:
         conf.settings.cache_clear()

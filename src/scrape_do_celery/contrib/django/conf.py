@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 
-from scrape_do_celery.contrib import given
+from scrape_do_celery.contrib import settings_dict
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
@@ -23,9 +23,9 @@ _DEFAULTS: dict[str, Any] = {
 
 def problems() -> dict[str, str]:
     """What is wrong, by key; what is wrong with the dict itself, under an empty one."""
-    found = given.problems_of(_dict(), _DEFAULTS)
+    found = settings_dict.problems_of(_dict(), _DEFAULTS)
     found |= {key: f"it must be a {type(default).__name__}" for key, default in _DEFAULTS.items() if not _fits(key)}
-    if _fits("DATABASE") and ours("DATABASE") not in django_settings.DATABASES:
+    if _fits("DATABASE") and option("DATABASE") not in django_settings.DATABASES:
         found["DATABASE"] = "it must be a key of DATABASES"
     return found
 
@@ -37,18 +37,18 @@ def settings() -> Settings:
     Raises:
         SettingsError: a key or a value is wrong; `manage.py check` says so as well.
     """
-    return given.settings_of(_dict(), _DEFAULTS)
+    return settings_dict.settings_of(_dict(), _DEFAULTS)
 
 
-def ours(key: str) -> Any:
+def option(key: str) -> Any:
     """The value of a key that only means something here."""
     found = _dict()
     return found.get(key, _DEFAULTS[key]) if isinstance(found, dict) else _DEFAULTS[key]
 
 
 def _dict() -> Any:
-    return getattr(django_settings, given.SETTING, {})
+    return getattr(django_settings, settings_dict.SETTING, {})
 
 
 def _fits(key: str) -> bool:
-    return isinstance(ours(key), type(_DEFAULTS[key]))
+    return isinstance(option(key), type(_DEFAULTS[key]))

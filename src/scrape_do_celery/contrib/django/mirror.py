@@ -21,7 +21,7 @@ def start() -> None:
 
 def mirror(status: RunStatus, **_: Any) -> None:
     """Writes a run's status down. What has ended is not brought back by a word that comes late."""
-    runs = ScrapeRun.objects.using(conf.ours("DATABASE"))
+    runs = ScrapeRun.objects.using(conf.option("DATABASE"))
     fields = fields_of(status)
     going_on = {} if status.ended else {"ended__isnull": True}
     rows = runs.filter(run_id=status.run_id, **going_on)

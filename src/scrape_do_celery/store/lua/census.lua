@@ -1,8 +1,8 @@
 -- Counts some of the live runs by state, by the cursor of a scan.
 -- KEYS: due, or the watch of an account  ARGV: prefix, cursor, how many to look at
 -- Returns {next cursor, {state, runs, when the first of them was accepted or ''} ..., {run id, state} ...}: the second
--- kind one a part of a run that has several. `draft` is a run that has not begun, `reporting` one that
--- has ended and is not reported yet.
+-- kind one a part of a run that has several. `draft` is a run that has not begun, `delivering` one that
+-- has ended and is not delivered yet.
 local prefix = ARGV[1]
 local runs, first, several = {}, {}, {}
 local function count(state, accepted)
@@ -27,7 +27,7 @@ for i = 1, #found[2], 2 do
   elseif not r[2] then
     count('draft')
   elseif r[3] then
-    count('reporting', r[2])
+    count('delivering', r[2])
   elseif r[4] == '0' then
     count('fetching', r[2])
   end

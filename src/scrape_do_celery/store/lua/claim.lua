@@ -1,6 +1,6 @@
 -- Takes a part for one step: lease, fence and attempt in one. Sent twice with one token, it answers the same.
 -- KEYS: part, run, due, dispatched, pause, breaker
--- ARGV: member, part number, token, lease seconds, states that the step serves (space around each), account,
+-- ARGV: part id, part number, token, lease seconds, states that the step serves (space around each), account,
 --       seconds for which a breaker holds runs back, shortest and longest time between its probes,
 --       claims without progress after which the part is ended ('' for never), the error that it ends with,
 --       '1' to hold back parts that were not sent then, prefix, redispatch delay, seconds a purchase in doubt counts,
@@ -11,9 +11,9 @@
 -- {'foreign', the part's account}, or {'locked', the name of a key that the step lacks}.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or 'foreign'
 -- (the part is another account's, and is to end).
-local member, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local part_id, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'purchases')
-redis.call('ZREM', KEYS[4], member)
+redis.call('ZREM', KEYS[4], part_id)
 if not p[1] then return {'gone'} end
 local t = now()
 local mine, breaker = p[3] == token, p[7] or ''
@@ -26,7 +26,7 @@ if not mine then
     -- Nothing of it could be read, and what is written would be sealed with a key that others lack. The first step message is
     -- given back to those who may have the key; when nobody has it, step messages grow rarer.
     if tonumber(redis.call('HGET', KEYS[1], 'dispatches') or 0) <= 1 then
-      redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
+      redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), part_id)
     end
     return {'locked', lacking}
   end
@@ -39,12 +39,12 @@ if not mine then
   local foreign = p[6] and p[6] ~= ARGV[6] and not is_unbound
   if foreign and not urgent then
     -- This step message is lost to those who can take it.
-    redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), member)
+    redis.call('ZADD', KEYS[3], 'XX', 'LT', stamp(t + ARGV[14]), part_id)
     return {'foreign', p[6]}
   end
   local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
   if pause > t and not urgent then
-    make_due(KEYS[3], KEYS[1], member, pause, 0)
+    make_due(KEYS[3], KEYS[1], part_id, pause, 0)
     return {'paused'}
   end
   local most = tonumber(ARGV[10] ~= '' and ARGV[10] or 'inf')
@@ -62,7 +62,7 @@ if not mine then
     redis.call('HSET', KEYS[6], 'next', stamp(t + pause))
     breaker = 'probe'
   elseif b[1] and not urgent then
-    make_due(KEYS[3], KEYS[1], member, math.min(tonumber(b[2]), b[1] + ARGV[7] + 0.1), 0)
+    make_due(KEYS[3], KEYS[1], part_id, math.min(tonumber(b[2]), b[1] + ARGV[7] + 0.1), 0)
     return {'paused'}
   end
   -- By the clock, not by one: a store that lost its last writes must not give a fence out twice.
@@ -72,10 +72,10 @@ if not mine then
   -- Here, and not in the step: what dies of the claim itself would never come to it.
   if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > most then
     local purchase_status = is_unresolved(p[1]) and 'in_doubt' or ''
-    return {'poisoned', settle(KEYS, member, t, 'poisoned', ARGV[11], ARGV[12], purchase_status, {ARGV[13], ARGV[14], ARGV[15]})}
+    return {'poisoned', settle(KEYS, part_id, t, 'poisoned', ARGV[11], ARGV[12], purchase_status, {ARGV[13], ARGV[14], ARGV[15]})}
   end
-  stop_list_polling(KEYS[1], member)
-  redis.call('ZADD', KEYS[3], stamp(t + seconds), member)
+  stop_list_polling(KEYS[1], part_id)
+  redis.call('ZADD', KEYS[3], stamp(t + seconds), part_id)
 end
 note_key(ARGV[13], KEYS[2], string.match(ARGV[16], '^%S*'), t)
 if redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then redis.call('HSETNX', KEYS[1], 'stop_seen_at', stamp(t)) end

@@ -58,30 +58,30 @@ local function keep(part, field, value)
   end
 end
 
-local function stop_list_polling(part, member)
+local function stop_list_polling(part, part_id)
   local key = redis.call('HGET', part, 'poll_set')
   if key then
-    redis.call('ZREM', key, member)
+    redis.call('ZREM', key, part_id)
     redis.call('HDEL', part, 'poll_set')
   end
 end
 
--- Mark a member to be looked at. Its record gets the nominal time. The dispatcher publishes a message `redispatch_after`
+-- Mark a part id to be looked at. Its record gets the nominal time. The dispatcher publishes a message `redispatch_after`
 -- seconds later at the latest, which leaves the caller that long to publish by itself.
-local function make_due(due, part, member, t, redispatch_after)
-  stop_list_polling(part, member)
+local function make_due(due, part, part_id, t, redispatch_after)
+  stop_list_polling(part, part_id)
   redis.call('HSET', part, 'due_at', stamp(t))
   redis.call('HDEL', part, 'dispatches')
-  redis.call('ZADD', due, stamp(t + redispatch_after), member)
+  redis.call('ZADD', due, stamp(t + redispatch_after), part_id)
 end
 
--- Leaves a member whose job runs to whoever looks at the running jobs of its account: from now on it is not in `due`.
-local function poll_by_list(prefix, account, due, part, member, t)
+-- Leaves a part id whose job runs to whoever looks at the running jobs of its account: from now on it is not in `due`.
+local function poll_by_list(prefix, account, due, part, part_id, t)
   local key = prefix .. ':poll_set:' .. account
   redis.call('HSET', part, 'due_at', stamp(t), 'poll_set', key)
   redis.call('HDEL', part, 'dispatches')
-  redis.call('ZREM', due, member)
-  redis.call('ZADD', key, stamp(t), member)
+  redis.call('ZREM', due, part_id)
+  redis.call('ZADD', key, stamp(t), part_id)
   redis.call('SADD', prefix .. ':accounts', account)
 end
 
@@ -89,12 +89,12 @@ end
 -- them by itself. Returns which.
 local function move_to_due(poll_set_key, due, prefix, until_, t, redispatch_after, most)
   local found = redis.call('ZRANGEBYSCORE', poll_set_key, '-inf', until_, 'LIMIT', 0, most)
-  for _, member in ipairs(found) do
-    local run_id, n = string.match(member, '^(.*):([^:]*)$')
+  for _, part_id in ipairs(found) do
+    local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
     local part = part_key(prefix, run_id, n)
-    redis.call('ZREM', poll_set_key, member)
+    redis.call('ZREM', poll_set_key, part_id)
     -- Its record may be gone.
-    if redis.call('HGET', part, 'poll_set') == poll_set_key then make_due(due, part, member, t, redispatch_after) end
+    if redis.call('HGET', part, 'poll_set') == poll_set_key then make_due(due, part, part_id, t, redispatch_after) end
   end
   return found
 end
@@ -169,14 +169,14 @@ local function options_of(run) return redis.call('HGET', run, 'opts') or redis.c
 
 local function is_unresolved(state) return state == 'submitting' or state == 'reconciling' end
 
-local function state_of(prefix, member)
-  local run_id, n = string.match(member, '^(.*):([^:]*)$')
+local function state_of(prefix, part_id)
+  local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
   return redis.call('HGET', part_key(prefix, run_id, n), 'state')
 end
 
 -- A part may have a job at the API now, where only so many may run.
-local function grant_slot(prefix, part, member, account, t)
-  redis.call('ZADD', prefix .. ':slots:' .. account, stamp(t), member)
+local function grant_slot(prefix, part, part_id, account, t)
+  redis.call('ZADD', prefix .. ':slots:' .. account, stamp(t), part_id)
   redis.call('HSET', part, 'slot', account)
   redis.call('HDEL', part, 'slot_queue')
 end
@@ -186,48 +186,48 @@ local function grant_free_slots(prefix, due, account, most, t, mine)
   local waiters = prefix .. ':slot_waiters:' .. account
   local free = most - redis.call('ZCARD', prefix .. ':slots:' .. account)
   while free > 0 do
-    local member = redis.call('ZPOPMIN', waiters)[1]
-    if not member then return end
-    local run_id, n = string.match(member, '^(.*):([^:]*)$')
+    local part_id = redis.call('ZPOPMIN', waiters)[1]
+    if not part_id then return end
+    local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
     local part = part_key(prefix, run_id, n)
     local p = redis.call('HMGET', part, 'state', 'slot')
     if p[1] == 'queued' and not p[2] then
-      grant_slot(prefix, part, member, account, t)
+      grant_slot(prefix, part, part_id, account, t)
       free = free - 1
-      if member ~= mine then make_due(due, part, member, t, 0) end
+      if part_id ~= mine then make_due(due, part, part_id, t, 0) end
     end
   end
 end
 
 -- A part's job runs no more, or will never be bought; or it is to be bought by another account.
-local function release_slot(prefix, due, part, member, t)
+local function release_slot(prefix, due, part, part_id, t)
   local p = redis.call('HMGET', part, 'slot', 'slot_queue')
-  if p[2] then redis.call('ZREM', prefix .. ':slot_waiters:' .. p[2], member) end
-  if p[1] then redis.call('ZREM', prefix .. ':slots:' .. p[1], member) end
+  if p[2] then redis.call('ZREM', prefix .. ':slot_waiters:' .. p[2], part_id) end
+  if p[1] then redis.call('ZREM', prefix .. ':slots:' .. p[1], part_id) end
   redis.call('HDEL', part, 'slot', 'slot_queue')
   if p[1] then grant_free_slots(prefix, due, p[1], tonumber(redis.call('GET', prefix .. ':slot_limit:' .. p[1]) or 0), t) end
 end
 
 -- Return whether the part has a slot or is granted one. If not, the part waits for a slot.
-local function acquire_slot(prefix, due, part, member, account, most, t)
+local function acquire_slot(prefix, due, part, part_id, account, most, t)
   redis.call('SET', prefix .. ':slot_limit:' .. account, most)
   local p = redis.call('HMGET', part, 'slot', 'slot_queue')
-  if (p[1] or p[2] or account) ~= account then release_slot(prefix, due, part, member, t) end
+  if (p[1] or p[2] or account) ~= account then release_slot(prefix, due, part, part_id, t) end
   if redis.call('HEXISTS', part, 'slot') == 1 then return true end
-  redis.call('ZADD', prefix .. ':slot_waiters:' .. account, 'NX', stamp(t), member)
+  redis.call('ZADD', prefix .. ':slot_waiters:' .. account, 'NX', stamp(t), part_id)
   redis.call('HSET', part, 'slot_queue', account)
-  grant_free_slots(prefix, due, account, most, t, member)
+  grant_free_slots(prefix, due, account, most, t, part_id)
   return redis.call('HEXISTS', part, 'slot') == 1
 end
 
 -- Releases the target locks of a part. The next part with the same targets may buy. A part that was bought by an earlier
 -- version holds the lock of its fingerprint alone.
-local function release_target_lock(prefix, due, part, member, account, t)
+local function release_target_lock(prefix, due, part, part_id, account, t)
   local p = redis.call('HMGET', part, 'fp', 'locks')
   for digest in string.gmatch(p[2] or p[1], '%S+') do
     local lock = prefix .. ':target_lock:' .. account .. ':' .. digest
     local waiters = prefix .. ':target_waiters:' .. account .. ':' .. digest
-    if redis.call('GET', lock) == member then redis.call('DEL', lock) end
+    if redis.call('GET', lock) == part_id then redis.call('DEL', lock) end
     local woken, next_one = false, redis.call('ZPOPMIN', waiters)[1]
     while next_one and not woken do
       if state_of(prefix, next_one) == 'queued' then
@@ -248,11 +248,11 @@ local function next_in_order(prefix) return redis.call('INCR', prefix .. ':order
 -- The registers of unresolved purchases that a part's targets have, and its entry in each: a key by a coarse digest, and
 -- the present purchase with the strict digest of the same URLs and its place in the order. A part with equal targets has
 -- digests of its distinct targets as well: a server may answer them with one task each.
-local function purchase_entries(prefix, part, member, account)
+local function purchase_entries(prefix, part, part_id, account)
   local p, strict, out = redis.call('HMGET', part, 'purchases', 'strict', 'coarse', 'order'), {}, {}
   for digest in string.gmatch(p[2] or '', '%S+') do strict[#strict + 1] = digest end
   for coarse in string.gmatch(p[3] or '', '%S+') do
-    local entry = table.concat({member .. ':' .. (p[1] or '0'), strict[#out + 1], p[4] or '0'}, ' ')
+    local entry = table.concat({part_id .. ':' .. (p[1] or '0'), strict[#out + 1], p[4] or '0'}, ' ')
     out[#out + 1] = {prefix .. ':unresolved:' .. account .. ':' .. coarse, entry}
   end
   return out
@@ -260,8 +260,8 @@ end
 
 -- Registers a purchase until a moment under the coarse digests of its targets. A later purchase of similar targets reads
 -- there that a job may belong to this one.
-local function register_unresolved(prefix, part, member, account, until_, t)
-  for _, one in ipairs(purchase_entries(prefix, part, member, account)) do
+local function register_unresolved(prefix, part, part_id, account, until_, t)
+  for _, one in ipairs(purchase_entries(prefix, part, part_id, account)) do
     redis.call('ZREMRANGEBYSCORE', one[1], '-inf', stamp(t))
     redis.call('ZADD', one[1], until_, one[2])
     redis.call('EXPIRE', one[1], 4 * 86400)
@@ -270,26 +270,26 @@ end
 
 -- Close a submit. A purchase that was never found may still appear: for so many seconds nothing with the same targets is
 -- taken for another's; for an hour, where two full listings had not shown it.
-local function close_submit(prefix, due, part, member, seconds, t)
+local function close_submit(prefix, due, part, part_id, seconds, t)
   local p = redis.call('HMGET', part, 'purchase_status', 'account')
   local account = p[2] or ''
   if p[1] == 'in_doubt' or p[1] == 'not_found' then
     local life = tonumber(seconds)
     if p[1] == 'not_found' then life = math.min(life, 3600) end
-    register_unresolved(prefix, part, member, account, stamp(t + life), t)
+    register_unresolved(prefix, part, part_id, account, stamp(t + life), t)
   else
-    for _, one in ipairs(purchase_entries(prefix, part, member, account)) do redis.call('ZREM', one[1], one[2]) end
+    for _, one in ipairs(purchase_entries(prefix, part, part_id, account)) do redis.call('ZREM', one[1], one[2]) end
   end
-  release_target_lock(prefix, due, part, member, account, t)
+  release_target_lock(prefix, due, part, part_id, account, t)
   redis.call('HDEL', part, 'strict', 'coarse', 'order')
   if p[1] == 'confirmed' or p[1] == 'adopted' then redis.call('HDEL', part, 'first_order') end
 end
 
 -- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.
-local function book(prefix, part, member)
+local function book(prefix, part, part_id)
   local p = redis.call('HMGET', part, 'intent', 'purchases', 'purchase_status', 'total', 'estimate', 'job', 'credits', 'outcome')
   if not p[1] or not p[3] then return end
-  local key, field = string.format('%s:ledger:%d', prefix, math.floor(p[1] / 86400)), member .. ':' .. p[2]
+  local key, field = string.format('%s:ledger:%d', prefix, math.floor(p[1] / 86400)), part_id .. ':' .. p[2]
   if p[3] == 'void' then
     redis.call('HDEL', key, field)
     -- Said once: what is left are the purchases before it.
@@ -313,31 +313,31 @@ local function store_held(held, contents, part, position)
 end
 
 -- Stores all that is held of a part which ends: it is paid for, and no later answer will come.
-local function store_all_held(prefix, part, member)
-  local held = prefix .. ':provisional:' .. member
+local function store_all_held(prefix, part, part_id)
+  local held = prefix .. ':provisional:' .. part_id
   for _, field in ipairs(redis.call('HKEYS', held)) do
-    if string.match(field, '^%d+$') then store_held(held, prefix .. ':contents:' .. member, part, field) end
+    if string.match(field, '^%d+$') then store_held(held, prefix .. ':contents:' .. part_id, part, field) end
   end
   redis.call('DEL', held)
 end
 
 -- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, redispatch delay, seconds a purchase in doubt
 -- counts. Returns how many parts of its run are left.
-local function settle(keys, member, t, outcome, error, stop, purchase_status, rest)
+local function settle(keys, part_id, t, outcome, error, stop, purchase_status, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
-  local run_id = string.match(member, '^(.*):')
-  store_all_held(prefix, part, member)
+  local run_id = string.match(part_id, '^(.*):')
+  store_all_held(prefix, part, part_id)
   local p = redis.call('HMGET', part, 'state', 'credits', 'stored_ok', 'stored_failed', 'gone')
   local state = p[1]
   redis.call('HSET', part, 'state', 'done', 'outcome', outcome, 'lease', 0, 'token', '')
   if error ~= '' then redis.call('HSET', part, 'error', error) end
   if purchase_status ~= '' then redis.call('HSET', part, 'purchase_status', purchase_status) end
-  stop_list_polling(part, member)
-  redis.call('ZREM', due, member)
-  redis.call('ZREM', prefix .. ':life', member)
-  release_slot(prefix, due, part, member, t)
-  if is_unresolved(state) then close_submit(prefix, due, part, member, rest[3], t) end
-  book(prefix, part, member)
+  stop_list_polling(part, part_id)
+  redis.call('ZREM', due, part_id)
+  redis.call('ZREM', prefix .. ':life', part_id)
+  release_slot(prefix, due, part, part_id, t)
+  if is_unresolved(state) then close_submit(prefix, due, part, part_id, rest[3], t) end
+  book(prefix, part, part_id)
   for i, name in ipairs({'credits', 'tasks:success', 'tasks:failed', 'tasks:gone'}) do
     local amount = tonumber(p[i + 1] or 0)
     if amount ~= 0 then total(prefix, name, amount) end
@@ -369,24 +369,24 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
   redis.call('HSETNX', run, 'stop_requested_at', stamp(t))
   local left, out = tonumber(r[4]), {}
   for n = 0, tonumber(r[3]) - 1 do
-    local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
+    local key, part_id = part_key(prefix, run_id, n), run_id .. ':' .. n
     local p = redis.call('HMGET', key, 'state', 'lease', 'cancel_sent_at', 'checked_epoch')
     if tonumber(p[2] or 0) <= t then
       if p[1] == 'queued' and may_have_been_sent(epoch, since, p[4], r) then
-        make_due(due, key, member, t, 0)
+        make_due(due, key, part_id, t, 0)
       elseif p[1] == 'queued' then
         redis.call('HSET', key, 'state', 'done', 'outcome', outcome)
         redis.call('HINCRBY', key, 'fence', 1)
-        release_slot(prefix, due, key, member, t)
-        redis.call('ZREM', due, member)
+        release_slot(prefix, due, key, part_id, t)
+        redis.call('ZREM', due, part_id)
         left = redis.call('HINCRBY', run, 'left', -1)
         if left == 0 then redis.call('ZADD', due, stamp(t), run_id .. ':run') end
       elseif p[1] == 'running' and not p[3] then
-        make_due(due, key, member, t, 0)
-        out[#out + 1] = member
+        make_due(due, key, part_id, t, 0)
+        out[#out + 1] = part_id
       elseif p[1] == 'fetching' or p[1] == 'reconciling' then
         -- One in doubt may wait for the end of a pause of minutes.
-        make_due(due, key, member, t, 0)
+        make_due(due, key, part_id, t, 0)
       end
     end
   end

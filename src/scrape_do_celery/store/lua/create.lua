@@ -1,6 +1,6 @@
 -- Writes a run and its parts down, all or nothing.
 -- KEYS: run, due, idem ('' for none); of a schedule's tick also its name in the store, and the schedule's
--- ARGV: run id, prefix, digest, redispatch delay, max_wait ('' for none), idem value, waiting Celery id, its finish signature,
+-- ARGV: run id, prefix, digest, redispatch delay, max_wait ('' for none), idem value, waiting Celery id, its delivery signature,
 --       for a draft the seconds after which the dispatcher accepts it ('' for a live run),
 --       for a tick what it does while the run before it goes on ('' for none), and the outcome of what that ends unsent,
 --       its tick's name ('' for none),

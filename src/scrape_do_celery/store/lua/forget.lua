@@ -12,11 +12,11 @@ if not r[2] and not abandoned then return -1 end
 though_full(KEYS[1])
 if abandoned then
   for n = 0, tonumber(r[1]) - 1 do
-    local key, member = part_key(prefix, run_id, n), run_id .. ':' .. n
-    release_slot(prefix, KEYS[2], key, member, t)
-    stop_list_polling(key, member)
-    redis.call('ZREM', KEYS[2], member)
-    redis.call('ZREM', prefix .. ':life', member)
+    local key, part_id = part_key(prefix, run_id, n), run_id .. ':' .. n
+    release_slot(prefix, KEYS[2], key, part_id, t)
+    stop_list_polling(key, part_id)
+    redis.call('ZREM', KEYS[2], part_id)
+    redis.call('ZREM', prefix .. ':life', part_id)
   end
   pass_on(prefix, KEYS[2], KEYS[1], run_id, t)
 elseif tonumber(r[4]) > 0 then

@@ -2,12 +2,12 @@
 -- due keeps its time, but for those of the longest interval: these come to be due together, and cost one sweep.
 -- One in so many looks is left to the job itself.
 -- KEYS: watch, due
--- ARGV: prefix, status, that many, number of intervals, interval by the number of looks ..., then members
+-- ARGV: prefix, status, that many, number of intervals, interval by the number of looks ..., then part ids
 though_full(KEYS[1] .. ':')
--- Another number for each member; ids that differ do so in their ends.
-local function spread(member)
+-- Another number for each part id; ids that differ do so in their ends.
+local function spread(part_id)
   local number = 0
-  for at = math.max(1, #member - 11), #member do number = (number * 31 + string.byte(member, at)) % 1000003 end
+  for at = math.max(1, #part_id - 11), #part_id do number = (number * 31 + string.byte(part_id, at)) % 1000003 end
   return number
 end
 local t, last = now(), tonumber(ARGV[4])

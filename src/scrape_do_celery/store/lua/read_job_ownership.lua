@@ -6,11 +6,11 @@ local ended = owner ~= '' and (state_of(ARGV[1], owner) or 'done') == 'done'
 local claimant, searched = '', {}
 local key = ARGV[1] .. ':unresolved:' .. ARGV[2] .. ':' .. ARGV[3]
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. stamp(now()), '+inf')) do
-  local member = string.match(entry, '^(.*):%d+ %S+ %d+$')
-  if is_unresolved(state_of(ARGV[1], member)) then
-    if claimant == '' then claimant = member end
+  local part_id = string.match(entry, '^(.*):%d+ %S+ %d+$')
+  if is_unresolved(state_of(ARGV[1], part_id)) then
+    if claimant == '' then claimant = part_id end
   else
-    searched[#searched + 1] = member
+    searched[#searched + 1] = part_id
   end
 end
 return {owner, ended and '1' or '', claimant, table.concat(searched, ' ')}

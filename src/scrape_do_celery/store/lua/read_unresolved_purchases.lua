@@ -1,14 +1,14 @@
 -- The unresolved purchases of other parts whose targets are like those of a part.
 -- KEYS: part
--- ARGV: member, prefix, account, strict digests, digests of the targets by any version (spaces between),
+-- ARGV: part id, prefix, account, strict digests, digests of the targets by any version (spaces between),
 --       place in the order of the last job's first sighting, then coarse digests ...
 -- Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar, '1' where the store
 -- may have lost purchases since the part's own}. A part whose purchase was never found is among them for as long as it is
 -- remembered. A purchase behind the sighting has not bought the job.
-local member, prefix, t = ARGV[1], ARGV[2], now()
+local part_id, prefix, t = ARGV[1], ARGV[2], now()
 local equal, is_equal, similar, is_similar = {}, {}, 0, {}
 local function note(other, has_equal)
-  if other == member then return end
+  if other == part_id then return end
   if not is_similar[other] then
     is_similar[other] = true
     similar = similar + 1

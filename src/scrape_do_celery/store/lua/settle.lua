@@ -1,5 +1,5 @@
 -- Ends a part. KEYS: part, run, due
--- ARGV: member, fence, outcome, error ('' for none), '1' to hold back parts that were not sent,
+-- ARGV: part id, fence, outcome, error ('' for none), '1' to hold back parts that were not sent,
 --       what the ledger is to say of the purchase ('' for what it says), then prefix, redispatch delay,
 --       seconds a purchase in doubt counts
 -- Returns {'ok', parts left} or {'stale'}.

@@ -1,20 +1,20 @@
 -- A fenced change of a part.
 -- KEYS: part, run, due, job, owner ('' where no job is taken over)
--- ARGV: member, fence, seconds until the next look ('' to keep the lease), seconds that the caller has to publish by
+-- ARGV: part id, fence, seconds until the next look ('' to keep the lease), seconds that the caller has to publish by
 --       itself, packed job ('' for none), '1' where the step knew of a stop request, prefix,
 --       seconds that the API keeps a job, then field, value ...
 -- Returns 'ok', 'stale' or 'owned' (another part owns that job).
-local member, prefix = ARGV[1], ARGV[7]
+local part_id, prefix = ARGV[1], ARGV[7]
 local before = redis.call('HMGET', KEYS[1], 'fence', 'state', 'intent')
 if before[1] ~= ARGV[2] then return 'stale' end
 though_full(KEYS[1])
 local t = now()
 if KEYS[5] ~= '' then
   local owner = redis.call('GET', KEYS[5])
-  if owner and owner ~= member then return 'owned' end
-  redis.call('SET', KEYS[5], member)
+  if owner and owner ~= part_id then return 'owned' end
+  redis.call('SET', KEYS[5], part_id)
   redis.call('HSET', KEYS[1], 'bought_at', stamp(t))
-  redis.call('ZADD', prefix .. ':life', stamp((before[3] or t) + ARGV[8]), member)
+  redis.call('ZADD', prefix .. ':life', stamp((before[3] or t) + ARGV[8]), part_id)
 end
 local buyer
 for i = 9, #ARGV - 1, 2 do
@@ -29,11 +29,11 @@ for i = 9, #ARGV - 1, 2 do
 end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 local p = redis.call('HMGET', KEYS[1], 'state', 'cancel_sent_at')
-if ARGV[5] ~= '' or p[1] ~= before[2] then mark_changed(prefix, string.match(member, '^(.*):'), t, CHANGE_DELAY) end
-if p[1] == 'fetching' then release_slot(prefix, KEYS[3], KEYS[1], member, t) end
+if ARGV[5] ~= '' or p[1] ~= before[2] then mark_changed(prefix, string.match(part_id, '^(.*):'), t, CHANGE_DELAY) end
+if p[1] == 'fetching' then release_slot(prefix, KEYS[3], KEYS[1], part_id, t) end
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
-  close_submit(prefix, KEYS[3], KEYS[1], member, ARGV[8], t)
-  book(prefix, KEYS[1], member)
+  close_submit(prefix, KEYS[3], KEYS[1], part_id, ARGV[8], t)
+  book(prefix, KEYS[1], part_id)
   redis.call('HDEL', KEYS[1], 'nonce')
 end
 -- Not before: the locks of the purchase are those of the account that it was tried with.
@@ -52,9 +52,9 @@ if ARGV[3] ~= '' then
   -- Nor does the list show the tasks of a job whose status word is unknown.
   local by_list = account and not own[2] and not r[1] and not r[2]
   if by_list and wait > 0 and p[1] == 'running' and not p[2] then
-    poll_by_list(prefix, account, KEYS[3], KEYS[1], member, t + wait)
+    poll_by_list(prefix, account, KEYS[3], KEYS[1], part_id, t + wait)
   else
-    make_due(KEYS[3], KEYS[1], member, t + wait, redispatch_after)
+    make_due(KEYS[3], KEYS[1], part_id, t + wait, redispatch_after)
   end
 end
 return 'ok'

@@ -1,6 +1,6 @@
 -- Write the intent to buy, before the `POST`.
 -- KEYS: part, run, due
--- ARGV: member, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
+-- ARGV: part id, fence, nonce, lease seconds, prefix, account, estimated credits, marker ('' for none),
 --       '1' where a restart of the store, as it is now, loses no write, jobs that may run at a time ('' for any number),
 --       seconds after which a part that waits for a slot checks for itself,
 --       strict digests of the targets, coarse digests in the same order, and their digests by earlier versions
@@ -8,7 +8,7 @@
 -- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'targets_locked', part that buys them now},
 -- {'no_slot'}: other jobs run, {'durability_pending'}: the store has just ceased to be durable, or {'maybe_sent'}: an
 -- earlier intent may have been lost with the store's last writes, so the part is in doubt.
-local member, prefix, account = ARGV[1], ARGV[5], ARGV[6]
+local part_id, prefix, account = ARGV[1], ARGV[5], ARGV[6]
 local strict, coarse, digests = ARGV[12], ARGV[13], ARGV[12] .. ' ' .. ARGV[14]
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked_epoch')
 if p[1] ~= ARGV[2] then return {'stale'} end
@@ -26,7 +26,7 @@ local function is_strict(digest) return string.find(' ' .. strict .. ' ', ' ' ..
 -- equal that differ in their fragments.
 local function lock_holder(digest)
   local holder = redis.call('GET', prefix .. ':target_lock:' .. account .. ':' .. digest)
-  if not holder or holder == member or not is_unresolved(state_of(prefix, holder)) then return nil end
+  if not holder or holder == part_id or not is_unresolved(state_of(prefix, holder)) then return nil end
   local run_id, n = string.match(holder, '^(.*):([^:]*)$')
   return holder, is_strict(digest) or redis.call('HEXISTS', part_key(prefix, run_id, n), 'locks') == 0
 end
@@ -35,7 +35,7 @@ for digest in string.gmatch(digests, '%S+') do
   local holder, blocks = lock_holder(digest)
   if holder and blocks then
     local waiters = prefix .. ':target_waiters:' .. account .. ':' .. digest
-    redis.call('ZADD', waiters, 'NX', stamp(t), member)
+    redis.call('ZADD', waiters, 'NX', stamp(t), part_id)
     redis.call('EXPIRE', waiters, 86400)
     return {'targets_locked', holder}
   end
@@ -44,18 +44,18 @@ end
 if ARGV[10] ~= '' then
   if maybe_sent then
     -- What may have been bought already is looked for, whatever runs.
-    grant_slot(prefix, KEYS[1], member, account, t)
-  elseif not acquire_slot(prefix, KEYS[3], KEYS[1], member, account, tonumber(ARGV[10]), t) then
+    grant_slot(prefix, KEYS[1], part_id, account, t)
+  elseif not acquire_slot(prefix, KEYS[3], KEYS[1], part_id, account, tonumber(ARGV[10]), t) then
     -- Let go here and not by the step: between the two its turn might come, and be forgotten.
     redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts')
-    make_due(KEYS[3], KEYS[1], member, t, tonumber(ARGV[11]))
+    make_due(KEYS[3], KEYS[1], part_id, t, tonumber(ARGV[11]))
     redis.call('HSET', KEYS[1], 'due_at', stamp(t + ARGV[11]))
     return {'no_slot'}
   end
 end
 for digest in string.gmatch(digests, '%S+') do
   if is_strict(digest) or not lock_holder(digest) then
-    redis.call('SET', prefix .. ':target_lock:' .. account .. ':' .. digest, member)
+    redis.call('SET', prefix .. ':target_lock:' .. account .. ':' .. digest, part_id)
   end
 end
 redis.call('HINCRBY', KEYS[1], 'purchases', 1)
@@ -64,7 +64,7 @@ local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', KEYS[1], 'first_order', order)
 redis.call('HSET', KEYS[1], 'account', account, 'purchase_status', 'open', 'estimate', ARGV[7], 'locks', digests,
   'strict', strict, 'coarse', coarse, 'order', order)
-register_unresolved(prefix, KEYS[1], member, account, '+inf', t)
+register_unresolved(prefix, KEYS[1], part_id, account, '+inf', t)
 keep(KEYS[1], 'marker', ARGV[8])
 -- What an earlier purchase met says nothing about this one.
 redis.call('HDEL', KEYS[1], 'attempts', 'refused', 'submit_error', 'in_doubt_since')
@@ -72,7 +72,7 @@ if maybe_sent then
   redis.call('HSET', KEYS[1], 'state', 'reconciling', 'intent', stamp(since), 'first_intent', r[1], 'intent_lost', 1,
     'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
   -- The ledger has no line of what was perhaps never sent, until it is found, or is given up as in doubt.
-  make_due(KEYS[3], KEYS[1], member, t, 0)
+  make_due(KEYS[3], KEYS[1], part_id, t, 0)
   return {'maybe_sent'}
 end
 redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
@@ -80,6 +80,6 @@ redis.call('HSETNX', KEYS[1], 'first_intent', stamp(t))
 redis.call('HDEL', KEYS[1], 'intent_lost')
 -- Where no restart can be noticed, the next try looks again.
 if epoch == 'unknown' then redis.call('HDEL', KEYS[1], 'checked_epoch') end
-redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), member)
-book(prefix, KEYS[1], member)
+redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), part_id)
+book(prefix, KEYS[1], part_id)
 return {'ok', stamp(t)}

@@ -13,8 +13,8 @@ from celery.result import AsyncResult
 
 from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
-from scrape_do_celery.runs import Producer, StepMessage, make_app, settings_of
-from scrape_do_celery.runs.producer import _current_app, is_ours
+from scrape_do_celery.runs import AppContext, StepMessage, make_app, settings_of
+from scrape_do_celery.runs.context import _current_app, is_own_app
 
 
 def foreign(**options):
@@ -99,8 +99,8 @@ def test_an_app_of_ours_never_becomes_current(settings):
     app = make_app(settings)
     assert _state._tls.current_app is users
     assert _state.default_app is None
-    assert is_ours(app)
-    assert not is_ours(users)
+    assert is_own_app(app)
+    assert not is_own_app(users)
     assert settings_of(app) is settings
     assert routing.SCRAPE in app.tasks or routing.STEPS_MODULE in app.conf.include
 
@@ -113,21 +113,21 @@ def test_settings_come_from_the_environment_where_the_app_has_none(clean, monkey
 
 
 def test_an_app_has_one_producer(plant, settings):
-    assert Producer.of(plant.app) is plant.producer
-    assert Producer.of(plant.app, settings) is plant.producer
-    other = Producer.of(plant.app, settings.model_copy(update={"queue": "other"}))
+    assert AppContext.for_app(plant.app) is plant.producer
+    assert AppContext.for_app(plant.app, settings) is plant.producer
+    other = AppContext.for_app(plant.app, settings.model_copy(update={"queue": "other"}))
     assert other is not plant.producer
     assert other.settings.queue == "other"
 
 
 def test_a_fork_has_a_producer_of_its_own(plant, monkeypatch):
     monkeypatch.setattr(plant.producer, "pid", os.getpid() + 1)
-    assert Producer.of(plant.app) is not plant.producer
+    assert AppContext.for_app(plant.app) is not plant.producer
 
 
 def test_the_producer_of_no_app_is_that_of_the_process(plant, monkeypatch):
     monkeypatch.setattr(_state._tls, "current_app", plant.app)
-    assert Producer.of() is plant.producer
+    assert AppContext.for_app() is plant.producer
 
 
 def test_one_message_a_step(plant):

@@ -11,7 +11,7 @@ from scrape_do_celery.store import PartState, ops
 
 @pytest.fixture(autouse=True)
 def _at_home(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.producer._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
 
 
 def ended(plant, outcome, **fields):

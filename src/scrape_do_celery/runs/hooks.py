@@ -21,7 +21,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class FrameworkHooks:
     """A process without a framework: settings come from the environment, and nothing is put off."""
 
     #: The settings of whoever names none.
@@ -29,30 +29,30 @@ class Host:
     #: In a transaction of the caller's: what puts an act off until it is committed, and drops it where it is not.
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
     #: Called by a thread that has no requests, before and after it tells of runs: databases may be left alone for long.
-    tidy: Callable[[], object] = _nothing
+    close_connections: Callable[[], object] = _nothing
 
 
-_host = Host()
-_change: Callable[[Host], Host] | None = None
+_hooks = FrameworkHooks()
+_override: Callable[[FrameworkHooks], FrameworkHooks] | None = None
 
 
-def adopt(host: Host) -> None:
-    """Makes this process one of the framework's."""
-    global _host  # noqa: PLW0603 (a process has one framework, as it has one environment)
-    _host = host
+def install_hooks(hooks: FrameworkHooks) -> None:
+    """Install the hooks of the framework that this process runs in."""
+    global _hooks  # noqa: PLW0603 (a process has one framework, as it has one environment)
+    _hooks = hooks
 
 
-def host() -> Host:
-    """The framework of this process."""
-    return _host if _change is None else _change(_host)
+def hooks() -> FrameworkHooks:
+    """Return the hooks of this process."""
+    return _hooks if _override is None else _override(_hooks)
 
 
 @contextmanager
-def changed(change: Callable[[Host], Host]) -> Iterator[None]:
-    """Meanwhile `host` tells what `change` makes of the framework, whichever is adopted: for tests of applications."""
-    global _change  # noqa: PLW0603 (as above)
-    before, _change = _change, change
+def override_hooks(override: Callable[[FrameworkHooks], FrameworkHooks]) -> Iterator[None]:
+    """Pass what `hooks` returns through `override`, whichever hooks are installed: for tests of applications."""
+    global _override  # noqa: PLW0603 (as above)
+    before, _override = _override, override
     try:
         yield
     finally:
-        _change = before
+        _override = before

@@ -14,7 +14,7 @@ from scrape_do_celery.store.about import about_call, about_tick
 _POOL = logging.getLogger("celery.pool")
 
 
-class QuietRequest(Request):  # type: ignore[misc]
+class RedactedRequest(Request):  # type: ignore[misc]
     """A message that is shown as a summary, whatever its sender says about it.
 
     A producer without this package describes its message by its arguments. They are shown in events, in logs, and by
@@ -43,7 +43,7 @@ class QuietRequest(Request):  # type: ignore[misc]
         return super().info(safe=True)
 
 
-class NoBodies(logging.Filter):
+class RequestBodyFilter(logging.Filter):
     """Leaves the body of such a message out of what Celery's pool says at DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -54,7 +54,7 @@ class NoBodies(logging.Filter):
         return True
 
 
-def keep_quiet() -> None:
+def install_log_filter() -> None:
     """Filters the pool's log, once a process."""
-    if not any(isinstance(one, NoBodies) for one in _POOL.filters):
-        _POOL.addFilter(NoBodies())
+    if not any(isinstance(one, RequestBodyFilter) for one in _POOL.filters):
+        _POOL.addFilter(RequestBodyFilter())

@@ -1,4 +1,4 @@
-"""The frame of every step: claim, hold, do, publish; one loop and one set of connections a process."""
+"""What every step does: claim, renew the lease, work, publish; one loop and one set of connections a process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ConfigurationError, PoisonedRunError
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import Runtime, serve
-from scrape_do_celery.runtime.leases import LeaseLostError, hold
+from scrape_do_celery.runtime import WorkerContext, run_step
+from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.store.codec import pack
@@ -32,13 +32,13 @@ def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step
 
     async def handler(runtime, claim):
         threads.add(threading.current_thread().name)
-        if claim.member.run_id == "b":
+        if claim.part_id.run_id == "b":
             together.set()
         await asyncio.wait_for(together.wait(), 10)
         await runtime.release_until(claim, {}, 60.0)
-        return StepMessage("next", (str(claim.member),)) if claim.member.run_id != "c" else None
+        return StepMessage("next", (str(claim.part_id),)) if claim.part_id.run_id != "c" else None
 
-    serve(plant.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)
+    run_step(plant.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)
     assert plant.messages() == [("next", ["a:0", "b:0"])]
     assert threads == {"scrape-do-loop"}
 
@@ -53,7 +53,7 @@ def test_what_is_not_this_steps_turn_is_left_alone(plant):
     async def handler(runtime, claim):
         seen.append(claim)
 
-    serve(plant.app, ["held:0", "other:0", "gone:0"], {PartState.QUEUED}, handler)
+    run_step(plant.app, ["held:0", "other:0", "gone:0"], {PartState.QUEUED}, handler)
     assert seen == plant.sent == []
 
 
@@ -63,7 +63,7 @@ def test_a_lease_may_be_longer(plant):
     async def handler(runtime, claim):
         assert plant.looks()["r:0"] > 100
 
-    serve(plant.app, ["r:0"], {PartState.QUEUED}, handler, seconds=120.0)
+    run_step(plant.app, ["r:0"], {PartState.QUEUED}, handler, seconds=120.0)
 
 
 def test_one_part_that_fails_does_not_keep_the_others(plant, caplog):
@@ -77,11 +77,11 @@ def test_one_part_that_fails_does_not_keep_the_others(plant, caplog):
         plant.begin(run_id)
 
     async def handler(runtime, claim):
-        if error := errors[claim.member.run_id]:
+        if error := errors[claim.part_id.run_id]:
             raise error
-        return StepMessage("next", (str(claim.member),))
+        return StepMessage("next", (str(claim.part_id),))
 
-    serve(plant.app, [f"{run_id}:0" for run_id in errors], {PartState.QUEUED}, handler)
+    run_step(plant.app, [f"{run_id}:0" for run_id in errors], {PartState.QUEUED}, handler)
     assert plant.messages() == [("next", ["fine:0"])]
     levels = {record.args[0].run_id: (record.levelname, bool(record.exc_info)) for record in caplog.records}
     assert levels == {"bug": ("ERROR", True), "store": ("WARNING", False), "lease": ("WARNING", False)}
@@ -94,7 +94,7 @@ def test_a_part_whose_steps_die_again_and_again_is_taken_out_of_work(plant):
     for attempts in range(1, deaths + 1):
         assert plant.take(seconds=30).part.attempts == attempts
         plant.clock.forward(31)
-    serve(plant.app, ["r:0"], {PartState.QUEUED}, nothing)
+    run_step(plant.app, ["r:0"], {PartState.QUEUED}, nothing)
     part = plant.part()
     assert (part.state, part.outcome) == (PartState.DONE, "poisoned")
     assert isinstance(part.error, PoisonedRunError)
@@ -105,7 +105,7 @@ def test_a_part_whose_steps_die_again_and_again_is_taken_out_of_work(plant):
 def test_progress_is_no_poison(plant):
     plant.begin()
     for _ in range(3 * plant.settings.poison_after):
-        serve(plant.app, ["r:0"], {PartState.QUEUED}, nothing)
+        run_step(plant.app, ["r:0"], {PartState.QUEUED}, nothing)
         plant.clock.forward(61)
     assert plant.part().state is PartState.QUEUED
 
@@ -124,7 +124,9 @@ def test_progress_is_no_poison(plant):
 def test_each_step_serves_its_states_under_its_name(plant, monkeypatch, step, states):
     served = []
     module = type(plant.app.tasks[step.name]).__module__
-    monkeypatch.setattr(f"{module}.serve", lambda app, names, states, handler, **_: served.append((app, names, states)))
+    monkeypatch.setattr(
+        f"{module}.run_step", lambda app, names, states, handler, **_: served.append((app, names, states))
+    )
     plant.app.tasks[step.name].run(["r:0"])
     assert served == [(plant.app, ["r:0"], states)]
 
@@ -151,25 +153,25 @@ def test_what_a_step_left_to_be_fetched_is_fetched(plant, make):
 
 
 def test_a_process_has_one_runtime(plant, monkeypatch):
-    runtime = Runtime.of(plant.app)
-    assert Runtime.of(plant.app) is runtime
-    assert Runtime.apps() == [plant.app]
+    runtime = WorkerContext.for_app(plant.app)
+    assert WorkerContext.for_app(plant.app) is runtime
+    assert WorkerContext.apps() == [plant.app]
     assert plant.client_options["max_retries"] == 0
     assert plant.client_options["base_url"] == plant.settings.api_url
-    Runtime.close_of(plant.app)
+    WorkerContext.close_for_app(plant.app)
     assert plant.api.calls == [("aclose",)] * 2
-    assert Runtime.apps() == []
-    Runtime.close_of(plant.app)
+    assert WorkerContext.apps() == []
+    WorkerContext.close_for_app(plant.app)
 
 
 def test_a_fork_has_a_runtime_of_its_own_and_leaves_the_old_one_alone(plant, monkeypatch):
-    runtime = Runtime.of(plant.app)
+    runtime = WorkerContext.for_app(plant.app)
     runtime.pid = os.getpid() + 1
-    assert Runtime.of(plant.app) is not runtime
-    Runtime.close_of(plant.app)
+    assert WorkerContext.for_app(plant.app) is not runtime
+    WorkerContext.close_for_app(plant.app)
     assert plant.api.calls == [("aclose",)] * 2
-    plant.app.__dict__["scrape_do_runtime"] = runtime
-    Runtime.close_of(plant.app)
+    plant.app.__dict__["scrape_do_worker_context"] = runtime
+    WorkerContext.close_for_app(plant.app)
     assert plant.api.calls == [("aclose",)] * 2
     runtime.close()
 
@@ -177,14 +179,14 @@ def test_a_fork_has_a_runtime_of_its_own_and_leaves_the_old_one_alone(plant, mon
 def test_without_a_token_there_is_no_runtime(plant, settings):
     plant.producer.settings = settings.model_copy(update={"api_key": None})
     with pytest.raises(ConfigurationError, match="SCRAPE_DO_API_KEY"):
-        Runtime.of(plant.app)
+        WorkerContext.for_app(plant.app)
     for thread in threading.enumerate():
         if thread.name == "scrape-do-loop":
             thread.join(0)
 
 
 def test_jitter_shortens_an_interval(plant, settings):
-    runtime = Runtime.__new__(Runtime)
+    runtime = WorkerContext.__new__(WorkerContext)
     runtime.settings = settings
     assert runtime.interval(2) == 4.0
     runtime.settings = settings.model_copy(update={"poll_jitter": True})
@@ -196,7 +198,7 @@ def test_jitter_shortens_an_interval(plant, settings):
 
 def holding(shelf, work, *, seconds=0.15, store=None):
     claim = shelf.take(seconds=30)
-    return shelf.with_async(lambda real: hold((store or (lambda s: s))(real), claim, seconds, work(real)))
+    return shelf.with_async(lambda real: with_lease((store or (lambda s: s))(real), claim, seconds, work(real)))
 
 
 def test_work_that_ends_returns_its_value(shelf):
@@ -302,7 +304,7 @@ def test_work_is_cancelled_with_its_step(shelf):
             ends.append("cancelled")
 
     async def go(store):
-        task = asyncio.ensure_future(hold(store, claim, 30.0, work()))
+        task = asyncio.ensure_future(with_lease(store, claim, 30.0, work()))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

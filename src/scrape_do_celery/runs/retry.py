@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
-from scrape_do_celery.runs import reading
-from scrape_do_celery.runs.enqueueing import enqueue
-from scrape_do_celery.runs.producer import Producer
+from scrape_do_celery.runs import results
+from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.enqueue import enqueue
 from scrape_do_celery.store import RunState, ops
 from scrape_do_celery.store.spec import targets_of
 
@@ -26,7 +26,7 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
             tasks do not tell whose they are.
         RunNotFoundError, ResultExpiredError: what is to be known of the run is gone.
     """
-    producer = Producer.of(settings=settings)
+    producer = AppContext.for_app(settings=settings)
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
     spec = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
@@ -63,13 +63,13 @@ def _in_doubt(part: PartRecord) -> bool:
 
 def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
     """The targets of a run whose page no answer contained, in input order."""
-    readers = {reader.member.part: reader for reader in reading.readers(store, record)}
+    readers = {reader.part_id.part: reader for reader in results.part_readers(store, record)}
     missing: list[str] = []
     for number, part in enumerate(spec.parts()):
         targets = targets_of(part)
         reader = readers.get(number)
-        good = reader.good(store) if reader else set()
-        if good is None:
+        successful = reader.successful_indexes(store) if reader else set()
+        if successful is None:
             raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
-        missing += [target for place, target in enumerate(targets) if place not in good]
+        missing += [target for place, target in enumerate(targets) if place not in successful]
     return missing

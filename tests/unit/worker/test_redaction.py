@@ -10,8 +10,8 @@ from celery.utils.imports import symbol_by_name
 from celery.worker.request import Request
 
 from scrape_do_celery.tasks import scheduled_run, scrape
-from scrape_do_celery.worker import requests
-from scrape_do_celery.worker.requests import NoBodies, QuietRequest, keep_quiet
+from scrape_do_celery.worker import redaction
+from scrape_do_celery.worker.redaction import RedactedRequest, RequestBodyFilter, install_log_filter
 
 PRIVATE = "that-is-private"
 
@@ -41,7 +41,7 @@ def received(plant):
 
 def test_a_request_by_message_is_shown_as_a_summary(received):
     request = received(scrape.name, [["https://a.example/"]], {"headers": {"X-Mine": PRIVATE}})
-    assert isinstance(request, QuietRequest)
+    assert isinstance(request, RedactedRequest)
     shown = "{'targets': 1, 'host': 'a.example', 'headers': '***'}"
     assert (request.argsrepr, request.kwargsrepr) == ("()", shown)
     assert request.request_dict["kwargsrepr"] == shown
@@ -75,7 +75,7 @@ def test_the_pools_log_shows_no_body(caplog):
     log.setLevel(logging.DEBUG)
     log.propagate = False
     log.addHandler(caplog.handler)
-    log.addFilter(NoBodies())
+    log.addFilter(RequestBodyFilter())
     text = "TaskPool: Apply %s (args:%s kwargs:%s)"
     log.debug(text, "trace", f"('scrape_do.scrape', 'i', {{'kwargs': '{PRIVATE}'}})", "{}")
     log.debug(text, "trace", "('scrape_do.poll_jobs', 'i', {})", "{}")
@@ -87,7 +87,7 @@ def test_the_pools_log_shows_no_body(caplog):
 
 def test_it_is_kept_quiet_once(monkeypatch):
     pool = logging.getLogger("scrape_do_test_other_pool")
-    monkeypatch.setattr(requests, "_POOL", pool)
-    keep_quiet()
-    keep_quiet()
+    monkeypatch.setattr(redaction, "_POOL", pool)
+    install_log_filter()
+    install_log_filter()
     assert len(pool.filters) == 1

@@ -13,14 +13,14 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.models.sendable import as_list
-from scrape_do_celery.runs.canvas import callbacks, finish_signature
+from scrape_do_celery.runs.canvas import callbacks, delivery_signature
 from scrape_do_celery.runs.checking import check_key, each_request, read_spec
+from scrape_do_celery.runs.context import AppContext, StepMessage, refuse_eager
 from scrape_do_celery.runs.handle import RunHandle
-from scrape_do_celery.runs.host import host
-from scrape_do_celery.runs.producer import Producer, StepMessage, refuse_eager
+from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import Member, ops
+from scrape_do_celery.store import PartId, ops
 from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def enqueue(  # noqa: PLR0913 (what a run can be told)
     """
     spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, early=early, **options)
     wanted = [_Wanted(spec, check_key(idempotency_key))]
-    return _start(Producer.of(settings=settings), wanted, callbacks(on_success, on_failure))[0]
+    return _start(AppContext.for_app(settings=settings), wanted, callbacks(on_success, on_failure))[0]
 
 
 def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
@@ -117,7 +117,7 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
     wanted = [_Wanted(spec, key) for spec, key in zip(specs, keys, strict=True)]
-    return _start(Producer.of(settings=settings), wanted, callbacks(on_success, on_failure))
+    return _start(AppContext.for_app(settings=settings), wanted, callbacks(on_success, on_failure))
 
 
 def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
@@ -127,9 +127,9 @@ def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: 
         raise ValueError(f"request {place}: {error}") from None
 
 
-def _start(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
+def _start(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
     refuse_eager(producer.app)
-    later = host().after_commit()
+    later = hooks().after_commit()
     if later is None:
         run_ids = []
         for created, one in zip(_write_all(producer, wanted, canvas), wanted, strict=True):
@@ -139,14 +139,14 @@ def _start(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]
     else:
         if canvas:
             # What cannot be sent is said here, and not at the commit.
-            finish_signature(producer, "", "", canvas)
+            delivery_signature(producer, "", "", canvas)
         wanted = [_promised(producer, one) for one in wanted]
         run_ids = [one.run_id for one in wanted]
         later(partial(_write_committed, producer, wanted, canvas))
     return [RunHandle(run_id, producer=producer) for run_id in run_ids]
 
 
-def _promised(producer: Producer, one: _Wanted) -> _Wanted:
+def _promised(producer: AppContext, one: _Wanted) -> _Wanted:
     """What is to be written when the transaction is over, under the one id that its key has for all transactions."""
     if one.key is None:
         return one
@@ -157,7 +157,7 @@ def _promised(producer: Producer, one: _Wanted) -> _Wanted:
     return replace(one, run_id=found.run_id, free=found.became == "promised")
 
 
-def _write_committed(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
+def _write_committed(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
     store = producer.store
     for created, one in zip(_write_all(producer, wanted, canvas), wanted, strict=True):
         # The caller has gone on, and others wait for the same commit: an error would drop those.
@@ -169,11 +169,11 @@ def _write_committed(producer: Producer, wanted: Sequence[_Wanted], canvas: dict
             # Somebody else has written it meanwhile.
             waiter = str(uuid.uuid4())
             store.run(
-                ops.accept(store.keys, one.run_id, waiter, finish_signature(producer, one.run_id, waiter, canvas))
+                ops.accept(store.keys, one.run_id, waiter, delivery_signature(producer, one.run_id, waiter, canvas))
             )
 
 
-def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+def _write_all(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     """Return the result of each in input order. Publish for those whose id is not another request's."""
     found: list[Created] = []
     for start in range(0, len(wanted), _TOGETHER):
@@ -184,17 +184,17 @@ def _write_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, 
     return found
 
 
-def _send_created_signals(producer: Producer, run_ids: Sequence[str]) -> None:
+def _send_created_signals(producer: AppContext, run_ids: Sequence[str]) -> None:
     try:
         for record in producer.store.run_all([ops.view(producer.store.keys, run_id) for run_id in run_ids]):
             if record is not None and record.locked is None:
-                run_changed.send(sender=producer.app, status=RunStatus.of(record))
+                run_changed.send(sender=producer.app, status=RunStatus.from_record(record))
     except RedisError as error:
         # The runs are written down: a caller who sees an error would pay again. A worker tells of them.
         log.warning("run_changed was not sent for new runs: %s", type(error).__name__)
 
 
-def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+def _write_some(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     store = producer.store
     found = _create_all(producer, wanted, canvas)
     ours = [place for place, one in enumerate(wanted) if not _is_other(found[place], one.spec)]
@@ -205,12 +205,12 @@ def _write_some(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str,
         for place, created in zip(freed, _create_all(producer, [wanted[n] for n in freed], canvas), strict=True):
             found[place] = created
     messages = ((found[place].run_id, range(len(wanted[place].spec.parts()))) for place in ours)
-    members = tuple(str(Member(run_id, part)) for run_id, parts in messages for part in parts)
-    producer.publish_all([StepMessage(routing.SUBMIT_JOBS, members)])
+    part_ids = tuple(str(PartId(run_id, part)) for run_id, parts in messages for part in parts)
+    producer.publish_all([StepMessage(routing.SUBMIT_JOBS, part_ids)])
     return found
 
 
-def _create_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+def _create_all(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     store = producer.store
     found = store.run_all([_creation(producer, one, canvas) for one in wanted])
     promised = {place: created.run_id for place, created in enumerate(found) if created.became == "promised"}
@@ -222,10 +222,10 @@ def _create_all(producer: Producer, wanted: Sequence[_Wanted], canvas: dict[str,
     return found
 
 
-def _creation(producer: Producer, one: _Wanted, canvas: dict[str, Any]) -> Op[Created]:
-    finish = finish_signature(producer, one.run_id, one.run_id, canvas) if canvas else ""
+def _creation(producer: AppContext, one: _Wanted, canvas: dict[str, Any]) -> Op[Created]:
+    delivery = delivery_signature(producer, one.run_id, one.run_id, canvas) if canvas else ""
     keys = producer.store.keys
-    return ops.create(keys, one.run_id, one.spec, key=one.key, signature=finish, trace=one.trace)
+    return ops.create(keys, one.run_id, one.spec, key=one.key, signature=delivery, trace=one.trace)
 
 
 def _is_other(created: Created, spec: RunSpec) -> bool:
@@ -234,7 +234,7 @@ def _is_other(created: Created, spec: RunSpec) -> bool:
 
 
 def write(
-    producer: Producer, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
+    producer: AppContext, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
 ) -> tuple[str, bool]:
     """The id of the run that stands in the store, and whether this call wrote it. `options` are those of `ops.create`.
 
@@ -256,12 +256,12 @@ def write(
     return created.run_id, created.new
 
 
-def publish_submit(producer: Producer, run_id: str, parts: int) -> None:
+def publish_submit(producer: AppContext, run_id: str, parts: int) -> None:
     """Publishes a step message for every part of a run that was just accepted."""
-    producer.publish(routing.SUBMIT_JOBS, [Member(run_id, n) for n in range(parts)])
+    producer.publish(routing.SUBMIT_JOBS, [PartId(run_id, n) for n in range(parts)])
 
 
-def _conflict(producer: Producer, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
+def _conflict(producer: AppContext, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
     store = producer.store
     record = store.run(ops.view(store.keys, run_id))
     try:

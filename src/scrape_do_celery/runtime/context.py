@@ -18,16 +18,16 @@ from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import PooledReadTransport
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
-from scrape_do_celery.runs import Producer, StepMessage
+from scrape_do_celery.runs import AppContext, StepMessage
 from scrape_do_celery.runtime.absences import AbsenceCheck
 from scrape_do_celery.runtime.api_errors import describe_trouble, is_auth, is_client_error, pause_after, retry_decision
-from scrape_do_celery.runtime.durability import StoreHealth
 from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.job_list import AT_ONCE, JobListReader
 from scrape_do_celery.runtime.loop import LoopThread
 from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.rate_limiter import PausedError, RateLimiter
+from scrape_do_celery.runtime.store_health import StoreHealth
 from scrape_do_celery.runtime.token_check import TokenCheck, hold_account
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
@@ -47,13 +47,13 @@ CALLS, PURCHASES = 50, 10
 EARLY = 5
 #: Intervals that are told apart; the last one is the longest.
 _INTERVALS = 50
-_ATTRIBUTE = "scrape_do_runtime"
+_ATTRIBUTE = "scrape_do_worker_context"
 _lock = threading.Lock()
 #: Outcomes after which parts that were not sent stay unsent.
 _STOPPING = {RunState.FAILED, RunState.POISONED, RunState.LOST, RunState.IN_DOUBT}
 
 
-class Runtime:
+class WorkerContext:
     """The shared things of one worker process, hung on its Celery app."""
 
     store: AsyncStore
@@ -75,7 +75,7 @@ class Runtime:
     absences: AbsenceCheck
     token: TokenCheck
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: AppContext) -> None:
         self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
         if self.settings.api_key is None:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
@@ -87,24 +87,24 @@ class Runtime:
         self._loop.run(self._open(self.settings.api_key))
 
     @classmethod
-    def of(cls, app: Celery) -> Runtime:
-        """The runtime of this process; made anew after a fork."""
+    def for_app(cls, app: Celery) -> WorkerContext:
+        """The context of this process; made anew after a fork."""
         with _lock:
-            found: Runtime | None = app.__dict__.get(_ATTRIBUTE)
+            found: WorkerContext | None = app.__dict__.get(_ATTRIBUTE)
             if found is None or found.pid != os.getpid():
-                found = app.__dict__[_ATTRIBUTE] = cls(Producer.of(app))
+                found = app.__dict__[_ATTRIBUTE] = cls(AppContext.for_app(app))
             return found
 
     @staticmethod
     def apps() -> list[Celery]:
-        """The apps of this process that have a runtime."""
+        """The apps of this process that have a worker context."""
         return [app for app in _state._get_active_apps() if _ATTRIBUTE in app.__dict__]  # noqa: SLF001
 
     @staticmethod
-    def close_of(app: Celery) -> None:
-        """Closes the runtime of this process, if it has one."""
+    def close_for_app(app: Celery) -> None:
+        """Closes the context of this process, if it has one."""
         with _lock:
-            found: Runtime | None = app.__dict__.pop(_ATTRIBUTE, None)
+            found: WorkerContext | None = app.__dict__.pop(_ATTRIBUTE, None)
         if found is not None and found.pid == os.getpid():
             found.close()
 
@@ -232,7 +232,7 @@ class Runtime:
                 self.store.keys, claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status
             )
         )
-        return StepMessage(routing.AGGREGATE_RUN, (claim.member.run_id,)) if left == 0 else None
+        return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
 
     async def release_until(
         self,
@@ -256,7 +256,7 @@ class Runtime:
         await self.apply_to_all_workers(error)
         # The first of a row is told aloud, and then one in ten.
         level = logging.INFO if claim.part.api_failures % 10 else logging.WARNING
-        log.log(level, "%s: %s: %s; again in %.1f s", claim.member, self.settings.api_url, error, verdict.after)
+        log.log(level, "%s: %s: %s; again in %.1f s", claim.part_id, self.settings.api_url, error, verdict.after)
         if verdict.fatal:
             return await self.settle(
                 claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))

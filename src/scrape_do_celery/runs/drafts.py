@@ -9,19 +9,19 @@ from celery.utils.time import maybe_make_aware
 
 from scrape_do_celery.config.credentials import with_credentials
 from scrape_do_celery.errors import IdempotencyConflictError
-from scrape_do_celery.runs.canvas import finish_signature
+from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.checking import check_key, read_spec
-from scrape_do_celery.runs.enqueueing import write
+from scrape_do_celery.runs.enqueue import write
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from scrape_do_celery.runs.producer import Producer
+    from scrape_do_celery.runs.context import AppContext
 
 
-def draft(
-    producer: Producer, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+def create_draft(
+    producer: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
     """The run of a scrape's arguments, kept with the canvas around it; or the run that its idempotency key has.
 
@@ -36,11 +36,11 @@ def draft(
     options = with_credentials(producer.settings, options.pop("credentials", None), options)
     spec = read_spec(*args, **options)
     hold, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
-    finish = finish_signature(producer, task_id, task_id, canvas)
+    delivery = delivery_signature(producer, task_id, task_id, canvas)
     store, options = producer.store, {"hold": hold, "expires": expires}
     for _ in range(2):
         try:
-            run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=finish, **options)
+            run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=delivery, **options)
         except IdempotencyConflictError as error:
             if error.run_id != task_id:
                 raise
@@ -48,7 +48,7 @@ def draft(
             run_id, new = task_id, False
         if new:
             break
-        theirs = finish_signature(producer, run_id, task_id, canvas)
+        theirs = delivery_signature(producer, run_id, task_id, canvas)
         if store.run(ops.accept(store.keys, run_id, task_id, theirs, keep_draft=hold > 0)) > 0:
             break
         # The run that has the key was forgotten just now: the key is free.

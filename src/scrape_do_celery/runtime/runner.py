@@ -1,4 +1,4 @@
-"""The frame of every step that works on parts: claim, hold, do, publish a step message for what follows."""
+"""Run a step on its parts: claim, renew the lease, do the work, publish a step message for what follows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.runtime.context import WorkerContext
 from scrape_do_celery.runtime.endings import finish_stopped_part
 from scrape_do_celery.runtime.isolation import NoTurnError
-from scrape_do_celery.runtime.leases import LeaseLostError, hold
-from scrape_do_celery.runtime.process import Runtime
+from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
 from scrape_do_celery.runtime.rate_limiter import is_stopping
 from scrape_do_celery.runtime.token_check import try_account
-from scrape_do_celery.store import Claim, Member, PartState, RunState, ops
+from scrape_do_celery.store import Claim, PartId, PartState, RunState, ops
 from scrape_do_celery.store.vault import unreadable
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ _TOGETHER = 0.05
 
 #: The answer of the store to a claim.
 _Answer: TypeAlias = Claim | ops.Poisoned | ops.Foreign | ops.Locked | ops.Suspect | None
-Handler = Callable[[Runtime, Claim], Awaitable[StepMessage | None]]
+Handler = Callable[[WorkerContext, Claim], Awaitable[StepMessage | None]]
 
 
-def serve(
+def run_step(
     app: Celery,
     names: Iterable[str],
     states: Iterable[PartState],
@@ -46,18 +46,18 @@ def serve(
     *,
     seconds: float | None = None,
 ) -> None:
-    """Carries a step out for each of its members that is in one of `states`, all at once, and publishes what follows.
+    """Carries a step out for each of its parts that is in one of `states`, all at once, and publishes what follows.
 
     `seconds` is the life of a lease, where the step needs another than the usual.
     """
-    runtime = Runtime.of(app)
-    frame = Frame(list(states), handler, seconds or runtime.settings.lease_seconds)
-    members = [Member.parse(name) for name in names]
-    runtime.run(_all(runtime, members, frame))
+    runtime = WorkerContext.for_app(app)
+    definition = StepDefinition(list(states), handler, seconds or runtime.settings.lease_seconds)
+    part_ids = [PartId.parse(name) for name in names]
+    runtime.run(_run_parts(runtime, part_ids, definition))
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class StepDefinition:
     """What a step does, to parts in which states, under how long a lease."""
 
     states: list[PartState]
@@ -65,9 +65,9 @@ class Frame:
     seconds: float
 
 
-async def _all(runtime: Runtime, members: list[Member], frame: Frame) -> None:
+async def _run_parts(runtime: WorkerContext, part_ids: list[PartId], definition: StepDefinition) -> None:
     """Publishes as they come to their end, a few at a time: a short one does not wait for a long one."""
-    waiting = {asyncio.ensure_future(_one(runtime, member, frame)): member for member in members}
+    waiting = {asyncio.ensure_future(_run_part(runtime, part_id, definition)): part_id for part_id in part_ids}
     try:
         while waiting:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -81,72 +81,76 @@ async def _all(runtime: Runtime, members: list[Member], frame: Frame) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _outcome(member: Member, work: asyncio.Future[StepMessage | None]) -> StepMessage | None:
+def _outcome(part_id: PartId, work: asyncio.Future[StepMessage | None]) -> StepMessage | None:
     error = work.exception()
     if error is None:
         return work.result()
     if not isinstance(error, Exception):
         raise error
-    _report(member, error)
+    _report(part_id, error)
     return None
 
 
-async def _one(runtime: Runtime, member: Member, frame: Frame) -> StepMessage | None:
+async def _run_part(runtime: WorkerContext, part_id: PartId, definition: StepDefinition) -> StepMessage | None:
     """Work on a part beside others; on a suspect alone. A part that waits for its turn is not claimed."""
-    name, isolation, token = str(member), runtime.isolation, uuid.uuid4().hex
+    name, isolation, token = str(part_id), runtime.isolation, uuid.uuid4().hex
     async with isolation.beside():
-        answer = await _claimed(runtime, member, frame, token)
+        answer = await _claimed(runtime, part_id, definition, token)
         if not isinstance(answer, ops.Suspect):
-            return await _worked(runtime, member, frame, answer, token)
+            return await _worked(runtime, part_id, definition, answer, token)
     with isolation.queued(name) as is_first:
         if not is_first:
             return None
         async with isolation.alone():
-            answer = await _claimed(runtime, member, frame, token, isolated=True)
-            return await _worked(runtime, member, frame, answer, token)
+            answer = await _claimed(runtime, part_id, definition, token, isolated=True)
+            return await _worked(runtime, part_id, definition, answer, token)
 
 
-async def _claimed(runtime: Runtime, member: Member, frame: Frame, token: str, *, isolated: bool = False) -> _Answer:
+async def _claimed(
+    runtime: WorkerContext, part_id: PartId, definition: StepDefinition, token: str, *, isolated: bool = False
+) -> _Answer:
     store, settings = runtime.store, runtime.settings
     return await store.run(
         ops.claim(
             store.keys,
-            member,
+            part_id,
             token,
-            seconds=frame.seconds,
-            states=frame.states,
+            seconds=definition.seconds,
+            states=definition.states,
             account=settings.account_id,
             auth_grace=settings.auth_grace,
             poison=ops.Poison(settings.poison_after, settings.stop_on_failure),
             isolated=isolated,
-            outlived=runtime.isolation.outlived(str(member)),
+            outlived=runtime.isolation.outlived(str(part_id)),
         )
     )
 
 
-async def _worked(runtime: Runtime, member: Member, frame: Frame, claim: _Answer, token: str) -> StepMessage | None:
+async def _worked(
+    runtime: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
+) -> StepMessage | None:
     if isinstance(claim, ops.Poisoned):
-        log.error("%s was taken out of work: steps on it died again and again", member)
-        return StepMessage(routing.AGGREGATE_RUN, (member.run_id,)) if claim.left == 0 else None
+        log.error("%s was taken out of work: steps on it died again and again", part_id)
+        return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
     if isinstance(claim, ops.Foreign):
         runtime.warn_other_account(claim.account)
     if isinstance(claim, ops.Locked):
         runtime.warn_missing_key(str(unreadable(claim.key, runtime.store.keys.held)))
     if not isinstance(claim, Claim):
         return None
-    name = frame.handler.__name__
+    name = definition.handler.__name__
     runtime.rate_limiter.counters.step_latency(name, claim.late)
-    work = _handled(frame.handler, runtime, claim)
+    work = _run_claimed(definition.handler, runtime, claim)
     try:
-        with tracing.work(claim.trace, f"scrape_do.{name}", run_id=member.run_id, part=member.part):
-            return await hold(runtime.store, claim, frame.seconds, work)
+        with tracing.work(claim.trace, f"scrape_do.{name}", run_id=part_id.run_id, part=part_id.part):
+            return await with_lease(runtime.store, claim, definition.seconds, work)
     except Exception:
         # The step failed, and the process lives: the next claim must not wait for the process to be empty.
-        runtime.isolation.note_failure(str(member), token)
+        runtime.isolation.note_failure(str(part_id), token)
         raise
 
 
-async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> StepMessage | None:
+async def _run_claimed(handler: Handler, runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     is_stopping.set(claim.stop_reason is not None)
     if claim.breaker == "foreign":
         return await _foreign(runtime, claim)
@@ -164,22 +168,22 @@ async def _handled(handler: Handler, runtime: Runtime, claim: Claim) -> StepMess
         return None
 
 
-async def _foreign(runtime: Runtime, claim: Claim) -> StepMessage | None:
+async def _foreign(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     """Ends a run of another account that is to end, where no worker with that account's token has in time."""
     if claim.stop_grace_passed(runtime.settings.cancel_grace):
-        log.warning("%s ends without its job: no worker has the token that it was bought with", claim.member)
+        log.warning("%s ends without its job: no worker has the token that it was bought with", claim.part_id)
         return await finish_stopped_part(runtime, claim, None)
     await runtime.release_until(claim, {}, 1.0)
     return None
 
 
-def _report(member: Member, error: Exception) -> None:
+def _report(part_id: PartId, error: Exception) -> None:
     """Logs what kept a step from its part. The lease runs out, and the dispatcher publishes again."""
     if isinstance(error, NoTurnError):
-        log.info("%s did not get its turn in this process in time; it is published again", member)
+        log.info("%s did not get its turn in this process in time; it is published again", part_id)
     elif isinstance(error, LeaseLostError):
-        log.warning("lost the lease of %s; another step goes on with it", member)
+        log.warning("lost the lease of %s; another step goes on with it", part_id)
     elif isinstance(error, RedisError):
-        log.warning("the store did not answer for %s: %s; it is published again", member, type(error).__name__)
+        log.warning("the store did not answer for %s: %s; it is published again", part_id, type(error).__name__)
     else:
-        log.error("a step failed on %s; it is published again", member, exc_info=error)
+        log.error("a step failed on %s; it is published again", part_id, exc_info=error)

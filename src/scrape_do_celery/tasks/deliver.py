@@ -13,18 +13,18 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError, StoreUnavailableError
-from scrape_do_celery.runs import Producer
-from scrape_do_celery.runs.reporting import note
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.runs.reporting import acknowledge
 from scrape_do_celery.store import ops
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@shared_task(name=routing.FINISH_RUN, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
-def finish_run(self: Task, run_id: str) -> dict[str, Any] | None:
+@shared_task(name=routing.DELIVER_OUTCOME, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
+def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """The small result of a run that succeeded; its error is raised otherwise."""
-    producer = Producer.of(self.app)
+    producer = AppContext.for_app(self.app)
     record = _asked(producer, ops.view(producer.store.keys, run_id))
     if record is None and _asked(producer, ops.forgotten(producer.store.keys, run_id)):
         raise Ignore
@@ -32,19 +32,19 @@ def finish_run(self: Task, run_id: str) -> dict[str, Any] | None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
     if record.locked is not None:
         # Another worker has the key, or will have it.
-        log.error("run %s cannot be reported here: %s", run_id, record.locked)
+        log.error("run %s cannot be delivered here: %s", run_id, record.locked)
         time.sleep(1)
         raise Reject(type(record.locked).__name__, requeue=True) from record.locked
     if record.outcome is None or self.request.id not in record.waiters:
         # Published too early, or a second time: what the caller knows already must not reach its callbacks again.
         raise Ignore
-    with tracing.work(record.trace, "scrape_do.finish", run_id=run_id):
+    with tracing.work(record.trace, "scrape_do.deliver", run_id=run_id):
         if record.error is not None:
             raise record.error
         return record.result
 
 
-def _asked(producer: Producer, op: ops.Op[T]) -> T:
+def _asked(producer: AppContext, op: ops.Op[T]) -> T:
     try:
         return producer.store.run(op)
     except StoreUnavailableError as error:
@@ -53,12 +53,14 @@ def _asked(producer: Producer, op: ops.Op[T]) -> T:
 
 
 @signals.task_postrun.connect(weak=False)
-def note_delivery(task: Task, task_id: str, args: Any, state: str | None = None, **_: Any) -> None:
+def acknowledge_delivery(task: Task, task_id: str, args: Any, state: str | None = None, **_: Any) -> None:
     """Notes that Celery has stored an outcome: then, and only then, is it not dispatched again."""
-    if task.name != routing.FINISH_RUN or state not in READY_STATES or not args:
+    if task.name != routing.DELIVER_OUTCOME or state not in READY_STATES or not args:
         return
-    producer = Producer.of(task.app)
+    producer = AppContext.for_app(task.app)
     try:
-        note(producer, args[0], task_id)
+        acknowledge(producer, args[0], task_id)
     except RedisError as error:
-        log.warning("the report of %s is not noted: %s; a dispatcher asks Celery", args[0], type(error).__name__)
+        log.warning(
+            "the delivery of %s is not acknowledged: %s; a dispatcher asks Celery", args[0], type(error).__name__
+        )

@@ -1,5 +1,5 @@
 -- Whose store this is: the application whose workers said so last, or nobody.
--- KEYS: home  ARGV: name of the application, seconds that the claim lasts. Returns the name that stands.
+-- KEYS: namespace_owner  ARGV: name of the application, seconds that the claim lasts. Returns the name that stands.
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return held end
 -- A store that is full takes it: see `though_full`.

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import ResponseError
 
-from scrape_do_celery.runtime import durability
-from scrape_do_celery.runtime.durability import BUY_BELOW, FETCH_BELOW, StoreHealth
+from scrape_do_celery.runtime import store_health
+from scrape_do_celery.runtime.store_health import BUY_BELOW, FETCH_BELOW, StoreHealth
 
 
 class Server:
@@ -57,25 +57,25 @@ def test_only_a_store_that_syncs_each_write_loses_none(server, durable):
 )
 def test_a_full_store_is_spared(used, limit, buys, fetches):
     one = health(Server(used=used, limit=limit))
-    assert asyncio.run(one.has_room(BUY_BELOW)) is buys
-    assert asyncio.run(one.has_room(FETCH_BELOW)) is fetches
+    assert asyncio.run(one.is_below(BUY_BELOW)) is buys
+    assert asyncio.run(one.is_below(FETCH_BELOW)) is fetches
 
 
 def test_it_is_asked_once_a_second_and_told_once(monkeypatch, caplog):
     clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(durability, "time", clock)
+    monkeypatch.setattr(store_health, "time", clock)
     server = Server(used=90, limit=100)
     one = health(server)
     with caplog.at_level(logging.ERROR):
         for _ in range(30):
-            assert not asyncio.run(one.has_room(BUY_BELOW))
+            assert not asyncio.run(one.is_below(BUY_BELOW))
             clock.now += 0.1
     assert server.asked == 3
     assert caplog.text.count("no job is bought") == 1
     server.used, clock.now = 10, 200.0
-    assert asyncio.run(one.has_room(BUY_BELOW))
+    assert asyncio.run(one.is_below(BUY_BELOW))
     server.used, clock.now = 97, 300.0
-    asyncio.run(one.has_room(BUY_BELOW))
-    asyncio.run(one.has_room(FETCH_BELOW))
+    asyncio.run(one.is_below(BUY_BELOW))
+    asyncio.run(one.is_below(FETCH_BELOW))
     assert caplog.text.count("no job is bought") == 2
     assert "fetching pauses" in caplog.text

@@ -12,7 +12,7 @@ from scrape_do_celery.models.base import wire_name
 from scrape_do_celery.models.sendable import why_no_text
 from scrape_do_celery.runs.canvas import callbacks
 from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.runs.ticks import rule_of
+from scrape_do_celery.runs.ticks import schedule_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +71,7 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
     checked = read_spec(**given, **kept).request.model_dump(mode="json", exclude_none=True)
     request = {**checked, **kept, "credentials": credentials}
     request = {field: value for field, value in request.items() if value is not None}
-    kwargs = {"name": name, "rule": rule_of(schedule), "if_running": if_running, "request": request}
+    kwargs = {"name": name, "rule": schedule_rule(schedule), "if_running": if_running, "request": request}
     if canvas := callbacks(on_success, on_failure):
         kwargs["canvas"] = canvas
     # What JSON cannot carry is said here, and not when beat publishes it.

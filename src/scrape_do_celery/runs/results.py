@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.rules.ordering import decide_order
-from scrape_do_celery.store import Member, PartRecord, RunRecord, Store, ops
+from scrape_do_celery.store import PartId, PartRecord, RunRecord, Store, ops
 from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _CHUNK = 25
 class PartReader:
     """What it takes to read one part: its job, its targets, and the URLs that the job's summary names."""
 
-    member: Member
+    part_id: PartId
     record: PartRecord
     job: JobDetails
     #: None for a plugin, and for a part whose targets are gone: its tasks stay in the order of the job
@@ -51,7 +51,7 @@ class PartReader:
         positions, proven = self._order({at: task.url for at, task in tasks.items() if not task.gone})
         return [tasks[at] for at in positions if at in tasks], proven
 
-    def good(self, store: Store) -> set[int] | None:
+    def successful_indexes(self, store: Store) -> set[int] | None:
         """Return the places of the targets that have a page; None if nothing proves which task is whose.
 
         Raises:
@@ -76,28 +76,28 @@ class PartReader:
         found: set[int] = set()
         for start in range(0, len(positions), _CHUNK):
             chunk = positions[start : start + _CHUNK]
-            tasks = store.run(ops.contents(store.keys, self.member, chunk))
+            tasks = store.run(ops.contents(store.keys, self.part_id, chunk))
             for at, task in zip(chunk, tasks, strict=True):
                 if task is not None:
                     found.add(at)
                     yield at, task
         if len(found) < self.record.stored_ok + self.record.stored_failed:
-            run_id = self.member.run_id
+            run_id = self.part_id.run_id
             raise ResultExpiredError(f"the contents of run {run_id} have passed their life", run_id)
 
 
-def readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
+def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
     """A reader for each part that has a job, in the order of the parts."""
     for number, job in jobs_by_part(store, record).items():
-        member = record.member(number)
-        spec = store.run(ops.part_spec(store.keys, member))
+        part_id = record.part_id(number)
+        spec = store.run(ops.part_spec(store.keys, part_id))
         targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
-        yield PartReader(member, record.parts[number], job, targets, _named(job))
+        yield PartReader(part_id, record.parts[number], job, targets, _named(job))
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     """The jobs that the run has so far, by part, in the order of the parts."""
-    found = {n: store.run(ops.job(store.keys, record.member(n))) for n in range(len(record.parts))}
+    found = {n: store.run(ops.job(store.keys, record.part_id(n))) for n in range(len(record.parts))}
     return {number: job for number, job in found.items() if job is not None}
 
 

@@ -20,7 +20,7 @@ _DURABLE_FOR, _MEMORY_FOR = 2.0, 1.0
 #: Shares of the store's memory limit above which nothing more is bought, and nothing more is fetched.
 BUY_BELOW, FETCH_BELOW = 0.80, 0.95
 #: Seconds until a store without room is looked at again.
-NO_ROOM = 5.0
+FULL_STORE_DELAY = 5.0
 
 
 def is_full(error: Exception) -> bool:
@@ -49,7 +49,7 @@ class StoreHealth:
                 self._durable_until = time.monotonic() + _DURABLE_FOR
             return self._durable
 
-    async def has_room(self, below: float) -> bool:
+    async def is_below(self, below: float) -> bool:
         """Whether the store is below this share of its memory limit; one without a limit always is."""
         if time.monotonic() > self._used_until:
             async with self._asking:
@@ -65,9 +65,9 @@ class StoreHealth:
             log.error("the store holds %.0f %% of its memory limit: %s until it is below", 100 * self._used, what)
         return room
 
-    def was_full(self) -> None:
+    def note_write_refused(self) -> None:
         """Notes that the store refused a write for want of room: for a while nobody here tries another."""
-        self._used, self._used_until = 1.0, time.monotonic() + NO_ROOM
+        self._used, self._used_until = 1.0, time.monotonic() + FULL_STORE_DELAY
 
     async def _ask_used(self) -> float:
         try:

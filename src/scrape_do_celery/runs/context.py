@@ -16,8 +16,8 @@ from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.config.encryption import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.runs.host import host
-from scrape_do_celery.store import Lives, Member, Store, ops
+from scrape_do_celery.runs.hooks import hooks
+from scrape_do_celery.store import Lives, PartId, Store, ops
 from scrape_do_celery.store.vault import Vault
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ATTRIBUTE, _SETTINGS, _OURS = "scrape_do_producer", "scrape_do_settings", "scrape_do_ours"
+_ATTRIBUTE, _SETTINGS, _OWN_APP = "scrape_do_app_context", "scrape_do_settings", "scrape_do_own_app"
 #: A step message is not worth waiting for: a web request may hang on it, and the dispatcher publishes anyway.
 ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
 EAGER = (
     "task_always_eager: a run is carried out by workers while a job goes on, and not within the call that starts it; "
     "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
 )
-#: Members a message.
+#: Parts a message.
 BATCH = ops.PARTS_PER_MESSAGE
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
@@ -42,13 +42,13 @@ _own: dict[Settings, Celery] = {}
 
 @dataclass(frozen=True, slots=True)
 class StepMessage:
-    """A message to publish: one step, with the members or runs that it is to look at."""
+    """A message to publish: one step, with the parts or runs that it is to look at."""
 
     step: str
     ids: tuple[str, ...]
 
 
-class Producer:
+class AppContext:
     """One process's way into the pipeline, hung on its Celery app."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
@@ -67,7 +67,7 @@ class Producer:
         """How long ended runs are kept."""
         return Lives(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
 
-    def publish(self, step: str, ids: Iterable[Member | str], **options: Any) -> bool:
+    def publish(self, step: str, ids: Iterable[PartId | str], **options: Any) -> bool:
         """Whether the message went out. Where it did not, the dispatcher of any worker publishes later."""
         arguments = [[str(name) for name in ids]]
         shown = {"argsrepr": _shown(arguments[0]), "kwargsrepr": "{}"}
@@ -90,15 +90,15 @@ class Producer:
             return False
         return True
 
-    def request_stop(self, run_id: str, reason: str) -> list[Member] | None:
+    def request_stop(self, run_id: str, reason: str) -> list[PartId] | None:
         """Tell a run to end (`CANCEL`, `DEADLINE`), and publish step messages for the parts that are under way.
 
         None where it has ended already, or there is no such run.
         """
-        members = self.store.run(ops.request_stop(self.store.keys, run_id, reason))
-        if members:
-            self.publish(routing.CANCEL_RUN, members)
-        return members
+        part_ids = self.store.run(ops.request_stop(self.store.keys, run_id, reason))
+        if part_ids:
+            self.publish(routing.CANCEL_RUN, part_ids)
+        return part_ids
 
     def publish_all(self, messages: Sequence[StepMessage]) -> None:
         """Publish as few messages as possible: each names up to `BATCH` parts."""
@@ -110,11 +110,11 @@ class Producer:
                 self.publish(step, batch)
 
     @classmethod
-    def of(cls, app: Celery | None = None, settings: Settings | None = None) -> Producer:
-        """The producer of an app; without one, of this process's app."""
+    def for_app(cls, app: Celery | None = None, settings: Settings | None = None) -> AppContext:
+        """The context of an app; without one, of this process's app."""
         with _lock:
             app = app or _current_app(settings)
-            found: Producer | None = app.__dict__.get(_ATTRIBUTE)
+            found: AppContext | None = app.__dict__.get(_ATTRIBUTE)
             if found is None or found.pid != os.getpid() or (settings is not None and found.settings != settings):
                 found = cls(app, settings or settings_of(app))
                 app.__dict__[_ATTRIBUTE] = found
@@ -128,7 +128,7 @@ def _shown(ids: Sequence[str]) -> str:
 
 
 def batched(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The members of each message, in their order."""
+    """The parts of each message, in their order."""
     rest = tuple(ids)
     return (rest[start : start + BATCH] for start in range(0, len(rest), BATCH))
 
@@ -138,45 +138,45 @@ def make_app(settings: Settings, name: str = "scrape_do") -> Celery:
     app = Celery(name, set_as_current=False, include=[routing.STEPS_MODULE])
     app.conf.update(celery_config(settings))
     app.__dict__[_SETTINGS] = settings
-    app.__dict__[_OURS] = True
+    app.__dict__[_OWN_APP] = True
     return app
 
 
-def is_ours(app: Celery) -> bool:
+def is_own_app(app: Celery) -> bool:
     """Whether the app was made here, and not by the user."""
-    return _OURS in app.__dict__
+    return _OWN_APP in app.__dict__
 
 
 def settings_of(app: Celery) -> Settings:
     """The settings that an app was made with, else those of its framework, or of the environment."""
     if _SETTINGS not in app.__dict__:
-        app.__dict__[_SETTINGS] = host().settings()
+        app.__dict__[_SETTINGS] = hooks().settings()
     settings: Settings = app.__dict__[_SETTINGS]
     return settings
 
 
-def swap_settings(app: Celery, settings: Settings | None) -> Settings | None:
+def replace_settings(app: Celery, settings: Settings | None) -> Settings | None:
     """Gives an app other settings; None lets it ask for them anew. The ones that it had, if any, come back.
 
-    Its producer is closed: the next one has the new settings.
+    Its context is closed: the next one has the new settings.
     """
     with _lock:
         before: Settings | None = app.__dict__.pop(_SETTINGS, None)
         if settings is not None:
             app.__dict__[_SETTINGS] = settings
-        producer: Producer | None = app.__dict__.pop(_ATTRIBUTE, None)
+        producer: AppContext | None = app.__dict__.pop(_ATTRIBUTE, None)
         if producer is not None:
             producer.store.close()
             _own.pop(producer.settings, None)
     return before
 
 
-def present_app(but: str) -> Celery | None:
+def find_app_except(but: str) -> Celery | None:
     """The app that this process has by now, also one that was made here; never one of this name."""
-    if (current := _users_app()) is not None:
+    if (current := _user_app()) is not None:
         return current if current.main != but else None
     # One that was made by `make_app` need not be the current one anywhere.
-    return _the_only_app(lambda app: app.main != but)
+    return _single_app(lambda app: app.main != but)
 
 
 def _current_app(settings: Settings | None) -> Celery:
@@ -185,10 +185,10 @@ def _current_app(settings: Settings | None) -> Celery:
     A process that has none gets one of ours, which is made Celery's default as well: `AsyncResult(run_id)` works there.
     Where there is one, ours never takes its place.
     """
-    theirs = _users_app()
+    theirs = _user_app()
     if settings is None and theirs is not None and _same_broker(theirs):
         return theirs
-    wanted = settings or host().settings()
+    wanted = settings or hooks().settings()
     if wanted not in _own:
         _own[wanted] = make_app(wanted)
         if settings is None and theirs is None:
@@ -206,21 +206,21 @@ def refuse_eager(app: Celery) -> None:
         raise ConfigurationError(EAGER)
 
 
-def ensure_app() -> None:
+def ensure_default_app() -> None:
     """Gives a process that has no Celery app one of ours; where it has one, nothing changes."""
-    if _users_app() is None:
-        Producer.of()
+    if _user_app() is None:
+        AppContext.for_app()
 
 
-def _users_app() -> Celery | None:
+def _user_app() -> Celery | None:
     """The current app; in Flask a thread may not see it as current, so else the only one that there is."""
     current: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 (asking would make one)
     if current is not None and not _is_fallback(current):
         return current
-    return _the_only_app(lambda app: not is_ours(app))
+    return _single_app(lambda app: not is_own_app(app))
 
 
-def _the_only_app(fits: Callable[[Celery], bool]) -> Celery | None:
+def _single_app(fits: Callable[[Celery], bool]) -> Celery | None:
     found = [app for app in _state._get_active_apps() if fits(app) and not _is_fallback(app)]  # noqa: SLF001
     return found[0] if len(found) == 1 else None
 
