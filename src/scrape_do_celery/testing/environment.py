@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
 from scrape_do_celery.config.fields import env_name
-from scrape_do_celery.runs import host, make_app
+from scrape_do_celery.runs import hooks, make_app
 from scrape_do_celery.runs.context import find_app_except
 from scrape_do_celery.testing.app_override import use_test_servers
 from scrape_do_celery.testing.sandbox import Sandbox
@@ -121,8 +121,8 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
         return replace(theirs, settings=lambda: _merged(theirs.settings, values))
 
     servers.sandbox.reset()
-    with servers.clock.installed(), host.changed(change):
-        settings = host.host().settings()
+    with servers.clock.installed(), hooks.override_hooks(change):
+        settings = hooks.hooks().settings()
         one = SandboxEnvironment(servers, app, settings)
         try:
             with _patched_variables(settings, values), use_test_servers(app, settings, lambda: one.worker is None):
