@@ -88,9 +88,9 @@ class RunHandle:
 
         Raises:
             ResultNotReadyError: not done yet. The run goes on.
-            JobFailedError, JobCanceledError, TaskFailedError, RunTimeoutError, SubmitInDoubtError and the other
-                outcomes: as the run ended. What was fetched stays readable through `iter_tasks`.
-            RunNotFoundError, ResultExpiredError: there is nothing to read (any more).
+            ScrapeDoError: the run failed, such as `JobFailedError`. `iter_tasks` still gives the fetched pages.
+            RunNotFoundError: the store has no such run (any more).
+            ResultExpiredError: the pages have expired.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         for wait in _looks(deadline):
