@@ -1,0 +1,25 @@
+"""Griffe's extension: a comment `#: text` above a field is the field's documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from griffe import Attribute, Docstring, Extension
+
+
+class FieldComments(Extension):
+    """Read the comments that start with `#:`, and the `description` that a field of pydantic states."""
+
+    def on_attribute_instance(self, *, attr: Attribute, **_: Any) -> None:
+        """Document an attribute that has no docstring."""
+        if attr.docstring is not None or attr.lineno is None:
+            return
+        lines = attr.lines_collection[attr.filepath]
+        found: list[str] = []
+        number = attr.lineno - 2
+        while number >= 0 and (line := lines[number].strip()).startswith("#:"):
+            found.insert(0, line.removeprefix("#:").strip())
+            number -= 1
+        if found:
+            text = " ".join(found)
+            attr.docstring = Docstring(text[0].upper() + text[1:].rstrip(".") + ".", parent=attr)
