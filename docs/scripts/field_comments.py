@@ -1,4 +1,4 @@
-"""Griffe's extension: a comment `#: text` above a field is the field's documentation."""
+"""Griffe's extension: a comment `#: text` above or behind a field is the field's documentation."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from griffe import Attribute, Docstring, Extension
 
 
 class FieldComments(Extension):
-    """Read the comments that start with `#:`, and the `description` that a field of pydantic states."""
+    """Read the comments that start with `#:`."""
 
     def on_attribute_instance(self, *, attr: Attribute, **_: Any) -> None:
         """Document an attribute that has no docstring."""
         if attr.docstring is not None or attr.lineno is None:
             return
         lines = attr.lines_collection[attr.filepath]
-        found: list[str] = []
+        _, mark, same_line = lines[attr.lineno - 1].partition("  #: ")
+        found = [same_line.strip()] if mark else []
         number = attr.lineno - 2
         while number >= 0 and (line := lines[number].strip()).startswith("#:"):
             found.insert(0, line.removeprefix("#:").strip())
