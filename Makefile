@@ -8,6 +8,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 # Tests that wait for other processes most of their time: more of them at once than there are cores.
 JOBS ?= 4
 LOWEST := .venv-lowest
+DOCS := .venv-docs
 # The demo has only what a user installs: the development environment takes minutes, and seven times the space.
 DEMO := .venv-demo
 
@@ -23,7 +24,7 @@ define check_python
 	exit 1; } >&2
 endef
 
-.PHONY: help demo test test-all rest newest lint types imports tests coverage lowest faults wire bench clean
+.PHONY: help demo test test-all rest newest lint types imports tests coverage lowest faults wire bench docs clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,7 +50,7 @@ demo: $(DEMO)/.ready ## The whole path on this machine; URLS="http://... http://
 
 test: lint types imports tests coverage ## Lint, types, import rules, tests, coverage
 
-test-all: test lowest rest ## That, the lower bounds, and all other tests: what CI runs
+test-all: test lowest rest docs ## That, the lower bounds, all other tests, and the site of the docs: what CI runs
 
 lint: $(READY) ## Style, spelling
 	$(BIN)/ruff check .
@@ -70,7 +71,7 @@ faults: $(READY) ## The fault lab's long run: kills at every point; TRIALS=10000
 	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
 
 wire: $(READY) ## The wire lab: whole runs against mutated answers of the API; SEED=1 PAIRS=500
-	$(BIN)/python -m tests.wire --seed $(or $(SEED),1) --pairs $(or $(PAIRS),500) --markdown docs/answers.md
+	$(BIN)/python -m tests.wire --seed $(or $(SEED),1) --pairs $(or $(PAIRS),500) --markdown docs/explanation/answers.md
 
 bench: $(READY) ## Floor, usual canvas and this package side by side; CASE="A B", FULL=1, TINY=1
 	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts)
@@ -98,5 +99,14 @@ $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
 		'fakeredis[lua]' gevent hypothesis pytest pytest-timeout pytest-xdist scrape-do-python
 	touch $(LOWEST)/.ready
 
+docs: $(DOCS)/.ready ## The documentation as a site, build/site/index.html; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo 'Open build/site/index.html'
+
+$(DOCS)/.ready: constraints-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python $(INSTALL) -c constraints-docs.txt mkdocs-material 'mkdocstrings[python]' ruff
+	touch $(DOCS)/.ready
+
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) $(LOWEST) $(DEMO) .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) $(DEMO) $(DOCS) build/site .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist

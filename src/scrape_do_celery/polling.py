@@ -40,11 +40,17 @@ class PollingStrategy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: seconds before the second poll
     initial_interval: Seconds = 1.0
+    #: seconds between two polls, at most
     max_interval: Seconds = 30.0
+    #: the factor by which each interval grows
     multiplier: Annotated[FiniteFloat, Field(ge=1)] = 2.0
+    #: whether each interval is shortened at random, to half at most
     jitter: bool = True
+    #: seconds after which a wait ends with `JobTimeoutError`
     max_wait: Annotated[FiniteFloat, Field(ge=1)] | None = 600.0
+    #: polls after which a wait ends with `JobTimeoutError`
     max_attempts: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")

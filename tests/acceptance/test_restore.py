@@ -1,4 +1,4 @@
-"""A store that is put back from an older copy, as docs/compose.md has it: nothing is bought a second time."""
+"""A store that is put back from an older copy, as docs/how-to/compose.md has it: nothing is bought a second time."""
 
 from __future__ import annotations
 

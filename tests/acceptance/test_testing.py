@@ -1,4 +1,4 @@
-"""Users' own projects with tests of their own, those of docs/testing.md, with the wheel in place of our sources."""
+"""Projects of users with the tests of docs/how-to/testing.md, with the wheel in place of our sources."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tested(wheel, tmp_path):
 
 def written(folder, *sections):
     """The files that sections of the page name, each with its code; how many are tests."""
-    parts = _SECTION.split((ROOT / "docs" / "testing.md").read_text())
+    parts = _SECTION.split((ROOT / "docs" / "how-to" / "testing.md").read_text())
     texts = {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
     names = []
     for section in sections:

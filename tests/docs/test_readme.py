@@ -15,8 +15,8 @@ from scrape_do_celery.cli import main
 from scrape_do_celery.config.settings import settings_table
 
 ROOT = Path(__file__).parents[2]
-README, CLI = ROOT / "README.md", ROOT / "docs" / "cli.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, CLI, SETTINGS = ROOT / "README.md", ROOT / "docs" / "cli.md", ROOT / "docs" / "reference" / "settings.md"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 _TABLE = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- end of settings -->)", re.DOTALL)
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -31,8 +31,8 @@ def _value(default):
     return default if " " in default or default == "none" else f"`{default}`"
 
 
-def readme():
-    return _TABLE.sub(lambda found: found[1] + settings_markdown() + found[2], README.read_text())
+def settings_page():
+    return _TABLE.sub(lambda found: found[1] + settings_markdown() + found[2], SETTINGS.read_text())
 
 
 def help_of(*names):
@@ -50,7 +50,7 @@ def cli_markdown():
 
 
 def test_the_settings_table_is_that_of_the_code():
-    assert readme() == README.read_text(), "run: python tests/docs/test_readme.py"
+    assert settings_page() == SETTINGS.read_text(), "run: python tests/docs/test_readme.py"
 
 
 def test_the_commands_are_documented_word_for_word():
@@ -65,7 +65,7 @@ def test_every_command_and_option_has_help(name):
     assert re.search(rf"(scrape-do |`){name}\b", README.read_text())
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_blocks_compile(path):
     for number, code in enumerate(_BLOCK.findall(path.read_text())):
         compile(code, f"{path.name}, block {number}", "exec")
@@ -81,7 +81,7 @@ def test_names_of_the_package_in_the_readme_exist():
 
 
 def test_attributes_in_the_table_of_errors_exist():
-    rows = re.findall(r"^\| `(\w+Error)` \|.*\| (.*) \|$", README.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+Error)` \|(.*)\|$", README.read_text(), re.MULTILINE)
     assert len(rows) > 10
     for name, data in rows:
         error = getattr(scrape_do_celery, name)
@@ -94,12 +94,12 @@ def test_outcomes_in_the_glossary_are_those_of_the_code():
     assert set(re.findall(r"`(\w+)`", line)) == {state.value for state in RunState if state.is_outcome}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_inside_the_repository_lead_somewhere(path):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), target
 
 
 if __name__ == "__main__":
-    README.write_text(readme())
+    SETTINGS.write_text(settings_page())
     CLI.write_text(cli_markdown())

@@ -1,4 +1,4 @@
-"""Holds docs/testing.md to the code. `python tests/docs/test_testing_page.py` writes what is generated."""
+"""Holds docs/how-to/testing.md to the code. `python tests/docs/test_testing_page.py` writes what is generated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import scrape_do_pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "testing.md"
 _TABLE = re.compile(r"(<!-- faults: .*? -->\n).*?(<!-- end of faults -->)", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Holds docs/urls.md to the code. `python -m tests.docs.test_urls_page` writes what is generated."""
+"""Holds docs/explanation/urls.md to the code. `python -m tests.docs.test_urls_page` writes what is generated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from scrape_do_celery.models.urls_refused import Refusal, find_refusal
 from tests.support.wpt import cases
 
-PAGE = Path(__file__).parents[2] / "docs" / "urls.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "urls.md"
 _TABLE = re.compile(r"(<!-- refusals: .*? -->\n).*?(<!-- end of refusals -->)", re.DOTALL)
 
 

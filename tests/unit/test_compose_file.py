@@ -134,7 +134,7 @@ def test_redis_is_healthy_once_its_data_is_there(answer, healthy):
 
 def test_backups_are_restored_step_by_step():
     """An error of `valkey-cli` ends it with 0, unless it is told otherwise."""
-    page = (ROOT / "docs" / "compose.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "compose.md").read_text()
     commands = re.findall(r"(?m)^\$ docker compose (.*(?:redis|valkey-cli).*)$", page)
     assert [command for command in commands if command.startswith("up ")] == ["up -d --wait redis"]
     assert {"-e" in command.split() for command in commands if "valkey-cli" in command} == {True}

@@ -1,4 +1,4 @@
-"""`docs/answers.md`: the tables of the lab, and what a play of them showed."""
+"""`docs/explanation/answers.md`: the tables of the lab, and what a play of them showed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _FRAMES = {
     "bomb": "a body that unpacks to more than the limit",
     "wait": "`Retry-After` in all forms",
 }
-_HEAD = """# What the API may answer, and what happens then
+_HEAD = """# Answers of the API
 
 The wire lab (`tests/wire/`) made this page. It plays whole runs against a server whose answers it changes.
 The clock is virtual, and the store, the client and the steps are the real ones. `make wire` plays all of it again.
@@ -103,7 +103,7 @@ def page(lines: Sequence[Line], seed: int, count: int) -> str:
         "## The figures\n",
         f"- Mutations: {len(found)}. Played alone: {len(alone)}. Random pairs: {len(paired)}, from seed {seed}.",
         f"- Runs: {len(lines)}. Violations: {broken}.",
-        f"- Command: `python -m tests.wire --seed {seed} --pairs {count} --markdown docs/answers.md`.",
+        f"- Command: `python -m tests.wire --seed {seed} --pairs {count} --markdown docs/explanation/answers.md`.",
         f"- Digest of the tables: `{digest(found)}`.",
         _RULES,
         "## Fields\n",

@@ -1,4 +1,4 @@
-"""The tables of a lab: for the terminal, and for `docs/answers.md`."""
+"""The tables of a lab: for the terminal, and for `docs/explanation/answers.md`."""
 
 from __future__ import annotations
 

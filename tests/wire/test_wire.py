@@ -17,7 +17,7 @@ _SEED, _PAIRS = 1, 500
 _SHARE, _TESTS = 40, 4
 #: The whole play in two tests, for two cores.
 _HALVES = 2
-_PAGE = Path(__file__).parents[2] / "docs" / "answers.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "answers.md"
 
 
 def _play(ground, dealt):
@@ -56,6 +56,6 @@ def test_no_mutation_breaks_a_rule(ground, number):
 
 def test_the_page_is_made_from_the_present_tables():
     text = _PAGE.read_text()
-    assert f"`{digest(all_mutations())}`" in text, "play `make wire` to write docs/answers.md anew"
+    assert f"`{digest(all_mutations())}`" in text, "play `make wire` to write docs/explanation/answers.md anew"
     assert "Violations: 0." in text
     assert "not played" not in text

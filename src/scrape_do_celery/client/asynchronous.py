@@ -34,7 +34,23 @@ if TYPE_CHECKING:
 class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
     """The Async API for one event loop.
 
-    `timeout` is the deadline in seconds of one HTTP request, its last byte included; each method may be given its own.
+    Each method may be given its own `timeout`. Use the client in an `async with` block, or close it.
+
+    Args:
+        api_key: the Scrape.do token. None takes `SCRAPE_DO_API_KEY`.
+        base_url: the root of the Async API, or of a sandbox.
+        timeout: deadline in seconds of one HTTP request, its last byte included.
+        max_retries: how often a request is sent again after a failure. A purchase in doubt is never sent again.
+        strategy: the time between two polls of a job, such as a `PollingStrategy`.
+        concurrency: connections at the same time, at most 10.
+        transport: a transport of httpx in place of the client's own.
+        sleep: the coroutine function that waits, for tests.
+        random: the source of jitter, for tests.
+        clock: the clock that measures deadlines, for tests.
+        on_response: called with status and headers of each answer. Its exceptions are logged.
+        max_page_bytes: the largest answer, in bytes after decompression.
+        on_default: called with model and field if a field of an answer cannot be read and takes its default.
+        large_page: awaited before a large answer is read. This wait does not count against `timeout`.
     """
 
     async def create_job(

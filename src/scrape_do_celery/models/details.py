@@ -46,8 +46,11 @@ _OURS: Final = ("gone", "too_large", "unreadable", "given_up")
 
 
 class _Lifecycle(AnswerModel):
+    #: a `JobStatus`, or a word that this package does not know
     status: Status
+    #: the start of the work; None before
     start_time: Time = None
+    #: the end of the work; None before
     end_time: Time = None
 
     @property
@@ -78,8 +81,11 @@ class UndetailedTaskResponse(WireModel):
 
     # No `AnswerModel`: a job has a thousand, and the job reads them again where one is refused.
 
+    #: the id of the task
     task_id: Annotated[str, Repair(read_id)]
+    #: the target as the API writes it
     url: Word = ""
+    #: a `JobStatus`, or a word that this package does not know
     status: Status
 
 
@@ -115,6 +121,7 @@ def _each_task_once(tasks: list[UndetailedTaskResponse], info: ValidationInfo) -
 class JobDetails(_Lifecycle):
     """A job: the answer to `GET` and `DELETE /jobs/{job_id}`, and an entry of the list of jobs."""
 
+    #: the id of the job
     job_id: Id
     #: each id once; letters are compared without case
     task_ids: Ids = Field(default_factory=list)
@@ -173,22 +180,35 @@ class JobDetails(_Lifecycle):
 class TaskDetails(_Lifecycle):
     """A task with its page: the answer to `GET /jobs/{job_id}/{task_id}`, and the body of a webhook."""
 
+    #: the id of the task
     task_id: Id
+    #: the id of its job
     job_id: Id
+    #: the target as the API writes it
     url: Word = ""
+    #: the time of the last change
     update_time: Time = None
     #: when the API forgets the content
     expires_at: Time = None
+    #: whether `content` is base64; `decoded_content()` handles both
     base64_encoded_content: Flag = False
     #: the target's HTTP status; 0 where it gave none
     status_code: Number = 0
+    #: headers of the target's answer
     response_headers: Headers = Field(default_factory=dict)
+    #: headers of Scrape.do about this task, such as its cost
     scrape_do_metadata: Telemetry = Field(default_factory=dict, alias="Scrape.do")
+    #: the page as text, or as base64
     content: Content = Field(default=None, repr=False)
+    #: the reason of a failed task
     error_message: Text = None
+    #: the webhook of the job
     webhook_url: Text = Field(default=None, repr=False)
+    #: the state of the webhook's call
     webhook_status: Text = None
+    #: the time at which the webhook was called
     webhook_request_time: Time = None
+    #: an id of the API for this task
     trace_id: Text = None
     #: ours, never the API's: it answered 404 or 410 for this task
     gone: Flag = False

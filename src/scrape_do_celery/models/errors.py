@@ -139,9 +139,13 @@ class RunTimeoutError(RunError):
 
 
 def rehydrate(exc: BaseException) -> BaseException:
-    """Our error of the same name, where Celery made up a class because ours was not imported yet.
+    """Return this package's error for a class that Celery made up before this package was imported.
 
-    Anything else comes back as it is; so does one that cannot be rebuilt.
+    Args:
+        exc: the exception that Celery raised.
+
+    Returns:
+        The error of the same name. Any other exception, or an error that cannot be rebuilt, comes back as it is.
     """
     real = ScrapeDoError.registry.get(type(exc).__name__)
     if real is None or not type(exc).__module__.startswith("celery."):

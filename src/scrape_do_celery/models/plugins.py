@@ -15,6 +15,7 @@ class PluginRequest(RequestModel):
 
     #: such as `amazon/pdp` or `google/search`
     key: SendableText = Field(min_length=1)
+    #: one set of parameters for each task
     params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
 
     @field_validator("params", mode="before")

@@ -27,17 +27,27 @@ _ACTIONS: dict[str, tuple[str, ...]] = {
 class RenderOptions(RequestModel):
     """A headless browser for each target, and what it does there. Times are in milliseconds."""
 
+    #: do not load resources of the page; excludes `play_with_browser` and pictures
     block_resources: bool | None = None
+    #: the event of the browser that ends the loading of a page
     wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None = None
+    #: milliseconds to wait after loading, at most 35,000
     custom_wait: Whole | None = Field(default=None, ge=0, le=35_000)
+    #: a CSS selector to wait for
     wait_selector: SendableText | None = None
     #: actions as the API writes them: `{"Action": "Click", "Selector": "#more"}`
     play_with_browser: list[dict[str, JsonValue]] | None = Field(default=None, repr=False)
+    #: return a JSON envelope in place of the page
     return_json: bool | None = None
+    #: include captured WebSocket requests; needs `return_json`
     show_websocket_requests: bool | None = None
+    #: include frames; needs `return_json`
     show_frames: bool | None = None
+    #: take a picture of the visible part; needs `return_json`, as the next two
     screenshot: bool | None = None
+    #: take a picture of the whole page
     full_screenshot: bool | None = None
+    #: a CSS selector of the element to take a picture of
     particular_screenshot: SendableText | None = None
 
     @field_validator("play_with_browser", mode="before")

@@ -49,9 +49,13 @@ class JobCreationRequest(RequestModel):
 
     #: absolute http or https URLs, sent exactly as they are
     targets: list[str] | None = Field(default=None, repr=False)
+    #: a plugin in place of `targets`
     plugin: PluginRequest | None = None
+    #: the HTTP method of the request to the target
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None = None
+    #: the body of the request to the target
     body: SendableText | None = Field(default=None, repr=False)
+    #: headers of the request to the target
     headers: HeaderMap | None = Field(default=None, repr=False)
     #: send these headers only, none of Scrape.do's own
     forward_headers: bool | None = None
@@ -59,22 +63,31 @@ class JobCreationRequest(RequestModel):
     set_cookies: SendableText | None = Field(default=None, repr=False)
     #: two letters, such as `us`; which ones are served depends on `super` and the plan
     geo_code: SendableText | None = None
+    #: a region in place of a country; needs `super`
     regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None = None
     #: residential and mobile proxies
     super: bool | None = None
     #: requests with one session share an IP
     session_id: Whole | None = Field(default=None, ge=0, le=1_000_000)
+    #: the kind of device that the API imitates
     device: Literal["desktop", "mobile", "tablet"] | None = None
+    #: milliseconds for the whole request to a target, from 5,000 to 120,000
     timeout: Whole | None = None
+    #: milliseconds for one of the API's own tries, from 5,000 to 55,000
     retry_timeout: Whole | None = None
+    #: switch the API's own retries off
     disable_retry: bool | None = None
     #: hand on the target's status instead of 502
     transparent_response: bool | None = None
+    #: return redirects in place of following them
     disable_redirection: bool | None = None
+    #: the page as it is, or as Markdown
     output: Literal["raw", "markdown"] | None = None
     #: a browser; also an empty one may switch rendering on
     render: RenderOptions | None = None
+    #: a URL that gets each task when it ends
     webhook_url: SendableText | None = Field(default=None, repr=False)
+    #: headers of the calls to `webhook_url`
     webhook_headers: HeaderMap | None = Field(default=None, repr=False)
 
     @classmethod

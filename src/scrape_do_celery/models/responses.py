@@ -31,19 +31,25 @@ WebhookPayload: TypeAlias = TaskDetails
 class JobCreationResponse(AnswerModel):
     """The answer to `POST /jobs`: the job was bought."""
 
+    #: the id of the job
     job_id: Id
     #: each id once; letters are compared without case
     task_ids: Ids = Field(default_factory=list)
+    #: a text of the API
     message: Text = None
 
 
 class UserInformation(AnswerModel):
     """The answer to `GET /me`."""
 
+    #: slots of the account
     total_concurrency: Number = 0
+    #: slots that are free now
     free_concurrency: Number = 0
+    #: jobs that run now
     active_jobs: Number = 0
     # The API's own spelling first; the right one in case it is ever mended.
+    #: credits that the account has left
     available_credits: Balance = Field(
         default=0,
         validation_alias=AliasChoices("AvaliableCredits", "AvailableCredits"),
@@ -54,12 +60,15 @@ class UserInformation(AnswerModel):
 class JobsListResponse(AnswerModel):
     """A page of `GET /jobs`; its jobs may lack concurrency, `canceled` and `tasks`."""
 
+    #: the jobs of this page
     jobs: Annotated[list[JobDetails], dropping(JobDetails.model_validate)] = Field(default_factory=list)
     #: jobs that match, on all pages
     total_count: Number = 0
+    #: jobs on a page, at most
     page_size: Number = 0
     #: the first page is 1
     page_number: Number = 0
+    #: pages of the list
     total_pages: Number = 0
 
     @property
@@ -76,7 +85,9 @@ class JobResult(WireModel):
 
     model_config = ConfigDict(alias_generator=None)
 
+    #: the job that decided the run
     job: JobDetails
+    #: all tasks, in the order of the targets
     tasks: list[TaskDetails] = Field(default_factory=list)
     #: ours: the jobs of all parts of the run; `job` alone where there is one
     jobs: list[JobDetails] = Field(default_factory=list, validate_default=True)

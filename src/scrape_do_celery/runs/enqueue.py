@@ -67,22 +67,33 @@ def enqueue(  # noqa: PLR0913 (what a run can be told)
     settings: Settings | None = None,
     **options: Any,
 ) -> RunHandle:
-    """Starts a run and returns at once. `options` are the fields of `JobCreationRequest`.
+    """Start a run, and return at once.
 
-    The record is in the store when this returns, so the run is carried out whatever becomes of this process or of the
-    broker. `max_wait` is in seconds, from now. With an `idempotency_key`, the same request gives the handle of the run
-    that the key already has, whatever its state. `early` fetches tasks as they end, before their job does, which takes
-    a look at the job in each interval; unset, from 50 targets on.
+    The record is in the store when this function returns. The run is carried out even if this process or the broker
+    dies. In a transaction of Django, the record is written at the commit, and not at all after a rollback.
 
-    `on_success` and `on_failure` are Celery signatures: the one is called with the small result, the other as Celery
-    calls an errback; at least once. Of a run that its key already has, the callbacks of its first call stand.
+    Args:
+        targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
+        idempotency_key: a second call with this key and an equal request returns the run of the first call, in any
+            state. The callbacks of the first call stand.
+        raise_on_task_failure: whether one failed task makes the run fail with `TaskFailedError`.
+        max_wait: seconds from now after which the run ends with `RunTimeoutError` and its jobs are canceled. None
+            sets no limit.
+        early: whether pages are fetched while their job still runs, at the cost of one poll in each interval. None
+            decides by the number of targets: from 50 on.
+        on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
+        on_failure: a Celery signature. Celery calls it as an errback, at least once.
+        settings: settings of this call. None takes those of the framework or of the environment.
+        **options: the fields of `JobCreationRequest`, such as `geo_code="us"`. Times among them are in milliseconds.
 
-    In a transaction of Django's, the record is written when that is committed, and not where it is rolled back.
+    Returns:
+        A handle of the run. `run_id` is also its Celery result id.
 
     Raises:
         ValueError: the request is wrong; the text names the fields. Nothing was written.
         IdempotencyConflictError: the key belongs to a run with another request. Nothing was written.
         ConfigurationError: the app has `task_always_eager`. Nothing was written.
+        StoreUnavailableError: Redis did not answer. With an `idempotency_key`, the same call is safe to repeat.
     """
     spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, early=early, **options)
     wanted = [_Wanted(spec, check_key(idempotency_key))]
@@ -101,9 +112,23 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     settings: Settings | None = None,
     **options: Any,
 ) -> list[RunHandle]:
-    """Starts a run for each request, as `enqueue` does, with a trip to the store for every 200 of them.
+    """Start a run for each request, with one trip to the store for every 200 runs.
 
-    The handles are in the order of the requests. All requests are checked before the first run is written.
+    All requests are checked before the first run is written. The other arguments hold for each run, as in `enqueue`.
+
+    Args:
+        requests: for each run its URLs, or a `JobCreationRequest`.
+        idempotency_keys: a key or None for each request, in the same order. None for no keys at all.
+        raise_on_task_failure: as in `enqueue`.
+        max_wait: seconds, as in `enqueue`.
+        early: as in `enqueue`.
+        on_success: as in `enqueue`.
+        on_failure: as in `enqueue`.
+        settings: as in `enqueue`.
+        **options: fields of `JobCreationRequest` for all requests that are lists of URLs.
+
+    Returns:
+        The handles, in the order of the requests.
 
     Raises:
         ValueError: a request is wrong; the text names its place and the fields. Nothing was written.

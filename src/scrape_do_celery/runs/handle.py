@@ -26,15 +26,23 @@ _WAIT_MIN, _WAIT_MAX = 0.02, 0.2
 
 
 class Progress(NamedTuple):
-    """How far a run is, in tasks."""
+    """The progress of a run, in tasks."""
 
+    #: tasks that succeeded
     done: int
+    #: tasks that failed
     failed: int
+    #: all tasks, one for each target
     total: int
 
 
 class RunHandle:
-    """A run, by its id, which is also its Celery result id."""
+    """A run by its id. Any process may hold one.
+
+    Args:
+        run_id: the id that `enqueue` gave. It is also the Celery result id.
+        settings: settings of this handle. None takes those of the framework or of the environment.
+    """
 
     def __init__(self, run_id: str, *, settings: Settings | None = None, producer: AppContext | None = None) -> None:
         if not isinstance(run_id, str) or not run_id:
@@ -53,44 +61,50 @@ class RunHandle:
 
     @property
     def status(self) -> RunStatus:
-        """All that can be told of it at a glance."""
+        """The state, figures and times of the run, without pages."""
         return RunStatus.from_record(self._record())
 
     @property
     def state(self) -> RunState:
-        """Where the run stands."""
+        """The state of the run. An ended run has its outcome here."""
         return self._record().state
 
     @property
     def progress(self) -> Progress:
-        """How many of its tasks are done, have failed, and there are."""
+        """The number of tasks that are done, that failed, and in total."""
         parts = self._record().parts
         return Progress(sum(p.done for p in parts), sum(p.failed for p in parts), sum(p.total for p in parts))
 
     @property
     def job(self) -> JobDetails | None:
-        """The job that decided the run; before, the first one that was bought, as last seen."""
+        """The job that decided the run, as last polled. Before the outcome, the first job; None before a purchase."""
         record = self._record()
         return _deciding(record, results.jobs_by_part(self._producer.store, record))
 
     @property
     def jobs(self) -> list[JobDetails]:
-        """All jobs that were bought for the run, as last seen."""
+        """All jobs that were bought for the run, as last polled."""
         return list(results.jobs_by_part(self._producer.store, self._record()).values())
 
     @property
     def async_result(self) -> AsyncResult:
-        """Celery's view of the run, through the app that this handle uses."""
+        """Celery's result of the run, through the app that this handle uses."""
         return AsyncResult(self.run_id, app=self._producer.app)
 
     def result(self, timeout: float | None = None) -> JobResult:
-        """The whole result, tasks in input order; waits for it, at most `timeout` seconds.
+        """Wait for the end of the run, and return all pages.
+
+        Args:
+            timeout: seconds to wait. None waits until the run ends; 0 does not wait.
+
+        Returns:
+            The result, with tasks in the order of the targets.
 
         Raises:
-            ResultNotReadyError: not done yet. The run goes on.
-            JobFailedError, JobCanceledError, TaskFailedError, RunTimeoutError, SubmitInDoubtError and the other
-                outcomes: as the run ended. What was fetched stays readable through `iter_tasks`.
-            RunNotFoundError, ResultExpiredError: there is nothing to read (any more).
+            ResultNotReadyError: the run has not ended within `timeout`. It goes on.
+            ScrapeDoError: the run failed, such as `JobFailedError`. `iter_tasks` still gives the fetched pages.
+            RunNotFoundError: the store has no such run (any more).
+            ResultExpiredError: the pages have expired.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         for wait in _wait_intervals(deadline):
@@ -100,7 +114,11 @@ class RunHandle:
         raise self._not_ready(timeout)
 
     async def aresult(self, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109 (as `result`)
-        """As `result`, for async callers; the loop is never blocked."""
+        """Wait as `result` does, in async code. The event loop is never blocked.
+
+        Args:
+            timeout: seconds to wait, as in `result`.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         for wait in _wait_intervals(deadline):
             if await asyncio.to_thread(self._ended):
@@ -109,9 +127,12 @@ class RunHandle:
         raise await asyncio.to_thread(self._not_ready, timeout)
 
     def iter_tasks(self, *, partial: bool = False) -> Iterator[TaskDetails]:
-        """The fetched tasks in input order, a few in memory at a time, whatever the outcome.
+        """Yield the fetched tasks in input order, with a few of them in memory at a time.
 
-        `partial` gives those of a run that has not ended, too: what is there by now.
+        A failed run has the pages that were fetched before its end.
+
+        Args:
+            partial: whether a run that has not ended yields the tasks that are fetched by now.
 
         Raises:
             ResultNotReadyError: the run has not ended, and `partial` is not set.
@@ -124,9 +145,12 @@ class RunHandle:
             yield from part.tasks(store)
 
     def cancel(self) -> bool:
-        """Whether the run will be stopped, at Scrape.do too; False where it has ended already.
+        """Ask for the end of the run, at Scrape.do too.
 
-        Pages that were already paid for are still collected. A job that ends first decides by its own status.
+        Pages that were paid for are still collected. If the job ends first, its own status decides.
+
+        Returns:
+            Whether the run will be stopped. False if it has ended already.
         """
         if self._producer.request_stop(self.run_id, CANCEL) is None:
             self._record()
@@ -134,22 +158,25 @@ class RunHandle:
         return True
 
     def first_delivery(self, name: str) -> bool:
-        """Whether this is the first call with this name for the run, in any process.
+        """Return True for the first call with this name for the run, in any process.
 
-        Callbacks are called at least once: one that must not act twice (a mail, a charge) asks this first.
-        Where it dies after asking, nobody does its work.
+        Celery calls callbacks at least once. Ask this before work that must not happen twice, such as a mail. If the
+        process dies after asking, nobody does the work.
+
+        Args:
+            name: the name of the work.
         """
         store = self._producer.store
         return store.run(ops.first(store.keys, self.run_id, name, self._producer.settings.record_ttl))
 
     def forget(self) -> None:
-        """Frees all that the store and Celery hold of an ended run, once its outcome is delivered under its Celery ids.
+        """Delete all that the store and Celery hold of an ended run, once its outcome is delivered.
 
-        Its idempotency key is free again as well. A run that is sealed with an encryption key which is not here can be
-        freed `SCRAPE_DO_CANCEL_GRACE` after `cancel`: its job is not stopped, and its outcome is never delivered.
+        The idempotency key of the run is free again. If the run is encrypted with a key that no worker has, it can be
+        deleted `SCRAPE_DO_CANCEL_GRACE` after `cancel`. Then its job is not stopped, and no outcome is delivered.
 
         Raises:
-            RunError: the run still lives.
+            RunError: the run has not ended.
         """
         store, grace = self._producer.store, self._producer.settings.cancel_grace
         if store.run(ops.forget(store.keys, self.run_id, grace)) < 0:

@@ -18,13 +18,23 @@ if TYPE_CHECKING:
 
 
 def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
-    """A run of those targets of an ended run that have no page, with the same options. Asked twice, it is one run.
+    """Start a run for the targets of an ended run that have no page, with the same options.
+
+    A second call for the same run returns the same new run.
+
+    Args:
+        run_id: the run that has ended.
+        settings: settings of this call. None takes those of the framework or of the environment.
+
+    Returns:
+        A handle of the new run.
 
     Raises:
         ResultNotReadyError: the run has not ended.
-        RunError: every target has its page; or a purchase is in doubt, so that this could pay for it again; or its
-            tasks do not tell whose they are.
-        RunNotFoundError, ResultExpiredError: what is to be known of the run is gone.
+        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the tasks do not
+            show which target they belong to.
+        RunNotFoundError: the store has no record of the run (any more).
+        ResultExpiredError: the pages of the run have expired.
     """
     producer = AppContext.for_app(settings=settings)
     store = producer.store

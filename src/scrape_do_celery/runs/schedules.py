@@ -40,18 +40,31 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
     on_failure: Signature | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """An entry for `beat_schedule` that starts a run at each tick. `options` are the fields of `JobCreationRequest`.
+    """Return an entry for Celery's `beat_schedule` that starts a run at each tick.
 
-    `schedule` is a crontab, a timedelta or seconds. A tick (the minute of a crontab, a multiple of an interval since
-    the epoch) makes one run, however many beats publish it. While the run of an earlier tick goes on, `if_running` says
-    whether this one is left out (`skip`), waits for it (`queue`), or ends it (`cancel_previous`). Schedules of one
-    `name` are one schedule.
+    A tick is the minute of a crontab, or a multiple of an interval since the epoch. It makes one run, even if several
+    beats publish it.
 
-    `credentials` names headers, cookies or a body in the setting of that name; a schedule must not hold them.
-    `on_success` and `on_failure` follow each of its runs, as those of `enqueue` do.
+    Args:
+        name: the name of the schedule. Entries with one name are one schedule.
+        schedule: a crontab, a timedelta, or seconds.
+        targets: absolute http or https URLs. None if `options` has a `plugin`.
+        if_running: the fate of a tick while the run of an earlier tick goes on. `skip` starts no run, `queue` starts
+            the run later, and `cancel_previous` cancels the earlier run.
+        credentials: the name of an entry in `SCRAPE_DO_CREDENTIALS`, with headers, cookies or a body. An entry of
+            beat must not hold them.
+        raise_on_task_failure: as in `enqueue`.
+        max_wait: seconds, as in `enqueue`.
+        early: as in `enqueue`.
+        on_success: as in `enqueue`, for each run.
+        on_failure: as in `enqueue`, for each run.
+        **options: the fields of `JobCreationRequest`.
+
+    Returns:
+        The entry, a dict with `task`, `schedule` and `kwargs`.
 
     Raises:
-        ValueError: a field is wrong; said when it is declared, and not at the first tick.
+        ValueError: a field is wrong. The error is raised at the declaration, not at the first tick.
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError("name must be a text that is not blank: ticks are told apart by it")

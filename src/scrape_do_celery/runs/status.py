@@ -15,29 +15,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Where a run stands: figures and times, never a page, a header or a token. Times are aware, in UTC."""
+    """The state of a run at one moment: figures and times, never a page, a header or a token. Times are in UTC."""
 
+    #: the run, and its Celery result id
     run_id: str
+    #: the state; after the end, the outcome
     state: RunState
-    #: Tasks that succeeded, that failed (those that are gone among them), and that there are.
+    #: tasks that succeeded
     done: int
+    #: tasks that failed, with those that are gone
     failed: int
+    #: tasks that the API no longer knows
     gone: int
+    #: all tasks, one for each target
     total: int
-    #: As the API reported them with the pages that were fetched.
+    #: credits that the API reported with the fetched pages
     credits: float
+    #: ids of the jobs that were bought
     jobs: tuple[str, ...]
+    #: the time at which the run was accepted
     created: datetime
+    #: the time of the outcome; None before
     ended: datetime | None
+    #: the error of a failed run
     error: ScrapeDoError | None
-    #: Status words of the API that we do not know, as far as the parts remember them.
+    #: status words of the API that this package does not know, up to a limit
     unknown_statuses: tuple[str, ...] = ()
-    #: What a live part waits for, after a call that failed: the text of the last error. None while nothing is wrong.
+    #: the last error of a part that waits after a failed call; None while nothing is wrong
     waiting_for: str | None = None
 
     @classmethod
     def from_record(cls, record: RunRecord) -> RunStatus:
-        """The status of a record."""
+        """Return the status of a record."""
         parts = record.parts
         return cls(
             run_id=record.run_id,
@@ -57,11 +66,11 @@ class RunStatus:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its outcome is decided."""
+        """Whether the outcome is decided."""
         return self.state.is_outcome
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON carries it: for a page that shows progress, or an event."""
+        """Return JSON values, for a page that shows progress or for an event."""
         return {
             "run_id": self.run_id,
             "state": self.state.value,
