@@ -47,7 +47,7 @@ class Demo:
         return [int(pid) for pid in re.findall(r"pid (\d+)", self.said)]
 
     def left(self):
-        """What still runs of it: its parts, and the worker's own processes."""
+        """The processes of the demo that still run: its parts, and the worker's own processes."""
         groups = {str(pid) for pid in (self.process.pid, *self.parts)}
         listing = subprocess.run(["ps", "-eo", "pid=,pgid=,stat=,args="], capture_output=True, text=True, check=True)
         rows = [line.split(None, 3) for line in listing.stdout.splitlines()]

@@ -46,7 +46,7 @@ esac
 
 
 def environment(**more):
-    """The test's own variables without those that change make, pip or the demo."""
+    """The test's own variables, without variables that change make, pip or the demo."""
     kept = {name: value for name, value in os.environ.items() if not re.match("SCRAPE_DO_|MAKE|MFLAGS|PYTHON", name)}
     return {**kept, "URLS": "", "LIVE": "", **more}
 
