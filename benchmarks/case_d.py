@@ -62,7 +62,7 @@ def _waiting_run(ours: Ours) -> RunHandle:
 
         def waits() -> bool:
             store = ours.producer.store
-            record = store.run(ops.view(store.keys, handle.run_id))
+            record = store.run(ops.read_run(store.keys, handle.run_id))
             return record is not None and record.parts[0].polls >= _POLLS
 
         measure.until(waits, 120, "a run that waits", pause=0.2)

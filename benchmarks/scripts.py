@@ -17,7 +17,7 @@ from benchmarks.pages import WARM, batches
 from benchmarks.report import table
 from benchmarks.stand_in import StandIn
 from benchmarks.workers import DEFAULT_POOL, Pool
-from scrape_do_celery.store.shells import scripts
+from scrape_do_celery.store.client import scripts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

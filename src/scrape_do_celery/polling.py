@@ -91,9 +91,9 @@ def job_not_found(age: float, looks: int) -> Literal["poll_again", "lost"]:
     return "lost" if age >= NOT_FOUND_GRACE and looks >= MAX_NOT_FOUND_POLLS else "poll_again"
 
 
-def delay_before_last(looks: int, most: int, interval: float) -> float:
-    """Seconds to wait after look number `looks` of `most` in vain: the last one comes a minute after the one before.
+def delay_before_last(looks: int, limit: int, interval: float) -> float:
+    """Seconds to wait after look number `looks` of `limit` in vain: the last one comes a minute after the one before.
 
     A gateway that is being deployed, or a database that is away, may answer 404 for a while; what is given up is paid.
     """
-    return max(interval, NOT_FOUND_GRACE) if looks == most - 1 else interval
+    return max(interval, NOT_FOUND_GRACE) if looks == limit - 1 else interval

@@ -150,17 +150,17 @@ def _ambiguity(possible: Sequence[Candidate], newer: Sequence[Candidate], eviden
     return ""
 
 
-def started_relative_to(job: JobDetails, intent: float, api_ahead: float | None, tolerance: float) -> StartOrder:
+def started_relative_to(job: JobDetails, intent: float, api_clock_offset: float | None, tolerance: float) -> StartOrder:
     """Compare the start of a job with an intent at a moment of the store's clock.
 
-    `api_ahead` is by how many seconds the API's clock is ahead of the store's; None where it is not known. Servers
-    behind one address may be off by `tolerance` seconds. A server may also write its local time without a zone, or as
+    `api_clock_offset`: seconds by which the API's clock is ahead of the store's; None if it is unknown. Servers behind
+    one address may be off by `tolerance` seconds. A server may also write its local time without a zone, or as
     if it was UTC. A job that runs has no certain age at all: its start time is the API's word alone.
     """
     if job.start_time is None:
         return StartOrder.AFTER
-    before = intent - (aware(job.start_time).timestamp() - (api_ahead or 0.0))
-    if before <= (_MIN_CLOCK_GAP if api_ahead is None else _SLACK):
+    before = intent - (aware(job.start_time).timestamp() - (api_clock_offset or 0.0))
+    if before <= (_MIN_CLOCK_GAP if api_clock_offset is None else _SLACK):
         return StartOrder.AFTER
     is_near = before <= max(tolerance, MAX_ZONE_OFFSET) or not job.is_terminal
     return StartOrder.UNCERTAIN if is_near else StartOrder.BEFORE
@@ -171,9 +171,9 @@ def latest_order(*orders: StartOrder) -> StartOrder:
     return min(orders, key=tuple(StartOrder).index)
 
 
-def read_back_to(intent: float, api_ahead: float | None, tolerance: float) -> datetime:
+def read_back_to(intent: float, api_clock_offset: float | None, tolerance: float) -> datetime:
     """How far back, by the API's clock, a listing has to be read to show all that may have come from an intent."""
-    return datetime.fromtimestamp(intent + (api_ahead or 0.0) - max(tolerance, _MIN_CLOCK_GAP), UTC)
+    return datetime.fromtimestamp(intent + (api_clock_offset or 0.0) - max(tolerance, _MIN_CLOCK_GAP), UTC)
 
 
 def marker_of(prefix: str, part_id: str) -> str:

@@ -9,26 +9,26 @@ from scrape_do_celery import JobCanceledError
 TARGETS = ["https://a.example/1", "https://a.example/2", "https://a.example/3"]
 
 POINTS = [
-    "after claim",
+    "after claim_part",
     "before write_intent",
     "after write_intent",
     "before POST job",
     "after POST job",
-    "after update running",
+    "after update_part running",
     "before GET job",
     "after GET job",
-    "before update fetching",
-    "after update fetching",
+    "before update_part fetching",
+    "after update_part fetching",
     "before GET task",
-    "before put",
-    "after put",
-    "before settle",
-    "after settle",
+    "before store_content",
+    "after store_content",
+    "before finish_part",
+    "after finish_part",
     "before publish scrape_do.aggregate_run",
-    "before decide",
-    "after decide",
-    "before delivered",
-    "after delivered",
+    "before record_outcome",
+    "after record_outcome",
+    "before acknowledge_delivery",
+    "after acknowledge_delivery",
 ]
 
 
@@ -44,7 +44,7 @@ def test_a_run_survives(pipeline, point):
     assert handle.async_result.get(timeout=150)["counts"]["succeeded"] == 3
 
 
-@pytest.mark.parametrize("point", ["before accept", "after accept", "before publish scrape_do.submit_jobs"])
+@pytest.mark.parametrize("point", ["before accept_run", "after accept_run", "before publish scrape_do.submit_jobs"])
 def test_a_scrape_survives(pipeline, point):
     doomed = pipeline.work(app="dying", DIE=point)
     result = pipeline.scrape(targets=TARGETS)

@@ -57,9 +57,9 @@ _WORLD = {
 _DEADLY = (
     "submit_jobs: before write_intent",
     "poll_jobs: before GET job",
-    "poll_jobs: before update fetching",
+    "poll_jobs: before update_part fetching",
     "fetch_tasks: before GET task",
-    "fetch_tasks: before put",
+    "fetch_tasks: before store_content",
 )
 #: So often, a long run kills at each point.
 KILLS_A_POINT = 100
@@ -255,15 +255,15 @@ class Deck:
     def _sent_twice(self, kind: str) -> Trial:
         """The answer of the store is lost, and the client asks again; or a step message comes twice."""
         calls = (
-            "claim",
-            "intent",
-            "update",
-            "put",
-            "settle",
-            "decide",
-            "delivered",
-            "accept",
-            "create",
+            "claim_part",
+            "write_intent",
+            "update_part",
+            "store_content",
+            "finish_part",
+            "record_outcome",
+            "acknowledge_delivery",
+            "accept_run",
+            "create_run",
             "request_stop",
             "publish",
         )

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import re
 
-from scrape_do_celery.store import shells
+from scrape_do_celery.store import client
 
 _SET = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])"
 #: Script -> what is replaced in it, and by what.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # Writes of a step that lost its lease are taken.
     "fence": [
-        ("update", r"if before\[1\] ~= ARGV\[2\] then return 'stale' end", ""),
-        ("settle", r"if p\[1\] ~= ARGV\[2\] then return \{'stale'\} end", ""),
+        ("update_part", r"if before\[1\] ~= ARGV\[2\] then return 'stale' end", ""),
+        ("finish_part", r"if p\[1\] ~= ARGV\[2\] then return \{'stale'\} end", ""),
     ],
     # The intent is said to be written, and is not.
     "intent": [
-        ("write_intent", r"'state', 'submitting', 'intent', stamp\(t\), ", ""),
+        ("write_intent", r"'state', 'submitting', 'intent', format_time\(t\), ", ""),
         ("check_before_send", r" or p\[3\] ~= 'submitting'", ""),
     ],
     # A page that is there is written over, and counted again.
     "set_if_absent": [
-        ("put", r"if redis\.call\('HSETNX', KEYS\[1\], ARGV\[1\], frame\) == 0 then return 0 end", _SET),
+        ("store_content", r"if redis\.call\('HSETNX', KEYS\[1\], ARGV\[1\], ARGV\[2\]\) == 0 then return 0 end", _SET),
     ],
     # Runs with equal targets buy at the same time.
     "fingerprint_lock": [
@@ -29,12 +29,12 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
 }
 
-_scripts = shells.scripts
+_scripts = client.scripts
 
 
 def take_away(what: str) -> None:
     """Makes this process's stores work without one protection."""
-    shells.scripts = lambda: changed(what)
+    client.scripts = lambda: changed(what)
 
 
 def changed(what: str) -> dict[str, str]:

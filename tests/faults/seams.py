@@ -1,7 +1,7 @@
 """The seams of a worker: each call of the store, the API, the broker and the result backend is a point on either side.
 
 A point is named `<step>: before|after <what>`. The step is known by Celery's own signal, in the thread that carries it
-out; asyncio tasks inherit it. The run is named by the keys of an operation, else by the claim of the asyncio task.
+out; asyncio tasks inherit it. The run is named by the keys of a command, else by the claim of the asyncio task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from celery.backends.base import Backend
 from scrape_do_celery import routing
 from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
-from scrape_do_celery.store import shells
+from scrape_do_celery.store import client
 from scrape_do_celery.store.due import Due
 from tests.faults.acts import act
 from tests.faults.plans import ANY, Plans
@@ -67,8 +67,8 @@ class Seams:
     def install(self) -> None:
         """Puts a point on either side of every call."""
         signals.task_prerun.connect(_begin, weak=False)
-        shells.Store.run = self._around(shells.Store.run, _of_op, _runs_after)
-        shells.AsyncStore.run = self._around_async(self._guarded(shells.AsyncStore.run), _of_op)
+        client.Store.run = self._around(client.Store.run, _of_command, _runs_after)
+        client.AsyncStore.run = self._around_async(self._guarded(client.AsyncStore.run), _of_command)
         AsyncioDriver._attempt = self._around_async(AsyncioDriver._attempt, _of_request)
         contexts.AppContext.publish = self._around(contexts.AppContext.publish, _of_publish)
         Celery.send_task = self._around(Celery.send_task, _of_send)
@@ -108,10 +108,10 @@ class Seams:
     def _guarded(self, call: Any) -> Any:
         """Notes each last look before a purchase: a process that is frozen right then is the one named exception."""
 
-        async def run(this: Any, op: Any) -> Any:
-            if op.script == "check_before_send":
-                self.plans.note(guard=_runs_of(op)[0])
-            return await call(this, op)
+        async def run(this: Any, command: Any) -> Any:
+            if command.script == "check_before_send":
+                self.plans.note(guard=_runs_of(command)[0])
+            return await call(this, command)
 
         return run
 
@@ -128,24 +128,24 @@ def _begin(task: Any, **_: Any) -> None:
     _run.set("")
 
 
-def _of_op(op: Any) -> tuple[str, list[str]]:
-    runs = _runs_of(op)
-    if op.script == "claim":
+def _of_command(command: Any) -> tuple[str, list[str]]:
+    runs = _runs_of(command)
+    if command.script == "claim_part":
         _run.set(runs[0])
-    return _name(op), runs
+    return _name(command), runs
 
 
-def _name(op: Any) -> str:
-    """The script; else the function that made the operation, where it can be told, or its command."""
-    if op.script == "update":
-        args = list(op.args)
-        return f"update {args[args.index('state') + 1]}" if "state" in args else "update"
-    maker, _, local = getattr(op.parse, "__qualname__", "").partition(".")
-    return op.script or (maker if local else str(op.args[0]))
+def _name(command: Any) -> str:
+    """The script; else the function that made the command, where it can be told, or its command."""
+    if command.script == "update_part":
+        args = list(command.args)
+        return f"update_part {args[args.index('state') + 1]}" if "state" in args else "update_part"
+    maker, _, local = getattr(command.parse, "__qualname__", "").partition(".")
+    return command.script or (maker if local else str(command.args[0]))
 
 
-def _runs_of(op: Any) -> list[str]:
-    for text in (*op.keys, *op.args[1:2]):
+def _runs_of(command: Any) -> list[str]:
+    for text in (*command.keys, *command.args[1:2]):
         if isinstance(text, str) and (found := _RUN_KEY.search(text)):
             return [found[1]]
     return [_run.get()] if _run.get() else []

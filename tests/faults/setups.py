@@ -175,27 +175,27 @@ def _ending(trial: Trial, outcomes: frozenset[str], bought: tuple[int, int] = (0
 
 def _cancel(trial: Trial, dice: random.Random) -> None:
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("poll_jobs: after update", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("poll_jobs: after update_part", [{"kind": "cancel"}]))
     _ending(trial, _ENDED)
 
 
 def _cancel_silent(trial: Trial, dice: random.Random) -> None:
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "request_stop"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part running", [{"kind": "request_stop"}]))
     _ending(trial, _ENDED)
 
 
 def _cancel_ended(trial: Trial, dice: random.Random) -> None:
     # The job ends between the last look of the cancel and its DELETE.
     with_query(trial, "seconds=0.6")
-    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     trial.plans.append(Plan("cancel_run: before DELETE job", [{"kind": "wait", "seconds": 0.8}]))
     _ending(trial, _ENDED)
 
 
 def _cancel_late(trial: Trial, dice: random.Random) -> None:
     # The job has ended when the cancel looks.
-    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     trial.plans.append(Plan("cancel_run: before GET job", [{"kind": "wait", "seconds": 0.5}]))
     _ending(trial, _ENDED)
 
@@ -203,25 +203,25 @@ def _cancel_late(trial: Trial, dice: random.Random) -> None:
 def _cancel_lost_answer(trial: Trial, dice: random.Random) -> None:
     _rule(trial, "reset_after", "create_job", times=1)
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("submit_jobs: after update reconciling", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part reconciling", [{"kind": "cancel"}]))
     _ending(trial, _ENDED)
 
 
 def _cancel_absent(trial: Trial, dice: random.Random) -> None:
     # Canceled while nobody knows whether it was bought, and it was not.
     _absent(trial, dice)
-    trial.plans.append(Plan("submit_jobs: after update reconciling", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part reconciling", [{"kind": "cancel"}]))
     _ending(trial, _ENDED)
 
 
 def _cancel_queued(trial: Trial, dice: random.Random) -> None:
-    trial.plans.append(Plan("submit_jobs: after claim", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after claim_part", [{"kind": "cancel"}]))
     _ending(trial, _ENDED)
 
 
 def _cancel_trouble(trial: Trial, dice: random.Random) -> None:
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     _rule(trial, "status", "cancel_job", status=503, times=1)
     _ending(trial, _ENDED)
 
@@ -286,13 +286,13 @@ def _draft(trial: Trial, dice: random.Random) -> None:
 def _cancel_polling(trial: Trial, dice: random.Random) -> None:
     # A step message to poll was on its way when the run was told to end.
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("poll_jobs: before claim", [{"kind": "request_stop"}]))
+    trial.plans.append(Plan("poll_jobs: before claim_part", [{"kind": "request_stop"}]))
     _ending(trial, _ENDED)
 
 
 def _revoked(trial: Trial, dice: random.Random) -> None:
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("poll_jobs: after update", [{"kind": "revoke"}]))
+    trial.plans.append(Plan("poll_jobs: after update_part", [{"kind": "revoke"}]))
     _ending(trial, _ENDED)
 
 
@@ -310,7 +310,7 @@ def _unnamed_lost_answer(trial: Trial, dice: random.Random) -> None:
 
 def _lost_intent(trial: Trial, dice: random.Random) -> None:
     _lost_answer(trial, dice)
-    trial.plans.append(Plan("reconcile_submit: before claim", [{"kind": "lose_intent"}]))
+    trial.plans.append(Plan("reconcile_submit: before claim_part", [{"kind": "lose_intent"}]))
 
 
 def _probing_lost_answer(trial: Trial, dice: random.Random) -> None:
@@ -322,7 +322,7 @@ def _probing_lost_answer(trial: Trial, dice: random.Random) -> None:
 
 def _probing(trial: Trial, step: str) -> None:
     # A worker's call has been refused a moment before the step claims: this step tries the account.
-    trial.plans.append(Plan(f"{step}: before claim", [{"kind": "refused"}] * 4))
+    trial.plans.append(Plan(f"{step}: before claim_part", [{"kind": "refused"}] * 4))
 
 
 def _probing_submit(trial: Trial, dice: random.Random) -> None:
@@ -356,7 +356,7 @@ def _deaf_cancel(trial: Trial, dice: random.Random) -> None:
 def _blind_cancel(trial: Trial, dice: random.Random) -> None:
     # No look at the job is answered for longer than its grace: its tasks are fetched blindly. A run whose stop request
     # is lost to a kill must end all the same, so the looks are answered at last.
-    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     _rule(trial, "status", "get_job", status=503, times=80)
     _ending(trial, _ENDED)
 
@@ -369,7 +369,7 @@ def _mute_cancel(trial: Trial, dice: random.Random) -> None:
 
 def _ignored(trial: Trial, *rules: dict[str, Any]) -> None:
     with_query(trial, "seconds=20")
-    trial.plans.append(Plan("submit_jobs: after update running", [{"kind": "cancel"}]))
+    trial.plans.append(Plan("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     trial.rules += rules
     trial.unstoppable = True
     _ending(trial, _ENDED)
@@ -377,7 +377,9 @@ def _ignored(trial: Trial, *rules: dict[str, Any]) -> None:
 
 def _reported_again(trial: Trial, dice: random.Random) -> None:
     # A late step message to decide a run whose outcome everybody knows.
-    trial.plans.append(Plan("deliver_outcome: after delivered", [{"kind": "message", "publish": "aggregate_run"}]))
+    trial.plans.append(
+        Plan("deliver_outcome: after acknowledge_delivery", [{"kind": "message", "publish": "aggregate_run"}])
+    )
     trial.linger = 1.5
 
 

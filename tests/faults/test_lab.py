@@ -65,7 +65,7 @@ def test_a_stop_request_goes_into_the_query_of_any_target(target):
 
 def test_a_run_is_gone_on_with_where_kills_are_owed():
     deck = Deck(SEED)
-    owed = "poll_jobs: before update"
+    owed = "poll_jobs: before update_part"
     deck.go_on(5_000, Counter(dict.fromkeys(POINTS, KILLS_A_POINT) | {owed: KILLS_A_POINT - 3}))
     trials = list(deck.deal(3, "kill"))
     assert [trial.number for trial in trials] == [5_001, 5_002, 5_003]

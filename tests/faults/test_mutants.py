@@ -29,7 +29,7 @@ def frozen(deck, point, seconds):
 
 def put_twice(deck):
     """A page that a second step stores while the first is frozen, and the job's last page takes its time."""
-    trial = frozen(deck, "poll_jobs: before put", 2.6)
+    trial = frozen(deck, "poll_jobs: before store_content", 2.6)
     run = trial.runs[0]
     run.targets[:] = [f"https://{trial.host}/{place}" for place in range(3)]
     run.succeeded = 3
@@ -48,7 +48,7 @@ def equal_runs_in_doubt(deck):
 
 #: For each protection, trials that need it.
 AIMED = {
-    "fence": lambda deck: frozen(deck, "poll_jobs: before update fetching", 6.0),
+    "fence": lambda deck: frozen(deck, "poll_jobs: before update_part fetching", 6.0),
     "intent": lambda deck: killed(deck, "submit_jobs: after POST jobs"),
     "set_if_absent": put_twice,
     "fingerprint_lock": equal_runs_in_doubt,

@@ -61,7 +61,7 @@ class Verdict:
         geo = run.options.get("geo_code")
         sold = [job for job in self._bought[tuple(run.targets)] if len(trial.runs) == 1 or job["geo"] == geo]
         store = self._lab.servers.producer.store
-        record = store.run(ops.view(store.keys, run.run_id))
+        record = store.run(ops.read_run(store.keys, run.run_id))
         self._purchases(trial, run, sold, in_doubt=record is not None and record.outcome == RunState.IN_DOUBT)
         self._options(trial, run, sold)
         if trial.start == STRANGER:

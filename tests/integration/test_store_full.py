@@ -10,11 +10,11 @@ import pytest
 from scrape_do_celery import embedded
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
-from scrape_do_celery.store import Lives, PartId, PartState, RunSpec, Store, ops
+from scrape_do_celery.store import PartId, PartState, Retention, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
 PART_ID, ACCOUNT = PartId("r", 0), "a"
-POISON = ops.Poison(3, skip_unsent=True)
+POISON = ops.PoisonPolicy(3, skip_unsent=True)
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def store(tmp_path):
     """A running part of one task, and a draft, in a store that has just become full."""
     with embedded.ensure(tmp_path / "store", tie_to_parent=True) as server:
         one = Store.open(server.url, "p")
-        one.run(ops.create(one.keys, "draft", spec(), hold=1000.0))
-        one.run(ops.create(one.keys, "r", spec()))
+        one.run(ops.create_run(one.keys, "draft", spec(), start_delay=1000.0))
+        one.run(ops.create_run(one.keys, "r", spec()))
         job = JobDetails(job_id="j", status="pending", task_ids=["t"])
         fields = {
             "state": "running",
@@ -32,7 +32,7 @@ def store(tmp_path):
             "purchase_status": "confirmed",
             "account": ACCOUNT,
         }
-        one.run(ops.update(one.keys, take(one, seconds=30), fields, after=0.0, owner="j", job=job))
+        one.run(ops.update_part(one.keys, take(one, seconds=30), fields, after=0.0, owner="j", job=job))
         # Well below: what clients' buffers take comes and goes.
         one.client.config_set("maxmemory", int(one.client.info("memory")["used_memory"]) // 2)
         yield one
@@ -46,7 +46,9 @@ def spec():
 def take(store, seconds=0.05):
     states = list(PartState)
     return store.run(
-        ops.claim(store.keys, PART_ID, uuid.uuid4().hex, seconds=seconds, states=states, account=ACCOUNT, poison=POISON)
+        ops.claim_part(
+            store.keys, PART_ID, uuid.uuid4().hex, seconds=seconds, states=states, account=ACCOUNT, poison=POISON
+        )
     )
 
 
@@ -54,55 +56,55 @@ def test_looks_go_on_for_as_long_as_it_takes(store):
     for polls in range(3 * POISON.after):
         claim = take(store)
         assert claim.part.state is PartState.RUNNING
-        assert store.run(ops.renew(store.keys, claim, 0.05))
-        assert store.run(ops.update(store.keys, claim, {"polls": polls}, after=0.0)) == "ok"
+        assert store.run(ops.renew_lease(store.keys, claim, 0.05))
+        assert store.run(ops.update_part(store.keys, claim, {"polls": polls}, after=0.0)) == "ok"
         assert store.run(ops.claim_due(store.keys, limit=10, cap=10)) is not None
         time.sleep(0.01)
-    assert store.run(ops.pause(store.keys, 1.0)) > 0
+    assert store.run(ops.pause_api(store.keys, 1.0)) > 0
     assert store.run(ops.open_breaker(store.keys, "account"))
 
 
 def test_pages_and_new_runs_are_refused(store):
     page = TaskDetails(task_id="t", job_id="j", status="success", content="page")
-    for op in (ops.put(store.keys, PART_ID, 0, page), ops.create(store.keys, "another", spec())):
+    for command in (ops.store_content(store.keys, PART_ID, 0, page), ops.create_run(store.keys, "another", spec())):
         with pytest.raises(StoreUnavailableError):
-            store.run(op)
+            store.run(command)
     with pytest.raises(StoreUnavailableError):
-        store.run_all([ops.create(store.keys, "another", spec())])
+        store.run_all([ops.create_run(store.keys, "another", spec())])
     gone = page.model_copy(update={"gone": True, "status": "error", "content": None})
-    assert store.run(ops.put(store.keys, PART_ID, 0, gone)) == 1
+    assert store.run(ops.store_content(store.keys, PART_ID, 0, gone)) == 1
 
 
 def test_a_run_can_be_canceled_and_ended_and_freed(store):
     assert store.run(ops.request_stop(store.keys, "r", "cancel")) == [PART_ID]
-    assert store.run(ops.settle(store.keys, take(store, seconds=30), "canceled")) == 0
-    assert store.run(ops.attempt(store.keys, "r")) == 1
-    assert store.run(ops.decide(store.keys, "r", "canceled", {})) == "canceled"
-    assert store.run(ops.delivered(store.keys, "r", "r", Lives(60, 60, 60))) == 0
-    assert store.run(ops.forget(store.keys, "r")) == 1
+    assert store.run(ops.finish_part(store.keys, take(store, seconds=30), "canceled")) == 0
+    assert store.run(ops.count_decision_attempt(store.keys, "r")) == 1
+    assert store.run(ops.record_outcome(store.keys, "r", "canceled", {})) == "canceled"
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", Retention(60, 60, 60))) == 0
+    assert store.run(ops.forget_run(store.keys, "r")) == 1
 
 
 def test_a_run_of_which_is_still_to_be_told_can_be_marked_to_be_freed(store):
     store.run(ops.request_stop(store.keys, "r", "cancel"))
-    store.run(ops.settle(store.keys, take(store, seconds=30), "canceled"))
-    store.run(ops.decide(store.keys, "r", "canceled", {}))
-    assert store.run(ops.forget(store.keys, "r")) == 1
-    assert store.run(ops.delivered(store.keys, "r", "r", Lives(60, 60, 60))) == 0
-    assert store.run(ops.view(store.keys, "r")) is None
+    store.run(ops.finish_part(store.keys, take(store, seconds=30), "canceled"))
+    store.run(ops.record_outcome(store.keys, "r", "canceled", {}))
+    assert store.run(ops.forget_run(store.keys, "r")) == 1
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", Retention(60, 60, 60))) == 0
+    assert store.run(ops.read_run(store.keys, "r")) is None
 
 
 def test_a_canceled_draft_ends(store):
     with pytest.raises(StoreUnavailableError):
-        store.run(ops.accept(store.keys, "draft"))
+        store.run(ops.accept_run(store.keys, "draft"))
     assert store.run(ops.request_stop(store.keys, "draft", "cancel")) == []
-    assert store.run(ops.accept(store.keys, "draft")) == 1
-    assert store.run(ops.decide(store.keys, "draft", "canceled", {})) == "canceled"
+    assert store.run(ops.accept_run(store.keys, "draft")) == 1
+    assert store.run(ops.record_outcome(store.keys, "draft", "canceled", {})) == "canceled"
 
 
 def watched(store):
     """The running part, left to whoever looks at the running jobs of its account."""
     claim = take(store, seconds=30)
-    assert store.run(ops.update(store.keys, claim, {}, after=0.001)) == "ok"
+    assert store.run(ops.update_part(store.keys, claim, {}, after=0.001)) == "ok"
     time.sleep(0.01)
 
 
@@ -126,7 +128,7 @@ def test_a_sweep_goes_on(store):
 
 
 def test_requests_are_still_shared_out(store):
-    share = store.run(ops.allocate_requests(store.keys, "process", 5, 0, most=10, rate=100.0))
+    share = store.run(ops.allocate_requests(store.keys, "process", 5, 0, limit=10, rate=100.0))
     assert (share.requests, share.starts) == (5, 5)
 
 

@@ -11,7 +11,7 @@ import signal
 
 from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
-from scrape_do_celery.store import shells
+from scrape_do_celery.store import client
 from scrape_do_celery.worker import app
 
 POINT = os.environ["DIE"]
@@ -24,30 +24,30 @@ def reach(point):
         os.killpg(0, signal.SIGKILL)
 
 
-def name(op):
-    """The operation, with the state that an update writes."""
-    base = op.script or str(op.args[0])
-    states = [str(value) for value in op.args if str(value) in {"running", "fetching", "reconciling"}]
-    return f"{base} {states[0]}" if base == "update" and states else base
+def name(command):
+    """The command, with the state that an update writes."""
+    base = command.script or str(command.args[0])
+    states = [str(value) for value in command.args if str(value) in {"running", "fetching", "reconciling"}]
+    return f"{base} {states[0]}" if base == "update_part" and states else base
 
 
-_run = shells.Store.run
-_async_run = shells.AsyncStore.run
+_run = client.Store.run
+_async_run = client.AsyncStore.run
 _attempt = AsyncioDriver._attempt
 _publish = contexts.AppContext.publish
 
 
-def run(self, op):
-    reach(f"before {name(op)}")
-    answer = _run(self, op)
-    reach(f"after {name(op)}")
+def run(self, command):
+    reach(f"before {name(command)}")
+    answer = _run(self, command)
+    reach(f"after {name(command)}")
     return answer
 
 
-async def async_run(self, op):
-    reach(f"before {name(op)}")
-    answer = await _async_run(self, op)
-    reach(f"after {name(op)}")
+async def async_run(self, command):
+    reach(f"before {name(command)}")
+    answer = await _async_run(self, command)
+    reach(f"after {name(command)}")
     return answer
 
 
@@ -66,8 +66,8 @@ def publish(self, step, names, **options):
     return answer
 
 
-shells.Store.run = run
-shells.AsyncStore.run = async_run
+client.Store.run = run
+client.AsyncStore.run = async_run
 AsyncioDriver._attempt = attempt
 contexts.AppContext.publish = publish
 __all__ = ["app"]

@@ -75,8 +75,8 @@ class Shelf:
         self.redis = fakeredis.FakeRedis(server=self.server)
         self.store = Store(self.redis, self.keys)
 
-    def run(self, operation):
-        return self.store.run(operation)
+    def run(self, command):
+        return self.store.run(command)
 
     def with_async(self, work):
         """What `work(store)` returns, with the store of an event loop."""
@@ -100,14 +100,14 @@ class Shelf:
         key=None,
         waiter=None,
         signature="",
-        hold=None,
+        start_delay=None,
         tick=None,
         **run,
     ):
         """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
-        options = {"key": key, "waiter": waiter, "signature": signature, "hold": hold, "tick": tick}
-        return self.run(ops.create(self.keys, run_id, spec, **options))
+        options = {"key": key, "waiter": waiter, "signature": signature, "start_delay": start_delay, "tick": tick}
+        return self.run(ops.create_run(self.keys, run_id, spec, **options))
 
     def restart(self, *, lossless=False):
         """The server begins another life, and has lost the last writes of the one before unless that kept them all."""
@@ -127,7 +127,7 @@ class Shelf:
     def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
         part_id, options = PartId(run_id, part), {"account": self.account, "isolated": True, **options}
         token = token or uuid.uuid4().hex
-        return self.run(ops.claim(self.keys, part_id, token, seconds=seconds, states=states, **options))
+        return self.run(ops.claim_part(self.keys, part_id, token, seconds=seconds, states=states, **options))
 
     def take(self, run_id="r", part=0, **options):
         """A claim that must succeed."""
@@ -136,7 +136,7 @@ class Shelf:
         return claim
 
     def update(self, claim, after=None, **fields):
-        return self.run(ops.update(self.keys, claim, fields, after=after))
+        return self.run(ops.update_part(self.keys, claim, fields, after=after))
 
     def force(self, run_id="r", part=0, **fields):
         """Fields written past all rules; None takes one away."""
@@ -158,15 +158,15 @@ class Shelf:
             "bought_at": f"{(now or claim.now):.4f}",
             "api_failures": 0,
         }
-        assert self.run(ops.update(self.keys, claim, fields, after=0.0, owner=job)) == "ok"
+        assert self.run(ops.update_part(self.keys, claim, fields, after=0.0, owner=job)) == "ok"
         return job
 
     def finish(self, run_id="r", part=0, outcome="succeeded", **options):
         """A part brought to its end."""
-        return self.run(ops.settle(self.keys, self.take(run_id, part), outcome, **options))
+        return self.run(ops.finish_part(self.keys, self.take(run_id, part), outcome, **options))
 
     def view(self, run_id="r"):
-        return self.run(ops.view(self.keys, run_id))
+        return self.run(ops.read_run(self.keys, run_id))
 
     def part(self, run_id="r", part=0):
         return self.view(run_id).parts[part]
@@ -286,8 +286,10 @@ class Plant(Shelf):
         self.health, self.job_list, self.account = Health(), None, settings.account_id
         self.words, self.absent = WordLog(), AbsenceTracker()
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(Store, "open", lambda url, prefix, vault=None: Store(self.redis, Keys(prefix, vault)))
-        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, vault=None: self.async_store())
+        monkeypatch.setattr(
+            Store, "open", lambda url, prefix, encryptor=None: Store(self.redis, Keys(prefix, encryptor))
+        )
+        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None: self.async_store())
         monkeypatch.setattr("scrape_do_celery.runtime.context.wait_random_exponential", lambda **_: wait_none())
         monkeypatch.setattr("scrape_do_celery.runtime.context.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.adopt(make_app(settings))
@@ -317,7 +319,7 @@ class Plant(Shelf):
     def step(self, handler, claim, *, broken=None, times=1):
         """What a step's handler answers for a claim.
 
-        The store fails at the operation `broken`, so many times; what it was asked to do is not done.
+        The store fails at the command `broken`, so many times; what it was asked to do is not done.
         """
         runtime = WorkerContext.__new__(WorkerContext)
         runtime.producer, runtime.settings, runtime.asking = self.producer, self.settings, threading.Thread()
@@ -331,12 +333,12 @@ class Plant(Shelf):
             runtime.store, failures = store, [RedisConnectionError("away")] * times
             run = store.run
 
-            async def sometimes(operation):
-                if broken is not None and broken in (operation.script, operation.args[0]) and failures:
+            async def sometimes(command):
+                if broken is not None and broken in (command.script, command.args[0]) and failures:
                     raise failures.pop()
-                return await run(operation)
+                return await run(command)
 
-            runtime.rate_limiter = RateLimiter(store, here=10, most=10)
+            runtime.rate_limiter = RateLimiter(store, here=10, limit=10)
             store.run = sometimes
             # As the frame of every step does.
             is_stopping.set(getattr(claim, "stop_reason", None) is not None)
@@ -345,7 +347,7 @@ class Plant(Shelf):
         return self.with_async(go)
 
     def put(self, run_id="r", part=0, position=0, **fields):
-        return self.run(ops.put(self.keys, PartId(run_id, part), position, task(position, **fields)))
+        return self.run(ops.store_content(self.keys, PartId(run_id, part), position, task(position, **fields)))
 
 
 def urls(count, start=0):

@@ -8,7 +8,7 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIServerError
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.runtime.censoring import censored
+from scrape_do_celery.runtime.censoring import redact_error
 
 REQUEST = JobCreationRequest(
     targets=["https://a.example/"],
@@ -21,7 +21,9 @@ REQUEST = JobCreationRequest(
 
 def test_values_are_taken_out_wherever_they_stand():
     body = json.dumps({"Error": REQUEST.headers["X-Mine"], "of": ["body-of-it"]})
-    error = censored(AsyncAPIBadRequestError(f"400: {body} webhook-secret", 400, "body-of-it", 7, None, body), REQUEST)
+    error = redact_error(
+        AsyncAPIBadRequestError(f"400: {body} webhook-secret", 400, "body-of-it", 7, None, body), REQUEST
+    )
     assert type(error) is AsyncAPIBadRequestError
     assert str(error) == '400: {"Error": "***", "of": ["***"]} ***'
     assert error.error_info == ("***", 7)
@@ -30,34 +32,34 @@ def test_values_are_taken_out_wherever_they_stand():
 
 def test_an_error_that_quotes_nothing_stays_the_same():
     error = AsyncAPIServerError("a is a letter of Accept", 500)
-    assert censored(error, REQUEST) is error
+    assert redact_error(error, REQUEST) is error
 
 
 def test_a_cookie_is_known_by_its_value_alone():
     request = JobCreationRequest(targets=["https://a.example/"], set_cookies="session=cookie-secret; b=2")
-    assert str(censored(AsyncAPIBadRequestError("cookie-secret, 2"), request)) == "***, 2"
+    assert str(redact_error(AsyncAPIBadRequestError("cookie-secret, 2"), request)) == "***, 2"
 
 
 def test_what_is_nested_is_searched():
     error = AsyncAPIBadRequestError("x", 400, {"a": ["body-of-it", 5]})
-    assert censored(error, REQUEST).args[2] == {"a": ["***", 5]}
+    assert redact_error(error, REQUEST).args[2] == {"a": ["***", 5]}
 
 
 def test_what_was_cut_off_in_the_midst_of_a_value_is_found():
     request = JobCreationRequest(targets=["https://a.example/"], headers={"Authorization": "Bearer " + "k" * 700})
-    assert str(censored(AsyncAPIBadRequestError("bad: Bearer " + "k" * 400), request)) == "bad: ***"
+    assert str(redact_error(AsyncAPIBadRequestError("bad: Bearer " + "k" * 400), request)) == "bad: ***"
 
 
 def test_a_value_is_found_as_other_writers_of_json_have_it():
     request = JobCreationRequest(targets=["https://a.example/"], method="POST", body="user=joe&password=hunter2x")
     error = AsyncAPIBadRequestError(r"bad: user=joe\u0026password=hunter2x")
-    assert str(censored(error, request)) == "bad: ***"
+    assert str(redact_error(error, request)) == "bad: ***"
 
 
 def test_parts_of_cookie_and_authorization_headers_are_found():
     headers = {"Cookie": "session=cookie-secret; b=2", "Authorization": "Bearer bearer-secret"}
     request = JobCreationRequest(targets=["https://a.example/"], headers=headers)
-    assert str(censored(AsyncAPIBadRequestError("cookie-secret bearer-secret"), request)) == "*** ***"
+    assert str(redact_error(AsyncAPIBadRequestError("cookie-secret bearer-secret"), request)) == "*** ***"
 
 
 @pytest.mark.parametrize(
@@ -74,5 +76,5 @@ def test_parts_of_cookie_and_authorization_headers_are_found():
 )
 def test_a_value_of_the_body_is_found_alone(body, quoted, shown):
     request = JobCreationRequest(targets=["https://a.example/"], method="POST", body=body)
-    said = str(censored(AsyncAPIBadRequestError(f"{quoted}, and joe"), request))
+    said = str(redact_error(AsyncAPIBadRequestError(f"{quoted}, and joe"), request))
     assert said == f"{shown}, and joe"

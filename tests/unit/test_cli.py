@@ -65,14 +65,14 @@ def ended(producer):
         run_id = runs.enqueue(URLS).run_id
         store, part_id = producer.store, PartId(run_id, 0)
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
-        claim = store.run(ops.claim(store.keys, part_id, "token", seconds=30, states=["queued"]))
-        store.run(ops.update(store.keys, claim, {"state": "fetching", "job": "j1"}, job=job))
+        claim = store.run(ops.claim_part(store.keys, part_id, "token", seconds=30, states=["queued"]))
+        store.run(ops.update_part(store.keys, claim, {"state": "fetching", "job": "j1"}, job=job))
         for number, one in enumerate([task(), task(1, **second)]):
-            store.run(ops.put(store.keys, part_id, number, one))
+            store.run(ops.store_content(store.keys, part_id, number, one))
         outcome = "failed" if error else "succeeded"
-        store.run(ops.settle(store.keys, claim, outcome, error=error))
+        store.run(ops.finish_part(store.keys, claim, outcome, error=error))
         fields = {"error": json.dumps(error.to_json())} if error else {}
-        store.run(ops.decide(store.keys, run_id, outcome, fields))
+        store.run(ops.record_outcome(store.keys, run_id, outcome, fields))
         return run_id
 
     return end
@@ -564,13 +564,13 @@ def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large
     answer = scrape_do("refetch", run_id, "--max-bytes", 7)
     assert (answer.exit_code, large.made[0]["max_page_bytes"]) == (0, 7)
     assert "fetched  1" in answer.output
-    part = producer.store.run(ops.view(producer.store.keys, run_id)).parts[0]
+    part = producer.store.run(ops.read_run(producer.store.keys, run_id)).parts[0]
     assert (part.stored_ok, part.stored_failed, part.credits) == (2, 0, 2)
     assert [one.content for one in RunHandle(run_id).iter_tasks()] == ["<p>page</p>"] * 2
     assert "fetched  0" in scrape_do("refetch", run_id).output
     assert large.made[1]["max_page_bytes"] == 8 * producer.settings.max_page_bytes
-    op = ops.replace_large(producer.store.keys, PartId(run_id, 0), 1, task(1))
-    assert producer.store.run(op) == 0
+    command = ops.replace_large_content(producer.store.keys, PartId(run_id, 0), 1, task(1))
+    assert producer.store.run(command) == 0
 
 
 def test_a_page_that_cannot_be_fetched_again_stays_as_it_is(scrape_do, ended, large):

@@ -246,7 +246,7 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, bu
 def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(scrape_do, plant, buy, sandbox):
     plant.begin("r", each=urls(2))
     claim = intend(plant, "r", "reconciling")
-    plant.run(ops.settle(plant.keys, claim, "in_doubt", purchase_status="in_doubt"))
+    plant.run(ops.finish_part(plant.keys, claim, "in_doubt", purchase_status="in_doubt"))
     job_id = buy(urls(2))
     assert rows(scrape_do("orphans"))[0][3] == "run r searched for such a job in vain"
     [one] = found(scrape_do("orphans", "--json"))["orphans"]
@@ -261,7 +261,7 @@ def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, plant, b
     plant.begin("r", each=urls(2))
     claim = intend(plant, "r")
     plant.update(claim, state="running", job="another", purchase_status="confirmed")
-    plant.redis.set(f"p:target_lock:{plant.account}:{plant.part_fields()['fp']}", "r:0")
+    plant.redis.set(f"p:target_lock:{plant.account}:{plant.part_fields()['fingerprint']}", "r:0")
     buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) is None
 
@@ -293,7 +293,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, plant, buy)
 def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, plant, buy, sandbox):
     sandbox.configure(task_seconds=60)
     plugin = {"key": "amazon", "params": [{"asin": "A"}, {"asin": "B"}]}
-    plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    plant.run(ops.create_run(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
     intend(plant, "r")
     two, three = buy(None, plugin=plugin), buy(urls(3))
     listed = found(scrape_do("orphans", "--json"))["orphans"]
@@ -348,11 +348,11 @@ def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(plant, buy,
         def __init__(self, moment):
             self.moment = moment
 
-        def run(self, op):
-            asked.append(op.script or op.args[0])
+        def run(self, command):
+            asked.append(command.script or command.args[0])
             if len(asked) == self.moment:
-                plant.run(ops.update(plant.keys, claim, {"state": "running", "job": job_id}, owner=job_id))
-            return store.run(op)
+                plant.run(ops.update_part(plant.keys, claim, {"state": "running", "job": job_id}, owner=job_id))
+            return store.run(command)
 
     for moment in range(1, 5):
         asked.clear()
@@ -427,11 +427,13 @@ def books(plant):
     plant.update(claim, state="fetching", job="j1", purchase_status="confirmed")
     for n, cost in enumerate(["1", "2.5"]):
         plant.put("paid", position=n, scrape_do_metadata={"Request-Cost": cost})
-    plant.run(ops.settle(plant.keys, claim, "succeeded"))
+    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
     plant.clock.forward(10)
     plant.begin("never", each=urls(3, host="b"))
     plant.run(
-        ops.settle(plant.keys, intend(plant, "never", estimated_credits=30), "in_doubt", purchase_status="in_doubt")
+        ops.finish_part(
+            plant.keys, intend(plant, "never", estimated_credits=30), "in_doubt", purchase_status="in_doubt"
+        )
     )
     plant.clock.forward(10)
     plant.begin("twice", each=urls(1, host="c"))

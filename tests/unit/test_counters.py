@@ -70,7 +70,7 @@ def test_pages_are_counted_by_the_hour_in_which_they_expire():
     counters = Counters()
     counters.page(10, until=7200.5)
     counters.page(5, until=7300.0)
-    assert counters.drain() == {"bytes": 15, "held:2": 15}
+    assert counters.drain() == {"bytes": 15, "stored:2": 15}
 
 
 def test_counts_go_with_the_next_word_to_the_store_and_are_kept_where_it_fails():
@@ -78,12 +78,12 @@ def test_counts_go_with_the_next_word_to_the_store_and_are_kept_where_it_fails()
 
     async def go():
         store = AsyncStore(fakeredis.FakeAsyncRedis(server=server), KEYS)
-        rate_limiter, run, failures = RateLimiter(store, here=5, most=5), store.run, [RedisConnectionError("away")]
+        rate_limiter, run, failures = RateLimiter(store, here=5, limit=5), store.run, [RedisConnectionError("away")]
 
-        async def sometimes(op):
+        async def sometimes(command):
             if failures:
                 raise failures.pop()
-            return await run(op)
+            return await run(command)
 
         store.run = sometimes
         rate_limiter.counters.add("requests:get_job:ok", 3)

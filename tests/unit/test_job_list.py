@@ -204,10 +204,10 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
             return JobsListResponse()
 
         job_list, loop = JobListReader(read), asyncio.get_running_loop()
-        assert job_list.api_ahead(0.0, 3600.0) is None
+        assert job_list.api_clock_offset(0.0, 3600.0) is None
         await job_list.read_page(1)
         # By a store whose clock shows eleven o'clock.
-        return job_list.api_ahead((NOW - timedelta(hours=1)).timestamp() - loop.time(), 3700.0)
+        return job_list.api_clock_offset((NOW - timedelta(hours=1)).timestamp() - loop.time(), 3700.0)
 
     ahead = asyncio.run(go())
     assert ahead == pytest.approx(3600, abs=2) if known else ahead is None
@@ -221,7 +221,7 @@ def test_a_date_that_cannot_be_read_is_none(date):
 
     job_list = JobListReader(read)
     asyncio.run(job_list.read_page(1))
-    assert job_list.api_ahead(0.0, 3600.0) is None
+    assert job_list.api_clock_offset(0.0, 3600.0) is None
 
 
 def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
@@ -241,7 +241,7 @@ def test_only_an_answer_to_a_look_at_the_list_tells_the_time():
         meanwhile = asyncio.create_task(another())
         await job_list.read_page(1)
         await meanwhile
-        return job_list.api_ahead(NOW.timestamp() - asyncio.get_running_loop().time(), 3600.0)
+        return job_list.api_clock_offset(NOW.timestamp() - asyncio.get_running_loop().time(), 3600.0)
 
     assert asyncio.run(go()) == pytest.approx(0, abs=2)
 

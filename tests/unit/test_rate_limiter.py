@@ -34,7 +34,7 @@ class Office:
     def process(self, **options):
         store = AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), KEYS)
         self.stores.append(store)
-        self.budgets.append(RateLimiter(store, **{"here": 50, "most": 4, **options}))
+        self.budgets.append(RateLimiter(store, **{"here": 50, "limit": 4, **options}))
         return self.budgets[-1]
 
     async def request(self, rate_limiter, seconds=0.005, *, urgent=False):
@@ -98,7 +98,7 @@ def test_who_comes_later_gets_its_share():
 
 def test_more_processes_than_requests_take_turns():
     async def work(office):
-        budgets = [office.process(most=1) for _ in range(3)]
+        budgets = [office.process(limit=1) for _ in range(3)]
         await asyncio.gather(*(office.request(rate_limiter) for rate_limiter in budgets for _ in range(5)))
         return office.most
 
@@ -106,22 +106,22 @@ def test_more_processes_than_requests_take_turns():
 
 
 def test_a_process_that_died_keeps_its_share_for_a_while_only(clock, shelf):
-    assert shelf.run(ops.allocate_requests(KEYS, "dead", 4, 0, most=4)).requests == 4
-    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, most=4)).requests == 0
+    assert shelf.run(ops.allocate_requests(KEYS, "dead", 4, 0, limit=4)).requests == 4
+    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 0
     clock.forward(11)
-    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, most=4)).requests == 4
+    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 4
 
 
 def test_what_is_given_back_is_free_at_once(shelf):
-    shelf.run(ops.allocate_requests(KEYS, "a", 4, 4, most=4))
-    shelf.run(ops.allocate_requests(KEYS, "a", 0, 0, most=4))
-    assert shelf.run(ops.allocate_requests(KEYS, "b", 9, 0, most=4)).requests == 4
+    shelf.run(ops.allocate_requests(KEYS, "a", 4, 4, limit=4))
+    shelf.run(ops.allocate_requests(KEYS, "a", 0, 0, limit=4))
+    assert shelf.run(ops.allocate_requests(KEYS, "b", 9, 0, limit=4)).requests == 4
     assert shelf.fields(KEYS.quota).keys() == {"b"}
 
 
 def test_starts_keep_the_pace(clock, shelf):
     def starts():
-        return shelf.run(ops.allocate_requests(KEYS, "a", 50, 0, most=50, rate=10)).starts
+        return shelf.run(ops.allocate_requests(KEYS, "a", 50, 0, limit=50, rate=10)).starts
 
     assert starts() == 2, "a quarter of a second's worth at once"
     assert starts() == 0
@@ -133,7 +133,7 @@ def test_starts_keep_the_pace(clock, shelf):
 
 def test_a_slow_pace_is_one_at_a_time(clock, shelf):
     def starts(process):
-        return shelf.run(ops.allocate_requests(KEYS, process, 5, 0, most=50, rate=0.5)).starts
+        return shelf.run(ops.allocate_requests(KEYS, process, 5, 0, limit=50, rate=0.5)).starts
 
     assert (starts("a"), starts("b")) == (1, 0)
     clock.forward(1)
@@ -159,7 +159,7 @@ def test_while_a_429_stands_nothing_starts_anywhere(monkeypatch):
         running = asyncio.ensure_future(office.request(first, 0.3))
         while not office.now:
             await asyncio.sleep(0.01)
-        await office.stores[1].run(ops.pause(KEYS, 60))
+        await office.stores[1].run(ops.pause_api(KEYS, 60))
         with pytest.raises(AsyncAPIRateLimitError, match="nothing was sent") as raised:
             await office.request(second)
         assert 0 < raised.value.retry_after <= 60
@@ -174,7 +174,7 @@ def test_while_a_429_stands_nothing_starts_anywhere(monkeypatch):
 
 def test_who_waits_for_room_learns_of_the_pause():
     async def work(office):
-        rate_limiter = office.process(most=1)
+        rate_limiter = office.process(limit=1)
         running = asyncio.ensure_future(office.request(rate_limiter, 0.2))
         while not office.now:
             await asyncio.sleep(0.01)
@@ -191,7 +191,7 @@ def test_who_waits_for_room_learns_of_the_pause():
 
 def test_who_is_cancelled_leaves_its_room_to_others():
     async def work(office):
-        rate_limiter = office.process(most=1)
+        rate_limiter = office.process(limit=1)
         running = asyncio.ensure_future(office.request(rate_limiter, 60))
         while not office.now:
             await asyncio.sleep(0.01)
@@ -211,10 +211,10 @@ def test_a_store_that_is_away_holds_no_request_up_for_ever():
         rate_limiter = office.process()
         run, failures = office.stores[0].run, [RedisConnectionError("away")] * 3
 
-        async def sometimes(op):
+        async def sometimes(command):
             if failures:
                 raise failures.pop()
-            return await run(op)
+            return await run(command)
 
         office.stores[0].run = sometimes
         await office.request(rate_limiter)
@@ -225,7 +225,7 @@ def test_a_store_that_is_away_holds_no_request_up_for_ever():
 
 def test_who_asks_behind_comes_after_all_others():
     async def work(office):
-        rate_limiter, order = office.process(most=1), []
+        rate_limiter, order = office.process(limit=1), []
 
         async def ask(name, *, low_priority):
             async with rate_limiter.acquire(low_priority=low_priority):
@@ -245,7 +245,7 @@ def test_who_asks_behind_comes_after_all_others():
 
 def test_who_asks_behind_is_never_left_out():
     async def work(office):
-        rate_limiter, order, over = office.process(most=2), [], asyncio.Event()
+        rate_limiter, order, over = office.process(limit=2), [], asyncio.Event()
 
         async def ask(name, *, low_priority):
             while not over.is_set():
@@ -268,7 +268,7 @@ def test_who_wants_little_leaves_the_rest_to_the_others(shelf):
     wants = {f"small{n}": 1 for n in range(30)} | {"big0": 50, "big1": 50}
     for _ in range(4):
         got = {
-            name: shelf.run(ops.allocate_requests(KEYS, name, want, 0, most=100)).requests
+            name: shelf.run(ops.allocate_requests(KEYS, name, want, 0, limit=100)).requests
             for name, want in wants.items()
         }
     assert got == dict.fromkeys(wants, 1) | {"big0": 35, "big1": 35}
@@ -276,12 +276,12 @@ def test_who_wants_little_leaves_the_rest_to_the_others(shelf):
 
 def test_what_is_given_back_is_not_used_while_the_word_is_on_its_way():
     async def work(office):
-        first, second = (office.process(most=20) for _ in range(2))
+        first, second = (office.process(limit=20) for _ in range(2))
         run, lull = office.stores[0].run, asyncio.Event()
 
-        async def slowly(op):
-            answer = await run(op)
-            if op.script == "allocate_requests" and int(op.args[1]) <= 1:
+        async def slowly(command):
+            answer = await run(command)
+            if command.script == "allocate_requests" and int(command.args[1]) <= 1:
                 lull.set()
             await asyncio.sleep(0.03)
             return answer

@@ -333,7 +333,7 @@ def test_settings_table_covers_every_setting():
 
 
 def test_place_of_a_socket():
-    assert urls.place("unix:///a.sock?db=2") == urls.place("redis+socket:///a.sock?virtual_host=2")
+    assert urls.redis_location("unix:///a.sock?db=2") == urls.redis_location("redis+socket:///a.sock?virtual_host=2")
 
 
 def test_a_variable_that_is_empty_is_not_set(monkeypatch):

@@ -69,11 +69,11 @@ def _findings() -> Iterator[Finding]:
 
 
 def _keys(producer: AppContext) -> Iterator[Finding]:
-    from scrape_do_celery.worker.checks import lacking_keys
+    from scrape_do_celery.worker.checks import missing_keys
 
     # A store that does not answer was named before.
     with suppress(RedisError):
-        for text in lacking_keys(producer):
+        for text in missing_keys(producer):
             yield Finding(WRONG, text)
 
 

@@ -51,7 +51,7 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
                 click.echo(f"{printable(old.url)}: the API shows the task as {printable(str(task.status))}", err=True)
                 failed += 1
                 continue
-            fetched += store.run(ops.replace_large(store.keys, part_id, position, final))
+            fetched += store.run(ops.replace_large_content(store.keys, part_id, position, final))
     print_facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
     if failed:
         ctx.exit(WRONG)
@@ -69,7 +69,7 @@ def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
 
 def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[PartId, int, TaskDetails]]:
     """The tasks of a run whose pages were too large, with their places in the store."""
-    record = store.run(ops.view(store.keys, run_id))
+    record = store.run(ops.read_run(store.keys, run_id))
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
     if record.outcome is None:

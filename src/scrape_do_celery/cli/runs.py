@@ -118,7 +118,7 @@ def cancel(run_id: str) -> None:
 
 def _record(run_id: str) -> RunRecord:
     store = runs.AppContext.for_app().store
-    record = store.run(ops.view(store.keys, run_id))
+    record = store.run(ops.read_run(store.keys, run_id))
     if record is None:
         _ = runs.RunHandle(run_id).state  # raises, with the reason
         raise ScrapeDoError(f"run {run_id} was forgotten a moment ago")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from scrape_do_celery.callers import caller_level
 from scrape_do_celery.config.fields import PREFIX, SettingsFields, env_name
-from scrape_do_celery.config.urls import is_loopback, place
+from scrape_do_celery.config.urls import is_loopback, redis_location
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +67,7 @@ def broker_warnings(settings: SettingsFields) -> list[str]:
 def _url_warnings(name: str, what: str, settings: SettingsFields) -> list[str]:
     url: str = getattr(settings, name)
     found = []
-    if _place(url) == place(settings.redis_url):
+    if _redis_location(url) == redis_location(settings.redis_url):
         found.append(
             f"{env_name(name)} is the database of {env_name('redis_url')}: whoever flushes the {what} erases runs "
             "and paid pages. Give each a database of its own."
@@ -80,9 +80,9 @@ def _url_warnings(name: str, what: str, settings: SettingsFields) -> list[str]:
     return found
 
 
-def _place(url: str) -> object:
+def _redis_location(url: str) -> object:
     try:
-        return place(url)
+        return redis_location(url)
     except ValueError:
         return None  # a spelling that is kombu's own affair, such as a list of brokers
 

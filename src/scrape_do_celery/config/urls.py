@@ -13,7 +13,7 @@ _USERINFO = re.compile(r"(://[^:/?#;@]*:)(?:(?!://).)*@")
 _SECRET_PARAMETER = re.compile(r"([?&][^&=]*(?:password|secret|token)[^&=]*=)[^&;]*", re.IGNORECASE)
 
 
-class Place(NamedTuple):
+class RedisLocation(NamedTuple):
     """A database of a Redis server, by which two URLs of the same one are seen to be equal."""
 
     server: str
@@ -88,15 +88,15 @@ def sibling(url: str, step: int) -> str:
     return f"{parts.scheme}://{userinfo}{location}/{db}{suffix}"
 
 
-def place(url: str) -> Place | None:
+def redis_location(url: str) -> RedisLocation | None:
     """Where a Redis URL of any spelling leads; None for another kind of server."""
     parts = _split(url)
     if parts.scheme in {"unix", "redis+socket"}:
-        return Place(unquote(parts.path), _database(parts))
+        return RedisLocation(unquote(parts.path), _database(parts))
     if parts.scheme not in {"redis", "rediss"}:
         return None
     host = parts.hostname or ""
-    return Place(f"{'localhost' if host in _LOOPBACK else host}:{parts.port or 6379}", _database(parts))
+    return RedisLocation(f"{'localhost' if host in _LOOPBACK else host}:{parts.port or 6379}", _database(parts))
 
 
 def application(broker: object, backend: object) -> str:
@@ -107,7 +107,7 @@ def application(broker: object, backend: object) -> str:
 def _server(url: object) -> str:
     text = str(url or "none")
     try:
-        found = place(text)
+        found = redis_location(text)
     except ValueError:
         found = None
     return masked(text) if found is None else f"{found.server}/{found.db}"

@@ -48,7 +48,7 @@ class StoreCollector(Collector):
     def _read_samples(self) -> Samples:
         store, settings = self._store, self._settings
         mine = settings.account_id if settings.api_key or settings.account else ""
-        stats = store.run(counting.standing(store.keys, mine, EXPIRY_WINDOWS))
+        stats = store.run(counting.read_stats(store.keys, mine, EXPIRY_WINDOWS))
         if not self.live_runs.is_alive():
             self.live_runs.count()
         pause = max(0.0, (stats.paused_until or 0.0) - stats.now)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrape_do_celery.store import Store
-    from scrape_do_celery.store.counting import Census
+    from scrape_do_celery.store.counting import LiveRunCount
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class LiveRunCounter(threading.Thread):
         super().__init__(name="scrape-do-live-runs", daemon=True)
         self._store, self._clock = store, clock
         self._halt = threading.Event()
-        self._last: tuple[Census, float] | None = None
+        self._last: tuple[LiveRunCount, float] | None = None
 
     def run(self) -> None:
         """Nothing that goes wrong in one ends it."""
@@ -44,20 +44,20 @@ class LiveRunCounter(threading.Thread):
                 log.warning("the runs will be counted later: %s", type(error).__name__)
             rest = max(_REST, _TIMES * (self._clock() - began))
 
-    def count(self) -> Census:
+    def count(self) -> LiveRunCount:
         """A count, which is the last one from now on."""
-        store, found = self._store, counting.Census()
+        store, found = self._store, counting.LiveRunCount()
         accounts = store.run(counting.accounts(store.keys))
         for key in (store.keys.due, *map(store.keys.poll_set, accounts)):
-            page = store.run(counting.census(store.keys, key))
-            found.take(page)
+            page = store.run(counting.count_live_runs(store.keys, key))
+            found.add(page)
             while page.cursor != START:
-                page = store.run(counting.census(store.keys, key, page.cursor))
-                found.take(page)
-        self._last = found.end(), self._clock()
+                page = store.run(counting.count_live_runs(store.keys, key, page.cursor))
+                found.add(page)
+        self._last = found.close(), self._clock()
         return found
 
-    def last(self) -> tuple[Census, float] | None:
+    def last(self) -> tuple[LiveRunCount, float] | None:
         """The last count of live runs and its age in seconds; None before the first."""
         return None if self._last is None else (self._last[0], self._clock() - self._last[1])
 

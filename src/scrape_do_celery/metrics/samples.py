@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
     from scrape_do_celery.metrics.account import AccountStatus
-    from scrape_do_celery.store.counting import Census, Standing
+    from scrape_do_celery.store.counting import LiveRunCount, StoreStats
 
 #: Metric -> values of its labels -> value.
 Samples: TypeAlias = "dict[str, dict[tuple[str, ...], float]]"
 
 
-def store_samples(stats: Standing, settings: Settings) -> Samples:
+def store_samples(stats: StoreStats, settings: Settings) -> Samples:
     """What one look at the store shows, and the limits around it."""
     now, lags = stats.now, [account.next_poll_at for account in stats.accounts]
     found: Samples = {
@@ -34,7 +34,7 @@ def store_samples(stats: Standing, settings: Settings) -> Samples:
         "api_requests_granted": {(): stats.granted},
         "api_requests_limit": {(): settings.max_requests},
         "api_pause_seconds": {(): max(0.0, (stats.paused_until or now) - now)},
-        "contents_bytes": {(): stats.held},
+        "contents_bytes": {(): stats.contents_bytes},
         "contents_unfetched": {(text,): n for text, n in zip(EXPIRY_WINDOWS.values(), stats.expiring, strict=True)},
         "paid_expiry_seconds": {} if stats.paid_until is None else {(): stats.paid_until - now},
         **_samples_by_account(stats),
@@ -43,7 +43,7 @@ def store_samples(stats: Standing, settings: Settings) -> Samples:
     return {f"scrape_do_{name}": values for name, values in found.items()}
 
 
-def _samples_by_account(stats: Standing) -> Samples:
+def _samples_by_account(stats: StoreStats) -> Samples:
     accounts, now = stats.accounts, stats.now
     return {
         "jobs_polled_by_list": {(a.account,): a.polled_by_list for a in accounts},
@@ -80,7 +80,7 @@ def _counter_samples(totals: Mapping[str, float]) -> Samples:
     return found
 
 
-def add_live_runs(found: Samples, now: float, live_runs: Census, age: float) -> None:
+def add_live_runs(found: Samples, now: float, live_runs: LiveRunCount, age: float) -> None:
     """Adds the count of live runs, which is `age` seconds old."""
     runs = found["scrape_do_runs"] = {}
     since = found["scrape_do_oldest_run_seconds"] = {}

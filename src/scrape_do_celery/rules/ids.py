@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 UNNAMED: Final = "-unnamed-target-"
 
 
-def unite_ids(known: Iterable[str], named: Iterable[str], most: int) -> tuple[list[str], int]:
+def unite_ids(known: Iterable[str], named: Iterable[str], limit: int) -> tuple[list[str], int]:
     """The ids of a part in the order of their positions, and the number of ids that were dropped.
 
     Known ids keep their positions, because pages may be stored there. Ids that differ only in letter case are one id.
-    Ids beyond `most` are surplus: 100,000 ids for one target must not cost 100,000 requests.
+    Ids beyond `limit` are surplus: 100,000 ids for one target must not cost 100,000 requests.
     """
     united: dict[str, str] = {}
     for task_id in (*known, *named):
         united.setdefault(task_id.lower(), task_id)
-    return list(islice(united.values(), most)), max(0, len(united) - most)
+    return list(islice(united.values(), limit)), max(0, len(united) - limit)
 
 
 def targets_of_tasks(ids: Sized, targets: Sequence[str]) -> list[str]:

@@ -17,8 +17,8 @@ from scrape_do_celery.config.encryption import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.hooks import hooks
-from scrape_do_celery.store import Lives, PartId, Store, ops
-from scrape_do_celery.store.vault import Vault
+from scrape_do_celery.store import PartId, Retention, Store, ops
+from scrape_do_celery.store.encryption import Encryptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,7 +54,7 @@ class AppContext:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app, self.settings = app, settings
         keys = encryption_keys(settings)
-        self.store = Store.open(settings.redis_url, settings.key_prefix, Vault(keys) if keys else None)
+        self.store = Store.open(settings.redis_url, settings.key_prefix, Encryptor(keys) if keys else None)
         self.pid = os.getpid()
 
     @property
@@ -63,9 +63,9 @@ class AppContext:
         return application(self.app.conf.broker_url, self.app.conf.result_backend)
 
     @property
-    def lives(self) -> Lives:
+    def retention(self) -> Retention:
         """How long ended runs are kept."""
-        return Lives(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
+        return Retention(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
 
     def publish(self, step: str, ids: Iterable[PartId | str], **options: Any) -> bool:
         """Whether the message went out. Where it did not, the dispatcher of any worker publishes later."""

@@ -35,9 +35,9 @@ def create_draft(
     key = check_key(options.pop("idempotency_key", None))
     options = with_credentials(producer.settings, options.pop("credentials", None), options)
     spec = read_spec(*args, **options)
-    hold, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
+    start_delay, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
     delivery = delivery_signature(producer, task_id, task_id, canvas)
-    store, options = producer.store, {"hold": hold, "expires": expires}
+    store, options = producer.store, {"start_delay": start_delay, "expires": expires}
     for _ in range(2):
         try:
             run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=delivery, **options)
@@ -49,7 +49,7 @@ def create_draft(
         if new:
             break
         theirs = delivery_signature(producer, run_id, task_id, canvas)
-        if store.run(ops.accept(store.keys, run_id, task_id, theirs, keep_draft=hold > 0)) > 0:
+        if store.run(ops.accept_run(store.keys, run_id, task_id, theirs, keep_draft=start_delay > 0)) > 0:
             break
         # The run that has the key was forgotten just now: the key is free.
     return run_id

@@ -21,7 +21,6 @@ from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId, ops
-from scrape_do_celery.store.spec import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,12 +30,9 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import JobCreationRequest
     from scrape_do_celery.store import RunSpec
-    from scrape_do_celery.store.ops import Created, Op
+    from scrape_do_celery.store.ops import Command, Created
 
 log = logging.getLogger(__name__)
-
-#: Names that `enqueue` and the step `scrape_do.scrape` take beside the fields of a request.
-RUN_OPTIONS = OPTIONS
 
 #: Runs that are written in one trip to the store.
 _TOGETHER = 200
@@ -136,7 +132,7 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
         StoreUnavailableError: some runs may be written, and go on. With keys, the same call may be made again.
     """
     kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
-    specs = [_numbered(place, request, kept | options) for place, request in enumerate(each_request(requests))]
+    specs = [_numbered(index, request, kept | options) for index, request in enumerate(each_request(requests))]
     given = as_list(idempotency_keys, "idempotency_keys", "keys")
     keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
     if len(keys) != len(specs):
@@ -145,11 +141,11 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     return _start(AppContext.for_app(settings=settings), wanted, callbacks(on_success, on_failure))
 
 
-def _numbered(place: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
+def _numbered(index: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
     try:
         return read_spec(request, **options)
     except ValueError as error:
-        raise ValueError(f"request {place}: {error}") from None
+        raise ValueError(f"request {index}: {error}") from None
 
 
 def _start(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
@@ -165,21 +161,21 @@ def _start(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, An
         if canvas:
             # What cannot be sent is said here, and not at the commit.
             delivery_signature(producer, "", "", canvas)
-        wanted = [_promised(producer, one) for one in wanted]
+        wanted = [_reserve(producer, one) for one in wanted]
         run_ids = [one.run_id for one in wanted]
         later(partial(_write_committed, producer, wanted, canvas))
     return [RunHandle(run_id, producer=producer) for run_id in run_ids]
 
 
-def _promised(producer: AppContext, one: _Wanted) -> _Wanted:
+def _reserve(producer: AppContext, one: _Wanted) -> _Wanted:
     """What is to be written when the transaction is over, under the one id that its key has for all transactions."""
     if one.key is None:
         return one
     store = producer.store
-    found = store.run(ops.promise(store.keys, one.key, one.run_id, one.spec.digest))
-    if found.became == "exists" and _is_other(found, one.spec):
+    found = store.run(ops.reserve_key(store.keys, one.key, one.run_id, one.spec.digest))
+    if found.result == ops.CreateResult.EXISTS and _is_other(found, one.spec):
         raise _conflict(producer, found.run_id, one.spec)
-    return replace(one, run_id=found.run_id, free=found.became == "promised")
+    return replace(one, run_id=found.run_id, free=found.result == ops.CreateResult.RESERVED)
 
 
 def _write_committed(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
@@ -188,13 +184,13 @@ def _write_committed(producer: AppContext, wanted: Sequence[_Wanted], canvas: di
         # The caller has gone on, and others wait for the same commit: an error would drop those.
         if _is_other(created, one.spec):
             log.error("committed too late: %s", _conflict(producer, created.run_id, one.spec))
-        elif created.became == "forgotten" or created.run_id != one.run_id:
+        elif created.result == ops.CreateResult.FORGOTTEN or created.run_id != one.run_id:
             log.error("committed too late: the run %s of this key has ended and was forgotten", one.run_id)
         elif canvas and one.free and not created.new:
             # Somebody else has written it meanwhile.
             waiter = str(uuid.uuid4())
             store.run(
-                ops.accept(store.keys, one.run_id, waiter, delivery_signature(producer, one.run_id, waiter, canvas))
+                ops.accept_run(store.keys, one.run_id, waiter, delivery_signature(producer, one.run_id, waiter, canvas))
             )
 
 
@@ -211,8 +207,8 @@ def _write_all(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str
 
 def _send_created_signals(producer: AppContext, run_ids: Sequence[str]) -> None:
     try:
-        for record in producer.store.run_all([ops.view(producer.store.keys, run_id) for run_id in run_ids]):
-            if record is not None and record.locked is None:
+        for record in producer.store.run_all([ops.read_run(producer.store.keys, run_id) for run_id in run_ids]):
+            if record is not None and record.unreadable is None:
                 run_changed.send(sender=producer.app, status=RunStatus.from_record(record))
     except RedisError as error:
         # The runs are written down: a caller who sees an error would pay again. A worker tells of them.
@@ -222,14 +218,14 @@ def _send_created_signals(producer: AppContext, run_ids: Sequence[str]) -> None:
 def _write_some(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     store = producer.store
     found = _create_all(producer, wanted, canvas)
-    ours = [place for place, one in enumerate(wanted) if not _is_other(found[place], one.spec)]
-    if old := [place for place in ours if not found[place].new]:
-        alive = store.run_all([ops.accept(store.keys, found[place].run_id) for place in old])
+    ours = [index for index, one in enumerate(wanted) if not _is_other(found[index], one.spec)]
+    if old := [index for index in ours if not found[index].new]:
+        alive = store.run_all([ops.accept_run(store.keys, found[index].run_id) for index in old])
         # What was forgotten between the two has left its key to this one.
-        freed = [place for place, parts in zip(old, alive, strict=True) if parts <= 0]
-        for place, created in zip(freed, _create_all(producer, [wanted[n] for n in freed], canvas), strict=True):
-            found[place] = created
-    messages = ((found[place].run_id, range(len(wanted[place].spec.parts()))) for place in ours)
+        freed = [index for index, parts in zip(old, alive, strict=True) if parts <= 0]
+        for index, created in zip(freed, _create_all(producer, [wanted[n] for n in freed], canvas), strict=True):
+            found[index] = created
+    messages = ((found[index].run_id, range(len(wanted[index].spec.parts()))) for index in ours)
     part_ids = tuple(str(PartId(run_id, part)) for run_id, parts in messages for part in parts)
     producer.publish_all([StepMessage(routing.SUBMIT_JOBS, part_ids)])
     return found
@@ -238,19 +234,21 @@ def _write_some(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[st
 def _create_all(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     store = producer.store
     found = store.run_all([_creation(producer, one, canvas) for one in wanted])
-    promised = {place: created.run_id for place, created in enumerate(found) if created.became == "promised"}
+    reserved = {
+        index: created.run_id for index, created in enumerate(found) if created.result == ops.CreateResult.RESERVED
+    }
     # A transaction that is not over has given these ids to its caller.
-    under = [replace(wanted[place], run_id=run_id) for place, run_id in promised.items()]
+    under = [replace(wanted[index], run_id=run_id) for index, run_id in reserved.items()]
     again = store.run_all([_creation(producer, one, canvas) for one in under]) if under else []
-    for place, created in zip(promised, again, strict=True):
-        found[place] = created
+    for index, created in zip(reserved, again, strict=True):
+        found[index] = created
     return found
 
 
-def _creation(producer: AppContext, one: _Wanted, canvas: dict[str, Any]) -> Op[Created]:
+def _creation(producer: AppContext, one: _Wanted, canvas: dict[str, Any]) -> Command[Created]:
     delivery = delivery_signature(producer, one.run_id, one.run_id, canvas) if canvas else ""
     keys = producer.store.keys
-    return ops.create(keys, one.run_id, one.spec, key=one.key, signature=delivery, trace=one.trace)
+    return ops.create_run(keys, one.run_id, one.spec, key=one.key, signature=delivery, trace=one.trace)
 
 
 def _is_other(created: Created, spec: RunSpec) -> bool:
@@ -268,13 +266,13 @@ def write(
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     store = producer.store
-    created = store.run(ops.create(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
-    if created.became == "promised":
+    created = store.run(ops.create_run(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
+    if created.result == ops.CreateResult.RESERVED:
         # Its own waiter is the run itself, as of one that was enqueued.
         options |= {"waiter": None, "signature": ""}
-        op = ops.create(store.keys, created.run_id, spec, key=key, trace=tracing.current(), **options)
-        created = replace(store.run(op), became="exists")
-    if created.became == "forgotten":
+        command = ops.create_run(store.keys, created.run_id, spec, key=key, trace=tracing.current(), **options)
+        created = replace(store.run(command), result=ops.CreateResult.EXISTS)
+    if created.result == ops.CreateResult.FORGOTTEN:
         raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
     if _is_other(created, spec):
         raise _conflict(producer, created.run_id, spec)
@@ -288,7 +286,7 @@ def publish_submit(producer: AppContext, run_id: str, parts: int) -> None:
 
 def _conflict(producer: AppContext, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
     store = producer.store
-    record = store.run(ops.view(store.keys, run_id))
+    record = store.run(ops.read_run(store.keys, run_id))
     try:
         theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
     except EncryptionKeyError as error:

@@ -167,7 +167,7 @@ class RunHandle:
             name: the name of the work.
         """
         store = self._producer.store
-        return store.run(ops.first(store.keys, self.run_id, name, self._producer.settings.record_ttl))
+        return store.run(ops.claim_once(store.keys, self.run_id, name, self._producer.settings.record_ttl))
 
     def forget(self) -> None:
         """Delete all that the store and Celery hold of an ended run, once its outcome is delivered.
@@ -179,14 +179,14 @@ class RunHandle:
             RunError: the run has not ended.
         """
         store, grace = self._producer.store, self._producer.settings.cancel_grace
-        if store.run(ops.forget(store.keys, self.run_id, grace)) < 0:
+        if store.run(ops.forget_run(store.keys, self.run_id, grace)) < 0:
             raise RunError(f"run {self.run_id} has not ended: cancel it first, and wait for its end", self.run_id)
         if not isinstance(self._producer.app.backend, DisabledBackend):
             self.async_result.forget()
 
     def _record(self) -> RunRecord:
         store = self._producer.store
-        record = store.run(ops.view(store.keys, self.run_id))
+        record = store.run(ops.read_run(store.keys, self.run_id))
         if record is None:
             raise self._unknown()
         return record

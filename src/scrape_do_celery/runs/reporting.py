@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.store import CANCEL, ops
-from scrape_do_celery.store.about import shown_as
+from scrape_do_celery.store.about import message_reprs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def deliver(producer: AppContext, run_id: str, *, redelivery: bool = False) -> N
     `redelivery`: it was published before. Ids whose result Celery has by now are only noted, those that something
     follows at the second time.
     """
-    record = producer.store.run(ops.view(producer.store.keys, run_id))
+    record = producer.store.run(ops.read_run(producer.store.keys, run_id))
     if record is not None and record.outcome is not None:
         deliver_record(producer, record, redelivery=redelivery)
 
@@ -40,30 +40,30 @@ def deliver(producer: AppContext, run_id: str, *, redelivery: bool = False) -> N
 def deliver_record(producer: AppContext, record: RunRecord, *, redelivery: bool = False) -> None:
     """As `deliver`, of a run that has ended and was just looked at."""
     store, run_id = producer.store, record.run_id
-    if record.locked is not None:
+    if record.unreadable is not None:
         # What is around it cannot be read: a worker with the key goes on.
-        log.error("run %s cannot be delivered here: %s", run_id, record.locked)
+        log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
         return
     if not record.waiters:
-        store.run(ops.delivered(store.keys, run_id, "", producer.lives))
+        store.run(ops.acknowledge_delivery(store.keys, run_id, "", producer.retention))
     for waiter, stored in record.waiters.items():
         delivered, mark = _delivered_state(producer, record, waiter) if redelivery else None, f"delivered {waiter}"
         # Celery stores a result before it calls what follows: who died between the two is made up for, once.
         if delivered and not (
-            is_followed(stored, delivered) and not store.run(ops.was_first(store.keys, run_id, mark))
+            is_followed(stored, delivered) and not store.run(ops.was_claimed(store.keys, run_id, mark))
         ):
-            store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
+            store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, producer.retention))
             continue
         with tracing.inside(record.trace):
             is_published = _publish_outcome(producer, record, waiter, stored)
         if delivered and is_published:
-            store.run(ops.first(store.keys, run_id, mark, producer.lives.record))
+            store.run(ops.claim_once(store.keys, run_id, mark, producer.retention.record))
 
 
 def start_draft(producer: AppContext, run_id: str, now: float) -> None:
     """Brings a draft to life whose message has not come; one that was revoked or has expired meanwhile is canceled."""
     store = producer.store
-    record = store.run(ops.view(store.keys, run_id))
+    record = store.run(ops.read_run(store.keys, run_id))
     if record is None or (
         record.after and record.stop_reason is None and store.run(ops.outcome(store.keys, record.after)) == (True, None)
     ):
@@ -73,7 +73,7 @@ def start_draft(producer: AppContext, run_id: str, now: float) -> None:
     # Others may wait for it whose messages were not revoked.
     if expired or (record.waiters and all(_state(producer, waiter) == REVOKED for waiter in record.waiters)):
         store.run(ops.request_stop(store.keys, run_id, CANCEL))
-    parts = store.run(ops.accept(store.keys, run_id))
+    parts = store.run(ops.accept_run(store.keys, run_id))
     producer.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
 
 
@@ -95,7 +95,7 @@ def find_revoked(producer: AppContext, task_ids: Sequence[str]) -> list[str]:
 
 def _publish_outcome(producer: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Whether the message went out."""
-    run_id, shown = record.run_id, shown_as(record.run_id, record.summary)
+    run_id, shown = record.run_id, message_reprs(record.run_id, record.summary)
     try:
         if stored:
             signature(loads(stored), app=producer.app).apply_async(**shown)  # type: ignore[no-untyped-call]
@@ -113,9 +113,9 @@ def _publish_outcome(producer: AppContext, record: RunRecord, waiter: str, store
 def acknowledge(producer: AppContext, run_id: str, waiter: str) -> None:
     """Notes that an outcome was delivered, where Celery has it, or has no place that could be asked."""
     store = producer.store
-    record = store.run(ops.view(store.keys, run_id))
+    record = store.run(ops.read_run(store.keys, run_id))
     if record is not None and (_cannot_be_asked(producer) or _delivered_state(producer, record, waiter)):
-        store.run(ops.delivered(store.keys, run_id, waiter, producer.lives))
+        store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, producer.retention))
 
 
 def _cannot_be_asked(producer: AppContext) -> bool:

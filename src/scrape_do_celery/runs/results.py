@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.rules.ordering import decide_order
 from scrape_do_celery.store import PartId, PartRecord, RunRecord, Store, ops
-from scrape_do_celery.store.spec import targets_of
+from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ class PartReader:
             if task.has_page:
                 pages.add(at)
         positions, proven = self._order(own)
-        return {place for place, at in enumerate(positions) if at in pages} if proven else None
+        return {index for index, at in enumerate(positions) if at in pages} if proven else None
 
     def _order(self, own: Mapping[int, str]) -> tuple[list[int], bool]:
         if self.targets is None:

@@ -9,7 +9,7 @@ from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.enqueue import enqueue
 from scrape_do_celery.store import RunState, ops
-from scrape_do_celery.store.spec import targets_of
+from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
@@ -38,7 +38,7 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
     """
     producer = AppContext.for_app(settings=settings)
     store = producer.store
-    record = store.run(ops.view(store.keys, run_id))
+    record = store.run(ops.read_run(store.keys, run_id))
     spec = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
     if record is None or spec is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
@@ -81,5 +81,5 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
         successful = reader.successful_indexes(store) if reader else set()
         if successful is None:
             raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
-        missing += [target for place, target in enumerate(targets) if place not in successful]
+        missing += [target for index, target in enumerate(targets) if index not in successful]
     return missing

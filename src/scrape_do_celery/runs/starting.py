@@ -13,7 +13,7 @@ from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.store import RunSpec, ops
-from scrape_do_celery.store.spec import OPTIONS
+from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
@@ -34,17 +34,19 @@ def start_scheduled_run(
     """
     store, options = producer.store, dict(request)
     fields = with_credentials(producer.settings, options.pop("credentials", None), options)
-    run = {name: fields.pop(name) for name in OPTIONS if name in fields}
+    run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
     # A warning has no caller here: it was said where the schedule was declared.
     spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
     run_id = str(uuid.uuid4())
     delivery = delivery_signature(producer, run_id, run_id, canvas) if canvas else ""
-    op = ops.create(store.keys, run_id, spec, signature=delivery, hold=_LOOK, trace=tracing.current(), tick=tick)
-    made = store.run(op)
-    if made.became == "left out":
+    command = ops.create_run(
+        store.keys, run_id, spec, signature=delivery, start_delay=_LOOK, trace=tracing.current(), tick=tick
+    )
+    made = store.run(command)
+    if made.result == ops.CreateResult.TICK_SKIPPED:
         log.info("schedule %s: the tick %s is left out, run %s goes on", tick.name, tick.tick, made.run_id or "of then")
         return None
-    if made.became == "waits":
+    if made.result == ops.CreateResult.WAITING:
         log.info("schedule %s: run %s of the tick %s waits for the one before", tick.name, made.run_id, tick.tick)
     elif made.new:
         publish_submit(producer, made.run_id, len(spec.parts()))

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote_plus
 
-from scrape_do_celery.store.about import HIDDEN_VALUE
+from scrape_do_celery.store.about import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SHORTEST = 6
 
 
-def censored(error: E, request: JobCreationRequest) -> E:
+def redact_error(error: E, request: JobCreationRequest) -> E:
     """The same error, without the values of the request's headers, cookies and body."""
     private = sorted({form for value in _private(request) for form in _forms(value)}, key=len, reverse=True)
     args = tuple(_without(arg, private) for arg in error.args)
@@ -72,7 +72,7 @@ def _forms(value: str) -> Iterator[str]:
 def _without(value: Any, private: list[str]) -> Any:
     if isinstance(value, str):
         for secret in private:
-            value = value.replace(secret, HIDDEN_VALUE)
+            value = value.replace(secret, REDACTED)
         for secret in private:
             value = _cut(value, secret)
         return value
@@ -85,5 +85,5 @@ def _cut(text: str, secret: str) -> str:
     """The text without a beginning of the secret at its end: what the API said was cut to a length."""
     for size in range(min(len(secret), len(text)), _SHORTEST - 1, -1):
         if text.endswith(secret[:size]):
-            return text[:-size] + HIDDEN_VALUE
+            return text[:-size] + REDACTED
     return text

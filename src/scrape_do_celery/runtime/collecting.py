@@ -41,7 +41,7 @@ from scrape_do_celery.runtime.observing import note_words
 from scrape_do_celery.runtime.store_health import FETCH_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.spec import targets_of
+from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,7 +88,7 @@ async def collect(runtime: WorkerContext, claim: Claim, job: JobDetails) -> Step
 
 
 async def _written(runtime: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
-    if await runtime.write(ops.update(runtime.store.keys, claim, fields, job=job)) != "ok":
+    if await runtime.write(ops.update_part(runtime.store.keys, claim, fields, job=job)) != "ok":
         raise LeaseLostError(str(claim.part_id))
 
 
@@ -282,5 +282,5 @@ async def _with_task_urls(runtime: WorkerContext, claim: Claim, job: JobDetails)
             if task is not None:
                 names[task.task_id] = UndetailedTaskResponse(task_id=task.task_id, url=task.url, status=task.status)
     job = job.model_copy(update={"tasks": [names[i] for i in job.task_ids if i in names]})
-    await store.run(ops.update(store.keys, claim, {}, job=job))
+    await store.run(ops.update_part(store.keys, claim, {}, job=job))
     return job

@@ -80,7 +80,7 @@ class WorkerContext:
         if self.settings.api_key is None:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
         self._others: set[str] = set()
-        self._lacking: set[str] = set()
+        self._missing_keys: set[str] = set()
         self._defaulted: set[tuple[str, str]] = set()
         self.asking = threading.Thread()
         self._loop = LoopThread()
@@ -109,7 +109,9 @@ class WorkerContext:
             found.close()
 
     async def _open(self, api_key: SecretStr) -> None:
-        self.store = AsyncStore.open(self.settings.redis_url, self.settings.key_prefix, self.producer.store.keys.vault)
+        self.store = AsyncStore.open(
+            self.settings.redis_url, self.settings.key_prefix, self.producer.store.keys.encryptor
+        )
         self.health, self.isolation, self.page_memory = StoreHealth(self.store), Isolation(), PageMemory()
         self.job_list = JobListReader(self.list_jobs)
         self.client = AsyncScrapeDoAsyncAPIClient(
@@ -135,9 +137,9 @@ class WorkerContext:
             on_default=self.default_taken,
         )
         self.submit_semaphore, self.early_fetch_semaphore = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
-        most, rate = self.settings.max_requests, self.settings.request_rate
+        limit, rate = self.settings.max_requests, self.settings.request_rate
         self.words, self.absences, self.token = WordLog(), AbsenceCheck(), TokenCheck()
-        self.rate_limiter = RateLimiter(self.store, here=CALLS, most=most, rate=rate)
+        self.rate_limiter = RateLimiter(self.store, here=CALLS, limit=limit, rate=rate)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """What a method of the client answers; it waits for its share of requests before its time begins to run."""
@@ -200,7 +202,7 @@ class WorkerContext:
             found.append(self.interval(len(found) - 1, jitter=0.0))
         return found[1:]
 
-    async def write(self, op: ops.Op[T], patience: float | None = None) -> T:
+    async def write(self, command: ops.Command[T], patience: float | None = None) -> T:
         """What the store answers, however often it has to be asked within so many seconds (`submit_settle`).
 
         What became of a request is known only to its step: a store that is away for a moment must not make us forget.
@@ -212,7 +214,7 @@ class WorkerContext:
             reraise=True,
         ):
             with attempt:
-                answer = await self.store.run(op)
+                answer = await self.store.run(command)
         return answer
 
     async def settle(
@@ -228,7 +230,7 @@ class WorkerContext:
                 outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
         skip_unsent = self.settings.stop_on_failure and outcome in _STOPPING
         left = await self.write(
-            ops.settle(
+            ops.finish_part(
                 self.store.keys, claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status
             )
         )
@@ -244,7 +246,7 @@ class WorkerContext:
     ) -> None:
         """Lets a part go, to be looked at again `after` seconds from now; `redispatch_after` as for `ops.update`."""
         await self.write(
-            ops.update(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
+            ops.update_part(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
         )
 
     async def retry_after_error(
@@ -278,9 +280,9 @@ class WorkerContext:
             await hold_account(self, error)
         elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
             self.rate_limiter.pause(pause_after(error))
-            await self.write(ops.pause(self.store.keys, pause_after(error)))
+            await self.write(ops.pause_api(self.store.keys, pause_after(error)))
 
-    async def store_ahead(self) -> float | None:
+    async def store_clock_offset(self) -> float | None:
         """Seconds by which the store's clock is ahead of the loop's; None where it took too long to tell."""
         clock = asyncio.get_running_loop().time
         asked = clock()
@@ -303,8 +305,8 @@ class WorkerContext:
 
     def warn_missing_key(self, why: str) -> None:
         """Tells that runs wait for a worker with another encryption key. Said once a key."""
-        if why not in self._lacking:
-            self._lacking.add(why)
+        if why not in self._missing_keys:
+            self._missing_keys.add(why)
             log.error("runs wait for a worker with another key: %s", why)
 
     def default_taken(self, model: str, field: str) -> None:

@@ -78,7 +78,7 @@ class Counters:
     def page(self, size: int, until: float) -> None:
         """Counts a page of so many bytes, which is kept for about so long."""
         self.add("bytes", size)
-        self.add(f"held:{int(until // 3600)}", size)
+        self.add(f"stored:{int(until // 3600)}", size)
 
     def drain(self) -> Mapping[str, float]:
         """All that was counted since the last time."""

@@ -91,8 +91,8 @@ async def fetch_task(runtime: WorkerContext, claim: Claim, job: JobDetails, posi
 async def store_task(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
     """Whether the task is stored now; None where there is no room for it."""
     try:
-        op = ops.put(runtime.store.keys, claim.part_id, position, task)
-        stored = await runtime.store.run(op)
+        command = ops.store_content(runtime.store.keys, claim.part_id, position, task)
+        stored = await runtime.store.run(command)
     except ResponseError as error:
         if not is_full(error):
             raise
@@ -100,7 +100,7 @@ async def store_task(runtime: WorkerContext, claim: Claim, position: int, task: 
         runtime.health.note_write_refused()
         return None
     if stored > 0:
-        runtime.rate_limiter.counters.page(ops.size(op), until=claim.now + runtime.settings.result_ttl)
+        runtime.rate_limiter.counters.page(ops.size(command), until=claim.now + runtime.settings.result_ttl)
     return stored >= 0
 
 
@@ -148,7 +148,7 @@ async def _hold_unreadable(
 
 async def _hold(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     try:
-        await runtime.store.run(ops.hold(runtime.store.keys, claim.part_id, position, task))
+        await runtime.store.run(ops.hold_content(runtime.store.keys, claim.part_id, position, task))
     except ResponseError as error:
         if not is_full(error):
             raise

@@ -81,14 +81,14 @@ class JobListReader:
             return
         said.append((aware(date).timestamp(), asyncio.get_running_loop().time()))
 
-    def api_ahead(self, store_ahead: float, tolerance: float) -> float | None:
-        """Seconds by which the API's clock is ahead of the store's, which is `store_ahead` of the loop's.
+    def api_clock_offset(self, store_clock_offset: float, tolerance: float) -> float | None:
+        """Seconds by which the API's clock is ahead of the store's, which is `store_clock_offset` of the loop's.
 
         A `Date` that is further off than `tolerance` tells nothing: a gateway may make it up.
         """
         if self._date is None:
             return None
-        ahead = self._date[0] - self._date[1] - store_ahead
+        ahead = self._date[0] - self._date[1] - store_clock_offset
         return ahead if abs(ahead) <= tolerance else None
 
     async def read_listing(self, asked: float, back_to: datetime) -> JobListing:

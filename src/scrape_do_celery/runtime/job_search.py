@@ -21,7 +21,7 @@ from scrape_do_celery.reconciliation import (
 from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, named_tasks
 from scrape_do_celery.runtime.job_list import names_its_targets
 from scrape_do_celery.store import ops, ownership
-from scrape_do_celery.store.spec import targets_of
+from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -176,18 +176,18 @@ async def search_for_job(runtime: WorkerContext, claim: Claim) -> SearchResult |
         ScrapeDoError: the API did not answer as it should.
     """
     part, job_list, tolerance = claim.part, runtime.job_list, runtime.settings.api_clock_tolerance
-    store_ahead = await runtime.store_ahead()
-    if store_ahead is None:
+    store_clock_offset = await runtime.store_clock_offset()
+    if store_clock_offset is None:
         return None
     intent = part.first_intent or claim.now
-    back_to = read_back_to(intent, job_list.api_ahead(store_ahead, tolerance), tolerance)
-    listing = await job_list.read_listing(claim.now - store_ahead, back_to)
-    api_ahead = job_list.api_ahead(store_ahead, tolerance)
+    back_to = read_back_to(intent, job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
+    listing = await job_list.read_listing(claim.now - store_clock_offset, back_to)
+    api_clock_offset = job_list.api_clock_offset(store_clock_offset, tolerance)
     sightings = await _unowned(runtime, claim, listing)
     unowned = [job for job, _ in sightings]
 
     def order_of(job: JobDetails) -> StartOrder:
-        return started_relative_to(job, intent, api_ahead, tolerance)
+        return started_relative_to(job, intent, api_clock_offset, tolerance)
 
     listed = {job.job_id.lower(): order_of(job) for job in unowned}
     reader = _CandidateReader(runtime, claim, order_of)
@@ -201,7 +201,7 @@ async def search_for_job(runtime: WorkerContext, claim: Claim) -> SearchResult |
         candidates.append(Candidate(job.job_id, order, is_marked, likeness is Likeness.STRICT))
     ids = {candidate.job_id.lower() for candidate in candidates}
     sighted = max((place for job, place in sightings if job.job_id.lower() in ids), default=0)
-    evidence = await _evidence(runtime, claim, listing.began + store_ahead, candidates, reader, listing, sighted)
+    evidence = await _evidence(runtime, claim, listing.began + store_clock_offset, candidates, reader, listing, sighted)
     return SearchResult(candidates, {job.job_id: job for job, _ in found}, evidence)
 
 

@@ -29,7 +29,7 @@ async def with_lease(store: AsyncStore, claim: Claim, seconds: float, work: Coro
     """
 
     async def renew() -> bool:
-        return await store.run(ops.renew(store.keys, claim, seconds))
+        return await store.run(ops.renew_lease(store.keys, claim, seconds))
 
     return await while_renewed(work, renew, seconds, str(claim.part_id))
 

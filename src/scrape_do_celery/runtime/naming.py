@@ -10,7 +10,7 @@ from scrape_do_celery.rules.targets import distinct_targets
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.store import Claim, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.spec import targets_of
+from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
@@ -35,7 +35,7 @@ async def with_positions(runtime: WorkerContext, claim: Claim, job: JobDetails) 
     ids = tuple(job.task_ids)
     if ids == claim.part.task_ids:
         return claim, job
-    if await runtime.write(ops.update(runtime.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
+    if await runtime.write(ops.update_part(runtime.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
         # Another step may give the same positions to other tasks, and a page is stored once only.
         raise LeaseLostError(str(claim.part_id))
     return replace(claim, part=replace(claim.part, task_ids=ids)), job

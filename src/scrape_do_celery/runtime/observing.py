@@ -47,5 +47,5 @@ async def note_words(
     known = add_words(claim.part.unknown_statuses, words)
     if known == claim.part.unknown_statuses:
         return claim
-    await runtime.write(ops.update(runtime.store.keys, claim, {"words": json.dumps(known)}))
+    await runtime.write(ops.update_part(runtime.store.keys, claim, {"words": json.dumps(known)}))
     return replace(claim, part=replace(claim.part, unknown_statuses=known))

@@ -58,9 +58,9 @@ class RequestSlot:
 class RateLimiter:
     """This process's share. The store is asked now and then, not for each request."""
 
-    def __init__(self, store: AsyncStore, *, here: int, most: int, rate: float | None = None) -> None:
-        """`here` requests at once at most in this process, `most` in all; `rate` starts a second in all."""
-        self._store, self._here, self._most, self._rate = store, here, most, rate
+    def __init__(self, store: AsyncStore, *, here: int, limit: int, rate: float | None = None) -> None:
+        """`here` requests at once at most in this process, `limit` in all; `rate` starts a second in all."""
+        self._store, self._here, self._limit, self._rate = store, here, limit, rate
         self._name = uuid.uuid4().hex
         #: goes to the store with the next word
         self.counters = Counters()
@@ -184,11 +184,11 @@ class RateLimiter:
     async def _sync_quota(self, wanted: int, under_way: int, rate: float | None = None) -> ops.RequestQuota:
         """Ask the store for a share, and give it the counts of this process."""
         counted = self.counters.drain()
-        op = ops.allocate_requests(
-            self._store.keys, self._name, wanted, under_way, most=self._most, rate=rate, counted=counted
+        command = ops.allocate_requests(
+            self._store.keys, self._name, wanted, under_way, limit=self._limit, rate=rate, counted=counted
         )
         try:
-            return await self._store.run(op)
+            return await self._store.run(command)
         except BaseException:
             self.counters.restore(counted)
             raise

@@ -21,7 +21,7 @@ from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
 from scrape_do_celery.runtime.rate_limiter import is_stopping
 from scrape_do_celery.runtime.token_check import try_account
 from scrape_do_celery.store import Claim, PartId, PartState, RunState, ops
-from scrape_do_celery.store.vault import unreadable
+from scrape_do_celery.store.encryption import missing_key_error
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,7 +34,7 @@ _LOCKED = 30.0
 _TOGETHER = 0.05
 
 #: The answer of the store to a claim.
-_Answer: TypeAlias = Claim | ops.Poisoned | ops.Foreign | ops.Locked | ops.Suspect | None
+_Answer: TypeAlias = Claim | ops.PoisonedPart | ops.NeedsAccount | ops.NeedsKey | ops.Suspect | None
 Handler = Callable[[WorkerContext, Claim], Awaitable[StepMessage | None]]
 
 
@@ -111,7 +111,7 @@ async def _claimed(
 ) -> _Answer:
     store, settings = runtime.store, runtime.settings
     return await store.run(
-        ops.claim(
+        ops.claim_part(
             store.keys,
             part_id,
             token,
@@ -119,7 +119,7 @@ async def _claimed(
             states=definition.states,
             account=settings.account_id,
             auth_grace=settings.auth_grace,
-            poison=ops.Poison(settings.poison_after, settings.stop_on_failure),
+            poison=ops.PoisonPolicy(settings.poison_after, settings.stop_on_failure),
             isolated=isolated,
             outlived=runtime.isolation.outlived(str(part_id)),
         )
@@ -129,13 +129,13 @@ async def _claimed(
 async def _worked(
     runtime: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
 ) -> StepMessage | None:
-    if isinstance(claim, ops.Poisoned):
+    if isinstance(claim, ops.PoisonedPart):
         log.error("%s was taken out of work: steps on it died again and again", part_id)
         return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
-    if isinstance(claim, ops.Foreign):
+    if isinstance(claim, ops.NeedsAccount):
         runtime.warn_other_account(claim.account)
-    if isinstance(claim, ops.Locked):
-        runtime.warn_missing_key(str(unreadable(claim.key, runtime.store.keys.held)))
+    if isinstance(claim, ops.NeedsKey):
+        runtime.warn_missing_key(str(missing_key_error(claim.key, runtime.store.keys.key_names)))
     if not isinstance(claim, Claim):
         return None
     name = definition.handler.__name__
@@ -152,7 +152,7 @@ async def _worked(
 
 async def _run_claimed(handler: Handler, runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     is_stopping.set(claim.stop_reason is not None)
-    if claim.breaker == "foreign":
+    if claim.breaker == "other_account":
         return await _foreign(runtime, claim)
     if claim.breaker and (refusal := await try_account(runtime)):
         if claim.breaker == "over":

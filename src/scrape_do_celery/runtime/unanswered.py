@@ -102,7 +102,7 @@ async def _collect_blindly(runtime: WorkerContext, claim: Claim, error: ScrapeDo
         return await collect(runtime, claim, job.model_copy(update={"status": UNREADABLE}))
     # The raw answer is kept as the content of the only task: it may name the tasks for whoever reads it.
     kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
-    await runtime.write(ops.update(store.keys, claim, {}, job=kept))
+    await runtime.write(ops.update_part(store.keys, claim, {}, job=kept))
     await store_task(runtime, claim, 0, unusable_task(job_id, job_id, "", error))
     text = f"run {part_id.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
     return await runtime.settle(claim, RunState.LOST, JobLostError(text, part_id.run_id))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from scrape_do_celery.store import ops
+from scrape_do_celery.store.client import AsyncStore, Store
 from scrape_do_celery.store.due import DuePart, DueRun
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.ops import Lives
+from scrape_do_celery.store.ops import Retention
+from scrape_do_celery.store.options import RunSpec
 from scrape_do_celery.store.records import Claim, PartRecord, RunRecord
-from scrape_do_celery.store.shells import AsyncStore, Store
-from scrape_do_celery.store.spec import RunSpec
 from scrape_do_celery.store.states import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
 
 __all__ = [
@@ -21,10 +21,10 @@ __all__ = [
     "DuePart",
     "DueRun",
     "Keys",
-    "Lives",
     "PartId",
     "PartRecord",
     "PartState",
+    "Retention",
     "RunRecord",
     "RunSpec",
     "RunState",

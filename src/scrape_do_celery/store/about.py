@@ -16,12 +16,12 @@ _SHOWN: Final = (
     *("raise_on_task_failure", "max_wait"),
 )
 _HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
-HIDDEN_VALUE: Final = "***"
+REDACTED: Final = "***"
 #: Targets whose hosts are compared, and the longest text that is shown.
 _LOOKED_AT, _LONGEST = 20, 60
 
 
-def about(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
+def request_summary(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
     """A summary of the fields of a request as they came, checked or not."""
     plugin, targets = fields.get("plugin"), fields.get("targets")
     found: dict[str, Any] = {}
@@ -32,7 +32,7 @@ def about(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
     if fields.get("render") is not None:
         found["render"] = True
     found |= {name: _shown(value) for name in _SHOWN if (value := fields.get(name)) not in (None, False)}
-    return found | {name: HIDDEN_VALUE for name in _HIDDEN if fields.get(name)}
+    return found | {name: REDACTED for name in _HIDDEN if fields.get(name)}
 
 
 def request_fields(request: JobCreationRequest) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def request_fields(request: JobCreationRequest) -> dict[str, Any]:
     return {name: getattr(request, name) for name in type(request).model_fields}
 
 
-def about_call(args: Sequence[Any], kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
+def call_summary(args: Sequence[Any], kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
     """A summary of a call of the public step, with the number of its targets. Nothing about it may be right."""
     fields: dict[str, Any] = dict(kwargs)
     if args:
@@ -50,17 +50,17 @@ def about_call(args: Sequence[Any], kwargs: Mapping[str, Any], *, hosts: bool = 
         inputs = _get(fields["plugin"], "params") or _get(fields["plugin"], "Params")
     count = {"targets": len(inputs)} if isinstance(inputs, list | tuple) else {}
     run_id = fields.get("run_id")
-    return {**({"run_id": _shown(run_id)} if run_id else {}), **count, **about(fields, hosts=hosts)}
+    return {**({"run_id": _shown(run_id)} if run_id else {}), **count, **request_summary(fields, hosts=hosts)}
 
 
-def about_tick(kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
+def schedule_summary(kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
     """A summary of a call of the step that beat publishes."""
     request = kwargs.get("request")
     named = {name: _shown(kwargs[name]) for name in ("name", "tick", "if_running") if kwargs.get(name)}
-    return named | about_call((), request if isinstance(request, dict) else {}, hosts=hosts)
+    return named | call_summary((), request if isinstance(request, dict) else {}, hosts=hosts)
 
 
-def shown_as(run_id: str, summary: Mapping[str, Any]) -> dict[str, str]:
+def message_reprs(run_id: str, summary: Mapping[str, Any]) -> dict[str, str]:
     """The options of a message about a run by which logs, events and Flower show it."""
     return {"argsrepr": f"({run_id!r},)", "kwargsrepr": repr(dict(summary))}
 
@@ -88,4 +88,4 @@ def _shown(value: Any) -> Any:
     """A figure, or a short text; anything else is no option that we know."""
     if isinstance(value, str):
         return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
-    return value if isinstance(value, bool | int | float) else HIDDEN_VALUE
+    return value if isinstance(value, bool | int | float) else REDACTED

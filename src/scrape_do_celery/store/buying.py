@@ -1,4 +1,4 @@
-"""The operations around a purchase: the intent, the check before the send, unresolved ones, breaker, ledger."""
+"""The commands around a purchase: the intent, the check before the send, unresolved ones, breaker, ledger."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.targets import PartDigests
+from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.op import Op
-from scrape_do_celery.store.spec import targets_of
+from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ class Purchase:
 
     @classmethod
     def parse(cls, field: str, line: str) -> Purchase:
-        """The purchase that `book` in common.lua wrote."""
+        """The purchase that `write_ledger` in common.lua wrote."""
         part_id, _, sequence = field.rpartition(":")
         at, status, targets, estimated_credits, job_id, cost, outcome = line.split(" ")
         return cls(
@@ -80,9 +80,11 @@ class Purchase:
         )
 
 
-def check_before_send(keys: Keys, claim: Claim) -> Op[float]:
+def check_before_send(keys: Keys, claim: Claim) -> Command[float]:
     """Seconds left of a submit's lease; `LEASE_LOST`, or `UNWANTED` where the run is to end."""
-    return Op(float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.part_id.run_id)], "check_before_send")
+    return Command(
+        float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.part_id.run_id)], "check_before_send"
+    )
 
 
 def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
@@ -95,17 +97,17 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
     estimated_credits: int = 0,
     marker: str = "",
     durable: bool = True,
-    most: int | None = None,
+    limit: int | None = None,
     digests: PartDigests | None = None,
-) -> Op[tuple[str, str]]:
+) -> Command[tuple[str, str]]:
     """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made.
 
-    `durable`: a restart of the store loses no write, so that a part which is queued was never sent. `most` jobs may run
-    at a time; a part beyond them waits for a slot, and is due when it has one. `digests` are those of the claim's
+    `durable`: a restart of the store loses no write, so that a part which is queued was never sent. `limit` jobs may
+    run at a time; a part beyond them waits for a slot, and is due when it has one. `digests` are those of the claim's
     targets, if the caller has them.
     """
     digests = digests or digests_of(claim)
-    return Op(
+    return Command(
         lambda r: (r[0].decode(), r[1].decode() if len(r) > 1 else ""),
         (
             *(str(claim.part_id), claim.part.fence, nonce, seconds),
@@ -115,7 +117,7 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
                 estimated_credits,
                 marker,
                 "1" if durable else "",
-                "" if most is None else most,
+                "" if limit is None else limit,
                 SLOT_RECHECK,
             ),
             *map(" ".join, (digests.strict, digests.coarse, digests.previous)),
@@ -138,13 +140,13 @@ class UnresolvedPurchases:
 
 def read_unresolved_purchases(
     keys: Keys, claim: Claim, account: str, digests: PartDigests, sighted: int
-) -> Op[UnresolvedPurchases]:
+) -> Command[UnresolvedPurchases]:
     """Read the unresolved purchases of other parts whose targets are like those of the claimed part.
 
     Purchases behind the place `sighted` in the order are left out: a job that was first seen there is not theirs.
     """
     named = (" ".join(digests.strict), digests.by_any_version)
-    return Op(
+    return Command(
         lambda r: UnresolvedPurchases(
             tuple(PartId.parse(one.decode()) for one in r[0].split()), int(r[1]), r[2] == b"1"
         ),
@@ -154,14 +156,16 @@ def read_unresolved_purchases(
     )
 
 
-def scan_conflicting_parts(keys: Keys, claim: Claim, digests: PartDigests, cursor: str = START) -> Op[tuple[str, str]]:
+def scan_conflicting_parts(
+    keys: Keys, claim: Claim, digests: PartDigests, cursor: str = START
+) -> Command[tuple[str, str]]:
     """Scan one page of the live parts. Return the next cursor and a conflicting part, or an empty text.
 
     A conflicting part has the same targets, other options and no job. If the store lost writes, it may have bought
     the job that this part finds. A part that stays in the store during the whole scan is never left out.
     """
     part_keys = [_part(keys, claim), keys.run(claim.part_id.run_id), keys.due]
-    return Op(
+    return Command(
         lambda r: (r[0].decode(), r[1].decode()),
         (str(claim.part_id), keys.prefix, cursor, digests.by_any_version),
         part_keys,
@@ -169,9 +173,9 @@ def scan_conflicting_parts(keys: Keys, claim: Claim, digests: PartDigests, curso
     )
 
 
-def note_unowned(keys: Keys, account: str, job_ids: Sequence[str]) -> Op[list[int]]:
+def note_unowned(keys: Keys, account: str, job_ids: Sequence[str]) -> Command[list[int]]:
     """Note jobs that no run owns. Return for each its first sighting's place in the order of all intents."""
-    return Op(
+    return Command(
         lambda r: [int(float(place)) for place in r],
         (keys.prefix, int(RETENTION) + 86_400, _REMEMBERED_JOBS, *(job_id.lower() for job_id in job_ids)),
         [keys.unowned(account)],
@@ -184,24 +188,24 @@ def digests_of(claim: Claim) -> PartDigests:
     return PartDigests.from_targets(targets_of(claim.spec().request))
 
 
-def open_breaker(keys: Keys, account: str) -> Op[bool]:
+def open_breaker(keys: Keys, account: str) -> Command[bool]:
     """Whether this was the first refusal of the account's token; its runs are held back from now on."""
-    return Op(bool, (PROBE,), [keys.breaker(account)], "breaker")
+    return Command(bool, (PROBE,), [keys.breaker(account)], "set_breaker")
 
 
-def close_breaker(keys: Keys, account: str) -> Op[bool]:
+def close_breaker(keys: Keys, account: str) -> Command[bool]:
     """Whether the account's runs were held back, and no longer are."""
-    return Op(bool, ("",), [keys.breaker(account)], "breaker")
+    return Command(bool, ("",), [keys.breaker(account)], "set_breaker")
 
 
-def owners(keys: Keys, jobs: Sequence[str]) -> Op[list[str | None]]:
+def owners(keys: Keys, jobs: Sequence[str]) -> Command[list[str | None]]:
     """Who owns each of some jobs: a part as text, None where no run does."""
-    return Op(lambda r: [None if one is None else one.decode() for one in r], ("MGET", *map(keys.owner, jobs)))
+    return Command(lambda r: [None if one is None else one.decode() for one in r], ("MGET", *map(keys.owner, jobs)))
 
 
-def ledger(keys: Keys, day: int) -> Op[list[Purchase]]:
+def ledger(keys: Keys, day: int) -> Command[list[Purchase]]:
     """The purchases of one day, counted from the epoch, in no order."""
-    return Op(
+    return Command(
         lambda r: [Purchase.parse(field.decode(), line.decode()) for field, line in r.items()],
         ("HGETALL", keys.ledger(day)),
     )

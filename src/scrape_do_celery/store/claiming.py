@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.store.buying import LONGEST_PROBE, PROBE
+from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.due import Due
-from scrape_do_celery.store.op import Op
 from scrape_do_celery.store.records import Claim
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ PARTS_PER_MESSAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Poison:
+class PoisonPolicy:
     """When a part is taken out of work: after so many claims without progress. `stop`: unsent parts stay unsent."""
 
     after: int
@@ -40,21 +40,21 @@ class Poison:
 
 
 @dataclass(frozen=True, slots=True)
-class Poisoned:
+class PoisonedPart:
     """A part that was taken out of work instead of being claimed; how many parts of its run are left."""
 
     left: int
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class NeedsAccount:
     """A part that waits for a worker with another token: the one that it was bought with."""
 
     account: str
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
+class NeedsKey:
     """A part that waits for a worker with another encryption key, by its name."""
 
     key: str
@@ -65,13 +65,13 @@ class Suspect:
     """A part whose last claim died. Only a process that works on nothing else may claim it."""
 
 
-def claim_due(keys: Keys, *, limit: int, cap: int) -> Op[Due]:
+def claim_due(keys: Keys, *, limit: int, cap: int) -> Command[Due]:
     """What is to be dispatched now, at most `limit`, while at most `cap` step messages are under way."""
     args = (keys.prefix, limit, cap, REDISPATCH_MIN, REDISPATCH_MAX, PARTS_PER_MESSAGE)
-    return Op(Due.parse, args, [keys.due, keys.dispatched, keys.life, keys.queue_delay], "claim_due")
+    return Command(Due.parse, args, [keys.due, keys.dispatched, keys.content_expiry, keys.queue_delay], "claim_due")
 
 
-def claim(  # noqa: PLR0913 (one argument a condition)
+def claim_part(  # noqa: PLR0913 (one argument a condition)
     keys: Keys,
     part_id: PartId,
     token: str,
@@ -80,10 +80,10 @@ def claim(  # noqa: PLR0913 (one argument a condition)
     states: Iterable[str],
     account: str = "",
     auth_grace: float = 900.0,
-    poison: Poison | None = None,
+    poison: PoisonPolicy | None = None,
     isolated: bool = False,
     outlived: str = "",
-) -> Op[Claim | Poisoned | Foreign | Locked | Suspect | None]:
+) -> Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None]:
     """The part, leased; None where it is not this step's turn.
 
     A part that was claimed too often without progress is ended instead. `isolated`: the process works on nothing else.
@@ -100,24 +100,28 @@ def claim(  # noqa: PLR0913 (one argument a condition)
         *(str(part_id), part_id.part, token, seconds, f" {' '.join(states)} "),
         *(account, auth_grace, PROBE, LONGEST_PROBE),
         *(("", "", "") if poison is None else (poison.after, poison.error(part_id), "1" if poison.skip_unsent else "")),
-        *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.held)),
+        *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.key_names)),
         *("1" if isolated else "", outlived),
     )
-    return Op(partial(_claimed, keys, part_id), args, [*part_keys, keys.breaker(account)], "claim")
+    return Command(partial(_claimed, keys, part_id), args, [*part_keys, keys.breaker(account)], "claim_part")
 
 
-def renew(keys: Keys, claim: Claim, seconds: float) -> Op[bool]:
+def renew_lease(keys: Keys, claim: Claim, seconds: float) -> Command[bool]:
     """Whether the lease is still held, and now for `seconds` more."""
-    return Op(bool, (claim.part.fence, seconds), [keys.part(claim.part_id.run_id, claim.part_id.part)], "renew")
+    return Command(
+        bool, (claim.part.fence, seconds), [keys.part(claim.part_id.run_id, claim.part_id.part)], "renew_lease"
+    )
 
 
-def _claimed(keys: Keys, part_id: PartId, reply: Sequence[Any]) -> Claim | Poisoned | Foreign | Locked | Suspect | None:
+def _claimed(
+    keys: Keys, part_id: PartId, reply: Sequence[Any]
+) -> Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None:
     if reply[0] == b"poisoned":
-        return Poisoned(int(reply[1]))
-    if reply[0] == b"foreign":
-        return Foreign(reply[1].decode())
-    if reply[0] == b"locked":
-        return Locked(reply[1].decode())
+        return PoisonedPart(int(reply[1]))
+    if reply[0] == b"needs_account":
+        return NeedsAccount(reply[1].decode())
+    if reply[0] == b"needs_key":
+        return NeedsKey(reply[1].decode())
     if reply[0] == b"suspect":
         return Suspect()
     return Claim.parse(part_id, reply, keys) if reply[0] == b"ok" else None

@@ -1,4 +1,4 @@
-"""The operations of whoever monitors the store: how it stands, what was counted, and a census of the live runs."""
+"""The commands of whoever monitors the store: how it stands, what was counted, and a census of the live runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.store.buying import START
-from scrape_do_celery.store.op import Op
+from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.states import RunState, run_state
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class AccountStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How the store stands at a moment of its clock."""
+class StoreStats:
+    """Figures of the store at a moment of its clock."""
 
     now: float
     due: int
@@ -54,35 +54,35 @@ class Standing:
     wanted: int
     granted: int
     totals: Mapping[str, float]
-    #: bytes of pages that were stored and have not expired
-    held: int
+    #: bytes of contents that have not expired
+    contents_bytes: int
     accounts: tuple[AccountStats, ...]
 
 
 @dataclass
-class Census:
+class LiveRunCount:
     """Live runs by state. A run that moves while they are counted may be missed, or counted twice."""
 
     runs: dict[str, int] = field(default_factory=dict)
     #: when the first run that is in a state was accepted, by the store's clock
     since: dict[str, float] = field(default_factory=dict)
-    _several: dict[str, list[str]] = field(default_factory=dict)
+    _multi_part: dict[str, list[str]] = field(default_factory=dict)
 
-    def take(self, part: LiveRunPage) -> None:
+    def add(self, part: LiveRunPage) -> None:
         """Adds what one look saw."""
         for state, runs, first in part.states:
             self.runs[state] = self.runs.get(state, 0) + runs
             if first is not None:
                 self.since[state] = min(first, self.since.get(state, first))
-        for run_id, state in part.several:
-            self._several.setdefault(run_id, []).append(state)
+        for run_id, state in part.multi_part:
+            self._multi_part.setdefault(run_id, []).append(state)
 
-    def end(self) -> Census:
+    def close(self) -> LiveRunCount:
         """Itself, once all was seen: runs of several parts count where the most telling of these stands."""
-        for states in self._several.values():
+        for states in self._multi_part.values():
             state = run_state(None, states)
             self.runs[state] = self.runs.get(state, 0) + 1
-        self._several.clear()
+        self._multi_part.clear()
         return self
 
 
@@ -93,23 +93,32 @@ class LiveRunPage:
     cursor: str
     states: tuple[tuple[str, int, float | None], ...]
     #: runs that have several parts, one a part
-    several: tuple[tuple[str, str], ...]
+    multi_part: tuple[tuple[str, str], ...]
 
 
-def standing(keys: Keys, account: str, ahead: Iterable[float]) -> Op[Standing]:
+def read_stats(keys: Keys, account: str, ahead: Iterable[float]) -> Command[StoreStats]:
     """How the store stands, for a caller of this account ('' for none). `ahead`: the seconds of `expiring`."""
-    places = [keys.due, keys.dispatched, keys.life, keys.quota, keys.pause, keys.accounts, keys.totals, keys.stored]
-    return Op(_standing, (keys.prefix, account, *ahead), places, "standing")
+    redis_keys = [
+        keys.due,
+        keys.dispatched,
+        keys.content_expiry,
+        keys.quota,
+        keys.pause,
+        keys.accounts,
+        keys.totals,
+        keys.stored,
+    ]
+    return Command(_store_stats, (keys.prefix, account, *ahead), redis_keys, "read_stats")
 
 
-def census(keys: Keys, key: str, cursor: str = START) -> Op[LiveRunPage]:
+def count_live_runs(keys: Keys, key: str, cursor: str = START) -> Command[LiveRunPage]:
     """A look at some of the live runs in `key`, which is `keys.due` or an account's `keys.watch`."""
-    return Op(_part, (keys.prefix, cursor, _SLICE), [key], "census")
+    return Command(_part, (keys.prefix, cursor, _SLICE), [key], "count_live_runs")
 
 
-def accounts(keys: Keys) -> Op[list[str]]:
+def accounts(keys: Keys) -> Command[list[str]]:
     """The accounts that have, or had, running jobs."""
-    return Op(lambda reply: sorted(name.decode() for name in reply), ("SMEMBERS", keys.accounts))
+    return Command(lambda reply: sorted(name.decode() for name in reply), ("SMEMBERS", keys.accounts))
 
 
 def _part(reply: Sequence[Any]) -> LiveRunPage:
@@ -121,10 +130,10 @@ def _part(reply: Sequence[Any]) -> LiveRunPage:
     )
 
 
-def _standing(reply: Sequence[Any]) -> Standing:
-    now, due, due_at, dispatched_parts, pause, paid, shares, totals, held, *accounts = reply
+def _store_stats(reply: Sequence[Any]) -> StoreStats:
+    now, due, due_at, dispatched_parts, pause, paid, shares, totals, stored, *accounts = reply
     split = [share.split(b" ") for share in shares]
-    return Standing(
+    return StoreStats(
         now=float(now),
         due=int(due),
         due_at=_moment(_text(due_at)),
@@ -135,13 +144,13 @@ def _standing(reply: Sequence[Any]) -> Standing:
         wanted=sum(int(wanted) for wanted, _, _ in split),
         granted=sum(int(granted) for _, granted, _ in split),
         totals={_text(totals[n]): float(totals[n + 1]) for n in range(0, len(totals), 2)},
-        held=_still_held(held, float(now)),
+        contents_bytes=_unexpired_bytes(stored, float(now)),
         accounts=tuple(_account([_text(item) for item in row]) for row in accounts),
     )
 
 
-def _still_held(held: Sequence[bytes], now: float) -> int:
-    hours = zip(held[::2], held[1::2], strict=True)
+def _unexpired_bytes(stored: Sequence[bytes], now: float) -> int:
+    hours = zip(stored[::2], stored[1::2], strict=True)
     return sum(int(size) for hour, size in hours if int(hour) >= now // _HOUR)
 
 

@@ -1,18 +1,19 @@
-"""The operations that bring a run into the store: written down, found by its key, accepted."""
+"""The commands that bring a run into the store: written down, found by its key, accepted."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.store.claiming import REDISPATCH_MIN
-from scrape_do_celery.store.op import Op, Value
+from scrape_do_celery.store.command import Command, Value
+from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
-from scrape_do_celery.store.sealing import sealing_key
-from scrape_do_celery.store.spec import RunSpec, targets_of
+from scrape_do_celery.store.sealing import encryption_key_name
 from scrape_do_celery.store.states import CANCEL, outcome_of_stop
 
 if TYPE_CHECKING:
@@ -22,29 +23,37 @@ if TYPE_CHECKING:
 
 #: Stands for the number of parts of a run that was freed by `forget`.
 FORGOTTEN = -1
-#: Seconds for which the id is promised that a transaction was given for a key; and for which a message may come again.
-_PROMISED, _AGAIN = 86400, 7 * 86400
+#: Seconds for which an id is reserved for a key, and for which a message may come again.
+_RESERVED_FOR, _AGAIN = 86400, 7 * 86400
 
-Became = Literal["created", "exists", "promised", "forgotten", "waits", "left out"]
+
+class CreateResult(StrEnum):
+    """The result of a request to create a run."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+    RESERVED = "reserved"  #: nothing was written: the run of the key must have the id that was reserved
+    FORGOTTEN = "forgotten"  #: nothing was written: the run of this id has ended and was freed
+    WAITING = "waiting"  #: a draft, which waits for the end of the run of an earlier tick
+    TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of a request to write a run down.
+    """The reply to a request to create a run.
 
-    `promised`: nothing was written, since the key's run is to have this id. `waits`: a draft, for the end of the run of
-    an earlier tick. `left out`: nothing was written; the id is that of the run that goes on, empty where that was said
-    of this tick before.
+    `run_id` is the run that has the key, the id or the tick. If the tick was skipped, it is the live run, or empty if
+    the tick was skipped before.
     """
 
     run_id: str
     digest: str
-    became: Became
+    result: CreateResult
 
     @property
     def new(self) -> bool:
         """Whether this request wrote it down."""
-        return self.became in {"created", "waits"}
+        return self.result in {CreateResult.CREATED, CreateResult.WAITING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class ScheduleTick:
     if_running: str
 
 
-def create(  # noqa: PLR0913 (one argument a field)
+def create_run(  # noqa: PLR0913 (one argument a field)
     keys: Keys,
     run_id: str,
     spec: RunSpec,
@@ -64,14 +73,14 @@ def create(  # noqa: PLR0913 (one argument a field)
     key: str | None = None,
     waiter: str | None = None,
     signature: str = "",
-    hold: float | None = None,
+    start_delay: float | None = None,
     expires: float | None = None,
     trace: str = "",
     tick: ScheduleTick | None = None,
-) -> Op[Created]:
+) -> Command[Created]:
     """Writes a run and its parts; or finds the run that has this id, this idempotency key or this turn.
 
-    With `hold` it is a draft, which a message is to bring to life; after so many seconds the dispatcher does, unless
+    With `start_delay` it is a draft, which a message starts; the dispatcher does after `start_delay` seconds, unless
     `expires` seconds have passed by then. One with a `turn` is a draft only where it waits for another run. `trace` is
     the context that the run's spans belong to.
     """
@@ -81,26 +90,30 @@ def create(  # noqa: PLR0913 (one argument a field)
     for part in parts:
         sizes += [part.size, strict_digest(targets_of(part))]
     key_of_run, waiter = keys.run(run_id), waiter or run_id
-    private = {"spec": options, **{f"t:{n}": field for n, field in enumerate(targets)}}
+    private = {"spec": options, **{f"targets:{n}": field for n, field in enumerate(targets)}}
     fields: dict[str, Value] = {"v": VERSION}
-    fields |= {name: keys.seal(key_of_run, name, value) for name, value in private.items()}
-    if keys.held:
-        # Sealed twice, the same options look different: their digest tells that they are the same.
-        fields |= {"key": keys.held[0], "opts": hashlib.sha256(options).hexdigest()[:32]}
+    fields |= {name: keys.encrypt(key_of_run, name, value) for name, value in private.items()}
+    if keys.key_names:
+        # Encrypted twice, the same options look different: their digest tells that they are the same.
+        fields |= {"key": keys.key_names[0], "options_digest": hashlib.sha256(options).hexdigest()[:32]}
     if spec.early:
         fields["early"] = 1
     if expires is not None:
         fields["expires_in"] = expires
     if trace:
         fields["trace"] = trace
-    if shown := spec.about(hosts=not keys.held):
-        fields["about"] = json.dumps(shown, separators=(",", ":"))
-    return Op(
+    if shown := spec.request_summary(hosts=not keys.key_names):
+        fields["summary"] = json.dumps(shown, separators=(",", ":"))
+    return Command(
         lambda reply: _created(reply, spec.digest),
         [
             *(run_id, keys.prefix, spec.digest, REDISPATCH_MIN, "" if spec.max_wait is None else spec.max_wait),
-            *(f"{run_id} {spec.digest}", waiter, keys.seal_text(key_of_run, f"w:{waiter}", signature)),
-            *("" if hold is None else hold + REDISPATCH_MIN, tick.if_running if tick else "", outcome_of_stop(CANCEL)),
+            *(f"{run_id} {spec.digest}", waiter, keys.encrypt_text(key_of_run, f"waiter:{waiter}", signature)),
+            *(
+                "" if start_delay is None else start_delay + REDISPATCH_MIN,
+                tick.if_running if tick else "",
+                outcome_of_stop(CANCEL),
+            ),
             tick.tick if tick else "",
             *(len(parts), *sizes, *flat(fields)),
         ],
@@ -108,32 +121,34 @@ def create(  # noqa: PLR0913 (one argument a field)
             *(key_of_run, keys.due, keys.idempotency(key) if key else ""),
             *((keys.tick(tick.name, tick.tick), keys.schedule(tick.name)) if tick else ()),
         ],
-        "create",
+        "create_run",
     )
 
 
-def promise(keys: Keys, key: str, run_id: str, digest: str) -> Op[Created]:
+def reserve_key(keys: Keys, key: str, run_id: str, digest: str) -> Command[Created]:
     """The run of an idempotency key, or the id that its run will have where it is made of the request of this digest.
 
-    That is this one, unless another was promised to the same request before.
+    That is this one, unless another was reserved for the same request before.
     """
-    args = (run_id, digest, _PROMISED)
-    return Op(lambda reply: _created(reply, digest), args, [keys.idempotency(key)], "promise")
+    args = (run_id, digest, _RESERVED_FOR)
+    return Command(lambda reply: _created(reply, digest), args, [keys.idempotency(key)], "reserve_key")
 
 
-def stamp(keys: Keys, message_id: str, tick: str) -> Op[str]:
+def assign_tick(keys: Keys, message_id: str, tick: str) -> Command[str]:
     """The tick that a message which names none was first taken for."""
-    return Op(bytes.decode, (tick, _AGAIN), [keys.once(message_id, "tick")], "once")
+    return Command(bytes.decode, (tick, _AGAIN), [keys.once(message_id, "tick")], "claim_once")
 
 
-def accept(keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False) -> Op[int]:
+def accept_run(
+    keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False
+) -> Command[int]:
     """Makes a draft live, unless it is to be kept one, and adds a waiting Celery id.
 
     The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
     """
-    kept = keys.seal_text(keys.run(run_id), f"w:{waiter}", signature)
-    args = (run_id, keys.prefix, REDISPATCH_MIN, waiter, kept, "1" if keep_draft else "", sealing_key(keys))
-    return Op(_accepted, args, [keys.run(run_id), keys.due], "accept")
+    kept = keys.encrypt_text(keys.run(run_id), f"waiter:{waiter}", signature)
+    args = (run_id, keys.prefix, REDISPATCH_MIN, waiter, kept, "1" if keep_draft else "", encryption_key_name(keys))
+    return Command(_accepted, args, [keys.run(run_id), keys.due], "accept_run")
 
 
 def flat(fields: Mapping[str, Value]) -> list[Value]:
@@ -146,7 +161,8 @@ def _accepted(reply: Sequence[bytes]) -> int:
 
 
 def _created(reply: Sequence[bytes], digest: str) -> Created:
-    became, run_id = (one.decode() for one in reply)
-    if became == "exists":
+    text, run_id = (one.decode() for one in reply)
+    result = CreateResult(text)
+    if result is CreateResult.EXISTS:
         run_id, _, digest = run_id.rpartition(" ")
-    return Created(run_id, digest, cast("Became", became))
+    return Created(run_id, digest, result)

@@ -17,9 +17,9 @@
 | `P:tick:<name>:<tick>` | string | `<run> <digest>` of a tick of it, or nothing where it was left out | 7 days |
 | `P:changed` | zset | runs that have moved -> when to tell of them | until it is told |
 | `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | while live: none; then `idempotency_ttl` |
-| `P:idem:<sha256 of key>:promised` | string | the id that the key's run will have: a transaction has it | a day |
+| `P:idem:<sha256 of key>:reserved` | string | the id that the key's run will have: a transaction has it | a day |
 | `P:owner:<job>` | string | `<run>:<n>` that owns a job of the API | while live: none; then 7 days or more |
-| `P:life` | zset | parts with a job -> when the API forgets its pages | for ever |
+| `P:content_expiry` | zset | parts with a job -> when the API forgets its pages | for ever |
 | `P:target_lock:<account>:<digest>` | string | the part that buys these targets now | until that is resolved |
 | `P:target_waiters:<account>:<digest>` | zset | parts that wait for that lock -> since when | a day |
 | `P:slots:<account>` | zset | parts whose jobs may run, where only so many may -> since when | for ever |
@@ -32,7 +32,7 @@
 | `P:breaker:<account>` | hash | the account's token was refused: since when, when to try again | until it is accepted |
 | `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, fate, targets, estimate, job, credits, outcome | 91 days |
 | `P:epoch` | string | the server's own id, its last loss of writes, and whether it may lose some | for ever |
-| `P:keyring` | zset | names of the keys that values were encrypted with -> when last | for ever |
+| `P:encryption_keys` | zset | names of the keys that values were encrypted with -> when last | for ever |
 | `P:once:<run>:<name>` | string | a callback that must not run twice has begun | `record_ttl` |
 | `P:once:<message>:tick` | string | the tick that a message which names none was taken for | 7 days |
 | `P:namespace_owner` | string | the application whose workers serve the store | 30 s after its last worker |
@@ -51,50 +51,50 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.store.vault import SEALED, key_of, unreadable
+from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, key_name_of, missing_key_error
 
 if TYPE_CHECKING:
-    from scrape_do_celery.store.vault import Vault
+    from scrape_do_celery.store.encryption import Encryptor
 
 RUN_ENTRY = "run"
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of keys under one prefix, and what seals the values that are private."""
+    """Names of keys under one prefix, and the encryptor of private values."""
 
     prefix: str = "scrape_do"
-    vault: Vault | None = field(default=None, compare=False)
+    encryptor: Encryptor | None = field(default=None, compare=False)
 
-    def seal(self, key: str, name: str, value: bytes) -> bytes:
+    def encrypt(self, key: str, name: str, value: bytes) -> bytes:
         """A private value as it is kept in a key, under a field of it."""
-        return value if self.vault is None else self.vault.seal(value, f"{key} {name}")
+        return value if self.encryptor is None else self.encryptor.encrypt(value, f"{key} {name}")
 
-    def seal_text(self, key: str, name: str, text: str) -> bytes | str:
-        """As `seal`; an empty text stays empty, for scripts to see."""
-        return self.seal(key, name, text.encode()) if text and self.vault is not None else text
+    def encrypt_text(self, key: str, name: str, text: str) -> bytes | str:
+        """As `encrypt`; an empty text stays empty, for scripts to see."""
+        return self.encrypt(key, name, text.encode()) if text and self.encryptor is not None else text
 
-    def open(self, key: str, name: str, value: bytes) -> bytes:
-        """The value that was kept there, sealed or not.
+    def decrypt(self, key: str, name: str, value: bytes) -> bytes:
+        """The value that was kept there, encrypted or not.
 
         Raises:
-            EncryptionKeyError: it is sealed, and cannot be opened here.
+            EncryptionKeyError: the value is encrypted, and cannot be decrypted here.
         """
-        if value[:1] != SEALED:
+        if value[:1] != ENCRYPTED_PREFIX:
             return value
-        if self.vault is None:
-            raise unreadable(key_of(value))
-        return self.vault.open(value, f"{key} {name}")
+        if self.encryptor is None:
+            raise missing_key_error(key_name_of(value))
+        return self.encryptor.decrypt(value, f"{key} {name}")
 
     @property
-    def held(self) -> list[str]:
-        """The names of the encryption keys that are here, the one that seals ahead."""
-        return [] if self.vault is None else self.vault.ids
+    def key_names(self) -> list[str]:
+        """The names of the encryption keys of this process, the encrypting one first."""
+        return [] if self.encryptor is None else self.encryptor.key_names
 
     @property
-    def keyring(self) -> str:
+    def encryption_keys(self) -> str:
         """Names of the encryption keys that are in use."""
-        return f"{self.prefix}:keyring"
+        return f"{self.prefix}:encryption_keys"
 
     def run(self, run_id: str) -> str:
         """The record of a run."""
@@ -166,9 +166,9 @@ class Keys:
         return f"{self.prefix}:ledger:{day}"
 
     @property
-    def life(self) -> str:
+    def content_expiry(self) -> str:
         """When pages that were paid for are forgotten by the API."""
-        return f"{self.prefix}:life"
+        return f"{self.prefix}:content_expiry"
 
     @property
     def namespace_owner(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.store.op import Op
+from scrape_do_celery.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,14 +24,14 @@ class ChangedRuns:
     run_ids: tuple[str, ...]
 
 
-def take_changed_runs(keys: Keys, most: int) -> Op[ChangedRuns]:
-    """Take up to `most` changed runs. A live run is announced at most every five seconds, an ended run at once."""
-    return Op(_changed_runs, (most, _AGAIN), [keys.changed], "take_changed_runs")
+def take_changed_runs(keys: Keys, limit: int) -> Command[ChangedRuns]:
+    """Take up to `limit` changed runs. A live run is announced at most every five seconds, an ended run at once."""
+    return Command(_changed_runs, (limit, _AGAIN), [keys.changed], "take_changed_runs")
 
 
-def acknowledge_changed_runs(keys: Keys, receipt: str, run_ids: Iterable[str]) -> Op[int]:
+def acknowledge_changed_runs(keys: Keys, receipt: str, run_ids: Iterable[str]) -> Command[int]:
     """Acknowledge announced runs, except those that changed again after the receipt."""
-    return Op(int, (receipt, *run_ids), [keys.changed], "ack_changed_runs")
+    return Command(int, (receipt, *run_ids), [keys.changed], "ack_changed_runs")
 
 
 def _changed_runs(reply: Sequence[bytes]) -> ChangedRuns:

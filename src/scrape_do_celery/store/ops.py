@@ -1,6 +1,6 @@
-"""Every operation on the store, as a value: which script or command, on which keys, and what the reply means.
+"""Every command on the store, as a value: which script or command, on which keys, and what the reply means.
 
-Nothing here does I/O. `Store.run` and `AsyncStore.run` carry an operation out; each may be sent twice without harm.
+Nothing here does I/O. `Store.run` and `AsyncStore.run` carry a command out; each may be sent twice without harm.
 """
 
 from __future__ import annotations
@@ -38,25 +38,35 @@ from scrape_do_celery.store.claiming import (
     PARTS_PER_MESSAGE,
     REDISPATCH_MAX,
     REDISPATCH_MIN,
-    Foreign,
-    Locked,
-    Poison,
-    Poisoned,
+    NeedsAccount,
+    NeedsKey,
+    PoisonedPart,
+    PoisonPolicy,
     Suspect,
-    claim,
     claim_due,
-    renew,
+    claim_part,
+    renew_lease,
 )
 from scrape_do_celery.store.codec import pack, pack_task
-from scrape_do_celery.store.creating import FORGOTTEN, Created, ScheduleTick, accept, create, flat, promise, stamp
+from scrape_do_celery.store.command import Command, Value
+from scrape_do_celery.store.creating import (
+    FORGOTTEN,
+    Created,
+    CreateResult,
+    ScheduleTick,
+    accept_run,
+    assign_tick,
+    create_run,
+    flat,
+    reserve_key,
+)
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, spec, view
+from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, read_run, spec
 from scrape_do_celery.store.news import ChangedRuns, acknowledge_changed_runs, take_changed_runs
-from scrape_do_celery.store.op import Op, Value
-from scrape_do_celery.store.sealing import keyring, sealed, sealing_key
+from scrape_do_celery.store.sealing import encrypted, encryption_key_name, read_encryption_keys
 from scrape_do_celery.store.states import outcome_of_stop
 from scrape_do_celery.store.watching import (
-    MOST,
+    BATCH_LIMIT,
     RequestQuota,
     acquire_list_poll,
     allocate_requests,
@@ -75,10 +85,10 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.records import Claim
 
 __all__ = [
+    "BATCH_LIMIT",
     "FORGOTTEN",
     "LEASE_LOST",
     "LONGEST_PROBE",
-    "MOST",
     "PARTS_PER_MESSAGE",
     "PROBE",
     "REDISPATCH_MAX",
@@ -87,46 +97,47 @@ __all__ = [
     "STOP_REQUESTED",
     "UNRESOLVED",
     "ChangedRuns",
+    "Command",
+    "CreateResult",
     "Created",
-    "Foreign",
-    "Lives",
-    "Locked",
-    "Op",
-    "Poison",
-    "Poisoned",
+    "NeedsAccount",
+    "NeedsKey",
+    "PoisonPolicy",
+    "PoisonedPart",
     "Purchase",
     "PurchaseStatus",
     "RequestQuota",
+    "Retention",
     "ScheduleTick",
     "Suspect",
     "UnresolvedPurchases",
     "Value",
-    "accept",
+    "accept_run",
     "acknowledge_changed_runs",
+    "acknowledge_delivery",
     "acquire_list_poll",
     "allocate_requests",
-    "attempt",
+    "assign_tick",
     "check_before_send",
-    "claim",
     "claim_due",
     "claim_namespace",
+    "claim_once",
+    "claim_part",
     "clock",
     "close_breaker",
     "contents",
+    "count_decision_attempt",
     "count_done",
-    "create",
-    "decide",
-    "delivered",
+    "create_run",
     "digests_of",
     "fetched",
     "find_unattended_accounts",
     "finish_list_poll",
-    "first",
-    "forget",
+    "finish_part",
+    "forget_run",
     "forgotten",
-    "hold",
+    "hold_content",
     "job",
-    "keyring",
     "ledger",
     "mark_still_running",
     "move_some_to_due",
@@ -135,29 +146,29 @@ __all__ = [
     "outcome",
     "owners",
     "part_spec",
-    "pause",
+    "pause_api",
     "plan_polling",
-    "promise",
-    "put",
+    "read_encryption_keys",
+    "read_run",
     "read_unresolved_purchases",
-    "renew",
-    "replace_large",
+    "record_outcome",
+    "renew_lease",
+    "replace_large_content",
     "request_stop",
+    "reserve_key",
     "scan_conflicting_parts",
-    "settle",
     "size",
     "spec",
-    "stamp",
+    "store_content",
     "take_changed_runs",
-    "update",
-    "view",
-    "was_first",
+    "update_part",
+    "was_claimed",
     "write_intent",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Lives:
+class Retention:
     """How long an ended run is kept, in seconds."""
 
     contents: int
@@ -165,7 +176,7 @@ class Lives:
     idempotency: int
 
 
-def update(  # noqa: PLR0913 (one argument a thing that changes)
+def update_part(  # noqa: PLR0913 (one argument a thing that changes)
     keys: Keys,
     claim: Claim,
     fields: Mapping[str, Value],
@@ -174,7 +185,7 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
     job: JobDetails | None = None,
     owner: str | None = None,
     redispatch_after: float | None = None,
-) -> Op[str]:
+) -> Command[str]:
     """`ok`, `stale` or `owned`. With `after` the part is let go, to be looked at that many seconds later.
 
     If that is at once, the caller publishes a step message. The dispatcher publishes another one only if no step has
@@ -185,78 +196,78 @@ def update(  # noqa: PLR0913 (one argument a thing that changes)
         0.0 if after else REDISPATCH_MIN if redispatch_after is None else redispatch_after,
     )
     key_of_job = keys.job(part_id.run_id, part_id.part)
-    packed = b"" if job is None else keys.seal(key_of_job, "", pack(job.model_dump(mode="json", by_alias=True)))
-    return Op(
+    packed = b"" if job is None else keys.encrypt(key_of_job, "", pack(job.model_dump(mode="json", by_alias=True)))
+    return Command(
         bytes.decode,
         [
             *(str(part_id), claim.part.fence, "" if after is None else after, redispatch_after),
             *(packed, "1" if claim.stop_reason else "", keys.prefix, RETENTION),
-            *flat(sealed(keys, _part(keys, claim), fields)),
+            *flat(encrypted(keys, _part(keys, claim), fields)),
         ],
         [
             *(_part(keys, claim), keys.run(part_id.run_id), keys.due, key_of_job),
             keys.owner(owner) if owner else "",
         ],
-        "update",
+        "update_part",
     )
 
 
-def put(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Op[int]:
+def store_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Command[int]:
     """1 where the task was stored, 0 where it had been, -1 where its run is gone.
 
-    If the task has no page, what is held of it is stored in its place.
+    If the task has no page, a held page is stored instead.
     """
     counter = "stored_ok" if task.is_success else "stored_failed"
     key = keys.contents(part_id.run_id, part_id.part)
-    frame = keys.seal(key, str(position), pack_task(task))
-    return Op(
+    frame = keys.encrypt(key, str(position), pack_task(task))
+    return Command(
         int,
         (
             *(position, frame, counter, task.cost or 0, int(task.gone), int(lacks_page(task))),
             *(keys.prefix, part_id.run_id),
         ),
         [key, keys.part(part_id.run_id, part_id.part), keys.provisional(part_id.run_id, part_id.part)],
-        "put",
+        "store_content",
     )
 
 
-def hold(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Op[int]:
+def hold_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Command[int]:
     """Hold what an answer contained of a task that has not ended: 1, or -1 where its run is gone.
 
     A held task is a failure with a page. It is stored if a later answer has no page, or if the part ends first.
     """
     key = keys.contents(part_id.run_id, part_id.part)
-    frame = keys.seal(key, str(position), pack_task(task))
-    return Op(
+    frame = keys.encrypt(key, str(position), pack_task(task))
+    return Command(
         int,
         (position, frame, int(RETENTION) + 86_400, task.cost or 0),
         [keys.provisional(part_id.run_id, part_id.part), keys.part(part_id.run_id, part_id.part)],
-        "hold",
+        "hold_content",
     )
 
 
-def replace_large(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Op[int]:
+def replace_large_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Command[int]:
     """1 where the page took the place of the record that it was too large, 0 where that had been done before.
 
     Only for a task that was `too_large` when the caller read it.
     """
     key = keys.contents(part_id.run_id, part_id.part)
-    frame = keys.seal(key, str(position), pack_task(task))
+    frame = keys.encrypt(key, str(position), pack_task(task))
     args = (position, frame, "1" if task.is_success else "", task.cost or 0, f"replaced:{position}")
-    return Op(int, args, [key, keys.part(part_id.run_id, part_id.part)], "replace")
+    return Command(int, args, [key, keys.part(part_id.run_id, part_id.part)], "replace_large_content")
 
 
-def count_done(keys: Keys, part_id: PartId) -> Op[int]:
+def count_done(keys: Keys, part_id: PartId) -> Command[int]:
     """How many tasks of a part are stored that succeeded."""
-    return Op(lambda r: int(r or 0), ("HGET", keys.part(part_id.run_id, part_id.part), "stored_ok"))
+    return Command(lambda r: int(r or 0), ("HGET", keys.part(part_id.run_id, part_id.part), "stored_ok"))
 
 
-def size(put_op: Op[int]) -> int:
+def size(command: Command[int]) -> int:
     """Bytes that a `put` stores."""
-    return len(cast("bytes", put_op.args[1]))
+    return len(cast("bytes", command.args[1]))
 
 
-def settle(  # noqa: PLR0913 (one argument a thing that is written down)
+def finish_part(  # noqa: PLR0913 (one argument a thing that is written down)
     keys: Keys,
     claim: Claim,
     outcome: str,
@@ -264,27 +275,27 @@ def settle(  # noqa: PLR0913 (one argument a thing that is written down)
     error: ScrapeDoError | None = None,
     skip_unsent: bool = False,
     purchase_status: str = "",
-) -> Op[int | None]:
+) -> Command[int | None]:
     """Ends a part: how many parts of the run are left, None where the claim is stale.
 
     `booked` is what the ledger says of its purchase; one `in_doubt` is remembered for as long as the API keeps jobs.
     """
     run_id = claim.part_id.run_id
-    text = keys.seal_text(_part(keys, claim), "error", json.dumps(error.to_json()) if error else "")
-    return Op(
+    text = keys.encrypt_text(_part(keys, claim), "error", json.dumps(error.to_json()) if error else "")
+    return Command(
         lambda r: int(r[1]) if r[0] == b"ok" else None,
         (
             *(str(claim.part_id), claim.part.fence, outcome, text, "1" if skip_unsent else "", purchase_status),
             *(keys.prefix, REDISPATCH_MIN, RETENTION),
         ),
         [_part(keys, claim), keys.run(run_id), keys.due],
-        "settle",
+        "finish_part",
     )
 
 
-def request_stop(keys: Keys, run_id: str, what: str) -> Op[list[PartId] | None]:
+def request_stop(keys: Keys, run_id: str, what: str) -> Command[list[PartId] | None]:
     """Write a stop request. Return the running parts that must act now; None if the run is gone or has ended."""
-    return Op(
+    return Command(
         lambda r: [PartId.parse(m.decode()) for m in r[2:]] if r[0] == b"ok" else None,
         (run_id, keys.prefix, what, outcome_of_stop(what)),
         [keys.run(run_id), keys.due],
@@ -292,55 +303,57 @@ def request_stop(keys: Keys, run_id: str, what: str) -> Op[list[PartId] | None]:
     )
 
 
-def attempt(keys: Keys, run_id: str) -> Op[int]:
+def count_decision_attempt(keys: Keys, run_id: str) -> Command[int]:
     """How often the run's outcome was tried to be decided, this time counted."""
-    return Op(int, (), [keys.run(run_id)], "attempt")
+    return Command(int, (), [keys.run(run_id)], "count_decision_attempt")
 
 
-def decide(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Op[str]:
+def record_outcome(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Command[str]:
     """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
-    pairs = ("outcome", outcome, *flat(sealed(keys, keys.run(run_id), fields)))
-    return Op(
+    pairs = ("outcome", outcome, *flat(encrypted(keys, keys.run(run_id), fields)))
+    return Command(
         bytes.decode,
-        (run_id, REDISPATCH_MIN, keys.prefix, sealing_key(keys), *pairs),
+        (run_id, REDISPATCH_MIN, keys.prefix, encryption_key_name(keys), *pairs),
         [keys.run(run_id), keys.due],
-        "decide",
+        "record_outcome",
     )
 
 
-def delivered(keys: Keys, run_id: str, waiter: str, lives: Lives) -> Op[int]:
+def acknowledge_delivery(keys: Keys, run_id: str, waiter: str, retention: Retention) -> Command[int]:
     """How many Celery ids still wait for the outcome."""
-    args = (run_id, keys.prefix, waiter, lives.contents, lives.record, lives.idempotency)
-    return Op(int, args, [keys.run(run_id), keys.due], "delivered")
+    args = (run_id, keys.prefix, waiter, retention.contents, retention.record, retention.idempotency)
+    return Command(int, args, [keys.run(run_id), keys.due], "acknowledge_delivery")
 
 
-def pause(keys: Keys, seconds: float) -> Op[float]:
+def pause_api(keys: Keys, seconds: float) -> Command[float]:
     """Leaves the API alone, for all workers: until when, by the store's clock. A longer pause stands."""
-    return Op(float, (seconds,), [keys.pause], "pause")
+    return Command(float, (seconds,), [keys.pause], "pause_api")
 
 
-def first(keys: Keys, run_id: str, name: str, seconds: int) -> Op[bool]:
+def claim_once(keys: Keys, run_id: str, name: str, seconds: int) -> Command[bool]:
     """Whether this is the first time that somebody asks for this name of a run, within its life."""
     token = uuid.uuid4().hex
-    return Op(lambda said: said.decode() == token, (token, seconds), [keys.once(run_id, name)], "once")
+    return Command(lambda said: said.decode() == token, (token, seconds), [keys.once(run_id, name)], "claim_once")
 
 
-def was_first(keys: Keys, run_id: str, name: str) -> Op[bool]:
+def was_claimed(keys: Keys, run_id: str, name: str) -> Command[bool]:
     """Whether somebody has asked `first` for this name."""
-    return Op(bool, ["EXISTS", keys.once(run_id, name)])
+    return Command(bool, ["EXISTS", keys.once(run_id, name)])
 
 
-def claim_namespace(keys: Keys, name: str, seconds: int) -> Op[str]:
+def claim_namespace(keys: Keys, name: str, seconds: int) -> Command[str]:
     """The application that the store belongs to: this one, unless another has said so within so many seconds."""
-    return Op(bytes.decode, (name, seconds), [keys.namespace_owner], "claim_namespace")
+    return Command(bytes.decode, (name, seconds), [keys.namespace_owner], "claim_namespace")
 
 
-def forget(keys: Keys, run_id: str, grace: float = math.inf) -> Op[int]:
+def forget_run(keys: Keys, run_id: str, grace: float = math.inf) -> Command[int]:
     """1 once freed, 0 where there was nothing, -1 where the run still lives.
 
     One that lives for `grace` seconds after a stop request, and cannot be read here, is freed as well.
     """
-    return Op(int, (run_id, keys.prefix, " ".join(keys.held), grace), [keys.run(run_id), keys.due], "forget")
+    return Command(
+        int, (run_id, keys.prefix, " ".join(keys.key_names), grace), [keys.run(run_id), keys.due], "forget_run"
+    )
 
 
 def _part(keys: Keys, claim: Claim) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.store.buying import START
+from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.op import Op
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +38,9 @@ class JobOwnership:
     searched_by: tuple[PartId, ...] = ()
 
 
-def read_job_ownership(keys: Keys, account: str, job_id: str, coarse: str = "") -> Op[JobOwnership]:
+def read_job_ownership(keys: Keys, account: str, job_id: str, coarse: str = "") -> Command[JobOwnership]:
     """Read the ownership of a job. The claimant has an unresolved purchase of targets with the same coarse digest."""
-    return Op(_job_ownership, (keys.prefix, account, coarse), [keys.owner(job_id)], "read_job_ownership")
+    return Command(_job_ownership, (keys.prefix, account, coarse), [keys.owner(job_id)], "read_job_ownership")
 
 
 def _job_ownership(reply: Sequence[bytes]) -> JobOwnership:
@@ -49,12 +49,12 @@ def _job_ownership(reply: Sequence[bytes]) -> JobOwnership:
     return JobOwnership(None if reply[1] else owner, owner if reply[1] else None, claimant, searched_by)
 
 
-def scan_unresolved_parts(keys: Keys, cursor: str = START) -> Op[tuple[str, list[UnresolvedPart]]]:
+def scan_unresolved_parts(keys: Keys, cursor: str = START) -> Command[tuple[str, list[UnresolvedPart]]]:
     """Scan one page of the parts whose purchase is unresolved, of any account. Return the next cursor and the page.
 
     A part that stays unresolved during the whole scan is never left out.
     """
-    return Op(_unresolved_parts, (keys.prefix, cursor), [keys.due], "scan_unresolved_parts")
+    return Command(_unresolved_parts, (keys.prefix, cursor), [keys.due], "scan_unresolved_parts")
 
 
 def _unresolved_parts(reply: Sequence[Any]) -> tuple[str, list[UnresolvedPart]]:

@@ -11,16 +11,22 @@ from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.store.codec import unpack
+from scrape_do_celery.store.encryption import missing_key_error
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.sealing import opened, opened_error, opened_message, opened_text, unsealed_spec
+from scrape_do_celery.store.sealing import (
+    decrypted_error,
+    decrypted_field,
+    decrypted_message,
+    decrypted_spec,
+    decrypted_text,
+)
 from scrape_do_celery.store.states import PartState, RunState, run_state
-from scrape_do_celery.store.vault import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
-    from scrape_do_celery.store.spec import RunSpec
+    from scrape_do_celery.store.options import RunSpec
 
 _HOUR = 3600.0
 _PLAIN = Keys()
@@ -89,7 +95,7 @@ class PartRecord:
 
     @classmethod
     def parse(cls, fields: Mapping[str, bytes], part_id: PartId | None = None, keys: Keys = _PLAIN) -> PartRecord:
-        """The record of a part's fields. What is sealed and cannot be opened is an error, or is left out."""
+        """The record of a part's fields. What is encrypted and cannot be opened is an error, or is left out."""
         key = "" if part_id is None else keys.part(part_id.run_id, part_id.part)
 
         def number(name: str) -> int:
@@ -113,11 +119,11 @@ class PartRecord:
             purchases=number("purchases"),
             intent_lost="intent_lost" in fields,
             refused="refused" in fields,
-            submit_error=opened_message(fields, "submit_error", key, keys),
+            submit_error=decrypted_message(fields, "submit_error", key, keys),
             marker=text("marker") or "",
             not_found=number("not_found"),
             not_found_at=moment("not_found_at") or None,
-            fingerprint=text("fp") or "",
+            fingerprint=text("fingerprint") or "",
             job_id=text("job"),
             task_ids=tuple(unpack(fields["tasks"])) if "tasks" in fields else (),
             bought_at=moment("bought_at"),
@@ -126,7 +132,7 @@ class PartRecord:
             not_found_polls=number("not_found_polls"),
             fetch_passes=number("fetch_passes"),
             api_failures=number("api_failures"),
-            api_error=opened_text(fields, "api_error", key, keys) if number("api_failures") else None,
+            api_error=decrypted_text(fields, "api_error", key, keys) if number("api_failures") else None,
             refused_since=moment("refused_since") or None,
             cancel_sent_at=moment("cancel_sent_at"),
             stop_seen_at=moment("stop_seen_at"),
@@ -137,7 +143,7 @@ class PartRecord:
             gone=number("gone"),
             credits=float(fields.get("credits", 0)),
             outcome=text("outcome"),
-            error=opened_error(fields, key, keys),
+            error=decrypted_error(fields, key, keys),
             is_unlisted="unlisted" in fields,
             unknown_job=JobMemory.parse(text("unknown_job") or ""),
             unknown_statuses=tuple(json.loads(fields.get("words", b"[]"))),
@@ -187,8 +193,8 @@ class Claim:
     trace: str
     spec_field: bytes
     targets_field: bytes
-    #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first; `foreign`: the
-    #: part is another account's, and is to end
+    #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first;
+    #: `other_account`: the part belongs to another account, and must end
     breaker: str = ""
     keys: Keys = _PLAIN
 
@@ -248,8 +254,8 @@ class Claim:
             EncryptionKeyError: they cannot be read here.
             ValueError: they are not what can be sent.
         """
-        fields = {"spec": self.spec_field, f"t:{self.part_id.part}": self.targets_field}
-        return unsealed_spec(self.keys, self.part_id.run_id, fields)
+        fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
+        return decrypted_spec(self.keys, self.part_id.run_id, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +278,9 @@ class RunRecord:
     after: str | None
     waiters: Mapping[str, str]
     #: what may be shown of its request
-    about: Mapping[str, Any] = field(default_factory=dict)
+    request_summary: Mapping[str, Any] = field(default_factory=dict)
     #: why not all of it can be read here: whoever would decide or deliver the run must leave it alone
-    locked: EncryptionKeyError | None = None
+    unreadable: EncryptionKeyError | None = None
     #: the trace context that its spans belong to; empty where there is none
     trace: str = ""
 
@@ -284,8 +290,8 @@ class RunRecord:
         if not reply:
             return None
         fields, key = pairs(reply[0]), keys.run(run_id)
-        result, locked = opened(fields, "result", key, keys, unpack)
-        lacking = set(fields.get("key", b"").decode().split()) - set(keys.held)
+        result, unreadable = decrypted_field(fields, "result", key, keys, unpack)
+        missing = set(fields.get("key", b"").decode().split()) - set(keys.key_names)
         return cls(
             run_id=run_id,
             created=float(fields["created"]),
@@ -298,13 +304,17 @@ class RunRecord:
             ended=float(fields["ended"]) if "ended" in fields else None,
             decided_by=int(fields.get("decided_by", 0)),
             result=result,
-            error=opened_error(fields, key, keys),
+            error=decrypted_error(fields, key, keys),
             max_wait=float(fields["max_wait"]) if "max_wait" in fields else None,
             expires=float(fields["created"]) + float(fields["expires_in"]) if "expires_in" in fields else None,
             after=fields["after"].decode() if "after" in fields else None,
-            waiters={name[2:]: opened_text(fields, name, key, keys) or "" for name in fields if name.startswith("w:")},
-            about=json.loads(fields.get("about", b"{}")),
-            locked=unreadable(min(lacking), keys.held) if lacking else locked,
+            waiters={
+                name.removeprefix("waiter:"): decrypted_text(fields, name, key, keys) or ""
+                for name in fields
+                if name.startswith("waiter:")
+            },
+            request_summary=json.loads(fields.get("summary", b"{}")),
+            unreadable=missing_key_error(min(missing), keys.key_names) if missing else unreadable,
             trace=fields.get("trace", b"").decode(),
         )
 
@@ -315,7 +325,7 @@ class RunRecord:
     @property
     def summary(self) -> dict[str, Any]:
         """What monitors show of it: how many targets, where, and its options; nothing that is private."""
-        return {"targets": sum(part.total for part in self.parts), **self.about}
+        return {"targets": sum(part.total for part in self.parts), **self.request_summary}
 
     @property
     def state(self) -> RunState:

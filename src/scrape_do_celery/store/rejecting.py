@@ -1,12 +1,12 @@
-"""The operations around purchases that the API rejected: their jobs should not exist, and are searched for once."""
+"""The commands around purchases that the API rejected: their jobs should not exist, and are searched for once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.op import Op
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,21 +46,21 @@ class RejectedPurchase:
         return cls(PartId.parse(part_id), float(at), strict, coarse, int(order))
 
 
-def note_rejected(keys: Keys, account: str, purchase: RejectedPurchase, seconds: float) -> Op[int]:
+def note_rejected(keys: Keys, account: str, purchase: RejectedPurchase, seconds: float) -> Command[int]:
     """Note a rejected purchase; the job list is read for its job after `seconds`."""
     entry, _, _ = str(purchase).rpartition(" ")
     part = keys.part(purchase.part_id.run_id, purchase.part_id.part)
-    return Op(int, (entry, seconds), [keys.rejected(account), part], "note_rejected")
+    return Command(int, (entry, seconds), [keys.rejected(account), part], "note_rejected")
 
 
-def has_rejected(keys: Keys, account: str) -> Op[bool]:
+def has_rejected(keys: Keys, account: str) -> Command[bool]:
     """Tell whether the job list is to be read for rejected purchases, now or later."""
-    return Op(bool, ("EXISTS", keys.rejected(account)))
+    return Command(bool, ("EXISTS", keys.rejected(account)))
 
 
-def take_rejected(keys: Keys, account: str) -> Op[list[RejectedPurchase]]:
+def take_rejected(keys: Keys, account: str) -> Command[list[RejectedPurchase]]:
     """Take rejected purchases whose time has come."""
-    return Op(
+    return Command(
         lambda r: [RejectedPurchase.parse(one.decode()) for one in r],
         (_TAKEN_FOR, _AT_ONCE),
         [keys.rejected(account)],
@@ -68,6 +68,6 @@ def take_rejected(keys: Keys, account: str) -> Op[list[RejectedPurchase]]:
     )
 
 
-def drop_rejected(keys: Keys, account: str, purchases: Sequence[RejectedPurchase]) -> Op[int]:
+def drop_rejected(keys: Keys, account: str, purchases: Sequence[RejectedPurchase]) -> Command[int]:
     """Forget rejected purchases that were looked after."""
-    return Op(int, ("ZREM", keys.rejected(account), *map(str, purchases)))
+    return Command(int, ("ZREM", keys.rejected(account), *map(str, purchases)))

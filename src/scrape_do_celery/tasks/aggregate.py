@@ -57,19 +57,21 @@ def _deliver_all(producer: AppContext, records: Iterable[RunRecord]) -> None:
 async def aggregate(runtime: WorkerContext, run_id: str) -> RunRecord | None:
     """The record with the outcome and the small result, written by whoever comes first; None of a run that goes on."""
     store = runtime.store
-    record = await store.run(ops.view(store.keys, run_id))
+    record = await store.run(ops.read_run(store.keys, run_id))
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
-    if record.locked is not None:
-        runtime.warn_missing_key(str(record.locked))
+    if record.unreadable is not None:
+        runtime.warn_missing_key(str(record.unreadable))
         return None
     if record.outcome is not None:
         return record
     with tracing.work(record.trace, "scrape_do.aggregate", run_id=run_id):
-        outcome, fields = await _decided(runtime, record, await store.run(ops.attempt(store.keys, run_id)))
-        await store.run(ops.decide(store.keys, run_id, outcome, fields))
+        outcome, fields = await _decided(
+            runtime, record, await store.run(ops.count_decision_attempt(store.keys, run_id))
+        )
+        await store.run(ops.record_outcome(store.keys, run_id, outcome, fields))
     # Once more: who waits for it may have come to wait just now.
-    return await store.run(ops.view(store.keys, run_id))
+    return await store.run(ops.read_run(store.keys, run_id))
 
 
 async def _decided(runtime: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:

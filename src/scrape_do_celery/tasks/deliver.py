@@ -25,16 +25,16 @@ T = TypeVar("T")
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """The small result of a run that succeeded; its error is raised otherwise."""
     producer = AppContext.for_app(self.app)
-    record = _asked(producer, ops.view(producer.store.keys, run_id))
+    record = _asked(producer, ops.read_run(producer.store.keys, run_id))
     if record is None and _asked(producer, ops.forgotten(producer.store.keys, run_id)):
         raise Ignore
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
-    if record.locked is not None:
+    if record.unreadable is not None:
         # Another worker has the key, or will have it.
-        log.error("run %s cannot be delivered here: %s", run_id, record.locked)
+        log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
         time.sleep(1)
-        raise Reject(type(record.locked).__name__, requeue=True) from record.locked
+        raise Reject(type(record.unreadable).__name__, requeue=True) from record.unreadable
     if record.outcome is None or self.request.id not in record.waiters:
         # Published too early, or a second time: what the caller knows already must not reach its callbacks again.
         raise Ignore
@@ -44,9 +44,9 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
         return record.result
 
 
-def _asked(producer: AppContext, op: ops.Op[T]) -> T:
+def _asked(producer: AppContext, command: ops.Command[T]) -> T:
     try:
-        return producer.store.run(op)
+        return producer.store.run(command)
     except StoreUnavailableError as error:
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error

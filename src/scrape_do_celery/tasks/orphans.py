@@ -58,9 +58,9 @@ async def search_for_rejected(runtime: WorkerContext) -> None:
 async def _unowned_jobs(runtime: WorkerContext, since: float) -> list[tuple[JobDetails, int]]:
     """Return the jobs that no run owns, each with its first sighting's place in the order of all intents."""
     store, settings = runtime.store, runtime.settings
-    offset = await runtime.store_ahead() or 0.0
+    offset = await runtime.store_clock_offset() or 0.0
     tolerance = settings.api_clock_tolerance
-    back_to = read_back_to(since, runtime.job_list.api_ahead(offset, tolerance), tolerance)
+    back_to = read_back_to(since, runtime.job_list.api_clock_offset(offset, tolerance), tolerance)
     listing = await runtime.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
     ids = [job.job_id for job in listing.jobs.values()]
     owners = await store.run(ops.owners(store.keys, ids)) if ids else []

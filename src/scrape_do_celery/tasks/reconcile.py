@@ -85,7 +85,7 @@ async def _adopt(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepM
         "purchase_status": ops.PurchaseStatus.ADOPTED,
         **CLEAR_FAILURES,
     }
-    verdict = await runtime.write(ops.update(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
+    verdict = await runtime.write(ops.update_part(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
     if verdict == "owned":
         await runtime.release_until(claim, TO_RECONCILING, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))

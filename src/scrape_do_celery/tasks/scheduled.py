@@ -15,7 +15,7 @@ from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.starting import start_scheduled_run
 from scrape_do_celery.runs.ticks import tick as tick_of
 from scrape_do_celery.store import ops
-from scrape_do_celery.store.about import about_tick
+from scrape_do_celery.store.about import schedule_summary
 
 
 class ScheduledStep(Task):  # type: ignore[misc]
@@ -26,7 +26,7 @@ class ScheduledStep(Task):  # type: ignore[misc]
         kwargs = dict(kwargs or {})
         kwargs.setdefault("tick", _now(self, kwargs["rule"]))
         options.setdefault("queue", AppContext.for_app(self.app).settings.queue)
-        shown = about_tick(kwargs, hosts=AppContext.for_app(self.app).store.keys.vault is None)
+        shown = schedule_summary(kwargs, hosts=AppContext.for_app(self.app).store.keys.encryptor is None)
         options |= {"argsrepr": "()", "kwargsrepr": repr(shown)}
         return super().apply_async(args, kwargs, **options)
 
@@ -59,7 +59,7 @@ def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
     try:
         if tick is None:
             # The message may come again, in the time of a later tick.
-            tick = store.run(ops.stamp(store.keys, self.request.id, _now(self, rule)))
+            tick = store.run(ops.assign_tick(store.keys, self.request.id, _now(self, rule)))
         return start_scheduled_run(producer, ops.ScheduleTick(name, tick, if_running), request, canvas)
     except StoreUnavailableError as error:
         time.sleep(1)

@@ -26,7 +26,7 @@ from scrape_do_celery.runs.context import EAGER, ONCE_MORE, refuse_eager
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.store import ops
-from scrape_do_celery.store.about import about_call, shown_as
+from scrape_do_celery.store.about import call_summary, message_reprs
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class ScrapeStep(Task):  # type: ignore[misc]
         args, kwargs, task_id = tuple(args or ()), dict(kwargs or {}), task_id or uuid()
         producer = AppContext.for_app(self.app)
         options.setdefault("queue", producer.settings.queue)
-        shown = about_call(args, kwargs, hosts=producer.store.keys.vault is None)
-        options |= shown_as(kwargs.get("run_id", task_id), shown)
+        shown = call_summary(args, kwargs, hosts=producer.store.keys.encryptor is None)
+        options |= message_reprs(kwargs.get("run_id", task_id), shown)
         if "run_id" not in kwargs:
             args, kwargs = self._written(producer, task_id, args, kwargs, options)
         if "run_id" not in kwargs:
@@ -97,7 +97,7 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     producer = AppContext.for_app(self.app)
     canvas = self.request.as_execution_options()
     # With `result_extended`, Celery keeps what stands here beside the result.
-    shown = about_call(args, {**request, "run_id": run_id}, hosts=producer.store.keys.vault is None)
+    shown = call_summary(args, {**request, "run_id": run_id}, hosts=producer.store.keys.encryptor is None)
     self.request.update(args=(), kwargs=shown)
     try:
         # Without an id it came by message, from a producer without this package.
@@ -112,7 +112,9 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
 def _park(producer: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leaves the caller's id to the run: its canvas waits in the record, no message and no worker does."""
     store = producer.store
-    parts = store.run(ops.accept(store.keys, run_id, task_id, delivery_signature(producer, run_id, task_id, canvas)))
+    parts = store.run(
+        ops.accept_run(store.keys, run_id, task_id, delivery_signature(producer, run_id, task_id, canvas))
+    )
     if not parts:
         raise RunNotFoundError(f"no run {run_id} in the store", run_id)
     if parts != ops.FORGOTTEN:

@@ -20,14 +20,14 @@ from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import AppContext, StepMessage
 from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.api_errors import is_auth
-from scrape_do_celery.runtime.censoring import censored
+from scrape_do_celery.runtime.censoring import redact_error
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_stopped_part
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.store_health import BUY_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.options import targets_of
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
-from scrape_do_celery.store.spec import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
@@ -125,7 +125,7 @@ async def _intent(runtime: WorkerContext, claim: Claim, request: JobCreationRequ
             marker=marker,
             digests=PartDigests.from_targets(targets_of(request)),
             durable=await runtime.health.is_durable(),
-            most=settings.max_active_jobs,
+            limit=settings.max_active_jobs,
         )
     )
     return verdict
@@ -143,7 +143,7 @@ async def _post(runtime: WorkerContext, claim: Claim, request: JobCreationReques
         await runtime.release_until(claim, BACK_TO_QUEUE, 1.0)
         return None
     except ScrapeDoError as error:
-        return await _not_bought(runtime, claim, censored(error, request))
+        return await _not_bought(runtime, claim, redact_error(error, request))
     except (LeaseLostError, RedisError):
         raise
     except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
@@ -213,10 +213,12 @@ async def _bought(runtime: WorkerContext, claim: Claim, created: JobCreationResp
     }
     # Not a moment sooner: the times of purchase spread these looks, and a job that is done within the interval is seen.
     after = runtime.interval(0, jitter=0.0)
-    op = ops.update(runtime.store.keys, claim, fields, after=after, owner=created.job_id)
+    command = ops.update_part(runtime.store.keys, claim, fields, after=after, owner=created.job_id)
     try:
         # As long as the lease can last without the store.
-        verdict = await runtime.write(op, runtime.settings.submit_visibility_grace + runtime.settings.lease_seconds)
+        verdict = await runtime.write(
+            command, runtime.settings.submit_visibility_grace + runtime.settings.lease_seconds
+        )
     except BaseException:
         # Whatever ends this, the lost lease among it: the id of a paid job is to be found somewhere.
         log.exception("%s bought job %s, and the store did not take its id", claim.part_id, created.job_id)

@@ -70,7 +70,7 @@ async def sweep(runtime: WorkerContext) -> None:
     await asyncio.to_thread(
         runtime.producer.publish_all, [StepMessage(routing.POLL_JOBS, tuple(ended))] if ended else []
     )
-    while len(ended) == ops.MOST:
+    while len(ended) == ops.BATCH_LIMIT:
         # A crowd is the dispatchers': they bring what is paid for on in the order of its remaining life.
         ended = await turn.hand_over()
     _ask_celery(runtime, turn.runs)
@@ -95,10 +95,10 @@ class ListPoll:
     async def hand_over(self, redispatch_after: float = 0.0) -> list[str]:
         """What was not seen, handed over; the caller has so many seconds to publish a step message for it."""
         store, account = self._runtime.store, self._runtime.settings.account_id
-        op = ops.finish_list_poll(
+        command = ops.finish_list_poll(
             store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, redispatch_after=redispatch_after
         )
-        return await self._runtime.write(op)
+        return await self._runtime.write(command)
 
     async def hand_some_over(self) -> None:
         """A few of those that were due are looked at by themselves."""

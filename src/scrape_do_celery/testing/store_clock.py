@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 import redis
 
-from scrape_do_celery.store import ops, shells
-from scrape_do_celery.store.op import Op
+from scrape_do_celery.store import client, ops
+from scrape_do_celery.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,11 +53,11 @@ class StoreClock:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Meanwhile, scripts that are loaded read this clock, which begins with the server's time."""
-        plain = shells.scripts
+        plain = client.scripts
         self.set(0.0)
         with (
-            patch.object(shells, "scripts", lambda: self._scripts(plain())),
-            patch.object(ops, "clock", lambda: Op(float, (), (), "clock")),
+            patch.object(client, "scripts", lambda: self._scripts(plain())),
+            patch.object(ops, "clock", lambda: Command(float, (), (), "clock")),
         ):
             yield
 

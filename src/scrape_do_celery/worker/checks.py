@@ -20,15 +20,15 @@ _SAFE = (
 _LONGEST_VISIBILITY = 900
 
 
-def lacking_keys(producer: AppContext) -> list[str]:
+def missing_keys(producer: AppContext) -> list[str]:
     """Encryption keys that runs of the store need and this process does not have, one line each."""
     store, settings = producer.store, producer.settings
-    used, now = store.run(ops.keyring(store.keys)), store.run(ops.clock())
+    used, now = store.run(ops.read_encryption_keys(store.keys)), store.run(ops.clock())
     return [
         f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here: they "
         "wait for a worker that has it; add it behind the first one"
         for name, at in sorted(used.items())
-        if name not in store.keys.held and now - at < settings.record_ttl
+        if name not in store.keys.key_names and now - at < settings.record_ttl
     ]
 
 

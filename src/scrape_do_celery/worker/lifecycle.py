@@ -14,7 +14,7 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.store import ops
-from scrape_do_celery.worker.checks import lacking_keys, warnings_about
+from scrape_do_celery.worker.checks import missing_keys, warnings_about
 from scrape_do_celery.worker.dispatcher import NAMESPACE_LEASE, Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.redaction import install_log_filter
@@ -75,7 +75,7 @@ def _other_application(producer: AppContext) -> str | None:
         store.check()
         if weakness := store.weakness():
             log.warning("%s", weakness)
-        for text in lacking_keys(producer):
+        for text in missing_keys(producer):
             log.error("%s", text)
         holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
     except RedisError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds between two passes, and the most runs of one pass.
-_EVERY, _MOST = 1.0, 100
+_EVERY, _BATCH_LIMIT = 1.0, 100
 
 
 class ChangeNotifier(threading.Thread):
@@ -42,14 +42,14 @@ class ChangeNotifier(threading.Thread):
     def notify_once(self) -> bool:
         """Announce one batch. Return whether more changes wait."""
         store = self._producer.store
-        changed = store.run(ops.take_changed_runs(store.keys, _MOST))
+        changed = store.run(ops.take_changed_runs(store.keys, _BATCH_LIMIT))
         if not changed.run_ids:
             return False
-        looks = store.run_all([ops.view(store.keys, run_id) for run_id in changed.run_ids])
+        looks = store.run_all([ops.read_run(store.keys, run_id) for run_id in changed.run_ids])
         found = [record for record in looks if record is not None]
         # A worker with the encryption key announces a run that this worker cannot read.
-        records = [record for record in found if record.locked is None]
-        untold = {record.run_id for record in found if record.locked is not None}
+        records = [record for record in found if record.unreadable is None]
+        untold = {record.run_id for record in found if record.unreadable is not None}
         hooks().close_connections()
         untold |= {record.run_id for record in records if not self._signal(RunStatus.from_record(record))}
         hooks().close_connections()
@@ -60,7 +60,7 @@ class ChangeNotifier(threading.Thread):
                 store.keys, changed.receipt, [run_id for run_id in changed.run_ids if run_id not in untold]
             )
         )
-        return len(changed.run_ids) == _MOST
+        return len(changed.run_ids) == _BATCH_LIMIT
 
     def _signal(self, status: RunStatus) -> bool:
         answers = run_changed.send(sender=self._producer.app, status=status)

@@ -9,7 +9,7 @@ from celery.worker.request import Request
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import settings_of
-from scrape_do_celery.store.about import about_call, about_tick
+from scrape_do_celery.store.about import call_summary, schedule_summary
 
 _POOL = logging.getLogger("celery.pool")
 
@@ -31,9 +31,9 @@ class RedactedRequest(Request):  # type: ignore[misc]
             return
         hosts = settings_of(self._app).encryption_key is None
         if self._type == routing.SCHEDULED_RUN:
-            shown = about_tick(kwargs, hosts=hosts)
+            shown = schedule_summary(kwargs, hosts=hosts)
         else:
-            shown = about_call(args, kwargs, hosts=hosts)
+            shown = call_summary(args, kwargs, hosts=hosts)
         self._argsrepr, self._kwargsrepr = "()", repr(shown)
         # A child of the pool says it as well, where a step fails.
         self._request_dict |= {"argsrepr": self._argsrepr, "kwargsrepr": self._kwargsrepr}

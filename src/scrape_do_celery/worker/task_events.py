@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import RunState
-from scrape_do_celery.store.about import shown_as
+from scrape_do_celery.store.about import message_reprs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
     status = RunStatus.from_record(record)
     if record.accepted is None or (status.state.is_outcome and status.state is not RunState.CANCELED):
         return None
-    shown = shown_as(record.run_id, record.summary)
+    shown = message_reprs(record.run_id, record.summary)
     fields: dict[str, Any] = {
         "uuid": record.run_id,
         "name": routing.SCRAPE,

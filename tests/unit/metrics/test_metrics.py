@@ -100,17 +100,17 @@ def test_figures_of_the_store(collector, plant, make):
     plant.put("r", position=1, status="error", content=None, gone=True)
     plant.clock.forward(5)
     plant.finish("r")
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     counted = {"requests:get_job:ok": 3, "requests:create_job:no_answer": 1, "seconds:get_job": 1.5, "late:poll:2": 4}
     plant.run(
         ops.allocate_requests(
-            plant.keys, "p", 3, 0, most=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}
+            plant.keys, "p", 3, 0, limit=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}
         )
     )
     hour = int(plant.clock.time() // 3600)
-    counted = {"bytes": 700, f"held:{hour - 1}": 300, f"held:{hour + 24}": 400}
-    plant.run(ops.allocate_requests(plant.keys, "p", 3, 0, most=2, counted=counted))
-    plant.run(ops.pause(plant.keys, 30))
+    counted = {"bytes": 700, f"stored:{hour - 1}": 300, f"stored:{hour + 24}": 400}
+    plant.run(ops.allocate_requests(plant.keys, "p", 3, 0, limit=2, counted=counted))
+    plant.run(ops.pause_api(plant.keys, 30))
     found = scrape(collector)
     assert of(found, "store_up") == 1
     assert (of(found, "store_memory_bytes"), of(found, "store_memory_limit_bytes")) == (500, 1000)
@@ -142,7 +142,7 @@ def test_what_is_late_and_what_expires(collector, plant):
     plant.redis.zadd(plant.keys.due, {"x:0": now - 90})
     plant.redis.sadd(plant.keys.accounts, mine, "other")
     plant.redis.zadd(plant.keys.poll_set("other"), {"y:0": now - 45})
-    plant.redis.zadd(plant.keys.life, {"y:0": now + 7000, "z:0": now + 80000})
+    plant.redis.zadd(plant.keys.content_expiry, {"y:0": now + 7000, "z:0": now + 80000})
     found = scrape(collector)
     assert of(found, "dispatch_lag_seconds", of="due") == pytest.approx(90, abs=10)
     assert of(found, "dispatch_lag_seconds", of="polled") == pytest.approx(45, abs=10)
@@ -154,7 +154,7 @@ def test_what_is_late_and_what_expires(collector, plant):
 def test_answers_that_are_not_as_expected_are_counted(collector, plant):
     counted = {"unknown_status:job": 2, "unreadable:task": 3, "defaults:JobDetails.canceled": 4}
     counted["defaults:JobsListResponse.jobs[]"] = 5
-    plant.run(ops.allocate_requests(plant.keys, "p", 0, 0, most=2, counted={**counted, "surplus_ids": 6}))
+    plant.run(ops.allocate_requests(plant.keys, "p", 0, 0, limit=2, counted={**counted, "surplus_ids": 6}))
     found = scrape(collector)
     assert of(found, "unknown_statuses_total", of="job") == 2
     assert of(found, "unreadable_answers_total", of="task") == 3
@@ -246,15 +246,15 @@ def test_a_count_reads_a_large_store_in_pieces(plant, monkeypatch):
     store, looks = plant.producer.store, []
     run = store.run
 
-    def noted(op):
-        looks.append(op.script)
-        return run(op)
+    def noted(command):
+        looks.append(command.script)
+        return run(command)
 
     store.run = noted
     counter = LiveRunCounter(store)
     assert counter.last() is None
     assert counter.count().runs == {"queued": 40}
-    assert looks.count("census") >= 3
+    assert looks.count("count_live_runs") >= 3
     live_runs, age = counter.last()
     assert (live_runs.runs, age >= 0) == ({"queued": 40}, True)
 
@@ -264,11 +264,11 @@ def test_the_count_goes_on_in_a_thread_of_its_own_whatever_happens(plant, monkey
     store, failures = plant.producer.store, [RedisConnectionError("away")]
     run, counted = store.run, threading.Event()
 
-    def sometimes(op):
+    def sometimes(command):
         if failures:
             raise failures.pop()
         counted.set()
-        return run(op)
+        return run(command)
 
     store.run = sometimes
     counter = LiveRunCounter(store)

@@ -139,9 +139,9 @@ def test_one_message_a_step(plant):
     assert plant.messages() == []
 
 
-def test_lives_come_from_the_settings(plant):
-    lives, settings = plant.producer.lives, plant.settings
-    assert (lives.contents, lives.record, lives.idempotency) == (
+def test_retention_comes_from_the_settings(plant):
+    retention, settings = plant.producer.retention, plant.settings
+    assert (retention.contents, retention.record, retention.idempotency) == (
         *(settings.result_ttl, settings.record_ttl),
         settings.idempotency_ttl,
     )

@@ -177,7 +177,7 @@ def test_the_same_key_and_request_give_the_same_run(plant, start):
 def test_the_same_key_leads_to_a_run_that_has_ended_too(plant, start, outcome):
     first = start([URL], idempotency_key="prices")
     plant.finish(first.run_id, outcome=outcome)
-    plant.run(ops.decide(plant.keys, first.run_id, outcome, {}))
+    plant.run(ops.record_outcome(plant.keys, first.run_id, outcome, {}))
     again = start([URL], idempotency_key="prices")
     assert (again, again.state) == (first, RunState(outcome))
 
@@ -221,7 +221,7 @@ def test_twenty_threads_with_one_key_start_one_run(plant, start):
 
 
 def test_a_draft_that_has_the_key_is_brought_to_life(plant, start, make):
-    plant.begin("drafted", each=[URL], key="prices", hold=1000)
+    plant.begin("drafted", each=[URL], key="prices", start_delay=1000)
     handle = start([URL], idempotency_key="prices")
     assert handle == RunHandle("drafted", producer=plant.producer)
     assert plant.view("drafted").accepted is not None
@@ -390,8 +390,8 @@ def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(plant
     transactions.enqueue("a", [URL], idempotency_key="k")
     handle = start([URL], idempotency_key="k")
     plant.finish(handle.run_id)
-    plant.run(ops.decide(plant.keys, handle.run_id, "succeeded", {}))
-    plant.run(ops.delivered(plant.keys, handle.run_id, handle.run_id, plant.producer.lives))
+    plant.run(ops.record_outcome(plant.keys, handle.run_id, "succeeded", {}))
+    plant.run(ops.acknowledge_delivery(plant.keys, handle.run_id, handle.run_id, plant.producer.retention))
     handle.forget()
     transactions.commit("a")
     assert f"the run {handle.run_id} of this key has ended and was forgotten" in caplog.text

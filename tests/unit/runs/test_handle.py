@@ -45,14 +45,14 @@ def finish(plant, make):
         job = job or make.job("success")
         plant.buy(state=PartState.FETCHING)
         claim = plant.take()
-        plant.run(ops.update(plant.keys, claim, {}, job=job))
+        plant.run(ops.update_part(plant.keys, claim, {}, job=job))
         for position in positions:
             plant.put(position=position, **({"url": urls[position]} if urls else {}))
-        plant.run(ops.settle(plant.keys, claim, outcome, error=error))
+        plant.run(ops.finish_part(plant.keys, claim, outcome, error=error))
         fields = {"decided_by": 0, "result": pack({})}
         if error is not None:
             fields["error"] = json.dumps(error.to_json())
-        plant.run(ops.decide(plant.keys, "r", outcome, fields))
+        plant.run(ops.record_outcome(plant.keys, "r", outcome, fields))
 
     return end
 
@@ -84,13 +84,13 @@ def test_states_and_progress_as_the_run_moves(plant, handle, make):
     assert handle.state is RunState.SUBMITTING
     plant.update(claim, after=0, state="running", reported_ok=1, reported_failed=1)
     assert (handle.state, handle.progress) == (RunState.RUNNING, Progress(1, 1, 2))
-    plant.run(ops.update(plant.keys, plant.take(), {"state": "fetching"}, after=0.0, job=make.job("success")))
+    plant.run(ops.update_part(plant.keys, plant.take(), {"state": "fetching"}, after=0.0, job=make.job("success")))
     assert (handle.state, handle.job) == (RunState.FETCHING, make.job("success"))
     plant.put(position=0)
     plant.put(position=1, status="error")
     plant.finish()
     assert (handle.state, handle.progress) == (RunState.FETCHING, Progress(1, 1, 2))
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     assert handle.state is RunState.SUCCEEDED
 
 
@@ -99,11 +99,11 @@ def test_jobs_of_all_parts_and_the_one_that_decided(plant, make):
     handle = RunHandle("r", producer=plant.producer)
     for n in (1, 2):
         claim = plant.take(part=n)
-        plant.run(ops.update(plant.keys, claim, {}, job=make.job("success", job_id=f"j{n}")))
+        plant.run(ops.update_part(plant.keys, claim, {}, job=make.job("success", job_id=f"j{n}")))
     assert [job.job_id for job in handle.jobs] == ["j1", "j2"]
     assert handle.job.job_id == "j1"
     plant.redis.hset(plant.keys.run("r"), "left", 0)
-    plant.run(ops.decide(plant.keys, "r", "failed", {"decided_by": 2}))
+    plant.run(ops.record_outcome(plant.keys, "r", "failed", {"decided_by": 2}))
     assert handle.job.job_id == "j2"
 
 
@@ -209,7 +209,9 @@ def test_a_time_out_of_none_waits_on_between_looks(plant, handle, monkeypatch):
     def enough():
         if len(naps) == 12:
             plant.finish(outcome="lost")
-            plant.run(ops.decide(plant.keys, "r", "lost", {"error": json.dumps(JobLostError("x", "r").to_json())}))
+            plant.run(
+                ops.record_outcome(plant.keys, "r", "lost", {"error": json.dumps(JobLostError("x", "r").to_json())})
+            )
 
     with pytest.raises(JobLostError):
         handle.result()
@@ -229,11 +231,11 @@ def test_tasks_come_in_input_order_whatever_the_order_of_the_job(plant, make):
     )
     plant.buy(state=PartState.FETCHING)
     claim = plant.take()
-    plant.run(ops.update(plant.keys, claim, {}, job=job))
+    plant.run(ops.update_part(plant.keys, claim, {}, job=job))
     for position, url in enumerate(shuffled):
         plant.put(position=position, url=url)
-    plant.run(ops.settle(plant.keys, claim, "succeeded"))
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     assert [task.url for task in handle.iter_tasks()] == wanted
     assert handle.result().order_verified
 
@@ -280,7 +282,7 @@ def test_one_task_for_equal_targets_comes_at_each_of_them(plant, finish, make):
 
 def test_the_order_of_a_plugin_is_that_of_the_job(plant, finish):
     request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
-    plant.run(ops.create(plant.keys, "r", RunSpec(request)))
+    plant.run(ops.create_run(plant.keys, "r", RunSpec(request)))
     finish()
     result = RunHandle("r", producer=plant.producer).result()
     assert not result.order_verified
@@ -292,11 +294,11 @@ def test_parts_come_one_after_the_other(plant, make):
     for part, job in ((0, make.job("success", 1000)), (1, make.job("success", 1, start=1000))):
         plant.buy(part=part, state=PartState.FETCHING)
         claim = plant.take(part=part)
-        plant.run(ops.update(plant.keys, claim, {}, job=job))
+        plant.run(ops.update_part(plant.keys, claim, {}, job=job))
         for position in range(0, len(job.tasks), 250):
             plant.put(part=part, position=position, url=job.tasks[position].url)
-        plant.run(ops.settle(plant.keys, claim, "succeeded"))
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+        plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     handle = RunHandle("r", producer=plant.producer)
     assert [task.url.rpartition("/")[2] for task in handle.iter_tasks()] == ["0", "250", "500", "750", "1000"]
 
@@ -305,11 +307,11 @@ def test_a_run_is_streamed_a_few_pages_at_a_time(plant, make, monkeypatch):
     plant.begin(targets=100)
     plant.buy(state=PartState.FETCHING)
     claim = plant.take()
-    plant.run(ops.update(plant.keys, claim, {}, job=make.job("success", 100)))
+    plant.run(ops.update_part(plant.keys, claim, {}, job=make.job("success", 100)))
     for position in range(100):
         plant.put(position=position)
-    plant.run(ops.settle(plant.keys, claim, "succeeded"))
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     asked = []
     real = ops.contents
 
@@ -339,7 +341,7 @@ def test_contents_that_are_past_their_life(plant, handle, finish):
 
 def test_a_run_that_ended_before_a_job_was_bought_has_no_tasks(plant, handle):
     plant.finish(outcome="failed")
-    plant.run(ops.decide(plant.keys, "r", "failed", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "failed", {}))
     assert list(handle.iter_tasks()) == []
 
 
@@ -375,7 +377,7 @@ def test_canceling_what_has_ended(plant, handle, finish):
 def test_forgetting_frees_everything(plant, handle, finish):
     plant.app.backend.store_result("r", {"a": 1}, "SUCCESS")
     finish()
-    plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
+    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
     handle.forget()
     assert None not in plant.ttls().values()
     assert not {plant.keys.part("r", 0), plant.keys.contents("r", 0), plant.keys.job("r", 0)} & plant.ttls().keys()
@@ -386,7 +388,7 @@ def test_forgetting_frees_everything(plant, handle, finish):
 
 def test_forgetting_without_a_result_backend(plant, handle, finish, monkeypatch):
     finish()
-    plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
+    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
     monkeypatch.setattr(plant.app, "_local", threading.local())
     monkeypatch.setattr(plant.app, "backend_cls", "disabled")
     monkeypatch.setattr(plant.app, "_backend_cache", None, raising=False)

@@ -19,9 +19,9 @@ def ended(plant):
     """A run that has ended, with a waiter that has a canvas and one that has none."""
     plant.begin(waiter="plain")
     canvas = signature("scrape_do.deliver_outcome", args=["r"], task_id="canvas", link=[signature("shop.save")])
-    plant.run(ops.accept(plant.keys, "r", "canvas", json.dumps(canvas)))
+    plant.run(ops.accept_run(plant.keys, "r", "canvas", json.dumps(canvas)))
     plant.finish()
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     return plant
 
 
@@ -94,8 +94,8 @@ def test_celery_calls_some_of_what_follows_after_it_has_stored_a_result(option, 
 def owed(ended):
     """The canvas is a chord's, and Celery has stored the outcome."""
     finish = {"task": routing.DELIVER_OUTCOME, "args": ["r"], "kwargs": {}, "options": {"chord": {"task": "after"}}}
-    ended.redis.hset(ended.keys.run("r"), "w:canvas", json.dumps(finish))
-    ended.redis.hdel(ended.keys.run("r"), "w:plain")
+    ended.redis.hset(ended.keys.run("r"), "waiter:canvas", json.dumps(finish))
+    ended.redis.hdel(ended.keys.run("r"), "waiter:plain")
     ended.app.backend.store_result("canvas", {}, "SUCCESS")
     return ended
 
@@ -121,10 +121,10 @@ def test_what_could_not_be_sent_is_not_made_up_for(owed, sent, monkeypatch):
 def test_who_dies_before_that_is_noted_makes_up_for_it_once_more(owed, sent, monkeypatch):
     run = owed.producer.store.run
 
-    def dying(op):
-        if op.script == "once":
+    def dying(command):
+        if command.script == "claim_once":
             raise KeyboardInterrupt
-        return run(op)
+        return run(command)
 
     with monkeypatch.context() as patch:
         patch.setattr(owed.producer.store, "run", dying)
@@ -170,7 +170,7 @@ def test_nothing_to_report(plant):
 
 
 def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
-    ended.redis.hdel(ended.keys.run("r"), "w:plain", "w:canvas")
+    ended.redis.hdel(ended.keys.run("r"), "waiter:plain", "waiter:canvas")
     ended.redis.hset(ended.keys.run("r"), "waiting", 0)
     deliver(ended.producer, "r")
     assert ended.sent == sent == []
@@ -178,14 +178,14 @@ def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
 
 
 def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
-    plant.begin(hold=10, waiter="w", signature="{}")
+    plant.begin(start_delay=10, waiter="w", signature="{}")
     start_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is not None
     assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
 def test_a_draft_that_was_revoked_is_canceled(plant):
-    plant.begin(hold=10, waiter="w", signature="{}")
+    plant.begin(start_delay=10, waiter="w", signature="{}")
     plant.app.backend.store_result("w", None, "REVOKED")
     start_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().stop_reason == "cancel"
@@ -195,7 +195,7 @@ def test_a_draft_that_was_revoked_is_canceled(plant):
 
 def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(plant):
     plant.begin("first", tick=ops.ScheduleTick("prices", "t1", "queue"))
-    plant.begin(tick=ops.ScheduleTick("prices", "t2", "queue"), hold=60)
+    plant.begin(tick=ops.ScheduleTick("prices", "t2", "queue"), start_delay=60)
     start_draft(plant.producer, "r", plant.clock.time())
     assert plant.view().accepted is None
     plant.producer.request_stop("r", CANCEL)

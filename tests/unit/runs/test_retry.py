@@ -18,7 +18,7 @@ def ended(plant, outcome, **fields):
     plant.begin()
     plant.force(**fields)
     plant.finish(outcome=outcome)
-    plant.run(ops.decide(plant.keys, "r", outcome, {}))
+    plant.run(ops.record_outcome(plant.keys, "r", outcome, {}))
     plant.messages()
 
 
@@ -42,11 +42,11 @@ def collected(plant, make, *, urls, summary=True, gone=False):
     plant.begin(targets=2)
     plant.buy(state=PartState.FETCHING)
     claim = plant.take()
-    plant.run(ops.update(plant.keys, claim, {}, job=make.job("success", summary=summary)))
+    plant.run(ops.update_part(plant.keys, claim, {}, job=make.job("success", summary=summary)))
     for position, status in enumerate(["error", "success"]):
         plant.put(position=position, url=urls[position], status=status, gone=gone and not position)
-    plant.run(ops.settle(plant.keys, claim, "succeeded"))
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     plant.messages()
 
 

@@ -122,7 +122,7 @@ def end(plant):
     def one(run_id, outcome="succeeded"):
         if plant.part(run_id).state is not PartState.DONE:
             plant.finish(run_id)
-        plant.run(ops.decide(plant.keys, run_id, outcome, {}))
+        plant.run(ops.record_outcome(plant.keys, run_id, outcome, {}))
 
     return one
 
@@ -149,8 +149,8 @@ def test_a_tick_whose_run_was_forgotten_is_not_bought_again(plant, tick, end):
     first = tick("t1")
     end(first)
     for waiter in plant.view(first).waiters:
-        plant.run(ops.delivered(plant.keys, first, waiter, plant.producer.lives))
-    assert plant.run(ops.forget(plant.keys, first)) == 1
+        plant.run(ops.acknowledge_delivery(plant.keys, first, waiter, plant.producer.retention))
+    assert plant.run(ops.forget_run(plant.keys, first)) == 1
     assert tick("t1") == first
     assert plant.view(first) is None
 
@@ -235,8 +235,8 @@ def test_an_answer_that_is_lost_makes_no_second_run(plant, tick, if_running, mon
     first = tick("t1", if_running)
     run = plant.producer.store.run
 
-    def dying(op):
-        run(op)
+    def dying(command):
+        run(command)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -296,7 +296,7 @@ def test_in_any_order(plant, tick, end, acts):
         elif what == "cancel" and record:
             plant.producer.request_stop(picked, CANCEL)
         elif what == "forget" and record and record.outcome:
-            plant.run(ops.forget(plant.keys, picked))
+            plant.run(ops.forget_run(plant.keys, picked))
         elif what == "look":
             plant.clock.forward(100)
             _look(plant, end, ended)

@@ -34,6 +34,6 @@ def collecting(plant, make, size):
     """A part whose job has ended, and whose tasks are fetched."""
     plant.begin(targets=size)
     plant.buy(state=PartState.FETCHING)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", size), after=0.0))
+    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success", size), after=0.0))
     plant.clock.forward(100)
     return plant

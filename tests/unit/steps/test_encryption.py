@@ -17,14 +17,14 @@ from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.runner import StepDefinition, _run_parts
 from scrape_do_celery.store import CANCEL, PartId, PartState, Store, ops
-from scrape_do_celery.store.vault import SEALED
+from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
 from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.tasks.aggregate import aggregate
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
 from scrape_do_celery.worker import lifecycle
-from scrape_do_celery.worker.checks import lacking_keys
+from scrape_do_celery.worker.checks import missing_keys
 
 OLD, NEW = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 COOKIE = "cookie-that-is-private"
@@ -71,30 +71,34 @@ def decide(plant, run_id="r"):
     return plant.step(lambda runtime, _: aggregate(runtime, run_id), None)
 
 
-def test_everything_private_is_sealed(locked, make):
+def test_everything_private_is_encrypted(locked, make):
     secret(locked, signature='{"private": true}', max_wait=60)
     locked.buy()
     claim = locked.take()
     locked.run(
-        ops.update(locked.keys, claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job())
+        ops.update_part(
+            locked.keys, claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job()
+        )
     )
     locked.put(position=0)
     error = JobLostError("quoted", "r")
-    assert locked.run(ops.settle(locked.keys, locked.take(), "lost", error=error)) == 0
+    assert locked.run(ops.finish_part(locked.keys, locked.take(), "lost", error=error)) == 0
     decide(locked)
-    sealed = {(key.split(b":")[1], name) for (key, name), value in everything(locked).items() if value[:1] == SEALED}
-    assert sealed == {
-        *((b"run", name) for name in (b"spec", b"t:0", b"w:r", b"result", b"error")),
+    encrypted = {
+        (key.split(b":")[1], name) for (key, name), value in everything(locked).items() if value[:1] == ENCRYPTED_PREFIX
+    }
+    assert encrypted == {
+        *((b"run", name) for name in (b"spec", b"targets:0", b"waiter:r", b"result", b"error")),
         *((b"part", name) for name in (b"api_error", b"submit_error", b"error")),
         (b"job", b""),
         (b"contents", b"0"),
     }
     record = locked.view()
-    assert record.locked is None
+    assert record.unreadable is None
     assert (record.error.args, record.parts[0].error.args) == (error.args, error.args)
     assert record.result["outcome"] == "lost"
     assert record.waiters == {"r": '{"private": true}'}
-    assert record.about == {"max_wait": 60.0, "set_cookies": "***"}
+    assert record.request_summary == {"max_wait": 60.0, "set_cookies": "***"}
     part = PartId("r", 0)
     assert locked.run(ops.part_spec(locked.keys, part)) == locked.run(ops.spec(locked.keys, "r", 1))
     assert locked.run(ops.job(locked.keys, part)).job_id == "job-r-0"
@@ -134,15 +138,15 @@ def publish(plant, handler, *states):
 
 
 def _named(runtime):
-    runtime._lacking, runtime.isolation = set(), Isolation()
+    runtime._missing_keys, runtime.isolation = set(), Isolation()
     return runtime
 
 
 def test_a_key_that_is_not_held_is_said_at_the_claim(locked):
     secret(locked)
-    (name,) = locked.keys.held
+    (name,) = locked.keys.key_names
     locked.use(NEW)
-    assert locked.claim() == ops.Locked(name)
+    assert locked.claim() == ops.NeedsKey(name)
     assert locked.due()["r:0"] <= ops.REDISPATCH_MIN + 1
 
 
@@ -154,7 +158,7 @@ def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(locked):
         locked.clock.forward(5)
         for part in locked.look().parts:
             messages += 1
-            assert isinstance(locked.claim(part.part_id.run_id, part.part_id.part), ops.Locked)
+            assert isinstance(locked.claim(part.part_id.run_id, part.part_id.part), ops.NeedsKey)
     assert messages <= 20, "in 50 minutes"
     locked.use(OLD)
     locked.clock.forward(ops.REDISPATCH_MAX)
@@ -162,16 +166,16 @@ def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(locked):
     assert locked.take()
 
 
-def test_with_both_keys_all_is_read_and_the_first_seals(locked):
+def test_with_both_keys_all_is_read_and_the_first_encrypts(locked):
     secret(locked)
-    old = locked.keys.held[0]
+    old = locked.keys.key_names[0]
     locked.use(f"{NEW},{OLD}")
-    new = locked.keys.held[0]
+    new = locked.keys.key_names[0]
     claim = locked.take()
     assert claim.spec().request.set_cookies == f"a={COOKIE}"
     assert locked.run_fields()["key"] == f"{old} {new}"
     locked.use(OLD)
-    assert locked.claim(states=PartState) is None or isinstance(locked.claim(), ops.Locked)
+    assert locked.claim(states=PartState) is None or isinstance(locked.claim(), ops.NeedsKey)
 
 
 def test_a_run_that_was_written_without_a_key_goes_on_with_one(locked):
@@ -179,20 +183,20 @@ def test_a_run_that_was_written_without_a_key_goes_on_with_one(locked):
     secret(locked)
     locked.use(OLD)
     assert locked.take().spec().request.set_cookies == f"a={COOKIE}"
-    assert locked.run_fields()["key"] == locked.keys.held[0]
+    assert locked.run_fields()["key"] == locked.keys.key_names[0]
     locked.use(None)
     locked.force(lease=None)
-    assert isinstance(locked.claim(), ops.Locked)
+    assert isinstance(locked.claim(), ops.NeedsKey)
 
 
 @pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
 def test_what_cannot_be_read_is_neither_bought_nor_counted(locked, step, state, make):
-    """The claim saw no strange key, and yet a value of it is sealed with one."""
+    """The claim saw no strange key, and yet a value of it is encrypted with one."""
     secret(locked)
     if state is PartState.SUBMITTING:
         locked.force(state=state, intent="1", account=locked.settings.account_id)
     other = locked.use(NEW)
-    kept = other.keys.seal(other.keys.run("r"), "spec", b"{}")
+    kept = other.keys.encrypt(other.keys.run("r"), "spec", b"{}")
     locked.use(OLD)
     locked.redis.hset(locked.keys.run("r"), "spec", kept)
     locked.api.script(list_jobs=JobsListResponse(jobs=[make.job(job_id="j")], total_pages=1), get_job=make.job())
@@ -210,7 +214,7 @@ def ended(locked, make):
     secret(locked, signature='{"task": "x"}')
     locked.buy()
     claim = locked.take()
-    locked.run(ops.update(locked.keys, claim, {}, after=0.0, job=make.job("success")))
+    locked.run(ops.update_part(locked.keys, claim, {}, after=0.0, job=make.job("success")))
     locked.put(position=0)
     locked.finish()
     return locked
@@ -249,7 +253,7 @@ def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
     locked.put(position=1)
     other = locked.use(NEW)
     key = other.keys.contents("r", 0)
-    strange = other.keys.seal(key, "0", b"x")
+    strange = other.keys.encrypt(key, "0", b"x")
     locked.use(OLD)
     locked.redis.hset(key, "0", strange)
     locked.run(ops.request_stop(locked.keys, "r", CANCEL))
@@ -291,17 +295,17 @@ def test_the_error_of_a_run_is_that_of_the_key(locked):
 
 def test_missing_keys_are_named(locked, clock):
     secret(locked)
-    assert lacking_keys(locked.producer) == []
-    (name,) = locked.keys.held
+    assert missing_keys(locked.producer) == []
+    (name,) = locked.keys.key_names
     locked.use(NEW)
-    (text,) = lacking_keys(locked.producer)
+    (text,) = missing_keys(locked.producer)
     assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in text
     clock.forward(locked.settings.record_ttl + 1)
-    assert lacking_keys(locked.producer) == []
+    assert missing_keys(locked.producer) == []
 
 
 def test_runs_with_the_same_options_do_not_conflict(locked):
-    """Sealed, equal options look different: their digest tells that they are equal."""
+    """Encrypted, equal options look different: their digest tells that they are equal."""
     secret(locked)
     secret(locked, run_id="s")
     locked.begin("t", request={"set_cookies": "a=other"})
@@ -315,10 +319,10 @@ def test_runs_with_the_same_options_do_not_conflict(locked):
     assert found == {"t:0"}
 
 
-def test_a_waiter_who_comes_later_is_sealed_too(locked):
+def test_a_waiter_who_comes_later_is_encrypted_too(locked):
     secret(locked)
-    locked.run(ops.accept(locked.keys, "r", "later", '{"a": 1}'))
-    assert locked.redis.hget(locked.keys.run("r"), "w:later")[:1] == SEALED
+    locked.run(ops.accept_run(locked.keys, "r", "later", '{"a": 1}'))
+    assert locked.redis.hget(locked.keys.run("r"), "waiter:later")[:1] == ENCRYPTED_PREFIX
     assert locked.view().waiters["later"] == '{"a": 1}'
 
 

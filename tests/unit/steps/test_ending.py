@@ -30,10 +30,10 @@ def end(plant, make):
     def end_of_part(part=0, outcome="succeeded", *, job=None, tasks=(), error=None):
         plant.buy(part=part, state=PartState.FETCHING)
         claim = plant.take(part=part)
-        plant.run(ops.update(plant.keys, claim, {}, job=job or make.job("success", job_id=f"job-r-{part}")))
+        plant.run(ops.update_part(plant.keys, claim, {}, job=job or make.job("success", job_id=f"job-r-{part}")))
         for task in tasks:
             plant.put(part=part, **task)
-        plant.run(ops.settle(plant.keys, claim, outcome, error=error))
+        plant.run(ops.finish_part(plant.keys, claim, outcome, error=error))
 
     return end_of_part
 
@@ -235,7 +235,7 @@ def test_who_is_published_too_early_or_twice_stays_silent(plant, end, finish):
     decided(plant)
     with pytest.raises(Ignore):
         finish(task_id="a-stranger")
-    plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
+    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
     with pytest.raises(Ignore):
         finish()
 
@@ -317,7 +317,7 @@ def test_a_report_that_comes_again_after_forget_is_silent(plant, finish, end):
     plant.begin()
     end()
     decided(plant)
-    plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
-    plant.run(ops.forget(plant.keys, "r"))
+    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
+    plant.run(ops.forget_run(plant.keys, "r"))
     with pytest.raises(Ignore):
         finish()

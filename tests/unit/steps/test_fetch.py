@@ -31,7 +31,7 @@ def collect(plant, make):
         plant.begin(targets=count)
         plant.buy(state=PartState.FETCHING)
         claim = plant.take()
-        plant.run(ops.update(plant.keys, claim, {}, job=job or make.job("success", count), after=0.0))
+        plant.run(ops.update_part(plant.keys, claim, {}, job=job or make.job("success", count), after=0.0))
         return plant
 
     return begin
@@ -147,7 +147,7 @@ def test_a_job_without_a_summary_gets_one_from_what_was_fetched(collect, make):
         *(("t0", "3", "success"), ("t1", "1", "success")),
         *(("t2", "0", "success"), ("t3", "2", "success")),
     ]
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     result = RunHandle("r", producer=plant.producer).result()
     assert [task.url for task in result.tasks] == make.urls(4)
     assert result.order_verified
@@ -286,7 +286,7 @@ def test_a_store_that_is_away_stops_the_pass(collect, make):
     plant = collect()
     plant.api.script(get_task=page(make))
     with pytest.raises((RedisError, ExceptionGroup)):
-        plant.step(fetch, plant.take(), broken="put", times=99)
+        plant.step(fetch, plant.take(), broken="store_content", times=99)
     assert plant.part().state is PartState.FETCHING
     assert stored(plant) == [None] * 4
 
@@ -336,10 +336,10 @@ def no_room(monkeypatch, request):
     """A store that is full, and whose user may not ask how full it is; what is gone is still written down."""
     run = AsyncStore.run
 
-    async def refuse(store, op):
-        if op.script == "put" and not op.args[4]:
+    async def refuse(store, command):
+        if command.script == "store_content" and not command.args[4]:
             raise request.param
-        return await run(store, op)
+        return await run(store, command)
 
     monkeypatch.setattr(AsyncStore, "run", refuse)
 
@@ -348,7 +348,7 @@ def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect,
     plant = collect()
     plant.api.script(get_task=page(make))
     for _ in range(plant.settings.poison_after + 2):
-        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, skip_unsent=False))
+        claim = plant.claim(poison=ops.PoisonPolicy(plant.settings.poison_after, skip_unsent=False))
         assert isinstance(claim, Claim)
         assert plant.step(fetch, claim) is None
         plant.clock.forward(FULL_STORE_DELAY + 1)
@@ -369,10 +369,10 @@ def test_nor_is_it_a_look_at_a_task_that_is_not_found(collect, make, no_room):
 def test_what_a_script_does_wrong_is_not_taken_for_a_full_store(collect, make, monkeypatch):
     run = AsyncStore.run
 
-    async def fail(store, op):
-        if op.script == "put":
+    async def fail(store, command):
+        if command.script == "store_content":
             raise ResponseError("Error running script: attempt to index a nil value")
-        return await run(store, op)
+        return await run(store, command)
 
     monkeypatch.setattr(AsyncStore, "run", fail)
     plant = collect()
@@ -387,7 +387,7 @@ def test_nor_of_one_whose_job_goes_on(plant, make, no_room):
     job = make.job("pending", tasks=["success", "pending"])
     plant.api.script(get_job=job, get_task=page(make))
     for _ in range(plant.settings.poison_after + 2):
-        claim = plant.claim(poison=ops.Poison(plant.settings.poison_after, skip_unsent=False))
+        claim = plant.claim(poison=ops.PoisonPolicy(plant.settings.poison_after, skip_unsent=False))
         assert isinstance(claim, Claim)
         plant.step(poll, claim)
         plant.clock.forward(60)

@@ -17,7 +17,7 @@ from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.reporting import start_draft
 from scrape_do_celery.runs.starting import start_scheduled_run
 from scrape_do_celery.store import CANCEL, PartState, RunState, ops
-from scrape_do_celery.store.vault import Vault
+from scrape_do_celery.store.encryption import Encryptor
 from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.tasks import scrape as scrape_step
 from scrape_do_celery.worker.dispatcher import Dispatcher
@@ -41,9 +41,9 @@ def end(plant, run_id):
     """Ends a run, of which everybody is told."""
     if plant.part(run_id).state is not PartState.DONE:
         plant.finish(run_id)
-    plant.run(ops.decide(plant.keys, run_id, "succeeded", {}))
+    plant.run(ops.record_outcome(plant.keys, run_id, "succeeded", {}))
     for waiter in plant.view(run_id).waiters:
-        plant.run(ops.delivered(plant.keys, run_id, waiter, plant.producer.lives))
+        plant.run(ops.acknowledge_delivery(plant.keys, run_id, waiter, plant.producer.retention))
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def forgotten_meanwhile(plant, monkeypatch):
     def forgetting(real):
         def run(given):
             found = real(given)
-            if (given[0] if isinstance(given, list) else given).script == "create":
-                plant.run(ops.forget(plant.keys, "old"))
+            if (given[0] if isinstance(given, list) else given).script == "create_run":
+                plant.run(ops.forget_run(plant.keys, "old"))
             return found
 
         return run
@@ -87,7 +87,7 @@ def test_who_dies_between_a_result_and_what_follows_it_is_made_up_for(plant, mon
     called, deaths, error = [], [True], JobLostError("lost", "r")
     plant.begin(signature=delivery_signature(plant.producer, "r", "r", {"link_error": signature("after.failure")}))
     plant.finish(outcome="lost", error=error)
-    plant.run(ops.decide(plant.keys, "r", "lost", {"error": json.dumps(error.to_json())}))
+    plant.run(ops.record_outcome(plant.keys, "r", "lost", {"error": json.dumps(error.to_json())}))
     monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda self, **_: called.append(self.task))
 
     def call_errbacks(*_):
@@ -163,32 +163,32 @@ def test_a_draft_whose_message_expires_is_canceled(plant, scrape, monkeypatch):
 def test_who_comes_at_the_end_of_a_records_life_is_told(plant):
     plant.begin(each=[URL], key="k")
     end(plant, "r")
-    plant.clock.forward(plant.producer.lives.record - 1)
-    assert plant.run(ops.accept(plant.keys, "r", "caller", "")) == 1
+    plant.clock.forward(plant.producer.retention.record - 1)
+    assert plant.run(ops.accept_run(plant.keys, "r", "caller", "")) == 1
     plant.clock.forward(2)
     assert [run.run_id for run in plant.look().runs] == ["r"]
-    plant.run(ops.delivered(plant.keys, "r", "caller", plant.producer.lives))
+    plant.run(ops.acknowledge_delivery(plant.keys, "r", "caller", plant.producer.retention))
     assert plant.ttls()[plant.keys.run("r")] is not None
 
 
 def test_a_key_that_has_passed_to_another_run_stays_with_it(plant):
     plant.begin(each=[URL], key="k")
     end(plant, "r")
-    plant.clock.forward(plant.producer.lives.record - 1)
-    plant.run(ops.accept(plant.keys, "r", "caller", ""))
+    plant.clock.forward(plant.producer.retention.record - 1)
+    plant.run(ops.accept_run(plant.keys, "r", "caller", ""))
     plant.clock.forward(2)
     assert plant.begin("another", each=[URL], key="k").run_id == "r", "as long as its run is there"
     plant.redis.delete(plant.keys.idempotency("k"))
     plant.begin("new", each=[URL], key="k")
-    plant.run(ops.delivered(plant.keys, "r", "caller", plant.producer.lives))
+    plant.run(ops.acknowledge_delivery(plant.keys, "r", "caller", plant.producer.retention))
     assert plant.ttls()[plant.keys.idempotency("k")] is None
-    plant.run(ops.forget(plant.keys, "r"))
+    plant.run(ops.forget_run(plant.keys, "r"))
     assert plant.begin("again", each=[URL], key="k").run_id == "new"
 
 
 @pytest.mark.parametrize("bought", [False, True])
 def test_a_run_whose_key_is_lost_can_be_freed(plant, bought):
-    old, new = (type(plant.keys)("p", Vault([letter * 32])) for letter in (b"1", b"2"))
+    old, new = (type(plant.keys)("p", Encryptor([letter * 32])) for letter in (b"1", b"2"))
 
     def tick(name):
         return start_scheduled_run(plant.producer, ops.ScheduleTick("prices", name, "skip"), {"targets": [URL]})
@@ -211,5 +211,5 @@ def test_a_run_whose_key_is_lost_can_be_freed(plant, bought):
     handle.forget()
     assert plant.run_ids() == set()
     assert not [part_id for part_id in plant.due() if part_id.startswith(run_id)]
-    assert plant.redis.keys("p:life") == plant.redis.keys("p:schedule:*") == []
+    assert plant.redis.keys("p:content_expiry") == plant.redis.keys("p:schedule:*") == []
     assert tick("t2") is not None

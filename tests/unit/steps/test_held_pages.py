@@ -81,7 +81,7 @@ def bought_again(plant):
     """The targets that a retry of the run would buy."""
 
     def targets():
-        plant.run(ops.decide(plant.keys, "r", plant.part().outcome, {}))
+        plant.run(ops.record_outcome(plant.keys, "r", plant.part().outcome, {}))
         return without_page(plant.producer.store, plant.view(), plant.run(ops.spec(plant.keys, "r", 1)))
 
     return targets
@@ -153,10 +153,10 @@ def test_a_page_of_a_task_that_was_stopped_is_stored_when_the_part_ends(running,
 def test_a_store_without_room_for_a_held_page_fails_no_step(running, run_on, monkeypatch, error, is_full):
     run = AsyncStore.run
 
-    async def refuse(store, op):
-        if op.script == "hold":
+    async def refuse(store, command):
+        if command.script == "hold_content":
             raise error
-        return await run(store, op)
+        return await run(store, command)
 
     monkeypatch.setattr(AsyncStore, "run", refuse)
     script(running, job("success", "success", "success"), t1=[task("t1", "pending", PAGE), task("t1")])

@@ -56,7 +56,7 @@ def adds_up(plant):
 
 
 def result(plant):
-    plant.run(ops.decide(plant.keys, "r", plant.part().outcome, {}))
+    plant.run(ops.record_outcome(plant.keys, "r", plant.part().outcome, {}))
     return RunHandle("r", producer=plant.producer).result()
 
 
@@ -145,7 +145,7 @@ def test_then_the_retry_has_each_target_that_failed(plant, make):
         get_task=lambda _, i: failed if i == "t0" else make.task(1, url=targets[1]),
     )
     plant.step(poll, plant.take())
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     spec = plant.run(ops.spec(plant.keys, retry_failed("r").run_id, 1))
     assert spec.request.targets == [targets[0], targets[2]]
 

@@ -304,7 +304,7 @@ class Deaths:
         async def go(store):
             runtime, self.died = WorkerContext.__new__(WorkerContext), asyncio.Event()
             runtime.store, runtime.settings, runtime.producer = store, self.plant.settings, self.plant.producer
-            runtime.rate_limiter, runtime.isolation = RateLimiter(store, here=10, most=10), Isolation()
+            runtime.rate_limiter, runtime.isolation = RateLimiter(store, here=10, limit=10), Isolation()
             definition = runner.StepDefinition([PartState.QUEUED], self.handler, 30.0)
             works = [
                 asyncio.ensure_future(runner._run_parts(runtime, [PartId.parse(name) for name in names], definition))

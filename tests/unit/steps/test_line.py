@@ -126,7 +126,7 @@ def test_without_a_limit_nothing_is_counted(plant, make):
     assert not list(plant.redis.scan_iter("p:slots:*"))
 
 
-MOST = 2
+LIMIT = 2
 CHOICES = st.lists(
     st.tuples(st.sampled_from(["buy", "end", "void", "cancel", "settle"]), st.integers(0, 5)), max_size=60
 )
@@ -163,10 +163,10 @@ def act(shelf, what, run_id):
     if claim is None or part.state is PartState.DONE:
         return
     if what == "buy" and part.state is PartState.QUEUED:
-        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
+        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
             shelf.run(
-                ops.update(
+                ops.update_part(
                     shelf.keys,
                     claim,
                     {"state": "running", "purchase_status": "confirmed"},
@@ -175,17 +175,17 @@ def act(shelf, what, run_id):
                 )
             )
         elif verdict != "no_slot":
-            shelf.run(ops.settle(shelf.keys, claim, "canceled"))
+            shelf.run(ops.finish_part(shelf.keys, claim, "canceled"))
     elif what == "void" and part.state is PartState.QUEUED:
-        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", most=MOST))
+        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
-            shelf.run(ops.update(shelf.keys, claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
+            shelf.run(ops.update_part(shelf.keys, claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
     elif what == "end" and part.state is PartState.RUNNING:
-        shelf.run(ops.update(shelf.keys, claim, {"state": "fetching"}, after=0.0))
+        shelf.run(ops.update_part(shelf.keys, claim, {"state": "fetching"}, after=0.0))
     elif what == "settle":
-        shelf.run(ops.settle(shelf.keys, claim, "succeeded"))
+        shelf.run(ops.finish_part(shelf.keys, claim, "succeeded"))
     else:
-        shelf.run(ops.update(shelf.keys, claim, {}, after=0.0 if part.state is not PartState.QUEUED else None))
+        shelf.run(ops.update_part(shelf.keys, claim, {}, after=0.0 if part.state is not PartState.QUEUED else None))
         shelf.force(run_id, lease=0)
 
 
@@ -202,8 +202,8 @@ def awake(shelf):
 def check(shelf):
     assert not states(shelf, "submitting")
     busy = states(shelf, "running")
-    assert len(busy) <= MOST
+    assert len(busy) <= LIMIT
     places = {name.decode().partition(":")[0] for name in shelf.redis.zrange("p:slots:me", 0, -1)}
     assert set(busy) <= places
-    assert len(places) <= MOST
+    assert len(places) <= LIMIT
     assert all(shelf.part(run_id).state != "done" for run_id in places)

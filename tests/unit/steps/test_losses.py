@@ -35,7 +35,7 @@ def lose_answer(plant, run_id="r", marker=""):
     claim = plant.take(run_id, seconds=LEASE)
     told = {"account": plant.account, "estimated_credits": 2, "marker": marker}
     assert plant.run(ops.write_intent(plant.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
-    assert plant.run(ops.update(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert plant.run(ops.update_part(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def look(plant, run_id="r", *, until=PartState.QUEUED):
@@ -50,7 +50,7 @@ def look(plant, run_id="r", *, until=PartState.QUEUED):
 def collecting(plant, make):
     plant.begin()
     plant.buy(state=PartState.FETCHING)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
+    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
 
 
 def intend(plant, run_id="r", *, durable=True):
@@ -200,7 +200,7 @@ def test_a_purchase_in_doubt_takes_no_time_from_an_equal_one(plant, make):
     for run_id in "ab":
         plant.begin(run_id, request={"geo_code": "us"})
     lose_answer(plant, "a")
-    plant.run(ops.settle(plant.keys, plant.take("a"), "in_doubt", purchase_status="in_doubt"))
+    plant.run(ops.finish_part(plant.keys, plant.take("a"), "in_doubt", purchase_status="in_doubt"))
     plant.clock.forward(5)
     lose_answer(plant, "b")
     shows(plant)
@@ -245,10 +245,10 @@ def test_the_job_of_a_purchase_in_doubt_is_no_orphan_where_its_tasks_have_no_url
 def test_an_end_that_the_store_has_lost_decides_nothing(plant):
     """A step has seen that all parts have ended; then the store falls back behind that."""
     plant.begin()
-    assert plant.run(ops.decide(plant.keys, "r", "succeeded", {"decided_by": 0})) == ""
+    assert plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {"decided_by": 0})) == ""
     assert plant.view().outcome is None
     plant.finish()
-    assert plant.run(ops.decide(plant.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
+    assert plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
 
 
 def test_a_purchase_that_was_absent_stays_in_the_ledger(plant, make):
@@ -270,7 +270,7 @@ def test_a_run_of_another_account_ends_where_it_is_to_end(plant):
     plant.begin()
     plant.buy()
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
-    assert plant.claim() == ops.Foreign("another")
+    assert plant.claim() == ops.NeedsAccount("another")
     assert plant.due()["r:0"] <= ops.REDISPATCH_MIN, (
         "a step message that came to the wrong worker is soon published again"
     )

@@ -181,7 +181,7 @@ def test_a_step_without_its_lease_stores_no_page_at_a_position_of_its_own(early,
 
 
 def read(plant):
-    plant.run(ops.decide(plant.keys, "r", plant.part().outcome, {}))
+    plant.run(ops.record_outcome(plant.keys, "r", plant.part().outcome, {}))
     return [task.task_id for task in RunHandle("r", producer=plant.producer).iter_tasks()]
 
 

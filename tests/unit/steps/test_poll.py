@@ -54,8 +54,8 @@ def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, 
     jobs = [make.job("pending", tasks=["success", "pending"]), make.job("pending", tasks=["success", "error"])]
     running.api.script(get_job=[jobs[0], jobs[0], jobs[1]])
     written = []
-    real = ops.update
-    monkeypatch.setattr(ops, "update", lambda *a, job=None, **k: written.append(job) or real(*a, job=job, **k))
+    real = ops.update_part
+    monkeypatch.setattr(ops, "update_part", lambda *a, job=None, **k: written.append(job) or real(*a, job=job, **k))
     for _ in range(3):
         running.step(poll, running.take())
         running.clock.forward(100)
@@ -199,7 +199,7 @@ def test_a_pause_counts_from_the_answer(running, make):
 @pytest.mark.parametrize("known", [True, False])
 def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, make, step, known):
     if known:
-        running.run(ops.update(running.keys, running.take(), {}, job=make.job("pending"), after=0.0))
+        running.run(ops.update_part(running.keys, running.take(), {}, job=make.job("pending"), after=0.0))
     running.run(ops.request_stop(running.keys, "r", "deadline"))
     running.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
     handler = {"cancel": cancel, "poll": poll}[step]

@@ -41,7 +41,7 @@ def intend(plant, run_id="r"):
 def lose_answer(plant, run_id="r"):
     claim = plant.take(run_id, seconds=LEASE)
     assert plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))[0] == "ok"
-    assert plant.run(ops.update(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert plant.run(ops.update_part(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def job_of(make, urls, job_id="j", status="pending"):
@@ -182,7 +182,7 @@ def of_an_earlier_version(plant, run_id, targets):
     """The part as a worker of the version before wrote it, whose purchase is under way."""
     plant.begin(run_id, each=targets)
     digest = fingerprint(targets)
-    plant.force(run_id, fp=digest, state="submitting", account=plant.account, lease=plant.clock.time() + HOUR)
+    plant.force(run_id, fingerprint=digest, state="submitting", account=plant.account, lease=plant.clock.time() + HOUR)
     plant.redis.set(f"{plant.keys.prefix}:target_lock:{plant.account}:{digest}", f"{run_id}:0")
     return digest
 
@@ -202,14 +202,14 @@ def test_a_part_holds_back_equal_targets_of_an_earlier_version(plant):
     lock = f"{plant.keys.prefix}:target_lock:{plant.account}:{fingerprint(targets)}"
     assert plant.redis.get(lock) == b"new:0"
     plant.clock.forward(2 * LEASE)
-    assert plant.run(ops.settle(plant.keys, plant.take("new"), "failed", purchase_status="void")) == 0
+    assert plant.run(ops.finish_part(plant.keys, plant.take("new"), "failed", purchase_status="void")) == 0
     assert plant.redis.get(lock) is None
 
 
 def test_a_job_of_a_part_of_an_earlier_version_is_recognised(plant, make):
     targets = ["https://straße.example/"]
     plant.begin(each=targets)
-    plant.force(fp=fingerprint(targets))
+    plant.force(fingerprint=fingerprint(targets))
     lose_answer(plant)
     shows(plant, job_of(make, targets))
     assert look_until_resolved(plant).job_id == "j"
@@ -273,7 +273,7 @@ def test_a_purchase_in_doubt_before_a_refused_one_binds_its_account(plant, make)
     plant.api.script(create_job=make.refusal(401))
     plant.step(submit, plant.take(seconds=LEASE))
     plant.clock.forward(HOUR)
-    assert isinstance(plant.claim(account="of the new token"), ops.Foreign)
+    assert isinstance(plant.claim(account="of the new token"), ops.NeedsAccount)
 
 
 # What the API refused or rejected

@@ -72,7 +72,7 @@ def test_a_purchase_of_equal_targets_that_was_never_found_may_own_a_job_with_one
 
 def test_a_refused_plugin_run_is_not_in_doubt_by_any_job_of_its_size(plant, make):
     spec = RunSpec(JobCreationRequest(**PLUGIN))
-    plant.run(ops.create(plant.keys, "r", spec))
+    plant.run(ops.create_run(plant.keys, "r", spec))
     plant.api.script(create_job=make.refusal(429))
     plant.step(submit, plant.take(seconds=LEASE))
     shows(plant, make.job("pending", 1, job_id="foreign"))
@@ -175,7 +175,7 @@ def test_after_a_pause_only_the_list_of_the_same_account_shows_an_absence(plant,
     plant.step(submit, plant.take(seconds=LEASE))
     plant.clock.forward(10)
     with_another_token(plant)
-    assert isinstance(plant.claim(), ops.Foreign)
+    assert isinstance(plant.claim(), ops.NeedsAccount)
 
 
 def test_an_id_without_a_task_behind_it_keeps_no_job_from_its_part(plant, make):

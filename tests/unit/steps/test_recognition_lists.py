@@ -258,7 +258,7 @@ def test_an_old_job_of_some_of_the_targets_stands_in_no_way(reconciling):
 )
 def test_a_plugin_job_is_known_by_the_number_of_its_tasks_alone(plant, make, fields, posts):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
-    plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    plant.run(ops.create_run(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
     lose_answer(plant, make)
     job = {**entry("j", URLS[:1], iso(plant)), **fields}
     serve(plant, in_all(job), job)

@@ -33,7 +33,7 @@ def begin_doubt(plant, run_id="r", marker=""):
     plant.run(
         ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, estimated_credits=2, marker=marker)
     )
-    assert plant.run(ops.update(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert plant.run(ops.update_part(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def listing(*jobs, pages=1):
@@ -111,13 +111,13 @@ def test_a_job_that_a_run_owns_is_never_adopted(reconciling, make):
 
 def test_a_job_that_is_taken_at_that_moment_is_left_alone(reconciling, make, monkeypatch):
     shows(reconciling, make.job("pending", job_id="j"))
-    real = ops.update
+    real = ops.update_part
 
     def update(keys, claim, fields, **options):
         reconciling.redis.set(reconciling.keys.owner("j"), "someone:0")
         return real(keys, claim, fields, **options)
 
-    monkeypatch.setattr(ops, "update", update)
+    monkeypatch.setattr(ops, "update_part", update)
     assert look(reconciling) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert reconciling.part().job_id is None
 
@@ -313,7 +313,7 @@ def test_two_purchases_of_one_part_may_both_appear(reconciling, make):
 def test_an_earlier_purchase_in_doubt_of_the_same_targets_is_remembered(plant, make):
     plant.begin("first", request={"geo_code": "us"})
     begin_doubt(plant, "first")
-    plant.run(ops.settle(plant.keys, plant.take("first"), "in_doubt", purchase_status="in_doubt"))
+    plant.run(ops.finish_part(plant.keys, plant.take("first"), "in_doubt", purchase_status="in_doubt"))
     plant.begin("r", request={"geo_code": "de"})
     begin_doubt(plant)
     shows(plant, make.job("queued", job_id="j"))
@@ -343,7 +343,7 @@ def test_on_a_shared_account_without_a_marker_nothing_is_taken(plant, make, sett
 
 def test_a_plugin_job_does_not_show_whose_it_is(plant, make):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
-    plant.run(ops.create(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    plant.run(ops.create_run(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
     begin_doubt(plant)
     shows(plant, make.job("pending", job_id="j"))
     looks_until(plant, PartState.DONE)

@@ -43,7 +43,7 @@ def test_cancel_in_trouble_must_back_off(plant, make, status):
 def collecting(plant, make, n=1):
     plant.begin(targets=n)
     plant.buy(state=PartState.FETCHING)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", n), after=0.0))
+    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success", n), after=0.0))
 
 
 def test_surrogate_page(plant, make):
@@ -112,8 +112,8 @@ def test_rate_limited_is_written_although_the_store_stumbles(plant, make):
         plant.step(
             submit,
             plant.take(seconds=120),
-            broken="pause"
-            if "pause" in __import__("scrape_do_celery.store.shells", fromlist=["x"]).scripts()
+            broken="pause_api"
+            if "pause" in __import__("scrape_do_celery.store.client", fromlist=["x"]).scripts()
             else "SET",
         )
     assert (plant.part().state, plant.part().refused) == (PartState.RECONCILING, True)
@@ -135,7 +135,7 @@ def test_auth_grace_counts_refusals_only(plant, make):
 def test_a_deadline_ends_a_run_while_the_api_is_down(plant, make, state):
     plant.begin(max_wait=10)
     plant.buy(state=state)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
+    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
     plant.clock.forward(11)
     plant.run(ops.request_stop(plant.keys, "r", "deadline"))
     plant.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
@@ -162,8 +162,8 @@ def test_forget_leaves_no_key_for_ever(plant):
     plant.begin(key="k")
     plant.buy()
     plant.finish()
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
-    plant.run(ops.delivered(plant.keys, "r", "r", plant.producer.lives))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
     RunHandle("r", producer=plant.producer).forget()
     assert plant.ttls()
     assert None not in plant.ttls().values()
@@ -172,8 +172,8 @@ def test_forget_leaves_no_key_for_ever(plant):
 def test_key_of_a_forgotten_run(plant, start):
     h = start([URL], idempotency_key="k")
     plant.finish(h.run_id)
-    plant.run(ops.decide(plant.keys, h.run_id, "succeeded", {}))
-    plant.run(ops.delivered(plant.keys, h.run_id, h.run_id, plant.producer.lives))
+    plant.run(ops.record_outcome(plant.keys, h.run_id, "succeeded", {}))
+    plant.run(ops.acknowledge_delivery(plant.keys, h.run_id, h.run_id, plant.producer.retention))
     h.forget()
     again = start([URL], idempotency_key="k")
     assert again.state == "queued"
@@ -184,7 +184,7 @@ def test_hold_does_not_outlive_the_lease(shelf):
     claim = shelf.take()
 
     def hanging(store):
-        async def run(op):
+        async def run(command):
             await asyncio.sleep(60)
 
         return SimpleNamespace(run=run, keys=store.keys)
@@ -230,11 +230,11 @@ def test_store_away_in_a_pass_is_a_redis_error(plant, make):
     collecting(plant, make, 4)
     plant.api.script(get_task=lambda _, i: make.task(int(i[1:])))
     with pytest.raises(RedisError):
-        plant.step(fetch, plant.take(), broken="put", times=99)
+        plant.step(fetch, plant.take(), broken="store_content", times=99)
 
 
 def test_canceled_draft_ends_now(plant):
-    plant.begin(hold=86400.0)
+    plant.begin(start_delay=86400.0)
     RunHandle("r", producer=plant.producer).cancel()
     assert plant.due()["r:run"] <= 1
 

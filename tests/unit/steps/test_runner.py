@@ -256,8 +256,8 @@ def test_a_store_that_does_not_answer_for_the_life_of_a_lease_cancels_the_work(s
     asked = []
 
     def failing(store):
-        async def run(operation):
-            asked.append(operation.script)
+        async def run(command):
+            asked.append(command.script)
             if len(asked) % 2:
                 raise RedisConnectionError("away")
             await asyncio.sleep(60)
@@ -269,7 +269,7 @@ def test_a_store_that_does_not_answer_for_the_life_of_a_lease_cancels_the_work(s
 
     with pytest.raises(LeaseLostError):
         holding(shelf, lambda _: work(), store=failing)
-    assert set(asked) == {"renew"}
+    assert set(asked) == {"renew_lease"}
 
 
 def test_a_store_that_comes_back_in_time_keeps_the_lease(shelf):
@@ -277,8 +277,8 @@ def test_a_store_that_comes_back_in_time_keeps_the_lease(shelf):
     asked = []
 
     def stumbling(store):
-        async def run(operation):
-            asked.append(operation.script)
+        async def run(command):
+            asked.append(command.script)
             if len(asked) % 2:
                 raise RedisConnectionError("away")
             return True

@@ -192,9 +192,9 @@ def test_a_message_that_is_an_id_already_is_sent_as_it_is(plant, scrape, message
 def test_a_message_of_a_run_that_was_forgotten_is_not_heard(plant, receive, kwargs):
     receive(targets=[URL])
     plant.finish("celery-id")
-    plant.run(ops.decide(plant.keys, "celery-id", "succeeded", {}))
-    plant.run(ops.delivered(plant.keys, "celery-id", "celery-id", plant.producer.lives))
-    plant.run(ops.forget(plant.keys, "celery-id"))
+    plant.run(ops.record_outcome(plant.keys, "celery-id", "succeeded", {}))
+    plant.run(ops.acknowledge_delivery(plant.keys, "celery-id", "celery-id", plant.producer.retention))
+    plant.run(ops.forget_run(plant.keys, "celery-id"))
     plant.messages()
     receive(**kwargs)
     assert plant.sent == []
@@ -226,7 +226,7 @@ def test_a_second_caller_with_the_same_key_waits_for_the_same_run(plant, scrape,
 
 def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(plant, scrape, messages, receive):
     digest = read_spec([URL]).digest
-    plant.run(ops.promise(plant.keys, "prices", "promised", digest))
+    plant.run(ops.reserve_key(plant.keys, "prices", "promised", digest))
     scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]
     assert plant.view("promised").accepted is None

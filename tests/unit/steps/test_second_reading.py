@@ -171,7 +171,7 @@ def test_two_accounts_may_share_a_run(plant, make):
     for claim, account, job in ((a, "A", "job-of-A"), (b, plant.account, "job-of-B")):
         assert plant.run(ops.write_intent(plant.keys, claim, f"n{account}", LEASE, account=account))[0] == "ok"
         fields = {"state": "running", "job": job, "purchase_status": "confirmed"}
-        assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=job)) == "ok"
+        assert plant.run(ops.update_part(plant.keys, claim, fields, after=1.0, owner=job)) == "ok"
     plant.clock.forward(HOUR)
     plant.api.script(get_job=make.refusal(404))
     run_step(plant.app, ["r:0"], {PartState.RUNNING}, poll)
@@ -193,7 +193,7 @@ def test_a_claim_that_is_sent_again_is_foreign_still(plant):
     plant.buy()
     plant.redis.hset(plant.keys.part("r", 0), "account", "another")
     plant.run(ops.request_stop(plant.keys, "r", "cancel"))
-    assert [plant.claim(token="t").breaker for _ in range(2)] == ["foreign", "foreign"]
+    assert [plant.claim(token="t").breaker for _ in range(2)] == ["other_account", "other_account"]
 
 
 # What the API no longer knows
@@ -333,7 +333,7 @@ def test_an_absence_stays_in_the_ledger_where_a_later_void_is_sent_twice(plant):
     claim = plant.take(seconds=LEASE)
     assert plant.run(ops.write_intent(plant.keys, claim, "n2", LEASE, account=plant.account))[0] == "ok"
     for _ in range(2):
-        plant.run(ops.update(plant.keys, claim, {"state": "queued", "purchase_status": "void"}, after=5.0))
+        plant.run(ops.update_part(plant.keys, claim, {"state": "queued", "purchase_status": "void"}, after=5.0))
     plant.clock.forward(6)
-    plant.run(ops.settle(plant.keys, plant.take(seconds=LEASE), "canceled"))
+    plant.run(ops.finish_part(plant.keys, plant.take(seconds=LEASE), "canceled"))
     assert purchase_status(plant) == ["not_found"]

@@ -215,7 +215,7 @@ def test_equal_targets_are_bought_one_after_the_other(plant, claim, make):
     assert plant.part("equal").state is PartState.QUEUED
     assert plant.due()["equal:0"] > 0.4
     # The first is resolved: the other's turn has come.
-    plant.run(ops.settle(plant.keys, plant.take(), "in_doubt", purchase_status="in_doubt"))
+    plant.run(ops.finish_part(plant.keys, plant.take(), "in_doubt", purchase_status="in_doubt"))
     assert plant.due()["equal:0"] <= 0
     plant.step(submit, plant.take("equal", seconds=LEASE))
     assert plant.part("equal").job_id == "j"
@@ -280,7 +280,7 @@ def test_a_post_is_not_made_where_the_store_cannot_say_who_holds_the_part(plant,
 
 def test_a_store_that_comes_back_learns_what_was_bought(plant, claim, make):
     plant.api.script(create_job=make.created("j"))
-    assert plant.step(submit, claim, broken="update", times=3) is None
+    assert plant.step(submit, claim, broken="update_part", times=3) is None
     assert (plant.part().state, plant.part().job_id) == (PartState.RUNNING, "j")
     assert plant.api.posts == 1
 
@@ -288,7 +288,7 @@ def test_a_store_that_comes_back_learns_what_was_bought(plant, claim, make):
 @pytest.mark.parametrize("status", [400, 429])
 def test_a_store_that_comes_back_learns_what_was_refused(plant, claim, make, status):
     plant.api.script(create_job=make.refusal(status))
-    plant.step(submit, claim, broken="settle" if status == 400 else "update", times=3)
+    plant.step(submit, claim, broken="finish_part" if status == 400 else "update_part", times=3)
     assert plant.part().state is (PartState.DONE if status == 400 else PartState.RECONCILING)
 
 
@@ -296,7 +296,7 @@ def test_a_store_that_stays_away_is_logged_with_the_job(plant, claim, make, monk
     monkeypatch.setattr("scrape_do_celery.runtime.context.stop_after_delay", lambda _: stop_after_attempt(3))
     plant.api.script(create_job=make.created("job-that-was-paid"))
     with pytest.raises(RedisError):
-        plant.step(submit, claim, broken="update", times=99)
+        plant.step(submit, claim, broken="update_part", times=99)
     assert "job-that-was-paid" in caplog.text
     assert plant.part().state is PartState.SUBMITTING
 

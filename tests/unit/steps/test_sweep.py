@@ -24,8 +24,8 @@ def crowd(plant):
         claim = plant.take(f"r{n}")
         plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
         fields = {"state": "running", "job": f"job-{n}", "purchase_status": "confirmed"}
-        op = ops.update(plant.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
-        assert plant.run(op) == "ok"
+        command = ops.update_part(plant.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
+        assert plant.run(command) == "ok"
     return plant
 
 
@@ -141,8 +141,8 @@ def test_a_dispatcher_looks_soon_whether_a_sweep_has_ended(crowd):
 
 
 def test_more_than_a_batch_is_left_to_the_dispatchers(crowd, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.watching.MOST", 15)
-    monkeypatch.setattr(ops, "MOST", 15)
+    monkeypatch.setattr("scrape_do_celery.store.watching.BATCH_LIMIT", 15)
+    monkeypatch.setattr(ops, "BATCH_LIMIT", 15)
     listed(crowd, make, [])
     crowd.clock.forward(6)
     swept(crowd)
@@ -152,10 +152,10 @@ def test_more_than_a_batch_is_left_to_the_dispatchers(crowd, make, monkeypatch):
     assert all(crowd.part(f"r{n}").state is PartState.RUNNING for n in range(COUNT))
 
 
-def hours(plant, most, sweeps=60):
+def hours(plant, limit, sweeps=60):
     """What was handed over within so many hours, or sweeps, of looks."""
     began, handed = plant.clock.time(), set()
-    while plant.clock.time() - began < most * 3600 and sweeps:
+    while plant.clock.time() - began < limit * 3600 and sweeps:
         found = look(plant)
         if found.use_list:
             sweeps -= 1
@@ -186,7 +186,7 @@ def test_a_sweep_that_never_comes_to_its_end_keeps_no_end_from_being_seen(crowd,
 
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_sweep_that_fails_leaves_a_few_to_be_looked_at_by_themselves(crowd, make, status, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.watching._SOME", 10)
+    monkeypatch.setattr("scrape_do_celery.store.watching._SMALL_BATCH", 10)
     crowd.api.script(list_jobs=make.refusal(status, retry_after=1))
     crowd.clock.forward(6)
     swept(crowd)
@@ -226,7 +226,7 @@ def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
         claim = plant.take("order-17", n)
         plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
         fields = {"state": "running", "job": f"of-{n}", "purchase_status": "confirmed"}
-        assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
+        assert plant.run(ops.update_part(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
     part_ids = [PartId("order-17", n) for n in range(COUNT)]
     plant.clock.forward(2)
     plant.run(ops.mark_still_running(plant.keys, plant.account, "pending", part_ids, [1.0, 2.0]))
@@ -275,12 +275,12 @@ def test_jobs_of_others_make_single_looks_the_cheaper_ones(crowd, make):
     swept(crowd)
     crowd.messages()
     for n in range(COUNT):
-        assert crowd.run(ops.update(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
+        assert crowd.run(ops.update_part(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
     crowd.clock.forward(12)
     assert not look(crowd).use_list, "the list has 50 pages of others, and 40 jobs are ours"
     assert len(crowd.due()) == COUNT
     for n in range(COUNT):
-        assert crowd.run(ops.update(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
+        assert crowd.run(ops.update_part(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
     crowd.clock.forward(901)
     assert look(crowd).use_list, "what others had then is no measure any more"
 

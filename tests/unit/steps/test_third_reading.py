@@ -16,7 +16,7 @@ from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.rate_limiter import RateLimiter
 from scrape_do_celery.store import CANCEL, Claim, PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.op import Op
+from scrape_do_celery.store.command import Command
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
@@ -33,7 +33,7 @@ def bought(plant, names, account=None):
         claim = plant.take(name)
         plant.run(ops.write_intent(plant.keys, claim, name, 100.0, account=account or plant.account))
         fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "purchase_status": "confirmed"}
-        assert plant.run(ops.update(plant.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
+        assert plant.run(ops.update_part(plant.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
 
 
 @pytest.fixture
@@ -172,9 +172,9 @@ def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(plant, make):
     async def with_an_end_in_between(runtime, claim):
         run = runtime.store.run
 
-        async def watched(operation):
-            answer = await run(operation)
-            if operation.script == "write_intent":
+        async def watched(command):
+            answer = await run(command)
+            if command.script == "write_intent":
                 plant.finish("a")
             return answer
 
@@ -189,15 +189,15 @@ def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
     def intent(name, account):
         shelf.force(name, due_at=0, lease=0)
         claim = shelf.take(name, account=account)
-        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, name, 100.0, account=account, most=1))
+        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, name, 100.0, account=account, limit=1))
         if verdict == "ok":
             fields = {"state": "running", "purchase_status": "confirmed"}
-            shelf.run(ops.update(shelf.keys, claim, fields, after=1.0, owner=f"job-{name}"))
+            shelf.run(ops.update_part(shelf.keys, claim, fields, after=1.0, owner=f"job-{name}"))
         return verdict
 
     def end(name, account):
         shelf.force(name, due_at=0, lease=0)
-        shelf.run(ops.settle(shelf.keys, shelf.take(name, account=account), "succeeded"))
+        shelf.run(ops.finish_part(shelf.keys, shelf.take(name, account=account), "succeeded"))
 
     for name in "axbd":
         shelf.begin(name, each=[f"https://shop.example/{name}"])
@@ -235,7 +235,7 @@ def test_looks_at_the_line_use_up_no_request(plant, make):
     spent = []
 
     async def all_of_them(runtime, _):
-        runtime.rate_limiter = RateLimiter(runtime.store, here=10, most=10, rate=0.2)
+        runtime.rate_limiter = RateLimiter(runtime.store, here=10, limit=10, rate=0.2)
         began = time.monotonic()
         await asyncio.gather(*(submit(runtime, claim) for claim in claims))
         spent.append(time.monotonic() - began)
@@ -254,7 +254,7 @@ def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
     plant.buy("r")
     plant.clock.forward(2)
     claim = plant.take("r")
-    plant.run(ops.update(plant.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40)))
+    plant.run(ops.update_part(plant.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40)))
     plant.run(ops.request_stop(plant.keys, "r", CANCEL))
     plant.take("r", seconds=0.0)
     plant.clock.forward(2 * plant.settings.cancel_grace + 1)
@@ -310,7 +310,7 @@ def test_what_was_not_sent_makes_no_pause_longer(plant, make):
     plant.begin()
     plant.buy()
     plant.clock.forward(2)
-    plant.run(ops.pause(plant.keys, 0.5))
+    plant.run(ops.pause_api(plant.keys, 0.5))
     until = plant.redis.get("p:pause")
 
     async def paused(runtime, claim):
@@ -327,7 +327,7 @@ def test_what_was_not_sent_makes_no_pause_longer(plant, make):
 
 def test_a_key_of_another_request_starts_nothing(plant, monkeypatch):
     monkeypatch.setattr(AppContext, "for_app", lambda **_: plant.producer)
-    plant.begin("later", key="k", hold=3600.0)
+    plant.begin("later", key="k", start_delay=3600.0)
     requests = [[f"https://shop.example/{n}"] for n in range(450)]
     with pytest.raises(IdempotencyConflictError):
         enqueue_many(requests, idempotency_keys=["k"] + [None] * 449)
@@ -338,9 +338,9 @@ def test_a_key_of_another_request_starts_nothing(plant, monkeypatch):
 
 def test_one_that_cannot_be_sent_fails_alone(shelf):
     async def go(store):
-        wrong = Op(lambda reply: reply, ("SET", "k", "\ud800"))
+        wrong = Command(lambda reply: reply, ("SET", "k", "\ud800"))
         operations = [ops.clock(), wrong, ops.clock()]
-        return await asyncio.gather(*(store.run(op) for op in operations), return_exceptions=True)
+        return await asyncio.gather(*(store.run(command) for command in operations), return_exceptions=True)
 
     first, wrong, last = shelf.with_async(go)
     assert isinstance(first, float)
@@ -351,12 +351,12 @@ def test_one_that_cannot_be_sent_fails_alone(shelf):
 
 def test_an_error_that_nobody_foresaw_leaves_no_request_waiting(shelf):
     async def go(store):
-        rate_limiter, run, errors = RateLimiter(store, here=10, most=10), store.run, [ValueError("unforeseen")]
+        rate_limiter, run, errors = RateLimiter(store, here=10, limit=10), store.run, [ValueError("unforeseen")]
 
-        async def once(op):
+        async def once(command):
             if errors:
                 raise errors.pop()
-            return await run(op)
+            return await run(command)
 
         store.run = once
         async with asyncio.timeout(10), rate_limiter.acquire():

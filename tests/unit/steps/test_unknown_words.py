@@ -259,7 +259,7 @@ def test_a_page_of_a_task_that_was_given_up_is_not_bought_again(running, make, m
     while running.part().state is not PartState.DONE:
         running.clock.forward(100)
         running.step(fetch, running.take())
-    running.run(ops.decide(running.keys, "r", "succeeded", {}))
+    running.run(ops.record_outcome(running.keys, "r", "succeeded", {}))
     assert (stored(running)[0].content, stored(running)[0].gone) == ("<html>", False)
     again = retry_failed("r")
     spec = running.run(ops.spec(running.keys, again.run_id, 1))

@@ -138,7 +138,7 @@ def test_neither_is_bought_again(collecting, make, monkeypatch):
     for _ in range(UNREADABLE_ATTEMPTS):
         collecting.step(fetch, collecting.take())
         collecting.clock.forward(UNREADABLE_INTERVAL + 1)
-    collecting.run(ops.decide(collecting.keys, "r", "succeeded", {}))
+    collecting.run(ops.record_outcome(collecting.keys, "r", "succeeded", {}))
     again = retry_failed("r")
     spec = collecting.run(ops.spec(collecting.keys, again.run_id, 1))
     assert spec.request.targets == make.urls(1, start=2)
@@ -190,7 +190,7 @@ def test_a_job_without_any_id_is_lost_and_its_answer_is_kept(running):
     assert part.outcome == "lost"
     assert isinstance(part.error, JobLostError)
     assert "cannot be used" in str(part.error)
-    running.run(ops.decide(running.keys, "r", "lost", {}))
+    running.run(ops.record_outcome(running.keys, "r", "lost", {}))
     (kept,) = RunHandle("r", producer=running.producer).iter_tasks(partial=True)
     assert (kept.unreadable, kept.content) == (True, '{"JobID": "job-r-0", "Status": 7}')
 

@@ -167,7 +167,7 @@ def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answ
         plant.begin(run_id, targets=1)
         plant.buy(run_id, state=PartState.FETCHING)
         job = make.job("success", 1, job_id=f"job-{run_id}-0")
-        plant.run(ops.update(plant.keys, plant.take(run_id), {}, job=job, after=0.0))
+        plant.run(ops.update_part(plant.keys, plant.take(run_id), {}, job=job, after=0.0))
     plant.api.script(get_task=make.refusal(410), list_jobs=page_of_gateway(502), get_user_info=UserInformation())
     for run_id in ids:
         plant.step(fetch, plant.take(run_id))
@@ -182,7 +182,7 @@ def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answ
 def test_a_thousand_missing_tasks_are_checked_once(plant, make):
     plant.begin(targets=200)
     plant.buy(state=PartState.FETCHING)
-    plant.run(ops.update(plant.keys, plant.take(), {}, job=make.job("success", 200), after=0.0))
+    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success", 200), after=0.0))
     plant.clock.forward(100)
     lists(plant, make.job("success", 200))
     plant.api.script(get_task=page_of_gateway(404))

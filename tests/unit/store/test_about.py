@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.about import about_call, about_tick, shown_as
+from scrape_do_celery.store.about import call_summary, message_reprs, schedule_summary
 
 PRIVATE = "that-is-private"
 
@@ -27,7 +27,7 @@ def test_a_request_is_shown_by_its_hosts_and_options():
         geo_code="us",
         render=RenderOptions(),
     )
-    shown = RunSpec(request, raise_on_task_failure=True, max_wait=60).about()
+    shown = RunSpec(request, raise_on_task_failure=True, max_wait=60).request_summary()
     assert shown == {
         "host": "shop.example, ...",
         "render": True,
@@ -44,29 +44,29 @@ def test_a_request_is_shown_by_its_hosts_and_options():
 
 
 def test_a_plain_request_is_shown_in_a_word():
-    assert RunSpec(JobCreationRequest(targets=["https://a.example/"])).about() == {"host": "a.example"}
-    assert RunSpec(JobCreationRequest(targets=["https://a.example/"])).about(hosts=False) == {}
+    assert RunSpec(JobCreationRequest(targets=["https://a.example/"])).request_summary() == {"host": "a.example"}
+    assert RunSpec(JobCreationRequest(targets=["https://a.example/"])).request_summary(hosts=False) == {}
 
 
 def test_a_plugin_is_shown_by_its_key():
     request = JobCreationRequest(plugin=PluginRequest(key="google/search", params=[{"q": PRIVATE}]))
-    assert RunSpec(request).about() == {"plugin": "google/search"}
-    call = about_call((), {"plugin": {"key": "google/search", "params": [{"q": PRIVATE}] * 3}})
+    assert RunSpec(request).request_summary() == {"plugin": "google/search"}
+    call = call_summary((), {"plugin": {"key": "google/search", "params": [{"q": PRIVATE}] * 3}})
     assert call == {"targets": 3, "plugin": "google/search"}
 
 
 def test_a_call_is_shown_with_the_number_of_its_targets():
-    assert about_call((["https://a.example/"] * 3,), {"credentials": "shop"}) == {
+    assert call_summary((["https://a.example/"] * 3,), {"credentials": "shop"}) == {
         "targets": 3,
         "host": "a.example",
         "credentials": "shop",
     }
-    assert about_call((), {"run_id": "r"}) == {"run_id": "r"}
+    assert call_summary((), {"run_id": "r"}) == {"run_id": "r"}
 
 
 def test_a_tick_is_shown_with_its_schedule():
     entry = {"name": "prices", "tick": "t", "if_running": "skip", "rule": {"every": 2.0}}
-    assert about_tick({**entry, "request": {"targets": ["https://a.example/"], "set_cookies": PRIVATE}}) == {
+    assert schedule_summary({**entry, "request": {"targets": ["https://a.example/"], "set_cookies": PRIVATE}}) == {
         "name": "prices",
         "tick": "t",
         "if_running": "skip",
@@ -74,11 +74,11 @@ def test_a_tick_is_shown_with_its_schedule():
         "host": "a.example",
         "set_cookies": "***",
     }
-    assert about_tick({"name": "prices", "request": "nonsense"}) == {"name": "prices"}
+    assert schedule_summary({"name": "prices", "request": "nonsense"}) == {"name": "prices"}
 
 
 def test_what_is_shown_can_be_searched_for():
-    shown = shown_as("r", {"targets": 3})
+    shown = message_reprs("r", {"targets": 3})
     assert shown == {"argsrepr": "('r',)", "kwargsrepr": "{'targets': 3}"}
     assert ast.literal_eval(shown["kwargsrepr"]) == {"targets": 3}
 
@@ -87,11 +87,11 @@ def test_what_is_shown_can_be_searched_for():
     "targets", ["https://a.example/", {"https://a.example/"}, [None, 7], ["http://[broken"], [], ["nonsense"], 5]
 )
 def test_nothing_about_a_call_has_to_be_right(targets):
-    assert "host" not in about_call((), {"targets": targets})
+    assert "host" not in call_summary((), {"targets": targets})
 
 
 def test_long_and_strange_values_are_cut_or_hidden():
-    shown = about_call((), {"geo_code": "x" * 500, "device": {"Cookie": PRIVATE}})
+    shown = call_summary((), {"geo_code": "x" * 500, "device": {"Cookie": PRIVATE}})
     assert len(shown["geo_code"]) < 80
     assert shown["device"] == "***"
 
@@ -103,4 +103,4 @@ def test_long_and_strange_values_are_cut_or_hidden():
     )
 )
 def test_private_fields_are_named_and_never_shown(fields):
-    assert PRIVATE not in repr(about_call((), fields))
+    assert PRIVATE not in repr(call_summary((), fields))

@@ -10,7 +10,7 @@ from scrape_do_celery.errors import JobLostError
 from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, RunState, ops
 from scrape_do_celery.store.ops import REDISPATCH_MIN
 
-LIVES = ops.Lives(100, 200, 300)
+RETENTION = ops.Retention(100, 200, 300)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_at_once_means_that_the_caller_publishes(shelf):
 def test_a_change_under_an_old_fence_is_refused(shelf, stale):
     before = shelf.contents()
     assert shelf.update(stale, after=0, state="done") == "stale"
-    assert shelf.run(ops.update(shelf.keys, stale, {}, owner="j")) == "stale"
+    assert shelf.run(ops.update_part(shelf.keys, stale, {}, owner="j")) == "stale"
     assert shelf.contents() == before
 
 
@@ -65,7 +65,7 @@ def test_the_job_is_kept_beside_the_record(shelf, make):
     shelf.begin()
     job = make.job("pending", tasks=["success", "pending"])
     assert shelf.run(ops.job(shelf.keys, PartId("r", 0))) is None
-    shelf.run(ops.update(shelf.keys, shelf.take(), {}, job=job))
+    shelf.run(ops.update_part(shelf.keys, shelf.take(), {}, job=job))
     assert shelf.run(ops.job(shelf.keys, PartId("r", 0))) == job
 
 
@@ -73,10 +73,10 @@ def test_a_job_has_one_owner(shelf):
     shelf.begin("a")
     shelf.begin("b")
     first, second = shelf.take("a"), shelf.take("b")
-    assert shelf.run(ops.update(shelf.keys, first, {"job": "j"}, owner="j")) == "ok"
-    assert shelf.run(ops.update(shelf.keys, first, {"job": "j"}, owner="j")) == "ok"
+    assert shelf.run(ops.update_part(shelf.keys, first, {"job": "j"}, owner="j")) == "ok"
+    assert shelf.run(ops.update_part(shelf.keys, first, {"job": "j"}, owner="j")) == "ok"
     before = shelf.contents()
-    assert shelf.run(ops.update(shelf.keys, second, {"job": "j"}, owner="j", after=0.0)) == "owned"
+    assert shelf.run(ops.update_part(shelf.keys, second, {"job": "j"}, owner="j", after=0.0)) == "owned"
     assert shelf.contents() == before
 
 
@@ -103,7 +103,7 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(shelf):
 def collecting(shelf):
     shelf.begin()
     shelf.buy(state=PartState.FETCHING)
-    return lambda position, task: shelf.run(ops.put(shelf.keys, PartId("r", 0), position, task))
+    return lambda position, task: shelf.run(ops.store_content(shelf.keys, PartId("r", 0), position, task))
 
 
 def test_the_first_to_store_a_task_wins(shelf, collecting, make):
@@ -129,7 +129,7 @@ def test_tasks_are_counted_by_how_they_ended(shelf, collecting, make):
 def held(shelf, collecting, make):
     """A part that holds a page of task 0, which cost two credits."""
     page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
-    assert shelf.run(ops.hold(shelf.keys, PartId("r", 0), 0, page)) == 1
+    assert shelf.run(ops.hold_content(shelf.keys, PartId("r", 0), 0, page)) == 1
     return page
 
 
@@ -192,7 +192,7 @@ def test_contents_are_read_by_position(shelf, collecting, make):
 def test_a_part_ends_with_its_outcome_and_its_error(shelf):
     shelf.part_by_part(2)
     claim = shelf.take(part=1)
-    assert shelf.run(ops.settle(shelf.keys, claim, "lost", error=JobLostError("gone", "r"))) == 1
+    assert shelf.run(ops.finish_part(shelf.keys, claim, "lost", error=JobLostError("gone", "r"))) == 1
     part = shelf.part(part=1)
     assert (part.state, part.outcome, str(part.error)) == (PartState.DONE, "lost", "gone")
     assert "r:1" not in shelf.due()
@@ -212,14 +212,14 @@ def test_the_last_part_makes_its_run_due(shelf):
 def test_a_part_that_is_ended_twice_counts_once(shelf):
     shelf.part_by_part(2)
     claim = shelf.take()
-    assert shelf.run(ops.settle(shelf.keys, claim, "failed")) == 1
-    assert shelf.run(ops.settle(shelf.keys, claim, "succeeded")) == 1
+    assert shelf.run(ops.finish_part(shelf.keys, claim, "failed")) == 1
+    assert shelf.run(ops.finish_part(shelf.keys, claim, "succeeded")) == 1
     assert shelf.part().outcome == "failed"
 
 
 def test_a_part_is_not_ended_under_an_old_fence(shelf, stale):
     before = shelf.contents()
-    assert shelf.run(ops.settle(shelf.keys, stale, "failed", skip_unsent=True)) is None
+    assert shelf.run(ops.finish_part(shelf.keys, stale, "failed", skip_unsent=True)) is None
     assert shelf.contents() == before
 
 
@@ -304,7 +304,7 @@ def test_a_part_in_the_hands_of_a_submit_hears_of_a_stop_request_by_itself(shelf
 def test_a_stop_request_comes_too_late(shelf):
     shelf.begin()
     shelf.finish()
-    shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
+    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
     before = shelf.contents()
     assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) is None
     assert shelf.contents() == before
@@ -313,9 +313,9 @@ def test_a_stop_request_comes_too_late(shelf):
 def test_the_first_outcome_stands(shelf):
     shelf.begin()
     shelf.finish()
-    assert shelf.run(ops.decide(shelf.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
+    assert shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
     before = shelf.contents()
-    assert shelf.run(ops.decide(shelf.keys, "r", "failed", {"decided_by": 7})) == "succeeded"
+    assert shelf.run(ops.record_outcome(shelf.keys, "r", "failed", {"decided_by": 7})) == "succeeded"
     assert shelf.contents() == before
     record = shelf.view()
     assert (record.state, record.decided_by) == (RunState.SUCCEEDED, 0)
@@ -324,7 +324,7 @@ def test_the_first_outcome_stands(shelf):
 
 
 def test_nothing_is_decided_for_a_run_that_is_gone(shelf):
-    assert shelf.run(ops.decide(shelf.keys, "r", "succeeded", {})) == ""
+    assert shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {})) == ""
     assert shelf.redis.keys() == []
 
 
@@ -333,7 +333,7 @@ def test_the_outcome_alone(shelf):
     shelf.begin()
     assert shelf.run(ops.outcome(shelf.keys, "r")) == (True, None)
     shelf.finish()
-    shelf.run(ops.decide(shelf.keys, "r", "failed", {}))
+    shelf.run(ops.record_outcome(shelf.keys, "r", "failed", {}))
     assert shelf.run(ops.outcome(shelf.keys, "r")) == (True, "failed")
 
 
@@ -343,19 +343,19 @@ def ended(shelf, make, **options):
     for n in range(2):
         shelf.buy(part=n, state=PartState.FETCHING)
         claim = shelf.take(part=n)
-        shelf.run(ops.update(shelf.keys, claim, {}, job=make.job("success")))
-        shelf.run(ops.put(shelf.keys, PartId("r", n), 0, make.task(0)))
-        shelf.run(ops.settle(shelf.keys, claim, "succeeded"))
-    shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
+        shelf.run(ops.update_part(shelf.keys, claim, {}, job=make.job("success")))
+        shelf.run(ops.store_content(shelf.keys, PartId("r", n), 0, make.task(0)))
+        shelf.run(ops.finish_part(shelf.keys, claim, "succeeded"))
+    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
 
 
 def test_the_last_report_starts_the_lives(shelf, make):
     ended(shelf, make, key="k", waiter="a", max_wait=600)
-    shelf.run(ops.accept(shelf.keys, "r", "b", "s"))
-    assert shelf.run(ops.delivered(shelf.keys, "r", "a", LIVES)) == 1
-    assert shelf.run(ops.delivered(shelf.keys, "r", "a", LIVES)) == 1
+    shelf.run(ops.accept_run(shelf.keys, "r", "b", "s"))
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "a", RETENTION)) == 1
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "a", RETENTION)) == 1
     assert set(shelf.ttls().values()) == {None}
-    assert shelf.run(ops.delivered(shelf.keys, "r", "b", LIVES)) == 0
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "b", RETENTION)) == 0
     keys = shelf.keys
     expected = {keys.run("r"): 200, keys.idempotency("k"): 300}
     for n in range(2):
@@ -368,28 +368,28 @@ def test_the_last_report_starts_the_lives(shelf, make):
 def test_a_run_without_a_job_or_a_key_has_lives_too(shelf):
     shelf.begin()
     shelf.finish(outcome="failed")
-    shelf.run(ops.decide(shelf.keys, "r", "failed", {}))
-    assert shelf.run(ops.delivered(shelf.keys, "r", "r", LIVES)) == 0
+    shelf.run(ops.record_outcome(shelf.keys, "r", "failed", {}))
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION)) == 0
     assert None not in shelf.ttls().values()
 
 
 def test_a_run_that_lives_is_not_counted_down(shelf):
     shelf.begin()
-    assert shelf.run(ops.delivered(shelf.keys, "r", "r", LIVES)) == 0
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION)) == 0
     assert set(shelf.ttls().values()) == {None}
     assert "r:0" in shelf.due()
 
 
 def test_a_report_of_a_run_that_is_gone(shelf):
-    assert shelf.run(ops.delivered(shelf.keys, "r", "r", LIVES)) == -1
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION)) == -1
     assert shelf.redis.keys() == []
 
 
 def test_a_view_has_no_targets(shelf):
     shelf.begin()
-    reply = shelf.store._scripts["view"](keys=[shelf.keys.run("r")], args=["r", "p"])
-    assert not [field for field in reply[0][::2] if field.startswith(b"t:")]
-    assert shelf.run(ops.view(shelf.keys, "other")) is None
+    reply = shelf.store._scripts["read_run"](keys=[shelf.keys.run("r")], args=["r", "p"])
+    assert not [field for field in reply[0][::2] if field.startswith(b"targets:")]
+    assert shelf.run(ops.read_run(shelf.keys, "other")) is None
 
 
 def test_requests_that_are_not_there(shelf):
@@ -400,12 +400,12 @@ def test_requests_that_are_not_there(shelf):
 
 
 def test_forgetting(shelf, make):
-    assert shelf.run(ops.forget(shelf.keys, "r")) == 0
+    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 0
     shelf.begin("other")
     before = shelf.contents()
     ended(shelf, make, key="k")
-    shelf.run(ops.delivered(shelf.keys, "r", "r", LIVES))
-    assert shelf.run(ops.forget(shelf.keys, "r")) == 1
+    shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION))
+    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 1
     marks = shelf.ttls().keys() - {key.decode() for key in before}
     assert marks == {shelf.keys.run("r"), shelf.keys.owner("job-r-0"), shelf.keys.owner("job-r-1")}
     assert all(shelf.ttls()[mark] for mark in marks)
@@ -413,16 +413,16 @@ def test_forgetting(shelf, make):
     before.pop(shelf.keys.totals.encode())
     assert {key: value for key, value in shelf.contents().items() if key in before} == before
     assert shelf.view() is None
-    assert shelf.run(ops.forget(shelf.keys, "r")) == 0
+    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 0
 
 
 def test_a_run_that_is_forgotten_before_its_report_is_freed_right_after_it(shelf, make):
     ended(shelf, make, key="k", waiter="a")
-    shelf.run(ops.accept(shelf.keys, "r", "b", "s"))
-    assert shelf.run(ops.forget(shelf.keys, "r")) == 1
-    assert shelf.run(ops.delivered(shelf.keys, "r", "a", LIVES)) == 1
+    shelf.run(ops.accept_run(shelf.keys, "r", "b", "s"))
+    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 1
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "a", RETENTION)) == 1
     assert shelf.view() is not None
-    assert shelf.run(ops.delivered(shelf.keys, "r", "b", LIVES)) == 0
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "b", RETENTION)) == 0
     assert shelf.view() is None
     assert None not in shelf.ttls().values()
     assert shelf.due() == {}
@@ -431,19 +431,19 @@ def test_a_run_that_is_forgotten_before_its_report_is_freed_right_after_it(shelf
 def test_what_was_forgotten_is_not_bought_again_by_an_old_message(shelf):
     shelf.begin(key="k", waiter="w")
     shelf.finish()
-    shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
-    shelf.run(ops.delivered(shelf.keys, "r", "w", LIVES))
-    shelf.run(ops.forget(shelf.keys, "r"))
+    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
+    shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "w", RETENTION))
+    shelf.run(ops.forget_run(shelf.keys, "r"))
     again = shelf.begin()
-    assert again.became == "forgotten"
-    assert shelf.run(ops.accept(shelf.keys, "r", "w", "s")) == ops.FORGOTTEN
+    assert again.result == "forgotten"
+    assert shelf.run(ops.accept_run(shelf.keys, "r", "w", "s")) == ops.FORGOTTEN
     assert shelf.run(ops.outcome(shelf.keys, "r")) == (False, None)
     assert shelf.begin("other", key="k").new
 
 
 def test_attempts_to_decide_are_counted(shelf):
     shelf.begin()
-    assert [shelf.run(ops.attempt(shelf.keys, "r")) for _ in range(3)] == [1, 2, 3]
+    assert [shelf.run(ops.count_decision_attempt(shelf.keys, "r")) for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_page_is_progress(shelf, collecting, make):
@@ -451,14 +451,14 @@ def test_a_page_is_progress(shelf, collecting, make):
     assert shelf.part().attempts == 1
     collecting(0, make.task(0))
     assert shelf.part().attempts == 0
-    shelf.run(ops.settle(shelf.keys, claim, "succeeded"))
+    shelf.run(ops.finish_part(shelf.keys, claim, "succeeded"))
     assert collecting(1, make.task(1)) == -1
 
 
 def test_a_run_that_lives_is_not_forgotten(shelf):
     shelf.begin()
     before = shelf.contents()
-    assert shelf.run(ops.forget(shelf.keys, "r")) == -1
+    assert shelf.run(ops.forget_run(shelf.keys, "r")) == -1
     assert shelf.contents() == before
 
 

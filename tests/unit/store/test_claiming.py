@@ -91,7 +91,7 @@ def test_a_death_after_progress_makes_a_suspect_too(shelf, make):
     shelf.begin()
     shelf.buy(state=PartState.FETCHING)
     shelf.take(seconds=30)
-    shelf.run(ops.put(shelf.keys, PartId("r", 0), 0, make.task()))
+    shelf.run(ops.store_content(shelf.keys, PartId("r", 0), 0, make.task()))
     assert shelf.part().attempts == 0
     shelf.clock.forward(31)
     assert shelf.claim(isolated=False) == ops.Suspect()
@@ -114,11 +114,11 @@ def test_a_part_whose_last_step_failed_in_this_process_is_no_suspect_here(shelf)
 
 def test_a_suspect_without_attempts_left_is_ended_at_once(shelf):
     shelf.begin()
-    poison = ops.Poison(2, skip_unsent=False)
+    poison = ops.PoisonPolicy(2, skip_unsent=False)
     for _ in range(2):
         shelf.take(seconds=30, poison=poison)
         shelf.clock.forward(31)
-    assert shelf.claim(isolated=False, poison=poison) == ops.Poisoned(0)
+    assert shelf.claim(isolated=False, poison=poison) == ops.PoisonedPart(0)
 
 
 def test_a_suspect_probes_no_account(shelf):
@@ -140,7 +140,7 @@ def test_a_store_that_lost_a_claim_gives_no_fence_out_twice(shelf):
     shelf.force(**before)
     time.sleep(0.002)
     assert shelf.take().part.fence > lost.part.fence
-    assert shelf.run(ops.renew(shelf.keys, lost, 30.0)) is False
+    assert shelf.run(ops.renew_lease(shelf.keys, lost, 30.0)) is False
 
 
 def test_a_part_that_is_not_yet_due(shelf):
@@ -153,7 +153,7 @@ def test_a_part_that_is_not_yet_due(shelf):
 
 def test_while_the_api_is_left_alone_nothing_is_claimed(shelf):
     shelf.begin()
-    shelf.run(ops.pause(shelf.keys, 40))
+    shelf.run(ops.pause_api(shelf.keys, 40))
     assert shelf.claim() is None
     assert 35 < shelf.due()["r:0"] <= 40
     assert shelf.part().attempts == 0
@@ -162,8 +162,8 @@ def test_while_the_api_is_left_alone_nothing_is_claimed(shelf):
 
 
 def test_a_pause_ends_by_itself(shelf):
-    shelf.run(ops.pause(shelf.keys, 0.0001))
-    shelf.run(ops.pause(shelf.keys, 7))
+    shelf.run(ops.pause_api(shelf.keys, 0.0001))
+    shelf.run(ops.pause_api(shelf.keys, 7))
     assert 0 < shelf.redis.ttl(shelf.keys.pause) <= 7
     shelf.clock.forward(8)
     assert shelf.redis.keys() == []
@@ -171,11 +171,11 @@ def test_a_pause_ends_by_itself(shelf):
 
 def test_a_longer_pause_stands(shelf):
     shelf.begin()
-    shelf.run(ops.pause(shelf.keys, 60))
-    shelf.run(ops.pause(shelf.keys, 5))
+    shelf.run(ops.pause_api(shelf.keys, 60))
+    shelf.run(ops.pause_api(shelf.keys, 5))
     shelf.clock.forward(30)
     assert shelf.claim() is None
-    shelf.run(ops.pause(shelf.keys, 60))
+    shelf.run(ops.pause_api(shelf.keys, 60))
     shelf.clock.forward(50)
     assert shelf.claim() is None
 
@@ -183,7 +183,7 @@ def test_a_longer_pause_stands(shelf):
 def test_a_run_that_is_to_end_is_let_through(shelf):
     shelf.begin()
     shelf.buy()
-    shelf.run(ops.pause(shelf.keys, 60))
+    shelf.run(ops.pause_api(shelf.keys, 60))
     shelf.run(ops.request_stop(shelf.keys, "r", "cancel"))
     claim = shelf.take()
     assert claim.stop_reason == "cancel"
@@ -212,12 +212,12 @@ def test_a_lease_is_renewed_by_its_holder_only(shelf):
     shelf.begin()
     claim = shelf.take(seconds=30)
     shelf.clock.forward(20)
-    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is True
+    assert shelf.run(ops.renew_lease(shelf.keys, claim, 30)) is True
     assert 25 < float(shelf.part_fields()["lease"]) - shelf.clock.time() <= 30
     shelf.clock.forward(31)
     shelf.take()
     before = shelf.part_fields()
-    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is False
+    assert shelf.run(ops.renew_lease(shelf.keys, claim, 30)) is False
     assert shelf.part_fields() == before
 
 
@@ -225,7 +225,7 @@ def test_renewing_never_shortens_a_lease(shelf):
     shelf.begin()
     claim = shelf.take(seconds=300)
     lease = shelf.part_fields()["lease"]
-    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is True
+    assert shelf.run(ops.renew_lease(shelf.keys, claim, 30)) is True
     assert shelf.part_fields()["lease"] == lease
 
 
@@ -233,7 +233,7 @@ def test_renewing_does_not_take_back_a_lease_that_was_given_up(shelf):
     shelf.begin()
     claim = shelf.take()
     shelf.update(claim, after=20)
-    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is True
+    assert shelf.run(ops.renew_lease(shelf.keys, claim, 30)) is True
     shelf.clock.forward(21)
     assert shelf.claim() is not None
 
@@ -242,7 +242,7 @@ def test_renewing_what_is_gone(shelf):
     shelf.begin()
     claim = shelf.take()
     shelf.redis.flushall()
-    assert shelf.run(ops.renew(shelf.keys, claim, 30)) is False
+    assert shelf.run(ops.renew_lease(shelf.keys, claim, 30)) is False
     assert shelf.redis.keys() == []
 
 
@@ -341,7 +341,7 @@ def test_a_held_part_is_moved_to_the_end_of_its_lease(shelf):
     shelf.begin()
     claim = shelf.take(seconds=30)
     shelf.clock.forward(25)
-    shelf.run(ops.renew(shelf.keys, claim, 30))
+    shelf.run(ops.renew_lease(shelf.keys, claim, 30))
     shelf.clock.forward(10)
     due = shelf.look()
     assert (due.parts, due.dropped) == ((), 0)
@@ -527,7 +527,7 @@ def bought(shelf, run_id, age, expired_in):
     """A part with a job, whose pages the API forgets in so many seconds; it was due `age` seconds ago."""
     shelf.begin(run_id)
     shelf.buy(run_id)
-    shelf.redis.zadd(shelf.keys.life, {f"{run_id}:0": shelf.clock.time() + expired_in})
+    shelf.redis.zadd(shelf.keys.content_expiry, {f"{run_id}:0": shelf.clock.time() + expired_in})
     shelf.redis.zadd(shelf.keys.due, {f"{run_id}:0": shelf.clock.time() - age})
 
 
@@ -554,7 +554,7 @@ def test_what_was_not_sent_has_its_share_of_what_is_handed_out(shelf):
 def test_a_part_has_a_life_from_its_purchase_to_its_end(shelf):
     shelf.begin()
     shelf.buy()
-    (life,) = shelf.redis.zrange(shelf.keys.life, 0, -1, withscores=True)
+    (life,) = shelf.redis.zrange(shelf.keys.content_expiry, 0, -1, withscores=True)
     assert life == (b"r:0", pytest.approx(shelf.clock.time() + 3 * 86_400, abs=5))
-    shelf.run(ops.settle(shelf.keys, shelf.take(), "succeeded"))
-    assert shelf.redis.zrange(shelf.keys.life, 0, -1) == []
+    shelf.run(ops.finish_part(shelf.keys, shelf.take(), "succeeded"))
+    assert shelf.redis.zrange(shelf.keys.content_expiry, 0, -1) == []

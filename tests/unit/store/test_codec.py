@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions, TaskDetails
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.codec import PLAIN, ZSTD, pack, pack_bytes, pack_task, unpack, unpack_bytes, unpack_task
-from scrape_do_celery.store.spec import inputs_of, targets_of
+from scrape_do_celery.store.options import inputs_of, targets_of
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 broken = st.sampled_from(["QUJD\nREVG", "QUI", "QUJD=", "=", " QUJD", "QR==", "☂", "QUJD\r\n"])

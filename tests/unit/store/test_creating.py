@@ -84,7 +84,7 @@ def test_max_wait_counts_from_now(shelf):
 
 
 def test_a_draft_is_not_due_until_its_time_is_up(shelf):
-    shelf.begin(hold=100, waiter="celery-id", signature='{"task": "x"}', max_wait=60, key="k")
+    shelf.begin(start_delay=100, waiter="celery-id", signature='{"task": "x"}', max_wait=60, key="k")
     record = shelf.view()
     assert record.accepted is None
     assert record.waiters == {"celery-id": '{"task": "x"}'}
@@ -98,8 +98,8 @@ def test_a_draft_is_not_due_until_its_time_is_up(shelf):
 
 
 def test_accepting_a_draft_makes_it_live(shelf):
-    shelf.begin(hold=1000, max_wait=60)
-    assert shelf.run(ops.accept(shelf.keys, "r")) == 1
+    shelf.begin(start_delay=1000, max_wait=60)
+    assert shelf.run(ops.accept_run(shelf.keys, "r")) == 1
     record = shelf.view()
     assert record.accepted is not None
     assert shelf.due().keys() == {"r:0", "r:run"}
@@ -108,53 +108,53 @@ def test_accepting_a_draft_makes_it_live(shelf):
 
 
 def test_accepting_a_draft_without_a_deadline_leaves_only_its_parts_due(shelf):
-    shelf.begin(hold=1000)
-    shelf.run(ops.accept(shelf.keys, "r"))
+    shelf.begin(start_delay=1000)
+    shelf.run(ops.accept_run(shelf.keys, "r"))
     assert shelf.due().keys() == {"r:0"}
 
 
 def test_accepting_twice_changes_nothing(shelf):
-    shelf.begin(hold=1000, waiter="w", signature="s", max_wait=60)
-    shelf.run(ops.accept(shelf.keys, "r", "w", "s"))
+    shelf.begin(start_delay=1000, waiter="w", signature="s", max_wait=60)
+    shelf.run(ops.accept_run(shelf.keys, "r", "w", "s"))
     before = shelf.contents()
     shelf.clock.forward(10)
-    assert shelf.run(ops.accept(shelf.keys, "r", "w", "another")) == 1
+    assert shelf.run(ops.accept_run(shelf.keys, "r", "w", "another")) == 1
     assert shelf.contents() == before
     assert shelf.view().waiters == {"w": "s"}
 
 
 def test_accepting_nothing(shelf):
-    assert shelf.run(ops.accept(shelf.keys, "r", "w", "s")) == 0
+    assert shelf.run(ops.accept_run(shelf.keys, "r", "w", "s")) == 0
     assert shelf.redis.keys() == []
 
 
 def test_waiters_are_added_once_each(shelf):
     shelf.begin(waiter="a", signature="1")
     for waiter in ("b", "b", "a"):
-        shelf.run(ops.accept(shelf.keys, "r", waiter, "2"))
+        shelf.run(ops.accept_run(shelf.keys, "r", waiter, "2"))
     assert shelf.view().waiters == {"a": "1", "b": "2"}
     assert shelf.run_fields()["waiting"] == "2"
 
 
 def test_accepting_a_draft_that_was_canceled_leads_to_its_end(shelf):
-    shelf.begin(hold=1000)
+    shelf.begin(start_delay=1000)
     assert shelf.run(ops.request_stop(shelf.keys, "r", "cancel")) == []
     assert shelf.part().state is PartState.DONE
-    assert shelf.run(ops.accept(shelf.keys, "r")) == 1
+    assert shelf.run(ops.accept_run(shelf.keys, "r")) == 1
     assert shelf.due().keys() == {"r:run"}
     (run,) = shelf.look().runs
     assert (run.left, run.accepted, run.outcome) == (0, True, None)
 
 
-LIVES = ops.Lives(100, 200, 300)
+RETENTION = ops.Retention(100, 200, 300)
 
 
 def test_a_waiter_that_comes_after_the_outcome_is_told_at_once(shelf):
     shelf.begin()
     shelf.finish()
-    shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
+    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
     assert shelf.look().runs == ()
-    shelf.run(ops.accept(shelf.keys, "r", "late", "s"))
+    shelf.run(ops.accept_run(shelf.keys, "r", "late", "s"))
     (run,) = shelf.look().runs
     assert (run.outcome, run.dispatches) == ("succeeded", 1)
     assert shelf.view().waiters == {"r": "", "late": "s"}
@@ -163,8 +163,8 @@ def test_a_waiter_that_comes_after_the_outcome_is_told_at_once(shelf):
 def test_a_waiter_that_was_told_is_not_added_again(shelf):
     shelf.begin(waiter="w")
     shelf.finish()
-    shelf.run(ops.decide(shelf.keys, "r", "succeeded", {}))
-    assert shelf.run(ops.delivered(shelf.keys, "r", "w", LIVES)) == 0
-    shelf.run(ops.accept(shelf.keys, "r", "w", "s"))
+    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
+    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "w", RETENTION)) == 0
+    shelf.run(ops.accept_run(shelf.keys, "r", "w", "s"))
     assert shelf.view().waiters == {}
     assert shelf.due() == {}

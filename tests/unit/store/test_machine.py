@@ -23,7 +23,7 @@ EXAMPLES = 50
 LIVE, DRAFT = "a", "b:c"
 RUNS = st.sampled_from([LIVE, DRAFT])
 LEASE = 30.0
-LIVES = ops.Lives(10**7, 10**7, 10**7)
+RETENTION = ops.Retention(10**7, 10**7, 10**7)
 OUTCOMES = ["succeeded", "failed", "lost", "in_doubt", "canceled"]
 
 #: What a step may do to a part that it holds, by the part's state.
@@ -64,8 +64,8 @@ class Pipeline(RuleBasedStateMachine):
         self.spec = RunSpec(
             JobCreationRequest(targets=[f"https://shop.example/{n}" for n in range(2)]), max_wait=max_wait
         )
-        assert self.run(ops.create(self.shelf.keys, LIVE, self.spec, key=key)).new
-        assert self.run(ops.create(self.shelf.keys, DRAFT, self.spec, hold=1000.0)).new
+        assert self.run(ops.create_run(self.shelf.keys, LIVE, self.spec, key=key)).new
+        assert self.run(ops.create_run(self.shelf.keys, DRAFT, self.spec, start_delay=1000.0)).new
         self.key = key
 
     # Steps
@@ -125,7 +125,7 @@ class Pipeline(RuleBasedStateMachine):
             assert answer == (left if fields["state"] == "done" else left - 1)
             self.held.pop(part_id, None)
         elif action == "renew":
-            assert self.run(ops.renew(self.shelf.keys, claim, LEASE)) is True
+            assert self.run(ops.renew_lease(self.shelf.keys, claim, LEASE)) is True
             assert float(self.fields(part_id)["lease"]) >= float(before["lease"])
         elif action == "put":
             self.put(part_id, next(self.numbers) % 3)
@@ -165,11 +165,11 @@ class Pipeline(RuleBasedStateMachine):
             "collect": ({"state": "fetching"}, 0.0, None),
             "told_to_stop": ({"cancel_sent_at": "1.5"}, 1.0, None),
         }[action]
-        return self.run(ops.update(self.shelf.keys, claim, fields, after=after, owner=owner))
+        return self.run(ops.update_part(self.shelf.keys, claim, fields, after=after, owner=owner))
 
     def settle(self, claim):
         number = next(self.numbers)
-        return self.run(ops.settle(self.shelf.keys, claim, OUTCOMES[number % 5], skip_unsent=number % 3 == 0))
+        return self.run(ops.finish_part(self.shelf.keys, claim, OUTCOMES[number % 5], skip_unsent=number % 3 == 0))
 
     @precondition(lambda self: self.lost)
     @rule(pick=st.integers(0, 7), action=st.sampled_from(EVERY_ACTION))
@@ -185,7 +185,7 @@ class Pipeline(RuleBasedStateMachine):
         elif action == "settle":
             assert self.settle(claim) is None
         elif action == "renew":
-            assert self.run(ops.renew(self.shelf.keys, claim, LEASE)) is False
+            assert self.run(ops.renew_lease(self.shelf.keys, claim, LEASE)) is False
             assert self.run(ops.check_before_send(self.shelf.keys, claim)) < 0
         else:
             assert self.update(claim, action) == "stale"
@@ -197,7 +197,9 @@ class Pipeline(RuleBasedStateMachine):
     def put(self, part_id, position):
         task = TaskDetails(task_id="t", job_id="j", status="success", content=f"page {next(self.numbers)}")
         known, ended = (part_id, position) in self.contents, self.fields(part_id)["state"] == "done"
-        assert self.run(ops.put(self.shelf.keys, part_id, position, task)) == (-1 if ended else 0 if known else 1)
+        assert self.run(ops.store_content(self.shelf.keys, part_id, position, task)) == (
+            -1 if ended else 0 if known else 1
+        )
         if not ended:
             self.contents.setdefault((part_id, position), task)
 
@@ -215,17 +217,17 @@ class Pipeline(RuleBasedStateMachine):
     def enqueue_again(self, run_id, other, number):
         before = self.everything()
         spec = RunSpec(self.spec.request, raise_on_task_failure=other, max_wait=self.spec.max_wait)
-        made = self.run(ops.create(self.shelf.keys, run_id, spec, key=self.key))
+        made = self.run(ops.create_run(self.shelf.keys, run_id, spec, key=self.key))
         assert (made.run_id, made.new) == (LIVE if self.key else run_id, False)
         assert made.digest == self.spec.digest
         assert self.shelf.contents() == before
 
     def accept(self, run_id, other, number):
         waiter = ["", "w1", "w2"][number % 3]
-        told = f"d:{waiter}" in self.shelf.run_fields(run_id)
-        assert self.run(ops.accept(self.shelf.keys, run_id, waiter, "s")) == 2
+        told = f"delivered:{waiter}" in self.shelf.run_fields(run_id)
+        assert self.run(ops.accept_run(self.shelf.keys, run_id, waiter, "s")) == 2
         self.drafts.discard(run_id)
-        assert not waiter or (f"w:{waiter}" in self.shelf.run_fields(run_id)) is not told
+        assert not waiter or (f"waiter:{waiter}" in self.shelf.run_fields(run_id)) is not told
 
     def request_stop(self, run_id, twice, number):
         what = [CANCEL, DEADLINE][number % 2]
@@ -241,15 +243,15 @@ class Pipeline(RuleBasedStateMachine):
     def decide(self, run_id, other, number):
         outcome = "failed" if other else "succeeded"
         if run_id not in self.drafts and not self.left(run_id):
-            stands = self.run(ops.decide(self.shelf.keys, run_id, outcome, {"decided_by": 0}))
+            stands = self.run(ops.record_outcome(self.shelf.keys, run_id, outcome, {"decided_by": 0}))
             assert stands == self.outcomes.setdefault(run_id, outcome)
 
     def report(self, run_id, other, number):
         waiter = ["w1", "w2", LIVE, DRAFT][number % 4]
         if run_id in self.outcomes:
             before = self.shelf.run_fields(run_id)
-            waiting = int(before["waiting"]) - (f"w:{waiter}" in before)
-            assert self.run(ops.delivered(self.shelf.keys, run_id, waiter, LIVES)) == waiting
+            waiting = int(before["waiting"]) - (f"waiter:{waiter}" in before)
+            assert self.run(ops.acknowledge_delivery(self.shelf.keys, run_id, waiter, RETENTION)) == waiting
 
     def pass_time(self, run_id, other, number):
         self.shelf.clock.forward([6.0, 31.0, 130.0][number % 3])
@@ -284,12 +286,12 @@ class Pipeline(RuleBasedStateMachine):
             assert (str(part_id) in handed) is (str(part_id) in due) is (was_due and part_id not in shown)
 
     def leave_the_api_alone(self, run_id, other, number):
-        self.run(ops.pause(self.shelf.keys, 3))
+        self.run(ops.pause_api(self.shelf.keys, 3))
 
     # What holds
 
-    def run(self, operation):
-        return self.shelf.run(operation)
+    def run(self, command):
+        return self.shelf.run(command)
 
     def now(self):
         return self.shelf.clock.time()
@@ -346,7 +348,7 @@ class Pipeline(RuleBasedStateMachine):
             assert line.outcome == parts[part_id].get("outcome")
 
     def what_was_bought_is_owned_and_has_a_life(self, parts):
-        alive = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.life, 0, -1)}
+        alive = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.content_expiry, 0, -1)}
         for part_id, fields in parts.items():
             if job := fields.get("job"):
                 assert self.shelf.redis.get(self.shelf.keys.owner(job)) == str(part_id).encode()
@@ -397,7 +399,7 @@ def test_any_order_of_steps(shelf, monkeypatch):
         return type(shelf)(shelf.clock)
 
     monkeypatch.setattr(Pipeline, "new_shelf", staticmethod(new_shelf))
-    monkeypatch.setattr("scrape_do_celery.store.spec.MAX_TARGETS_PER_JOB", 1)
+    monkeypatch.setattr("scrape_do_celery.store.options.MAX_TARGETS_PER_JOB", 1)
     run_state_machine_as_test(
         Pipeline,
         settings=settings(

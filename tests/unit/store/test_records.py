@@ -45,7 +45,7 @@ def test_a_run_id_may_hold_colons():
 
 
 def test_a_part_that_was_only_written_down():
-    part = PartRecord.parse({"state": b"queued", "fence": b"0", "total": b"3", "fp": b"f"})
+    part = PartRecord.parse({"state": b"queued", "fence": b"0", "total": b"3", "fingerprint": b"f"})
     assert part == PartRecord(state=PartState.QUEUED, fence=0, total=3, fingerprint="f")
     assert part.refused_since is None
     assert (part.done, part.failed) == (0, 0)
@@ -111,7 +111,7 @@ def test_a_run_that_has_ended():
         outcome="failed",
         stop_reason="cancel",
         ended=9.5,
-        **{"decided_by": 1, "max_wait": 60, "w:r": "", "w:other:id": '{"task": "x"}', "d:third": 1},
+        **{"decided_by": 1, "max_wait": 60, "waiter:r": "", "waiter:other:id": '{"task": "x"}', "delivered:third": 1},
         error='{"type": "NoSuchError", "args": ["text"]}',
     )
     record = RunRecord.parse("r", [[*fields, b"result", pack({"a": 1})], flat(state="done"), flat(state="queued"), []])

@@ -146,7 +146,7 @@ def test_a_run_whose_parts_have_ended_is_aggregated(plant, dispatcher):
 def test_an_outcome_is_reported_until_celery_has_it(plant, dispatcher):
     plant.begin()
     plant.finish()
-    plant.run(ops.decide(plant.keys, "r", "succeeded", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
     for _ in range(2):
         plant.clock.forward(3 * REDISPATCH_MIN)
         dispatcher.dispatch_due()
@@ -186,7 +186,7 @@ def test_a_deadline_of_a_run_that_was_not_sent_leads_to_its_end(plant, dispatche
 
 
 def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant, dispatcher):
-    plant.begin(hold=10, waiter="w", signature="{}")
+    plant.begin(start_delay=10, waiter="w", signature="{}")
     plant.clock.forward(10 + REDISPATCH_MIN)
     dispatcher.dispatch_due()
     assert plant.view().accepted is not None

@@ -51,18 +51,18 @@ def test_a_run_that_goes_on_is_told_with_its_progress(plant):
 
 
 def test_a_draft_is_its_own_messages_affair(plant):
-    plant.begin(hold=60)
+    plant.begin(start_delay=60)
     assert event_for_run(plant.view()) is None
 
 
 def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(plant):
     plant.begin()
     plant.finish(outcome="lost", error=JobLostError("gone", "r"))
-    plant.run(ops.decide(plant.keys, "r", "lost", {}))
+    plant.run(ops.record_outcome(plant.keys, "r", "lost", {}))
     assert event_for_run(plant.view()) is None
     plant.begin("s")
     plant.run(ops.request_stop(plant.keys, "s", CANCEL))
-    plant.run(ops.decide(plant.keys, "s", "canceled", {}))
+    plant.run(ops.record_outcome(plant.keys, "s", "canceled", {}))
     assert event_for_run(plant.view("s"))[0] == "task-canceled"
 
 

@@ -2,6 +2,6 @@
 for i = 2, #ARGV do
   local at = redis.call('ZSCORE', KEYS[1], ARGV[i])
   -- What took so long to be told that the mark is nearly over may have moved without moving the mark.
-  if at and stamp(tonumber(at)) == ARGV[1] and tonumber(at) - now() > CHANGE_DELAY then redis.call('ZREM', KEYS[1], ARGV[i]) end
+  if at and format_time(tonumber(at)) == ARGV[1] and tonumber(at) - now() > CHANGE_DELAY then redis.call('ZREM', KEYS[1], ARGV[i]) end
 end
 return 1

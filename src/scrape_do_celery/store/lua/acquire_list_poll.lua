@@ -8,7 +8,7 @@ if s[1] ~= ARGV[1] then
   local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
   if not first or tonumber(first) > t then return 0 end
 end
-though_full(KEYS[1])
-if s[1] ~= ARGV[1] then redis.call('HSET', KEYS[1], 'began', stamp(t)) end
-redis.call('HSET', KEYS[1], 'token', ARGV[1], 'until', stamp(t + ARGV[2]))
+allow_when_full(KEYS[1])
+if s[1] ~= ARGV[1] then redis.call('HSET', KEYS[1], 'began', format_time(t)) end
+redis.call('HSET', KEYS[1], 'token', ARGV[1], 'until', format_time(t + ARGV[2]))
 return 1

@@ -1,5 +1,5 @@
 -- Hands out what is due, and moves each on by a redispatch interval that grows while nobody takes it.
--- KEYS: due, dispatched, life, queue_delay
+-- KEYS: due, dispatched, content_expiry, queue_delay
 -- ARGV: prefix, most to hand out, most step messages under way, first and longest redispatch interval, entries a message
 -- Returns {now, next due or '', dropped, {entry, state, stop reason, cancel sent, attempts, dispatches} ...};
 -- for a run: {entry, 'run', outcome or '', parts left, '1' when accepted, dispatches}; one with parts left is past its
@@ -20,26 +20,26 @@ local function redispatch_interval(unheard)
   else
     return first * factor
   end
-  redis.call('HSET', KEYS[4], 'factor', factor, 'since', stamp(t))
+  redis.call('HSET', KEYS[4], 'factor', factor, 'since', format_time(t))
   return first * factor
 end
-local interval = redispatch_interval(redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', stamp(t)))
+local interval = redispatch_interval(redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', format_time(t)))
 local function redispatch_later(entry, dispatches)
-  local at = stamp(t + math.min(longest, interval * 2 ^ math.min(dispatches - 1, 16)))
+  local at = format_time(t + math.min(longest, interval * 2 ^ math.min(dispatches - 1, 16)))
   redis.call('ZADD', KEYS[1], at, entry)
   return at
 end
 -- Return whether a step published a message for the entry at `since`, and messages lie in the queue for longer than usual.
 local function is_covered_by_step(entry, dispatches, since)
   if dispatches > 1 or interval == first or t - since < first or t - since >= interval then return false end
-  redis.call('ZADD', KEYS[1], stamp(since + interval), entry)
+  redis.call('ZADD', KEYS[1], format_time(since + interval), entry)
   return true
 end
 local room = math.min(limit, cap - redis.call('ZCARD', KEYS[2]))
 local found, taken = {}, {}
-local function take(entries, most)
+local function take(entries, max_found)
   for _, entry in ipairs(entries) do
-    if #found >= most then return end
+    if #found >= max_found then return end
     if not taken[entry] and tonumber(redis.call('ZSCORE', KEYS[1], entry) or 'inf') <= t then
       taken[entry] = true
       found[#found + 1] = entry
@@ -47,11 +47,11 @@ local function take(entries, most)
   end
 end
 if room > 0 then
-  if redis.call('ZCOUNT', KEYS[1], '-inf', stamp(t)) > room then
+  if redis.call('ZCOUNT', KEYS[1], '-inf', format_time(t)) > room then
     -- Work is backed up: what is paid for goes first, in the order of its remaining life; a quarter is left to the rest.
     take(redis.call('ZRANGE', KEYS[3], 0, 4 * limit - 1), math.ceil(room * 3 / 4))
   end
-  take(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', stamp(t), 'LIMIT', 0, room + #found), room)
+  take(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', format_time(t), 'LIMIT', 0, room + #found), room)
 end
 for _, entry in ipairs(found) do
   local run_id, n = string.match(entry, '^(.*):([^:]*)$')
@@ -81,7 +81,7 @@ for _, entry in ipairs(found) do
       redis.call('ZREM', KEYS[1], entry)
       if not p[1] then dropped = dropped + 1 end
     elseif lease > t then
-      redis.call('ZADD', KEYS[1], stamp(lease), entry)
+      redis.call('ZADD', KEYS[1], format_time(lease), entry)
     else
       local dispatches = tonumber(p[3] or 0) + 1
       -- One whose lease has run out died with its step message.
@@ -94,4 +94,4 @@ for _, entry in ipairs(found) do
   end
 end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return {stamp(t), head[2] or '', dropped, unpack(out)}
+return {format_time(t), head[2] or '', dropped, unpack(out)}

@@ -4,23 +4,23 @@ local function now()
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
 end
 
-local function stamp(t) return string.format('%.4f', t) end
+local function format_time(t) return string.format('%.4f', t) end
 
 local function part_key(prefix, run_id, n) return prefix .. ':part:' .. run_id .. ':' .. n end
 
--- Adds to what is counted for whoever monitors the store: a counter, which only grows. No trouble with it is a script's.
-local function total(prefix, name, amount) redis.pcall('HINCRBYFLOAT', prefix .. ':totals', name, amount) end
+-- Add to a counter of `P:totals`. An error of the counter must not fail the script, so it is ignored.
+local function count(prefix, name, amount) redis.pcall('HINCRBYFLOAT', prefix .. ':totals', name, amount) end
 
 -- For how long a message of what was decided, or has ended, may come again.
 local AGAIN = 604800
 
--- Whether an idempotency key still leads to a run: it may have come to its end, and be another's.
-local function has_key(idem, run_id)
-  return idem and string.sub(redis.call('GET', idem) or '', 1, #run_id + 1) == run_id .. ' '
+-- Return whether an idempotency key still leads to a run. An expired key may belong to another run.
+local function has_key(idempotency_key, run_id)
+  return idempotency_key and string.sub(redis.call('GET', idempotency_key) or '', 1, #run_id + 1) == run_id .. ' '
 end
 
--- Frees all that an ended run holds. A mark of it stays for a week: a message that comes again must not buy again.
-local function free(due, run, prefix, run_id, parts, idem)
+-- Delete an ended run. A mark stays for a week: a message that comes again must not buy again.
+local function delete_run(due, run, prefix, run_id, parts, idempotency_key)
   for n = 0, tonumber(parts) - 1 do
     local key, suffix = part_key(prefix, run_id, n), run_id .. ':' .. n
     local job = redis.call('HGET', key, 'job')
@@ -28,12 +28,12 @@ local function free(due, run, prefix, run_id, parts, idem)
     redis.call('DEL', key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix,
       prefix .. ':provisional:' .. suffix)
   end
-  if has_key(idem, run_id) then redis.call('DEL', idem) end
+  if has_key(idempotency_key, run_id) then redis.call('DEL', idempotency_key) end
   redis.call('ZREM', due, run_id .. ':run')
   redis.call('ZREM', prefix .. ':changed', run_id)
   local marks = {run}
   for _, field in ipairs(redis.call('HKEYS', run)) do
-    local waiter = string.match(field, '^[wd]:(.*)$')
+    local waiter = string.match(field, '^waiter:(.*)$') or string.match(field, '^delivered:(.*)$')
     if waiter and waiter ~= run_id then marks[#marks + 1] = prefix .. ':run:' .. waiter end
   end
   redis.call('DEL', run)
@@ -47,10 +47,10 @@ end
 
 -- Whoever shows runs is to be told of this one, within so many seconds.
 local CHANGE_DELAY = 5
-local function mark_changed(prefix, run_id, t, within) redis.call('ZADD', prefix .. ':changed', 'LT', stamp(t + within), run_id) end
+local function mark_changed(prefix, run_id, t, within) redis.call('ZADD', prefix .. ':changed', 'LT', format_time(t + within), run_id) end
 
--- Writes a field of a part down; what is nothing is left out: a hundred thousand of them may wait. A job's id may be 0.
-local function keep(part, field, value)
+-- Set a field of a part, or clear the field if the value is empty: a hundred thousand parts may wait. A job id may be 0.
+local function set_or_clear(part, field, value)
   if (value == '0' and field ~= 'job') or value == '' then
     redis.call('HDEL', part, field)
   else
@@ -70,25 +70,25 @@ end
 -- seconds later at the latest, which leaves the caller that long to publish by itself.
 local function make_due(due, part, part_id, t, redispatch_after)
   stop_list_polling(part, part_id)
-  redis.call('HSET', part, 'due_at', stamp(t))
+  redis.call('HSET', part, 'due_at', format_time(t))
   redis.call('HDEL', part, 'dispatches')
-  redis.call('ZADD', due, stamp(t + redispatch_after), part_id)
+  redis.call('ZADD', due, format_time(t + redispatch_after), part_id)
 end
 
 -- Leaves a part id whose job runs to whoever looks at the running jobs of its account: from now on it is not in `due`.
 local function poll_by_list(prefix, account, due, part, part_id, t)
   local key = prefix .. ':poll_set:' .. account
-  redis.call('HSET', part, 'due_at', stamp(t), 'poll_set', key)
+  redis.call('HSET', part, 'due_at', format_time(t), 'poll_set', key)
   redis.call('HDEL', part, 'dispatches')
   redis.call('ZREM', due, part_id)
-  redis.call('ZADD', key, stamp(t), part_id)
+  redis.call('ZADD', key, format_time(t), part_id)
   redis.call('SADD', prefix .. ':accounts', account)
 end
 
 -- Hands running jobs whose time has come over, to be looked at each by itself; the caller has `redispatch_after` seconds to publish for
 -- them by itself. Returns which.
-local function move_to_due(poll_set_key, due, prefix, until_, t, redispatch_after, most)
-  local found = redis.call('ZRANGEBYSCORE', poll_set_key, '-inf', until_, 'LIMIT', 0, most)
+local function move_to_due(poll_set_key, due, prefix, until_, t, redispatch_after, limit)
+  local found = redis.call('ZRANGEBYSCORE', poll_set_key, '-inf', until_, 'LIMIT', 0, limit)
   for _, part_id in ipairs(found) do
     local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
     local part = part_key(prefix, run_id, n)
@@ -115,13 +115,13 @@ local function store_epoch(prefix, t, durable)
   local known, since, epoch, durable_mark = string.match(previous, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
     -- A store without a previous note may have lost just that. A server may come back, so its id alone names no epoch.
-    if durable_mark ~= '1' then since, epoch = stamp(t), id .. '@' .. stamp(t) end
+    if durable_mark ~= '1' then since, epoch = format_time(t), id .. '@' .. format_time(t) end
     durable_mark = '0'
   end
   if durable == '1' then
     durable_mark = '1'
   elseif durable and durable_mark == '1' then
-    durable_mark = stamp(t)
+    durable_mark = format_time(t)
   end
   local current = table.concat({id, since, epoch, durable_mark}, ' ')
   if current ~= previous then redis.call('SET', prefix .. ':epoch', current) end
@@ -141,12 +141,12 @@ local function may_have_been_sent(epoch, since, checked, r)
   return epoch == 'unknown' or run_epoch ~= epoch_tag(epoch)
 end
 
--- Lets a script write where the store is full: Redis refuses it only at a first write that needs memory. For what moves
--- records on; pages and new runs are refused.
-local function though_full(hash) redis.call('HDEL', hash, '') end
+-- Allow this script to write although the server is full. Redis checks memory only before the first write that may need
+-- memory; HDEL needs none. Use for state changes only: new runs and contents stay refused.
+local function allow_when_full(hash) redis.call('HDEL', hash, '') end
 
--- Notes that values of a run may be sealed with a key, by its name; '' for none.
-local function note_key(prefix, run, name, t)
+-- Notes that values of a run may be encrypted with a key, by its name; '' for none.
+local function note_encryption_key(prefix, run, name, t)
   if name == '' then return end
   local held = redis.call('HGET', run, 'key')
   if not held then
@@ -154,18 +154,18 @@ local function note_key(prefix, run, name, t)
   elseif not string.find(' ' .. held .. ' ', ' ' .. name .. ' ', 1, true) then
     redis.call('HSET', run, 'key', held .. ' ' .. name)
   end
-  redis.call('ZADD', prefix .. ':keyring', stamp(t), name)
+  redis.call('ZADD', prefix .. ':encryption_keys', format_time(t), name)
 end
 
--- A key that values of a run are sealed with, and that is not among those `held` (names with spaces between).
-local function lacking_key(run, held)
+-- Return the name of a key that values of a run are encrypted with and that is not among `key_names` (spaces between).
+local function missing_key(run, key_names)
   for name in string.gmatch(redis.call('HGET', run, 'key') or '', '%S+') do
-    if not string.find(' ' .. held .. ' ', ' ' .. name .. ' ', 1, true) then return name end
+    if not string.find(' ' .. key_names .. ' ', ' ' .. name .. ' ', 1, true) then return name end
   end
 end
 
--- What tells the options of a run from those of others: a digest where they are sealed.
-local function options_of(run) return redis.call('HGET', run, 'opts') or redis.call('HGET', run, 'spec') end
+-- Return what tells the options of a run from those of others: a digest if the options are encrypted.
+local function options_of(run) return redis.call('HGET', run, 'options_digest') or redis.call('HGET', run, 'spec') end
 
 local function is_unresolved(state) return state == 'submitting' or state == 'reconciling' end
 
@@ -176,16 +176,16 @@ end
 
 -- A part may have a job at the API now, where only so many may run.
 local function grant_slot(prefix, part, part_id, account, t)
-  redis.call('ZADD', prefix .. ':slots:' .. account, stamp(t), part_id)
+  redis.call('ZADD', prefix .. ':slots:' .. account, format_time(t), part_id)
   redis.call('HSET', part, 'slot', account)
   redis.call('HDEL', part, 'slot_queue')
 end
 
 -- Grant the free slots to the parts that have waited longest, and wake them, except `mine`, whose step is at work.
-local function grant_free_slots(prefix, due, account, most, t, mine)
+local function grant_free_slots(prefix, due, account, limit, t, mine)
   local waiters = prefix .. ':slot_waiters:' .. account
-  local free = most - redis.call('ZCARD', prefix .. ':slots:' .. account)
-  while free > 0 do
+  local free_slots = limit - redis.call('ZCARD', prefix .. ':slots:' .. account)
+  while free_slots > 0 do
     local part_id = redis.call('ZPOPMIN', waiters)[1]
     if not part_id then return end
     local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
@@ -193,7 +193,7 @@ local function grant_free_slots(prefix, due, account, most, t, mine)
     local p = redis.call('HMGET', part, 'state', 'slot')
     if p[1] == 'queued' and not p[2] then
       grant_slot(prefix, part, part_id, account, t)
-      free = free - 1
+      free_slots = free_slots - 1
       if part_id ~= mine then make_due(due, part, part_id, t, 0) end
     end
   end
@@ -209,21 +209,21 @@ local function release_slot(prefix, due, part, part_id, t)
 end
 
 -- Return whether the part has a slot or is granted one. If not, the part waits for a slot.
-local function acquire_slot(prefix, due, part, part_id, account, most, t)
-  redis.call('SET', prefix .. ':slot_limit:' .. account, most)
+local function acquire_slot(prefix, due, part, part_id, account, limit, t)
+  redis.call('SET', prefix .. ':slot_limit:' .. account, limit)
   local p = redis.call('HMGET', part, 'slot', 'slot_queue')
   if (p[1] or p[2] or account) ~= account then release_slot(prefix, due, part, part_id, t) end
   if redis.call('HEXISTS', part, 'slot') == 1 then return true end
-  redis.call('ZADD', prefix .. ':slot_waiters:' .. account, 'NX', stamp(t), part_id)
+  redis.call('ZADD', prefix .. ':slot_waiters:' .. account, 'NX', format_time(t), part_id)
   redis.call('HSET', part, 'slot_queue', account)
-  grant_free_slots(prefix, due, account, most, t, part_id)
+  grant_free_slots(prefix, due, account, limit, t, part_id)
   return redis.call('HEXISTS', part, 'slot') == 1
 end
 
 -- Releases the target locks of a part. The next part with the same targets may buy. A part that was bought by an earlier
 -- version holds the lock of its fingerprint alone.
 local function release_target_lock(prefix, due, part, part_id, account, t)
-  local p = redis.call('HMGET', part, 'fp', 'locks')
+  local p = redis.call('HMGET', part, 'fingerprint', 'locks')
   for digest in string.gmatch(p[2] or p[1], '%S+') do
     local lock = prefix .. ':target_lock:' .. account .. ':' .. digest
     local waiters = prefix .. ':target_waiters:' .. account .. ':' .. digest
@@ -262,7 +262,7 @@ end
 -- there that a job may belong to this one.
 local function register_unresolved(prefix, part, part_id, account, until_, t)
   for _, one in ipairs(purchase_entries(prefix, part, part_id, account)) do
-    redis.call('ZREMRANGEBYSCORE', one[1], '-inf', stamp(t))
+    redis.call('ZREMRANGEBYSCORE', one[1], '-inf', format_time(t))
     redis.call('ZADD', one[1], until_, one[2])
     redis.call('EXPIRE', one[1], 4 * 86400)
   end
@@ -276,7 +276,7 @@ local function close_submit(prefix, due, part, part_id, seconds, t)
   if p[1] == 'in_doubt' or p[1] == 'not_found' then
     local life = tonumber(seconds)
     if p[1] == 'not_found' then life = math.min(life, 3600) end
-    register_unresolved(prefix, part, part_id, account, stamp(t + life), t)
+    register_unresolved(prefix, part, part_id, account, format_time(t + life), t)
   else
     for _, one in ipairs(purchase_entries(prefix, part, part_id, account)) do redis.call('ZREM', one[1], one[2]) end
   end
@@ -285,8 +285,8 @@ local function close_submit(prefix, due, part, part_id, seconds, t)
   if p[1] == 'confirmed' or p[1] == 'adopted' then redis.call('HDEL', part, 'first_order') end
 end
 
--- Writes a part's present purchase into the ledger, anew from its record; one that was none is struck out.
-local function book(prefix, part, part_id)
+-- Write the present purchase of a part into the ledger, from its record. A void purchase is struck out.
+local function write_ledger(prefix, part, part_id)
   local p = redis.call('HMGET', part, 'intent', 'purchases', 'purchase_status', 'total', 'estimate', 'job', 'credits', 'outcome')
   if not p[1] or not p[3] then return end
   local key, field = string.format('%s:ledger:%d', prefix, math.floor(p[1] / 86400)), part_id .. ':' .. p[2]
@@ -323,7 +323,7 @@ end
 
 -- Ends a part, whoever holds it. `keys` are part, run, due; `rest` is prefix, redispatch delay, seconds a purchase in doubt
 -- counts. Returns how many parts of its run are left.
-local function settle(keys, part_id, t, outcome, error, stop, purchase_status, rest)
+local function finish_part(keys, part_id, t, outcome, error, stop, purchase_status, rest)
   local part, run, due, prefix = keys[1], keys[2], keys[3], rest[1]
   local run_id = string.match(part_id, '^(.*):')
   store_all_held(prefix, part, part_id)
@@ -334,13 +334,13 @@ local function settle(keys, part_id, t, outcome, error, stop, purchase_status, r
   if purchase_status ~= '' then redis.call('HSET', part, 'purchase_status', purchase_status) end
   stop_list_polling(part, part_id)
   redis.call('ZREM', due, part_id)
-  redis.call('ZREM', prefix .. ':life', part_id)
+  redis.call('ZREM', prefix .. ':content_expiry', part_id)
   release_slot(prefix, due, part, part_id, t)
   if is_unresolved(state) then close_submit(prefix, due, part, part_id, rest[3], t) end
-  book(prefix, part, part_id)
+  write_ledger(prefix, part, part_id)
   for i, name in ipairs({'credits', 'tasks:success', 'tasks:failed', 'tasks:gone'}) do
     local amount = tonumber(p[i + 1] or 0)
-    if amount ~= 0 then total(prefix, name, amount) end
+    if amount ~= 0 then count(prefix, name, amount) end
   end
   if stop == '1' then
     redis.call('HSET', run, 'skip_unsent', 1)
@@ -353,8 +353,8 @@ local function settle(keys, part_id, t, outcome, error, stop, purchase_status, r
   mark_changed(prefix, run_id, t, CHANGE_DELAY)
   local left = redis.call('HINCRBY', run, 'left', -1)
   if left == 0 then
-    redis.call('HSET', run, 'dispatches', 0, 'dispatched_at', stamp(t))
-    redis.call('ZADD', due, stamp(t + rest[2]), run_id .. ':run')
+    redis.call('HSET', run, 'dispatches', 0, 'dispatched_at', format_time(t))
+    redis.call('ZADD', due, format_time(t + rest[2]), run_id .. ':run')
   end
   return left
 end
@@ -366,7 +366,7 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
   local r = redis.call('HMGET', run, 'created', 'epoch', 'parts', 'left')
   local epoch, since = store_epoch(prefix, t)
   redis.call('HSETNX', run, 'stop_reason', what)
-  redis.call('HSETNX', run, 'stop_requested_at', stamp(t))
+  redis.call('HSETNX', run, 'stop_requested_at', format_time(t))
   local left, out = tonumber(r[4]), {}
   for n = 0, tonumber(r[3]) - 1 do
     local key, part_id = part_key(prefix, run_id, n), run_id .. ':' .. n
@@ -380,7 +380,7 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
         release_slot(prefix, due, key, part_id, t)
         redis.call('ZREM', due, part_id)
         left = redis.call('HINCRBY', run, 'left', -1)
-        if left == 0 then redis.call('ZADD', due, stamp(t), run_id .. ':run') end
+        if left == 0 then redis.call('ZADD', due, format_time(t), run_id .. ':run') end
       elseif p[1] == 'running' and not p[3] then
         make_due(due, key, part_id, t, 0)
         out[#out + 1] = part_id
@@ -394,18 +394,18 @@ local function request_stop(prefix, due, run_id, what, outcome, t)
   return left, out
 end
 
--- Whether a run is there and has no outcome yet.
-local function goes_on(prefix, run_id)
+-- Return whether a run exists and has no outcome yet.
+local function is_live(prefix, run_id)
   local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'parts', 'outcome')
   return r[1] and not r[2]
 end
 
 -- A run has ended. Runs of its schedule's later ticks may wait for it, as drafts, in a line: one that was canceled while
 -- it waited itself leaves the line; else the next one's turn has come.
-local function pass_on(prefix, due, run, run_id, t)
+local function start_next_scheduled(prefix, due, run, run_id, t)
   local r = redis.call('HMGET', run, 'next', 'after', 'schedule')
   local next_one, before, schedule = r[1], r[2], r[3]
-  if before and not goes_on(prefix, before) then before = nil end
+  if before and not is_live(prefix, before) then before = nil end
   if schedule and redis.call('GET', schedule) == run_id then
     if before then redis.call('SET', schedule, before) else redis.call('DEL', schedule) end
   end
@@ -416,6 +416,6 @@ local function pass_on(prefix, due, run, run_id, t)
       redis.call('HSET', prefix .. ':run:' .. next_one, 'after', before)
     end
   elseif next_one then
-    redis.call('ZADD', due, stamp(t), next_one .. ':run')
+    redis.call('ZADD', due, format_time(t), next_one .. ':run')
   end
 end

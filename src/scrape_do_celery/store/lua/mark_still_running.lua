@@ -3,7 +3,7 @@
 -- One in so many looks is left to the job itself.
 -- KEYS: watch, due
 -- ARGV: prefix, status, that many, number of intervals, interval by the number of looks ..., then part ids
-though_full(KEYS[1] .. ':')
+allow_when_full(KEYS[1] .. ':')
 -- Another number for each part id; ids that differ do so in their ends.
 local function spread(part_id)
   local number = 0
@@ -21,7 +21,7 @@ for i = 5 + last, #ARGV do
     if (polls + 1 + spread(ARGV[i])) % ARGV[3] == 0 then
       make_due(KEYS[2], key, ARGV[i], t, 0)
     elseif polls + 1 >= last or tonumber(p[4]) <= t then
-      local at = stamp(t + ARGV[4 + math.min(polls + 2, last)])
+      local at = format_time(t + ARGV[4 + math.min(polls + 2, last)])
       redis.call('HSET', key, 'polls', polls + 1, 'due_at', at)
       redis.call('ZADD', KEYS[1], at, ARGV[i])
     end

@@ -3,7 +3,7 @@
 -- KEYS: unowned  ARGV: prefix, seconds after which an account without such jobs is forgotten, most jobs to remember, then
 -- ids ...
 -- Returns the place of each.
-though_full(KEYS[1] .. ':')
+allow_when_full(KEYS[1] .. ':')
 local order, out = next_in_order(ARGV[1]), {}
 for i = 4, #ARGV do redis.call('ZADD', KEYS[1], 'NX', order, ARGV[i]) end
 for i = 4, #ARGV do out[#out + 1] = redis.call('ZSCORE', KEYS[1], ARGV[i]) end

@@ -5,7 +5,7 @@ local owner = redis.call('GET', KEYS[1]) or ''
 local ended = owner ~= '' and (state_of(ARGV[1], owner) or 'done') == 'done'
 local claimant, searched = '', {}
 local key = ARGV[1] .. ':unresolved:' .. ARGV[2] .. ':' .. ARGV[3]
-for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. stamp(now()), '+inf')) do
+for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. format_time(now()), '+inf')) do
   local part_id = string.match(entry, '^(.*):%d+ %S+ %d+$')
   if is_unresolved(state_of(ARGV[1], part_id)) then
     if claimant == '' then claimant = part_id end

@@ -25,7 +25,7 @@ local function is_resolved(other, score)
 end
 for i = 7, #ARGV do
   local key = prefix .. ':unresolved:' .. ARGV[3] .. ':' .. ARGV[i]
-  local found = redis.call('ZRANGEBYSCORE', key, '(' .. stamp(t), '+inf', 'WITHSCORES')
+  local found = redis.call('ZRANGEBYSCORE', key, '(' .. format_time(t), '+inf', 'WITHSCORES')
   for n = 1, #found, 2 do
     local other, strict, order = string.match(found[n], '^(.*):%d+ (%S+) (%d+)$')
     if tonumber(order) <= tonumber(ARGV[6]) and not is_resolved(other, found[n + 1]) then

@@ -3,7 +3,7 @@
 local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome')
 if not r[1] then return {'gone'} end
 if r[2] then return {'ended'} end
-though_full(KEYS[1])
+allow_when_full(KEYS[1])
 local left, out = request_stop(ARGV[2], KEYS[2], ARGV[1], ARGV[3], ARGV[4], now())
 -- Not by `unpack`, which cannot take very many.
 table.insert(out, 1, left)

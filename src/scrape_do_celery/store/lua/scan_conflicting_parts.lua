@@ -9,7 +9,7 @@ for i = 1, #found[2], 2 do
   local other = found[2][i]
   local run_id, n = string.match(other, '^(.*):([^:]*)$')
   if other ~= part_id and n ~= 'run' then
-    local p = redis.call('HMGET', part_key(prefix, run_id, n), 'fp', 'job')
+    local p = redis.call('HMGET', part_key(prefix, run_id, n), 'fingerprint', 'job')
     if p[1] and string.find(digests, ' ' .. p[1] .. ' ', 1, true) and not p[2] and options_of(prefix .. ':run:' .. run_id) ~= mine then
       return {'0', other}
     end

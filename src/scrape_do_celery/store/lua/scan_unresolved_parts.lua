@@ -9,7 +9,7 @@ for i = 1, #found[2], 2 do
   local part_id = found[2][i]
   local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
   if n ~= 'run' then
-    local p = redis.call('HMGET', part_key(prefix, run_id, n), 'state', 'fp', 'total', 'checked_epoch')
+    local p = redis.call('HMGET', part_key(prefix, run_id, n), 'state', 'fingerprint', 'total', 'checked_epoch')
     local may_own_job = is_unresolved(p[1])
     if p[1] == 'queued' then
       local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'created', 'epoch')

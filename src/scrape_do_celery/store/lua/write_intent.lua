@@ -10,10 +10,10 @@
 -- earlier intent may have been lost with the store's last writes, so the part is in doubt.
 local part_id, prefix, account = ARGV[1], ARGV[5], ARGV[6]
 local strict, coarse, digests = ARGV[12], ARGV[13], ARGV[12] .. ' ' .. ARGV[14]
-local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fp', 'checked_epoch')
+local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fingerprint', 'checked_epoch')
 if p[1] ~= ARGV[2] then return {'stale'} end
 local t = now()
-if p[2] == 'submitting' and p[3] == ARGV[3] then return {'ok', stamp(t)} end
+if p[2] == 'submitting' and p[3] == ARGV[3] then return {'ok', format_time(t)} end
 if p[2] ~= 'queued' then return {'stale'} end
 local r = redis.call('HMGET', KEYS[2], 'created', 'epoch', 'stop_reason', 'skip_unsent')
 local epoch, since, settled = store_epoch(prefix, t, ARGV[9])
@@ -35,7 +35,7 @@ for digest in string.gmatch(digests, '%S+') do
   local holder, blocks = lock_holder(digest)
   if holder and blocks then
     local waiters = prefix .. ':target_waiters:' .. account .. ':' .. digest
-    redis.call('ZADD', waiters, 'NX', stamp(t), part_id)
+    redis.call('ZADD', waiters, 'NX', format_time(t), part_id)
     redis.call('EXPIRE', waiters, 86400)
     return {'targets_locked', holder}
   end
@@ -49,7 +49,7 @@ if ARGV[10] ~= '' then
     -- Let go here and not by the step: between the two its turn might come, and be forgotten.
     redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts')
     make_due(KEYS[3], KEYS[1], part_id, t, tonumber(ARGV[11]))
-    redis.call('HSET', KEYS[1], 'due_at', stamp(t + ARGV[11]))
+    redis.call('HSET', KEYS[1], 'due_at', format_time(t + ARGV[11]))
     return {'no_slot'}
   end
 end
@@ -65,21 +65,21 @@ redis.call('HSETNX', KEYS[1], 'first_order', order)
 redis.call('HSET', KEYS[1], 'account', account, 'purchase_status', 'open', 'estimate', ARGV[7], 'locks', digests,
   'strict', strict, 'coarse', coarse, 'order', order)
 register_unresolved(prefix, KEYS[1], part_id, account, '+inf', t)
-keep(KEYS[1], 'marker', ARGV[8])
+set_or_clear(KEYS[1], 'marker', ARGV[8])
 -- What an earlier purchase met says nothing about this one.
 redis.call('HDEL', KEYS[1], 'attempts', 'refused', 'submit_error', 'in_doubt_since')
 if maybe_sent then
-  redis.call('HSET', KEYS[1], 'state', 'reconciling', 'intent', stamp(since), 'first_intent', r[1], 'intent_lost', 1,
+  redis.call('HSET', KEYS[1], 'state', 'reconciling', 'intent', format_time(since), 'first_intent', r[1], 'intent_lost', 1,
     'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
   -- The ledger has no line of what was perhaps never sent, until it is found, or is given up as in doubt.
   make_due(KEYS[3], KEYS[1], part_id, t, 0)
   return {'maybe_sent'}
 end
-redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', stamp(t), 'nonce', ARGV[3], 'lease', stamp(t + ARGV[4]))
-redis.call('HSETNX', KEYS[1], 'first_intent', stamp(t))
+redis.call('HSET', KEYS[1], 'state', 'submitting', 'intent', format_time(t), 'nonce', ARGV[3], 'lease', format_time(t + ARGV[4]))
+redis.call('HSETNX', KEYS[1], 'first_intent', format_time(t))
 redis.call('HDEL', KEYS[1], 'intent_lost')
 -- Where no restart can be noticed, the next try looks again.
 if epoch == 'unknown' then redis.call('HDEL', KEYS[1], 'checked_epoch') end
-redis.call('ZADD', KEYS[3], stamp(t + ARGV[4]), part_id)
-book(prefix, KEYS[1], part_id)
-return {'ok', stamp(t)}
+redis.call('ZADD', KEYS[3], format_time(t + ARGV[4]), part_id)
+write_ledger(prefix, KEYS[1], part_id)
+return {'ok', format_time(t)}

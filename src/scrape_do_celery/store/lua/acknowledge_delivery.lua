@@ -2,15 +2,15 @@
 -- KEYS: run, due  ARGV: run id, prefix, waiter, life of contents, of the record, of the idempotency key
 -- Returns the number of waiters left, -1 when the run is gone.
 local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'idem', 'outcome', 'forget')
+local r = redis.call('HMGET', KEYS[1], 'parts', 'idempotency_key', 'outcome', 'forget')
 if not r[1] then return -1 end
-if redis.call('HDEL', KEYS[1], 'w:' .. ARGV[3]) == 1 then
-  redis.call('HSET', KEYS[1], 'd:' .. ARGV[3], 1)
+if redis.call('HDEL', KEYS[1], 'waiter:' .. ARGV[3]) == 1 then
+  redis.call('HSET', KEYS[1], 'delivered:' .. ARGV[3], 1)
   redis.call('HINCRBY', KEYS[1], 'waiting', -1)
 end
 local waiting = tonumber(redis.call('HGET', KEYS[1], 'waiting'))
 if waiting <= 0 and r[3] and r[4] then
-  free(KEYS[2], KEYS[1], prefix, run_id, r[1], r[2])
+  delete_run(KEYS[2], KEYS[1], prefix, run_id, r[1], r[2])
 elseif waiting <= 0 and r[3] then
   redis.call('ZREM', KEYS[2], run_id .. ':run')
   redis.call('EXPIRE', KEYS[1], ARGV[5])

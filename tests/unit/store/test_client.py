@@ -1,4 +1,4 @@
-"""The two who carry operations out."""
+"""The two who carry commands out."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store import AsyncStore, PartId, Store, ops
-from scrape_do_celery.store.shells import scripts
+from scrape_do_celery.store.client import scripts
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
-def test_every_operation_has_its_script():
+def test_every_command_has_its_script():
     names = set(scripts())
     assert "common" not in names
     assert {
-        "create",
-        "accept",
-        "claim",
+        "create_run",
+        "accept_run",
+        "claim_part",
         "claim_due",
         "write_intent",
         "check_before_send",
-        "update",
-        "put",
-        "settle",
+        "update_part",
+        "store_content",
+        "finish_part",
     } <= names
 
 
-def test_both_shells_work_on_the_same_records(shelf, make):
+def test_both_stores_work_on_the_same_records(shelf, make):
     shelf.begin()
     part_id = PartId("r", 0)
 
     async def work(store):
-        assert (await store.run(ops.view(store.keys, "r"))).parts[0].total == 2
-        assert await store.run(ops.put(store.keys, part_id, 0, make.task())) == 1
-        claim = await store.run(ops.claim(store.keys, part_id, "t", seconds=30, states={"queued"}))
+        assert (await store.run(ops.read_run(store.keys, "r"))).parts[0].total == 2
+        assert await store.run(ops.store_content(store.keys, part_id, 0, make.task())) == 1
+        claim = await store.run(ops.claim_part(store.keys, part_id, "t", seconds=30, states={"queued"}))
         assert await store.run(ops.job(store.keys, part_id)) is None
-        return await store.run(ops.update(store.keys, claim, {"polls": 3}, after=0.0, job=make.job()))
+        return await store.run(ops.update_part(store.keys, claim, {"polls": 3}, after=0.0, job=make.job()))
 
     assert shelf.with_async(work) == "ok"
     assert shelf.part().polls == 3
@@ -49,9 +49,9 @@ def test_both_shells_work_on_the_same_records(shelf, make):
     assert shelf.run(ops.fetched(shelf.keys, part_id)) == {0}
 
 
-def test_operations_are_values():
+def test_commands_are_values():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        ops.Op(int, ()).args = ("x",)
+        ops.Command(int, ()).args = ("x",)
 
 
 def test_a_cluster_is_refused_with_the_reason(shelf, monkeypatch):
@@ -96,7 +96,7 @@ def test_opening_a_store_for_a_loop_connects_to_nothing():
 
 
 def test_a_server_that_is_away_is_an_error_in_the_end(monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.shells._RETRIES", 0)
+    monkeypatch.setattr("scrape_do_celery.store.client._RETRIES", 0)
     store = Store.open(UNREACHABLE, "p")
     with pytest.raises(RedisError):
         store.run(ops.outcome(store.keys, "r"))
@@ -105,7 +105,7 @@ def test_a_server_that_is_away_is_an_error_in_the_end(monkeypatch):
 
 def test_what_is_no_outage_is_raised_as_it_is(shelf):
     shelf.begin()
-    view = ops.view(shelf.keys, "r")
+    view = ops.read_run(shelf.keys, "r")
     fault = dataclasses.replace(view, script=None, keys=[], args=("HGET", shelf.keys.due, "field"))
     with pytest.raises(ResponseError):
         shelf.store.run_all([view, fault])

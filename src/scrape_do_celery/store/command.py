@@ -1,4 +1,4 @@
-"""The shape of an operation on the store."""
+"""A command of the store as a value."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Value = bytes | str | float | int
 
 
 @dataclass(frozen=True, slots=True)
-class Op(Generic[T]):
-    """One round trip. Without a script, `args` is the command."""
+class Command(Generic[T]):
+    """One round trip: a script, or without one the Redis command in `args`."""
 
     parse: Callable[[Any], T]
     args: Sequence[Value]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest
 from scrape_do_celery.models.sendable import KEPT
-from scrape_do_celery.store.about import about, request_fields
+from scrape_do_celery.store.about import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: The options of a run, beside its request.
-OPTIONS = ("raise_on_task_failure", "max_wait", "early")
+RUN_OPTIONS = ("raise_on_task_failure", "max_wait", "early")
 #: Runs of so many targets have their tasks fetched early, where nothing else is said.
 EARLY_FROM = 50
 
@@ -45,30 +45,32 @@ class RunSpec:
     @cached_property
     def digest(self) -> str:
         """Equal for equal specs, whatever the order in which options were given."""
-        text = json.dumps([self.request.canonical(), *(getattr(self, name) for name in OPTIONS)])
+        text = json.dumps([self.request.canonical(), *(getattr(self, name) for name in RUN_OPTIONS)])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def differing_fields(self, other: RunSpec) -> tuple[str, ...]:
         """Names of the fields in which two specs differ."""
         names = list(self.request.differing_fields(other.request))
-        names += [name for name in OPTIONS if getattr(self, name) != getattr(other, name)]
+        names += [name for name in RUN_OPTIONS if getattr(self, name) != getattr(other, name)]
         return tuple(names)
 
     def parts(self) -> list[JobCreationRequest]:
         """One request a part, in input order."""
         return self.request.split(MAX_TARGETS_PER_JOB)
 
-    def about(self, *, hosts: bool = True) -> dict[str, Any]:
+    def request_summary(self, *, hosts: bool = True) -> dict[str, Any]:
         """What may be shown of it."""
         options = {"raise_on_task_failure": self.raise_on_task_failure, "max_wait": self.max_wait}
-        return about({**request_fields(self.request), **options}, hosts=hosts)
+        return request_summary({**request_fields(self.request), **options}, hosts=hosts)
 
     def packed(self) -> tuple[bytes, list[bytes]]:
         """The record's field for the options, and one a part for its targets."""
         options = {
             "request": _without_inputs(self.request.to_wire()),
             # Left out where it says nothing: a hundred thousand of them may wait.
-            **{name: value for name in OPTIONS if (value := getattr(self, name)) is not None and value is not False},
+            **{
+                name: value for name in RUN_OPTIONS if (value := getattr(self, name)) is not None and value is not False
+            },
         }
         return pack(options), [pack(inputs_of(part)) for part in self.parts()]
 
@@ -78,7 +80,7 @@ class RunSpec:
         data = unpack(spec)
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
-        return cls(request, **{"early": False, **{name: data[name] for name in OPTIONS if name in data}})
+        return cls(request, **{"early": False, **{name: data[name] for name in RUN_OPTIONS if name in data}})
 
 
 def _seconds(value: Any) -> float:

@@ -13,10 +13,10 @@ from scrape_do_celery.config import Settings, SettingsError
 from scrape_do_celery.config.encryption import encryption_keys
 from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
 from scrape_do_celery.store import Keys
-from scrape_do_celery.store.vault import SEALED, Vault
+from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
-PLACE = "p:run:r spec"
+CONTEXT = "p:run:r spec"
 
 
 def text(*keys):
@@ -24,36 +24,36 @@ def text(*keys):
 
 
 @given(st.binary(max_size=3000), st.text())
-def test_what_was_sealed_comes_back_in_its_place(value, place):
-    vault = Vault([OLD])
-    sealed = vault.seal(value, place)
-    assert sealed[:1] == SEALED
-    assert len(sealed) == len(value) + 33
-    assert vault.open(sealed, place) == value
+def test_what_was_encrypted_comes_back_in_its_place(value, context):
+    encryptor = Encryptor([OLD])
+    encrypted = encryptor.encrypt(value, context)
+    assert encrypted[:1] == ENCRYPTED_PREFIX
+    assert len(encrypted) == len(value) + 33
+    assert encryptor.decrypt(encrypted, context) == value
 
 
-def test_it_hides_what_it_seals_and_never_looks_the_same():
-    vault = Vault([OLD])
-    one, two = (vault.seal(b"cookie " * 50, PLACE) for _ in range(2))
+def test_it_hides_what_it_encrypts_and_never_looks_the_same():
+    encryptor = Encryptor([OLD])
+    one, two = (encryptor.encrypt(b"cookie " * 50, CONTEXT) for _ in range(2))
     assert one != two
     assert b"cookie" not in one
 
 
-def test_the_first_key_seals_and_all_open():
-    before, after = Vault([OLD]).seal(b"x", PLACE), Vault([NEW, OLD])
-    assert after.open(before, PLACE) == b"x"
+def test_the_first_key_encrypts_and_all_open():
+    before, after = Encryptor([OLD]).encrypt(b"x", CONTEXT), Encryptor([NEW, OLD])
+    assert after.decrypt(before, CONTEXT) == b"x"
     with pytest.raises(EncryptionKeyError):
-        Vault([OLD]).open(after.seal(b"x", PLACE), PLACE)
-    assert Vault([NEW]).open(after.seal(b"x", PLACE), PLACE) == b"x"
+        Encryptor([OLD]).decrypt(after.encrypt(b"x", CONTEXT), CONTEXT)
+    assert Encryptor([NEW]).decrypt(after.encrypt(b"x", CONTEXT), CONTEXT) == b"x"
 
 
 def test_a_missing_key_is_named_with_what_to_do():
-    sealed = Vault([OLD]).seal(b"x", PLACE)
-    (name,) = Vault([OLD]).ids
+    encrypted = Encryptor([OLD]).encrypt(b"x", CONTEXT)
+    (name,) = Encryptor([OLD]).key_names
     with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY .* Add that key"):
-        Vault([NEW]).open(sealed, PLACE)
+        Encryptor([NEW]).decrypt(encrypted, CONTEXT)
     with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY of this process is not set"):
-        Keys("p").open("p:run:r", "spec", sealed)
+        Keys("p").decrypt("p:run:r", "spec", encrypted)
 
 
 @pytest.mark.parametrize(
@@ -62,40 +62,40 @@ def test_a_missing_key_is_named_with_what_to_do():
     ids=["cut", "changed", "emptied"],
 )
 def test_a_value_that_was_changed_is_refused(spoil):
-    vault = Vault([OLD])
+    encryptor = Encryptor([OLD])
     with pytest.raises(EncryptionKeyError, match="changed, or moved"):
-        vault.open(spoil(vault.seal(b"0123456789", PLACE)), PLACE)
+        encryptor.decrypt(spoil(encryptor.encrypt(b"0123456789", CONTEXT)), CONTEXT)
 
 
 def test_a_value_that_was_moved_is_refused():
-    keys = Keys("p", Vault([OLD]))
-    sealed = keys.seal("p:run:r", "t:0", b"x")
-    assert keys.open("p:run:r", "t:0", sealed) == b"x"
-    for key, name in (("p:run:r", "t:1"), ("p:run:s", "t:0"), ("q:run:r", "t:0")):
+    keys = Keys("p", Encryptor([OLD]))
+    encrypted = keys.encrypt("p:run:r", "targets:0", b"x")
+    assert keys.decrypt("p:run:r", "targets:0", encrypted) == b"x"
+    for key, name in (("p:run:r", "targets:1"), ("p:run:s", "targets:0"), ("q:run:r", "targets:0")):
         with pytest.raises(EncryptionKeyError):
-            keys.open(key, name, sealed)
+            keys.decrypt(key, name, encrypted)
 
 
 def test_without_a_key_values_stay_as_they_are():
     plain = Keys("p")
-    assert plain.seal("k", "n", b"x") == b"x"
-    assert plain.seal_text("k", "n", "x") == "x"
-    assert Keys("p", Vault([OLD])).open("k", "n", b"x") == b"x"
-    assert Keys("p", Vault([OLD])).seal_text("k", "n", "") == ""
+    assert plain.encrypt("k", "n", b"x") == b"x"
+    assert plain.encrypt_text("k", "n", "x") == "x"
+    assert Keys("p", Encryptor([OLD])).decrypt("k", "n", b"x") == b"x"
+    assert Keys("p", Encryptor([OLD])).encrypt_text("k", "n", "") == ""
 
 
 def test_no_key_is_shown():
-    vault = Vault([OLD])
-    (name,) = vault.ids
-    assert repr(vault) == f"Vault({name})"
+    encryptor = Encryptor([OLD])
+    (name,) = encryptor.key_names
+    assert repr(encryptor) == f"Encryptor({name})"
     assert name not in OLD.hex()
-    assert "vault" not in repr(Keys("p")) or OLD.hex() not in repr(Keys("p", vault))
+    assert "encryptor" not in repr(Keys("p")) or OLD.hex() not in repr(Keys("p", encryptor))
 
 
 def test_the_package_that_encrypts_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'scrape-do-celery\[encryption\]'"):
-        Vault([OLD])
+        Encryptor([OLD])
 
 
 @pytest.mark.parametrize("given", [text(NEW, OLD), text(NEW, OLD).replace(",", "\n"), [text(NEW), text(OLD)]])

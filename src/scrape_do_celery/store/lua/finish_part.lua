@@ -6,5 +6,5 @@
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state')
 if p[1] ~= ARGV[2] then return {'stale'} end
 if p[2] == 'done' then return {'ok', redis.call('HGET', KEYS[2], 'left')} end
-though_full(KEYS[1])
-return {'ok', settle(KEYS, ARGV[1], now(), ARGV[3], ARGV[4], ARGV[5], ARGV[6], {ARGV[7], ARGV[8], ARGV[9]})}
+allow_when_full(KEYS[1])
+return {'ok', finish_part(KEYS, ARGV[1], now(), ARGV[3], ARGV[4], ARGV[5], ARGV[6], {ARGV[7], ARGV[8], ARGV[9]})}

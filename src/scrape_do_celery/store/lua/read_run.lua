@@ -4,7 +4,7 @@ local all = redis.call('HGETALL', KEYS[1])
 if #all == 0 or all[1] == 'forgotten' then return {} end
 local fields, parts = {}, 0
 for i = 1, #all, 2 do
-  if string.sub(all[i], 1, 2) ~= 't:' then
+  if string.sub(all[i], 1, 8) ~= 'targets:' then
     fields[#fields + 1] = all[i]
     fields[#fields + 1] = all[i + 1]
   end

@@ -1,4 +1,4 @@
-"""Who carries operations out: one shell for threads, one for asyncio."""
+"""Carry commands out: `Store` for threads, `AsyncStore` for asyncio."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from redis.retry import Retry
 
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.store.batching import CommandBatcher
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.trips import Trips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scrape_do_celery.store.ops import Op
-    from scrape_do_celery.store.vault import Vault
+    from scrape_do_celery.store.encryption import Encryptor
+    from scrape_do_celery.store.ops import Command
 
 T = TypeVar("T")
 
-#: A store that is down for longer than these make up fails the operation; its step is published again later.
+#: A store that is down for longer than these make up fails the command; its step is published again later.
 _RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
 _OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
-#: For whoever must answer somebody who waits, even where the store does not: it is tried once.
-_HURRIED = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
+#: For a caller that must answer soon although the store does not: the command is tried once.
+_FAIL_FAST = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
 _DURABLE = "set appendonly yes and appendfsync always"
 _LOST = [RedisConnectionError, RedisTimeoutError]
 #: What is over when the server is well again; anything else is a fault of ours, and says so.
@@ -53,55 +53,55 @@ class Store:
         self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
 
     @classmethod
-    def open(cls, url: str, prefix: str, vault: Vault | None = None, *, hurried: bool = False) -> Store:
-        """A store that connects when it is first used; a hurried one fails within seconds where Redis hangs."""
-        retry = Retry(NoBackoff(), 0) if hurried else Retry(_BACKOFF, _RETRIES)
-        options = _OPTIONS | _HURRIED if hurried else _OPTIONS
+    def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, fail_fast: bool = False) -> Store:
+        """Open a store that connects when it is first used. With `fail_fast` it fails within seconds if Redis hangs."""
+        retry = Retry(NoBackoff(), 0) if fail_fast else Retry(_BACKOFF, _RETRIES)
+        options = _OPTIONS | _FAIL_FAST if fail_fast else _OPTIONS
         return cls(
             redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **options),
-            Keys(prefix, vault),
+            Keys(prefix, encryptor),
             masked(url),
         )
 
-    def run(self, op: Op[T]) -> T:
-        """What the operation answers.
+    def run(self, command: Command[T]) -> T:
+        """What the command answers.
 
         Raises:
             StoreUnavailableError: Redis did not answer, or refused.
         """
         try:
-            if op.script:
-                reply = self._scripts[op.script](keys=op.keys, args=op.args)
+            if command.script:
+                reply = self._scripts[command.script](keys=command.keys, args=command.args)
             else:
-                reply = self.client.execute_command(*op.args)  # type: ignore[no-untyped-call]
+                reply = self.client.execute_command(*command.args)  # type: ignore[no-untyped-call]
         except _AWAY as error:
             raise self._away(error) from error
-        return op.parse(reply)
+        return command.parse(reply)
 
-    def run_all(self, ops: Sequence[Op[T]]) -> list[T]:
-        """What each operation answers; they travel together, and each stands for itself.
+    def run_all(self, commands: Sequence[Command[T]]) -> list[T]:
+        """What each command answers; they travel together, and each stands for itself.
 
         Raises:
             StoreUnavailableError: Redis did not answer, or refused one of them. Others may have been carried out.
         """
         pipe = self.client.pipeline(transaction=False)
-        for op in ops:
-            _put_into(pipe, self._scripts, op)
+        for command in commands:
+            _put_into(pipe, self._scripts, command)
         try:
             replies = pipe.execute(raise_on_error=False)
         except _AWAY as error:
             raise self._away(error) from error
-        return [self._answer(op, reply) for op, reply in zip(ops, replies, strict=True)]
+        return [self._answer(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
-    def _answer(self, op: Op[T], reply: Any) -> T:
+    def _answer(self, command: Command[T], reply: Any) -> T:
         if isinstance(reply, NoScriptError):
             # A server that was restarted: this one brings the script with it.
-            return self.run(op)
+            return self.run(command)
         if isinstance(reply, _AWAY):
             raise self._away(reply) from reply
         if isinstance(reply, Exception):
             raise reply
-        return op.parse(reply)
+        return command.parse(reply)
 
     def _away(self, error: Exception) -> StoreUnavailableError:
         return StoreUnavailableError(f"the store at {self.where}: {error}")
@@ -151,10 +151,10 @@ class AsyncStore:
     def __init__(self, client: redis_async.Redis, keys: Keys) -> None:
         self.client, self.keys = client, keys
         self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
-        self._trips = Trips(self._carry)
+        self._batcher = CommandBatcher(self._execute)
 
     @classmethod
-    def open(cls, url: str, prefix: str, vault: Vault | None = None, *, connections: int = 16) -> AsyncStore:
+    def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, connections: int = 16) -> AsyncStore:
         """A store that connects when it is first used, over at most so many connections."""
         pool = redis_async.BlockingConnectionPool.from_url(
             url,
@@ -164,46 +164,46 @@ class AsyncStore:
             retry_on_error=_LOST,
             **_OPTIONS,
         )
-        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, vault))
+        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, encryptor))
 
-    async def run(self, op: Op[T]) -> T:
-        """What the operation answers. Those that are asked for together travel together."""
-        answer: T = await self._trips.take(op)
+    async def run(self, command: Command[T]) -> T:
+        """What the command answers. Those that are asked for together travel together."""
+        answer: T = await self._batcher.submit(command)
         return answer
 
-    async def _carry(self, ops: Sequence[Op[Any]]) -> list[Any]:
-        """What each operation answers, or the error with which it failed."""
-        if len(ops) == 1:
-            return [await self._alone(ops[0])]
+    async def _execute(self, commands: Sequence[Command[Any]]) -> list[Any]:
+        """What each command answers, or the error with which it failed."""
+        if len(commands) == 1:
+            return [await self._alone(commands[0])]
         pipe = self.client.pipeline(transaction=False)
-        for op in ops:
-            _put_into(pipe, self._scripts, op)
+        for command in commands:
+            _put_into(pipe, self._scripts, command)
         replies = await pipe.execute(raise_on_error=False)
-        return [await self._answer(op, reply) for op, reply in zip(ops, replies, strict=True)]
+        return [await self._answer(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
-    async def _answer(self, op: Op[Any], reply: Any) -> Any:
+    async def _answer(self, command: Command[Any], reply: Any) -> Any:
         try:
             if isinstance(reply, NoScriptError):
                 # A server that was restarted: this one brings the script with it.
-                return await self._alone(op)
-            return reply if isinstance(reply, Exception) else op.parse(reply)
-        except Exception as error:  # noqa: BLE001 (it is this operation's alone)
+                return await self._alone(command)
+            return reply if isinstance(reply, Exception) else command.parse(reply)
+        except Exception as error:  # noqa: BLE001 (it is this command's alone)
             return error
 
-    async def _alone(self, op: Op[Any]) -> Any:
-        if op.script:
-            return op.parse(await self._scripts[op.script](keys=op.keys, args=op.args))
-        return op.parse(await self.client.execute_command(*op.args))  # type: ignore[no-untyped-call]
+    async def _alone(self, command: Command[Any]) -> Any:
+        if command.script:
+            return command.parse(await self._scripts[command.script](keys=command.keys, args=command.args))
+        return command.parse(await self.client.execute_command(*command.args))  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         """Gives its connections back."""
-        await self._trips.aclose()
+        await self._batcher.aclose()
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
 
 
-def _put_into(pipe: Any, scripts: Mapping[str, Any], op: Op[T]) -> None:
-    if op.script:
-        pipe.evalsha(scripts[op.script].sha, len(op.keys), *op.keys, *op.args)
+def _put_into(pipe: Any, scripts: Mapping[str, Any], command: Command[T]) -> None:
+    if command.script:
+        pipe.evalsha(scripts[command.script].sha, len(command.keys), *command.keys, *command.args)
     else:
-        pipe.execute_command(*op.args)
+        pipe.execute_command(*command.args)

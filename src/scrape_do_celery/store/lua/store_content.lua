@@ -5,7 +5,7 @@
 local state = redis.call('HGET', KEYS[2], 'state')
 if not state or state == 'done' then return -1 end
 local gone, held = ARGV[5] == '1', false
-if gone then though_full(KEYS[2]) end
+if gone then allow_when_full(KEYS[2]) end
 if ARGV[6] == '1' then held = store_held(KEYS[3], KEYS[1], KEYS[2], ARGV[1]) end
 if not held then
   if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end

@@ -4,8 +4,8 @@
 -- kind one a part of a run that has several. `draft` is a run that has not begun, `delivering` one that
 -- has ended and is not delivered yet.
 local prefix = ARGV[1]
-local runs, first, several = {}, {}, {}
-local function count(state, accepted)
+local runs, first, multi_part = {}, {}, {}
+local function add(state, accepted)
   runs[state] = (runs[state] or 0) + 1
   if accepted and (not first[state] or tonumber(accepted) < tonumber(first[state])) then first[state] = accepted end
 end
@@ -18,23 +18,23 @@ for i = 1, #found[2], 2 do
   elseif n ~= 'run' then
     local state = redis.call('HGET', part_key(prefix, run_id, n), 'state')
     if state and state ~= 'done' then
-      count(state, r[2])
+      add(state, r[2])
       if r[1] ~= '1' then
         runs[state] = runs[state] - 1
-        several[#several + 1] = {run_id, state}
+        multi_part[#multi_part + 1] = {run_id, state}
       end
     end
   elseif not r[2] then
-    count('draft')
+    add('draft')
   elseif r[3] then
-    count('delivering', r[2])
+    add('delivering', r[2])
   elseif r[4] == '0' then
-    count('fetching', r[2])
+    add('fetching', r[2])
   end
 end
 local out = {found[1]}
 for state, number in pairs(runs) do
   out[#out + 1] = {state, number, first[state] or ''}
 end
-for _, one in ipairs(several) do out[#out + 1] = one end
+for _, one in ipairs(multi_part) do out[#out + 1] = one end
 return out

@@ -2,8 +2,8 @@
 -- KEYS: pause  ARGV: seconds. Returns until when.
 local until_ = now() + ARGV[1]
 local held = tonumber(redis.call('GET', KEYS[1]) or 0)
-if held >= until_ then return stamp(held) end
--- A store that is full takes it: see `though_full`.
+if held >= until_ then return format_time(held) end
+-- A store that is full takes it: see `allow_when_full`.
 redis.call('PERSIST', KEYS[1])
-redis.call('SET', KEYS[1], stamp(until_), 'PX', math.max(1, math.floor(ARGV[1] * 1000)))
-return stamp(until_)
+redis.call('SET', KEYS[1], format_time(until_), 'PX', math.max(1, math.floor(ARGV[1] * 1000)))
+return format_time(until_)

@@ -7,14 +7,14 @@
 local part_id, prefix = ARGV[1], ARGV[7]
 local before = redis.call('HMGET', KEYS[1], 'fence', 'state', 'intent')
 if before[1] ~= ARGV[2] then return 'stale' end
-though_full(KEYS[1])
+allow_when_full(KEYS[1])
 local t = now()
 if KEYS[5] ~= '' then
   local owner = redis.call('GET', KEYS[5])
   if owner and owner ~= part_id then return 'owned' end
   redis.call('SET', KEYS[5], part_id)
-  redis.call('HSET', KEYS[1], 'bought_at', stamp(t))
-  redis.call('ZADD', prefix .. ':life', stamp((before[3] or t) + ARGV[8]), part_id)
+  redis.call('HSET', KEYS[1], 'bought_at', format_time(t))
+  redis.call('ZADD', prefix .. ':content_expiry', format_time((before[3] or t) + ARGV[8]), part_id)
 end
 local buyer
 for i = 9, #ARGV - 1, 2 do
@@ -22,10 +22,10 @@ for i = 9, #ARGV - 1, 2 do
     buyer = ARGV[i + 1]
   elseif ARGV[i] ~= 'purchase_status' or is_unresolved(before[2]) then
     -- Sent twice, it must not book what has come of it since.
-    keep(KEYS[1], ARGV[i], ARGV[i + 1])
+    set_or_clear(KEYS[1], ARGV[i], ARGV[i + 1])
   end
   -- Until now the `POST` was under way: what the API makes of it may show from now on.
-  if ARGV[i] == 'submit_error' then redis.call('HSET', KEYS[1], 'in_doubt_since', stamp(t)) end
+  if ARGV[i] == 'submit_error' then redis.call('HSET', KEYS[1], 'in_doubt_since', format_time(t)) end
 end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
 local p = redis.call('HMGET', KEYS[1], 'state', 'cancel_sent_at')
@@ -33,11 +33,11 @@ if ARGV[5] ~= '' or p[1] ~= before[2] then mark_changed(prefix, string.match(par
 if p[1] == 'fetching' then release_slot(prefix, KEYS[3], KEYS[1], part_id, t) end
 if is_unresolved(before[2]) and not is_unresolved(p[1]) then
   close_submit(prefix, KEYS[3], KEYS[1], part_id, ARGV[8], t)
-  book(prefix, KEYS[1], part_id)
+  write_ledger(prefix, KEYS[1], part_id)
   redis.call('HDEL', KEYS[1], 'nonce')
 end
 -- Not before: the locks of the purchase are those of the account that it was tried with.
-if buyer then keep(KEYS[1], 'account', buyer) end
+if buyer then set_or_clear(KEYS[1], 'account', buyer) end
 if ARGV[3] ~= '' then
   local wait, redispatch_after = tonumber(ARGV[3]), tonumber(ARGV[4])
   if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'fetching') and redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then

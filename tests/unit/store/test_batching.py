@@ -10,12 +10,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from scrape_do_celery.store import AsyncStore, Keys
-from scrape_do_celery.store.op import Op
-from scrape_do_celery.store.trips import Trips
+from scrape_do_celery.store.batching import CommandBatcher
+from scrape_do_celery.store.command import Command
 
 
 def echo(text):
-    return Op(bytes.decode, ("ECHO", text))
+    return Command(bytes.decode, ("ECHO", text))
 
 
 def on_a_store(work):
@@ -34,12 +34,12 @@ class Carrier:
     """Carries when it is told to, and remembers what went together."""
 
     def __init__(self):
-        self.trips, self.gate = [], asyncio.Event()
+        self.batches, self.gate = [], asyncio.Event()
 
-    async def __call__(self, ops):
-        self.trips.append([op.args[1] for op in ops])
+    async def __call__(self, commands):
+        self.batches.append([command.args[1] for command in commands])
         await self.gate.wait()
-        return [op.parse(op.args[1].encode()) for op in ops]
+        return [command.parse(command.args[1].encode()) for command in commands]
 
 
 def test_answers_go_to_those_who_asked():
@@ -49,46 +49,46 @@ def test_answers_go_to_those_who_asked():
     assert on_a_store(work) == [str(n) for n in range(250)]
 
 
-def test_what_is_asked_at_once_is_one_trip():
+def test_what_is_asked_at_once_is_one_batch():
     async def go():
         carrier = Carrier()
-        trips = Trips(carrier)
-        asked = asyncio.gather(*(trips.take(echo(str(n))) for n in range(30)))
+        batcher = CommandBatcher(carrier)
+        asked = asyncio.gather(*(batcher.submit(echo(str(n))) for n in range(30)))
         carrier.gate.set()
         await asked
-        return carrier.trips
+        return carrier.batches
 
     assert asyncio.run(go()) == [[str(n) for n in range(30)]]
 
 
-def test_while_trips_are_under_way_the_rest_waits_for_the_next():
+def test_while_batches_are_under_way_the_rest_waits_for_the_next():
     async def go():
         carrier = Carrier()
-        trips = Trips(carrier)
+        batcher = CommandBatcher(carrier)
         asked = []
         for n in range(10):
-            asked.append(asyncio.ensure_future(trips.take(echo(str(n)))))
+            asked.append(asyncio.ensure_future(batcher.submit(echo(str(n)))))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        before = len(carrier.trips)
+        before = len(carrier.batches)
         carrier.gate.set()
         assert await asyncio.gather(*asked) == [str(n) for n in range(10)]
-        return before, carrier.trips
+        return before, carrier.batches
 
-    before, trips = asyncio.run(go())
+    before, batches = asyncio.run(go())
     assert before == 4
-    assert trips[4] == ["4", "5", "6", "7", "8", "9"]
+    assert batches[4] == ["4", "5", "6", "7", "8", "9"]
 
 
 def test_large_values_do_not_travel_all_at_once():
     async def go():
         carrier = Carrier()
         carrier.gate.set()
-        trips = Trips(carrier)
-        page = Op(bytes, ("SET", "p", b"x" * 3_000_000))
-        await asyncio.gather(*(trips.take(Op(bytes.decode, ("SET", "p", *page.args[2:]))) for _ in range(3)))
-        return [len(trip) for trip in carrier.trips]
+        batcher = CommandBatcher(carrier)
+        page = Command(bytes, ("SET", "p", b"x" * 3_000_000))
+        await asyncio.gather(*(batcher.submit(Command(bytes.decode, ("SET", "p", *page.args[2:]))) for _ in range(3)))
+        return [len(batch) for batch in carrier.batches]
 
     assert asyncio.run(go()) == [2, 1]
 
@@ -98,10 +98,10 @@ def test_one_that_fails_fails_alone():
         raise ValueError("what is this?")
 
     async def work(store):
-        wrong = Op(bytes.decode, ("HGET", "p", "f"))
-        await store.run(Op(bool, ("SET", "p", "text")))
-        operations = [echo("a"), wrong, echo("b"), Op(unreadable, ("ECHO", "x"))]
-        return await asyncio.gather(*(store.run(op) for op in operations), return_exceptions=True)
+        wrong = Command(bytes.decode, ("HGET", "p", "f"))
+        await store.run(Command(bool, ("SET", "p", "text")))
+        commands = [echo("a"), wrong, echo("b"), Command(unreadable, ("ECHO", "x"))]
+        return await asyncio.gather(*(store.run(command) for command in commands), return_exceptions=True)
 
     a, wrong, b, unread = on_a_store(work)
     assert (a, b) == ("a", "b")
@@ -109,16 +109,16 @@ def test_one_that_fails_fails_alone():
     assert isinstance(unread, ValueError)
 
 
-def test_a_store_that_is_away_fails_all_of_the_trip_and_none_of_the_next():
+def test_a_store_that_is_away_fails_all_of_the_batch_and_none_of_the_next():
     async def work(store):
-        carry, failures = store._trips._carry, [RedisConnectionError("away")]
+        execute, failures = store._batcher._execute, [RedisConnectionError("away")]
 
-        async def sometimes(ops):
+        async def sometimes(commands):
             if failures:
                 raise failures.pop()
-            return await carry(ops)
+            return await execute(commands)
 
-        store._trips._carry = sometimes
+        store._batcher._execute = sometimes
         first = await asyncio.gather(*(store.run(echo("a")) for _ in range(3)), return_exceptions=True)
         return first, await store.run(echo("b"))
 
@@ -129,7 +129,7 @@ def test_a_store_that_is_away_fails_all_of_the_trip_and_none_of_the_next():
 
 def test_a_server_that_lost_its_scripts_gets_them_again():
     async def work(store):
-        now = Op(float, (1,), [store.keys.pause], "pause")
+        now = Command(float, (1,), [store.keys.pause], "pause_api")
         await asyncio.gather(store.run(now), store.run(now))
         await store.client.script_flush()
         return await asyncio.gather(store.run(now), store.run(now))
@@ -137,39 +137,39 @@ def test_a_server_that_lost_its_scripts_gets_them_again():
     assert all(on_a_store(work))
 
 
-def test_who_is_cancelled_before_the_trip_is_not_taken_along():
+def test_who_is_cancelled_before_the_batch_is_not_taken_along():
     async def go():
         carrier = Carrier()
-        trips = Trips(carrier)
-        asked = [asyncio.ensure_future(trips.take(echo(str(n)))) for n in range(3)]
+        batcher = CommandBatcher(carrier)
+        asked = [asyncio.ensure_future(batcher.submit(echo(str(n)))) for n in range(3)]
         asked[1].cancel()
         carrier.gate.set()
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        return carrier.trips, answers
+        return carrier.batches, answers
 
-    trips, answers = asyncio.run(go())
-    assert trips == [["0", "2"]]
+    batches, answers = asyncio.run(go())
+    assert batches == [["0", "2"]]
     assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [False, True, False]
 
 
 def test_a_store_that_is_closed_leaves_nobody_waiting():
     async def go():
         carrier = Carrier()
-        trips = Trips(carrier)
-        asked = [asyncio.ensure_future(trips.take(echo(str(n)))) for n in range(3)]
+        batcher = CommandBatcher(carrier)
+        asked = [asyncio.ensure_future(batcher.submit(echo(str(n)))) for n in range(3)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        await trips.aclose()
+        await batcher.aclose()
         return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
 
     assert all(isinstance(answer, asyncio.CancelledError) for answer in asyncio.run(go()))
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_error_of_a_lone_operation_is_its_own(count):
+def test_an_error_of_a_lone_command_is_its_own(count):
     async def work(store):
-        await store.run(Op(bool, ("SET", "p", "text")))
-        wrong = Op(bytes.decode, ("HGET", "p", "f"))
+        await store.run(Command(bool, ("SET", "p", "text")))
+        wrong = Command(bytes.decode, ("HGET", "p", "f"))
         return await asyncio.gather(*(store.run(wrong) for _ in range(count)), return_exceptions=True)
 
     assert all(isinstance(answer, ResponseError) for answer in on_a_store(work))

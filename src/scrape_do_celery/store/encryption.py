@@ -1,0 +1,89 @@
+"""Encrypt requests and contents at rest, with the keys of `SCRAPE_DO_ENCRYPTION_KEY`.
+
+An encrypted value is a version byte, the name of the key, a nonce, and the output of AES-256-GCM. The value is
+compressed before. Its context, the Redis key and the field, is authenticated: a moved value cannot be decrypted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: No value that is not encrypted begins with it: frames have other version bytes, all else is text.
+ENCRYPTED_PREFIX: Final = b"\x02"
+_ID, _NONCE, _TAG = 4, 12, 16
+_HEAD: Final = len(ENCRYPTED_PREFIX) + _ID + _NONCE
+_VARIABLE: Final = "SCRAPE_DO_ENCRYPTION_KEY"
+
+
+class Encryptor:
+    """Encrypt with the first key, decrypt with any of them. The repr shows no key."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        try:
+            from cryptography.exceptions import InvalidTag
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError:
+            raise ConfigurationError(
+                f"{_VARIABLE} is set, and the package that encrypts is not installed: "
+                "pip install 'scrape-do-celery[encryption]'"
+            ) from None
+        self._invalid = InvalidTag
+        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        self._first = next(iter(self._ciphers))
+
+    def __repr__(self) -> str:
+        return f"Encryptor({', '.join(self.key_names)})"
+
+    @property
+    def key_names(self) -> list[str]:
+        """The names of the keys, the encrypting one first. A name does not tell its key."""
+        return [one.hex() for one in self._ciphers]
+
+    def encrypt(self, value: bytes, context: str) -> bytes:
+        """Encrypt a value for this context."""
+        nonce = os.urandom(_NONCE)
+        return (
+            ENCRYPTED_PREFIX + self._first + nonce + self._ciphers[self._first].encrypt(nonce, value, context.encode())
+        )
+
+    def decrypt(self, value: bytes, context: str) -> bytes:
+        """Decrypt a value that was encrypted for this context.
+
+        Raises:
+            EncryptionKeyError: the key is missing here; or the value was changed, or moved.
+        """
+        name, nonce = value[1 : 1 + _ID], value[1 + _ID : _HEAD]
+        cipher = self._ciphers.get(name)
+        if cipher is None:
+            raise missing_key_error(name.hex(), self.key_names)
+        try:
+            return cipher.decrypt(nonce, value[_HEAD:], context.encode())
+        except (self._invalid, ValueError):
+            raise EncryptionKeyError(
+                f"a value of the store is not what was encrypted there with key {name.hex()}: it was changed, or moved"
+            ) from None
+
+
+def key_name_of(value: bytes) -> str:
+    """The name of the key that a value was encrypted with."""
+    return value[1 : 1 + _ID].hex()
+
+
+def missing_key_error(name: str, key_names: Sequence[str] = ()) -> EncryptionKeyError:
+    """Return the error of a process that lacks a key."""
+    has = f"has {', '.join(key_names)}" if key_names else "is not set"
+    return EncryptionKeyError(
+        f"a value of the store is encrypted with key {name}; {_VARIABLE} of this process {has}. Add that key, behind "
+        "the first one: nothing is lost"
+    )
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.blake2b(key, digest_size=_ID, person=b"scrape-do-key-id").digest()
