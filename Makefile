@@ -77,7 +77,7 @@ bench: $(READY) ## Floor, usual canvas and this package side by side; CASE="A B"
 	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts)
 
 rest: $(READY) ## The tests that take long, and those that need a browser or RabbitMQ, which it installs on Debian
-	@$(BIN)/python tests/support/debian.py
+	@$(BIN)/python tests/support/debian_packages.py
 	$(BIN)/python -m pytest -q -n 2 -m 'browser or rabbitmq or long'
 
 newest: $(READY) ## The examples with the newest of all that they need: NEWEST=python3.13

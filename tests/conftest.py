@@ -15,8 +15,8 @@ from scrape_do_celery.sandbox import SandboxProcess
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from installed import NEWEST, once
 from pipeline import Pipeline
+from wheel_env import NEWEST, install_once
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def users_python(tmp_path_factory):
     # coverage measures the wheel's code there as it measures the checkout's.
     # django-celery-beat keeps the newest Django away.
     schedulers = () if NEWEST else ("django-celery-beat",)
-    return once(shared / "users", "django,flask", *schedulers, "coverage")
+    return install_once(shared / "users", "django,flask", *schedulers, "coverage")
 
 
 @pytest.fixture(scope="session")

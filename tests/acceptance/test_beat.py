@@ -15,12 +15,12 @@ import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "django"
 DJANGO = """
-from beats import app as _beats
+from app_with_schedule import app as _beats
 CELERY_BEAT_SCHEDULE = _beats.conf.beat_schedule
 INSTALLED_APPS += ["django_celery_beat"]
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 """
-#: Seconds, as in `beats`, which cannot be imported without a broker.
+#: Seconds, as in `app_with_schedule`, which cannot be imported without a broker.
 EVERY = 2.0
 OWN, REDBEAT, DATABASE = "celery.beat:PersistentScheduler", "redbeat.RedBeatScheduler", "django"
 
@@ -89,9 +89,9 @@ def slots(pipeline):
 @pytest.mark.parametrize("scheduler", [OWN, REDBEAT])
 def test_two_beats_make_one_run_a_tick(pipeline, beats, eventually, scheduler):
     environment = own_servers(pipeline)
-    pipeline.work(app="beats", **environment)
+    pipeline.work(app="app_with_schedule", **environment)
     for _ in range(2):
-        started = beats("beats", scheduler, **environment)
+        started = beats("app_with_schedule", scheduler, **environment)
     _one_run_a_tick(pipeline, eventually, started)
 
 

@@ -18,7 +18,7 @@ GOOD, BAD = "https://a.example/good", "https://a.example/?sandbox=error"
 @pytest.fixture
 def user(pipeline):
     """The user's worker, and the same names on this side."""
-    pipeline.work(app="users_app")
+    pipeline.work(app="app_with_tasks")
     return pipeline
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from images import Images
-from stack import Stack
+from compose_services import ComposeServices
+from dockerfile import ImageFolders
 
 from scrape_do_celery import RunHandle, Settings, enqueue
 
@@ -19,7 +19,7 @@ APPLICATION = ["sandbox", "worker", "beat", "flower", "django", "django-worker"]
 
 @pytest.fixture
 def stack(tmp_path):
-    with Stack(Images(tmp_path / "images"), tmp_path / "run", VARIABLES) as one:
+    with ComposeServices(ImageFolders(tmp_path / "images"), tmp_path / "run", VARIABLES) as one:
         yield one
 
 

@@ -34,7 +34,7 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_run_survives(pipeline, point):
-    doomed = pipeline.work(app="dying", DIE=point)
+    doomed = pipeline.work(app="app_kills_itself", DIE=point)
     handle = pipeline.enqueue(TARGETS)
     assert doomed.wait(30) == -9, f"{point!r} was never reached"
     pipeline.work()
@@ -46,7 +46,7 @@ def test_a_run_survives(pipeline, point):
 
 @pytest.mark.parametrize("point", ["before accept_run", "after accept_run", "before publish scrape_do.submit_jobs"])
 def test_a_scrape_survives(pipeline, point):
-    doomed = pipeline.work(app="dying", DIE=point)
+    doomed = pipeline.work(app="app_kills_itself", DIE=point)
     result = pipeline.scrape(targets=TARGETS)
     assert doomed.wait(30) == -9
     pipeline.work()
@@ -56,7 +56,7 @@ def test_a_scrape_survives(pipeline, point):
 
 @pytest.mark.parametrize("point", ["before DELETE job", "after DELETE job"])
 def test_a_cancel_survives(pipeline, point, eventually):
-    doomed = pipeline.work(app="dying", DIE=point)
+    doomed = pipeline.work(app="app_kills_itself", DIE=point)
     handle = pipeline.enqueue(["https://a.example/?seconds=60"])
     eventually(lambda: handle.state == "running")
     assert handle.cancel()
@@ -75,7 +75,7 @@ def test_a_page_that_kills_its_worker_poisons_its_own_run_only(pipeline, eventua
     handles = {host: pipeline.enqueue([f"https://{host}.example/"]) for host in hosts}
     deaths = 0
     while any(handle.state not in {"succeeded", "poisoned"} for handle in handles.values()):
-        worker = pipeline.work(app="deadly", concurrency=16)
+        worker = pipeline.work(app="app_killed_by_page", concurrency=16)
         eventually(
             lambda: worker.poll() is not None or all(h.state in {"succeeded", "poisoned"} for h in handles.values()),  # noqa: B023 (called at once)
             within=120,

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import httpx
 import pytest
-from project import Project
+from example_project import ExampleProject
 
 
-class Site(Project):
+class Site(ExampleProject):
     """The example, with a database of its own; this package is a wheel there."""
 
     def __init__(self, python, pipeline):

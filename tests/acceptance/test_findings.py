@@ -146,7 +146,7 @@ def test_a_result_backend_that_was_away_gets_its_result(server_url, sandbox, tmp
     with embedded.ensure(tmp_path / "results", tie_to_parent=True) as results:
         pipeline = Pipeline(server_url, sandbox, tmp_path, "backend", result_backend=results.url)
         with pipeline:
-            pipeline.work(app="careless")
+            pipeline.work(app="app_default_celery")
             handle = pipeline.enqueue(["https://a.example/?seconds=1"])
             eventually(lambda: handle.state == "running")
             results.kill()

@@ -6,14 +6,14 @@ import time
 
 import httpx
 import pytest
-from project import Project
+from example_project import ExampleProject
 
 PAGE = "https://a.example/"
 
 
 @pytest.fixture
 def shop(users_python, pipeline):
-    with Project("flask", users_python, pipeline, FLASK_APP="shop") as one:
+    with ExampleProject("flask", users_python, pipeline, FLASK_APP="shop") as one:
         yield one
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from flowers import Flower
+from flower_process import FlowerProcess
 
 SHOP = ["https://shop.example/1?seconds=60", "https://shop.example/2?seconds=60&key=query-that-is-private"]
 QUICK = ["https://shop.example/1", "https://shop.example/2"]
@@ -19,7 +19,7 @@ def flower(pipeline):
     """Flower beside a worker, with a broker of their own: it hears all that is broadcast there."""
     server = pipeline.values["redis_url"].rpartition("/")[0]
     pipeline.values |= {"broker_url": f"{server}/13", "result_backend": f"{server}/14"}
-    with Flower(pipeline) as one:
+    with FlowerProcess(pipeline) as one:
         # Flower switches the events of workers on, but only each five seconds.
         pipeline.work("-E")
         yield one

@@ -12,7 +12,7 @@ SCRIPT = """
 import json
 from celery import chain
 from celery.result import AsyncResult
-from foreign import app, outcome, start
+from app_other_broker import app, outcome, start
 from scrape_do_celery import JobFailedError, RunHandle, enqueue
 from scrape_do_celery.tasks import scrape
 
@@ -38,7 +38,7 @@ def shop(pipeline):
 
 
 def test_the_main_job(pipeline, shop):
-    pipeline.work(app="foreign", **shop)
+    pipeline.work(app="app_other_broker", **shop)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env={**pipeline.environment, **shop},
@@ -64,7 +64,7 @@ def test_the_main_job(pipeline, shop):
 
 def test_a_worker_without_the_token_leaves_our_queue_alone(pipeline, shop):
     del pipeline.values["api_key"]
-    worker = pipeline.work(app="foreign", **shop)
+    worker = pipeline.work(app="app_other_broker", **shop)
     assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
     assert f"{pipeline.prefix}(direct)" not in pipeline.log.read_text()
     assert worker.poll() is None
@@ -73,7 +73,7 @@ def test_a_worker_without_the_token_leaves_our_queue_alone(pipeline, shop):
 def test_two_applications_do_not_share_a_store(pipeline, shop):
     """Each would answer the other's callers, through the wrong broker."""
     pipeline.work()
-    second = pipeline.work(app="foreign", **shop)
+    second = pipeline.work(app="app_other_broker", **shop)
     assert "is served by another application" in pipeline.log.read_text()
     assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
     assert second.poll() is None
@@ -81,6 +81,6 @@ def test_two_applications_do_not_share_a_store(pipeline, shop):
 
 
 def test_our_worker_does_not_start_beside_another_application(pipeline, shop):
-    pipeline.work(app="foreign", **shop)
+    pipeline.work(app="app_other_broker", **shop)
     assert pipeline.work().wait(30) == 1
     assert "Give each its own SCRAPE_DO_KEY_PREFIX" in pipeline.log.read_text()

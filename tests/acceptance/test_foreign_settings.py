@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from rabbit import Rabbit
+from rabbitmq_node import RabbitMQNode
 
 SCRIPT = """
 import json
 from celery import chain
 from celery.result import AsyncResult
-from foreign import app, outcome
+from app_other_broker import app, outcome
 from scrape_do_celery import JobFailedError, enqueue
 from scrape_do_celery.tasks import scrape
 
@@ -87,7 +87,7 @@ def play(pipeline, environment, script=SCRIPT):
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_settings_of_a_user_s_app(pipeline, shop, settings):
     environment = shop(**settings)
-    pipeline.work(app="foreign", **environment)
+    pipeline.work(app="app_other_broker", **environment)
     found, log = play(pipeline, environment)
     # Of a chain, the user's own task is the last: its result is ignored as well.
     expected = {what: how for what, how in RIGHT.items() if what != "chain" or not settings.get("task_ignore_result")}
@@ -99,7 +99,7 @@ def test_settings_of_a_user_s_app(pipeline, shop, settings):
 def test_time_limits_of_a_user_s_app_are_for_its_own_tasks(pipeline, shop):
     """Steps that take longer than the app lets its tasks: none is cut off."""
     environment = shop(task_time_limit=2, task_soft_time_limit=1)
-    pipeline.work(app="foreign", pool="prefork", concurrency=2, **environment)
+    pipeline.work(app="app_other_broker", pool="prefork", concurrency=2, **environment)
     pipeline.sandbox.fault("slow", seconds=2.5, kind="get_task")
     found, log = play(pipeline, environment)
     assert found == RIGHT
@@ -109,7 +109,7 @@ def test_time_limits_of_a_user_s_app_are_for_its_own_tasks(pipeline, shop):
 
 @pytest.fixture(scope="module")
 def rabbit(tmp_path_factory):
-    with Rabbit(tmp_path_factory.mktemp("rabbit")) as one:
+    with RabbitMQNode(tmp_path_factory.mktemp("rabbit")) as one:
         yield one
 
 
@@ -118,7 +118,7 @@ def rabbit(tmp_path_factory):
 def test_rabbitmq_as_the_broker(pipeline, shop, rabbit, queue_type):
     environment = shop(task_default_queue_type=queue_type, task_default_queue="shop-of-{prefix}")
     environment["SHOP_BROKER"] = rabbit.url
-    pipeline.work(app="foreign", **environment)
+    pipeline.work(app="app_other_broker", **environment)
     found, log = play(pipeline, environment)
     assert found == RIGHT
     assert "Traceback" not in log
@@ -128,7 +128,7 @@ def test_rabbitmq_as_the_broker(pipeline, shop, rabbit, queue_type):
 EAGER = """
 import json
 from celery import chain
-from foreign import app, outcome
+from app_other_broker import app, outcome
 from scrape_do_celery import ConfigurationError, enqueue, enqueue_many
 from scrape_do_celery.tasks import scrape
 
@@ -156,7 +156,7 @@ def test_an_eager_app_is_told_at_once(pipeline, shop):
 
 
 def test_a_worker_of_an_eager_app_leaves_our_queue_alone(pipeline, shop):
-    worker = pipeline.work(app="foreign", **shop(task_always_eager=True))
+    worker = pipeline.work(app="app_other_broker", **shop(task_always_eager=True))
     assert "task_always_eager" in pipeline.log.read_text()
     assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
     assert worker.poll() is None

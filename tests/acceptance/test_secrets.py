@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 import redis
-from flowers import Flower, Wiretap
+from flower_process import BrokerCapture, FlowerProcess
 from pipeline import TOKEN
 
 from scrape_do_celery import AsyncAPIBadRequestError, JobFailedError, scheduled_run
@@ -135,7 +135,7 @@ def places(found, secret):
 def test_nothing_private_is_seen(watched, caplog):
     caplog.set_level(logging.DEBUG)
     watched.sandbox.fault("status", kind="get_job", status=401, body=f'{{"Error":"bad {TOKEN}","Code":401}}', times=1)
-    with Flower(watched) as flower, Wiretap(watched.settings.broker_url) as wire:
+    with FlowerProcess(watched) as flower, BrokerCapture(watched.settings.broker_url) as wire:
         watched.work("-l", "DEBUG", "-E")
         ids = run_everything(watched)
         deadline = time.monotonic() + 60

@@ -87,7 +87,7 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
     # A step keeps the trace of who sent it; a run that nobody traces has no spans of its own.
     scraped, sender = traced(lambda: pipeline.scrape(targets=["https://a.example/"], headers={"X-Mine": HEADER}))
     untraced = pipeline.enqueue(["https://a.example/untraced"])
-    pipeline.work(pool=pool, concurrency=1, SPANS=str(spans._path), POOL=pool, app="traced_app")
+    pipeline.work(pool=pool, concurrency=1, SPANS=str(spans._path), POOL=pool, app="app_with_tracing")
     messages = set()
     for handle, root in runs:
         handle.result(timeout=60)

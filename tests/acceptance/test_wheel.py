@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from installed import install
+from wheel_env import install_wheel
 
 SCRIPT = """
 from celery.result import AsyncResult
@@ -26,7 +26,7 @@ except JobFailedError as error:
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
     """The interpreter of an environment that has the wheel and nothing else of ours."""
-    return install(tmp_path_factory.mktemp("wheel"))
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.timeout(240)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from scrape_do_celery.models.urls_refused import Refusal, find_refusal
-from tests.support.wpt import cases
+from tests.support.wpt_cases import cases
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "urls.md"
 _TABLE = re.compile(r"(<!-- refusals: .*? -->\n).*?(<!-- end of refusals -->)", re.DOTALL)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.faults import labs, survey
+from tests.faults import discover_points, parallel
 from tests.faults.sessions import Session
 
 if TYPE_CHECKING:
@@ -21,41 +21,43 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parser().parse_args()
     if options.quiet:
-        labs.end_with_parent()
-    if options.survey:
-        leads, _, problems = survey.survey()
-        sys.stdout.write(survey.source(leads))
+        parallel.end_with_parent()
+    if options.discover:
+        leads, _, problems = discover_points.discover()
+        sys.stdout.write(discover_points.catalogue_source(leads))
         sys.stderr.write("\n".join(problems))
         return 0
     report = (
-        labs.play(options.labs, options.trials, options.seed, _shared(options)) if options.labs > 1 else _one(options)
+        parallel.run_parallel(options.labs, options.trials, options.seed, _shared_arguments(options))
+        if options.labs > 1
+        else _run_session(options)
     )
     command = f"python -m tests.faults --trials {options.trials} --seed {options.seed} --window {options.window}"
     if options.labs > 1:
         command += f" --labs {options.labs}"
-    if options.go_on:
-        command += f", then --go-on {options.go_on.name}"
+    if options.resume:
+        command += f", then --resume {options.resume.name}"
     if not options.quiet:
         sys.stdout.write(f"{report.text()}\n\n{command}\n")
     if options.json:
         options.json.write_text(json.dumps(report.data(), indent=1, default=str))
     if options.markdown:
         options.markdown.write_text(report.markdown(command))
-    return 0 if report.green else 1
+    return 0 if report.passed else 1
 
 
-def _one(options: argparse.Namespace) -> Report:
-    session = Session(options.seed, options.window, options.keep, only=options.only, say=_say)
+def _run_session(options: argparse.Namespace) -> Report:
+    session = Session(options.seed, options.window, options.keep, only=options.only, log=_say)
     if options.workers:
-        session.shape = tuple(options.workers)
-    if options.go_on:
-        session.go_on(json.loads(options.go_on.read_text()))
+        session.pools = tuple(options.workers)
+    if options.resume:
+        session.resume(json.loads(options.resume.read_text()))
     else:
-        session.play_all(options.trials)
+        session.run_all(options.trials)
     return session.report
 
 
-def _shared(options: argparse.Namespace) -> list[str]:
+def _shared_arguments(options: argparse.Namespace) -> list[str]:
     """What each of several labs is told as well."""
     given = ["--window", str(options.window)]
     for name in ("workers", "only"):
@@ -80,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="no table")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
-    parser.add_argument("--go-on", type=Path, help="figures (--json) of a run that still owes kills at some points")
-    parser.add_argument("--survey", action="store_true", help="print the catalogue anew")
+    parser.add_argument("--resume", type=Path, help="figures (--json) of a run that still owes kills at some points")
+    parser.add_argument("--discover", action="store_true", help="print the catalogue anew")
     return parser
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.times import constants
+from tests.faults.timings import constants
 
 
 @pytest.fixture(autouse=True)

@@ -32,12 +32,12 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
 _scripts = client.scripts
 
 
-def take_away(what: str) -> None:
+def apply_mutant(what: str) -> None:
     """Makes this process's stores work without one protection."""
-    client.scripts = lambda: changed(what)
+    client.scripts = lambda: mutated_scripts(what)
 
 
-def changed(what: str) -> dict[str, str]:
+def mutated_scripts(what: str) -> dict[str, str]:
     """All scripts, without one protection.
 
     Raises:

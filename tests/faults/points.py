@@ -1,6 +1,7 @@
-"""The catalogue: every point that a worker comes by, and the set-up that leads a run there.
+"""The catalogue: every point that a worker comes by, and the scenario that leads a run there.
 
-Made by `python -m tests.faults --survey`, and checked: a point that a worker reaches and that is not here is a failure.
+`python -m tests.faults --discover` writes this module. A point that a worker reaches and that is missing here is a
+failure.
 `any` stands for points that belong to no run, such as a look of the dispatcher.
 """
 
@@ -91,12 +92,12 @@ POINTS: dict[str, str] = {
     "fetch_tasks: before publish fetch_tasks": "sliced_twice",
     "fetch_tasks: before finish_part": "paused_fetch",
     "fetch_tasks: before update_part": "paused_fetch",
-    "deliver_outcome: after HEXISTS": "stranger",
+    "deliver_outcome: after HEXISTS": "unknown_run",
     "deliver_outcome: after ask Celery": "plain",
     "deliver_outcome: after acknowledge_delivery": "plain",
     "deliver_outcome: after store result": "plain",
     "deliver_outcome: after read_run": "plain",
-    "deliver_outcome: before HEXISTS": "stranger",
+    "deliver_outcome: before HEXISTS": "unknown_run",
     "deliver_outcome: before ask Celery": "plain",
     "deliver_outcome: before acknowledge_delivery": "plain",
     "deliver_outcome: before store result": "plain",

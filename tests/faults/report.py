@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.sandbox.url_writers import WRITERS
-from tests.faults.deck import KILLS_A_POINT
+from tests.faults.generator import KILLS_PER_POINT
 from tests.faults.points import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.faults.lab import Lab
+    from tests.faults.harness import Harness
     from tests.faults.trials import Trial
 
 #: Trials of a full run.
-FULL = 10_000
+FULL_RUN_TRIALS = 10_000
 #: One trial in so many may leave its run in doubt, where so much befell it that nobody could look in time.
 TRIALS_PER_IN_DOUBT = 1_000
 #: The first word of a problem, and the row that it is counted in.
-_ROWS = {
+_PROBLEM_ROWS = {
     "purchases": "second purchases",
     "no end": "runs without an end",
     "run": "runs without a record",
@@ -38,7 +38,7 @@ _ROWS = {
 }
 
 #: How the sandbox wrote URLs back.
-_MANNERS = {writer: f"URLs written by {writer}" for writer in WRITERS}
+_WRITER_LABELS = {writer: f"URLs written by {writer}" for writer in WRITERS}
 
 
 @dataclass
@@ -58,10 +58,10 @@ class Report:
     most_purchases: int = 0
     excused: int = 0
     slowest: float = 0.0
-    boots: int = 0
+    worker_starts: int = 0
     seconds: float = 0.0
 
-    def take(self, trials: Iterable[Trial]) -> None:
+    def add_trials(self, trials: Iterable[Trial]) -> None:
         """Adds a round that was judged."""
         for trial in trials:
             self.trials += 1
@@ -70,35 +70,35 @@ class Report:
             self.writers[trial.writer] += trial.counted
             self.writers["task ids in another order"] += trial.counted and trial.shuffled
             self.excused += trial.excused
-            self.most_purchases = max(self.most_purchases, 1 if trial.excused else trial.most)
+            self.most_purchases = max(self.most_purchases, 1 if trial.excused else trial.most_purchases)
             if trial.ended:
-                self.slowest = max(self.slowest, trial.healing)
+                self.slowest = max(self.slowest, trial.recovery_seconds)
             if trial.fired:
                 self.rules.update(rule["action"] for rule in trial.rules)
             if trial.problems:
-                self._failed(trial)
+                self._add_failure(trial)
             if trial.in_doubt:
-                self.in_doubt.append(trial.told())
+                self.in_doubt.append(trial.describe())
 
-    def take_lab(self, lab: Lab, seconds: float) -> None:
+    def add_counters(self, harness: Harness, seconds: float) -> None:
         """Adds what the lab itself has counted, which it then counts anew."""
-        self.kills.update(lab.kills)
-        self.events.update(lab.events)
+        self.kills.update(harness.kills)
+        self.events.update(harness.events)
         self.seconds += seconds
-        lab.kills.clear()
-        lab.events.clear()
+        harness.kills.clear()
+        harness.events.clear()
 
-    def _failed(self, trial: Trial) -> None:
+    def _add_failure(self, trial: Trial) -> None:
         for problem in trial.problems:
-            self.problems[next(row for start, row in _ROWS.items() if problem.startswith(start))] += 1
-        self.failures.append(trial.told())
+            self.problems[next(row for start, row in _PROBLEM_ROWS.items() if problem.startswith(start))] += 1
+        self.failures.append(trial.describe())
 
-    def join(self, other: dict[str, Any]) -> None:
+    def merge(self, other: dict[str, Any]) -> None:
         """Adds the figures of another lab, as its `data`."""
         for name in ("kinds", "kills", "events", "rules", "writers", "problems"):
             # Figures of an earlier version lack some of them.
             getattr(self, name).update(other.get(name, {}))
-        for name in ("trials", "counted", "excused", "boots"):
+        for name in ("trials", "counted", "excused", "worker_starts"):
             setattr(self, name, getattr(self, name) + other[name])
         for name in ("most_purchases", "slowest", "seconds"):
             setattr(self, name, max(getattr(self, name), other[name]))
@@ -109,19 +109,21 @@ class Report:
         """The figures as JSON takes them."""
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
-    def below(self, owed: int) -> dict[str, int]:
+    def points_below(self, min_kills: int) -> dict[str, int]:
         """Points at which there were fewer kills than this."""
-        return {point: self.kills[point] for point in POINTS if self.kills[point] < owed}
+        return {point: self.kills[point] for point in POINTS if self.kills[point] < min_kills}
 
-    def owing(self) -> dict[str, int]:
+    def points_owing_kills(self) -> dict[str, int]:
         """Points with fewer kills than a run of this size owes."""
-        return self.below(KILLS_A_POINT if self.counted >= FULL else 0)
+        return self.points_below(KILLS_PER_POINT if self.counted >= FULL_RUN_TRIALS else 0)
 
     @property
-    def green(self) -> bool:
+    def passed(self) -> bool:
         """Whether all is as it must be."""
         return (
-            not self.failures and not self.owing() and len(self.in_doubt) <= max(1, self.counted // TRIALS_PER_IN_DOUBT)
+            not self.failures
+            and not self.points_owing_kills()
+            and len(self.in_doubt) <= max(1, self.counted // TRIALS_PER_IN_DOUBT)
         )
 
     def rows(self) -> list[tuple[str, str]]:
@@ -134,17 +136,18 @@ class Report:
             ("fewest kills at a point", f"{self.kills[least]} ({least})"),
             ("most purchases of a run", str(self.most_purchases)),
         ]
-        rows += [(row, str(self.problems[row])) for row in dict.fromkeys(_ROWS.values())]
+        rows += [(row, str(self.problems[row])) for row in dict.fromkeys(_PROBLEM_ROWS.values())]
         rows += [
-            ("frozen between the last look and the POST (the named exception): bought twice", str(self.excused)),
+            ("frozen between the last check and the POST (the named exception): bought twice", str(self.excused)),
             ("left in doubt, bought once at most: nobody could look in time", str(len(self.in_doubt))),
-            ("slowest healing", f"{self.slowest:.1f} s"),
-            ("workers started", str(self.boots)),
+            ("slowest recovery", f"{self.slowest:.1f} s"),
+            ("workers started", str(self.worker_starts)),
             ("wall clock", f"{self.seconds:.0f} s"),
         ]
         rows += [(f"trials: {kind}", str(times)) for kind, times in sorted(self.kinds.items())]
         rows += [
-            (f"trials with {_MANNERS.get(name, name)}", str(times)) for name, times in sorted(self.writers.items())
+            (f"trials with {_WRITER_LABELS.get(name, name)}", str(times))
+            for name, times in sorted(self.writers.items())
         ]
         rows += [(f"event: {name}", str(times)) for name, times in sorted(self.events.items())]
         rows += [(f"fault of the API: {name}", str(times)) for name, times in sorted(self.rules.items())]
@@ -154,17 +157,17 @@ class Report:
         """The table for a terminal, failures last."""
         width = max(len(name) for name, _ in self.rows())
         lines = [f"{name:{width}}  {value}" for name, value in self.rows()]
-        lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.owing().items()]
+        lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.points_owing_kills().items()]
         for word, trials in (("FAILED", self.failures), ("IN DOUBT", self.in_doubt)):
             for told in trials[:40]:
                 lines.append(f"\n{word} {told['trial']}")
-                lines += [f"    {line}" for line in (*told["problems"], *told["story"])]
+                lines += [f"    {line}" for line in (*told["problems"], *told["history"])]
         return "\n".join(lines)
 
     def markdown(self, command: str) -> str:
         """The table for the documentation."""
         lines = [f"`{command}`", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {value} |" for name, value in self.rows()]
-        lines += ["", "Kills at each point:", "", "| point | set-up | kills |", "|---|---|---:|"]
-        lines += [f"| `{point}` | {setup} | {self.kills[point]} |" for point, setup in POINTS.items()]
+        lines += ["", "Kills at each point:", "", "| point | scenario | kills |", "|---|---|---:|"]
+        lines += [f"| `{point}` | {scenario} | {self.kills[point]} |" for point, scenario in POINTS.items()]
         return "\n".join(lines) + "\n"

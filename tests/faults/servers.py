@@ -1,4 +1,4 @@
-"""The servers of one lab: the store and the broker, each alone on a server, and the sandbox."""
+"""The servers of one harness: the store and the broker, each alone on a server, and the sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scrape_do_celery import Settings, embedded
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.sandbox import SandboxProcess
-from tests.faults.times import SETTINGS, hastened
+from tests.faults.timings import SETTINGS, hastened
 
 if TYPE_CHECKING:
     from pathlib import Path

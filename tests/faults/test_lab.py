@@ -10,7 +10,7 @@ import pytest
 from scrape_do_celery.sandbox.faults import Rule
 from scrape_do_celery.sandbox.pages import parse_page_options
 from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
-from tests.faults.deck import KILLS_A_POINT, Deck
+from tests.faults.generator import KILLS_PER_POINT, TrialGenerator
 from tests.faults.points import POINTS
 from tests.faults.sessions import Session
 from tests.faults.trials import with_query
@@ -21,18 +21,18 @@ SEED = os.environ.get("FAULTS_SEED", "1")
 @pytest.mark.timeout(400)
 def test_fifty_trials(capsys):
     with capsys.disabled():
-        session = Session(SEED, window=25, say=print)
-        session.play_all(50)
+        session = Session(SEED, window=25, log=print)
+        session.run_all(50)
     report = session.report
-    assert report.green, report.text()
+    assert report.passed, report.text()
     assert report.counted >= 50
     assert report.most_purchases == 1
     assert sum(report.kills.values()) >= 20
 
 
 def test_trials_play_all_writers_and_targets_for_which_they_differ():
-    trials = [Deck(SEED).blank("kill")[0], *Deck(SEED).deal(400, "post")]
-    assert (trials[0].writer, trials[0].shuffled, trials[0].manners()) == ("verbatim", False, [])
+    trials = [TrialGenerator(SEED).plain_trial("kill")[0], *TrialGenerator(SEED).generate(400, "post")]
+    assert (trials[0].writer, trials[0].shuffled, trials[0].url_rules()) == ("verbatim", False, [])
     assert {trial.writer for trial in trials} == set(WRITERS)
     assert {trial.shuffled for trial in trials if len(trial.runs[0].targets) > 1} == {True, False}
     targets = [target for trial in trials for target in trial.runs[0].targets]
@@ -44,8 +44,8 @@ def test_trials_play_all_writers_and_targets_for_which_they_differ():
 
 
 def test_rules_for_how_the_api_speaks_of_a_trial_are_rules_of_the_sandbox():
-    for trial in Deck(SEED).deal(100, "post"):
-        rules = [Rule.model_validate(rule) for rule in trial.manners()]
+    for trial in TrialGenerator(SEED).generate(100, "post"):
+        rules = [Rule.model_validate(rule) for rule in trial.url_rules()]
         assert [rule.value for rule in rules if rule.action == "job_urls"] == [trial.writer] * (
             trial.writer != "verbatim"
         )
@@ -54,7 +54,7 @@ def test_rules_for_how_the_api_speaks_of_a_trial_are_rules_of_the_sandbox():
 
 @pytest.mark.parametrize("target", ["https://a.example/", "https://a.example/?", "https://a.example/#/p/1"])
 def test_a_stop_request_goes_into_the_query_of_any_target(target):
-    trial, _ = Deck(SEED).blank("kill")
+    trial, _ = TrialGenerator(SEED).plain_trial("kill")
     trial.runs[0].targets = [target]
     with_query(trial, "seconds=20")
     with_query(trial, "gone=410")
@@ -64,9 +64,9 @@ def test_a_stop_request_goes_into_the_query_of_any_target(target):
 
 
 def test_a_run_is_gone_on_with_where_kills_are_owed():
-    deck = Deck(SEED)
+    generator = TrialGenerator(SEED)
     owed = "poll_jobs: before update_part"
-    deck.go_on(5_000, Counter(dict.fromkeys(POINTS, KILLS_A_POINT) | {owed: KILLS_A_POINT - 3}))
-    trials = list(deck.deal(3, "kill"))
+    generator.resume(5_000, Counter(dict.fromkeys(POINTS, KILLS_PER_POINT) | {owed: KILLS_PER_POINT - 3}))
+    trials = list(generator.generate(3, "kill"))
     assert [trial.number for trial in trials] == [5_001, 5_002, 5_003]
-    assert [trial.plans[0].point for trial in trials] == [owed] * 3
+    assert [trial.planned_faults[0].point for trial in trials] == [owed] * 3

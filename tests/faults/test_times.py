@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrape_do_celery.store import claiming, ops
-from tests.faults.times import LONGEST_PROBE, hastened
+from tests.faults.timings import LONGEST_PROBE, hastened
 
 
 def test_times_are_those_of_production_after_the_lab():

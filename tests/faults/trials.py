@@ -11,12 +11,12 @@ from scrape_do_celery.sandbox.url_writers import WRITERS
 
 SUCCEEDED = frozenset({"succeeded"})
 #: The way in of a run that is nowhere written down, and is to be reported all the same.
-STRANGER = "stranger"
+UNKNOWN_RUN = "unknown_run"
 #: What a URL's query asks of the sandbox, now and then, so that pages differ in kind and size.
-_WISHES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
+_PAGE_QUERIES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
 #: The share of targets that servers spell in different ways; of trials whose targets differ in the fragment alone, and
 #: of trials whose task ids are in another order than their targets.
-_ODD, _ROUTES, _SHUFFLED = 0.5, 0.12, 0.3
+_ODD_SHARE, _FRAGMENT_SHARE, _SHUFFLED_SHARE = 0.5, 0.12, 0.3
 _GEO = ("us", "de", "gb", "fr", None)
 
 
@@ -36,7 +36,7 @@ class Run:
 
 
 @dataclass
-class Plan:
+class PlannedFault:
     """Actions at a point; for the run of this place in the trial, or for any where it is None."""
 
     point: str
@@ -52,14 +52,14 @@ class Trial:
     seed: int | str
     number: int
     kind: str
-    setup: str
+    scenario: str
     runs: list[Run]
-    plans: list[Plan] = field(default_factory=list)
+    planned_faults: list[PlannedFault] = field(default_factory=list)
     rules: list[dict[str, Any]] = field(default_factory=list)
-    #: How the runs are started; see `lab.start`.
+    #: How the runs are started; see `entry_points`.
     start: str = "enqueue"
     #: What the lab does by itself: seconds after the start, and what.
-    acts: list[tuple[float, str]] = field(default_factory=list)
+    nemesis_actions: list[tuple[float, str]] = field(default_factory=list)
     expect: frozenset[str] = SUCCEEDED
     purchases: tuple[int, int] = (1, 1)
     #: Pages need not all be there: the run may have been ended before.
@@ -84,7 +84,7 @@ class Trial:
     excused: bool = False
     #: Why a run of it was left in doubt, where it might not have been.
     in_doubt: str = ""
-    most: int = 0
+    most_purchases: int = 0
 
     @property
     def host(self) -> str:
@@ -96,7 +96,7 @@ class Trial:
         """Whether any rule shuffles its task ids."""
         return self.shuffled or any(rule["action"] == "shuffle_task_ids" for rule in self.rules)
 
-    def manners(self) -> list[dict[str, Any]]:
+    def url_rules(self) -> list[dict[str, Any]]:
         """Rules of the sandbox for how it speaks of this trial's jobs. They are no faults: they count nothing."""
         rule = {"kind": "create_job", "target": self.host}
         urls = [{**rule, "action": "job_urls", "value": self.writer}] if self.writer != "verbatim" else []
@@ -105,7 +105,7 @@ class Trial:
     @property
     def by_message(self) -> bool:
         """Whether a message is all that there is of it at first."""
-        return self.start in {"message", STRANGER}
+        return self.start in {"message", UNKNOWN_RUN}
 
     @property
     def counted(self) -> bool:
@@ -116,46 +116,46 @@ class Trial:
             return any(hit.get("main") for hit in self.hits)
         return self.counts_by == "nothing" or bool(self.hits)
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What a reader needs to know about a trial that failed."""
-        name = f"{self.number} of seed {self.seed}: {self.kind}, set-up {self.setup}, start {self.start}"
-        story = [f"run {run.run_id}: {run.targets} {run.options}" for run in self.runs]
-        story += [f"plan {plan.point}: {plan.actions}" for plan in self.plans]
-        story += [f"rule {rule}" for rule in self.rules]
-        story.append(f"URLs are written by {self.writer}, task ids are {'shuffled' if self.shuffled else 'in order'}")
-        story += [
+        name = f"{self.number} of seed {self.seed}: {self.kind}, scenario {self.scenario}, start {self.start}"
+        history = [f"run {run.run_id}: {run.targets} {run.options}" for run in self.runs]
+        history += [f"plan {plan.point}: {plan.actions}" for plan in self.planned_faults]
+        history += [f"rule {rule}" for rule in self.rules]
+        history.append(f"URLs are written by {self.writer}, task ids are {'shuffled' if self.shuffled else 'in order'}")
+        history += [
             f"{hit['at'] - self.began:+.2f} s {hit['kind']} at {hit['hit']}, pid {hit['pid']}" for hit in self.hits
         ]
-        story.append(f"began {self.began:.2f}, ended {self.ended - self.began:+.2f} s")
+        history.append(f"began {self.began:.2f}, ended {self.ended - self.began:+.2f} s")
         problems = [*self.problems, self.in_doubt] if self.in_doubt else list(self.problems)
-        return {"trial": name, "problems": problems, "story": story}
+        return {"trial": name, "problems": problems, "history": history}
 
-    def points(self) -> dict[tuple[int | None, str], list[dict[str, Any]]]:
+    def faults_by_point(self) -> dict[tuple[int | None, str], list[dict[str, Any]]]:
         """What is planned at each point, in turn."""
         together: dict[tuple[int | None, str], list[dict[str, Any]]] = {}
-        for plan in self.plans:
+        for plan in self.planned_faults:
             together.setdefault((plan.run, plan.point), []).extend(
                 {**action, "trial": self.number, "after": plan.after} for action in plan.actions
             )
         return together
 
     @property
-    def healing(self) -> float:
+    def recovery_seconds(self) -> float:
         """Seconds from the last hit to the end."""
         moments = [hit["at"] for hit in self.hits]
         return max(0.0, self.ended - (max(moments) if moments else self.began))
 
 
-def new_trial(seed: int | str, number: int, kind: str, setup: str) -> tuple[Trial, random.Random]:
-    """A trial with one plain run, and the dice for the rest of it."""
-    dice = random.Random(f"{seed}/{number}/{kind}/{setup}")
-    targets = _targets(dice, host_of(seed, number))
-    geo = dice.choice(_GEO)
+def new_trial(seed: int | str, number: int, kind: str, scenario: str) -> tuple[Trial, random.Random]:
+    """A trial with one plain run, and the random numbers for the rest of it."""
+    rng = random.Random(f"{seed}/{number}/{kind}/{scenario}")
+    targets = _targets(rng, host_of(seed, number))
+    geo = rng.choice(_GEO)
     options = {} if geo is None else {"geo_code": geo}
-    run_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
-    trial = Trial(seed, number, kind, setup, [Run(run_id, targets, options, len(targets))])
-    trial.writer, trial.shuffled = dice.choice(tuple(WRITERS)), len(targets) > 1 and dice.random() < _SHUFFLED
-    return trial, dice
+    run_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    trial = Trial(seed, number, kind, scenario, [Run(run_id, targets, options, len(targets))])
+    trial.writer, trial.shuffled = rng.choice(tuple(WRITERS)), len(targets) > 1 and rng.random() < _SHUFFLED_SHARE
+    return trial, rng
 
 
 def host_of(seed: int | str, number: int) -> str:
@@ -163,61 +163,61 @@ def host_of(seed: int | str, number: int) -> str:
     return f"t{seed}-{number}.example"
 
 
-def _targets(dice: random.Random, host: str) -> list[str]:
-    count = dice.choice((1, 1, 2, 3, 4))
-    if dice.random() < _ROUTES:
-        return [f"https://{host}/app#/p/{place}" for place in range(count)]
-    targets = [_spelled(dice, host, place) for place in range(count)]
-    return [_asking(target, wish) if (wish := dice.choice(_WISHES)) else target for target in targets]
+def _targets(rng: random.Random, host: str) -> list[str]:
+    count = rng.choice((1, 1, 2, 3, 4))
+    if rng.random() < _FRAGMENT_SHARE:
+        return [f"https://{host}/app#/p/{index}" for index in range(count)]
+    targets = [_target(rng, host, index) for index in range(count)]
+    return [_with_query(target, query) if (query := rng.choice(_PAGE_QUERIES)) else target for target in targets]
 
 
-def _spelled(dice: random.Random, host: str, place: int) -> str:
+def _target(rng: random.Random, host: str, index: int) -> str:
     """A target, now and then in a spelling that servers write back in different ways."""
     spellings = (
-        f"HTTPS://p{place}.{host}/",
-        f"https://{host}:443/{place}",
-        f"https://{host}/{place}/b%c3%bccher",
-        f"https://b\u00fccher-{place}.{host}/",
-        f"https://p{place}.{host}",
-        f"https://fa\u00df-{place}.{host}/",
-        f"https://{host}/stra\u00dfe/{place}",
-        f"https://{host}/{place}?q=men's",
-        f"https://{host}/{place}?",
-        f"https://{host}/%7e{place}/%c3%bc\u00fc",
-        f"https://{host}/{place}?q=a%20b",
-        f"https://{host}/{place}?q=a+b&p=%7e&flag",
-        f"https://{host}/{place}?q=stra\u00dfe",
-        f"https://{host}/{place}#top",
-        f"http://[2001:DB8:0:0::{place + 1}]:80/{host}",
+        f"HTTPS://p{index}.{host}/",
+        f"https://{host}:443/{index}",
+        f"https://{host}/{index}/b%c3%bccher",
+        f"https://b\u00fccher-{index}.{host}/",
+        f"https://p{index}.{host}",
+        f"https://fa\u00df-{index}.{host}/",
+        f"https://{host}/stra\u00dfe/{index}",
+        f"https://{host}/{index}?q=men's",
+        f"https://{host}/{index}?",
+        f"https://{host}/%7e{index}/%c3%bc\u00fc",
+        f"https://{host}/{index}?q=a%20b",
+        f"https://{host}/{index}?q=a+b&p=%7e&flag",
+        f"https://{host}/{index}?q=stra\u00dfe",
+        f"https://{host}/{index}#top",
+        f"http://[2001:DB8:0:0::{index + 1}]:80/{host}",
     )
-    return dice.choice(spellings) if dice.random() < _ODD else f"https://{host}/{place}"
+    return rng.choice(spellings) if rng.random() < _ODD_SHARE else f"https://{host}/{index}"
 
 
-def add_equal_run(trial: Trial, dice: random.Random) -> None:
+def add_equal_run(trial: Trial, rng: random.Random) -> None:
     """A second run with equal targets and other options."""
     first = trial.runs[0]
     first.options = {"geo_code": "us"}
-    run_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+    run_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
     trial.runs.append(Run(run_id, list(first.targets), {"geo_code": "de"}, first.succeeded, first.failed, first.gone))
 
 
-def add_bystanders(trial: Trial, dice: random.Random, count: int) -> None:
+def add_bystanders(trial: Trial, rng: random.Random, count: int) -> None:
     """Runs with targets of their own, which have nothing to do with what befalls the first."""
-    for place in range(count):
-        targets = [f"https://by{place}.{trial.host}/{number}" for number in range(2)]
-        run_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+    for index in range(count):
+        targets = [f"https://by{index}.{trial.host}/{number}" for number in range(2)]
+        run_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
         trial.runs.append(Run(run_id, targets, {}, len(targets)))
 
 
 def with_query(trial: Trial, query: str, *, only_first: bool = False) -> None:
     """Asks something of the sandbox for all targets, or for the first."""
     for run in trial.runs:
-        for place, target in enumerate(run.targets):
-            if place == 0 or not only_first:
-                run.targets[place] = _asking(target, query)
+        for index, target in enumerate(run.targets):
+            if index == 0 or not only_first:
+                run.targets[index] = _with_query(target, query)
 
 
-def _asking(target: str, query: str) -> str:
+def _with_query(target: str, query: str) -> str:
     """The target with this added to its query."""
     url, mark, fragment = target.partition("#")
     between = "" if url.endswith("?") else "&" if "?" in url else "?"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 
 from scrape_do_celery.worker import app
-from tests.faults.mutants import take_away
-from tests.faults.plans import Plans
-from tests.faults.seams import Seams
-from tests.faults.times import RESTORE, hasten
+from tests.faults.fault_plan import FaultPlan
+from tests.faults.instrumentation import Instrumentation
+from tests.faults.mutants import apply_mutant
+from tests.faults.timings import RESTORE, shorten_times
 
-hasten()
+shorten_times()
 app.conf.broker_transport_options = {**app.conf.broker_transport_options, **RESTORE}
-if without := os.environ.get("LAB_WITHOUT"):
-    take_away(without)
-Seams(Plans(os.environ["LAB_FOLDER"])).install()
+if mutant := os.environ.get("LAB_MUTANT"):
+    apply_mutant(mutant)
+Instrumentation(FaultPlan(os.environ["LAB_FOLDER"])).install()
 
 __all__ = ["app"]

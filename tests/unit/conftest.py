@@ -45,7 +45,7 @@ from scrape_do_celery.store.codec import pack
 TOKEN = "token-that-must-not-be-seen"
 
 
-class Clock:
+class FakeClock:
     """The clock of the in-memory server; it also goes by itself, until it is stopped."""
 
     ahead = 0.0
@@ -64,7 +64,7 @@ class Clock:
         self.ahead += seconds
 
 
-class Shelf:
+class FakeStore:
     """A store in memory, with both shells over the same data, and short ways to look and act."""
 
     account = ""
@@ -73,12 +73,12 @@ class Shelf:
         self.clock, self.server = clock, server or fakeredis.FakeServer()
         self.keys = keys or Keys("p")
         self.redis = fakeredis.FakeRedis(server=self.server)
-        self.store = Store(self.redis, self.keys)
+        self.sync_store = Store(self.redis, self.keys)
 
     def run(self, command):
-        return self.store.run(command)
+        return self.sync_store.run(command)
 
-    def with_async(self, work):
+    def run_async(self, work):
         """What `work(store)` returns, with the store of an event loop."""
 
         async def go():
@@ -90,7 +90,7 @@ class Shelf:
 
         return asyncio.run(go())
 
-    def begin(
+    def create_run(
         self,
         run_id="r",
         targets=2,
@@ -109,7 +109,7 @@ class Shelf:
         options = {"key": key, "waiter": waiter, "signature": signature, "start_delay": start_delay, "tick": tick}
         return self.run(ops.create_run(self.keys, run_id, spec, **options))
 
-    def restart(self, *, lossless=False):
+    def restart_server(self, *, lossless=False):
         """The server begins another life, and has lost the last writes of the one before unless that kept them all."""
         key = f"{self.keys.prefix}:epoch"
         _, since, epoch, _ = self.redis.get(key).split()
@@ -120,25 +120,25 @@ class Shelf:
         found = (key.decode().split(":", 2)[2] for key in self.redis.scan_iter(f"{self.keys.prefix}:run:*"))
         return {run_id for run_id in found if not self.redis.hexists(self.keys.run(run_id), "forgotten")}
 
-    def part_by_part(self, count, run_id="r", **options):
+    def create_multi_part_run(self, count, run_id="r", **options):
         """A run of so many parts, each but the last of a thousand targets."""
-        return self.begin(run_id, (count - 1) * 1000 + 1, **options)
+        return self.create_run(run_id, (count - 1) * 1000 + 1, **options)
 
-    def claim(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
+    def try_claim_part(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
         part_id, options = PartId(run_id, part), {"account": self.account, "isolated": True, **options}
         token = token or uuid.uuid4().hex
         return self.run(ops.claim_part(self.keys, part_id, token, seconds=seconds, states=states, **options))
 
-    def take(self, run_id="r", part=0, **options):
+    def claim_part(self, run_id="r", part=0, **options):
         """A claim that must succeed."""
-        claim = self.claim(run_id, part, **options)
+        claim = self.try_claim_part(run_id, part, **options)
         assert claim is not None
         return claim
 
-    def update(self, claim, after=None, **fields):
+    def update_part(self, claim, after=None, **fields):
         return self.run(ops.update_part(self.keys, claim, fields, after=after))
 
-    def force(self, run_id="r", part=0, **fields):
+    def set_fields(self, run_id="r", part=0, **fields):
         """Fields written past all rules; None takes one away."""
         for name, value in fields.items():
             if value is None:
@@ -146,9 +146,9 @@ class Shelf:
             else:
                 self.redis.hset(self.keys.part(run_id, part), name, value)
 
-    def buy(self, run_id="r", part=0, *, job=None, state=PartState.RUNNING, now=None):
+    def make_running(self, run_id="r", part=0, *, job=None, state=PartState.RUNNING, now=None):
         """A part brought to where its job is known, let go and due at once."""
-        claim = self.take(run_id, part)
+        claim = self.claim_part(run_id, part)
         ids = [f"t{n}" for n in range(claim.part.total)]
         job = job or f"job-{run_id}-{part}"
         fields = {
@@ -161,15 +161,15 @@ class Shelf:
         assert self.run(ops.update_part(self.keys, claim, fields, after=0.0, owner=job)) == "ok"
         return job
 
-    def finish(self, run_id="r", part=0, outcome="succeeded", **options):
+    def finish_part(self, run_id="r", part=0, outcome="succeeded", **options):
         """A part brought to its end."""
-        return self.run(ops.finish_part(self.keys, self.take(run_id, part), outcome, **options))
+        return self.run(ops.finish_part(self.keys, self.claim_part(run_id, part), outcome, **options))
 
-    def view(self, run_id="r"):
+    def read_run(self, run_id="r"):
         return self.run(ops.read_run(self.keys, run_id))
 
     def part(self, run_id="r", part=0):
-        return self.view(run_id).parts[part]
+        return self.read_run(run_id).parts[part]
 
     def fields(self, key):
         return {name.decode(): value.decode(errors="replace") for name, value in self.redis.hgetall(key).items()}
@@ -180,11 +180,11 @@ class Shelf:
     def run_fields(self, run_id="r"):
         return self.fields(self.keys.run(run_id))
 
-    def due(self):
+    def due_parts(self):
         """Part -> seconds from now at which it is due."""
         return self._moments(self.keys.due)
 
-    def looks(self):
+    def due_times(self):
         """Part -> seconds from now at which it is due, by itself or among the running jobs of its account."""
         return {
             name: at
@@ -199,7 +199,7 @@ class Shelf:
     def dispatched(self):
         return {name.decode() for name in self.redis.zrange(self.keys.dispatched, 0, -1)}
 
-    def look(self, *, limit=100, cap=100):
+    def claim_due(self, *, limit=100, cap=100):
         return self.run(ops.claim_due(self.keys, limit=limit, cap=cap))
 
     def ttls(self):
@@ -207,11 +207,11 @@ class Shelf:
         keys = sorted(self.redis.scan_iter(f"{self.keys.prefix}:*:*"))
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
 
-    def contents(self):
+    def dump_keys(self):
         return {key: self.redis.dump(key) for key in sorted(self.redis.scan_iter())}
 
 
-class API:
+class ScriptedAPI:
     """The API client's methods, answered from a script; the last answer of a method stays."""
 
     def __init__(self):
@@ -262,7 +262,7 @@ class API:
         return answer
 
 
-class Health:
+class FakeStoreHealth:
     """A store that is as durable and as full as a test says."""
 
     durable, used, refusals = True, 0.0, 0
@@ -277,13 +277,13 @@ class Health:
         self.refusals += 1
 
 
-class Plant(Shelf):
+class StepHarness(FakeStore):
     """An app context and a worker context over the store in memory; messages are caught, the API is scripted."""
 
     def __init__(self, clock, monkeypatch, settings):
         super().__init__(clock, keys=Keys(settings.key_prefix))
-        self.settings, self.api, self.sent = settings, API(), []
-        self.health, self.job_list, self.account = Health(), None, settings.account_id
+        self.settings, self.api, self.sent = settings, ScriptedAPI(), []
+        self.health, self.job_list, self.account = FakeStoreHealth(), None, settings.account_id
         self.words, self.absent = WordLog(), AbsenceTracker()
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(
@@ -292,14 +292,14 @@ class Plant(Shelf):
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None: self.async_store())
         monkeypatch.setattr("scrape_do_celery.runtime.context.wait_random_exponential", lambda **_: wait_none())
         monkeypatch.setattr("scrape_do_celery.runtime.context.AsyncScrapeDoAsyncAPIClient", self._client)
-        self.app = self.adopt(make_app(settings))
+        self.app = self.catch_messages(make_app(settings))
         self.producer = AppContext.for_app(self.app)
 
     def _client(self, api_key, **options):
         self.client_options = {"api_key": api_key, **options}
         return self.api
 
-    def adopt(self, app):
+    def catch_messages(self, app):
         """The app, with its messages caught."""
 
         def send_task(name, args=None, kwargs=None, **options):
@@ -311,12 +311,12 @@ class Plant(Shelf):
     def async_store(self):
         return AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), self.keys)
 
-    def messages(self):
+    def step_messages(self):
         """The messages since the last call, as (step, names)."""
         caught, self.sent[:] = [(m.name, m.args[0]) for m in self.sent], []
         return caught
 
-    def step(self, handler, claim, *, broken=None, times=1):
+    def run_step(self, handler, claim, *, broken=None, times=1):
         """What a step's handler answers for a claim.
 
         The store fails at the command `broken`, so many times; what it was asked to do is not done.
@@ -344,9 +344,9 @@ class Plant(Shelf):
             is_stopping.set(getattr(claim, "stop_reason", None) is not None)
             return await handler(runtime, claim)
 
-        return self.with_async(go)
+        return self.run_async(go)
 
-    def put(self, run_id="r", part=0, position=0, **fields):
+    def store_content(self, run_id="r", part=0, position=0, **fields):
         return self.run(ops.store_content(self.keys, PartId(run_id, part), position, task(position, **fields)))
 
 
@@ -399,25 +399,25 @@ fake_server.ServerCommandsMixin.info = info
 
 @pytest.fixture
 def clock(monkeypatch):
-    moved = Clock()
+    moved = FakeClock()
     monkeypatch.setattr(fake_socket, "time", moved)
     monkeypatch.setattr(fake_server, "time", moved)
     return moved
 
 
 @pytest.fixture
-def shelf(clock):
-    return Shelf(clock)
+def store(clock):
+    return FakeStore(clock)
 
 
 @pytest.fixture(scope="session")
-def shelf_of():
+def make_store():
     """Makes one more store in memory, for tests that need one an example; its clock is the real one."""
-    return lambda keys: Shelf(time, keys=keys)
+    return lambda keys: FakeStore(time, keys=keys)
 
 
 @pytest.fixture
-def clean(monkeypatch):
+def clean_environment(monkeypatch):
     """No setting of the environment, no Celery app of another test."""
     for name in [name for name in os.environ if name.upper().startswith(("SCRAPE_DO_", "CELERY_"))]:
         monkeypatch.delenv(name)
@@ -430,7 +430,7 @@ def clean(monkeypatch):
 
 
 @pytest.fixture
-def settings(clean):
+def settings(clean_environment):
     """Settings without randomness and without a server."""
     return Settings(
         api_key=TOKEN,
@@ -443,8 +443,8 @@ def settings(clean):
 
 
 @pytest.fixture
-def plant(clock, monkeypatch, settings):
-    made = Plant(clock, monkeypatch, settings)
+def step_harness(clock, monkeypatch, settings):
+    made = StepHarness(clock, monkeypatch, settings)
     yield made
     WorkerContext.close_for_app(made.app)
 

@@ -35,7 +35,7 @@ def task(number=0, **fields):
 
 
 @pytest.fixture
-def producer(clean, monkeypatch):
+def producer(clean_environment, monkeypatch):
     settings = Settings(
         redis_url="redis://localhost:1/0", broker_url="memory://", result_backend="cache+memory://", api_key=SECRET
     )
@@ -415,7 +415,7 @@ def test_doctor_names_unknown_variables_and_a_missing_token(scrape_do, producer,
     assert "warning  SCRAPE_DO_API_KEY is not set" in answer.output
 
 
-def test_doctor_tells_of_settings_that_cannot_work(clean, monkeypatch):
+def test_doctor_tells_of_settings_that_cannot_work(clean_environment, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_RESULT_TTL", "1")
     answer = CliRunner().invoke(main, ["doctor"])
     assert answer.exit_code == 1
@@ -484,7 +484,7 @@ def test_a_store_that_is_away(producer, monkeypatch):
     assert levels(check_store(producer.store, "redis://here")) == [WRONG]
 
 
-def test_brokers_and_backends_that_are_away(clean, monkeypatch):
+def test_brokers_and_backends_that_are_away(clean_environment, monkeypatch):
     settings = Settings(broker_url="redis://127.0.0.1:1/1", result_backend="redis://:pw@127.0.0.1:1/2")
     app = make_app(settings)
     monkeypatch.setattr(diagnostics, "_TIMEOUT", 0.3)
@@ -501,7 +501,7 @@ def test_doctor_names_what_a_foreign_app_can_lose(scrape_do, producer, healthy):
     assert "warning  worker_prefetch_multiplier is 4" in answer.output
 
 
-def test_a_backend_on_redis_is_asked(clean):
+def test_a_backend_on_redis_is_asked(clean_environment):
     app = make_app(Settings(broker_url="memory://", result_backend="redis://:pw@127.0.0.1:1/2"))
     app.backend.client = fakeredis.FakeRedis()
     found = list(check_broker(app))

@@ -33,7 +33,7 @@ def sandbox(thread):
 
 
 @pytest.fixture
-def settings(clean, sandbox):
+def settings(clean_environment, sandbox):
     return Settings(
         api_key="any",
         api_url=sandbox.url,
@@ -45,8 +45,8 @@ def settings(clean, sandbox):
 
 
 @pytest.fixture
-def scrape_do(plant, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: plant.producer)
+def scrape_do(step_harness, monkeypatch):
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.producer)
 
     def call(*arguments):
         return CliRunner().invoke(main, [str(a) for a in arguments])
@@ -74,16 +74,16 @@ def buy(client):
     return bought
 
 
-def intend(plant, run_id, state="submitting", *, account=None, estimated_credits=2):
+def intend(step_harness, run_id, state="submitting", *, account=None, estimated_credits=2):
     """The claim of a part whose `POST` is under way, or in doubt."""
-    claim = plant.take(run_id)
-    account = plant.account if account is None else account
-    verdict, _ = plant.run(
-        ops.write_intent(plant.keys, claim, "n", 30.0, account=account, estimated_credits=estimated_credits)
+    claim = step_harness.claim_part(run_id)
+    account = step_harness.account if account is None else account
+    verdict, _ = step_harness.run(
+        ops.write_intent(step_harness.keys, claim, "n", 30.0, account=account, estimated_credits=estimated_credits)
     )
     assert verdict == "ok"
     if state != "submitting":
-        plant.update(claim, state=state)
+        step_harness.update_part(claim, state=state)
     return claim
 
 
@@ -158,9 +158,9 @@ def test_all_pages_of_every_status_are_walked(scrape_do, buy, client, eventually
     }
 
 
-def test_a_job_that_a_run_owns_is_none(scrape_do, plant, buy):
-    plant.begin("mine", each=urls(1))
-    owned = plant.buy("mine", job=buy(urls(1)))
+def test_a_job_that_a_run_owns_is_none(scrape_do, step_harness, buy):
+    step_harness.create_run("mine", each=urls(1))
+    owned = step_harness.make_running("mine", job=buy(urls(1)))
     stray = buy(urls(1))
     assert [one["job_id"] for one in found(scrape_do("orphans", "--json"))["orphans"]] == [stray]
     answer = scrape_do("orphans", "--cancel", "--yes", owned)
@@ -168,9 +168,9 @@ def test_a_job_that_a_run_owns_is_none(scrape_do, plant, buy):
     assert answer.stderr == f"{owned}: it belongs to run mine\n"
 
 
-def test_only_the_orphans_are_stopped(scrape_do, plant, buy, sandbox):
-    plant.begin("mine", each=urls(1))
-    plant.buy("mine", job=buy(urls(1)))
+def test_only_the_orphans_are_stopped(scrape_do, step_harness, buy, sandbox):
+    step_harness.create_run("mine", each=urls(1))
+    step_harness.make_running("mine", job=buy(urls(1)))
     stray = buy(urls(2))
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert answer.exit_code == 0, answer.output
@@ -231,9 +231,9 @@ def claimant(answer):
 
 
 @pytest.mark.parametrize("state", ["submitting", "reconciling"])
-def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, buy, sandbox, state):
-    plant.begin("r", each=urls(2))
-    intend(plant, "r", state)
+def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, step_harness, buy, sandbox, state):
+    step_harness.create_run("r", each=urls(2))
+    intend(step_harness, "r", state)
     job_id = buy(urls(2)[::-1])
     assert rows(scrape_do("orphans"))[0][3] == "may belong to run r"
     assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0
@@ -243,10 +243,10 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, plant, bu
     assert not sandbox.jobs()[0]["canceled"]
 
 
-def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(scrape_do, plant, buy, sandbox):
-    plant.begin("r", each=urls(2))
-    claim = intend(plant, "r", "reconciling")
-    plant.run(ops.finish_part(plant.keys, claim, "in_doubt", purchase_status="in_doubt"))
+def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(scrape_do, step_harness, buy, sandbox):
+    step_harness.create_run("r", each=urls(2))
+    claim = intend(step_harness, "r", "reconciling")
+    step_harness.run(ops.finish_part(step_harness.keys, claim, "in_doubt", purchase_status="in_doubt"))
     job_id = buy(urls(2))
     assert rows(scrape_do("orphans"))[0][3] == "run r searched for such a job in vain"
     [one] = found(scrape_do("orphans", "--json"))["orphans"]
@@ -257,44 +257,44 @@ def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(s
     assert sandbox.jobs()[0]["canceled"]
 
 
-def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, plant, buy):
-    plant.begin("r", each=urls(2))
-    claim = intend(plant, "r")
-    plant.update(claim, state="running", job="another", purchase_status="confirmed")
-    plant.redis.set(f"p:target_lock:{plant.account}:{plant.part_fields()['fingerprint']}", "r:0")
+def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, step_harness, buy):
+    step_harness.create_run("r", each=urls(2))
+    claim = intend(step_harness, "r")
+    step_harness.update_part(claim, state="running", job="another", purchase_status="confirmed")
+    step_harness.redis.set(f"p:target_lock:{step_harness.account}:{step_harness.part_fields()['fingerprint']}", "r:0")
     buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) is None
 
 
-def test_a_purchase_of_other_targets_does_not_count(scrape_do, plant, buy):
-    plant.begin("r", each=urls(2, host="b"))
-    intend(plant, "r")
+def test_a_purchase_of_other_targets_does_not_count(scrape_do, step_harness, buy):
+    step_harness.create_run("r", each=urls(2, host="b"))
+    intend(step_harness, "r")
     buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) is None
 
 
-def test_a_purchase_under_an_earlier_token_counts(scrape_do, plant, buy, sandbox):
-    plant.begin("r", each=urls(2))
-    intend(plant, "r", "reconciling", account="of the token before")
+def test_a_purchase_under_an_earlier_token_counts(scrape_do, step_harness, buy, sandbox):
+    step_harness.create_run("r", each=urls(2))
+    intend(step_harness, "r", "reconciling", account="of the token before")
     job_id = buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) == "r"
     assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 1
     assert not sandbox.jobs()[0]["canceled"]
 
 
-def test_a_part_older_than_the_stores_present_life_counts(scrape_do, plant, buy):
-    plant.begin("r", each=urls(2))
+def test_a_part_older_than_the_stores_present_life_counts(scrape_do, step_harness, buy):
+    step_harness.create_run("r", each=urls(2))
     buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) is None
-    plant.redis.set("p:epoch", "another 0.0 0 0")
+    step_harness.redis.set("p:epoch", "another 0.0 0 0")
     assert claimant(scrape_do("orphans", "--json")) == "r"
 
 
-def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, plant, buy, sandbox):
+def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, step_harness, buy, sandbox):
     sandbox.configure(task_seconds=60)
     plugin = {"key": "amazon", "params": [{"asin": "A"}, {"asin": "B"}]}
-    plant.run(ops.create_run(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
-    intend(plant, "r")
+    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    intend(step_harness, "r")
     two, three = buy(None, plugin=plugin), buy(urls(3))
     listed = found(scrape_do("orphans", "--json"))["orphans"]
     assert {one["job_id"]: one["may_belong_to"] for one in listed} == {two: "r", three: None}
@@ -310,9 +310,9 @@ def test_a_job_that_cannot_be_read_is_not_stopped(scrape_do, buy, sandbox):
     assert not sandbox.jobs()[0]["canceled"]
 
 
-def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, plant, buy, sandbox):
-    plant.begin("r", each=urls(2, host="b"))
-    intend(plant, "r")
+def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, step_harness, buy, sandbox):
+    step_harness.create_run("r", each=urls(2, host="b"))
+    intend(step_harness, "r")
     two, three = buy(urls(2)), buy(urls(3))
     sandbox.fault("status", kind="get_job", status=404)
     listed = found(scrape_do("orphans", "--json"))["orphans"]
@@ -320,25 +320,25 @@ def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, plant, buy,
 
 
 @pytest.mark.parametrize("what", ["confirmed", "reconciling"])
-def test_what_comes_between_the_look_and_the_stop(plant, buy, client, sandbox, what):
-    here = OrphanFinder(client, plant.producer.store, plant.account)
+def test_what_comes_between_the_look_and_the_stop(step_harness, buy, client, sandbox, what):
+    here = OrphanFinder(client, step_harness.producer.store, step_harness.account)
     job_id = buy(urls(2))
     [orphan] = here.all()
-    plant.begin("r", each=urls(2))
+    step_harness.create_run("r", each=urls(2))
     if what == "confirmed":
-        plant.buy("r", job=job_id)
+        step_harness.make_running("r", job=job_id)
     else:
-        intend(plant, "r", "reconciling")
+        intend(step_harness, "r", "reconciling")
     with pytest.raises(orphan_finder.StillOwnedError, match="run r"):
         here.cancel_orphan(orphan)
     assert not sandbox.jobs()[0]["canceled"]
 
 
 @pytest.mark.parametrize("account", [None, "of the token before"])
-def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(plant, buy, client, account):
-    plant.begin("r", each=urls(2))
-    claim, job_id = intend(plant, "r", account=account), buy(urls(2))
-    store, asked = plant.producer.store, []
+def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(step_harness, buy, client, account):
+    step_harness.create_run("r", each=urls(2))
+    claim, job_id = intend(step_harness, "r", account=account), buy(urls(2))
+    store, asked = step_harness.producer.store, []
 
     class Meddled:
         """The store, in which the purchase is resolved right before the n-th question."""
@@ -351,25 +351,27 @@ def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(plant, buy,
         def run(self, command):
             asked.append(command.script or command.args[0])
             if len(asked) == self.moment:
-                plant.run(ops.update_part(plant.keys, claim, {"state": "running", "job": job_id}, owner=job_id))
+                step_harness.run(
+                    ops.update_part(step_harness.keys, claim, {"state": "running", "job": job_id}, owner=job_id)
+                )
             return store.run(command)
 
     for moment in range(1, 5):
         asked.clear()
-        plant.redis.delete(plant.keys.owner(job_id))
-        plant.force(state="submitting")
-        found = OrphanFinder(client, Meddled(moment), plant.account).all()
+        step_harness.redis.delete(step_harness.keys.owner(job_id))
+        step_harness.set_fields(state="submitting")
+        found = OrphanFinder(client, Meddled(moment), step_harness.account).all()
         assert all(one.claimant for one in found), (moment, asked)
     assert asked == ["read_job_ownership", "scan_unresolved_parts", "read_job_ownership"]
 
 
-def test_unresolved_parts_are_found_in_however_long_a_list(plant):
-    plant.begin("r")
-    intend(plant, "r")
-    plant.redis.zadd(plant.keys.due, {f"gone{n}:0": n for n in range(1500)} | {"gone:run": 1})
+def test_unresolved_parts_are_found_in_however_long_a_list(step_harness):
+    step_harness.create_run("r")
+    intend(step_harness, "r")
+    step_harness.redis.zadd(step_harness.keys.due, {f"gone{n}:0": n for n in range(1500)} | {"gone:run": 1})
     cursor, found, looks = "", [], 0
     while cursor != ownership.START:
-        cursor, some = plant.run(ownership.scan_unresolved_parts(plant.keys, cursor or ownership.START))
+        cursor, some = step_harness.run(ownership.scan_unresolved_parts(step_harness.keys, cursor or ownership.START))
         found, looks = found + some, looks + 1
     assert looks > 1
     assert [(one.part_id, one.targets) for one in found] == [(PartId("r", 0), 2)]
@@ -378,8 +380,8 @@ def test_unresolved_parts_are_found_in_however_long_a_list(plant):
 # what is wrong before anything is asked
 
 
-def test_orphans_need_the_token(scrape_do, plant, sandbox):
-    plant.producer.settings = plant.settings.model_copy(update={"api_key": None})
+def test_orphans_need_the_token(scrape_do, step_harness, sandbox):
+    step_harness.producer.settings = step_harness.settings.model_copy(update={"api_key": None})
     answer = scrape_do("orphans")
     assert answer.exit_code == 1
     assert "SCRAPE_DO_API_KEY is not set" in answer.stderr
@@ -395,8 +397,8 @@ def test_nothing_is_stopped_unasked(scrape_do, buy, sandbox):
 
 
 @pytest.mark.parametrize("arguments", [["--cancel", "--yes"], ["--cancel", "ID"]])
-def test_on_a_shared_account_ids_and_yes_are_needed(scrape_do, plant, buy, sandbox, arguments):
-    plant.producer.settings = plant.settings.model_copy(update={"shared_account": True})
+def test_on_a_shared_account_ids_and_yes_are_needed(scrape_do, step_harness, buy, sandbox, arguments):
+    step_harness.producer.settings = step_harness.settings.model_copy(update={"shared_account": True})
     job_id = buy(urls(1))
     answer = scrape_do("orphans", *(job_id if one == "ID" else one for one in arguments))
     assert answer.exit_code == 2
@@ -420,30 +422,33 @@ def test_a_refused_token_is_one_readable_line(scrape_do, sandbox):
 
 
 @pytest.fixture
-def books(plant):
+def books(step_harness):
     """Purchases of three runs: one paid, one in doubt for good, and one that was made again after an absence."""
-    plant.begin("paid", each=urls(2, ""))
-    claim = intend(plant, "paid", estimated_credits=2)
-    plant.update(claim, state="fetching", job="j1", purchase_status="confirmed")
+    step_harness.create_run("paid", each=urls(2, ""))
+    claim = intend(step_harness, "paid", estimated_credits=2)
+    step_harness.update_part(claim, state="fetching", job="j1", purchase_status="confirmed")
     for n, cost in enumerate(["1", "2.5"]):
-        plant.put("paid", position=n, scrape_do_metadata={"Request-Cost": cost})
-    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
-    plant.clock.forward(10)
-    plant.begin("never", each=urls(3, host="b"))
-    plant.run(
+        step_harness.store_content("paid", position=n, scrape_do_metadata={"Request-Cost": cost})
+    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
+    step_harness.clock.forward(10)
+    step_harness.create_run("never", each=urls(3, host="b"))
+    step_harness.run(
         ops.finish_part(
-            plant.keys, intend(plant, "never", estimated_credits=30), "in_doubt", purchase_status="in_doubt"
+            step_harness.keys,
+            intend(step_harness, "never", estimated_credits=30),
+            "in_doubt",
+            purchase_status="in_doubt",
         )
     )
-    plant.clock.forward(10)
-    plant.begin("twice", each=urls(1, host="c"))
-    claim = intend(plant, "twice", estimated_credits=5)
-    plant.update(claim, after=0.0, state="reconciling")
-    plant.update(plant.take("twice"), after=0.0, state="queued", purchase_status="not_found")
-    plant.clock.forward(10)
-    claim = intend(plant, "twice", estimated_credits=5)
-    plant.update(claim, state="running", job="j3", purchase_status="adopted")
-    return plant
+    step_harness.clock.forward(10)
+    step_harness.create_run("twice", each=urls(1, host="c"))
+    claim = intend(step_harness, "twice", estimated_credits=5)
+    step_harness.update_part(claim, after=0.0, state="reconciling")
+    step_harness.update_part(step_harness.claim_part("twice"), after=0.0, state="queued", purchase_status="not_found")
+    step_harness.clock.forward(10)
+    claim = intend(step_harness, "twice", estimated_credits=5)
+    step_harness.update_part(claim, state="running", job="j3", purchase_status="adopted")
+    return step_harness
 
 
 def test_the_ledger_is_in_order_of_time_with_sums(scrape_do, books):
@@ -462,13 +467,13 @@ def test_the_ledger_is_in_order_of_time_with_sums(scrape_do, books):
     ]
 
 
-def test_times_are_utc(scrape_do, plant, monkeypatch):
+def test_times_are_utc(scrape_do, step_harness, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        plant.begin("r")
-        intend(plant, "r")
-        at = float(plant.part_fields()["intent"])
+        step_harness.create_run("r")
+        intend(step_harness, "r")
+        at = float(step_harness.part_fields()["intent"])
         told = rows(scrape_do("ledger"))[0][0]
         assert told == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
         assert found(scrape_do("ledger", "--json"))["purchases"][0]["time"] == told
@@ -510,7 +515,7 @@ def test_one_run_of_the_ledger(scrape_do, books):
 
 
 def test_only_what_is_unresolved(scrape_do, books):
-    books.begin("now", each=urls(1, host="d"))
+    books.create_run("now", each=urls(1, host="d"))
     intend(books, "now")
     told = found(scrape_do("ledger", "--unresolved", "--json"))
     assert [one["status"] for one in told["purchases"]] == ["in_doubt", "not_found", "open"]
@@ -519,12 +524,12 @@ def test_only_what_is_unresolved(scrape_do, books):
     assert answer.output == "no unresolved purchase of run paid in the last 91 days\n"
 
 
-def test_how_far_the_ledger_looks_back(scrape_do, plant):
-    plant.begin("old")
-    intend(plant, "old")
-    plant.clock.forward(6 * DAY)
+def test_how_far_the_ledger_looks_back(scrape_do, step_harness):
+    step_harness.create_run("old")
+    intend(step_harness, "old")
+    step_harness.clock.forward(6 * DAY)
     assert len(rows(scrape_do("ledger"))) == 1
-    plant.clock.forward(DAY)
+    step_harness.clock.forward(DAY)
     answer = scrape_do("ledger")
     assert (answer.exit_code, answer.output) == (0, "no purchase in the last 7 days\n")
     assert scrape_do("ledger", "--days", 1).output == "no purchase in the last day\n"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import images
+import dockerfile
 import pytest
 from composefile import FILE, ROOT, faults, fill, load, seconds
 from ruamel.yaml import YAML
@@ -58,7 +58,7 @@ def test_it_follows_the_schema(tmp_path):
 
 
 def test_nothing_is_wrong_that_the_schema_does_not_see():
-    assert faults(load(), images.read(), known()) == []
+    assert faults(load(), dockerfile.read(), known()) == []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_nothing_is_wrong_that_the_schema_does_not_see():
     ],
 )
 def test_what_is_wrong_is_seen(where, value, fault):
-    found = faults(change(where, value), images.read(), known())
+    found = faults(change(where, value), dockerfile.read(), known())
     assert [text for text in found if fault in text], found
 
 

@@ -99,28 +99,28 @@ def test_the_package_that_encrypts_is_asked_for(monkeypatch):
 
 
 @pytest.mark.parametrize("given", [text(NEW, OLD), text(NEW, OLD).replace(",", "\n"), [text(NEW), text(OLD)]])
-def test_keys_are_read_from_settings(clean, given):
+def test_keys_are_read_from_settings(clean_environment, given):
     assert encryption_keys(Settings(encryption_key=given)) == [NEW, OLD]
 
 
-def test_keys_of_fernet_will_do(clean):
+def test_keys_of_fernet_will_do(clean_environment):
     key = base64.urlsafe_b64encode(b"\xff" * 32).decode()
     assert encryption_keys(Settings(encryption_key=key)) == [b"\xff" * 32]
 
 
 @pytest.mark.parametrize("given", [None, "", "  "])
-def test_no_key_means_no_encryption(clean, given):
+def test_no_key_means_no_encryption(clean_environment, given):
     assert encryption_keys(Settings(encryption_key=given)) == []
 
 
 @pytest.mark.parametrize("given", ["short", text(b"x" * 31), text(OLD) + ",!", text(OLD, OLD)])
-def test_a_wrong_key_is_an_error_that_shows_none(clean, given):
+def test_a_wrong_key_is_an_error_that_shows_none(clean_environment, given):
     with pytest.raises(SettingsError, match="SCRAPE_DO_ENCRYPTION_KEY") as caught:
         Settings(encryption_key=given)
     assert given not in str(caught.value)
     assert given not in repr(caught.value)
 
 
-def test_keys_are_in_no_repr(clean):
+def test_keys_are_in_no_repr(clean_environment):
     settings = Settings(encryption_key=text(OLD))
     assert text(OLD) not in repr(settings) + str(settings) + repr(settings.model_dump())

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from images import ROOT
+from dockerfile import ROOT
 
 
 def run(script, *arguments, **environment):

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import images
+import dockerfile
 import pytest
-from images import ROOT
+from dockerfile import ROOT
 
 BIN = Path(sys.executable).parent
 
@@ -19,17 +19,17 @@ def test_the_dockerfile_is_linted(tmp_path):
     def lint(path):
         return subprocess.run([BIN / "hadolint", path], capture_output=True, text=True, check=False)
 
-    done = lint(images.FILE)
+    done = lint(dockerfile.FILE)
     assert done.returncode == 0, done.stdout
     wrong = tmp_path / "Dockerfile"
-    wrong.write_text(images.FILE.read_text().replace(" --constraint constraints.txt uv", " uv"))
+    wrong.write_text(dockerfile.FILE.read_text().replace(" --constraint constraints.txt uv", " uv"))
     assert "DL3013" in lint(wrong).stdout
 
 
 @pytest.mark.parametrize("target", ["app", "demo", "django"])
 def test_images_are_slim_run_as_nobody_in_particular_and_hold_no_secret(target):
-    stages = images.read()
-    stack = images.chain(stages, target)
+    stages = dockerfile.read()
+    stack = dockerfile.chain(stages, target)
     base = stack[0]
     assert re.fullmatch(r"python:\$\{PYTHON_VERSION\}-slim-\w+", base.base)
     users = [text for stage in stack for kind, text in stage.steps if kind == "USER"]
@@ -42,7 +42,7 @@ def test_images_are_slim_run_as_nobody_in_particular_and_hold_no_secret(target):
 
 
 def test_only_wheels_are_installed_and_all_of_them_pinned():
-    for stage in images.read().values():
+    for stage in dockerfile.read().values():
         for kind, text in stage.steps:
             for command in re.findall(r"(?:uv )?pip install [^&]*", text) if kind == "RUN" else ():
                 assert "constraint" in command, command
@@ -53,7 +53,7 @@ def test_only_wheels_are_installed_and_all_of_them_pinned():
 
 @pytest.mark.parametrize("platform", ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28"])
 def test_there_are_wheels_for_the_interpreter_of_the_image(platform, tmp_path):
-    [version] = re.findall(r"(?m)^ARG PYTHON_VERSION=(.+)$", images.FILE.read_text())
+    [version] = re.findall(r"(?m)^ARG PYTHON_VERSION=(.+)$", dockerfile.FILE.read_text())
     command = [BIN / "uv", "pip", "install", "--dry-run", "--quiet", "--target", tmp_path, "--only-binary", ":all:"]
     command += ["--python-version", version, "--python-platform", platform, "--constraint", "constraints.txt"]
     command += ["--requirements", "pyproject.toml", "--extra", "cli", "--extra", "flower", "django", "gunicorn"]
@@ -70,7 +70,7 @@ def test_no_secret_and_nothing_made_here_reaches_a_build(tmp_path):
     for name in planted:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text("x")
-    sent = images.sent(tree)
+    sent = dockerfile.sent(tree)
     assert sent & set(planted) == set()
     assert {"config/settings.py", "worker/entrypoint.py", "examples/django/manage.py"} <= sent
     assert {name.split("/")[1] for name in sent if name.startswith("examples/")} == {"__init__.py", "demo", "django"}

@@ -131,7 +131,7 @@ def test_a_page_that_waits_for_too_long_is_to_be_fetched_again():
                 await asyncio.create_task(process.fetch("late", 2 * LARGE), context=Context())
         await process.fetch("again", 2 * LARGE)
 
-    assert played(story, patience=0.02).stored == ["again"]
+    assert played(story, timeout=0.02).stored == ["again"]
 
 
 def test_an_inner_scope_is_part_of_the_outer_one():
@@ -177,20 +177,22 @@ def test_an_answer_without_a_scope_takes_no_slot():
     played(story)
 
 
-def test_a_fetch_stores_each_large_page_before_the_next_one_grows(plant, make):
-    plant.begin(targets=8)
-    plant.buy(state=PartState.FETCHING)
-    plant.redis.set(plant.keys.job("r", 0), pack(make.job("success", 8).model_dump(mode="json", by_alias=True)))
+def test_a_fetch_stores_each_large_page_before_the_next_one_grows(step_harness, make):
+    step_harness.create_run(targets=8)
+    step_harness.make_running(state=PartState.FETCHING)
+    step_harness.redis.set(
+        step_harness.keys.job("r", 0), pack(make.job("success", 8).model_dump(mode="json", by_alias=True))
+    )
     grown = []
 
     async def large(task_id):
-        await WorkerContext.for_app(plant.app).page_memory.grow()
-        stored = plant.redis.hlen(plant.keys.contents("r", 0))
+        await WorkerContext.for_app(step_harness.app).page_memory.grow()
+        stored = step_harness.redis.hlen(step_harness.keys.contents("r", 0))
         grown.append(stored)
         await asyncio.sleep(0)
         return make.task(int(task_id[1:]))
 
-    plant.api.script(get_task=lambda _, task_id: large(task_id))
-    plant.app.tasks[fetch_tasks.name].run(["r:0"])
-    assert plant.part().outcome == "succeeded"
+    step_harness.api.script(get_task=lambda _, task_id: large(task_id))
+    step_harness.app.tasks[fetch_tasks.name].run(["r:0"])
+    assert step_harness.part().outcome == "succeeded"
     assert grown == list(range(8))

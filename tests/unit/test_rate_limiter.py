@@ -105,23 +105,23 @@ def test_more_processes_than_requests_take_turns():
     assert play(work) == 1
 
 
-def test_a_process_that_died_keeps_its_share_for_a_while_only(clock, shelf):
-    assert shelf.run(ops.allocate_requests(KEYS, "dead", 4, 0, limit=4)).requests == 4
-    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 0
+def test_a_process_that_died_keeps_its_share_for_a_while_only(clock, store):
+    assert store.run(ops.allocate_requests(KEYS, "dead", 4, 0, limit=4)).requests == 4
+    assert store.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 0
     clock.forward(11)
-    assert shelf.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 4
+    assert store.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 4
 
 
-def test_what_is_given_back_is_free_at_once(shelf):
-    shelf.run(ops.allocate_requests(KEYS, "a", 4, 4, limit=4))
-    shelf.run(ops.allocate_requests(KEYS, "a", 0, 0, limit=4))
-    assert shelf.run(ops.allocate_requests(KEYS, "b", 9, 0, limit=4)).requests == 4
-    assert shelf.fields(KEYS.quota).keys() == {"b"}
+def test_what_is_given_back_is_free_at_once(store):
+    store.run(ops.allocate_requests(KEYS, "a", 4, 4, limit=4))
+    store.run(ops.allocate_requests(KEYS, "a", 0, 0, limit=4))
+    assert store.run(ops.allocate_requests(KEYS, "b", 9, 0, limit=4)).requests == 4
+    assert store.fields(KEYS.quota).keys() == {"b"}
 
 
-def test_starts_keep_the_pace(clock, shelf):
+def test_starts_keep_the_pace(clock, store):
     def starts():
-        return shelf.run(ops.allocate_requests(KEYS, "a", 50, 0, limit=50, rate=10)).starts
+        return store.run(ops.allocate_requests(KEYS, "a", 50, 0, limit=50, rate=10)).starts
 
     assert starts() == 2, "a quarter of a second's worth at once"
     assert starts() == 0
@@ -131,9 +131,9 @@ def test_starts_keep_the_pace(clock, shelf):
     assert starts() == 2, "what was not used is not saved up"
 
 
-def test_a_slow_pace_is_one_at_a_time(clock, shelf):
+def test_a_slow_pace_is_one_at_a_time(clock, store):
     def starts(process):
-        return shelf.run(ops.allocate_requests(KEYS, process, 5, 0, limit=50, rate=0.5)).starts
+        return store.run(ops.allocate_requests(KEYS, process, 5, 0, limit=50, rate=0.5)).starts
 
     assert (starts("a"), starts("b")) == (1, 0)
     clock.forward(1)
@@ -264,11 +264,11 @@ def test_who_asks_behind_is_never_left_out():
     assert 0.2 < play(work) < 0.3
 
 
-def test_who_wants_little_leaves_the_rest_to_the_others(shelf):
+def test_who_wants_little_leaves_the_rest_to_the_others(store):
     wants = {f"small{n}": 1 for n in range(30)} | {"big0": 50, "big1": 50}
     for _ in range(4):
         got = {
-            name: shelf.run(ops.allocate_requests(KEYS, name, want, 0, limit=100)).requests
+            name: store.run(ops.allocate_requests(KEYS, name, want, 0, limit=100)).requests
             for name, want in wants.items()
         }
     assert got == dict.fromkeys(wants, 1) | {"big0": 35, "big1": 35}

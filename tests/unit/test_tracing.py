@@ -108,21 +108,21 @@ def test_what_is_sent_from_inside_belongs_to_the_trace():
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-def kept_of(plant, run_id):
-    return plant.run_fields(run_id).get("trace")
+def kept_of(step_harness, run_id):
+    return step_harness.run_fields(run_id).get("trace")
 
 
-def test_every_way_to_begin_a_run_keeps_the_trace(plant, caller, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: plant.producer)
+def test_every_way_to_begin_a_run_keeps_the_trace(step_harness, caller, monkeypatch):
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.producer)
     enqueued = enqueue(["https://a.example/"]).run_id
-    create_draft(plant.producer, "drafted", {}, (), {"targets": ["https://a.example/"]})
+    create_draft(step_harness.producer, "drafted", {}, (), {"targets": ["https://a.example/"]})
     ticked = start_scheduled_run(
-        plant.producer, ops.ScheduleTick("daily", "tick", "skip"), {"targets": ["https://a.example/"]}
+        step_harness.producer, ops.ScheduleTick("daily", "tick", "skip"), {"targets": ["https://a.example/"]}
     )
-    assert {kept_of(plant, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
+    assert {kept_of(step_harness, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
 
 
-def test_each_member_of_a_message_is_worked_on_in_its_own_trace(plant, exporter, caller):
+def test_each_member_of_a_message_is_worked_on_in_its_own_trace(step_harness, exporter, caller):
     seen = {}
 
     async def handler(runtime, claim):
@@ -130,10 +130,10 @@ def test_each_member_of_a_message_is_worked_on_in_its_own_trace(plant, exporter,
         await runtime.release_until(claim, {}, 60.0)
 
     for number, run_id in enumerate("ab", start=1):
-        plant.begin(run_id)
-        plant.redis.hset(plant.keys.run(run_id), "trace", f"00-{number:032x}-{number:016x}-01")
-    plant.begin("plain")
-    run_step(plant.app, ["a:0", "b:0", "plain:0"], {PartState.QUEUED}, handler)
+        step_harness.create_run(run_id)
+        step_harness.redis.hset(step_harness.keys.run(run_id), "trace", f"00-{number:032x}-{number:016x}-01")
+    step_harness.create_run("plain")
+    run_step(step_harness.app, ["a:0", "b:0", "plain:0"], {PartState.QUEUED}, handler)
     assert seen == {"a": 1, "b": 2, "plain": TRACE}
     spans = exporter.get_finished_spans()
     assert {(span.name, span.context.trace_id) for span in spans} == {
@@ -143,25 +143,27 @@ def test_each_member_of_a_message_is_worked_on_in_its_own_trace(plant, exporter,
     assert {link.context.span_id for span in spans for link in span.links} == {SPAN}
 
 
-def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(plant, exporter, monkeypatch):
-    plant.begin()
-    plant.redis.hset(plant.keys.run("r"), "trace", KEPT)
-    plant.finish(outcome="failed")
-    plant.step(lambda runtime, _: aggregate(runtime, "r"), None)
+def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(step_harness, exporter, monkeypatch):
+    step_harness.create_run()
+    step_harness.redis.hset(step_harness.keys.run("r"), "trace", KEPT)
+    step_harness.finish_part(outcome="failed")
+    step_harness.run_step(lambda runtime, _: aggregate(runtime, "r"), None)
     assert [span.name for span in exporter.get_finished_spans()] == ["scrape_do.aggregate"]
     traces = []
     monkeypatch.setattr(
-        plant.app, "send_task", lambda name, **_: traces.append((name, trace.get_current_span().get_span_context()))
+        step_harness.app,
+        "send_task",
+        lambda name, **_: traces.append((name, trace.get_current_span().get_span_context())),
     )
     from scrape_do_celery.runs.reporting import deliver
 
-    deliver(plant.producer, "r")
+    deliver(step_harness.producer, "r")
     ((name, context),) = traces
     assert (name, context.trace_id) == (routing.DELIVER_OUTCOME, TRACE)
-    assert plant.run(ops.outcome(plant.keys, "r")) == (True, "failed")
+    assert step_harness.run(ops.outcome(step_harness.keys, "r")) == (True, "failed")
 
 
-def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(plant, monkeypatch):
+def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(step_harness, monkeypatch):
     """As the instrumentation of Celery does where the step is not registered, which is so in a web process."""
     left = []
 
@@ -170,7 +172,7 @@ def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(plant, monke
             context.attach(trace.set_span_in_context(trace.NonRecordingSpan(SpanContext(TRACE, SPAN, is_remote=True))))
         )
 
-    monkeypatch.setattr(plant.app, "send_task", send_task)
-    assert plant.producer.publish(routing.SUBMIT_JOBS, ["r:0"])
+    monkeypatch.setattr(step_harness.app, "send_task", send_task)
+    assert step_harness.producer.publish(routing.SUBMIT_JOBS, ["r:0"])
     assert left
     assert not trace.get_current_span().get_span_context().is_valid

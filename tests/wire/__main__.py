@@ -9,8 +9,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.wire.lab import deals, play_all, play_wide
-from tests.wire.report import table, violations
+from tests.wire.harness import generate_cases, run_cases, run_in_processes
+from tests.wire.report import summary_table, violations
 
 
 def main() -> int:
@@ -18,29 +18,31 @@ def main() -> int:
     given = _parser().parse_args()
     share = tuple(int(one) for one in given.share.split("/"))
     options = {"seed": given.seed, "count": given.pairs, "only": given.only, "share": (share[0] % share[1], share[1])}
-    began, lines = time.monotonic(), []
+    began, results = time.monotonic(), []
     wide = given.processes > 1 and not given.only
-    for line in play_wide(options, given.processes) if wide else play_all(deals(**options)):
-        lines.append(line)
-        if line.violations and given.loud:
-            sys.stderr.write(f"{line.violations} {line.name}\n    {line.detail}\n")
-        if len(lines) % 500 == 0:
-            bad = sum(bool(one.violations) for one in lines)
-            sys.stderr.write(f"{len(lines)} played, {bad} with violations, {time.monotonic() - began:.0f} s\n")
-    lines.sort(key=lambda line: line.name)
-    broken = [line for line in lines if line.violations]
+    for result in run_in_processes(options, given.processes) if wide else run_cases(generate_cases(**options)):
+        results.append(result)
+        if result.violations and given.loud:
+            sys.stderr.write(f"{result.violations} {result.name}\n    {result.detail}\n")
+        if len(results) % 500 == 0:
+            bad = sum(bool(one.violations) for one in results)
+            sys.stderr.write(f"{len(results)} played, {bad} with violations, {time.monotonic() - began:.0f} s\n")
+    results.sort(key=lambda result: result.name)
+    broken = [result for result in results if result.violations]
     if broken:
         sys.stdout.write(violations(broken, given.most) + "\n\n")
     if given.only:
-        sys.stdout.writelines(f"{line.name}: {line.outcome}; {line.detail}\n" for line in lines[:50])
-    sys.stdout.write(f"{table(lines)}\n\nseed {given.seed}, {len(lines)} runs, {len(broken)} with violations, ")
+        sys.stdout.writelines(f"{result.name}: {result.outcome}; {result.detail}\n" for result in results[:50])
+    sys.stdout.write(
+        f"{summary_table(results)}\n\nseed {given.seed}, {len(results)} runs, {len(broken)} with violations, "
+    )
     sys.stdout.write(f"{time.monotonic() - began:.0f} s\n")
     if given.json:
-        given.json.write_text(json.dumps([asdict(line) for line in lines]))
+        given.json.write_text(json.dumps([asdict(result) for result in results]))
     if given.markdown:
-        from tests.wire.page import page
+        from tests.wire.docs_page import render_page
 
-        given.markdown.write_text(page(lines, given.seed, given.pairs))
+        given.markdown.write_text(render_page(results, given.seed, given.pairs))
     return 1 if broken else 0
 
 

@@ -1,17 +1,17 @@
-"""The lab's ground, once for each module."""
+"""The lab's environment, once for each module."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.wire.ground import laid
-from tests.wire.lab import play_one
+from tests.wire.environment import lab_environment
+from tests.wire.harness import run_case
 from tests.wire.mutations import all_mutations
 
 
 @pytest.fixture(scope="module")
-def ground():
-    with laid() as found:
+def environment():
+    with lab_environment() as found:
         yield found
 
 
@@ -22,6 +22,6 @@ def mutations():
 
 
 @pytest.fixture
-def played(ground, mutations):
+def run_mutation(environment, mutations):
     """Plays one mutation by its name."""
-    return lambda name: play_one(ground, (mutations[name],))
+    return lambda name: run_case(environment, (mutations[name],))

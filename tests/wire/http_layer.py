@@ -6,13 +6,13 @@ import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.wire.messages import SUCCESS_STATUSES, dumps
 from tests.wire.mutation import Mutation
-from tests.wire.wire import GOOD, dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.wire.wire import Wire
+    from tests.wire.messages import MutableResponse
 
 STATUSES = (
     *(
@@ -62,33 +62,35 @@ ENDPOINTS = (
 _MAIN = {("plain", "create"), ("plain", "job"), ("plain", "task")}
 
 
-def _answered(status: int, body: str) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
-        wire.status = status
+def _with_status(status: int, body: str) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
+        response.status = status
         if 300 <= status < 400:
-            wire.headers.append(("Location", "https://login.example/sign-in?next=1"))
+            response.headers.append(("Location", "https://login.example/sign-in?next=1"))
         if body == "right":
-            wire.spoilt = status not in GOOD
+            response.unreadable = status not in SUCCESS_STATUSES
             return
-        wire.spoilt = True
+        response.unreadable = True
         if body == "api":
-            wire.data = {"Error": f"refused with {status}", "Code": status}
+            response.data = {"Error": f"refused with {status}", "Code": status}
             return
         if body in {"html", "echo"}:
-            wire.headers[0] = ("Content-Type", "text/html")
-            text = _HTML.format(status=status) + (f"<pre>X-Token: {wire.asked.token}</pre>" if body == "echo" else "")
-            wire.body = text.encode()
+            response.headers[0] = ("Content-Type", "text/html")
+            text = _HTML.format(status=status) + (
+                f"<pre>X-Token: {response.request.token}</pre>" if body == "echo" else ""
+            )
+            response.body = text.encode()
             return
-        wire.body = {
+        response.body = {
             "empty object": b"{}",
             "gateway": json.dumps({"message": "no Route matched", "request_id": "9"}).encode(),
             "gateway's status": json.dumps({"Status": "Error", "Message": "upstream unavailable"}).encode(),
             "empty": b"",
             "array": b"[]",
-            "cut": dumps(wire.data)[:-9],
+            "cut": dumps(response.data)[:-9],
         }[body]
 
-    return act
+    return apply
 
 
 def _statuses() -> Iterator[Mutation]:
@@ -96,9 +98,9 @@ def _statuses() -> Iterator[Mutation]:
         main = (scenario, kind) in _MAIN
         for status in STATUSES:
             for body in BODIES if main else ("api", "html", "gateway", "right"):
-                if body == "right" and status in GOOD:
+                if body == "right" and status in SUCCESS_STATUSES:
                     continue
-                what, act = f"{status} {body}", _answered(status, body)
+                what, apply = f"{status} {body}", _with_status(status, body)
                 facts = {"status": status, "body": body}
                 # After 429 the product comes back as soon as it is told to: for ever would be steps without number.
                 last = "window" if status == TOO_MANY else "ever"
@@ -107,65 +109,69 @@ def _statuses() -> Iterator[Mutation]:
                     spans.add(last)
                 if kind != "create" or status not in _NOT_TAKEN:
                     for span in sorted(spans):
-                        yield Mutation(scenario, kind, "HTTP status", what, span, act, facts)
+                        yield Mutation(scenario, kind, "HTTP status", what, span, apply, facts)
                 if kind == "create" and body != "right":
                     for span in ("once", last):
                         yield Mutation(
-                            scenario, kind, "HTTP status, not sold", what, span, act, {**facts, "sold": False}
+                            scenario, kind, "HTTP status, not sold", what, span, apply, {**facts, "sold": False}
                         )
 
 
-def _header(*lines: tuple[str, str]) -> Callable[[Wire], None]:
-    return lambda wire: wire.headers.extend(lines)
+def _header(*lines: tuple[str, str]) -> Callable[[MutableResponse], None]:
+    return lambda response: response.headers.extend(lines)
 
 
-def _with(**fields: Any) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
+def _with(**fields: Any) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
         for name, value in fields.items():
-            setattr(wire, name, value)
+            setattr(response, name, value)
 
-    return act
+    return apply
 
 
-def _date(text: str | None) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
-        wire.headers = [pair for pair in wire.headers if pair[0] != "Date"]
+def _date(text: str | None) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
+        response.headers = [pair for pair in response.headers if pair[0] != "Date"]
         if text is not None:
-            wire.headers.append(("Date", text))
+            response.headers.append(("Date", text))
 
-    return act
-
-
-def _typed(text: str) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
-        wire.headers[0] = ("Content-Type", text)
-
-    return act
+    return apply
 
 
-def _body(make: Callable[[bytes], bytes]) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
+def _typed(text: str) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
+        response.headers[0] = ("Content-Type", text)
+
+    return apply
+
+
+def _body(make: Callable[[bytes], bytes]) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
         # What is read must be the same: only the frame differs.
-        wire.body, wire.spoilt = make(dumps(wire.data)), True
+        response.body, response.unreadable = make(dumps(response.data)), True
 
-    return act
-
-
-def _waits(status: int, after: str) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
-        wire.status, wire.data, wire.spoilt = status, {"Error": "slow down", "Code": status}, True
-        wire.headers.append(("Retry-After", after))
-
-    return act
+    return apply
 
 
-def _bomb(wire: Wire) -> None:
-    wire.body, wire.label, wire.spoilt = gzip.compress(b'{"Content":"' + b" " * 8_000_000 + b'"}', 6), "gzip", True
+def _waits(status: int, after: str) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
+        response.status, response.data, response.unreadable = status, {"Error": "slow down", "Code": status}, True
+        response.headers.append(("Retry-After", after))
+
+    return apply
+
+
+def _bomb(response: MutableResponse) -> None:
+    response.body, response.label, response.unreadable = (
+        gzip.compress(b'{"Content":"' + b" " * 8_000_000 + b'"}', 6),
+        "gzip",
+        True,
+    )
 
 
 #: Name -> class by which the oracle judges, and the act. `same` carries the right answer in another frame; `trouble`
 #: cannot be read; `rich` may be read or not.
-FRAMES: dict[str, tuple[str, Callable[[Wire], None]]] = {
+FRAMES: dict[str, tuple[str, Callable[[MutableResponse], None]]] = {
     "gzip": ("same", _with(coding="gzip", label="gzip")),
     "gzip, label in capitals": ("same", _with(coding="gzip", label="GZIP")),
     "x-gzip": ("rich", _with(coding="gzip", label="x-gzip")),
@@ -178,8 +184,8 @@ FRAMES: dict[str, tuple[str, Callable[[Wire], None]]] = {
     "label none": ("same", _with(label="none")),
     "label gzip, body plain": ("trouble", _with(label="gzip")),
     "label deflate, body plain": ("trouble", _with(label="deflate")),
-    "gzip without label": ("trouble", _with(coding="gzip", spoilt=True)),
-    "gzip cut": ("trouble", _with(coding="gzip cut", label="gzip", spoilt=True)),
+    "gzip without label": ("trouble", _with(coding="gzip", unreadable=True)),
+    "gzip cut": ("trouble", _with(coding="gzip cut", label="gzip", unreadable=True)),
     "gzip twice": ("rich", _with(coding="gzip twice", label="gzip, gzip")),
     "gzip bomb": ("bomb", _bomb),
     "header of 9 kB": ("same", _header(("X-Long", "v" * 9_000))),
@@ -200,7 +206,7 @@ FRAMES: dict[str, tuple[str, Callable[[Wire], None]]] = {
     "text/html": ("same", _typed("text/html; charset=utf-8")),
     "charset latin-1": ("same", _typed("application/json; charset=iso-8859-1")),
     "charset unknown": ("same", _typed("application/json; charset=x-none")),
-    "no Content-Type": ("same", lambda wire: wire.headers.pop(0) and None),
+    "no Content-Type": ("same", lambda response: response.headers.pop(0) and None),
     "chunked": ("same", _with(chunked=True)),
     "until the connection closes": ("same", _with(close=True)),
     "HTTP/1.0": ("same", _with(version="HTTP/1.0", close=True)),
@@ -239,19 +245,19 @@ FRAMES: dict[str, tuple[str, Callable[[Wire], None]]] = {
 }
 
 
-def _spoiling(sort: str, act: Callable[[Wire], None]) -> Callable[[Wire], None]:
+def _marking_unreadable(sort: str, apply: Callable[[MutableResponse], None]) -> Callable[[MutableResponse], None]:
     """Notes that nobody has to be able to read the answer."""
 
-    def spoil(wire: Wire) -> None:
-        act(wire)
-        wire.spoilt = wire.spoilt or sort in {"trouble", "rich"}
+    def mark_unreadable(response: MutableResponse) -> None:
+        apply(response)
+        response.unreadable = response.unreadable or sort in {"trouble", "rich"}
 
-    return spoil
+    return mark_unreadable
 
 
 def _frames() -> Iterator[Mutation]:
     for scenario, kind in ENDPOINTS:
-        for what, (sort, act) in FRAMES.items():
+        for what, (sort, apply) in FRAMES.items():
             for span in ("once", "ever") if (scenario, kind) in _MAIN else ("ever",):
                 if what == "no answer" and span == "ever":
                     # Each takes the whole time-out, and nothing else than a cut at 0.
@@ -263,7 +269,7 @@ def _frames() -> Iterator[Mutation]:
                     "HTTP frame",
                     what,
                     lasts,
-                    _spoiling(sort, act),
+                    _marking_unreadable(sort, apply),
                     {"frame": sort, "hang": what == "no answer"},
                 )
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.wire.wire import Wire
+    from tests.wire.messages import MutableResponse
 
 #: Virtual seconds for which a mutation of the kind `window` lasts, from the first answer that it could touch.
 WINDOW = 120.0
 #: For how long a mutation lasts: one answer, two minutes, all answers for one task, all answers.
 SPANS = ("once", "window", "one", "ever")
 #: Those that end by themselves.
-PASSING = ("once", "window")
+TRANSIENT = ("once", "window")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Mutation:
     field: str
     what: str
     span: str
-    act: Callable[[Wire], None] = field(compare=False, repr=False)
+    apply: Callable[[MutableResponse], None] = field(compare=False, repr=False)
     #: more that the oracle has to know, such as the status and the kind of body
     facts: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -37,7 +37,7 @@ class Mutation:
         return f"{self.scenario}/{self.kind}/{self.field}/{self.what}/{self.span}"
 
 
-class Tamper:
+class ActiveMutation:
     """A mutation at work on the answers of one play."""
 
     def __init__(self, mutation: Mutation, now: Callable[[], float]) -> None:
@@ -45,22 +45,22 @@ class Tamper:
         self._since: float | None = None
         self._chosen = ""
 
-    def __call__(self, wire: Wire) -> bool:
+    def __call__(self, response: MutableResponse) -> bool:
         """Whether the answer was touched."""
         one = self._mutation
-        if wire.asked.kind != one.kind or not self.is_on(wire):
+        if response.request.kind != one.kind or not self.is_on(response):
             return False
-        one.act(wire)
+        one.apply(response)
         return True
 
-    def is_on(self, wire: Wire) -> bool:
+    def is_on(self, response: MutableResponse) -> bool:
         """Whether the mutation lasts at this answer; the first question starts its time."""
         first = self._since is None
         if first:
-            self._since, self._chosen = self._now(), wire.asked.path
+            self._since, self._chosen = self._now(), response.request.path
         span = self._mutation.span
         if span == "once":
             return first
         if span == "window":
             return self._now() - (self._since or 0.0) < WINDOW
-        return span == "ever" or wire.asked.path == self._chosen
+        return span == "ever" or response.request.path == self._chosen

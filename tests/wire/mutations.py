@@ -12,7 +12,7 @@ from tests.wire.mutation import Mutation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.wire.wire import Wire
+    from tests.wire.messages import MutableResponse
 
 #: Kind of answer -> field -> kind of the field.
 FIELDS: dict[str, dict[str, str]] = {
@@ -68,7 +68,7 @@ LISTED = {name: FIELDS["job"][name] for name in ("JobID", "TaskIDs", "Status", "
 ERRORS = {"Error": "text", "Code": "number"}
 
 #: In which scenario an answer of a kind matters, and for how long its mutations last.
-_WHERE: list[tuple[str, str, tuple[str, ...]]] = [
+_PLACES: list[tuple[str, str, tuple[str, ...]]] = [
     ("plain", "create", ("ever",)),
     ("plain", "job", ("once", "ever")),
     ("plain", "task", ("once", "one", "ever")),
@@ -79,38 +79,38 @@ _WHERE: list[tuple[str, str, tuple[str, ...]]] = [
 ]
 
 
-def _on_field(name: str, change: values.Change) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
-        if isinstance(wire.data, dict) and name in wire.data:
-            change(wire.data, name)
+def _on_field(name: str, change: values.FieldChange) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
+        if isinstance(response.data, dict) and name in response.data:
+            change(response.data, name)
 
-    return act
+    return apply
 
 
-def _on_entry(holder: str, name: str, change: values.Change, *, every: bool) -> Callable[[Wire], None]:
-    def act(wire: Wire) -> None:
-        entries = wire.data.get(holder) if isinstance(wire.data, dict) else None
+def _on_entry(holder: str, name: str, change: values.FieldChange, *, every: bool) -> Callable[[MutableResponse], None]:
+    def apply(response: MutableResponse) -> None:
+        entries = response.data.get(holder) if isinstance(response.data, dict) else None
         # Another mutation of a pair may have left no list, or no object in it.
         for entry in entries[: None if every else 1] if isinstance(entries, list) else ():
             if isinstance(entry, dict) and name in entry:
                 change(entry, name)
 
-    return act
+    return apply
 
 
 def _fields() -> Iterator[Mutation]:
-    for scenario, kind, spans in _WHERE:
+    for scenario, kind, spans in _PLACES:
         for name, sort in FIELDS[kind].items():
             for what, change in values.changes(sort):
                 for span in spans:
                     yield Mutation(
                         scenario, kind, name, what, span, _on_field(name, change), {"leaf": name, "sort": sort}
                     )
-        for name, value in values.SURPLUS.items():
+        for name, value in values.SURPLUS_FIELDS.items():
 
-            def add(wire: Wire, name: str = name, value: Any = value) -> None:
-                if isinstance(wire.data, dict):
-                    wire.data[name] = value
+            def add(response: MutableResponse, name: str = name, value: Any = value) -> None:
+                if isinstance(response.data, dict):
+                    response.data[name] = value
 
             yield Mutation(scenario, kind, "surplus", name or "empty name", "ever", add)
 
@@ -127,9 +127,9 @@ def _entries() -> Iterator[Mutation]:
         for name, sort in fields.items():
             for what, change in values.changes(sort):
                 for each in ("[0]", "[*]"):
-                    act = _on_entry(holder, name, change, every=each == "[*]")
+                    apply = _on_entry(holder, name, change, every=each == "[*]")
                     facts = {"leaf": name, "sort": sort, "entry": True}
-                    yield Mutation(scenario, kind, f"{holder}{each}.{name}", what, "ever", act, facts)
+                    yield Mutation(scenario, kind, f"{holder}{each}.{name}", what, "ever", apply, facts)
 
 
 def _errors() -> Iterator[Mutation]:
@@ -140,14 +140,16 @@ def _errors() -> Iterator[Mutation]:
                 for what, change in values.changes(sort):
                     for span in ("window", "ever"):
 
-                        def act(wire: Wire, name: str = name, change: Any = change, status: int = status) -> None:
-                            wire.status, wire.data = status, {"Error": "not to be had", "Code": status}
-                            change(wire.data, name)
+                        def apply(
+                            response: MutableResponse, name: str = name, change: Any = change, status: int = status
+                        ) -> None:
+                            response.status, response.data = status, {"Error": "not to be had", "Code": status}
+                            change(response.data, name)
 
                         body: dict[str, Any] = {"Error": "not to be had", "Code": status}
                         change(body, name)
                         facts = {"status": status, "error body": body}
-                        yield Mutation("plain", kind, f"{status}.{name}", what, span, act, facts)
+                        yield Mutation("plain", kind, f"{status}.{name}", what, span, apply, facts)
 
 
 def all_mutations() -> list[Mutation]:
@@ -155,7 +157,7 @@ def all_mutations() -> list[Mutation]:
     return [*_fields(), *_entries(), *_errors(), *http_mutations()]
 
 
-def pairs(found: list[Mutation], count: int, seed: int) -> list[tuple[Mutation, Mutation]]:
+def random_pairs(found: list[Mutation], count: int, seed: int) -> list[tuple[Mutation, Mutation]]:
     """Random pairs that can meet in one play."""
     chance, made = random.Random(f"wire {seed}"), []
     by_scenario: dict[str, list[Mutation]] = {}

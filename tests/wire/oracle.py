@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from tests.wire.driver import HOUR
-from tests.wire.mutation import PASSING
+from tests.wire.mutation import TRANSIENT
+from tests.wire.scenarios import HOUR
 from tests.wire.server import page_of
 from tests.wire.values import WORDS
 
 if TYPE_CHECKING:
-    from tests.wire.driver import Played, Scenario
     from tests.wire.mutation import Mutation
+    from tests.wire.scenarios import ObservedRun, Scenario
 
 
-class Class(IntEnum):
+class MutationClass(IntEnum):
     """What a mutation may do at most."""
 
     HARMLESS = 0  #: all pages under their URLs, one purchase
@@ -29,10 +29,10 @@ class Class(IntEnum):
 
 
 @dataclass(frozen=True)
-class Expected:
+class Expectation:
     """A class, and the exceptions of a mutation."""
 
-    most: Class
+    most_severe: MutationClass
     #: URLs or their lists are wrong: the order of the tasks need not be proven
     unordered: bool = False
     #: the server denies the job, or gives it other targets: nobody can know that it was bought
@@ -40,17 +40,17 @@ class Expected:
     #: two mutations of this sort may do together what neither does alone
     structural: bool = False
 
-    def with_(self, other: Expected) -> Expected:
+    def combined_with(self, other: Expectation) -> Expectation:
         """What both together may do."""
-        most = max(self.most, other.most)
+        most_severe = max(self.most_severe, other.most_severe)
         if self.structural and other.structural:
-            most = max(most, Class.DETECTED)
-        return Expected(most, self.unordered or other.unordered, self.denied or other.denied, structural=True)
+            most_severe = max(most_severe, MutationClass.DETECTED)
+        return Expectation(most_severe, self.unordered or other.unordered, self.denied or other.denied, structural=True)
 
 
-_HARMLESS, _DETECTED, _LIE = (Expected(one) for one in Class)
+_HARMLESS, _DETECTED, _LIE = (Expectation(one) for one in MutationClass)
 #: Refusals for the moment, whoever speaks.
-_NOT_NOW = (401, 403, 408, 425, 429)
+_TEMPORARY_STATUSES = (401, 403, 408, 425, 429)
 _AS_MISSING = ("missing", "null", "key in lower case", "key in camel case", "twice, null last")
 _SAME = ("twice, null first",)
 _IDS_KEPT = ("reversed", "each twice", "first twice", "with null", "upper case", "empty list", *_AS_MISSING, *_SAME)
@@ -58,139 +58,145 @@ _TRUE = ("true", "as text: true", "as text: yes", "one", "two", "2**70", "1e400"
 _OTHER_PAGES = ("other host", "other target", "slash at the end", "not ASCII")
 
 
-def expect(mutation: Mutation) -> Expected:
+def expectation_for(mutation: Mutation) -> Expectation:
     """The class of a mutation."""
     if mutation.field.startswith("HTTP status"):
-        return _of_status(mutation)
+        return _expect_status(mutation)
     if mutation.field == "HTTP frame":
-        return _of_frame(mutation)
+        return _expect_frame(mutation)
     if mutation.field == "surplus":
         return _HARMLESS
     if "error body" in mutation.facts:
-        return _of_error(mutation)
+        return _expect_error(mutation)
     return _BY_SORT[mutation.facts["sort"]](mutation)
 
 
-def _of_status(one: Mutation) -> Expected:
+def _expect_status(one: Mutation) -> Expectation:
     status, body = one.facts["status"], one.facts["body"]
-    if one.span not in PASSING or one.kind in {"delete", "me"}:
-        return Expected(Class.DETECTED, structural=True)
-    its_word = (body == "api" and status not in _NOT_NOW and 400 <= status < 500) or (
+    if one.span not in TRANSIENT or one.kind in {"delete", "me"}:
+        return Expectation(MutationClass.DETECTED, structural=True)
+    its_word = (body == "api" and status not in _TEMPORARY_STATUSES and 400 <= status < 500) or (
         body == "api" and status < 300 and one.span == "window"
     )
     if body == "right" and status in {204, 206}:
         its_word = False
-    return Expected(Class.DETECTED if its_word else Class.HARMLESS, structural=True)
+    return Expectation(MutationClass.DETECTED if its_word else MutationClass.HARMLESS, structural=True)
 
 
-def _of_frame(one: Mutation) -> Expected:
+def _expect_frame(one: Mutation) -> Expectation:
     sort = one.facts["frame"]
     if sort == "same":
         return _HARMLESS
     if sort == "clock":
         return _DETECTED if one.scenario == "lost" else _HARMLESS
     if sort == "bomb" and one.kind == "task":
-        return Expected(Class.DETECTED, structural=True)
-    if one.kind in {"delete", "me"} or one.span not in PASSING:
-        return Expected(Class.DETECTED, structural=True)
-    return Expected(Class.HARMLESS, structural=True)
+        return Expectation(MutationClass.DETECTED, structural=True)
+    if one.kind in {"delete", "me"} or one.span not in TRANSIENT:
+        return Expectation(MutationClass.DETECTED, structural=True)
+    return Expectation(MutationClass.HARMLESS, structural=True)
 
 
-def _of_error(one: Mutation) -> Expected:
+def _expect_error(one: Mutation) -> Expectation:
     body, status = one.facts["error body"], one.facts["status"]
     code = body.get("Code")
     speaks = isinstance(body.get("Error"), str) or (isinstance(code, int) and not isinstance(code, bool))
     its_word = speaks and status < 500
-    return Expected(Class.DETECTED if its_word or one.span not in PASSING else Class.HARMLESS, structural=True)
+    return Expectation(
+        MutationClass.DETECTED if its_word or one.span not in TRANSIENT else MutationClass.HARMLESS, structural=True
+    )
 
 
-def _of_id(one: Mutation) -> Expected:
+def _expect_id(one: Mutation) -> Expectation:
     kept = one.what in {"upper case", *_SAME}
     if one.kind in {"create", "list"} or one.scenario == "lost":
-        most = Class.HARMLESS if one.what in _SAME else Class.DETECTED
-        return Expected(most, unordered="entry" in one.facts, structural=True)
+        most_severe = MutationClass.HARMLESS if one.what in _SAME else MutationClass.DETECTED
+        return Expectation(most_severe, unordered="entry" in one.facts, structural=True)
     harmless = kept or one.what in _AS_MISSING
-    return Expected(Class.HARMLESS if harmless else Class.DETECTED, unordered="entry" in one.facts, structural=True)
+    return Expectation(
+        MutationClass.HARMLESS if harmless else MutationClass.DETECTED, unordered="entry" in one.facts, structural=True
+    )
 
 
-def _of_ids(one: Mutation) -> Expected:
+def _expect_ids(one: Mutation) -> Expectation:
     kept = one.what in _IDS_KEPT and one.scenario != "lost"
     kept = kept or (one.kind == "list" and one.scenario == "list")
-    return Expected(Class.HARMLESS if kept else Class.DETECTED, unordered=True, structural=True)
+    return Expectation(MutationClass.HARMLESS if kept else MutationClass.DETECTED, unordered=True, structural=True)
 
 
-def _of_status_word(one: Mutation) -> Expected:
-    return Expected(_class_of_word(one), structural=True)
+def _expect_status_word(one: Mutation) -> Expectation:
+    return Expectation(_class_of_word(one), structural=True)
 
 
-def _class_of_word(one: Mutation) -> Class:
+def _class_of_word(one: Mutation) -> MutationClass:
     what = one.what
     if what in {"upper case", "title case", "space around", *_SAME}:
-        return Class.HARMLESS
+        return MutationClass.HARMLESS
     if what.startswith(("word: ", "spelling: ")):
         word = what.partition(": ")[2]
         if word in WORDS[:4] or word == "running":
             # One answer that says that the job goes on is only early.
-            return Class.HARMLESS if one.span == "once" else Class.DETECTED
-        return Class.UNDETECTABLE if word in WORDS else Class.HARMLESS
+            return MutationClass.HARMLESS if one.span == "once" else MutationClass.DETECTED
+        return MutationClass.UNDETECTABLE if word in WORDS else MutationClass.HARMLESS
     unknown = what in {"unknown word", "word", "with an enum's name"} and one.kind != "delete"
     # Where a summary is wrong, the job and the task say the same by themselves. After a lost purchase nothing does.
     told_elsewhere = "entry" in one.facts and not (one.kind == "list" and one.scenario == "lost")
-    return Class.HARMLESS if unknown or told_elsewhere else Class.DETECTED
+    return MutationClass.HARMLESS if unknown or told_elsewhere else MutationClass.DETECTED
 
 
-def _of_time(one: Mutation) -> Expected:
+def _expect_time(one: Mutation) -> Expectation:
     if one.scenario != "lost" or one.facts["leaf"] != "StartTime":
         return _HARMLESS
     # A start that is further back than clocks may differ is another job's.
-    return Expected(Class.DETECTED, denied=one.what in {"six days earlier", "epoch", "date only"})
+    return Expectation(MutationClass.DETECTED, denied=one.what in {"six days earlier", "epoch", "date only"})
 
 
-def _of_url(one: Mutation) -> Expected:
+def _expect_url(one: Mutation) -> Expectation:
     if one.facts["leaf"] == "WebhookURL":
         return _HARMLESS
     if one.scenario == "lost":
         denied = one.what in _OTHER_PAGES
-        return Expected(Class.DETECTED, unordered=True, denied=denied, structural=True)
-    return Expected(Class.HARMLESS, unordered=True, structural=True)
+        return Expectation(MutationClass.DETECTED, unordered=True, denied=denied, structural=True)
+    return Expectation(MutationClass.HARMLESS, unordered=True, structural=True)
 
 
-def _of_entries(one: Mutation) -> Expected:
+def _expect_entries(one: Mutation) -> Expectation:
     if one.facts["leaf"] == "Tasks":
-        return Expected(Class.HARMLESS, unordered=True, structural=True)
+        return Expectation(MutationClass.HARMLESS, unordered=True, structural=True)
     if one.scenario == "list":
-        return Expected(Class.HARMLESS, structural=True)
+        return Expectation(MutationClass.HARMLESS, structural=True)
     denied = one.what == "first missing" and one.span == "ever"
-    return Expected(Class.DETECTED, denied=denied, structural=True)
+    return Expectation(MutationClass.DETECTED, denied=denied, structural=True)
 
 
-def _of_flag(one: Mutation) -> Expected:
+def _expect_flag(one: Mutation) -> Expectation:
     lies = one.facts["leaf"] == "Base64EncodedContent" and one.what in _TRUE
     return _LIE if lies else _HARMLESS
 
 
-def _of_content(one: Mutation) -> Expected:
+def _expect_content(one: Mutation) -> Expectation:
     if one.what in _SAME:
         return _HARMLESS
-    return Expected(Class.DETECTED if one.what == "over the limit" else Class.UNDETECTABLE, structural=True)
+    return Expectation(
+        MutationClass.DETECTED if one.what == "over the limit" else MutationClass.UNDETECTABLE, structural=True
+    )
 
 
-def _harmless(_: Mutation) -> Expected:
+def _expect_harmless(_: Mutation) -> Expectation:
     return _HARMLESS
 
 
 _BY_SORT: dict[str, Any] = {
-    "id": _of_id,
-    "ids": _of_ids,
-    "status": _of_status_word,
-    "time": _of_time,
-    "url": _of_url,
-    "entries": _of_entries,
-    "map": _harmless,
-    "number": _harmless,
-    "flag": _of_flag,
-    "text": _harmless,
-    "content": _of_content,
+    "id": _expect_id,
+    "ids": _expect_ids,
+    "status": _expect_status_word,
+    "time": _expect_time,
+    "url": _expect_url,
+    "entries": _expect_entries,
+    "map": _expect_harmless,
+    "number": _expect_harmless,
+    "flag": _expect_flag,
+    "text": _expect_harmless,
+    "content": _expect_content,
 }
 
 
@@ -198,84 +204,94 @@ _BY_SORT: dict[str, Any] = {
 class Verdict:
     """What a play was, and which rules it broke."""
 
-    found: Class
+    found: MutationClass
     violations: tuple[str, ...]
     outcome: str
 
 
-def judge(played: Played, expected: Expected, scenario: Scenario, *, passing: bool) -> Verdict:
-    """The verdict on a play. `passing`: the mutation ended by itself, so the run must end soon."""
-    found = _found(played, expected, scenario)
-    broken = list(_always(played, expected))
-    if passing and played.ended and played.took > 6 * HOUR:
+def evaluate(observed: ObservedRun, expected: Expectation, scenario: Scenario, *, transient: bool) -> Verdict:
+    """The verdict on a play. `transient`: the mutation ended by itself, so the run must end soon."""
+    found = _observed_class(observed, expected, scenario)
+    broken = list(_broken_invariants(observed, expected))
+    if transient and observed.ended and observed.took > 6 * HOUR:
         broken.append("ended late")
-    if found > expected.most and played.ended:
-        broken.append(f"more than {expected.most.name.lower()}")
-    return Verdict(found, tuple(broken), _outcome(played, found))
+    if found > expected.most_severe and observed.ended:
+        broken.append(f"more than {expected.most_severe.name.lower()}")
+    return Verdict(found, tuple(broken), _outcome(observed, found))
 
 
-def _always(played: Played, expected: Expected) -> list[str]:
+def _broken_invariants(observed: ObservedRun, expected: Expectation) -> list[str]:
     broken = []
-    if played.bought > 1 and not expected.denied:
+    if observed.bought > 1 and not expected.denied:
         broken.append("second purchase")
-    if not played.ended:
+    if not observed.ended:
         broken.append("no end")
-    if played.escaped:
+    if observed.escaped_errors:
         broken.append("exception escaped")
-    if played.leaks:
+    if observed.token_leaks:
         broken.append("token leaked")
-    stored = {task.task_id.lower(): task for task in played.tasks}
-    pages = {task.content for task in played.tasks}
-    for task_id in played.account.served:
-        job = next(job for job in played.account.jobs.values() if task_id in job.task_ids)
-        if job.targets == played.targets and page_of(job.target_of(task_id)) not in pages:
+    stored = {task.task_id.lower(): task for task in observed.tasks}
+    pages = {task.content for task in observed.tasks}
+    for task_id in observed.account.served:
+        job = next(job for job in observed.account.jobs.values() if task_id in job.task_ids)
+        if job.targets == observed.targets and page_of(job.target_of(task_id)) not in pages:
             broken.append("served page lost")
             break
-    if any(task_id in stored and stored[task_id].gone for task_id in played.account.shown):
+    if any(task_id in stored and stored[task_id].gone for task_id in observed.account.shown):
         broken.append("served page marked gone")
-    if played.verified and _is_misplaced(played):
+    if observed.verified and _is_misplaced(observed):
         broken.append("pages under wrong URLs, verified")
     return broken
 
 
-def _is_misplaced(played: Played) -> bool:
+def _is_misplaced(observed: ObservedRun) -> bool:
     """Whether a page stands where the page of another target belongs."""
-    pages = [page_of(target) for target in played.targets]
-    if len(played.tasks) != len(pages):
+    pages = [page_of(target) for target in observed.targets]
+    if len(observed.tasks) != len(pages):
         return False
-    return any(task.content in pages and task.content != page for task, page in zip(played.tasks, pages, strict=True))
+    return any(task.content in pages and task.content != page for task, page in zip(observed.tasks, pages, strict=True))
 
 
-def _found(played: Played, expected: Expected, scenario: Scenario) -> Class:
-    pages = {page_of(target) for target in played.targets}
+def _observed_class(observed: ObservedRun, expected: Expectation, scenario: Scenario) -> MutationClass:
+    pages = {page_of(target) for target in observed.targets}
     if scenario.cancel_at is not None:
-        return Class.HARMLESS if played.state == "canceled" else Class.DETECTED if played.error else Class.UNDETECTABLE
+        return (
+            MutationClass.HARMLESS
+            if observed.state == "canceled"
+            else MutationClass.DETECTED
+            if observed.error
+            else MutationClass.UNDETECTABLE
+        )
     if (
-        played.state == "succeeded"
-        and {task.content for task in played.tasks} == pages
-        and len(played.tasks) == len(played.targets)
+        observed.state == "succeeded"
+        and {task.content for task in observed.tasks} == pages
+        and len(observed.tasks) == len(observed.targets)
     ):
-        if played.placed and (played.verified or expected.unordered):
-            return Class.HARMLESS
-        if expected.unordered and not played.verified:
-            return Class.HARMLESS
-    if played.error:
-        return Class.DETECTED
-    good = {task.content for task in played.tasks if task.is_success}
-    told = sum(1 for task in played.tasks if not task.is_success and task.error_message)
-    return Class.DETECTED if len(good & pages) + told >= len(pages) and told else Class.UNDETECTABLE
+        if observed.in_order and (observed.verified or expected.unordered):
+            return MutationClass.HARMLESS
+        if expected.unordered and not observed.verified:
+            return MutationClass.HARMLESS
+    if observed.error:
+        return MutationClass.DETECTED
+    good = {task.content for task in observed.tasks if task.is_success}
+    told = sum(1 for task in observed.tasks if not task.is_success and task.error_message)
+    return MutationClass.DETECTED if len(good & pages) + told >= len(pages) and told else MutationClass.UNDETECTABLE
 
 
-def _outcome(played: Played, found: Class) -> str:
+def _outcome(observed: ObservedRun, found: MutationClass) -> str:
     """In a few words, for the table."""
-    if not played.ended:
+    if not observed.ended:
         return "no end"
-    if found is Class.HARMLESS and played.state == "succeeded":
-        return "all pages" if played.verified else "all pages, order not proven"
-    if played.error:
-        return f"{played.state}: {played.error.partition(':')[0]}"
-    failed = [task for task in played.tasks if not task.is_success]
+    if found is MutationClass.HARMLESS and observed.state == "succeeded":
+        return "all pages" if observed.verified else "all pages, order not proven"
+    if observed.error:
+        return f"{observed.state}: {observed.error.partition(':')[0]}"
+    failed = [task for task in observed.tasks if not task.is_success]
     if failed:
         gone = ", gone" if any(task.gone for task in failed) else ""
-        return f"{played.state}, {'a task' if len(failed) == 1 else 'tasks'} failed{gone}"
-    return f"{played.state}, other pages" if len(played.tasks) == len(played.targets) else f"{played.state}, pages lack"
+        return f"{observed.state}, {'a task' if len(failed) == 1 else 'tasks'} failed{gone}"
+    return (
+        f"{observed.state}, other pages"
+        if len(observed.tasks) == len(observed.targets)
+        else f"{observed.state}, pages lack"
+    )

@@ -5,38 +5,38 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from tests.wire.oracle import Class
+from tests.wire.oracle import MutationClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.wire.lab import Line
+    from tests.wire.harness import CaseResult
 
 
-def table(lines: list[Line]) -> str:
+def summary_table(results: list[CaseResult]) -> str:
     """By kind of answer: mutations, and what came of them."""
-    groups: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
+    groups: dict[str, list[CaseResult]] = defaultdict(list)
+    for result in results:
         groups[
-            " + ".join(sorted({field.split(" ")[0] for field in line.fields})) if len(line.fields) == 1 else "pairs"
-        ].append(line)
+            " + ".join(sorted({field.split(" ")[0] for field in result.fields})) if len(result.fields) == 1 else "pairs"
+        ].append(result)
     rows = [f"{'answer':<10}{'mutations':>10}{'harmless':>10}{'detected':>10}{'lies':>8}{'violations':>12}{'idle':>6}"]
-    for name, held in [*sorted(groups.items()), ("all", lines)]:
-        found = Counter(line.expected for line in held)
+    for name, held in [*sorted(groups.items()), ("all", results)]:
+        found = Counter(result.expected for result in held)
         rows.append(
-            f"{name:<10}{len(held):>10}{found[Class.HARMLESS]:>10}{found[Class.DETECTED]:>10}"
-            f"{found[Class.UNDETECTABLE]:>8}{sum(bool(line.violations) for line in held):>12}"
-            f"{sum(not line.touched for line in held):>6}"
+            f"{name:<10}{len(held):>10}{found[MutationClass.HARMLESS]:>10}{found[MutationClass.DETECTED]:>10}"
+            f"{found[MutationClass.UNDETECTABLE]:>8}{sum(bool(result.violations) for result in held):>12}"
+            f"{sum(not result.touched for result in held):>6}"
         )
     return "\n".join(rows)
 
 
-def violations(lines: Iterable[Line], most: int = 6) -> str:
+def violations(results: Iterable[CaseResult], most: int = 6) -> str:
     """Violations by kind and place, each with names that `--only` takes."""
-    groups: dict[tuple[str, str], list[Line]] = defaultdict(list)
-    for line in lines:
-        for what in line.violations:
-            groups[what, " + ".join(line.fields) if len(line.fields) == 1 else "pairs"].append(line)
+    groups: dict[tuple[str, str], list[CaseResult]] = defaultdict(list)
+    for result in results:
+        for what in result.violations:
+            groups[what, " + ".join(result.fields) if len(result.fields) == 1 else "pairs"].append(result)
     told = []
     totals: Counter[str] = Counter()
     for (what, _), held in groups.items():
@@ -46,5 +46,5 @@ def violations(lines: Iterable[Line], most: int = 6) -> str:
         for (name, place), held in sorted(groups.items(), key=lambda pair: -len(pair[1])):
             if name == what:
                 told.append(f"  {place}: {len(held)}")
-                told += [f"      {line.name}\n          {line.detail}" for line in held[:most]]
+                told += [f"      {result.name}\n          {result.detail}" for result in held[:most]]
     return "\n".join(told)

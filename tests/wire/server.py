@@ -17,7 +17,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from tests.wire.wire import AGAIN, GOOD, Asked, Wire
+from tests.wire.messages import DUPLICATE_SUFFIX, SUCCESS_STATUSES, ApiRequest, MutableResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +67,9 @@ class Account:
 
     now: Callable[[], float]
     #: changes an answer; True if the mutation touched this answer
-    tamper: Callable[[Wire], bool] = lambda _: False
+    mutate: Callable[[MutableResponse], bool] = lambda _: False
     #: answers before the request is carried out
-    refuse: Callable[[Asked], Wire | None] = lambda _: None
+    refuse: Callable[[ApiRequest], MutableResponse | None] = lambda _: None
     write_url: Callable[[str], str] = str
     seconds: float = 12.0
     full_list: bool = False
@@ -86,63 +86,69 @@ class Account:
     #: what went wrong in this server: such a play says nothing
     failures: list[str] = field(default_factory=list)
 
-    def sell(self, targets: list[str], created: float | None = None) -> Job:
+    def create_job(self, targets: list[str], created: float | None = None) -> Job:
         """A new job."""
         ids = [str(uuid.uuid4()) for _ in targets]
         job = Job(str(uuid.uuid4()), targets, ids, self.now() if created is None else created, self.seconds)
         self.jobs[job.job_id] = job
         return job
 
-    def answer(self, asked: Asked, body: bytes) -> Wire:
+    def answer(self, request: ApiRequest, body: bytes) -> MutableResponse:
         """The answer to a request, mutated."""
-        self.requests[asked.kind] += 1
-        wire = self.refuse(asked)
-        if wire is None:
-            status, data = self._carried_out(asked, body)
-            wire = Wire(asked, status, data)
-        wire.headers.append(("Date", format_datetime(datetime.fromtimestamp(self.now(), UTC), usegmt=True)))
-        right = dict(wire.data) if isinstance(wire.data, dict) else {}
-        self.touched += bool(self.tamper(wire))
-        if asked.kind == "task":
-            self._note(wire, right)
-        return wire
+        self.requests[request.kind] += 1
+        response = self.refuse(request)
+        if response is None:
+            status, data = self._handle(request, body)
+            response = MutableResponse(request, status, data)
+        response.headers.append(("Date", format_datetime(datetime.fromtimestamp(self.now(), UTC), usegmt=True)))
+        right = dict(response.data) if isinstance(response.data, dict) else {}
+        self.touched += bool(self.mutate(response))
+        if request.kind == "task":
+            self._note(response, right)
+        return response
 
-    def _note(self, wire: Wire, right: dict[str, Any]) -> None:
-        if wire.status not in GOOD or wire.body is not None or wire.cut is not None or wire.spoilt or wire.hang:
+    def _note(self, response: MutableResponse, right: dict[str, Any]) -> None:
+        if (
+            response.status not in SUCCESS_STATUSES
+            or response.body is not None
+            or response.cut is not None
+            or response.unreadable
+            or response.hang
+        ):
             return
-        data = wire.data if isinstance(wire.data, dict) else {}
+        data = response.data if isinstance(response.data, dict) else {}
         if not right.get("Content") or any(data.get(n) != right[n] for n in ("TaskID", "JobID", "Content")):
             return
-        if data.get("Base64EncodedContent") is not False or any(name.endswith(AGAIN) for name in data):
+        if data.get("Base64EncodedContent") is not False or any(name.endswith(DUPLICATE_SUFFIX) for name in data):
             return
         if data.get("Status") == right["Status"]:
-            self.served.add(wire.asked.task_id)
+            self.served.add(response.request.task_id)
         if data.get("Status") not in [*_RUNNING, "error", "canceled"]:
-            self.shown.add(wire.asked.task_id)
+            self.shown.add(response.request.task_id)
 
-    def _carried_out(self, asked: Asked, body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 (one a kind)
-        if asked.kind == "me":
+    def _handle(self, request: ApiRequest, body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 (one a kind)
+        if request.kind == "me":
             return 200, {"TotalConcurrency": 5, "FreeConcurrency": 4, "ActiveJobs": 1, "AvaliableCredits": 1000}
-        if asked.kind == "create":
+        if request.kind == "create":
             return self._create(json.loads(body))
-        if asked.kind == "list":
-            return 200, self._list(asked.query)
-        job = self.jobs.get(asked.job_id)
+        if request.kind == "list":
+            return 200, self._list(request.query)
+        job = self.jobs.get(request.job_id)
         if job is None or self.now() - job.created > self.forgets_after:
             return 404, {"Error": "job not found", "Code": 404}
-        if asked.kind == "delete":
+        if request.kind == "delete":
             if job.status(self.now()) not in _RUNNING:
                 return 406, {"Error": "job has ended", "Code": 406}
             job.stopped = self.now()
             return 200, {**self._job(job), "Status": "pending"}
-        if asked.kind == "job":
+        if request.kind == "job":
             return 200, self._job(job)
-        if asked.task_id not in job.task_ids:
+        if request.task_id not in job.task_ids:
             return 404, {"Error": "task not found", "Code": 404}
-        return 200, self._task(job, asked.task_id)
+        return 200, self._task(job, request.task_id)
 
     def _create(self, wanted: dict[str, Any]) -> tuple[int, Any]:
-        job = self.sell(wanted["Targets"])
+        job = self.create_job(wanted["Targets"])
         self.sold[tuple(sorted(wanted["Targets"]))] += 1
         return 201, {"JobID": job.job_id, "TaskIDs": list(job.task_ids), "Message": "accepted"}
 
@@ -157,8 +163,8 @@ class Account:
             "JobID": job.job_id,
             "TaskIDs": list(job.task_ids),
             "Status": status,
-            "StartTime": _time(job.created),
-            "EndTime": None if status in _RUNNING else _time(min(now, job.ends)),
+            "StartTime": _format_time(job.created),
+            "EndTime": None if status in _RUNNING else _format_time(min(now, job.ends)),
             "AcquiredConcurrency": 2 if status in _RUNNING else 0,
             "LimitConcurrency": 0,
             "Canceled": job.stopped is not None,
@@ -173,10 +179,10 @@ class Account:
             "JobID": job.job_id,
             "URL": self.write_url(job.target_of(task_id)),
             "Status": status,
-            "StartTime": _time(job.created),
-            "EndTime": _time(job.ends) if done else None,
-            "UpdateTime": _time(job.ends),
-            "ExpiresAt": _time(job.created + self.forgets_after),
+            "StartTime": _format_time(job.created),
+            "EndTime": _format_time(job.ends) if done else None,
+            "UpdateTime": _format_time(job.ends),
+            "ExpiresAt": _format_time(job.created + self.forgets_after),
             "Base64EncodedContent": False,
             "StatusCode": 200 if done else 0,
             "ResponseHeaders": {"Content-Type": "text/html", "Server": "x"},
@@ -208,7 +214,7 @@ def page_of(target: str) -> str:
     return f"<html>the page of {target} \u2014 {'x' * 40}</html>"
 
 
-def _time(moment: float) -> str:
+def _format_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -273,22 +279,22 @@ class _Connection(asyncio.Protocol):
             return
         method, target, _ = first.split(" ")
         try:
-            wire = account.answer(_asked(method, target, headers.get("x-token", "")), body)
-            whole = wire.write()
+            response = account.answer(_read_request(method, target, headers.get("x-token", "")), body)
+            whole = response.write()
         except Exception as error:  # noqa: BLE001 (whoever plays is told)
             account.failures.append(f"{method} {target}: {type(error).__name__}: {error}"[:300])
             self.transport.abort()
             return
-        if wire.hang:
+        if response.hang:
             return
-        sent = wire.cut_at(whole)
+        sent = response.cut_at(whole)
         if sent:
             self.transport.write(whole[:sent])
-        if sent < len(whole) or wire.close or wire.version == "HTTP/1.0":
+        if sent < len(whole) or response.close or response.version == "HTTP/1.0":
             self.transport.close()
 
 
-def _asked(method: str, target: str, token: str) -> Asked:
+def _read_request(method: str, target: str, token: str) -> ApiRequest:
     path, _, query = target.partition("?")
     names = path.removeprefix(_PREFIX).strip("/").split("/")
     ids = [*names[1:], "", ""]
@@ -301,4 +307,4 @@ def _asked(method: str, target: str, token: str) -> Asked:
     else:
         kind = ("list", "job", "task")[len(names) - 1]
     # Ids are UUIDs, whose letter case does not matter.
-    return Asked(kind, method, path, dict(parse_qsl(query)), token, ids[0].lower(), ids[1].lower())
+    return ApiRequest(kind, method, path, dict(parse_qsl(query)), token, ids[0].lower(), ids[1].lower())

@@ -6,12 +6,12 @@ import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from tests.wire.wire import AGAIN, Literal
+from tests.wire.messages import DUPLICATE_SUFFIX, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Change = Callable[[dict[str, Any], str], None]
+    FieldChange = Callable[[dict[str, Any], str], None]
 
 OTHER_ID = "5d9a7c1e-0000-4000-8000-00000000beef"
 WORDS = ("queuing", "queued", "pending", "rotating", "success", "error", "canceled")
@@ -22,14 +22,14 @@ for _ in range(60):
     _NESTED = [_NESTED]
 
 
-def _set(value: Any) -> Change:
+def _replace(value: Any) -> FieldChange:
     def change(holder: dict[str, Any], name: str) -> None:
         holder[name] = value
 
     return change
 
 
-def _made(make: Callable[[Any], Any]) -> Change:
+def _transform(make: Callable[[Any], Any]) -> FieldChange:
     def change(holder: dict[str, Any], name: str) -> None:
         holder[name] = make(holder[name])
 
@@ -40,23 +40,23 @@ def _missing(holder: dict[str, Any], name: str) -> None:
     del holder[name]
 
 
-def _renamed(make: Callable[[str], str]) -> Change:
+def _rename_key(make: Callable[[str], str]) -> FieldChange:
     def change(holder: dict[str, Any], name: str) -> None:
         holder[make(name)] = holder.pop(name)
 
     return change
 
 
-def _twice(first: Any, *, right_last: bool) -> Change:
+def _duplicate_key(first: Any, *, right_last: bool) -> FieldChange:
     def change(holder: dict[str, Any], name: str) -> None:
         right = holder.pop(name)
         one, two = (first, right) if right_last else (right, first)
-        holder[name], holder[f"{name}{AGAIN}"] = one, two
+        holder[name], holder[f"{name}{DUPLICATE_SUFFIX}"] = one, two
 
     return change
 
 
-def _spell(known: str, word: str) -> Change:
+def _respell(known: str, word: str) -> FieldChange:
     """Another spelling where the known word stands; elsewhere the other spelling of it is a lie."""
 
     def change(holder: dict[str, Any], name: str) -> None:
@@ -66,60 +66,60 @@ def _spell(known: str, word: str) -> Change:
 
 
 #: For every field.
-ANY: dict[str, Change] = {
+ANY_FIELD: dict[str, FieldChange] = {
     "missing": _missing,
-    "null": _set(None),
-    "empty string": _set(""),
-    "empty list": _set([]),
-    "empty object": _set({}),
-    "zero": _set(0),
-    "negative": _set(-1),
-    "2**70": _set(2**70),
-    "1e400": _set(Literal("1e400")),
-    "NaN": _set(Literal("NaN")),
-    "fraction": _set(1.5),
-    "true": _set(True),
-    "false": _set(False),
-    "word": _set("n/a"),
-    "in a list": _made(lambda value: [value]),
-    "in an object": _made(lambda value: {"value": value}),
-    "nested": _set(_NESTED),
-    "10 kB": _set("x" * 10_000),
-    "lone surrogate": _set("\ud800"),
-    "control characters": _set("a\x00b\x1b[31m\r\n"),
-    "key in lower case": _renamed(str.lower),
-    "key in camel case": _renamed(lambda name: name[0].lower() + name[1:]),
-    "twice, null first": _twice(None, right_last=True),
-    "twice, null last": _twice(None, right_last=False),
+    "null": _replace(None),
+    "empty string": _replace(""),
+    "empty list": _replace([]),
+    "empty object": _replace({}),
+    "zero": _replace(0),
+    "negative": _replace(-1),
+    "2**70": _replace(2**70),
+    "1e400": _replace(Literal("1e400")),
+    "NaN": _replace(Literal("NaN")),
+    "fraction": _replace(1.5),
+    "true": _replace(True),
+    "false": _replace(False),
+    "word": _replace("n/a"),
+    "in a list": _transform(lambda value: [value]),
+    "in an object": _transform(lambda value: {"value": value}),
+    "nested": _replace(_NESTED),
+    "10 kB": _replace("x" * 10_000),
+    "lone surrogate": _replace("\ud800"),
+    "control characters": _replace("a\x00b\x1b[31m\r\n"),
+    "key in lower case": _rename_key(str.lower),
+    "key in camel case": _rename_key(lambda name: name[0].lower() + name[1:]),
+    "twice, null first": _duplicate_key(None, right_last=True),
+    "twice, null last": _duplicate_key(None, right_last=False),
 }
-_ID: dict[str, Change] = {
-    "upper case": _made(lambda value: str(value).upper()),
-    "space around": _made(lambda value: f" {value} "),
-    "other id": _set(OTHER_ID),
-    "dots": _set(".."),
-    "path": _set("../me"),
-    "query": _set("a?b=c"),
-    "escaped dots": _set("%2e%2e"),
-    "not ASCII": _set("j\u00f6b-1"),
-    "300 characters": _set("a" * 300),
-    "number": _set(12345),
-    "line feed": _made(lambda value: f"{value}\n"),
-    "no dashes": _made(lambda value: str(value).replace("-", "")),
+_ID: dict[str, FieldChange] = {
+    "upper case": _transform(lambda value: str(value).upper()),
+    "space around": _transform(lambda value: f" {value} "),
+    "other id": _replace(OTHER_ID),
+    "dots": _replace(".."),
+    "path": _replace("../me"),
+    "query": _replace("a?b=c"),
+    "escaped dots": _replace("%2e%2e"),
+    "not ASCII": _replace("j\u00f6b-1"),
+    "300 characters": _replace("a" * 300),
+    "number": _replace(12345),
+    "line feed": _transform(lambda value: f"{value}\n"),
+    "no dashes": _transform(lambda value: str(value).replace("-", "")),
 }
-_STATUS: dict[str, Change] = {
-    "upper case": _made(lambda value: str(value).upper()),
-    "title case": _made(lambda value: str(value).title()),
-    "space around": _made(lambda value: f" {value}\n"),
-    "unknown word": _set("archived"),
-    "number": _set(3),
-    "with an enum's name": _made(lambda value: f"JobStatus.{value}"),
-    "spelling: running": _set("running"),
-    **{f"word: {word}": _set(word) for word in WORDS},
-    **{f"spelling: {word}": _spell(known, word) for known in SPELLINGS for word in SPELLINGS[known]},
+_STATUS: dict[str, FieldChange] = {
+    "upper case": _transform(lambda value: str(value).upper()),
+    "title case": _transform(lambda value: str(value).title()),
+    "space around": _transform(lambda value: f" {value}\n"),
+    "unknown word": _replace("archived"),
+    "number": _replace(3),
+    "with an enum's name": _transform(lambda value: f"JobStatus.{value}"),
+    "spelling: running": _replace("running"),
+    **{f"word: {word}": _replace(word) for word in WORDS},
+    **{f"spelling: {word}": _respell(known, word) for known in SPELLINGS for word in SPELLINGS[known]},
 }
 
 
-def _time(write: Callable[[datetime], Any], *, away: timedelta = timedelta()) -> Change:
+def _rewrite_time(write: Callable[[datetime], Any], *, away: timedelta = timedelta()) -> FieldChange:
     """The right time, or one so far away from it, written in another way; a time that is not set is noon of a day."""
 
     def change(holder: dict[str, Any], name: str) -> None:
@@ -133,116 +133,116 @@ def _zulu(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-_TIME: dict[str, Change] = {
-    "zero time": _set("0001-01-01T00:00:00Z"),
-    "epoch": _set("1970-01-01T00:00:00Z"),
-    "future": _set("2999-01-01T00:00:00Z"),
-    "ten days later": _time(_zulu, away=timedelta(days=10)),
-    "ten minutes earlier": _time(_zulu, away=-timedelta(minutes=10)),
-    "half an hour earlier": _time(_zulu, away=-timedelta(minutes=30)),
-    "six days earlier": _time(_zulu, away=-timedelta(days=6)),
-    "no zone": _time(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S")),
-    "offset": _time(lambda time: time.astimezone(timezone(timedelta(hours=5.5))).isoformat()),
-    "epoch seconds": _time(lambda time: int(time.timestamp())),
-    "epoch seconds, string": _time(lambda time: str(int(time.timestamp()))),
-    "epoch milliseconds": _time(lambda time: int(time.timestamp() * 1000)),
-    "nanoseconds": _time(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z")),
-    "date only": _time(lambda time: time.strftime("%Y-%m-%d")),
-    "space for T": _time(lambda time: time.strftime("%Y-%m-%d %H:%M:%S")),
-    "year 10000": _set("10000-01-01T00:00:00Z"),
-    "leap second": _time(lambda time: time.strftime("%Y-%m-%dT23:59:60Z")),
-    "RFC 1123": _time(lambda time: time.strftime("%a, %d %b %Y %H:%M:%S GMT")),
+_TIME: dict[str, FieldChange] = {
+    "zero time": _replace("0001-01-01T00:00:00Z"),
+    "epoch": _replace("1970-01-01T00:00:00Z"),
+    "future": _replace("2999-01-01T00:00:00Z"),
+    "ten days later": _rewrite_time(_zulu, away=timedelta(days=10)),
+    "ten minutes earlier": _rewrite_time(_zulu, away=-timedelta(minutes=10)),
+    "half an hour earlier": _rewrite_time(_zulu, away=-timedelta(minutes=30)),
+    "six days earlier": _rewrite_time(_zulu, away=-timedelta(days=6)),
+    "no zone": _rewrite_time(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S")),
+    "offset": _rewrite_time(lambda time: time.astimezone(timezone(timedelta(hours=5.5))).isoformat()),
+    "epoch seconds": _rewrite_time(lambda time: int(time.timestamp())),
+    "epoch seconds, string": _rewrite_time(lambda time: str(int(time.timestamp()))),
+    "epoch milliseconds": _rewrite_time(lambda time: int(time.timestamp() * 1000)),
+    "nanoseconds": _rewrite_time(lambda time: time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z")),
+    "date only": _rewrite_time(lambda time: time.strftime("%Y-%m-%d")),
+    "space for T": _rewrite_time(lambda time: time.strftime("%Y-%m-%d %H:%M:%S")),
+    "year 10000": _replace("10000-01-01T00:00:00Z"),
+    "leap second": _rewrite_time(lambda time: time.strftime("%Y-%m-%dT23:59:60Z")),
+    "RFC 1123": _rewrite_time(lambda time: time.strftime("%a, %d %b %Y %H:%M:%S GMT")),
 }
-_URL: dict[str, Change] = {
-    "upper case host": _made(lambda value: str(value).replace("shop.example", "SHOP.Example")),
-    "default port": _made(lambda value: str(value).replace("shop.example", "shop.example:443")),
-    "slash at the end": _made(lambda value: f"{value}/"),
-    "fragment": _made(lambda value: f"{value}#top"),
-    "plus for space": _made(lambda value: str(value).replace("%20", "+")),
-    "all escaped": _made(lambda value: str(value).replace("/p/", "/%70/")),
-    "space around": _made(lambda value: f" {value} "),
-    "other host": _set("https://elsewhere.example/"),
-    "other target": _set("https://shop.example/p/1"),
-    "relative": _set("/p/1"),
-    "no URL": _set("http://["),
-    "not ASCII": _set("https://b\u00fccher.example/\u00fc"),
-    "number": _set(5),
+_URL: dict[str, FieldChange] = {
+    "upper case host": _transform(lambda value: str(value).replace("shop.example", "SHOP.Example")),
+    "default port": _transform(lambda value: str(value).replace("shop.example", "shop.example:443")),
+    "slash at the end": _transform(lambda value: f"{value}/"),
+    "fragment": _transform(lambda value: f"{value}#top"),
+    "plus for space": _transform(lambda value: str(value).replace("%20", "+")),
+    "all escaped": _transform(lambda value: str(value).replace("/p/", "/%70/")),
+    "space around": _transform(lambda value: f" {value} "),
+    "other host": _replace("https://elsewhere.example/"),
+    "other target": _replace("https://shop.example/p/1"),
+    "relative": _replace("/p/1"),
+    "no URL": _replace("http://["),
+    "not ASCII": _replace("https://b\u00fccher.example/\u00fc"),
+    "number": _replace(5),
 }
-_IDS: dict[str, Change] = {
-    "reversed": _made(lambda value: value[::-1]),
-    "each twice": _made(lambda value: [one for one in value for _ in range(2)]),
-    "first twice": _made(lambda value: [value[0], *value]),
-    "first missing": _made(lambda value: value[1:]),
-    "one of them": _made(lambda value: value[:1]),
-    "one more": _made(lambda value: [*value, OTHER_ID]),
-    "100 more": _made(lambda value: [*value, *(str(uuid.UUID(int=n)) for n in range(100))]),
-    "with null": _made(lambda value: [None, *value]),
-    "with an empty one": _made(lambda value: [*value, ""]),
-    "with a number": _made(lambda value: [*value[:-1], 7]),
-    "with dots": _made(lambda value: [*value[:-1], ".."]),
-    "upper case": _made(lambda value: [one.upper() for one in value]),
-    "joined": _made(",".join),
-    "by number": _made(lambda value: {str(n): one for n, one in enumerate(value)}),
-    "as objects": _made(lambda value: [{"TaskID": one} for one in value]),
-    "others": _made(lambda value: [str(uuid.UUID(int=n + 9)) for n in range(len(value))]),
+_IDS: dict[str, FieldChange] = {
+    "reversed": _transform(lambda value: value[::-1]),
+    "each twice": _transform(lambda value: [one for one in value for _ in range(2)]),
+    "first twice": _transform(lambda value: [value[0], *value]),
+    "first missing": _transform(lambda value: value[1:]),
+    "one of them": _transform(lambda value: value[:1]),
+    "one more": _transform(lambda value: [*value, OTHER_ID]),
+    "100 more": _transform(lambda value: [*value, *(str(uuid.UUID(int=n)) for n in range(100))]),
+    "with null": _transform(lambda value: [None, *value]),
+    "with an empty one": _transform(lambda value: [*value, ""]),
+    "with a number": _transform(lambda value: [*value[:-1], 7]),
+    "with dots": _transform(lambda value: [*value[:-1], ".."]),
+    "upper case": _transform(lambda value: [one.upper() for one in value]),
+    "joined": _transform(",".join),
+    "by number": _transform(lambda value: {str(n): one for n, one in enumerate(value)}),
+    "as objects": _transform(lambda value: [{"TaskID": one} for one in value]),
+    "others": _transform(lambda value: [str(uuid.UUID(int=n + 9)) for n in range(len(value))]),
 }
-_ENTRIES: dict[str, Change] = {
-    "reversed": _made(lambda value: value[::-1]),
-    "each twice": _made(lambda value: [one for one in value for _ in range(2)]),
-    "first missing": _made(lambda value: value[1:]),
-    "with null": _made(lambda value: [None, *value]),
-    "with a word": _made(lambda value: ["x", *value]),
-    "with a number": _made(lambda value: [7, *value]),
-    "with an empty object": _made(lambda value: [{}, *value]),
-    "with a stranger": _made(
+_ENTRIES: dict[str, FieldChange] = {
+    "reversed": _transform(lambda value: value[::-1]),
+    "each twice": _transform(lambda value: [one for one in value for _ in range(2)]),
+    "first missing": _transform(lambda value: value[1:]),
+    "with null": _transform(lambda value: [None, *value]),
+    "with a word": _transform(lambda value: ["x", *value]),
+    "with a number": _transform(lambda value: [7, *value]),
+    "with an empty object": _transform(lambda value: [{}, *value]),
+    "with a stranger": _transform(
         lambda value: [*value, {"JobID": OTHER_ID, "TaskID": OTHER_ID, "URL": "https://x.example/", "Status": "error"}]
     ),
-    "by id": _made(lambda value: {str(n): one for n, one in enumerate(value)}),
+    "by id": _transform(lambda value: {str(n): one for n, one in enumerate(value)}),
 }
-_MAP: dict[str, Change] = {
-    "list of values": _made(lambda value: {name: [one, one] for name, one in value.items()}),
-    "null values": _made(dict.fromkeys),
-    "numbers": _made(lambda value: dict.fromkeys(value, 7)),
-    "nested values": _made(lambda value: {name: {"a": [one]} for name, one in value.items()}),
-    "pairs": _made(lambda value: [list(pair) for pair in value.items()]),
-    "10,000 entries": _made(lambda value: value | {f"n{n}": "v" for n in range(10_000)}),
-    "cost negative": _made(lambda value: value | {"Request-Cost": "-5"}),
-    "cost infinite": _made(lambda value: value | {"Request-Cost": "1e999"}),
-    "cost NaN": _made(lambda value: value | {"Request-Cost": "NaN"}),
-    "cost absurd": _made(lambda value: value | {"Request-Cost": "1" * 400}),
+_MAP: dict[str, FieldChange] = {
+    "list of values": _transform(lambda value: {name: [one, one] for name, one in value.items()}),
+    "null values": _transform(dict.fromkeys),
+    "numbers": _transform(lambda value: dict.fromkeys(value, 7)),
+    "nested values": _transform(lambda value: {name: {"a": [one]} for name, one in value.items()}),
+    "pairs": _transform(lambda value: [list(pair) for pair in value.items()]),
+    "10,000 entries": _transform(lambda value: value | {f"n{n}": "v" for n in range(10_000)}),
+    "cost negative": _transform(lambda value: value | {"Request-Cost": "-5"}),
+    "cost infinite": _transform(lambda value: value | {"Request-Cost": "1e999"}),
+    "cost NaN": _transform(lambda value: value | {"Request-Cost": "NaN"}),
+    "cost absurd": _transform(lambda value: value | {"Request-Cost": "1" * 400}),
 }
-_NUMBER: dict[str, Change] = {
-    "as text": _made(str),
-    "with a unit": _made(lambda value: f"{value} items"),
-    "large fraction": _set(Literal("1e308")),
-    "Infinity": _set(Literal("Infinity")),
-    "-Infinity": _set(Literal("-Infinity")),
-    "400 digits": _set(Literal("9" * 400)),
-    "5,000 digits": _set(Literal("9" * 5_000)),
-    "one": _set(1),
-    "a hundred": _set(100),
+_NUMBER: dict[str, FieldChange] = {
+    "as text": _transform(str),
+    "with a unit": _transform(lambda value: f"{value} items"),
+    "large fraction": _replace(Literal("1e308")),
+    "Infinity": _replace(Literal("Infinity")),
+    "-Infinity": _replace(Literal("-Infinity")),
+    "400 digits": _replace(Literal("9" * 400)),
+    "5,000 digits": _replace(Literal("9" * 5_000)),
+    "one": _replace(1),
+    "a hundred": _replace(100),
 }
-_FLAG: dict[str, Change] = {
-    "as text: true": _set("true"),
-    "as text: false": _set("false"),
-    "as text: yes": _set("yes"),
-    "one": _set(1),
-    "two": _set(2),
+_FLAG: dict[str, FieldChange] = {
+    "as text: true": _replace("true"),
+    "as text: false": _replace("false"),
+    "as text: yes": _replace("yes"),
+    "one": _replace(1),
+    "two": _replace(2),
 }
-_TEXT: dict[str, Change] = {
-    "number": _set(5),
-    "replacement characters": _set("\ufffd\ufffe\uffff"),
-    "100 kB": _set("y" * 100_000),
-    "markup": _set("<script>alert(1)</script>"),
+_TEXT: dict[str, FieldChange] = {
+    "number": _replace(5),
+    "replacement characters": _replace("\ufffd\ufffe\uffff"),
+    "100 kB": _replace("y" * 100_000),
+    "markup": _replace("<script>alert(1)</script>"),
 }
-_CONTENT: dict[str, Change] = {
-    "over the limit": _set("z" * 1_200_000),
-    "lone surrogate within": _made(lambda value: f"{value}\ud83d"),
-    "NUL within": _made(lambda value: f"{value}\x00"),
-    "another page": _set("<html>another</html>"),
+_CONTENT: dict[str, FieldChange] = {
+    "over the limit": _replace("z" * 1_200_000),
+    "lone surrogate within": _transform(lambda value: f"{value}\ud83d"),
+    "NUL within": _transform(lambda value: f"{value}\x00"),
+    "another page": _replace("<html>another</html>"),
 }
 #: Kind of field -> its own table, which is played after `ANY`.
-KINDS: dict[str, dict[str, Change]] = {
+CHANGES_BY_KIND: dict[str, dict[str, FieldChange]] = {
     "id": _ID,
     "status": _STATUS,
     "time": _TIME,
@@ -256,7 +256,7 @@ KINDS: dict[str, dict[str, Change]] = {
     "content": _CONTENT,
 }
 #: Fields that no answer has: ours, in the spellings that a model may take, and strangers.
-SURPLUS: dict[str, Any] = {
+SURPLUS_FIELDS: dict[str, Any] = {
     "Gone": True,
     "gone": True,
     "TooLarge": True,
@@ -275,7 +275,7 @@ SURPLUS: dict[str, Any] = {
 }
 
 
-def changes(kind: str) -> Iterator[tuple[str, Change]]:
+def changes(kind: str) -> Iterator[tuple[str, FieldChange]]:
     """The names of the wrong values of a field of this kind, and how each is written."""
-    yield from ANY.items()
-    yield from KINDS[kind].items()
+    yield from ANY_FIELD.items()
+    yield from CHANGES_BY_KIND[kind].items()

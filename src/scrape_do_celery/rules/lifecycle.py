@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails, TaskDetails
 
 #: Seconds without any change after which a job with an unknown status word is collected while it stays open.
-UNKNOWN_STATUS_PATIENCE: Final = 600.0
+UNKNOWN_STATUS_TIMEOUT: Final = 600.0
 #: Unknown words that a part remembers, and the characters of each.
 MAX_WORDS: Final = 5
 MAX_WORD: Final = 40
@@ -98,7 +98,7 @@ def _has_ended_tasks(job: JobDetails, least: int) -> bool:
 
 
 def _is_stalled(memory: JobMemory, now: float) -> bool:
-    return now - memory.unchanged_since >= UNKNOWN_STATUS_PATIENCE
+    return now - memory.unchanged_since >= UNKNOWN_STATUS_TIMEOUT
 
 
 def digest_job(job: JobDetails, now: float) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds until the dispatcher checks whether the run that a queued one waits for has ended, if its end was missed.
-_LOOK = 60.0
+_CHECK_DELAY = 60.0
 
 
 def start_scheduled_run(
@@ -40,7 +40,7 @@ def start_scheduled_run(
     run_id = str(uuid.uuid4())
     delivery = delivery_signature(producer, run_id, run_id, canvas) if canvas else ""
     command = ops.create_run(
-        store.keys, run_id, spec, signature=delivery, start_delay=_LOOK, trace=tracing.current(), tick=tick
+        store.keys, run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick
     )
     made = store.run(command)
     if made.result == ops.CreateResult.TICK_SKIPPED:

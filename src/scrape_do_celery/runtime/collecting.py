@@ -60,7 +60,7 @@ _CHUNK = 50
 _SLICE = 2.0
 #: Seconds until the dispatcher publishes a second step message for the next turn. In a backlog a message waits for
 #: long, and a turn that is published twice would go on as two.
-_NEXT_TURN = 120.0
+_REQUEUE_DELAY = 120.0
 _NO_NOTE = AnswerNote()
 
 
@@ -134,7 +134,7 @@ async def _collect(runtime: WorkerContext, claim: Claim, job: JobDetails) -> Ste
     if found.trouble is not None:
         return await runtime.retry_after_error(claim, found.trouble, fields, may_end=is_auth(found.trouble))
     if found.cut:
-        await runtime.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_NEXT_TURN)
+        await runtime.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
         return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
     fields |= _mood(found, is_waiting=bool(waiting))
     await runtime.release_until(claim, fields, _wait(runtime, claim, found, looks))

@@ -202,14 +202,14 @@ class WorkerContext:
             found.append(self.interval(len(found) - 1, jitter=0.0))
         return found[1:]
 
-    async def write(self, command: ops.Command[T], patience: float | None = None) -> T:
+    async def write(self, command: ops.Command[T], give_up_after: float | None = None) -> T:
         """What the store answers, however often it has to be asked within so many seconds (`submit_settle`).
 
         What became of a request is known only to its step: a store that is away for a moment must not make us forget.
         """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(RedisError),
-            stop=stop_after_delay(patience or self.settings.submit_visibility_grace),
+            stop=stop_after_delay(give_up_after or self.settings.submit_visibility_grace),
             wait=wait_random_exponential(max=2),
             reraise=True,
         ):

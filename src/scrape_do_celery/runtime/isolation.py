@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 #: Seconds that a part waits for its turn. A longer wait would hold a thread of the pool without end.
-PATIENCE = 120.0
+TIMEOUT = 120.0
 #: Seconds for which suspects follow each other while other parts wait. Longer turns would stop a worker after a crash.
 TURN = 5.0
 #: Failed claims that a process remembers. Without a bound, parts that other processes end would fill the memory.
@@ -28,8 +28,8 @@ class NoTurnError(Exception):
 class Isolation:
     """The turns of one process: many parts side by side, or one suspect alone. Use it from one event loop."""
 
-    def __init__(self, *, patience: float = PATIENCE, turn: float = TURN) -> None:
-        self._patience, self._turn = patience, turn
+    def __init__(self, *, timeout: float = TIMEOUT, turn: float = TURN) -> None:
+        self._timeout, self._turn = timeout, turn
         self._beside, self._alone = 0, False
         self._shared: deque[asyncio.Future[None]] = deque()
         self._suspects: deque[asyncio.Future[None]] = deque()
@@ -94,7 +94,7 @@ class Isolation:
         queue.append(place)
         self._admit()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 await place
         except BaseException as error:
             # The turn may have come in the same moment. Without this the process would stay closed for ever.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Bytes of an answer, decompressed, that need no slot.
 LARGE = 1_048_576
 #: Seconds that an answer waits for the slot. A longer wait would keep a request of the account from other work.
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @dataclass
@@ -37,8 +37,8 @@ class PageMemory:
     An answer that waits for the slot holds at most `LARGE` bytes, and nothing that the owner of the slot needs.
     """
 
-    def __init__(self, *, patience: float = PATIENCE) -> None:
-        self._slot, self._patience = asyncio.Lock(), patience
+    def __init__(self, *, timeout: float = TIMEOUT) -> None:
+        self._slot, self._timeout = asyncio.Lock(), timeout
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[None]:
@@ -68,7 +68,7 @@ class PageMemory:
         scope = _scope.get()
         if scope is None or scope.has_slot or not scope.is_open:
             return
-        async with asyncio.timeout(self._patience):
+        async with asyncio.timeout(self._timeout):
             await self._slot.acquire()
             # Not after the block: a time that is over by then would lose the slot for ever.
             scope.has_slot = scope.is_open

@@ -31,7 +31,7 @@ _Queue: TypeAlias = "deque[tuple[asyncio.Future[None], bool]]"
 #: Seconds between two words with the store while there are requests, and while some of them wait.
 _EVERY, _HURRY = 0.5, 0.1
 _TOO_MANY = 429
-_FOR_THOSE_BEHIND = 4
+_LOW_PRIORITY_SHARE = 4
 
 
 #: Whether what is asked for in this task of asyncio is asked for a run that is to end: somebody waits for that.
@@ -138,7 +138,7 @@ class RateLimiter:
     def _waiting(self) -> _Queue:
         """Whose turn it is. One room in so many is for those behind: what is paid for must not wait for ever."""
         first, low_priority = self._queues
-        return (low_priority or first) if self._admitted % _FOR_THOSE_BEHIND == 0 else (first or low_priority)
+        return (low_priority or first) if self._admitted % _LOW_PRIORITY_SHARE == 0 else (first or low_priority)
 
     def _start_sync(self) -> None:
         self._needed.set()

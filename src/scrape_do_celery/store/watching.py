@@ -20,7 +20,7 @@ PAGE, ODD_PAGES = 100, 4
 #: The share of an interval within which what is due is looked at together.
 _SOON = 0.25
 #: Seconds for which a process keeps its share without another word, and whose starts may come at once.
-_SHARE_LIFE, _AT_ONCE = 10.0, 0.25
+_QUOTA_TTL, _AT_ONCE = 10.0, 0.25
 #: Seconds between two sweeps at least, and as long as the first one took, up to the second figure: crowds that come to
 #: be due one by one.
 _REST, _LONGEST_REST = 0.5, 30.0
@@ -115,7 +115,7 @@ def allocate_requests(  # noqa: PLR0913 (a limit an argument)
 
     What it has `counted` is added to the totals; sent twice, twice.
     """
-    args: list[Value] = [process, wanted, under_way, limit, _SHARE_LIFE, "" if rate is None else rate, _AT_ONCE]
+    args: list[Value] = [process, wanted, under_way, limit, _QUOTA_TTL, "" if rate is None else rate, _AT_ONCE]
     args += [one for pair in (counted or {}).items() for one in pair]
     redis_keys = [keys.quota, keys.next_request_at, keys.pause, keys.totals, keys.stored]
     return Command(lambda r: RequestQuota(int(r[0]), int(r[1]), float(r[2])), args, redis_keys, "allocate_requests")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 3
+_MAX_DECISION_FACTOR = 3
 
 
 @shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
@@ -77,7 +77,7 @@ async def aggregate(runtime: WorkerContext, run_id: str) -> RunRecord | None:
 async def _decided(runtime: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """The outcome, and what the record keeps of it."""
     # Step messages for one decision may overlap while it takes its time: only many in vain are poison.
-    if attempt > _PATIENCE * runtime.settings.poison_after:
+    if attempt > _MAX_DECISION_FACTOR * runtime.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
     decided_by, outcome, error = await _decision(runtime, record)

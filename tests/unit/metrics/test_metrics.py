@@ -61,9 +61,9 @@ def api(monkeypatch):
 
 
 @pytest.fixture
-def collector(plant, api, monkeypatch):
-    monkeypatch.setattr(plant.producer.store.client, "info", lambda *_: MEMORY)
-    return StoreCollector(plant.producer.store, plant.settings)
+def collector(step_harness, api, monkeypatch):
+    monkeypatch.setattr(step_harness.producer.store.client, "info", lambda *_: MEMORY)
+    return StoreCollector(step_harness.producer.store, step_harness.settings)
 
 
 def scrape(collector):
@@ -91,26 +91,26 @@ def test_all_defined_metrics_are_served_and_nothing_else(collector):
     assert len(kinds) == len(METRICS)
 
 
-def test_figures_of_the_store(collector, plant, make):
-    mine = plant.settings.account_id
-    plant.begin("queued")
-    plant.begin("r")
-    plant.buy("r", state="fetching")
-    plant.put("r", scrape_do_metadata={"Request-Cost": "2.5"})
-    plant.put("r", position=1, status="error", content=None, gone=True)
-    plant.clock.forward(5)
-    plant.finish("r")
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
+def test_figures_of_the_store(collector, step_harness, make):
+    mine = step_harness.settings.account_id
+    step_harness.create_run("queued")
+    step_harness.create_run("r")
+    step_harness.make_running("r", state="fetching")
+    step_harness.store_content("r", scrape_do_metadata={"Request-Cost": "2.5"})
+    step_harness.store_content("r", position=1, status="error", content=None, gone=True)
+    step_harness.clock.forward(5)
+    step_harness.finish_part("r")
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
     counted = {"requests:get_job:ok": 3, "requests:create_job:no_answer": 1, "seconds:get_job": 1.5, "late:poll:2": 4}
-    plant.run(
+    step_harness.run(
         ops.allocate_requests(
-            plant.keys, "p", 3, 0, limit=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}
+            step_harness.keys, "p", 3, 0, limit=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}
         )
     )
-    hour = int(plant.clock.time() // 3600)
+    hour = int(step_harness.clock.time() // 3600)
     counted = {"bytes": 700, f"stored:{hour - 1}": 300, f"stored:{hour + 24}": 400}
-    plant.run(ops.allocate_requests(plant.keys, "p", 3, 0, limit=2, counted=counted))
-    plant.run(ops.pause_api(plant.keys, 30))
+    step_harness.run(ops.allocate_requests(step_harness.keys, "p", 3, 0, limit=2, counted=counted))
+    step_harness.run(ops.pause_api(step_harness.keys, 30))
     found = scrape(collector)
     assert of(found, "store_up") == 1
     assert (of(found, "store_memory_bytes"), of(found, "store_memory_limit_bytes")) == (500, 1000)
@@ -137,12 +137,12 @@ def test_figures_of_the_store(collector, plant, make):
     assert of(found, "breaker_open_seconds", account=mine) == 0
 
 
-def test_what_is_late_and_what_expires(collector, plant):
-    mine, now = plant.settings.account_id, plant.clock.time()
-    plant.redis.zadd(plant.keys.due, {"x:0": now - 90})
-    plant.redis.sadd(plant.keys.accounts, mine, "other")
-    plant.redis.zadd(plant.keys.poll_set("other"), {"y:0": now - 45})
-    plant.redis.zadd(plant.keys.content_expiry, {"y:0": now + 7000, "z:0": now + 80000})
+def test_what_is_late_and_what_expires(collector, step_harness):
+    mine, now = step_harness.settings.account_id, step_harness.clock.time()
+    step_harness.redis.zadd(step_harness.keys.due, {"x:0": now - 90})
+    step_harness.redis.sadd(step_harness.keys.accounts, mine, "other")
+    step_harness.redis.zadd(step_harness.keys.poll_set("other"), {"y:0": now - 45})
+    step_harness.redis.zadd(step_harness.keys.content_expiry, {"y:0": now + 7000, "z:0": now + 80000})
     found = scrape(collector)
     assert of(found, "dispatch_lag_seconds", of="due") == pytest.approx(90, abs=10)
     assert of(found, "dispatch_lag_seconds", of="polled") == pytest.approx(45, abs=10)
@@ -151,10 +151,12 @@ def test_what_is_late_and_what_expires(collector, plant):
     assert [of(found, "contents_unfetched", within=text) for text in ("1h", "6h", "24h", "all")] == [0, 1, 2, 2]
 
 
-def test_answers_that_are_not_as_expected_are_counted(collector, plant):
+def test_answers_that_are_not_as_expected_are_counted(collector, step_harness):
     counted = {"unknown_status:job": 2, "unreadable:task": 3, "defaults:JobDetails.canceled": 4}
     counted["defaults:JobsListResponse.jobs[]"] = 5
-    plant.run(ops.allocate_requests(plant.keys, "p", 0, 0, limit=2, counted={**counted, "surplus_ids": 6}))
+    step_harness.run(
+        ops.allocate_requests(step_harness.keys, "p", 0, 0, limit=2, counted={**counted, "surplus_ids": 6})
+    )
     found = scrape(collector)
     assert of(found, "unknown_statuses_total", of="job") == 2
     assert of(found, "unreadable_answers_total", of="task") == 3
@@ -163,37 +165,37 @@ def test_answers_that_are_not_as_expected_are_counted(collector, plant):
     assert of(found, "surplus_task_ids_total") == 6
 
 
-def test_labels_are_bounded(collector, plant, make):
+def test_labels_are_bounded(collector, step_harness, make):
     """No id of a run, no URL, no secret: what is in the store does not make the page longer."""
     before = len(scrape(collector))
     for number in range(30):
-        plant.begin(f"run-{number}")
-    plant.buy("run-3")
+        step_harness.create_run(f"run-{number}")
+    step_harness.make_running("run-3")
     after = scrape(collector)
     assert len(after) == before + 1  # the first page to expire
     assert not any("run-" in str(key) or "http" in str(key) or make.token in str(key) for key in after)
 
 
-def test_a_store_that_is_away_is_told_and_nothing_else(collector, plant, monkeypatch):
+def test_a_store_that_is_away_is_told_and_nothing_else(collector, step_harness, monkeypatch):
     def away(*_):
         raise RedisConnectionError("away")
 
-    monkeypatch.setattr(type(plant.producer.store), "run", away)
+    monkeypatch.setattr(type(step_harness.producer.store), "run", away)
     assert scrape(collector) == {("scrape_do_store_up",): 0.0}
 
 
-def test_a_user_without_info_sees_no_memory(collector, plant, monkeypatch):
+def test_a_user_without_info_sees_no_memory(collector, step_harness, monkeypatch):
     def refused(*_):
         raise ResponseError("NOPERM")
 
-    monkeypatch.setattr(plant.producer.store.client, "info", refused)
+    monkeypatch.setattr(step_harness.producer.store.client, "info", refused)
     found = scrape(collector)
     assert of(found, "store_up") == 1
     assert ("scrape_do_store_memory_bytes",) not in found
 
 
-def test_credits_are_asked_for_once_a_minute(collector, plant, api):
-    mine = plant.settings.account_id
+def test_credits_are_asked_for_once_a_minute(collector, step_harness, api):
+    mine = step_harness.settings.account_id
     for _ in range(3):
         found = scrape(collector)
     assert (of(found, "credits_left", account=mine), of(found, "concurrency_free", account=mine)) == (12, 3)
@@ -211,12 +213,12 @@ def test_credits_are_asked_for_once_a_minute(collector, plant, api):
         (errors.AsyncAPIServerError("", 500), "error"),
     ],
 )
-def test_why_credits_are_not_known(collector, api, plant, error, outcome):
+def test_why_credits_are_not_known(collector, api, step_harness, error, outcome):
     api.answers = (error,)
     found = scrape(collector)
     assert of(found, "account_status", outcome=outcome) == 1
     assert sum(value for key, value in found.items() if key[0] == "scrape_do_account_status") == 1
-    assert ("scrape_do_credits_left", ("account", plant.settings.account_id)) not in found
+    assert ("scrape_do_credits_left", ("account", step_harness.settings.account_id)) not in found
 
 
 def test_the_account_is_asked_again_after_a_minute_and_not_in_a_pause(settings, api):
@@ -239,11 +241,11 @@ def test_without_a_token_nobody_is_asked(settings, api):
     assert api.asked == 0
 
 
-def test_a_count_reads_a_large_store_in_pieces(plant, monkeypatch):
+def test_a_count_reads_a_large_store_in_pieces(step_harness, monkeypatch):
     monkeypatch.setattr(counting, "_SLICE", 10)
     for number in range(40):
-        plant.begin(f"r{number}")
-    store, looks = plant.producer.store, []
+        step_harness.create_run(f"r{number}")
+    store, looks = step_harness.producer.store, []
     run = store.run
 
     def noted(command):
@@ -259,9 +261,9 @@ def test_a_count_reads_a_large_store_in_pieces(plant, monkeypatch):
     assert (live_runs.runs, age >= 0) == ({"queued": 40}, True)
 
 
-def test_the_count_goes_on_in_a_thread_of_its_own_whatever_happens(plant, monkeypatch, eventually):
+def test_the_count_goes_on_in_a_thread_of_its_own_whatever_happens(step_harness, monkeypatch, eventually):
     monkeypatch.setattr(live_runs_module, "_REST", 0.01)
-    store, failures = plant.producer.store, [RedisConnectionError("away")]
+    store, failures = step_harness.producer.store, [RedisConnectionError("away")]
     run, counted = store.run, threading.Event()
 
     def sometimes(command):
@@ -276,16 +278,16 @@ def test_the_count_goes_on_in_a_thread_of_its_own_whatever_happens(plant, monkey
     counter = LiveRunCounter(store)
     counter.start()
     eventually(counter.last)
-    plant.begin()
+    step_harness.create_run()
     eventually(lambda: counter.last()[0].runs == {"queued": 1})
     counter.stop()
     assert not counter.is_alive()
 
 
-def test_a_scrape_beside_a_count_does_not_count_by_itself(collector, plant, monkeypatch):
+def test_a_scrape_beside_a_count_does_not_count_by_itself(collector, step_harness, monkeypatch):
     collector.live_runs.count()
     monkeypatch.setattr(collector.live_runs, "is_alive", lambda: True)
-    plant.begin()
+    step_harness.create_run()
     assert of(scrape(collector), "runs", state="queued") == 0
 
 
@@ -297,10 +299,10 @@ def test_before_the_first_count_the_rest_is_served(collector, monkeypatch):
 
 
 @pytest.fixture
-def command(plant, api, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: plant.producer)
-    monkeypatch.setattr(metrics_command.Store, "open", lambda *_, **__: plant.producer.store)
-    monkeypatch.setattr(plant.producer.store.client, "info", lambda *_: MEMORY)
+def command(step_harness, api, monkeypatch):
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.producer)
+    monkeypatch.setattr(metrics_command.Store, "open", lambda *_, **__: step_harness.producer.store)
+    monkeypatch.setattr(step_harness.producer.store.client, "info", lambda *_: MEMORY)
     return lambda *arguments: CliRunner().invoke(cli.main, ["metrics", *arguments])
 
 

@@ -24,7 +24,7 @@ from scrape_do_celery.models.urls import (
     why_no_target,
 )
 from scrape_do_celery.models.urls_v1 import fingerprint
-from tests.support.writers import WRITERS, go, go_encode
+from tests.support.url_writers import WRITERS, go, go_encode
 
 HOSTS = [
     "a.example",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.models.urls import whatwg_form, why_no_target
 from scrape_do_celery.models.urls_refused import Refusal, find_refusal
-from tests.support.wpt import cases
+from tests.support.wpt_cases import cases
 
 #: Rules that are ours; by all others, only what the parser refuses is refused.
 OURS = {"CONTROL_OR_WHITESPACE", "SCHEME", "NO_SLASHES", "EMPTY_LABEL", "LABEL_LENGTH", "HOST_LENGTH"}

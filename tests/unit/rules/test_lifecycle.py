@@ -8,7 +8,7 @@ import pytest
 
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.rules import lifecycle
-from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE, JobFate, JobMemory
+from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT, JobFate, JobMemory
 
 NOW = 1_700_000_000.0
 
@@ -59,11 +59,11 @@ def test_letter_case_of_ids_is_ignored(make):
 def test_a_job_that_does_not_change_for_long_is_collected(make):
     job = make.job("archived", tasks=["success", "pending"])
     _, memory = judge(job)
-    assert judge(job, memory, NOW + UNKNOWN_STATUS_PATIENCE - 1)[0] is JobFate.RUNS
-    assert judge(job, memory, NOW + UNKNOWN_STATUS_PATIENCE)[0] is JobFate.COLLECT
+    assert judge(job, memory, NOW + UNKNOWN_STATUS_TIMEOUT - 1)[0] is JobFate.RUNS
+    assert judge(job, memory, NOW + UNKNOWN_STATUS_TIMEOUT)[0] is JobFate.COLLECT
     moved = make.job("archived", tasks=["success", "rotating"])
-    fate, memory = judge(moved, memory, NOW + UNKNOWN_STATUS_PATIENCE)
-    assert (fate, memory.unchanged_since) == (JobFate.RUNS, NOW + UNKNOWN_STATUS_PATIENCE)
+    fate, memory = judge(moved, memory, NOW + UNKNOWN_STATUS_TIMEOUT)
+    assert (fate, memory.unchanged_since) == (JobFate.RUNS, NOW + UNKNOWN_STATUS_TIMEOUT)
 
 
 def test_an_open_job_ends_once_nothing_but_its_word_goes_on_for_long(make):
@@ -71,7 +71,7 @@ def test_an_open_job_ends_once_nothing_but_its_word_goes_on_for_long(make):
     fate, memory = lifecycle.judge_open_job(job, JobMemory(), NOW, least=2)
     assert (fate, memory.has_end) == (JobFate.RUNS, True)
     other = job.model_copy(update={"end_time": at(-8.5)})
-    later = NOW + UNKNOWN_STATUS_PATIENCE
+    later = NOW + UNKNOWN_STATUS_TIMEOUT
     assert lifecycle.judge_open_job(other, memory, later - 1, least=2)[0] is JobFate.RUNS
     assert lifecycle.judge_open_job(other, memory, later, least=2)[0] is JobFate.ENDED
     assert lifecycle.judge_open_job(job, JobMemory(), later, least=2)[0] is JobFate.RUNS
@@ -94,7 +94,7 @@ def test_a_task_that_is_tried_again_keeps_an_open_job_open(make):
     _, memory = lifecycle.judge_open_job(job, JobMemory(), NOW, least=2)
     again = make.job("rotating", tasks=["success", "rotating"]).model_copy(update={"end_time": at(-9)})
     _, memory = lifecycle.judge_open_job(again, memory, NOW + 60, least=2)
-    later = NOW + UNKNOWN_STATUS_PATIENCE + 1
+    later = NOW + UNKNOWN_STATUS_TIMEOUT + 1
     assert lifecycle.judge_open_job(job, memory, later, least=2)[0] is JobFate.RUNS
 
 
@@ -102,8 +102,8 @@ def test_a_start_time_that_two_servers_write_differently_is_no_change(make):
     job = make.job("archived", tasks=["success", "pending"])
     _, memory = judge(job.model_copy(update={"start_time": at(-9)}))
     other = job.model_copy(update={"start_time": at(-9.123)})
-    assert judge(other, memory, NOW + UNKNOWN_STATUS_PATIENCE)[0] is JobFate.COLLECT
-    assert judge(job, memory, NOW + UNKNOWN_STATUS_PATIENCE)[0] is JobFate.RUNS
+    assert judge(other, memory, NOW + UNKNOWN_STATUS_TIMEOUT)[0] is JobFate.COLLECT
+    assert judge(job, memory, NOW + UNKNOWN_STATUS_TIMEOUT)[0] is JobFate.RUNS
 
 
 def test_a_task_with_an_unknown_word_ends_by_content_or_by_its_end_time(make):

@@ -8,7 +8,7 @@ import pytest
 
 from scrape_do_celery.models.urls import whatwg_form
 from scrape_do_celery.rules.ordering import decide_order
-from tests.support.writers import WRITERS
+from tests.support.url_writers import WRITERS
 
 A, B = "https://a.example/?q=men's", "https://b.example/"
 A2 = "https://a.example/?q=men%27s"

@@ -24,7 +24,7 @@ def foreign(**options):
 
 
 @pytest.fixture
-def environment(clean, monkeypatch):
+def environment(clean_environment, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_BROKER_URL", "memory://")
     monkeypatch.setenv("SCRAPE_DO_RESULT_BACKEND", "cache+memory://")
 
@@ -59,12 +59,12 @@ def test_an_app_with_the_broker_that_the_settings_name_is_used(environment):
     assert _current_app(None) is app
 
 
-def test_the_users_current_app_is_used(clean):
+def test_the_users_current_app_is_used(clean_environment):
     app = foreign()
     assert _current_app(None) is app
 
 
-def test_the_users_app_is_found_from_another_thread(clean):
+def test_the_users_app_is_found_from_another_thread(clean_environment):
     app, found = foreign(), []
     thread = threading.Thread(target=lambda: found.append((_state._tls.current_app, _current_app(None))))
     thread.start()
@@ -72,17 +72,17 @@ def test_the_users_app_is_found_from_another_thread(clean):
     assert found == [(None, app)]
 
 
-def test_of_two_apps_that_are_not_current_none_is_chosen(clean):
+def test_of_two_apps_that_are_not_current_none_is_chosen(clean_environment):
     apps = [foreign(set_as_current=False) for _ in range(2)]
     assert _current_app(None) not in apps
 
 
-def test_one_app_that_is_not_current_is_chosen(clean):
+def test_one_app_that_is_not_current_is_chosen(clean_environment):
     app = foreign(set_as_current=False)
     assert _current_app(None) is app
 
 
-def test_settings_of_the_callers_own_make_an_app_of_ours(clean):
+def test_settings_of_the_callers_own_make_an_app_of_ours(clean_environment):
     users = foreign()
     settings = Settings(broker_url="memory://", result_backend="cache+memory://", key_prefix="mine")
     app = _current_app(settings)
@@ -105,42 +105,42 @@ def test_an_app_of_ours_never_becomes_current(settings):
     assert routing.SCRAPE in app.tasks or routing.STEPS_MODULE in app.conf.include
 
 
-def test_settings_come_from_the_environment_where_the_app_has_none(clean, monkeypatch):
+def test_settings_come_from_the_environment_where_the_app_has_none(clean_environment, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_KEY_PREFIX", "elsewhere")
     app = foreign(set_as_current=False)
     assert settings_of(app).key_prefix == "elsewhere"
     assert settings_of(app) is settings_of(app)
 
 
-def test_an_app_has_one_producer(plant, settings):
-    assert AppContext.for_app(plant.app) is plant.producer
-    assert AppContext.for_app(plant.app, settings) is plant.producer
-    other = AppContext.for_app(plant.app, settings.model_copy(update={"queue": "other"}))
-    assert other is not plant.producer
+def test_an_app_has_one_producer(step_harness, settings):
+    assert AppContext.for_app(step_harness.app) is step_harness.producer
+    assert AppContext.for_app(step_harness.app, settings) is step_harness.producer
+    other = AppContext.for_app(step_harness.app, settings.model_copy(update={"queue": "other"}))
+    assert other is not step_harness.producer
     assert other.settings.queue == "other"
 
 
-def test_a_fork_has_a_producer_of_its_own(plant, monkeypatch):
-    monkeypatch.setattr(plant.producer, "pid", os.getpid() + 1)
-    assert AppContext.for_app(plant.app) is not plant.producer
+def test_a_fork_has_a_producer_of_its_own(step_harness, monkeypatch):
+    monkeypatch.setattr(step_harness.producer, "pid", os.getpid() + 1)
+    assert AppContext.for_app(step_harness.app) is not step_harness.producer
 
 
-def test_the_producer_of_no_app_is_that_of_the_process(plant, monkeypatch):
-    monkeypatch.setattr(_state._tls, "current_app", plant.app)
-    assert AppContext.for_app() is plant.producer
+def test_the_producer_of_no_app_is_that_of_the_process(step_harness, monkeypatch):
+    monkeypatch.setattr(_state._tls, "current_app", step_harness.app)
+    assert AppContext.for_app() is step_harness.producer
 
 
-def test_one_message_a_step(plant):
-    plant.producer.publish_all(
+def test_one_message_a_step(step_harness):
+    step_harness.producer.publish_all(
         [StepMessage("a", ("r:0", "r:1")), StepMessage("b", ("r",)), StepMessage("a", ("r:1", "r:2"))]
     )
-    assert plant.messages() == [("a", ["r:0", "r:1", "r:2"]), ("b", ["r"])]
-    plant.producer.publish_all([])
-    assert plant.messages() == []
+    assert step_harness.step_messages() == [("a", ["r:0", "r:1", "r:2"]), ("b", ["r"])]
+    step_harness.producer.publish_all([])
+    assert step_harness.step_messages() == []
 
 
-def test_retention_comes_from_the_settings(plant):
-    retention, settings = plant.producer.retention, plant.settings
+def test_retention_comes_from_the_settings(step_harness):
+    retention, settings = step_harness.producer.retention, step_harness.settings
     assert (retention.contents, retention.record, retention.idempotency) == (
         *(settings.result_ttl, settings.record_ttl),
         settings.idempotency_ttl,

@@ -26,9 +26,9 @@ URL = "https://shop.example/0"
 
 
 @pytest.fixture
-def start(plant, monkeypatch):
-    """`enqueue`, with the plant's app as this process's."""
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
+def start(step_harness, monkeypatch):
+    """`enqueue`, with the harness's app as this process's."""
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
     return enqueue
 
 
@@ -68,11 +68,11 @@ def start(plant, monkeypatch):
         ((JobCreationRequest(targets=[URL]),), {"super": True, "geo_code": "us"}, "geo_code, super"),
     ],
 )
-def test_a_wrong_request_raises_here_and_writes_nothing(plant, start, arguments, options, named):
+def test_a_wrong_request_raises_here_and_writes_nothing(step_harness, start, arguments, options, named):
     with pytest.raises((ValueError, ValidationError), match=named):
         start(*arguments, **options)
-    assert plant.redis.keys() == []
-    assert plant.sent == []
+    assert step_harness.redis.keys() == []
+    assert step_harness.sent == []
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,15 @@ def test_a_wrong_request_raises_here_and_writes_nothing(plant, start, arguments,
     ],
     ids=["fields", "many", "whole"],
 )
-def test_a_body_with_get_is_warned_about_once_and_where_the_caller_wrote_it(plant, start, door):
+def test_a_body_with_get_is_warned_about_once_and_where_the_caller_wrote_it(step_harness, start, door):
     with pytest.warns(UserWarning, match="body is sent with GET") as seen:
         handle = door()
     assert [warning.filename for warning in seen] == [__file__]
     # A worker reads the record, and has no caller to warn.
-    assert plant.take(handle.run_id).spec().request.body == "x"
+    assert step_harness.claim_part(handle.run_id).spec().request.body == "x"
 
 
-def test_what_an_earlier_version_wrote_down_can_be_read(plant, start):
+def test_what_an_earlier_version_wrote_down_can_be_read(step_harness, start):
     """A stricter rule must not make a run unreadable that may have been paid for."""
     spec, _ = RunSpec(JobCreationRequest(targets=[URL])).packed()
     data = unpack(spec)
@@ -104,106 +104,106 @@ def test_what_an_earlier_version_wrote_down_can_be_read(plant, start):
     assert RunSpec.unpacked(pack(data), [pack([URL])]).request.headers == {"a b": "c\n"}
 
 
-def test_a_run_starts_with_a_record_and_a_message(plant, start, make):
+def test_a_run_starts_with_a_record_and_a_message(step_harness, start, make):
     handle = start(make.urls(2), geo_code="us", raise_on_task_failure=True, max_wait=60)
     assert handle.state is RunState.QUEUED
-    assert plant.messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])]
-    spec = plant.run(ops.spec(plant.keys, handle.run_id, 1))
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])]
+    spec = step_harness.run(ops.spec(step_harness.keys, handle.run_id, 1))
     assert (spec.request.targets, spec.request.geo_code) == (make.urls(2), "us")
     assert (spec.raise_on_task_failure, spec.max_wait) == (True, 60)
 
 
 @pytest.mark.parametrize("as_", [list, tuple, iter], ids=["list", "tuple", "iterator"])
-def test_targets_may_be_anything_that_has_an_order(plant, start, make, as_):
+def test_targets_may_be_anything_that_has_an_order(step_harness, start, make, as_):
     handle = start(as_(make.urls(3)))
-    assert plant.run(ops.spec(plant.keys, handle.run_id, 1)).request.targets == make.urls(3)
+    assert step_harness.run(ops.spec(step_harness.keys, handle.run_id, 1)).request.targets == make.urls(3)
 
 
-def test_a_request_may_be_given_whole(plant, start, make):
+def test_a_request_may_be_given_whole(step_harness, start, make):
     request = JobCreationRequest(targets=make.urls(1), super=True)
-    assert plant.run(ops.spec(plant.keys, start(request).run_id, 1)).request == request
+    assert step_harness.run(ops.spec(step_harness.keys, start(request).run_id, 1)).request == request
     plugin = start(plugin={"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]})
     assert plugin.progress.total == 2
 
 
-def test_every_part_has_its_message(plant, start, make):
+def test_every_part_has_its_message(step_harness, start, make):
     handle = start(make.urls(2_500))
-    assert plant.messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:{n}" for n in range(3)])]
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:{n}" for n in range(3)])]
     assert handle.progress.total == 2_500
 
 
-def test_the_message_has_ids_only_and_goes_to_our_queue(plant, start):
+def test_the_message_has_ids_only_and_goes_to_our_queue(step_harness, start):
     start(["https://shop.example/secret"], set_cookies="session=secret")
-    (message,) = plant.sent
+    (message,) = step_harness.sent
     assert "secret" not in repr(message)
-    assert make_token_free(plant, message)
-    assert message.options["queue"] == plant.settings.queue
+    assert make_token_free(step_harness, message)
+    assert message.options["queue"] == step_harness.settings.queue
     assert message.options["ignore_result"]
 
 
-def make_token_free(plant, message):
-    token = plant.settings.api_key.get_secret_value()
-    everything = b"".join(filter(None, plant.contents().values()))
+def make_token_free(step_harness, message):
+    token = step_harness.settings.api_key.get_secret_value()
+    everything = b"".join(filter(None, step_harness.dump_keys().values()))
     return token not in repr(message) and token.encode() not in everything
 
 
 @pytest.mark.parametrize("error", [OperationalError("down"), ConnectionRefusedError()])
-def test_a_broker_that_is_away_does_not_stop_a_run(plant, start, monkeypatch, caplog, error):
+def test_a_broker_that_is_away_does_not_stop_a_run(step_harness, start, monkeypatch, caplog, error):
     def send_task(*_, **__):
         raise error
 
-    monkeypatch.setattr(plant.app, "send_task", send_task)
+    monkeypatch.setattr(step_harness.app, "send_task", send_task)
     handle = start([URL])
     assert handle.state is RunState.QUEUED
-    assert f"{handle.run_id}:0" in plant.due()
+    assert f"{handle.run_id}:0" in step_harness.due_parts()
     assert "no message for scrape_do.submit_jobs" in caplog.text
 
 
-def test_two_runs_without_a_key_are_two(plant, start):
+def test_two_runs_without_a_key_are_two(step_harness, start):
     assert start([URL]) != start([URL])
 
 
-def test_the_same_key_and_request_give_the_same_run(plant, start):
+def test_the_same_key_and_request_give_the_same_run(step_harness, start):
     first = start([URL], idempotency_key="prices")
-    before = plant.contents()
+    before = step_harness.dump_keys()
     second = start([URL], idempotency_key="prices")
     assert second == first
     assert hash(second) == hash(first)
-    assert plant.contents() == before
+    assert step_harness.dump_keys() == before
     assert start([URL], idempotency_key="other") != first
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed"])
-def test_the_same_key_leads_to_a_run_that_has_ended_too(plant, start, outcome):
+def test_the_same_key_leads_to_a_run_that_has_ended_too(step_harness, start, outcome):
     first = start([URL], idempotency_key="prices")
-    plant.finish(first.run_id, outcome=outcome)
-    plant.run(ops.record_outcome(plant.keys, first.run_id, outcome, {}))
+    step_harness.finish_part(first.run_id, outcome=outcome)
+    step_harness.run(ops.record_outcome(step_harness.keys, first.run_id, outcome, {}))
     again = start([URL], idempotency_key="prices")
     assert (again, again.state) == (first, RunState(outcome))
 
 
-def test_the_same_key_with_another_request_is_a_conflict(plant, start):
+def test_the_same_key_with_another_request_is_a_conflict(step_harness, start):
     first = start([URL], idempotency_key="prices", geo_code="us")
-    plant.messages()
-    before = plant.contents()
+    step_harness.step_messages()
+    before = step_harness.dump_keys()
     with pytest.raises(IdempotencyConflictError) as caught:
         start([URL], idempotency_key="prices", geo_code="de", super=True, max_wait=5)
     assert caught.value.fields == ("geo_code", "super", "max_wait")
     assert caught.value.run_id == first.run_id
     assert "geo_code, super, max_wait" in str(caught.value)
-    assert plant.contents() == before
-    assert plant.sent == []
+    assert step_harness.dump_keys() == before
+    assert step_harness.sent == []
 
 
-def test_a_conflict_with_a_run_whose_record_is_gone_says_so(plant, start):
+def test_a_conflict_with_a_run_whose_record_is_gone_says_so(step_harness, start):
     first = start([URL], idempotency_key="prices")
-    plant.redis.delete(plant.keys.run(first.run_id))
+    step_harness.redis.delete(step_harness.keys.run(first.run_id))
     with pytest.raises(IdempotencyConflictError, match="gone") as caught:
         start([URL, URL], idempotency_key="prices")
     assert caught.value.fields == ()
 
 
-def test_twenty_threads_with_one_key_start_one_run(plant, start):
+def test_twenty_threads_with_one_key_start_one_run(step_harness, start):
     barrier, handles = threading.Barrier(20), []
 
     def work():
@@ -217,18 +217,18 @@ def test_twenty_threads_with_one_key_start_one_run(plant, start):
         thread.join()
     assert len(handles) == 20
     assert len({handle.run_id for handle in handles}) == 1
-    assert len(plant.redis.keys("p:run:*")) == 1
+    assert len(step_harness.redis.keys("p:run:*")) == 1
 
 
-def test_a_draft_that_has_the_key_is_brought_to_life(plant, start, make):
-    plant.begin("drafted", each=[URL], key="prices", start_delay=1000)
+def test_a_draft_that_has_the_key_is_brought_to_life(step_harness, start, make):
+    step_harness.create_run("drafted", each=[URL], key="prices", start_delay=1000)
     handle = start([URL], idempotency_key="prices")
-    assert handle == RunHandle("drafted", producer=plant.producer)
-    assert plant.view("drafted").accepted is not None
-    assert plant.messages() == [(routing.SUBMIT_JOBS, ["drafted:0"])]
+    assert handle == RunHandle("drafted", producer=step_harness.producer)
+    assert step_harness.read_run("drafted").accepted is not None
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["drafted:0"])]
 
 
-def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, plant, monkeypatch, caplog):
+def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, step_harness, monkeypatch, caplog):
     """Who sees an error asks again, and pays again."""
     told = []
 
@@ -240,11 +240,13 @@ def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, pl
 
     run_changed.connect(receive)
     try:
-        monkeypatch.setattr(plant.producer.store, "run_all", _after_one(plant.producer.store.run_all, away))
+        monkeypatch.setattr(
+            step_harness.producer.store, "run_all", _after_one(step_harness.producer.store.run_all, away)
+        )
         handle = start([URL])
     finally:
         run_changed.disconnect(receive)
-    assert plant.view(handle.run_id) is not None
+    assert step_harness.read_run(handle.run_id) is not None
     assert told == []
     assert "run_changed was not sent" in caplog.text
 
@@ -278,15 +280,15 @@ class Transactions(dict):
             act()
 
 
-def test_in_a_transaction_nothing_is_written_before_the_commit(plant, transactions):
+def test_in_a_transaction_nothing_is_written_before_the_commit(step_harness, transactions):
     handle = transactions.enqueue("a", [URL])
-    assert plant.redis.keys() == plant.sent == []
+    assert step_harness.redis.keys() == step_harness.sent == []
     transactions.commit("a")
-    assert plant.run_ids() == {handle.run_id}
-    assert len(plant.messages()) == 1
+    assert step_harness.run_ids() == {handle.run_id}
+    assert len(step_harness.step_messages()) == 1
 
 
-def test_two_transactions_with_one_key_have_one_run(plant, transactions):
+def test_two_transactions_with_one_key_have_one_run(step_harness, transactions):
     one, other = (
         transactions.enqueue("a", [URL], idempotency_key="k"),
         transactions.enqueue("b", [URL], idempotency_key="k"),
@@ -294,18 +296,18 @@ def test_two_transactions_with_one_key_have_one_run(plant, transactions):
     assert one.run_id == other.run_id
     transactions.commit("b")
     transactions.commit("a")
-    assert plant.run_ids() == {one.run_id}
+    assert step_harness.run_ids() == {one.run_id}
 
 
-def test_the_key_of_a_transaction_that_was_rolled_back_can_be_used(plant, transactions, start):
+def test_the_key_of_a_transaction_that_was_rolled_back_can_be_used(step_harness, transactions, start):
     given = transactions.enqueue("a", [URL], idempotency_key="k")
     other = start(["https://other.example/"], idempotency_key="k")
     assert other.run_id != given.run_id
-    assert plant.run_ids() == {other.run_id}
+    assert step_harness.run_ids() == {other.run_id}
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_who_is_outside_makes_the_run_that_a_transaction_was_given(plant, transactions, start, many, make):
+def test_who_is_outside_makes_the_run_that_a_transaction_was_given(step_harness, transactions, start, many, make):
     given = transactions.enqueue("a", [URL], idempotency_key="k")
     if many:
         keys = [f"k{n}" if n else "k" for n in range(3)]
@@ -313,45 +315,49 @@ def test_who_is_outside_makes_the_run_that_a_transaction_was_given(plant, transa
         assert len({handle.run_id for handle in handles}) == 3
         handle = handles[0]
     else:
-        handle = start([URL], idempotency_key="k", on_success=make_signature(plant))
+        handle = start([URL], idempotency_key="k", on_success=make_signature(step_harness))
     assert handle.run_id == given.run_id
     assert handle.state is RunState.QUEUED
-    before = plant.contents()
+    before = step_harness.dump_keys()
     transactions.commit("a")
-    assert plant.run_ids() == set(keys_of(plant))
-    assert plant.contents() == before
+    assert step_harness.run_ids() == set(keys_of(step_harness))
+    assert step_harness.dump_keys() == before
 
 
-def make_signature(plant):
-    @plant.app.task(name="after")
+def make_signature(step_harness):
+    @step_harness.app.task(name="after")
     def after(result):
         pass
 
     return after.s()
 
 
-def keys_of(plant):
-    return [value.decode().split()[0] for key in plant.redis.keys("p:idem:*") for value in [plant.redis.get(key)]]
+def keys_of(step_harness):
+    return [
+        value.decode().split()[0]
+        for key in step_harness.redis.keys("p:idem:*")
+        for value in [step_harness.redis.get(key)]
+    ]
 
 
-def test_a_key_that_somebody_else_has_by_the_commit_drops_nothing_else(plant, transactions, start, caplog):
+def test_a_key_that_somebody_else_has_by_the_commit_drops_nothing_else(step_harness, transactions, start, caplog):
     """Two requests of one key at once: one of them is told at its commit, where nobody can be raised at."""
     transactions.enqueue("a", [URL], idempotency_key="k")
     other = transactions.enqueue("a", [URL])
     first = start(["https://other.example/"], idempotency_key="k")
     transactions.commit("a")
-    assert plant.run_ids() == {first.run_id, other.run_id}
+    assert step_harness.run_ids() == {first.run_id, other.run_id}
     assert "the key belongs to run" in caplog.text
     with pytest.raises(IdempotencyConflictError):
         transactions.enqueue("b", [URL], idempotency_key="k")
 
 
-def test_in_any_order_of_transactions_a_key_has_one_run(plant, transactions, start):
+def test_in_any_order_of_transactions_a_key_has_one_run(step_harness, transactions, start):
     """Whoever asked for a key and was not rolled back holds the id of the one run that was made."""
     for orders in itertools.permutations(["open a", "open b", "commit a", "commit b", "outside", "roll c back"]):
         if orders.index("open a") > orders.index("commit a") or orders.index("open b") > orders.index("commit b"):
             continue
-        plant.redis.flushall()
+        step_harness.redis.flushall()
         transactions.clear()
         held = set()
         for act in orders:
@@ -365,64 +371,66 @@ def test_in_any_order_of_transactions_a_key_has_one_run(plant, transactions, sta
                 transactions.pop("c")
             else:
                 held.add(start([URL], idempotency_key="k").run_id)
-        assert held == plant.run_ids()
+        assert held == step_harness.run_ids()
         assert len(held) == 1
 
 
-def test_a_promise_is_as_long_for_each_who_is_given_it(plant, transactions, start):
+def test_a_promise_is_as_long_for_each_who_is_given_it(step_harness, transactions, start):
     transactions.enqueue("a", [URL], idempotency_key="k")
     transactions.clear()
-    plant.clock.forward(86_400 - 30)
+    step_harness.clock.forward(86_400 - 30)
     given = transactions.enqueue("b", [URL], idempotency_key="k")
-    plant.clock.forward(60)
+    step_harness.clock.forward(60)
     assert start([URL], idempotency_key="k").run_id == given.run_id
     transactions.commit("b")
     assert given.state is RunState.QUEUED
 
 
-def test_a_callback_that_cannot_be_sent_is_said_before_the_commit(plant, transactions):
+def test_a_callback_that_cannot_be_sent_is_said_before_the_commit(step_harness, transactions):
     with pytest.raises(TypeError):
         transactions.enqueue("a", [URL], on_success=signature("after", args=(object(),)))
     assert transactions == {"a": []}
 
 
-def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(plant, transactions, start, caplog):
+def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(step_harness, transactions, start, caplog):
     transactions.enqueue("a", [URL], idempotency_key="k")
     handle = start([URL], idempotency_key="k")
-    plant.finish(handle.run_id)
-    plant.run(ops.record_outcome(plant.keys, handle.run_id, "succeeded", {}))
-    plant.run(ops.acknowledge_delivery(plant.keys, handle.run_id, handle.run_id, plant.producer.retention))
+    step_harness.finish_part(handle.run_id)
+    step_harness.run(ops.record_outcome(step_harness.keys, handle.run_id, "succeeded", {}))
+    step_harness.run(
+        ops.acknowledge_delivery(step_harness.keys, handle.run_id, handle.run_id, step_harness.producer.retention)
+    )
     handle.forget()
     transactions.commit("a")
     assert f"the run {handle.run_id} of this key has ended and was forgotten" in caplog.text
 
 
-def test_callbacks_of_transactions_are_called_whoever_writes_the_run(plant, transactions, start):
+def test_callbacks_of_transactions_are_called_whoever_writes_the_run(step_harness, transactions, start):
     transactions.enqueue("rolled back", [URL], idempotency_key="k")
     given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
     start([URL], idempotency_key="k")
     transactions.enqueue("late", [URL], idempotency_key="k", on_success=signature("second"))
     transactions.commit("late")
     transactions.commit("a")
-    waiting = "".join(plant.view(given.run_id).waiters.values())
+    waiting = "".join(step_harness.read_run(given.run_id).waiters.values())
     assert waiting.count('"first"') == 1
     assert '"second"' not in waiting, "its key had a run"
 
 
-def test_a_callback_is_kept_once_where_the_answer_of_the_store_was_lost(plant, transactions, monkeypatch):
+def test_a_callback_is_kept_once_where_the_answer_of_the_store_was_lost(step_harness, transactions, monkeypatch):
     given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
-    run_all = plant.producer.store.run_all
+    run_all = step_harness.producer.store.run_all
 
     def twice(operations):
         run_all(operations)
         return run_all(operations)
 
-    monkeypatch.setattr(plant.producer.store, "run_all", twice)
+    monkeypatch.setattr(step_harness.producer.store, "run_all", twice)
     transactions.commit("a")
-    assert len(plant.view(given.run_id).waiters) == 1
+    assert len(step_harness.read_run(given.run_id).waiters) == 1
 
 
-def test_of_many_in_one_commit_each_is_told_of_by_itself(plant, transactions, start, caplog):
+def test_of_many_in_one_commit_each_is_told_of_by_itself(step_harness, transactions, start, caplog):
     with override_hooks(lambda hooks: replace(hooks, after_commit=lambda: transactions.setdefault("a", []).append)):
         handles = enqueue_many([[URL], [URL], [URL]], idempotency_keys=["a", "b", "c"], on_success=signature("after"))
     start([URL], idempotency_key="a")
@@ -430,16 +438,16 @@ def test_of_many_in_one_commit_each_is_told_of_by_itself(plant, transactions, st
     transactions.commit("a")
     assert caplog.text.count("committed too late") == 1
     for handle in (handles[0], handles[2]):
-        assert '"after"' in "".join(plant.view(handle.run_id).waiters.values())
+        assert '"after"' in "".join(step_harness.read_run(handle.run_id).waiters.values())
 
 
-def test_two_requests_with_one_key_have_no_run_in_common(plant, transactions, caplog):
+def test_two_requests_with_one_key_have_no_run_in_common(step_harness, transactions, caplog):
     one = transactions.enqueue("a", [URL], idempotency_key="k")
     other = transactions.enqueue("b", ["https://other.example/"], idempotency_key="k")
     assert one.run_id != other.run_id
     transactions.commit("b")
     transactions.commit("a")
-    assert plant.run_ids() == {other.run_id}
+    assert step_harness.run_ids() == {other.run_id}
     assert "committed too late: the key belongs to run" in caplog.text
     with pytest.raises(RunNotFoundError):
         assert one.state

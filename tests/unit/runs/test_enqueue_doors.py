@@ -22,25 +22,25 @@ SECRET = {"headers", "set_cookies", "webhook_headers", "body"}
 
 
 @pytest.fixture
-def doors(plant, monkeypatch):
+def doors(step_harness, monkeypatch):
     """Ways from the fields of a request to the id of its run."""
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
     monkeypatch.setattr("celery.app.task.Task.apply_async", lambda self, args, kwargs, **options: kwargs["run_id"])
-    step = plant.app.tasks[routing.SCRAPE]
+    step = step_harness.app.tasks[routing.SCRAPE]
     numbers = iter(range(10**9))
 
     def schedule(**fields: Any) -> str:
         number = next(numbers)
         entry = scheduled_run(f"schedule {number}", 60, **fields)
         return start_scheduled_run(
-            plant.producer, ops.ScheduleTick(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"]
+            step_harness.producer, ops.ScheduleTick(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"]
         )
 
     return {
         "enqueue": lambda **fields: enqueue(**fields).run_id,
         "many": lambda targets=None, **fields: enqueue_many([targets], **fields)[0].run_id,
         "step": lambda **fields: step.apply_async((), fields),
-        "draft": lambda **fields: create_draft(plant.producer, f"message {next(numbers)}", {}, (), fields),
+        "draft": lambda **fields: create_draft(step_harness.producer, f"message {next(numbers)}", {}, (), fields),
         "schedule": schedule,
     }
 
@@ -50,7 +50,7 @@ def fresh(value: Any) -> Any:
     return list(value) if type(value).__name__ == "generator" else value
 
 
-def test_all_doors_take_and_refuse_alike(plant, doors):
+def test_all_doors_take_and_refuse_alike(step_harness, doors):
     taken = 0
 
     @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -62,14 +62,14 @@ def test_all_doors_take_and_refuse_alike(plant, doors):
         for name, door in doors.items():
             if name == "schedule" and any(fields.get(field) for field in SECRET):
                 continue
-            before = set(plant.redis.keys())
+            before = set(step_harness.redis.keys())
             try:
                 run_id = door(**fields)
             except ValueError:
                 found[name] = None
-                assert set(plant.redis.keys()) == before
+                assert set(step_harness.redis.keys()) == before
             else:
-                found[name] = plant.run(ops.spec(plant.keys, run_id, 1))
+                found[name] = step_harness.run(ops.spec(step_harness.keys, run_id, 1))
                 assert found[name] is not None
         taken += None not in found.values()
         assert len({spec and spec.digest for spec in found.values()}) == 1, found

@@ -13,36 +13,36 @@ from scrape_do_celery.store import RunState
 
 
 @pytest.fixture
-def plant(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
-    return plant
+def step_harness(step_harness, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    return step_harness
 
 
 def urls(number, count=1):
     return [f"https://shop.example/{number}/{place}" for place in range(count)]
 
 
-def test_each_request_is_a_run_in_its_order(plant):
+def test_each_request_is_a_run_in_its_order(step_harness):
     requests = [urls(0), urls(1, 2), JobCreationRequest(targets=urls(2), super=True)]
     handles = enqueue_many(requests)
     assert len({handle.run_id for handle in handles}) == 3
     assert [handle.progress.total for handle in handles] == [1, 2, 1]
     assert {handle.state for handle in handles} == {RunState.QUEUED}
-    [(step, names)] = plant.messages()
+    [(step, names)] = step_harness.step_messages()
     assert (step, names) == (routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
 
 
-def test_options_are_those_of_every_run(plant):
+def test_options_are_those_of_every_run(step_harness):
     handles = enqueue_many([urls(0), urls(1)], geo_code="us", max_wait=60.0)
     for handle in handles:
-        spec = plant.take(handle.run_id).spec()
+        spec = step_harness.claim_part(handle.run_id).spec()
         assert (spec.request.geo_code, spec.max_wait) == ("us", 60.0)
 
 
-def test_many_go_in_several_trips_and_messages(plant):
+def test_many_go_in_several_trips_and_messages(step_harness):
     handles = enqueue_many(urls(n) for n in range(450))
     assert len(handles) == 450
-    messages = plant.messages()
+    messages = step_harness.step_messages()
     assert [len(names) for _, names in messages] == [50] * 9
     assert [name for _, names in messages for name in names] == [f"{handle.run_id}:0" for handle in handles]
 
@@ -65,30 +65,30 @@ def test_many_go_in_several_trips_and_messages(plant):
         ([urls(0), urls(1)], {"idempotency_keys": ["a"]}, "1 for 2 requests"),
     ],
 )
-def test_one_that_is_wrong_leaves_nothing_written(plant, requests, options, named):
+def test_one_that_is_wrong_leaves_nothing_written(step_harness, requests, options, named):
     with pytest.raises(ValueError, match=f"(?s){named}"):
         enqueue_many(requests, **options)
-    assert plant.redis.keys() == []
-    assert plant.sent == []
+    assert step_harness.redis.keys() == []
+    assert step_harness.sent == []
 
 
-def test_keys_lead_to_the_same_runs(plant):
+def test_keys_lead_to_the_same_runs(step_harness):
     first = enqueue_many([urls(0), urls(1)], idempotency_keys=["a", None])
     again = enqueue_many([urls(0), urls(1), urls(0)], idempotency_keys=["a", None, "a"])
     assert again[0].run_id == again[2].run_id == first[0].run_id
     assert again[1].run_id != first[1].run_id
 
 
-def test_a_conflict_names_its_run_and_leaves_the_others_written(plant):
+def test_a_conflict_names_its_run_and_leaves_the_others_written(step_harness):
     held = enqueue(urls(0), idempotency_key="a")
     with pytest.raises(IdempotencyConflictError) as caught:
         enqueue_many([urls(1), urls(0)], idempotency_keys=[None, "a"], geo_code="us")
     assert caught.value.run_id == held.run_id
     assert caught.value.fields == ("geo_code",)
-    assert len(plant.redis.keys(plant.keys.run("*"))) == 2
+    assert len(step_harness.redis.keys(step_harness.keys.run("*"))) == 2
 
 
-def test_a_store_that_is_away_is_told(plant, monkeypatch):
+def test_a_store_that_is_away_is_told(step_harness, monkeypatch):
     def fail(*_, **__):
         raise RedisConnectionError("refused")
 
@@ -97,7 +97,7 @@ def test_a_store_that_is_away_is_told(plant, monkeypatch):
         enqueue_many([urls(0)])
 
 
-def test_a_server_that_lost_its_scripts_gets_them_again(plant):
+def test_a_server_that_lost_its_scripts_gets_them_again(step_harness):
     enqueue(urls(0))
-    plant.redis.script_flush()
+    step_harness.redis.script_flush()
     assert len(enqueue_many([urls(1), urls(2)])) == 2

@@ -32,27 +32,27 @@ from scrape_do_celery.store.codec import pack
 
 
 @pytest.fixture
-def handle(plant):
-    plant.begin()
-    return RunHandle("r", producer=plant.producer)
+def handle(step_harness):
+    step_harness.create_run()
+    return RunHandle("r", producer=step_harness.producer)
 
 
 @pytest.fixture
-def finish(plant, make):
+def finish(step_harness, make):
     """Ends run `r`: its job, the tasks that were fetched, its outcome and its error."""
 
     def end(outcome="succeeded", *, job=None, positions=(0, 1), error=None, urls=None):
         job = job or make.job("success")
-        plant.buy(state=PartState.FETCHING)
-        claim = plant.take()
-        plant.run(ops.update_part(plant.keys, claim, {}, job=job))
+        step_harness.make_running(state=PartState.FETCHING)
+        claim = step_harness.claim_part()
+        step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=job))
         for position in positions:
-            plant.put(position=position, **({"url": urls[position]} if urls else {}))
-        plant.run(ops.finish_part(plant.keys, claim, outcome, error=error))
+            step_harness.store_content(position=position, **({"url": urls[position]} if urls else {}))
+        step_harness.run(ops.finish_part(step_harness.keys, claim, outcome, error=error))
         fields = {"decided_by": 0, "result": pack({})}
         if error is not None:
             fields["error"] = json.dumps(error.to_json())
-        plant.run(ops.record_outcome(plant.keys, "r", outcome, fields))
+        step_harness.run(ops.record_outcome(step_harness.keys, "r", outcome, fields))
 
     return end
 
@@ -63,47 +63,51 @@ def test_an_id_is_a_text(run_id):
         RunHandle(run_id)
 
 
-def test_handles_of_one_run_are_equal(plant, handle):
-    assert handle == RunHandle("r", producer=plant.producer)
-    assert handle != RunHandle("other", producer=plant.producer)
+def test_handles_of_one_run_are_equal(step_harness, handle):
+    assert handle == RunHandle("r", producer=step_harness.producer)
+    assert handle != RunHandle("other", producer=step_harness.producer)
     assert handle != "r"
     assert repr(handle) == "RunHandle('r')"
-    assert len({handle, RunHandle("r", producer=plant.producer)}) == 1
+    assert len({handle, RunHandle("r", producer=step_harness.producer)}) == 1
 
 
-def test_a_handle_finds_its_own_way_to_the_store(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
-    plant.begin()
+def test_a_handle_finds_its_own_way_to_the_store(step_harness, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    step_harness.create_run()
     assert RunHandle("r").state is RunState.QUEUED
 
 
-def test_states_and_progress_as_the_run_moves(plant, handle, make):
+def test_states_and_progress_as_the_run_moves(step_harness, handle, make):
     assert (handle.state, handle.progress, handle.job, handle.jobs) == (RunState.QUEUED, Progress(0, 0, 2), None, [])
-    claim = plant.take()
-    plant.run(ops.write_intent(plant.keys, claim, "n", 100, account=plant.account))
+    claim = step_harness.claim_part()
+    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", 100, account=step_harness.account))
     assert handle.state is RunState.SUBMITTING
-    plant.update(claim, after=0, state="running", reported_ok=1, reported_failed=1)
+    step_harness.update_part(claim, after=0, state="running", reported_ok=1, reported_failed=1)
     assert (handle.state, handle.progress) == (RunState.RUNNING, Progress(1, 1, 2))
-    plant.run(ops.update_part(plant.keys, plant.take(), {"state": "fetching"}, after=0.0, job=make.job("success")))
+    step_harness.run(
+        ops.update_part(
+            step_harness.keys, step_harness.claim_part(), {"state": "fetching"}, after=0.0, job=make.job("success")
+        )
+    )
     assert (handle.state, handle.job) == (RunState.FETCHING, make.job("success"))
-    plant.put(position=0)
-    plant.put(position=1, status="error")
-    plant.finish()
+    step_harness.store_content(position=0)
+    step_harness.store_content(position=1, status="error")
+    step_harness.finish_part()
     assert (handle.state, handle.progress) == (RunState.FETCHING, Progress(1, 1, 2))
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
     assert handle.state is RunState.SUCCEEDED
 
 
-def test_jobs_of_all_parts_and_the_one_that_decided(plant, make):
-    plant.part_by_part(3)
-    handle = RunHandle("r", producer=plant.producer)
+def test_jobs_of_all_parts_and_the_one_that_decided(step_harness, make):
+    step_harness.create_multi_part_run(3)
+    handle = RunHandle("r", producer=step_harness.producer)
     for n in (1, 2):
-        claim = plant.take(part=n)
-        plant.run(ops.update_part(plant.keys, claim, {}, job=make.job("success", job_id=f"j{n}")))
+        claim = step_harness.claim_part(part=n)
+        step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=make.job("success", job_id=f"j{n}")))
     assert [job.job_id for job in handle.jobs] == ["j1", "j2"]
     assert handle.job.job_id == "j1"
-    plant.redis.hset(plant.keys.run("r"), "left", 0)
-    plant.run(ops.record_outcome(plant.keys, "r", "failed", {"decided_by": 2}))
+    step_harness.redis.hset(step_harness.keys.run("r"), "left", 0)
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "failed", {"decided_by": 2}))
     assert handle.job.job_id == "j2"
 
 
@@ -120,13 +124,13 @@ def test_jobs_of_all_parts_and_the_one_that_decided(plant, make):
         lambda handle: handle.cancel(),
     ],
 )
-def test_a_run_that_is_not_there(plant, look):
+def test_a_run_that_is_not_there(step_harness, look):
     with pytest.raises(RunNotFoundError) as caught:
-        look(RunHandle("nobody", producer=plant.producer))
+        look(RunHandle("nobody", producer=step_harness.producer))
     assert caught.value.run_id == "nobody"
 
 
-def test_the_whole_result(plant, handle, finish, make):
+def test_the_whole_result(step_harness, handle, finish, make):
     finish()
     result = handle.result()
     assert result.run_id == "r"
@@ -151,7 +155,7 @@ def test_the_whole_result(plant, handle, finish, make):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_every_outcome_raises_its_error_and_keeps_what_was_fetched(plant, handle, finish, make, error):
+def test_every_outcome_raises_its_error_and_keeps_what_was_fetched(step_harness, handle, finish, make, error):
     finish("failed", error=error, positions=[1])
     for read in (handle.result, lambda: asyncio.run(handle.aresult())):
         with pytest.raises(type(error)) as caught:
@@ -160,7 +164,7 @@ def test_every_outcome_raises_its_error_and_keeps_what_was_fetched(plant, handle
     assert [task.url for task in handle.iter_tasks()] == make.urls(1, 1)
 
 
-def test_a_result_that_is_not_ready(plant, handle):
+def test_a_result_that_is_not_ready(step_harness, handle):
     for read in (lambda: handle.result(timeout=0), lambda: asyncio.run(handle.aresult(timeout=0.01))):
         with pytest.raises(ResultNotReadyError, match=r"queued.*goes on") as caught:
             read()
@@ -178,14 +182,14 @@ def test_a_time_out_is_kept(handle):
 
 
 @pytest.mark.parametrize("timeout", [None, 30])
-def test_a_caller_that_waits_gets_the_result_when_it_comes(plant, handle, finish, timeout):
+def test_a_caller_that_waits_gets_the_result_when_it_comes(step_harness, handle, finish, timeout):
     timer = threading.Timer(0.15, finish)
     timer.start()
     assert handle.result(timeout).run_id == "r"
     timer.join()
 
 
-def test_an_async_caller_that_waits_does_not_block_its_loop(plant, handle, finish):
+def test_an_async_caller_that_waits_does_not_block_its_loop(step_harness, handle, finish):
     timer = threading.Timer(0.2, finish)
     timer.start()
 
@@ -202,15 +206,17 @@ def test_an_async_caller_that_waits_does_not_block_its_loop(plant, handle, finis
     assert result.run_id == "r"
 
 
-def test_a_time_out_of_none_waits_on_between_looks(plant, handle, monkeypatch):
+def test_a_time_out_of_none_waits_on_between_looks(step_harness, handle, monkeypatch):
     naps = []
     monkeypatch.setattr("scrape_do_celery.runs.handle.time.sleep", lambda seconds: naps.append(seconds) or enough())
 
     def enough():
         if len(naps) == 12:
-            plant.finish(outcome="lost")
-            plant.run(
-                ops.record_outcome(plant.keys, "r", "lost", {"error": json.dumps(JobLostError("x", "r").to_json())})
+            step_harness.finish_part(outcome="lost")
+            step_harness.run(
+                ops.record_outcome(
+                    step_harness.keys, "r", "lost", {"error": json.dumps(JobLostError("x", "r").to_json())}
+                )
             )
 
     with pytest.raises(JobLostError):
@@ -220,98 +226,98 @@ def test_a_time_out_of_none_waits_on_between_looks(plant, handle, monkeypatch):
     assert naps[-1] <= 0.2
 
 
-def test_tasks_come_in_input_order_whatever_the_order_of_the_job(plant, make):
+def test_tasks_come_in_input_order_whatever_the_order_of_the_job(step_harness, make):
     wanted = make.urls(4)
-    plant.begin(each=wanted)
-    handle = RunHandle("r", producer=plant.producer)
+    step_harness.create_run(each=wanted)
+    handle = RunHandle("r", producer=step_harness.producer)
     shuffled = [wanted[n] for n in (2, 0, 3, 1)]
     job = make.job("success", 4)
     job = job.model_copy(
         update={"tasks": [t.model_copy(update={"url": u}) for t, u in zip(job.tasks, shuffled, strict=True)]}
     )
-    plant.buy(state=PartState.FETCHING)
-    claim = plant.take()
-    plant.run(ops.update_part(plant.keys, claim, {}, job=job))
+    step_harness.make_running(state=PartState.FETCHING)
+    claim = step_harness.claim_part()
+    step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=job))
     for position, url in enumerate(shuffled):
-        plant.put(position=position, url=url)
-    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
+        step_harness.store_content(position=position, url=url)
+    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
     assert [task.url for task in handle.iter_tasks()] == wanted
     assert handle.result().order_verified
 
 
-def test_an_order_that_cannot_be_proven_is_the_order_of_the_job(plant, handle, finish, make):
+def test_an_order_that_cannot_be_proven_is_the_order_of_the_job(step_harness, handle, finish, make):
     finish(urls=["https://else.example/1", "https://else.example/2"], job=make.job("success", 2, start=90))
     result = handle.result()
     assert not result.order_verified
     assert [task.url for task in result.tasks] == ["https://else.example/1", "https://else.example/2"]
 
 
-def test_an_order_is_not_verified_if_the_tasks_contradict_the_job(plant, handle, finish, make):
+def test_an_order_is_not_verified_if_the_tasks_contradict_the_job(step_harness, handle, finish, make):
     finish(urls=make.urls(2)[::-1])
     result = handle.result()
     assert not result.order_verified
     assert [task.task_id for task in result.tasks] == ["t0", "t1"]
 
 
-def test_the_tasks_tell_the_order_if_the_job_does_not(plant, handle, finish, make):
+def test_the_tasks_tell_the_order_if_the_job_does_not(step_harness, handle, finish, make):
     finish(job=make.job("success", summary=False), urls=make.urls(2)[::-1])
     result = handle.result()
     assert result.order_verified
     assert [task.url for task in result.tasks] == make.urls(2)
 
 
-def test_a_task_that_is_gone_does_not_contradict_the_job(plant, handle, finish, make):
+def test_a_task_that_is_gone_does_not_contradict_the_job(step_harness, handle, finish, make):
     finish(positions=[])
-    plant.put(position=0)
-    plant.put(position=1, url="", status="error", gone=True)
+    step_harness.store_content(position=0)
+    step_harness.store_content(position=1, url="", status="error", gone=True)
     assert handle.result().order_verified
 
 
-def test_one_task_for_equal_targets_comes_at_each_of_them(plant, finish, make):
-    plant.begin(each=[make.urls(1)[0], make.urls(2)[1], make.urls(1)[0]])
+def test_one_task_for_equal_targets_comes_at_each_of_them(step_harness, finish, make):
+    step_harness.create_run(each=[make.urls(1)[0], make.urls(2)[1], make.urls(1)[0]])
     finish()
-    handle = RunHandle("r", producer=plant.producer)
+    handle = RunHandle("r", producer=step_harness.producer)
     assert [task.task_id for task in handle.iter_tasks()] == ["t0", "t1", "t0"]
     assert [task.task_id for task in handle.result().tasks] == ["t0", "t1", "t0"]
     assert handle.result().order_verified
-    plant.redis.hdel(plant.keys.contents("r", 0), "1")
+    step_harness.redis.hdel(step_harness.keys.contents("r", 0), "1")
     with pytest.raises(ResultExpiredError):
         handle.result()
 
 
-def test_the_order_of_a_plugin_is_that_of_the_job(plant, finish):
+def test_the_order_of_a_plugin_is_that_of_the_job(step_harness, finish):
     request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
-    plant.run(ops.create_run(plant.keys, "r", RunSpec(request)))
+    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(request)))
     finish()
-    result = RunHandle("r", producer=plant.producer).result()
+    result = RunHandle("r", producer=step_harness.producer).result()
     assert not result.order_verified
     assert [task.task_id for task in result.tasks] == ["t0", "t1"]
 
 
-def test_parts_come_one_after_the_other(plant, make):
-    plant.part_by_part(2)
+def test_parts_come_one_after_the_other(step_harness, make):
+    step_harness.create_multi_part_run(2)
     for part, job in ((0, make.job("success", 1000)), (1, make.job("success", 1, start=1000))):
-        plant.buy(part=part, state=PartState.FETCHING)
-        claim = plant.take(part=part)
-        plant.run(ops.update_part(plant.keys, claim, {}, job=job))
+        step_harness.make_running(part=part, state=PartState.FETCHING)
+        claim = step_harness.claim_part(part=part)
+        step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=job))
         for position in range(0, len(job.tasks), 250):
-            plant.put(part=part, position=position, url=job.tasks[position].url)
-        plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
-    handle = RunHandle("r", producer=plant.producer)
+            step_harness.store_content(part=part, position=position, url=job.tasks[position].url)
+        step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    handle = RunHandle("r", producer=step_harness.producer)
     assert [task.url.rpartition("/")[2] for task in handle.iter_tasks()] == ["0", "250", "500", "750", "1000"]
 
 
-def test_a_run_is_streamed_a_few_pages_at_a_time(plant, make, monkeypatch):
-    plant.begin(targets=100)
-    plant.buy(state=PartState.FETCHING)
-    claim = plant.take()
-    plant.run(ops.update_part(plant.keys, claim, {}, job=make.job("success", 100)))
+def test_a_run_is_streamed_a_few_pages_at_a_time(step_harness, make, monkeypatch):
+    step_harness.create_run(targets=100)
+    step_harness.make_running(state=PartState.FETCHING)
+    claim = step_harness.claim_part()
+    step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=make.job("success", 100)))
     for position in range(100):
-        plant.put(position=position)
-    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
+        step_harness.store_content(position=position)
+    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
     asked = []
     real = ops.contents
 
@@ -320,7 +326,7 @@ def test_a_run_is_streamed_a_few_pages_at_a_time(plant, make, monkeypatch):
         return real(keys, part_id, positions)
 
     monkeypatch.setattr(ops, "contents", contents)
-    tasks = RunHandle("r", producer=plant.producer).iter_tasks()
+    tasks = RunHandle("r", producer=step_harness.producer).iter_tasks()
     next(tasks)
     assert len(asked) == 1
     assert 1 + len(list(tasks)) == 100
@@ -328,9 +334,9 @@ def test_a_run_is_streamed_a_few_pages_at_a_time(plant, make, monkeypatch):
     assert sum(asked, []) == list(range(100))  # noqa: RUF017
 
 
-def test_contents_that_are_past_their_life(plant, handle, finish):
+def test_contents_that_are_past_their_life(step_harness, handle, finish):
     finish()
-    plant.redis.delete(plant.keys.contents("r", 0))
+    step_harness.redis.delete(step_harness.keys.contents("r", 0))
     with pytest.raises(ResultExpiredError) as caught:
         handle.result()
     assert caught.value.run_id == "r"
@@ -339,69 +345,72 @@ def test_contents_that_are_past_their_life(plant, handle, finish):
     assert handle.state is RunState.SUCCEEDED
 
 
-def test_a_run_that_ended_before_a_job_was_bought_has_no_tasks(plant, handle):
-    plant.finish(outcome="failed")
-    plant.run(ops.record_outcome(plant.keys, "r", "failed", {}))
+def test_a_run_that_ended_before_a_job_was_bought_has_no_tasks(step_harness, handle):
+    step_harness.finish_part(outcome="failed")
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "failed", {}))
     assert list(handle.iter_tasks()) == []
 
 
-def test_canceling_what_was_not_sent_ends_it(plant, handle):
+def test_canceling_what_was_not_sent_ends_it(step_harness, handle):
     assert handle.cancel() is True
-    assert plant.messages() == []
-    assert plant.part().outcome == "canceled"
-    assert plant.due()["r:run"] <= 0
+    assert step_harness.step_messages() == []
+    assert step_harness.part().outcome == "canceled"
+    assert step_harness.due_parts()["r:run"] <= 0
 
 
-def test_canceling_what_runs_publishes_for_it(plant, handle):
-    plant.buy()
+def test_canceling_what_runs_publishes_for_it(step_harness, handle):
+    step_harness.make_running()
     assert handle.cancel() is True
-    assert plant.messages() == [(routing.CANCEL_RUN, ["r:0"])]
-    assert plant.view().stop_reason == "cancel"
+    assert step_harness.step_messages() == [(routing.CANCEL_RUN, ["r:0"])]
+    assert step_harness.read_run().stop_reason == "cancel"
     assert handle.state is RunState.RUNNING
 
 
 @pytest.mark.parametrize("state", [PartState.SUBMITTING, PartState.RECONCILING, PartState.FETCHING])
-def test_canceling_in_between_is_a_stop_request(plant, handle, state):
-    plant.buy(state=state)
+def test_canceling_in_between_is_a_stop_request(step_harness, handle, state):
+    step_harness.make_running(state=state)
     assert handle.cancel() is True
-    assert plant.messages() == []
-    assert plant.view().stop_reason == "cancel"
+    assert step_harness.step_messages() == []
+    assert step_harness.read_run().stop_reason == "cancel"
 
 
-def test_canceling_what_has_ended(plant, handle, finish):
+def test_canceling_what_has_ended(step_harness, handle, finish):
     finish()
     assert handle.cancel() is False
-    assert plant.view().stop_reason is None
+    assert step_harness.read_run().stop_reason is None
 
 
-def test_forgetting_frees_everything(plant, handle, finish):
-    plant.app.backend.store_result("r", {"a": 1}, "SUCCESS")
+def test_forgetting_frees_everything(step_harness, handle, finish):
+    step_harness.app.backend.store_result("r", {"a": 1}, "SUCCESS")
     finish()
-    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
     handle.forget()
-    assert None not in plant.ttls().values()
-    assert not {plant.keys.part("r", 0), plant.keys.contents("r", 0), plant.keys.job("r", 0)} & plant.ttls().keys()
+    assert None not in step_harness.ttls().values()
+    assert (
+        not {step_harness.keys.part("r", 0), step_harness.keys.contents("r", 0), step_harness.keys.job("r", 0)}
+        & step_harness.ttls().keys()
+    )
     assert handle.async_result.state == "PENDING"
     with pytest.raises(RunNotFoundError):
         handle.result()
 
 
-def test_forgetting_without_a_result_backend(plant, handle, finish, monkeypatch):
+def test_forgetting_without_a_result_backend(step_harness, handle, finish, monkeypatch):
     finish()
-    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
-    monkeypatch.setattr(plant.app, "_local", threading.local())
-    monkeypatch.setattr(plant.app, "backend_cls", "disabled")
-    monkeypatch.setattr(plant.app, "_backend_cache", None, raising=False)
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
+    monkeypatch.setattr(step_harness.app, "_local", threading.local())
+    monkeypatch.setattr(step_harness.app, "backend_cls", "disabled")
+    monkeypatch.setattr(step_harness.app, "_backend_cache", None, raising=False)
     handle.forget()
-    assert plant.view() is None
+    assert step_harness.read_run() is None
 
 
-def test_what_lives_is_not_forgotten(plant, handle):
+def test_what_lives_is_not_forgotten(step_harness, handle):
     with pytest.raises(RunError, match="cancel it first"):
         handle.forget()
     assert handle.state is RunState.QUEUED
 
 
-def test_the_celery_result_has_the_id_of_the_run(plant, handle):
+def test_the_celery_result_has_the_id_of_the_run(step_harness, handle):
     assert handle.async_result.id == "r"
-    assert handle.async_result.app is plant.app
+    assert handle.async_result.app is step_harness.app

@@ -15,18 +15,18 @@ from scrape_do_celery.store import CANCEL, ops
 
 
 @pytest.fixture
-def ended(plant):
+def ended(step_harness):
     """A run that has ended, with a waiter that has a canvas and one that has none."""
-    plant.begin(waiter="plain")
+    step_harness.create_run(waiter="plain")
     canvas = signature("scrape_do.deliver_outcome", args=["r"], task_id="canvas", link=[signature("shop.save")])
-    plant.run(ops.accept_run(plant.keys, "r", "canvas", json.dumps(canvas)))
-    plant.finish()
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
-    return plant
+    step_harness.run(ops.accept_run(step_harness.keys, "r", "canvas", json.dumps(canvas)))
+    step_harness.finish_part()
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    return step_harness
 
 
 @pytest.fixture
-def sent(plant, monkeypatch):
+def sent(step_harness, monkeypatch):
     """What signatures send, which goes past `send_task` where the task is registered."""
     caught = []
     monkeypatch.setattr(
@@ -45,7 +45,7 @@ def test_each_waiter_gets_its_message(ended, sent):
     ((step, arguments, options),) = sent
     assert (step, list(arguments), options["task_id"]) == (routing.DELIVER_OUTCOME, ["r"], "canvas")
     assert [link["task"] for link in options["link"]] == ["shop.save"]
-    assert len(ended.view().waiters) == 2
+    assert len(ended.read_run().waiters) == 2
 
 
 def test_who_has_the_result_by_now_is_only_noted(ended, sent):
@@ -53,13 +53,13 @@ def test_who_has_the_result_by_now_is_only_noted(ended, sent):
     deliver(ended.producer, "r", redelivery=True)
     assert ended.sent == []
     assert len(sent) == 1
-    assert ended.view().waiters.keys() == {"canvas"}
+    assert ended.read_run().waiters.keys() == {"canvas"}
     ended.app.backend.store_result("canvas", {}, "FAILURE")
     deliver(ended.producer, "r", redelivery=True)
-    assert ended.view().waiters.keys() == {"canvas"}, "a callback that could not be sent is no outcome"
+    assert ended.read_run().waiters.keys() == {"canvas"}, "a callback that could not be sent is no outcome"
     ended.app.backend.store_result("canvas", {}, "SUCCESS")
     deliver(ended.producer, "r", redelivery=True)
-    assert ended.view().waiters == {}
+    assert ended.read_run().waiters == {}
     assert len(sent) == 2
     assert ended.ttls()[ended.keys.run("r")] is not None
 
@@ -67,7 +67,7 @@ def test_who_has_the_result_by_now_is_only_noted(ended, sent):
 def test_what_was_revoked_is_not_reported_again(ended, sent):
     ended.app.backend.store_result("canvas", None, "REVOKED")
     deliver(ended.producer, "r", redelivery=True)
-    assert ended.view().waiters.keys() == {"plain"}
+    assert ended.read_run().waiters.keys() == {"plain"}
     assert sent == []
 
 
@@ -104,7 +104,7 @@ def test_what_follows_is_made_up_for_once(owed, sent):
     for _ in range(3):
         deliver(owed.producer, "r", redelivery=True)
     assert len(sent) == 1
-    assert owed.view().waiters == {}
+    assert owed.read_run().waiters == {}
 
 
 def test_what_could_not_be_sent_is_not_made_up_for(owed, sent, monkeypatch):
@@ -159,14 +159,14 @@ def test_a_broker_that_is_away_is_only_logged(ended, monkeypatch, caplog, error)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", send)
     deliver(ended.producer, "r")
     assert caplog.text.count("Could not publish the outcome of run r") == 2
-    assert len(ended.view().waiters) == 2
+    assert len(ended.read_run().waiters) == 2
 
 
-def test_nothing_to_report(plant):
-    deliver(plant.producer, "nobody")
-    plant.begin()
-    deliver(plant.producer, "r")
-    assert plant.sent == []
+def test_nothing_to_report(step_harness):
+    deliver(step_harness.producer, "nobody")
+    step_harness.create_run()
+    deliver(step_harness.producer, "r")
+    assert step_harness.sent == []
 
 
 def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
@@ -177,34 +177,34 @@ def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
     assert ended.ttls()[ended.keys.run("r")] is not None
 
 
-def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant):
-    plant.begin(start_delay=10, waiter="w", signature="{}")
-    start_draft(plant.producer, "r", plant.clock.time())
-    assert plant.view().accepted is not None
-    assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
+def test_a_draft_whose_message_did_not_come_is_brought_to_life(step_harness):
+    step_harness.create_run(start_delay=10, waiter="w", signature="{}")
+    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    assert step_harness.read_run().accepted is not None
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
-def test_a_draft_that_was_revoked_is_canceled(plant):
-    plant.begin(start_delay=10, waiter="w", signature="{}")
-    plant.app.backend.store_result("w", None, "REVOKED")
-    start_draft(plant.producer, "r", plant.clock.time())
-    assert plant.view().stop_reason == "cancel"
-    assert plant.part().outcome == "canceled"
-    assert plant.due()["r:run"] <= 0
+def test_a_draft_that_was_revoked_is_canceled(step_harness):
+    step_harness.create_run(start_delay=10, waiter="w", signature="{}")
+    step_harness.app.backend.store_result("w", None, "REVOKED")
+    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    assert step_harness.read_run().stop_reason == "cancel"
+    assert step_harness.part().outcome == "canceled"
+    assert step_harness.due_parts()["r:run"] <= 0
 
 
-def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(plant):
-    plant.begin("first", tick=ops.ScheduleTick("prices", "t1", "queue"))
-    plant.begin(tick=ops.ScheduleTick("prices", "t2", "queue"), start_delay=60)
-    start_draft(plant.producer, "r", plant.clock.time())
-    assert plant.view().accepted is None
-    plant.producer.request_stop("r", CANCEL)
-    start_draft(plant.producer, "r", plant.clock.time())
-    assert plant.view().accepted is not None
-    assert plant.part().outcome == "canceled"
+def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(step_harness):
+    step_harness.create_run("first", tick=ops.ScheduleTick("prices", "t1", "queue"))
+    step_harness.create_run(tick=ops.ScheduleTick("prices", "t2", "queue"), start_delay=60)
+    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    assert step_harness.read_run().accepted is None
+    step_harness.producer.request_stop("r", CANCEL)
+    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    assert step_harness.read_run().accepted is not None
+    assert step_harness.part().outcome == "canceled"
 
 
-def test_a_draft_that_is_gone_is_left_alone(plant):
-    start_draft(plant.producer, "r", plant.clock.time())
-    assert plant.sent == []
-    assert plant.redis.keys() == []
+def test_a_draft_that_is_gone_is_left_alone(step_harness):
+    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    assert step_harness.sent == []
+    assert step_harness.redis.keys() == []

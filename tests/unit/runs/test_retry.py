@@ -10,61 +10,61 @@ from scrape_do_celery.store import PartState, ops
 
 
 @pytest.fixture(autouse=True)
-def _at_home(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
+def _at_home(step_harness, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
 
 
-def ended(plant, outcome, **fields):
-    plant.begin()
-    plant.force(**fields)
-    plant.finish(outcome=outcome)
-    plant.run(ops.record_outcome(plant.keys, "r", outcome, {}))
-    plant.messages()
+def ended(step_harness, outcome, **fields):
+    step_harness.create_run()
+    step_harness.set_fields(**fields)
+    step_harness.finish_part(outcome=outcome)
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", outcome, {}))
+    step_harness.step_messages()
 
 
 @pytest.mark.parametrize(("outcome", "fields"), [("in_doubt", {}), ("poisoned", {"purchases": 1})])
-def test_what_may_have_been_bought_is_not_bought_again(plant, outcome, fields):
-    ended(plant, outcome, **fields)
+def test_what_may_have_been_bought_is_not_bought_again(step_harness, outcome, fields):
+    ended(step_harness, outcome, **fields)
     with pytest.raises(RunError, match="may have bought a job"):
         retry_failed("r")
-    assert plant.messages() == []
+    assert step_harness.step_messages() == []
 
 
 @pytest.mark.parametrize(("outcome", "fields"), [("poisoned", {}), ("failed", {"purchases": 1})])
-def test_what_was_never_bought_is_enqueued_again_once(plant, outcome, fields):
-    ended(plant, outcome, **fields)
+def test_what_was_never_bought_is_enqueued_again_once(step_harness, outcome, fields):
+    ended(step_harness, outcome, **fields)
     again = retry_failed("r")
     assert retry_failed("r").run_id == again.run_id != "r"
 
 
-def collected(plant, make, *, urls, summary=True, gone=False):
+def collected(step_harness, make, *, urls, summary=True, gone=False):
     """A run of two targets of which the first task failed."""
-    plant.begin(targets=2)
-    plant.buy(state=PartState.FETCHING)
-    claim = plant.take()
-    plant.run(ops.update_part(plant.keys, claim, {}, job=make.job("success", summary=summary)))
+    step_harness.create_run(targets=2)
+    step_harness.make_running(state=PartState.FETCHING)
+    claim = step_harness.claim_part()
+    step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=make.job("success", summary=summary)))
     for position, status in enumerate(["error", "success"]):
-        plant.put(position=position, url=urls[position], status=status, gone=gone and not position)
-    plant.run(ops.finish_part(plant.keys, claim, "succeeded"))
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
-    plant.messages()
+        step_harness.store_content(position=position, url=urls[position], status=status, gone=gone and not position)
+    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.step_messages()
 
 
 @pytest.mark.parametrize(("summary", "order", "again"), [(True, 1, 0), (False, 1, 0), (False, -1, 1)])
-def test_the_target_without_a_page_is_enqueued_again(plant, make, summary, order, again):
-    collected(plant, make, urls=make.urls(2)[::order], summary=summary)
-    spec = plant.run(ops.spec(plant.keys, retry_failed("r").run_id, 1))
+def test_the_target_without_a_page_is_enqueued_again(step_harness, make, summary, order, again):
+    collected(step_harness, make, urls=make.urls(2)[::order], summary=summary)
+    spec = step_harness.run(ops.spec(step_harness.keys, retry_failed("r").run_id, 1))
     assert spec.request.targets == [make.urls(2)[again]]
 
 
-def test_nothing_is_enqueued_again_if_the_tasks_contradict_the_job(plant, make):
-    collected(plant, make, urls=make.urls(2)[::-1])
+def test_nothing_is_enqueued_again_if_the_tasks_contradict_the_job(step_harness, make):
+    collected(step_harness, make, urls=make.urls(2)[::-1])
     with pytest.raises(RunError, match="which task is which target"):
         retry_failed("r")
-    assert plant.messages() == []
+    assert step_harness.step_messages() == []
 
 
-def test_a_target_whose_task_is_gone_is_enqueued_again(plant, make):
-    collected(plant, make, urls=["", make.urls(2)[1]], gone=True)
-    spec = plant.run(ops.spec(plant.keys, retry_failed("r").run_id, 1))
+def test_a_target_whose_task_is_gone_is_enqueued_again(step_harness, make):
+    collected(step_harness, make, urls=["", make.urls(2)[1]], gone=True)
+    spec = step_harness.run(ops.spec(step_harness.keys, retry_failed("r").run_id, 1))
     assert spec.request.targets == make.urls(1)

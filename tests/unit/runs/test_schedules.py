@@ -79,17 +79,19 @@ def test_an_entry_holds_the_checked_values():
     assert (request["timeout"], request["session_id"], request["render"]) == (6000, "7", {})
 
 
-def test_a_body_of_credentials_is_no_reason_to_warn_a_worker(plant, monkeypatch):
+def test_a_body_of_credentials_is_no_reason_to_warn_a_worker(step_harness, monkeypatch):
     known = SecretStr('{"shop": {"body": "x"}}')
-    monkeypatch.setattr(plant.producer, "settings", plant.settings.model_copy(update={"credentials": known}))
-    run_id = start_scheduled_run(
-        plant.producer, ops.ScheduleTick("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"}
+    monkeypatch.setattr(
+        step_harness.producer, "settings", step_harness.settings.model_copy(update={"credentials": known})
     )
-    assert plant.run(ops.spec(plant.keys, run_id, 1)).request.body == "x"
+    run_id = start_scheduled_run(
+        step_harness.producer, ops.ScheduleTick("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"}
+    )
+    assert step_harness.run(ops.spec(step_harness.keys, run_id, 1)).request.body == "x"
 
 
-def test_callbacks_follow_each_of_its_runs(plant):
-    @plant.app.task(name="parse")
+def test_callbacks_follow_each_of_its_runs(step_harness):
+    @step_harness.app.task(name="parse")
     def parse(result, note):
         pass
 
@@ -98,8 +100,8 @@ def test_callbacks_follow_each_of_its_runs(plant):
     canvas = entry["kwargs"]["canvas"]
     for name in ("t1", "t2"):
         tick = ops.ScheduleTick("prices", name, "queue")
-        run_id = start_scheduled_run(plant.producer, tick, REQUEST, canvas)
-        finish = signature(json.loads(plant.view(run_id).waiters[run_id]))
+        run_id = start_scheduled_run(step_harness.producer, tick, REQUEST, canvas)
+        finish = signature(json.loads(step_harness.read_run(run_id).waiters[run_id]))
         assert (finish.args, finish.options["task_id"]) == ([run_id], run_id)
         assert [one["kwargs"] for one in finish.options["link"] + finish.options["link_error"]] == [
             {"note": "x"},
@@ -108,54 +110,56 @@ def test_callbacks_follow_each_of_its_runs(plant):
 
 
 @pytest.fixture
-def tick(plant):
+def tick(step_harness):
     def one(name, if_running="skip", **request):
-        return start_scheduled_run(plant.producer, ops.ScheduleTick("prices", name, if_running), {**REQUEST, **request})
+        return start_scheduled_run(
+            step_harness.producer, ops.ScheduleTick("prices", name, if_running), {**REQUEST, **request}
+        )
 
     return one
 
 
 @pytest.fixture
-def end(plant):
+def end(step_harness):
     """Ends a run as its steps would, whatever has become of its parts."""
 
     def one(run_id, outcome="succeeded"):
-        if plant.part(run_id).state is not PartState.DONE:
-            plant.finish(run_id)
-        plant.run(ops.record_outcome(plant.keys, run_id, outcome, {}))
+        if step_harness.part(run_id).state is not PartState.DONE:
+            step_harness.finish_part(run_id)
+        step_harness.run(ops.record_outcome(step_harness.keys, run_id, outcome, {}))
 
     return one
 
 
-def due_now(plant):
-    return {name for name, at in plant.due().items() if at <= 0}
+def due_now(step_harness):
+    return {name for name, at in step_harness.due_parts().items() if at <= 0}
 
 
-def published(plant):
-    return {part_id for _, part_ids in plant.messages() for part_id in part_ids}
+def published(step_harness):
+    return {part_id for _, part_ids in step_harness.step_messages() for part_id in part_ids}
 
 
-def test_a_tick_is_one_run(plant, tick, end):
+def test_a_tick_is_one_run(step_harness, tick, end):
     first = tick("t1")
     assert tick("t1") == first
-    assert plant.view(first).state is RunState.QUEUED
-    assert published(plant) == {f"{first}:0"}
+    assert step_harness.read_run(first).state is RunState.QUEUED
+    assert published(step_harness) == {f"{first}:0"}
     end(first)
     assert tick("t1") == first
     assert tick("t2") not in {None, first}
 
 
-def test_a_tick_whose_run_was_forgotten_is_not_bought_again(plant, tick, end):
+def test_a_tick_whose_run_was_forgotten_is_not_bought_again(step_harness, tick, end):
     first = tick("t1")
     end(first)
-    for waiter in plant.view(first).waiters:
-        plant.run(ops.acknowledge_delivery(plant.keys, first, waiter, plant.producer.retention))
-    assert plant.run(ops.forget_run(plant.keys, first)) == 1
+    for waiter in step_harness.read_run(first).waiters:
+        step_harness.run(ops.acknowledge_delivery(step_harness.keys, first, waiter, step_harness.producer.retention))
+    assert step_harness.run(ops.forget_run(step_harness.keys, first)) == 1
     assert tick("t1") == first
-    assert plant.view(first) is None
+    assert step_harness.read_run(first) is None
 
 
-def test_while_one_goes_on_the_next_is_left_out(plant, tick, end):
+def test_while_one_goes_on_the_next_is_left_out(step_harness, tick, end):
     first = tick("t1")
     assert tick("t2") is None
     assert tick("t1") == first
@@ -164,103 +168,109 @@ def test_while_one_goes_on_the_next_is_left_out(plant, tick, end):
     assert tick("t3") is not None
 
 
-def test_one_that_goes_on_for_longer_than_records_live_is_still_waited_for(plant, tick):
+def test_one_that_goes_on_for_longer_than_records_live_is_still_waited_for(step_harness, tick):
     first = tick("t1")
-    plant.clock.forward(8 * 86400)
+    step_harness.clock.forward(8 * 86400)
     assert tick("t2") is None
-    assert plant.view(first).outcome is None
+    assert step_harness.read_run(first).outcome is None
 
 
-def test_while_one_goes_on_the_next_waits(plant, tick, end):
+def test_while_one_goes_on_the_next_waits(step_harness, tick, end):
     first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
     assert [tick(name, "queue") for name in ("t1", "t2", "t3")] == [first, second, third]
     assert len({first, second, third}) == 3
-    assert published(plant) == {f"{first}:0"}
-    assert (plant.view(second).accepted, plant.view(third).accepted) == (None, None)
-    plant.clock.forward(1000)
-    assert {run.run_id for run in plant.look().runs} == {second, third}, "a dispatcher looks, and leaves them"
+    assert published(step_harness) == {f"{first}:0"}
+    assert (step_harness.read_run(second).accepted, step_harness.read_run(third).accepted) == (None, None)
+    step_harness.clock.forward(1000)
+    assert {run.run_id for run in step_harness.claim_due().runs} == {second, third}, (
+        "a dispatcher looks, and leaves them"
+    )
     for run_id in (second, third):
-        start_draft(plant.producer, run_id, plant.clock.time())
-        assert plant.view(run_id).accepted is None
+        start_draft(step_harness.producer, run_id, step_harness.clock.time())
+        assert step_harness.read_run(run_id).accepted is None
     end(first)
-    assert f"{second}:run" in due_now(plant)
-    assert f"{third}:run" not in due_now(plant)
-    start_draft(plant.producer, second, plant.clock.time())
-    assert plant.view(second).accepted is not None
+    assert f"{second}:run" in due_now(step_harness)
+    assert f"{third}:run" not in due_now(step_harness)
+    start_draft(step_harness.producer, second, step_harness.clock.time())
+    assert step_harness.read_run(second).accepted is not None
 
 
-def test_one_that_is_canceled_while_it_waits_leaves_the_line(plant, tick, end):
+def test_one_that_is_canceled_while_it_waits_leaves_the_line(step_harness, tick, end):
     first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
-    plant.producer.request_stop(second, CANCEL)
+    step_harness.producer.request_stop(second, CANCEL)
     end(second, "canceled")
-    assert plant.view(third).after == first
-    plant.producer.request_stop(third, CANCEL)
+    assert step_harness.read_run(third).after == first
+    step_harness.producer.request_stop(third, CANCEL)
     end(third, "canceled")
     fourth = tick("t4", "queue")
-    assert plant.view(fourth).after == first
+    assert step_harness.read_run(fourth).after == first
     end(first)
-    assert f"{fourth}:run" in due_now(plant)
-    assert f"{second}:run" not in {name for name in plant.due() if plant.view(second).outcome is None}
+    assert f"{fourth}:run" in due_now(step_harness)
+    assert f"{second}:run" not in {
+        name for name in step_harness.due_parts() if step_harness.read_run(second).outcome is None
+    }
 
 
-def test_while_one_goes_on_it_is_canceled(plant, tick):
+def test_while_one_goes_on_it_is_canceled(step_harness, tick):
     first, second = tick("t1", "cancel_previous"), tick("t2", "cancel_previous")
-    assert plant.view(first).stop_reason == "cancel"
-    assert plant.part(first).outcome == "canceled"
-    assert plant.view(second).accepted is not None
-    plant.buy(second)
+    assert step_harness.read_run(first).stop_reason == "cancel"
+    assert step_harness.part(first).outcome == "canceled"
+    assert step_harness.read_run(second).accepted is not None
+    step_harness.make_running(second)
     third = tick("t3", "cancel_previous")
-    assert plant.view(second).stop_reason == "cancel"
-    assert f"{second}:0" in due_now(plant), "the dispatcher has its job canceled"
-    assert plant.view(third).stop_reason is None
+    assert step_harness.read_run(second).stop_reason == "cancel"
+    assert f"{second}:0" in due_now(step_harness), "the dispatcher has its job canceled"
+    assert step_harness.read_run(third).stop_reason is None
 
 
-def test_a_late_message_of_an_earlier_tick_cancels_nothing(plant, tick):
+def test_a_late_message_of_an_earlier_tick_cancels_nothing(step_harness, tick):
     later = tick("1000000020", "cancel_previous")
     assert tick("1000000010", "cancel_previous") is None
-    assert plant.view(later).stop_reason is None
+    assert step_harness.read_run(later).stop_reason is None
     assert tick("1000000030", "cancel_previous") is not None
-    assert plant.view(later).stop_reason == "cancel"
+    assert step_harness.read_run(later).stop_reason == "cancel"
 
 
-def test_a_line_is_canceled_as_a_whole(plant, tick):
+def test_a_line_is_canceled_as_a_whole(step_harness, tick):
     waiting = [tick(name, "queue") for name in ("t1", "t2", "t3")]
     last = tick("t4", "cancel_previous")
-    assert [plant.view(run_id).stop_reason for run_id in waiting] == ["cancel"] * 3
-    assert plant.view(last).accepted is not None
+    assert [step_harness.read_run(run_id).stop_reason for run_id in waiting] == ["cancel"] * 3
+    assert step_harness.read_run(last).accepted is not None
 
 
 @pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
-def test_an_answer_that_is_lost_makes_no_second_run(plant, tick, if_running, monkeypatch):
+def test_an_answer_that_is_lost_makes_no_second_run(step_harness, tick, if_running, monkeypatch):
     first = tick("t1", if_running)
-    run = plant.producer.store.run
+    run = step_harness.producer.store.run
 
     def dying(command):
         run(command)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(plant.producer.store, "run", dying)
+        patch.setattr(step_harness.producer.store, "run", dying)
         with pytest.raises(KeyboardInterrupt):
             tick("t2", if_running)
     second = tick("t2", if_running)
     assert tick("t2", if_running) == second
     assert (second is None) is (if_running == "skip")
-    assert plant.run_ids() == {first, second} - {None}
+    assert step_harness.run_ids() == {first, second} - {None}
     if if_running == "cancel_previous":
-        assert plant.due()[f"{second}:0"] <= ops.REDISPATCH_MIN, "the dispatcher publishes a step message for it"
+        assert step_harness.due_parts()[f"{second}:0"] <= ops.REDISPATCH_MIN, (
+            "the dispatcher publishes a step message for it"
+        )
 
 
 @pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
-def test_of_many_at_once_one_goes_on(plant, tick, if_running):
+def test_of_many_at_once_one_goes_on(step_harness, tick, if_running):
     """Workers take the messages of a schedule that have piled up, all at the same time."""
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: tick(f"t{n % 8}", if_running), range(24)))
     runs = {run_id for run_id in made if run_id}
-    assert runs == plant.run_ids()
+    assert runs == step_harness.run_ids()
     # A late message of an earlier tick cancels no later one.
     assert len(runs) in {"skip": {1}, "queue": {8}, "cancel_previous": set(range(1, 9))}[if_running]
-    records = [plant.view(run_id) for run_id in runs]
+    records = [step_harness.read_run(run_id) for run_id in runs]
     assert len([one for one in records if one.accepted and not one.stop_reason]) == 1
     if if_running == "queue":
         assert len({one.after for one in records}) == 8, "each waits for another"
@@ -277,14 +287,14 @@ def test_of_many_at_once_one_goes_on(plant, tick, if_running):
     )
 )
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_in_any_order(plant, tick, end, acts):
+def test_in_any_order(step_harness, tick, end, acts):
     """Each tick keeps its answer; no two runs go on at once that were not canceled; nobody waits for nothing."""
-    plant.redis.flushall()
+    step_harness.redis.flushall()
     said, ended = {}, set()
     for number, (what, which, if_running) in enumerate(acts):
         runs = [run_id for run_id in said.values() if run_id]
         picked = runs[which % len(runs)] if runs else None
-        record = plant.view(picked) if picked else None
+        record = step_harness.read_run(picked) if picked else None
         if what == "tick":
             said[f"t{number}"] = tick(f"t{number}", if_running)
         elif what == "again" and said:
@@ -294,43 +304,51 @@ def test_in_any_order(plant, tick, end, acts):
             end(picked)
             ended.add(picked)
         elif what == "cancel" and record:
-            plant.producer.request_stop(picked, CANCEL)
+            step_harness.producer.request_stop(picked, CANCEL)
         elif what == "forget" and record and record.outcome:
-            plant.run(ops.forget_run(plant.keys, picked))
+            step_harness.run(ops.forget_run(step_harness.keys, picked))
         elif what == "look":
-            plant.clock.forward(100)
-            _look(plant, end, ended)
-        going = [one for one in map(plant.view, plant.run_ids()) if one and one.accepted and not one.outcome]
+            step_harness.clock.forward(100)
+            _look(step_harness, end, ended)
+        going = [
+            one
+            for one in map(step_harness.read_run, step_harness.run_ids())
+            if one and one.accepted and not one.outcome
+        ]
         assert len([one for one in going if one.stop_reason is None]) <= 1
     for _ in range(2 * len(acts) + 2):
-        for one in [one for one in map(plant.view, plant.run_ids()) if one and one.accepted and not one.outcome]:
+        for one in [
+            one
+            for one in map(step_harness.read_run, step_harness.run_ids())
+            if one and one.accepted and not one.outcome
+        ]:
             end(one.run_id)
             ended.add(one.run_id)
-        plant.clock.forward(400)
-        _look(plant, end, ended)
+        step_harness.clock.forward(400)
+        _look(step_harness, end, ended)
     assert {run_id for run_id in said.values() if run_id} == ended
-    assert plant.redis.keys("p:schedule:*") == []
+    assert step_harness.redis.keys("p:schedule:*") == []
 
 
-def _look(plant, end, ended):
+def _look(step_harness, end, ended):
     """What the dispatcher does for runs that are due."""
-    for run in plant.look().runs:
-        record = plant.view(run.run_id)
+    for run in step_harness.claim_due().runs:
+        record = step_harness.read_run(run.run_id)
         if record.accepted is None:
-            start_draft(plant.producer, run.run_id, plant.clock.time())
+            start_draft(step_harness.producer, run.run_id, step_harness.clock.time())
         elif record.outcome is None and all(part.state is PartState.DONE for part in record.parts):
             end(run.run_id)
             ended.add(run.run_id)
 
 
-def test_a_message_that_names_no_tick_is_the_same_tick_when_it_comes_again(plant, monkeypatch):
+def test_a_message_that_names_no_tick_is_the_same_tick_when_it_comes_again(step_harness, monkeypatch):
     """Of a beat that does not know the step: it was delivered, its worker died, and a later tick's time has come."""
     entry = scheduled_run("prices", 60, URLS, if_running="cancel_previous")
-    step = plant.app.tasks[routing.SCHEDULED_RUN]
+    step = step_harness.app.tasks[routing.SCHEDULED_RUN]
     first = _received(step, entry, "m1", "1000000020", monkeypatch)
     assert _received(step, entry, "m1", "1000000080", monkeypatch) == first
     assert _received(step, entry, "m2", "1000000080", monkeypatch) != first
-    assert plant.view(first).stop_reason == "cancel"
+    assert step_harness.read_run(first).stop_reason == "cancel"
 
 
 def _received(step, entry, message_id, now, monkeypatch):
@@ -342,14 +360,14 @@ def _received(step, entry, message_id, now, monkeypatch):
         step.pop_request()
 
 
-def test_credentials_are_those_of_whoever_makes_the_run(plant, tick):
+def test_credentials_are_those_of_whoever_makes_the_run(step_harness, tick):
     with pytest.raises(ValueError, match="credentials: 'shop' is not in SCRAPE_DO_CREDENTIALS, which has none"):
         tick("t1", credentials="shop")
-    assert plant.redis.keys("p:run:*") == []
-    plant.producer.settings = type(plant.settings)(
-        **plant.settings.model_dump(exclude={"credentials", "api_key"}),
+    assert step_harness.redis.keys("p:run:*") == []
+    step_harness.producer.settings = type(step_harness.settings)(
+        **step_harness.settings.model_dump(exclude={"credentials", "api_key"}),
         credentials={"shop": {"headers": {"Authorization": "secret"}}},
     )
     run_id = tick("t1", credentials="shop")
-    assert plant.run(ops.spec(plant.keys, run_id, 1)).request.headers == {"Authorization": "secret"}
-    assert "secret" not in repr(plant.producer.settings)
+    assert step_harness.run(ops.spec(step_harness.keys, run_id, 1)).request.headers == {"Authorization": "secret"}
+    assert "secret" not in repr(step_harness.producer.settings)

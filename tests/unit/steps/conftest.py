@@ -14,12 +14,12 @@ def size():
 
 
 @pytest.fixture
-def running(plant, size):
+def running(step_harness, size):
     """A part whose job runs, older than the time in which a 404 means nothing."""
-    plant.begin(targets=size)
-    plant.buy()
-    plant.clock.forward(100)
-    return plant
+    step_harness.create_run(targets=size)
+    step_harness.make_running()
+    step_harness.clock.forward(100)
+    return step_harness
 
 
 @pytest.fixture
@@ -30,10 +30,12 @@ def early(running):
 
 
 @pytest.fixture
-def collecting(plant, make, size):
+def collecting(step_harness, make, size):
     """A part whose job has ended, and whose tasks are fetched."""
-    plant.begin(targets=size)
-    plant.buy(state=PartState.FETCHING)
-    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success", size), after=0.0))
-    plant.clock.forward(100)
-    return plant
+    step_harness.create_run(targets=size)
+    step_harness.make_running(state=PartState.FETCHING)
+    step_harness.run(
+        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success", size), after=0.0)
+    )
+    step_harness.clock.forward(100)
+    return step_harness

@@ -19,31 +19,31 @@ def refused(status, text="no"):
     return AsyncAPIAuthError(f"GET /x: {status}", status, text)
 
 
-def is_open(plant):
-    return bool(plant.redis.exists(plant.keys.breaker(plant.account)))
+def is_open(step_harness):
+    return bool(step_harness.redis.exists(step_harness.keys.breaker(step_harness.account)))
 
 
 @pytest.fixture
-def running(plant):
-    plant.begin()
-    plant.buy()
-    return plant
+def running(step_harness):
+    step_harness.create_run()
+    step_harness.make_running()
+    return step_harness
 
 
-def look(plant):
+def look(step_harness):
     """What a step message for the run does."""
-    plant.clock.forward(max(0.0, plant.looks()["r:0"]))
-    run_step(plant.app, ["r:0"], {PartState.RUNNING}, poll)
+    step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]))
+    run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
 
 
 def test_every_run_of_the_account_is_held_back_and_it_is_said_once(running, make, caplog):
-    running.begin("other")
+    running.create_run("other")
     running.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
     with caplog.at_level(logging.ERROR):
         look(running)
         for _ in range(20):
             look(running)
-    assert running.claim("other") is None
+    assert running.try_claim_part("other") is None
     assert caplog.text.count("refuses the token") == 1
     assert len(running.api.called("get_job")) == 1
     # 1, 2, 4 ... seconds after the refusal, and no more than one in a minute.
@@ -55,7 +55,7 @@ def test_a_token_that_is_taken_again_lets_everything_go_on(running, make):
     running.api.script(get_job=[make.refusal(403), make.job("pending")])
     running.api.script(get_user_info=[make.refusal(403), None])
     look(running)
-    assert running.claim() is None
+    assert running.try_claim_part() is None
     running.clock.forward(ops.PROBE)
     look(running)
     assert len(running.api.called("get_user_info")) == 2
@@ -86,15 +86,15 @@ def test_a_failure_of_the_probe_says_nothing_about_the_token(running, make):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_one_task_that_is_refused_holds_nothing_back_and_is_given_up_after_the_attempts(collecting, make, status):
-    collecting.begin("innocent")
+    collecting.create_run("innocent")
     collecting.api.script(get_task=lambda _, i: refused(status) if i == "t1" else make.task(0), get_user_info=None)
     for attempts in range(1, UNREADABLE_ATTEMPTS):
-        assert collecting.step(fetch, collecting.take()) is None
+        assert collecting.run_step(fetch, collecting.claim_part()) is None
         part = collecting.part()
         assert (part.stored_ok, part.notes[1].attempts, is_open(collecting)) == (1, attempts, False)
         collecting.clock.forward(UNREADABLE_INTERVAL + 1)
-    collecting.take("innocent")
-    collecting.step(fetch, collecting.take())
+    collecting.claim_part("innocent")
+    collecting.run_step(fetch, collecting.claim_part())
     assert (collecting.part().outcome, collecting.part().gone) == ("succeeded", 1)
     assert len(collecting.api.called("get_user_info")) == UNREADABLE_ATTEMPTS
 
@@ -102,18 +102,18 @@ def test_one_task_that_is_refused_holds_nothing_back_and_is_given_up_after_the_a
 def test_a_gateways_403_of_tasks_is_trouble_that_ends_nothing(collecting, make, settings):
     collecting.api.script(get_task=refused(403, None), get_user_info=None)
     for _ in range(4):
-        assert collecting.step(fetch, collecting.take()) is None
+        assert collecting.run_step(fetch, collecting.claim_part()) is None
         collecting.clock.forward(settings.auth_grace)
     assert (collecting.part().state, collecting.part().notes, is_open(collecting)) == (PartState.FETCHING, {}, False)
     collecting.api.script(get_task=lambda _, i: make.task(int(i[1:])))
-    collecting.step(fetch, collecting.take())
+    collecting.run_step(fetch, collecting.claim_part())
     assert collecting.part().stored_ok == 2
 
 
 def test_one_job_that_is_refused_holds_nothing_back_and_its_tasks_are_fetched(running, make):
     running.api.script(get_job=refused(403), get_task=lambda _, i: make.task(int(i[1:])), get_user_info=None)
     for _ in range(UNREADABLE_ATTEMPTS):
-        running.step(poll, running.take())
+        running.run_step(poll, running.claim_part())
         assert not is_open(running)
         running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
@@ -125,17 +125,17 @@ def test_a_delete_that_is_refused_holds_nothing_back_and_is_sent_again(running, 
     running.api.script(
         get_job=make.job("pending"), cancel_job=[refused(status), make.job("pending")], get_user_info=None
     )
-    running.step(cancel, running.take())
+    running.run_step(cancel, running.claim_part())
     assert (is_open(running), running.part().cancel_sent_at, running.part().api_failures) == (False, None, 1)
     running.clock.forward(10)
-    running.step(cancel, running.take())
+    running.run_step(cancel, running.claim_part())
     assert running.part().cancel_sent_at is not None
     assert len(running.api.called("cancel_job")) == 2
 
 
 def test_many_refused_tasks_cost_one_request_for_the_account(collecting):
     collecting.api.script(get_task=refused(401), get_user_info=refused(401))
-    collecting.step(fetch, collecting.take())
+    collecting.run_step(fetch, collecting.claim_part())
     assert is_open(collecting)
     assert len(collecting.api.called("get_user_info")) == 1
 
@@ -143,7 +143,7 @@ def test_many_refused_tasks_cost_one_request_for_the_account(collecting):
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_refusal_is_that_of_the_token_unless_the_account_is_known_to_be_accepted(collecting, make, status):
     collecting.api.script(get_task=refused(403), get_user_info=make.refusal(status))
-    collecting.step(fetch, collecting.take())
+    collecting.run_step(fetch, collecting.claim_part())
     assert is_open(collecting)
 
 

@@ -31,58 +31,58 @@ COOKIE = "cookie-that-is-private"
 
 
 @pytest.fixture
-def locked(plant, settings):
-    """The plant, whose settings have an encryption key from now on; `locked.use(key)` takes another."""
+def locked(step_harness, settings):
+    """The harness, whose settings have an encryption key from now on; `locked.use(key)` takes another."""
 
     def use(key):
         found = settings.model_copy(update={"encryption_key": None})
         if key:
             found = type(settings)(**{**settings.model_dump(exclude_none=True), "encryption_key": key})
-        plant.settings = found
-        plant.app = plant.adopt(make_app(found))
-        plant.producer = AppContext.for_app(plant.app)
-        plant.store = plant.producer.store
-        plant.keys = plant.store.keys
-        return plant
+        step_harness.settings = found
+        step_harness.app = step_harness.catch_messages(make_app(found))
+        step_harness.producer = AppContext.for_app(step_harness.app)
+        step_harness.sync_store = step_harness.producer.store
+        step_harness.keys = step_harness.sync_store.keys
+        return step_harness
 
-    plant.use = use
+    step_harness.use = use
     use(OLD)
-    yield plant
-    WorkerContext.close_for_app(plant.app)
+    yield step_harness
+    WorkerContext.close_for_app(step_harness.app)
 
 
-def secret(plant, **options):
-    return plant.begin(request={"set_cookies": f"a={COOKIE}"}, **options)
+def secret(step_harness, **options):
+    return step_harness.create_run(request={"set_cookies": f"a={COOKIE}"}, **options)
 
 
-def everything(plant):
+def everything(step_harness):
     """Each value of the store that may be private, by place."""
     found = {}
-    for key in plant.redis.scan_iter():
-        kind = plant.redis.type(key)
+    for key in step_harness.redis.scan_iter():
+        kind = step_harness.redis.type(key)
         if kind == b"hash":
-            found |= {(key, name): value for name, value in plant.redis.hgetall(key).items()}
+            found |= {(key, name): value for name, value in step_harness.redis.hgetall(key).items()}
         elif kind == b"string":
-            found[key, b""] = plant.redis.get(key)
+            found[key, b""] = step_harness.redis.get(key)
     return found
 
 
-def decide(plant, run_id="r"):
-    return plant.step(lambda runtime, _: aggregate(runtime, run_id), None)
+def decide(step_harness, run_id="r"):
+    return step_harness.run_step(lambda runtime, _: aggregate(runtime, run_id), None)
 
 
 def test_everything_private_is_encrypted(locked, make):
     secret(locked, signature='{"private": true}', max_wait=60)
-    locked.buy()
-    claim = locked.take()
+    locked.make_running()
+    claim = locked.claim_part()
     locked.run(
         ops.update_part(
             locked.keys, claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job()
         )
     )
-    locked.put(position=0)
+    locked.store_content(position=0)
     error = JobLostError("quoted", "r")
-    assert locked.run(ops.finish_part(locked.keys, locked.take(), "lost", error=error)) == 0
+    assert locked.run(ops.finish_part(locked.keys, locked.claim_part(), "lost", error=error)) == 0
     decide(locked)
     encrypted = {
         (key.split(b":")[1], name) for (key, name), value in everything(locked).items() if value[:1] == ENCRYPTED_PREFIX
@@ -93,7 +93,7 @@ def test_everything_private_is_encrypted(locked, make):
         (b"job", b""),
         (b"contents", b"0"),
     }
-    record = locked.view()
+    record = locked.read_run()
     assert record.unreadable is None
     assert (record.error.args, record.parts[0].error.args) == (error.args, error.args)
     assert record.result["outcome"] == "lost"
@@ -111,10 +111,10 @@ def test_everything_private_is_encrypted(locked, make):
 def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, stop_reason, caplog):
     secret(locked)
     if state is not PartState.QUEUED:
-        locked.buy(state=state)
+        locked.make_running(state=state)
     if stop_reason:
         locked.run(ops.request_stop(locked.keys, "r", CANCEL))
-        locked.force(state=state, lease=None, outcome=None)
+        locked.set_fields(state=state, lease=None, outcome=None)
     before = everything(locked)
     locked.use(key)
     handled = []
@@ -128,13 +128,13 @@ def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, stop_
     assert everything(locked) == before
     assert caplog.text.count("runs wait for a worker with another key") <= 10
     locked.use(OLD)
-    assert locked.claim() is not None
+    assert locked.try_claim_part() is not None
 
 
-def publish(plant, handler, *states):
+def publish(step_harness, handler, *states):
     """A message for a step, as the frame of every step takes it."""
     definition = StepDefinition(list(states), handler, 30)
-    plant.step(lambda runtime, _: _run_parts(_named(runtime), [PartId("r", 0)], definition), None)
+    step_harness.run_step(lambda runtime, _: _run_parts(_named(runtime), [PartId("r", 0)], definition), None)
 
 
 def _named(runtime):
@@ -146,8 +146,8 @@ def test_a_key_that_is_not_held_is_said_at_the_claim(locked):
     secret(locked)
     (name,) = locked.keys.key_names
     locked.use(NEW)
-    assert locked.claim() == ops.NeedsKey(name)
-    assert locked.due()["r:0"] <= ops.REDISPATCH_MIN + 1
+    assert locked.try_claim_part() == ops.NeedsKey(name)
+    assert locked.due_parts()["r:0"] <= ops.REDISPATCH_MIN + 1
 
 
 def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(locked):
@@ -156,14 +156,14 @@ def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(locked):
     messages = 0
     for _ in range(600):
         locked.clock.forward(5)
-        for part in locked.look().parts:
+        for part in locked.claim_due().parts:
             messages += 1
-            assert isinstance(locked.claim(part.part_id.run_id, part.part_id.part), ops.NeedsKey)
+            assert isinstance(locked.try_claim_part(part.part_id.run_id, part.part_id.part), ops.NeedsKey)
     assert messages <= 20, "in 50 minutes"
     locked.use(OLD)
     locked.clock.forward(ops.REDISPATCH_MAX)
-    assert [part.part_id.run_id for part in locked.look().parts] == ["r"]
-    assert locked.take()
+    assert [part.part_id.run_id for part in locked.claim_due().parts] == ["r"]
+    assert locked.claim_part()
 
 
 def test_with_both_keys_all_is_read_and_the_first_encrypts(locked):
@@ -171,22 +171,22 @@ def test_with_both_keys_all_is_read_and_the_first_encrypts(locked):
     old = locked.keys.key_names[0]
     locked.use(f"{NEW},{OLD}")
     new = locked.keys.key_names[0]
-    claim = locked.take()
+    claim = locked.claim_part()
     assert claim.spec().request.set_cookies == f"a={COOKIE}"
     assert locked.run_fields()["key"] == f"{old} {new}"
     locked.use(OLD)
-    assert locked.claim(states=PartState) is None or isinstance(locked.claim(), ops.NeedsKey)
+    assert locked.try_claim_part(states=PartState) is None or isinstance(locked.try_claim_part(), ops.NeedsKey)
 
 
 def test_a_run_that_was_written_without_a_key_goes_on_with_one(locked):
     locked.use(None)
     secret(locked)
     locked.use(OLD)
-    assert locked.take().spec().request.set_cookies == f"a={COOKIE}"
+    assert locked.claim_part().spec().request.set_cookies == f"a={COOKIE}"
     assert locked.run_fields()["key"] == locked.keys.key_names[0]
     locked.use(None)
-    locked.force(lease=None)
-    assert isinstance(locked.claim(), ops.NeedsKey)
+    locked.set_fields(lease=None)
+    assert isinstance(locked.try_claim_part(), ops.NeedsKey)
 
 
 @pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
@@ -194,7 +194,7 @@ def test_what_cannot_be_read_is_neither_bought_nor_counted(locked, step, state, 
     """The claim saw no strange key, and yet a value of it is encrypted with one."""
     secret(locked)
     if state is PartState.SUBMITTING:
-        locked.force(state=state, intent="1", account=locked.settings.account_id)
+        locked.set_fields(state=state, intent="1", account=locked.settings.account_id)
     other = locked.use(NEW)
     kept = other.keys.encrypt(other.keys.run("r"), "spec", b"{}")
     locked.use(OLD)
@@ -212,18 +212,18 @@ def test_what_cannot_be_read_is_neither_bought_nor_counted(locked, step, state, 
 def ended(locked, make):
     """A run that has failed, encrypted, seen by a process with another key."""
     secret(locked, signature='{"task": "x"}')
-    locked.buy()
-    claim = locked.take()
+    locked.make_running()
+    claim = locked.claim_part()
     locked.run(ops.update_part(locked.keys, claim, {}, after=0.0, job=make.job("success")))
-    locked.put(position=0)
-    locked.finish()
+    locked.store_content(position=0)
+    locked.finish_part()
     return locked
 
 
 def test_a_run_is_not_decided_without_its_key(ended, caplog):
     ended.use(NEW)
     for _ in range(20):
-        assert ended.step(lambda runtime, _: aggregate(_named(runtime), "r"), None) is None
+        assert ended.run_step(lambda runtime, _: aggregate(_named(runtime), "r"), None) is None
     assert "deciding" not in ended.run_fields()
     ended.use(OLD)
     assert decide(ended).outcome == "succeeded"
@@ -232,7 +232,7 @@ def test_a_run_is_not_decided_without_its_key(ended, caplog):
 def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
     monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
     decide(ended)
-    ended.messages()
+    ended.step_messages()
     ended.use(NEW)
     deliver(ended.producer, "r")
     assert ended.sent == []
@@ -247,17 +247,17 @@ def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
 
 def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
     """A job that names no task is completed from its contents: these are another key's."""
-    locked.begin()
-    locked.buy()
-    locked.put(position=0)
-    locked.put(position=1)
+    locked.create_run()
+    locked.make_running()
+    locked.store_content(position=0)
+    locked.store_content(position=1)
     other = locked.use(NEW)
     key = other.keys.contents("r", 0)
     strange = other.keys.encrypt(key, "0", b"x")
     locked.use(OLD)
     locked.redis.hset(key, "0", strange)
     locked.run(ops.request_stop(locked.keys, "r", CANCEL))
-    locked.force(stop_seen_at="1")
+    locked.set_fields(stop_seen_at="1")
     locked.api.script(get_job=make.job("success", summary=False))
     publish(locked, cancel, PartState.RUNNING)
     assert (locked.part().state, locked.part().outcome) == (PartState.FETCHING, None)
@@ -285,10 +285,10 @@ def test_who_reads_without_the_key_is_told_what_to_do(ended, monkeypatch):
 
 def test_the_error_of_a_run_is_that_of_the_key(locked):
     secret(locked)
-    locked.finish(outcome="lost", error=JobLostError("gone", "r"))
+    locked.finish_part(outcome="lost", error=JobLostError("gone", "r"))
     decide(locked)
     locked.use(NEW)
-    assert isinstance(locked.view().error, EncryptionKeyError)
+    assert isinstance(locked.read_run().error, EncryptionKeyError)
     with pytest.raises(EncryptionKeyError):
         RunHandle("r", producer=locked.producer).result()
 
@@ -308,8 +308,8 @@ def test_runs_with_the_same_options_do_not_conflict(locked):
     """Encrypted, equal options look different: their digest tells that they are equal."""
     secret(locked)
     secret(locked, run_id="s")
-    locked.begin("t", request={"set_cookies": "a=other"})
-    claim = locked.take()
+    locked.create_run("t", request={"set_cookies": "a=other"})
+    claim = locked.claim_part()
     found, cursor = set(), ops.START
     while True:
         cursor, conflicting = locked.run(ops.scan_conflicting_parts(locked.keys, claim, ops.digests_of(claim), cursor))
@@ -323,7 +323,7 @@ def test_a_waiter_who_comes_later_is_encrypted_too(locked):
     secret(locked)
     locked.run(ops.accept_run(locked.keys, "r", "later", '{"a": 1}'))
     assert locked.redis.hget(locked.keys.run("r"), "waiter:later")[:1] == ENCRYPTED_PREFIX
-    assert locked.view().waiters["later"] == '{"a": 1}'
+    assert locked.read_run().waiters["later"] == '{"a": 1}'
 
 
 def test_a_worker_that_lacks_a_key_says_so_when_it_starts(locked, monkeypatch, caplog):

@@ -50,7 +50,7 @@ def job(status, *statuses, **more):
     return said(endpoints.get_job("job-r-0"), data)
 
 
-def script(plant, jobs, **answers):
+def script(step_harness, jobs, **answers):
     """The answers of a run of two targets. The last answer for a job or a task stays."""
 
     def get_task(job_id, task_id):
@@ -58,31 +58,35 @@ def script(plant, jobs, **answers):
         data = left.pop(0) if len(left) > 1 else left[0]
         return data if isinstance(data, ScrapeDoError) else said(endpoints.get_task(job_id, task_id), data)
 
-    plant.api.script(get_job=jobs, get_task=get_task)
+    step_harness.api.script(get_job=jobs, get_task=get_task)
 
 
 @pytest.fixture
-def run_on(plant):
+def run_on(step_harness):
     """Carry steps out until the part ends; what it became, and its tasks."""
 
     def go(times=40, seconds=700):
         for _ in range(times):
-            if plant.part().state is PartState.DONE:
+            if step_harness.part().state is PartState.DONE:
                 break
-            plant.clock.forward(seconds)
-            plant.step(poll if plant.part().state is PartState.RUNNING else fetch, plant.take())
-        return plant.part(), plant.run(ops.contents(plant.keys, PART_ID, range(2)))
+            step_harness.clock.forward(seconds)
+            step_harness.run_step(
+                poll if step_harness.part().state is PartState.RUNNING else fetch, step_harness.claim_part()
+            )
+        return step_harness.part(), step_harness.run(ops.contents(step_harness.keys, PART_ID, range(2)))
 
     return go
 
 
 @pytest.fixture
-def bought_again(plant):
+def bought_again(step_harness):
     """The targets that a retry of the run would buy."""
 
     def targets():
-        plant.run(ops.record_outcome(plant.keys, "r", plant.part().outcome, {}))
-        return without_page(plant.producer.store, plant.view(), plant.run(ops.spec(plant.keys, "r", 1)))
+        step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
+        return without_page(
+            step_harness.producer.store, step_harness.read_run(), step_harness.run(ops.spec(step_harness.keys, "r", 1))
+        )
 
     return targets
 

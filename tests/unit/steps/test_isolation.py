@@ -133,7 +133,7 @@ def test_who_waits_too_long_gets_no_turn_and_closes_nothing(alone):
         await breathe()
         visitors.come("alone", alone=True)
 
-    assert visited(story, patience=0.02).seen == ["first", "beside", "alone"]
+    assert visited(story, timeout=0.02).seen == ["first", "beside", "alone"]
 
 
 def test_a_suspect_that_is_cancelled_lets_those_behind_it_in():
@@ -212,18 +212,18 @@ def test_failures_are_remembered_with_a_bound(monkeypatch):
 # The frame
 
 
-def died(plant, run_id):
+def died(step_harness, run_id):
     """A part whose process died."""
-    plant.begin(run_id)
-    plant.take(run_id, seconds=30)
-    plant.clock.forward(31)
+    step_harness.create_run(run_id)
+    step_harness.claim_part(run_id, seconds=30)
+    step_harness.clock.forward(31)
 
 
-def test_suspects_are_worked_on_one_by_one(plant):
+def test_suspects_are_worked_on_one_by_one(step_harness):
     for run_id in ("a", "b", "c"):
-        died(plant, run_id)
+        died(step_harness, run_id)
     for run_id in ("x", "y"):
-        plant.begin(run_id)
+        step_harness.create_run(run_id)
     inside, crowds = set(), {}
 
     async def handler(runtime, claim):
@@ -234,16 +234,16 @@ def test_suspects_are_worked_on_one_by_one(plant):
         await runtime.release_until(claim, {}, 60.0)
         inside.discard(run_id)
 
-    run_step(plant.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
+    run_step(step_harness.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
     assert crowds == {"a": {"a"}, "b": {"b"}, "c": {"c"}, "x": {"x", "y"}, "y": {"x", "y"}}
-    assert all(plant.part(run_id).attempts == 0 for run_id in "abcxy")
+    assert all(step_harness.part(run_id).attempts == 0 for run_id in "abcxy")
 
 
-def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(plant, caplog):
+def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(step_harness, caplog):
     caplog.set_level(logging.INFO)
-    died(plant, "suspect")
-    plant.begin("long")
-    fence = plant.part("suspect").fence
+    died(step_harness, "suspect")
+    step_harness.create_run("long")
+    fence = step_harness.part("suspect").fence
     served = []
 
     async def handler(runtime, claim):
@@ -252,18 +252,18 @@ def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(plant, c
             await asyncio.sleep(0.3)
         await runtime.release_until(claim, {}, 60.0)
 
-    WorkerContext.for_app(plant.app).isolation._patience = 0.1
-    run_step(plant.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
+    WorkerContext.for_app(step_harness.app).isolation._timeout = 0.1
+    run_step(step_harness.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
     assert served == ["long"]
-    assert (plant.part("suspect").fence, plant.part("suspect").attempts) == (fence, 1)
+    assert (step_harness.part("suspect").fence, step_harness.part("suspect").attempts) == (fence, 1)
     assert caplog.text.count("suspect:0 did not get its turn") == 1
-    run_step(plant.app, ["suspect:0"], QUEUED, handler)
+    run_step(step_harness.app, ["suspect:0"], QUEUED, handler)
     assert served == ["long", "suspect"]
 
 
-def test_a_step_that_failed_in_a_living_process_is_no_death(plant):
+def test_a_step_that_failed_in_a_living_process_is_no_death(step_harness):
     for run_id in ("a", "b"):
-        plant.begin(run_id)
+        step_harness.create_run(run_id)
     together, counted = asyncio.Event(), []
 
     async def failing(runtime, claim):
@@ -276,17 +276,17 @@ def test_a_step_that_failed_in_a_living_process_is_no_death(plant):
         await asyncio.wait_for(together.wait(), 5)
         await runtime.release_until(claim, {}, 60.0)
 
-    run_step(plant.app, ["a:0", "b:0"], QUEUED, failing)
-    plant.clock.forward(plant.settings.lease_seconds + 1)
-    run_step(plant.app, ["a:0", "b:0"], QUEUED, handler)
+    run_step(step_harness.app, ["a:0", "b:0"], QUEUED, failing)
+    step_harness.clock.forward(step_harness.settings.lease_seconds + 1)
+    run_step(step_harness.app, ["a:0", "b:0"], QUEUED, handler)
     assert counted == [2, 2]
 
 
 class Deaths:
     """Processes that die of one part, one after the other, over one store. What the dispatcher publishes is played."""
 
-    def __init__(self, plant, killer):
-        self.plant, self.killer, self.worst, self.deaths = plant, killer, {}, 0
+    def __init__(self, step_harness, killer):
+        self.step_harness, self.killer, self.worst, self.deaths = step_harness, killer, {}, 0
 
     async def handler(self, runtime, claim):
         name = claim.part_id.run_id
@@ -303,7 +303,11 @@ class Deaths:
 
         async def go(store):
             runtime, self.died = WorkerContext.__new__(WorkerContext), asyncio.Event()
-            runtime.store, runtime.settings, runtime.producer = store, self.plant.settings, self.plant.producer
+            runtime.store, runtime.settings, runtime.producer = (
+                store,
+                self.step_harness.settings,
+                self.step_harness.producer,
+            )
             runtime.rate_limiter, runtime.isolation = RateLimiter(store, here=10, limit=10), Isolation()
             definition = runner.StepDefinition([PartState.QUEUED], self.handler, 30.0)
             works = [
@@ -318,26 +322,26 @@ class Deaths:
             await asyncio.gather(*works, rest, death, return_exceptions=True)
             self.deaths += self.died.is_set()
 
-        self.plant.with_async(go)
+        self.step_harness.run_async(go)
 
 
-def test_twelve_innocent_parts_beside_a_deadly_one_end_well(plant):
+def test_twelve_innocent_parts_beside_a_deadly_one_end_well(step_harness):
     innocent = [f"innocent{n}" for n in range(12)]
     names = [*innocent[:6], "killer", *innocent[6:]]
     for name in names:
-        plant.begin(name)
-    story = Deaths(plant, "killer")
+        step_harness.create_run(name)
+    story = Deaths(step_harness, "killer")
     story.live([[f"{name}:0" for name in names]])
-    assert {plant.part(name).attempts for name in names} == {1}
+    assert {step_harness.part(name).attempts for name in names} == {1}
     for _ in range(40):
-        plant.clock.forward(301)
-        messages = [message.ids for message in messages_for(plant.look().parts)]
+        step_harness.clock.forward(301)
+        messages = [message.ids for message in messages_for(step_harness.claim_due().parts)]
         story.live(messages)
         # The first death is the only one that an innocent part pays for.
-        assert all(plant.part(name).attempts <= 1 for name in innocent if not plant.part(name).outcome)
-        if all(plant.part(name).outcome for name in names):
+        assert all(step_harness.part(name).attempts <= 1 for name in innocent if not step_harness.part(name).outcome)
+        if all(step_harness.part(name).outcome for name in names):
             break
-    assert {plant.part(name).outcome for name in innocent} == {"succeeded"}
-    assert plant.part("killer").outcome == "poisoned"
-    assert story.deaths == plant.settings.poison_after
+    assert {step_harness.part(name).outcome for name in innocent} == {"succeeded"}
+    assert step_harness.part("killer").outcome == "poisoned"
+    assert story.deaths == step_harness.settings.poison_after
     assert max(story.worst[name] for name in innocent) <= 2

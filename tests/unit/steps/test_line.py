@@ -14,28 +14,31 @@ LEASE = 200.0
 
 
 @pytest.fixture
-def two(plant, make):
+def two(step_harness, make):
     """Four runs, of which two may have a job at a time."""
-    plant.settings = plant.settings.model_copy(update={"max_active_jobs": 2})
+    step_harness.settings = step_harness.settings.model_copy(update={"max_active_jobs": 2})
     for run_id in "abcd":
-        plant.begin(run_id, each=[f"https://shop.example/{run_id}"])
-    plant.api.script(create_job=lambda request: make.created(f"job-{request.targets[0][-1]}", 1))
-    return plant
+        step_harness.create_run(run_id, each=[f"https://shop.example/{run_id}"])
+    step_harness.api.script(create_job=lambda request: make.created(f"job-{request.targets[0][-1]}", 1))
+    return step_harness
 
 
-def try_to_buy(plant, run_id):
-    plant.clock.forward(10)
-    plant.step(submit, plant.take(run_id, seconds=LEASE))
-    return plant.part(run_id).state
+def try_to_buy(step_harness, run_id):
+    step_harness.clock.forward(10)
+    step_harness.run_step(submit, step_harness.claim_part(run_id, seconds=LEASE))
+    return step_harness.part(run_id).state
 
 
-def in_line(plant):
-    return [name.decode().partition(":")[0] for name in plant.redis.zrange(f"p:slot_waiters:{plant.account}", 0, -1)]
+def in_line(step_harness):
+    return [
+        name.decode().partition(":")[0]
+        for name in step_harness.redis.zrange(f"p:slot_waiters:{step_harness.account}", 0, -1)
+    ]
 
 
-def end(plant, run_id):
-    plant.clock.forward(10)
-    plant.finish(run_id)
+def end(step_harness, run_id):
+    step_harness.clock.forward(10)
+    step_harness.finish_part(run_id)
 
 
 def test_no_more_jobs_are_bought_than_may_run(two):
@@ -48,20 +51,20 @@ def test_no_more_jobs_are_bought_than_may_run(two):
 def test_those_that_wait_are_not_looked_at_for_long(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
-    assert two.due()["d:0"] == pytest.approx(SLOT_RECHECK, abs=5)
+    assert two.due_parts()["d:0"] == pytest.approx(SLOT_RECHECK, abs=5)
 
 
 def test_the_first_in_line_is_woken_when_a_job_ends(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
     two.clock.forward(10)
-    claim = two.take("a")
-    two.update(claim, after=0.0, state="fetching")
-    due = two.due()
+    claim = two.claim_part("a")
+    two.update_part(claim, after=0.0, state="fetching")
+    due = two.due_parts()
     assert due["c:0"] <= 0 < due["d:0"]
     assert try_to_buy(two, "c") is PartState.RUNNING
     end(two, "b")
-    assert two.due()["d:0"] <= 0
+    assert two.due_parts()["d:0"] <= 0
     assert try_to_buy(two, "d") is PartState.RUNNING
 
 
@@ -78,7 +81,7 @@ def test_who_is_canceled_in_line_is_passed_over(two):
         try_to_buy(two, run_id)
     two.run(ops.request_stop(two.keys, "c", CANCEL))
     end(two, "a")
-    assert two.due()["d:0"] <= 0
+    assert two.due_parts()["d:0"] <= 0
 
 
 def test_who_is_canceled_with_its_place_hands_it_on(two):
@@ -116,14 +119,14 @@ def test_a_limit_that_is_raised_counts_from_the_next_look(two):
     two.settings = two.settings.model_copy(update={"max_active_jobs": 4})
     two.clock.forward(SLOT_RECHECK)
     assert try_to_buy(two, "d") is PartState.RUNNING
-    assert two.due()["c:0"] <= 0, "who came before is not forgotten"
+    assert two.due_parts()["c:0"] <= 0, "who came before is not forgotten"
 
 
-def test_without_a_limit_nothing_is_counted(plant, make):
-    plant.begin()
-    plant.api.script(create_job=make.created())
-    plant.step(submit, plant.take(seconds=LEASE))
-    assert not list(plant.redis.scan_iter("p:slots:*"))
+def test_without_a_limit_nothing_is_counted(step_harness, make):
+    step_harness.create_run()
+    step_harness.api.script(create_job=make.created())
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    assert not list(step_harness.redis.scan_iter("p:slots:*"))
 
 
 LIMIT = 2
@@ -134,40 +137,40 @@ CHOICES = st.lists(
 
 @settings(max_examples=30, deadline=None)
 @given(CHOICES)
-def test_in_any_order_no_more_run_than_may_and_nobody_is_forgotten(shelf_of, choices):
-    shelf = shelf_of(Keys("p"))
+def test_in_any_order_no_more_run_than_may_and_nobody_is_forgotten(make_store, choices):
+    store = make_store(Keys("p"))
     for n in range(6):
-        shelf.begin(f"r{n}", each=[f"https://shop.example/{n}"])
+        store.create_run(f"r{n}", each=[f"https://shop.example/{n}"])
     for what, n in choices:
-        act(shelf, what, f"r{n}")
-        check(shelf)
+        act(store, what, f"r{n}")
+        check(store)
     # Whoever is left comes to its turn by what wakes it alone.
     for _ in range(20):
-        for run_id in awake(shelf):
-            act(shelf, "buy", run_id)
-            check(shelf)
-        for run_id in states(shelf, "running", "submitting"):
-            act(shelf, "end", run_id)
-        if not states(shelf, "queued"):
+        for run_id in awake(store):
+            act(store, "buy", run_id)
+            check(store)
+        for run_id in states(store, "running", "submitting"):
+            act(store, "end", run_id)
+        if not states(store, "queued"):
             return
-    raise AssertionError(f"forgotten: {states(shelf, 'queued')}")
+    raise AssertionError(f"forgotten: {states(store, 'queued')}")
 
 
-def act(shelf, what, run_id):
-    part = shelf.part(run_id)
-    shelf.force(run_id, due_at=0)
+def act(store, what, run_id):
+    part = store.part(run_id)
+    store.set_fields(run_id, due_at=0)
     if what == "cancel":
-        shelf.run(ops.request_stop(shelf.keys, run_id, CANCEL))
+        store.run(ops.request_stop(store.keys, run_id, CANCEL))
         return
-    claim = shelf.claim(run_id, account="me")
+    claim = store.try_claim_part(run_id, account="me")
     if claim is None or part.state is PartState.DONE:
         return
     if what == "buy" and part.state is PartState.QUEUED:
-        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
+        verdict, _ = store.run(ops.write_intent(store.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
-            shelf.run(
+            store.run(
                 ops.update_part(
-                    shelf.keys,
+                    store.keys,
                     claim,
                     {"state": "running", "purchase_status": "confirmed"},
                     after=1.0,
@@ -175,35 +178,37 @@ def act(shelf, what, run_id):
                 )
             )
         elif verdict != "no_slot":
-            shelf.run(ops.finish_part(shelf.keys, claim, "canceled"))
+            store.run(ops.finish_part(store.keys, claim, "canceled"))
     elif what == "void" and part.state is PartState.QUEUED:
-        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
+        verdict, _ = store.run(ops.write_intent(store.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
-            shelf.run(ops.update_part(shelf.keys, claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
+            store.run(ops.update_part(store.keys, claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
     elif what == "end" and part.state is PartState.RUNNING:
-        shelf.run(ops.update_part(shelf.keys, claim, {"state": "fetching"}, after=0.0))
+        store.run(ops.update_part(store.keys, claim, {"state": "fetching"}, after=0.0))
     elif what == "settle":
-        shelf.run(ops.finish_part(shelf.keys, claim, "succeeded"))
+        store.run(ops.finish_part(store.keys, claim, "succeeded"))
     else:
-        shelf.run(ops.update_part(shelf.keys, claim, {}, after=0.0 if part.state is not PartState.QUEUED else None))
-        shelf.force(run_id, lease=0)
+        store.run(ops.update_part(store.keys, claim, {}, after=0.0 if part.state is not PartState.QUEUED else None))
+        store.set_fields(run_id, lease=0)
 
 
-def states(shelf, *wanted):
-    return [f"r{n}" for n in range(6) if shelf.part(f"r{n}").state in wanted]
+def states(store, *wanted):
+    return [f"r{n}" for n in range(6) if store.part(f"r{n}").state in wanted]
 
 
-def awake(shelf):
+def awake(store):
     return [
-        name.partition(":")[0] for name, at in shelf.due().items() if at < SLOT_RECHECK / 2 and not name.endswith("run")
+        name.partition(":")[0]
+        for name, at in store.due_parts().items()
+        if at < SLOT_RECHECK / 2 and not name.endswith("run")
     ]
 
 
-def check(shelf):
-    assert not states(shelf, "submitting")
-    busy = states(shelf, "running")
+def check(store):
+    assert not states(store, "submitting")
+    busy = states(store, "running")
     assert len(busy) <= LIMIT
-    places = {name.decode().partition(":")[0] for name in shelf.redis.zrange("p:slots:me", 0, -1)}
+    places = {name.decode().partition(":")[0] for name in store.redis.zrange("p:slots:me", 0, -1)}
     assert set(busy) <= places
     assert len(places) <= LIMIT
-    assert all(shelf.part(run_id).state != "done" for run_id in places)
+    assert all(store.part(run_id).state != "done" for run_id in places)

@@ -14,7 +14,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.polling import RETENTION
-from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
+from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.fetching import FetchPass, fetch_task
@@ -27,7 +27,7 @@ from scrape_do_celery.tasks.poll import poll
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)
 BODY = b'{"TaskID": "t1", "Status": ["success"], "Content": "<html>"}'
-STALLED = UNKNOWN_STATUS_PATIENCE + 1
+STALLED = UNKNOWN_STATUS_TIMEOUT + 1
 
 
 def answer(status, error="no"):
@@ -53,35 +53,35 @@ def pages(make, **others):
     return lambda _, task_id: others.get(task_id) or make.task(int(task_id[1:]))
 
 
-def stored(plant):
-    return plant.run(ops.contents(plant.keys, PART_ID, range(3)))
+def stored(step_harness):
+    return step_harness.run(ops.contents(step_harness.keys, PART_ID, range(3)))
 
 
-def asked(plant, task_id):
-    return [one for _, one in plant.api.called("get_task")].count(task_id)
+def asked(step_harness, task_id):
+    return [one for _, one in step_harness.api.called("get_task")].count(task_id)
 
 
-def poll_on(plant, times=10, seconds=STALLED):
+def poll_on(step_harness, times=10, seconds=STALLED):
     """What the last of so many polls answers, each after so many seconds."""
-    message = plant.step(poll, plant.take())
+    message = step_harness.run_step(poll, step_harness.claim_part())
     for _ in range(times):
         if message is not None:
             break
-        plant.clock.forward(seconds)
-        message = plant.step(poll, plant.take())
+        step_harness.clock.forward(seconds)
+        message = step_harness.run_step(poll, step_harness.claim_part())
     return message
 
 
-def end_on_stop_request(plant, stop_reason="cancel"):
-    plant.run(ops.request_stop(plant.keys, "r", stop_reason))
+def end_on_stop_request(step_harness, stop_reason="cancel"):
+    step_harness.run(ops.request_stop(step_harness.keys, "r", stop_reason))
     for _ in range(20):
-        part = plant.part()
+        part = step_harness.part()
         if part.state is PartState.DONE:
             break
         step = fetch if part.state is PartState.FETCHING else cancel if part.cancel_sent_at is None else poll
-        plant.step(step, plant.take())
-        plant.clock.forward(70)
-    return plant.part()
+        step_harness.run_step(step, step_harness.claim_part())
+        step_harness.clock.forward(70)
+    return step_harness.part()
 
 
 # Jobs with an unknown word that do not change
@@ -129,7 +129,7 @@ def test_nor_is_an_end_time_to_come_that_moves(running, make):
 
 
 def test_a_job_that_has_not_named_each_task_is_not_ended_by_those_that_it_named(running, make):
-    running.force(tasks=pack([]))
+    running.set_fields(tasks=pack([]))
     whole = make.job("archived", tasks=["success", "pending", "pending"])
     first = whole.model_copy(update={"task_ids": ["t0"], "tasks": whole.tasks[:1]})
     running.api.script(get_job=[first, make.job("success", 3)], get_task=pages(make))
@@ -137,14 +137,14 @@ def test_a_job_that_has_not_named_each_task_is_not_ended_by_those_that_it_named(
     assert (running.part().stored_ok, running.part().stored_failed) == (3, 0)
 
 
-def test_equal_targets_may_have_one_task_that_ends_it(plant, make):
-    plant.begin(each=["https://shop.example/0"] * 3)
-    plant.buy()
-    plant.force(tasks=pack([]))
-    plant.clock.forward(100)
-    plant.api.script(get_job=make.job("archived", tasks=["success"]), get_task=pages(make))
-    assert poll_on(plant, 1, 60) == AGGREGATE
-    assert (plant.part().stored_ok, plant.part().stored_failed) == (1, 0)
+def test_equal_targets_may_have_one_task_that_ends_it(step_harness, make):
+    step_harness.create_run(each=["https://shop.example/0"] * 3)
+    step_harness.make_running()
+    step_harness.set_fields(tasks=pack([]))
+    step_harness.clock.forward(100)
+    step_harness.api.script(get_job=make.job("archived", tasks=["success"]), get_task=pages(make))
+    assert poll_on(step_harness, 1, 60) == AGGREGATE
+    assert (step_harness.part().stored_ok, step_harness.part().stored_failed) == (1, 0)
 
 
 # Jobs that go on
@@ -166,7 +166,7 @@ def test_what_else_cannot_be_fetched_early_waits_for_the_end(early, make, bad):
 
 
 def test_a_step_without_its_lease_stores_no_page_at_a_position_of_its_own(early, make):
-    early.force(tasks=pack([]))
+    early.set_fields(tasks=pack([]))
     job = make.job("pending", tasks=["pending", "success", "pending"])
     part = job.model_copy(update={"task_ids": ["t1"], "tasks": job.tasks[1:2]})
 
@@ -176,13 +176,13 @@ def test_a_step_without_its_lease_stores_no_page_at_a_position_of_its_own(early,
 
     early.api.script(get_job=late, get_task=pages(make))
     with pytest.raises(LeaseLostError):
-        early.step(poll, early.take())
+        early.run_step(poll, early.claim_part())
     assert stored(early) == [None] * 3
 
 
-def read(plant):
-    plant.run(ops.record_outcome(plant.keys, "r", plant.part().outcome, {}))
-    return [task.task_id for task in RunHandle("r", producer=plant.producer).iter_tasks()]
+def read(step_harness):
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
+    return [task.task_id for task in RunHandle("r", producer=step_harness.producer).iter_tasks()]
 
 
 def test_pages_that_a_step_stored_before_it_died_are_found(early, make):
@@ -191,10 +191,10 @@ def test_pages_that_a_step_stored_before_it_died_are_found(early, make):
         get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=lambda _, i: dies[i]
     )
     with pytest.raises(RuntimeError):
-        early.step(poll, early.take())
+        early.run_step(poll, early.claim_part())
     early.clock.forward(60)
     early.api.script(get_job=answer(410))
-    assert early.step(poll, early.take()) == AGGREGATE
+    assert early.run_step(poll, early.claim_part()) == AGGREGATE
     assert read(early) == ["t0"]
 
 
@@ -242,12 +242,12 @@ def test_what_cannot_be_read_of_a_job_that_was_stopped_is_kept(running, make):
     goes_on = make.task(1, status="pending", content=None)
     running.api.script(get_job=make.job("canceled", tasks=["pending"] * 3))
     running.api.script(get_task=pages(make, t0=unreadable(), t1=goes_on, t2=goes_on))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     for _ in range(10):
         if running.part().state is PartState.DONE:
             break
         running.clock.forward(700)
-        running.step(fetch, running.take())
+        running.run_step(fetch, running.claim_part())
     assert (running.part().outcome, stored(running)[0].unreadable) == ("canceled", True)
 
 
@@ -256,14 +256,14 @@ def test_what_cannot_be_read_of_a_job_that_was_stopped_is_kept(running, make):
 
 def test_an_account_without_credits_loses_no_page(running, make):
     running.api.script(get_job=make.job("success", 3), get_task=answer(402, "no credits"))
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     for _ in range(6):
         running.clock.forward(700)
-        running.step(fetch, running.take())
+        running.run_step(fetch, running.claim_part())
     assert "no credits" in running.part().api_error or "402" in running.part().api_error
     running.api.script(get_task=pages(make))
     running.clock.forward(700)
-    assert running.step(fetch, running.take()) == AGGREGATE
+    assert running.run_step(fetch, running.claim_part()) == AGGREGATE
     assert (running.part().stored_ok, running.part().gone) == (3, 0)
 
 
@@ -281,7 +281,7 @@ def test_a_pass_keeps_no_answer_that_was_of_no_use(running, make, own):
         found["pass"] = FetchPass()
         await fetch_task(runtime, claim, make.job("success", 3), 1, found["pass"])
 
-    running.step(one, running.take())
+    running.run_step(one, running.claim_part())
     if own:
         assert found["pass"].unusable.startswith("AsyncAPIUnparsableResponseError: GET /x: 200")
     else:
@@ -299,16 +299,18 @@ def test_neither_does_one_that_was_cut(running, make):
         found["pass"] = FetchPass()
         await fetch_task(runtime, claim, make.job("success", 3), 1, found["pass"])
 
-    running.step(one, running.take())
+    running.run_step(one, running.claim_part())
     assert (found["pass"].trouble.__cause__, found["pass"].trouble.__traceback__) == (None, None)
 
 
-def collect_all(plant, times=30, seconds=700):
+def collect_all(step_harness, times=30, seconds=700):
     for _ in range(times):
-        if plant.part().state is PartState.DONE:
+        if step_harness.part().state is PartState.DONE:
             break
-        plant.clock.forward(seconds)
-        plant.step(poll if plant.part().state is PartState.RUNNING else fetch, plant.take())
+        step_harness.clock.forward(seconds)
+        step_harness.run_step(
+            poll if step_harness.part().state is PartState.RUNNING else fetch, step_harness.claim_part()
+        )
 
 
 def sequence(make, *answers):
@@ -340,7 +342,7 @@ def test_raw_answer_before_a_410_is_kept(running, make):
 
 
 def test_one_answer_without_ids_does_not_lose_the_job(running, make):
-    running.force(tasks=pack([]))
+    running.set_fields(tasks=pack([]))
     bare = make.job("success", 3).model_copy(update={"task_ids": [], "tasks": []})
     running.api.script(get_job=[bare, make.job("success", 3)], get_task=pages(make))
     collect_all(running)

@@ -24,25 +24,25 @@ AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
 
 @pytest.fixture
-def running(plant):
-    plant.begin(max_wait=600)
-    plant.buy()
-    return plant
+def running(step_harness):
+    step_harness.create_run(max_wait=600)
+    step_harness.make_running()
+    return step_harness
 
 
-def kept(plant):
-    return plant.run(ops.job(plant.keys, PartId("r", 0)))
+def kept(step_harness):
+    return step_harness.run(ops.job(step_harness.keys, PartId("r", 0)))
 
 
-def wait(plant):
-    return plant.looks()["r:0"]
+def wait(step_harness):
+    return step_harness.due_times()["r:0"]
 
 
 def test_a_job_that_runs_is_looked_at_again_less_and_less_often(running, make):
     running.api.script(get_job=make.job("pending"))
     waits = []
     for looks in range(1, 8):
-        assert running.step(poll, running.take()) is None
+        assert running.run_step(poll, running.claim_part()) is None
         assert running.part().polls == looks
         waits.append(round(wait(running)))
         running.clock.forward(waits[-1] + 1)
@@ -57,7 +57,7 @@ def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, 
     real = ops.update_part
     monkeypatch.setattr(ops, "update_part", lambda *a, job=None, **k: written.append(job) or real(*a, job=job, **k))
     for _ in range(3):
-        running.step(poll, running.take())
+        running.run_step(poll, running.claim_part())
         running.clock.forward(100)
     assert written == [jobs[0], None, jobs[1]]
     part = running.part()
@@ -68,7 +68,7 @@ def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, 
 @pytest.mark.parametrize("status", ["success", "error"])
 def test_a_job_that_has_ended_is_collected(running, make, status):
     running.api.script(get_job=make.job(status), get_task=make.refusal(500))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     assert running.part().state is PartState.FETCHING
     assert kept(running) == make.job(status)
     assert wait(running) > 0
@@ -76,28 +76,28 @@ def test_a_job_that_has_ended_is_collected(running, make, status):
 
 def test_its_pages_are_fetched_at_once(running, make):
     running.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.run_step(poll, running.claim_part()) == AGGREGATE
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
 def test_a_step_that_lost_its_part_fetches_nothing(running, make):
-    claim = running.take()
-    running.force(fence=claim.part.fence + 1)
+    claim = running.claim_part()
+    running.set_fields(fence=claim.part.fence + 1)
     running.api.script(get_job=make.job("success"))
     with pytest.raises(LeaseLostError):
-        running.step(poll, claim)
+        running.run_step(poll, claim)
     assert running.api.called("get_task") == []
 
 
 def test_a_status_that_nobody_knows_is_not_the_end(running, make):
     running.api.script(get_job=make.job("hibernating"))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     assert (running.part().state, running.part().status) == (PartState.RUNNING, "hibernating")
 
 
 def test_a_job_that_does_not_name_its_tasks_has_those_of_its_creation(running, make):
     running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"), get_task=make.refusal(500))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     assert kept(running).task_ids == ["t0", "t1"]
     assert running.part().task_ids == ("t0", "t1")
 
@@ -105,7 +105,7 @@ def test_a_job_that_does_not_name_its_tasks_has_those_of_its_creation(running, m
 def test_a_job_that_is_not_found_may_be_young(running, make):
     running.api.script(get_job=make.refusal(404))
     for _ in range(4):
-        assert running.step(poll, running.take()) is None
+        assert running.run_step(poll, running.claim_part()) is None
         running.clock.forward(5)
     assert running.part().not_found_polls == 0
     assert running.part().state is PartState.RUNNING
@@ -115,11 +115,11 @@ def test_a_job_that_is_not_found_three_times_later_is_lost(running, make):
     running.api.script(get_job=make.refusal(404))
     running.clock.forward(61)
     for misses in (1, 2):
-        assert running.step(poll, running.take()) is None
+        assert running.run_step(poll, running.claim_part()) is None
         assert running.part().not_found_polls == misses
         assert wait(running) > 0
         running.clock.forward(60)
-    assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
+    assert running.run_step(poll, running.claim_part()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     part = running.part()
     assert part.outcome == "lost"
     assert isinstance(part.error, JobLostError)
@@ -131,7 +131,7 @@ def test_a_job_that_is_found_again_is_forgiven(running, make):
     running.api.script(get_job=[make.refusal(404), make.refusal(404), make.job("pending"), make.refusal(404)])
     running.clock.forward(61)
     for _ in range(4):
-        running.step(poll, running.take())
+        running.run_step(poll, running.claim_part())
         running.clock.forward(60)
     assert running.part().not_found_polls == 1
     assert running.part().state is PartState.RUNNING
@@ -145,7 +145,7 @@ def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
     running.api.script(get_job=error)
     waits = []
     for troubles in range(1, 9):
-        assert running.step(poll, running.take()) is None
+        assert running.run_step(poll, running.claim_part()) is None
         part = running.part()
         assert (part.api_failures, part.state) == (troubles, PartState.RUNNING)
         assert part.refused_since is None
@@ -159,10 +159,10 @@ def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
 
 def test_trouble_that_is_over_is_forgotten(running, make):
     running.api.script(get_job=[make.refusal(500), make.job("pending")])
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     assert (running.part().api_failures, "500" in running.part().api_error) == (1, True)
     running.clock.forward(10)
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     assert (running.part().api_failures, running.part().api_error) == (0, None)
 
 
@@ -170,7 +170,7 @@ def test_a_refusal_is_over_once_another_answer_comes(running, make):
     running.api.script(get_job=[make.refusal(400), make.refusal(500), make.refusal(400), make.job("pending")])
     seen = []
     for _ in range(4):
-        running.step(poll, running.take())
+        running.run_step(poll, running.claim_part())
         seen.append(running.part().refused_since is not None)
         running.clock.forward(REFUSAL_GRACE + 1)
     assert seen == [True, False, True, False]
@@ -179,37 +179,37 @@ def test_a_refusal_is_over_once_another_answer_comes(running, make):
 
 def test_a_pause_has_an_end(running, make):
     running.api.script(get_job=make.refusal(429, 86_400.0))
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     assert wait(running) <= LONGEST_PAUSE
 
 
 def test_a_pause_counts_from_the_answer(running, make):
-    running.begin("other")
+    running.create_run("other")
 
     def slowly(_):
         running.clock.forward(20)
         return make.refusal(429, 10.0)
 
     running.api.script(get_job=slowly)
-    running.step(poll, running.take(seconds=300))
-    assert running.claim("other") is None
+    running.run_step(poll, running.claim_part(seconds=300))
+    assert running.try_claim_part("other") is None
 
 
 @pytest.mark.parametrize("step", ["cancel", "poll"])
 @pytest.mark.parametrize("known", [True, False])
 def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, make, step, known):
     if known:
-        running.run(ops.update_part(running.keys, running.take(), {}, job=make.job("pending"), after=0.0))
+        running.run(ops.update_part(running.keys, running.claim_part(), {}, job=make.job("pending"), after=0.0))
     running.run(ops.request_stop(running.keys, "r", "deadline"))
     running.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
     handler = {"cancel": cancel, "poll": poll}[step]
-    assert running.step(handler, running.take()) is None
+    assert running.run_step(handler, running.claim_part()) is None
     running.clock.forward(running.settings.cancel_grace + 1)
     # Its tasks may be readable although its job is not.
-    assert running.step(handler, running.take()) is None
+    assert running.run_step(handler, running.claim_part()) is None
     assert running.part().state is PartState.FETCHING
     running.clock.forward(running.settings.cancel_grace + 1)
-    assert running.step(fetch, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
+    assert running.run_step(fetch, running.claim_part()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     part = running.part()
     assert part.outcome == "timed_out"
     assert isinstance(part.error, RunTimeoutError)
@@ -217,34 +217,34 @@ def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, mak
 
 
 def test_a_job_that_names_no_task_at_all_is_lost(running):
-    running.force(tasks=pack([]))
+    running.set_fields(tasks=pack([]))
     running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"))
     for _ in range(UNREADABLE_ATTEMPTS - 1):
-        assert running.step(poll, running.take()) is None
+        assert running.run_step(poll, running.claim_part()) is None
         running.clock.forward(UNREADABLE_INTERVAL + 1)
-    assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
+    assert running.run_step(poll, running.claim_part()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert running.part().outcome == "lost"
     assert "names none of its tasks" in str(running.part().error)
 
 
 def test_too_many_requests_stops_all_workers(running, make):
-    running.begin("other")
+    running.create_run("other")
     running.api.script(get_job=make.refusal(429, 20.0))
-    running.step(poll, running.take())
-    assert running.claim("other") is None
+    running.run_step(poll, running.claim_part())
+    assert running.try_claim_part("other") is None
     assert wait(running) == pytest.approx(20, abs=1)
     running.clock.forward(21)
-    assert running.claim("other") is not None
+    assert running.try_claim_part("other") is not None
 
 
 def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purchase(running, make):
     running.api.script(get_job=make.refusal(400), get_task=lambda _, i: make.task(int(i[1:])))
     for attempts in range(1, UNREADABLE_ATTEMPTS):
-        assert running.step(poll, running.take()) is None
+        assert running.run_step(poll, running.claim_part()) is None
         assert running.part().notes[JOB_NOTE].attempts == attempts
         assert "400" in RunHandle("r", producer=running.producer).status.waiting_for
         running.clock.forward(UNREADABLE_INTERVAL + 1)
-    assert running.step(poll, running.take()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
+    assert running.run_step(poll, running.claim_part()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
@@ -256,26 +256,26 @@ def stopped(running):
 
 def test_a_stop_request_is_one_look_and_a_delete(stopped, make):
     stopped.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
-    assert stopped.step(cancel, stopped.take()) is None
+    assert stopped.run_step(cancel, stopped.claim_part()) is None
     assert [name for name, *_ in stopped.api.calls] == ["get_job", "cancel_job"]
     part = stopped.part()
     assert (part.state, part.polls) == (PartState.RUNNING, 0)
     assert part.cancel_sent_at == pytest.approx(stopped.clock.time(), abs=5)
     assert 0 < wait(stopped) <= 1
     stopped.clock.forward(1)
-    assert stopped.look().parts[0].cancel_sent
+    assert stopped.claim_due().parts[0].cancel_sent
 
 
 def test_a_job_that_has_ended_before_is_not_deleted(stopped, make):
     stopped.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    assert stopped.step(cancel, stopped.take()) == AGGREGATE
+    assert stopped.run_step(cancel, stopped.claim_part()) == AGGREGATE
     assert stopped.api.called("cancel_job") == []
     assert stopped.part().outcome == "succeeded"
 
 
 def test_a_job_that_ends_just_before_its_delete_is_polled(stopped, make):
     stopped.api.script(get_job=make.job("pending"), cancel_job=make.refusal(406))
-    assert stopped.step(cancel, stopped.take()) is None
+    assert stopped.run_step(cancel, stopped.claim_part()) is None
     assert stopped.part().cancel_sent_at is not None
 
 
@@ -283,7 +283,7 @@ def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(stopped, make):
     stopped.api.script(get_job=make.refusal(404))
     stopped.clock.forward(61)
     for _ in range(3):
-        answer = stopped.step(cancel, stopped.take())
+        answer = stopped.run_step(cancel, stopped.claim_part())
         stopped.clock.forward(60)
     assert answer == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert stopped.part().outcome == "lost"
@@ -291,35 +291,35 @@ def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(stopped, make):
 
 def test_a_cancel_in_trouble_is_tried_again(stopped, make):
     stopped.api.script(get_job=[make.refusal(500), make.job("pending")], cancel_job=make.job("canceled"))
-    assert stopped.step(cancel, stopped.take()) is None
+    assert stopped.run_step(cancel, stopped.claim_part()) is None
     assert (stopped.part().api_failures, stopped.part().cancel_sent_at) == (1, None)
     stopped.clock.forward(10)
-    stopped.step(cancel, stopped.take())
+    stopped.run_step(cancel, stopped.claim_part())
     assert (stopped.part().api_failures, stopped.part().cancel_sent_at is None) == (0, False)
 
 
 def test_a_cancel_message_without_a_stop_request_is_a_poll(running):
-    assert running.step(cancel, running.take()) == StepMessage(routing.POLL_JOBS, ("r:0",))
+    assert running.run_step(cancel, running.claim_part()) == StepMessage(routing.POLL_JOBS, ("r:0",))
     assert running.api.calls == []
 
 
 def test_a_cancel_message_that_comes_twice_is_a_poll(stopped, make):
     stopped.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
-    stopped.step(cancel, stopped.take())
+    stopped.run_step(cancel, stopped.claim_part())
     stopped.clock.forward(2)
-    assert stopped.step(cancel, stopped.take()) == StepMessage(routing.POLL_JOBS, ("r:0",))
+    assert stopped.run_step(cancel, stopped.claim_part()) == StepMessage(routing.POLL_JOBS, ("r:0",))
     assert len(stopped.api.called("cancel_job")) == 1
 
 
 def test_a_job_that_does_not_stop_is_given_up_after_the_grace(stopped, make):
     job = make.job("pending", tasks=["success", "pending"])
     stopped.api.script(get_job=job, cancel_job=job)
-    stopped.step(cancel, stopped.take())
+    stopped.run_step(cancel, stopped.claim_part())
     stopped.clock.forward(2)
-    assert stopped.step(poll, stopped.take()) is None
+    assert stopped.run_step(poll, stopped.claim_part()) is None
     stopped.clock.forward(stopped.settings.cancel_grace + 1)
     stopped.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    assert stopped.step(poll, stopped.take()) == AGGREGATE
+    assert stopped.run_step(poll, stopped.claim_part()) == AGGREGATE
     # The other one was under way when it was last seen: it is paid if it came to its end.
     assert stopped.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
     part = stopped.part()
@@ -333,10 +333,10 @@ def test_a_deadline_ends_as_a_time_out(running, make):
     running.run(ops.request_stop(running.keys, "r", "deadline"))
     job = make.job("canceled", tasks=["success", "canceled"])
     running.api.script(get_job=[make.job("pending"), job], cancel_job=job)
-    running.step(cancel, running.take())
+    running.run_step(cancel, running.claim_part())
     running.clock.forward(2)
     running.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
-    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.run_step(poll, running.claim_part()) == AGGREGATE
     error = running.part().error
     assert isinstance(error, RunTimeoutError)
     assert (error.max_wait, error.run_id, error.job.status) == (600.0, "r", "canceled")
@@ -344,10 +344,10 @@ def test_a_deadline_ends_as_a_time_out(running, make):
 
 def test_a_job_that_never_answers_is_lost_once_the_api_has_forgotten_it(running, make):
     running.api.script(get_job=make.refusal(500))
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     assert running.part().state is PartState.RUNNING
     running.clock.forward(RETENTION + 2 * 3600)
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     assert running.part().outcome == "lost"
     assert isinstance(running.part().error, JobLostError)
 
@@ -356,16 +356,16 @@ def test_a_job_that_never_answers_is_lost_once_the_api_has_forgotten_it(running,
 
 
 @pytest.fixture
-def early(plant):
-    plant.begin(targets=3, early=True)
-    plant.buy()
-    return plant
+def early(step_harness):
+    step_harness.create_run(targets=3, early=True)
+    step_harness.make_running()
+    return step_harness
 
 
-def pages(plant):
+def pages(step_harness):
     return {
         position: task.task_id
-        for position, task in enumerate(plant.run(ops.contents(plant.keys, PartId("r", 0), range(3))))
+        for position, task in enumerate(step_harness.run(ops.contents(step_harness.keys, PartId("r", 0), range(3))))
         if task
     }
 
@@ -375,37 +375,37 @@ def test_a_task_that_has_ended_is_fetched_while_its_job_goes_on(early, make):
         get_job=make.job("pending", tasks=["pending", "success", "error"]),
         get_task=lambda _, i: make.task(int(i[1:]), status="error" if i == "t2" else "success"),
     )
-    assert early.step(poll, early.take()) is None
+    assert early.run_step(poll, early.claim_part()) is None
     assert pages(early) == {1: "t1", 2: "t2"}
     part = early.part()
     assert (part.state, part.stored_ok, part.stored_failed) == (PartState.RUNNING, 1, 1)
     assert [task.task_id for task in RunHandle("r", producer=early.producer).iter_tasks(partial=True)] == ["t1", "t2"]
     early.clock.forward(60)
-    early.step(poll, early.take())
+    early.run_step(poll, early.claim_part())
     assert len(early.api.called("get_task")) == 2, "nothing is fetched twice"
     early.api.script(get_job=make.job("success", 3))
     early.clock.forward(60)
-    assert early.step(poll, early.take()) == AGGREGATE
+    assert early.run_step(poll, early.claim_part()) == AGGREGATE
     assert pages(early) == {0: "t0", 1: "t1", 2: "t2"}
 
 
 def test_a_job_whose_tasks_are_fetched_early_is_looked_at_by_itself(early, make):
     early.api.script(get_job=make.job("pending", 3))
-    early.step(poll, early.take())
-    assert "r:0" in early.due()
+    early.run_step(poll, early.claim_part())
+    assert "r:0" in early.due_parts()
 
 
 def test_an_answer_that_shuffles_the_tasks_moves_no_page(early, make):
     job = make.job("pending", tasks=["success", "pending", "pending"])
     job = job.model_copy(update={"task_ids": ["t2", "t1", "t0"]})
     early.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:])))
-    early.step(poll, early.take())
+    early.run_step(poll, early.claim_part())
     assert pages(early) == {0: "t0"}
     assert [task.task_id for task in RunHandle("r", producer=early.producer).iter_tasks(partial=True)] == ["t0"]
     ended = make.job("success", 3).model_copy(update={"task_ids": ["t1", "t2", "t0"]})
     early.api.script(get_job=ended)
     early.clock.forward(60)
-    early.step(poll, early.take())
+    early.run_step(poll, early.claim_part())
     assert pages(early) == {0: "t0", 1: "t1", 2: "t2"}
 
 
@@ -415,7 +415,7 @@ def test_a_task_that_cannot_be_had_early_is_left_to_the_end(early, make, answer)
         get_job=make.job("pending", tasks=["success", "pending", "pending"]),
         get_task=make.task(0, status=answer) if answer == "pending" else make.refusal(answer),
     )
-    assert early.step(poll, early.take()) is None
+    assert early.run_step(poll, early.claim_part()) is None
     assert pages(early) == {}
     part = early.part()
     assert (part.state, part.api_failures, part.gone) == (PartState.RUNNING, 0, 0)
@@ -424,15 +424,15 @@ def test_a_task_that_cannot_be_had_early_is_left_to_the_end(early, make, answer)
 def test_nothing_is_fetched_early_into_a_full_store(early, make):
     early.health.used = 0.99
     early.api.script(get_job=make.job("pending", tasks=["success", "pending", "pending"]))
-    early.step(poll, early.take())
+    early.run_step(poll, early.claim_part())
     assert early.api.called("get_task") == []
 
 
 @pytest.mark.parametrize(
     ("targets", "option", "expected"), [(49, None, False), (50, None, True), (1, True, True), (50, False, False)]
 )
-def test_large_runs_are_fetched_early(plant, make, targets, option, expected):
-    plant.begin(targets=targets, early=option)
-    plant.buy()
-    assert plant.take().early is expected
-    assert plant.run(ops.spec(plant.keys, "r", 1)).early is expected
+def test_large_runs_are_fetched_early(step_harness, make, targets, option, expected):
+    step_harness.create_run(targets=targets, early=option)
+    step_harness.make_running()
+    assert step_harness.claim_part().early is expected
+    assert step_harness.run(ops.spec(step_harness.keys, "r", 1)).early is expected

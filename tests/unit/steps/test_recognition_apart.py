@@ -23,60 +23,60 @@ def gone():
     return AsyncAPIGoneError("GET /x: 410", 410, "gone", 410, None, "")
 
 
-def test_a_listed_job_that_is_gone_stops_no_search(plant, make):
-    plant.begin(each=[A])
-    lose_answer(plant)
+def test_a_listed_job_that_is_gone_stops_no_search(step_harness, make):
+    step_harness.create_run(each=[A])
+    lose_answer(step_harness)
     mine = job_of(make, [A], "mine")
     listed = [mine.model_copy(update={"tasks": []}), make.job("success", 1, job_id="old", summary=False)]
-    plant.api.script(
+    step_harness.api.script(
         list_jobs=lambda _: JobsListResponse(jobs=listed), get_job=lambda i: mine if i == "mine" else gone()
     )
-    assert look_until_resolved(plant).job_id == "mine"
+    assert look_until_resolved(step_harness).job_id == "mine"
 
 
-def test_a_job_with_more_tasks_is_not_adopted(plant, make):
-    plant.begin("r", each=[A, B])
-    plant.begin("s", each=[A, B, C])
-    lose_answer(plant, "r")
-    lose_answer(plant, "s")
+def test_a_job_with_more_tasks_is_not_adopted(step_harness, make):
+    step_harness.create_run("r", each=[A, B])
+    step_harness.create_run("s", each=[A, B, C])
+    lose_answer(step_harness, "r")
+    lose_answer(step_harness, "s")
     whole = make.job("pending", 3, job_id="of-s", summary=False)
     pages = dict(zip(["t0", "t1", "t2"], [A, B, C], strict=True))
-    plant.api.script(
+    step_harness.api.script(
         list_jobs=lambda _: JobsListResponse(jobs=[whole]),
         get_job=whole,
         get_task=lambda j, i: make.task(int(i[1:]), job=j, url=pages[i], status="pending"),
     )
-    plant.clock.forward(1)
-    plant.step(reconcile, plant.take("r"))
-    assert plant.part("r").job_id is None
-    assert look_until_resolved(plant, "s").job_id == "of-s"
+    step_harness.clock.forward(1)
+    step_harness.run_step(reconcile, step_harness.claim_part("r"))
+    assert step_harness.part("r").job_id is None
+    assert look_until_resolved(step_harness, "s").job_id == "of-s"
 
 
-def test_equal_targets_wait_for_a_purchase_of_one_of_them(plant):
-    plant.begin("two", each=[A, A])
-    plant.begin("one", each=[A])
-    assert intend(plant, "two") == "ok"
-    assert intend(plant, "one") == "targets_locked"
+def test_equal_targets_wait_for_a_purchase_of_one_of_them(step_harness):
+    step_harness.create_run("two", each=[A, A])
+    step_harness.create_run("one", each=[A])
+    assert intend(step_harness, "two") == "ok"
+    assert intend(step_harness, "one") == "targets_locked"
 
 
-def test_a_purchase_of_equal_targets_that_was_never_found_may_own_a_job_with_one_task(plant, make):
-    plant.begin("two", each=[A, A])
-    lose_answer(plant, "two")
-    shows(plant)
-    look_until_resolved(plant, "two")
-    plant.begin("one", each=[A])
-    lose_answer(plant, "one")
-    shows(plant, job_of(make, [A], "of-two"))
-    assert look_until_resolved(plant, "one").outcome == "in_doubt"
+def test_a_purchase_of_equal_targets_that_was_never_found_may_own_a_job_with_one_task(step_harness, make):
+    step_harness.create_run("two", each=[A, A])
+    lose_answer(step_harness, "two")
+    shows(step_harness)
+    look_until_resolved(step_harness, "two")
+    step_harness.create_run("one", each=[A])
+    lose_answer(step_harness, "one")
+    shows(step_harness, job_of(make, [A], "of-two"))
+    assert look_until_resolved(step_harness, "one").outcome == "in_doubt"
 
 
-def test_a_refused_plugin_run_is_not_in_doubt_by_any_job_of_its_size(plant, make):
+def test_a_refused_plugin_run_is_not_in_doubt_by_any_job_of_its_size(step_harness, make):
     spec = RunSpec(JobCreationRequest(**PLUGIN))
-    plant.run(ops.create_run(plant.keys, "r", spec))
-    plant.api.script(create_job=make.refusal(429))
-    plant.step(submit, plant.take(seconds=LEASE))
-    shows(plant, make.job("pending", 1, job_id="foreign"))
-    part = look_until_resolved(plant)
+    step_harness.run(ops.create_run(step_harness.keys, "r", spec))
+    step_harness.api.script(create_job=make.refusal(429))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    shows(step_harness, make.job("pending", 1, job_id="foreign"))
+    part = look_until_resolved(step_harness)
     assert (part.state, part.outcome) == (PartState.QUEUED, None)
 
 
@@ -84,131 +84,133 @@ def auth():
     return AsyncAPIAuthError("POST: 401", 401, "no", None, None, "")
 
 
-def test_a_refusal_before_the_purchase_does_not_end_a_paid_run(plant, make):
-    plant.begin(each=[A])
-    plant.api.script(create_job=[auth(), make.created("j", 1)], get_user_info=None)
-    plant.step(submit, plant.take(seconds=LEASE))
-    plant.redis.delete(plant.keys.breaker(plant.account))
-    shows(plant)
-    plant.clock.forward(5)
-    plant.step(reconcile, plant.take())
-    plant.step(submit, plant.take(seconds=LEASE))
-    assert plant.part().job_id == "j"
+def test_a_refusal_before_the_purchase_does_not_end_a_paid_run(step_harness, make):
+    step_harness.create_run(each=[A])
+    step_harness.api.script(create_job=[auth(), make.created("j", 1)], get_user_info=None)
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.redis.delete(step_harness.keys.breaker(step_harness.account))
+    shows(step_harness)
+    step_harness.clock.forward(5)
+    step_harness.run_step(reconcile, step_harness.claim_part())
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    assert step_harness.part().job_id == "j"
     # The list shows it for an hour; then it is asked by itself.
-    plant.clock.forward(3600)
-    plant.api.script(get_job=auth())
-    plant.step(poll, plant.take())
-    assert plant.part().outcome is None
+    step_harness.clock.forward(3600)
+    step_harness.api.script(get_job=auth())
+    step_harness.run_step(poll, step_harness.claim_part())
+    assert step_harness.part().outcome is None
 
 
-def test_the_job_of_an_earlier_purchase_is_not_bought_over_after_a_refusal(plant, make):
-    plant.begin(each=[A])
-    lose_answer(plant)
-    shows(plant)
-    assert look_until_resolved(plant).state is PartState.QUEUED
-    plant.api.script(create_job=make.refusal(429))
-    first = plant.part().first_intent
-    plant.step(submit, plant.take(seconds=LEASE))
+def test_the_job_of_an_earlier_purchase_is_not_bought_over_after_a_refusal(step_harness, make):
+    step_harness.create_run(each=[A])
+    lose_answer(step_harness)
+    shows(step_harness)
+    assert look_until_resolved(step_harness).state is PartState.QUEUED
+    step_harness.api.script(create_job=make.refusal(429))
+    first = step_harness.part().first_intent
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     late = job_of(make, [A], "j").model_copy(update={"start_time": datetime.fromtimestamp(first - 600, UTC)})
-    plant.api.script(list_jobs=lambda _: JobsListResponse(jobs=[late]), get_job=late)
-    plant.clock.forward(6)
-    plant.step(reconcile, plant.take())
-    assert plant.part().state is not PartState.QUEUED
+    step_harness.api.script(list_jobs=lambda _: JobsListResponse(jobs=[late]), get_job=late)
+    step_harness.clock.forward(6)
+    step_harness.run_step(reconcile, step_harness.claim_part())
+    assert step_harness.part().state is not PartState.QUEUED
 
 
-def test_a_refused_purchase_is_looked_for_at_once_when_its_run_is_canceled(plant, make):
-    plant.begin()
-    plant.api.script(create_job=make.refusal(429, 600.0))
-    plant.step(submit, plant.take(seconds=LEASE))
-    shows(plant)
-    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
-    assert plant.looks()["r:0"] <= 1
+def test_a_refused_purchase_is_looked_for_at_once_when_its_run_is_canceled(step_harness, make):
+    step_harness.create_run()
+    step_harness.api.script(create_job=make.refusal(429, 600.0))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    shows(step_harness)
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    assert step_harness.due_times()["r:0"] <= 1
 
 
-def test_a_purchase_in_doubt_of_the_version_before_is_seen(plant, make):
-    plant.begin("r", each=[A])
-    plant.redis.set(f"{plant.keys.prefix}:doubt:{plant.account}:{fingerprint([A])}", "old:0", ex=86400)
-    lose_answer(plant)
-    shows(plant, job_of(make, [A], "j"))
-    assert look_until_resolved(plant).outcome == "in_doubt"
+def test_a_purchase_in_doubt_of_the_version_before_is_seen(step_harness, make):
+    step_harness.create_run("r", each=[A])
+    step_harness.redis.set(
+        f"{step_harness.keys.prefix}:doubt:{step_harness.account}:{fingerprint([A])}", "old:0", ex=86400
+    )
+    lose_answer(step_harness)
+    shows(step_harness, job_of(make, [A], "j"))
+    assert look_until_resolved(step_harness).outcome == "in_doubt"
 
 
-def test_a_purchase_that_an_old_worker_resolved_stands_in_nobodys_way(plant, make):
-    plant.begin("old", each=[A])
-    lose_answer(plant, "old")
-    plant.force("old", state="running", job="x")
-    plant.begin("r", each=[A])
-    lose_answer(plant)
-    shows(plant, job_of(make, [A], "j"))
-    assert look_until_resolved(plant).job_id == "j"
+def test_a_purchase_that_an_old_worker_resolved_stands_in_nobodys_way(step_harness, make):
+    step_harness.create_run("old", each=[A])
+    lose_answer(step_harness, "old")
+    step_harness.set_fields("old", state="running", job="x")
+    step_harness.create_run("r", each=[A])
+    lose_answer(step_harness)
+    shows(step_harness, job_of(make, [A], "j"))
+    assert look_until_resolved(step_harness).job_id == "j"
 
 
-def test_restarts_of_the_store_poison_no_run_that_was_never_sent(plant):
-    plant.begin()
-    shows(plant)
+def test_restarts_of_the_store_poison_no_run_that_was_never_sent(step_harness):
+    step_harness.create_run()
+    shows(step_harness)
     for n in range(6):
-        plant.redis.set("p:epoch", b"life-%d 1 old-%d@%d 0" % (n, n, n))
-        plant.step(submit, plant.take(seconds=LEASE))
-        assert plant.part().state is PartState.RECONCILING
-        assert look_until_resolved(plant).state is PartState.QUEUED
+        step_harness.redis.set("p:epoch", b"life-%d 1 old-%d@%d 0" % (n, n, n))
+        step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+        assert step_harness.part().state is PartState.RECONCILING
+        assert look_until_resolved(step_harness).state is PartState.QUEUED
 
 
-def with_another_token(plant):
-    plant.settings = plant.settings.model_copy(update={"account": "another"})
-    plant.account = plant.settings.account_id
+def with_another_token(step_harness):
+    step_harness.settings = step_harness.settings.model_copy(update={"account": "another"})
+    step_harness.account = step_harness.settings.account_id
 
 
-def test_a_job_that_was_adopted_with_another_token_is_polled_with_that_token(plant, make):
-    plant.begin(each=[A])
-    plant.api.script(create_job=make.refusal(401))
-    plant.step(submit, plant.take(seconds=LEASE))
-    plant.clock.forward(10)
-    shows(plant, job_of(make, [A], "j"))
-    with_another_token(plant)
-    plant.step(reconcile, plant.take())
-    assert plant.take().part.job_id == "j"
+def test_a_job_that_was_adopted_with_another_token_is_polled_with_that_token(step_harness, make):
+    step_harness.create_run(each=[A])
+    step_harness.api.script(create_job=make.refusal(401))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.clock.forward(10)
+    shows(step_harness, job_of(make, [A], "j"))
+    with_another_token(step_harness)
+    step_harness.run_step(reconcile, step_harness.claim_part())
+    assert step_harness.claim_part().part.job_id == "j"
 
 
-def test_after_a_pause_only_the_list_of_the_same_account_shows_an_absence(plant, make):
-    plant.begin(each=[A])
-    plant.api.script(create_job=make.refusal(429))
-    plant.step(submit, plant.take(seconds=LEASE))
-    plant.clock.forward(10)
-    with_another_token(plant)
-    assert isinstance(plant.claim(), ops.NeedsAccount)
+def test_after_a_pause_only_the_list_of_the_same_account_shows_an_absence(step_harness, make):
+    step_harness.create_run(each=[A])
+    step_harness.api.script(create_job=make.refusal(429))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.clock.forward(10)
+    with_another_token(step_harness)
+    assert isinstance(step_harness.try_claim_part(), ops.NeedsAccount)
 
 
-def test_an_id_without_a_task_behind_it_keeps_no_job_from_its_part(plant, make):
-    plant.begin(each=[A, B])
-    lose_answer(plant)
+def test_an_id_without_a_task_behind_it_keeps_no_job_from_its_part(step_harness, make):
+    step_harness.create_run(each=[A, B])
+    lose_answer(step_harness)
     whole = make.job("pending", 3, job_id="j", summary=False)
     pages = {"t0": A, "t1": B}
-    plant.api.script(
+    step_harness.api.script(
         list_jobs=lambda _: JobsListResponse(jobs=[whole]),
         get_job=whole,
         get_task=lambda j, i: make.task(int(i[1:]), job=j, url=pages[i]) if i in pages else make.refusal(404),
     )
-    assert look_until_resolved(plant).job_id == "j"
+    assert look_until_resolved(step_harness).job_id == "j"
 
 
-def test_a_gone_job_does_not_hide_the_job_of_a_rejected_purchase(plant, make, caplog):
-    plant.begin(each=[A])
-    plant.api.script(create_job=make.refusal(400))
-    plant.step(submit, plant.take(seconds=LEASE))
+def test_a_gone_job_does_not_hide_the_job_of_a_rejected_purchase(step_harness, make, caplog):
+    step_harness.create_run(each=[A])
+    step_harness.api.script(create_job=make.refusal(400))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     mine, old = job_of(make, [A], "mine"), make.job("success", 1, job_id="old", summary=False)
-    plant.api.script(
+    step_harness.api.script(
         list_jobs=lambda _: JobsListResponse(jobs=[old, mine.model_copy(update={"tasks": []})]),
         get_job=lambda i: mine if i == "mine" else gone(),
     )
-    plant.clock.forward(91)
-    search(plant)
+    step_harness.clock.forward(91)
+    search(step_harness)
     assert "job mine exists" in caplog.text
 
 
-def test_a_job_that_does_not_name_all_its_tasks_yet_is_no_orphan(plant, make):
-    plant.begin(each=[A, B])
-    lose_answer(plant)
+def test_a_job_that_does_not_name_all_its_tasks_yet_is_no_orphan(step_harness, make):
+    step_harness.create_run(each=[A, B])
+    lose_answer(step_harness)
     young = job_of(make, [A], "j", "queuing")
     client = SimpleNamespace(get_job=lambda _: young)
-    (found,), _ = OrphanFinder(client, plant.store, plant.account).chosen(["j"])
+    (found,), _ = OrphanFinder(client, step_harness.sync_store, step_harness.account).chosen(["j"])
     assert found.claimant == PartId("r", 0)

@@ -18,23 +18,23 @@ DAY = 86_400.0
 URLS = ["https://shop.example/0", "https://shop.example/1"]
 
 
-def lose_answer(plant, make):
+def lose_answer(step_harness, make):
     """The answer to the part's `POST` was lost; a second one would be answered."""
-    claim = plant.take(seconds=LEASE)
-    plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))
-    plant.update(claim, after=0.0, state="reconciling")
-    plant.api.script(create_job=make.created("second"))
+    claim = step_harness.claim_part(seconds=LEASE)
+    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
+    step_harness.update_part(claim, after=0.0, state="reconciling")
+    step_harness.api.script(create_job=make.created("second"))
 
 
 @pytest.fixture
-def reconciling(plant, make):
-    plant.begin()
-    lose_answer(plant, make)
-    return plant
+def reconciling(step_harness, make):
+    step_harness.create_run()
+    lose_answer(step_harness, make)
+    return step_harness
 
 
-def iso(plant, ago=0.0):
-    return (datetime.fromtimestamp(plant.clock.time(), UTC) - timedelta(seconds=ago)).isoformat()
+def iso(step_harness, ago=0.0):
+    return (datetime.fromtimestamp(step_harness.clock.time(), UTC) - timedelta(seconds=ago)).isoformat()
 
 
 def entry(job_id, urls, start=None, status="success"):
@@ -64,24 +64,24 @@ def in_all(job):
     return paged([job], 100)
 
 
-def serve(plant, page, *jobs):
+def serve(step_harness, page, *jobs):
     whole = {job["JobID"]: job for job in jobs}
-    plant.api.script(
+    step_harness.api.script(
         list_jobs=lambda filters: JobsListResponse.from_answer(page(filters)),
         get_job=lambda i: JobDetails.from_answer(whole[i], job_id=i),
     )
 
 
-def search(plant, fetch_passes=60):
+def search(step_harness, fetch_passes=60):
     """Look for the job until the part is resolved; a part that is bought again is bought."""
     for _ in range(fetch_passes):
-        if plant.part().state is PartState.QUEUED:
-            plant.step(submit, plant.take(seconds=LEASE))
-        if plant.part().state is not PartState.RECONCILING:
+        if step_harness.part().state is PartState.QUEUED:
+            step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+        if step_harness.part().state is not PartState.RECONCILING:
             break
-        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1)
-        plant.step(reconcile, plant.take())
-    return plant.part()
+        step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1)
+        step_harness.run_step(reconcile, step_harness.claim_part())
+    return step_harness.part()
 
 
 @pytest.mark.parametrize(
@@ -108,16 +108,16 @@ def test_a_cache_that_shows_the_first_page_for_each_proves_no_absence(reconcilin
     assert max(pages) == 3
 
 
-def test_a_gateways_404_is_not_believed_of_a_job_on_the_second_page(plant):
-    plant.begin()
-    plant.buy()
-    every = [*others(30, iso(plant, -1)), entry("job-r-0", URLS, iso(plant))]
-    serve(plant, paged(every, 20))
-    plant.api.script(get_user_info=None, get_job=AsyncAPINotFoundError("<html>404</html>", 404))
+def test_a_gateways_404_is_not_believed_of_a_job_on_the_second_page(step_harness):
+    step_harness.create_run()
+    step_harness.make_running()
+    every = [*others(30, iso(step_harness, -1)), entry("job-r-0", URLS, iso(step_harness))]
+    serve(step_harness, paged(every, 20))
+    step_harness.api.script(get_user_info=None, get_job=AsyncAPINotFoundError("<html>404</html>", 404))
     for _ in range(60):
-        plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 1)
-        plant.step(poll, plant.take())
-    assert plant.part().state is PartState.RUNNING
+        step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 1)
+        step_harness.run_step(poll, step_harness.claim_part())
+    assert step_harness.part().state is PartState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -175,20 +175,20 @@ def test_a_job_whose_start_is_in_local_time_is_not_bought_over(reconciling, zone
 
 
 @pytest.mark.parametrize("known", ["owned", "seen before"])
-def test_an_hourly_run_of_the_same_targets_finds_its_job_among_the_earlier_ones(plant, make, known):
-    earlier = [entry(f"old{n}", URLS, iso(plant, 3600 * n)) for n in range(1, 14)]
+def test_an_hourly_run_of_the_same_targets_finds_its_job_among_the_earlier_ones(step_harness, make, known):
+    earlier = [entry(f"old{n}", URLS, iso(step_harness, 3600 * n)) for n in range(1, 14)]
     for job in earlier:
         if known == "seen before":
-            plant.run(ops.note_unowned(plant.keys, plant.account, [job["JobID"]]))
+            step_harness.run(ops.note_unowned(step_harness.keys, step_harness.account, [job["JobID"]]))
         else:
-            plant.redis.set(plant.keys.owner(job["JobID"]), "earlier:0")
-    plant.begin()
-    lose_answer(plant, make)
-    mine = entry("j", URLS, iso(plant))
-    serve(plant, paged([mine, *earlier], 100), mine, *earlier)
-    assert (search(plant).job_id, plant.api.posts) == ("j", 0)
+            step_harness.redis.set(step_harness.keys.owner(job["JobID"]), "earlier:0")
+    step_harness.create_run()
+    lose_answer(step_harness, make)
+    mine = entry("j", URLS, iso(step_harness))
+    serve(step_harness, paged([mine, *earlier], 100), mine, *earlier)
+    assert (search(step_harness).job_id, step_harness.api.posts) == ("j", 0)
     # What is known is not asked for.
-    assert plant.api.called("get_job") == [["j"]]
+    assert step_harness.api.called("get_job") == [["j"]]
 
 
 # Answers that name some of a job's tasks
@@ -214,12 +214,12 @@ def test_an_ended_job_that_names_nothing_but_targets_proves_no_absence(reconcili
     assert (search(reconciling).outcome, reconciling.api.posts) == ("in_doubt", 0)
 
 
-def test_a_job_that_names_a_page_of_its_tasks_proves_no_absence(plant, make):
-    plant.begin(targets=200)
-    lose_answer(plant, make)
-    mine = entry("j", make.urls(100), iso(plant))
-    serve(plant, in_all({**mine, "TaskIDs": None, "Tasks": None}), {**mine, "TaskIDs": None})
-    assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 0)
+def test_a_job_that_names_a_page_of_its_tasks_proves_no_absence(step_harness, make):
+    step_harness.create_run(targets=200)
+    lose_answer(step_harness, make)
+    mine = entry("j", make.urls(100), iso(step_harness))
+    serve(step_harness, in_all({**mine, "TaskIDs": None, "Tasks": None}), {**mine, "TaskIDs": None})
+    assert (search(step_harness).state, step_harness.api.posts) == (PartState.RECONCILING, 0)
 
 
 @pytest.mark.parametrize(
@@ -256,59 +256,61 @@ def test_an_old_job_of_some_of_the_targets_stands_in_no_way(reconciling):
         ({"TaskIDs": None, "Tasks": None}, 0),
     ],
 )
-def test_a_plugin_job_is_known_by_the_number_of_its_tasks_alone(plant, make, fields, posts):
+def test_a_plugin_job_is_known_by_the_number_of_its_tasks_alone(step_harness, make, fields, posts):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
-    plant.run(ops.create_run(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
-    lose_answer(plant, make)
-    job = {**entry("j", URLS[:1], iso(plant)), **fields}
-    serve(plant, in_all(job), job)
-    search(plant)
-    assert plant.api.posts == posts
+    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    lose_answer(step_harness, make)
+    job = {**entry("j", URLS[:1], iso(step_harness)), **fields}
+    serve(step_harness, in_all(job), job)
+    search(step_harness)
+    assert step_harness.api.posts == posts
 
 
 # Markers
 
 
 @pytest.fixture
-def shared(plant, make, settings):
-    plant.settings = settings.model_copy(update={"shared_account": True, "marker_url": "https://user:[pw@h.example/x"})
-    plant.begin()
-    plant.api.script(create_job=SubmitInDoubtError("the answer was lost", 2))
-    plant.step(submit, plant.take(seconds=LEASE))
-    (request,) = plant.api.called("create_job")[0]
-    plant.api.script(create_job=make.created("second"))
-    return plant, request.webhook_url
+def shared(step_harness, make, settings):
+    step_harness.settings = settings.model_copy(
+        update={"shared_account": True, "marker_url": "https://user:[pw@h.example/x"}
+    )
+    step_harness.create_run()
+    step_harness.api.script(create_job=SubmitInDoubtError("the answer was lost", 2))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    (request,) = step_harness.api.called("create_job")[0]
+    step_harness.api.script(create_job=make.created("second"))
+    return step_harness, request.webhook_url
 
 
 @pytest.mark.parametrize("ids", [True, False])
 def test_a_webhook_that_only_some_parsers_read_carries_a_marker(shared, make, ids):
-    plant, webhook = shared
-    mine = entry("j", URLS, iso(plant))
+    step_harness, webhook = shared
+    mine = entry("j", URLS, iso(step_harness))
     mine["TaskIDs"] = mine["TaskIDs"] if ids else None
-    serve(plant, in_all(mine), mine)
-    plant.api.script(get_task=make.task(job="j", webhook_url=webhook))
-    assert (search(plant).job_id, plant.api.posts) == ("j", 1)
+    serve(step_harness, in_all(mine), mine)
+    step_harness.api.script(get_task=make.task(job="j", webhook_url=webhook))
+    assert (search(step_harness).job_id, step_harness.api.posts) == ("j", 1)
 
 
 @pytest.mark.parametrize("webhook", [None, "https://[hidden]/x", "***"])
 @pytest.mark.parametrize("status", ["success", "pending"])
 def test_a_task_that_shows_no_webhook_proves_no_absence(shared, make, webhook, status):
-    plant, _ = shared
-    mine = entry("j", URLS, iso(plant), status)
-    serve(plant, in_all(mine), mine)
-    plant.api.script(get_task=make.task(job="j", status=status, webhook_url=webhook))
-    assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 1)
-    plant.clock.forward(4 * DAY)
-    assert (search(plant).outcome, plant.api.posts) == ("in_doubt", 1)
+    step_harness, _ = shared
+    mine = entry("j", URLS, iso(step_harness), status)
+    serve(step_harness, in_all(mine), mine)
+    step_harness.api.script(get_task=make.task(job="j", status=status, webhook_url=webhook))
+    assert (search(step_harness).state, step_harness.api.posts) == (PartState.RECONCILING, 1)
+    step_harness.clock.forward(4 * DAY)
+    assert (search(step_harness).outcome, step_harness.api.posts) == ("in_doubt", 1)
 
 
 @pytest.mark.parametrize(("ago", "webhook"), [(0, "https://theirs.example/x"), (2 * DAY, None)])
 def test_a_job_of_others_stands_in_no_way_on_a_shared_account(shared, make, ago, webhook):
-    plant, _ = shared
-    theirs = entry("j", URLS, iso(plant, ago))
-    serve(plant, in_all(theirs), theirs)
-    plant.api.script(get_task=make.task(job="j", webhook_url=webhook))
-    assert (search(plant).job_id, plant.api.posts) == ("second", 2)
+    step_harness, _ = shared
+    theirs = entry("j", URLS, iso(step_harness, ago))
+    serve(step_harness, in_all(theirs), theirs)
+    step_harness.api.script(get_task=make.task(job="j", webhook_url=webhook))
+    assert (search(step_harness).job_id, step_harness.api.posts) == ("second", 2)
 
 
 # URLs in the spelling of the server
@@ -327,19 +329,19 @@ def test_a_job_of_others_stands_in_no_way_on_a_shared_account(shared, make, ago,
         ("https://shop.example//a", "https://shop.example/a"),
     ],
 )
-def test_a_job_is_found_under_the_urls_that_its_server_writes(plant, make, target, written):
-    plant.begin(each=[target])
-    lose_answer(plant, make)
-    mine = entry("j", [written], iso(plant))
-    serve(plant, in_all({**mine, "Tasks": None}), mine)
-    assert (search(plant).job_id, plant.api.posts) == ("j", 0)
+def test_a_job_is_found_under_the_urls_that_its_server_writes(step_harness, make, target, written):
+    step_harness.create_run(each=[target])
+    lose_answer(step_harness, make)
+    mine = entry("j", [written], iso(step_harness))
+    serve(step_harness, in_all({**mine, "Tasks": None}), mine)
+    assert (search(step_harness).job_id, step_harness.api.posts) == ("j", 0)
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_job_whose_long_url_is_cut_proves_no_absence(plant, make, listed):
+def test_a_job_whose_long_url_is_cut_proves_no_absence(step_harness, make, listed):
     url = "https://shop.example/?signature=" + "a" * 400
-    plant.begin(each=[url])
-    lose_answer(plant, make)
-    mine = entry("j", [url[:256]], iso(plant))
-    serve(plant, in_all(mine if listed else {**mine, "Tasks": None}), mine)
-    assert (search(plant).state, plant.api.posts) == (PartState.RECONCILING, 0)
+    step_harness.create_run(each=[url])
+    lose_answer(step_harness, make)
+    mine = entry("j", [url[:256]], iso(step_harness))
+    serve(step_harness, in_all(mine if listed else {**mine, "Tasks": None}), mine)
+    assert (search(step_harness).state, step_harness.api.posts) == (PartState.RECONCILING, 0)

@@ -21,19 +21,21 @@ AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
 
 @pytest.fixture
-def reconciling(plant):
+def reconciling(step_harness):
     """A part whose `POST` was under way when its step died."""
-    plant.begin()
-    begin_doubt(plant)
-    return plant
+    step_harness.create_run()
+    begin_doubt(step_harness)
+    return step_harness
 
 
-def begin_doubt(plant, run_id="r", marker=""):
-    claim = plant.take(run_id, seconds=LEASE)
-    plant.run(
-        ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, estimated_credits=2, marker=marker)
+def begin_doubt(step_harness, run_id="r", marker=""):
+    claim = step_harness.claim_part(run_id, seconds=LEASE)
+    step_harness.run(
+        ops.write_intent(
+            step_harness.keys, claim, "n", LEASE, account=step_harness.account, estimated_credits=2, marker=marker
+        )
     )
-    assert plant.run(ops.update_part(plant.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def listing(*jobs, pages=1):
@@ -44,16 +46,18 @@ def trimmed(job):
     return job.model_copy(update={"tasks": []})
 
 
-def shows(plant, *jobs, trim=True):
+def shows(step_harness, *jobs, trim=True):
     """The API has these jobs."""
     whole = {job.job_id: job for job in jobs}
-    plant.api.script(list_jobs=lambda _: listing(*(map(trimmed, jobs) if trim else jobs)), get_job=lambda i: whole[i])
+    step_harness.api.script(
+        list_jobs=lambda _: listing(*(map(trimmed, jobs) if trim else jobs)), get_job=lambda i: whole[i]
+    )
 
 
-def look(plant, wait=None):
+def look(step_harness, wait=None):
     """One look, once the part is due, or so many seconds later."""
-    plant.clock.forward(max(0.0, plant.looks()["r:0"]) + 0.1 if wait is None else wait)
-    return plant.step(reconcile, plant.take())
+    step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1 if wait is None else wait)
+    return step_harness.run_step(reconcile, step_harness.claim_part())
 
 
 @pytest.mark.parametrize("trim", [True, False])
@@ -66,14 +70,14 @@ def test_the_job_is_adopted(reconciling, make, trim):
     assert reconciling.api.posts == 0
 
 
-def test_urls_may_come_back_in_another_spelling_and_order(plant, make):
-    plant.begin(each=["https://SHOP.example", "https://shop.example:443/b?q=%7e"])
-    begin_doubt(plant)
+def test_urls_may_come_back_in_another_spelling_and_order(step_harness, make):
+    step_harness.create_run(each=["https://SHOP.example", "https://shop.example:443/b?q=%7e"])
+    begin_doubt(step_harness)
     job = make.job("pending", job_id="j")
     urls = ["https://shop.example/b?q=~", "https://shop.example/"]
     tasks = [one.model_copy(update={"url": url}) for one, url in zip(job.tasks, urls, strict=True)]
-    shows(plant, job.model_copy(update={"tasks": tasks}))
-    assert look(plant) == ADOPTED
+    shows(step_harness, job.model_copy(update={"tasks": tasks}))
+    assert look(step_harness) == ADOPTED
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -122,14 +126,14 @@ def test_a_job_that_is_taken_at_that_moment_is_left_alone(reconciling, make, mon
     assert reconciling.part().job_id is None
 
 
-def looks_until(plant, state):
+def looks_until(step_harness, state):
     """How long it took, by the store's clock, until the part was in this state."""
-    began = plant.clock.time()
+    began = step_harness.clock.time()
     for _ in range(200):
-        look(plant)
-        if plant.part().state is state:
-            return plant.clock.time() - began
-    raise AssertionError(plant.part())
+        look(step_harness)
+        if step_harness.part().state is state:
+            return step_harness.clock.time() - began
+    raise AssertionError(step_harness.part())
 
 
 def test_absence_is_believed_after_all_traces_had_their_time(reconciling, settings):
@@ -281,13 +285,13 @@ def test_an_equal_job_that_only_looks_older_is_neither_adopted_nor_bought_over(r
     assert (reconciling.part().outcome, reconciling.part().error.candidates) == ("in_doubt", ("old",))
 
 
-def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purchase(plant, make):
-    plant.begin()
-    plant.run(ops.note_unowned(plant.keys, plant.account, ["OLD"]))
-    plant.clock.forward(5)
-    begin_doubt(plant)
-    shows(plant, make.job("pending", job_id="old"))
-    looks_until(plant, PartState.QUEUED)
+def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purchase(step_harness, make):
+    step_harness.create_run()
+    step_harness.run(ops.note_unowned(step_harness.keys, step_harness.account, ["OLD"]))
+    step_harness.clock.forward(5)
+    begin_doubt(step_harness)
+    shows(step_harness, make.job("pending", job_id="old"))
+    looks_until(step_harness, PartState.QUEUED)
 
 
 def test_an_equal_job_from_before_all_clocks_and_zones_is_no_trace_of_this_purchase(reconciling, make, settings):
@@ -310,96 +314,102 @@ def test_two_purchases_of_one_part_may_both_appear(reconciling, make):
     assert look(reconciling) == ADOPTED
 
 
-def test_an_earlier_purchase_in_doubt_of_the_same_targets_is_remembered(plant, make):
-    plant.begin("first", request={"geo_code": "us"})
-    begin_doubt(plant, "first")
-    plant.run(ops.finish_part(plant.keys, plant.take("first"), "in_doubt", purchase_status="in_doubt"))
-    plant.begin("r", request={"geo_code": "de"})
-    begin_doubt(plant)
-    shows(plant, make.job("queued", job_id="j"))
-    looks_until(plant, PartState.DONE)
-    assert "never resolved" in str(plant.part().error)
+def test_an_earlier_purchase_in_doubt_of_the_same_targets_is_remembered(step_harness, make):
+    step_harness.create_run("first", request={"geo_code": "us"})
+    begin_doubt(step_harness, "first")
+    step_harness.run(
+        ops.finish_part(step_harness.keys, step_harness.claim_part("first"), "in_doubt", purchase_status="in_doubt")
+    )
+    step_harness.create_run("r", request={"geo_code": "de"})
+    begin_doubt(step_harness)
+    shows(step_harness, make.job("queued", job_id="j"))
+    looks_until(step_harness, PartState.DONE)
+    assert "never resolved" in str(step_harness.part().error)
 
 
-def test_on_a_shared_account_only_a_marked_job_is_ours(plant, make, settings):
-    plant.settings = settings.model_copy(update={"shared_account": True})
-    plant.begin()
-    begin_doubt(plant, marker="m")
+def test_on_a_shared_account_only_a_marked_job_is_ours(step_harness, make, settings):
+    step_harness.settings = settings.model_copy(update={"shared_account": True})
+    step_harness.create_run()
+    begin_doubt(step_harness, marker="m")
     hook = "https://hooks.example/x?scrape_do_intent="
-    shows(plant, make.job("pending", job_id="theirs"), make.job("pending", job_id="ours"))
-    plant.api.script(get_task=lambda job, _: make.task(job=job, webhook_url=hook + ("m" if job == "ours" else "z")))
-    assert look(plant) == ADOPTED
-    assert plant.part().job_id == "ours"
+    shows(step_harness, make.job("pending", job_id="theirs"), make.job("pending", job_id="ours"))
+    step_harness.api.script(
+        get_task=lambda job, _: make.task(job=job, webhook_url=hook + ("m" if job == "ours" else "z"))
+    )
+    assert look(step_harness) == ADOPTED
+    assert step_harness.part().job_id == "ours"
 
 
-def test_on_a_shared_account_without_a_marker_nothing_is_taken(plant, make, settings):
-    plant.settings = settings.model_copy(update={"shared_account": True})
-    plant.begin()
-    begin_doubt(plant)
-    shows(plant, make.job("pending", job_id="theirs"))
-    looks_until(plant, PartState.DONE)
-    assert "others buy on this account" in str(plant.part().error)
+def test_on_a_shared_account_without_a_marker_nothing_is_taken(step_harness, make, settings):
+    step_harness.settings = settings.model_copy(update={"shared_account": True})
+    step_harness.create_run()
+    begin_doubt(step_harness)
+    shows(step_harness, make.job("pending", job_id="theirs"))
+    looks_until(step_harness, PartState.DONE)
+    assert "others buy on this account" in str(step_harness.part().error)
 
 
-def test_a_plugin_job_does_not_show_whose_it_is(plant, make):
+def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
-    plant.run(ops.create_run(plant.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
-    begin_doubt(plant)
-    shows(plant, make.job("pending", job_id="j"))
-    looks_until(plant, PartState.DONE)
-    assert "plugin" in str(plant.part().error)
+    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    begin_doubt(step_harness)
+    shows(step_harness, make.job("pending", job_id="j"))
+    looks_until(step_harness, PartState.DONE)
+    assert "plugin" in str(step_harness.part().error)
 
 
-def lose_the_intent(plant, run_id="r"):
-    claim = plant.take(run_id, seconds=LEASE)
-    plant.redis.set(f"{plant.keys.prefix}:epoch", f"other {plant.clock.time():.4f} 0 0")
-    answer = plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account, durable=False))
+def lose_the_intent(step_harness, run_id="r"):
+    claim = step_harness.claim_part(run_id, seconds=LEASE)
+    step_harness.redis.set(f"{step_harness.keys.prefix}:epoch", f"other {step_harness.clock.time():.4f} 0 0")
+    answer = step_harness.run(
+        ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=False)
+    )
     assert answer == ("maybe_sent", "")
 
 
-def test_what_a_lost_intent_bought_is_adopted(plant, make):
-    plant.begin()
-    lose_the_intent(plant)
-    shows(plant, make.job("pending", job_id="j"))
-    assert look(plant) == ADOPTED
+def test_what_a_lost_intent_bought_is_adopted(step_harness, make):
+    step_harness.create_run()
+    lose_the_intent(step_harness)
+    shows(step_harness, make.job("pending", job_id="j"))
+    assert look(step_harness) == ADOPTED
 
 
-def test_a_maybe_sent_intent_that_was_none_leaves_no_trace(plant, make):
-    plant.begin()
-    lose_the_intent(plant)
-    day = int(plant.part().intent // 86_400)
-    assert plant.run(ops.ledger(plant.keys, day)) == []
-    shows(plant)
-    looks_until(plant, PartState.QUEUED)
-    assert plant.run(ops.ledger(plant.keys, day)) == []
+def test_a_maybe_sent_intent_that_was_none_leaves_no_trace(step_harness, make):
+    step_harness.create_run()
+    lose_the_intent(step_harness)
+    day = int(step_harness.part().intent // 86_400)
+    assert step_harness.run(ops.ledger(step_harness.keys, day)) == []
+    shows(step_harness)
+    looks_until(step_harness, PartState.QUEUED)
+    assert step_harness.run(ops.ledger(step_harness.keys, day)) == []
 
 
-def test_a_maybe_sent_intent_that_was_one_comes_into_the_ledger(plant, make):
-    plant.begin()
-    lose_the_intent(plant)
-    day = int(plant.part().intent // 86_400)
-    shows(plant, make.job("pending", job_id="j"))
-    looks_until(plant, PartState.RUNNING)
-    [line] = plant.run(ops.ledger(plant.keys, day))
+def test_a_maybe_sent_intent_that_was_one_comes_into_the_ledger(step_harness, make):
+    step_harness.create_run()
+    lose_the_intent(step_harness)
+    day = int(step_harness.part().intent // 86_400)
+    shows(step_harness, make.job("pending", job_id="j"))
+    looks_until(step_harness, PartState.RUNNING)
+    [line] = step_harness.run(ops.ledger(step_harness.keys, day))
     assert (line.status, line.job_id, line.sequence) == ("adopted", "j", 1)
 
 
 @pytest.mark.parametrize(("options", "state"), [({"geo_code": "us"}, PartState.DONE), ({}, PartState.RUNNING)])
-def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(plant, make, options, state):
-    plant.begin("equal", request=options)
-    plant.begin()
-    lose_the_intent(plant)
-    shows(plant, make.job("pending", job_id="j"))
-    looks_until(plant, state)
+def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(step_harness, make, options, state):
+    step_harness.create_run("equal", request=options)
+    step_harness.create_run()
+    lose_the_intent(step_harness)
+    shows(step_harness, make.job("pending", job_id="j"))
+    looks_until(step_harness, state)
 
 
-def test_a_conflicting_part_is_found_among_very_many(plant, make):
+def test_a_conflicting_part_is_found_among_very_many(step_harness, make):
     """More than one look of the scan takes in."""
-    plant.begin("equal", request={"geo_code": "us"})
+    step_harness.create_run("equal", request={"geo_code": "us"})
     for n in range(700):
-        plant.redis.zadd(plant.keys.due, {f"other{n}:0": plant.clock.time() + 1_000})
-    plant.begin()
-    lose_the_intent(plant)
-    shows(plant, make.job("pending", job_id="j"))
-    looks_until(plant, PartState.DONE)
-    assert "equal:0" in str(plant.part().error)
+        step_harness.redis.zadd(step_harness.keys.due, {f"other{n}:0": step_harness.clock.time() + 1_000})
+    step_harness.create_run()
+    lose_the_intent(step_harness)
+    shows(step_harness, make.job("pending", job_id="j"))
+    looks_until(step_harness, PartState.DONE)
+    assert "equal:0" in str(step_harness.part().error)

@@ -25,163 +25,167 @@ URL = "https://shop.example/0"
 
 
 @pytest.fixture
-def start(plant, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: plant.app)
+def start(step_harness, monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
     return enqueue
 
 
 @pytest.mark.parametrize("status", [500, 404, 429, 401])
-def test_cancel_in_trouble_must_back_off(plant, make, status):
-    plant.begin()
-    plant.buy()
-    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
-    plant.api.script(get_job=make.refusal(status), get_user_info=make.refusal(status))
-    plant.step(cancel, plant.take())
-    assert plant.looks()["r:0"] > 0.1
+def test_cancel_in_trouble_must_back_off(step_harness, make, status):
+    step_harness.create_run()
+    step_harness.make_running()
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.api.script(get_job=make.refusal(status), get_user_info=make.refusal(status))
+    step_harness.run_step(cancel, step_harness.claim_part())
+    assert step_harness.due_times()["r:0"] > 0.1
 
 
-def collecting(plant, make, n=1):
-    plant.begin(targets=n)
-    plant.buy(state=PartState.FETCHING)
-    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success", n), after=0.0))
+def collecting(step_harness, make, n=1):
+    step_harness.create_run(targets=n)
+    step_harness.make_running(state=PartState.FETCHING)
+    step_harness.run(
+        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success", n), after=0.0)
+    )
 
 
-def test_surrogate_page(plant, make):
-    collecting(plant, make)
-    plant.api.script(get_task=make.task(0, content="<p>\ud800</p>"))
-    plant.step(fetch, plant.take())
-    assert plant.part().outcome == "succeeded"
+def test_surrogate_page(step_harness, make):
+    collecting(step_harness, make)
+    step_harness.api.script(get_task=make.task(0, content="<p>\ud800</p>"))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().outcome == "succeeded"
 
 
-def test_surrogate_message(plant, make):
-    collecting(plant, make)
-    plant.api.script(get_task=make.task(0, content="<p>", error_message="\ud800"))
-    plant.step(fetch, plant.take())
-    assert plant.part().outcome == "succeeded"
+def test_surrogate_message(step_harness, make):
+    collecting(step_harness, make)
+    step_harness.api.script(get_task=make.task(0, content="<p>", error_message="\ud800"))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().outcome == "succeeded"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "5", True, "x"], ids=str)
-def test_max_wait(plant, start, value):
+def test_max_wait(step_harness, start, value):
     with pytest.raises(ValueError, match="max_wait"):
         start([URL], max_wait=value)
-    assert plant.redis.keys() == []
+    assert step_harness.redis.keys() == []
 
 
-def test_digest(plant, start):
+def test_digest(step_harness, start):
     assert start([URL], max_wait=60, idempotency_key="k") == start([URL], max_wait=60.0, idempotency_key="k")
 
 
-def test_digest_bool(plant, start):
+def test_digest_bool(step_harness, start):
     assert start([URL], raise_on_task_failure=1, idempotency_key="k") == start(
         [URL], raise_on_task_failure=True, idempotency_key="k"
     )
 
 
-def test_pause_counts_from_the_answer(plant, make):
-    plant.begin()
-    plant.buy()
-    plant.begin("other")
-    claim = plant.take(seconds=300)
+def test_pause_counts_from_the_answer(step_harness, make):
+    step_harness.create_run()
+    step_harness.make_running()
+    step_harness.create_run("other")
+    claim = step_harness.claim_part(seconds=300)
 
     def slow(_):
-        plant.clock.forward(50)
+        step_harness.clock.forward(50)
         return make.refusal(429, 10.0)
 
-    plant.api.script(get_job=slow)
-    plant.step(poll, claim)
-    assert plant.claim("other") is None
+    step_harness.api.script(get_job=slow)
+    step_harness.run_step(poll, claim)
+    assert step_harness.try_claim_part("other") is None
 
 
-def test_pause_is_not_shortened(plant, make):
+def test_pause_is_not_shortened(step_harness, make):
     for n in ("a", "b", "c"):
-        plant.begin(n)
-    plant.buy("a")
-    plant.buy("b")
-    plant.api.script(get_job=[make.refusal(429, 60.0), make.refusal(429, None)])
-    a, b = plant.take("a"), plant.take("b")
-    plant.step(poll, a)
-    plant.step(poll, b)
-    plant.clock.forward(10)
-    assert plant.claim("c") is None
+        step_harness.create_run(n)
+    step_harness.make_running("a")
+    step_harness.make_running("b")
+    step_harness.api.script(get_job=[make.refusal(429, 60.0), make.refusal(429, None)])
+    a, b = step_harness.claim_part("a"), step_harness.claim_part("b")
+    step_harness.run_step(poll, a)
+    step_harness.run_step(poll, b)
+    step_harness.clock.forward(10)
+    assert step_harness.try_claim_part("c") is None
 
 
-def test_rate_limited_is_written_although_the_store_stumbles(plant, make):
-    plant.begin()
-    plant.api.script(create_job=make.refusal(429, 10.0))
+def test_rate_limited_is_written_although_the_store_stumbles(step_harness, make):
+    step_harness.create_run()
+    step_harness.api.script(create_job=make.refusal(429, 10.0))
     with contextlib.suppress(RedisError):
-        plant.step(
+        step_harness.run_step(
             submit,
-            plant.take(seconds=120),
+            step_harness.claim_part(seconds=120),
             broken="pause_api"
             if "pause" in __import__("scrape_do_celery.store.client", fromlist=["x"]).scripts()
             else "SET",
         )
-    assert (plant.part().state, plant.part().refused) == (PartState.RECONCILING, True)
+    assert (step_harness.part().state, step_harness.part().refused) == (PartState.RECONCILING, True)
 
 
-def test_auth_grace_counts_refusals_only(plant, make):
-    plant.begin()
-    plant.buy()
-    plant.api.script(get_job=make.refusal(500))
+def test_auth_grace_counts_refusals_only(step_harness, make):
+    step_harness.create_run()
+    step_harness.make_running()
+    step_harness.api.script(get_job=make.refusal(500))
     for _ in range(35):
-        plant.step(poll, plant.take())
-        plant.clock.forward(31)
-    plant.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
-    plant.step(poll, plant.take())
-    assert plant.part().state is PartState.RUNNING
+        step_harness.run_step(poll, step_harness.claim_part())
+        step_harness.clock.forward(31)
+    step_harness.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
+    step_harness.run_step(poll, step_harness.claim_part())
+    assert step_harness.part().state is PartState.RUNNING
 
 
 @pytest.mark.parametrize("state", [PartState.RUNNING, PartState.FETCHING])
-def test_a_deadline_ends_a_run_while_the_api_is_down(plant, make, state):
-    plant.begin(max_wait=10)
-    plant.buy(state=state)
-    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success"), after=0.0))
-    plant.clock.forward(11)
-    plant.run(ops.request_stop(plant.keys, "r", "deadline"))
-    plant.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
+def test_a_deadline_ends_a_run_while_the_api_is_down(step_harness, make, state):
+    step_harness.create_run(max_wait=10)
+    step_harness.make_running(state=state)
+    step_harness.run(
+        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success"), after=0.0)
+    )
+    step_harness.clock.forward(11)
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "deadline"))
+    step_harness.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
     for _ in range(100):
-        if plant.part().state is PartState.DONE:
+        if step_harness.part().state is PartState.DONE:
             break
-        c = plant.claim()
+        c = step_harness.try_claim_part()
         if c:
-            plant.step(cancel if state is PartState.RUNNING else fetch, c)
-        plant.clock.forward(31)
-    assert plant.part().state is PartState.DONE
+            step_harness.run_step(cancel if state is PartState.RUNNING else fetch, c)
+        step_harness.clock.forward(31)
+    assert step_harness.part().state is PartState.DONE
 
 
-def test_same_401_forever_during_cancel(plant, make):
-    plant.begin()
-    plant.buy()
-    plant.run(ops.request_stop(plant.keys, "r", "cancel"))
-    plant.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
-    plant.step(cancel, plant.take())
-    assert plant.looks()["r:0"] > 0.1
+def test_same_401_forever_during_cancel(step_harness, make):
+    step_harness.create_run()
+    step_harness.make_running()
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
+    step_harness.run_step(cancel, step_harness.claim_part())
+    assert step_harness.due_times()["r:0"] > 0.1
 
 
-def test_forget_leaves_no_key_for_ever(plant):
-    plant.begin(key="k")
-    plant.buy()
-    plant.finish()
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
-    plant.run(ops.acknowledge_delivery(plant.keys, "r", "r", plant.producer.retention))
-    RunHandle("r", producer=plant.producer).forget()
-    assert plant.ttls()
-    assert None not in plant.ttls().values()
+def test_forget_leaves_no_key_for_ever(step_harness):
+    step_harness.create_run(key="k")
+    step_harness.make_running()
+    step_harness.finish_part()
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
+    RunHandle("r", producer=step_harness.producer).forget()
+    assert step_harness.ttls()
+    assert None not in step_harness.ttls().values()
 
 
-def test_key_of_a_forgotten_run(plant, start):
+def test_key_of_a_forgotten_run(step_harness, start):
     h = start([URL], idempotency_key="k")
-    plant.finish(h.run_id)
-    plant.run(ops.record_outcome(plant.keys, h.run_id, "succeeded", {}))
-    plant.run(ops.acknowledge_delivery(plant.keys, h.run_id, h.run_id, plant.producer.retention))
+    step_harness.finish_part(h.run_id)
+    step_harness.run(ops.record_outcome(step_harness.keys, h.run_id, "succeeded", {}))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, h.run_id, h.run_id, step_harness.producer.retention))
     h.forget()
     again = start([URL], idempotency_key="k")
     assert again.state == "queued"
 
 
-def test_hold_does_not_outlive_the_lease(shelf):
-    shelf.begin()
-    claim = shelf.take()
+def test_hold_does_not_outlive_the_lease(store):
+    store.create_run()
+    claim = store.claim_part()
 
     def hanging(store):
         async def run(command):
@@ -192,7 +196,7 @@ def test_hold_does_not_outlive_the_lease(shelf):
     async def go():
         began = asyncio.get_running_loop().time()
         with pytest.raises(LeaseLostError):
-            await with_lease(hanging(shelf), claim, 30, asyncio.sleep(600))
+            await with_lease(hanging(store), claim, 30, asyncio.sleep(600))
         return asyncio.get_running_loop().time() - began
 
     with asyncio.Runner(loop_factory=_LoopWithoutWaiting) as runner:
@@ -216,52 +220,52 @@ class _LoopWithoutWaiting(asyncio.SelectorEventLoop):
         return self._ahead
 
 
-def test_no_thread_is_left_without_a_token(plant, settings):
-    plant.producer.settings = settings.model_copy(update={"api_key": None})
+def test_no_thread_is_left_without_a_token(step_harness, settings):
+    step_harness.producer.settings = settings.model_copy(update={"api_key": None})
     before = threading.active_count()
     for _ in range(3):
         with pytest.raises(ConfigurationError):
-            WorkerContext.for_app(plant.app)
+            WorkerContext.for_app(step_harness.app)
     time.sleep(0.1)
     assert threading.active_count() == before
 
 
-def test_store_away_in_a_pass_is_a_redis_error(plant, make):
-    collecting(plant, make, 4)
-    plant.api.script(get_task=lambda _, i: make.task(int(i[1:])))
+def test_store_away_in_a_pass_is_a_redis_error(step_harness, make):
+    collecting(step_harness, make, 4)
+    step_harness.api.script(get_task=lambda _, i: make.task(int(i[1:])))
     with pytest.raises(RedisError):
-        plant.step(fetch, plant.take(), broken="store_content", times=99)
+        step_harness.run_step(fetch, step_harness.claim_part(), broken="store_content", times=99)
 
 
-def test_canceled_draft_ends_now(plant):
-    plant.begin(start_delay=86400.0)
-    RunHandle("r", producer=plant.producer).cancel()
-    assert plant.due()["r:run"] <= 1
+def test_canceled_draft_ends_now(step_harness):
+    step_harness.create_run(start_delay=86400.0)
+    RunHandle("r", producer=step_harness.producer).cancel()
+    assert step_harness.due_parts()["r:run"] <= 1
 
 
-def test_partial_progress_forgets_trouble(plant, make):
-    collecting(plant, make, 2)
-    plant.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(0))
-    plant.step(fetch, plant.take())
-    plant.clock.forward(1000)
-    plant.api.script(get_task=make.refusal(401), get_user_info=make.refusal(401))
-    plant.step(fetch, plant.take())
-    assert plant.part().state is PartState.FETCHING
+def test_partial_progress_forgets_trouble(step_harness, make):
+    collecting(step_harness, make, 2)
+    step_harness.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(0))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    step_harness.clock.forward(1000)
+    step_harness.api.script(get_task=make.refusal(401), get_user_info=make.refusal(401))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().state is PartState.FETCHING
 
 
-def test_stop_request_in_doubtful_poison(plant):
+def test_stop_request_in_doubtful_poison(step_harness):
     # taken out of work while the POST may have bought a job: that it is in doubt must not be lost
-    plant.begin()
-    claim = plant.take()
-    plant.run(ops.write_intent(plant.keys, claim, "n", 100, account=plant.account))
+    step_harness.create_run()
+    claim = step_harness.claim_part()
+    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", 100, account=step_harness.account))
     for _ in range(6):
-        plant.clock.forward(200)
-        plant.take()
-    plant.clock.forward(200)
+        step_harness.clock.forward(200)
+        step_harness.claim_part()
+    step_harness.clock.forward(200)
     from scrape_do_celery.tasks.reconcile import reconcile
 
-    run_step(plant.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
-    assert plant.part().outcome == "poisoned"
-    (purchase,) = plant.run(ops.ledger(plant.keys, int(plant.part().intent // 86_400)))
+    run_step(step_harness.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
+    assert step_harness.part().outcome == "poisoned"
+    (purchase,) = step_harness.run(ops.ledger(step_harness.keys, int(step_harness.part().intent // 86_400)))
     assert purchase.status == "in_doubt"
-    assert plant.redis.keys(f"{plant.keys.prefix}:unresolved:*")
+    assert step_harness.redis.keys(f"{step_harness.keys.prefix}:unresolved:*")

@@ -25,9 +25,9 @@ async def nothing(runtime, claim):
     await runtime.release_until(claim, {}, 60.0)
 
 
-def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step(plant):
+def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step(step_harness):
     for run_id in ("a", "b", "c"):
-        plant.begin(run_id)
+        step_harness.create_run(run_id)
     threads, together = set(), asyncio.Event()
 
     async def handler(runtime, claim):
@@ -38,35 +38,35 @@ def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step
         await runtime.release_until(claim, {}, 60.0)
         return StepMessage("next", (str(claim.part_id),)) if claim.part_id.run_id != "c" else None
 
-    run_step(plant.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)
-    assert plant.messages() == [("next", ["a:0", "b:0"])]
+    run_step(step_harness.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)
+    assert step_harness.step_messages() == [("next", ["a:0", "b:0"])]
     assert threads == {"scrape-do-loop"}
 
 
-def test_what_is_not_this_steps_turn_is_left_alone(plant):
-    plant.begin("held")
-    plant.take("held")
-    plant.begin("other")
-    plant.buy("other")
+def test_what_is_not_this_steps_turn_is_left_alone(step_harness):
+    step_harness.create_run("held")
+    step_harness.claim_part("held")
+    step_harness.create_run("other")
+    step_harness.make_running("other")
     seen = []
 
     async def handler(runtime, claim):
         seen.append(claim)
 
-    run_step(plant.app, ["held:0", "other:0", "gone:0"], {PartState.QUEUED}, handler)
-    assert seen == plant.sent == []
+    run_step(step_harness.app, ["held:0", "other:0", "gone:0"], {PartState.QUEUED}, handler)
+    assert seen == step_harness.sent == []
 
 
-def test_a_lease_may_be_longer(plant):
-    plant.begin()
+def test_a_lease_may_be_longer(step_harness):
+    step_harness.create_run()
 
     async def handler(runtime, claim):
-        assert plant.looks()["r:0"] > 100
+        assert step_harness.due_times()["r:0"] > 100
 
-    run_step(plant.app, ["r:0"], {PartState.QUEUED}, handler, seconds=120.0)
+    run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, handler, seconds=120.0)
 
 
-def test_one_part_that_fails_does_not_keep_the_others(plant, caplog):
+def test_one_part_that_fails_does_not_keep_the_others(step_harness, caplog):
     errors = {
         "bug": ValueError("a bug"),
         "store": RedisConnectionError("away"),
@@ -74,40 +74,40 @@ def test_one_part_that_fails_does_not_keep_the_others(plant, caplog):
         "fine": None,
     }
     for run_id in errors:
-        plant.begin(run_id)
+        step_harness.create_run(run_id)
 
     async def handler(runtime, claim):
         if error := errors[claim.part_id.run_id]:
             raise error
         return StepMessage("next", (str(claim.part_id),))
 
-    run_step(plant.app, [f"{run_id}:0" for run_id in errors], {PartState.QUEUED}, handler)
-    assert plant.messages() == [("next", ["fine:0"])]
+    run_step(step_harness.app, [f"{run_id}:0" for run_id in errors], {PartState.QUEUED}, handler)
+    assert step_harness.step_messages() == [("next", ["fine:0"])]
     levels = {record.args[0].run_id: (record.levelname, bool(record.exc_info)) for record in caplog.records}
     assert levels == {"bug": ("ERROR", True), "store": ("WARNING", False), "lease": ("WARNING", False)}
-    assert plant.part("bug").attempts == 1
+    assert step_harness.part("bug").attempts == 1
 
 
-def test_a_part_whose_steps_die_again_and_again_is_taken_out_of_work(plant):
-    plant.begin()
-    deaths = plant.settings.poison_after
+def test_a_part_whose_steps_die_again_and_again_is_taken_out_of_work(step_harness):
+    step_harness.create_run()
+    deaths = step_harness.settings.poison_after
     for attempts in range(1, deaths + 1):
-        assert plant.take(seconds=30).part.attempts == attempts
-        plant.clock.forward(31)
-    run_step(plant.app, ["r:0"], {PartState.QUEUED}, nothing)
-    part = plant.part()
+        assert step_harness.claim_part(seconds=30).part.attempts == attempts
+        step_harness.clock.forward(31)
+    run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, nothing)
+    part = step_harness.part()
     assert (part.state, part.outcome) == (PartState.DONE, "poisoned")
     assert isinstance(part.error, PoisonedRunError)
     assert f"{deaths} steps" in str(part.error)
-    assert plant.messages() == [(routing.AGGREGATE_RUN, ["r"])]
+    assert step_harness.step_messages() == [(routing.AGGREGATE_RUN, ["r"])]
 
 
-def test_progress_is_no_poison(plant):
-    plant.begin()
-    for _ in range(3 * plant.settings.poison_after):
-        run_step(plant.app, ["r:0"], {PartState.QUEUED}, nothing)
-        plant.clock.forward(61)
-    assert plant.part().state is PartState.QUEUED
+def test_progress_is_no_poison(step_harness):
+    step_harness.create_run()
+    for _ in range(3 * step_harness.settings.poison_after):
+        run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, nothing)
+        step_harness.clock.forward(61)
+    assert step_harness.part().state is PartState.QUEUED
 
 
 @pytest.mark.parametrize(
@@ -121,71 +121,73 @@ def test_progress_is_no_poison(plant):
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_each_step_serves_its_states_under_its_name(plant, monkeypatch, step, states):
+def test_each_step_serves_its_states_under_its_name(step_harness, monkeypatch, step, states):
     served = []
-    module = type(plant.app.tasks[step.name]).__module__
+    module = type(step_harness.app.tasks[step.name]).__module__
     monkeypatch.setattr(
         f"{module}.run_step", lambda app, names, states, handler, **_: served.append((app, names, states))
     )
-    plant.app.tasks[step.name].run(["r:0"])
-    assert served == [(plant.app, ["r:0"], states)]
+    step_harness.app.tasks[step.name].run(["r:0"])
+    assert served == [(step_harness.app, ["r:0"], states)]
 
 
-def test_a_whole_run_step_by_step(plant, make):
-    plant.begin()
-    plant.api.script(
+def test_a_whole_run_step_by_step(step_harness, make):
+    step_harness.create_run()
+    step_harness.api.script(
         create_job=make.created(), get_job=make.job("success"), get_task=lambda _, i: make.task(int(i[1:]))
     )
-    plant.app.tasks[submit_jobs.name].run(["r:0"])
-    plant.clock.forward(2)
-    plant.app.tasks[poll_jobs.name].run(["r:0"])
-    assert plant.part().outcome == "succeeded"
-    assert [name for name, _ in plant.messages()] == [routing.AGGREGATE_RUN]
+    step_harness.app.tasks[submit_jobs.name].run(["r:0"])
+    step_harness.clock.forward(2)
+    step_harness.app.tasks[poll_jobs.name].run(["r:0"])
+    assert step_harness.part().outcome == "succeeded"
+    assert [name for name, _ in step_harness.step_messages()] == [routing.AGGREGATE_RUN]
 
 
-def test_what_a_step_left_to_be_fetched_is_fetched(plant, make):
-    plant.begin(targets=1)
-    plant.buy(state=PartState.FETCHING)
-    plant.redis.set(plant.keys.job("r", 0), pack(make.job("success", 1).model_dump(mode="json", by_alias=True)))
-    plant.api.script(get_task=make.task())
-    plant.app.tasks[fetch_tasks.name].run(["r:0"])
-    assert plant.part().outcome == "succeeded"
+def test_what_a_step_left_to_be_fetched_is_fetched(step_harness, make):
+    step_harness.create_run(targets=1)
+    step_harness.make_running(state=PartState.FETCHING)
+    step_harness.redis.set(
+        step_harness.keys.job("r", 0), pack(make.job("success", 1).model_dump(mode="json", by_alias=True))
+    )
+    step_harness.api.script(get_task=make.task())
+    step_harness.app.tasks[fetch_tasks.name].run(["r:0"])
+    assert step_harness.part().outcome == "succeeded"
 
 
-def test_a_process_has_one_runtime(plant, monkeypatch):
-    runtime = WorkerContext.for_app(plant.app)
-    assert WorkerContext.for_app(plant.app) is runtime
-    assert WorkerContext.apps() == [plant.app]
-    assert plant.client_options["max_retries"] == 0
-    assert plant.client_options["base_url"] == plant.settings.api_url
-    WorkerContext.close_for_app(plant.app)
-    assert plant.api.calls == [("aclose",)] * 2
+def test_a_process_has_one_runtime(step_harness, monkeypatch):
+    runtime = WorkerContext.for_app(step_harness.app)
+    assert WorkerContext.for_app(step_harness.app) is runtime
+    assert WorkerContext.apps() == [step_harness.app]
+    assert step_harness.client_options["max_retries"] == 0
+    assert step_harness.client_options["base_url"] == step_harness.settings.api_url
+    WorkerContext.close_for_app(step_harness.app)
+    assert step_harness.api.calls == [("aclose",)] * 2
     assert WorkerContext.apps() == []
-    WorkerContext.close_for_app(plant.app)
+    WorkerContext.close_for_app(step_harness.app)
 
 
-def test_a_fork_has_a_runtime_of_its_own_and_leaves_the_old_one_alone(plant, monkeypatch):
-    runtime = WorkerContext.for_app(plant.app)
+def test_a_fork_has_a_runtime_of_its_own_and_leaves_the_old_one_alone(step_harness, monkeypatch):
+    runtime = WorkerContext.for_app(step_harness.app)
     runtime.pid = os.getpid() + 1
-    assert WorkerContext.for_app(plant.app) is not runtime
-    WorkerContext.close_for_app(plant.app)
-    assert plant.api.calls == [("aclose",)] * 2
-    plant.app.__dict__["scrape_do_worker_context"] = runtime
-    WorkerContext.close_for_app(plant.app)
-    assert plant.api.calls == [("aclose",)] * 2
+    assert WorkerContext.for_app(step_harness.app) is not runtime
+    WorkerContext.close_for_app(step_harness.app)
+    assert step_harness.api.calls == [("aclose",)] * 2
+    step_harness.app.__dict__["scrape_do_worker_context"] = runtime
+    WorkerContext.close_for_app(step_harness.app)
+    assert step_harness.api.calls == [("aclose",)] * 2
     runtime.close()
 
 
-def test_without_a_token_there_is_no_runtime(plant, settings):
-    plant.producer.settings = settings.model_copy(update={"api_key": None})
+def test_without_a_token_there_is_no_runtime(step_harness, settings):
+    step_harness.producer.settings = settings.model_copy(update={"api_key": None})
     with pytest.raises(ConfigurationError, match="SCRAPE_DO_API_KEY"):
-        WorkerContext.for_app(plant.app)
+        WorkerContext.for_app(step_harness.app)
     for thread in threading.enumerate():
         if thread.name == "scrape-do-loop":
             thread.join(0)
 
 
-def test_jitter_shortens_an_interval(plant, settings):
+def test_jitter_shortens_an_interval(step_harness, settings):
     runtime = WorkerContext.__new__(WorkerContext)
     runtime.settings = settings
     assert runtime.interval(2) == 4.0
@@ -196,50 +198,50 @@ def test_jitter_shortens_an_interval(plant, settings):
 # Leases
 
 
-def holding(shelf, work, *, seconds=0.15, store=None):
-    claim = shelf.take(seconds=30)
-    return shelf.with_async(lambda real: with_lease((store or (lambda s: s))(real), claim, seconds, work(real)))
+def holding(store, work, *, seconds=0.15, wrap=lambda real: real):
+    claim = store.claim_part(seconds=30)
+    return store.run_async(lambda real: with_lease(wrap(real), claim, seconds, work(real)))
 
 
-def test_work_that_ends_returns_its_value(shelf):
-    shelf.begin()
+def test_work_that_ends_returns_its_value(store):
+    store.create_run()
 
     async def work():
         return 7
 
-    assert holding(shelf, lambda _: work()) == 7
+    assert holding(store, lambda _: work()) == 7
 
 
-def test_work_that_fails_raises_its_error(shelf):
-    shelf.begin()
+def test_work_that_fails_raises_its_error(store):
+    store.create_run()
 
     async def work():
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        holding(shelf, lambda _: work())
+        holding(store, lambda _: work())
 
 
-def test_long_work_keeps_its_lease(shelf):
-    shelf.begin()
+def test_long_work_keeps_its_lease(store):
+    store.create_run()
 
     async def work():
-        before = shelf.part_fields()
-        shelf.clock.forward(100)
-        while shelf.part_fields()["lease"] == before["lease"]:
+        before = store.part_fields()
+        store.clock.forward(100)
+        while store.part_fields()["lease"] == before["lease"]:
             await asyncio.sleep(0.01)
-        return shelf.part_fields()["fence"] == before["fence"]
+        return store.part_fields()["fence"] == before["fence"]
 
-    assert holding(shelf, lambda _: work())
+    assert holding(store, lambda _: work())
 
 
-def test_a_lease_that_another_step_has_cancels_the_work(shelf):
-    shelf.begin()
+def test_a_lease_that_another_step_has_cancels_the_work(store):
+    store.create_run()
     ends = []
 
     async def work():
-        shelf.clock.forward(31)
-        shelf.take(seconds=300)
+        store.clock.forward(31)
+        store.claim_part(seconds=300)
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -247,12 +249,12 @@ def test_a_lease_that_another_step_has_cancels_the_work(shelf):
             raise
 
     with pytest.raises(LeaseLostError, match="r:0"):
-        holding(shelf, lambda _: work())
+        holding(store, lambda _: work())
     assert ends == ["cancelled"]
 
 
-def test_a_store_that_does_not_answer_for_the_life_of_a_lease_cancels_the_work(shelf):
-    shelf.begin()
+def test_a_store_that_does_not_answer_for_the_life_of_a_lease_cancels_the_work(store):
+    store.create_run()
     asked = []
 
     def failing(store):
@@ -268,12 +270,12 @@ def test_a_store_that_does_not_answer_for_the_life_of_a_lease_cancels_the_work(s
         await asyncio.sleep(60)
 
     with pytest.raises(LeaseLostError):
-        holding(shelf, lambda _: work(), store=failing)
+        holding(store, lambda _: work(), wrap=failing)
     assert set(asked) == {"renew_lease"}
 
 
-def test_a_store_that_comes_back_in_time_keeps_the_lease(shelf):
-    shelf.begin()
+def test_a_store_that_comes_back_in_time_keeps_the_lease(store):
+    store.create_run()
     asked = []
 
     def stumbling(store):
@@ -290,11 +292,11 @@ def test_a_store_that_comes_back_in_time_keeps_the_lease(shelf):
             await asyncio.sleep(0.01)
         return "done"
 
-    assert holding(shelf, lambda _: work(), store=stumbling) == "done"
+    assert holding(store, lambda _: work(), wrap=stumbling) == "done"
 
 
-def test_work_is_cancelled_with_its_step(shelf):
-    shelf.begin()
+def test_work_is_cancelled_with_its_step(store):
+    store.create_run()
     ends = []
 
     async def work():
@@ -310,8 +312,8 @@ def test_work_is_cancelled_with_its_step(shelf):
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    claim = shelf.take()
-    shelf.with_async(go)
+    claim = store.claim_part()
+    store.run_async(go)
     assert ends == ["cancelled"]
 
 

@@ -29,13 +29,13 @@ URL = "https://shop.example/0"
 
 
 @pytest.fixture
-def scrape(plant):
-    """The step, as the plant's app has it."""
-    return plant.app.tasks[routing.SCRAPE]
+def scrape(step_harness):
+    """The step, as the harness's app has it."""
+    return step_harness.app.tasks[routing.SCRAPE]
 
 
 @pytest.fixture
-def messages(plant, monkeypatch):
+def messages(step_harness, monkeypatch):
     """What `apply_async` sends, past our own part of it."""
     caught = []
     monkeypatch.setattr(
@@ -60,20 +60,20 @@ def receive(scrape):
     return run
 
 
-def delivery_of(plant, waiter, run_id="celery-id"):
-    return signature(json.loads(plant.view(run_id).waiters[waiter]))
+def delivery_of(step_harness, waiter, run_id="celery-id"):
+    return signature(json.loads(step_harness.read_run(run_id).waiters[waiter]))
 
 
-def test_the_record_is_written_first_and_the_message_is_an_id(plant, scrape, messages):
+def test_the_record_is_written_first_and_the_message_is_an_id(step_harness, scrape, messages):
     scrape.apply_async((), {"targets": [URL], "max_wait": 60}, task_id="celery-id", link=signature("shop.save"))
     ((args, kwargs, options),) = messages
     assert (args, kwargs) == ((), {"run_id": "celery-id"})
     assert options["task_id"] == "celery-id"
-    assert options["queue"] == plant.settings.queue
-    record = plant.view("celery-id")
+    assert options["queue"] == step_harness.settings.queue
+    record = step_harness.read_run("celery-id")
     assert (record.accepted, record.max_wait) == (None, 60)
-    assert plant.due()["celery-id:run"] == pytest.approx(REDISPATCH_MIN, abs=1)
-    finish = delivery_of(plant, "celery-id")
+    assert step_harness.due_parts()["celery-id:run"] == pytest.approx(REDISPATCH_MIN, abs=1)
+    finish = delivery_of(step_harness, "celery-id")
     assert (finish.task, list(finish.args), finish.options["task_id"]) == (
         routing.DELIVER_OUTCOME,
         ["celery-id"],
@@ -82,25 +82,25 @@ def test_the_record_is_written_first_and_the_message_is_an_id(plant, scrape, mes
     assert [link["task"] for link in finish.options["link"]] == ["shop.save"]
 
 
-def test_a_request_may_be_positional(plant, scrape, messages):
+def test_a_request_may_be_positional(step_harness, scrape, messages):
     scrape.delay([URL], geo_code="us")
     ((_, kwargs, options),) = messages
     assert kwargs["run_id"] == options["task_id"]
-    assert plant.run(ops.spec(plant.keys, kwargs["run_id"], 1)).request.geo_code == "us"
+    assert step_harness.run(ops.spec(step_harness.keys, kwargs["run_id"], 1)).request.geo_code == "us"
 
 
 @pytest.mark.parametrize(
     "when", [{"countdown": 500}, {"eta": 500}, {"eta": "500"}], ids=["countdown", "eta", "eta as text"]
 )
-def test_a_draft_is_held_until_its_message_is_due(plant, scrape, messages, when):
+def test_a_draft_is_held_until_its_message_is_due(step_harness, scrape, messages, when):
     if "eta" in when:
         moment = datetime.now(UTC) + timedelta(seconds=500)
         when = {"eta": moment.isoformat() if when["eta"] == "500" else moment}
     scrape.apply_async(([URL],), task_id="celery-id", **when)
-    assert plant.due()["celery-id:run"] == pytest.approx(500 + REDISPATCH_MIN, abs=2)
+    assert step_harness.due_parts()["celery-id:run"] == pytest.approx(500 + REDISPATCH_MIN, abs=2)
 
 
-def test_a_wrong_request_raises_in_the_caller(plant, scrape, messages):
+def test_a_wrong_request_raises_in_the_caller(step_harness, scrape, messages):
     for args in (([URL], "us"), ({URL},), ([f"{URL}\ud800"],)):
         with pytest.raises(ValueError, match="targets"):
             scrape.apply_async(args)
@@ -110,39 +110,39 @@ def test_a_wrong_request_raises_in_the_caller(plant, scrape, messages):
         with pytest.raises(ValueError, match=r"targets|idempotency_key|wrong"):
             scrape.apply_async((), kwargs)
     assert messages == []
-    assert plant.redis.keys() == []
+    assert step_harness.redis.keys() == []
 
 
-def test_inside_a_worker_a_wrong_request_fails_under_its_own_id(plant, scrape, messages, monkeypatch):
-    monkeypatch.setattr(type(plant.app), "current_worker_task", property(lambda _: scrape))
+def test_inside_a_worker_a_wrong_request_fails_under_its_own_id(step_harness, scrape, messages, monkeypatch):
+    monkeypatch.setattr(type(step_harness.app), "current_worker_task", property(lambda _: scrape))
     scrape.apply_async((), {"targets": []}, task_id="celery-id")
     assert messages[0][:2] == ((), {"targets": []})
-    assert plant.redis.keys() == []
+    assert step_harness.redis.keys() == []
 
 
-def test_the_message_that_arrives_makes_the_run_live(plant, scrape, messages, receive):
+def test_the_message_that_arrives_makes_the_run_live(step_harness, scrape, messages, receive):
     scrape.apply_async(([URL],), task_id="celery-id")
     receive(run_id="celery-id")
-    record = plant.view("celery-id")
+    record = step_harness.read_run("celery-id")
     assert record.accepted is not None
     assert record.waiters.keys() == {"celery-id"}
-    assert plant.messages() == [(routing.SUBMIT_JOBS, ["celery-id:0"])]
-    before = plant.redis.hgetall(plant.keys.run("celery-id"))
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["celery-id:0"])]
+    before = step_harness.redis.hgetall(step_harness.keys.run("celery-id"))
     receive(run_id="celery-id")
-    assert plant.redis.hgetall(plant.keys.run("celery-id")) == before
+    assert step_harness.redis.hgetall(step_harness.keys.run("celery-id")) == before
 
 
-def test_a_request_by_message_becomes_a_run_under_that_message(plant, receive):
+def test_a_request_by_message_becomes_a_run_under_that_message(step_harness, receive):
     receive(targets=[URL], raise_on_task_failure=True, idempotency_key="prices")
-    record = plant.view("celery-id")
+    record = step_harness.read_run("celery-id")
     assert record.accepted is not None
-    assert plant.run(ops.spec(plant.keys, "celery-id", 1)).raise_on_task_failure
-    before = plant.contents()
+    assert step_harness.run(ops.spec(step_harness.keys, "celery-id", 1)).raise_on_task_failure
+    before = step_harness.dump_keys()
     receive(targets=[URL], raise_on_task_failure=True, idempotency_key="prices")
-    assert plant.contents() == before
+    assert step_harness.dump_keys() == before
 
 
-def test_the_canvas_of_the_caller_is_kept(plant, receive):
+def test_the_canvas_of_the_caller_is_kept(step_harness, receive):
     receive(
         targets=[URL],
         request={
@@ -161,79 +161,81 @@ def test_the_canvas_of_the_caller_is_kept(plant, receive):
             "delivery_info": {"routing_key": "elsewhere", "exchange": "e", "redelivered": True},
         },
     )
-    options = delivery_of(plant, "celery-id").options
+    options = delivery_of(step_harness, "celery-id").options
     assert [one["task"] for one in options["link"]] == ["shop.save"]
     assert [one["task"] for one in options["link_error"]] == ["shop.alarm"]
     assert [one["task"] for one in options["chain"]] == ["shop.third", "shop.second"]
     assert options["chord"]["task"] == "shop.body"
     assert (options["group_id"], options["group_index"], options["root_id"]) == ("group-id", 3, "root")
-    assert options["queue"] == plant.settings.queue
+    assert options["queue"] == step_harness.settings.queue
     assert not {"expires", "retries", "routing_key", "exchange", "redelivered", "eta", "countdown"} & options.keys()
 
 
-def test_a_broker_that_is_away_does_not_stop_a_run_that_is_written_down(plant, scrape, monkeypatch, caplog):
+def test_a_broker_that_is_away_does_not_stop_a_run_that_is_written_down(step_harness, scrape, monkeypatch, caplog):
     def away(*_, **__):
         raise OperationalError("away")
 
     monkeypatch.setattr("celery.app.task.Task.apply_async", away)
     result = scrape.apply_async(([URL],), task_id="celery-id")
     assert result.id == "celery-id"
-    assert "celery-id:run" in plant.due()
+    assert "celery-id:run" in step_harness.due_parts()
     assert "a worker's dispatcher starts it" in caplog.text
 
 
-def test_a_message_that_is_an_id_already_is_sent_as_it_is(plant, scrape, messages):
+def test_a_message_that_is_an_id_already_is_sent_as_it_is(step_harness, scrape, messages):
     scrape.apply_async((), {"run_id": "r"}, task_id="celery-id")
     assert messages[0][1] == {"run_id": "r"}
-    assert plant.redis.keys() == []
+    assert step_harness.redis.keys() == []
 
 
 @pytest.mark.parametrize("kwargs", [{"run_id": "celery-id"}, {"targets": [URL]}], ids=["by id", "by request"])
-def test_a_message_of_a_run_that_was_forgotten_is_not_heard(plant, receive, kwargs):
+def test_a_message_of_a_run_that_was_forgotten_is_not_heard(step_harness, receive, kwargs):
     receive(targets=[URL])
-    plant.finish("celery-id")
-    plant.run(ops.record_outcome(plant.keys, "celery-id", "succeeded", {}))
-    plant.run(ops.acknowledge_delivery(plant.keys, "celery-id", "celery-id", plant.producer.retention))
-    plant.run(ops.forget_run(plant.keys, "celery-id"))
-    plant.messages()
+    step_harness.finish_part("celery-id")
+    step_harness.run(ops.record_outcome(step_harness.keys, "celery-id", "succeeded", {}))
+    step_harness.run(
+        ops.acknowledge_delivery(step_harness.keys, "celery-id", "celery-id", step_harness.producer.retention)
+    )
+    step_harness.run(ops.forget_run(step_harness.keys, "celery-id"))
+    step_harness.step_messages()
     receive(**kwargs)
-    assert plant.sent == []
-    assert plant.view("celery-id") is None
+    assert step_harness.sent == []
+    assert step_harness.read_run("celery-id") is None
 
 
-def test_the_step_that_is_imported_is_that_of_the_processes_app(plant, scrape, monkeypatch):
-    monkeypatch.setattr(_state._tls, "current_app", plant.app)
+def test_the_step_that_is_imported_is_that_of_the_processes_app(step_harness, scrape, monkeypatch):
+    monkeypatch.setattr(_state._tls, "current_app", step_harness.app)
     assert shared.name == routing.SCRAPE
-    assert shared.app is plant.app
+    assert shared.app is step_harness.app
 
 
-def test_a_process_without_an_app_gets_ours_with_the_step(clean, monkeypatch):
+def test_a_process_without_an_app_gets_ours_with_the_step(clean_environment, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_BROKER_URL", "memory://")
     monkeypatch.setenv("SCRAPE_DO_RESULT_BACKEND", "cache+memory://")
     assert shared.app.main == "scrape_do"
     assert _state.default_app is shared.app
 
 
-def test_a_second_caller_with_the_same_key_waits_for_the_same_run(plant, scrape, messages, receive):
+def test_a_second_caller_with_the_same_key_waits_for_the_same_run(step_harness, scrape, messages, receive):
     scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first")
     scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="second")
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "first"}] * 2
-    assert plant.view("first").waiters.keys() == {"first", "second"}
-    assert delivery_of(plant, "second", "first").options["task_id"] == "second"
+    assert step_harness.read_run("first").waiters.keys() == {"first", "second"}
+    assert delivery_of(step_harness, "second", "first").options["task_id"] == "second"
     with pytest.raises(IdempotencyConflictError):
         scrape.apply_async(([URL],), {"idempotency_key": "prices", "super": True}, task_id="third")
 
 
-def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(plant, scrape, messages, receive):
+def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(step_harness, scrape, messages, receive):
     digest = read_spec([URL]).digest
-    plant.run(ops.reserve_key(plant.keys, "prices", "promised", digest))
+    step_harness.run(ops.reserve_key(step_harness.keys, "prices", "promised", digest))
     scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]
-    assert plant.view("promised").accepted is None
-    assert delivery_of(plant, "first", "promised").options["task_id"] == "first"
+    assert step_harness.read_run("promised").accepted is None
+    assert delivery_of(step_harness, "first", "promised").options["task_id"] == "first"
     receive(run_id="promised", request={"id": "first"})
-    assert plant.view("promised").accepted is not None
-    assert plant.run_ids() == {"promised"}
+    assert step_harness.read_run("promised").accepted is not None
+    assert step_harness.run_ids() == {"promised"}
 
 
 def run_as(scrape, **kwargs):
@@ -254,25 +256,25 @@ def run_as(scrape, **kwargs):
         {"targets": [URL], "max_wait": 0},
     ],
 )
-def test_a_wrong_request_by_message_fails_the_step(plant, scrape, kwargs):
+def test_a_wrong_request_by_message_fails_the_step(step_harness, scrape, kwargs):
     with pytest.raises(InvalidRequestError) as caught:
         run_as(scrape, **kwargs)
     assert isinstance(caught.value, ValueError)
-    assert plant.redis.keys() == []
+    assert step_harness.redis.keys() == []
 
 
-def test_a_conflict_by_message_keeps_its_type(plant, scrape, receive):
-    plant.begin("first", key="prices")
+def test_a_conflict_by_message_keeps_its_type(step_harness, scrape, receive):
+    step_harness.create_run("first", key="prices")
     with pytest.raises(IdempotencyConflictError):
         run_as(scrape, targets=[URL], super=True, idempotency_key="prices")
 
 
-def test_a_message_that_comes_again_with_other_targets_is_the_run_that_it_was(plant, receive):
+def test_a_message_that_comes_again_with_other_targets_is_the_run_that_it_was(step_harness, receive):
     """The step before it ran twice, and answered otherwise: the first answer was bought."""
     receive(targets=[URL])
     receive(targets=["https://other.example/"])
-    assert list(plant.view("celery-id").waiters) == ["celery-id"]
-    assert plant.run(ops.part_spec(plant.keys, PartId("celery-id", 0))).request.targets == [URL]
+    assert list(step_harness.read_run("celery-id").waiters) == ["celery-id"]
+    assert step_harness.run(ops.part_spec(step_harness.keys, PartId("celery-id", 0))).request.targets == [URL]
 
 
 def test_a_message_for_a_run_that_is_gone(scrape):
@@ -281,24 +283,24 @@ def test_a_message_for_a_run_that_is_gone(scrape):
     assert caught.value.run_id == "gone"
 
 
-def test_a_store_that_is_away_sends_the_message_back(plant, scrape, monkeypatch):
+def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape, monkeypatch):
     def away(_):
         raise StoreUnavailableError("away")
 
     module = sys.modules["scrape_do_celery.tasks.scrape"]
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(plant.producer.store, "run", away)
+    monkeypatch.setattr(step_harness.producer.store, "run", away)
     for kwargs in ({"targets": [URL]}, {"run_id": "r"}):
         with pytest.raises(Reject) as caught:
             run_as(scrape, **kwargs)
         assert caught.value.requeue
 
 
-def test_a_store_that_is_away_raises_in_the_caller(plant, scrape, messages, monkeypatch):
+def test_a_store_that_is_away_raises_in_the_caller(step_harness, scrape, messages, monkeypatch):
     def away(_):
         raise RedisError("away")
 
-    monkeypatch.setattr(plant.producer.store, "run", away)
+    monkeypatch.setattr(step_harness.producer.store, "run", away)
     with pytest.raises(RedisError):
         scrape.delay([URL])
     assert messages == []

@@ -17,19 +17,19 @@ COUNT = 40
 
 
 @pytest.fixture
-def crowd(plant):
+def crowd(step_harness):
     """So many jobs that run, bought a tenth of a second apart."""
     for n in range(COUNT):
-        plant.begin(f"r{n}")
-        claim = plant.take(f"r{n}")
-        plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
+        step_harness.create_run(f"r{n}")
+        claim = step_harness.claim_part(f"r{n}")
+        step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{n}", 100.0, account=step_harness.account))
         fields = {"state": "running", "job": f"job-{n}", "purchase_status": "confirmed"}
-        command = ops.update_part(plant.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
-        assert plant.run(command) == "ok"
-    return plant
+        command = ops.update_part(step_harness.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
+        assert step_harness.run(command) == "ok"
+    return step_harness
 
 
-def listed(plant, make, running, status="pending"):
+def listed(step_harness, make, running, status="pending"):
     """The API lists these jobs as running, whatever their entries say."""
     everything = [make.job(status, job_id=f"job-{n}").to_wire() for n in running]
 
@@ -37,27 +37,29 @@ def listed(plant, make, running, status="pending"):
         shown = everything if (filters["status"], filters["page"]) == ("pending", 1) else []
         return JobsListResponse.model_validate({"Jobs": shown, "TotalPages": 1})
 
-    plant.api.script(list_jobs=page)
+    step_harness.api.script(list_jobs=page)
 
 
-def look(plant):
-    return plant.run(ops.plan_polling(plant.keys, plant.account, plant.settings.poll_max_interval, 900.0))
+def look(step_harness):
+    return step_harness.run(
+        ops.plan_polling(step_harness.keys, step_harness.account, step_harness.settings.poll_max_interval, 900.0)
+    )
 
 
-def swept(plant):
+def swept(step_harness):
     async def go(runtime, _):
         await sweep(runtime)
 
-    plant.step(go, None)
+    step_harness.run_step(go, None)
 
 
 def test_what_is_not_due_keeps_its_time(crowd, make):
     listed(crowd, make, range(COUNT))
     crowd.clock.stop()
     crowd.clock.forward(1.95)
-    before = crowd.looks()
+    before = crowd.due_times()
     swept(crowd)
-    after = crowd.looks()
+    after = crowd.due_times()
     for n in range(COUNT):
         name = f"r{n}:0"
         if before[name] > 0:
@@ -78,40 +80,40 @@ def test_a_status_by_which_the_api_does_not_list_leaves_its_jobs_to_be_looked_at
 
     crowd.api.script(list_jobs=page)
     crowd.clock.forward(20)
-    crowd.messages()
+    crowd.step_messages()
     swept(crowd)
-    assert crowd.messages() == [(routing.POLL_JOBS, [f"r{COUNT - 1}:0"])]
+    assert crowd.step_messages() == [(routing.POLL_JOBS, [f"r{COUNT - 1}:0"])]
     assert {crowd.part(f"r{n}").polls for n in range(COUNT - 1)} == {1}
 
 
 def test_those_of_the_longest_interval_are_brought_together(crowd, make):
     listed(crowd, make, range(COUNT))
     for n in range(COUNT):
-        crowd.force(f"r{n}", polls=9)
+        crowd.set_fields(f"r{n}", polls=9)
     crowd.clock.forward(1.05)
     swept(crowd)
     longest = crowd.settings.poll_max_interval
-    assert list(crowd.looks().values()) == [pytest.approx(longest, abs=1)] * COUNT
+    assert list(crowd.due_times().values()) == [pytest.approx(longest, abs=1)] * COUNT
 
 
 def test_what_ended_is_published_for_at_once(crowd, make):
     listed(crowd, make, range(10, COUNT))
     crowd.clock.forward(6)
     swept(crowd)
-    ((step, names),) = crowd.messages()
+    ((step, names),) = crowd.step_messages()
     assert (step, set(names)) == (routing.POLL_JOBS, {f"r{n}:0" for n in range(10)})
-    assert crowd.look().parts == (), "the dispatcher publishes later, should this step message be lost"
+    assert crowd.claim_due().parts == (), "the dispatcher publishes later, should this step message be lost"
     crowd.clock.forward(ops.REDISPATCH_MIN + 0.1)
-    assert {part.part_id.run_id for part in crowd.look().parts} == {f"r{n}" for n in range(10)}
+    assert {part.part_id.run_id for part in crowd.claim_due().parts} == {f"r{n}" for n in range(10)}
 
 
 def test_what_was_not_due_when_it_began_is_not_handed_over(crowd, make):
     listed(crowd, make, [])
     crowd.clock.stop()
     crowd.clock.forward(1.95)
-    due = {name for name, at in crowd.looks().items() if at <= 0}
+    due = {name for name, at in crowd.due_times().items() if at <= 0}
     swept(crowd)
-    ((_, names),) = crowd.messages()
+    ((_, names),) = crowd.step_messages()
     assert set(names) == due
     assert len(due) < COUNT
 
@@ -146,22 +148,22 @@ def test_more_than_a_batch_is_left_to_the_dispatchers(crowd, make, monkeypatch):
     listed(crowd, make, [])
     crowd.clock.forward(6)
     swept(crowd)
-    ((_, names),) = crowd.messages()
+    ((_, names),) = crowd.step_messages()
     assert len(names) == 15
-    assert len(crowd.look().parts) == COUNT - 15
+    assert len(crowd.claim_due().parts) == COUNT - 15
     assert all(crowd.part(f"r{n}").state is PartState.RUNNING for n in range(COUNT))
 
 
-def hours(plant, limit, sweeps=60):
+def hours(step_harness, limit, sweeps=60):
     """What was handed over within so many hours, or sweeps, of looks."""
-    began, handed = plant.clock.time(), set()
-    while plant.clock.time() - began < limit * 3600 and sweeps:
-        found = look(plant)
+    began, handed = step_harness.clock.time(), set()
+    while step_harness.clock.time() - began < limit * 3600 and sweeps:
+        found = look(step_harness)
         if found.use_list:
             sweeps -= 1
-            swept(plant)
-        handed |= {name.partition(":")[0] for name in plant.due() if not name.endswith("run")}
-        plant.clock.forward(max(0.25, (found.next_at or 0) - plant.clock.time()))
+            swept(step_harness)
+        handed |= {name.partition(":")[0] for name in step_harness.due_parts() if not name.endswith("run")}
+        step_harness.clock.forward(max(0.25, (found.next_at or 0) - step_harness.clock.time()))
     return handed
 
 
@@ -190,12 +192,12 @@ def test_a_sweep_that_fails_leaves_a_few_to_be_looked_at_by_themselves(crowd, ma
     crowd.api.script(list_jobs=make.refusal(status, retry_after=1))
     crowd.clock.forward(6)
     swept(crowd)
-    assert len([name for name in crowd.due() if name.endswith(":0")]) == 10
+    assert len([name for name in crowd.due_parts() if name.endswith(":0")]) == 10
 
 
 def test_steps_that_die_in_each_sweep_keep_no_end_from_being_seen(crowd):
     began = crowd.clock.time()
-    while not {name.partition(":")[0] for name in crowd.due()} >= ENDED:
+    while not {name.partition(":")[0] for name in crowd.due_parts()} >= ENDED:
         assert crowd.clock.time() - began < 180
         found = look(crowd)
         if found.use_list:
@@ -208,7 +210,7 @@ def test_an_entry_that_says_that_it_has_ended_is_no_running_job(crowd, make):
     listed(crowd, make, range(COUNT), status="success")
     crowd.clock.forward(6)
     swept(crowd)
-    ((_, names),) = crowd.messages()
+    ((_, names),) = crowd.step_messages()
     assert len(names) == COUNT
 
 
@@ -219,18 +221,18 @@ def test_a_list_that_lags_behind_for_ever_is_not_believed_for_ever(crowd, make, 
     assert hours(crowd, 0.5) == {f"r{n}" for n in range(COUNT)}
 
 
-def test_looks_at_the_jobs_themselves_are_spread(plant, make, monkeypatch):
+def test_looks_at_the_jobs_themselves_are_spread(step_harness, make, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.store.watching._ITSELF", 20)
-    plant.part_by_part(COUNT, "order-17", early=False)
+    step_harness.create_multi_part_run(COUNT, "order-17", early=False)
     for n in range(COUNT):
-        claim = plant.take("order-17", n)
-        plant.run(ops.write_intent(plant.keys, claim, f"n{n}", 100.0, account=plant.account))
+        claim = step_harness.claim_part("order-17", n)
+        step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{n}", 100.0, account=step_harness.account))
         fields = {"state": "running", "job": f"of-{n}", "purchase_status": "confirmed"}
-        assert plant.run(ops.update_part(plant.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
+        assert step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
     part_ids = [PartId("order-17", n) for n in range(COUNT)]
-    plant.clock.forward(2)
-    plant.run(ops.mark_still_running(plant.keys, plant.account, "pending", part_ids, [1.0, 2.0]))
-    handed = [part_id for part_id in part_ids if str(part_id) in plant.due()]
+    step_harness.clock.forward(2)
+    step_harness.run(ops.mark_still_running(step_harness.keys, step_harness.account, "pending", part_ids, [1.0, 2.0]))
+    handed = [part_id for part_id in part_ids if str(part_id) in step_harness.due_parts()]
     assert 0 < len(handed) < COUNT / 4
 
 
@@ -248,7 +250,7 @@ def test_pages_are_read_several_at_a_time(crowd, make):
     crowd.clock.forward(6)
     swept(crowd)
     assert sorted(number for status, number in asked if status == "pending") == list(range(1, 9))
-    assert crowd.messages() == []
+    assert crowd.step_messages() == []
 
 
 def test_one_page_of_several_that_fails_is_the_sweep_s_failure(crowd, make):
@@ -260,7 +262,7 @@ def test_one_page_of_several_that_fails_is_the_sweep_s_failure(crowd, make):
     crowd.api.script(list_jobs=page)
     crowd.clock.forward(6)
     swept(crowd)
-    assert len(crowd.due()) == COUNT, "the oldest fifty are looked at by themselves"
+    assert len(crowd.due_parts()) == COUNT, "the oldest fifty are looked at by themselves"
 
 
 def test_jobs_of_others_make_single_looks_the_cheaper_ones(crowd, make):
@@ -273,14 +275,14 @@ def test_jobs_of_others_make_single_looks_the_cheaper_ones(crowd, make):
     crowd.clock.forward(6)
     assert look(crowd).use_list
     swept(crowd)
-    crowd.messages()
+    crowd.step_messages()
     for n in range(COUNT):
-        assert crowd.run(ops.update_part(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
+        assert crowd.run(ops.update_part(crowd.keys, crowd.claim_part(f"r{n}"), {}, after=1.0)) == "ok"
     crowd.clock.forward(12)
     assert not look(crowd).use_list, "the list has 50 pages of others, and 40 jobs are ours"
-    assert len(crowd.due()) == COUNT
+    assert len(crowd.due_parts()) == COUNT
     for n in range(COUNT):
-        assert crowd.run(ops.update_part(crowd.keys, crowd.take(f"r{n}"), {}, after=1.0)) == "ok"
+        assert crowd.run(ops.update_part(crowd.keys, crowd.claim_part(f"r{n}"), {}, after=1.0)) == "ok"
     crowd.clock.forward(901)
     assert look(crowd).use_list, "what others had then is no measure any more"
 
@@ -315,7 +317,7 @@ def test_a_result_backend_that_hangs_holds_up_no_look(crowd, make, monkeypatch):
         hang.set()
         await asyncio.to_thread(runtime.asking.join, 30)
 
-    crowd.step(twice, None)
+    crowd.run_step(twice, None)
     assert len(asked[0]) == COUNT
     assert crowd.run_fields("r0")["stop_reason"] == "cancel"
 
@@ -332,5 +334,5 @@ def test_a_result_backend_that_fails_is_told_of(crowd, make, monkeypatch, caplog
         await sweep(runtime)
         await asyncio.to_thread(runtime.asking.join, 30)
 
-    crowd.step(once, None)
+    crowd.run_step(once, None)
     assert "OSError" in caplog.text

@@ -27,49 +27,53 @@ LEASE = 200.0
 NOTHING = JobsListResponse.model_validate({"Jobs": [], "TotalPages": 1})
 
 
-def bought(plant, names, account=None):
+def bought(step_harness, names, account=None):
     for name in names:
-        plant.begin(name)
-        claim = plant.take(name)
-        plant.run(ops.write_intent(plant.keys, claim, name, 100.0, account=account or plant.account))
+        step_harness.create_run(name)
+        claim = step_harness.claim_part(name)
+        step_harness.run(
+            ops.write_intent(step_harness.keys, claim, name, 100.0, account=account or step_harness.account)
+        )
         fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "purchase_status": "confirmed"}
-        assert plant.run(ops.update_part(plant.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
+        assert (
+            step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
+        )
 
 
 @pytest.fixture
-def crowd(plant):
+def crowd(step_harness):
     """So many running jobs that they are looked at by the list."""
-    bought(plant, [f"r{n}" for n in range(40)])
-    plant.clock.forward(5)
-    return plant
+    bought(step_harness, [f"r{n}" for n in range(40)])
+    step_harness.clock.forward(5)
+    return step_harness
 
 
-def look(plant):
-    return plant.run(ops.plan_polling(plant.keys, plant.account, 30.0, 900.0))
+def look(step_harness):
+    return step_harness.run(ops.plan_polling(step_harness.keys, step_harness.account, 30.0, 900.0))
 
 
-def swept(plant):
+def swept(step_harness):
     async def go(runtime, _):
         await sweep(runtime)
 
-    plant.step(go, None)
+    step_harness.run_step(go, None)
 
 
-def tick(plant, seconds):
+def tick(step_harness, seconds):
     """The runs that are to be looked at after a dispatcher's look, and those of the sweep that it publishes."""
-    plant.clock.forward(seconds)
-    if look(plant).use_list:
-        swept(plant)
-    handed = {part.part_id.run_id for part in plant.look().parts}
-    return handed | {name.partition(":")[0] for _, names in plant.messages() for name in names}
+    step_harness.clock.forward(seconds)
+    if look(step_harness).use_list:
+        swept(step_harness)
+    handed = {part.part_id.run_id for part in step_harness.claim_due().parts}
+    return handed | {name.partition(":")[0] for _, names in step_harness.step_messages() for name in names}
 
 
-def limited(plant, make, names):
-    plant.settings = plant.settings.model_copy(update={"max_active_jobs": 1})
+def limited(step_harness, make, names):
+    step_harness.settings = step_harness.settings.model_copy(update={"max_active_jobs": 1})
     for name in names:
-        plant.begin(name, each=[f"https://shop.example/{name}"])
-    plant.api.script(create_job=lambda request: make.created(f"job-{request.targets[0][-1]}", 1))
-    plant.clock.forward(10)
+        step_harness.create_run(name, each=[f"https://shop.example/{name}"])
+    step_harness.api.script(create_job=lambda request: make.created(f"job-{request.targets[0][-1]}", 1))
+    step_harness.clock.forward(10)
 
 
 # Looks by the list
@@ -84,31 +88,33 @@ def test_a_cancel_that_failed_is_made_again_however_many_jobs_run(crowd, make):
 
     crowd.run(ops.request_stop(crowd.keys, "r7", CANCEL))
     crowd.api.script(get_job=make.job(job_id="job-r7"), cancel_job=make.refusal(500), list_jobs=page)
-    crowd.step(cancel, crowd.take("r7"))
+    crowd.run_step(cancel, crowd.claim_part("r7"))
     assert "r7" in tick(crowd, 10)
 
 
-def test_a_canceled_run_of_another_account_ends(plant):
-    bought(plant, ["r"], account="another")
-    plant.clock.forward(2)
-    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
+def test_a_canceled_run_of_another_account_ends(step_harness):
+    bought(step_harness, ["r"], account="another")
+    step_harness.clock.forward(2)
+    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
 
     async def handled(runtime, claim):
         return await runner._run_claimed(poll, runtime, claim)
 
     for _ in range(20):
-        plant.clock.forward(20)
-        if "r" in {part.part_id.run_id for part in plant.look().parts} and isinstance(claim := plant.claim("r"), Claim):
-            plant.step(handled, claim)
-    assert plant.part("r").state is PartState.DONE
+        step_harness.clock.forward(20)
+        if "r" in {part.part_id.run_id for part in step_harness.claim_due().parts} and isinstance(
+            claim := step_harness.try_claim_part("r"), Claim
+        ):
+            step_harness.run_step(handled, claim)
+    assert step_harness.part("r").state is PartState.DONE
 
 
-def test_runs_of_an_account_without_a_worker_are_named(plant):
-    bought(plant, ["r"], account="another")
-    assert plant.run(ops.find_unattended_accounts(plant.keys, plant.account, 60)) == []
-    plant.clock.forward(70)
-    assert plant.run(ops.find_unattended_accounts(plant.keys, plant.account, 60)) == ["another"]
-    assert plant.run(ops.find_unattended_accounts(plant.keys, "another", 60)) == []
+def test_runs_of_an_account_without_a_worker_are_named(step_harness):
+    bought(step_harness, ["r"], account="another")
+    assert step_harness.run(ops.find_unattended_accounts(step_harness.keys, step_harness.account, 60)) == []
+    step_harness.clock.forward(70)
+    assert step_harness.run(ops.find_unattended_accounts(step_harness.keys, step_harness.account, 60)) == ["another"]
+    assert step_harness.run(ops.find_unattended_accounts(step_harness.keys, "another", 60)) == []
 
 
 def test_a_list_that_fails_for_long_keeps_no_end_from_being_seen(crowd, make):
@@ -121,13 +127,13 @@ def test_a_refused_token_hands_nothing_over(crowd, make):
     assert tick(crowd, 30) == set()
 
 
-def test_a_part_whose_record_is_gone_is_looked_at_no_more(plant):
-    bought(plant, ["r"])
-    plant.redis.delete(plant.keys.part("r", 0))
-    plant.clock.forward(5)
-    look(plant)
-    assert plant.looks() == {}
-    assert plant.part_fields("r") == {}
+def test_a_part_whose_record_is_gone_is_looked_at_no_more(step_harness):
+    bought(step_harness, ["r"])
+    step_harness.redis.delete(step_harness.keys.part("r", 0))
+    step_harness.clock.forward(5)
+    look(step_harness)
+    assert step_harness.due_times() == {}
+    assert step_harness.part_fields("r") == {}
 
 
 def test_pages_that_take_long_do_not_end_a_sweep(crowd):
@@ -140,7 +146,7 @@ def test_pages_that_take_long_do_not_end_a_sweep(crowd):
     crowd.api.script(list_jobs=slowly)
     assert look(crowd).use_list
     swept(crowd)
-    assert [len(names) for _, names in crowd.messages()] == [40], "it came to its end: nothing was shown"
+    assert [len(names) for _, names in crowd.step_messages()] == [40], "it came to its end: nothing was shown"
 
 
 def test_messages_that_pile_up_make_one_sweep(crowd):
@@ -154,20 +160,20 @@ def test_a_token_that_stays_refused_fails_all_runs_at_once(crowd):
     crowd.run(ops.open_breaker(crowd.keys, crowd.account))
     crowd.clock.forward(60)
     look(crowd)
-    assert sum(at <= 0 for at in crowd.due().values()) == 1
+    assert sum(at <= 0 for at in crowd.due_parts().values()) == 1
     crowd.clock.forward(900)
     look(crowd)
-    assert sum(at <= 0 for at in crowd.due().values()) == 40
+    assert sum(at <= 0 for at in crowd.due_parts().values()) == 40
 
 
 # The line
 
 
-def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(plant, make):
-    limited(plant, make, "ab")
-    plant.step(submit, plant.take("a", seconds=LEASE))
-    plant.clock.forward(10)
-    claim = plant.take("b", seconds=LEASE)
+def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(step_harness, make):
+    limited(step_harness, make, "ab")
+    step_harness.run_step(submit, step_harness.claim_part("a", seconds=LEASE))
+    step_harness.clock.forward(10)
+    claim = step_harness.claim_part("b", seconds=LEASE)
 
     async def with_an_end_in_between(runtime, claim):
         run = runtime.store.run
@@ -175,32 +181,32 @@ def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(plant, make):
         async def watched(command):
             answer = await run(command)
             if command.script == "write_intent":
-                plant.finish("a")
+                step_harness.finish_part("a")
             return answer
 
         runtime.store.run = watched
         return await submit(runtime, claim)
 
-    plant.step(with_an_end_in_between, claim)
-    assert plant.due()["b:0"] <= 0
+    step_harness.run_step(with_an_end_in_between, claim)
+    assert step_harness.due_parts()["b:0"] <= 0
 
 
-def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
+def test_a_part_that_two_accounts_could_buy_holds_one_place(store):
     def intent(name, account):
-        shelf.force(name, due_at=0, lease=0)
-        claim = shelf.take(name, account=account)
-        verdict, _ = shelf.run(ops.write_intent(shelf.keys, claim, name, 100.0, account=account, limit=1))
+        store.set_fields(name, due_at=0, lease=0)
+        claim = store.claim_part(name, account=account)
+        verdict, _ = store.run(ops.write_intent(store.keys, claim, name, 100.0, account=account, limit=1))
         if verdict == "ok":
             fields = {"state": "running", "purchase_status": "confirmed"}
-            shelf.run(ops.update_part(shelf.keys, claim, fields, after=1.0, owner=f"job-{name}"))
+            store.run(ops.update_part(store.keys, claim, fields, after=1.0, owner=f"job-{name}"))
         return verdict
 
     def end(name, account):
-        shelf.force(name, due_at=0, lease=0)
-        shelf.run(ops.finish_part(shelf.keys, shelf.take(name, account=account), "succeeded"))
+        store.set_fields(name, due_at=0, lease=0)
+        store.run(ops.finish_part(store.keys, store.claim_part(name, account=account), "succeeded"))
 
     for name in "axbd":
-        shelf.begin(name, each=[f"https://shop.example/{name}"])
+        store.create_run(name, each=[f"https://shop.example/{name}"])
     assert [intent("a", "X"), intent("x", "Y"), intent("b", "X"), intent("b", "Y")] == [
         "ok",
         "ok",
@@ -214,24 +220,24 @@ def test_a_part_that_two_accounts_could_buy_holds_one_place(shelf):
     assert intent("d", "Y") == "ok"
 
 
-def test_who_leaves_the_line_leaves_nothing_behind(plant, make):
-    limited(plant, make, "abc")
+def test_who_leaves_the_line_leaves_nothing_behind(step_harness, make):
+    limited(step_harness, make, "abc")
     for name in "abc":
-        plant.clock.forward(10)
-        plant.step(submit, plant.take(name, seconds=LEASE))
+        step_harness.clock.forward(10)
+        step_harness.run_step(submit, step_harness.claim_part(name, seconds=LEASE))
     for name in "bc":
-        plant.run(ops.request_stop(plant.keys, name, CANCEL))
-    assert plant.redis.zcard(f"p:slot_waiters:{plant.account}") == 0
-    plant.clock.forward(10)
-    plant.finish("a")
-    assert not list(plant.redis.scan_iter("p:target_lock:*"))
+        step_harness.run(ops.request_stop(step_harness.keys, name, CANCEL))
+    assert step_harness.redis.zcard(f"p:slot_waiters:{step_harness.account}") == 0
+    step_harness.clock.forward(10)
+    step_harness.finish_part("a")
+    assert not list(step_harness.redis.scan_iter("p:target_lock:*"))
 
 
-def test_looks_at_the_line_use_up_no_request(plant, make):
-    limited(plant, make, "abcde")
-    plant.step(submit, plant.take("a", seconds=LEASE))
-    plant.clock.forward(10)
-    claims = [plant.take(name, seconds=LEASE) for name in "bcde"]
+def test_looks_at_the_line_use_up_no_request(step_harness, make):
+    limited(step_harness, make, "abcde")
+    step_harness.run_step(submit, step_harness.claim_part("a", seconds=LEASE))
+    step_harness.clock.forward(10)
+    claims = [step_harness.claim_part(name, seconds=LEASE) for name in "bcde"]
     spent = []
 
     async def all_of_them(runtime, _):
@@ -240,116 +246,118 @@ def test_looks_at_the_line_use_up_no_request(plant, make):
         await asyncio.gather(*(submit(runtime, claim) for claim in claims))
         spent.append(time.monotonic() - began)
 
-    plant.step(all_of_them, claims[0])
-    assert plant.api.posts == 1
+    step_harness.run_step(all_of_them, claims[0])
+    assert step_harness.api.posts == 1
     assert spent[0] < 4, "the second start would have come after five seconds"
 
 
 # Slices, early pages, pauses
 
 
-def test_a_turn_that_is_over_gives_no_page_up(plant, make, monkeypatch):
+def test_a_turn_that_is_over_gives_no_page_up(step_harness, make, monkeypatch):
     monkeypatch.setattr(collecting, "_SLICE", 0.1)
-    plant.begin("r", 40)
-    plant.buy("r")
-    plant.clock.forward(2)
-    claim = plant.take("r")
-    plant.run(ops.update_part(plant.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40)))
-    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
-    plant.take("r", seconds=0.0)
-    plant.clock.forward(2 * plant.settings.cancel_grace + 1)
+    step_harness.create_run("r", 40)
+    step_harness.make_running("r")
+    step_harness.clock.forward(2)
+    claim = step_harness.claim_part("r")
+    step_harness.run(
+        ops.update_part(step_harness.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40))
+    )
+    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
+    step_harness.claim_part("r", seconds=0.0)
+    step_harness.clock.forward(2 * step_harness.settings.cancel_grace + 1)
 
     async def page(_, task_id):
         await asyncio.sleep(0.15)
         return make.task(int(task_id[1:]))
 
-    plant.api.script(get_task=page)
-    while plant.part("r").state is PartState.FETCHING:
-        plant.step(fetch, plant.take("r"))
-    assert plant.part("r").stored_ok == 40
+    step_harness.api.script(get_task=page)
+    while step_harness.part("r").state is PartState.FETCHING:
+        step_harness.run_step(fetch, step_harness.claim_part("r"))
+    assert step_harness.part("r").stored_ok == 40
 
 
-def test_a_429_to_an_early_fetch_is_obeyed_by_all(plant, make):
-    plant.begin("r", 60, early=True)
-    plant.buy("r")
-    plant.clock.forward(2)
-    plant.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(429, 120.0))
-    plant.step(poll, plant.take("r"))
-    assert plant.redis.get("p:pause")
-    assert len(plant.api.called("get_task")) < 10
+def test_a_429_to_an_early_fetch_is_obeyed_by_all(step_harness, make):
+    step_harness.create_run("r", 60, early=True)
+    step_harness.make_running("r")
+    step_harness.clock.forward(2)
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(429, 120.0))
+    step_harness.run_step(poll, step_harness.claim_part("r"))
+    assert step_harness.redis.get("p:pause")
+    assert len(step_harness.api.called("get_task")) < 10
 
 
-def test_a_refusal_of_an_early_fetch_holds_the_account_back(plant, make):
-    plant.begin("r", 60, early=True)
-    plant.buy("r")
-    plant.clock.forward(2)
-    plant.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(401))
-    plant.api.script(get_user_info=make.refusal(401))
-    plant.step(poll, plant.take("r"))
-    assert plant.redis.exists(plant.keys.breaker(plant.account))
-    assert len(plant.api.called("get_user_info")) == 1
+def test_a_refusal_of_an_early_fetch_holds_the_account_back(step_harness, make):
+    step_harness.create_run("r", 60, early=True)
+    step_harness.make_running("r")
+    step_harness.clock.forward(2)
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(401))
+    step_harness.api.script(get_user_info=make.refusal(401))
+    step_harness.run_step(poll, step_harness.claim_part("r"))
+    assert step_harness.redis.exists(step_harness.keys.breaker(step_harness.account))
+    assert len(step_harness.api.called("get_user_info")) == 1
 
 
-def test_a_pause_keeps_no_canceled_part_in_doubt_from_its_search(plant, make):
-    plant.begin("r")
-    claim = plant.take("r", seconds=LEASE)
-    plant.run(ops.write_intent(plant.keys, claim, "n", LEASE, account=plant.account))
-    plant.update(claim, after=0.0, state="reconciling", submit_error="{}")
-    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
-    plant.api.script(list_jobs=NOTHING)
+def test_a_pause_keeps_no_canceled_part_in_doubt_from_its_search(step_harness, make):
+    step_harness.create_run("r")
+    claim = step_harness.claim_part("r", seconds=LEASE)
+    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
+    step_harness.update_part(claim, after=0.0, state="reconciling", submit_error="{}")
+    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
+    step_harness.api.script(list_jobs=NOTHING)
 
     async def paused(runtime, claim):
         runtime.rate_limiter.pause(600.0)
         return await reconcile(runtime, claim)
 
-    plant.step(paused, plant.take("r"))
-    assert plant.api.called("list_jobs")
+    step_harness.run_step(paused, step_harness.claim_part("r"))
+    assert step_harness.api.called("list_jobs")
 
 
-def test_what_was_not_sent_makes_no_pause_longer(plant, make):
-    plant.begin()
-    plant.buy()
-    plant.clock.forward(2)
-    plant.run(ops.pause_api(plant.keys, 0.5))
-    until = plant.redis.get("p:pause")
+def test_what_was_not_sent_makes_no_pause_longer(step_harness, make):
+    step_harness.create_run()
+    step_harness.make_running()
+    step_harness.clock.forward(2)
+    step_harness.run(ops.pause_api(step_harness.keys, 0.5))
+    until = step_harness.redis.get("p:pause")
 
     async def paused(runtime, claim):
         runtime.rate_limiter.pause(600.0)
         return await poll(runtime, claim)
 
-    plant.clock.forward(1)
-    plant.step(paused, plant.take())
-    assert plant.redis.get("p:pause") in {None, until}
+    step_harness.clock.forward(1)
+    step_harness.run_step(paused, step_harness.claim_part())
+    assert step_harness.redis.get("p:pause") in {None, until}
 
 
 # Many runs, one trip
 
 
-def test_a_key_of_another_request_starts_nothing(plant, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda **_: plant.producer)
-    plant.begin("later", key="k", start_delay=3600.0)
+def test_a_key_of_another_request_starts_nothing(step_harness, monkeypatch):
+    monkeypatch.setattr(AppContext, "for_app", lambda **_: step_harness.producer)
+    step_harness.create_run("later", key="k", start_delay=3600.0)
     requests = [[f"https://shop.example/{n}"] for n in range(450)]
     with pytest.raises(IdempotencyConflictError):
         enqueue_many(requests, idempotency_keys=["k"] + [None] * 449)
-    assert plant.view("later").accepted is None
-    assert not any("later:0" in names for _, names in plant.messages())
-    assert len(list(plant.redis.scan_iter("p:run:*"))) == 450, "all the others were written"
+    assert step_harness.read_run("later").accepted is None
+    assert not any("later:0" in names for _, names in step_harness.step_messages())
+    assert len(list(step_harness.redis.scan_iter("p:run:*"))) == 450, "all the others were written"
 
 
-def test_one_that_cannot_be_sent_fails_alone(shelf):
+def test_one_that_cannot_be_sent_fails_alone(store):
     async def go(store):
         wrong = Command(lambda reply: reply, ("SET", "k", "\ud800"))
         operations = [ops.clock(), wrong, ops.clock()]
         return await asyncio.gather(*(store.run(command) for command in operations), return_exceptions=True)
 
-    first, wrong, last = shelf.with_async(go)
+    first, wrong, last = store.run_async(go)
     assert isinstance(first, float)
     assert isinstance(last, float)
     assert isinstance(wrong, UnicodeEncodeError)
     assert not isinstance(wrong, RedisError)
 
 
-def test_an_error_that_nobody_foresaw_leaves_no_request_waiting(shelf):
+def test_an_error_that_nobody_foresaw_leaves_no_request_waiting(store):
     async def go(store):
         rate_limiter, run, errors = RateLimiter(store, here=10, limit=10), store.run, [ValueError("unforeseen")]
 
@@ -362,4 +370,4 @@ def test_an_error_that_nobody_foresaw_leaves_no_request_waiting(shelf):
         async with asyncio.timeout(10), rate_limiter.acquire():
             return "went"
 
-    assert shelf.with_async(go) == "went"
+    assert store.run_async(go) == "went"

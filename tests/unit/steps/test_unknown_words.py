@@ -10,7 +10,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobCanceledError, JobFailedError, JobsListResponse
 from scrape_do_celery.polling import RETENTION
-from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_PATIENCE
+from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartId, PartState, ops
@@ -23,50 +23,50 @@ PART_ID = PartId("r", 0)
 
 
 @pytest.fixture
-def running(plant):
-    plant.begin()
-    plant.buy()
-    return plant
+def running(step_harness):
+    step_harness.create_run()
+    step_harness.make_running()
+    return step_harness
 
 
 def page(make, **fields):
     return lambda _, task_id: make.task(int(task_id[1:]), **fields)
 
 
-def ended(job, plant, seconds=-1.0):
-    return job.model_copy(update={"end_time": datetime.fromtimestamp(plant.clock.time() + seconds, UTC)})
+def ended(job, step_harness, seconds=-1.0):
+    return job.model_copy(update={"end_time": datetime.fromtimestamp(step_harness.clock.time() + seconds, UTC)})
 
 
-def status(plant):
-    return RunHandle("r", producer=plant.producer).status
+def status(step_harness):
+    return RunHandle("r", producer=step_harness.producer).status
 
 
-def stored(plant, count=2):
-    return plant.run(ops.contents(plant.keys, PART_ID, range(count)))
+def stored(step_harness, count=2):
+    return step_harness.run(ops.contents(step_harness.keys, PART_ID, range(count)))
 
 
-def poll_after(plant, seconds):
-    plant.clock.forward(seconds)
-    return plant.step(poll, plant.take())
+def poll_after(step_harness, seconds):
+    step_harness.clock.forward(seconds)
+    return step_harness.run_step(poll, step_harness.claim_part())
 
 
 @pytest.mark.parametrize("word", ["queuing", "queued", "pending", "rotating"])
 def test_a_job_that_stays_open_although_all_of_it_has_ended_is_collected(running, make, word):
     running.api.script(get_job=ended(make.job(word, tasks=["success", "error"]), running), get_task=page(make))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     assert running.part().is_unlisted
     assert poll_after(running, 60) is None
-    assert poll_after(running, UNKNOWN_STATUS_PATIENCE) == AGGREGATE
+    assert poll_after(running, UNKNOWN_STATUS_TIMEOUT) == AGGREGATE
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
 
 
 def test_a_job_of_which_a_task_is_tried_again_stays_open(running, make):
     job, again = (ended(make.job("pending", tasks=["success", one]), running) for one in ("error", "rotating"))
     running.api.script(get_job=[job, again, job, make.job("success")], get_task=page(make))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     assert poll_after(running, 60) is None
     assert not running.part().is_unlisted
-    assert poll_after(running, UNKNOWN_STATUS_PATIENCE) is None
+    assert poll_after(running, UNKNOWN_STATUS_TIMEOUT) is None
     assert running.part().state is PartState.RUNNING
     assert poll_after(running, 60) == AGGREGATE
 
@@ -74,7 +74,7 @@ def test_a_job_of_which_a_task_is_tried_again_stays_open(running, make):
 def test_a_job_ends_by_its_end_time_in_two_answers(running, make):
     job = ended(make.job("archived", tasks=["pending", "pending"]), running)
     running.api.script(get_job=job, get_task=page(make))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     assert running.part().state is PartState.RUNNING
     assert poll_after(running, 60) == AGGREGATE
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
@@ -82,14 +82,14 @@ def test_a_job_ends_by_its_end_time_in_two_answers(running, make):
 
 def test_a_job_ends_with_its_last_task(running, make):
     running.api.script(get_job=make.job("archived", tasks=["success", "error"]), get_task=page(make))
-    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.run_step(poll, running.claim_part()) == AGGREGATE
     assert running.part().outcome == "succeeded"
 
 
 def test_a_job_without_a_page_has_failed(running, make):
     job = make.job("archived", tasks=["error", "canceled"])
     running.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:]), status=job.tasks[int(i[1:])].status))
-    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.run_step(poll, running.claim_part()) == AGGREGATE
     part = running.part()
     assert (part.outcome, part.stored_failed) == ("failed", 2)
     assert isinstance(part.error, JobFailedError)
@@ -98,31 +98,31 @@ def test_a_job_without_a_page_has_failed(running, make):
 def test_a_job_that_says_that_it_was_canceled_was_canceled(running, make):
     job = make.job("archived", tasks=["success", "canceled"]).model_copy(update={"canceled": True})
     running.api.script(get_job=job, get_task=page(make))
-    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.run_step(poll, running.claim_part()) == AGGREGATE
     assert running.part().outcome == "canceled"
     assert isinstance(running.part().error, JobCanceledError)
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_what_has_ended_of_a_job_that_hangs_is_stored_while_the_part_stays_open(plant, make, early):
-    plant.begin(early=early)
-    plant.buy()
-    plant.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
-    plant.step(poll, plant.take())
-    assert plant.part().stored_ok == early
-    assert poll_after(plant, UNKNOWN_STATUS_PATIENCE + 1) is None
-    assert (plant.part().state, plant.part().stored_ok) == (PartState.RUNNING, 1)
-    plant.api.script(get_job=make.job("archived", tasks=["success", "success"]))
-    assert poll_after(plant, 60) == AGGREGATE
-    assert plant.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
-    assert (plant.part().outcome, plant.part().stored_ok) == ("succeeded", 2)
+def test_what_has_ended_of_a_job_that_hangs_is_stored_while_the_part_stays_open(step_harness, make, early):
+    step_harness.create_run(early=early)
+    step_harness.make_running()
+    step_harness.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
+    step_harness.run_step(poll, step_harness.claim_part())
+    assert step_harness.part().stored_ok == early
+    assert poll_after(step_harness, UNKNOWN_STATUS_TIMEOUT + 1) is None
+    assert (step_harness.part().state, step_harness.part().stored_ok) == (PartState.RUNNING, 1)
+    step_harness.api.script(get_job=make.job("archived", tasks=["success", "success"]))
+    assert poll_after(step_harness, 60) == AGGREGATE
+    assert step_harness.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
+    assert (step_harness.part().outcome, step_harness.part().stored_ok) == ("succeeded", 2)
 
 
 def test_a_job_whose_tasks_have_unknown_words_ends_with_their_pages(running, make):
     job = make.job("archived", tasks=["shelved", "shelved"])
     running.api.script(get_job=job, get_task=page(make, status="shelved"))
-    running.step(poll, running.take())
-    assert poll_after(running, UNKNOWN_STATUS_PATIENCE + 1) == AGGREGATE
+    running.run_step(poll, running.claim_part())
+    assert poll_after(running, UNKNOWN_STATUS_TIMEOUT + 1) == AGGREGATE
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
     assert [task.status for task in stored(running)] == ["success", "success"]
 
@@ -131,8 +131,8 @@ def test_a_task_of_a_job_that_hangs_ends_by_its_end_time_in_two_answers(running,
     job = make.job("archived", tasks=["shelved", "success"])
     bare = ended(make.task(0, status="shelved", content=None), running)
     running.api.script(get_job=job, get_task=lambda _, i: bare if i == "t0" else make.task(1))
-    running.step(poll, running.take())
-    assert poll_after(running, UNKNOWN_STATUS_PATIENCE + 1) is None
+    running.run_step(poll, running.claim_part())
+    assert poll_after(running, UNKNOWN_STATUS_TIMEOUT + 1) is None
     assert stored(running)[0] is None
     assert poll_after(running, 60) == AGGREGATE
     assert (stored(running)[0].status, stored(running)[0].gone) == ("error", False)
@@ -141,8 +141,8 @@ def test_a_task_of_a_job_that_hangs_ends_by_its_end_time_in_two_answers(running,
 
 def test_a_job_that_hangs_is_collected_once_the_api_has_forgotten_it(running, make):
     running.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
-    running.step(poll, running.take())
-    poll_after(running, UNKNOWN_STATUS_PATIENCE + 1)
+    running.run_step(poll, running.claim_part())
+    poll_after(running, UNKNOWN_STATUS_TIMEOUT + 1)
     running.api.script(get_task=make.refusal(404))
     assert poll_after(running, RETENTION + 7200) == AGGREGATE
     part = running.part()
@@ -152,8 +152,8 @@ def test_a_job_that_hangs_is_collected_once_the_api_has_forgotten_it(running, ma
 @pytest.mark.parametrize("answer", [404, 410, 500])
 def test_so_is_one_for_which_it_does_not_answer_any_more(running, make, answer):
     running.api.script(get_job=make.job("archived", tasks=["success", "pending"]), get_task=page(make))
-    running.step(poll, running.take())
-    poll_after(running, UNKNOWN_STATUS_PATIENCE + 1)
+    running.run_step(poll, running.claim_part())
+    poll_after(running, UNKNOWN_STATUS_TIMEOUT + 1)
     running.api.script(get_job=make.refusal(answer), get_task=make.refusal(404))
     assert poll_after(running, RETENTION + 7200) == AGGREGATE
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 1)
@@ -161,41 +161,45 @@ def test_so_is_one_for_which_it_does_not_answer_any_more(running, make, answer):
 
 def test_one_without_pages_is_lost(running, make):
     running.api.script(get_job=[make.job("archived"), make.refusal(410)])
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     assert poll_after(running, 100) == AGGREGATE
     assert running.part().outcome == "lost"
 
 
-def test_such_a_job_is_never_left_to_the_list(plant, make):
-    plant.begin()
-    plant.run(ops.write_intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
-    plant.force(lease=0, token="")
-    plant.buy()
-    plant.api.script(get_job=make.job("archived"))
+def test_such_a_job_is_never_left_to_the_list(step_harness, make):
+    step_harness.create_run()
+    step_harness.run(
+        ops.write_intent(step_harness.keys, step_harness.claim_part(), "n", 100.0, account=step_harness.account)
+    )
+    step_harness.set_fields(lease=0, token="")
+    step_harness.make_running()
+    step_harness.api.script(get_job=make.job("archived"))
     for _ in range(8):
-        poll_after(plant, 40)
-    assert "r:0" in plant.due()
-    plant.api.script(get_job=make.job("pending"))
-    poll_after(plant, 40)
-    assert "r:0" not in plant.due()
-    assert (plant.part().is_unlisted, "unknown_job" in plant.part_fields()) == (False, False)
+        poll_after(step_harness, 40)
+    assert "r:0" in step_harness.due_parts()
+    step_harness.api.script(get_job=make.job("pending"))
+    poll_after(step_harness, 40)
+    assert "r:0" not in step_harness.due_parts()
+    assert (step_harness.part().is_unlisted, "unknown_job" in step_harness.part_fields()) == (False, False)
 
 
-def test_nor_does_an_entry_of_the_list_tell_that_it_runs(plant, make):
-    plant.begin()
-    plant.run(ops.write_intent(plant.keys, plant.take(), "n", 100.0, account=plant.account))
-    plant.force(lease=0, token="")
-    plant.buy()
-    plant.api.script(get_job=make.job("pending"))
-    plant.step(poll, plant.take())
-    plant.clock.forward(40)
-    plant.api.script(list_jobs=JobsListResponse(jobs=[make.job("archived")], total_pages=1))
+def test_nor_does_an_entry_of_the_list_tell_that_it_runs(step_harness, make):
+    step_harness.create_run()
+    step_harness.run(
+        ops.write_intent(step_harness.keys, step_harness.claim_part(), "n", 100.0, account=step_harness.account)
+    )
+    step_harness.set_fields(lease=0, token="")
+    step_harness.make_running()
+    step_harness.api.script(get_job=make.job("pending"))
+    step_harness.run_step(poll, step_harness.claim_part())
+    step_harness.clock.forward(40)
+    step_harness.api.script(list_jobs=JobsListResponse(jobs=[make.job("archived")], total_pages=1))
 
     async def go(runtime, _):
         await sweep(runtime)
 
-    plant.step(go, None)
-    assert plant.due()["r:0"] <= 5
+    step_harness.run_step(go, None)
+    assert step_harness.due_parts()["r:0"] <= 5
 
 
 def test_an_unknown_word_is_told(running, make, caplog):
@@ -211,7 +215,7 @@ def test_an_unknown_word_is_told(running, make, caplog):
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             running.clock.forward(60)
-            running.step(and_count, running.take())
+            running.run_step(and_count, running.claim_part())
     assert status(running).unknown_statuses == (word[:40], "shelved")
     assert status(running).to_json()["unknown_statuses"] == [word[:40], "shelved"]
     assert [record.message.count("run r:") for record in caplog.records if "unknown status" in record.message] == [1, 1]
@@ -227,16 +231,16 @@ def test_a_process_does_not_remember_words_without_end(running, caplog):
 
 def test_a_task_with_an_unknown_word_ends_by_its_content(running, make):
     running.api.script(get_job=make.job("success"), get_task=page(make, status="shelved"))
-    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.run_step(poll, running.claim_part()) == AGGREGATE
     assert (running.part().stored_ok, status(running).unknown_statuses) == (2, ("shelved",))
 
 
 def test_or_by_its_end_time_in_two_answers(running, make):
     bare = ended(make.task(0, status="shelved", content=None), running)
     running.api.script(get_job=make.job("success"), get_task=lambda _, i: bare if i == "t0" else make.task(1))
-    assert running.step(poll, running.take()) is None
+    assert running.run_step(poll, running.claim_part()) is None
     running.clock.forward(60)
-    assert running.step(fetch, running.take()) == AGGREGATE
+    assert running.run_step(fetch, running.claim_part()) == AGGREGATE
     assert (running.part().stored_ok, running.part().stored_failed, running.part().gone) == (1, 1, 0)
 
 
@@ -244,7 +248,7 @@ def test_a_canceled_run_asks_for_each_task_of_such_a_job(running, make):
     running.run(ops.request_stop(running.keys, "r", "cancel"))
     job = make.job("archived", tasks=["success", "canceled"])
     running.api.script(get_job=make.job("pending"), cancel_job=job)
-    running.step(cancel, running.take())
+    running.run_step(cancel, running.claim_part())
     running.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:]), status=job.tasks[int(i[1:])].status))
     assert poll_after(running, 10) == AGGREGATE
     part = running.part()
@@ -255,10 +259,10 @@ def test_a_page_of_a_task_that_was_given_up_is_not_bought_again(running, make, m
     monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: running.app)
     states = {"t0": "rotating", "t1": "error"}
     running.api.script(get_job=make.job("success"), get_task=lambda _, i: make.task(int(i[1:]), status=states[i]))
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     while running.part().state is not PartState.DONE:
         running.clock.forward(100)
-        running.step(fetch, running.take())
+        running.run_step(fetch, running.claim_part())
     running.run(ops.record_outcome(running.keys, "r", "succeeded", {}))
     assert (stored(running)[0].content, stored(running)[0].gone) == ("<html>", False)
     again = retry_failed("r")

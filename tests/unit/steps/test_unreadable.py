@@ -38,16 +38,16 @@ def one_bad(make, error, bad="t1"):
     return lambda _, task_id: error if task_id == bad else make.task(int(task_id[1:]))
 
 
-def stored(plant):
-    return plant.run(ops.contents(plant.keys, PART_ID, range(3)))
+def stored(step_harness):
+    return step_harness.run(ops.contents(step_harness.keys, PART_ID, range(3)))
 
 
-def asked(plant):
-    return sorted(task_id for _, task_id in plant.api.called("get_task"))
+def asked(step_harness):
+    return sorted(task_id for _, task_id in step_harness.api.called("get_task"))
 
 
-def wait(plant):
-    return plant.looks()["r:0"]
+def wait(step_harness):
+    return step_harness.due_times()["r:0"]
 
 
 def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(collecting, make):
@@ -56,13 +56,13 @@ def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(colle
     soon = [(1, UNREADABLE_RECHECK * 2**n - (n > 0) * UNREADABLE_RECHECK * 2 ** (n - 1)) for n in range(7)]
     last = UNREADABLE_INTERVAL - UNREADABLE_RECHECK * 2**6
     for attempts, seconds in [*soon, (1, last), *((n, UNREADABLE_INTERVAL) for n in range(2, UNREADABLE_ATTEMPTS))]:
-        assert collecting.step(fetch, collecting.take()) is None
+        assert collecting.run_step(fetch, collecting.claim_part()) is None
         part = collecting.part()
         assert (part.stored_ok, part.notes[1].attempts, part.fetch_passes) == (2, attempts, 0)
         assert wait(collecting) == pytest.approx(seconds, abs=10)
         assert "unreadable" in RunHandle("r", producer=collecting.producer).status.waiting_for
         collecting.clock.forward(wait(collecting) + 1)
-    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert collecting.run_step(fetch, collecting.claim_part()) == AGGREGATE
     assert asked(collecting) == ["t0", *["t1"] * (UNREADABLE_ATTEMPTS + 7), "t2"]
     task = stored(collecting)[1]
     assert (task.status, task.unreadable, task.gone, task.content) == ("error", True, False, BODY.decode())
@@ -74,10 +74,10 @@ def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(colle
 def test_a_message_that_comes_too_soon_asks_for_nothing(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable()))
     for seconds in (UNREADABLE_RECHECK, 1):
-        collecting.step(fetch, collecting.take())
+        collecting.run_step(fetch, collecting.claim_part())
         collecting.clock.forward(seconds)
-        collecting.force(due_at=0)
-    collecting.step(fetch, collecting.take())
+        collecting.set_fields(due_at=0)
+    collecting.run_step(fetch, collecting.claim_part())
     assert asked(collecting) == ["t0", "t1", "t1", "t2"]
     assert collecting.part().api_error is not None
     assert wait(collecting) > 1
@@ -85,25 +85,25 @@ def test_a_message_that_comes_too_soon_asks_for_nothing(collecting, make):
 
 def test_one_answer_of_no_use_costs_seconds_only(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable()))
-    collecting.step(fetch, collecting.take())
+    collecting.run_step(fetch, collecting.claim_part())
     collecting.clock.forward(wait(collecting))
     collecting.api.script(get_task=one_bad(make, None, bad=""))
-    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert collecting.run_step(fetch, collecting.claim_part()) == AGGREGATE
     assert collecting.part().stored_ok == 3
 
 
 def test_a_task_that_can_be_read_in_time_is_a_page(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable()))
-    collecting.step(fetch, collecting.take())
+    collecting.run_step(fetch, collecting.claim_part())
     collecting.clock.forward(UNREADABLE_INTERVAL + 1)
     collecting.api.script(get_task=one_bad(make, None, bad=""))
-    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert collecting.run_step(fetch, collecting.claim_part()) == AGGREGATE
     assert collecting.part().stored_ok == 3
 
 
 def test_what_is_not_the_apis_own_is_trouble(collecting, make):
     collecting.api.script(get_task=one_bad(make, unreadable(own=False)))
-    collecting.step(fetch, collecting.take())
+    collecting.run_step(fetch, collecting.claim_part())
     assert (collecting.part().api_failures, collecting.part().notes) == (1, {})
     assert wait(collecting) < 60
 
@@ -111,20 +111,20 @@ def test_what_is_not_the_apis_own_is_trouble(collecting, make):
 def test_a_run_that_is_to_end_does_not_wait_for_ten_minutes(collecting, make):
     collecting.run(ops.request_stop(collecting.keys, "r", "cancel"))
     collecting.api.script(get_task=one_bad(make, unreadable()))
-    collecting.step(fetch, collecting.take())
+    collecting.run_step(fetch, collecting.claim_part())
     assert wait(collecting) <= collecting.settings.cancel_grace
 
 
 def test_what_the_api_is_about_to_forget_is_kept_at_once(collecting, make):
     collecting.clock.forward(RETENTION + 7200)
     collecting.api.script(get_task=one_bad(make, unreadable()))
-    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert collecting.run_step(fetch, collecting.claim_part()) == AGGREGATE
     assert (stored(collecting)[1].unreadable, collecting.part().gone) == (True, 0)
 
 
 def test_a_page_that_is_too_large_is_told_at_once_and_hinders_no_other(collecting, make):
     collecting.api.script(get_task=one_bad(make, too_large()))
-    assert collecting.step(fetch, collecting.take()) == AGGREGATE
+    assert collecting.run_step(fetch, collecting.claim_part()) == AGGREGATE
     task = stored(collecting)[1]
     assert (task.too_large, task.gone, task.content) == (True, False, None)
     assert "64000000 bytes" in task.error_message
@@ -136,7 +136,7 @@ def test_neither_is_bought_again(collecting, make, monkeypatch):
     answers = {"t0": too_large(), "t1": unreadable(), "t2": make.task(2, status="error")}
     collecting.api.script(get_task=lambda _, task_id: answers[task_id])
     for _ in range(UNREADABLE_ATTEMPTS):
-        collecting.step(fetch, collecting.take())
+        collecting.run_step(fetch, collecting.claim_part())
         collecting.clock.forward(UNREADABLE_INTERVAL + 1)
     collecting.run(ops.record_outcome(collecting.keys, "r", "succeeded", {}))
     again = retry_failed("r")
@@ -151,7 +151,7 @@ def test_a_job_that_cannot_be_read_is_collected_by_the_ids_of_its_purchase(runni
     running.api.script(get_job=unreadable(), get_task=lambda _, i: make.task(int(i[1:])))
     looks = 0
     while running.part().state is PartState.RUNNING:
-        answer = running.step(poll, running.take())
+        answer = running.run_step(poll, running.claim_part())
         looks += 1
         running.clock.forward(40)
     assert looks >= (UNREADABLE_ATTEMPTS - 1) * UNREADABLE_INTERVAL / 41
@@ -161,11 +161,11 @@ def test_a_job_that_cannot_be_read_is_collected_by_the_ids_of_its_purchase(runni
 
 def test_its_last_answer_that_could_be_read_is_used(running, make):
     running.api.script(get_job=make.job("pending", 3))
-    running.step(poll, running.take())
+    running.run_step(poll, running.claim_part())
     running.api.script(get_job=unreadable(), get_task=make.refusal(410))
     for _ in range(UNREADABLE_ATTEMPTS):
         running.clock.forward(UNREADABLE_INTERVAL + 1)
-        running.step(poll, running.take())
+        running.run_step(poll, running.claim_part())
     assert running.part().outcome == "failed"
     assert [task.url for task in stored(running)] == make.urls(3)
 
@@ -173,17 +173,17 @@ def test_its_last_answer_that_could_be_read_is_used(running, make):
 def test_an_answer_that_can_be_read_forgives_the_others(running, make):
     running.api.script(get_job=[unreadable(), make.job("pending", 3), unreadable()])
     for attempts in (1, 0, 1):
-        running.step(poll, running.take())
+        running.run_step(poll, running.claim_part())
         note = running.part().notes.get(JOB_NOTE)
         assert (note.attempts if note else 0) == attempts
         running.clock.forward(UNREADABLE_INTERVAL + 1)
 
 
 def test_a_job_without_any_id_is_lost_and_its_answer_is_kept(running):
-    running.force(tasks=pack([]))
+    running.set_fields(tasks=pack([]))
     running.api.script(get_job=unreadable(b'{"JobID": "job-r-0", "Status": 7}'))
     for _ in range(UNREADABLE_ATTEMPTS):
-        answer = running.step(poll, running.take())
+        answer = running.run_step(poll, running.claim_part())
         running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert answer == AGGREGATE
     part = running.part()
@@ -198,7 +198,7 @@ def test_a_job_without_any_id_is_lost_and_its_answer_is_kept(running):
 def test_a_job_that_cannot_be_read_before_it_is_forgotten_is_lost(running):
     running.api.script(get_job=unreadable())
     running.clock.forward(RETENTION + 7200)
-    assert running.step(poll, running.take()) == AGGREGATE
+    assert running.run_step(poll, running.claim_part()) == AGGREGATE
     assert running.part().outcome == "lost"
 
 
@@ -209,6 +209,6 @@ def test_attempts_are_counted(running):
         await poll(runtime, claim)
         return runtime.rate_limiter.counters.drain().get("unreadable:job")
 
-    assert running.step(counted, running.take()) == 1
+    assert running.run_step(counted, running.claim_part()) == 1
     running.clock.forward(60)
-    assert running.step(counted, running.take()) is None
+    assert running.run_step(counted, running.claim_part()) is None

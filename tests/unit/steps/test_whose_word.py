@@ -23,18 +23,18 @@ def page_of_gateway(status):
     return AsyncAPIResponseError.for_status(status)(f"GET /x: {status}", status, excerpt="<html>")
 
 
-def lists(plant, *jobs):
-    plant.api.script(list_jobs=JobsListResponse(jobs=list(jobs), total_pages=1), get_user_info=UserInformation())
+def lists(step_harness, *jobs):
+    step_harness.api.script(list_jobs=JobsListResponse(jobs=list(jobs), total_pages=1), get_user_info=UserInformation())
 
 
-def status(plant):
-    return RunHandle("r", producer=plant.producer).status
+def status(step_harness):
+    return RunHandle("r", producer=step_harness.producer).status
 
 
-def again(plant, step, seconds=100, times=1):
+def again(step_harness, step, seconds=100, times=1):
     for _ in range(times):
-        plant.clock.forward(seconds)
-        answer = plant.step(step, plant.take())
+        step_harness.clock.forward(seconds)
+        answer = step_harness.run_step(step, step_harness.claim_part())
     return answer
 
 
@@ -125,30 +125,30 @@ def test_a_gateways_410_loses_no_job_that_the_list_shows(running, make):
 
 
 @pytest.mark.parametrize("code", [404, 410])
-def test_many_jobs_that_are_not_found_at_once_are_checked(plant, make, code):
+def test_many_jobs_that_are_not_found_at_once_are_checked(step_harness, make, code):
     ids = [f"r{n}" for n in range(4)]
     for run_id in ids:
-        plant.begin(run_id)
-        plant.buy(run_id)
-    plant.clock.forward(100)
+        step_harness.create_run(run_id)
+        step_harness.make_running(run_id)
+    step_harness.clock.forward(100)
     running = [make.job("pending", job_id=f"job-{run_id}-0") for run_id in ids]
-    lists(plant, *running)
-    plant.api.script(get_job=make.refusal(404))
+    lists(step_harness, *running)
+    step_harness.api.script(get_job=make.refusal(404))
     for run_id in ids:
-        plant.step(poll, plant.take(run_id))
-    assert [plant.part(run_id).not_found_polls for run_id in ids] == [1, 1, 0, 0]
-    plant.api.script(get_job=make.refusal(code))
-    plant.clock.forward(50)
+        step_harness.run_step(poll, step_harness.claim_part(run_id))
+    assert [step_harness.part(run_id).not_found_polls for run_id in ids] == [1, 1, 0, 0]
+    step_harness.api.script(get_job=make.refusal(code))
+    step_harness.clock.forward(50)
     for run_id in ids:
-        plant.step(poll, plant.take(run_id))
-    assert [plant.part(run_id).state for run_id in ids] == [PartState.RUNNING] * 4
-    lists(plant)
+        step_harness.run_step(poll, step_harness.claim_part(run_id))
+    assert [step_harness.part(run_id).state for run_id in ids] == [PartState.RUNNING] * 4
+    lists(step_harness)
     for _ in range(3):
-        plant.clock.forward(61)
+        step_harness.clock.forward(61)
         for run_id in ids:
-            if plant.part(run_id).state is PartState.RUNNING:
-                plant.step(poll, plant.take(run_id))
-    assert [plant.part(run_id).outcome for run_id in ids] == ["lost"] * 4
+            if step_harness.part(run_id).state is PartState.RUNNING:
+                step_harness.run_step(poll, step_harness.claim_part(run_id))
+    assert [step_harness.part(run_id).outcome for run_id in ids] == ["lost"] * 4
 
 
 def test_a_gateways_404_costs_no_page(collecting, make):
@@ -161,33 +161,35 @@ def test_a_gateways_404_costs_no_page(collecting, make):
     assert collecting.part().gone == 2
 
 
-def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answers_for_itself(plant, make):
+def test_pages_of_many_jobs_that_are_gone_at_once_are_believed_once_the_api_answers_for_itself(step_harness, make):
     ids = [f"r{n}" for n in range(3)]
     for run_id in ids:
-        plant.begin(run_id, targets=1)
-        plant.buy(run_id, state=PartState.FETCHING)
+        step_harness.create_run(run_id, targets=1)
+        step_harness.make_running(run_id, state=PartState.FETCHING)
         job = make.job("success", 1, job_id=f"job-{run_id}-0")
-        plant.run(ops.update_part(plant.keys, plant.take(run_id), {}, job=job, after=0.0))
-    plant.api.script(get_task=make.refusal(410), list_jobs=page_of_gateway(502), get_user_info=UserInformation())
+        step_harness.run(ops.update_part(step_harness.keys, step_harness.claim_part(run_id), {}, job=job, after=0.0))
+    step_harness.api.script(get_task=make.refusal(410), list_jobs=page_of_gateway(502), get_user_info=UserInformation())
     for run_id in ids:
-        plant.step(fetch, plant.take(run_id))
-    assert [plant.part(run_id).gone for run_id in ids] == [1, 1, 0]
-    assert plant.part("r2").api_failures == 1
-    plant.clock.forward(30)
-    lists(plant, make.job("success", 1, job_id="job-r2-0"))
-    plant.step(fetch, plant.take("r2"))
-    assert plant.part("r2").gone == 1
+        step_harness.run_step(fetch, step_harness.claim_part(run_id))
+    assert [step_harness.part(run_id).gone for run_id in ids] == [1, 1, 0]
+    assert step_harness.part("r2").api_failures == 1
+    step_harness.clock.forward(30)
+    lists(step_harness, make.job("success", 1, job_id="job-r2-0"))
+    step_harness.run_step(fetch, step_harness.claim_part("r2"))
+    assert step_harness.part("r2").gone == 1
 
 
-def test_a_thousand_missing_tasks_are_checked_once(plant, make):
-    plant.begin(targets=200)
-    plant.buy(state=PartState.FETCHING)
-    plant.run(ops.update_part(plant.keys, plant.take(), {}, job=make.job("success", 200), after=0.0))
-    plant.clock.forward(100)
-    lists(plant, make.job("success", 200))
-    plant.api.script(get_task=page_of_gateway(404))
-    plant.step(fetch, plant.take())
-    assert len(plant.api.called("get_user_info")) == 1
+def test_a_thousand_missing_tasks_are_checked_once(step_harness, make):
+    step_harness.create_run(targets=200)
+    step_harness.make_running(state=PartState.FETCHING)
+    step_harness.run(
+        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success", 200), after=0.0)
+    )
+    step_harness.clock.forward(100)
+    lists(step_harness, make.job("success", 200))
+    step_harness.api.script(get_task=page_of_gateway(404))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert len(step_harness.api.called("get_user_info")) == 1
 
 
 # Cancelling
@@ -197,5 +199,5 @@ def test_a_thousand_missing_tasks_are_checked_once(plant, make):
 def test_a_refusal_to_cancel_counts_where_it_is_the_apis(running, make, own, is_told):
     running.run(ops.request_stop(running.keys, "r", "cancel"))
     running.api.script(get_job=make.job("pending"), cancel_job=make.refusal(400) if own else page_of_gateway(400))
-    running.step(cancel, running.take())
+    running.run_step(cancel, running.claim_part())
     assert (running.part().cancel_sent_at is not None) is is_told

@@ -14,122 +14,122 @@ RETENTION = ops.Retention(100, 200, 300)
 
 
 @pytest.fixture
-def stale(shelf):
+def stale(store):
     """A claim whose part another step has by now."""
-    shelf.begin()
-    claim = shelf.take(seconds=30)
-    shelf.clock.forward(31)
-    shelf.take(seconds=300)
+    store.create_run()
+    claim = store.claim_part(seconds=30)
+    store.clock.forward(31)
+    store.claim_part(seconds=300)
     return claim
 
 
-def test_a_change_keeps_the_lease_where_no_next_look_is_named(shelf):
-    shelf.begin()
-    claim = shelf.take()
-    before = shelf.part_fields()
-    assert shelf.update(claim, polls=3) == "ok"
-    assert shelf.part_fields() == before | {"polls": "3"}
+def test_a_change_keeps_the_lease_where_no_next_look_is_named(store):
+    store.create_run()
+    claim = store.claim_part()
+    before = store.part_fields()
+    assert store.update_part(claim, polls=3) == "ok"
+    assert store.part_fields() == before | {"polls": "3"}
 
 
-def test_a_change_with_a_next_look_lets_the_part_go(shelf):
-    shelf.begin()
-    assert shelf.update(shelf.take(), after=7, polls=3) == "ok"
-    assert not {"lease", "token", "attempts", "dispatches"} & shelf.part_fields().keys()
-    assert 5 < shelf.due()["r:0"] <= 7
-    assert shelf.part().polls == 3
+def test_a_change_with_a_next_look_lets_the_part_go(store):
+    store.create_run()
+    assert store.update_part(store.claim_part(), after=7, polls=3) == "ok"
+    assert not {"lease", "token", "attempts", "dispatches"} & store.part_fields().keys()
+    assert 5 < store.due_parts()["r:0"] <= 7
+    assert store.part().polls == 3
 
 
-def test_at_once_means_that_the_caller_publishes(shelf):
-    shelf.begin()
-    shelf.update(shelf.take(), after=0)
-    assert 0 < shelf.due()["r:0"] <= REDISPATCH_MIN
-    assert shelf.claim() is not None
+def test_at_once_means_that_the_caller_publishes(store):
+    store.create_run()
+    store.update_part(store.claim_part(), after=0)
+    assert 0 < store.due_parts()["r:0"] <= REDISPATCH_MIN
+    assert store.try_claim_part() is not None
 
 
-def test_a_change_under_an_old_fence_is_refused(shelf, stale):
-    before = shelf.contents()
-    assert shelf.update(stale, after=0, state="done") == "stale"
-    assert shelf.run(ops.update_part(shelf.keys, stale, {}, owner="j")) == "stale"
-    assert shelf.contents() == before
+def test_a_change_under_an_old_fence_is_refused(store, stale):
+    before = store.dump_keys()
+    assert store.update_part(stale, after=0, state="done") == "stale"
+    assert store.run(ops.update_part(store.keys, stale, {}, owner="j")) == "stale"
+    assert store.dump_keys() == before
 
 
-def test_a_change_of_what_is_gone_is_refused(shelf):
-    shelf.begin()
-    claim = shelf.take()
-    shelf.redis.flushall()
-    assert shelf.update(claim, after=0) == "stale"
-    assert shelf.redis.keys() == []
+def test_a_change_of_what_is_gone_is_refused(store):
+    store.create_run()
+    claim = store.claim_part()
+    store.redis.flushall()
+    assert store.update_part(claim, after=0) == "stale"
+    assert store.redis.keys() == []
 
 
-def test_the_job_is_kept_beside_the_record(shelf, make):
-    shelf.begin()
+def test_the_job_is_kept_beside_the_record(store, make):
+    store.create_run()
     job = make.job("pending", tasks=["success", "pending"])
-    assert shelf.run(ops.job(shelf.keys, PartId("r", 0))) is None
-    shelf.run(ops.update_part(shelf.keys, shelf.take(), {}, job=job))
-    assert shelf.run(ops.job(shelf.keys, PartId("r", 0))) == job
+    assert store.run(ops.job(store.keys, PartId("r", 0))) is None
+    store.run(ops.update_part(store.keys, store.claim_part(), {}, job=job))
+    assert store.run(ops.job(store.keys, PartId("r", 0))) == job
 
 
-def test_a_job_has_one_owner(shelf):
-    shelf.begin("a")
-    shelf.begin("b")
-    first, second = shelf.take("a"), shelf.take("b")
-    assert shelf.run(ops.update_part(shelf.keys, first, {"job": "j"}, owner="j")) == "ok"
-    assert shelf.run(ops.update_part(shelf.keys, first, {"job": "j"}, owner="j")) == "ok"
-    before = shelf.contents()
-    assert shelf.run(ops.update_part(shelf.keys, second, {"job": "j"}, owner="j", after=0.0)) == "owned"
-    assert shelf.contents() == before
+def test_a_job_has_one_owner(store):
+    store.create_run("a")
+    store.create_run("b")
+    first, second = store.claim_part("a"), store.claim_part("b")
+    assert store.run(ops.update_part(store.keys, first, {"job": "j"}, owner="j")) == "ok"
+    assert store.run(ops.update_part(store.keys, first, {"job": "j"}, owner="j")) == "ok"
+    before = store.dump_keys()
+    assert store.run(ops.update_part(store.keys, second, {"job": "j"}, owner="j", after=0.0)) == "owned"
+    assert store.dump_keys() == before
 
 
 @pytest.mark.parametrize(
     ("state", "now"), [("running", True), ("queued", True), ("submitting", False), ("fetching", True)]
 )
-def test_a_stop_request_that_came_meanwhile_makes_a_part_due_now(shelf, state, now):
-    shelf.begin()
-    claim = shelf.take()
-    shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
-    shelf.update(claim, after=50, state=state)
-    assert (shelf.due()["r:0"] <= 0) is now
+def test_a_stop_request_that_came_meanwhile_makes_a_part_due_now(store, state, now):
+    store.create_run()
+    claim = store.claim_part()
+    store.run(ops.request_stop(store.keys, "r", CANCEL))
+    store.update_part(claim, after=50, state=state)
+    assert (store.due_parts()["r:0"] <= 0) is now
 
 
-def test_a_job_that_was_told_to_stop_keeps_its_interval(shelf):
-    shelf.begin()
-    claim = shelf.take()
-    shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
-    shelf.update(claim, after=50, state="running", cancel_sent_at=1.5)
-    assert shelf.due()["r:0"] > 40
+def test_a_job_that_was_told_to_stop_keeps_its_interval(store):
+    store.create_run()
+    claim = store.claim_part()
+    store.run(ops.request_stop(store.keys, "r", CANCEL))
+    store.update_part(claim, after=50, state="running", cancel_sent_at=1.5)
+    assert store.due_parts()["r:0"] > 40
 
 
 @pytest.fixture
-def collecting(shelf):
-    shelf.begin()
-    shelf.buy(state=PartState.FETCHING)
-    return lambda position, task: shelf.run(ops.store_content(shelf.keys, PartId("r", 0), position, task))
+def collecting(store):
+    store.create_run()
+    store.make_running(state=PartState.FETCHING)
+    return lambda position, task: store.run(ops.store_content(store.keys, PartId("r", 0), position, task))
 
 
-def test_the_first_to_store_a_task_wins(shelf, collecting, make):
+def test_the_first_to_store_a_task_wins(store, collecting, make):
     assert collecting(0, make.task(0, content="first")) == 1
     assert collecting(0, make.task(0, content="second", status="error")) == 0
-    (kept,) = shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0]))
+    (kept,) = store.run(ops.contents(store.keys, PartId("r", 0), [0]))
     assert kept.content == "first"
-    assert (shelf.part().stored_ok, shelf.part().stored_failed) == (1, 0)
+    assert (store.part().stored_ok, store.part().stored_failed) == (1, 0)
 
 
-def test_tasks_are_counted_by_how_they_ended(shelf, collecting, make):
+def test_tasks_are_counted_by_how_they_ended(store, collecting, make):
     cost = {"scrape_do_metadata": {"Request-Cost": "2.5"}}
     collecting(0, make.task(0, **cost))
     collecting(1, make.task(1, status="error", **cost))
     collecting(2, make.task(2, status="canceled"))
     collecting(3, make.task(3, status="error", gone=True))
-    part = shelf.part()
+    part = store.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (1, 3, 1, 5.0)
-    assert shelf.run(ops.fetched(shelf.keys, PartId("r", 0))) == {0, 1, 2, 3}
+    assert store.run(ops.fetched(store.keys, PartId("r", 0))) == {0, 1, 2, 3}
 
 
 @pytest.fixture
-def held(shelf, collecting, make):
+def held(store, collecting, make):
     """A part that holds a page of task 0, which cost two credits."""
     page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
-    assert shelf.run(ops.hold_content(shelf.keys, PartId("r", 0), 0, page)) == 1
+    assert store.run(ops.hold_content(store.keys, PartId("r", 0), 0, page)) == 1
     return page
 
 
@@ -142,12 +142,12 @@ def held(shelf, collecting, make):
         {"status": "error", "unreadable": True, "content": '{"Content": null}'},
     ],
 )
-def test_a_task_without_a_page_gives_way_to_the_held_one_and_is_counted_as_that(shelf, collecting, make, held, less):
+def test_a_task_without_a_page_gives_way_to_the_held_one_and_is_counted_as_that(store, collecting, make, held, less):
     bare = make.task(0, **{"content": None, "scrape_do_metadata": {"Request-Cost": "7"}, **less})
     assert [collecting(0, bare) for _ in range(2)] == [1, 0]
-    part = shelf.part()
+    part = store.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
-    assert shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0])) == [held]
+    assert store.run(ops.contents(store.keys, PartId("r", 0), [0])) == [held]
 
 
 @pytest.mark.parametrize(
@@ -158,311 +158,311 @@ def test_a_task_without_a_page_gives_way_to_the_held_one_and_is_counted_as_that(
         {"status": "error", "too_large": True, "content": None},
     ],
 )
-def test_a_task_with_a_page_is_stored_instead_of_the_held_one(shelf, collecting, make, held, more):
+def test_a_task_with_a_page_is_stored_instead_of_the_held_one(store, collecting, make, held, more):
     task = make.task(0, **more)
     assert collecting(0, task) == 1
-    shelf.finish()
-    part = shelf.part()
+    store.finish_part()
+    part = store.part()
     assert part.stored_ok + part.stored_failed == 1
-    assert shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0])) == [task]
+    assert store.run(ops.contents(store.keys, PartId("r", 0), [0])) == [task]
 
 
-def test_what_is_held_is_stored_when_the_part_ends(shelf, collecting, make, held):
+def test_what_is_held_is_stored_when_the_part_ends(store, collecting, make, held):
     collecting(1, make.task(1))
-    shelf.finish(outcome="canceled")
-    part = shelf.part()
+    store.finish_part(outcome="canceled")
+    part = store.part()
     assert (part.stored_ok, part.stored_failed, part.credits) == (1, 1, 2.0)
-    assert shelf.run(ops.contents(shelf.keys, PartId("r", 0), [0])) == [held]
-    assert not shelf.redis.exists(shelf.keys.provisional("r", 0))
+    assert store.run(ops.contents(store.keys, PartId("r", 0), [0])) == [held]
+    assert not store.redis.exists(store.keys.provisional("r", 0))
 
 
-def test_nothing_is_stored_for_a_run_that_is_gone(shelf, collecting, make):
-    shelf.redis.flushall()
+def test_nothing_is_stored_for_a_run_that_is_gone(store, collecting, make):
+    store.redis.flushall()
     assert collecting(0, make.task(0)) == -1
-    assert shelf.redis.keys() == []
+    assert store.redis.keys() == []
 
 
-def test_contents_are_read_by_position(shelf, collecting, make):
+def test_contents_are_read_by_position(store, collecting, make):
     collecting(2, make.task(2))
-    first, none, third = shelf.run(ops.contents(shelf.keys, PartId("r", 0), [2, 0, 2]))
+    first, none, third = store.run(ops.contents(store.keys, PartId("r", 0), [2, 0, 2]))
     assert (first, none) == (third, None)
-    assert shelf.run(ops.fetched(shelf.keys, PartId("other", 0))) == set()
+    assert store.run(ops.fetched(store.keys, PartId("other", 0))) == set()
 
 
-def test_a_part_ends_with_its_outcome_and_its_error(shelf):
-    shelf.part_by_part(2)
-    claim = shelf.take(part=1)
-    assert shelf.run(ops.finish_part(shelf.keys, claim, "lost", error=JobLostError("gone", "r"))) == 1
-    part = shelf.part(part=1)
+def test_a_part_ends_with_its_outcome_and_its_error(store):
+    store.create_multi_part_run(2)
+    claim = store.claim_part(part=1)
+    assert store.run(ops.finish_part(store.keys, claim, "lost", error=JobLostError("gone", "r"))) == 1
+    part = store.part(part=1)
     assert (part.state, part.outcome, str(part.error)) == (PartState.DONE, "lost", "gone")
-    assert "r:1" not in shelf.due()
-    assert "r:run" not in shelf.due()
-    assert shelf.view().state is RunState.QUEUED
+    assert "r:1" not in store.due_parts()
+    assert "r:run" not in store.due_parts()
+    assert store.read_run().state is RunState.QUEUED
 
 
-def test_the_last_part_makes_its_run_due(shelf):
-    shelf.part_by_part(2)
-    assert shelf.finish(part=0) == 1
-    assert shelf.finish(part=1) == 0
-    assert shelf.due().keys() == {"r:run"}
-    assert 0 < shelf.due()["r:run"] <= REDISPATCH_MIN
-    assert shelf.view().state is RunState.FETCHING
+def test_the_last_part_makes_its_run_due(store):
+    store.create_multi_part_run(2)
+    assert store.finish_part(part=0) == 1
+    assert store.finish_part(part=1) == 0
+    assert store.due_parts().keys() == {"r:run"}
+    assert 0 < store.due_parts()["r:run"] <= REDISPATCH_MIN
+    assert store.read_run().state is RunState.FETCHING
 
 
-def test_a_part_that_is_ended_twice_counts_once(shelf):
-    shelf.part_by_part(2)
-    claim = shelf.take()
-    assert shelf.run(ops.finish_part(shelf.keys, claim, "failed")) == 1
-    assert shelf.run(ops.finish_part(shelf.keys, claim, "succeeded")) == 1
-    assert shelf.part().outcome == "failed"
+def test_a_part_that_is_ended_twice_counts_once(store):
+    store.create_multi_part_run(2)
+    claim = store.claim_part()
+    assert store.run(ops.finish_part(store.keys, claim, "failed")) == 1
+    assert store.run(ops.finish_part(store.keys, claim, "succeeded")) == 1
+    assert store.part().outcome == "failed"
 
 
-def test_a_part_is_not_ended_under_an_old_fence(shelf, stale):
-    before = shelf.contents()
-    assert shelf.run(ops.finish_part(shelf.keys, stale, "failed", skip_unsent=True)) is None
-    assert shelf.contents() == before
+def test_a_part_is_not_ended_under_an_old_fence(store, stale):
+    before = store.dump_keys()
+    assert store.run(ops.finish_part(store.keys, stale, "failed", skip_unsent=True)) is None
+    assert store.dump_keys() == before
 
 
-def test_a_part_that_ends_does_not_stop_the_others(shelf):
-    shelf.part_by_part(2)
-    shelf.finish(outcome="failed")
-    assert not shelf.take(part=1).skip_unsent
+def test_a_part_that_ends_does_not_stop_the_others(store):
+    store.create_multi_part_run(2)
+    store.finish_part(outcome="failed")
+    assert not store.claim_part(part=1).skip_unsent
 
 
-def test_a_part_that_stops_the_others_wakes_those_that_were_not_sent(shelf):
-    shelf.part_by_part(4)
-    held = shelf.take(part=1, seconds=300)
-    shelf.buy(part=2)
-    waits = shelf.due()
-    shelf.finish(part=0, outcome="failed", skip_unsent=True)
-    due = shelf.due()
+def test_a_part_that_stops_the_others_wakes_those_that_were_not_sent(store):
+    store.create_multi_part_run(4)
+    held = store.claim_part(part=1, seconds=300)
+    store.make_running(part=2)
+    waits = store.due_parts()
+    store.finish_part(part=0, outcome="failed", skip_unsent=True)
+    due = store.due_parts()
     assert due["r:3"] <= 0
     assert due["r:2"] == pytest.approx(waits["r:2"], abs=1)
     assert due["r:1"] > 200
-    assert shelf.run(ops.write_intent(shelf.keys, held, "n", 60)) == ("skip_unsent", "")
-    assert shelf.take(part=3).skip_unsent
+    assert store.run(ops.write_intent(store.keys, held, "n", 60)) == ("skip_unsent", "")
+    assert store.claim_part(part=3).skip_unsent
 
 
-def test_a_stop_request_for_nothing(shelf):
-    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) is None
-    assert shelf.redis.keys() == []
+def test_a_stop_request_for_nothing(store):
+    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) is None
+    assert store.redis.keys() == []
 
 
-def test_a_stop_request_ends_what_was_not_sent(shelf):
-    shelf.part_by_part(2)
-    old = shelf.take(part=1, seconds=1)
-    shelf.clock.forward(2)
-    assert shelf.run(ops.request_stop(shelf.keys, "r", DEADLINE)) == []
-    record = shelf.view()
+def test_a_stop_request_ends_what_was_not_sent(store):
+    store.create_multi_part_run(2)
+    old = store.claim_part(part=1, seconds=1)
+    store.clock.forward(2)
+    assert store.run(ops.request_stop(store.keys, "r", DEADLINE)) == []
+    record = store.read_run()
     assert {(part.state, part.outcome) for part in record.parts} == {(PartState.DONE, "timed_out")}
     assert record.stop_reason == DEADLINE
-    assert shelf.due().keys() == {"r:run"}
-    assert shelf.due()["r:run"] <= 0
-    assert shelf.run(ops.write_intent(shelf.keys, old, "n", 60)) == ("stale", "")
+    assert store.due_parts().keys() == {"r:run"}
+    assert store.due_parts()["r:run"] <= 0
+    assert store.run(ops.write_intent(store.keys, old, "n", 60)) == ("stale", "")
 
 
-def test_only_the_first_stop_request_counts(shelf):
-    shelf.begin()
-    shelf.take()
-    shelf.run(ops.request_stop(shelf.keys, "r", CANCEL))
-    stopped = shelf.run_fields()["stop_requested_at"]
-    shelf.clock.forward(5)
-    shelf.run(ops.request_stop(shelf.keys, "r", DEADLINE))
-    assert shelf.view().stop_reason == CANCEL
-    assert shelf.run_fields()["stop_requested_at"] == stopped
+def test_only_the_first_stop_request_counts(store):
+    store.create_run()
+    store.claim_part()
+    store.run(ops.request_stop(store.keys, "r", CANCEL))
+    stopped = store.run_fields()["stop_requested_at"]
+    store.clock.forward(5)
+    store.run(ops.request_stop(store.keys, "r", DEADLINE))
+    assert store.read_run().stop_reason == CANCEL
+    assert store.run_fields()["stop_requested_at"] == stopped
 
 
-def test_a_stop_request_names_the_running_parts_that_are_to_act_now(shelf):
-    shelf.part_by_part(6)
-    shelf.buy(part=0)
-    shelf.buy(part=1)
-    shelf.update(shelf.take(part=1), after=500)
-    shelf.buy(part=2)
-    shelf.take(part=2, seconds=300)
-    shelf.buy(part=3)
-    shelf.force(part=3, cancel_sent_at=1.5)
-    shelf.buy(part=4, state=PartState.FETCHING)
-    shelf.finish(part=5)
-    states = [part.state for part in shelf.view().parts]
-    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == [PartId("r", 0), PartId("r", 1)]
-    assert [part.state for part in shelf.view().parts] == states
-    due = shelf.due()
+def test_a_stop_request_names_the_running_parts_that_are_to_act_now(store):
+    store.create_multi_part_run(6)
+    store.make_running(part=0)
+    store.make_running(part=1)
+    store.update_part(store.claim_part(part=1), after=500)
+    store.make_running(part=2)
+    store.claim_part(part=2, seconds=300)
+    store.make_running(part=3)
+    store.set_fields(part=3, cancel_sent_at=1.5)
+    store.make_running(part=4, state=PartState.FETCHING)
+    store.finish_part(part=5)
+    states = [part.state for part in store.read_run().parts]
+    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) == [PartId("r", 0), PartId("r", 1)]
+    assert [part.state for part in store.read_run().parts] == states
+    due = store.due_parts()
     assert due["r:0"] <= 0
     assert due["r:1"] <= 0
     assert due["r:2"] > 200
-    assert shelf.run_fields()["left"] == "5"
+    assert store.run_fields()["left"] == "5"
 
 
-def test_a_part_in_the_hands_of_a_submit_hears_of_a_stop_request_by_itself(shelf):
-    shelf.begin()
-    claim = shelf.take()
-    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) == []
-    assert shelf.part().state is PartState.QUEUED
-    assert shelf.run(ops.write_intent(shelf.keys, claim, "n", 60)) == ("stop_reason", CANCEL)
+def test_a_part_in_the_hands_of_a_submit_hears_of_a_stop_request_by_itself(store):
+    store.create_run()
+    claim = store.claim_part()
+    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) == []
+    assert store.part().state is PartState.QUEUED
+    assert store.run(ops.write_intent(store.keys, claim, "n", 60)) == ("stop_reason", CANCEL)
 
 
-def test_a_stop_request_comes_too_late(shelf):
-    shelf.begin()
-    shelf.finish()
-    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
-    before = shelf.contents()
-    assert shelf.run(ops.request_stop(shelf.keys, "r", CANCEL)) is None
-    assert shelf.contents() == before
+def test_a_stop_request_comes_too_late(store):
+    store.create_run()
+    store.finish_part()
+    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
+    before = store.dump_keys()
+    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) is None
+    assert store.dump_keys() == before
 
 
-def test_the_first_outcome_stands(shelf):
-    shelf.begin()
-    shelf.finish()
-    assert shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
-    before = shelf.contents()
-    assert shelf.run(ops.record_outcome(shelf.keys, "r", "failed", {"decided_by": 7})) == "succeeded"
-    assert shelf.contents() == before
-    record = shelf.view()
+def test_the_first_outcome_stands(store):
+    store.create_run()
+    store.finish_part()
+    assert store.run(ops.record_outcome(store.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
+    before = store.dump_keys()
+    assert store.run(ops.record_outcome(store.keys, "r", "failed", {"decided_by": 7})) == "succeeded"
+    assert store.dump_keys() == before
+    record = store.read_run()
     assert (record.state, record.decided_by) == (RunState.SUCCEEDED, 0)
     assert record.ended is not None
-    assert 0 < shelf.due()["r:run"] <= REDISPATCH_MIN
+    assert 0 < store.due_parts()["r:run"] <= REDISPATCH_MIN
 
 
-def test_nothing_is_decided_for_a_run_that_is_gone(shelf):
-    assert shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {})) == ""
-    assert shelf.redis.keys() == []
+def test_nothing_is_decided_for_a_run_that_is_gone(store):
+    assert store.run(ops.record_outcome(store.keys, "r", "succeeded", {})) == ""
+    assert store.redis.keys() == []
 
 
-def test_the_outcome_alone(shelf):
-    assert shelf.run(ops.outcome(shelf.keys, "r")) == (False, None)
-    shelf.begin()
-    assert shelf.run(ops.outcome(shelf.keys, "r")) == (True, None)
-    shelf.finish()
-    shelf.run(ops.record_outcome(shelf.keys, "r", "failed", {}))
-    assert shelf.run(ops.outcome(shelf.keys, "r")) == (True, "failed")
+def test_the_outcome_alone(store):
+    assert store.run(ops.outcome(store.keys, "r")) == (False, None)
+    store.create_run()
+    assert store.run(ops.outcome(store.keys, "r")) == (True, None)
+    store.finish_part()
+    store.run(ops.record_outcome(store.keys, "r", "failed", {}))
+    assert store.run(ops.outcome(store.keys, "r")) == (True, "failed")
 
 
-def ended(shelf, make, **options):
+def ended(store, make, **options):
     """A run of two parts that has ended, with everything that a run can have."""
-    shelf.part_by_part(2, **options)
+    store.create_multi_part_run(2, **options)
     for n in range(2):
-        shelf.buy(part=n, state=PartState.FETCHING)
-        claim = shelf.take(part=n)
-        shelf.run(ops.update_part(shelf.keys, claim, {}, job=make.job("success")))
-        shelf.run(ops.store_content(shelf.keys, PartId("r", n), 0, make.task(0)))
-        shelf.run(ops.finish_part(shelf.keys, claim, "succeeded"))
-    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
+        store.make_running(part=n, state=PartState.FETCHING)
+        claim = store.claim_part(part=n)
+        store.run(ops.update_part(store.keys, claim, {}, job=make.job("success")))
+        store.run(ops.store_content(store.keys, PartId("r", n), 0, make.task(0)))
+        store.run(ops.finish_part(store.keys, claim, "succeeded"))
+    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
 
 
-def test_the_last_report_starts_the_lives(shelf, make):
-    ended(shelf, make, key="k", waiter="a", max_wait=600)
-    shelf.run(ops.accept_run(shelf.keys, "r", "b", "s"))
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "a", RETENTION)) == 1
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "a", RETENTION)) == 1
-    assert set(shelf.ttls().values()) == {None}
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "b", RETENTION)) == 0
-    keys = shelf.keys
+def test_the_last_report_starts_the_lives(store, make):
+    ended(store, make, key="k", waiter="a", max_wait=600)
+    store.run(ops.accept_run(store.keys, "r", "b", "s"))
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "a", RETENTION)) == 1
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "a", RETENTION)) == 1
+    assert set(store.ttls().values()) == {None}
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "b", RETENTION)) == 0
+    keys = store.keys
     expected = {keys.run("r"): 200, keys.idempotency("k"): 300}
     for n in range(2):
         expected |= {keys.part("r", n): 200, keys.job("r", n): 200, keys.contents("r", n): 100}
         expected |= {keys.owner(f"job-r-{n}"): 604_800}
-    assert shelf.ttls() == {name: pytest.approx(life, abs=2) for name, life in sorted(expected.items())}
-    assert shelf.due() == {}
+    assert store.ttls() == {name: pytest.approx(life, abs=2) for name, life in sorted(expected.items())}
+    assert store.due_parts() == {}
 
 
-def test_a_run_without_a_job_or_a_key_has_lives_too(shelf):
-    shelf.begin()
-    shelf.finish(outcome="failed")
-    shelf.run(ops.record_outcome(shelf.keys, "r", "failed", {}))
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION)) == 0
-    assert None not in shelf.ttls().values()
+def test_a_run_without_a_job_or_a_key_has_lives_too(store):
+    store.create_run()
+    store.finish_part(outcome="failed")
+    store.run(ops.record_outcome(store.keys, "r", "failed", {}))
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION)) == 0
+    assert None not in store.ttls().values()
 
 
-def test_a_run_that_lives_is_not_counted_down(shelf):
-    shelf.begin()
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION)) == 0
-    assert set(shelf.ttls().values()) == {None}
-    assert "r:0" in shelf.due()
+def test_a_run_that_lives_is_not_counted_down(store):
+    store.create_run()
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION)) == 0
+    assert set(store.ttls().values()) == {None}
+    assert "r:0" in store.due_parts()
 
 
-def test_a_report_of_a_run_that_is_gone(shelf):
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION)) == -1
-    assert shelf.redis.keys() == []
+def test_a_report_of_a_run_that_is_gone(store):
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION)) == -1
+    assert store.redis.keys() == []
 
 
-def test_a_view_has_no_targets(shelf):
-    shelf.begin()
-    reply = shelf.store._scripts["read_run"](keys=[shelf.keys.run("r")], args=["r", "p"])
+def test_a_view_has_no_targets(store):
+    store.create_run()
+    reply = store.sync_store._scripts["read_run"](keys=[store.keys.run("r")], args=["r", "p"])
     assert not [field for field in reply[0][::2] if field.startswith(b"targets:")]
-    assert shelf.run(ops.read_run(shelf.keys, "other")) is None
+    assert store.run(ops.read_run(store.keys, "other")) is None
 
 
-def test_requests_that_are_not_there(shelf):
-    assert shelf.run(ops.spec(shelf.keys, "r", 1)) is None
-    assert shelf.run(ops.part_spec(shelf.keys, PartId("r", 0))) is None
-    shelf.begin()
-    assert shelf.run(ops.part_spec(shelf.keys, PartId("r", 1))) is None
+def test_requests_that_are_not_there(store):
+    assert store.run(ops.spec(store.keys, "r", 1)) is None
+    assert store.run(ops.part_spec(store.keys, PartId("r", 0))) is None
+    store.create_run()
+    assert store.run(ops.part_spec(store.keys, PartId("r", 1))) is None
 
 
-def test_forgetting(shelf, make):
-    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 0
-    shelf.begin("other")
-    before = shelf.contents()
-    ended(shelf, make, key="k")
-    shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "r", RETENTION))
-    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 1
-    marks = shelf.ttls().keys() - {key.decode() for key in before}
-    assert marks == {shelf.keys.run("r"), shelf.keys.owner("job-r-0"), shelf.keys.owner("job-r-1")}
-    assert all(shelf.ttls()[mark] for mark in marks)
+def test_forgetting(store, make):
+    assert store.run(ops.forget_run(store.keys, "r")) == 0
+    store.create_run("other")
+    before = store.dump_keys()
+    ended(store, make, key="k")
+    store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION))
+    assert store.run(ops.forget_run(store.keys, "r")) == 1
+    marks = store.ttls().keys() - {key.decode() for key in before}
+    assert marks == {store.keys.run("r"), store.keys.owner("job-r-0"), store.keys.owner("job-r-1")}
+    assert all(store.ttls()[mark] for mark in marks)
     # What was counted stays counted.
-    before.pop(shelf.keys.totals.encode())
-    assert {key: value for key, value in shelf.contents().items() if key in before} == before
-    assert shelf.view() is None
-    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 0
+    before.pop(store.keys.totals.encode())
+    assert {key: value for key, value in store.dump_keys().items() if key in before} == before
+    assert store.read_run() is None
+    assert store.run(ops.forget_run(store.keys, "r")) == 0
 
 
-def test_a_run_that_is_forgotten_before_its_report_is_freed_right_after_it(shelf, make):
-    ended(shelf, make, key="k", waiter="a")
-    shelf.run(ops.accept_run(shelf.keys, "r", "b", "s"))
-    assert shelf.run(ops.forget_run(shelf.keys, "r")) == 1
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "a", RETENTION)) == 1
-    assert shelf.view() is not None
-    assert shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "b", RETENTION)) == 0
-    assert shelf.view() is None
-    assert None not in shelf.ttls().values()
-    assert shelf.due() == {}
+def test_a_run_that_is_forgotten_before_its_report_is_freed_right_after_it(store, make):
+    ended(store, make, key="k", waiter="a")
+    store.run(ops.accept_run(store.keys, "r", "b", "s"))
+    assert store.run(ops.forget_run(store.keys, "r")) == 1
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "a", RETENTION)) == 1
+    assert store.read_run() is not None
+    assert store.run(ops.acknowledge_delivery(store.keys, "r", "b", RETENTION)) == 0
+    assert store.read_run() is None
+    assert None not in store.ttls().values()
+    assert store.due_parts() == {}
 
 
-def test_what_was_forgotten_is_not_bought_again_by_an_old_message(shelf):
-    shelf.begin(key="k", waiter="w")
-    shelf.finish()
-    shelf.run(ops.record_outcome(shelf.keys, "r", "succeeded", {}))
-    shelf.run(ops.acknowledge_delivery(shelf.keys, "r", "w", RETENTION))
-    shelf.run(ops.forget_run(shelf.keys, "r"))
-    again = shelf.begin()
+def test_what_was_forgotten_is_not_bought_again_by_an_old_message(store):
+    store.create_run(key="k", waiter="w")
+    store.finish_part()
+    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
+    store.run(ops.acknowledge_delivery(store.keys, "r", "w", RETENTION))
+    store.run(ops.forget_run(store.keys, "r"))
+    again = store.create_run()
     assert again.result == "forgotten"
-    assert shelf.run(ops.accept_run(shelf.keys, "r", "w", "s")) == ops.FORGOTTEN
-    assert shelf.run(ops.outcome(shelf.keys, "r")) == (False, None)
-    assert shelf.begin("other", key="k").new
+    assert store.run(ops.accept_run(store.keys, "r", "w", "s")) == ops.FORGOTTEN
+    assert store.run(ops.outcome(store.keys, "r")) == (False, None)
+    assert store.create_run("other", key="k").new
 
 
-def test_attempts_to_decide_are_counted(shelf):
-    shelf.begin()
-    assert [shelf.run(ops.count_decision_attempt(shelf.keys, "r")) for _ in range(3)] == [1, 2, 3]
+def test_attempts_to_decide_are_counted(store):
+    store.create_run()
+    assert [store.run(ops.count_decision_attempt(store.keys, "r")) for _ in range(3)] == [1, 2, 3]
 
 
-def test_a_page_is_progress(shelf, collecting, make):
-    claim = shelf.take()
-    assert shelf.part().attempts == 1
+def test_a_page_is_progress(store, collecting, make):
+    claim = store.claim_part()
+    assert store.part().attempts == 1
     collecting(0, make.task(0))
-    assert shelf.part().attempts == 0
-    shelf.run(ops.finish_part(shelf.keys, claim, "succeeded"))
+    assert store.part().attempts == 0
+    store.run(ops.finish_part(store.keys, claim, "succeeded"))
     assert collecting(1, make.task(1)) == -1
 
 
-def test_a_run_that_lives_is_not_forgotten(shelf):
-    shelf.begin()
-    before = shelf.contents()
-    assert shelf.run(ops.forget_run(shelf.keys, "r")) == -1
-    assert shelf.contents() == before
+def test_a_run_that_lives_is_not_forgotten(store):
+    store.create_run()
+    before = store.dump_keys()
+    assert store.run(ops.forget_run(store.keys, "r")) == -1
+    assert store.dump_keys() == before
 
 
-def test_errors_are_kept_as_json(shelf):
-    shelf.begin()
-    shelf.finish(outcome="lost", error=JobLostError("gone", "r"))
-    assert json.loads(shelf.part_fields()["error"]) == {"type": "JobLostError", "args": ["gone", "r"]}
+def test_errors_are_kept_as_json(store):
+    store.create_run()
+    store.finish_part(outcome="lost", error=JobLostError("gone", "r"))
+    assert json.loads(store.part_fields()["error"]) == {"type": "JobLostError", "args": ["gone", "r"]}

@@ -32,8 +32,8 @@ def test_every_command_has_its_script():
     } <= names
 
 
-def test_both_stores_work_on_the_same_records(shelf, make):
-    shelf.begin()
+def test_both_stores_work_on_the_same_records(store, make):
+    store.create_run()
     part_id = PartId("r", 0)
 
     async def work(store):
@@ -43,10 +43,10 @@ def test_both_stores_work_on_the_same_records(shelf, make):
         assert await store.run(ops.job(store.keys, part_id)) is None
         return await store.run(ops.update_part(store.keys, claim, {"polls": 3}, after=0.0, job=make.job()))
 
-    assert shelf.with_async(work) == "ok"
-    assert shelf.part().polls == 3
-    assert shelf.run(ops.job(shelf.keys, part_id)) == make.job()
-    assert shelf.run(ops.fetched(shelf.keys, part_id)) == {0}
+    assert store.run_async(work) == "ok"
+    assert store.part().polls == 3
+    assert store.run(ops.job(store.keys, part_id)) == make.job()
+    assert store.run(ops.fetched(store.keys, part_id)) == {0}
 
 
 def test_commands_are_values():
@@ -54,26 +54,26 @@ def test_commands_are_values():
         ops.Command(int, ()).args = ("x",)
 
 
-def test_a_cluster_is_refused_with_the_reason(shelf, monkeypatch):
-    monkeypatch.setattr(shelf.redis, "info", lambda section: {"cluster_enabled": 1})
+def test_a_cluster_is_refused_with_the_reason(store, monkeypatch):
+    monkeypatch.setattr(store.redis, "info", lambda section: {"cluster_enabled": 1})
     with pytest.raises(ConfigurationError, match="Cluster"):
-        shelf.store.check()
+        store.sync_store.check()
 
 
-def test_a_single_server_is_fine(shelf, monkeypatch):
-    monkeypatch.setattr(shelf.redis, "info", lambda section: {"cluster_enabled": 0})
-    shelf.store.check()
-    monkeypatch.setattr(shelf.redis, "info", lambda section: {})
-    shelf.store.check()
+def test_a_single_server_is_fine(store, monkeypatch):
+    monkeypatch.setattr(store.redis, "info", lambda section: {"cluster_enabled": 0})
+    store.sync_store.check()
+    monkeypatch.setattr(store.redis, "info", lambda section: {})
+    store.sync_store.check()
 
 
-def test_a_user_that_may_not_ask_is_told_what_that_costs(shelf, monkeypatch):
+def test_a_user_that_may_not_ask_is_told_what_that_costs(store, monkeypatch):
     def refuse(section):
         raise NoPermissionError("this user has no permissions to run the 'info' command")
 
-    monkeypatch.setattr(shelf.redis, "info", refuse)
-    shelf.store.check()
-    assert "a restart cannot be noticed" in shelf.store.weakness()
+    monkeypatch.setattr(store.redis, "info", refuse)
+    store.sync_store.check()
+    assert "a restart cannot be noticed" in store.sync_store.weakness()
 
 
 def test_opening_a_store_connects_to_nothing():
@@ -103,9 +103,9 @@ def test_a_server_that_is_away_is_an_error_in_the_end(monkeypatch):
     store.close()
 
 
-def test_what_is_no_outage_is_raised_as_it_is(shelf):
-    shelf.begin()
-    view = ops.read_run(shelf.keys, "r")
-    fault = dataclasses.replace(view, script=None, keys=[], args=("HGET", shelf.keys.due, "field"))
+def test_what_is_no_outage_is_raised_as_it_is(store):
+    store.create_run()
+    view = ops.read_run(store.keys, "r")
+    fault = dataclasses.replace(view, script=None, keys=[], args=("HGET", store.keys.due, "field"))
     with pytest.raises(ResponseError):
-        shelf.store.run_all([view, fault])
+        store.sync_store.run_all([view, fault])

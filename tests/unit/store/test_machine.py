@@ -51,7 +51,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.shelf = self.new_shelf()
+        self.store = self.new_shelf()
         self.numbers = itertools.count()
         #: claims of steps that are at work, by part, and of those that have lost their part
         self.held, self.lost = {}, []
@@ -64,8 +64,8 @@ class Pipeline(RuleBasedStateMachine):
         self.spec = RunSpec(
             JobCreationRequest(targets=[f"https://shop.example/{n}" for n in range(2)]), max_wait=max_wait
         )
-        assert self.run(ops.create_run(self.shelf.keys, LIVE, self.spec, key=key)).new
-        assert self.run(ops.create_run(self.shelf.keys, DRAFT, self.spec, start_delay=1000.0)).new
+        assert self.run(ops.create_run(self.store.keys, LIVE, self.spec, key=key)).new
+        assert self.run(ops.create_run(self.store.keys, DRAFT, self.spec, start_delay=1000.0)).new
         self.key = key
 
     # Steps
@@ -83,10 +83,10 @@ class Pipeline(RuleBasedStateMachine):
         before = self.fields(part_id)
         if patient:
             until = max(float(before.get("lease", 0)), float(before.get("due_at", 0)))
-            self.shelf.clock.forward(max(0.0, until - self.now()) + 0.1)
+            self.store.clock.forward(max(0.0, until - self.now()) + 0.1)
         states = {only} if only else set(PartState) - {PartState.DONE}
-        token, paused = uuid.uuid4().hex, self.shelf.redis.exists(self.shelf.keys.pause)
-        claim = self.shelf.claim(run_id, part, states=states, seconds=LEASE, token=token)
+        token, paused = uuid.uuid4().hex, self.store.redis.exists(self.store.keys.pause)
+        claim = self.store.try_claim_part(run_id, part, states=states, seconds=LEASE, token=token)
         if claim is None:
             assert not patient or paused or before["state"] not in states
             assert self.fields(part_id)["fence"] == before["fence"]
@@ -95,7 +95,7 @@ class Pipeline(RuleBasedStateMachine):
         assert float(before.get("lease", 0)) <= claim.now
         assert claim.part.fence > int(before["fence"])
         assert claim.part.attempts == int(before.get("attempts", 0)) + 1
-        again = self.shelf.claim(run_id, part, states=states, seconds=LEASE, token=token)
+        again = self.store.try_claim_part(run_id, part, states=states, seconds=LEASE, token=token)
         assert again.part == claim.part
         if part_id in self.held:
             self.lost.append(self.held[part_id])
@@ -125,7 +125,7 @@ class Pipeline(RuleBasedStateMachine):
             assert answer == (left if fields["state"] == "done" else left - 1)
             self.held.pop(part_id, None)
         elif action == "renew":
-            assert self.run(ops.renew_lease(self.shelf.keys, claim, LEASE)) is True
+            assert self.run(ops.renew_lease(self.store.keys, claim, LEASE)) is True
             assert float(self.fields(part_id)["lease"]) >= float(before["lease"])
         elif action == "put":
             self.put(part_id, next(self.numbers) % 3)
@@ -138,7 +138,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def intend(self, claim, before):
         nonce = uuid.uuid4().hex
-        verdict, who = self.run(ops.write_intent(self.shelf.keys, claim, nonce, LEASE * 4))
+        verdict, who = self.run(ops.write_intent(self.store.keys, claim, nonce, LEASE * 4))
         if verdict == "targets_locked":
             assert PartId.parse(who) == self.equal_run(claim.part_id)
             assert self.fields(self.equal_run(claim.part_id))["state"] in UNRESOLVED
@@ -147,9 +147,9 @@ class Pipeline(RuleBasedStateMachine):
             assert claim.part_id not in self.sent
             assert self.fields(self.equal_run(claim.part_id))["state"] not in UNRESOLVED
             self.sent.add(claim.part_id)
-            assert self.run(ops.write_intent(self.shelf.keys, claim, nonce, LEASE * 4))[0] == "ok"
+            assert self.run(ops.write_intent(self.store.keys, claim, nonce, LEASE * 4))[0] == "ok"
         elif verdict != "stale":
-            run = self.shelf.run_fields(claim.part_id.run_id)
+            run = self.store.run_fields(claim.part_id.run_id)
             assert run["stop_reason"] if verdict == "stop_reason" else run["skip_unsent"]
 
     def update(self, claim, action):
@@ -165,11 +165,11 @@ class Pipeline(RuleBasedStateMachine):
             "collect": ({"state": "fetching"}, 0.0, None),
             "told_to_stop": ({"cancel_sent_at": "1.5"}, 1.0, None),
         }[action]
-        return self.run(ops.update_part(self.shelf.keys, claim, fields, after=after, owner=owner))
+        return self.run(ops.update_part(self.store.keys, claim, fields, after=after, owner=owner))
 
     def settle(self, claim):
         number = next(self.numbers)
-        return self.run(ops.finish_part(self.shelf.keys, claim, OUTCOMES[number % 5], skip_unsent=number % 3 == 0))
+        return self.run(ops.finish_part(self.store.keys, claim, OUTCOMES[number % 5], skip_unsent=number % 3 == 0))
 
     @precondition(lambda self: self.lost)
     @rule(pick=st.integers(0, 7), action=st.sampled_from(EVERY_ACTION))
@@ -181,15 +181,15 @@ class Pipeline(RuleBasedStateMachine):
         if self.fields(claim.part_id)["fence"] == str(claim.part.fence):
             return  # dead, and nobody has noticed yet
         if action == "intend":
-            assert self.run(ops.write_intent(self.shelf.keys, claim, "n", LEASE)) == ("stale", "")
+            assert self.run(ops.write_intent(self.store.keys, claim, "n", LEASE)) == ("stale", "")
         elif action == "settle":
             assert self.settle(claim) is None
         elif action == "renew":
-            assert self.run(ops.renew_lease(self.shelf.keys, claim, LEASE)) is False
-            assert self.run(ops.check_before_send(self.shelf.keys, claim)) < 0
+            assert self.run(ops.renew_lease(self.store.keys, claim, LEASE)) is False
+            assert self.run(ops.check_before_send(self.store.keys, claim)) < 0
         else:
             assert self.update(claim, action) == "stale"
-        assert self.shelf.contents() == before
+        assert self.store.dump_keys() == before
 
     def store_a_task(self, run_id, other, number):
         self.put(PartId(run_id, int(other)), number)
@@ -197,7 +197,7 @@ class Pipeline(RuleBasedStateMachine):
     def put(self, part_id, position):
         task = TaskDetails(task_id="t", job_id="j", status="success", content=f"page {next(self.numbers)}")
         known, ended = (part_id, position) in self.contents, self.fields(part_id)["state"] == "done"
-        assert self.run(ops.store_content(self.shelf.keys, part_id, position, task)) == (
+        assert self.run(ops.store_content(self.store.keys, part_id, position, task)) == (
             -1 if ended else 0 if known else 1
         )
         if not ended:
@@ -217,48 +217,48 @@ class Pipeline(RuleBasedStateMachine):
     def enqueue_again(self, run_id, other, number):
         before = self.everything()
         spec = RunSpec(self.spec.request, raise_on_task_failure=other, max_wait=self.spec.max_wait)
-        made = self.run(ops.create_run(self.shelf.keys, run_id, spec, key=self.key))
+        made = self.run(ops.create_run(self.store.keys, run_id, spec, key=self.key))
         assert (made.run_id, made.new) == (LIVE if self.key else run_id, False)
         assert made.digest == self.spec.digest
-        assert self.shelf.contents() == before
+        assert self.store.dump_keys() == before
 
     def accept(self, run_id, other, number):
         waiter = ["", "w1", "w2"][number % 3]
-        told = f"delivered:{waiter}" in self.shelf.run_fields(run_id)
-        assert self.run(ops.accept_run(self.shelf.keys, run_id, waiter, "s")) == 2
+        told = f"delivered:{waiter}" in self.store.run_fields(run_id)
+        assert self.run(ops.accept_run(self.store.keys, run_id, waiter, "s")) == 2
         self.drafts.discard(run_id)
-        assert not waiter or (f"waiter:{waiter}" in self.shelf.run_fields(run_id)) is not told
+        assert not waiter or (f"waiter:{waiter}" in self.store.run_fields(run_id)) is not told
 
     def request_stop(self, run_id, twice, number):
         what = [CANCEL, DEADLINE][number % 2]
-        before = self.shelf.run_fields(run_id).get("stop_reason")
-        part_ids = self.run(ops.request_stop(self.shelf.keys, run_id, what))
+        before = self.store.run_fields(run_id).get("stop_reason")
+        part_ids = self.run(ops.request_stop(self.store.keys, run_id, what))
         if twice:
-            self.run(ops.request_stop(self.shelf.keys, run_id, CANCEL))
+            self.run(ops.request_stop(self.store.keys, run_id, CANCEL))
         assert (part_ids is None) is (run_id in self.outcomes)
         assert all(self.fields(part_id)["state"] == "running" for part_id in part_ids or ())
         if part_ids is not None:
-            assert self.shelf.run_fields(run_id)["stop_reason"] == (before or what)
+            assert self.store.run_fields(run_id)["stop_reason"] == (before or what)
 
     def decide(self, run_id, other, number):
         outcome = "failed" if other else "succeeded"
         if run_id not in self.drafts and not self.left(run_id):
-            stands = self.run(ops.record_outcome(self.shelf.keys, run_id, outcome, {"decided_by": 0}))
+            stands = self.run(ops.record_outcome(self.store.keys, run_id, outcome, {"decided_by": 0}))
             assert stands == self.outcomes.setdefault(run_id, outcome)
 
     def report(self, run_id, other, number):
         waiter = ["w1", "w2", LIVE, DRAFT][number % 4]
         if run_id in self.outcomes:
-            before = self.shelf.run_fields(run_id)
+            before = self.store.run_fields(run_id)
             waiting = int(before["waiting"]) - (f"waiter:{waiter}" in before)
-            assert self.run(ops.acknowledge_delivery(self.shelf.keys, run_id, waiter, RETENTION)) == waiting
+            assert self.run(ops.acknowledge_delivery(self.store.keys, run_id, waiter, RETENTION)) == waiting
 
     def pass_time(self, run_id, other, number):
-        self.shelf.clock.forward([6.0, 31.0, 130.0][number % 3])
+        self.store.clock.forward([6.0, 31.0, 130.0][number % 3])
 
     def tick(self, run_id, other, number):
         limit, cap = (number + 1, 5) if other else (5, number + 1)
-        due = self.shelf.look(limit=limit, cap=cap)
+        due = self.store.claim_due(limit=limit, cap=cap)
         assert len(due.parts) + len(due.runs) <= min(limit, cap)
         assert due.dropped == 0
         for part in due.parts:
@@ -267,11 +267,11 @@ class Pipeline(RuleBasedStateMachine):
             assert float(fields.get("lease", 0)) <= due.now
 
     def look(self, run_id, other, number):
-        look = self.run(ops.plan_polling(self.shelf.keys, "", 30.0))
+        look = self.run(ops.plan_polling(self.store.keys, "", 30.0))
         assert not look.use_list, "so few are looked at one by one"
 
     def sweep(self, run_id, other, number):
-        token, keys = uuid.uuid4().hex, self.shelf.keys
+        token, keys = uuid.uuid4().hex, self.store.keys
         if not self.run(ops.acquire_list_poll(keys, "", token, 5.0)):
             return
         watched = [part_id for part_id in self.part_ids() if "poll_set" in self.fields(part_id)]
@@ -279,28 +279,28 @@ class Pipeline(RuleBasedStateMachine):
         self.run(ops.mark_still_running(keys, "", "pending", shown, [10.0, 20.0]))
         handed, due = (
             self.run(ops.finish_list_poll(keys, "", token, others=0, redispatch_after=number)),
-            self.shelf.due(),
+            self.store.due_parts(),
         )
         for part_id in watched:
             was_due = float(self.fields(part_id)["due_at"]) <= self.now()
             assert (str(part_id) in handed) is (str(part_id) in due) is (was_due and part_id not in shown)
 
     def leave_the_api_alone(self, run_id, other, number):
-        self.run(ops.pause_api(self.shelf.keys, 3))
+        self.run(ops.pause_api(self.store.keys, 3))
 
     # What holds
 
     def run(self, command):
-        return self.shelf.run(command)
+        return self.store.run(command)
 
     def now(self):
-        return self.shelf.clock.time()
+        return self.store.clock.time()
 
     def everything(self):
         """All that is there; a pause that would end by itself before it is compared ends now."""
-        if 0 <= self.shelf.redis.pttl(self.shelf.keys.pause) < 1_000:
-            self.shelf.redis.delete(self.shelf.keys.pause)
-        return self.shelf.contents()
+        if 0 <= self.store.redis.pttl(self.store.keys.pause) < 1_000:
+            self.store.redis.delete(self.store.keys.pause)
+        return self.store.dump_keys()
 
     def part_ids(self):
         return [PartId(run_id, n) for run_id in (LIVE, DRAFT) for n in range(2)]
@@ -310,16 +310,16 @@ class Pipeline(RuleBasedStateMachine):
         return PartId(DRAFT if part_id.run_id == LIVE else LIVE, part_id.part)
 
     def fields(self, part_id):
-        return self.shelf.part_fields(part_id.run_id, part_id.part)
+        return self.store.part_fields(part_id.run_id, part_id.part)
 
     def left(self, run_id):
-        return int(self.shelf.run_fields(run_id)["left"])
+        return int(self.store.run_fields(run_id)["left"])
 
     @invariant()
     def what_holds(self):
         """All of them over one look at the store: a look costs more than a step."""
-        due = self.shelf.due().keys()
-        runs = {run_id: self.shelf.run_fields(run_id) for run_id in (LIVE, DRAFT)}
+        due = self.store.due_parts().keys()
+        runs = {run_id: self.store.run_fields(run_id) for run_id in (LIVE, DRAFT)}
         parts = {part_id: self.fields(part_id) for part_id in self.part_ids()}
         self.what_may_have_been_bought_is_never_queued_again(parts)
         self.equal_targets_are_bought_one_at_a_time(parts)
@@ -340,18 +340,18 @@ class Pipeline(RuleBasedStateMachine):
             assert sum(parts[PartId(run_id, n)]["state"] in UNRESOLVED for run_id in (LIVE, DRAFT)) <= 1
 
     def the_ledger_has_all_that_may_have_been_bought_and_nothing_else(self, parts):
-        days = [key.rpartition(b":")[2] for key in self.shelf.redis.scan_iter(f"{self.shelf.keys.prefix}:ledger:*")]
-        lines = {line.part_id: line for day in days for line in self.run(ops.ledger(self.shelf.keys, int(day)))}
+        days = [key.rpartition(b":")[2] for key in self.store.redis.scan_iter(f"{self.store.keys.prefix}:ledger:*")]
+        lines = {line.part_id: line for day in days for line in self.run(ops.ledger(self.store.keys, int(day)))}
         assert lines.keys() == self.sent
         for part_id, line in lines.items():
             assert line.job_id == parts[part_id].get("job")
             assert line.outcome == parts[part_id].get("outcome")
 
     def what_was_bought_is_owned_and_has_a_life(self, parts):
-        alive = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.content_expiry, 0, -1)}
+        alive = {name.decode() for name in self.store.redis.zrange(self.store.keys.content_expiry, 0, -1)}
         for part_id, fields in parts.items():
             if job := fields.get("job"):
-                assert self.shelf.redis.get(self.shelf.keys.owner(job)) == str(part_id).encode()
+                assert self.store.redis.get(self.store.keys.owner(job)) == str(part_id).encode()
             assert (str(part_id) in alive) is ("job" in fields and fields["state"] != "done")
 
     def left_is_the_number_of_parts_that_are_not_done(self, runs, parts):
@@ -359,7 +359,7 @@ class Pipeline(RuleBasedStateMachine):
             assert int(fields["left"]) == sum(parts[PartId(run_id, n)]["state"] != "done" for n in range(2))
 
     def every_part_of_a_live_run_is_looked_at_in_one_place_until_it_is_done(self, parts, due):
-        watched = {name.decode() for name in self.shelf.redis.zrange(self.shelf.keys.poll_set(""), 0, -1)}
+        watched = {name.decode() for name in self.store.redis.zrange(self.store.keys.poll_set(""), 0, -1)}
         for part_id, fields in parts.items():
             live = fields["state"] != "done" and part_id.run_id not in self.drafts
             assert (str(part_id) in due) + (str(part_id) in watched) == live
@@ -385,18 +385,18 @@ class Pipeline(RuleBasedStateMachine):
 
     def what_was_stored_stays(self):
         for (part_id, position), task in self.contents.items():
-            assert self.run(ops.contents(self.shelf.keys, part_id, [position])) == [task]
+            assert self.run(ops.contents(self.store.keys, part_id, [position])) == [task]
 
     def nothing_has_a_life_before_its_outcome_is_known(self):
         for run_id in {LIVE, DRAFT} - self.outcomes.keys():
-            keys = [self.shelf.keys.run(run_id), self.shelf.keys.part(run_id, 0), self.shelf.keys.contents(run_id, 0)]
-            assert all(self.shelf.redis.ttl(key) < 0 for key in keys)
+            keys = [self.store.keys.run(run_id), self.store.keys.part(run_id, 0), self.store.keys.contents(run_id, 0)]
+            assert all(self.store.redis.ttl(key) < 0 for key in keys)
 
 
-def test_any_order_of_steps(shelf, monkeypatch):
+def test_any_order_of_steps(store, monkeypatch):
     def new_shelf():
-        shelf.clock.ahead = 0.0
-        return type(shelf)(shelf.clock)
+        store.clock.ahead = 0.0
+        return type(store)(store.clock)
 
     monkeypatch.setattr(Pipeline, "new_shelf", staticmethod(new_shelf))
     monkeypatch.setattr("scrape_do_celery.store.options.MAX_TARGETS_PER_JOB", 1)

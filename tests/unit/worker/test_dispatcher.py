@@ -38,8 +38,8 @@ class WholeDispatcher(Dispatcher):
 
 
 @pytest.fixture
-def dispatcher(plant):
-    made = WholeDispatcher(plant.producer)
+def dispatcher(step_harness):
+    made = WholeDispatcher(step_harness.producer)
     yield made
     made.stop()
 
@@ -92,138 +92,138 @@ def test_what_is_done_needs_no_message():
     assert list(messages_for([due("a", "done")])) == []
 
 
-def test_nothing_to_do(plant, dispatcher):
+def test_nothing_to_do(step_harness, dispatcher):
     assert dispatcher.dispatch_due() == LONGEST
-    assert plant.sent == []
+    assert step_harness.sent == []
 
 
-def test_what_is_due_is_published_for_and_the_next_look_is_in_time(plant, dispatcher):
+def test_what_is_due_is_published_for_and_the_next_look_is_in_time(step_harness, dispatcher):
     for run_id in ("a", "b"):
-        plant.begin(run_id)
+        step_harness.create_run(run_id)
     assert dispatcher.dispatch_due() == LONGEST
-    plant.clock.forward(REDISPATCH_MIN)
+    step_harness.clock.forward(REDISPATCH_MIN)
     assert SHORTEST <= dispatcher.dispatch_due() <= LONGEST
-    ((step, names),) = plant.messages()
+    ((step, names),) = step_harness.step_messages()
     assert (step, sorted(names)) == (routing.SUBMIT_JOBS, ["a:0", "b:0"])
     assert dispatcher.dispatch_due() == LONGEST
-    assert plant.messages() == []
+    assert step_harness.step_messages() == []
 
 
-def test_the_dispatcher_sleeps_until_the_earliest_due_time(plant, dispatcher):
-    plant.begin()
-    plant.update(plant.take(), after=0.5)
+def test_the_dispatcher_sleeps_until_the_earliest_due_time(step_harness, dispatcher):
+    step_harness.create_run()
+    step_harness.update_part(step_harness.claim_part(), after=0.5)
     assert SHORTEST < dispatcher.dispatch_due() <= 0.5
-    plant.clock.forward(0.495)
+    step_harness.clock.forward(0.495)
     assert dispatcher.dispatch_due() >= SHORTEST
 
 
-def test_a_backlog_of_messages_is_not_multiplied(plant, dispatcher, settings):
-    plant.producer.settings = settings.model_copy(update={"max_dispatched_parts": 2})
+def test_a_backlog_of_messages_is_not_multiplied(step_harness, dispatcher, settings):
+    step_harness.producer.settings = settings.model_copy(update={"max_dispatched_parts": 2})
     for n in range(5):
-        plant.begin(f"r{n}")
-    plant.clock.forward(REDISPATCH_MIN)
+        step_harness.create_run(f"r{n}")
+    step_harness.clock.forward(REDISPATCH_MIN)
     dispatcher.dispatch_due()
-    assert len(plant.messages()[0][1]) == 2
+    assert len(step_harness.step_messages()[0][1]) == 2
     assert dispatcher.dispatch_due() == LONGEST
-    assert plant.messages() == []
+    assert step_harness.step_messages() == []
 
 
-def test_entries_without_a_record_are_dropped_and_counted(plant, dispatcher, caplog):
-    plant.redis.zadd(plant.keys.due, {"ghost:0": 1, "ghost:run": 1})
+def test_entries_without_a_record_are_dropped_and_counted(step_harness, dispatcher, caplog):
+    step_harness.redis.zadd(step_harness.keys.due, {"ghost:0": 1, "ghost:run": 1})
     dispatcher.dispatch_due()
     assert "2 due entries" in caplog.text
-    assert plant.due() == {}
+    assert step_harness.due_parts() == {}
 
 
-def test_a_run_whose_parts_have_ended_is_aggregated(plant, dispatcher):
-    plant.begin()
-    plant.finish()
-    plant.clock.forward(REDISPATCH_MIN)
+def test_a_run_whose_parts_have_ended_is_aggregated(step_harness, dispatcher):
+    step_harness.create_run()
+    step_harness.finish_part()
+    step_harness.clock.forward(REDISPATCH_MIN)
     dispatcher.dispatch_due()
-    assert plant.messages() == [(routing.AGGREGATE_RUN, ["r"])]
+    assert step_harness.step_messages() == [(routing.AGGREGATE_RUN, ["r"])]
 
 
-def test_an_outcome_is_reported_until_celery_has_it(plant, dispatcher):
-    plant.begin()
-    plant.finish()
-    plant.run(ops.record_outcome(plant.keys, "r", "succeeded", {}))
+def test_an_outcome_is_reported_until_celery_has_it(step_harness, dispatcher):
+    step_harness.create_run()
+    step_harness.finish_part()
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
     for _ in range(2):
-        plant.clock.forward(3 * REDISPATCH_MIN)
+        step_harness.clock.forward(3 * REDISPATCH_MIN)
         dispatcher.dispatch_due()
-    assert [(m.name, m.options["task_id"]) for m in plant.sent] == [(routing.DELIVER_OUTCOME, "r")] * 2
-    plant.app.backend.store_result("r", {}, "SUCCESS")
-    plant.clock.forward(5 * REDISPATCH_MIN)
+    assert [(m.name, m.options["task_id"]) for m in step_harness.sent] == [(routing.DELIVER_OUTCOME, "r")] * 2
+    step_harness.app.backend.store_result("r", {}, "SUCCESS")
+    step_harness.clock.forward(5 * REDISPATCH_MIN)
     dispatcher.dispatch_due()
-    assert len(plant.sent) == 2
-    assert plant.view().waiters == {}
-    assert plant.due() == {}
+    assert len(step_harness.sent) == 2
+    assert step_harness.read_run().waiters == {}
+    assert step_harness.due_parts() == {}
 
 
-def test_a_deadline_ends_what_was_not_sent_and_stops_what_runs(plant, dispatcher):
-    plant.part_by_part(2, max_wait=60)
-    plant.buy(part=1)
-    plant.clock.forward(30)
+def test_a_deadline_ends_what_was_not_sent_and_stops_what_runs(step_harness, dispatcher):
+    step_harness.create_multi_part_run(2, max_wait=60)
+    step_harness.make_running(part=1)
+    step_harness.clock.forward(30)
     dispatcher.dispatch_due()
-    assert plant.view().stop_reason is None
-    plant.messages()
-    plant.clock.forward(31)
+    assert step_harness.read_run().stop_reason is None
+    step_harness.step_messages()
+    step_harness.clock.forward(31)
     dispatcher.dispatch_due()
-    assert (routing.CANCEL_RUN, ["r:1"]) in plant.messages()
-    record = plant.view()
+    assert (routing.CANCEL_RUN, ["r:1"]) in step_harness.step_messages()
+    record = step_harness.read_run()
     assert record.stop_reason == "deadline"
     assert record.parts[0].outcome == "timed_out"
     assert record.parts[1].state is PartState.RUNNING
 
 
-def test_a_deadline_of_a_run_that_was_not_sent_leads_to_its_end(plant, dispatcher):
-    plant.begin(max_wait=60)
-    plant.update(plant.take(), after=1000)
-    plant.clock.forward(61)
+def test_a_deadline_of_a_run_that_was_not_sent_leads_to_its_end(step_harness, dispatcher):
+    step_harness.create_run(max_wait=60)
+    step_harness.update_part(step_harness.claim_part(), after=1000)
+    step_harness.clock.forward(61)
     dispatcher.dispatch_due()
-    assert plant.messages() == []
+    assert step_harness.step_messages() == []
     dispatcher.dispatch_due()
-    assert plant.messages() == [(routing.AGGREGATE_RUN, ["r"])]
+    assert step_harness.step_messages() == [(routing.AGGREGATE_RUN, ["r"])]
 
 
-def test_a_draft_whose_message_did_not_come_is_brought_to_life(plant, dispatcher):
-    plant.begin(start_delay=10, waiter="w", signature="{}")
-    plant.clock.forward(10 + REDISPATCH_MIN)
+def test_a_draft_whose_message_did_not_come_is_brought_to_life(step_harness, dispatcher):
+    step_harness.create_run(start_delay=10, waiter="w", signature="{}")
+    step_harness.clock.forward(10 + REDISPATCH_MIN)
     dispatcher.dispatch_due()
-    assert plant.view().accepted is not None
-    assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
+    assert step_harness.read_run().accepted is not None
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
-def test_a_broker_that_is_away_does_not_lose_what_is_due(plant, dispatcher, monkeypatch):
+def test_a_broker_that_is_away_does_not_lose_what_is_due(step_harness, dispatcher, monkeypatch):
     def send_task(*_, **__):
         raise OperationalError("away")
 
-    plant.begin()
-    plant.clock.forward(REDISPATCH_MIN)
+    step_harness.create_run()
+    step_harness.clock.forward(REDISPATCH_MIN)
     with monkeypatch.context() as patch:
-        patch.setattr(plant.app, "send_task", send_task)
+        patch.setattr(step_harness.app, "send_task", send_task)
         dispatcher.dispatch_due()
-    plant.clock.forward(REDISPATCH_MIN + 1)
+    step_harness.clock.forward(REDISPATCH_MIN + 1)
     dispatcher.dispatch_due()
-    assert plant.messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
-def test_a_run_that_cannot_be_brought_on_does_not_keep_the_others(plant, dispatcher, monkeypatch, caplog):
+def test_a_run_that_cannot_be_brought_on_does_not_keep_the_others(step_harness, dispatcher, monkeypatch, caplog):
     for run_id in ("bad", "good"):
-        plant.begin(run_id)
-        plant.finish(run_id)
-    real = plant.producer.publish
+        step_harness.create_run(run_id)
+        step_harness.finish_part(run_id)
+    real = step_harness.producer.publish
 
     def publish(step, names, **options):
         if names == ["bad"]:
             raise KeyError("a bug")
         return real(step, names, **options)
 
-    monkeypatch.setattr(plant.producer, "publish", publish)
-    plant.clock.forward(REDISPATCH_MIN)
+    monkeypatch.setattr(step_harness.producer, "publish", publish)
+    step_harness.clock.forward(REDISPATCH_MIN)
     dispatcher.dispatch_due()
-    assert plant.messages() == [(routing.AGGREGATE_RUN, ["good"])]
+    assert step_harness.step_messages() == [(routing.AGGREGATE_RUN, ["good"])]
     assert "run bad could not be brought on" in caplog.text
-    assert plant.due()["bad:run"] > 0
+    assert step_harness.due_parts()["bad:run"] > 0
 
 
 @pytest.mark.parametrize(
@@ -257,17 +257,17 @@ def test_nothing_that_goes_wrong_ends_the_thread(dispatcher, monkeypatch, caplog
     assert bool(record.exc_info) is traced
 
 
-def test_a_dispatcher_that_was_not_started_can_be_stopped(plant):
-    dispatcher = Dispatcher(plant.producer)
+def test_a_dispatcher_that_was_not_started_can_be_stopped(step_harness):
+    dispatcher = Dispatcher(step_harness.producer)
     dispatcher.stop()
     assert not dispatcher.is_alive()
 
 
-def test_the_thread_publishes_by_itself_and_ends_when_it_is_told(plant, dispatcher, monkeypatch):
+def test_the_thread_publishes_by_itself_and_ends_when_it_is_told(step_harness, dispatcher, monkeypatch):
     published = threading.Event()
-    monkeypatch.setattr(plant.app, "send_task", lambda *_, **__: published.set())
-    plant.begin()
-    plant.clock.forward(REDISPATCH_MIN)
+    monkeypatch.setattr(step_harness.app, "send_task", lambda *_, **__: published.set())
+    step_harness.create_run()
+    step_harness.clock.forward(REDISPATCH_MIN)
     dispatcher.start()
     assert dispatcher.daemon
     assert published.wait(10)
@@ -275,33 +275,33 @@ def test_the_thread_publishes_by_itself_and_ends_when_it_is_told(plant, dispatch
     assert not dispatcher.is_alive()
 
 
-def test_a_store_of_another_application_is_left_alone(plant, dispatcher, caplog):
-    plant.begin()
-    plant.clock.forward(REDISPATCH_MIN)
-    plant.run(ops.claim_namespace(plant.keys, "broker elsewhere", 30))
+def test_a_store_of_another_application_is_left_alone(step_harness, dispatcher, caplog):
+    step_harness.create_run()
+    step_harness.clock.forward(REDISPATCH_MIN)
+    step_harness.run(ops.claim_namespace(step_harness.keys, "broker elsewhere", 30))
     assert dispatcher.dispatch_due() == LONGEST
-    assert plant.sent == []
+    assert step_harness.sent == []
     assert "another application now (broker elsewhere)" in caplog.text
 
 
-def test_a_run_whose_revocation_only_celery_remembers_is_canceled(plant, dispatcher):
+def test_a_run_whose_revocation_only_celery_remembers_is_canceled(step_harness, dispatcher):
     """The worker that was told is gone: what is left is the state that it wrote."""
     for run_id in ("r", "other"):
-        plant.begin(run_id)
-        plant.buy(run_id)
-    plant.app.backend.mark_as_revoked("r", "revoked")
-    plant.clock.forward(REDISPATCH_MIN)
+        step_harness.create_run(run_id)
+        step_harness.make_running(run_id)
+    step_harness.app.backend.mark_as_revoked("r", "revoked")
+    step_harness.clock.forward(REDISPATCH_MIN)
     dispatcher.dispatch_due()
-    assert plant.view("r").stop_reason == "cancel"
-    assert plant.view("other").stop_reason is None
+    assert step_harness.read_run("r").stop_reason == "cancel"
+    assert step_harness.read_run("other").stop_reason is None
 
 
-def test_a_revoked_id_cancels_its_run_once(plant, dispatcher, monkeypatch):
-    plant.begin()
-    plant.buy()
+def test_a_revoked_id_cancels_its_run_once(step_harness, dispatcher, monkeypatch):
+    step_harness.create_run()
+    step_harness.make_running()
     monkeypatch.setattr("scrape_do_celery.worker.dispatcher.revoked", {"r", "some other task"})
     dispatcher.dispatch_due()
-    assert plant.view().stop_reason == "cancel"
-    assert (routing.CANCEL_RUN, ["r:0"]) in plant.messages()
+    assert step_harness.read_run().stop_reason == "cancel"
+    assert (routing.CANCEL_RUN, ["r:0"]) in step_harness.step_messages()
     dispatcher.dispatch_due()
-    assert plant.messages() == []
+    assert step_harness.step_messages() == []

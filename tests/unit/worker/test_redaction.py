@@ -17,7 +17,7 @@ PRIVATE = "that-is-private"
 
 
 @pytest.fixture
-def received(plant):
+def received(step_harness):
     """A message as the worker's main process holds it."""
 
     def receive(name, args, kwargs):
@@ -31,11 +31,11 @@ def received(plant):
             delivery_info={},
             properties={},
         )
-        task = plant.app.tasks[name]
+        task = step_harness.app.tasks[name]
         assert issubclass(symbol_by_name(task.Request), Request)
-        return symbol_by_name(task.Request)(message, app=plant.app, task=task)
+        return symbol_by_name(task.Request)(message, app=step_harness.app, task=task)
 
-    plant.app.loader.import_default_modules()
+    step_harness.app.loader.import_default_modules()
     return receive
 
 

@@ -35,12 +35,12 @@ class Consumer:
         yield SimpleNamespace(send=lambda kind, **fields: self.sent.append((hostname, kind, fields)))
 
 
-def test_a_run_that_goes_on_is_told_with_its_progress(plant):
-    plant.begin(targets=3, request={"geo_code": "us"})
-    plant.buy()
-    plant.put(position=0)
-    plant.put(position=1, status="error")
-    kind, fields = event_for_run(plant.view())
+def test_a_run_that_goes_on_is_told_with_its_progress(step_harness):
+    step_harness.create_run(targets=3, request={"geo_code": "us"})
+    step_harness.make_running()
+    step_harness.store_content(position=0)
+    step_harness.store_content(position=1, status="error")
+    kind, fields = event_for_run(step_harness.read_run())
     assert kind == "task-running"
     assert fields["uuid"] == "r"
     assert fields["name"] == "scrape_do.scrape"
@@ -50,23 +50,23 @@ def test_a_run_that_goes_on_is_told_with_its_progress(plant):
     assert fields["run"]["state"] == "running"
 
 
-def test_a_draft_is_its_own_messages_affair(plant):
-    plant.begin(start_delay=60)
-    assert event_for_run(plant.view()) is None
+def test_a_draft_is_its_own_messages_affair(step_harness):
+    step_harness.create_run(start_delay=60)
+    assert event_for_run(step_harness.read_run()) is None
 
 
-def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(plant):
-    plant.begin()
-    plant.finish(outcome="lost", error=JobLostError("gone", "r"))
-    plant.run(ops.record_outcome(plant.keys, "r", "lost", {}))
-    assert event_for_run(plant.view()) is None
-    plant.begin("s")
-    plant.run(ops.request_stop(plant.keys, "s", CANCEL))
-    plant.run(ops.record_outcome(plant.keys, "s", "canceled", {}))
-    assert event_for_run(plant.view("s"))[0] == "task-canceled"
+def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(step_harness):
+    step_harness.create_run()
+    step_harness.finish_part(outcome="lost", error=JobLostError("gone", "r"))
+    step_harness.run(ops.record_outcome(step_harness.keys, "r", "lost", {}))
+    assert event_for_run(step_harness.read_run()) is None
+    step_harness.create_run("s")
+    step_harness.run(ops.request_stop(step_harness.keys, "s", CANCEL))
+    step_harness.run(ops.record_outcome(step_harness.keys, "s", "canceled", {}))
+    assert event_for_run(step_harness.read_run("s"))[0] == "task-canceled"
 
 
-def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(plant):
+def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(step_harness):
     """What Flower shows is what Celery's own bookkeeping makes of the events."""
     state = State()
 
@@ -75,14 +75,14 @@ def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(plant):
                      "clock": clock, **fields})  # fmt: skip
         return state.tasks["r"]
 
-    plant.begin()
+    step_harness.create_run()
     hear("task-received", 1, name="scrape_do.scrape", args="('r',)", kwargs="{}")
     hear("task-started", 2)
-    kind, fields = event_for_run(plant.view())
+    kind, fields = event_for_run(step_harness.read_run())
     fields.pop("uuid")
     assert hear(kind, 3, **fields).state == "QUEUED"
-    plant.buy()
-    kind, fields = event_for_run(plant.view())
+    step_harness.make_running()
+    kind, fields = event_for_run(step_harness.read_run())
     fields.pop("uuid")
     assert hear(kind, 4, **fields).state == "RUNNING"
     assert hear("task-received", 5, name="scrape_do.scrape", args="('r',)", kwargs="{'targets': 2}").state == "RUNNING"
@@ -91,11 +91,11 @@ def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(plant):
     assert hear(kind, 8, **fields).state == "SUCCESS"
 
 
-def test_a_run_that_was_revoked_does_not_stand_as_running(plant):
+def test_a_run_that_was_revoked_does_not_stand_as_running(step_harness):
     """REVOKED does not outdo a state that Celery does not know, so that the run is told of as canceled."""
     state = State()
-    plant.begin()
-    plant.buy()
+    step_harness.create_run()
+    step_harness.make_running()
     for clock, kind in enumerate(("task-running", "task-revoked", "task-canceled", "task-revoked"), 1):
         state.event({"type": kind, "uuid": "r", "hostname": "w", "timestamp": clock, "local_received": 1.0,
                      "clock": clock})  # fmt: skip
@@ -111,22 +111,22 @@ def test_a_run_that_was_revoked_does_not_stand_as_running(plant):
         (Consumer(enabled=False), False),
     ],
 )
-def test_nothing_is_sent_while_nobody_listens(plant, consumer, told):
-    plant.begin()
-    TaskEventSender(consumer).send([plant.view()])
+def test_nothing_is_sent_while_nobody_listens(step_harness, consumer, told):
+    step_harness.create_run()
+    TaskEventSender(consumer).send([step_harness.read_run()])
     assert bool(consumer.sent) is told
 
 
-def test_a_consumer_that_has_lost_its_broker_is_not_listened_to(plant):
+def test_a_consumer_that_has_lost_its_broker_is_not_listened_to(step_harness):
     consumer = Consumer()
     consumer.event_dispatcher = None
     assert not TaskEventSender(consumer).is_on
 
 
-def test_changes_are_events_as_well(plant, clock):
+def test_changes_are_events_as_well(step_harness, clock):
     consumer = Consumer()
-    notifier = ChangeNotifier(plant.producer, TaskEventSender(consumer))
-    plant.begin()
+    notifier = ChangeNotifier(step_harness.producer, TaskEventSender(consumer))
+    step_harness.create_run()
     clock.forward(6)
     assert not notifier.notify_once()
     assert [(host, kind) for host, kind, _ in consumer.sent] == [("w@here", "task-queued")]
@@ -135,60 +135,60 @@ def test_changes_are_events_as_well(plant, clock):
     assert len(consumer.sent) == 1
 
 
-def test_a_broker_that_is_away_costs_the_event_and_nothing_else(plant, clock, caplog):
+def test_a_broker_that_is_away_costs_the_event_and_nothing_else(step_harness, clock, caplog):
     consumer = Consumer()
     consumer.error = OperationalError("away")
-    plant.begin()
+    step_harness.create_run()
     clock.forward(6)
     with caplog.at_level(logging.INFO):
-        ChangeNotifier(plant.producer, TaskEventSender(consumer)).notify_once()
+        ChangeNotifier(step_harness.producer, TaskEventSender(consumer)).notify_once()
     assert "Could not send task events of 1 runs: OperationalError" in caplog.text
-    assert plant.redis.zcard(plant.keys.changed) == 0
+    assert step_harness.redis.zcard(step_harness.keys.changed) == 0
 
 
 @pytest.mark.parametrize(("took", "again"), [(1, False), (26, True), (40, True)])
-def test_what_took_long_to_tell_may_have_moved_unseen(plant, clock, took, again):
+def test_what_took_long_to_tell_may_have_moved_unseen(step_harness, clock, took, again):
     """A move marks a run for five seconds later, at the earliest: near the end of a look's mark, it changes nothing."""
-    plant.begin()
+    step_harness.create_run()
     clock.forward(6)
-    changed = plant.run(ops.take_changed_runs(plant.keys, 10))
+    changed = step_harness.run(ops.take_changed_runs(step_harness.keys, 10))
     assert changed.run_ids == ("r",)
     clock.forward(took)
-    plant.run(ops.acknowledge_changed_runs(plant.keys, changed.receipt, changed.run_ids))
-    assert (plant.redis.zscore(plant.keys.changed, "r") is not None) is again
+    step_harness.run(ops.acknowledge_changed_runs(step_harness.keys, changed.receipt, changed.run_ids))
+    assert (step_harness.redis.zscore(step_harness.keys.changed, "r") is not None) is again
 
 
-def test_what_moves_while_it_is_told_is_told_again(plant, clock):
-    plant.begin()
+def test_what_moves_while_it_is_told_is_told_again(step_harness, clock):
+    step_harness.create_run()
     clock.forward(6)
-    changed = plant.run(ops.take_changed_runs(plant.keys, 10))
-    plant.run(ops.request_stop(plant.keys, "r", CANCEL))
-    plant.run(ops.acknowledge_changed_runs(plant.keys, changed.receipt, changed.run_ids))
+    changed = step_harness.run(ops.take_changed_runs(step_harness.keys, 10))
+    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
+    step_harness.run(ops.acknowledge_changed_runs(step_harness.keys, changed.receipt, changed.run_ids))
     clock.forward(6)
-    assert plant.run(ops.take_changed_runs(plant.keys, 10)).run_ids == ("r",)
+    assert step_harness.run(ops.take_changed_runs(step_harness.keys, 10)).run_ids == ("r",)
 
 
-def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(plant, clock):
-    plant.begin()
-    plant.begin("s")
-    plant.redis.hset(plant.keys.run("s"), "key", "another")
+def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(step_harness, clock):
+    step_harness.create_run()
+    step_harness.create_run("s")
+    step_harness.redis.hset(step_harness.keys.run("s"), "key", "another")
     clock.forward(6)
-    ChangeNotifier(plant.producer).notify_once()
-    assert plant.redis.zrange(plant.keys.changed, 0, -1) == [b"s"]
+    ChangeNotifier(step_harness.producer).notify_once()
+    assert step_harness.redis.zrange(step_harness.keys.changed, 0, -1) == [b"s"]
 
 
-def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(plant, clock):
+def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(step_harness, clock):
     """The thread of news has no requests, after which a framework would do it; whoever else tells is in one."""
     order = []
     hear = run_changed.connect(lambda **_: order.append("told"), weak=False)
     try:
         with override_hooks(lambda hooks: replace(hooks, close_connections=lambda: order.append("tidied"))):
-            plant.begin()
+            step_harness.create_run()
             clock.forward(6)
-            ChangeNotifier(plant.producer).notify_once()
+            ChangeNotifier(step_harness.producer).notify_once()
             assert order == ["tidied", "told", "tidied"]
             order.clear()
-            _send_created_signals(plant.producer, ["r"])
+            _send_created_signals(step_harness.producer, ["r"])
             assert order == ["told"]
     finally:
         run_changed.disconnect(hear)

@@ -26,11 +26,11 @@ def foreign(**conf):
     return app
 
 
-def test_our_own_app_has_nothing_to_warn_of(clean):
+def test_our_own_app_has_nothing_to_warn_of(clean_environment):
     assert warnings_about(make_app(Settings())) == []
 
 
-def test_a_default_app_is_warned_of_each_thing(clean):
+def test_a_default_app_is_warned_of_each_thing(clean_environment):
     app = Celery("shop", set_as_current=False, broker="redis://localhost/1")
     found = warnings_about(app)
     for name in (
@@ -52,7 +52,7 @@ SAFE = {
 }
 
 
-def test_a_foreign_app_that_is_set_well_is_not_warned_of(clean):
+def test_a_foreign_app_that_is_set_well_is_not_warned_of(clean_environment):
     assert warnings_about(foreign(**SAFE)) == []
 
 
@@ -67,12 +67,12 @@ def test_a_foreign_app_that_is_set_well_is_not_warned_of(clean):
         ({"accept_content": ["pickle"]}, "json"),
     ],
 )
-def test_each_setting_that_can_lose_something_is_named(clean, conf, named):
+def test_each_setting_that_can_lose_something_is_named(clean_environment, conf, named):
     (text,) = warnings_about(foreign(**{**SAFE, **conf}))
     assert re.search(named, text)
 
 
-def test_another_broker_has_no_visibility_timeout(clean):
+def test_another_broker_has_no_visibility_timeout(clean_environment):
     assert warnings_about(foreign(**{**SAFE, "broker_url": "amqp://x", "broker_transport_options": {}})) == []
 
 
@@ -88,31 +88,31 @@ def connected(monkeypatch):
     return found
 
 
-def test_a_worker_starts_with_our_queue_and_its_dispatcher(plant, connected, caplog):
-    lifecycle.start(plant.app)
-    assert plant.settings.queue in plant.app.amqp.queues
+def test_a_worker_starts_with_our_queue_and_its_dispatcher(step_harness, connected, caplog):
+    lifecycle.start(step_harness.app)
+    assert step_harness.settings.queue in step_harness.app.amqp.queues
     assert len(connected) == 4
-    sender = SimpleNamespace(app=plant.app)
+    sender = SimpleNamespace(app=step_harness.app)
     connected["worker_ready"](sender=sender)
     dispatcher, _ = lifecycle._threads
     assert dispatcher.is_alive()
     connected["worker_shutting_down"]()
     assert not dispatcher.is_alive()
     assert lifecycle._threads == []
-    WorkerContext.for_app(plant.app)
+    WorkerContext.for_app(step_harness.app)
     connected["worker_shutdown"]()
-    assert plant.api.calls == [("aclose",)] * 2
+    assert step_harness.api.calls == [("aclose",)] * 2
     connected["worker_process_shutdown"]()
 
 
-def test_a_worker_whose_queues_were_chosen_has_ours_only_if_it_was(plant, connected):
-    plant.app.amqp.queues.select(["mail"])
-    lifecycle.start(plant.app)
-    assert list(plant.app.amqp.queues.consume_from) == ["mail"]
+def test_a_worker_whose_queues_were_chosen_has_ours_only_if_it_was(step_harness, connected):
+    step_harness.app.amqp.queues.select(["mail"])
+    lifecycle.start(step_harness.app)
+    assert list(step_harness.app.amqp.queues.consume_from) == ["mail"]
     assert len(connected) == 4
 
 
-def test_a_worker_of_ours_without_a_token_exits_with_one_line(plant, connected, settings):
+def test_a_worker_of_ours_without_a_token_exits_with_one_line(step_harness, connected, settings):
     app = make_app(settings.model_copy(update={"api_key": None}))
     with pytest.raises(SystemExit, match=r"^scrape-do-celery: SCRAPE_DO_API_KEY is not set") as caught:
         lifecycle.start(app)
@@ -120,54 +120,54 @@ def test_a_worker_of_ours_without_a_token_exits_with_one_line(plant, connected, 
     assert connected == {}
 
 
-def test_a_foreign_worker_without_a_token_does_its_other_work(plant, connected, caplog):
+def test_a_foreign_worker_without_a_token_does_its_other_work(step_harness, connected, caplog):
     app = foreign()
     lifecycle.start(app)
     assert connected == {}
     assert "SCRAPE_DO_API_KEY" in caplog.text
-    assert plant.settings.queue not in app.amqp.queues
+    assert step_harness.settings.queue not in app.amqp.queues
 
 
-def test_settings_that_cannot_work_are_one_line_too(clean, connected, monkeypatch):
+def test_settings_that_cannot_work_are_one_line_too(clean_environment, connected, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_MAX_DISPATCHED_PARTS", "0")
     with pytest.raises(SystemExit, match="SCRAPE_DO_MAX_DISPATCHED_PARTS"):
         lifecycle.start(foreign())
 
 
-def test_a_store_that_is_away_is_waited_for(plant, connected, monkeypatch, caplog):
+def test_a_store_that_is_away_is_waited_for(step_harness, connected, monkeypatch, caplog):
     def check(_):
         raise RedisConnectionError("away")
 
     monkeypatch.setattr(Store, "check", check)
-    lifecycle.start(plant.app)
+    lifecycle.start(step_harness.app)
     assert "the store does not answer yet" in caplog.text
     assert len(connected) == 4
 
 
-def test_a_cluster_is_one_line(plant, connected, monkeypatch):
+def test_a_cluster_is_one_line(step_harness, connected, monkeypatch):
     monkeypatch.setattr(Store, "check", CHECK)
-    monkeypatch.setattr(plant.producer.store.client, "info", lambda section: {"cluster_enabled": 1})
+    monkeypatch.setattr(step_harness.producer.store.client, "info", lambda section: {"cluster_enabled": 1})
     with pytest.raises(SystemExit, match="Cluster"):
-        lifecycle.start(plant.app)
+        lifecycle.start(step_harness.app)
 
 
-def test_warnings_are_logged_at_start(plant, connected, caplog, settings):
-    plant.app.conf.worker_prefetch_multiplier = 4
-    lifecycle.start(plant.app)
+def test_warnings_are_logged_at_start(step_harness, connected, caplog, settings):
+    step_harness.app.conf.worker_prefetch_multiplier = 4
+    lifecycle.start(step_harness.app)
     assert "worker_prefetch_multiplier is 4" in caplog.text
-    assert plant.settings.api_key.get_secret_value() not in caplog.text
+    assert step_harness.settings.api_key.get_secret_value() not in caplog.text
 
 
-def test_whatever_app_has_the_steps_starts_our_part(plant, monkeypatch):
+def test_whatever_app_has_the_steps_starts_our_part(step_harness, monkeypatch):
     from scrape_do_celery import tasks
 
     started = []
     monkeypatch.setattr(lifecycle, "start", started.append)
-    tasks.connect_dispatcher(sender=SimpleNamespace(app=plant.app))
-    assert started == [plant.app]
+    tasks.connect_dispatcher(sender=SimpleNamespace(app=step_harness.app))
+    assert started == [step_harness.app]
 
 
-def test_the_ready_app_is_made_when_it_is_asked_for(clean, monkeypatch):
+def test_the_ready_app_is_made_when_it_is_asked_for(clean_environment, monkeypatch):
     monkeypatch.delitem(vars(worker), "app", raising=False)
     app = worker.app
     assert app.main == "scrape_do"
@@ -184,9 +184,9 @@ def test_importing_the_worker_makes_no_app():
     assert ran.stdout.strip() == "False"
 
 
-def test_a_dispatcher_works_for_the_app_of_its_worker(plant, connected):
-    lifecycle.start(plant.app)
-    connected["worker_ready"](sender=SimpleNamespace(app=plant.app))
+def test_a_dispatcher_works_for_the_app_of_its_worker(step_harness, connected):
+    lifecycle.start(step_harness.app)
+    connected["worker_ready"](sender=SimpleNamespace(app=step_harness.app))
     dispatcher, _ = lifecycle._threads
-    assert dispatcher._producer is AppContext.for_app(plant.app)
+    assert dispatcher._producer is AppContext.for_app(step_harness.app)
     connected["worker_shutting_down"]()

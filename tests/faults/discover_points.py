@@ -1,0 +1,64 @@
+"""Which points each scenario comes by, for the catalogue: `python -m tests.faults --discover`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from tests.faults.fault_plan import ANY
+from tests.faults.harness import Harness
+from tests.faults.points import POINTS
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.trials import new_trial
+
+_TRIALS_PER_SCENARIO = 8
+#: So often a scenario has to come by a point to be the one that leads there.
+_SURE_TRIALS = 6
+
+
+def discover(names: list[str] | None = None) -> tuple[dict[str, str], dict[str, dict[str, int]], list[str]]:
+    """The scenario that leads to each point; how often each scenario came by; and what went wrong on the way."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    problems = []
+    with tempfile.TemporaryDirectory() as folder, Harness(Path(folder)) as harness:
+        for name in names or SCENARIOS:
+            trials = []
+            for number in range(_TRIALS_PER_SCENARIO):
+                trial, rng = new_trial(f"s{name}".replace("_", "-"), number, "discover", name)
+                SCENARIOS[name](trial, rng)
+                trials.append(trial)
+            harness.traces.clear()
+            harness.run_trials(trials)
+            for trial in trials:
+                for point in {point for _, point, _ in harness.traces[trial.runs[0].run_id]}:
+                    seen[point][name] += 1
+            problems += [f"{name} {trial.number}: {text}" for trial in trials for text in trial.problems]
+        for point in harness.fault_plan.reached_points() - set(seen):
+            seen[point][ANY] += _TRIALS_PER_SCENARIO
+    return {point: _leading_scenario(counts) for point, counts in seen.items()}, dict(seen), problems
+
+
+def _leading_scenario(counts: Counter[str]) -> str:
+    """The first scenario, in their order, that surely comes by; else the one that does so most often."""
+    sure = [name for name in (ANY, *SCENARIOS) if counts[name] >= _SURE_TRIALS]
+    return sure[0] if sure else max(counts, key=counts.__getitem__)
+
+
+def catalogue_source(leads: dict[str, str]) -> str:
+    """The module of the catalogue."""
+    leads = {**POINTS, **leads}
+    rows = "".join(f'    "{point}": "{leads[point]}",\n' for point in sorted(leads))
+    return f"{_HEAD}{{\n{rows}}}\n"
+
+
+_HEAD = '''"""The catalogue: every point that a worker comes by, and the scenario that leads a run there.
+
+`python -m tests.faults --discover` writes this module. A point that a worker reaches and that is missing here is a
+failure.
+`any` stands for points that belong to no run, such as a look of the dispatcher.
+"""
+
+from __future__ import annotations
+
+POINTS: dict[str, str] = '''

@@ -1,0 +1,93 @@
+"""How runs are started: by each of the ways in, and with step messages that are lost or doubled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery import routing
+from scrape_do_celery.runs.checking import read_spec
+from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.enqueue import publish_submit, write
+
+if TYPE_CHECKING:
+    from tests.faults.servers import Servers
+    from tests.faults.trials import Run, Trial
+
+_STEPS = (
+    routing.SUBMIT_JOBS,
+    routing.RECONCILE_SUBMIT,
+    routing.POLL_JOBS,
+    routing.FETCH_TASKS,
+    routing.CANCEL_RUN,
+)
+
+
+def start_trial(servers: Servers, trial: Trial) -> None:
+    """Starts the runs of a trial; a second call for the same trial starts nothing twice."""
+    if trial.start == "batch":
+        for run in trial.runs:
+            _write_run(servers, run)
+        servers.producer.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0" for run in trial.runs])
+        return
+    for run in trial.runs:
+        _ENTRY_POINTS[trial.start](servers, run)
+
+
+def _write_run(servers: Servers, run: Run) -> None:
+    write(servers.producer, read_spec(run.targets, **run.options), run.run_id)
+
+
+def _enqueue(servers: Servers, run: Run) -> None:
+    """As `enqueue` does it, under an id that the lab knows before."""
+    _write_run(servers, run)
+    publish_submit(servers.producer, run.run_id, 1)
+
+
+def _publish_duplicates(servers: Servers, run: Run) -> None:
+    """Step messages of every kind, several times over, before and after the right one."""
+    _write_run(servers, run)
+    for _ in range(2):
+        for step in _STEPS:
+            servers.producer.publish(step, [f"{run.run_id}:0"])
+        servers.producer.publish(routing.AGGREGATE_RUN, [run.run_id])
+    servers.producer.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0"] * 3)
+
+
+def _kwargs(run: Run) -> dict[str, Any]:
+    return {"targets": run.targets, **run.options}
+
+
+def _scrape(servers: Servers, run: Run) -> None:
+    app = servers.producer.app
+    app.loader.import_default_modules()
+    app.tasks[routing.SCRAPE].apply_async(kwargs=_kwargs(run), task_id=run.run_id)
+
+
+def _message(servers: Servers, run: Run) -> None:
+    """As a producer without this package does it."""
+    servers.producer.app.send_task(
+        routing.SCRAPE, kwargs=_kwargs(run), task_id=run.run_id, queue=servers.settings.queue
+    )
+
+
+def _draft(servers: Servers, run: Run) -> None:
+    """Written down, and its message lost."""
+    create_draft(servers.producer, run.run_id, {}, (), _kwargs(run))
+
+
+def _unknown_run(servers: Servers, run: Run) -> None:
+    """Nothing is written down, and its outcome is to be reported."""
+    servers.producer.app.send_task(
+        routing.DELIVER_OUTCOME, args=[run.run_id], task_id=run.run_id, queue=servers.settings.queue
+    )
+
+
+_ENTRY_POINTS = {
+    "enqueue": _enqueue,
+    "silent": _write_run,
+    "duplicates": _publish_duplicates,
+    "scrape": _scrape,
+    "message": _message,
+    "draft": _draft,
+    "unknown_run": _unknown_run,
+}

@@ -1,0 +1,272 @@
+"""The generator: which trial comes next. Everything about a trial follows from the seed and its number.
+
+Kills are dealt to the points that had the fewest; the rest at random, by weight.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.faults import api_nemesis
+from tests.faults.fault_plan import ANY
+from tests.faults.points import POINTS
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.trials import SUCCEEDED, PlannedFault, Trial, add_bystanders, new_trial, with_query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The one point after which a freeze cannot be told from work: trials of their own go there.
+UNSAFE_FREEZE = "submit_jobs: after check_before_send"
+_KIND_WEIGHTS = {
+    "kill": 140,
+    "stop": 4,
+    "post": 6,
+    "lost answer and kill": 5,
+    "read": 5,
+    "lasting": 2,
+    "gone": 1,
+    "refused": 1,
+    "equal runs": 3,
+    "world": 4,
+    "cancel": 3,
+    "cancel twice": 1,
+    "revoke": 1,
+    "deadline": 2,
+    "messages": 2,
+    "lost message": 2,
+    "sent twice": 3,
+    "exception": 1,
+}
+_NEMESIS_WEIGHTS = {
+    "restart_store": 6,
+    "restart_broker": 2,
+    "flush_broker": 2,
+    "freeze_api": 2,
+    "api_down": 2,
+    "api_503": 1,
+    "api_429": 1,
+    "api_401": 1,
+    "low_memory": 2,
+    "kill_all": 1,
+}
+#: Where a run makes no progress before it kills its worker.
+#: Not right after a claim: the claim of a suspect comes back without it, and a death there is no fault of the part.
+_POISON_POINTS = (
+    "submit_jobs: before write_intent",
+    "poll_jobs: before GET job",
+    "poll_jobs: before update_part fetching",
+    "fetch_tasks: before GET task",
+    "fetch_tasks: before store_content",
+)
+#: So often, a long run kills at each point.
+KILLS_PER_POINT = 100
+#: Longer than every lease of the step that is frozen.
+_FREEZE_SECONDS_BY_STEP = {"submit_jobs": (4.0, 5.5), "reconcile_submit": (2.0, 4.0)}
+_FREEZE_SECONDS = (1.8, 3.0)
+
+
+class TrialGenerator:
+    """Deals trials, for ever."""
+
+    def __init__(self, seed: int | str, only: list[str] | None = None) -> None:
+        self.seed = seed
+        self.kills: Counter[str] = Counter()
+        self._number = 0
+        self._rng = random.Random(f"deck {seed}")
+        self._kinds = {kind: weight for kind, weight in _KIND_WEIGHTS.items() if not only or kind in only}
+        self._points_by_scenario: dict[str, list[str]] = {}
+        for point, scenario in POINTS.items():
+            self._points_by_scenario.setdefault(scenario, []).append(point)
+
+    def set_kills(self, kills: Counter[str]) -> None:
+        """Kills that were dealt need not have happened: what counts from here on is where they did."""
+        self.kills = Counter(kills)
+
+    def resume(self, number: int, kills: Counter[str]) -> None:
+        """Deals from behind so many trials on, in which there were these kills."""
+        self._number = number
+        self._rng = random.Random(f"deck {self.seed} from {number}")
+        self.set_kills(kills)
+
+    def generate(self, count: int, kind: str = "") -> Iterator[Trial]:
+        """So many more trials, of one kind or of all."""
+        for _ in range(count):
+            yield self.next_trial(kind)
+
+    def next_trial(self, kind: str = "") -> Trial:
+        """The next trial, of this kind or any."""
+        self._number += 1
+        kind = kind or self._rng.choices(list(self._kinds), list(self._kinds.values()))[0]
+        return getattr(self, "_" + kind.replace(" ", "_"))(kind)
+
+    def plain_trial(self, kind: str) -> tuple[Trial, random.Random]:
+        """A trial of a plain run against which nothing is planned yet."""
+        self._number += 1
+        trial, rng = self._scenario_trial(kind)
+        trial.writer, trial.shuffled = "verbatim", False
+        return trial, rng
+
+    def _scenario_trial(self, kind: str, scenario: str = "plain") -> tuple[Trial, random.Random]:
+        trial, rng = new_trial(self.seed, self._number, kind, scenario)
+        if scenario != ANY:
+            SCENARIOS[scenario](trial, rng)
+        return trial, rng
+
+    def _plan(self, trial: Trial, rng: random.Random, point: str, action: dict[str, Any]) -> None:
+        if POINTS[point] == ANY:
+            trial.planned_faults.append(PlannedFault(point, [action], run=None, after=rng.uniform(0.01, 0.4)))
+        else:
+            trial.planned_faults.append(PlannedFault(point, [action]))
+
+    def _least_killed(self, points: list[str]) -> str:
+        fewest = min(self.kills[point] for point in points)
+        return self._rng.choice([point for point in points if self.kills[point] == fewest])
+
+    def _kill(self, kind: str) -> Trial:
+        first = self._least_killed(list(POINTS))
+        trial, rng = self._scenario_trial(kind, POINTS[first])
+        step = first.partition(":")[0]
+        points, also = [first], self._points_by_scenario[trial.scenario]
+        if trial.expect == SUCCEEDED:
+            # Whatever befalls it, it comes by where every run comes by.
+            also = also + self._points_by_scenario["plain"]
+        for _ in range(rng.choice((2, 3, 3, 4))):
+            # One a step: what comes after a death in a step is another way through it.
+            steps = {point.partition(":")[0] for point in points}
+            # And none where there have been enough: each takes a process, and time from those that are owed.
+            rest = [p for p in also if p.partition(":")[0] not in steps and self.kills[p] < KILLS_PER_POINT]
+            if rest and step != "main":
+                points.append(self._least_killed(rest))
+        for point in points:
+            self.kills[point] += 1
+            how = "kill_worker" if rng.random() < 0.12 else "kill"
+            self._plan(trial, rng, point, {"kind": how, "main": True})
+        return trial
+
+    def _stop(self, kind: str) -> Trial:
+        point = self._rng.choice([point for point in POINTS if point != UNSAFE_FREEZE])
+        trial, rng = self._scenario_trial(kind, POINTS[point])
+        seconds = rng.uniform(*_FREEZE_SECONDS_BY_STEP.get(point.partition(":")[0], _FREEZE_SECONDS))
+        self._plan(trial, rng, point, {"kind": "stop", "seconds": seconds, "main": True})
+        return trial
+
+    def _exception(self, kind: str) -> Trial:
+        trial, _ = self._scenario_trial(kind)
+        trial.planned_faults.append(PlannedFault(UNSAFE_FREEZE, [{"kind": "stop", "seconds": 8.0, "main": True}]))
+        return trial
+
+    def _poison(self, kind: str) -> Trial:
+        """One run kills whoever works on it; the others of its batch are carried out."""
+        point = self._rng.choice(_POISON_POINTS)
+        # What was left to be fetched is fetched by a step of its own.
+        trial, rng = self._scenario_trial(kind, POINTS[point] if point.startswith("fetch_tasks") else "plain")
+        victim = trial.runs[0]
+        # What the API does to the victim must not befall a bystander instead, whose host has the trial's in it.
+        victim.targets = [f"https://victim.{trial.host}/0"]
+        for rule in trial.rules:
+            rule["target"] = f"victim.{trial.host}"
+        trial.start = "batch"
+        add_bystanders(trial, rng, 2)
+        victim.expect, victim.succeeded = frozenset({"poisoned"}), 0
+        victim.purchases = (0, 0) if point.startswith("submit_jobs") else (1, 1)
+        trial.planned_faults.append(PlannedFault(point, [{"kind": "kill", "always": True, "main": True}]))
+        return trial
+
+    def _cut(self, kind: str) -> Trial:
+        """A run that is at work when the store loses its last seconds."""
+        trial, rng = self._scenario_trial(
+            kind, self._rng.choice(("silent", "silent", "draft", "lost_answer", "absent", "plain", "later"))
+        )
+        if rng.random() < 0.6:
+            with_query(trial, f"seconds={rng.uniform(0.5, 4.0):.1f}")
+        return trial
+
+    def _api_fault_trial(self, kind: str) -> Trial:
+        trial, rng = self._scenario_trial(kind)
+        trial.counts_by = "rule"
+        getattr(api_nemesis, kind)(trial, rng)
+        return trial
+
+    _post = _read = _lasting = _gone = _refused = _equal_runs = _api_fault_trial
+
+    def _lost_answer_and_kill(self, kind: str) -> Trial:
+        trial, rng = self._scenario_trial(kind)
+        api_nemesis.lose_answer(trial, rng)
+        points = [point for point in POINTS if point.startswith("reconcile_submit")] or self._points_by_scenario[
+            "lost_answer"
+        ]
+        self._plan(trial, rng, rng.choice(points), {"kind": "kill", "main": True})
+        return trial
+
+    def _random_point(self, rng: random.Random) -> tuple[str, str]:
+        scenario = rng.choice(("plain", "plain", "lost_answer"))
+        return rng.choice(self._points_by_scenario[scenario]), scenario
+
+    def _world(self, kind: str) -> Trial:
+        what = self._rng.choices(list(_NEMESIS_WEIGHTS), list(_NEMESIS_WEIGHTS.values()))[0]
+        point, scenario = self._random_point(self._rng)
+        trial, rng = self._scenario_trial(kind, scenario)
+        self._plan(trial, rng, point, {"kind": "nemesis", "what": what, "main": True})
+        return trial
+
+    def _stop_trial(self, kind: str, action: str, times: int = 1) -> Trial:
+        point, scenario = self._random_point(self._rng)
+        trial, rng = self._scenario_trial(kind, scenario)
+        if rng.random() < 0.3 and not point.startswith(("fetch", "aggregate", "deliver")):
+            with_query(trial, "seconds=20")
+        self._plan(trial, rng, point, {"kind": action, "main": True})
+        for _ in range(times - 1):
+            self._plan(trial, rng, rng.choice(self._points_by_scenario[scenario]), {"kind": action, "main": True})
+        trial.expect, trial.purchases, trial.partial = frozenset({"canceled", "succeeded"}), (0, 1), True
+        return trial
+
+    def _cancel(self, kind: str) -> Trial:
+        return self._stop_trial(kind, "cancel")
+
+    def _cancel_twice(self, kind: str) -> Trial:
+        return self._stop_trial(kind, "cancel", 2)
+
+    def _revoke(self, kind: str) -> Trial:
+        return self._stop_trial(kind, "revoke")
+
+    def _deadline(self, kind: str) -> Trial:
+        trial, rng = self._scenario_trial(kind, self._rng.choice(("plain", "long", "lost_answer")))
+        trial.runs[0].options["max_wait"] = round(rng.uniform(0.05, 3.0), 2)
+        trial.expect, trial.purchases, trial.partial = frozenset({"timed_out", "succeeded"}), (0, 1), True
+        trial.counts_by = "nothing"
+        return trial
+
+    def _messages(self, kind: str) -> Trial:
+        trial, _ = self._scenario_trial(kind, self._rng.choice(("plain", "lost_answer")))
+        trial.start, trial.counts_by = "duplicates", "nothing"
+        return trial
+
+    def _trial_at(self, kind: str, fragments: tuple[str, ...], action: str) -> Trial:
+        points = [point for point in POINTS if any(text in point for text in fragments) and POINTS[point] != ANY]
+        point = self._rng.choice(points)
+        trial, rng = self._scenario_trial(kind, POINTS[point])
+        self._plan(trial, rng, point, {"kind": action, "main": True})
+        return trial
+
+    def _lost_message(self, kind: str) -> Trial:
+        return self._trial_at(kind, (": before publish ",), "lose")
+
+    def _sent_twice(self, kind: str) -> Trial:
+        """The answer of the store is lost, and the client asks again; or a step message comes twice."""
+        calls = (
+            "claim_part",
+            "write_intent",
+            "update_part",
+            "store_content",
+            "finish_part",
+            "record_outcome",
+            "acknowledge_delivery",
+            "accept_run",
+            "create_run",
+            "request_stop",
+            "publish",
+        )
+        return self._trial_at(kind, tuple(f": before {call}" for call in calls), "double")

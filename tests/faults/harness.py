@@ -1,0 +1,265 @@
+"""One harness: its servers and workers, and the trials that are in flight."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+import signal
+import time
+from collections import Counter, defaultdict
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Self
+
+from redis.exceptions import RedisError
+
+from tests.faults.entry_points import start_trial
+from tests.faults.fault_plan import ANY, FaultPlan
+from tests.faults.nemesis import Nemesis
+from tests.faults.points import POINTS
+from tests.faults.servers import Servers
+from tests.faults.trials import UNKNOWN_RUN
+from tests.faults.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from tests.faults.trials import Trial
+
+#: Seconds that a trial may take where not many others die beside it, and that pass between two looks at all in flight.
+TRIAL_TIMEOUT, CHECK_INTERVAL = 90.0, 0.08
+#: What the lab waits after the last end for what comes late.
+_QUIET_SECONDS = 0.7
+#: After so long without a record a message is taken for lost by the broker; who sent it would send it again.
+_MESSAGE_TIMEOUT = 15.0
+DEFAULT_POOLS = ("threads:4", "threads:4", "threads:4", "prefork:3", "prefork:3")
+
+#: A step that only writes a line of the log: its death costs no purchase and no page. It runs so seldom that a trial
+#: could wait for it for ever.
+_LOG_ONLY = "report_orphans"
+
+
+class Harness:
+    """Plays trials against real workers, a window of them at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pools: Iterable[str] = DEFAULT_POOLS,
+        seed: int = 0,
+        fsync: str = "always",
+        mutant: str = "",
+        timeout: float = TRIAL_TIMEOUT,
+        **settings: Any,
+    ) -> None:
+        self.folder, self.fault_plan = folder, FaultPlan(folder)
+        self.servers = Servers(folder, fsync=fsync, **settings)
+        self._pools, self._mutant, self._timeout = tuple(pools), mutant, timeout
+        self.rng = random.Random(f"world {seed}")
+        self.in_flight: dict[int, Trial] = {}
+        self.freezes: list[tuple[int, float, float]] = []
+        self.send_checks: list[tuple[str, int, float]] = []
+        #: What each run came by: when, where, in which process.
+        self.traces: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
+        self.events: Counter[str] = Counter()
+        self.kills: Counter[str] = Counter()
+        self._timeline: list[tuple[float, int, Callable[[], None]]] = []
+        self._ticket = count()
+        self.last_start = 0.0
+        self._checked_at = 0.0
+
+    def __enter__(self) -> Self:
+        self.servers.__enter__()
+        try:
+            more = {"LAB_MUTANT": self._mutant} if self._mutant else {}
+            self.worker_pool = WorkerPool(
+                self.folder / "workers", self.servers.environment(self.folder, **more), self._pools
+            )
+            self.worker_pool.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        self.nemesis = Nemesis(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(self, "worker_pool"):
+            self.worker_pool.stop()
+        self.servers.__exit__()
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Will do something, from the lab's own thread."""
+        heapq.heappush(self._timeline, (time.monotonic() + seconds, next(self._ticket), action))
+
+    def run_trials(self, trials: Iterable[Trial], *, window: int = 120, restarts: bool = False) -> list[Trial]:
+        """Plays all of these to their end, so many at a time; with `restarts` the store restarts now and then."""
+        waiting, played = iter(trials), []
+        if restarts:
+            self.nemesis.start_restarts()
+        more = True
+        while more or self.in_flight:
+            while more and len(self.in_flight) < window and not self.nemesis.frozen:
+                more = self._start_next(waiting, played)
+                if len(self.in_flight) % 10 == 0:
+                    self._process_events()
+            self._process_events()
+            self.nemesis.restart_if_due()
+            time.sleep(0.005)
+        self.nemesis.stop_restarts()
+        self._drain()
+        return played
+
+    def _start_next(self, waiting: Iterator[Trial], played: list[Trial]) -> bool:
+        trial = next(waiting, None)
+        if trial is None:
+            return False
+        trial.began, self.last_start = time.time(), time.monotonic()
+        played.append(trial)
+        self.in_flight[trial.number] = trial
+        if url_rules := trial.url_rules():
+            self.servers.sandbox._ask("POST", "faults", url_rules)
+        if trial.rules:
+            trial.rule_ids = self.servers.sandbox._ask("POST", "faults", trial.rules)["ids"]
+        for (run, point), actions in trial.faults_by_point().items():
+            put = partial(self._add_plan, trial, run, point, actions)
+            if after := actions[0]["after"]:
+                self.call_later(after, put)
+            else:
+                put()
+        for seconds, what in trial.nemesis_actions:
+            self.call_later(seconds, lambda what=what: self.nemesis.apply(what, trial))
+        self._start(trial)
+        return True
+
+    def _add_plan(self, trial: Trial, run: int | None, point: str, actions: list[dict[str, Any]]) -> None:
+        if trial.number in self.in_flight:
+            self.fault_plan.add(ANY if run is None else trial.runs[run].run_id, point, actions)
+
+    def _start(self, trial: Trial) -> None:
+        try:
+            start_trial(self.servers, trial)
+        except RedisError:
+            # The store takes nothing just now: a caller would try again.
+            self.call_later(0.3, lambda: self._start(trial))
+
+    def unknown_points(self) -> set[str]:
+        """Points that workers reached and the catalogue does not have."""
+        return {point for point in self.fault_plan.reached_points() - set(POINTS) if _LOG_ONLY not in point}
+
+    def start_again(self, trial: Trial) -> None:
+        """Starts a trial once more, where its first message may have been lost before anything was written."""
+        self._start(trial)
+
+    def history(self, trial: Trial) -> list[str]:
+        """All that the runs of a trial came by."""
+        return [
+            f"{at - trial.began:+8.3f} {point} (pid {pid})"
+            for run in trial.runs
+            for at, point, pid in self.traces.get(run.run_id, ())
+        ]
+
+    def _process_events(self) -> None:
+        """One turn: what workers tell, what is due, who has ended."""
+        self.worker_pool.restart_ended()
+        for note in self.fault_plan.read_notes():
+            self._on_note(note)
+        while self._timeline and self._timeline[0][0] <= time.monotonic():
+            heapq.heappop(self._timeline)[2]()
+        if time.monotonic() - self._checked_at > CHECK_INTERVAL:
+            self._check_ended()
+            self._checked_at = time.monotonic()
+
+    def _on_note(self, note: dict[str, Any]) -> None:
+        if "send_check" in note:
+            self.send_checks.append((note["send_check"], note["pid"], note["at"]))
+        elif "trace" in note:
+            for run in note["runs"]:
+                self.traces[run].append((note["at"], note["trace"], note["pid"]))
+        elif "hit" in note:
+            self._on_hit(note)
+
+    def _on_hit(self, note: dict[str, Any]) -> None:
+        if trial := self.in_flight.get(note["trial"]):
+            trial.hits.append(note)
+        kind = note["kind"]
+        if kind.startswith("kill"):
+            self.kills[note["hit"]] += 1
+        self.events[kind if kind != "nemesis" else note["what"]] += 1
+        if kind == "stop":
+            self.call_later(note["seconds"], lambda: self._resume_process(note["pid"], note["at"]))
+        elif kind == "nemesis":
+            self.nemesis.apply(note["what"], trial)
+            self.fault_plan.mark_done(note["ticket"])
+
+    def _resume_process(self, pid: int, stopped: float) -> None:
+        self.freezes.append((pid, stopped, time.time()))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    def _check_ended(self) -> None:
+        """Asks the store which runs have ended, and been reported."""
+        in_flight = list(self.in_flight.values())
+        keys = self.servers.producer.store.keys
+        try:
+            with self.servers.producer.store.client.pipeline(transaction=False) as pipe:
+                for trial in in_flight:
+                    for run in trial.runs:
+                        pipe.hmget(keys.run(run.run_id), "outcome", "waiting")
+                answers = iter(pipe.execute())
+        except RedisError:
+            return
+        now = time.time()
+        for trial in in_flight:
+            found = [next(answers) for _ in trial.runs]
+            if self._has_ended(trial, found):
+                trial.ended = trial.ended or now
+                if now - trial.ended < trial.linger:
+                    continue
+            elif trial.by_message and found[0][1] is None and now - trial.began > _MESSAGE_TIMEOUT:
+                self.nemesis.check_lost_message(trial)
+                continue
+            elif now - trial.began > self._timeout:
+                trial.ended = now
+                trial.problems.append(f"no end within {self._timeout:.0f} s: {found}")
+            else:
+                continue
+            self._finish_trial(trial)
+
+    def _has_ended(self, trial: Trial, found: list[list[bytes | None]]) -> bool:
+        if trial.start != UNKNOWN_RUN:
+            return all(outcome and int(waiting or 0) <= 0 for outcome, waiting in found)
+        with suppress(RedisError, OSError):
+            return self.servers.producer.app.AsyncResult(trial.runs[0].run_id).ready()
+        return False
+
+    def _finish_trial(self, trial: Trial) -> None:
+        del self.in_flight[trial.number]
+        for run in trial.runs:
+            self.fault_plan.remove(run.run_id)
+        for plan in trial.planned_faults:
+            if plan.run is None:
+                self.fault_plan.remove(ANY, plan.point)
+
+    def _drain(self) -> None:
+        """Lets what is frozen go on, and what comes late come."""
+        deadline = time.monotonic() + _QUIET_SECONDS
+        while self._timeline or time.monotonic() < deadline:
+            self._process_events()
+            time.sleep(0.01)
+        self.fault_plan.remove(ANY)
+
+    def clear(self) -> None:
+        """Forgets a round that was judged."""
+        self.traces.clear()
+        self.freezes.clear()
+        self.send_checks.clear()
+        self.servers.sandbox.reset()
+        with suppress(RedisError):
+            self.servers.producer.store.client.flushdb()
+        for slot in self.worker_pool.slots:
+            with suppress(FileNotFoundError):
+                os.truncate(self.worker_pool.log(slot), 0)

@@ -1,0 +1,397 @@
+"""Scenarios: how a run is led to a point that a plain run never comes by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.trials import UNKNOWN_RUN, PlannedFault, Trial, with_query
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+_ENDED = frozenset({"canceled", "succeeded"})
+_LATE = frozenset({"timed_out", "succeeded"})
+
+
+def _add_rule(trial: Trial, action: str, kind: str, **more: Any) -> None:
+    trial.rules.append({"action": action, "kind": kind, "target": trial.host, **more})
+
+
+def _lose(trial: Trial, point: str, times: int = 1) -> None:
+    trial.planned_faults.append(PlannedFault(point, [{"kind": "lose"}] * times))
+
+
+def _plain(trial: Trial, rng: random.Random) -> None:
+    """Nothing."""
+
+
+def _long(trial: Trial, rng: random.Random) -> None:
+    with_query(trial, "seconds=0.8")
+
+
+def _early(trial: Trial, rng: random.Random) -> None:
+    # Its first page is there long before its job has ended.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{index}" for index in range(3)]
+    with_query(trial, "seconds=0.3", only_first=True)
+    run.targets[1:] = [f"{target}?seconds=1.5" for target in run.targets[1:]]
+    run.options["early"] = True
+    run.succeeded = 3
+
+
+def _silent(trial: Trial, rng: random.Random) -> None:
+    trial.start = "silent"
+
+
+def _lost_answer(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "reset_after", "create_job", times=1)
+
+
+def _absent(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "reset_before", "create_job", times=1)
+
+
+def _refused(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "create_job", status=422)
+    trial.expect, trial.purchases = frozenset({"failed"}), (0, 0)
+    trial.runs[0].succeeded = 0
+
+
+def _later(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "create_job", status=429, retry_after=0.2, times=1)
+
+
+def _trouble(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "get_job", status=503, times=1)
+
+
+def _paused_poll(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "get_job", status=429, retry_after=0.2, times=1)
+
+
+def _paused_fetch(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "get_task", status=429, retry_after=0.2, times=1)
+
+
+def _fetch_trouble(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "get_task", status=503, times=1)
+
+
+def _auth(trial: Trial, rng: random.Random) -> None:
+    # The token is not taken, once: everybody waits until the account was tried.
+    _add_rule(trial, "status", "get_job", status=401, times=1)
+    _refuse_account(trial, "poll_jobs")
+
+
+def _refuse_account(trial: Trial, step: str) -> None:
+    # A refusal of one job or task is the token's only if the account is refused, too.
+    trial.planned_faults.append(PlannedFault(f"{step}: before GET me", [{"kind": "nemesis", "what": "refuse_account"}]))
+
+
+def _auth_submit(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "create_job", status=401, times=1)
+
+
+def _auth_fetch(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "status", "get_task", status=401, times=1)
+    _refuse_account(trial, "fetch_tasks")
+
+
+def _auth_list(trial: Trial, rng: random.Random) -> None:
+    # A look at the list is nobody's in particular.
+    _lost_answer(trial, rng)
+    trial.rules.append({"action": "status", "kind": "list_jobs", "status": 403, "times": 1})
+
+
+def _paused_list(trial: Trial, rng: random.Random) -> None:
+    _lost_answer(trial, rng)
+    trial.rules.append({"action": "status", "kind": "list_jobs", "status": 429, "retry_after": 0.2, "times": 1})
+
+
+def _auth_cancel(trial: Trial, rng: random.Random) -> None:
+    _cancel(trial, rng)
+    _add_rule(trial, "status", "cancel_job", status=401, times=1)
+    _refuse_account(trial, "cancel_run")
+
+
+def _paused_cancel(trial: Trial, rng: random.Random) -> None:
+    _cancel(trial, rng)
+    _add_rule(trial, "status", "cancel_job", status=429, retry_after=0.2, times=1)
+
+
+def _slow_list(trial: Trial, rng: random.Random) -> None:
+    # The look for a lost purchase takes its time, so that its lease is renewed.
+    _lost_answer(trial, rng)
+    trial.planned_faults.append(PlannedFault("reconcile_submit: before GET jobs", [{"kind": "wait", "seconds": 0.8}]))
+
+
+def _slow_poll(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "slow", "get_job", seconds=0.8, times=1)
+
+
+def _slow_fetch(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "slow", "get_task", seconds=0.8, times=1)
+
+
+def _slow_submit(trial: Trial, rng: random.Random) -> None:
+    # A store that takes its time: the lease is renewed before the intent is written.
+    trial.planned_faults.append(PlannedFault("submit_jobs: before write_intent", [{"kind": "wait", "seconds": 1.5}]))
+
+
+def _unnamed(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "nulls", "get_job", fields=["Tasks"])
+
+
+def _odd_word(trial: Trial, rng: random.Random) -> None:
+    # The job never says a word that is known: it ends by its end time.
+    _add_rule(trial, "unknown_status", "get_job", value="reticulating")
+
+
+def _odd_word_fetch(trial: Trial, rng: random.Random) -> None:
+    _odd_word(trial, rng)
+    _paused_fetch(trial, rng)
+
+
+def _job_error(trial: Trial, rng: random.Random) -> None:
+    with_query(trial, "sandbox=error")
+    run = trial.runs[0]
+    run.succeeded, run.failed = 0, len(run.targets)
+    trial.expect = frozenset({"failed"})
+
+
+def _raising(trial: Trial, rng: random.Random) -> None:
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{index}" for index in range(3)]
+    with_query(trial, "sandbox=error", only_first=True)
+    run.options["raise_on_task_failure"] = True
+    run.succeeded, run.failed = 2, 1
+    trial.expect = frozenset({"failed"})
+
+
+def _ending(trial: Trial, outcomes: frozenset[str], bought: tuple[int, int] = (0, 1)) -> None:
+    trial.expect, trial.purchases, trial.partial = outcomes, bought, True
+
+
+def _cancel(trial: Trial, rng: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.planned_faults.append(PlannedFault("poll_jobs: after update_part", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_silent(trial: Trial, rng: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "request_stop"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_ended(trial: Trial, rng: random.Random) -> None:
+    # The job ends between the last look of the cancel and its DELETE.
+    with_query(trial, "seconds=0.6")
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
+    trial.planned_faults.append(PlannedFault("cancel_run: before DELETE job", [{"kind": "wait", "seconds": 0.8}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_late(trial: Trial, rng: random.Random) -> None:
+    # The job has ended when the cancel looks.
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
+    trial.planned_faults.append(PlannedFault("cancel_run: before GET job", [{"kind": "wait", "seconds": 0.5}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_lost_answer(trial: Trial, rng: random.Random) -> None:
+    _add_rule(trial, "reset_after", "create_job", times=1)
+    with_query(trial, "seconds=20")
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part reconciling", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_absent(trial: Trial, rng: random.Random) -> None:
+    # Canceled while nobody knows whether it was bought, and it was not.
+    _absent(trial, rng)
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part reconciling", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_queued(trial: Trial, rng: random.Random) -> None:
+    trial.planned_faults.append(PlannedFault("submit_jobs: after claim_part", [{"kind": "cancel"}]))
+    _ending(trial, _ENDED)
+
+
+def _cancel_trouble(trial: Trial, rng: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
+    _add_rule(trial, "status", "cancel_job", status=503, times=1)
+    _ending(trial, _ENDED)
+
+
+def _deadline(trial: Trial, rng: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.runs[0].options["max_wait"] = 1.0
+    _ending(trial, _LATE)
+
+
+def _sliced(trial: Trial, rng: random.Random) -> None:
+    # More pages than are fetched at a time, and they take longer than a turn.
+    _many(trial, 25)
+
+
+def _sliced_twice(trial: Trial, rng: random.Random) -> None:
+    _many(trial, 45)
+
+
+def _many(trial: Trial, pages: int) -> None:
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{index}" for index in range(pages)]
+    run.succeeded = pages
+    _add_rule(trial, "slow", "get_task", seconds=0.5, times=40)
+
+
+def _lost_fetch(trial: Trial, rng: random.Random) -> None:
+    _sliced(trial, rng)
+    _lose(trial, "poll_jobs: before publish fetch_tasks")
+
+
+def _lost_aggregate(trial: Trial, rng: random.Random) -> None:
+    _lose(trial, "poll_jobs: before publish aggregate_run")
+
+
+def _lost_reconcile(trial: Trial, rng: random.Random) -> None:
+    _lost_answer(trial, rng)
+    _lose(trial, "submit_jobs: before publish reconcile_submit")
+
+
+def _lost_delivery(trial: Trial, rng: random.Random) -> None:
+    _lose(trial, "aggregate_run: before publish deliver_outcome")
+
+
+def _lost_deliveries(trial: Trial, rng: random.Random) -> None:
+    _lose(trial, "aggregate_run: before publish deliver_outcome")
+    _lose(trial, "dispatcher: before publish deliver_outcome")
+
+
+def _scrape(trial: Trial, rng: random.Random) -> None:
+    trial.start = "scrape"
+
+
+def _message(trial: Trial, rng: random.Random) -> None:
+    trial.start = "message"
+
+
+def _draft(trial: Trial, rng: random.Random) -> None:
+    trial.start = "draft"
+
+
+def _cancel_polling(trial: Trial, rng: random.Random) -> None:
+    # A step message to poll was on its way when the run was told to end.
+    with_query(trial, "seconds=20")
+    trial.planned_faults.append(PlannedFault("poll_jobs: before claim_part", [{"kind": "request_stop"}]))
+    _ending(trial, _ENDED)
+
+
+def _revoked(trial: Trial, rng: random.Random) -> None:
+    with_query(trial, "seconds=20")
+    trial.planned_faults.append(PlannedFault("poll_jobs: after update_part", [{"kind": "revoke"}]))
+    _ending(trial, _ENDED)
+
+
+def _unnoted(trial: Trial, rng: random.Random) -> None:
+    # Celery has the result, and nobody noted that: the dispatcher asks Celery.
+    trial.planned_faults.append(PlannedFault("deliver_outcome: after store result", [{"kind": "kill_worker"}]))
+    trial.planned_faults.append(PlannedFault("dispatcher: before publish deliver_outcome", [{"kind": "lose"}]))
+
+
+def _unnamed_lost_answer(trial: Trial, rng: random.Random) -> None:
+    # Neither the list nor the job names its targets: its tasks are asked.
+    _lost_answer(trial, rng)
+    _unnamed(trial, rng)
+
+
+def _lost_intent(trial: Trial, rng: random.Random) -> None:
+    _lost_answer(trial, rng)
+    trial.planned_faults.append(PlannedFault("reconcile_submit: before claim_part", [{"kind": "lose_intent"}]))
+
+
+def _probing_lost_answer(trial: Trial, rng: random.Random) -> None:
+    # The token is not taken while a lost purchase is looked for, nor when the account is tried.
+    _lost_answer(trial, rng)
+    _probing(trial, "reconcile_submit")
+    _refuse_account(trial, "reconcile_submit")
+
+
+def _probing(trial: Trial, step: str) -> None:
+    # A worker's call has been refused a moment before the step claims: this step tries the account.
+    trial.planned_faults.append(PlannedFault(f"{step}: before claim_part", [{"kind": "open_breaker"}] * 4))
+
+
+def _probing_submit(trial: Trial, rng: random.Random) -> None:
+    _probing(trial, "submit_jobs")
+
+
+def _probing_poll(trial: Trial, rng: random.Random) -> None:
+    _probing(trial, "poll_jobs")
+
+
+def _probing_fetch(trial: Trial, rng: random.Random) -> None:
+    _probing(trial, "fetch_tasks")
+
+
+def _probing_cancel(trial: Trial, rng: random.Random) -> None:
+    _cancel(trial, rng)
+    _probing(trial, "cancel_run")
+
+
+def _stray_cancel(trial: Trial, rng: random.Random) -> None:
+    # A step message to cancel a run that nobody wants to end.
+    with_query(trial, "seconds=0.8")
+    trial.planned_faults.append(
+        PlannedFault("dispatcher: before publish poll_jobs", [{"kind": "replace_message", "publish": "cancel_run"}] * 3)
+    )
+
+
+def _deaf_cancel(trial: Trial, rng: random.Random) -> None:
+    # No DELETE is answered: the run ends without its job.
+    _ignored(trial, {"action": "status", "kind": "cancel_job", "target": trial.host, "status": 503})
+
+
+def _blind_cancel(trial: Trial, rng: random.Random) -> None:
+    # No look at the job is answered for longer than its grace: its tasks are fetched blindly. A run whose stop request
+    # is lost to a kill must end all the same, so the looks are answered at last.
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
+    _add_rule(trial, "status", "get_job", status=503, times=80)
+    _ending(trial, _ENDED)
+
+
+def _mute_cancel(trial: Trial, rng: random.Random) -> None:
+    # After its DELETE a job is never seen again.
+    _ignored(trial)
+    trial.planned_faults.append(PlannedFault("cancel_run: after DELETE job", [{"kind": "nemesis", "what": "hide_job"}]))
+
+
+def _ignored(trial: Trial, *rules: dict[str, Any]) -> None:
+    with_query(trial, "seconds=20")
+    trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
+    trial.rules += rules
+    trial.unstoppable = True
+    _ending(trial, _ENDED)
+
+
+def _reported_again(trial: Trial, rng: random.Random) -> None:
+    # A late step message to decide a run whose outcome everybody knows.
+    trial.planned_faults.append(
+        PlannedFault("deliver_outcome: after acknowledge_delivery", [{"kind": "message", "publish": "aggregate_run"}])
+    )
+    trial.linger = 1.5
+
+
+def _unknown_run(trial: Trial, rng: random.Random) -> None:
+    # A step message to deliver a run that the store does not have.
+    trial.start, trial.expect, trial.purchases = UNKNOWN_RUN, frozenset({"unknown"}), (0, 0)
+
+
+SCENARIOS: dict[str, Callable[[Trial, random.Random], None]] = {
+    name.removeprefix("_"): make
+    for name, make in list(globals().items())
+    if name.startswith("_") and getattr(make, "__code__", None) and make.__code__.co_varnames[:2] == ("trial", "rng")
+}

@@ -1,0 +1,78 @@
+"""The times of the lab: short, so that what is lost heals soon. Nothing else differs from production."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.runtime import collecting, token_check
+from scrape_do_celery.store import buying, claiming, ops, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+#: Seconds until the dispatcher publishes a lost step message again, at first and at most; 5 and 300 in production.
+REDISPATCH_MIN, REDISPATCH_MAX = 0.8, 2.0
+
+#: An account whose token was refused is tried again so soon, growing to the second; 1 and 60 in production.
+PROBE, LONGEST_PROBE = 0.3, 1.0
+#: Seconds for which an answer about the account stands; 10 in production.
+ACCOUNT_STATUS_TTL = 0.2
+#: Messages of a worker that died are handed out again so soon; after 900 s in production.
+RESTORE = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_mutex_expire": 2}
+
+SETTINGS: dict[str, Any] = {
+    "lease_seconds": 1.5,
+    "submit_deadline": 1.0,
+    "submit_visibility_grace": 1.0,
+    "request_timeout": 8.0,
+    "poll_initial_interval": 0.1,
+    "poll_max_interval": 0.3,
+    "cancel_grace": 10.0,
+    "poison_after": 50,
+    # A low limit, so that some parts wait for a slot.
+    "max_active_jobs": 40,
+}
+#: Running jobs that are due are looked at by the list from so few on; 20, and 4 pages, in production.
+ONE_BY_ONE, ODD_PAGES = 3, 1
+#: Seconds between two sweeps; 0.5 in production.
+REST = 0.1
+#: A part that has pages left goes to the end of the queue after so long; 2 s in production.
+SLICE = 0.3
+
+
+def constants() -> Iterator[tuple[ModuleType, str, float]]:
+    """Each constant that the lab shortens: its module, its name and its value in the lab."""
+    for module in (ops, claiming):
+        yield from ((module, "REDISPATCH_MIN", REDISPATCH_MIN), (module, "REDISPATCH_MAX", REDISPATCH_MAX))
+    yield from ((collecting, "_SLICE", SLICE), (collecting, "_NEXT_TURN", REDISPATCH_MIN))
+    yield from (
+        (watching, "REDISPATCH_MIN", REDISPATCH_MIN),
+        (watching, "ONE_BY_ONE", ONE_BY_ONE),
+        (watching, "ODD_PAGES", ODD_PAGES),
+    )
+    yield from ((watching, "_REST", REST), (token_check, "_STANDS", ACCOUNT_STATUS_TTL))
+    for module in (ops, buying, claiming):
+        yield from ((module, "PROBE", PROBE), (module, "LONGEST_PROBE", LONGEST_PROBE))
+
+
+def shorten_times() -> None:
+    """Shorten the times that no setting holds, for the rest of this process."""
+    for module, name, value in constants():
+        setattr(module, name, value)
+
+
+@contextmanager
+def hastened() -> Iterator[None]:
+    """Shorten the times that no setting holds until the end of the block.
+
+    A test that runs later in the same process would otherwise meet the lab's times.
+    """
+    before = [(module, name, getattr(module, name)) for module, name, _ in constants()]
+    shorten_times()
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)

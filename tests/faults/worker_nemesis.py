@@ -1,0 +1,117 @@
+"""What a worker does where a plan waits for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runs import AppContext
+    from tests.faults.fault_plan import FaultPlan
+
+#: What the wrapper itself does: leave the call out, make it twice, make it later.
+CALL_ACTIONS = frozenset({"lose", "double", "wait"})
+#: How long a worker stands still while the lab does what it was told, in seconds.
+_TIMEOUT = 4.0
+
+
+def perform(fault_plan: FaultPlan, action: dict[str, Any], run: str, point: str) -> dict[str, Any] | None:
+    """Carries an action out; hands back what is the wrapper's to do."""
+    kind, ticket = action["kind"], uuid.uuid4().hex
+    fault_plan.write_note(hit=point, run=run, ticket=ticket, **action)
+    return action if kind in CALL_ACTIONS else _ACTIONS[kind](fault_plan, action, run, ticket)
+
+
+def _kill(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_worker(*_: Any) -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+def _stop(*_: Any) -> None:
+    # The lab reads the note, and lets this process go on in its time.
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _ask_nemesis(fault_plan: FaultPlan, _: Any, __: str, ticket: str) -> None:
+    fault_plan.wait_until_done(ticket, _TIMEOUT)
+
+
+def _sleep(_: FaultPlan, action: dict[str, Any], *__: Any) -> None:
+    time.sleep(action["seconds"])
+
+
+def _producer() -> AppContext:
+    # Late: the application must not be made before the worker that it is for.
+    from scrape_do_celery.runs import AppContext
+    from scrape_do_celery.worker import app
+
+    return AppContext.for_app(app)
+
+
+def _cancel(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
+    from scrape_do_celery.runs import RunHandle
+
+    RunHandle(run, producer=_producer()).cancel()
+
+
+def _stop_request(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
+    """A cancel of which no worker is told."""
+    from scrape_do_celery.store import CANCEL, ops
+
+    store = _producer().store
+    store.run(ops.request_stop(store.keys, run, CANCEL))
+
+
+def _revoke(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
+    from scrape_do_celery.worker import app
+
+    app.control.revoke(run)
+
+
+def _message(_: FaultPlan, action: dict[str, Any], run: str, __: str) -> None:
+    """A step message that nobody had reason to publish."""
+    from scrape_do_celery import routing
+
+    publish = f"scrape_do.{action['publish']}"
+    _producer().publish(publish, [run if publish == routing.AGGREGATE_RUN else f"{run}:0"])
+
+
+def _replace_message(fault_plan: FaultPlan, action: dict[str, Any], run: str, ticket: str) -> dict[str, Any]:
+    """Another step message than the one that was to be published."""
+    _message(fault_plan, action, run, ticket)
+    return {"kind": "lose"}
+
+
+def _open_breaker(*_: Any) -> None:
+    """Another worker's call was just refused: whoever claims next is to try the account."""
+    producer = _producer()
+    key = producer.store.keys.breaker(producer.settings.account_id)
+    producer.store.client.hset(key, mapping={"since": time.time(), "next": time.time() - 0.01})
+
+
+def _lose_intent(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
+    """The store lost its last writes: nobody knows whether a purchase was among them."""
+    store = _producer().store
+    store.client.hset(store.keys.part(run, 0), "intent_lost", 1)
+
+
+_ACTIONS = {
+    "kill": _kill,
+    "kill_worker": _kill_worker,
+    "stop": _stop,
+    "nemesis": _ask_nemesis,
+    "sleep": _sleep,
+    "cancel": _cancel,
+    "request_stop": _stop_request,
+    "revoke": _revoke,
+    "message": _message,
+    "replace_message": _replace_message,
+    "open_breaker": _open_breaker,
+    "lose_intent": _lose_intent,
+}

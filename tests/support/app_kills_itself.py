@@ -1,0 +1,74 @@
+"""A worker application that kills itself with SIGKILL at a named point, once.
+
+`DIE=<point>` names what is about to be done (`before ...`) or has just been done (`after ...`): a script of the store,
+a request to the API, or a publication. `celery -A app_kills_itself worker` then runs as any worker of ours, up to
+that point.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrape_do_celery.client._drivers import AsyncioDriver
+from scrape_do_celery.runs import context as contexts
+from scrape_do_celery.store import client
+from scrape_do_celery.worker import app
+
+POINT = os.environ["DIE"]
+
+
+def reach(point):
+    """Dies here, if this is the point."""
+    if point == POINT:
+        # With a pool of processes the child dies, and its parent too.
+        os.killpg(0, signal.SIGKILL)
+
+
+def name(command):
+    """The command, with the state that an update writes."""
+    base = command.script or str(command.args[0])
+    states = [str(value) for value in command.args if str(value) in {"running", "fetching", "reconciling"}]
+    return f"{base} {states[0]}" if base == "update_part" and states else base
+
+
+_run = client.Store.run
+_async_run = client.AsyncStore.run
+_attempt = AsyncioDriver._attempt
+_publish = contexts.AppContext.publish
+
+
+def run(self, command):
+    reach(f"before {name(command)}")
+    answer = _run(self, command)
+    reach(f"after {name(command)}")
+    return answer
+
+
+async def async_run(self, command):
+    reach(f"before {name(command)}")
+    answer = await _async_run(self, command)
+    reach(f"after {name(command)}")
+    return answer
+
+
+async def attempt(self, sending, *args):
+    what = f"{sending.endpoint.method} {'task' if sending.endpoint.path.count('/') > 4 else 'job'}"
+    reach(f"before {what}")
+    answer = await _attempt(self, sending, *args)
+    reach(f"after {what}")
+    return answer
+
+
+def publish(self, step, names, **options):
+    reach(f"before publish {step}")
+    answer = _publish(self, step, names, **options)
+    reach(f"after publish {step}")
+    return answer
+
+
+client.Store.run = run
+client.AsyncStore.run = async_run
+AsyncioDriver._attempt = attempt
+contexts.AppContext.publish = publish
+__all__ = ["app"]

@@ -1,0 +1,211 @@
+"""What all plays of one process stand on: a store with a movable clock, one loop, the lab's API, a Celery app."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import redis
+
+import scrape_do_celery.tasks  # noqa: F401 (registers the steps)
+from scrape_do_celery import embedded
+from scrape_do_celery.config import Settings
+from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.runtime import WorkerContext, context
+from scrape_do_celery.store import watching
+from scrape_do_celery.testing.clock import _move_loop
+from scrape_do_celery.testing.store_clock import StoreClock
+from scrape_do_celery.worker.dispatcher import Dispatcher
+from tests.wire.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from celery import Celery
+
+TOKEN = "token-that-must-not-be-seen"
+#: Long intervals: a wait of three days is some eighty looks.
+LAB_SETTINGS: dict[str, Any] = {
+    "broker_url": "memory://",
+    "result_backend": "cache+memory://",
+    "poll_initial_interval": 5.0,
+    "poll_multiplier": 6.0,
+    "poll_max_interval": 3600.0,
+    "poll_jitter": False,
+    "submit_deadline": 20.0,
+    "submit_visibility_grace": 1200.0,
+    "request_timeout": 20.0,
+    "max_page_bytes": 1_000_000,
+}
+#: Lets every key with an end be so many milliseconds older.
+_AGE_KEYS = """
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local left = redis.call('PTTL', key)
+  if left >= 0 and key ~= ARGV[2] then
+    if left <= tonumber(ARGV[1]) then redis.call('DEL', key) else redis.call('PEXPIRE', key, left - ARGV[1]) end
+  end
+end
+"""
+
+
+def _backoff(_: WorkerContext, tries: int) -> float:
+    """Looks for a job in doubt come more slowly, so that three days of them are played soon."""
+    return min(1200.0, 4.0**tries)
+
+
+class _SharedLoop:
+    """Takes the place of a worker context's own loop: all contexts of the lab, and the API, share one."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        self._loop = _SharedLoop.loop
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """Leaves the loop to the next one."""
+
+
+class ErrorLog(logging.Handler):
+    """The log of a play: errors that escaped a step, and texts that hold the token."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.escaped_errors: list[str] = []
+        self.token_leaks: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.levelno >= logging.ERROR and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            self.escaped_errors.append(f"{type(error).__name__}: {error}"[:200])
+        if TOKEN in record.getMessage():
+            self.token_leaks.append(record.getMessage()[:200])
+
+
+class _QuietDispatcher(Dispatcher):
+    """The dispatcher, which asks no result backend."""
+
+    def _ask_celery(self, *_: Any) -> None:
+        pass
+
+
+class RunEnvironment:
+    """One run's own: settings, an app context whose messages are caught, a worker context, the dispatcher."""
+
+    def __init__(self, environment: LabEnvironment, settings: Settings) -> None:
+        self.environment, self.settings = environment, settings
+        self.producer = AppContext(environment.app, settings)
+        self.messages: list[tuple[str, list[str]]] = []
+        self.producer.publish = self._publish  # type: ignore[method-assign]
+        environment.app.__dict__["scrape_do_app_context"] = self.producer
+        self.runtime = environment.app.__dict__["scrape_do_worker_context"] = WorkerContext(self.producer)
+        self.dispatcher = _QuietDispatcher(self.producer)
+
+    def _publish(self, step: str, names: Any, **_: Any) -> bool:
+        self.messages.append((step, [str(name) for name in names]))
+        return True
+
+    def close(self) -> None:
+        """Gives back connections."""
+        del (
+            self.environment.app.__dict__["scrape_do_worker_context"],
+            self.environment.app.__dict__["scrape_do_app_context"],
+        )
+        self.runtime.asking.join() if self.runtime.asking.ident else None
+        self.runtime.close()
+        self.producer.store.close()
+
+
+class LabEnvironment:
+    """The shared parts. Use `lab_environment()`."""
+
+    def __init__(self, redis_url: str, clock: StoreClock, server: Server, app: Celery) -> None:
+        self.redis_url, self.clock, self.server, self.app = redis_url, clock, server, app
+        self.client = redis.Redis.from_url(redis_url)
+        self._age_keys = self.client.register_script(_AGE_KEYS)
+        self._numbers = itertools.count(1)
+        self.errors = ErrorLog()
+
+    def now(self) -> float:
+        """The virtual time, in seconds of the epoch."""
+        return time.time() + self.clock.ahead
+
+    def advance_clock(self, seconds: float) -> None:
+        """Moves the store, the loop and the API on."""
+        ms = int(seconds * 1000) + 1
+        self._age_keys(args=[ms, self.clock._key])
+        self.clock.set(self.clock.ahead + seconds)
+        _move_loop(_SharedLoop.loop, seconds)
+
+    @contextmanager
+    def prepare_run(self, *, by_list: bool = False, **given: Any) -> Iterator[RunEnvironment]:
+        """A clean store, and what one run needs. `by_list`: even a single job is looked at by the list."""
+        self.client.flushdb()
+        self.clock.set(0.0)
+        self.errors.escaped_errors.clear()
+        self.errors.token_leaks.clear()
+        values = {
+            **LAB_SETTINGS,
+            "redis_url": self.redis_url,
+            "api_url": self.server.url,
+            "api_key": TOKEN,
+            "key_prefix": "w",
+            **given,
+        }
+        with ExitStack() as stack:
+            if by_list:
+                stack.enter_context(patch.object(watching, "ONE_BY_ONE", 0))
+                stack.enter_context(patch.object(watching, "ODD_PAGES", -5))
+            one = RunEnvironment(self, Settings(**values))
+            stack.callback(one.close)
+            yield one
+
+
+@contextmanager
+def lab_environment() -> Iterator[LabEnvironment]:
+    """The environment of this process, for as long as it is entered."""
+    memory = Path("/dev/shm")
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="wire-loop", daemon=True)
+    thread.start()
+    _SharedLoop.loop = loop
+    server = Server()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None))
+        store = stack.enter_context(embedded.ensure(Path(folder), tie_to_parent=True))
+        clock = StoreClock(store.url)
+        stack.callback(clock.close)
+        stack.enter_context(clock.installed())
+        stack.enter_context(patch.object(context, "LoopThread", _SharedLoop))
+        stack.enter_context(patch.object(WorkerContext, "backoff", _backoff))
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+        app = make_app(Settings(**LAB_SETTINGS, redis_url=store.url, api_key=TOKEN, api_url=server.url), "wire")
+        app.finalize()
+        environment = LabEnvironment(store.url, clock, server, app)
+        log = logging.getLogger("scrape_do_celery")
+        level, spreads = log.level, log.propagate
+        log.addHandler(environment.errors)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        try:
+            yield environment
+        finally:
+            log.removeHandler(environment.errors)
+            log.setLevel(level)
+            log.propagate = spreads
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+            environment.client.close()
+            app.close()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()

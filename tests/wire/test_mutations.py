@@ -1,0 +1,61 @@
+"""A share of the lab in every run of the tests, and all of it in the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.wire.docs_page import digest
+from tests.wire.harness import generate_cases, run_case
+from tests.wire.mutations import all_mutations
+from tests.wire.report import violations
+from tests.wire.scenarios import SCENARIOS, run_scenario
+
+_SEED, _PAIRS = 1, 500
+#: Every so-many-th case is played, in so many tests.
+_SHARE, _TESTS = 40, 4
+#: The whole play in two tests, for two cores.
+_HALVES = 2
+_PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "answers.md"
+
+
+def _run_cases(environment, cases):
+    broken = [result for result in (run_case(environment, case) for case in cases) if result.violations]
+    assert not broken, violations(broken)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_without_a_mutation_every_scenario_ends_well(environment, name):
+    observed = run_scenario(environment, SCENARIOS[name])
+    assert observed.ended
+    assert observed.bought == 1
+    assert not observed.escaped_errors
+    assert not observed.token_leaks
+    assert observed.state == ("canceled" if name == "cancel" else "succeeded")
+    assert name == "cancel" or (observed.in_order and observed.verified)
+
+
+def test_the_lab_has_three_thousand_distinct_mutations():
+    names = [one.name for one in all_mutations()]
+    assert len(set(names)) == len(names) >= 3000
+
+
+@pytest.mark.parametrize("number", range(_TESTS))
+def test_a_share_of_all_mutations_breaks_no_rule(environment, number):
+    cases = generate_cases(seed=_SEED, count=_PAIRS, share=(7, _SHARE))
+    _run_cases(environment, cases[number::_TESTS])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("number", range(_HALVES))
+def test_no_mutation_breaks_a_rule(environment, number):
+    _run_cases(environment, generate_cases(seed=_SEED, count=_PAIRS)[number::_HALVES])
+
+
+def test_the_page_is_made_from_the_present_tables():
+    text = _PAGE.read_text()
+    assert f"`{digest(all_mutations())}`" in text, "play `make wire` to write docs/explanation/answers.md anew"
+    assert "Violations: 0." in text
+    assert "not played" not in text
