@@ -35,7 +35,7 @@ def raw(url, prefix=""):
 
 
 @pytest.fixture
-def locked(pipeline):
+def encrypted(pipeline):
     """A pipeline with a key, and a broker and results of its own."""
     server = pipeline.values["redis_url"].rpartition("/")[0]
     pipeline.values |= {"broker_url": f"{server}/7", "result_backend": f"{server}/8", "encryption_key": OLD}
@@ -48,45 +48,45 @@ def doctor(pipeline):
     return done.stdout + done.stderr
 
 
-def test_a_wrong_key_loses_nothing_and_buys_nothing_and_keys_can_be_changed(locked, eventually):
-    run_id = locked.enqueue([PAGE], set_cookies=f"a={COOKIE}").run_id
+def test_a_wrong_key_loses_nothing_and_buys_nothing_and_keys_can_be_changed(encrypted, eventually):
+    run_id = encrypted.enqueue([PAGE], set_cookies=f"a={COOKIE}").run_id
 
-    locked.values["encryption_key"] = NEW
-    wrong = locked.work()
-    assert "runs of the store are encrypted with key" in locked.log.read_text()
-    assert "runs of the store are encrypted with key" in doctor(locked)
-    eventually(lambda: "runs wait for a worker with another key" in locked.log.read_text())
-    assert locked.posts() == 0
-    assert locked.handle(run_id).state == "queued"
+    encrypted.values["encryption_key"] = NEW
+    wrong = encrypted.work()
+    assert "runs of the store are encrypted with key" in encrypted.log.read_text()
+    assert "runs of the store are encrypted with key" in doctor(encrypted)
+    eventually(lambda: "runs wait for a worker with another key" in encrypted.log.read_text())
+    assert encrypted.posts() == 0
+    assert encrypted.handle(run_id).state == "queued"
     wrong.terminate()
     wrong.wait(20)
 
     # The new key is brought in, ahead; the old one still opens.
-    locked.values["encryption_key"] = f"{NEW},{OLD}"
-    locked.work()
-    result = locked.handle(run_id).result(timeout=150)
+    encrypted.values["encryption_key"] = f"{NEW},{OLD}"
+    encrypted.work()
+    result = encrypted.handle(run_id).result(timeout=150)
     assert [task.url for task in result.tasks] == [PAGE]
     assert result.tasks[0].decoded_content()
-    assert locked.app.AsyncResult(run_id).get(timeout=60)["outcome"] == "succeeded"
-    newer = locked.enqueue([PAGE, f"{PAGE}?2"], set_cookies=f"b={COOKIE}")
+    assert encrypted.app.AsyncResult(run_id).get(timeout=60)["outcome"] == "succeeded"
+    newer = encrypted.enqueue([PAGE, f"{PAGE}?2"], set_cookies=f"b={COOKIE}")
     assert len(newer.result(timeout=150).tasks) == 2
-    failed = locked.enqueue([f"{PAGE}?sandbox=error"], set_cookies=f"c={COOKIE}", raise_on_task_failure=True)
+    failed = encrypted.enqueue([f"{PAGE}?sandbox=error"], set_cookies=f"c={COOKIE}", raise_on_task_failure=True)
     with pytest.raises(JobFailedError):
         failed.result(timeout=150)
     with pytest.raises(JobFailedError):
-        locked.app.AsyncResult(failed.run_id).get(timeout=60)
-    assert locked.posts() == 3
+        encrypted.app.AsyncResult(failed.run_id).get(timeout=60)
+    assert encrypted.posts() == 3
 
-    store = raw(locked.settings.redis_url, locked.prefix)
+    store = raw(encrypted.settings.redis_url, encrypted.prefix)
     for text in (COOKIE, "path-that-is-private", "a.example", "<html"):
         assert text.encode() not in store
-    others = raw(locked.settings.broker_url) + raw(locked.settings.result_backend) + locked.log.read_bytes()
+    others = raw(encrypted.settings.broker_url) + raw(encrypted.settings.result_backend) + encrypted.log.read_bytes()
     for text in (COOKIE, OLD, NEW):
         assert text.encode() not in store + others
 
-    locked.values["encryption_key"] = NEW
-    assert len(locked.handle(newer.run_id).result().tasks) == 2
+    encrypted.values["encryption_key"] = NEW
+    assert len(encrypted.handle(newer.run_id).result().tasks) == 2
     with pytest.raises(EncryptionKeyError, match="Add that key"):
-        locked.handle(run_id).result()
-    locked.values["encryption_key"] = f"{NEW},{OLD}"
-    assert len(locked.handle(run_id).result().tasks) == 1
+        encrypted.handle(run_id).result()
+    encrypted.values["encryption_key"] = f"{NEW},{OLD}"
+    assert len(encrypted.handle(run_id).result().tasks) == 1

@@ -31,8 +31,8 @@ COOKIE = "cookie-that-is-private"
 
 
 @pytest.fixture
-def locked(step_harness, settings):
-    """The harness, whose settings have an encryption key from now on; `locked.use(key)` takes another."""
+def encrypted(step_harness, settings):
+    """The harness, whose settings have an encryption key from now on; `encrypted.use(key)` takes another."""
 
     def use(key):
         found = settings.model_copy(update={"encryption_key": None})
@@ -71,21 +71,23 @@ def decide(step_harness, run_id="r"):
     return step_harness.run_step(lambda runtime, _: aggregate(runtime, run_id), None)
 
 
-def test_everything_private_is_encrypted(locked, make):
-    secret(locked, signature='{"private": true}', max_wait=60)
-    locked.make_running()
-    claim = locked.claim_part()
-    locked.run(
+def test_everything_private_is_encrypted(encrypted, make):
+    secret(encrypted, signature='{"private": true}', max_wait=60)
+    encrypted.make_running()
+    claim = encrypted.claim_part()
+    encrypted.run(
         ops.update_part(
-            locked.keys, claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job()
+            encrypted.keys, claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job()
         )
     )
-    locked.store_content(position=0)
+    encrypted.store_content(position=0)
     error = JobLostError("quoted", "r")
-    assert locked.run(ops.finish_part(locked.keys, locked.claim_part(), "lost", error=error)) == 0
-    decide(locked)
+    assert encrypted.run(ops.finish_part(encrypted.keys, encrypted.claim_part(), "lost", error=error)) == 0
+    decide(encrypted)
     encrypted = {
-        (key.split(b":")[1], name) for (key, name), value in everything(locked).items() if value[:1] == ENCRYPTED_PREFIX
+        (key.split(b":")[1], name)
+        for (key, name), value in everything(encrypted).items()
+        if value[:1] == ENCRYPTED_PREFIX
     }
     assert encrypted == {
         *((b"run", name) for name in (b"spec", b"targets:0", b"waiter:r", b"result", b"error")),
@@ -93,42 +95,42 @@ def test_everything_private_is_encrypted(locked, make):
         (b"job", b""),
         (b"contents", b"0"),
     }
-    record = locked.read_run()
+    record = encrypted.read_run()
     assert record.unreadable is None
     assert (record.error.args, record.parts[0].error.args) == (error.args, error.args)
     assert record.result["outcome"] == "lost"
     assert record.waiters == {"r": '{"private": true}'}
     assert record.request_summary == {"max_wait": 60.0, "set_cookies": "***"}
     part = PartId("r", 0)
-    assert locked.run(ops.part_spec(locked.keys, part)) == locked.run(ops.spec(locked.keys, "r", 1))
-    assert locked.run(ops.job(locked.keys, part)).job_id == "job-r-0"
-    assert locked.run(ops.contents(locked.keys, part, [0, 1]))[0].content == "<html>"
+    assert encrypted.run(ops.part_spec(encrypted.keys, part)) == encrypted.run(ops.spec(encrypted.keys, "r", 1))
+    assert encrypted.run(ops.job(encrypted.keys, part)).job_id == "job-r-0"
+    assert encrypted.run(ops.contents(encrypted.keys, part, [0, 1]))[0].content == "<html>"
 
 
 @pytest.mark.parametrize("key", [NEW, None])
 @pytest.mark.parametrize("state", [PartState.QUEUED, PartState.SUBMITTING, PartState.RUNNING, PartState.FETCHING])
 @pytest.mark.parametrize("stop_reason", [False, True])
-def test_a_step_without_the_key_leaves_a_part_as_it_is(locked, key, state, stop_reason, caplog):
-    secret(locked)
+def test_a_step_without_the_key_leaves_a_part_as_it_is(encrypted, key, state, stop_reason, caplog):
+    secret(encrypted)
     if state is not PartState.QUEUED:
-        locked.make_running(state=state)
+        encrypted.make_running(state=state)
     if stop_reason:
-        locked.run(ops.request_stop(locked.keys, "r", CANCEL))
-        locked.set_fields(state=state, lease=None, outcome=None)
-    before = everything(locked)
-    locked.use(key)
+        encrypted.run(ops.request_stop(encrypted.keys, "r", CANCEL))
+        encrypted.set_fields(state=state, lease=None, outcome=None)
+    before = everything(encrypted)
+    encrypted.use(key)
     handled = []
 
     async def handler(runtime, claim):
         handled.append(claim)
 
     for _ in range(10):
-        publish(locked, handler, *PartState)
+        publish(encrypted, handler, *PartState)
     assert handled == []
-    assert everything(locked) == before
+    assert everything(encrypted) == before
     assert caplog.text.count("runs wait for a worker with another key") <= 10
-    locked.use(OLD)
-    assert locked.try_claim_part() is not None
+    encrypted.use(OLD)
+    assert encrypted.try_claim_part() is not None
 
 
 def publish(step_harness, handler, *states):
@@ -142,82 +144,82 @@ def _named(runtime):
     return runtime
 
 
-def test_a_key_that_is_not_held_is_said_at_the_claim(locked):
-    secret(locked)
-    (name,) = locked.keys.key_names
-    locked.use(NEW)
-    assert locked.try_claim_part() == ops.NeedsKey(name)
-    assert locked.due_parts()["r:0"] <= ops.REDISPATCH_MIN + 1
+def test_a_key_that_is_not_held_is_said_at_the_claim(encrypted):
+    secret(encrypted)
+    (name,) = encrypted.keys.key_names
+    encrypted.use(NEW)
+    assert encrypted.try_claim_part() == ops.NeedsKey(name)
+    assert encrypted.due_parts()["r:0"] <= ops.REDISPATCH_MIN + 1
 
 
-def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(locked):
-    secret(locked)
-    locked.use(NEW)
+def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(encrypted):
+    secret(encrypted)
+    encrypted.use(NEW)
     messages = 0
     for _ in range(600):
-        locked.clock.forward(5)
-        for part in locked.claim_due().parts:
+        encrypted.clock.forward(5)
+        for part in encrypted.claim_due().parts:
             messages += 1
-            assert isinstance(locked.try_claim_part(part.part_id.run_id, part.part_id.part), ops.NeedsKey)
+            assert isinstance(encrypted.try_claim_part(part.part_id.run_id, part.part_id.part), ops.NeedsKey)
     assert messages <= 20, "in 50 minutes"
-    locked.use(OLD)
-    locked.clock.forward(ops.REDISPATCH_MAX)
-    assert [part.part_id.run_id for part in locked.claim_due().parts] == ["r"]
-    assert locked.claim_part()
+    encrypted.use(OLD)
+    encrypted.clock.forward(ops.REDISPATCH_MAX)
+    assert [part.part_id.run_id for part in encrypted.claim_due().parts] == ["r"]
+    assert encrypted.claim_part()
 
 
-def test_with_both_keys_all_is_read_and_the_first_encrypts(locked):
-    secret(locked)
-    old = locked.keys.key_names[0]
-    locked.use(f"{NEW},{OLD}")
-    new = locked.keys.key_names[0]
-    claim = locked.claim_part()
+def test_with_both_keys_all_is_read_and_the_first_encrypts(encrypted):
+    secret(encrypted)
+    old = encrypted.keys.key_names[0]
+    encrypted.use(f"{NEW},{OLD}")
+    new = encrypted.keys.key_names[0]
+    claim = encrypted.claim_part()
     assert claim.spec().request.set_cookies == f"a={COOKIE}"
-    assert locked.run_fields()["key"] == f"{old} {new}"
-    locked.use(OLD)
-    assert locked.try_claim_part(states=PartState) is None or isinstance(locked.try_claim_part(), ops.NeedsKey)
+    assert encrypted.run_fields()["key"] == f"{old} {new}"
+    encrypted.use(OLD)
+    assert encrypted.try_claim_part(states=PartState) is None or isinstance(encrypted.try_claim_part(), ops.NeedsKey)
 
 
-def test_a_run_that_was_written_without_a_key_goes_on_with_one(locked):
-    locked.use(None)
-    secret(locked)
-    locked.use(OLD)
-    assert locked.claim_part().spec().request.set_cookies == f"a={COOKIE}"
-    assert locked.run_fields()["key"] == locked.keys.key_names[0]
-    locked.use(None)
-    locked.set_fields(lease=None)
-    assert isinstance(locked.try_claim_part(), ops.NeedsKey)
+def test_a_run_that_was_written_without_a_key_goes_on_with_one(encrypted):
+    encrypted.use(None)
+    secret(encrypted)
+    encrypted.use(OLD)
+    assert encrypted.claim_part().spec().request.set_cookies == f"a={COOKIE}"
+    assert encrypted.run_fields()["key"] == encrypted.keys.key_names[0]
+    encrypted.use(None)
+    encrypted.set_fields(lease=None)
+    assert isinstance(encrypted.try_claim_part(), ops.NeedsKey)
 
 
 @pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
-def test_what_cannot_be_read_is_neither_bought_nor_counted(locked, step, state, make):
+def test_what_cannot_be_read_is_neither_bought_nor_counted(encrypted, step, state, make):
     """The claim saw no strange key, and yet a value of it is encrypted with one."""
-    secret(locked)
+    secret(encrypted)
     if state is PartState.SUBMITTING:
-        locked.set_fields(state=state, intent="1", account=locked.settings.account_id)
-    other = locked.use(NEW)
+        encrypted.set_fields(state=state, intent="1", account=encrypted.settings.account_id)
+    other = encrypted.use(NEW)
     kept = other.keys.encrypt(other.keys.run("r"), "spec", b"{}")
-    locked.use(OLD)
-    locked.redis.hset(locked.keys.run("r"), "spec", kept)
-    locked.api.script(list_jobs=JobsListResponse(jobs=[make.job(job_id="j")], total_pages=1), get_job=make.job())
-    for _ in range(locked.settings.poison_after + 2):
-        publish(locked, step, state)
-        part = locked.part()
+    encrypted.use(OLD)
+    encrypted.redis.hset(encrypted.keys.run("r"), "spec", kept)
+    encrypted.api.script(list_jobs=JobsListResponse(jobs=[make.job(job_id="j")], total_pages=1), get_job=make.job())
+    for _ in range(encrypted.settings.poison_after + 2):
+        publish(encrypted, step, state)
+        part = encrypted.part()
         assert (part.state, part.outcome, part.attempts) == (state, None, 0)
-        locked.clock.forward(31)
-    assert locked.api.posts == 0
+        encrypted.clock.forward(31)
+    assert encrypted.api.posts == 0
 
 
 @pytest.fixture
-def ended(locked, make):
+def ended(encrypted, make):
     """A run that has failed, encrypted, seen by a process with another key."""
-    secret(locked, signature='{"task": "x"}')
-    locked.make_running()
-    claim = locked.claim_part()
-    locked.run(ops.update_part(locked.keys, claim, {}, after=0.0, job=make.job("success")))
-    locked.store_content(position=0)
-    locked.finish_part()
-    return locked
+    secret(encrypted, signature='{"task": "x"}')
+    encrypted.make_running()
+    claim = encrypted.claim_part()
+    encrypted.run(ops.update_part(encrypted.keys, claim, {}, after=0.0, job=make.job("success")))
+    encrypted.store_content(position=0)
+    encrypted.finish_part()
+    return encrypted
 
 
 def test_a_run_is_not_decided_without_its_key(ended, caplog):
@@ -245,31 +247,31 @@ def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
     assert caught.value.requeue
 
 
-def test_a_cancel_that_cannot_read_decides_nothing(locked, make):
+def test_a_cancel_that_cannot_read_decides_nothing(encrypted, make):
     """A job that names no task is completed from its contents: these are another key's."""
-    locked.create_run()
-    locked.make_running()
-    locked.store_content(position=0)
-    locked.store_content(position=1)
-    other = locked.use(NEW)
+    encrypted.create_run()
+    encrypted.make_running()
+    encrypted.store_content(position=0)
+    encrypted.store_content(position=1)
+    other = encrypted.use(NEW)
     key = other.keys.contents("r", 0)
     strange = other.keys.encrypt(key, "0", b"x")
-    locked.use(OLD)
-    locked.redis.hset(key, "0", strange)
-    locked.run(ops.request_stop(locked.keys, "r", CANCEL))
-    locked.set_fields(stop_seen_at="1")
-    locked.api.script(get_job=make.job("success", summary=False))
-    publish(locked, cancel, PartState.RUNNING)
-    assert (locked.part().state, locked.part().outcome) == (PartState.FETCHING, None)
+    encrypted.use(OLD)
+    encrypted.redis.hset(key, "0", strange)
+    encrypted.run(ops.request_stop(encrypted.keys, "r", CANCEL))
+    encrypted.set_fields(stop_seen_at="1")
+    encrypted.api.script(get_job=make.job("success", summary=False))
+    publish(encrypted, cancel, PartState.RUNNING)
+    assert (encrypted.part().state, encrypted.part().outcome) == (PartState.FETCHING, None)
 
 
-def test_another_request_is_told_from_this_one_without_the_key(locked):
-    enqueue(["https://a.example/"], idempotency_key="k", settings=locked.settings)
-    locked.use(NEW)
-    same = enqueue(["https://a.example/"], idempotency_key="k", settings=locked.settings)
+def test_another_request_is_told_from_this_one_without_the_key(encrypted):
+    enqueue(["https://a.example/"], idempotency_key="k", settings=encrypted.settings)
+    encrypted.use(NEW)
+    same = enqueue(["https://a.example/"], idempotency_key="k", settings=encrypted.settings)
     assert same.state == "queued"
     with pytest.raises(IdempotencyConflictError, match=r"with another request: .* Add that key"):
-        enqueue(["https://b.example/"], idempotency_key="k", settings=locked.settings)
+        enqueue(["https://b.example/"], idempotency_key="k", settings=encrypted.settings)
 
 
 def test_who_reads_without_the_key_is_told_what_to_do(ended, monkeypatch):
@@ -283,59 +285,61 @@ def test_who_reads_without_the_key_is_told_what_to_do(ended, monkeypatch):
             read()
 
 
-def test_the_error_of_a_run_is_that_of_the_key(locked):
-    secret(locked)
-    locked.finish_part(outcome="lost", error=JobLostError("gone", "r"))
-    decide(locked)
-    locked.use(NEW)
-    assert isinstance(locked.read_run().error, EncryptionKeyError)
+def test_the_error_of_a_run_is_that_of_the_key(encrypted):
+    secret(encrypted)
+    encrypted.finish_part(outcome="lost", error=JobLostError("gone", "r"))
+    decide(encrypted)
+    encrypted.use(NEW)
+    assert isinstance(encrypted.read_run().error, EncryptionKeyError)
     with pytest.raises(EncryptionKeyError):
-        RunHandle("r", producer=locked.producer).result()
+        RunHandle("r", producer=encrypted.producer).result()
 
 
-def test_missing_keys_are_named(locked, clock):
-    secret(locked)
-    assert missing_keys(locked.producer) == []
-    (name,) = locked.keys.key_names
-    locked.use(NEW)
-    (text,) = missing_keys(locked.producer)
+def test_missing_keys_are_named(encrypted, clock):
+    secret(encrypted)
+    assert missing_keys(encrypted.producer) == []
+    (name,) = encrypted.keys.key_names
+    encrypted.use(NEW)
+    (text,) = missing_keys(encrypted.producer)
     assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in text
-    clock.forward(locked.settings.record_ttl + 1)
-    assert missing_keys(locked.producer) == []
+    clock.forward(encrypted.settings.record_ttl + 1)
+    assert missing_keys(encrypted.producer) == []
 
 
-def test_runs_with_the_same_options_do_not_conflict(locked):
+def test_runs_with_the_same_options_do_not_conflict(encrypted):
     """Encrypted, equal options look different: their digest tells that they are equal."""
-    secret(locked)
-    secret(locked, run_id="s")
-    locked.create_run("t", request={"set_cookies": "a=other"})
-    claim = locked.claim_part()
+    secret(encrypted)
+    secret(encrypted, run_id="s")
+    encrypted.create_run("t", request={"set_cookies": "a=other"})
+    claim = encrypted.claim_part()
     found, cursor = set(), ops.START
     while True:
-        cursor, conflicting = locked.run(ops.scan_conflicting_parts(locked.keys, claim, ops.digests_of(claim), cursor))
+        cursor, conflicting = encrypted.run(
+            ops.scan_conflicting_parts(encrypted.keys, claim, ops.digests_of(claim), cursor)
+        )
         found.add(conflicting)
         if cursor == ops.START:
             break
     assert found == {"t:0"}
 
 
-def test_a_waiter_who_comes_later_is_encrypted_too(locked):
-    secret(locked)
-    locked.run(ops.accept_run(locked.keys, "r", "later", '{"a": 1}'))
-    assert locked.redis.hget(locked.keys.run("r"), "waiter:later")[:1] == ENCRYPTED_PREFIX
-    assert locked.read_run().waiters["later"] == '{"a": 1}'
+def test_a_waiter_who_comes_later_is_encrypted_too(encrypted):
+    secret(encrypted)
+    encrypted.run(ops.accept_run(encrypted.keys, "r", "later", '{"a": 1}'))
+    assert encrypted.redis.hget(encrypted.keys.run("r"), "waiter:later")[:1] == ENCRYPTED_PREFIX
+    assert encrypted.read_run().waiters["later"] == '{"a": 1}'
 
 
-def test_a_worker_that_lacks_a_key_says_so_when_it_starts(locked, monkeypatch, caplog):
-    secret(locked)
-    locked.use(NEW)
+def test_a_worker_that_lacks_a_key_says_so_when_it_starts(encrypted, monkeypatch, caplog):
+    secret(encrypted)
+    encrypted.use(NEW)
     monkeypatch.setattr(Store, "check", lambda _: None)
-    assert lifecycle._other_application(locked.producer) is None
+    assert lifecycle._other_application(encrypted.producer) is None
     assert "runs of the store are encrypted with key" in caplog.text
 
 
-def test_doctor_names_a_key_that_is_lacking(locked):
-    secret(locked)
-    locked.use(NEW)
-    (finding,) = keys_that_doctor_misses(locked.producer)
+def test_doctor_names_a_key_that_is_lacking(encrypted):
+    secret(encrypted)
+    encrypted.use(NEW)
+    (finding,) = keys_that_doctor_misses(encrypted.producer)
     assert finding.level == "wrong"
