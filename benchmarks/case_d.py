@@ -61,7 +61,7 @@ def _waiting_run(ours: Ours) -> RunHandle:
         (handle,) = ours.enqueue_all([urls(1, 2_000, _DAY)])
 
         def waits() -> bool:
-            store = ours.producer.store
+            store = ours.app_context.store
             record = store.run(ops.read_run(store.keys, handle.run_id))
             return record is not None and record.parts[0].polls >= _POLLS
 
@@ -113,7 +113,7 @@ def _renamed(text: str, fresh: dict[str, str]) -> str:
 
 def _claims(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]:
     """Milliseconds of each claim, with so many entries due at each, and none of the step messages before unheard."""
-    store, keys = ours.producer.store, ours.producer.store.keys
+    store, keys = ours.app_context.store, ours.app_context.store.keys
 
     def prepare() -> None:
         store.client.delete(keys.dispatched)
@@ -128,7 +128,7 @@ def _claims(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float
 
 def _plans(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]:
     """Milliseconds of each look of the dispatcher at the parts whose jobs run, so many of them due."""
-    store, keys, account = ours.producer.store, ours.producer.store.keys, ours.settings.account_id
+    store, keys, account = ours.app_context.store, ours.app_context.store.keys, ours.settings.account_id
 
     def prepare() -> None:
         store.client.delete(keys.due, keys.list_poll(account))
@@ -150,6 +150,6 @@ def _timed(ours: Ours, op: Any, prepare: Callable[[], None], times: int) -> list
     for _ in range(times):
         prepare()
         start = time.perf_counter()
-        answer = ours.producer.store.run(op)
+        answer = ours.app_context.store.run(op)
         found.append((1000 * (time.perf_counter() - start), answer))
     return found

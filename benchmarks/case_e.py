@@ -82,7 +82,7 @@ def _early(bench: Bench, ours: Ours) -> dict[str, Any]:
     """How long after its own end the first task of a job can be read whose other task goes on."""
     targets = urls(1, _PAGE, bench.sizes.e_long / 4) + urls(1, _PAGE, bench.sizes.e_long)
     handle = enqueue(targets, settings=ours.settings, early=True)
-    store, part_id = ours.producer.store, PartId(handle.run_id, 0)
+    store, part_id = ours.app_context.store, PartId(handle.run_id, 0)
     measure.until(lambda: bool(store.run(ops.fetched(store.keys, part_id))), bench.sizes.e_long, "the first task")
     now = time.time()
     (position,) = store.run(ops.fetched(store.keys, part_id))

@@ -51,9 +51,9 @@ class Ours(AbstractContextManager["Ours"]):
                 "api_key": _KEY,
             }
             self.settings = Settings(**self.values)
-            self.producer = AppContext.for_app(settings=self.settings)
-            stack.callback(self.producer.store.close)
-            stack.callback(self.producer.app.close)
+            self.app_context = AppContext.for_app(settings=self.settings)
+            stack.callback(self.app_context.store.close)
+            stack.callback(self.app_context.app.close)
             self._stack = stack.pop_all()
         return self
 
@@ -96,7 +96,7 @@ class Ours(AbstractContextManager["Ours"]):
     def _ended(self, run_ids: Sequence[str]) -> list[bool]:
         # Waiting for runs that nobody carries out would end in an hour.
         self._workers.check()
-        store = self.producer.store
+        store = self.app_context.store
         with store.client.pipeline(transaction=False) as pipe:
             for run_id in run_ids:
                 pipe.hget(store.keys.run(run_id), "outcome")

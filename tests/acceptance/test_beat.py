@@ -118,7 +118,7 @@ def _one_run_a_tick(pipeline, eventually, started):
         ) from None
     runs = {key.rpartition(":")[2] for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:run:")}
     ticks = [key for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:tick:prices:")]
-    made = [value.decode().split()[0] for value in pipeline.producer.store.client.mget(ticks)]
+    made = [value.decode().split()[0] for value in pipeline.app_context.store.client.mget(ticks)]
     assert len(made) == len(set(made))
     # Another may have been made between the two looks.
     assert runs <= set(made)
@@ -128,5 +128,5 @@ def _one_run_a_tick(pipeline, eventually, started):
     eventually(lambda: pipeline.posts() >= len(runs))
     for run_id in runs:
         assert len(pipeline.handle(run_id).result(timeout=60).tasks) == 1
-    client, followed = pipeline.producer.store.client, f"{pipeline.prefix}:followed"
+    client, followed = pipeline.app_context.store.client, f"{pipeline.prefix}:followed"
     eventually(lambda: runs <= {member.decode() for member in client.smembers(followed)})

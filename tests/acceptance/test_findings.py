@@ -78,7 +78,7 @@ def test_forget_right_after_the_result_still_reports_it(pipeline, eventually):
     standing = (":epoch", ":accounts", ":list_poll:", ":quota", ":totals", ":stored", ":order")
     beside = (":owner:", ":namespace_owner", ":ledger:", *standing)
     eventually(lambda: {key for key in pipeline.stored_keys() if not any(word in key for word in beside)} <= marks)
-    client = pipeline.producer.store.client
+    client = pipeline.app_context.store.client
     passing = [key for key in pipeline.stored_keys() if not any(word in key for word in standing)]
     assert all(client.ttl(key) > 0 for key in passing)
 
@@ -102,7 +102,7 @@ def test_a_long_pause_does_not_hold_up_a_cancel(pipeline, eventually):
     handle = pipeline.enqueue(["https://a.example/?seconds=60"])
     eventually(lambda: handle.state == "running")
     pipeline.sandbox.fault("status", kind="get_job", status=429, retry_after=3600, times=1)
-    client = pipeline.producer.store.client
+    client = pipeline.app_context.store.client
     eventually(lambda: client.exists(f"{pipeline.prefix}:pause"))
     assert handle.cancel()
     with pytest.raises(JobCanceledError):
@@ -115,7 +115,7 @@ def test_progress_is_never_poison(pipeline, eventually):
     pipeline.values["fetch_concurrency"] = 1
     pipeline.sandbox.fault("slow", kind="get_task", seconds=0.3)
     handle = pipeline.enqueue([f"https://a.example/{n}" for n in range(12)])
-    client, contents = pipeline.producer.store.client, f"{pipeline.prefix}:contents:{handle.run_id}:0"
+    client, contents = pipeline.app_context.store.client, f"{pipeline.prefix}:contents:{handle.run_id}:0"
     for _ in range(4):
         worker = pipeline.work()
         before = client.hlen(contents)
@@ -201,7 +201,7 @@ def test_a_second_message_for_a_forgotten_follower_buys_nothing(pipeline, eventu
     run_id = handles[0].get(timeout=150)["run_id"]
     assert handles[1].get(timeout=150)["run_id"] == run_id
     pipeline.handle(run_id).forget()
-    eventually(lambda: not pipeline.producer.store.client.exists(f"{pipeline.prefix}:part:{run_id}:0"))
+    eventually(lambda: not pipeline.app_context.store.client.exists(f"{pipeline.prefix}:part:{run_id}:0"))
     send()
     assert len(pipeline.enqueue(["https://later.example/"]).result(timeout=150).tasks) == 1
     assert pipeline.posts() == 2

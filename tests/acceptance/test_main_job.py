@@ -286,17 +286,17 @@ def test_an_ended_run_can_be_forgotten(working, eventually):
     handle.result(timeout=150)
     eventually(lambda: handle.async_result.state == "SUCCESS")
     handle.forget()
-    eventually(lambda: not working.producer.store.client.exists(f"{working.prefix}:part:{handle.run_id}:0"))
+    eventually(lambda: not working.app_context.store.client.exists(f"{working.prefix}:part:{handle.run_id}:0"))
     with pytest.raises(RunNotFoundError):
         _ = handle.state
     left = [key for key in working.stored_keys() if handle.run_id in key]
     assert left == [f"{working.prefix}:run:{handle.run_id}"]
-    assert working.producer.store.client.hgetall(left[0]) == {b"forgotten": b"1"}
+    assert working.app_context.store.client.hgetall(left[0]) == {b"forgotten": b"1"}
 
 
 def test_an_ended_run_lives_as_long_as_it_should(working, eventually):
     handle = working.enqueue(["https://a.example/"], idempotency_key="life")
-    client = working.producer.store.client
+    client = working.app_context.store.client
     assert client.ttl(f"{working.prefix}:run:{handle.run_id}") == -1
     handle.result(timeout=150)
     eventually(lambda: client.ttl(f"{working.prefix}:run:{handle.run_id}") > 0)

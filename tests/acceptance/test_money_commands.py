@@ -143,7 +143,7 @@ def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventua
     pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
     pipeline.work()
     handles = [pipeline.enqueue(urls(1, host=f"ours{n}")) for n in range(20)]
-    orphan_finder = OrphanFinder(client, pipeline.producer.store, pipeline.settings.account_id)
+    orphan_finder = OrphanFinder(client, pipeline.app_context.store, pipeline.settings.account_id)
     claimed = set()
 
     def all_owned():

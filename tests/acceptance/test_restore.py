@@ -28,7 +28,7 @@ def test_what_was_bought_after_the_copy_is_found_again(sandbox, tmp_path):
             shutil.copytree(tmp_path / "copy", data)
             server.restart()
             assert handle.state == "queued"
-            assert pipeline.producer.store.client.delete("restored:epoch") == 1
+            assert pipeline.app_context.store.client.delete("restored:epoch") == 1
             work_until_done(pipeline, handle)
             assert pipeline.posts() == bought == 2
 

@@ -64,8 +64,8 @@ def bare_message(pipeline, **kwargs):
     """The least that a producer in another language sends; the id that its outcome comes under."""
     task_id = str(uuid.uuid4())
     headers = {"task": "scrape_do.scrape", "id": task_id}
-    with pipeline.app.producer_pool.acquire() as producer:
-        producer.publish([[], kwargs, {}], routing_key=pipeline.settings.queue, serializer="json", headers=headers)
+    with pipeline.app.producer_pool.acquire() as app_context:
+        app_context.publish([[], kwargs, {}], routing_key=pipeline.settings.queue, serializer="json", headers=headers)
     return task_id
 
 

@@ -83,7 +83,7 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
     for number in range(2):
         pipeline.sandbox.fault("status", kind="get_task", status=503, times=1, target=f"a.example/{number}")
     handles = [handle for handle, _ in runs]
-    pipeline.producer.publish(routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
+    pipeline.app_context.publish(routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
     # A step keeps the trace of who sent it; a run that nobody traces has no spans of its own.
     scraped, sender = traced(lambda: pipeline.scrape(targets=["https://a.example/"], headers={"X-Mine": HEADER}))
     untraced = pipeline.enqueue(["https://a.example/untraced"])

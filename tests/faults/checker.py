@@ -60,7 +60,7 @@ class Checker:
     def _check_run(self, trial: Trial, run: Run) -> None:
         geo = run.options.get("geo_code")
         sold = [job for job in self._bought[tuple(run.targets)] if len(trial.runs) == 1 or job["geo"] == geo]
-        store = self._harness.servers.producer.store
+        store = self._harness.servers.app_context.store
         record = store.run(ops.read_run(store.keys, run.run_id))
         self._check_purchases(trial, run, sold, in_doubt=record is not None and record.outcome == RunState.IN_DOUBT)
         self._check_options(trial, run, sold)
@@ -104,7 +104,7 @@ class Checker:
         The run that was given up must not guess either, when it is bought again and finds the job of the first.
         """
         equal_runs = {other.run_id for other in trial.runs if other.targets == run.targets}
-        store, days = self._harness.servers.producer.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
+        store, days = self._harness.servers.app_context.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
         lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if len(equal_runs) > 1 else []
         return any(line.part_id.run_id in equal_runs and line.status == ops.PurchaseStatus.NOT_FOUND for line in lines)
 
@@ -136,7 +136,7 @@ class Checker:
 
     def _check_celery_result(self, trial: Trial, run: Run, outcome: str) -> None:
         """What Celery tells the caller."""
-        found = self._harness.servers.producer.app.backend.get_task_meta(run.run_id)
+        found = self._harness.servers.app_context.app.backend.get_task_meta(run.run_id)
         wanted = {"SUCCESS"} if outcome == RunState.SUCCEEDED else {"FAILURE"}
         if any(hit["kind"] == "revoke" for hit in trial.hits):
             wanted.add("REVOKED")
@@ -153,7 +153,7 @@ class Checker:
     def _check_contents(self, trial: Trial, run: Run, record: Any) -> None:
         """Each page is the one that the sandbox serves for its URL, in the order of the input."""
         try:
-            handle = RunHandle(run.run_id, producer=self._harness.servers.producer)
+            handle = RunHandle(run.run_id, app_context=self._harness.servers.app_context)
             tasks = list(handle.iter_tasks())
         except ScrapeDoError as error:
             trial.problems.append(f"contents: {error!r}")

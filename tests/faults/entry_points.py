@@ -27,20 +27,20 @@ def start_trial(servers: Servers, trial: Trial) -> None:
     if trial.start == "batch":
         for run in trial.runs:
             _write_run(servers, run)
-        servers.producer.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0" for run in trial.runs])
+        servers.app_context.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0" for run in trial.runs])
         return
     for run in trial.runs:
         _ENTRY_POINTS[trial.start](servers, run)
 
 
 def _write_run(servers: Servers, run: Run) -> None:
-    write(servers.producer, read_spec(run.targets, **run.options), run.run_id)
+    write(servers.app_context, read_spec(run.targets, **run.options), run.run_id)
 
 
 def _enqueue(servers: Servers, run: Run) -> None:
     """As `enqueue` does it, under an id that the lab knows before."""
     _write_run(servers, run)
-    publish_submit(servers.producer, run.run_id, 1)
+    publish_submit(servers.app_context, run.run_id, 1)
 
 
 def _publish_duplicates(servers: Servers, run: Run) -> None:
@@ -48,9 +48,9 @@ def _publish_duplicates(servers: Servers, run: Run) -> None:
     _write_run(servers, run)
     for _ in range(2):
         for step in _STEPS:
-            servers.producer.publish(step, [f"{run.run_id}:0"])
-        servers.producer.publish(routing.AGGREGATE_RUN, [run.run_id])
-    servers.producer.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0"] * 3)
+            servers.app_context.publish(step, [f"{run.run_id}:0"])
+        servers.app_context.publish(routing.AGGREGATE_RUN, [run.run_id])
+    servers.app_context.publish(routing.SUBMIT_JOBS, [f"{run.run_id}:0"] * 3)
 
 
 def _kwargs(run: Run) -> dict[str, Any]:
@@ -58,26 +58,26 @@ def _kwargs(run: Run) -> dict[str, Any]:
 
 
 def _scrape(servers: Servers, run: Run) -> None:
-    app = servers.producer.app
+    app = servers.app_context.app
     app.loader.import_default_modules()
     app.tasks[routing.SCRAPE].apply_async(kwargs=_kwargs(run), task_id=run.run_id)
 
 
 def _message(servers: Servers, run: Run) -> None:
     """As a producer without this package does it."""
-    servers.producer.app.send_task(
+    servers.app_context.app.send_task(
         routing.SCRAPE, kwargs=_kwargs(run), task_id=run.run_id, queue=servers.settings.queue
     )
 
 
 def _draft(servers: Servers, run: Run) -> None:
     """Written down, and its message lost."""
-    create_draft(servers.producer, run.run_id, {}, (), _kwargs(run))
+    create_draft(servers.app_context, run.run_id, {}, (), _kwargs(run))
 
 
 def _unknown_run(servers: Servers, run: Run) -> None:
     """Nothing is written down, and its outcome is to be reported."""
-    servers.producer.app.send_task(
+    servers.app_context.app.send_task(
         routing.DELIVER_OUTCOME, args=[run.run_id], task_id=run.run_id, queue=servers.settings.queue
     )
 

@@ -203,9 +203,9 @@ class Harness:
     def _check_ended(self) -> None:
         """Asks the store which runs have ended, and been reported."""
         in_flight = list(self.in_flight.values())
-        keys = self.servers.producer.store.keys
+        keys = self.servers.app_context.store.keys
         try:
-            with self.servers.producer.store.client.pipeline(transaction=False) as pipe:
+            with self.servers.app_context.store.client.pipeline(transaction=False) as pipe:
                 for trial in in_flight:
                     for run in trial.runs:
                         pipe.hmget(keys.run(run.run_id), "outcome", "waiting")
@@ -233,7 +233,7 @@ class Harness:
         if trial.start != UNKNOWN_RUN:
             return all(outcome and int(waiting or 0) <= 0 for outcome, waiting in found)
         with suppress(RedisError, OSError):
-            return self.servers.producer.app.AsyncResult(trial.runs[0].run_id).ready()
+            return self.servers.app_context.app.AsyncResult(trial.runs[0].run_id).ready()
         return False
 
     def _finish_trial(self, trial: Trial) -> None:
@@ -259,7 +259,7 @@ class Harness:
         self.send_checks.clear()
         self.servers.sandbox.reset()
         with suppress(RedisError):
-            self.servers.producer.store.client.flushdb()
+            self.servers.app_context.store.client.flushdb()
         for slot in self.worker_pool.slots:
             with suppress(FileNotFoundError):
                 os.truncate(self.worker_pool.log(slot), 0)

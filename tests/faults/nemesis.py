@@ -85,7 +85,7 @@ class Nemesis:
 
     def flush_broker(self, _: Trial | None = None) -> None:
         """Somebody empties the broker: every message is gone."""
-        with self._harness.servers.producer.app.connection_for_write() as connection:
+        with self._harness.servers.app_context.app.connection_for_write() as connection:
             connection.default_channel.client.flushdb()
         for trial in self._harness.in_flight.values():
             if trial.by_message:
@@ -94,7 +94,7 @@ class Nemesis:
 
     def check_lost_message(self, trial: Trial) -> None:
         """A message that was all there is of a run, and has not come: does the broker still hold it?"""
-        with self._harness.servers.producer.app.connection_for_write() as connection:
+        with self._harness.servers.app_context.app.connection_for_write() as connection:
             client = connection.default_channel.client
             held = any(trial.runs[0].run_id.encode() in text for text in client.hvals("unacked"))
             waits = any(trial.runs[0].run_id.encode() in text for text in client.lrange(PREFIX, 0, -1))
@@ -149,14 +149,14 @@ class Nemesis:
 
     def low_memory(self, _: Trial | None = None) -> None:
         """The store has no room for some seconds."""
-        client = self._harness.servers.producer.store.client
+        client = self._harness.servers.app_context.store.client
         with suppress(RedisError):
             client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 1024)
         self._harness.call_later(self._harness.rng.uniform(0.5, 2.0), self._restore_memory)
 
     def _restore_memory(self) -> None:
         with suppress(RedisError):
-            self._harness.servers.producer.store.client.config_set("maxmemory", 0)
+            self._harness.servers.app_context.store.client.config_set("maxmemory", 0)
             return
         self._harness.call_later(0.2, self._restore_memory)
 
@@ -171,12 +171,12 @@ class Nemesis:
         """Somebody cancels the run."""
         if trial:
             with suppress(RedisError):
-                RunHandle(trial.runs[0].run_id, producer=self._harness.servers.producer).cancel()
+                RunHandle(trial.runs[0].run_id, app_context=self._harness.servers.app_context).cancel()
 
     def revoke(self, trial: Trial | None) -> None:
         """Somebody revokes its Celery id."""
         if trial:
-            self._harness.servers.producer.app.control.revoke(trial.runs[0].run_id)
+            self._harness.servers.app_context.app.control.revoke(trial.runs[0].run_id)
 
     def schedule_power_cut(self) -> None:
         """In a moment the power of the store's machine will fail: what its disk had two seconds before is left."""

@@ -46,8 +46,8 @@ class Servers:
             }
             stack.enter_context(hastened())
             self.settings = Settings(**self.values)
-            self.producer = AppContext.for_app(settings=self.settings)
-            stack.callback(self.producer.store.close)
+            self.app_context = AppContext.for_app(settings=self.settings)
+            stack.callback(self.app_context.store.close)
             self._stack = stack.pop_all()
         return self
 

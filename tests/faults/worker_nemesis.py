@@ -46,7 +46,7 @@ def _sleep(_: FaultPlan, action: dict[str, Any], *__: Any) -> None:
     time.sleep(action["seconds"])
 
 
-def _producer() -> AppContext:
+def _app_context() -> AppContext:
     # Late: the application must not be made before the worker that it is for.
     from scrape_do_celery.runs import AppContext
     from scrape_do_celery.worker import app
@@ -57,14 +57,14 @@ def _producer() -> AppContext:
 def _cancel(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
     from scrape_do_celery.runs import RunHandle
 
-    RunHandle(run, producer=_producer()).cancel()
+    RunHandle(run, app_context=_app_context()).cancel()
 
 
 def _stop_request(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
     """A cancel of which no worker is told."""
     from scrape_do_celery.store import CANCEL, ops
 
-    store = _producer().store
+    store = _app_context().store
     store.run(ops.request_stop(store.keys, run, CANCEL))
 
 
@@ -79,7 +79,7 @@ def _message(_: FaultPlan, action: dict[str, Any], run: str, __: str) -> None:
     from scrape_do_celery import routing
 
     publish = f"scrape_do.{action['publish']}"
-    _producer().publish(publish, [run if publish == routing.AGGREGATE_RUN else f"{run}:0"])
+    _app_context().publish(publish, [run if publish == routing.AGGREGATE_RUN else f"{run}:0"])
 
 
 def _replace_message(fault_plan: FaultPlan, action: dict[str, Any], run: str, ticket: str) -> dict[str, Any]:
@@ -90,14 +90,14 @@ def _replace_message(fault_plan: FaultPlan, action: dict[str, Any], run: str, ti
 
 def _open_breaker(*_: Any) -> None:
     """Another worker's call was just refused: whoever claims next is to try the account."""
-    producer = _producer()
-    key = producer.store.keys.breaker(producer.settings.account_id)
-    producer.store.client.hset(key, mapping={"since": time.time(), "next": time.time() - 0.01})
+    app_context = _app_context()
+    key = app_context.store.keys.breaker(app_context.settings.account_id)
+    app_context.store.client.hset(key, mapping={"since": time.time(), "next": time.time() - 0.01})
 
 
 def _lose_intent(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
     """The store lost its last writes: nobody knows whether a purchase was among them."""
-    store = _producer().store
+    store = _app_context().store
     store.client.hset(store.keys.part(run, 0), "intent_lost", 1)
 
 

@@ -37,7 +37,7 @@ class Pipeline:
         }
         self.workers = []
         # A test that changes `values` has several, one after the other.
-        self.producers = {}
+        self.app_contexts = {}
 
     def __enter__(self):
         return self
@@ -51,22 +51,22 @@ class Pipeline:
             except subprocess.TimeoutExpired:
                 os.killpg(worker.pid, signal.SIGKILL)
                 worker.wait(10)
-        for producer in self.producers.values():
-            producer.store.close()
+        for app_context in self.app_contexts.values():
+            app_context.store.close()
 
     @property
     def settings(self):
         return Settings(**self.values)
 
     @property
-    def producer(self):
+    def app_context(self):
         found = AppContext.for_app(settings=self.settings)
-        self.producers[id(found)] = found
+        self.app_contexts[id(found)] = found
         return found
 
     @property
     def app(self):
-        return self.producer.app
+        return self.app_context.app
 
     @property
     def environment(self):
@@ -127,4 +127,4 @@ class Pipeline:
         return len(self.sandbox.jobs())
 
     def stored_keys(self):
-        return sorted(key.decode() for key in self.producer.store.client.scan_iter(f"{self.prefix}:*"))
+        return sorted(key.decode() for key in self.app_context.store.client.scan_iter(f"{self.prefix}:*"))

@@ -293,7 +293,7 @@ class StepHarness(FakeStore):
         monkeypatch.setattr("scrape_do_celery.runtime.context.wait_random_exponential", lambda **_: wait_none())
         monkeypatch.setattr("scrape_do_celery.runtime.context.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.catch_messages(make_app(settings))
-        self.producer = AppContext.for_app(self.app)
+        self.app_context = AppContext.for_app(self.app)
 
     def _client(self, api_key, **options):
         self.client_options = {"api_key": api_key, **options}
@@ -321,16 +321,16 @@ class StepHarness(FakeStore):
 
         The store fails at the command `broken`, so many times; what it was asked to do is not done.
         """
-        runtime = WorkerContext.__new__(WorkerContext)
-        runtime.producer, runtime.settings, runtime.asking = self.producer, self.settings, threading.Thread()
-        runtime.client = runtime.submit_client = self.api
-        runtime.submit_semaphore, runtime.early_fetch_semaphore = asyncio.Semaphore(10), asyncio.Semaphore(5)
-        runtime.words, runtime.absences, runtime.token = self.words, AbsenceCheck(self.absent), TokenCheck()
-        runtime.job_list, runtime.health = self.job_list or JobListReader(runtime.list_jobs), self.health
-        runtime.page_memory = PageMemory()
+        context = WorkerContext.__new__(WorkerContext)
+        context.app_context, context.settings, context.asking = self.app_context, self.settings, threading.Thread()
+        context.client = context.submit_client = self.api
+        context.submit_semaphore, context.early_fetch_semaphore = asyncio.Semaphore(10), asyncio.Semaphore(5)
+        context.words, context.absences, context.token = self.words, AbsenceCheck(self.absent), TokenCheck()
+        context.job_list, context.health = self.job_list or JobListReader(context.list_jobs), self.health
+        context.page_memory = PageMemory()
 
         async def go(store):
-            runtime.store, failures = store, [RedisConnectionError("away")] * times
+            context.store, failures = store, [RedisConnectionError("away")] * times
             run = store.run
 
             async def sometimes(command):
@@ -338,11 +338,11 @@ class StepHarness(FakeStore):
                     raise failures.pop()
                 return await run(command)
 
-            runtime.rate_limiter = RateLimiter(store, here=10, limit=10)
+            context.rate_limiter = RateLimiter(store, here=10, limit=10)
             store.run = sometimes
             # As the frame of every step does.
             is_stopping.set(getattr(claim, "stop_reason", None) is not None)
-            return await handler(runtime, claim)
+            return await handler(context, claim)
 
         return self.run_async(go)
 

@@ -35,7 +35,7 @@ def task(number=0, **fields):
 
 
 @pytest.fixture
-def producer(clean_environment, monkeypatch):
+def app_context(clean_environment, monkeypatch):
     settings = Settings(
         redis_url="redis://localhost:1/0", broker_url="memory://", result_backend="cache+memory://", api_key=SECRET
     )
@@ -50,7 +50,7 @@ def producer(clean_environment, monkeypatch):
 
 
 @pytest.fixture
-def scrape_do(producer):
+def scrape_do(app_context):
     def call(*arguments, **options):
         return CliRunner().invoke(main, [str(a) for a in arguments], **options)
 
@@ -58,12 +58,12 @@ def scrape_do(producer):
 
 
 @pytest.fixture
-def ended(producer):
+def ended(app_context):
     """A run of two targets that has ended, with an error or without."""
 
     def end(error=None, **second):
         run_id = runs.enqueue(URLS).run_id
-        store, part_id = producer.store, PartId(run_id, 0)
+        store, part_id = app_context.store, PartId(run_id, 0)
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
         claim = store.run(ops.claim_part(store.keys, part_id, "token", seconds=30, states=["queued"]))
         store.run(ops.update_part(store.keys, claim, {"state": "fetching", "job": "j1"}, job=job))
@@ -78,21 +78,21 @@ def ended(producer):
     return end
 
 
-def test_enqueue_prints_the_id_of_a_run_with_these_options(scrape_do, producer):
+def test_enqueue_prints_the_id_of_a_run_with_these_options(scrape_do, app_context):
     answer = scrape_do("enqueue", *URLS, "--geo-code", "US", "--super", "--max-wait", 60, "--raise-on-task-failure")
     assert answer.exit_code == 0, answer.output
     run_id = answer.output.strip()
-    spec = producer.store.run(ops.spec(producer.store.keys, run_id, 1))
+    spec = app_context.store.run(ops.spec(app_context.store.keys, run_id, 1))
     assert (spec.request.targets, spec.request.geo_code, spec.request.super) == (URLS, "us", True)
     assert (spec.max_wait, spec.raise_on_task_failure) == (60, True)
-    assert producer.published == [("scrape_do.submit_jobs", [f"{run_id}:0"])]
+    assert app_context.published == [("scrape_do.submit_jobs", [f"{run_id}:0"])]
 
 
-def test_enqueue_reads_files(scrape_do, producer, tmp_path):
+def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"targets": URLS[:1], "set_cookies": "a=1", "render": {}}))
     answer = scrape_do("enqueue", "--request", request, "--from", "-", "--render", input=f"\n{URLS[1]}\n")
-    spec = producer.store.run(ops.spec(producer.store.keys, answer.output.strip(), 1))
+    spec = app_context.store.run(ops.spec(app_context.store.keys, answer.output.strip(), 1))
     assert (spec.request.targets, spec.request.set_cookies) == (URLS, "a=1")
     assert spec.request.render is not None
 
@@ -110,18 +110,18 @@ def test_enqueue_reads_files(scrape_do, producer, tmp_path):
         (["cancel", "nope"], 1, "RunNotFoundError: no run nope"),
     ],
 )
-def test_what_is_wrong_is_one_readable_line(scrape_do, producer, arguments, code, text):
+def test_what_is_wrong_is_one_readable_line(scrape_do, app_context, arguments, code, text):
     answer = scrape_do(*arguments)
     assert answer.exit_code == code
     (line,) = [line for line in answer.output.splitlines() if line.startswith("Error: ")]
     assert text in line
-    assert producer.store.client.keys("*:due") == producer.published == []
+    assert app_context.store.client.keys("*:due") == app_context.published == []
 
 
-def test_a_request_file_alone_will_do(scrape_do, producer, tmp_path):
+def test_a_request_file_alone_will_do(scrape_do, app_context, tmp_path):
     (tmp_path / "r.json").write_text(json.dumps({"targets": URLS}))
     answer = scrape_do("enqueue", "--request", tmp_path / "r.json")
-    assert producer.store.run(ops.spec(producer.store.keys, answer.output.strip(), 1)).request.targets == URLS
+    assert app_context.store.run(ops.spec(app_context.store.keys, answer.output.strip(), 1)).request.targets == URLS
 
 
 def test_a_request_file_that_is_no_object(scrape_do, tmp_path):
@@ -169,19 +169,23 @@ def test_a_reader_who_has_read_enough_is_told_nothing(scrape_do, monkeypatch):
     assert (answer.exit_code, answer.output) == (1, "")
 
 
-def test_status_tells_what_a_run_waits_for(scrape_do, producer):
+def test_status_tells_what_a_run_waits_for(scrape_do, app_context):
     run_id = scrape_do("enqueue", *URLS).output.strip()
-    part = producer.store.keys.part(run_id, 0)
-    producer.store.client.hset(part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"})
+    part = app_context.store.keys.part(run_id, 0)
+    app_context.store.client.hset(
+        part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"}
+    )
     assert "held up by  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
-    producer.store.client.hset(part, "api_failures", 0)
+    app_context.store.client.hset(part, "api_failures", 0)
     assert "held up by" not in scrape_do("status", run_id).output
 
 
-def test_status_shows_words_that_this_version_does_not_know(scrape_do, producer):
+def test_status_shows_words_that_this_version_does_not_know(scrape_do, app_context):
     run_id = scrape_do("enqueue", *URLS).output.strip()
     assert "unknown statuses" not in scrape_do("status", run_id).output
-    producer.store.client.hset(producer.store.keys.part(run_id, 0), "words", '["reticulating", "dr\\u001b[2Jawn"]')
+    app_context.store.client.hset(
+        app_context.store.keys.part(run_id, 0), "words", '["reticulating", "dr\\u001b[2Jawn"]'
+    )
     assert "unknown statuses  reticulating, dr [2Jawn\n" in scrape_do("status", run_id).output
 
 
@@ -304,13 +308,13 @@ def test_other_warnings_look_as_always(scrape_do, monkeypatch):
     assert "file.py:1: UserWarning: text" in shown[0]
 
 
-def test_the_plugin_uses_the_app_of_celery(producer, monkeypatch):
+def test_the_plugin_uses_the_app_of_celery(app_context, monkeypatch):
     chosen = []
-    monkeypatch.setattr(producer.app, "set_current", lambda: chosen.append(producer.app))
-    context = type("Context", (), {"app": producer.app})()
+    monkeypatch.setattr(app_context.app, "set_current", lambda: chosen.append(app_context.app))
+    context = type("Context", (), {"app": app_context.app})()
     answer = CliRunner().invoke(celery_plugin, ["status", "nope"], obj=context)
     assert "RunNotFoundError" in answer.output
-    assert chosen == [producer.app]
+    assert chosen == [app_context.app]
     assert sorted(celery_plugin.commands) == sorted(main.commands)
 
 
@@ -343,11 +347,11 @@ def test_an_option_that_the_sandbox_refuses_is_one_line():
 
 
 @pytest.fixture
-def healthy(producer, monkeypatch):
-    monkeypatch.setattr(producer.store, "client", Server())
+def healthy(app_context, monkeypatch):
+    monkeypatch.setattr(app_context.store, "client", Server())
     monkeypatch.setattr(diagnostics, "check_workers", lambda *_: [])
     monkeypatch.setattr(diagnostics, "check_api", lambda _: [])
-    return producer.store.client
+    return app_context.store.client
 
 
 class Server:
@@ -406,9 +410,9 @@ def test_doctor_ends_with_1_where_something_is_wrong(scrape_do, healthy):
     assert "wrong    SCRAPE_DO_REDIS_URL names a Redis Cluster" in answer.output
 
 
-def test_doctor_names_unknown_variables_and_a_missing_token(scrape_do, producer, healthy, monkeypatch):
+def test_doctor_names_unknown_variables_and_a_missing_token(scrape_do, app_context, healthy, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_QUEU", "x")
-    producer.settings = producer.settings.model_copy(update={"api_key": None, "api_url": "http://api.example"})
+    app_context.settings = app_context.settings.model_copy(update={"api_key": None, "api_url": "http://api.example"})
     answer = scrape_do("doctor")
     assert "warning  SCRAPE_DO_API_URL: the API at http://api.example is not encrypted" in answer.output
     assert "warning  SCRAPE_DO_QUEU is not a setting" in answer.output
@@ -433,24 +437,24 @@ def test_doctor_tells_of_settings_that_cannot_work(clean_environment, monkeypatc
         ({}, ResponseError("unknown command"), [OK, WARNING], "does not tell"),
     ],
 )
-def test_what_is_said_of_a_store(producer, facts, config, expected, text):
-    producer.store.client = Server(**facts)
-    producer.store.client.config = config
-    found = list(check_store(producer.store, "redis://here"))
+def test_what_is_said_of_a_store(app_context, facts, config, expected, text):
+    app_context.store.client = Server(**facts)
+    app_context.store.client.config = config
+    found = list(check_store(app_context.store, "redis://here"))
     assert levels(found) == expected
     assert text in found[-1].text
 
 
-def test_an_account_that_is_held_back_is_named(producer):
-    producer.store.client = Server()
-    producer.store.client.refused = [b"p:breaker:x"]
-    found = list(check_store(producer.store, "redis://here"))
+def test_an_account_that_is_held_back_is_named(app_context):
+    app_context.store.client = Server()
+    app_context.store.client.refused = [b"p:breaker:x"]
+    found = list(check_store(app_context.store, "redis://here"))
     assert levels(found) == [OK, WRONG]
     assert "refuses the token since 1970-01-01" in found[-1].text
 
 
-def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
-    store = producer.store
+def test_runs_that_another_account_bought_are_counted(app_context, monkeypatch):
+    store = app_context.store
     monkeypatch.setattr(store.client, "info", lambda *_: {**FACTS, "cluster_enabled": 0})
     monkeypatch.setattr(store.client, "config_get", lambda name: {name: "always"})
     watched = None
@@ -467,8 +471,8 @@ def test_runs_that_another_account_bought_are_counted(producer, monkeypatch):
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
 
 
-def test_an_api_that_answers_and_one_that_does_not(producer, shared_sandbox):
-    here = producer.settings.model_copy(update={"api_url": shared_sandbox.url})
+def test_an_api_that_answers_and_one_that_does_not(app_context, shared_sandbox):
+    here = app_context.settings.model_copy(update={"api_url": shared_sandbox.url})
     [found] = diagnostics.check_api(here)
     assert (found.level, "takes the token" in found.text) == (OK, True)
     [found] = diagnostics.check_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
@@ -476,12 +480,12 @@ def test_an_api_that_answers_and_one_that_does_not(producer, shared_sandbox):
     assert not list(diagnostics.check_api(here.model_copy(update={"api_key": None})))
 
 
-def test_a_store_that_is_away(producer, monkeypatch):
+def test_a_store_that_is_away(app_context, monkeypatch):
     def fail():
         raise RedisConnectionError("refused")
 
-    monkeypatch.setattr(producer.store.client, "info", fail)
-    assert levels(check_store(producer.store, "redis://here")) == [WRONG]
+    monkeypatch.setattr(app_context.store.client, "info", fail)
+    assert levels(check_store(app_context.store, "redis://here")) == [WRONG]
 
 
 def test_brokers_and_backends_that_are_away(clean_environment, monkeypatch):
@@ -494,8 +498,8 @@ def test_brokers_and_backends_that_are_away(clean_environment, monkeypatch):
     assert list(check_workers(app, "scrape_do")) == []
 
 
-def test_doctor_names_what_a_foreign_app_can_lose(scrape_do, producer, healthy):
-    producer.app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
+def test_doctor_names_what_a_foreign_app_can_lose(scrape_do, app_context, healthy):
+    app_context.app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
     answer = scrape_do("doctor")
     assert answer.exit_code == 0, answer.output
     assert "warning  worker_prefetch_multiplier is 4" in answer.output
@@ -517,10 +521,10 @@ def test_a_backend_on_redis_is_asked(clean_environment):
         (None, WARNING, "no worker takes the queue scrape_do: runs"),
     ],
 )
-def test_workers_that_take_the_queue_and_none(producer, monkeypatch, answer, level, named):
+def test_workers_that_take_the_queue_and_none(app_context, monkeypatch, answer, level, named):
     inspect = type("Inspect", (), {"active_queues": lambda _: answer})()
-    monkeypatch.setattr(producer.app.control, "inspect", lambda **_: inspect)
-    (found,) = check_workers(producer.app, "scrape_do")
+    monkeypatch.setattr(app_context.app.control, "inspect", lambda **_: inspect)
+    (found,) = check_workers(app_context.app, "scrape_do")
     assert found.level == level
     assert named in found.text
 
@@ -558,19 +562,19 @@ def too_large(**fields):
     return {"Status": "error", "Content": None, "Scrape.do": {}, "too_large": True, **fields}
 
 
-def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large, producer):
+def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large, app_context):
     run_id = ended(**too_large())
     large.answers = {"t1": task(1)}
     answer = scrape_do("refetch", run_id, "--max-bytes", 7)
     assert (answer.exit_code, large.made[0]["max_page_bytes"]) == (0, 7)
     assert "fetched  1" in answer.output
-    part = producer.store.run(ops.read_run(producer.store.keys, run_id)).parts[0]
+    part = app_context.store.run(ops.read_run(app_context.store.keys, run_id)).parts[0]
     assert (part.stored_ok, part.stored_failed, part.credits) == (2, 0, 2)
     assert [one.content for one in RunHandle(run_id).iter_tasks()] == ["<p>page</p>"] * 2
     assert "fetched  0" in scrape_do("refetch", run_id).output
-    assert large.made[1]["max_page_bytes"] == 8 * producer.settings.max_page_bytes
-    command = ops.replace_large_content(producer.store.keys, PartId(run_id, 0), 1, task(1))
-    assert producer.store.run(command) == 0
+    assert large.made[1]["max_page_bytes"] == 8 * app_context.settings.max_page_bytes
+    command = ops.replace_large_content(app_context.store.keys, PartId(run_id, 0), 1, task(1))
+    assert app_context.store.run(command) == 0
 
 
 def test_a_page_that_cannot_be_fetched_again_stays_as_it_is(scrape_do, ended, large):
@@ -584,14 +588,14 @@ def test_a_page_that_cannot_be_fetched_again_stays_as_it_is(scrape_do, ended, la
     assert RunHandle(run_id).status.failed == 1
 
 
-def test_a_page_with_an_unknown_status_is_a_page(scrape_do, ended, large, producer):
+def test_a_page_with_an_unknown_status_is_a_page(scrape_do, ended, large, app_context):
     run_id = ended(**too_large())
     large.answers = {"t1": task(1, Status="archived")}
     assert scrape_do("refetch", run_id).exit_code == 0
     assert RunHandle(run_id).status.done == 2
 
 
-def test_pages_are_not_fetched_again_without_a_run_or_a_token(scrape_do, producer, large, monkeypatch):
+def test_pages_are_not_fetched_again_without_a_run_or_a_token(scrape_do, app_context, large, monkeypatch):
     assert "no run nope" in scrape_do("refetch", "nope").output
-    monkeypatch.setattr(producer, "settings", producer.settings.model_copy(update={"api_key": None}))
+    monkeypatch.setattr(app_context, "settings", app_context.settings.model_copy(update={"api_key": None}))
     assert "SCRAPE_DO_API_KEY is not set" in scrape_do("refetch", "nope").output

@@ -46,7 +46,7 @@ def settings(clean_environment, sandbox):
 
 @pytest.fixture
 def scrape_do(step_harness, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.producer)
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.app_context)
 
     def call(*arguments):
         return CliRunner().invoke(main, [str(a) for a in arguments])
@@ -321,7 +321,7 @@ def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, step_harnes
 
 @pytest.mark.parametrize("what", ["confirmed", "reconciling"])
 def test_what_comes_between_the_look_and_the_stop(step_harness, buy, client, sandbox, what):
-    here = OrphanFinder(client, step_harness.producer.store, step_harness.account)
+    here = OrphanFinder(client, step_harness.app_context.store, step_harness.account)
     job_id = buy(urls(2))
     [orphan] = here.all()
     step_harness.create_run("r", each=urls(2))
@@ -338,7 +338,7 @@ def test_what_comes_between_the_look_and_the_stop(step_harness, buy, client, san
 def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(step_harness, buy, client, account):
     step_harness.create_run("r", each=urls(2))
     claim, job_id = intend(step_harness, "r", account=account), buy(urls(2))
-    store, asked = step_harness.producer.store, []
+    store, asked = step_harness.app_context.store, []
 
     class Meddled:
         """The store, in which the purchase is resolved right before the n-th question."""
@@ -381,7 +381,7 @@ def test_unresolved_parts_are_found_in_however_long_a_list(step_harness):
 
 
 def test_orphans_need_the_token(scrape_do, step_harness, sandbox):
-    step_harness.producer.settings = step_harness.settings.model_copy(update={"api_key": None})
+    step_harness.app_context.settings = step_harness.settings.model_copy(update={"api_key": None})
     answer = scrape_do("orphans")
     assert answer.exit_code == 1
     assert "SCRAPE_DO_API_KEY is not set" in answer.stderr
@@ -398,7 +398,7 @@ def test_nothing_is_stopped_unasked(scrape_do, buy, sandbox):
 
 @pytest.mark.parametrize("arguments", [["--cancel", "--yes"], ["--cancel", "ID"]])
 def test_on_a_shared_account_ids_and_yes_are_needed(scrape_do, step_harness, buy, sandbox, arguments):
-    step_harness.producer.settings = step_harness.settings.model_copy(update={"shared_account": True})
+    step_harness.app_context.settings = step_harness.settings.model_copy(update={"shared_account": True})
     job_id = buy(urls(1))
     answer = scrape_do("orphans", *(job_id if one == "ID" else one for one in arguments))
     assert answer.exit_code == 2

@@ -11,14 +11,14 @@ from scrape_do_celery.runtime.counters import Counters
 
 def test_a_default_is_counted_each_time_and_logged_once(caplog):
     caplog.set_level(logging.WARNING)
-    runtime = SimpleNamespace(
+    context = SimpleNamespace(
         rate_limiter=SimpleNamespace(counters=Counters()),
         settings=SimpleNamespace(api_url="https://q.example"),
         _defaulted=set(),
     )
     for field in ["canceled", "canceled", "start_time"]:
-        WorkerContext.default_taken(runtime, "JobDetails", field)
-    assert runtime.rate_limiter.counters.drain() == {
+        WorkerContext.default_taken(context, "JobDetails", field)
+    assert context.rate_limiter.counters.drain() == {
         "defaults:JobDetails.canceled": 2,
         "defaults:JobDetails.start_time": 1,
     }

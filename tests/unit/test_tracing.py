@@ -113,11 +113,11 @@ def kept_of(step_harness, run_id):
 
 
 def test_every_way_to_begin_a_run_keeps_the_trace(step_harness, caller, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.producer)
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.app_context)
     enqueued = enqueue(["https://a.example/"]).run_id
-    create_draft(step_harness.producer, "drafted", {}, (), {"targets": ["https://a.example/"]})
+    create_draft(step_harness.app_context, "drafted", {}, (), {"targets": ["https://a.example/"]})
     ticked = start_scheduled_run(
-        step_harness.producer, ops.ScheduleTick("daily", "tick", "skip"), {"targets": ["https://a.example/"]}
+        step_harness.app_context, ops.ScheduleTick("daily", "tick", "skip"), {"targets": ["https://a.example/"]}
     )
     assert {kept_of(step_harness, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
 
@@ -125,9 +125,9 @@ def test_every_way_to_begin_a_run_keeps_the_trace(step_harness, caller, monkeypa
 def test_each_member_of_a_message_is_worked_on_in_its_own_trace(step_harness, exporter, caller):
     seen = {}
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         seen[claim.part_id.run_id] = trace.get_current_span().get_span_context().trace_id
-        await runtime.release_until(claim, {}, 60.0)
+        await context.release_until(claim, {}, 60.0)
 
     for number, run_id in enumerate("ab", start=1):
         step_harness.create_run(run_id)
@@ -147,7 +147,7 @@ def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(step_harness
     step_harness.create_run()
     step_harness.redis.hset(step_harness.keys.run("r"), "trace", KEPT)
     step_harness.finish_part(outcome="failed")
-    step_harness.run_step(lambda runtime, _: aggregate(runtime, "r"), None)
+    step_harness.run_step(lambda context, _: aggregate(context, "r"), None)
     assert [span.name for span in exporter.get_finished_spans()] == ["scrape_do.aggregate"]
     traces = []
     monkeypatch.setattr(
@@ -157,7 +157,7 @@ def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(step_harness
     )
     from scrape_do_celery.runs.reporting import deliver
 
-    deliver(step_harness.producer, "r")
+    deliver(step_harness.app_context, "r")
     ((name, context),) = traces
     assert (name, context.trace_id) == (routing.DELIVER_OUTCOME, TRACE)
     assert step_harness.run(ops.outcome(step_harness.keys, "r")) == (True, "failed")
@@ -173,6 +173,6 @@ def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(step_harness
         )
 
     monkeypatch.setattr(step_harness.app, "send_task", send_task)
-    assert step_harness.producer.publish(routing.SUBMIT_JOBS, ["r:0"])
+    assert step_harness.app_context.publish(routing.SUBMIT_JOBS, ["r:0"])
     assert left
     assert not trace.get_current_span().get_span_context().is_valid

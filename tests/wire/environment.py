@@ -104,12 +104,12 @@ class RunEnvironment:
 
     def __init__(self, environment: LabEnvironment, settings: Settings) -> None:
         self.environment, self.settings = environment, settings
-        self.producer = AppContext(environment.app, settings)
+        self.app_context = AppContext(environment.app, settings)
         self.messages: list[tuple[str, list[str]]] = []
-        self.producer.publish = self._publish  # type: ignore[method-assign]
-        environment.app.__dict__["scrape_do_app_context"] = self.producer
-        self.runtime = environment.app.__dict__["scrape_do_worker_context"] = WorkerContext(self.producer)
-        self.dispatcher = _QuietDispatcher(self.producer)
+        self.app_context.publish = self._publish  # type: ignore[method-assign]
+        environment.app.__dict__["scrape_do_app_context"] = self.app_context
+        self.context = environment.app.__dict__["scrape_do_worker_context"] = WorkerContext(self.app_context)
+        self.dispatcher = _QuietDispatcher(self.app_context)
 
     def _publish(self, step: str, names: Any, **_: Any) -> bool:
         self.messages.append((step, [str(name) for name in names]))
@@ -121,9 +121,9 @@ class RunEnvironment:
             self.environment.app.__dict__["scrape_do_worker_context"],
             self.environment.app.__dict__["scrape_do_app_context"],
         )
-        self.runtime.asking.join() if self.runtime.asking.ident else None
-        self.runtime.close()
-        self.producer.store.close()
+        self.context.asking.join() if self.context.asking.ident else None
+        self.context.close()
+        self.app_context.store.close()
 
 
 class LabEnvironment:

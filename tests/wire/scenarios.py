@@ -139,7 +139,7 @@ def _run_to_end(
     environment: LabEnvironment, one: RunEnvironment, scenario: Scenario, observed: ObservedRun, began: float
 ) -> None:
     handle = _enqueue(one, observed.targets)
-    store, canceled, idle = one.producer.store, scenario.cancel_at is None, 0
+    store, canceled, idle = one.app_context.store, scenario.cancel_at is None, 0
     while True:
         _run_steps(environment, one, observed)
         record = handle._record()
@@ -150,7 +150,7 @@ def _run_to_end(
             break
         if not canceled and environment.now() - began >= (scenario.cancel_at or 0):
             canceled = True
-            one.producer.request_stop(handle.run_id, CANCEL)
+            one.app_context.request_stop(handle.run_id, CANCEL)
             continue
         one.dispatcher.dispatch_due()
         if one.messages:
@@ -167,7 +167,7 @@ def _run_to_end(
 
 
 def _enqueue(one: RunEnvironment, targets: list[str]) -> Any:
-    with patch.object(AppContext, "for_app", lambda *_, **__: one.producer):
+    with patch.object(AppContext, "for_app", lambda *_, **__: one.app_context):
         return enqueue(targets)
 
 

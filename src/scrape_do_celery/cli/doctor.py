@@ -49,31 +49,31 @@ def _findings() -> Iterator[Finding]:
         with warnings.catch_warnings():
             # Said below, as findings.
             warnings.simplefilter("ignore", SettingsWarning)
-            producer = AppContext.for_app()
+            app_context = AppContext.for_app()
     except ScrapeDoError as error:
         yield Finding(WRONG, str(error))
         return
-    settings = producer.settings
+    settings = app_context.settings
     yield from _settings(settings)
     account = settings.account_id if settings.api_key or settings.account else ""
-    yield from diagnostics.check_store(producer.store, masked(settings.redis_url), account)
-    yield from _keys(producer)
+    yield from diagnostics.check_store(app_context.store, masked(settings.redis_url), account)
+    yield from _keys(app_context)
     yield from diagnostics.check_api(settings)
-    yield from diagnostics.check_broker(producer.app)
-    yield from diagnostics.check_workers(producer.app, settings.queue)
+    yield from diagnostics.check_broker(app_context.app)
+    yield from diagnostics.check_workers(app_context.app, settings.queue)
     # Loaded late: the worker's floor is nobody else's business here.
     from scrape_do_celery.worker.checks import warnings_about
 
-    for text in [*broker_warnings(settings), *warnings_about(producer.app)]:
+    for text in [*broker_warnings(settings), *warnings_about(app_context.app)]:
         yield Finding(WARNING, text)
 
 
-def _keys(producer: AppContext) -> Iterator[Finding]:
+def _keys(app_context: AppContext) -> Iterator[Finding]:
     from scrape_do_celery.worker.checks import missing_keys
 
     # A store that does not answer was named before.
     with suppress(RedisError):
-        for text in missing_keys(producer):
+        for text in missing_keys(app_context):
             yield Finding(WRONG, text)
 
 

@@ -29,8 +29,8 @@ def metrics(host: str, port: int, once: bool) -> None:
 
     from scrape_do_celery.metrics.collector import StoreCollector
 
-    producer = AppContext.for_app()
-    settings, encryptor = producer.settings, producer.store.keys.encryptor
+    app_context = AppContext.for_app()
+    settings, encryptor = app_context.settings, app_context.store.keys.encryptor
     # Prometheus gives up after seconds: that Redis hangs must be said before.
     store = Store.open(settings.redis_url, settings.key_prefix, encryptor, fail_fast=True)
     collector, registry = StoreCollector(store, settings), CollectorRegistry()

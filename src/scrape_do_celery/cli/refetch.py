@@ -35,8 +35,8 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
 
     Nothing is bought. The API keeps pages for about three days.
     """
-    producer = runs.AppContext.for_app()
-    settings, store = producer.settings, producer.store
+    app_context = runs.AppContext.for_app()
+    settings, store = app_context.settings, app_context.store
     fetched = failed = 0
     with _client(settings, max_bytes or _TIMES * settings.max_page_bytes) as client:
         for part_id, position, old in _large_tasks(store, run_id):

@@ -22,14 +22,14 @@ _OF_THE_MESSAGE = {
 }
 
 
-def delivery_signature(producer: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
+def delivery_signature(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
     """The message that will deliver the outcome under the caller's id, as JSON, with the caller's canvas."""
     kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
     for name in ("link", "link_error"):
         kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
     # Under one name in logs and monitors, from the call to the outcome.
-    kept = {"shadow": routing.SCRAPE, **kept, "task_id": task_id, "queue": producer.settings.queue}
-    text: str = dumps(producer.app.signature(routing.DELIVER_OUTCOME, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
+    kept = {"shadow": routing.SCRAPE, **kept, "task_id": task_id, "queue": app_context.settings.queue}
+    text: str = dumps(app_context.app.signature(routing.DELIVER_OUTCOME, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
     return text
 
 

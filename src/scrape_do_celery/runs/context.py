@@ -164,10 +164,10 @@ def replace_settings(app: Celery, settings: Settings | None) -> Settings | None:
         before: Settings | None = app.__dict__.pop(_SETTINGS, None)
         if settings is not None:
             app.__dict__[_SETTINGS] = settings
-        producer: AppContext | None = app.__dict__.pop(_ATTRIBUTE, None)
-        if producer is not None:
-            producer.store.close()
-            _own.pop(producer.settings, None)
+        app_context: AppContext | None = app.__dict__.pop(_ATTRIBUTE, None)
+        if app_context is not None:
+            app_context.store.close()
+            _own.pop(app_context.settings, None)
     return before
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def create_draft(
-    producer: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    app_context: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
     """The run of a scrape's arguments, kept with the canvas around it; or the run that its idempotency key has.
 
@@ -33,14 +33,14 @@ def create_draft(
     if len(args) > 1 or (args and "targets" in options):
         raise ValueError("targets must be given once, as the only positional argument; name each other argument")
     key = check_key(options.pop("idempotency_key", None))
-    options = with_credentials(producer.settings, options.pop("credentials", None), options)
+    options = with_credentials(app_context.settings, options.pop("credentials", None), options)
     spec = read_spec(*args, **options)
-    start_delay, expires = seconds_until_due(producer.app, canvas), seconds_until_expiry(producer.app, canvas)
-    delivery = delivery_signature(producer, task_id, task_id, canvas)
-    store, options = producer.store, {"start_delay": start_delay, "expires": expires}
+    start_delay, expires = seconds_until_due(app_context.app, canvas), seconds_until_expiry(app_context.app, canvas)
+    delivery = delivery_signature(app_context, task_id, task_id, canvas)
+    store, options = app_context.store, {"start_delay": start_delay, "expires": expires}
     for _ in range(2):
         try:
-            run_id, new = write(producer, spec, task_id, key=key, waiter=task_id, signature=delivery, **options)
+            run_id, new = write(app_context, spec, task_id, key=key, waiter=task_id, signature=delivery, **options)
         except IdempotencyConflictError as error:
             if error.run_id != task_id:
                 raise
@@ -48,7 +48,7 @@ def create_draft(
             run_id, new = task_id, False
         if new:
             break
-        theirs = delivery_signature(producer, run_id, task_id, canvas)
+        theirs = delivery_signature(app_context, run_id, task_id, canvas)
         if store.run(ops.accept_run(store.keys, run_id, task_id, theirs, keep_draft=start_delay > 0)) > 0:
             break
         # The run that has the key was forgotten just now: the key is free.

@@ -148,106 +148,110 @@ def _numbered(index: int, request: Iterable[str] | JobCreationRequest, options: 
         raise ValueError(f"request {index}: {error}") from None
 
 
-def _start(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
-    refuse_eager(producer.app)
+def _start(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
+    refuse_eager(app_context.app)
     later = hooks().after_commit()
     if later is None:
         run_ids = []
-        for created, one in zip(_write_all(producer, wanted, canvas), wanted, strict=True):
+        for created, one in zip(_write_all(app_context, wanted, canvas), wanted, strict=True):
             if _is_other(created, one.spec):
-                raise _conflict(producer, created.run_id, one.spec)
+                raise _conflict(app_context, created.run_id, one.spec)
             run_ids.append(created.run_id)
     else:
         if canvas:
             # What cannot be sent is said here, and not at the commit.
-            delivery_signature(producer, "", "", canvas)
-        wanted = [_reserve(producer, one) for one in wanted]
+            delivery_signature(app_context, "", "", canvas)
+        wanted = [_reserve(app_context, one) for one in wanted]
         run_ids = [one.run_id for one in wanted]
-        later(partial(_write_committed, producer, wanted, canvas))
-    return [RunHandle(run_id, producer=producer) for run_id in run_ids]
+        later(partial(_write_committed, app_context, wanted, canvas))
+    return [RunHandle(run_id, app_context=app_context) for run_id in run_ids]
 
 
-def _reserve(producer: AppContext, one: _Wanted) -> _Wanted:
+def _reserve(app_context: AppContext, one: _Wanted) -> _Wanted:
     """What is to be written when the transaction is over, under the one id that its key has for all transactions."""
     if one.key is None:
         return one
-    store = producer.store
+    store = app_context.store
     found = store.run(ops.reserve_key(store.keys, one.key, one.run_id, one.spec.digest))
     if found.result == ops.CreateResult.EXISTS and _is_other(found, one.spec):
-        raise _conflict(producer, found.run_id, one.spec)
+        raise _conflict(app_context, found.run_id, one.spec)
     return replace(one, run_id=found.run_id, free=found.result == ops.CreateResult.RESERVED)
 
 
-def _write_committed(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
-    store = producer.store
-    for created, one in zip(_write_all(producer, wanted, canvas), wanted, strict=True):
+def _write_committed(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
+    store = app_context.store
+    for created, one in zip(_write_all(app_context, wanted, canvas), wanted, strict=True):
         # The caller has gone on, and others wait for the same commit: an error would drop those.
         if _is_other(created, one.spec):
-            log.error("committed too late: %s", _conflict(producer, created.run_id, one.spec))
+            log.error("committed too late: %s", _conflict(app_context, created.run_id, one.spec))
         elif created.result == ops.CreateResult.FORGOTTEN or created.run_id != one.run_id:
             log.error("committed too late: the run %s of this key has ended and was forgotten", one.run_id)
         elif canvas and one.free and not created.new:
             # Somebody else has written it meanwhile.
             waiter = str(uuid.uuid4())
             store.run(
-                ops.accept_run(store.keys, one.run_id, waiter, delivery_signature(producer, one.run_id, waiter, canvas))
+                ops.accept_run(
+                    store.keys, one.run_id, waiter, delivery_signature(app_context, one.run_id, waiter, canvas)
+                )
             )
 
 
-def _write_all(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+def _write_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     """Return the result of each in input order. Publish for those whose id is not another request's."""
     found: list[Created] = []
     for start in range(0, len(wanted), _TOGETHER):
-        found += _write_some(producer, wanted[start : start + _TOGETHER], canvas)
+        found += _write_some(app_context, wanted[start : start + _TOGETHER], canvas)
     if run_changed.receivers:
         pairs = zip(found, wanted, strict=True)
-        _send_created_signals(producer, [created.run_id for created, one in pairs if not _is_other(created, one.spec)])
+        _send_created_signals(
+            app_context, [created.run_id for created, one in pairs if not _is_other(created, one.spec)]
+        )
     return found
 
 
-def _send_created_signals(producer: AppContext, run_ids: Sequence[str]) -> None:
+def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> None:
     try:
-        for record in producer.store.run_all([ops.read_run(producer.store.keys, run_id) for run_id in run_ids]):
+        for record in app_context.store.run_all([ops.read_run(app_context.store.keys, run_id) for run_id in run_ids]):
             if record is not None and record.unreadable is None:
-                run_changed.send(sender=producer.app, status=RunStatus.from_record(record))
+                run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
     except RedisError as error:
         # The runs are written down: a caller who sees an error would pay again. A worker tells of them.
         log.warning("run_changed was not sent for new runs: %s", type(error).__name__)
 
 
-def _write_some(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    store = producer.store
-    found = _create_all(producer, wanted, canvas)
+def _write_some(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+    store = app_context.store
+    found = _create_all(app_context, wanted, canvas)
     ours = [index for index, one in enumerate(wanted) if not _is_other(found[index], one.spec)]
     if old := [index for index in ours if not found[index].new]:
         alive = store.run_all([ops.accept_run(store.keys, found[index].run_id) for index in old])
         # What was forgotten between the two has left its key to this one.
         freed = [index for index, parts in zip(old, alive, strict=True) if parts <= 0]
-        for index, created in zip(freed, _create_all(producer, [wanted[n] for n in freed], canvas), strict=True):
+        for index, created in zip(freed, _create_all(app_context, [wanted[n] for n in freed], canvas), strict=True):
             found[index] = created
     messages = ((found[index].run_id, range(len(wanted[index].spec.parts()))) for index in ours)
     part_ids = tuple(str(PartId(run_id, part)) for run_id, parts in messages for part in parts)
-    producer.publish_all([StepMessage(routing.SUBMIT_JOBS, part_ids)])
+    app_context.publish_all([StepMessage(routing.SUBMIT_JOBS, part_ids)])
     return found
 
 
-def _create_all(producer: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    store = producer.store
-    found = store.run_all([_creation(producer, one, canvas) for one in wanted])
+def _create_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
+    store = app_context.store
+    found = store.run_all([_creation(app_context, one, canvas) for one in wanted])
     reserved = {
         index: created.run_id for index, created in enumerate(found) if created.result == ops.CreateResult.RESERVED
     }
     # A transaction that is not over has given these ids to its caller.
     under = [replace(wanted[index], run_id=run_id) for index, run_id in reserved.items()]
-    again = store.run_all([_creation(producer, one, canvas) for one in under]) if under else []
+    again = store.run_all([_creation(app_context, one, canvas) for one in under]) if under else []
     for index, created in zip(reserved, again, strict=True):
         found[index] = created
     return found
 
 
-def _creation(producer: AppContext, one: _Wanted, canvas: dict[str, Any]) -> Command[Created]:
-    delivery = delivery_signature(producer, one.run_id, one.run_id, canvas) if canvas else ""
-    keys = producer.store.keys
+def _creation(app_context: AppContext, one: _Wanted, canvas: dict[str, Any]) -> Command[Created]:
+    delivery = delivery_signature(app_context, one.run_id, one.run_id, canvas) if canvas else ""
+    keys = app_context.store.keys
     return ops.create_run(keys, one.run_id, one.spec, key=one.key, signature=delivery, trace=one.trace)
 
 
@@ -257,7 +261,7 @@ def _is_other(created: Created, spec: RunSpec) -> bool:
 
 
 def write(
-    producer: AppContext, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
+    app_context: AppContext, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
 ) -> tuple[str, bool]:
     """The id of the run that stands in the store, and whether this call wrote it. `options` are those of `ops.create`.
 
@@ -265,7 +269,7 @@ def write(
         IdempotencyConflictError: key or id belong to a run with another request.
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
-    store = producer.store
+    store = app_context.store
     created = store.run(ops.create_run(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
     if created.result == ops.CreateResult.RESERVED:
         # Its own waiter is the run itself, as of one that was enqueued.
@@ -275,17 +279,17 @@ def write(
     if created.result == ops.CreateResult.FORGOTTEN:
         raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
     if _is_other(created, spec):
-        raise _conflict(producer, created.run_id, spec)
+        raise _conflict(app_context, created.run_id, spec)
     return created.run_id, created.new
 
 
-def publish_submit(producer: AppContext, run_id: str, parts: int) -> None:
+def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:
     """Publishes a step message for every part of a run that was just accepted."""
-    producer.publish(routing.SUBMIT_JOBS, [PartId(run_id, n) for n in range(parts)])
+    app_context.publish(routing.SUBMIT_JOBS, [PartId(run_id, n) for n in range(parts)])
 
 
-def _conflict(producer: AppContext, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
-    store = producer.store
+def _conflict(app_context: AppContext, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
+    store = app_context.store
     record = store.run(ops.read_run(store.keys, run_id))
     try:
         theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None

@@ -44,11 +44,11 @@ class RunHandle:
         settings: settings of this handle. None takes those of the framework or of the environment.
     """
 
-    def __init__(self, run_id: str, *, settings: Settings | None = None, producer: AppContext | None = None) -> None:
+    def __init__(self, run_id: str, *, settings: Settings | None = None, app_context: AppContext | None = None) -> None:
         if not isinstance(run_id, str) or not run_id:
             raise ValueError("run_id must be the id that enqueue gave, a text that is not empty")
         self.run_id = run_id
-        self._producer = producer or AppContext.for_app(settings=settings)
+        self._app_context = app_context or AppContext.for_app(settings=settings)
 
     def __repr__(self) -> str:
         return f"RunHandle({self.run_id!r})"
@@ -79,17 +79,17 @@ class RunHandle:
     def job(self) -> JobDetails | None:
         """The job that decided the run, as last polled. Before the outcome, the first job; None before a purchase."""
         record = self._record()
-        return _deciding(record, results.jobs_by_part(self._producer.store, record))
+        return _deciding(record, results.jobs_by_part(self._app_context.store, record))
 
     @property
     def jobs(self) -> list[JobDetails]:
         """All jobs that were bought for the run, as last polled."""
-        return list(results.jobs_by_part(self._producer.store, self._record()).values())
+        return list(results.jobs_by_part(self._app_context.store, self._record()).values())
 
     @property
     def async_result(self) -> AsyncResult:
         """Celery's result of the run, through the app that this handle uses."""
-        return AsyncResult(self.run_id, app=self._producer.app)
+        return AsyncResult(self.run_id, app=self._app_context.app)
 
     def result(self, timeout: float | None = None) -> JobResult:
         """Wait for the end of the run, and return all pages.
@@ -140,7 +140,7 @@ class RunHandle:
         record = self._record()
         if record.outcome is None and not partial:
             raise self._not_ready(None)
-        store = self._producer.store
+        store = self._app_context.store
         for part in results.part_readers(store, record):
             yield from part.tasks(store)
 
@@ -152,7 +152,7 @@ class RunHandle:
         Returns:
             Whether the run will be stopped. False if it has ended already.
         """
-        if self._producer.request_stop(self.run_id, CANCEL) is None:
+        if self._app_context.request_stop(self.run_id, CANCEL) is None:
             self._record()
             return False
         return True
@@ -166,8 +166,8 @@ class RunHandle:
         Args:
             name: the name of the work.
         """
-        store = self._producer.store
-        return store.run(ops.claim_once(store.keys, self.run_id, name, self._producer.settings.record_ttl))
+        store = self._app_context.store
+        return store.run(ops.claim_once(store.keys, self.run_id, name, self._app_context.settings.record_ttl))
 
     def forget(self) -> None:
         """Delete all that the store and Celery hold of an ended run, once its outcome is delivered.
@@ -178,21 +178,21 @@ class RunHandle:
         Raises:
             RunError: the run has not ended.
         """
-        store, grace = self._producer.store, self._producer.settings.cancel_grace
+        store, grace = self._app_context.store, self._app_context.settings.cancel_grace
         if store.run(ops.forget_run(store.keys, self.run_id, grace)) < 0:
             raise RunError(f"run {self.run_id} has not ended: cancel it first, and wait for its end", self.run_id)
-        if not isinstance(self._producer.app.backend, DisabledBackend):
+        if not isinstance(self._app_context.app.backend, DisabledBackend):
             self.async_result.forget()
 
     def _record(self) -> RunRecord:
-        store = self._producer.store
+        store = self._app_context.store
         record = store.run(ops.read_run(store.keys, self.run_id))
         if record is None:
             raise self._unknown()
         return record
 
     def _ended(self) -> bool:
-        store = self._producer.store
+        store = self._app_context.store
         known, outcome = store.run(ops.outcome(store.keys, self.run_id))
         if not known:
             raise self._unknown()
@@ -202,7 +202,7 @@ class RunHandle:
         record = self._record()
         if record.error is not None:
             raise record.error
-        store = self._producer.store
+        store = self._app_context.store
         parts = list(results.part_readers(store, record))
         read = [part.read(store) for part in parts]
         return JobResult(

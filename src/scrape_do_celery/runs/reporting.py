@@ -26,43 +26,43 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def deliver(producer: AppContext, run_id: str, *, redelivery: bool = False) -> None:
+def deliver(app_context: AppContext, run_id: str, *, redelivery: bool = False) -> None:
     """Publishes `deliver_outcome` under each waiting id, with the canvas that was around it.
 
     `redelivery`: it was published before. Ids whose result Celery has by now are only noted, those that something
     follows at the second time.
     """
-    record = producer.store.run(ops.read_run(producer.store.keys, run_id))
+    record = app_context.store.run(ops.read_run(app_context.store.keys, run_id))
     if record is not None and record.outcome is not None:
-        deliver_record(producer, record, redelivery=redelivery)
+        deliver_record(app_context, record, redelivery=redelivery)
 
 
-def deliver_record(producer: AppContext, record: RunRecord, *, redelivery: bool = False) -> None:
+def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bool = False) -> None:
     """As `deliver`, of a run that has ended and was just looked at."""
-    store, run_id = producer.store, record.run_id
+    store, run_id = app_context.store, record.run_id
     if record.unreadable is not None:
         # What is around it cannot be read: a worker with the key goes on.
         log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
         return
     if not record.waiters:
-        store.run(ops.acknowledge_delivery(store.keys, run_id, "", producer.retention))
+        store.run(ops.acknowledge_delivery(store.keys, run_id, "", app_context.retention))
     for waiter, stored in record.waiters.items():
-        delivered, mark = _delivered_state(producer, record, waiter) if redelivery else None, f"delivered {waiter}"
+        delivered, mark = _delivered_state(app_context, record, waiter) if redelivery else None, f"delivered {waiter}"
         # Celery stores a result before it calls what follows: who died between the two is made up for, once.
         if delivered and not (
             is_followed(stored, delivered) and not store.run(ops.was_claimed(store.keys, run_id, mark))
         ):
-            store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, producer.retention))
+            store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, app_context.retention))
             continue
         with tracing.inside(record.trace):
-            is_published = _publish_outcome(producer, record, waiter, stored)
+            is_published = _publish_outcome(app_context, record, waiter, stored)
         if delivered and is_published:
-            store.run(ops.claim_once(store.keys, run_id, mark, producer.retention.record))
+            store.run(ops.claim_once(store.keys, run_id, mark, app_context.retention.record))
 
 
-def start_draft(producer: AppContext, run_id: str, now: float) -> None:
+def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
     """Brings a draft to life whose message has not come; one that was revoked or has expired meanwhile is canceled."""
-    store = producer.store
+    store = app_context.store
     record = store.run(ops.read_run(store.keys, run_id))
     if record is None or (
         record.after and record.stop_reason is None and store.run(ops.outcome(store.keys, record.after)) == (True, None)
@@ -71,16 +71,16 @@ def start_draft(producer: AppContext, run_id: str, now: float) -> None:
         return
     expired = record.expires is not None and now > record.expires
     # Others may wait for it whose messages were not revoked.
-    if expired or (record.waiters and all(_state(producer, waiter) == REVOKED for waiter in record.waiters)):
+    if expired or (record.waiters and all(_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
         store.run(ops.request_stop(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept_run(store.keys, run_id))
-    producer.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
+    app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
 
 
-def find_revoked(producer: AppContext, task_ids: Sequence[str]) -> list[str]:
+def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
     """Those of the ids that Celery has as revoked."""
-    backend = producer.app.backend
-    if _cannot_be_asked(producer) or not task_ids:
+    backend = app_context.app.backend
+    if _cannot_be_asked(app_context) or not task_ids:
         return []
     if isinstance(backend, RedisBackend):
         # Nearly all of them have no result yet: that is told of all at once.
@@ -90,18 +90,18 @@ def find_revoked(producer: AppContext, task_ids: Sequence[str]) -> list[str]:
             log.warning("cannot ask the result backend for revoked runs: %s", type(error).__name__)
             return []
         task_ids = [task_id for task_id, meta in zip(task_ids, known, strict=True) if meta is not None]
-    return [task_id for task_id in task_ids if _state(producer, task_id) == REVOKED]
+    return [task_id for task_id in task_ids if _state(app_context, task_id) == REVOKED]
 
 
-def _publish_outcome(producer: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
+def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Whether the message went out."""
     run_id, shown = record.run_id, message_reprs(record.run_id, record.summary)
     try:
         if stored:
-            signature(loads(stored), app=producer.app).apply_async(**shown)  # type: ignore[no-untyped-call]
+            signature(loads(stored), app=app_context.app).apply_async(**shown)  # type: ignore[no-untyped-call]
         else:
-            options = {"queue": producer.settings.queue, "task_id": waiter, "add_to_parent": False}
-            producer.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
+            options = {"queue": app_context.settings.queue, "task_id": waiter, "add_to_parent": False}
+            app_context.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
     except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is published again)
         log.warning(
             "Could not publish the outcome of run %s (%s); the dispatcher will retry.", run_id, type(error).__name__
@@ -110,33 +110,33 @@ def _publish_outcome(producer: AppContext, record: RunRecord, waiter: str, store
     return True
 
 
-def acknowledge(producer: AppContext, run_id: str, waiter: str) -> None:
+def acknowledge(app_context: AppContext, run_id: str, waiter: str) -> None:
     """Notes that an outcome was delivered, where Celery has it, or has no place that could be asked."""
-    store = producer.store
+    store = app_context.store
     record = store.run(ops.read_run(store.keys, run_id))
-    if record is not None and (_cannot_be_asked(producer) or _delivered_state(producer, record, waiter)):
-        store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, producer.retention))
+    if record is not None and (_cannot_be_asked(app_context) or _delivered_state(app_context, record, waiter)):
+        store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, app_context.retention))
 
 
-def _cannot_be_asked(producer: AppContext) -> bool:
+def _cannot_be_asked(app_context: AppContext) -> bool:
     """Whether results cannot be read from this process: none are kept, or only their receiver can."""
-    backend = producer.app.backend
+    backend = app_context.app.backend
     return isinstance(backend, DisabledBackend) or str(backend.as_uri()).startswith("rpc")
 
 
-def _delivered_state(producer: AppContext, record: RunRecord, waiter: str) -> str | None:
+def _delivered_state(app_context: AppContext, record: RunRecord, waiter: str) -> str | None:
     """The state that Celery has of this outcome under an id, if any.
 
     Not any that is ready: where a callback could not be published, Celery writes a failure over the run's success.
     """
-    state = _state(producer, waiter)
+    state = _state(app_context, waiter)
     return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
 
 
-def _state(producer: AppContext, waiter: str) -> str | None:
+def _state(app_context: AppContext, waiter: str) -> str | None:
     """What Celery knows of an id; None where its backend does not answer, or there is none."""
     try:
-        state: str = producer.app.backend.get_state(waiter)
+        state: str = app_context.app.backend.get_state(waiter)
     except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always right)
         log.warning("cannot ask the result backend for %s: %s", waiter, type(error).__name__)
         return None

@@ -36,8 +36,8 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
         RunNotFoundError: the store has no record of the run (any more).
         ResultExpiredError: the pages of the run have expired.
     """
-    producer = AppContext.for_app(settings=settings)
-    store = producer.store
+    app_context = AppContext.for_app(settings=settings)
+    store = app_context.store
     record = store.run(ops.read_run(store.keys, run_id))
     spec = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
     if record is None or spec is None:

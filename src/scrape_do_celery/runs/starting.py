@@ -25,20 +25,20 @@ _CHECK_DELAY = 60.0
 
 
 def start_scheduled_run(
-    producer: AppContext, tick: ops.ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
+    app_context: AppContext, tick: ops.ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
 ) -> str | None:
     """The run of a tick; None where it was left out. Doing it twice changes nothing, nor does dying on the way.
 
     Raises:
         ValueError: the request is wrong, or its credentials are unknown here.
     """
-    store, options = producer.store, dict(request)
-    fields = with_credentials(producer.settings, options.pop("credentials", None), options)
+    store, options = app_context.store, dict(request)
+    fields = with_credentials(app_context.settings, options.pop("credentials", None), options)
     run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
     # A warning has no caller here: it was said where the schedule was declared.
     spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
     run_id = str(uuid.uuid4())
-    delivery = delivery_signature(producer, run_id, run_id, canvas) if canvas else ""
+    delivery = delivery_signature(app_context, run_id, run_id, canvas) if canvas else ""
     command = ops.create_run(
         store.keys, run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick
     )
@@ -49,5 +49,5 @@ def start_scheduled_run(
     if made.result == ops.CreateResult.WAITING:
         log.info("schedule %s: run %s of the tick %s waits for the one before", tick.name, made.run_id, tick.tick)
     elif made.new:
-        publish_submit(producer, made.run_id, len(spec.parts()))
+        publish_submit(app_context, made.run_id, len(spec.parts()))
     return made.run_id

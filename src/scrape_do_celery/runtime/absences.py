@@ -28,7 +28,7 @@ class AbsenceCheck:
         self._checked: tuple[float, datetime, frozenset[str] | None] | None = None
 
     async def is_believed(
-        self, runtime: WorkerContext, claim: Claim, error: ScrapeDoError, *, of_task: bool = False
+        self, context: WorkerContext, claim: Claim, error: ScrapeDoError, *, of_task: bool = False
     ) -> bool:
         """Whether an answer 404 or 410 is the API's word.
 
@@ -41,7 +41,7 @@ class AbsenceCheck:
         is_unconfirmed = classify_answer(error) is AnswerFate.UNCONFIRMED
         if not is_unconfirmed and not self.tracker.is_widespread(now):
             return True
-        listed = await self._listed_jobs(runtime, claim)
+        listed = await self._listed_jobs(context, claim)
         if listed is None:
             return False
         return job_id.lower() not in listed or (of_task and not is_unconfirmed)
@@ -50,22 +50,22 @@ class AbsenceCheck:
         """Remember that the API answered for the part's job."""
         self.tracker.note(claim.part.job_id or "", claim.now, absent=False)
 
-    async def _listed_jobs(self, runtime: WorkerContext, claim: Claim) -> frozenset[str] | None:
+    async def _listed_jobs(self, context: WorkerContext, claim: Claim) -> frozenset[str] | None:
         """The ids on the job list in lower case; None where the API does not answer for itself."""
-        since = (claim.part.bought_at or claim.now) - runtime.settings.api_clock_tolerance
+        since = (claim.part.bought_at or claim.now) - context.settings.api_clock_tolerance
         back_to = datetime.fromtimestamp(since, UTC)
         async with self._lock:
             last = self._checked
             if last is None or claim.now - last[0] > _STANDS or last[1] > back_to:
-                self._checked = last = (claim.now, back_to, await _ask(runtime, back_to))
+                self._checked = last = (claim.now, back_to, await _ask(context, back_to))
             return last[2]
 
 
-async def _ask(runtime: WorkerContext, back_to: datetime) -> frozenset[str] | None:
+async def _ask(context: WorkerContext, back_to: datetime) -> frozenset[str] | None:
     try:
-        await runtime.call(runtime.client.get_user_info)
-        listing = await runtime.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
+        await context.call(context.client.get_user_info)
+        listing = await context.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
     except ScrapeDoError as error:
-        await runtime.apply_to_all_workers(error)
+        await context.apply_to_all_workers(error)
         return None
     return frozenset(listing.jobs) if listing.complete else None

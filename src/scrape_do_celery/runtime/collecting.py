@@ -64,16 +64,16 @@ _REQUEUE_DELAY = 120.0
 _NO_NOTE = AnswerNote()
 
 
-async def collect(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Turns to fetching, and begins: the job is as terminal as it will be."""
-    claim = await note_words(runtime, claim, "task", unknown_words(job))
+    claim = await note_words(context, claim, "task", unknown_words(job))
     job, surplus = positioned(claim, job)
     if surplus:
-        runtime.rate_limiter.counters.add("surplus_ids", surplus)
+        context.rate_limiter.counters.add("surplus_ids", surplus)
     if not job.task_ids and claim.part.total:
         run_id = claim.part_id.run_id
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
-        return await runtime.settle(claim, RunState.LOST, lost)
+        return await context.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
     fields: dict[str, ops.Value] = {
         "state": PartState.FETCHING,
@@ -82,13 +82,13 @@ async def collect(runtime: WorkerContext, claim: Claim, job: JobDetails) -> Step
         **CLEAR_FAILURES,
         **seen(job),
     }
-    await _written(runtime, claim, fields, job)
+    await _written(context, claim, fields, job)
     part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
-    return await _collect(runtime, replace(claim, part=part), job)
+    return await _collect(context, replace(claim, part=part), job)
 
 
-async def _written(runtime: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
-    if await runtime.write(ops.update_part(runtime.store.keys, claim, fields, job=job)) != "ok":
+async def _written(context: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
+    if await context.write(ops.update_part(context.store.keys, claim, fields, job=job)) != "ok":
         raise LeaseLostError(str(claim.part_id))
 
 
@@ -101,52 +101,52 @@ def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
     return (job if was_stopped(job) else pad_job(job, targets)), len(targets)
 
 
-async def fetch(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
+async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Every missing task of a part that collects, stored; the part ends when none is missing."""
-    job = await runtime.store.run(ops.job(runtime.store.keys, claim.part_id))
+    job = await context.store.run(ops.job(context.store.keys, claim.part_id))
     if job is None:
         raise LookupError(f"{claim.part_id} collects without a job in its record")
-    return await _collect(runtime, claim, job)
+    return await _collect(context, claim, job)
 
 
-async def _collect(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     looks = claim.part.fetch_passes
-    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.part_id))
+    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
     # An answer that could not be read may hold a page, also where the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
     missing = (wanted_positions(job, looks) | counted) - stored
-    is_last = is_last_pass(runtime, claim)
+    is_last = is_last_pass(context, claim)
     waiting = set() if is_last else {at for at in missing if _note(claim, at).next_at > claim.now}
-    found = await _pass(runtime, claim, job, sorted(missing - waiting))
+    found = await _pass(context, claim, job, sorted(missing - waiting))
     found.left += len(waiting)
-    claim = await note_words(runtime, claim, "task", found.words)
+    claim = await note_words(context, claim, "task", found.words)
     if not found.left:
-        return await _ended(runtime, claim, job)
+        return await _ended(context, claim, job)
     # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
     # One that only made room for others has its next turn.
-    if not found.cut and claim.stop_grace_passed(2 * runtime.settings.cancel_grace):
-        return await finish_stopped_part(runtime, claim, await _with_task_urls(runtime, claim, job))
+    if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
+        return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
     looks += found.is_look
     fields: dict[str, ops.Value] = {"fetch_passes": looks, "notes": _packed(found.notes)}
     if found.full:
-        await runtime.release_until(claim, fields, FULL_STORE_DELAY)
+        await context.release_until(claim, fields, FULL_STORE_DELAY)
         return None
     if found.trouble is not None:
-        return await runtime.retry_after_error(claim, found.trouble, fields, may_end=is_auth(found.trouble))
+        return await context.retry_after_error(claim, found.trouble, fields, may_end=is_auth(found.trouble))
     if found.cut:
-        await runtime.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
+        await context.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
         return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
     fields |= _mood(found, is_waiting=bool(waiting))
-    await runtime.release_until(claim, fields, _wait(runtime, claim, found, looks))
+    await context.release_until(claim, fields, _wait(context, claim, found, looks))
     return None
 
 
-def _wait(runtime: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
+def _wait(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
     """Seconds until the next pass; where only unusable answers are left, until the first of these may count."""
-    wait = delay_before_last(looks, MAX_TASK_FETCHES, runtime.interval(claim.part.fetch_passes))
+    wait = delay_before_last(looks, MAX_TASK_FETCHES, context.interval(claim.part.fetch_passes))
     if not (found.unfinished or found.unasked):
         wait = max(wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.now)
-    return wait if claim.stop_reason is None else min(wait, runtime.settings.cancel_grace)
+    return wait if claim.stop_reason is None else min(wait, context.settings.cancel_grace)
 
 
 def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, ops.Value]:
@@ -168,17 +168,17 @@ def _packed(notes: Notes) -> bytes | str:
     return pack(data) if data else ""
 
 
-async def _ended(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    done = await runtime.store.run(ops.count_done(runtime.store.keys, claim.part_id)) if is_unknown(job.status) else 0
-    return await finish_ended_part(runtime, claim, await _with_task_urls(runtime, claim, job), done=done)
+async def _ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    done = await context.store.run(ops.count_done(context.store.keys, claim.part_id)) if is_unknown(job.status) else 0
+    return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done)
 
 
-async def fetch_early(runtime: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
+async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
     """Tasks that have ended although their job goes on, stored; the notes on those that may have ended.
 
     What goes wrong is left to the next look. Of a stalled job, each task is asked for that may have ended.
     """
-    ready = await _early_positions(runtime, claim, job, is_stalled=is_stalled)
+    ready = await _early_positions(context, claim, job, is_stalled=is_stalled)
     until = asyncio.get_running_loop().time() + _SLICE
     troubles: list[ScrapeDoError] = []
     full: list[int] = []
@@ -190,28 +190,28 @@ async def fetch_early(runtime: WorkerContext, claim: Claim, job: JobDetails, *, 
         if is_stalled and is_unknown(task.status):
             words.append(str(task.status))
         if final is None:
-            await hold_page(runtime, claim, position, task)
+            await hold_page(context, claim, position, task)
         return final
 
     async def one(position: int) -> None:
         # A large page holds its slot until it is stored.
-        async with runtime.early_fetch_semaphore, runtime.page_memory.page():
+        async with context.early_fetch_semaphore, context.page_memory.page():
             over = troubles or full or asyncio.get_running_loop().time() > until
-            if over or not await runtime.health.is_below(FETCH_BELOW):
+            if over or not await context.health.is_below(FETCH_BELOW):
                 return
             try:
-                final = await settled(position, await runtime.get_task(job.job_id, job.task_ids[position]))
+                final = await settled(position, await context.get_task(job.job_id, job.task_ids[position]))
             except ScrapeDoError as error:
                 if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
                     troubles.append(without_answer(error))
-                final = await judge_early(runtime, claim, job, position, notes if is_stalled else None, error)
-            if final is not None and await store_task(runtime, claim, position, final) is None:
+                final = await judge_early(context, claim, job, position, notes if is_stalled else None, error)
+            if final is not None and await store_task(context, claim, position, final) is None:
                 full.append(position)
 
     await gather_or_cancel(one(position) for position in ready)
     for error in troubles[:1]:
-        await runtime.apply_to_all_workers(error)
-    await note_words(runtime, claim, "task", words)
+        await context.apply_to_all_workers(error)
+    await note_words(context, claim, "task", words)
     return notes
 
 
@@ -224,13 +224,13 @@ def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes |
     return settle_task(task, now=claim.now, had_end=before.has_end)
 
 
-async def _early_positions(runtime: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
+async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
     """The positions of the tasks that are fetched now, while their job goes on."""
-    stored = await runtime.store.run(ops.fetched(runtime.store.keys, claim.part_id))
+    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
     ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
     if ready and claim.part.status is None:
         # Without the job in the record, a page is found neither by a reader nor by a retry.
-        await _written(runtime, claim, {}, job)
+        await _written(context, claim, {}, job)
     return ready
 
 
@@ -249,20 +249,20 @@ def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list
     ]
 
 
-async def _pass(runtime: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
+async def _pass(context: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
     found = FetchPass(notes=_task_notes(claim))
-    room = asyncio.Semaphore(runtime.settings.fetch_concurrency)
+    room = asyncio.Semaphore(context.settings.fetch_concurrency)
 
     async def one(position: int) -> None:
         # A large page holds its slot until it is stored.
-        async with room, runtime.page_memory.page():
+        async with room, context.page_memory.page():
             # What is to be written down as gone takes no room.
-            found.full = found.full or not (claim.is_forgotten() or await runtime.health.is_below(FETCH_BELOW))
+            found.full = found.full or not (claim.is_forgotten() or await context.health.is_below(FETCH_BELOW))
             # A refusal for all is met once, not once a task.
             if found.full or isinstance(found.trouble, AsyncAPIRateLimitError):
                 found.unasked += 1
                 found.left += 1
-            elif found.is_over(_SLICE) or not await fetch_task(runtime, claim, job, position, found):
+            elif found.is_over(_SLICE) or not await fetch_task(context, claim, job, position, found):
                 found.left += 1
             else:
                 found.notes.pop(position, None)
@@ -271,11 +271,11 @@ async def _pass(runtime: WorkerContext, claim: Claim, job: JobDetails, positions
     return found
 
 
-async def _with_task_urls(runtime: WorkerContext, claim: Claim, job: JobDetails) -> JobDetails:
+async def _with_task_urls(context: WorkerContext, claim: Claim, job: JobDetails) -> JobDetails:
     """The job with a summary of each task: some answers leave them out, and input order is told by their URLs."""
     if len(job.tasks) >= len(job.task_ids):
         return job
-    store, names = runtime.store, {task.task_id: task for task in job.tasks}
+    store, names = context.store, {task.task_id: task for task in job.tasks}
     for start in range(0, len(job.task_ids), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(job.task_ids)))
         for task in await store.run(ops.contents(store.keys, claim.part_id, positions)):

@@ -75,8 +75,8 @@ class WorkerContext:
     absences: AbsenceCheck
     token: TokenCheck
 
-    def __init__(self, producer: AppContext) -> None:
-        self.producer, self.settings, self.pid = producer, producer.settings, os.getpid()
+    def __init__(self, app_context: AppContext) -> None:
+        self.app_context, self.settings, self.pid = app_context, app_context.settings, os.getpid()
         if self.settings.api_key is None:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
         self._others: set[str] = set()
@@ -110,7 +110,7 @@ class WorkerContext:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(
-            self.settings.redis_url, self.settings.key_prefix, self.producer.store.keys.encryptor
+            self.settings.redis_url, self.settings.key_prefix, self.app_context.store.keys.encryptor
         )
         self.health, self.isolation, self.page_memory = StoreHealth(self.store), Isolation(), PageMemory()
         self.job_list = JobListReader(self.list_jobs)

@@ -26,28 +26,28 @@ CLEAR_FAILURES: dict[str, ops.Value] = {"api_failures": 0, "refused_since": 0}
 
 
 async def finish_stopped_part(
-    runtime: WorkerContext, claim: Claim, job: JobDetails | None, *, purchase_status: str = ""
+    context: WorkerContext, claim: Claim, job: JobDetails | None, *, purchase_status: str = ""
 ) -> StepMessage | None:
     """Ends a part that was canceled, or whose deadline passed."""
     outcome = outcome_of_stop(claim.stop_reason)
-    return await runtime.settle(claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
+    return await context.settle(claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
 
 
-async def finish_poisoned(runtime: WorkerContext, claim: Claim, why: str) -> StepMessage | None:
+async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> StepMessage | None:
     """Takes a part out of work."""
     run_id, more = claim.part_id.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
     if cause := claim.part.submit_error or claim.part.api_error:
         more += f"; the last cause: {cause}"
     error = PoisonedRunError(f"run {run_id} was taken out of work: {why}{more}", run_id)
-    return await runtime.settle(claim, RunState.POISONED, error)
+    return await context.settle(claim, RunState.POISONED, error)
 
 
 async def finish_ended_part(
-    runtime: WorkerContext, claim: Claim, job: JobDetails, *, done: int = 0
+    context: WorkerContext, claim: Claim, job: JobDetails, *, done: int = 0
 ) -> StepMessage | None:
     """Ends a part whose job has ended and whose contents are in; `done` tasks of it succeeded."""
     outcome = part_outcome(job, claim.stop_reason, done=done)
-    return await runtime.settle(claim, outcome, _error(claim, outcome, job))
+    return await context.settle(claim, outcome, _error(claim, outcome, job))
 
 
 def error_for_outcome(
@@ -68,39 +68,39 @@ def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoE
     return error_for_outcome(claim.part_id.run_id, outcome, job, claim.max_wait)
 
 
-async def handle_job_not_found(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def handle_job_not_found(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """A job that the API does not know: it may only be young."""
     age = claim.now - (claim.part.bought_at or claim.now)
     misses = claim.part.not_found_polls + 1
     if job_not_found(age, misses) == "lost":
-        return await lost(runtime, claim, error)
+        return await lost(context, claim, error)
     counted = misses if age >= NOT_FOUND_GRACE else 0
-    wait = delay_before_last(counted, MAX_NOT_FOUND_POLLS, runtime.interval(claim.part.not_found_polls))
-    await runtime.release_until(claim, {"not_found_polls": counted}, wait)
+    wait = delay_before_last(counted, MAX_NOT_FOUND_POLLS, context.interval(claim.part.not_found_polls))
+    await context.release_until(claim, {"not_found_polls": counted}, wait)
     return None
 
 
-async def lost(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def lost(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Ends a part whose job the API no longer knows."""
     run_id = claim.part_id.run_id
     text = f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}"
-    return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
+    return await context.settle(claim, RunState.LOST, JobLostError(text, run_id))
 
 
 async def handle_poll_error(
-    runtime: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
+    context: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
 ) -> StepMessage | None:
     """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
     if claim.is_forgotten():
         run_id = claim.part_id.run_id
         text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
-        return await runtime.settle(claim, RunState.LOST, JobLostError(text, run_id))
-    if not claim.stop_grace_passed(runtime.settings.cancel_grace):
+        return await context.settle(claim, RunState.LOST, JobLostError(text, run_id))
+    if not claim.stop_grace_passed(context.settings.cancel_grace):
         # A refusal never ends a part that has paid for its job: the API keeps the pages, and may answer again.
-        return await runtime.retry_after_error(claim, error, fields, may_end=is_auth(error))
+        return await context.retry_after_error(claim, error, fields, may_end=is_auth(error))
     log.warning("%s was told to end, and job %s does not answer: %s", claim.part_id, claim.part.job_id, error)
     return await finish_stopped_part(
-        runtime, claim, await runtime.store.run(ops.job(runtime.store.keys, claim.part_id))
+        context, claim, await context.store.run(ops.job(context.store.keys, claim.part_id))
     )
 
 

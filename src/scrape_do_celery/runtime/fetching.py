@@ -72,15 +72,15 @@ class FetchPass:
         return self.cut
 
 
-async def fetch_task(runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass) -> bool:
+async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass) -> bool:
     """Whether nothing more is to be had of the task: mostly, because it is stored now."""
-    task = await _final_task(runtime, claim, job, position, found)
+    task = await _final_task(context, claim, job, position, found)
     if task is None:
         return False
     if was_stopped(job) and task.status == JobStatus.CANCELED:
-        await hold_page(runtime, claim, position, task)
+        await hold_page(context, claim, position, task)
         return True
-    stored = await store_task(runtime, claim, position, task)
+    stored = await store_task(context, claim, position, task)
     if stored is None:
         # Nothing was learned of this one, and the next pass comes too soon to count as a look at any other.
         found.full = True
@@ -88,34 +88,34 @@ async def fetch_task(runtime: WorkerContext, claim: Claim, job: JobDetails, posi
     return bool(stored)
 
 
-async def store_task(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
+async def store_task(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
     """Whether the task is stored now; None where there is no room for it."""
     try:
-        command = ops.store_content(runtime.store.keys, claim.part_id, position, task)
-        stored = await runtime.store.run(command)
+        command = ops.store_content(context.store.keys, claim.part_id, position, task)
+        stored = await context.store.run(command)
     except ResponseError as error:
         if not is_full(error):
             raise
         # A page may need more than what is left, and not every server tells how much that is.
-        runtime.health.note_write_refused()
+        context.health.note_write_refused()
         return None
     if stored > 0:
-        runtime.rate_limiter.counters.page(ops.size(command), until=claim.now + runtime.settings.result_ttl)
+        context.rate_limiter.counters.page(ops.size(command), until=claim.now + context.settings.result_ttl)
     return stored >= 0
 
 
 async def _final_task(
-    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass
+    context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass
 ) -> TaskDetails | None:
     """The task as it is stored; None where a later pass asks for it again."""
     task_id = job.task_ids[position]
     if is_placeholder(task_id):
         return unnamed_task(job, task_id)
     try:
-        task = await runtime.get_task(job.job_id, task_id)
+        task = await context.get_task(job.job_id, task_id)
     except ScrapeDoError as error:
-        return await _judge_error(runtime, claim, job, position, found, error)
-    runtime.absences.note_answer(claim)
+        return await _judge_error(context, claim, job, position, found, error)
+    context.absences.note_answer(claim)
     if is_unknown(task.status):
         found.words.append(str(task.status))
     before = found.notes.get(position, _NO_NOTE)
@@ -126,43 +126,43 @@ async def _final_task(
     found.unfinished += 1
     if _is_last_look(claim):
         return give_up_task(task, MAX_TASK_FETCHES)
-    await hold_page(runtime, claim, position, task)
+    await hold_page(context, claim, position, task)
     return None
 
 
-async def hold_page(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
+async def hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     """Hold a page of an answer that is not the last one: a later answer may contain less, and this one is paid for."""
     if task.content:
-        await _hold(runtime, claim, position, hold_task(task))
+        await _hold(context, claim, position, hold_task(task))
 
 
 async def _hold_unreadable(
-    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, error: ScrapeDoError
+    context: WorkerContext, claim: Claim, job: JobDetails, position: int, error: ScrapeDoError
 ) -> bool:
     """Hold an answer that cannot be read, if it holds content. Whether it does."""
     if not (isinstance(error, AsyncAPIUnparsableResponseError) and holds_content(error.body)):
         return False
-    await _hold(runtime, claim, position, _unusable(job, job.task_ids[position], error))
+    await _hold(context, claim, position, _unusable(job, job.task_ids[position], error))
     return True
 
 
-async def _hold(runtime: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
+async def _hold(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     try:
-        await runtime.store.run(ops.hold_content(runtime.store.keys, claim.part_id, position, task))
+        await context.store.run(ops.hold_content(context.store.keys, claim.part_id, position, task))
     except ResponseError as error:
         if not is_full(error):
             raise
-        runtime.health.note_write_refused()
+        context.health.note_write_refused()
 
 
 async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the judgement is noted)
-    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
+    context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
 ) -> TaskDetails | None:
     fate, task_id = classify_answer(error), job.task_ids[position]
     if fate is AnswerFate.TOO_LARGE:
         return _unusable(job, task_id, error)
     if fate is AnswerFate.ATTEMPT:
-        return await _count_attempt(runtime, claim, job, position, found, error)
+        return await _count_attempt(context, claim, job, position, found, error)
     # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
     if claim.is_forgotten():
         return gone_task(job, task_id, str(error))
@@ -170,7 +170,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
         if fate is not AnswerFate.GONE and _is_young(claim):
             found.unasked += 1
             return None
-        if await runtime.absences.is_believed(runtime, claim, error, of_task=True):
+        if await context.absences.is_believed(context, claim, error, of_task=True):
             found.unfinished += fate is not AnswerFate.GONE
             return gone_task(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_look(claim) else None
     found.unasked += 1
@@ -179,22 +179,22 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
 
 
 async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
-    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
+    context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
 ) -> TaskDetails | None:
     """One bad task waits by itself: it is no trouble of the others, and no reason not to look at them."""
     before = found.notes.get(position, _NO_NOTE)
     after = found.notes[position] = before.count(claim.now)
     if after.attempts > before.attempts:
-        runtime.rate_limiter.counters.add("unreadable:task")
-    if after.is_used_up or is_last_pass(runtime, claim):
+        context.rate_limiter.counters.add("unreadable:task")
+    if after.is_used_up or is_last_pass(context, claim):
         return _unusable(job, job.task_ids[position], error)
-    await _hold_unreadable(runtime, claim, job, position, error)
+    await _hold_unreadable(context, claim, job, position, error)
     found.unusable = describe_trouble(error)
     return None
 
 
 async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
-    runtime: WorkerContext, claim: Claim, job: JobDetails, position: int, notes: Notes | None, error: ScrapeDoError
+    context: WorkerContext, claim: Claim, job: JobDetails, position: int, notes: Notes | None, error: ScrapeDoError
 ) -> TaskDetails | None:
     """The task of a job that goes on as it is stored; None where a later look asks for it again.
 
@@ -205,17 +205,17 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     fate, task_id = classify_answer(error), job.task_ids[position]
     if fate is AnswerFate.TOO_LARGE:
         return _unusable(job, task_id, error)
-    has_page = await _hold_unreadable(runtime, claim, job, position, error)
+    has_page = await _hold_unreadable(context, claim, job, position, error)
     if notes is None:
         return None
-    if fate is AnswerFate.GONE and await runtime.absences.is_believed(runtime, claim, error, of_task=True):
+    if fate is AnswerFate.GONE and await context.absences.is_believed(context, claim, error, of_task=True):
         return gone_task(job, task_id, str(error))
     if not has_page:
         return None
     before = notes.get(position, _NO_NOTE)
     after = notes[position] = before.count(claim.now)
     if after.attempts > before.attempts:
-        runtime.rate_limiter.counters.add("unreadable:task")
+        context.rate_limiter.counters.add("unreadable:task")
     return _unusable(job, task_id, error) if after.is_used_up else None
 
 
@@ -235,9 +235,9 @@ def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetail
     return unusable_task(job.job_id, task_id, url, error)
 
 
-def is_last_pass(runtime: WorkerContext, claim: Claim) -> bool:
+def is_last_pass(context: WorkerContext, claim: Claim) -> bool:
     """Whether no later pass will ask again: what an answer contained is kept now, or never."""
-    return claim.is_forgotten() or claim.stop_grace_passed(2 * runtime.settings.cancel_grace)
+    return claim.is_forgotten() or claim.stop_grace_passed(2 * context.settings.cancel_grace)
 
 
 def _is_last_look(claim: Claim) -> bool:

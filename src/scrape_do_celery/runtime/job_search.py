@@ -53,8 +53,8 @@ class SearchResult:
 class _CandidateReader:
     """Reads the candidates of one part from a listing."""
 
-    def __init__(self, runtime: WorkerContext, claim: Claim, order_of: Callable[[JobDetails], StartOrder]) -> None:
-        self._runtime, self._total, self._order_of = runtime, claim.part.total, order_of
+    def __init__(self, context: WorkerContext, claim: Claim, order_of: Callable[[JobDetails], StartOrder]) -> None:
+        self._context, self._total, self._order_of = context, claim.part.total, order_of
         request = claim.spec().request
         targets = targets_of(request)
         self.targets, self.digests, self._forms = targets, PartDigests.from_targets(targets), TargetSet(targets)
@@ -72,11 +72,11 @@ class _CandidateReader:
         return [found for job in jobs if (found := await self._read_candidate(job))]
 
     async def _read_candidate(self, job: JobDetails) -> tuple[JobDetails, Likeness] | None:
-        known = self._runtime.job_list.digests_of(job)
+        known = self._context.job_list.digests_of(job)
         if known is not None and not self.is_plugin and self._is_other(known):
             return None
         try:
-            whole = await self._runtime.call(self._runtime.client.get_job, job.job_id)
+            whole = await self._context.call(self._context.client.get_job, job.job_id)
         except _UNREAD:
             # Too young to be shown, expired meanwhile, or unreadable: a listing with it proves no absence.
             self.complete = False
@@ -86,7 +86,7 @@ class _CandidateReader:
         named = whole if names_its_targets(whole) else await self._with_targets(job, whole)
         if named is None:
             return None
-        likeness = self.digests.compare(self._runtime.job_list.remember(named))
+        likeness = self.digests.compare(self._context.job_list.remember(named))
         if likeness is not Likeness.NONE:
             return named, likeness
         if self._forms.has_all(task.url for task in named_tasks(named)):
@@ -147,7 +147,7 @@ class _CandidateReader:
     async def _task(self, job_id: str, task_id: str) -> TaskDetails | None:
         """Return a task that tells its target; None if there is none under this id."""
         try:
-            task = await self._runtime.call(self._runtime.client.get_task, job_id, task_id)
+            task = await self._context.call(self._context.client.get_task, job_id, task_id)
         except _UNREAD:
             return None
         return task if is_web_url(task.url) else None
@@ -156,7 +156,7 @@ class _CandidateReader:
         """Whether the job's tasks show the part's marker."""
         for task_id in job.named_task_ids[:1]:
             try:
-                task = await self._runtime.call(self._runtime.client.get_task, job.job_id, task_id)
+                task = await self._context.call(self._context.client.get_task, job.job_id, task_id)
             except _UNREAD:
                 self.complete = False
                 return False
@@ -169,28 +169,28 @@ class _CandidateReader:
         return False
 
 
-async def search_for_job(runtime: WorkerContext, claim: Claim) -> SearchResult | None:
+async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult | None:
     """Search the whole job list once. Return None if the store's clock could not be read in time.
 
     Raises:
         ScrapeDoError: the API did not answer as it should.
     """
-    part, job_list, tolerance = claim.part, runtime.job_list, runtime.settings.api_clock_tolerance
-    store_clock_offset = await runtime.store_clock_offset()
+    part, job_list, tolerance = claim.part, context.job_list, context.settings.api_clock_tolerance
+    store_clock_offset = await context.store_clock_offset()
     if store_clock_offset is None:
         return None
     intent = part.first_intent or claim.now
     back_to = read_back_to(intent, job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
     listing = await job_list.read_listing(claim.now - store_clock_offset, back_to)
     api_clock_offset = job_list.api_clock_offset(store_clock_offset, tolerance)
-    sightings = await _unowned(runtime, claim, listing)
+    sightings = await _unowned(context, claim, listing)
     unowned = [job for job, _ in sightings]
 
     def order_of(job: JobDetails) -> StartOrder:
         return started_relative_to(job, intent, api_clock_offset, tolerance)
 
     listed = {job.job_id.lower(): order_of(job) for job in unowned}
-    reader = _CandidateReader(runtime, claim, order_of)
+    reader = _CandidateReader(context, claim, order_of)
     found = await reader.read_candidates(unowned)
     found.sort(key=lambda candidate: _start(candidate[0]))
     candidates = []
@@ -201,12 +201,12 @@ async def search_for_job(runtime: WorkerContext, claim: Claim) -> SearchResult |
         candidates.append(Candidate(job.job_id, order, is_marked, likeness is Likeness.STRICT))
     ids = {candidate.job_id.lower() for candidate in candidates}
     sighted = max((place for job, place in sightings if job.job_id.lower() in ids), default=0)
-    evidence = await _evidence(runtime, claim, listing.began + store_clock_offset, candidates, reader, listing, sighted)
+    evidence = await _evidence(context, claim, listing.began + store_clock_offset, candidates, reader, listing, sighted)
     return SearchResult(candidates, {job.job_id: job for job, _ in found}, evidence)
 
 
 async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidence)
-    runtime: WorkerContext,
+    context: WorkerContext,
     claim: Claim,
     began: float,
     candidates: Sequence[Candidate],
@@ -214,8 +214,8 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidenc
     listing: JobListing,
     sighted: int,
 ) -> SearchEvidence:
-    part, settings = claim.part, runtime.settings
-    ambiguity, alike = await _ambiguity(runtime, claim, candidates, reader, sighted) if candidates else ("", 1)
+    part, settings = claim.part, context.settings
+    ambiguity, alike = await _ambiguity(context, claim, candidates, reader, sighted) if candidates else ("", 1)
     return SearchEvidence(
         # A `POST` that began long after its intent ended later than its deadline after that.
         intent=max(part.intent or claim.now, (part.in_doubt_since or 0.0) - settings.submit_deadline),
@@ -232,7 +232,7 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidenc
     )
 
 
-async def _unowned(runtime: WorkerContext, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
+async def _unowned(context: WorkerContext, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
     """Select the jobs that no other part owns and that nothing proves to be older than the intent.
 
     Each comes with the place of its first sighting in the order of all intents. Owner keys live longer than the API
@@ -241,47 +241,47 @@ async def _unowned(runtime: WorkerContext, claim: Claim, listing: JobListing) ->
     jobs = list(listing.jobs.values())
     if not jobs:
         return []
-    store = runtime.store
+    store = context.store
     owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs]))
     free = [job for job, owner in zip(jobs, owners, strict=True) if owner in {None, str(claim.part_id)}]
     if not free:
         return []
-    account = runtime.settings.account_id
-    seen = await runtime.write(ops.note_unowned(store.keys, account, [job.job_id for job in free]))
+    account = context.settings.account_id
+    seen = await context.write(ops.note_unowned(store.keys, account, [job.job_id for job in free]))
     return [(job, place) for job, place in zip(free, seen, strict=True) if place >= claim.part.first_order]
 
 
 async def _ambiguity(
-    runtime: WorkerContext, claim: Claim, candidates: Sequence[Candidate], reader: _CandidateReader, sighted: int
+    context: WorkerContext, claim: Claim, candidates: Sequence[Candidate], reader: _CandidateReader, sighted: int
 ) -> tuple[str, int]:
     """Say why an equal job need not be the part's own, and count the purchases that may have bought a similar one."""
-    if runtime.settings.shared_account:
+    if context.settings.shared_account:
         return "others buy on this account, and the request had no webhook that could carry a marker", 1
     if reader.is_plugin:
         return "tasks of a plugin do not show what was asked of it", 1
-    store, digests = runtime.store, reader.digests
+    store, digests = context.store, reader.digests
     others = await store.run(
-        ops.read_unresolved_purchases(store.keys, claim, runtime.settings.account_id, digests, sighted)
+        ops.read_unresolved_purchases(store.keys, claim, context.settings.account_id, digests, sighted)
     )
     alike = 1 + others.similar
     if others.equal:
         named = " ".join(map(str, others.equal))
         return f"another purchase of the same targets was never resolved: {named}", alike
     if (claim.part.intent_lost or others.may_lack_some) and not any(candidate.strict for candidate in candidates):
-        other = await _similar_part(runtime, claim, digests)
+        other = await _similar_part(context, claim, digests)
         return (
             f"the store lost writes, and {other} may have bought a job with similar targets" if other else ""
         ), alike
     if not claim.part.intent_lost:
         return "", alike
-    conflicting = await _conflicting_part(runtime, claim, digests)
+    conflicting = await _conflicting_part(context, claim, digests)
     why = f"the store lost writes, and another run has the same targets with other options: {conflicting}"
     return (why if conflicting else ""), alike
 
 
-async def _similar_part(runtime: WorkerContext, claim: Claim, digests: PartDigests) -> str:
+async def _similar_part(context: WorkerContext, claim: Claim, digests: PartDigests) -> str:
     """Name a part with similar targets whose purchase the store may have lost; empty if there is none."""
-    store, cursor, read = runtime.store, "", 0
+    store, cursor, read = context.store, "", 0
     while cursor != ops.START:
         cursor, found = await store.run(ownership.scan_unresolved_parts(store.keys, cursor or ops.START))
         for other in found:
@@ -294,8 +294,8 @@ async def _similar_part(runtime: WorkerContext, claim: Claim, digests: PartDiges
     return ""
 
 
-async def _conflicting_part(runtime: WorkerContext, claim: Claim, digests: PartDigests) -> str:
-    store = runtime.store
+async def _conflicting_part(context: WorkerContext, claim: Claim, digests: PartDigests) -> str:
+    store = context.store
     cursor, conflicting = await store.run(ops.scan_conflicting_parts(store.keys, claim, digests))
     while not conflicting and cursor != ops.START:
         cursor, conflicting = await store.run(ops.scan_conflicting_parts(store.keys, claim, digests, cursor))

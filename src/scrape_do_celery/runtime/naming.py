@@ -29,13 +29,13 @@ def least_tasks(claim: Claim, job: JobDetails) -> int:
     return len(distinct_targets(targets_of(claim.spec().request)))
 
 
-async def with_positions(runtime: WorkerContext, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
+async def with_positions(context: WorkerContext, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
     """The job with the positions of its tasks, which are written down before a page is stored at one."""
     job, _ = positioned(claim, job)
     ids = tuple(job.task_ids)
     if ids == claim.part.task_ids:
         return claim, job
-    if await runtime.write(ops.update_part(runtime.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
+    if await context.write(ops.update_part(context.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
         # Another step may give the same positions to other tasks, and a page is stored once only.
         raise LeaseLostError(str(claim.part_id))
     return replace(claim, part=replace(claim.part, task_ids=ids)), job

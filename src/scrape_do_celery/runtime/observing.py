@@ -36,16 +36,16 @@ class WordLog:
 
 
 async def note_words(
-    runtime: WorkerContext, claim: Claim, kind: Literal["job", "task"], words: Collection[str]
+    context: WorkerContext, claim: Claim, kind: Literal["job", "task"], words: Collection[str]
 ) -> Claim:
     """Count and log unknown status words, and keep them in the part's record. The claim that knows them."""
     if not words:
         return claim
-    runtime.rate_limiter.counters.add(f"unknown_status:{kind}", len(words))
+    context.rate_limiter.counters.add(f"unknown_status:{kind}", len(words))
     for word in dict.fromkeys(words):
-        runtime.words.log_once(kind, shorten_word(word), claim.part_id.run_id)
+        context.words.log_once(kind, shorten_word(word), claim.part_id.run_id)
     known = add_words(claim.part.unknown_statuses, words)
     if known == claim.part.unknown_statuses:
         return claim
-    await runtime.write(ops.update_part(runtime.store.keys, claim, {"words": json.dumps(known)}))
+    await context.write(ops.update_part(context.store.keys, claim, {"words": json.dumps(known)}))
     return replace(claim, part=replace(claim.part, unknown_statuses=known))

@@ -50,10 +50,10 @@ def run_step(
 
     `seconds` is the life of a lease, where the step needs another than the usual.
     """
-    runtime = WorkerContext.for_app(app)
-    definition = StepDefinition(list(states), handler, seconds or runtime.settings.lease_seconds)
+    context = WorkerContext.for_app(app)
+    definition = StepDefinition(list(states), handler, seconds or context.settings.lease_seconds)
     part_ids = [PartId.parse(name) for name in names]
-    runtime.run(_run_parts(runtime, part_ids, definition))
+    context.run(_run_parts(context, part_ids, definition))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,16 @@ class StepDefinition:
     seconds: float
 
 
-async def _run_parts(runtime: WorkerContext, part_ids: list[PartId], definition: StepDefinition) -> None:
+async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition: StepDefinition) -> None:
     """Publishes as they come to their end, a few at a time: a short one does not wait for a long one."""
-    waiting = {asyncio.ensure_future(_run_part(runtime, part_id, definition)): part_id for part_id in part_ids}
+    waiting = {asyncio.ensure_future(_run_part(context, part_id, definition)): part_id for part_id in part_ids}
     try:
         while waiting:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(waiting, timeout=_TOGETHER)
             done = [work for work in waiting if work.done()]
             if messages := [message for work in done if (message := _outcome(waiting.pop(work), work))]:
-                await asyncio.to_thread(runtime.producer.publish_all, messages)
+                await asyncio.to_thread(context.app_context.publish_all, messages)
     finally:
         for work in waiting:
             work.cancel()
@@ -91,25 +91,25 @@ def _outcome(part_id: PartId, work: asyncio.Future[StepMessage | None]) -> StepM
     return None
 
 
-async def _run_part(runtime: WorkerContext, part_id: PartId, definition: StepDefinition) -> StepMessage | None:
+async def _run_part(context: WorkerContext, part_id: PartId, definition: StepDefinition) -> StepMessage | None:
     """Work on a part beside others; on a suspect alone. A part that waits for its turn is not claimed."""
-    name, isolation, token = str(part_id), runtime.isolation, uuid.uuid4().hex
+    name, isolation, token = str(part_id), context.isolation, uuid.uuid4().hex
     async with isolation.beside():
-        answer = await _claimed(runtime, part_id, definition, token)
+        answer = await _claimed(context, part_id, definition, token)
         if not isinstance(answer, ops.Suspect):
-            return await _worked(runtime, part_id, definition, answer, token)
+            return await _worked(context, part_id, definition, answer, token)
     with isolation.queued(name) as is_first:
         if not is_first:
             return None
         async with isolation.alone():
-            answer = await _claimed(runtime, part_id, definition, token, isolated=True)
-            return await _worked(runtime, part_id, definition, answer, token)
+            answer = await _claimed(context, part_id, definition, token, isolated=True)
+            return await _worked(context, part_id, definition, answer, token)
 
 
 async def _claimed(
-    runtime: WorkerContext, part_id: PartId, definition: StepDefinition, token: str, *, isolated: bool = False
+    context: WorkerContext, part_id: PartId, definition: StepDefinition, token: str, *, isolated: bool = False
 ) -> _Answer:
-    store, settings = runtime.store, runtime.settings
+    store, settings = context.store, context.settings
     return await store.run(
         ops.claim_part(
             store.keys,
@@ -121,59 +121,59 @@ async def _claimed(
             auth_grace=settings.auth_grace,
             poison=ops.PoisonPolicy(settings.poison_after, settings.stop_on_failure),
             isolated=isolated,
-            outlived=runtime.isolation.outlived(str(part_id)),
+            outlived=context.isolation.outlived(str(part_id)),
         )
     )
 
 
 async def _worked(
-    runtime: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
+    context: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
 ) -> StepMessage | None:
     if isinstance(claim, ops.PoisonedPart):
         log.error("%s was taken out of work: steps on it died again and again", part_id)
         return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
     if isinstance(claim, ops.NeedsAccount):
-        runtime.warn_other_account(claim.account)
+        context.warn_other_account(claim.account)
     if isinstance(claim, ops.NeedsKey):
-        runtime.warn_missing_key(str(missing_key_error(claim.key, runtime.store.keys.key_names)))
+        context.warn_missing_key(str(missing_key_error(claim.key, context.store.keys.key_names)))
     if not isinstance(claim, Claim):
         return None
     name = definition.handler.__name__
-    runtime.rate_limiter.counters.step_latency(name, claim.late)
-    work = _run_claimed(definition.handler, runtime, claim)
+    context.rate_limiter.counters.step_latency(name, claim.late)
+    work = _run_claimed(definition.handler, context, claim)
     try:
         with tracing.work(claim.trace, f"scrape_do.{name}", run_id=part_id.run_id, part=part_id.part):
-            return await with_lease(runtime.store, claim, definition.seconds, work)
+            return await with_lease(context.store, claim, definition.seconds, work)
     except Exception:
         # The step failed, and the process lives: the next claim must not wait for the process to be empty.
-        runtime.isolation.note_failure(str(part_id), token)
+        context.isolation.note_failure(str(part_id), token)
         raise
 
 
-async def _run_claimed(handler: Handler, runtime: WorkerContext, claim: Claim) -> StepMessage | None:
+async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -> StepMessage | None:
     is_stopping.set(claim.stop_reason is not None)
     if claim.breaker == "other_account":
-        return await _foreign(runtime, claim)
-    if claim.breaker and (refusal := await try_account(runtime)):
+        return await _foreign(context, claim)
+    if claim.breaker and (refusal := await try_account(context)):
         if claim.breaker == "over":
-            return await runtime.settle(claim, RunState.FAILED, refusal)
-        await runtime.release_until(claim, {}, ops.PROBE)
+            return await context.settle(claim, RunState.FAILED, refusal)
+        await context.release_until(claim, {}, ops.PROBE)
         return None
     try:
-        return await handler(runtime, claim)
+        return await handler(context, claim)
     except EncryptionKeyError as error:
         # What others can read is not lost: the part is let go as it stands, and the try is not counted.
-        runtime.warn_missing_key(str(error))
-        await runtime.release_until(claim, {}, _LOCKED)
+        context.warn_missing_key(str(error))
+        await context.release_until(claim, {}, _LOCKED)
         return None
 
 
-async def _foreign(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
+async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Ends a run of another account that is to end, where no worker with that account's token has in time."""
-    if claim.stop_grace_passed(runtime.settings.cancel_grace):
+    if claim.stop_grace_passed(context.settings.cancel_grace):
         log.warning("%s ends without its job: no worker has the token that it was bought with", claim.part_id)
-        return await finish_stopped_part(runtime, claim, None)
-    await runtime.release_until(claim, {}, 1.0)
+        return await finish_stopped_part(context, claim, None)
+    await context.release_until(claim, {}, 1.0)
     return None
 
 

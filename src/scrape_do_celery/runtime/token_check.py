@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 _STANDS = 10.0
 
 
-async def ask_account(runtime: WorkerContext) -> ScrapeDoError | None:
+async def ask_account(context: WorkerContext) -> ScrapeDoError | None:
     """Ask the API for the account. Return its error, or None if the API takes the token."""
     urgent = is_stopping.set(True)
     try:
-        await runtime.call(runtime.client.get_user_info)
+        await context.call(context.client.get_user_info)
     except ScrapeDoError as error:
         return error
     finally:
@@ -33,10 +33,10 @@ async def ask_account(runtime: WorkerContext) -> ScrapeDoError | None:
     return None
 
 
-async def hold_account(runtime: WorkerContext, error: ScrapeDoError) -> None:
+async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
     """Hold all runs of the account back, because its token was refused. Log that once."""
-    settings = runtime.settings
-    if await runtime.write(ops.open_breaker(runtime.store.keys, settings.account_id)):
+    settings = context.settings
+    if await context.write(ops.open_breaker(context.store.keys, settings.account_id)):
         log.error(
             "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
             settings.api_url,
@@ -45,14 +45,14 @@ async def hold_account(runtime: WorkerContext, error: ScrapeDoError) -> None:
         )
 
 
-async def try_account(runtime: WorkerContext) -> ScrapeDoError | None:
+async def try_account(context: WorkerContext) -> ScrapeDoError | None:
     """Ask the API whether it takes the token again. Return the refusal, or None if the runs may go on."""
-    error = await ask_account(runtime)
+    error = await ask_account(context)
     # Anything else says nothing about the token: the step's own call will tell.
     if error is not None and is_auth(error):
         return error
-    if await runtime.write(ops.close_breaker(runtime.store.keys, runtime.settings.account_id)):
-        log.warning("%s takes the token again", runtime.settings.api_url)
+    if await context.write(ops.close_breaker(context.store.keys, context.settings.account_id)):
+        log.warning("%s takes the token again", context.settings.api_url)
     return None
 
 
@@ -64,19 +64,19 @@ class TokenCheck:
         #: the loop's time of the last check, and whether the API took the token
         self._checked: tuple[float, bool] | None = None
 
-    async def judge(self, runtime: WorkerContext, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
+    async def judge(self, context: WorkerContext, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
         """Return the error of the token, or a plain refusal if the API takes the token.
 
         One task that is refused must not hold back all runs of the account.
         """
-        if not await self._takes_token(runtime):
+        if not await self._takes_token(context):
             return error
         return AsyncAPIResponseError(*error.args)
 
-    async def _takes_token(self, runtime: WorkerContext) -> bool:
+    async def _takes_token(self, context: WorkerContext) -> bool:
         """Whether the API certainly takes the token. Many refusals at once cost one request."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if self._checked is None or now - self._checked[0] > _STANDS:
-                self._checked = now, await ask_account(runtime) is None
+                self._checked = now, await ask_account(context) is None
             return self._checked[1]

@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 UNREADABLE = "unreadable"
 
 
-async def job_ended(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def job_ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Collects a job whose status is terminal, once it names its tasks.
 
     A later answer may name further tasks, which are paid for. An answer that names too few is one of the attempts.
     """
     known, _ = positioned(claim, job)
     if len(known.task_ids) >= least_tasks(claim, known):
-        return await collect(runtime, claim, job)
-    claim, job = await with_positions(runtime, claim, job)
+        return await collect(context, claim, job)
+    claim, job = await with_positions(context, claim, job)
     count = len(job.task_ids)
-    is_late = claim.is_forgotten() or claim.stop_grace_passed(runtime.settings.cancel_grace)
+    is_late = claim.is_forgotten() or claim.stop_grace_passed(context.settings.cancel_grace)
     if count and (is_late or _counted(claim).is_used_up):
-        return await collect(runtime, claim, job)
+        return await collect(context, claim, job)
     why = f"job {job.job_id} has ended and names {count or 'none'} of its tasks"
-    return await job_unanswered(runtime, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
+    return await job_unanswered(context, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
 
 
 def _counted(claim: Claim) -> AnswerNote:
@@ -46,63 +46,63 @@ def _counted(claim: Claim) -> AnswerNote:
     return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
 
 
-async def job_unanswered(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def job_unanswered(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Acts on an error of a read of the part's job."""
     fate = classify_answer(error)
     if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
-        return await _not_found(runtime, claim, error, fate)
-    if claim.is_forgotten() and claim.part.is_unlisted and (job := await _rescued(runtime, claim)):
-        return await collect(runtime, claim, job)
-    if claim.stop_grace_passed(runtime.settings.cancel_grace) and claim.part.task_ids:
+        return await _not_found(context, claim, error, fate)
+    if claim.is_forgotten() and claim.part.is_unlisted and (job := await _rescued(context, claim)):
+        return await collect(context, claim, job)
+    if claim.stop_grace_passed(context.settings.cancel_grace) and claim.part.task_ids:
         # The run is to end. Its tasks may be readable although its job is not.
-        return await _collect_blindly(runtime, claim, error)
+        return await _collect_blindly(context, claim, error)
     if fate is AnswerFate.TROUBLE or claim.is_forgotten():
-        return await handle_poll_error(runtime, claim, error)
-    return await _unusable(runtime, claim, error)
+        return await handle_poll_error(context, claim, error)
+    return await _unusable(context, claim, error)
 
 
 async def _not_found(
-    runtime: WorkerContext, claim: Claim, error: ScrapeDoError, fate: AnswerFate
+    context: WorkerContext, claim: Claim, error: ScrapeDoError, fate: AnswerFate
 ) -> StepMessage | None:
     is_young = claim.now - (claim.part.bought_at or claim.now) < NOT_FOUND_GRACE
     if is_young and fate is not AnswerFate.GONE:
-        return await handle_job_not_found(runtime, claim, error)
-    if not await runtime.absences.is_believed(runtime, claim, error):
-        return await handle_poll_error(runtime, claim, error)
-    if claim.part.is_unlisted and (job := await _rescued(runtime, claim)):
-        return await collect(runtime, claim, job)
-    return await (lost if fate is AnswerFate.GONE else handle_job_not_found)(runtime, claim, error)
+        return await handle_job_not_found(context, claim, error)
+    if not await context.absences.is_believed(context, claim, error):
+        return await handle_poll_error(context, claim, error)
+    if claim.part.is_unlisted and (job := await _rescued(context, claim)):
+        return await collect(context, claim, job)
+    return await (lost if fate is AnswerFate.GONE else handle_job_not_found)(context, claim, error)
 
 
-async def _rescued(runtime: WorkerContext, claim: Claim) -> JobDetails | None:
+async def _rescued(context: WorkerContext, claim: Claim) -> JobDetails | None:
     """The job by its last answer, where pages of it are stored: a run with pages is not lost."""
     if not claim.part.has_contents:
         return None
-    return await runtime.store.run(ops.job(runtime.store.keys, claim.part_id))
+    return await context.store.run(ops.job(context.store.keys, claim.part_id))
 
 
-async def _unusable(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _unusable(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
     after = _counted(claim)
     if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
-        runtime.rate_limiter.counters.add("unreadable:job")
+        context.rate_limiter.counters.add("unreadable:job")
     # A run that is to end has no time for further attempts; its tasks may be readable.
-    is_late = bool(claim.part.task_ids) and claim.stop_grace_passed(runtime.settings.cancel_grace)
+    is_late = bool(claim.part.task_ids) and claim.stop_grace_passed(context.settings.cancel_grace)
     if after.is_used_up or is_late:
-        return await _collect_blindly(runtime, claim, error)
+        return await _collect_blindly(context, claim, error)
     notes = pack(notes_to_json({**claim.part.notes, JOB_NOTE: after}))
-    return await handle_poll_error(runtime, claim, error, {"notes": notes})
+    return await handle_poll_error(context, claim, error, {"notes": notes})
 
 
-async def _collect_blindly(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _collect_blindly(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Fetches the tasks that the purchase named: they are paid for, and may be readable."""
-    store, part_id, job_id = runtime.store, claim.part_id, claim.part.job_id or ""
+    store, part_id, job_id = context.store, claim.part_id, claim.part.job_id or ""
     job = await store.run(ops.job(store.keys, part_id)) or JobDetails(job_id=job_id, status=UNREADABLE)
     if claim.part.task_ids or job.task_ids:
-        return await collect(runtime, claim, job.model_copy(update={"status": UNREADABLE}))
+        return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
     # The raw answer is kept as the content of the only task: it may name the tasks for whoever reads it.
     kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
-    await runtime.write(ops.update_part(store.keys, claim, {}, job=kept))
-    await store_task(runtime, claim, 0, unusable_task(job_id, job_id, "", error))
+    await context.write(ops.update_part(store.keys, claim, {}, job=kept))
+    await store_task(context, claim, 0, unusable_task(job_id, job_id, "", error))
     text = f"run {part_id.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
-    return await runtime.settle(claim, RunState.LOST, JobLostError(text, part_id.run_id))
+    return await context.settle(claim, RunState.LOST, JobLostError(text, part_id.run_id))

@@ -35,81 +35,81 @@ _MAX_DECISION_FACTOR = 3
 @shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decides runs whose parts have all ended, and publishes a step message for their delivery."""
-    runtime = WorkerContext.for_app(self.app)
-    runtime.run(_all(runtime, run_ids))
+    context = WorkerContext.for_app(self.app)
+    context.run(_all(context, run_ids))
 
 
-async def _all(runtime: WorkerContext, run_ids: list[str]) -> None:
-    answers = await asyncio.gather(*(aggregate(runtime, run_id) for run_id in run_ids), return_exceptions=True)
+async def _all(context: WorkerContext, run_ids: list[str]) -> None:
+    answers = await asyncio.gather(*(aggregate(context, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
             # The others of this message are to be told; this one is published again.
             log.error("run %s could not be decided", run_id, exc_info=answer)
     ended = [answer for answer in answers if isinstance(answer, RunRecord)]
-    await asyncio.to_thread(_deliver_all, runtime.producer, ended)
+    await asyncio.to_thread(_deliver_all, context.app_context, ended)
 
 
-def _deliver_all(producer: AppContext, records: Iterable[RunRecord]) -> None:
+def _deliver_all(app_context: AppContext, records: Iterable[RunRecord]) -> None:
     for record in records:
-        deliver_record(producer, record)
+        deliver_record(app_context, record)
 
 
-async def aggregate(runtime: WorkerContext, run_id: str) -> RunRecord | None:
+async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
     """The record with the outcome and the small result, written by whoever comes first; None of a run that goes on."""
-    store = runtime.store
+    store = context.store
     record = await store.run(ops.read_run(store.keys, run_id))
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
     if record.unreadable is not None:
-        runtime.warn_missing_key(str(record.unreadable))
+        context.warn_missing_key(str(record.unreadable))
         return None
     if record.outcome is not None:
         return record
     with tracing.work(record.trace, "scrape_do.aggregate", run_id=run_id):
         outcome, fields = await _decided(
-            runtime, record, await store.run(ops.count_decision_attempt(store.keys, run_id))
+            context, record, await store.run(ops.count_decision_attempt(store.keys, run_id))
         )
         await store.run(ops.record_outcome(store.keys, run_id, outcome, fields))
     # Once more: who waits for it may have come to wait just now.
     return await store.run(ops.read_run(store.keys, run_id))
 
 
-async def _decided(runtime: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
+async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """The outcome, and what the record keeps of it."""
     # Step messages for one decision may overlap while it takes its time: only many in vain are poison.
-    if attempt > _MAX_DECISION_FACTOR * runtime.settings.poison_after:
+    if attempt > _MAX_DECISION_FACTOR * context.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
-    decided_by, outcome, error = await _decision(runtime, record)
-    store = runtime.store
+    decided_by, outcome, error = await _decision(context, record)
+    store = context.store
     found = await asyncio.gather(
         *(store.run(ops.job(store.keys, record.part_id(number))) for number in range(len(record.parts)))
     )
     jobs = {number: job for number, job in enumerate(found) if job is not None}
     job = jobs.get(decided_by) or next(iter(jobs.values()), None)
-    small = small_result(record, outcome, job, runtime.settings.key_prefix)
+    small = small_result(record, outcome, job, context.settings.key_prefix)
     fields: dict[str, Any] = {"decided_by": decided_by, "result": pack(small)}
     if error is not None:
         fields["error"] = json.dumps(error.to_json())
     return outcome, fields
 
 
-async def _decision(runtime: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
+async def _decision(context: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
     decided_by, outcome = worst(part.outcome or RunState.POISONED for part in record.parts)
     error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
     if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):
         return decided_by, outcome, error
-    store = runtime.store
+    store = context.store
     spec = await store.run(ops.part_spec(store.keys, record.part_id(0)))
     if spec is None or not spec.raise_on_task_failure:
         return decided_by, outcome, error
-    failed = await asyncio.to_thread(_first_failed, runtime.producer, record)
+    failed = await asyncio.to_thread(_first_failed, context.app_context, record)
     return (decided_by, outcome, error) if failed is None else (failed[0], RunState.FAILED, failed[1])
 
 
-def _first_failed(producer: AppContext, record: RunRecord) -> tuple[int, TaskFailedError] | None:
+def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, TaskFailedError] | None:
     """The first task in input order that failed, and its part."""
-    store = producer.store
+    store = app_context.store
     for part in results.part_readers(store, record):
         for task in part.tasks(store):
             if task.is_terminal_failure:

@@ -26,7 +26,7 @@ def cancel_run(self: Task, part_ids: list[str]) -> None:
     run_step(self.app, part_ids, {PartState.RUNNING}, cancel)
 
 
-async def cancel(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
+async def cancel(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """One last look at the job; where it still runs, a `DELETE`. Its terminal status decides, later.
 
     A job whose answer cannot be read may run, so it is told to stop as well.
@@ -35,30 +35,30 @@ async def cancel(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
     job: JobDetails | None = None
     unread: ScrapeDoError | None = None
     if claim.stop_reason is None or part.cancel_sent_at is not None:
-        await runtime.release_until(claim, {}, 0.0)
+        await context.release_until(claim, {}, 0.0)
         return StepMessage(routing.POLL_JOBS, (str(claim.part_id),))
     try:
-        job = await runtime.call_for_one(runtime.client.get_job, part.job_id or "")
+        job = await context.call_for_one(context.client.get_job, part.job_id or "")
     except ScrapeDoError as error:
         if classify_answer(error) is not AnswerFate.ATTEMPT:
-            return await job_unanswered(runtime, claim, error)
+            return await job_unanswered(context, claim, error)
         unread = error
-    runtime.absences.note_answer(claim)
+    context.absences.note_answer(claim)
     if job is not None and job.is_terminal:
-        return await job_ended(runtime, claim, job)
+        return await job_ended(context, claim, job)
     try:
-        await runtime.call_for_one(runtime.client.cancel_job, part.job_id or "")
+        await context.call_for_one(context.client.cancel_job, part.job_id or "")
     except EncryptionKeyError:
         # Nothing about the API: the part is let go, for whoever has the key.
         raise
     except ScrapeDoError as error:
         # The API's own word is no trouble: the job has just ended (406), or was there a moment ago. The poll will see.
         if should_retry_cancel(error):
-            if not claim.stop_grace_passed(runtime.settings.cancel_grace):
-                return await handle_poll_error(runtime, claim, error)
+            if not claim.stop_grace_passed(context.settings.cancel_grace):
+                return await handle_poll_error(context, claim, error)
             # The job cannot be stopped. What it has paid for can be fetched.
-            fetching = collect(runtime, claim, job) if job else job_unanswered(runtime, claim, unread or error)
+            fetching = collect(context, claim, job) if job else job_unanswered(context, claim, unread or error)
             return await fetching
     fields = {"cancel_sent_at": f"{claim.now:.4f}", "polls": 0, "not_found_polls": 0, **CLEAR_FAILURES}
-    await runtime.release_until(claim, fields, min(1.0, runtime.interval(0)))
+    await context.release_until(claim, fields, min(1.0, context.interval(0)))
     return None

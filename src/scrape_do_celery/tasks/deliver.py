@@ -24,9 +24,9 @@ T = TypeVar("T")
 @shared_task(name=routing.DELIVER_OUTCOME, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """The small result of a run that succeeded; its error is raised otherwise."""
-    producer = AppContext.for_app(self.app)
-    record = _asked(producer, ops.read_run(producer.store.keys, run_id))
-    if record is None and _asked(producer, ops.forgotten(producer.store.keys, run_id)):
+    app_context = AppContext.for_app(self.app)
+    record = _asked(app_context, ops.read_run(app_context.store.keys, run_id))
+    if record is None and _asked(app_context, ops.forgotten(app_context.store.keys, run_id)):
         raise Ignore
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
@@ -44,9 +44,9 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
         return record.result
 
 
-def _asked(producer: AppContext, command: ops.Command[T]) -> T:
+def _asked(app_context: AppContext, command: ops.Command[T]) -> T:
     try:
-        return producer.store.run(command)
+        return app_context.store.run(command)
     except StoreUnavailableError as error:
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error
@@ -57,9 +57,9 @@ def acknowledge_delivery(task: Task, task_id: str, args: Any, state: str | None 
     """Notes that Celery has stored an outcome: then, and only then, is it not dispatched again."""
     if task.name != routing.DELIVER_OUTCOME or state not in READY_STATES or not args:
         return
-    producer = AppContext.for_app(task.app)
+    app_context = AppContext.for_app(task.app)
     try:
-        acknowledge(producer, args[0], task_id)
+        acknowledge(app_context, args[0], task_id)
     except RedisError as error:
         log.warning(
             "the delivery of %s is not acknowledged: %s; a dispatcher asks Celery", args[0], type(error).__name__

@@ -32,52 +32,52 @@ log = logging.getLogger(__name__)
 @shared_task(name=routing.REPORT_ORPHANS, **routing.STEP_OPTIONS)
 def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
-    runtime = WorkerContext.for_app(self.app)
-    if runtime.settings.account_id in accounts:
-        runtime.run(search_for_rejected(runtime))
+    context = WorkerContext.for_app(self.app)
+    if context.settings.account_id in accounts:
+        context.run(search_for_rejected(context))
 
 
-async def search_for_rejected(runtime: WorkerContext) -> None:
+async def search_for_rejected(context: WorkerContext) -> None:
     """Search the job list once for the jobs of rejected purchases, and log each job that is there."""
-    keys, account = runtime.store.keys, runtime.settings.account_id
-    purchases = await runtime.store.run(rejecting.take_rejected(keys, account))
+    keys, account = context.store.keys, context.settings.account_id
+    purchases = await context.store.run(rejecting.take_rejected(keys, account))
     if not purchases:
         return
     try:
-        unowned = await _unowned_jobs(runtime, min(purchase.at for purchase in purchases))
+        unowned = await _unowned_jobs(context, min(purchase.at for purchase in purchases))
         for job, place in unowned:
-            digests = await _digests(runtime, job)
+            digests = await _digests(context, job)
             if found := _rejected_purchase(purchases, digests, place):
-                _report(runtime, job, found)
+                _report(context, job, found)
     except ScrapeDoError as error:
         log.warning("the job list was not read for rejected purchases: %s; it is read later", error)
         return
-    await runtime.write(rejecting.drop_rejected(keys, account, purchases))
+    await context.write(rejecting.drop_rejected(keys, account, purchases))
 
 
-async def _unowned_jobs(runtime: WorkerContext, since: float) -> list[tuple[JobDetails, int]]:
+async def _unowned_jobs(context: WorkerContext, since: float) -> list[tuple[JobDetails, int]]:
     """Return the jobs that no run owns, each with its first sighting's place in the order of all intents."""
-    store, settings = runtime.store, runtime.settings
-    offset = await runtime.store_clock_offset() or 0.0
+    store, settings = context.store, context.settings
+    offset = await context.store_clock_offset() or 0.0
     tolerance = settings.api_clock_tolerance
-    back_to = read_back_to(since, runtime.job_list.api_clock_offset(offset, tolerance), tolerance)
-    listing = await runtime.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
+    back_to = read_back_to(since, context.job_list.api_clock_offset(offset, tolerance), tolerance)
+    listing = await context.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
     ids = [job.job_id for job in listing.jobs.values()]
     owners = await store.run(ops.owners(store.keys, ids)) if ids else []
     free = [job for job, owner in zip(listing.jobs.values(), owners, strict=True) if owner is None]
-    seen = await runtime.write(ops.note_unowned(store.keys, settings.account_id, [job.job_id for job in free]))
+    seen = await context.write(ops.note_unowned(store.keys, settings.account_id, [job.job_id for job in free]))
     return list(zip(free, seen, strict=True))
 
 
-async def _digests(runtime: WorkerContext, job: JobDetails) -> JobDigests | None:
-    known = runtime.job_list.digests_of(job)
+async def _digests(context: WorkerContext, job: JobDetails) -> JobDigests | None:
+    known = context.job_list.digests_of(job)
     if known is not None:
         return known
     try:
-        whole = await runtime.call(runtime.client.get_job, job.job_id)
+        whole = await context.call(context.client.get_job, job.job_id)
     except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
         return None
-    return runtime.job_list.digests_of(whole)
+    return context.job_list.digests_of(whole)
 
 
 def _rejected_purchase(
@@ -91,8 +91,8 @@ def _rejected_purchase(
     return None
 
 
-def _report(runtime: WorkerContext, job: JobDetails, purchase: RejectedPurchase) -> None:
-    runtime.rate_limiter.counters.add("orphans:rejected")
+def _report(context: WorkerContext, job: JobDetails, purchase: RejectedPurchase) -> None:
+    context.rate_limiter.counters.add("orphans:rejected")
     log.error(
         "job %s exists although the API rejected the purchase of %s; stop it with `scrape-do orphans --cancel %s`",
         job.job_id,

@@ -32,77 +32,77 @@ def reconcile_submit(self: Task, part_ids: list[str]) -> None:
     run_step(self.app, part_ids, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
 
 
-async def reconcile(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
+async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Search once. Then the job is adopted, or not found by all that can be known, or the part is due again."""
     try:
-        search = await search_for_job(runtime, claim)
+        search = await search_for_job(context, claim)
     except EncryptionKeyError:
         # Nothing about the API: a worker with the key searches for the job.
         raise
     except ScrapeDoError as error:
-        return await _search_failed(runtime, claim, error)
+        return await _search_failed(context, claim, error)
     if search is None:
-        await runtime.release_until(claim, TO_RECONCILING, 1.0)
+        await context.release_until(claim, TO_RECONCILING, 1.0)
         return None
     resolution, what = decide(search.candidates, search.evidence)
     log.info("%s: searched for the job of its purchase; resolution %s: %s", claim.part_id, resolution, what)
     if resolution is Resolution.ADOPT:
-        return await _adopt(runtime, claim, search.jobs[what])
+        return await _adopt(context, claim, search.jobs[what])
     if resolution is Resolution.NOT_FOUND:
-        return await _resubmit_or_finish(runtime, claim, what)
+        return await _resubmit_or_finish(context, claim, what)
     if resolution is Resolution.AMBIGUOUS:
-        return await _in_doubt(runtime, claim, what, [candidate.job_id for candidate in search.candidates])
-    return await _search_later(runtime, claim, search.evidence, what)
+        return await _in_doubt(context, claim, what, [candidate.job_id for candidate in search.candidates])
+    return await _search_later(context, claim, search.evidence, what)
 
 
-async def _search_failed(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """The part is due again, unless its run is to end, or there is nothing left to be found."""
-    if claim.part.refused and _has_waited(runtime, claim):
-        return await finish_stopped_part(runtime, claim, None, purchase_status=ops.PurchaseStatus.VOID)
-    if _has_waited(runtime, claim) or claim.is_past_finding():
-        return await _in_doubt(runtime, claim, f"the search for its job failed: {error}", [])
-    return await runtime.retry_after_error(claim, error, TO_RECONCILING)
+    if claim.part.refused and _has_waited(context, claim):
+        return await finish_stopped_part(context, claim, None, purchase_status=ops.PurchaseStatus.VOID)
+    if _has_waited(context, claim) or claim.is_past_finding():
+        return await _in_doubt(context, claim, f"the search for its job failed: {error}", [])
+    return await context.retry_after_error(claim, error, TO_RECONCILING)
 
 
-def _has_waited(runtime: WorkerContext, claim: Claim) -> bool:
+def _has_waited(context: WorkerContext, claim: Claim) -> bool:
     """Whether a run that is to end has given the search for its job all the time that one needs, twice over."""
-    settings = runtime.settings
+    settings = context.settings
     return claim.stop_grace_passed(
         settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_visibility_grace)
     )
 
 
-async def _adopt(runtime: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """The job becomes the part's, unless another part has taken it meanwhile."""
     ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
     fields = {
         "state": PartState.RUNNING,
         "job": job.job_id,
         # A part whose token was refused may go on with another one.
-        "account": runtime.settings.account_id,
+        "account": context.settings.account_id,
         "tasks": pack(ids),
         "polls": 0,
         "purchase_status": ops.PurchaseStatus.ADOPTED,
         **CLEAR_FAILURES,
     }
-    verdict = await runtime.write(ops.update_part(runtime.store.keys, claim, fields, after=0.0, owner=job.job_id))
+    verdict = await context.write(ops.update_part(context.store.keys, claim, fields, after=0.0, owner=job.job_id))
     if verdict == "owned":
-        await runtime.release_until(claim, TO_RECONCILING, 0.0)
+        await context.release_until(claim, TO_RECONCILING, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.part_id, job.job_id)
     return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.part_id),))
 
 
-async def _resubmit_or_finish(runtime: WorkerContext, claim: Claim, what: str) -> StepMessage | None:
+async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -> StepMessage | None:
     if claim.stop_reason:
-        return await finish_stopped_part(runtime, claim, None, purchase_status=_purchase_status(claim))
+        return await finish_stopped_part(context, claim, None, purchase_status=_purchase_status(claim))
     # The answer to a refused purchase was not lost. A purchase whose intent was lost may never have been sent.
     refused, lost = claim.part.refused, claim.part.intent_lost
-    if runtime.settings.in_doubt_policy == "never_resubmit" and not refused:
-        return await _in_doubt(runtime, claim, what, [])
+    if context.settings.in_doubt_policy == "never_resubmit" and not refused:
+        return await _in_doubt(context, claim, what, [])
     not_found = claim.part.not_found + (not refused and not lost)
-    if not_found >= runtime.settings.poison_after:
-        return await finish_poisoned(runtime, claim, f"the answers to {not_found} purchases were lost")
+    if not_found >= context.settings.poison_after:
+        return await finish_poisoned(context, claim, f"the answers to {not_found} purchases were lost")
     if refused:
         log.info("%s was not bought: %s; it is sent again", claim.part_id, what)
     elif lost:
@@ -118,7 +118,7 @@ async def _resubmit_or_finish(runtime: WorkerContext, claim: Claim, what: str) -
         # A token that was refused may be refused again: the time of its first refusal stands.
         **({} if refused else CLEAR_FAILURES),
     }
-    await runtime.release_until(claim, fields, 0.0)
+    await context.release_until(claim, fields, 0.0)
     return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
 
 
@@ -127,24 +127,24 @@ def _purchase_status(claim: Claim) -> str:
     return ops.PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else ops.PurchaseStatus.NOT_FOUND
 
 
-async def _in_doubt(runtime: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
-    return await runtime.settle(
+async def _in_doubt(context: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
+    return await context.settle(
         claim, RunState.IN_DOUBT, claim.in_doubt_error(why, candidates), purchase_status=ops.PurchaseStatus.IN_DOUBT
     )
 
 
 async def _search_later(
-    runtime: WorkerContext, claim: Claim, evidence: SearchEvidence, what: str
+    context: WorkerContext, claim: Claim, evidence: SearchEvidence, what: str
 ) -> StepMessage | None:
     """Release the part until the next search can tell more. A run with a stop request does not wait for ever."""
     # Steps that died may have put the first whole look off: the second one is worth its time all the same.
-    if _has_waited(runtime, claim) and not evidence.needs_second_listing:
-        return await _in_doubt(runtime, claim, what, [])
-    wait = min(runtime.backoff(claim.part.polls), evidence.min_gap or 1.0)
+    if _has_waited(context, claim) and not evidence.needs_second_listing:
+        return await _in_doubt(context, claim, what, [])
+    wait = min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)
     fields: dict[str, ops.Value] = {**TO_RECONCILING, "polls": claim.part.polls + 1}
     if not claim.part.refused:
         fields |= CLEAR_FAILURES
     if evidence.proves_absence and evidence.not_found_at is None:
         fields["not_found_at"] = f"{evidence.began:.4f}"
-    await runtime.release_until(claim, fields, wait)
+    await context.release_until(claim, fields, wait)
     return None

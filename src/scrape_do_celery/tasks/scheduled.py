@@ -54,13 +54,13 @@ def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
     tick: str | None = None,
 ) -> str | None:
     """The id of the tick's run; None where it was left out. A beat that does not know this step names no tick."""
-    producer = AppContext.for_app(self.app)
-    store = producer.store
+    app_context = AppContext.for_app(self.app)
+    store = app_context.store
     try:
         if tick is None:
             # The message may come again, in the time of a later tick.
             tick = store.run(ops.assign_tick(store.keys, self.request.id, _now(self, rule)))
-        return start_scheduled_run(producer, ops.ScheduleTick(name, tick, if_running), request, canvas)
+        return start_scheduled_run(app_context, ops.ScheduleTick(name, tick, if_running), request, canvas)
     except StoreUnavailableError as error:
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error

@@ -50,12 +50,12 @@ class ScrapeStep(Task):  # type: ignore[misc]
         """
         refuse_eager(self.app)
         args, kwargs, task_id = tuple(args or ()), dict(kwargs or {}), task_id or uuid()
-        producer = AppContext.for_app(self.app)
-        options.setdefault("queue", producer.settings.queue)
-        shown = call_summary(args, kwargs, hosts=producer.store.keys.encryptor is None)
+        app_context = AppContext.for_app(self.app)
+        options.setdefault("queue", app_context.settings.queue)
+        shown = call_summary(args, kwargs, hosts=app_context.store.keys.encryptor is None)
         options |= message_reprs(kwargs.get("run_id", task_id), shown)
         if "run_id" not in kwargs:
-            args, kwargs = self._written(producer, task_id, args, kwargs, options)
+            args, kwargs = self._written(app_context, task_id, args, kwargs, options)
         if "run_id" not in kwargs:
             return super().apply_async(args, kwargs, task_id=task_id, **options)
         try:
@@ -69,11 +69,11 @@ class ScrapeStep(Task):  # type: ignore[misc]
         raise ConfigurationError(EAGER)
 
     def _written(
-        self, producer: AppContext, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
+        self, app_context: AppContext, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         """Arguments that are an id, once the record is written."""
         try:
-            return (), {"run_id": create_draft(producer, task_id, options, args, kwargs)}
+            return (), {"run_id": create_draft(app_context, task_id, options, args, kwargs)}
         except (ValueError, TypeError, RedisError):
             if self.app.current_worker_task is None:
                 raise
@@ -94,14 +94,19 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
 
     Takes what `enqueue` takes, as JSON. After another step in a chain, that step's value is the list of targets.
     """
-    producer = AppContext.for_app(self.app)
+    app_context = AppContext.for_app(self.app)
     canvas = self.request.as_execution_options()
     # With `result_extended`, Celery keeps what stands here beside the result.
-    shown = call_summary(args, {**request, "run_id": run_id}, hosts=producer.store.keys.encryptor is None)
+    shown = call_summary(args, {**request, "run_id": run_id}, hosts=app_context.store.keys.encryptor is None)
     self.request.update(args=(), kwargs=shown)
     try:
         # Without an id it came by message, from a producer without this package.
-        _park(producer, run_id or _drafted(producer, self.request.id, canvas, args, request), self.request.id, canvas)
+        _park(
+            app_context,
+            run_id or _drafted(app_context, self.request.id, canvas, args, request),
+            self.request.id,
+            canvas,
+        )
     except StoreUnavailableError as error:
         # The store is away: the message goes back, and nothing has happened.
         time.sleep(1)
@@ -109,23 +114,23 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     raise Ignore
 
 
-def _park(producer: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
+def _park(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leaves the caller's id to the run: its canvas waits in the record, no message and no worker does."""
-    store = producer.store
+    store = app_context.store
     parts = store.run(
-        ops.accept_run(store.keys, run_id, task_id, delivery_signature(producer, run_id, task_id, canvas))
+        ops.accept_run(store.keys, run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas))
     )
     if not parts:
         raise RunNotFoundError(f"no run {run_id} in the store", run_id)
     if parts != ops.FORGOTTEN:
-        publish_submit(producer, run_id, parts)
+        publish_submit(app_context, run_id, parts)
 
 
 def _drafted(
-    producer: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
+    app_context: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
 ) -> str:
     try:
-        return create_draft(producer, task_id, {**canvas, "eta": None}, args, request)
+        return create_draft(app_context, task_id, {**canvas, "eta": None}, args, request)
     except RunNotFoundError:
         # The message of a run that has ended and was forgotten came again.
         raise Ignore from None

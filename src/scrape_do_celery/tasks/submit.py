@@ -51,60 +51,60 @@ def submit_jobs(self: Task, part_ids: list[str]) -> None:
     run_step(self.app, part_ids, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
 
 
-async def submit(runtime: WorkerContext, claim: Claim) -> StepMessage | None:
+async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """The job of a claimed part, bought at most once; or why it was not."""
     try:
         request = claim.spec().request
     except ValueError as error:
-        return await runtime.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
-    request, marker = _marked(runtime, claim, request)
+        return await context.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
+    request, marker = _marked(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
-        return await _finish_unneeded(runtime, claim, await _intent(runtime, claim, request, marker))
-    if not await runtime.health.is_below(BUY_BELOW):
-        await runtime.release_until(claim, {}, FULL_STORE_DELAY)
+        return await _finish_unneeded(context, claim, await _intent(context, claim, request, marker))
+    if not await context.health.is_below(BUY_BELOW):
+        await context.release_until(claim, {}, FULL_STORE_DELAY)
         return None
     try:
-        return await _buy(runtime, claim, request, marker)
+        return await _buy(context, claim, request, marker)
     except AsyncAPIRateLimitError as error:
         # All workers leave the API alone: nothing was sent.
-        return await runtime.retry_after_error(claim, error)
+        return await context.retry_after_error(claim, error)
 
 
-async def _buy(runtime: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
-    async with runtime.submit_semaphore, runtime.rate_limiter.acquire() as room:
-        verdict = await _intent(runtime, claim, request, marker)
+async def _buy(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
+    async with context.submit_semaphore, context.rate_limiter.acquire() as room:
+        verdict = await _intent(context, claim, request, marker)
         if verdict == "ok":
-            return await _post(runtime, claim, request)
+            return await _post(context, claim, request)
         room.was_used = False
     if verdict in {"stop_reason", "skip_unsent", "stale"}:
         # It came between the claim and now: the next claim sees it. Stale: another step has the part.
-        await runtime.release_until(claim, {}, 0.0)
+        await context.release_until(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
-    return await _held_back(runtime, claim, verdict)
+    return await _held_back(context, claim, verdict)
 
 
-async def _finish_unneeded(runtime: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
+async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
     """Ends a part that is not to be bought, unless it may have been, before the store lost its last writes."""
     if verdict not in {"stop_reason", "skip_unsent"}:
-        return await _held_back(runtime, claim, verdict)
-    return await (runtime.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(runtime, claim, None))
+        return await _held_back(context, claim, verdict)
+    return await (context.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None))
 
 
-async def _held_back(runtime: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
+async def _held_back(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
     """Lets a part go whose `POST` must not be made now; one that is another step's, `stale`, is left alone."""
     if verdict == "maybe_sent":
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if verdict == "durability_pending":
-        await runtime.release_until(claim, {}, DURABILITY_DELAY)
+        await context.release_until(claim, {}, DURABILITY_DELAY)
     elif verdict == "targets_locked":
         # Its turn comes when the other purchase is resolved; this only looks after it.
-        await runtime.release_until(claim, {"polls": claim.part.polls + 1}, runtime.backoff(claim.part.polls))
+        await context.release_until(claim, {"polls": claim.part.polls + 1}, context.backoff(claim.part.polls))
     return None
 
 
-def _marked(runtime: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
+def _marked(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
     """The request as it is sent, and the marker that it carries; on an account of our own it needs none."""
-    settings = runtime.settings
+    settings = context.settings
     if not settings.shared_account:
         return request, ""
     marker = marker_of(settings.key_prefix, str(claim.part_id))
@@ -112,8 +112,8 @@ def _marked(runtime: WorkerContext, claim: Claim, request: JobCreationRequest) -
     return (request, "") if marked is None else (marked, marker)
 
 
-async def _intent(runtime: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> str:
-    store, settings = runtime.store, runtime.settings
+async def _intent(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> str:
+    store, settings = context.store, context.settings
     verdict, _ = await store.run(
         ops.write_intent(
             store.keys,
@@ -124,84 +124,84 @@ async def _intent(runtime: WorkerContext, claim: Claim, request: JobCreationRequ
             estimated_credits=request.estimated_credits(),
             marker=marker,
             digests=PartDigests.from_targets(targets_of(request)),
-            durable=await runtime.health.is_durable(),
+            durable=await context.health.is_durable(),
             limit=settings.max_active_jobs,
         )
     )
     return verdict
 
 
-async def _post(runtime: WorkerContext, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
+async def _post(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
     try:
-        with runtime.rate_limiter.counters.request("create_job"):
-            created = await runtime.submit_client.create_job(
+        with context.rate_limiter.counters.request("create_job"):
+            created = await context.submit_client.create_job(
                 request,
-                before_send=partial(_check_before_send, runtime, claim),
-                timeout=runtime.settings.submit_deadline,
+                before_send=partial(_check_before_send, context, claim),
+                timeout=context.settings.submit_deadline,
             )
     except _SendAbortedError:
-        await runtime.release_until(claim, BACK_TO_QUEUE, 1.0)
+        await context.release_until(claim, BACK_TO_QUEUE, 1.0)
         return None
     except ScrapeDoError as error:
-        return await _not_bought(runtime, claim, redact_error(error, request))
+        return await _not_bought(context, claim, redact_error(error, request))
     except (LeaseLostError, RedisError):
         raise
     except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
         why = f"the job may have been bought: {type(error).__name__}"
-        return await _not_bought(runtime, claim, SubmitInDoubtError(why, request.size))
-    return await _bought(runtime, claim, created)
+        return await _not_bought(context, claim, SubmitInDoubtError(why, request.size))
+    return await _bought(context, claim, created)
 
 
-async def _check_before_send(runtime: WorkerContext, claim: Claim) -> None:
+async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
     """The last act before the bytes leave: is the part still ours, and for longer than the `POST` can take?"""
     asked = time.monotonic()
     try:
-        left = await runtime.store.run(ops.check_before_send(runtime.store.keys, claim))
+        left = await context.store.run(ops.check_before_send(context.store.keys, claim))
     except RedisError as error:
         raise _SendAbortedError from error
     if left == ops.LEASE_LOST:
         raise LeaseLostError(str(claim.part_id))
     # A process that was frozen meanwhile holds an answer of long ago.
-    if left - (time.monotonic() - asked) < runtime.settings.submit_deadline + runtime.settings.submit_visibility_grace:
+    if left - (time.monotonic() - asked) < context.settings.submit_deadline + context.settings.submit_visibility_grace:
         raise _SendAbortedError
 
 
-async def _not_bought(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     fate = classify_submit_error(error)
     log.info("%s: the POST failed (%s): %s", claim.part_id, fate, error)
     if fate is SubmitFailure.UNKNOWN:
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
-        await runtime.release_until(claim, note, 0.0)
+        await context.release_until(claim, note, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. One listing after the pause shows whether that is true.
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
         note["refused"] = "token" if is_auth(error) else "pause"
-        return await runtime.retry_after_error(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
+        return await context.retry_after_error(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
     if fate is SubmitFailure.REJECTED:
-        return await _rejected(runtime, claim, error)
+        return await _rejected(context, claim, error)
     if fate is SubmitFailure.REDIRECTED:
-        return await _redirected(runtime, claim, error)
-    return await runtime.retry_after_error(claim, error, BACK_TO_QUEUE)
+        return await _redirected(context, claim, error)
+    return await context.retry_after_error(claim, error, BACK_TO_QUEUE)
 
 
-async def _rejected(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """End a part whose request the API rejected, and have the job list read for its job later."""
-    after = runtime.settings.submit_deadline + runtime.settings.submit_visibility_grace
+    after = context.settings.submit_deadline + context.settings.submit_visibility_grace
     purchase = RejectedPurchase.of(claim.part_id, claim.now, ops.digests_of(claim))
-    await runtime.write(note_rejected(runtime.store.keys, runtime.settings.account_id, purchase, after))
-    return await runtime.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
+    await context.write(note_rejected(context.store.keys, context.settings.account_id, purchase, after))
+    return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
 
 
-async def _redirected(runtime: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, as a refused token does."""
     since = claim.part.refused_since or claim.now
-    if claim.now - since > runtime.settings.auth_grace:
-        return await runtime.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
-    return await runtime.retry_after_error(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
+    if claim.now - since > context.settings.auth_grace:
+        return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
+    return await context.retry_after_error(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
 
 
-async def _bought(runtime: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
+async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
     fields: dict[str, ops.Value] = {
         "state": PartState.RUNNING,
         "job": created.job_id,
@@ -212,12 +212,12 @@ async def _bought(runtime: WorkerContext, claim: Claim, created: JobCreationResp
         **CLEAR_FAILURES,
     }
     # Not a moment sooner: the times of purchase spread these looks, and a job that is done within the interval is seen.
-    after = runtime.interval(0, jitter=0.0)
-    command = ops.update_part(runtime.store.keys, claim, fields, after=after, owner=created.job_id)
+    after = context.interval(0, jitter=0.0)
+    command = ops.update_part(context.store.keys, claim, fields, after=after, owner=created.job_id)
     try:
         # As long as the lease can last without the store.
-        verdict = await runtime.write(
-            command, runtime.settings.submit_visibility_grace + runtime.settings.lease_seconds
+        verdict = await context.write(
+            command, context.settings.submit_visibility_grace + context.settings.lease_seconds
         )
     except BaseException:
         # Whatever ends this, the lost lease among it: the id of a paid job is to be found somewhere.
@@ -228,7 +228,7 @@ async def _bought(runtime: WorkerContext, claim: Claim, created: JobCreationResp
     if verdict == "owned":
         # Sent again, the `POST` would be answered alike, and each time a job may be bought.
         why = f"the API named job {created.job_id}, which another run owns"
-        return await runtime.settle(
+        return await context.settle(
             claim,
             RunState.IN_DOUBT,
             claim.in_doubt_error(why, [created.job_id]),

@@ -150,8 +150,8 @@ class _Controller(WorkController):  # type: ignore[misc]
 class _Dispatcher(Dispatcher):
     """The dispatcher, which looks more often, and not while somebody else looks whether it does."""
 
-    def __init__(self, worker: Worker, producer: AppContext) -> None:
-        super().__init__(producer)
+    def __init__(self, worker: Worker, app_context: AppContext) -> None:
+        super().__init__(app_context)
         self._worker = worker
         worker.set_dispatcher(self)
 
@@ -169,8 +169,8 @@ class _Dispatcher(Dispatcher):
 class _Notifier(notifier.ChangeNotifier):
     """A notifier that announces changes soon, before a test takes the worker for idle."""
 
-    def __init__(self, worker: Worker, producer: AppContext, monitor: TaskEventSender) -> None:
-        super().__init__(producer, monitor)
+    def __init__(self, worker: Worker, app_context: AppContext, monitor: TaskEventSender) -> None:
+        super().__init__(app_context, monitor)
         self._worker = worker
 
     def notify_once(self) -> bool:

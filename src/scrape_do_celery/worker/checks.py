@@ -20,9 +20,9 @@ _SAFE = (
 _LONGEST_VISIBILITY = 900
 
 
-def missing_keys(producer: AppContext) -> list[str]:
+def missing_keys(app_context: AppContext) -> list[str]:
     """Encryption keys that runs of the store need and this process does not have, one line each."""
-    store, settings = producer.store, producer.settings
+    store, settings = app_context.store, app_context.settings
     used, now = store.run(ops.read_encryption_keys(store.keys)), store.run(ops.clock())
     return [
         f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here: they "

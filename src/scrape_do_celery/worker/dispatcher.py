@@ -34,9 +34,9 @@ NAMESPACE_LEASE = 30
 class Dispatcher(threading.Thread):
     """Claim what is due and publish its step messages until stopped."""
 
-    def __init__(self, producer: AppContext) -> None:
+    def __init__(self, app_context: AppContext) -> None:
         super().__init__(name="scrape-do-dispatcher", daemon=True)
-        self._producer = producer
+        self._app_context = app_context
         self._halt = threading.Event()
         self._namespace_until = 0.0
         self._revoked: set[str] = set()
@@ -55,7 +55,7 @@ class Dispatcher(threading.Thread):
 
     def dispatch_due(self) -> float:
         """One look; seconds until the next."""
-        store, settings = self._producer.store, self._producer.settings
+        store, settings = self._app_context.store, self._app_context.settings
         if not self._owns_namespace():
             return LONGEST
         self._revoke()
@@ -63,12 +63,12 @@ class Dispatcher(threading.Thread):
             ops.plan_polling(store.keys, settings.account_id, settings.poll_max_interval, settings.auth_grace)
         )
         if look.use_list:
-            self._producer.publish(routing.POLL_JOB_LIST, [settings.account_id])
+            self._app_context.publish(routing.POLL_JOB_LIST, [settings.account_id])
         due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_dispatched_parts))
         if due.dropped:
             log.warning("%d due entries had no record and were dropped", due.dropped)
         for message in messages_for(due.parts):
-            self._producer.publish(message.step, message.ids)
+            self._app_context.publish(message.step, message.ids)
         for run in due.runs:
             if run.accepted and run.outcome is None:
                 _isolated(run, self._expire_or_aggregate)
@@ -87,7 +87,7 @@ class Dispatcher(threading.Thread):
     def _owns_namespace(self) -> bool:
         """Whether the store is still this application's."""
         if time.monotonic() > self._namespace_until:
-            store, mine = self._producer.store, self._producer.application
+            store, mine = self._app_context.store, self._app_context.application
             holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
             if holder != mine:
                 log.error("the store is served by another application now (%s): this worker publishes no more", holder)
@@ -100,7 +100,7 @@ class Dispatcher(threading.Thread):
 
     def _warn_unattended_accounts(self) -> None:
         """Says, once an account, that its runs wait for a worker with its token."""
-        store, mine = self._producer.store, self._producer.settings.account_id
+        store, mine = self._app_context.store, self._app_context.settings.account_id
         found = store.run(ops.find_unattended_accounts(store.keys, mine, UNATTENDED_AFTER))
         for account in set(found) - self._unattended:
             self._unattended.add(account)
@@ -110,21 +110,21 @@ class Dispatcher(threading.Thread):
 
     def _search_for_rejected(self) -> None:
         """Have the job list read for the jobs of purchases that the API rejected."""
-        store, account = self._producer.store, self._producer.settings.account_id
+        store, account = self._app_context.store, self._app_context.settings.account_id
         if store.run(has_rejected(store.keys, account)):
-            self._producer.publish(routing.REPORT_ORPHANS, [account])
+            self._app_context.publish(routing.REPORT_ORPHANS, [account])
 
     def _revoke(self) -> None:
         """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""
         for task_id in set(revoked) - self._revoked:
-            self._producer.request_stop(task_id, CANCEL)
+            self._app_context.request_stop(task_id, CANCEL)
             self._revoked.add(task_id)
 
     def _expire_or_aggregate(self, run: DueRun) -> None:
         if run.left:
-            self._producer.request_stop(run.run_id, DEADLINE)
+            self._app_context.request_stop(run.run_id, DEADLINE)
         else:
-            self._producer.publish(routing.AGGREGATE_RUN, [run.run_id])
+            self._app_context.publish(routing.AGGREGATE_RUN, [run.run_id])
 
     def _ask_celery(self, runs: list[DueRun], live: set[str], now: float) -> None:
         """Drafts, deliveries and revoked ids, in a thread of their own: a result backend that is away may take long.
@@ -137,13 +137,13 @@ class Dispatcher(threading.Thread):
 
     def _run_deferred_checks(self, runs: list[DueRun], live: set[str], now: float) -> None:
         # A worker that was told of a revocation may be gone by now.
-        for run_id in find_revoked(self._producer, sorted(live)):
-            self._producer.request_stop(run_id, CANCEL)
+        for run_id in find_revoked(self._app_context, sorted(live)):
+            self._app_context.request_stop(run_id, CANCEL)
         for run in runs:
             if run.accepted:
-                _isolated(run, lambda run: deliver(self._producer, run.run_id, redelivery=run.dispatches > 1))
+                _isolated(run, lambda run: deliver(self._app_context, run.run_id, redelivery=run.dispatches > 1))
             else:
-                _isolated(run, lambda run: start_draft(self._producer, run.run_id, now))
+                _isolated(run, lambda run: start_draft(self._app_context, run.run_id, now))
 
     def stop(self) -> None:
         """Ends the thread, after the look that is under way."""

@@ -64,18 +64,18 @@ def _refuse(app: Celery, why: str) -> None:
     log.error("%s; this worker leaves the queue of scrapes alone", why)
 
 
-def _other_application(producer: AppContext) -> str | None:
+def _other_application(app_context: AppContext) -> str | None:
     """Why this store is not for workers of this app.
 
     Outcomes are delivered, and chains go on, through the broker and the result backend of the worker that does it: two
     applications on one store would answer each other's callers.
     """
-    store, mine = producer.store, producer.application
+    store, mine = app_context.store, app_context.application
     try:
         store.check()
         if weakness := store.weakness():
             log.warning("%s", weakness)
-        for text in missing_keys(producer):
+        for text in missing_keys(app_context):
             log.error("%s", text)
         holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
     except RedisError as error:
@@ -84,15 +84,15 @@ def _other_application(producer: AppContext) -> str | None:
     if holder == mine:
         return None
     return (
-        f"the store under the prefix {producer.settings.key_prefix} is served by another application: {holder}; this "
-        f"one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers, and "
+        f"the store under the prefix {app_context.settings.key_prefix} is served by another application: {holder}; "
+        f"this one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers, and "
         f"start this one again {NAMESPACE_LEASE} s later"
     )
 
 
 def _ready(sender: Any, **_: Any) -> None:
-    producer = AppContext.for_app(sender.app)
-    for thread in (Dispatcher(producer), ChangeNotifier(producer, TaskEventSender(sender))):
+    app_context = AppContext.for_app(sender.app)
+    for thread in (Dispatcher(app_context), ChangeNotifier(app_context, TaskEventSender(sender))):
         _threads.append(thread)
         thread.start()
     log.info("the dispatcher is at work")

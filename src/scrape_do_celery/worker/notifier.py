@@ -24,9 +24,9 @@ _EVERY, _BATCH_LIMIT = 1.0, 100
 class ChangeNotifier(threading.Thread):
     """Announce changed runs until stopped. Each change is announced by one worker."""
 
-    def __init__(self, producer: AppContext, events: TaskEventSender | None = None) -> None:
+    def __init__(self, app_context: AppContext, events: TaskEventSender | None = None) -> None:
         super().__init__(name="scrape-do-notifier", daemon=True)
-        self._producer, self._events = producer, events
+        self._app_context, self._events = app_context, events
         self._halt = threading.Event()
 
     def run(self) -> None:
@@ -41,7 +41,7 @@ class ChangeNotifier(threading.Thread):
 
     def notify_once(self) -> bool:
         """Announce one batch. Return whether more changes wait."""
-        store = self._producer.store
+        store = self._app_context.store
         changed = store.run(ops.take_changed_runs(store.keys, _BATCH_LIMIT))
         if not changed.run_ids:
             return False
@@ -63,7 +63,7 @@ class ChangeNotifier(threading.Thread):
         return len(changed.run_ids) == _BATCH_LIMIT
 
     def _signal(self, status: RunStatus) -> bool:
-        answers = run_changed.send(sender=self._producer.app, status=status)
+        answers = run_changed.send(sender=self._app_context.app, status=status)
         return not any(isinstance(answer, Exception) for _, answer in answers)
 
     def stop(self) -> None:

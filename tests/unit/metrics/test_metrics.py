@@ -62,8 +62,8 @@ def api(monkeypatch):
 
 @pytest.fixture
 def collector(step_harness, api, monkeypatch):
-    monkeypatch.setattr(step_harness.producer.store.client, "info", lambda *_: MEMORY)
-    return StoreCollector(step_harness.producer.store, step_harness.settings)
+    monkeypatch.setattr(step_harness.app_context.store.client, "info", lambda *_: MEMORY)
+    return StoreCollector(step_harness.app_context.store, step_harness.settings)
 
 
 def scrape(collector):
@@ -180,7 +180,7 @@ def test_a_store_that_is_away_is_told_and_nothing_else(collector, step_harness, 
     def away(*_):
         raise RedisConnectionError("away")
 
-    monkeypatch.setattr(type(step_harness.producer.store), "run", away)
+    monkeypatch.setattr(type(step_harness.app_context.store), "run", away)
     assert scrape(collector) == {("scrape_do_store_up",): 0.0}
 
 
@@ -188,7 +188,7 @@ def test_a_user_without_info_sees_no_memory(collector, step_harness, monkeypatch
     def refused(*_):
         raise ResponseError("NOPERM")
 
-    monkeypatch.setattr(step_harness.producer.store.client, "info", refused)
+    monkeypatch.setattr(step_harness.app_context.store.client, "info", refused)
     found = scrape(collector)
     assert of(found, "store_up") == 1
     assert ("scrape_do_store_memory_bytes",) not in found
@@ -245,7 +245,7 @@ def test_a_count_reads_a_large_store_in_pieces(step_harness, monkeypatch):
     monkeypatch.setattr(counting, "_SLICE", 10)
     for number in range(40):
         step_harness.create_run(f"r{number}")
-    store, looks = step_harness.producer.store, []
+    store, looks = step_harness.app_context.store, []
     run = store.run
 
     def noted(command):
@@ -263,7 +263,7 @@ def test_a_count_reads_a_large_store_in_pieces(step_harness, monkeypatch):
 
 def test_the_count_goes_on_in_a_thread_of_its_own_whatever_happens(step_harness, monkeypatch, eventually):
     monkeypatch.setattr(live_runs_module, "_REST", 0.01)
-    store, failures = step_harness.producer.store, [RedisConnectionError("away")]
+    store, failures = step_harness.app_context.store, [RedisConnectionError("away")]
     run, counted = store.run, threading.Event()
 
     def sometimes(command):
@@ -300,9 +300,9 @@ def test_before_the_first_count_the_rest_is_served(collector, monkeypatch):
 
 @pytest.fixture
 def command(step_harness, api, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.producer)
-    monkeypatch.setattr(metrics_command.Store, "open", lambda *_, **__: step_harness.producer.store)
-    monkeypatch.setattr(step_harness.producer.store.client, "info", lambda *_: MEMORY)
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.app_context)
+    monkeypatch.setattr(metrics_command.Store, "open", lambda *_, **__: step_harness.app_context.store)
+    monkeypatch.setattr(step_harness.app_context.store.client, "info", lambda *_: MEMORY)
     return lambda *arguments: CliRunner().invoke(cli.main, ["metrics", *arguments])
 
 

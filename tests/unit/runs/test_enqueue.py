@@ -223,7 +223,7 @@ def test_twenty_threads_with_one_key_start_one_run(step_harness, start):
 def test_a_draft_that_has_the_key_is_brought_to_life(step_harness, start, make):
     step_harness.create_run("drafted", each=[URL], key="prices", start_delay=1000)
     handle = start([URL], idempotency_key="prices")
-    assert handle == RunHandle("drafted", producer=step_harness.producer)
+    assert handle == RunHandle("drafted", app_context=step_harness.app_context)
     assert step_harness.read_run("drafted").accepted is not None
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["drafted:0"])]
 
@@ -241,7 +241,7 @@ def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, st
     run_changed.connect(receive)
     try:
         monkeypatch.setattr(
-            step_harness.producer.store, "run_all", _after_one(step_harness.producer.store.run_all, away)
+            step_harness.app_context.store, "run_all", _after_one(step_harness.app_context.store.run_all, away)
         )
         handle = start([URL])
     finally:
@@ -398,7 +398,7 @@ def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(step_
     step_harness.finish_part(handle.run_id)
     step_harness.run(ops.record_outcome(step_harness.keys, handle.run_id, "succeeded", {}))
     step_harness.run(
-        ops.acknowledge_delivery(step_harness.keys, handle.run_id, handle.run_id, step_harness.producer.retention)
+        ops.acknowledge_delivery(step_harness.keys, handle.run_id, handle.run_id, step_harness.app_context.retention)
     )
     handle.forget()
     transactions.commit("a")
@@ -419,13 +419,13 @@ def test_callbacks_of_transactions_are_called_whoever_writes_the_run(step_harnes
 
 def test_a_callback_is_kept_once_where_the_answer_of_the_store_was_lost(step_harness, transactions, monkeypatch):
     given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
-    run_all = step_harness.producer.store.run_all
+    run_all = step_harness.app_context.store.run_all
 
     def twice(operations):
         run_all(operations)
         return run_all(operations)
 
-    monkeypatch.setattr(step_harness.producer.store, "run_all", twice)
+    monkeypatch.setattr(step_harness.app_context.store, "run_all", twice)
     transactions.commit("a")
     assert len(step_harness.read_run(given.run_id).waiters) == 1
 

@@ -33,14 +33,14 @@ def doors(step_harness, monkeypatch):
         number = next(numbers)
         entry = scheduled_run(f"schedule {number}", 60, **fields)
         return start_scheduled_run(
-            step_harness.producer, ops.ScheduleTick(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"]
+            step_harness.app_context, ops.ScheduleTick(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"]
         )
 
     return {
         "enqueue": lambda **fields: enqueue(**fields).run_id,
         "many": lambda targets=None, **fields: enqueue_many([targets], **fields)[0].run_id,
         "step": lambda **fields: step.apply_async((), fields),
-        "draft": lambda **fields: create_draft(step_harness.producer, f"message {next(numbers)}", {}, (), fields),
+        "draft": lambda **fields: create_draft(step_harness.app_context, f"message {next(numbers)}", {}, (), fields),
         "schedule": schedule,
     }
 

@@ -34,7 +34,7 @@ from scrape_do_celery.store.codec import pack
 @pytest.fixture
 def handle(step_harness):
     step_harness.create_run()
-    return RunHandle("r", producer=step_harness.producer)
+    return RunHandle("r", app_context=step_harness.app_context)
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_an_id_is_a_text(run_id):
 
 
 def test_handles_of_one_run_are_equal(step_harness, handle):
-    assert handle == RunHandle("r", producer=step_harness.producer)
-    assert handle != RunHandle("other", producer=step_harness.producer)
+    assert handle == RunHandle("r", app_context=step_harness.app_context)
+    assert handle != RunHandle("other", app_context=step_harness.app_context)
     assert handle != "r"
     assert repr(handle) == "RunHandle('r')"
-    assert len({handle, RunHandle("r", producer=step_harness.producer)}) == 1
+    assert len({handle, RunHandle("r", app_context=step_harness.app_context)}) == 1
 
 
 def test_a_handle_finds_its_own_way_to_the_store(step_harness, monkeypatch):
@@ -100,7 +100,7 @@ def test_states_and_progress_as_the_run_moves(step_harness, handle, make):
 
 def test_jobs_of_all_parts_and_the_one_that_decided(step_harness, make):
     step_harness.create_multi_part_run(3)
-    handle = RunHandle("r", producer=step_harness.producer)
+    handle = RunHandle("r", app_context=step_harness.app_context)
     for n in (1, 2):
         claim = step_harness.claim_part(part=n)
         step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=make.job("success", job_id=f"j{n}")))
@@ -126,7 +126,7 @@ def test_jobs_of_all_parts_and_the_one_that_decided(step_harness, make):
 )
 def test_a_run_that_is_not_there(step_harness, look):
     with pytest.raises(RunNotFoundError) as caught:
-        look(RunHandle("nobody", producer=step_harness.producer))
+        look(RunHandle("nobody", app_context=step_harness.app_context))
     assert caught.value.run_id == "nobody"
 
 
@@ -229,7 +229,7 @@ def test_a_time_out_of_none_waits_on_between_looks(step_harness, handle, monkeyp
 def test_tasks_come_in_input_order_whatever_the_order_of_the_job(step_harness, make):
     wanted = make.urls(4)
     step_harness.create_run(each=wanted)
-    handle = RunHandle("r", producer=step_harness.producer)
+    handle = RunHandle("r", app_context=step_harness.app_context)
     shuffled = [wanted[n] for n in (2, 0, 3, 1)]
     job = make.job("success", 4)
     job = job.model_copy(
@@ -277,7 +277,7 @@ def test_a_task_that_is_gone_does_not_contradict_the_job(step_harness, handle, f
 def test_one_task_for_equal_targets_comes_at_each_of_them(step_harness, finish, make):
     step_harness.create_run(each=[make.urls(1)[0], make.urls(2)[1], make.urls(1)[0]])
     finish()
-    handle = RunHandle("r", producer=step_harness.producer)
+    handle = RunHandle("r", app_context=step_harness.app_context)
     assert [task.task_id for task in handle.iter_tasks()] == ["t0", "t1", "t0"]
     assert [task.task_id for task in handle.result().tasks] == ["t0", "t1", "t0"]
     assert handle.result().order_verified
@@ -290,7 +290,7 @@ def test_the_order_of_a_plugin_is_that_of_the_job(step_harness, finish):
     request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
     step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(request)))
     finish()
-    result = RunHandle("r", producer=step_harness.producer).result()
+    result = RunHandle("r", app_context=step_harness.app_context).result()
     assert not result.order_verified
     assert [task.task_id for task in result.tasks] == ["t0", "t1"]
 
@@ -305,7 +305,7 @@ def test_parts_come_one_after_the_other(step_harness, make):
             step_harness.store_content(part=part, position=position, url=job.tasks[position].url)
         step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
     step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
-    handle = RunHandle("r", producer=step_harness.producer)
+    handle = RunHandle("r", app_context=step_harness.app_context)
     assert [task.url.rpartition("/")[2] for task in handle.iter_tasks()] == ["0", "250", "500", "750", "1000"]
 
 
@@ -326,7 +326,7 @@ def test_a_run_is_streamed_a_few_pages_at_a_time(step_harness, make, monkeypatch
         return real(keys, part_id, positions)
 
     monkeypatch.setattr(ops, "contents", contents)
-    tasks = RunHandle("r", producer=step_harness.producer).iter_tasks()
+    tasks = RunHandle("r", app_context=step_harness.app_context).iter_tasks()
     next(tasks)
     assert len(asked) == 1
     assert 1 + len(list(tasks)) == 100
@@ -383,7 +383,7 @@ def test_canceling_what_has_ended(step_harness, handle, finish):
 def test_forgetting_frees_everything(step_harness, handle, finish):
     step_harness.app.backend.store_result("r", {"a": 1}, "SUCCESS")
     finish()
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
     handle.forget()
     assert None not in step_harness.ttls().values()
     assert (
@@ -397,7 +397,7 @@ def test_forgetting_frees_everything(step_harness, handle, finish):
 
 def test_forgetting_without_a_result_backend(step_harness, handle, finish, monkeypatch):
     finish()
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
     monkeypatch.setattr(step_harness.app, "_local", threading.local())
     monkeypatch.setattr(step_harness.app, "backend_cls", "disabled")
     monkeypatch.setattr(step_harness.app, "_backend_cache", None, raising=False)

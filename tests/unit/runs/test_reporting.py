@@ -37,7 +37,7 @@ def sent(step_harness, monkeypatch):
 
 
 def test_each_waiter_gets_its_message(ended, sent):
-    deliver(ended.producer, "r")
+    deliver(ended.app_context, "r")
     (message,) = ended.sent
     assert (message.name, message.args, message.options["task_id"]) == (routing.DELIVER_OUTCOME, ["r"], "plain")
     assert message.options["queue"] == ended.settings.queue
@@ -50,15 +50,15 @@ def test_each_waiter_gets_its_message(ended, sent):
 
 def test_who_has_the_result_by_now_is_only_noted(ended, sent):
     ended.app.backend.store_result("plain", {}, "SUCCESS")
-    deliver(ended.producer, "r", redelivery=True)
+    deliver(ended.app_context, "r", redelivery=True)
     assert ended.sent == []
     assert len(sent) == 1
     assert ended.read_run().waiters.keys() == {"canvas"}
     ended.app.backend.store_result("canvas", {}, "FAILURE")
-    deliver(ended.producer, "r", redelivery=True)
+    deliver(ended.app_context, "r", redelivery=True)
     assert ended.read_run().waiters.keys() == {"canvas"}, "a callback that could not be sent is no outcome"
     ended.app.backend.store_result("canvas", {}, "SUCCESS")
-    deliver(ended.producer, "r", redelivery=True)
+    deliver(ended.app_context, "r", redelivery=True)
     assert ended.read_run().waiters == {}
     assert len(sent) == 2
     assert ended.ttls()[ended.keys.run("r")] is not None
@@ -66,7 +66,7 @@ def test_who_has_the_result_by_now_is_only_noted(ended, sent):
 
 def test_what_was_revoked_is_not_reported_again(ended, sent):
     ended.app.backend.store_result("canvas", None, "REVOKED")
-    deliver(ended.producer, "r", redelivery=True)
+    deliver(ended.app_context, "r", redelivery=True)
     assert ended.read_run().waiters.keys() == {"plain"}
     assert sent == []
 
@@ -102,7 +102,7 @@ def owed(ended):
 
 def test_what_follows_is_made_up_for_once(owed, sent):
     for _ in range(3):
-        deliver(owed.producer, "r", redelivery=True)
+        deliver(owed.app_context, "r", redelivery=True)
     assert len(sent) == 1
     assert owed.read_run().waiters == {}
 
@@ -113,13 +113,13 @@ def test_what_could_not_be_sent_is_not_made_up_for(owed, sent, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("celery.canvas.Signature.apply_async", away)
-        deliver(owed.producer, "r", redelivery=True)
-    deliver(owed.producer, "r", redelivery=True)
+        deliver(owed.app_context, "r", redelivery=True)
+    deliver(owed.app_context, "r", redelivery=True)
     assert len(sent) == 1
 
 
 def test_who_dies_before_that_is_noted_makes_up_for_it_once_more(owed, sent, monkeypatch):
-    run = owed.producer.store.run
+    run = owed.app_context.store.run
 
     def dying(command):
         if command.script == "claim_once":
@@ -127,16 +127,16 @@ def test_who_dies_before_that_is_noted_makes_up_for_it_once_more(owed, sent, mon
         return run(command)
 
     with monkeypatch.context() as patch:
-        patch.setattr(owed.producer.store, "run", dying)
+        patch.setattr(owed.app_context.store, "run", dying)
         with pytest.raises(KeyboardInterrupt):
-            deliver(owed.producer, "r", redelivery=True)
-    deliver(owed.producer, "r", redelivery=True)
+            deliver(owed.app_context, "r", redelivery=True)
+    deliver(owed.app_context, "r", redelivery=True)
     assert len(sent) == 2
 
 
 def test_the_first_report_asks_nobody(ended, sent, monkeypatch):
     monkeypatch.setattr(ended.app.backend, "get_state", None)
-    deliver(ended.producer, "r")
+    deliver(ended.app_context, "r")
     assert len(ended.sent) + len(sent) == 2
 
 
@@ -145,7 +145,7 @@ def test_a_backend_that_is_away_means_that_it_is_published_again(ended, sent, mo
         raise ConnectionError("no token here")
 
     monkeypatch.setattr(ended.app.backend, "get_state", get_state)
-    deliver(ended.producer, "r", redelivery=True)
+    deliver(ended.app_context, "r", redelivery=True)
     assert len(ended.sent) + len(sent) == 2
     assert "ConnectionError" in caplog.text
 
@@ -157,29 +157,29 @@ def test_a_broker_that_is_away_is_only_logged(ended, monkeypatch, caplog, error)
 
     monkeypatch.setattr(ended.app, "send_task", send)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", send)
-    deliver(ended.producer, "r")
+    deliver(ended.app_context, "r")
     assert caplog.text.count("Could not publish the outcome of run r") == 2
     assert len(ended.read_run().waiters) == 2
 
 
 def test_nothing_to_report(step_harness):
-    deliver(step_harness.producer, "nobody")
+    deliver(step_harness.app_context, "nobody")
     step_harness.create_run()
-    deliver(step_harness.producer, "r")
+    deliver(step_harness.app_context, "r")
     assert step_harness.sent == []
 
 
 def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
     ended.redis.hdel(ended.keys.run("r"), "waiter:plain", "waiter:canvas")
     ended.redis.hset(ended.keys.run("r"), "waiting", 0)
-    deliver(ended.producer, "r")
+    deliver(ended.app_context, "r")
     assert ended.sent == sent == []
     assert ended.ttls()[ended.keys.run("r")] is not None
 
 
 def test_a_draft_whose_message_did_not_come_is_brought_to_life(step_harness):
     step_harness.create_run(start_delay=10, waiter="w", signature="{}")
-    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    start_draft(step_harness.app_context, "r", step_harness.clock.time())
     assert step_harness.read_run().accepted is not None
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
@@ -187,7 +187,7 @@ def test_a_draft_whose_message_did_not_come_is_brought_to_life(step_harness):
 def test_a_draft_that_was_revoked_is_canceled(step_harness):
     step_harness.create_run(start_delay=10, waiter="w", signature="{}")
     step_harness.app.backend.store_result("w", None, "REVOKED")
-    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    start_draft(step_harness.app_context, "r", step_harness.clock.time())
     assert step_harness.read_run().stop_reason == "cancel"
     assert step_harness.part().outcome == "canceled"
     assert step_harness.due_parts()["r:run"] <= 0
@@ -196,15 +196,15 @@ def test_a_draft_that_was_revoked_is_canceled(step_harness):
 def test_a_draft_that_waits_for_another_run_ends_at_once_where_it_is_canceled(step_harness):
     step_harness.create_run("first", tick=ops.ScheduleTick("prices", "t1", "queue"))
     step_harness.create_run(tick=ops.ScheduleTick("prices", "t2", "queue"), start_delay=60)
-    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    start_draft(step_harness.app_context, "r", step_harness.clock.time())
     assert step_harness.read_run().accepted is None
-    step_harness.producer.request_stop("r", CANCEL)
-    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    step_harness.app_context.request_stop("r", CANCEL)
+    start_draft(step_harness.app_context, "r", step_harness.clock.time())
     assert step_harness.read_run().accepted is not None
     assert step_harness.part().outcome == "canceled"
 
 
 def test_a_draft_that_is_gone_is_left_alone(step_harness):
-    start_draft(step_harness.producer, "r", step_harness.clock.time())
+    start_draft(step_harness.app_context, "r", step_harness.clock.time())
     assert step_harness.sent == []
     assert step_harness.redis.keys() == []

@@ -82,10 +82,10 @@ def test_an_entry_holds_the_checked_values():
 def test_a_body_of_credentials_is_no_reason_to_warn_a_worker(step_harness, monkeypatch):
     known = SecretStr('{"shop": {"body": "x"}}')
     monkeypatch.setattr(
-        step_harness.producer, "settings", step_harness.settings.model_copy(update={"credentials": known})
+        step_harness.app_context, "settings", step_harness.settings.model_copy(update={"credentials": known})
     )
     run_id = start_scheduled_run(
-        step_harness.producer, ops.ScheduleTick("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"}
+        step_harness.app_context, ops.ScheduleTick("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"}
     )
     assert step_harness.run(ops.spec(step_harness.keys, run_id, 1)).request.body == "x"
 
@@ -100,7 +100,7 @@ def test_callbacks_follow_each_of_its_runs(step_harness):
     canvas = entry["kwargs"]["canvas"]
     for name in ("t1", "t2"):
         tick = ops.ScheduleTick("prices", name, "queue")
-        run_id = start_scheduled_run(step_harness.producer, tick, REQUEST, canvas)
+        run_id = start_scheduled_run(step_harness.app_context, tick, REQUEST, canvas)
         finish = signature(json.loads(step_harness.read_run(run_id).waiters[run_id]))
         assert (finish.args, finish.options["task_id"]) == ([run_id], run_id)
         assert [one["kwargs"] for one in finish.options["link"] + finish.options["link_error"]] == [
@@ -113,7 +113,7 @@ def test_callbacks_follow_each_of_its_runs(step_harness):
 def tick(step_harness):
     def one(name, if_running="skip", **request):
         return start_scheduled_run(
-            step_harness.producer, ops.ScheduleTick("prices", name, if_running), {**REQUEST, **request}
+            step_harness.app_context, ops.ScheduleTick("prices", name, if_running), {**REQUEST, **request}
         )
 
     return one
@@ -153,7 +153,7 @@ def test_a_tick_whose_run_was_forgotten_is_not_bought_again(step_harness, tick, 
     first = tick("t1")
     end(first)
     for waiter in step_harness.read_run(first).waiters:
-        step_harness.run(ops.acknowledge_delivery(step_harness.keys, first, waiter, step_harness.producer.retention))
+        step_harness.run(ops.acknowledge_delivery(step_harness.keys, first, waiter, step_harness.app_context.retention))
     assert step_harness.run(ops.forget_run(step_harness.keys, first)) == 1
     assert tick("t1") == first
     assert step_harness.read_run(first) is None
@@ -186,21 +186,21 @@ def test_while_one_goes_on_the_next_waits(step_harness, tick, end):
         "a dispatcher looks, and leaves them"
     )
     for run_id in (second, third):
-        start_draft(step_harness.producer, run_id, step_harness.clock.time())
+        start_draft(step_harness.app_context, run_id, step_harness.clock.time())
         assert step_harness.read_run(run_id).accepted is None
     end(first)
     assert f"{second}:run" in due_now(step_harness)
     assert f"{third}:run" not in due_now(step_harness)
-    start_draft(step_harness.producer, second, step_harness.clock.time())
+    start_draft(step_harness.app_context, second, step_harness.clock.time())
     assert step_harness.read_run(second).accepted is not None
 
 
 def test_one_that_is_canceled_while_it_waits_leaves_the_line(step_harness, tick, end):
     first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
-    step_harness.producer.request_stop(second, CANCEL)
+    step_harness.app_context.request_stop(second, CANCEL)
     end(second, "canceled")
     assert step_harness.read_run(third).after == first
-    step_harness.producer.request_stop(third, CANCEL)
+    step_harness.app_context.request_stop(third, CANCEL)
     end(third, "canceled")
     fourth = tick("t4", "queue")
     assert step_harness.read_run(fourth).after == first
@@ -241,14 +241,14 @@ def test_a_line_is_canceled_as_a_whole(step_harness, tick):
 @pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
 def test_an_answer_that_is_lost_makes_no_second_run(step_harness, tick, if_running, monkeypatch):
     first = tick("t1", if_running)
-    run = step_harness.producer.store.run
+    run = step_harness.app_context.store.run
 
     def dying(command):
         run(command)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(step_harness.producer.store, "run", dying)
+        patch.setattr(step_harness.app_context.store, "run", dying)
         with pytest.raises(KeyboardInterrupt):
             tick("t2", if_running)
     second = tick("t2", if_running)
@@ -304,7 +304,7 @@ def test_in_any_order(step_harness, tick, end, acts):
             end(picked)
             ended.add(picked)
         elif what == "cancel" and record:
-            step_harness.producer.request_stop(picked, CANCEL)
+            step_harness.app_context.request_stop(picked, CANCEL)
         elif what == "forget" and record and record.outcome:
             step_harness.run(ops.forget_run(step_harness.keys, picked))
         elif what == "look":
@@ -335,7 +335,7 @@ def _look(step_harness, end, ended):
     for run in step_harness.claim_due().runs:
         record = step_harness.read_run(run.run_id)
         if record.accepted is None:
-            start_draft(step_harness.producer, run.run_id, step_harness.clock.time())
+            start_draft(step_harness.app_context, run.run_id, step_harness.clock.time())
         elif record.outcome is None and all(part.state is PartState.DONE for part in record.parts):
             end(run.run_id)
             ended.add(run.run_id)
@@ -364,10 +364,10 @@ def test_credentials_are_those_of_whoever_makes_the_run(step_harness, tick):
     with pytest.raises(ValueError, match="credentials: 'shop' is not in SCRAPE_DO_CREDENTIALS, which has none"):
         tick("t1", credentials="shop")
     assert step_harness.redis.keys("p:run:*") == []
-    step_harness.producer.settings = type(step_harness.settings)(
+    step_harness.app_context.settings = type(step_harness.settings)(
         **step_harness.settings.model_dump(exclude={"credentials", "api_key"}),
         credentials={"shop": {"headers": {"Authorization": "secret"}}},
     )
     run_id = tick("t1", credentials="shop")
     assert step_harness.run(ops.spec(step_harness.keys, run_id, 1)).request.headers == {"Authorization": "secret"}
-    assert "secret" not in repr(step_harness.producer.settings)
+    assert "secret" not in repr(step_harness.app_context.settings)

@@ -40,8 +40,8 @@ def encrypted(step_harness, settings):
             found = type(settings)(**{**settings.model_dump(exclude_none=True), "encryption_key": key})
         step_harness.settings = found
         step_harness.app = step_harness.catch_messages(make_app(found))
-        step_harness.producer = AppContext.for_app(step_harness.app)
-        step_harness.sync_store = step_harness.producer.store
+        step_harness.app_context = AppContext.for_app(step_harness.app)
+        step_harness.sync_store = step_harness.app_context.store
         step_harness.keys = step_harness.sync_store.keys
         return step_harness
 
@@ -68,7 +68,7 @@ def everything(step_harness):
 
 
 def decide(step_harness, run_id="r"):
-    return step_harness.run_step(lambda runtime, _: aggregate(runtime, run_id), None)
+    return step_harness.run_step(lambda context, _: aggregate(context, run_id), None)
 
 
 def test_everything_private_is_encrypted(encrypted, make):
@@ -121,7 +121,7 @@ def test_a_step_without_the_key_leaves_a_part_as_it_is(encrypted, key, state, st
     encrypted.use(key)
     handled = []
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         handled.append(claim)
 
     for _ in range(10):
@@ -136,12 +136,12 @@ def test_a_step_without_the_key_leaves_a_part_as_it_is(encrypted, key, state, st
 def publish(step_harness, handler, *states):
     """A message for a step, as the frame of every step takes it."""
     definition = StepDefinition(list(states), handler, 30)
-    step_harness.run_step(lambda runtime, _: _run_parts(_named(runtime), [PartId("r", 0)], definition), None)
+    step_harness.run_step(lambda context, _: _run_parts(_named(context), [PartId("r", 0)], definition), None)
 
 
-def _named(runtime):
-    runtime._missing_keys, runtime.isolation = set(), Isolation()
-    return runtime
+def _named(context):
+    context._missing_keys, context.isolation = set(), Isolation()
+    return context
 
 
 def test_a_key_that_is_not_held_is_said_at_the_claim(encrypted):
@@ -225,7 +225,7 @@ def ended(encrypted, make):
 def test_a_run_is_not_decided_without_its_key(ended, caplog):
     ended.use(NEW)
     for _ in range(20):
-        assert ended.run_step(lambda runtime, _: aggregate(_named(runtime), "r"), None) is None
+        assert ended.run_step(lambda context, _: aggregate(_named(context), "r"), None) is None
     assert "deciding" not in ended.run_fields()
     ended.use(OLD)
     assert decide(ended).outcome == "succeeded"
@@ -236,7 +236,7 @@ def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
     decide(ended)
     ended.step_messages()
     ended.use(NEW)
-    deliver(ended.producer, "r")
+    deliver(ended.app_context, "r")
     assert ended.sent == []
     assert "run r cannot be delivered here" in caplog.text
     step = ended.app.tasks[deliver_outcome.name]
@@ -277,7 +277,7 @@ def test_another_request_is_told_from_this_one_without_the_key(encrypted):
 def test_who_reads_without_the_key_is_told_what_to_do(ended, monkeypatch):
     decide(ended)
     ended.use(NEW)
-    handle = RunHandle("r", producer=ended.producer)
+    handle = RunHandle("r", app_context=ended.app_context)
     assert handle.state == "succeeded"
     assert handle.progress == (1, 0, 2)
     for read in (handle.result, lambda: list(handle.iter_tasks()), lambda: handle.job):
@@ -292,18 +292,18 @@ def test_the_error_of_a_run_is_that_of_the_key(encrypted):
     encrypted.use(NEW)
     assert isinstance(encrypted.read_run().error, EncryptionKeyError)
     with pytest.raises(EncryptionKeyError):
-        RunHandle("r", producer=encrypted.producer).result()
+        RunHandle("r", app_context=encrypted.app_context).result()
 
 
 def test_missing_keys_are_named(encrypted, clock):
     secret(encrypted)
-    assert missing_keys(encrypted.producer) == []
+    assert missing_keys(encrypted.app_context) == []
     (name,) = encrypted.keys.key_names
     encrypted.use(NEW)
-    (text,) = missing_keys(encrypted.producer)
+    (text,) = missing_keys(encrypted.app_context)
     assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in text
     clock.forward(encrypted.settings.record_ttl + 1)
-    assert missing_keys(encrypted.producer) == []
+    assert missing_keys(encrypted.app_context) == []
 
 
 def test_runs_with_the_same_options_do_not_conflict(encrypted):
@@ -334,12 +334,12 @@ def test_a_worker_that_lacks_a_key_says_so_when_it_starts(encrypted, monkeypatch
     secret(encrypted)
     encrypted.use(NEW)
     monkeypatch.setattr(Store, "check", lambda _: None)
-    assert lifecycle._other_application(encrypted.producer) is None
+    assert lifecycle._other_application(encrypted.app_context) is None
     assert "runs of the store are encrypted with key" in caplog.text
 
 
 def test_doctor_names_a_key_that_is_lacking(encrypted):
     secret(encrypted)
     encrypted.use(NEW)
-    (finding,) = keys_that_doctor_misses(encrypted.producer)
+    (finding,) = keys_that_doctor_misses(encrypted.app_context)
     assert finding.level == "wrong"

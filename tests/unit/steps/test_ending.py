@@ -237,7 +237,7 @@ def test_who_is_published_too_early_or_twice_stays_silent(step_harness, end, fin
     decided(step_harness)
     with pytest.raises(Ignore):
         finish(task_id="a-stranger")
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
     with pytest.raises(Ignore):
         finish()
 
@@ -254,7 +254,7 @@ def away(*_, **__):
 
 def test_a_store_that_is_away_sends_the_message_back(step_harness, finish, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
-    monkeypatch.setattr(step_harness.producer.store, "run", away)
+    monkeypatch.setattr(step_harness.app_context.store, "run", away)
     with pytest.raises(Reject) as caught:
         finish()
     assert caught.value.requeue
@@ -301,7 +301,7 @@ def test_the_end_of_other_steps_is_not_a_report(step_harness, told):
 
 def test_a_store_that_is_away_when_a_report_is_noted_is_only_logged(step_harness, told, monkeypatch, caplog):
     step_harness.app.backend.store_result("r", {}, "SUCCESS")
-    monkeypatch.setattr(step_harness.producer.store, "run", away)
+    monkeypatch.setattr(step_harness.app_context.store, "run", away)
     told()
     assert "a dispatcher asks Celery" in caplog.text
 
@@ -311,7 +311,7 @@ def test_the_message_of_the_last_part_leads_to_the_outcome(step_harness):
     step_harness.finish_part(outcome="canceled")
     on(step_harness, aggregate_run)(["r"])
     with pytest.raises(JobCanceledError):
-        RunHandle("r", producer=step_harness.producer).result()
+        RunHandle("r", app_context=step_harness.app_context).result()
 
 
 def test_a_report_that_comes_again_after_forget_is_silent(step_harness, finish, end):
@@ -319,7 +319,7 @@ def test_a_report_that_comes_again_after_forget_is_silent(step_harness, finish, 
     step_harness.create_run()
     end()
     decided(step_harness)
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
     step_harness.run(ops.forget_run(step_harness.keys, "r"))
     with pytest.raises(Ignore):
         finish()

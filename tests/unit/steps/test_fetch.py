@@ -156,7 +156,7 @@ def test_a_job_without_a_summary_gets_one_from_what_was_fetched(collect, make):
         *(("t2", "0", "success"), ("t3", "2", "success")),
     ]
     step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
-    result = RunHandle("r", producer=step_harness.producer).result()
+    result = RunHandle("r", app_context=step_harness.app_context).result()
     assert [task.url for task in result.tasks] == make.urls(4)
     assert result.order_verified
 

@@ -43,7 +43,9 @@ def end(step_harness, run_id):
         step_harness.finish_part(run_id)
     step_harness.run(ops.record_outcome(step_harness.keys, run_id, "succeeded", {}))
     for waiter in step_harness.read_run(run_id).waiters:
-        step_harness.run(ops.acknowledge_delivery(step_harness.keys, run_id, waiter, step_harness.producer.retention))
+        step_harness.run(
+            ops.acknowledge_delivery(step_harness.keys, run_id, waiter, step_harness.app_context.retention)
+        )
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def forgotten_meanwhile(step_harness, monkeypatch):
 
         return run
 
-    store = step_harness.producer.store
+    store = step_harness.app_context.store
     monkeypatch.setattr(store, "run", forgetting(store.run))
     monkeypatch.setattr(store, "run_all", forgetting(store.run_all))
 
@@ -88,7 +90,7 @@ def test_who_dies_between_a_result_and_what_follows_it_is_made_up_for(step_harne
     """Celery stores a result, then calls errbacks. The report had lain in the queue, and was published twice."""
     called, deaths, error = [], [True], JobLostError("lost", "r")
     step_harness.create_run(
-        signature=delivery_signature(step_harness.producer, "r", "r", {"link_error": signature("after.failure")})
+        signature=delivery_signature(step_harness.app_context, "r", "r", {"link_error": signature("after.failure")})
     )
     step_harness.finish_part(outcome="lost", error=error)
     step_harness.run(ops.record_outcome(step_harness.keys, "r", "lost", {"error": json.dumps(error.to_json())}))
@@ -100,7 +102,7 @@ def test_who_dies_between_a_result_and_what_follows_it_is_made_up_for(step_harne
         called.append("after.failure")
 
     monkeypatch.setattr(type(step_harness.app.backend), "_call_task_errbacks", call_errbacks)
-    dispatcher = Dispatcher(step_harness.producer)
+    dispatcher = Dispatcher(step_harness.app_context)
     _look(step_harness, dispatcher, 6, 6)
     with suppress(KeyboardInterrupt):
         _deliver(step_harness)
@@ -129,10 +131,10 @@ def _deliver(step_harness):
 def test_a_revocation_that_the_store_did_not_hear_is_told_again(step_harness, monkeypatch):
     step_harness.create_run()
     step_harness.make_running()
-    dispatcher = Dispatcher(step_harness.producer)
+    dispatcher = Dispatcher(step_harness.app_context)
     monkeypatch.setattr("scrape_do_celery.worker.dispatcher.revoked", {"r"})
     with monkeypatch.context() as patch:
-        patch.setattr(step_harness.producer, "request_stop", _away)
+        patch.setattr(step_harness.app_context, "request_stop", _away)
         with pytest.raises(StoreUnavailableError):
             dispatcher.dispatch_due()
     dispatcher.dispatch_due()
@@ -151,7 +153,7 @@ def test_a_draft_that_others_wait_for_does_not_expire_with_its_first_message(ste
     step_harness.app.backend.store_result("one", None, "REVOKED")
     step_harness.clock.forward(45)
     for run in step_harness.claim_due().runs:
-        start_draft(step_harness.producer, run.run_id, step_harness.clock.time())
+        start_draft(step_harness.app_context, run.run_id, step_harness.clock.time())
     record = step_harness.read_run("one")
     assert (record.stop_reason, record.waiters.keys()) == (None, {"one", "two"})
     assert record.accepted is not None
@@ -160,31 +162,31 @@ def test_a_draft_that_others_wait_for_does_not_expire_with_its_first_message(ste
 def test_a_draft_whose_message_expires_is_canceled(step_harness, scrape, monkeypatch):
     monkeypatch.setattr("celery.app.task.Task.apply_async", lambda *_, **__: None)
     scrape.apply_async((), {"targets": [URL]}, task_id="one", expires=30)
-    start_draft(step_harness.producer, "one", step_harness.clock.time() + 35)
+    start_draft(step_harness.app_context, "one", step_harness.clock.time() + 35)
     assert step_harness.read_run("one").stop_reason == CANCEL
 
 
 def test_who_comes_at_the_end_of_a_records_life_is_told(step_harness):
     step_harness.create_run(each=[URL], key="k")
     end(step_harness, "r")
-    step_harness.clock.forward(step_harness.producer.retention.record - 1)
+    step_harness.clock.forward(step_harness.app_context.retention.record - 1)
     assert step_harness.run(ops.accept_run(step_harness.keys, "r", "caller", "")) == 1
     step_harness.clock.forward(2)
     assert [run.run_id for run in step_harness.claim_due().runs] == ["r"]
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "caller", step_harness.producer.retention))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "caller", step_harness.app_context.retention))
     assert step_harness.ttls()[step_harness.keys.run("r")] is not None
 
 
 def test_a_key_that_has_passed_to_another_run_stays_with_it(step_harness):
     step_harness.create_run(each=[URL], key="k")
     end(step_harness, "r")
-    step_harness.clock.forward(step_harness.producer.retention.record - 1)
+    step_harness.clock.forward(step_harness.app_context.retention.record - 1)
     step_harness.run(ops.accept_run(step_harness.keys, "r", "caller", ""))
     step_harness.clock.forward(2)
     assert step_harness.create_run("another", each=[URL], key="k").run_id == "r", "as long as its run is there"
     step_harness.redis.delete(step_harness.keys.idempotency("k"))
     step_harness.create_run("new", each=[URL], key="k")
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "caller", step_harness.producer.retention))
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "caller", step_harness.app_context.retention))
     assert step_harness.ttls()[step_harness.keys.idempotency("k")] is None
     step_harness.run(ops.forget_run(step_harness.keys, "r"))
     assert step_harness.create_run("again", each=[URL], key="k").run_id == "new"
@@ -195,23 +197,25 @@ def test_a_run_whose_key_is_lost_can_be_freed(step_harness, bought):
     old, new = (type(step_harness.keys)("p", Encryptor([letter * 32])) for letter in (b"1", b"2"))
 
     def tick(name):
-        return start_scheduled_run(step_harness.producer, ops.ScheduleTick("prices", name, "skip"), {"targets": [URL]})
+        return start_scheduled_run(
+            step_harness.app_context, ops.ScheduleTick("prices", name, "skip"), {"targets": [URL]}
+        )
 
-    step_harness.producer.store.keys = step_harness.keys = old
+    step_harness.app_context.store.keys = step_harness.keys = old
     run_id = tick("t1")
     if bought:
         step_harness.make_running(run_id)
-    handle = RunHandle(run_id, producer=step_harness.producer)
-    step_harness.producer.store.keys = step_harness.keys = new
+    handle = RunHandle(run_id, app_context=step_harness.app_context)
+    step_harness.app_context.store.keys = step_harness.keys = new
     handle.cancel()
     with pytest.raises(Exception, match="has not ended"):
         handle.forget()
     step_harness.clock.forward(step_harness.settings.cancel_grace + 1)
-    step_harness.producer.store.keys = step_harness.keys = old
+    step_harness.app_context.store.keys = step_harness.keys = old
     if bought:
         with pytest.raises(Exception, match="has not ended"):
             handle.forget()
-    step_harness.producer.store.keys = step_harness.keys = new
+    step_harness.app_context.store.keys = step_harness.keys = new
     handle.forget()
     assert step_harness.run_ids() == set()
     assert not [part_id for part_id in step_harness.due_parts() if part_id.startswith(run_id)]

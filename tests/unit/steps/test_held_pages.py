@@ -85,7 +85,9 @@ def bought_again(step_harness):
     def targets():
         step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
         return without_page(
-            step_harness.producer.store, step_harness.read_run(), step_harness.run(ops.spec(step_harness.keys, "r", 1))
+            step_harness.app_context.store,
+            step_harness.read_run(),
+            step_harness.run(ops.spec(step_harness.keys, "r", 1)),
         )
 
     return targets

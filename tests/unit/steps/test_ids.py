@@ -57,7 +57,7 @@ def adds_up(step_harness):
 
 def result(step_harness):
     step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
-    return RunHandle("r", producer=step_harness.producer).result()
+    return RunHandle("r", app_context=step_harness.app_context).result()
 
 
 def test_a_job_that_ends_with_fewer_ids_has_those_of_its_purchase_as_well(step_harness, make):
@@ -86,9 +86,9 @@ def test_ids_beyond_the_targets_are_dropped_and_counted(step_harness, make):
         get_job=JobDetails(job_id="job-r-0", status="success", task_ids=ids, tasks=tasks), get_task=page(make)
     )
 
-    async def counted(runtime, claim):
-        await poll(runtime, claim)
-        return runtime.rate_limiter.counters.drain()["surplus_ids"]
+    async def counted(context, claim):
+        await poll(context, claim)
+        return context.rate_limiter.counters.drain()["surplus_ids"]
 
     assert step_harness.run_step(counted, step_harness.claim_part()) == 999
     assert asked(step_harness) == ["t0"]

@@ -226,12 +226,12 @@ def test_suspects_are_worked_on_one_by_one(step_harness):
         step_harness.create_run(run_id)
     inside, crowds = set(), {}
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         run_id = claim.part_id.run_id
         inside.add(run_id)
         await asyncio.sleep(0.02)
         crowds[run_id] = set(inside)
-        await runtime.release_until(claim, {}, 60.0)
+        await context.release_until(claim, {}, 60.0)
         inside.discard(run_id)
 
     run_step(step_harness.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
@@ -246,11 +246,11 @@ def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(step_har
     fence = step_harness.part("suspect").fence
     served = []
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         served.append(claim.part_id.run_id)
         if claim.part_id.run_id == "long":
             await asyncio.sleep(0.3)
-        await runtime.release_until(claim, {}, 60.0)
+        await context.release_until(claim, {}, 60.0)
 
     WorkerContext.for_app(step_harness.app).isolation._timeout = 0.1
     run_step(step_harness.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
@@ -266,15 +266,15 @@ def test_a_step_that_failed_in_a_living_process_is_no_death(step_harness):
         step_harness.create_run(run_id)
     together, counted = asyncio.Event(), []
 
-    async def failing(runtime, claim):
+    async def failing(context, claim):
         raise ValueError("a bug")
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         counted.append(claim.part.attempts)
         if len(counted) == 2:
             together.set()
         await asyncio.wait_for(together.wait(), 5)
-        await runtime.release_until(claim, {}, 60.0)
+        await context.release_until(claim, {}, 60.0)
 
     run_step(step_harness.app, ["a:0", "b:0"], QUEUED, failing)
     step_harness.clock.forward(step_harness.settings.lease_seconds + 1)
@@ -288,7 +288,7 @@ class Deaths:
     def __init__(self, step_harness, killer):
         self.step_harness, self.killer, self.worst, self.deaths = step_harness, killer, {}, 0
 
-    async def handler(self, runtime, claim):
+    async def handler(self, context, claim):
         name = claim.part_id.run_id
         self.worst[name] = max(self.worst.get(name, 0), claim.part.attempts)
         if name == self.killer:
@@ -296,22 +296,22 @@ class Deaths:
             self.died.set()
             await asyncio.sleep(60)
         await asyncio.sleep(0.1)
-        return await runtime.settle(claim, "succeeded")
+        return await context.settle(claim, "succeeded")
 
     def live(self, messages):
         """One process: it works on all messages at once, until it dies or has no more work."""
 
         async def go(store):
-            runtime, self.died = WorkerContext.__new__(WorkerContext), asyncio.Event()
-            runtime.store, runtime.settings, runtime.producer = (
+            context, self.died = WorkerContext.__new__(WorkerContext), asyncio.Event()
+            context.store, context.settings, context.app_context = (
                 store,
                 self.step_harness.settings,
-                self.step_harness.producer,
+                self.step_harness.app_context,
             )
-            runtime.rate_limiter, runtime.isolation = RateLimiter(store, here=10, limit=10), Isolation()
+            context.rate_limiter, context.isolation = RateLimiter(store, here=10, limit=10), Isolation()
             definition = runner.StepDefinition([PartState.QUEUED], self.handler, 30.0)
             works = [
-                asyncio.ensure_future(runner._run_parts(runtime, [PartId.parse(name) for name in names], definition))
+                asyncio.ensure_future(runner._run_parts(context, [PartId.parse(name) for name in names], definition))
                 for names in messages
             ]
             death = asyncio.ensure_future(self.died.wait())

@@ -182,7 +182,7 @@ def test_a_step_without_its_lease_stores_no_page_at_a_position_of_its_own(early,
 
 def read(step_harness):
     step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
-    return [task.task_id for task in RunHandle("r", producer=step_harness.producer).iter_tasks()]
+    return [task.task_id for task in RunHandle("r", app_context=step_harness.app_context).iter_tasks()]
 
 
 def test_pages_that_a_step_stored_before_it_died_are_found(early, make):
@@ -277,9 +277,9 @@ def test_a_pass_keeps_no_answer_that_was_of_no_use(running, make, own):
     running.api.script(get_task=error)
     found = {}
 
-    async def one(runtime, claim):
+    async def one(context, claim):
         found["pass"] = FetchPass()
-        await fetch_task(runtime, claim, make.job("success", 3), 1, found["pass"])
+        await fetch_task(context, claim, make.job("success", 3), 1, found["pass"])
 
     running.run_step(one, running.claim_part())
     if own:
@@ -295,9 +295,9 @@ def test_neither_does_one_that_was_cut(running, make):
     running.api.script(get_task=error)
     found = {}
 
-    async def one(runtime, claim):
+    async def one(context, claim):
         found["pass"] = FetchPass()
-        await fetch_task(runtime, claim, make.job("success", 3), 1, found["pass"])
+        await fetch_task(context, claim, make.job("success", 3), 1, found["pass"])
 
     running.run_step(one, running.claim_part())
     assert (found["pass"].trouble.__cause__, found["pass"].trouble.__traceback__) == (None, None)

@@ -242,7 +242,7 @@ def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purc
     for attempts in range(1, UNREADABLE_ATTEMPTS):
         assert running.run_step(poll, running.claim_part()) is None
         assert running.part().notes[JOB_NOTE].attempts == attempts
-        assert "400" in RunHandle("r", producer=running.producer).status.waiting_for
+        assert "400" in RunHandle("r", app_context=running.app_context).status.waiting_for
         running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert running.run_step(poll, running.claim_part()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
@@ -379,7 +379,10 @@ def test_a_task_that_has_ended_is_fetched_while_its_job_goes_on(early, make):
     assert pages(early) == {1: "t1", 2: "t2"}
     part = early.part()
     assert (part.state, part.stored_ok, part.stored_failed) == (PartState.RUNNING, 1, 1)
-    assert [task.task_id for task in RunHandle("r", producer=early.producer).iter_tasks(partial=True)] == ["t1", "t2"]
+    assert [task.task_id for task in RunHandle("r", app_context=early.app_context).iter_tasks(partial=True)] == [
+        "t1",
+        "t2",
+    ]
     early.clock.forward(60)
     early.run_step(poll, early.claim_part())
     assert len(early.api.called("get_task")) == 2, "nothing is fetched twice"
@@ -401,7 +404,7 @@ def test_an_answer_that_shuffles_the_tasks_moves_no_page(early, make):
     early.api.script(get_job=job, get_task=lambda _, i: make.task(int(i[1:])))
     early.run_step(poll, early.claim_part())
     assert pages(early) == {0: "t0"}
-    assert [task.task_id for task in RunHandle("r", producer=early.producer).iter_tasks(partial=True)] == ["t0"]
+    assert [task.task_id for task in RunHandle("r", app_context=early.app_context).iter_tasks(partial=True)] == ["t0"]
     ended = make.job("success", 3).model_copy(update={"task_ids": ["t1", "t2", "t0"]})
     early.api.script(get_job=ended)
     early.clock.forward(60)

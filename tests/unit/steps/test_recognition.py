@@ -395,8 +395,8 @@ def rejected(step_harness):
 
 
 def search(step_harness):
-    async def go(runtime, _):
-        await search_for_rejected(runtime)
+    async def go(context, _):
+        await search_for_rejected(context)
 
     step_harness.run_step(go, None)
 
@@ -443,7 +443,7 @@ def test_a_job_that_is_no_rejected_purchases_is_not_reported(rejected, make, cap
 
 def test_a_dispatcher_has_the_list_read_for_rejected_purchases(rejected):
     rejected.step_messages()
-    Dispatcher(rejected.producer).dispatch_due()
+    Dispatcher(rejected.app_context).dispatch_due()
     assert (routing.REPORT_ORPHANS, [rejected.account]) in rejected.step_messages()
 
 

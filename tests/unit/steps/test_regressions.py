@@ -167,8 +167,8 @@ def test_forget_leaves_no_key_for_ever(step_harness):
     step_harness.make_running()
     step_harness.finish_part()
     step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.producer.retention))
-    RunHandle("r", producer=step_harness.producer).forget()
+    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
+    RunHandle("r", app_context=step_harness.app_context).forget()
     assert step_harness.ttls()
     assert None not in step_harness.ttls().values()
 
@@ -177,7 +177,9 @@ def test_key_of_a_forgotten_run(step_harness, start):
     h = start([URL], idempotency_key="k")
     step_harness.finish_part(h.run_id)
     step_harness.run(ops.record_outcome(step_harness.keys, h.run_id, "succeeded", {}))
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, h.run_id, h.run_id, step_harness.producer.retention))
+    step_harness.run(
+        ops.acknowledge_delivery(step_harness.keys, h.run_id, h.run_id, step_harness.app_context.retention)
+    )
     h.forget()
     again = start([URL], idempotency_key="k")
     assert again.state == "queued"
@@ -221,7 +223,7 @@ class _LoopWithoutWaiting(asyncio.SelectorEventLoop):
 
 
 def test_no_thread_is_left_without_a_token(step_harness, settings):
-    step_harness.producer.settings = settings.model_copy(update={"api_key": None})
+    step_harness.app_context.settings = settings.model_copy(update={"api_key": None})
     before = threading.active_count()
     for _ in range(3):
         with pytest.raises(ConfigurationError):
@@ -239,7 +241,7 @@ def test_store_away_in_a_pass_is_a_redis_error(step_harness, make):
 
 def test_canceled_draft_ends_now(step_harness):
     step_harness.create_run(start_delay=86400.0)
-    RunHandle("r", producer=step_harness.producer).cancel()
+    RunHandle("r", app_context=step_harness.app_context).cancel()
     assert step_harness.due_parts()["r:run"] <= 1
 
 

@@ -21,8 +21,8 @@ from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs
 
 
-async def nothing(runtime, claim):
-    await runtime.release_until(claim, {}, 60.0)
+async def nothing(context, claim):
+    await context.release_until(claim, {}, 60.0)
 
 
 def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step(step_harness):
@@ -30,12 +30,12 @@ def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step
         step_harness.create_run(run_id)
     threads, together = set(), asyncio.Event()
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         threads.add(threading.current_thread().name)
         if claim.part_id.run_id == "b":
             together.set()
         await asyncio.wait_for(together.wait(), 10)
-        await runtime.release_until(claim, {}, 60.0)
+        await context.release_until(claim, {}, 60.0)
         return StepMessage("next", (str(claim.part_id),)) if claim.part_id.run_id != "c" else None
 
     run_step(step_harness.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)
@@ -50,7 +50,7 @@ def test_what_is_not_this_steps_turn_is_left_alone(step_harness):
     step_harness.make_running("other")
     seen = []
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         seen.append(claim)
 
     run_step(step_harness.app, ["held:0", "other:0", "gone:0"], {PartState.QUEUED}, handler)
@@ -60,7 +60,7 @@ def test_what_is_not_this_steps_turn_is_left_alone(step_harness):
 def test_a_lease_may_be_longer(step_harness):
     step_harness.create_run()
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         assert step_harness.due_times()["r:0"] > 100
 
     run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, handler, seconds=120.0)
@@ -76,7 +76,7 @@ def test_one_part_that_fails_does_not_keep_the_others(step_harness, caplog):
     for run_id in errors:
         step_harness.create_run(run_id)
 
-    async def handler(runtime, claim):
+    async def handler(context, claim):
         if error := errors[claim.part_id.run_id]:
             raise error
         return StepMessage("next", (str(claim.part_id),))
@@ -155,8 +155,8 @@ def test_what_a_step_left_to_be_fetched_is_fetched(step_harness, make):
 
 
 def test_a_process_has_one_runtime(step_harness, monkeypatch):
-    runtime = WorkerContext.for_app(step_harness.app)
-    assert WorkerContext.for_app(step_harness.app) is runtime
+    context = WorkerContext.for_app(step_harness.app)
+    assert WorkerContext.for_app(step_harness.app) is context
     assert WorkerContext.apps() == [step_harness.app]
     assert step_harness.client_options["max_retries"] == 0
     assert step_harness.client_options["base_url"] == step_harness.settings.api_url
@@ -167,19 +167,19 @@ def test_a_process_has_one_runtime(step_harness, monkeypatch):
 
 
 def test_a_fork_has_a_runtime_of_its_own_and_leaves_the_old_one_alone(step_harness, monkeypatch):
-    runtime = WorkerContext.for_app(step_harness.app)
-    runtime.pid = os.getpid() + 1
-    assert WorkerContext.for_app(step_harness.app) is not runtime
+    context = WorkerContext.for_app(step_harness.app)
+    context.pid = os.getpid() + 1
+    assert WorkerContext.for_app(step_harness.app) is not context
     WorkerContext.close_for_app(step_harness.app)
     assert step_harness.api.calls == [("aclose",)] * 2
-    step_harness.app.__dict__["scrape_do_worker_context"] = runtime
+    step_harness.app.__dict__["scrape_do_worker_context"] = context
     WorkerContext.close_for_app(step_harness.app)
     assert step_harness.api.calls == [("aclose",)] * 2
-    runtime.close()
+    context.close()
 
 
 def test_without_a_token_there_is_no_runtime(step_harness, settings):
-    step_harness.producer.settings = settings.model_copy(update={"api_key": None})
+    step_harness.app_context.settings = settings.model_copy(update={"api_key": None})
     with pytest.raises(ConfigurationError, match="SCRAPE_DO_API_KEY"):
         WorkerContext.for_app(step_harness.app)
     for thread in threading.enumerate():
@@ -188,11 +188,11 @@ def test_without_a_token_there_is_no_runtime(step_harness, settings):
 
 
 def test_jitter_shortens_an_interval(step_harness, settings):
-    runtime = WorkerContext.__new__(WorkerContext)
-    runtime.settings = settings
-    assert runtime.interval(2) == 4.0
-    runtime.settings = settings.model_copy(update={"poll_jitter": True})
-    assert all(2.0 <= runtime.interval(2) <= 4.0 for _ in range(50))
+    context = WorkerContext.__new__(WorkerContext)
+    context.settings = settings
+    assert context.interval(2) == 4.0
+    context.settings = settings.model_copy(update={"poll_jitter": True})
+    assert all(2.0 <= context.interval(2) <= 4.0 for _ in range(50))
 
 
 # Leases

@@ -194,7 +194,7 @@ def test_a_message_of_a_run_that_was_forgotten_is_not_heard(step_harness, receiv
     step_harness.finish_part("celery-id")
     step_harness.run(ops.record_outcome(step_harness.keys, "celery-id", "succeeded", {}))
     step_harness.run(
-        ops.acknowledge_delivery(step_harness.keys, "celery-id", "celery-id", step_harness.producer.retention)
+        ops.acknowledge_delivery(step_harness.keys, "celery-id", "celery-id", step_harness.app_context.retention)
     )
     step_harness.run(ops.forget_run(step_harness.keys, "celery-id"))
     step_harness.step_messages()
@@ -289,7 +289,7 @@ def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape, monke
 
     module = sys.modules["scrape_do_celery.tasks.scrape"]
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(step_harness.producer.store, "run", away)
+    monkeypatch.setattr(step_harness.app_context.store, "run", away)
     for kwargs in ({"targets": [URL]}, {"run_id": "r"}):
         with pytest.raises(Reject) as caught:
             run_as(scrape, **kwargs)
@@ -300,7 +300,7 @@ def test_a_store_that_is_away_raises_in_the_caller(step_harness, scrape, message
     def away(_):
         raise RedisError("away")
 
-    monkeypatch.setattr(step_harness.producer.store, "run", away)
+    monkeypatch.setattr(step_harness.app_context.store, "run", away)
     with pytest.raises(RedisError):
         scrape.delay([URL])
     assert messages == []

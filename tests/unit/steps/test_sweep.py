@@ -47,8 +47,8 @@ def look(step_harness):
 
 
 def swept(step_harness):
-    async def go(runtime, _):
-        await sweep(runtime)
+    async def go(context, _):
+        await sweep(context)
 
     step_harness.run_step(go, None)
 
@@ -309,13 +309,13 @@ def test_a_result_backend_that_hangs_holds_up_no_look(crowd, make, monkeypatch):
     listed(crowd, make, range(COUNT))
     crowd.clock.forward(6)
 
-    async def twice(runtime, _):
+    async def twice(context, _):
         for _ in range(2):
-            await sweep(runtime)
+            await sweep(context)
             crowd.clock.forward(40)
         assert len(asked) == 1, "one asks at a time"
         hang.set()
-        await asyncio.to_thread(runtime.asking.join, 30)
+        await asyncio.to_thread(context.asking.join, 30)
 
     crowd.run_step(twice, None)
     assert len(asked[0]) == COUNT
@@ -330,9 +330,9 @@ def test_a_result_backend_that_fails_is_told_of(crowd, make, monkeypatch, caplog
     listed(crowd, make, range(COUNT))
     crowd.clock.forward(6)
 
-    async def once(runtime, _):
-        await sweep(runtime)
-        await asyncio.to_thread(runtime.asking.join, 30)
+    async def once(context, _):
+        await sweep(context)
+        await asyncio.to_thread(context.asking.join, 30)
 
     crowd.run_step(once, None)
     assert "OSError" in caplog.text

@@ -53,8 +53,8 @@ def look(step_harness):
 
 
 def swept(step_harness):
-    async def go(runtime, _):
-        await sweep(runtime)
+    async def go(context, _):
+        await sweep(context)
 
     step_harness.run_step(go, None)
 
@@ -97,8 +97,8 @@ def test_a_canceled_run_of_another_account_ends(step_harness):
     step_harness.clock.forward(2)
     step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
 
-    async def handled(runtime, claim):
-        return await runner._run_claimed(poll, runtime, claim)
+    async def handled(context, claim):
+        return await runner._run_claimed(poll, context, claim)
 
     for _ in range(20):
         step_harness.clock.forward(20)
@@ -175,8 +175,8 @@ def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(step_harness,
     step_harness.clock.forward(10)
     claim = step_harness.claim_part("b", seconds=LEASE)
 
-    async def with_an_end_in_between(runtime, claim):
-        run = runtime.store.run
+    async def with_an_end_in_between(context, claim):
+        run = context.store.run
 
         async def watched(command):
             answer = await run(command)
@@ -184,8 +184,8 @@ def test_a_turn_that_comes_while_the_step_lets_go_is_not_forgotten(step_harness,
                 step_harness.finish_part("a")
             return answer
 
-        runtime.store.run = watched
-        return await submit(runtime, claim)
+        context.store.run = watched
+        return await submit(context, claim)
 
     step_harness.run_step(with_an_end_in_between, claim)
     assert step_harness.due_parts()["b:0"] <= 0
@@ -240,10 +240,10 @@ def test_looks_at_the_line_use_up_no_request(step_harness, make):
     claims = [step_harness.claim_part(name, seconds=LEASE) for name in "bcde"]
     spent = []
 
-    async def all_of_them(runtime, _):
-        runtime.rate_limiter = RateLimiter(runtime.store, here=10, limit=10, rate=0.2)
+    async def all_of_them(context, _):
+        context.rate_limiter = RateLimiter(context.store, here=10, limit=10, rate=0.2)
         began = time.monotonic()
-        await asyncio.gather(*(submit(runtime, claim) for claim in claims))
+        await asyncio.gather(*(submit(context, claim) for claim in claims))
         spent.append(time.monotonic() - began)
 
     step_harness.run_step(all_of_them, claims[0])
@@ -306,9 +306,9 @@ def test_a_pause_keeps_no_canceled_part_in_doubt_from_its_search(step_harness, m
     step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
     step_harness.api.script(list_jobs=NOTHING)
 
-    async def paused(runtime, claim):
-        runtime.rate_limiter.pause(600.0)
-        return await reconcile(runtime, claim)
+    async def paused(context, claim):
+        context.rate_limiter.pause(600.0)
+        return await reconcile(context, claim)
 
     step_harness.run_step(paused, step_harness.claim_part("r"))
     assert step_harness.api.called("list_jobs")
@@ -321,9 +321,9 @@ def test_what_was_not_sent_makes_no_pause_longer(step_harness, make):
     step_harness.run(ops.pause_api(step_harness.keys, 0.5))
     until = step_harness.redis.get("p:pause")
 
-    async def paused(runtime, claim):
-        runtime.rate_limiter.pause(600.0)
-        return await poll(runtime, claim)
+    async def paused(context, claim):
+        context.rate_limiter.pause(600.0)
+        return await poll(context, claim)
 
     step_harness.clock.forward(1)
     step_harness.run_step(paused, step_harness.claim_part())
@@ -334,7 +334,7 @@ def test_what_was_not_sent_makes_no_pause_longer(step_harness, make):
 
 
 def test_a_key_of_another_request_starts_nothing(step_harness, monkeypatch):
-    monkeypatch.setattr(AppContext, "for_app", lambda **_: step_harness.producer)
+    monkeypatch.setattr(AppContext, "for_app", lambda **_: step_harness.app_context)
     step_harness.create_run("later", key="k", start_delay=3600.0)
     requests = [[f"https://shop.example/{n}"] for n in range(450)]
     with pytest.raises(IdempotencyConflictError):

@@ -38,7 +38,7 @@ def ended(job, step_harness, seconds=-1.0):
 
 
 def status(step_harness):
-    return RunHandle("r", producer=step_harness.producer).status
+    return RunHandle("r", app_context=step_harness.app_context).status
 
 
 def stored(step_harness, count=2):
@@ -195,8 +195,8 @@ def test_nor_does_an_entry_of_the_list_tell_that_it_runs(step_harness, make):
     step_harness.clock.forward(40)
     step_harness.api.script(list_jobs=JobsListResponse(jobs=[make.job("archived")], total_pages=1))
 
-    async def go(runtime, _):
-        await sweep(runtime)
+    async def go(context, _):
+        await sweep(context)
 
     step_harness.run_step(go, None)
     assert step_harness.due_parts()["r:0"] <= 5
@@ -207,9 +207,9 @@ def test_an_unknown_word_is_told(running, make, caplog):
     running.api.script(get_job=make.job(word, tasks=["shelved", "pending"]))
     counted = {}
 
-    async def and_count(runtime, claim):
-        await poll(runtime, claim)
-        for name, amount in runtime.rate_limiter.counters.drain().items():
+    async def and_count(context, claim):
+        await poll(context, claim)
+        for name, amount in context.rate_limiter.counters.drain().items():
             counted[name] = counted.get(name, 0) + amount
 
     with caplog.at_level(logging.WARNING):

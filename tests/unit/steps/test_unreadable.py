@@ -60,7 +60,7 @@ def test_a_task_that_cannot_be_read_waits_by_itself_and_is_kept_as_it_came(colle
         part = collecting.part()
         assert (part.stored_ok, part.notes[1].attempts, part.fetch_passes) == (2, attempts, 0)
         assert wait(collecting) == pytest.approx(seconds, abs=10)
-        assert "unreadable" in RunHandle("r", producer=collecting.producer).status.waiting_for
+        assert "unreadable" in RunHandle("r", app_context=collecting.app_context).status.waiting_for
         collecting.clock.forward(wait(collecting) + 1)
     assert collecting.run_step(fetch, collecting.claim_part()) == AGGREGATE
     assert asked(collecting) == ["t0", *["t1"] * (UNREADABLE_ATTEMPTS + 7), "t2"]
@@ -191,7 +191,7 @@ def test_a_job_without_any_id_is_lost_and_its_answer_is_kept(running):
     assert isinstance(part.error, JobLostError)
     assert "cannot be used" in str(part.error)
     running.run(ops.record_outcome(running.keys, "r", "lost", {}))
-    (kept,) = RunHandle("r", producer=running.producer).iter_tasks(partial=True)
+    (kept,) = RunHandle("r", app_context=running.app_context).iter_tasks(partial=True)
     assert (kept.unreadable, kept.content) == (True, '{"JobID": "job-r-0", "Status": 7}')
 
 
@@ -205,9 +205,9 @@ def test_a_job_that_cannot_be_read_before_it_is_forgotten_is_lost(running):
 def test_attempts_are_counted(running):
     running.api.script(get_job=unreadable())
 
-    async def counted(runtime, claim):
-        await poll(runtime, claim)
-        return runtime.rate_limiter.counters.drain().get("unreadable:job")
+    async def counted(context, claim):
+        await poll(context, claim)
+        return context.rate_limiter.counters.drain().get("unreadable:job")
 
     assert running.run_step(counted, running.claim_part()) == 1
     running.clock.forward(60)

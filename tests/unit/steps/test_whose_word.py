@@ -28,7 +28,7 @@ def lists(step_harness, *jobs):
 
 
 def status(step_harness):
-    return RunHandle("r", producer=step_harness.producer).status
+    return RunHandle("r", app_context=step_harness.app_context).status
 
 
 def again(step_harness, step, seconds=100, times=1):

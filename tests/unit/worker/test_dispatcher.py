@@ -39,7 +39,7 @@ class WholeDispatcher(Dispatcher):
 
 @pytest.fixture
 def dispatcher(step_harness):
-    made = WholeDispatcher(step_harness.producer)
+    made = WholeDispatcher(step_harness.app_context)
     yield made
     made.stop()
 
@@ -118,7 +118,7 @@ def test_the_dispatcher_sleeps_until_the_earliest_due_time(step_harness, dispatc
 
 
 def test_a_backlog_of_messages_is_not_multiplied(step_harness, dispatcher, settings):
-    step_harness.producer.settings = settings.model_copy(update={"max_dispatched_parts": 2})
+    step_harness.app_context.settings = settings.model_copy(update={"max_dispatched_parts": 2})
     for n in range(5):
         step_harness.create_run(f"r{n}")
     step_harness.clock.forward(REDISPATCH_MIN)
@@ -211,14 +211,14 @@ def test_a_run_that_cannot_be_brought_on_does_not_keep_the_others(step_harness, 
     for run_id in ("bad", "good"):
         step_harness.create_run(run_id)
         step_harness.finish_part(run_id)
-    real = step_harness.producer.publish
+    real = step_harness.app_context.publish
 
     def publish(step, names, **options):
         if names == ["bad"]:
             raise KeyError("a bug")
         return real(step, names, **options)
 
-    monkeypatch.setattr(step_harness.producer, "publish", publish)
+    monkeypatch.setattr(step_harness.app_context, "publish", publish)
     step_harness.clock.forward(REDISPATCH_MIN)
     dispatcher.dispatch_due()
     assert step_harness.step_messages() == [(routing.AGGREGATE_RUN, ["good"])]
@@ -258,7 +258,7 @@ def test_nothing_that_goes_wrong_ends_the_thread(dispatcher, monkeypatch, caplog
 
 
 def test_a_dispatcher_that_was_not_started_can_be_stopped(step_harness):
-    dispatcher = Dispatcher(step_harness.producer)
+    dispatcher = Dispatcher(step_harness.app_context)
     dispatcher.stop()
     assert not dispatcher.is_alive()
 

@@ -125,7 +125,7 @@ def test_a_consumer_that_has_lost_its_broker_is_not_listened_to(step_harness):
 
 def test_changes_are_events_as_well(step_harness, clock):
     consumer = Consumer()
-    notifier = ChangeNotifier(step_harness.producer, TaskEventSender(consumer))
+    notifier = ChangeNotifier(step_harness.app_context, TaskEventSender(consumer))
     step_harness.create_run()
     clock.forward(6)
     assert not notifier.notify_once()
@@ -141,7 +141,7 @@ def test_a_broker_that_is_away_costs_the_event_and_nothing_else(step_harness, cl
     step_harness.create_run()
     clock.forward(6)
     with caplog.at_level(logging.INFO):
-        ChangeNotifier(step_harness.producer, TaskEventSender(consumer)).notify_once()
+        ChangeNotifier(step_harness.app_context, TaskEventSender(consumer)).notify_once()
     assert "Could not send task events of 1 runs: OperationalError" in caplog.text
     assert step_harness.redis.zcard(step_harness.keys.changed) == 0
 
@@ -173,7 +173,7 @@ def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(step_harness,
     step_harness.create_run("s")
     step_harness.redis.hset(step_harness.keys.run("s"), "key", "another")
     clock.forward(6)
-    ChangeNotifier(step_harness.producer).notify_once()
+    ChangeNotifier(step_harness.app_context).notify_once()
     assert step_harness.redis.zrange(step_harness.keys.changed, 0, -1) == [b"s"]
 
 
@@ -185,10 +185,10 @@ def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(step_harn
         with override_hooks(lambda hooks: replace(hooks, close_connections=lambda: order.append("tidied"))):
             step_harness.create_run()
             clock.forward(6)
-            ChangeNotifier(step_harness.producer).notify_once()
+            ChangeNotifier(step_harness.app_context).notify_once()
             assert order == ["tidied", "told", "tidied"]
             order.clear()
-            _send_created_signals(step_harness.producer, ["r"])
+            _send_created_signals(step_harness.app_context, ["r"])
             assert order == ["told"]
     finally:
         run_changed.disconnect(hear)

@@ -146,7 +146,7 @@ def test_a_store_that_is_away_is_waited_for(step_harness, connected, monkeypatch
 
 def test_a_cluster_is_one_line(step_harness, connected, monkeypatch):
     monkeypatch.setattr(Store, "check", CHECK)
-    monkeypatch.setattr(step_harness.producer.store.client, "info", lambda section: {"cluster_enabled": 1})
+    monkeypatch.setattr(step_harness.app_context.store.client, "info", lambda section: {"cluster_enabled": 1})
     with pytest.raises(SystemExit, match="Cluster"):
         lifecycle.start(step_harness.app)
 
@@ -188,5 +188,5 @@ def test_a_dispatcher_works_for_the_app_of_its_worker(step_harness, connected):
     lifecycle.start(step_harness.app)
     connected["worker_ready"](sender=SimpleNamespace(app=step_harness.app))
     dispatcher, _ = lifecycle._threads
-    assert dispatcher._producer is AppContext.for_app(step_harness.app)
+    assert dispatcher._app_context is AppContext.for_app(step_harness.app)
     connected["worker_shutting_down"]()
