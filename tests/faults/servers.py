@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scrape_do_celery import Settings, embedded
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.sandbox import SandboxProcess
-from tests.faults.timings import SETTINGS, hastened
+from tests.faults.timings import SETTINGS, times_shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ class Servers:
                 **SETTINGS,
                 **self._settings,
             }
-            stack.enter_context(hastened())
+            stack.enter_context(times_shortened())
             self.settings = Settings(**self.values)
             self.app_context = AppContext.for_app(settings=self.settings)
             stack.callback(self.app_context.store.close)

@@ -46,7 +46,7 @@ def constants() -> Iterator[tuple[ModuleType, str, float]]:
     """Each constant that the lab shortens: its module, its name and its value in the lab."""
     for module in (ops, claiming):
         yield from ((module, "REDISPATCH_MIN", REDISPATCH_MIN), (module, "REDISPATCH_MAX", REDISPATCH_MAX))
-    yield from ((collecting, "_SLICE", SLICE), (collecting, "_NEXT_TURN", REDISPATCH_MIN))
+    yield from ((collecting, "_SLICE", SLICE), (collecting, "_REQUEUE_DELAY", REDISPATCH_MIN))
     yield from (
         (watching, "REDISPATCH_MIN", REDISPATCH_MIN),
         (watching, "ONE_BY_ONE", ONE_BY_ONE),
@@ -64,7 +64,7 @@ def shorten_times() -> None:
 
 
 @contextmanager
-def hastened() -> Iterator[None]:
+def times_shortened() -> Iterator[None]:
     """Shorten the times that no setting holds until the end of the block.
 
     A test that runs later in the same process would otherwise meet the lab's times.
