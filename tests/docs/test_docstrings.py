@@ -38,7 +38,7 @@ def described(one):
 @pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS, "RunHandle", *CLIENTS])
 def test_every_argument_is_described(name):
     one = {**PUBLIC, **METHODS}[name]
-    arguments = set(inspect.signature(one).parameters) - {"self", "producer", "context"}
+    arguments = set(inspect.signature(one).parameters) - {"self", "app_context"}
     assert arguments - described(one) == set()
     assert described(one) <= arguments
 

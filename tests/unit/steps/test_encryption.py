@@ -84,12 +84,12 @@ def test_everything_private_is_encrypted(encrypted, make):
     error = JobLostError("quoted", "r")
     assert encrypted.run(ops.finish_part(encrypted.keys, encrypted.claim_part(), "lost", error=error)) == 0
     decide(encrypted)
-    encrypted = {
+    found = {
         (key.split(b":")[1], name)
         for (key, name), value in everything(encrypted).items()
         if value[:1] == ENCRYPTED_PREFIX
     }
-    assert encrypted == {
+    assert found == {
         *((b"run", name) for name in (b"spec", b"targets:0", b"waiter:r", b"result", b"error")),
         *((b"part", name) for name in (b"api_error", b"submit_error", b"error")),
         (b"job", b""),

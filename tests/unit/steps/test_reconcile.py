@@ -153,7 +153,7 @@ def test_a_post_that_ended_late_has_its_time_from_its_end(reconciling, settings)
     """Its process was frozen between the intent and the `POST`."""
     visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
     reconciling.clock.forward(10 * visibility_delay)
-    claim = reconciling.take()
+    claim = reconciling.claim_part()
     reconciling.update(claim, after=0.0, state="reconciling", submit_error="a time-out")
     shows(reconciling)
     assert looks_until(reconciling, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
