@@ -154,7 +154,7 @@ def test_a_post_that_ended_late_has_its_time_from_its_end(reconciling, settings)
     visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
     reconciling.clock.forward(10 * visibility_delay)
     claim = reconciling.claim_part()
-    reconciling.update(claim, after=0.0, state="reconciling", submit_error="a time-out")
+    reconciling.update_part(claim, after=0.0, state="reconciling", submit_error="a time-out")
     shows(reconciling)
     assert looks_until(reconciling, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
 
