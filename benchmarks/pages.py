@@ -21,8 +21,8 @@ def urls(number: int, size: int, seconds: float | None = None) -> list[str]:
 
     With `seconds` its task takes so long; else as long as the stand-in's others.
     """
-    wish = "" if seconds is None else f"&seconds={seconds:.3f}"
-    return [f"https://shop.example/catalogue/{next(_numbers):09d}?size={size}{wish}" for _ in range(number)]
+    option = "" if seconds is None else f"&seconds={seconds:.3f}"
+    return [f"https://shop.example/catalogue/{next(_numbers):09d}?size={size}{option}" for _ in range(number)]
 
 
 def batches(jobs: int, targets: int, size: int, seconds: float | None = None) -> list[list[str]]:

@@ -45,7 +45,7 @@ class Parts(AbstractContextManager["Parts"]):
         self._stack = ExitStack()
         self._worker: subprocess.Popen[bytes] | None = None
         self._sandbox_pid = 0
-        self._borrowed = False
+        self._has_given_store = False
 
     def __enter__(self) -> Self:
         try:
@@ -83,7 +83,7 @@ class Parts(AbstractContextManager["Parts"]):
             begin("store", "yours, at SCRAPE_DO_REDIS_URL")
             say("used")
             stack.callback(_sweep, name)
-            self._borrowed = True
+            self._has_given_store = True
             return
         begin("store", "an embedded Redis-protocol server")
         server = embedded.ensure(self.folder / "redis", tie_to_parent=True, appendfsync="always")
@@ -128,7 +128,7 @@ class Parts(AbstractContextManager["Parts"]):
 
     def forget_later(self, *results: AsyncResult) -> None:
         """Takes Celery's results off the user's server, at the end."""
-        for result in results if self._borrowed else ():
+        for result in results if self._has_given_store else ():
             self._stack.callback(_forget, result)
 
     def _stop_worker(self) -> None:

@@ -19,7 +19,7 @@ _PAGES = {
     "/opening-hours": "When we are open",
     "/contact": "Write to us",
 }
-_LINES = "".join(f"<li>Shelf {number}</li>\n" for number in range(200))
+_LINES = "".join(f"<li>Item {number}</li>\n" for number in range(200))
 PATHS = (*_PAGES, "/no-such-page", "/logo.png")
 
 

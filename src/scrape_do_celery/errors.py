@@ -282,7 +282,7 @@ class JobTimeoutError(AsyncAPIError):
 
     @property
     def last_status(self) -> str:
-        """Its status at the last look."""
+        """Its status at the last poll."""
         return str(self.args[1])
 
     @property

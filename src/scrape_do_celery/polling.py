@@ -92,7 +92,7 @@ def job_not_found(age: float, looks: int) -> Literal["poll_again", "lost"]:
 
 
 def delay_before_last(looks: int, limit: int, interval: float) -> float:
-    """Seconds to wait after look number `looks` of `limit` in vain: the last one comes a minute after the one before.
+    """Seconds to wait after look number `looks` of `limit`: the last one comes a minute after the one before.
 
     A gateway that is being deployed, or a database that is away, may answer 404 for a while; what is given up is paid.
     """

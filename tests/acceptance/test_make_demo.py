@@ -57,7 +57,7 @@ def make(folder, *arguments, **more):
 
 
 def closure(*requirements):
-    """Names of all distributions that these requirements bring on this machine."""
+    """Names of all distributions that these requirements need on this machine."""
     todo, found = [Requirement(text) for text in requirements], set()
     while todo:
         requirement = todo.pop()

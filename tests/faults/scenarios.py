@@ -186,7 +186,7 @@ def _cancel_silent(trial: Trial, rng: random.Random) -> None:
 
 
 def _cancel_ended(trial: Trial, rng: random.Random) -> None:
-    # The job ends between the last look of the cancel and its DELETE.
+    # The job ends between the last poll of the cancel step and its DELETE.
     with_query(trial, "seconds=0.6")
     trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     trial.planned_faults.append(PlannedFault("cancel_run: before DELETE job", [{"kind": "wait", "seconds": 0.8}]))

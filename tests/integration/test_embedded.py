@@ -280,7 +280,7 @@ def test_celery_reaches_the_databases_beside_the_store(home):
     with ensure(home) as server:
         settings = Settings(redis_url=server.url)
         with Connection(settings.broker_url) as broker:
-            broker.SimpleQueue("q").put("bell")
+            broker.SimpleQueue("q").put("message")
         backend = Celery("t", backend=settings.result_backend, set_as_current=False).backend
         backend.set("k", "v")
         backend.client.close()

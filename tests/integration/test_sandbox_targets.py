@@ -184,7 +184,7 @@ def test_a_canceled_job_is_not_fetched(api, sandbox, site):
     assert [path for path, _, _ in site.seen] == ["/hook"]
 
 
-def test_wishes_in_made_up_urls(api):
+def test_page_options_in_made_up_urls(api):
     tasks = scraped(
         api,
         "https://a.example/?sandbox=error",

@@ -149,7 +149,7 @@ def test_a_lost_answer_is_paid_for_once(scrape_do_worker, scrape_do_sandbox, scr
 def test_what_has_ended_is_collected_where_the_next_look_is_later(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
     scrape_do_sandbox.fault("job_takes", seconds=100)
     run = enqueue([URL])
-    # The last look before its end is at 85 s, the next one 20 s to 30 s later.
+    # The last poll before its end is at 85 s, the next one 20 s to 30 s later.
     scrape_do_clock.forward(85)
     scrape_do_clock.forward(16)
     assert run.state is RunState.SUCCEEDED

@@ -243,12 +243,12 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, step_harn
     assert not sandbox.jobs()[0]["canceled"]
 
 
-def test_a_job_that_a_run_looked_for_in_vain_is_stopped_only_where_it_is_named(scrape_do, step_harness, buy, sandbox):
+def test_a_job_that_a_run_did_not_find_is_stopped_only_if_named(scrape_do, step_harness, buy, sandbox):
     step_harness.create_run("r", each=urls(2))
     claim = intend(step_harness, "r", "reconciling")
     step_harness.run(ops.finish_part(step_harness.keys, claim, "in_doubt", purchase_status="in_doubt"))
     job_id = buy(urls(2))
-    assert rows(scrape_do("orphans"))[0][3] == "run r searched for such a job in vain"
+    assert rows(scrape_do("orphans"))[0][3] == "run r searched for such a job and found none"
     [one] = found(scrape_do("orphans", "--json"))["orphans"]
     assert (one["may_belong_to"], one["searched_by"]) == (None, ["r"])
     assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0

@@ -34,7 +34,7 @@ def test_jitter_stays_under_the_maximum():
     assert strategy.interval(99, lambda: 0.5) == 22.5
 
 
-def test_last_look_is_exactly_at_the_deadline():
+def test_last_poll_is_exactly_at_the_deadline():
     times, error = looks(PollingStrategy(jitter=False, max_wait=10))
     assert times == [0, 1, 3, 7, 10]
     assert (error.job_id, error.last_status, error.elapsed, error.attempts) == ("j1", "rotating", 10, 5)

@@ -139,8 +139,8 @@ def _class_of_word(one: Mutation) -> MutationClass:
         return MutationClass.UNDETECTABLE if word in WORDS else MutationClass.HARMLESS
     unknown = what in {"unknown word", "word", "with an enum's name"} and one.kind != "delete"
     # Where a summary is wrong, the job and the task say the same by themselves. After a lost purchase nothing does.
-    told_elsewhere = "entry" in one.facts and not (one.kind == "list" and one.scenario == "lost")
-    return MutationClass.HARMLESS if unknown or told_elsewhere else MutationClass.DETECTED
+    is_known_elsewhere = "entry" in one.facts and not (one.kind == "list" and one.scenario == "lost")
+    return MutationClass.HARMLESS if unknown or is_known_elsewhere else MutationClass.DETECTED
 
 
 def _expect_time(one: Mutation) -> Expectation:

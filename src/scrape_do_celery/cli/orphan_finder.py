@@ -46,7 +46,7 @@ class Orphan:
 
     `claimant` may yet own it: the part that bought the same targets and does not know its job. `previous_owner` owned
     it and ended without it: its cancel was not answered, or it was taken out of work. The parts `searched_by`
-    searched for a job with its targets in vain: it may be what they bought.
+    searched for a job with its targets and found none: the job may be what they bought.
     `each` is what a task of it cost, where one tells. `targets` are their digests, None where they are not shown.
     """
 

@@ -37,8 +37,8 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
     Whatever else buys with this token, be it a program without this package or one with another store or key prefix,
     is listed as well; so is a job whose run ended without it, since its cancel was not answered. `credits` is what a
     job may cost: by a task that is done, where there is one. A job that a run may still take over is never stopped; one
-    that a run has searched for in vain (it may be what it paid for) only where it is named. Pages of a job that is
-    stopped are not collected.
+    that a run searched for and did not find (the run may have paid for it) only where it is named. Pages of a stopped
+    job are not collected.
 
     Needs the token. Ends with 1 when a job could not be stopped.
     """
@@ -125,7 +125,7 @@ def _note(one: Orphan) -> str:
     if one.claimant:
         return f"may belong to run {printable(one.claimant.run_id)}"
     if one.searched_by:
-        return f"run {printable(one.searched_by[0].run_id)} searched for such a job in vain"
+        return f"run {printable(one.searched_by[0].run_id)} searched for such a job and found none"
     return "is being canceled" if one.job.canceled else NONE
 
 

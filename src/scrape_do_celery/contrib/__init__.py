@@ -1,1 +1,1 @@
-"""What makes this package at home in frameworks. Each module needs its framework, and nothing else imports it."""
+"""Integrations with web frameworks. Each module needs its framework, and nothing else imports it."""

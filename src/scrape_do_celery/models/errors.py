@@ -134,7 +134,7 @@ class RunTimeoutError(RunError):
 
     @property
     def job(self) -> JobDetails | None:
-        """The job at the last look; None where there was none."""
+        """The job at the last poll; None if it was never polled."""
         return _job_model(self.args[3])
 
 

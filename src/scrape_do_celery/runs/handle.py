@@ -228,7 +228,7 @@ def _deciding(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | No
 
 
 def _wait_intervals(deadline: float | None) -> Iterator[float]:
-    """Waits between looks, growing; ends after one last look at the deadline."""
+    """Yield the waits between two checks, growing; the last check is at the deadline."""
     wait: float = _WAIT_MIN
     while deadline is None or (left := deadline - time.monotonic()) > 0:
         yield wait if deadline is None else min(wait, left)

@@ -203,7 +203,7 @@ class WorkerContext:
         return found[1:]
 
     async def write(self, command: ops.Command[T], give_up_after: float | None = None) -> T:
-        """What the store answers, however often it has to be asked within so many seconds (`submit_settle`).
+        """Return the store's answer. Ask again for at most `patience` seconds (default: `submit_visibility_grace`).
 
         What became of a request is known only to its step: a store that is away for a moment must not make us forget.
         """
@@ -220,7 +220,10 @@ class WorkerContext:
     async def settle(
         self, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, purchase_status: str = ""
     ) -> StepMessage | None:
-        """End a part; return the message for the aggregate if it was the last. `booked`: the ledger's new word."""
+        """End a part. Return the message for the aggregate step if it was the last part.
+
+        `purchase_status` is the new status of the part's purchase in the ledger.
+        """
         if claim.part.refused and claim.part.state is PartState.RECONCILING and not purchase_status:
             purchase_status = ops.PurchaseStatus.VOID
         if claim.is_unresolved and not purchase_status:

@@ -124,7 +124,7 @@ async def _final_task(
         return settled
     found.notes[position] = AnswerNote(has_end=is_unknown(task.status) and has_passed(task.end_time, claim.now))
     found.unfinished += 1
-    if _is_last_look(claim):
+    if _is_last_fetch(claim):
         return give_up_task(task, MAX_TASK_FETCHES)
     await hold_page(context, claim, position, task)
     return None
@@ -172,7 +172,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
             return None
         if await context.absences.is_believed(context, claim, error, of_task=True):
             found.unfinished += fate is not AnswerFate.GONE
-            return gone_task(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_look(claim) else None
+            return gone_task(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_fetch(claim) else None
     found.unasked += 1
     found.trouble = found.trouble or without_answer(error)
     return None
@@ -240,7 +240,7 @@ def is_last_pass(context: WorkerContext, claim: Claim) -> bool:
     return claim.is_forgotten() or claim.stop_grace_passed(2 * context.settings.cancel_grace)
 
 
-def _is_last_look(claim: Claim) -> bool:
+def _is_last_fetch(claim: Claim) -> bool:
     return claim.part.fetch_passes + 1 >= MAX_TASK_FETCHES
 
 

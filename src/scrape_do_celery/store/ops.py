@@ -278,7 +278,8 @@ def finish_part(  # noqa: PLR0913 (one argument a thing that is written down)
 ) -> Command[int | None]:
     """Ends a part: how many parts of the run are left, None where the claim is stale.
 
-    `booked` is what the ledger says of its purchase; one `in_doubt` is remembered for as long as the API keeps jobs.
+    `purchase_status` is the status of its purchase in the ledger. A purchase `in_doubt` is remembered for as long
+    as the API keeps jobs.
     """
     run_id = claim.part_id.run_id
     text = keys.encrypt_text(_part(keys, claim), "error", json.dumps(error.to_json()) if error else "")

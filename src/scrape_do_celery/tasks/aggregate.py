@@ -76,7 +76,7 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
 
 async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """The outcome, and what the record keeps of it."""
-    # Step messages for one decision may overlap while it takes its time: only many in vain are poison.
+    # Step messages for one decision may overlap while it takes its time: only many without an outcome are poison.
     if attempt > _MAX_DECISION_FACTOR * context.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}

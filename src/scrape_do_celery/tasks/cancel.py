@@ -27,7 +27,7 @@ def cancel_run(self: Task, part_ids: list[str]) -> None:
 
 
 async def cancel(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """One last look at the job; where it still runs, a `DELETE`. Its terminal status decides, later.
+    """Poll the job once more; if it still runs, send a `DELETE`. Its terminal status decides, later.
 
     A job whose answer cannot be read may run, so it is told to stop as well.
     """

@@ -74,7 +74,7 @@ def test_the_first_look_is_immediate(world):
     assert world.sleeps == []
 
 
-def test_wait_takes_its_last_look_at_the_deadline(world):
+def test_wait_polls_last_at_the_deadline(world):
     world.answers = [job("pending")]
     with pytest.raises(JobTimeoutError) as caught:
         wait(world, PollingStrategy(initial_interval=4, max_interval=4, jitter=False, max_wait=10))

@@ -57,7 +57,7 @@ anything = st.one_of(
     targets,
     st.text(alphabet="htps:/.%2eEfF0~ ?#&=@äß\ud800\ud83d\ude00\\{}[]\t\x00", max_size=25).map("http://a{}".format),
 )
-#: Kinds of targets that a careless comparison takes for each other.
+#: Kinds of targets that a loose comparison takes for each other.
 POOL = [
     "https://app.example/#/p/1",
     "https://app.example/#/p/2",
@@ -319,7 +319,7 @@ def test_nothing_that_is_proven_is_wrong(writer):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_what_is_no_rival_of_another_is_proven(writer):
+def test_tasks_without_an_equal_target_are_proven(writer):
     wanted = [f"https://faß{n}.example/Ä {n}?b=men's&a={n}#f".replace(" ", "%20") for n in range(20)]
     shuffled = random.Random(1).sample(range(20), 20)
     positions, verified = match_targets(wanted, [WRITERS[writer](wanted[at]) for at in shuffled])

@@ -39,7 +39,7 @@ def test_options_are_those_of_every_run(step_harness):
         assert (spec.request.geo_code, spec.max_wait) == ("us", 60.0)
 
 
-def test_many_go_in_several_trips_and_messages(step_harness):
+def test_many_runs_go_in_several_batches_and_messages(step_harness):
     handles = enqueue_many(urls(n) for n in range(450))
     assert len(handles) == 450
     messages = step_harness.step_messages()

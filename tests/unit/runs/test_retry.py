@@ -10,7 +10,7 @@ from scrape_do_celery.store import PartState, ops
 
 
 @pytest.fixture(autouse=True)
-def _at_home(step_harness, monkeypatch):
+def _own_app(step_harness, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
 
 

@@ -68,14 +68,14 @@ def forgotten_meanwhile(step_harness, monkeypatch):
     monkeypatch.setattr(store, "run_all", forgetting(store.run_all))
 
 
-def test_a_run_that_is_forgotten_between_two_trips_leaves_its_key(step_harness, start, forgotten_meanwhile):
+def test_a_run_that_is_forgotten_between_two_batches_leaves_its_key(step_harness, start, forgotten_meanwhile):
     handle = start([URL], idempotency_key="k")
     assert handle.state is RunState.QUEUED
     assert step_harness.run_ids() == {handle.run_id}
     assert step_harness.step_messages()[-1] == (routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])
 
 
-def test_a_caller_of_a_run_that_is_forgotten_between_two_trips_is_not_left_waiting(
+def test_a_caller_of_a_run_that_is_forgotten_between_two_batches_is_not_left_waiting(
     step_harness, scrape, forgotten_meanwhile
 ):
     request = {"targets": [URL], "idempotency_key": "k"}

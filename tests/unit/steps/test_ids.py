@@ -20,7 +20,7 @@ PART_ID = PartId("r", 0)
 
 
 @pytest.fixture
-def at_home(step_harness, monkeypatch):
+def own_app(step_harness, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
 
 
@@ -133,7 +133,7 @@ def test_equal_targets_may_be_answered_with_one_task(step_harness, make):
     assert found.order_verified
 
 
-@pytest.mark.usefixtures("at_home")
+@pytest.mark.usefixtures("own_app")
 def test_then_the_retry_has_each_target_that_failed(step_harness, make):
     targets = ["https://a.example/", "https://b.example/", "https://a.example/"]
     begin(step_harness, targets, known=["t0", "t1"])
@@ -150,7 +150,7 @@ def test_then_the_retry_has_each_target_that_failed(step_harness, make):
     assert spec.request.targets == [targets[0], targets[2]]
 
 
-@pytest.mark.usefixtures("at_home")
+@pytest.mark.usefixtures("own_app")
 def test_a_target_that_no_task_was_named_for_has_failed(step_harness, make):
     begin(step_harness, known=["t0", "t1"])
     step_harness.api.script(get_job=make.job("success", 2), get_task=page(make))

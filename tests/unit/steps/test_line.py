@@ -29,7 +29,7 @@ def try_to_buy(step_harness, run_id):
     return step_harness.part(run_id).state
 
 
-def in_line(step_harness):
+def waiting_for_slot(step_harness):
     return [
         name.decode().partition(":")[0]
         for name in step_harness.redis.zrange(f"p:slot_waiters:{step_harness.account}", 0, -1)
@@ -45,7 +45,7 @@ def test_no_more_jobs_are_bought_than_may_run(two):
     states = [try_to_buy(two, run_id) for run_id in "abcd"]
     assert states == [PartState.RUNNING] * 2 + [PartState.QUEUED] * 2
     assert two.api.posts == 2
-    assert in_line(two) == ["c", "d"]
+    assert waiting_for_slot(two) == ["c", "d"]
 
 
 def test_those_that_wait_are_not_looked_at_for_long(two):
@@ -54,7 +54,7 @@ def test_those_that_wait_are_not_looked_at_for_long(two):
     assert two.due_parts()["d:0"] == pytest.approx(SLOT_RECHECK, abs=5)
 
 
-def test_the_first_in_line_is_woken_when_a_job_ends(two):
+def test_the_first_waiter_is_woken_when_a_job_ends(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
     two.clock.forward(10)
@@ -76,7 +76,7 @@ def test_who_comes_while_others_wait_takes_nobodys_place(two):
     assert try_to_buy(two, "c") is PartState.RUNNING
 
 
-def test_who_is_canceled_in_line_is_passed_over(two):
+def test_a_canceled_waiter_is_passed_over(two):
     for run_id in "abcd":
         try_to_buy(two, run_id)
     two.run(ops.request_stop(two.keys, "c", CANCEL))

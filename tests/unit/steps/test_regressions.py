@@ -255,7 +255,7 @@ def test_partial_progress_forgets_trouble(step_harness, make):
     assert step_harness.part().state is PartState.FETCHING
 
 
-def test_stop_request_in_doubtful_poison(step_harness):
+def test_stop_request_of_a_reconciling_part_is_no_poison(step_harness):
     # taken out of work while the POST may have bought a job: that it is in doubt must not be lost
     step_harness.create_run()
     claim = step_harness.claim_part()

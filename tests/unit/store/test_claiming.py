@@ -200,7 +200,7 @@ def test_a_message_that_was_heard_no_longer_counts(store):
     assert store.dispatched() == set()
 
 
-def test_a_message_that_was_heard_in_vain_no_longer_counts_either(store):
+def test_a_message_without_work_counts_no_longer(store):
     store.create_run()
     store.clock.forward(REDISPATCH_MIN)
     store.claim_due()

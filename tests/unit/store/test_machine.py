@@ -45,13 +45,13 @@ EVERY_ACTION = sorted({action for actions in ACTIONS.values() for action in acti
 
 
 class Pipeline(RuleBasedStateMachine):
-    """The steps of several workers on two runs of two parts each. `new_shelf` is set by the test."""
+    """The steps of several workers on two runs of two parts each. `new_store` is set by the test."""
 
-    new_shelf = None
+    new_store = None
 
     def __init__(self):
         super().__init__()
-        self.store = self.new_shelf()
+        self.store = self.new_store()
         self.numbers = itertools.count()
         #: claims of steps that are at work, by part, and of those that have lost their part
         self.held, self.lost = {}, []
@@ -394,11 +394,11 @@ class Pipeline(RuleBasedStateMachine):
 
 
 def test_any_order_of_steps(store, monkeypatch):
-    def new_shelf():
+    def new_store():
         store.clock.ahead = 0.0
         return type(store)(store.clock)
 
-    monkeypatch.setattr(Pipeline, "new_shelf", staticmethod(new_shelf))
+    monkeypatch.setattr(Pipeline, "new_store", staticmethod(new_store))
     monkeypatch.setattr("scrape_do_celery.store.options.MAX_TARGETS_PER_JOB", 1)
     run_state_machine_as_test(
         Pipeline,
