@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.long
 @pytest.mark.parametrize("cases", [["A"], ["B"], ["C"], ["D", "read", "enqueue"], ["E"], ["scale"]], ids=" ".join)
-def test_it_runs(cases, tmp_path):
+def test_tiny_benchmark_prints_all_figures(cases, tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--repeat", "1", "--no-charts", "--out", tmp_path]
     done = subprocess.run(
         [*command, "--case", *cases], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
@@ -26,7 +26,7 @@ def test_it_runs(cases, tmp_path):
 
 
 @pytest.mark.long
-def test_what_scripts_cost_can_be_told():
+def test_script_costs_are_reported():
     command = [sys.executable, "-m", "benchmarks.scripts", "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -122,7 +122,7 @@ def test_a_wrong_request_by_name_fails_with_its_type(user):
         result.get(timeout=150)
 
 
-def test_two_scrapes_with_one_key_are_one_job_and_both_are_told(user):
+def test_two_scrapes_with_one_key_share_a_job(user):
     first = user.scrape(targets=[GOOD], idempotency_key="k")
     second = user.scrape(targets=[GOOD], idempotency_key="k")
     assert first.id != second.id
@@ -136,3 +136,28 @@ def test_a_scrape_that_is_not_yet_due_waits(user, eventually):
     result = user.steps["scrape_do.scrape"].apply_async(kwargs={"targets": [GOOD]}, countdown=2)
     assert user.handle(result.id).state == "queued"
     assert result.get(timeout=150)["outcome"] == "succeeded"
+
+
+def test_process_that_only_scrapes_uses_the_settings(pipeline):
+    """No app, no `enqueue` before: the steps find the broker of the environment."""
+    pipeline.work()
+    script = """
+import json
+from celery import chain
+from scrape_do_celery.tasks import scrape
+one = scrape.delay(targets=["https://a.example/"])
+two = chain(scrape.s(targets=["https://b.example/"]), scrape.si(targets=["https://c.example/"])).apply_async()
+print(json.dumps([one.get(timeout=150)["outcome"], two.get(timeout=60)["outcome"]]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=pipeline.environment,
+        cwd=pipeline.folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["succeeded", "succeeded"]
+    assert pipeline.posts() == 3

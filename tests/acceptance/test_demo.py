@@ -106,7 +106,7 @@ def test_the_whole_demo(demo):
     assert run.left() == []
 
 
-def test_two_at_once_with_other_urls_and_the_server_of_the_user(demo, server_url):
+def test_two_demos_with_other_urls_share_a_server(demo, server_url):
     own = demo(URLS="https://a.example/ https://a.example/x?status=404")
     given = demo(URLS="https://b.example/", SCRAPE_DO_REDIS_URL=server_url)
     assert [own.end(), given.end()] == [0, 0], own.said + given.said
@@ -137,7 +137,7 @@ def test_an_interrupt_leaves_nothing_running(demo, mark):
     assert run.left() == []
 
 
-def test_a_worker_that_dies_fails_the_demo_and_shows_its_log(demo):
+def test_dead_worker_fails_the_demo_with_its_log(demo):
     run = demo()
     run.until("submitted 6 targets")
     os.kill(run.parts[2], signal.SIGKILL)
@@ -156,7 +156,7 @@ def test_a_worker_that_dies_fails_the_demo_and_shows_its_log(demo):
         ({"URLS": "ftp://a.example"}, "targets[0] is not an absolute http or https URL"),
     ],
 )
-def test_it_does_not_begin_where_it_may_not(demo, environment, text):
+def test_demo_refuses_an_unsuitable_environment(demo, environment, text):
     run = demo(**environment)
     assert run.end() == 2
     assert text in run.said

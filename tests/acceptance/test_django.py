@@ -115,7 +115,7 @@ print(json.dumps(found))
 """
 
 
-def test_what_is_rolled_back_is_not_bought(project):
+def test_rolled_back_transaction_buys_nothing(project):
     project.work("config")
     assert project.shell(ROLLBACK) == {
         "rolled back": "never written",
@@ -149,7 +149,7 @@ print(json.dumps([ScrapeRun.objects.get().state]))
 """
 
 
-def test_of_two_words_at_once_the_last_stands(project):
+def test_last_of_two_concurrent_updates_wins(project):
     assert project.shell(RACE) == ["succeeded"]
 
 

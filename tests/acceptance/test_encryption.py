@@ -48,7 +48,7 @@ def doctor(pipeline):
     return done.stdout + done.stderr
 
 
-def test_a_wrong_key_loses_nothing_and_buys_nothing_and_keys_can_be_changed(encrypted, eventually):
+def test_wrong_key_buys_nothing_and_keys_can_be_rotated(encrypted, eventually):
     run_id = encrypted.enqueue([PAGE], set_cookies=f"a={COOKIE}").run_id
 
     encrypted.values["encryption_key"] = NEW

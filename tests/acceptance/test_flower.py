@@ -67,7 +67,7 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
 
 
 @pytest.mark.browser
-def test_what_it_looks_like(pipeline, flower, browser, eventually, tmp_path):
+def test_flower_shows_runs_in_a_browser(pipeline, flower, browser, eventually, tmp_path):
     """With PICTURES=docs/img in the environment, the pictures of docs/how-to/flower.md are renewed."""
     pictures = Path(os.environ.get("PICTURES", tmp_path)).absolute()
     pages = [f"https://shop.example/{n}?seconds={60 if n % 3 else 0}" for n in range(90)]

@@ -209,7 +209,7 @@ def test_a_wrong_token_is_an_auth_error(pipeline):
         pipeline.sandbox.configure(token=None)
 
 
-def test_a_token_that_is_put_right_lets_the_run_go_on(pipeline, eventually):
+def test_corrected_token_lets_the_run_continue(pipeline, eventually):
     pipeline.sandbox.configure(token="another")
     pipeline.work()
     handle = pipeline.enqueue(["https://a.example/"])

@@ -58,7 +58,7 @@ def serving(pipeline):
     return serve
 
 
-def test_what_is_served_beside_a_worker(pipeline, serving, eventually):
+def test_metrics_are_served_beside_a_worker(pipeline, serving, eventually):
     with serving("celery", "-A", "scrape_do_celery.worker", "scrape-do") as page:
         assert page("store_up") == 1
         waiting = pipeline.enqueue(["https://a.example/wait"])

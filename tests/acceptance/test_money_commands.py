@@ -63,7 +63,7 @@ def as_json(answer):
     return json.loads(answer.stdout)
 
 
-def test_an_orphan_is_stopped_and_the_job_of_a_run_is_not(pipeline, scrape_do, client, eventually):
+def test_orphan_is_canceled_and_owned_job_is_kept(pipeline, scrape_do, client, eventually):
     pipeline.work()
     handle = pipeline.enqueue(urls(2, host="ours"))
     owned = eventually(lambda: handle.job).job_id

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 
 import pytest
+from celery.states import READY_STATES
 from pipeline import Pipeline
 
 from scrape_do_celery import embedded
+
+TARGET = ["https://a.example/"]
 
 
 @pytest.fixture
@@ -74,3 +78,51 @@ def test_a_worker_without_a_token_says_so_and_ends(pipeline):
     worker = pipeline.work()
     assert worker.wait(30) != 0
     assert "SCRAPE_DO_API_KEY is not set" in pipeline.log.read_text()
+
+
+def test_scrape_without_a_broker_is_bought_once_later(server_url, sandbox, tmp_path):
+    with Pipeline(server_url, sandbox, tmp_path, "silent", broker_url="redis://127.0.0.1:1/0") as deaf:
+        run_id = deaf.scrape(targets=TARGET).id
+    with Pipeline(server_url, sandbox, tmp_path, "silent") as healed:
+        healed.work()
+        assert len(healed.handle(run_id).result(timeout=150).tasks) == 1
+        assert healed.posts() == 1
+
+
+@pytest.mark.parametrize("fields", [["TaskIDs"], ["TaskIDs", "Tasks"]])
+def test_job_without_task_ids_uses_its_summaries_or_waits(pipeline, fields, eventually):
+    pipeline.sandbox.fault("nulls", kind="create_job", fields=["TaskIDs"])
+    pipeline.sandbox.fault("nulls", kind="get_job", fields=fields)
+    pipeline.work()
+    handle = pipeline.enqueue(TARGET)
+    if "Tasks" in fields:
+        # Five answers ten minutes apart may still name them.
+        eventually(lambda: "names none of its tasks" in (handle.status.waiting_for or ""), within=90)
+        assert handle.state == "running"
+    else:
+        assert len(handle.result(timeout=150).succeeded) == 1
+
+
+def test_result_reaches_a_backend_that_was_away(server_url, sandbox, tmp_path, eventually):
+    """Celery calls a step ended although its backend took nothing: it is reported again until it has."""
+    with embedded.ensure(tmp_path / "results", tie_to_parent=True) as results:
+        pipeline = Pipeline(server_url, sandbox, tmp_path, "backend", result_backend=results.url)
+        with pipeline:
+            pipeline.work(app="app_default_celery")
+            handle = pipeline.enqueue(["https://a.example/?seconds=1"])
+            eventually(lambda: handle.state == "running")
+            results.kill()
+            assert len(handle.result(timeout=150).tasks) == 1
+            time.sleep(1)
+            results.restart()
+            eventually(lambda: handle.async_result.state in READY_STATES, within=60)
+            assert handle.async_result.get(timeout=10)["outcome"] == "succeeded"
+
+
+def test_posts_wait_for_a_connection_before_their_deadline(pipeline):
+    """Each `POST` takes most of its deadline; thirty of them are more than there are connections."""
+    pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
+    pipeline.work()
+    handles = [pipeline.enqueue([f"https://a.example/{n}"]) for n in range(30)]
+    assert [len(handle.result(timeout=150).tasks) for handle in handles] == [1] * 30
+    assert pipeline.posts() == 30

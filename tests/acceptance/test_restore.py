@@ -9,7 +9,7 @@ from pipeline import Pipeline
 from scrape_do_celery import embedded
 
 
-def test_what_was_bought_after_the_copy_is_found_again(sandbox, tmp_path):
+def test_purchase_after_the_backup_is_found_again(sandbox, tmp_path):
     data = tmp_path / "redis" / "appendonlydir"
     with embedded.ensure(tmp_path / "redis", tie_to_parent=True, appendfsync="always") as server:
         pipeline = Pipeline(server.url, sandbox, tmp_path, "restored")

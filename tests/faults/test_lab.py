@@ -30,7 +30,7 @@ def test_fifty_trials(capsys):
     assert sum(report.kills.values()) >= 20
 
 
-def test_trials_play_all_writers_and_targets_for_which_they_differ():
+def test_trials_cover_all_writers_and_differing_targets():
     trials = [TrialGenerator(SEED).plain_trial("kill")[0], *TrialGenerator(SEED).generate(400, "post")]
     assert (trials[0].writer, trials[0].shuffled, trials[0].url_rules()) == ("verbatim", False, [])
     assert {trial.writer for trial in trials} == set(WRITERS)
@@ -43,7 +43,7 @@ def test_trials_play_all_writers_and_targets_for_which_they_differ():
     assert any("/app#/p/1" in target for target in targets)
 
 
-def test_rules_for_how_the_api_speaks_of_a_trial_are_rules_of_the_sandbox():
+def test_url_rules_of_a_trial_are_sandbox_rules():
     for trial in TrialGenerator(SEED).generate(100, "post"):
         rules = [Rule.model_validate(rule) for rule in trial.url_rules()]
         assert [rule.value for rule in rules if rule.action == "job_urls"] == [trial.writer] * (
@@ -53,7 +53,7 @@ def test_rules_for_how_the_api_speaks_of_a_trial_are_rules_of_the_sandbox():
 
 
 @pytest.mark.parametrize("target", ["https://a.example/", "https://a.example/?", "https://a.example/#/p/1"])
-def test_a_stop_request_goes_into_the_query_of_any_target(target):
+def test_sandbox_options_fit_into_any_target(target):
     trial, _ = TrialGenerator(SEED).plain_trial("kill")
     trial.runs[0].targets = [target]
     with_query(trial, "seconds=20")
@@ -63,7 +63,7 @@ def test_a_stop_request_goes_into_the_query_of_any_target(target):
     assert asking.partition("#")[1:] == target.partition("#")[1:]
 
 
-def test_a_run_is_gone_on_with_where_kills_are_owed():
+def test_resumed_run_kills_at_points_owing_kills():
     generator = TrialGenerator(SEED)
     owed = "poll_jobs: before update_part"
     generator.resume(5_000, Counter(dict.fromkeys(POINTS, KILLS_PER_POINT) | {owed: KILLS_PER_POINT - 3}))

@@ -185,7 +185,7 @@ def test_a_server_outlives_its_starter(home):
     assert find(home) == url
 
 
-def test_a_frozen_server_is_an_error_and_not_a_second_server(home):
+def test_frozen_server_is_an_error(home):
     with ensure(home, timeout=0.5) as server:
         os.kill(server.pid, signal.SIGSTOP)
         with pytest.raises(EmbeddedServerError, match="does not answer"):

@@ -273,7 +273,7 @@ def test_equal_targets_may_have_one_task(api, sandbox):
     assert len(job["targets"]) == 3
 
 
-def test_a_job_has_a_writer_and_an_order_of_its_own_from_its_purchase_on(api, sandbox):
+def test_job_keeps_its_url_writer_and_task_order(api, sandbox):
     targets = [f"https://B\u00fc.example/{place}" for place in range(3)]
     sandbox.configure(full_list=True)
     sandbox.fault("job_urls", target="/0", value="go")

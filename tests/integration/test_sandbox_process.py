@@ -50,7 +50,7 @@ def test_a_deaf_process_is_killed():
     assert sandbox.stop(timeout=0.2) == -signal.SIGKILL
 
 
-def test_it_ends_with_the_process_that_started_it():
+def test_sandbox_ends_with_its_parent():
     code = "from scrape_do_celery.sandbox import SandboxProcess as S; s = S().start(); print(s.pid, flush=True)"
     code += "; import os; os._exit(1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -84,7 +84,7 @@ def test_main_prints_one_line_and_ends_with_0_on_sigterm(capfd):
     assert seen[0].startswith(f"{READY}http://127.0.0.1:")
 
 
-def test_it_ends_when_the_parent_is_another():
+def test_sandbox_ends_if_its_parent_changed():
     assert main(["--parent-pid", "1" if os.getppid() != 1 else "2"]) == 0
 
 

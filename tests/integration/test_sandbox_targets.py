@@ -254,7 +254,7 @@ def test_a_webhook_receiver_that_is_not_there(api, sandbox, site):
     assert sandbox.stats()["webhooks_sent"] == 3
 
 
-def test_a_fetch_or_a_webhook_that_is_on_its_way_does_not_hold_up_the_end(site):
+def test_running_fetch_or_webhook_does_not_delay_the_end(site):
     with SandboxThread(task_seconds=0.01) as sandbox:
         with httpx.Client(base_url=f"{sandbox.url}/api/v1", headers={"X-Token": "t"}, trust_env=False) as api:
             create(api, f"{site.url}/late")

@@ -99,7 +99,7 @@ def test_parts_that_end_together_leave_none_behind(store, at_once):
     assert sorted(left) == list(range(MANY))
 
 
-def test_what_is_due_is_handed_out_once(store, at_once):
+def test_due_part_is_claimed_once(store, at_once):
     for n in range(30):
         begun(store, f"r{n}")
         store.run(ops.request_stop(store.keys, f"r{n}", CANCEL))

@@ -84,7 +84,7 @@ def test_a_run_can_be_canceled_and_ended_and_freed(store):
     assert store.run(ops.forget_run(store.keys, "r")) == 1
 
 
-def test_a_run_of_which_is_still_to_be_told_can_be_marked_to_be_freed(store):
+def test_run_before_delivery_can_be_marked_as_forgotten(store):
     store.run(ops.request_stop(store.keys, "r", "cancel"))
     store.run(ops.finish_part(store.keys, take(store, seconds=30), "canceled"))
     store.run(ops.record_outcome(store.keys, "r", "canceled", {}))

@@ -81,7 +81,7 @@ def test_a_run_from_end_to_end(scrape_do_worker, scrape_do_sandbox):
     assert RunHandle(run.run_id).state is RunState.SUCCEEDED
 
 
-def test_what_a_test_leaves_is_gone_after_it(request, scrape_do_redis_url):
+def test_leftovers_of_a_test_are_deleted(request, scrape_do_redis_url):
     prefixes = []
     for _ in range(2):
         with an_environment(request) as one, Worker(one.app):
@@ -116,7 +116,7 @@ def test_hours_pass_in_a_moment(scrape_do_worker, scrape_do_sandbox, scrape_do_c
     assert abs(here - datetime.now(UTC)) < timedelta(seconds=60)
 
 
-def test_what_comes_first_comes_first(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
+def test_events_happen_in_virtual_time_order(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
     scrape_do_sandbox.fault("job_takes", seconds=3 * HOUR)
     late, early = enqueue([URL], max_wait=HOUR), enqueue(["https://shop.example/1"], max_wait=4 * HOUR)
     failing = enqueue(["https://shop.example/2"], max_wait=HOUR, on_failure=alert.s())
@@ -146,7 +146,7 @@ def test_a_lost_answer_is_paid_for_once(scrape_do_worker, scrape_do_sandbox, scr
 
 
 @pytest.mark.scrape_do(poll_initial_interval=20, poll_max_interval=30)
-def test_what_has_ended_is_collected_where_the_next_look_is_later(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
+def test_ended_job_is_fetched_before_its_next_poll(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
     scrape_do_sandbox.fault("job_takes", seconds=100)
     run = enqueue([URL])
     # The last poll before its end is at 85 s, the next one 20 s to 30 s later.
@@ -298,7 +298,7 @@ def test_a_worker_that_cannot_start_says_why(request, monkeypatch):
             pass
 
 
-def test_a_worker_that_does_not_stop_says_what_is_under_way(request, monkeypatch):
+def test_worker_that_does_not_stop_names_its_tasks(request, monkeypatch):
     with an_environment(request) as one:
         worker = Worker(one.app).__enter__()
         hold.delay()
@@ -311,7 +311,7 @@ def test_a_worker_that_does_not_stop_says_what_is_under_way(request, monkeypatch
         worker._thread.join(20)
 
 
-def test_what_waits_or_is_refused_is_not_waited_for(scrape_do_worker, scrape_do_clock, scrape_do_app, eventually):
+def test_waiting_and_refused_parts_count_as_idle(scrape_do_worker, scrape_do_clock, scrape_do_app, eventually):
     scrape_do_app.send_task("tests.nobody_knows", queue="scrape_do")
     scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], exchange="nobody", routing_key="listens")
     scrape_do_app.send_task("tests.note", args=[{"outcome": "x"}], countdown=600)
@@ -366,7 +366,7 @@ def test_the_users_app_is_found(monkeypatch):
         assert is_own_app(app)
 
 
-def test_nobody_finds_the_real_service(scrape_do_settings, monkeypatch):
+def test_tests_cannot_reach_the_real_api(scrape_do_settings, monkeypatch):
     """Neither who asks the environment within the test, nor another process that it starts."""
     script = "from scrape_do_celery import Settings as S; s = S(); print(s.redis_url, s.api_url, s.key_prefix, s.queue)"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
@@ -443,7 +443,7 @@ def test_queues_of_other_workers_are_served(scrape_do_app, scrape_do_worker, scr
     assert [outcome for outcome, _ in seen] == ["succeeded"]
 
 
-def test_who_outlives_a_test_does_not_get_the_owners_servers(request):
+def test_worker_left_by_a_test_keeps_the_test_servers(request):
     mine = Celery("mine", broker="memory://nowhere", set_as_current=False)
     with environment.sandbox_environment(request.getfixturevalue("_scrape_do_session_servers"), mine, {}) as one:
         one.worker = object()  # one that did not stop

@@ -21,6 +21,7 @@ from fakeredis._commands import command as fake_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from tenacity import wait_none
 
+from scrape_do_celery import routing
 from scrape_do_celery.config import Settings, checks
 from scrape_do_celery.errors import AsyncAPINotFoundError, AsyncAPIRateLimitError, AsyncAPIServerError
 from scrape_do_celery.models import (
@@ -31,7 +32,7 @@ from scrape_do_celery.models import (
     UndetailedTaskResponse,
 )
 from scrape_do_celery.rules.absence import AbsenceTracker
-from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.runs import AppContext, enqueue, make_app
 from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.absences import AbsenceCheck
 from scrape_do_celery.runtime.job_list import JobListReader
@@ -453,3 +454,16 @@ def step_harness(clock, monkeypatch, settings):
 def make():
     """Makers of what the API answers: `make.job`, `make.task`, `make.created`, `make.refusal`, `make.urls`."""
     return SimpleNamespace(job=job, task=task, created=created, refusal=refusal, urls=urls, token=TOKEN)
+
+
+@pytest.fixture
+def start_run(step_harness, monkeypatch):
+    """`enqueue`, with the harness's app as this process's."""
+    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    return enqueue
+
+
+@pytest.fixture
+def scrape_task(step_harness):
+    """The step, as the harness's app has it."""
+    return step_harness.app.tasks[routing.SCRAPE]

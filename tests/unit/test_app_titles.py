@@ -72,7 +72,7 @@ def test_titles_of_a_run_are_saved_whole(titles, monkeypatch, tmp_path):
     ]
 
 
-def test_the_worker_has_its_tasks_and_a_schedule_of_plain_json(tmp_path):
+def test_worker_has_its_tasks_and_a_json_schedule(tmp_path):
     # In a process of its own: the application makes itself the default app.
     code = """
 import json

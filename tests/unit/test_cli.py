@@ -110,7 +110,7 @@ def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
         (["cancel", "nope"], 1, "RunNotFoundError: no run nope"),
     ],
 )
-def test_what_is_wrong_is_one_readable_line(scrape_do, app_context, arguments, code, text):
+def test_error_is_one_readable_line(scrape_do, app_context, arguments, code, text):
     answer = scrape_do(*arguments)
     assert answer.exit_code == code
     (line,) = [line for line in answer.output.splitlines() if line.startswith("Error: ")]
@@ -218,7 +218,7 @@ def test_result_of_a_run_that_failed(scrape_do, ended):
     assert "JobFailedError" in scrape_do("status", run_id).output
 
 
-def test_a_page_that_cannot_be_read_does_not_hide_the_others(scrape_do, ended, tmp_path):
+def test_unreadable_page_does_not_hide_the_others(scrape_do, ended, tmp_path):
     run_id = ended(Content="!", Base64EncodedContent=True)
     answer = scrape_do("result", run_id, "--out", tmp_path)
     assert answer.exit_code == 1
@@ -268,7 +268,7 @@ def test_a_page_is_written_whatever_its_url(tmp_path, url, name):
     assert (tmp_path / f"0003-{name}.txt").read_text() == "<html>"
 
 
-def test_what_a_target_wrote_cannot_steer_a_terminal():
+def test_control_characters_of_a_target_are_escaped():
     assert output.printable("a\x1b[2Jb\n  c\u202ed") == "a [2Jb c d"
     row = output.task_row(task(URL="https://x.example/\x1b", Status="error", Content="!", Base64EncodedContent=True))
     assert row == ("https://x.example/ ", "error", "200", "-", "1")
@@ -283,7 +283,7 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
     assert "[red]x[/red]" in drawn
 
 
-def test_a_warning_about_settings_is_one_line_without_a_place_in_the_code():
+def test_settings_warning_is_one_line_without_a_traceback():
     code = "import warnings\nfrom scrape_do_celery.cli import main\nmain(['status', 'x'])"
     env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": ""}
     done = subprocess.run(
@@ -437,7 +437,7 @@ def test_doctor_tells_of_settings_that_cannot_work(clean_environment, monkeypatc
         ({}, ResponseError("unknown command"), [OK, WARNING], "does not tell"),
     ],
 )
-def test_what_is_said_of_a_store(app_context, facts, config, expected, text):
+def test_store_findings_have_their_levels(app_context, facts, config, expected, text):
     app_context.store.client = Server(**facts)
     app_context.store.client.config = config
     found = list(check_store(app_context.store, "redis://here"))
@@ -577,7 +577,7 @@ def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large
     assert app_context.store.run(command) == 0
 
 
-def test_a_page_that_cannot_be_fetched_again_stays_as_it_is(scrape_do, ended, large):
+def test_page_that_cannot_be_refetched_is_unchanged(scrape_do, ended, large):
     run_id = ended(**too_large())
     for answer in (AsyncAPIGoneError("GET /x: 410 gone", 410), task(1, Status="pending")):
         large.answers = {"t1": answer}
@@ -595,7 +595,7 @@ def test_a_page_with_an_unknown_status_is_a_page(scrape_do, ended, large, app_co
     assert RunHandle(run_id).status.done == 2
 
 
-def test_pages_are_not_fetched_again_without_a_run_or_a_token(scrape_do, app_context, large, monkeypatch):
+def test_refetch_needs_a_run_and_a_token(scrape_do, app_context, large, monkeypatch):
     assert "no run nope" in scrape_do("refetch", "nope").output
     monkeypatch.setattr(app_context, "settings", app_context.settings.model_copy(update={"api_key": None}))
     assert "SCRAPE_DO_API_KEY is not set" in scrape_do("refetch", "nope").output

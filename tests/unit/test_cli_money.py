@@ -113,7 +113,7 @@ def test_an_account_without_orphans(scrape_do, buy, client, eventually):
     assert found(scrape_do("orphans", "--json", "--cancel", "--yes")) == {"orphans": [], "others": []}
 
 
-def test_what_is_said_of_an_orphan(scrape_do, buy, client, eventually):
+def test_orphan_is_listed_with_its_figures(scrape_do, buy, client, eventually):
     job_id = buy([*urls(2), "https://a.example/"], super=True)
     waiting = buy(urls(3, host="b"))
     eventually(lambda: client.get_job(job_id).tasks[2].status == "success")
@@ -204,7 +204,7 @@ def test_a_job_that_ended_meanwhile(scrape_do, buy, client, sandbox, eventually)
     assert (answer.exit_code, answer.output) == (0, f"{job_id}: it has ended: canceled\n")
 
 
-def test_a_job_that_cannot_be_stopped_does_not_keep_the_others(scrape_do, buy, sandbox):
+def test_job_that_cannot_be_canceled_does_not_keep_others(scrape_do, buy, sandbox):
     bad, good = buy(urls(1)), buy(urls(1))
     sandbox.fault("status", kind="cancel_job", job_id=bad, status=400)
     answer = scrape_do("orphans", "--cancel", "--yes")
@@ -243,7 +243,7 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, step_harn
     assert not sandbox.jobs()[0]["canceled"]
 
 
-def test_a_job_that_a_run_did_not_find_is_stopped_only_if_named(scrape_do, step_harness, buy, sandbox):
+def test_job_of_a_failed_search_is_canceled_only_by_name(scrape_do, step_harness, buy, sandbox):
     step_harness.create_run("r", each=urls(2))
     claim = intend(step_harness, "r", "reconciling")
     step_harness.run(ops.finish_part(step_harness.keys, claim, "in_doubt", purchase_status="in_doubt"))
@@ -290,7 +290,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, step_harnes
     assert claimant(scrape_do("orphans", "--json")) == "r"
 
 
-def test_a_plugins_purchase_may_have_bought_any_job_of_its_size(scrape_do, step_harness, buy, sandbox):
+def test_plugin_purchase_may_own_any_job_of_its_size(scrape_do, step_harness, buy, sandbox):
     sandbox.configure(task_seconds=60)
     plugin = {"key": "amazon", "params": [{"asin": "A"}, {"asin": "B"}]}
     step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
@@ -310,7 +310,7 @@ def test_a_job_that_cannot_be_read_is_not_stopped(scrape_do, buy, sandbox):
     assert not sandbox.jobs()[0]["canceled"]
 
 
-def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, step_harness, buy, sandbox):
+def test_unreadable_job_may_be_any_of_its_size(scrape_do, step_harness, buy, sandbox):
     step_harness.create_run("r", each=urls(2, host="b"))
     intend(step_harness, "r")
     two, three = buy(urls(2)), buy(urls(3))
@@ -320,7 +320,7 @@ def test_a_job_that_cannot_be_read_may_be_any_of_its_size(scrape_do, step_harnes
 
 
 @pytest.mark.parametrize("what", ["confirmed", "reconciling"])
-def test_what_comes_between_the_look_and_the_stop(step_harness, buy, client, sandbox, what):
+def test_purchase_before_the_cancel_keeps_the_job(step_harness, buy, client, sandbox, what):
     here = OrphanFinder(client, step_harness.app_context.store, step_harness.account)
     job_id = buy(urls(2))
     [orphan] = here.all()
@@ -335,7 +335,7 @@ def test_what_comes_between_the_look_and_the_stop(step_harness, buy, client, san
 
 
 @pytest.mark.parametrize("account", [None, "of the token before"])
-def test_a_purchase_that_is_resolved_during_the_look_makes_no_orphan(step_harness, buy, client, account):
+def test_purchase_resolved_during_the_search_makes_no_orphan(step_harness, buy, client, account):
     step_harness.create_run("r", each=urls(2))
     claim, job_id = intend(step_harness, "r", account=account), buy(urls(2))
     store, asked = step_harness.app_context.store, []

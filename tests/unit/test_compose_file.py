@@ -48,7 +48,7 @@ def change(where, value):
     return document
 
 
-def test_it_follows_the_schema(tmp_path):
+def test_compose_file_follows_the_schema(tmp_path):
     done = schema_fault(FILE)
     assert done.returncode == 0, done.stdout
     wrong = tmp_path / "docker-compose.yml"
@@ -83,12 +83,12 @@ def test_nothing_is_wrong_that_the_schema_does_not_see():
         ("services.beat.image", "${WHICH:-x}", "variable WHICH is not in config/env.example"),
     ],
 )
-def test_what_is_wrong_is_seen(where, value, fault):
+def test_faulty_compose_file_is_detected(where, value, fault):
     found = faults(change(where, value), dockerfile.read(), known())
     assert [text for text in found if fault in text], found
 
 
-def test_each_service_is_watched_over_and_has_no_more_than_it_needs():
+def test_each_service_has_a_check_and_minimal_rights():
     for name, service in fill(load(), {})["services"].items():
         assert service["restart"] == ("no" if name == "demo" else "unless-stopped"), name
         if name != "redis":

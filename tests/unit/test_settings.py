@@ -259,7 +259,7 @@ def test_an_unknown_variable_warns_once_a_process(monkeypatch):
         Settings()
 
 
-def test_an_api_that_is_not_encrypted_warns_once_a_process_and_host():
+def test_unencrypted_api_warns_once_per_process_and_host():
     with pytest.warns(
         SettingsWarning, match="http://plain.example is not encrypted: the token .* use https://"
     ) as seen:
@@ -294,7 +294,7 @@ def test_an_api_that_is_not_encrypted_warns_once_a_process_and_host():
         ("HTTP://127.0.0.1.example", True),
     ],
 )
-def test_only_this_machine_is_reached_in_clear_text_without_a_word(url, exposed):
+def test_only_loopback_is_reached_unencrypted_without_a_warning(url, exposed):
     assert (why_exposed(url) is not None) == exposed
 
 

@@ -51,13 +51,13 @@ def test_a_span_is_kept_as_the_w3c_writes_it(caller):
     assert tracing.current() == f"{KEPT} a=1"
 
 
-def test_what_is_not_sampled_is_not_kept():
+def test_unsampled_trace_is_not_stored():
     provider = TracerProvider(sampler=ALWAYS_OFF)
     with provider.get_tracer("test").start_as_current_span("dropped"):
         assert tracing.current() == ""
 
 
-def test_work_is_a_span_in_the_kept_trace_and_linked_to_the_present_one(exporter, caller):
+def test_step_span_is_in_the_stored_trace_with_a_link(exporter, caller):
     with tracing.work("00-" + "1" * 32 + "-" + "2" * 16 + "-01 b=2", "scrape_do.poll", run_id="r", part=0):
         inside = trace.get_current_span().get_span_context()
     (span,) = exporter.get_finished_spans()
@@ -90,7 +90,7 @@ def test_without_a_trace_or_without_opentelemetry_nothing_happens(exporter, monk
     assert exporter.get_finished_spans() == ()
 
 
-def test_where_it_is_not_installed_all_else_works():
+def test_missing_opentelemetry_changes_nothing():
     script = """
 import sys
 sys.modules["opentelemetry"] = None
@@ -102,7 +102,7 @@ print(tracing.is_used(), repr(tracing.current()))
     assert done.stdout.strip() == "False ''"
 
 
-def test_what_is_sent_from_inside_belongs_to_the_trace():
+def test_message_sent_inside_belongs_to_the_trace():
     with tracing.inside(KEPT):
         assert trace.get_current_span().get_span_context().trace_id == TRACE
     assert not trace.get_current_span().get_span_context().is_valid
@@ -122,7 +122,7 @@ def test_every_way_to_begin_a_run_keeps_the_trace(step_harness, caller, monkeypa
     assert {kept_of(step_harness, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
 
 
-def test_each_member_of_a_message_is_worked_on_in_its_own_trace(step_harness, exporter, caller):
+def test_each_part_of_a_message_has_its_own_trace(step_harness, exporter, caller):
     seen = {}
 
     async def handler(context, claim):
@@ -143,7 +143,7 @@ def test_each_member_of_a_message_is_worked_on_in_its_own_trace(step_harness, ex
     assert {link.context.span_id for span in spans for link in span.links} == {SPAN}
 
 
-def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(step_harness, exporter, monkeypatch):
+def test_decision_is_a_span_and_delivery_is_in_the_trace(step_harness, exporter, monkeypatch):
     step_harness.create_run()
     step_harness.redis.hset(step_harness.keys.run("r"), "trace", KEPT)
     step_harness.finish_part(outcome="failed")
@@ -163,7 +163,7 @@ def test_the_decision_is_a_span_and_the_report_is_sent_in_the_trace(step_harness
     assert step_harness.run(ops.outcome(step_harness.keys, "r")) == (True, "failed")
 
 
-def test_a_span_that_is_left_behind_by_a_message_is_not_the_callers(step_harness, monkeypatch):
+def test_leftover_span_of_a_message_is_not_the_callers(step_harness, monkeypatch):
     """As the instrumentation of Celery does where the step is not registered, which is so in a web process."""
     left = []
 

@@ -92,7 +92,7 @@ def test_a_task_that_shouts_its_success_is_no_failed_one(environment):
 
 
 @pytest.mark.parametrize("status", [400, 402, 405, 407, 413, 421, 431, 451])
-def test_a_minute_of_a_firewall_before_task_requests_loses_no_page(environment, status):
+def test_one_minute_of_firewall_loses_no_page(environment, status):
     since = []
 
     def refuse(request):

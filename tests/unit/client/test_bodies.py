@@ -69,7 +69,7 @@ def test_an_empty_body_is_empty_whatever_its_encoding(encoding):
     assert received(b"", encoding) == Received(b"")
 
 
-def test_raw_deflate_that_ends_on_a_step_is_read_to_its_end():
+def test_raw_deflate_ending_on_a_chunk_is_read_completely():
     data = bytes(65_536 * 3)
     assert received(raw_deflate(data), "deflate", step=1) == Received(data)
 
@@ -81,7 +81,7 @@ def test_other_encodings_are_named(encoding):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "none", "binary", "application/json", "identity, utf-8", "br", "zstd"])
 @pytest.mark.parametrize("body", [b'{"Jobs":[]}', b" \r\n\t[1]", b'\xef\xbb\xbf{"a":1}'])
-def test_json_under_the_name_of_no_encoding_is_used_as_it_stands(encoding, body):
+def test_json_with_unknown_encoding_label_is_used_unchanged(encoding, body):
     assert received(body, encoding, step=1) == Received(body)
 
 
@@ -125,7 +125,7 @@ def test_a_corrupt_body_is_no_answer(encoding, raw):
 
 
 @pytest.mark.parametrize("step", [None, 1, 7])
-def test_a_body_that_is_not_compressed_in_spite_of_its_header_is_used_as_it_stands(step):
+def test_uncompressed_body_with_encoding_header_is_used_unchanged(step):
     """A gateway may decompress a body and leave the header."""
     assert received(PAGE, "gzip", step=step) == Received(PAGE)
 
@@ -140,7 +140,7 @@ def test_a_refusal_holds_without_its_body(status):
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 @pytest.mark.parametrize("step", [None, 1000])
-def test_a_page_at_the_limit_is_read_and_one_over_is_not(encoding, step):
+def test_page_at_the_limit_is_read_and_larger_is_not(encoding, step):
     raw = FORMS[encoding](PAGE)
     assert received(raw, encoding, limit=len(PAGE), step=step) == Received(PAGE)
     over = received(raw, encoding, limit=len(PAGE) - 1, step=step)

@@ -120,7 +120,7 @@ def test_a_bomb_as_a_refusal_keeps_its_status(use, serve, bomb):
     assert peak_of(act) < 16 * MB
 
 
-def test_a_page_over_the_limit_is_not_read_to_its_end(use, serve):
+def test_page_over_the_limit_is_not_read_completely(use, serve):
     server = serve(answering(b"x" * 64 * MB))
     with pytest.raises(AsyncAPITooLargeError):
         use(server.url, "get_task", "j1", "t1", max_page_bytes=MB)
@@ -215,7 +215,7 @@ def test_ids_arrive_byte_for_byte_as_one_segment(use, serve, identifier, path):
     assert server.received[0] == b"GET /api/v1/jobs/" + path + b"/" + path + b" HTTP/1.1"
 
 
-def test_a_large_page_under_the_status_of_its_target_is_read_to_its_end(use, serve):
+def test_large_page_under_its_target_status_is_read_completely(use, serve):
     page = json.dumps({"TaskID": "t1", "Status": "success", "Content": "a" * (MB + 1)}).encode()
     server = serve(answering(page, status=b"404 Not Found"))
     assert len(use(server.url, "get_task", "j1", "t1").content) == MB + 1
@@ -243,7 +243,7 @@ def test_a_transport_that_never_sent_is_closed():
     asyncio.run(PooledReadTransport(1).aclose())
 
 
-def test_a_connection_is_used_again_after_a_whole_answer_and_closed_after_a_cut_one(serve):
+def test_connection_is_reused_only_after_a_complete_answer(serve):
     sizes = [len(TASK), len(TASK), 4 * MB, len(TASK)]
     connections = []
 
@@ -347,7 +347,7 @@ def test_a_limit_is_above_zero(world):
         world.run(lambda _: None, max_page_bytes=0)
 
 
-def test_an_error_of_the_cleanup_does_not_hide_what_before_send_raised(world):
+def test_cleanup_error_does_not_hide_a_before_send_error(world):
     class Wrapping(httpx.HTTPTransport, httpx.AsyncHTTPTransport):
         """As httpx's, but tells its own error when the caller's stops it."""
 
@@ -390,7 +390,7 @@ def test_errors_of_a_limit_are_json():
 
 
 @pytest.mark.parametrize("encoding", ["plain", "gzip"])
-def test_a_large_page_waits_for_its_turn_and_the_wait_does_not_count(serve, encoding):
+def test_waiting_for_page_memory_does_not_use_the_timeout(serve, encoding):
     page = json.dumps({"JobID": "j1", "TaskID": "t1", "Status": "success", "Content": "x" * 3 * MB}).encode()
     headers = [b"Content-Encoding: gzip"] if encoding == "gzip" else []
     url = serve(answering(gzip.compress(page) if headers else page, *headers)).url

@@ -33,7 +33,7 @@ def test_signatures_and_words_are_equal(name):
     assert blocking.__doc__ == other.__doc__
 
 
-def test_constructors_differ_in_sleep_and_in_the_hook_of_a_worker():
+def test_constructors_differ_only_in_sleep_and_worker_hook():
     blocking, other = shape(ScrapeDoAsyncAPIClient), shape(AsyncScrapeDoAsyncAPIClient)
     assert other.pop()[0] == "large_page"
     assert [one[0] for one in blocking] == [one[0] for one in other]

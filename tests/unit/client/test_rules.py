@@ -267,7 +267,7 @@ def test_an_unreadable_answer_says_whether_the_api_wrote_it(body, told):
     assert refused(200, body, endpoint=TASK).is_api_object is told
 
 
-def test_an_error_body_under_status_200_is_quoted_without_the_token():
+def test_error_body_under_status_200_is_quoted_without_token():
     error = refused(200, b'{"Error":"tok expired","Code":410}', endpoint=TASK, secret="tok")
     assert str(error).endswith("200, but unreadable: it is an error body: [token] expired")
 
@@ -329,12 +329,12 @@ OWN = {"TaskID": "T1", "JobID": "j1", "Status": "success", "StatusCode": 404, "C
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 500, 502])
 @pytest.mark.parametrize("more", [{}, {"Error": "not found"}, {"Content": None}], ids=str)
-def test_a_task_under_the_status_of_its_target_is_a_task(status, more):
+def test_task_under_its_target_status_is_a_task(status, more):
     task = parse_response(TASK, status, {}, json.dumps({**OWN, **more}).encode())
     assert (task.task_id, task.status, task.content) == ("t1", "success", more.get("Content", "<html>"))
 
 
-def test_a_task_under_another_status_that_cannot_be_read_keeps_its_body():
+def test_unreadable_task_under_another_status_keeps_its_body():
     body = json.dumps({**OWN, "Status": ["success"]}).encode()
     error = refused(404, body, endpoint=TASK)
     assert isinstance(error, AsyncAPIUnparsableResponseError)
@@ -380,7 +380,7 @@ def test_another_id_is_unreadable(endpoint, ids, named):
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"JobID":"j1"}', b'{"JobID":', b"[" * 100_000, b'{"JobID":["j1"]}'])
-def test_what_lacks_more_than_ids_is_unreadable(body):
+def test_answer_lacking_more_than_ids_is_unreadable(body):
     assert isinstance(refused(200, body), AsyncAPIUnparsableResponseError)
 
 

@@ -182,7 +182,7 @@ def test_a_purchase_in_doubt_tells_its_cause_in_its_text(world):
         world.run(lambda client: client.create_job(REQUEST))
 
 
-def test_what_interrupts_passes_as_it_is(world):
+def test_interrupt_is_raised_unchanged(world):
     def interrupted(_):
         raise KeyboardInterrupt
 
@@ -244,7 +244,7 @@ def test_before_send_runs_once_an_attempt(world):
     [KeyError("mine"), AsyncAPIRateLimitError("mine"), TimeoutError("mine"), httpx.ConnectError("mine")],
     ids=repr,
 )
-def test_what_before_send_raises_stops_the_call(world, error):
+def test_before_send_error_stops_the_call(world, error):
     def refuse():
         raise error
 

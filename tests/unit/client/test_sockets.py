@@ -80,7 +80,7 @@ def test_a_post_cut_by_the_deadline_is_in_doubt(world, serve):
     assert len([one for one in server.received if one != "cut"]) == 1
 
 
-def test_a_post_that_was_reset_is_in_doubt_and_not_sent_again(world, serve):
+def test_reset_post_is_in_doubt_and_not_resent(world, serve):
     server = serve(resetting)
     with pytest.raises(SubmitInDoubtError):
         world.run(lambda c: c.create_job(REQUEST), mock=False, base_url=server.url)

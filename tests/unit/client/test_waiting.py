@@ -249,13 +249,13 @@ def test_iter_jobs_goes_on_over_a_page_of_old_jobs(world):
     assert [one.job_id for one in world.run(lambda client: client.iter_jobs(page_size=1))] == ["a", "b"]
 
 
-def test_iter_jobs_goes_on_over_a_page_that_cannot_be_read(world):
+def test_iter_jobs_skips_an_unreadable_page(world):
     bad = (200, {"Jobs": [{"JobID": 7.5}], "PageNumber": 2, "TotalPages": 3})
     world.answers = [listed(1, 3, "a"), bad, listed(3, 3, "A", "b"), listed(4, 3)]
     assert [one.job_id for one in world.run(lambda client: client.iter_jobs(page_size=1))] == ["a", "b"]
 
 
-def test_iter_jobs_ends_on_a_server_that_repeats_its_last_page(world):
+def test_iter_jobs_ends_if_the_last_page_repeats(world):
     world.answers = [listed(1, 0, "a")]
     assert [one.job_id for one in world.run(lambda client: client.iter_jobs(page=7))] == ["a"]
     assert [request.url.params["page"] for request in world.requests] == ["7", "8"]

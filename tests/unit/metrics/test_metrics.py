@@ -137,7 +137,7 @@ def test_figures_of_the_store(collector, step_harness, make):
     assert of(found, "breaker_open_seconds", account=mine) == 0
 
 
-def test_what_is_late_and_what_expires(collector, step_harness):
+def test_late_parts_and_expiring_contents_are_counted(collector, step_harness):
     mine, now = step_harness.settings.account_id, step_harness.clock.time()
     step_harness.redis.zadd(step_harness.keys.due, {"x:0": now - 90})
     step_harness.redis.sadd(step_harness.keys.accounts, mine, "other")
@@ -221,7 +221,7 @@ def test_why_credits_are_not_known(collector, api, step_harness, error, outcome)
     assert ("scrape_do_credits_left", ("account", step_harness.settings.account_id)) not in found
 
 
-def test_the_account_is_asked_again_after_a_minute_and_not_in_a_pause(settings, api):
+def test_account_is_read_each_minute_except_in_a_pause(settings, api):
     now = [0.0]
     account = AccountReader(settings, clock=lambda: now[0])
     assert account.read(pause=5).outcome == "paused"
@@ -261,7 +261,7 @@ def test_a_count_reads_a_large_store_in_pieces(step_harness, monkeypatch):
     assert (live_runs.runs, age >= 0) == ({"queued": 40}, True)
 
 
-def test_the_count_goes_on_in_a_thread_of_its_own_whatever_happens(step_harness, monkeypatch, eventually):
+def test_live_run_counter_survives_errors_in_its_thread(step_harness, monkeypatch, eventually):
     monkeypatch.setattr(live_runs_module, "_REST", 0.01)
     store, failures = step_harness.app_context.store, [RedisConnectionError("away")]
     run, counted = store.run, threading.Event()

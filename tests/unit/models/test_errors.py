@@ -145,7 +145,7 @@ def test_task_error():
     )
 
 
-def test_what_cannot_be_read_is_kept():
+def test_unreadable_error_is_kept():
     assert JobFailedError({"Odd": 1}).args == ({"Odd": 1},)
     assert TaskFailedError({"Odd": 1, "Content": "page"}).args == ({"Odd": 1},)
     assert str(JobFailedError({"Odd": 1})) == "job None ended as None"

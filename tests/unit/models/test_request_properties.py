@@ -48,7 +48,7 @@ def assert_sendable(request: JobCreationRequest) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(odd.requests)
-def test_what_is_accepted_can_be_sent_and_read_back(fields):
+def test_accepted_request_survives_a_round_trip(fields):
     if (request := accepted(fields)) is not None:
         assert_sendable(request)
 

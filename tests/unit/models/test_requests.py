@@ -286,7 +286,7 @@ SURROGATE = "s3cret\udc80"
         ({"webhook_url": "hooks.example"}, "webhook_url is not an absolute"),
     ],
 )
-def test_what_could_not_be_sent_is_refused_at_once(options, named):
+def test_unsendable_value_is_refused_at_once(options, named):
     text = refusal(**options)
     assert named in text
     assert "s3cret" not in text
@@ -309,7 +309,7 @@ def test_what_could_not_be_sent_is_refused_at_once(options, named):
         ("a", "params must be a list of parameter sets, not one string"),
     ],
 )
-def test_what_json_cannot_write_is_named_by_its_place(params, named):
+def test_value_without_json_form_is_named_by_position(params, named):
     assert named in refusal(targets=None, plugin={"key": "k", "params": params})
 
 
@@ -353,7 +353,7 @@ def test_header_values_may_hold_tabs_and_any_letters():
 
 
 @pytest.mark.parametrize("method", [None, "GET", "HEAD"])
-def test_a_body_that_servers_ignore_is_sent_with_a_warning_at_the_caller(method):
+def test_ignored_body_warns_at_the_caller(method):
     with pytest.warns(UserWarning, match=f"body is sent with {method or 'GET'}, .*method='POST'") as seen:
         one = request(body="s3cret", method=method)
     assert one.to_wire()["Body"] == "s3cret"
@@ -363,7 +363,7 @@ def test_a_body_that_servers_ignore_is_sent_with_a_warning_at_the_caller(method)
     assert one.with_targets([URL]).body == "s3cret"
 
 
-def test_what_was_changed_in_place_is_checked_again():
+def test_request_changed_in_place_is_validated_again():
     one = request(headers={"a": "b"}, render={"custom_wait": 1})
     one.headers["b\n"] = "c"
     with pytest.raises(ValidationError, match="headers: "):
@@ -395,7 +395,7 @@ def test_what_was_changed_in_place_is_checked_again():
         {"targets": None, "plugin": {"key": "k", "params": [{"geocode": None}]}, "geo_code": "us"},
     ],
 )
-def test_what_is_allowed(options):
+def test_valid_options_are_accepted(options):
     request(**options)
 
 

@@ -253,7 +253,7 @@ def test_a_value_beyond_the_parser_costs_only_its_field(model, name, value):
     assert found
 
 
-def test_a_deep_value_of_text_and_of_an_unknown_field_is_harmless():
+def test_deeply_nested_text_or_unknown_field_is_harmless():
     deep = "[" * 50_000 + "]" * 50_000
     raw = json.dumps(TASK)[:-1] + f',"ErrorMessage":{deep},"New":{deep}}}'
     task = TaskDetails.from_answer(raw)
@@ -345,7 +345,7 @@ def test_ids_that_only_the_tasks_name_are_named_too():
         (["brand-new", "canceled", "success"], "canceled"),
     ],
 )
-def test_of_a_task_named_twice_the_first_terminal_entry_stays(statuses, kept):
+def test_first_terminal_entry_of_a_repeated_task_wins(statuses, kept):
     tasks = [{**ENTRY, "TaskID": ("t1", "T1")[n % 2], "Status": status} for n, status in enumerate(statuses)]
     job = JobDetails.model_validate({**JOB, "Tasks": [*tasks, {**ENTRY, "TaskID": "t2"}]})
     assert [(task.task_id, task.status) for task in job.tasks] == [("t1", kept), ("t2", "success")]
@@ -397,7 +397,7 @@ def test_ids_come_back_as_they_were_asked_for():
 
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"[]", b"5", b"null", b'"text"', b"{", b"\xff\xfe", b"[" * 100_000])
 @pytest.mark.parametrize("model", ANSWERS)
-def test_what_is_no_json_object_is_refused(model, raw):
+def test_value_other_than_object_is_refused(model, raw):
     with pytest.raises(ValueError):  # noqa: PT011 (each parser has its own words)
         model.from_answer(raw)
 
@@ -588,7 +588,7 @@ def test_content_that_has_no_text_makes_the_task_unreadable(content):
         TaskDetails.model_validate({**TASK, "Content": content})
 
 
-def test_a_python_value_that_is_nested_too_deep_has_no_text():
+def test_too_deeply_nested_value_has_no_text():
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]

@@ -162,7 +162,7 @@ def test_the_loose_form_has_all_escapes_decoded(url, form):
         ],
     ],
 )
-def test_what_go_writes_is_the_same_target(url, string, encoded):
+def test_url_written_by_go_is_the_same_target(url, string, encoded):
     assert (go(url), go_encode(url)) == (string, encoded)
     assert loose_form(string) == loose_form(encoded) == loose_form(url)
 
@@ -264,7 +264,7 @@ def test_a_hostile_url_is_loosened_in_time(path):
         ("https://a.example/\ud800", False),
     ],
 )
-def test_a_servers_text_is_a_url_if_a_parser_reads_it(text, expected):
+def test_text_is_a_url_if_a_parser_reads_it(text, expected):
     assert is_web_url(text) is expected
 
 
@@ -274,7 +274,7 @@ def test_each_target_is_a_url(url):
 
 
 @given(targets)
-def test_what_pydantic_writes_is_its_target(url):
+def test_url_written_by_pydantic_is_the_same_target(url):
     assume(len(url) <= 2083)
     written = str(HttpUrl(url))
     assert whatwg_form(written) == whatwg_form(url) or loose_form(written) == loose_form(url)

@@ -26,7 +26,7 @@ def test_all_cases_of_web_platform_tests(name, count):
     assert wrong == []
 
 
-def test_what_is_refused_beyond_the_parser_is_refused_by_a_listed_rule():
+def test_stricter_refusals_follow_a_listed_rule():
     beyond = {find_refusal(url) for read in cases().values() for url, form in read if form is not None} - {None}
     assert {rule.name for rule in beyond} <= OURS
     assert {Refusal.SCHEME, Refusal.NO_SLASHES, Refusal.EMPTY_LABEL, Refusal.LABEL_LENGTH} <= beyond

@@ -14,7 +14,7 @@ def tracker(present, absent, now=0.0):
     return made
 
 
-def test_three_jobs_and_half_of_those_that_were_asked_are_many():
+def test_three_absent_jobs_of_at_most_six_are_widespread():
     assert tracker(3, 3).is_widespread(1.0)
     assert not tracker(0, 2).is_widespread(1.0)
     assert not tracker(4, 3).is_widespread(1.0)
@@ -32,7 +32,7 @@ def test_answers_count_for_a_minute():
     assert not made.is_widespread(absence.WINDOW + 1)
 
 
-def test_it_does_not_grow_for_ever(monkeypatch):
+def test_tracker_has_a_size_limit(monkeypatch):
     monkeypatch.setattr(absence, "_REMEMBERED", 3)
     made = tracker(0, 3)
     made.note("b", 0.0, absent=False)

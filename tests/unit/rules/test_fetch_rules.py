@@ -54,7 +54,7 @@ def unreadable(body=b"{", *, own=True):
     ],
     ids=str,
 )
-def test_whose_word_an_error_is(error, fate):
+def test_error_is_classified_by_its_origin(error, fate):
     assert fetch.classify_answer(error) is AnswerFate(fate)
 
 
@@ -82,7 +82,7 @@ def test_notes_come_back_as_they_were():
 @pytest.mark.parametrize(
     ("body", "content", "encoded"), [("é".encode(), "é", False), (b"\xff\x00", "/wA=", True)], ids=["text", "bytes"]
 )
-def test_an_answer_that_cannot_be_read_is_kept_as_it_came(body, content, encoded):
+def test_unreadable_answer_is_kept_unchanged(body, content, encoded):
     task = fetch.unusable_task("j", "t", "https://a.example/", unreadable(body))
     assert (task.content, task.base64_encoded_content, task.unreadable, task.gone) == (content, encoded, True, False)
     assert task.decoded_content() == body
@@ -130,7 +130,7 @@ def test_an_unreadable_answer_may_hold_content(body, holds):
         ({"content": None, "unreadable": True}, True),
     ],
 )
-def test_which_tasks_have_no_page(make, fields, lacks):
+def test_tasks_without_a_page_are_named(make, fields, lacks):
     assert fetch.lacks_page(make.task(0, **fields)) is lacks
 
 

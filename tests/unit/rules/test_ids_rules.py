@@ -8,7 +8,7 @@ from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
 from scrape_do_celery.rules import ids
 
 
-def test_ids_are_united_in_the_order_in_which_they_were_named():
+def test_ids_are_merged_in_order_of_appearance():
     assert ids.unite_ids(["a", "B"], ["b", "c", "A"], 5) == (["a", "B", "c"], 0)
     assert ids.unite_ids(["a"], ["b", "c"], 2) == (["a", "b"], 1)
 
@@ -23,7 +23,7 @@ def test_a_hundred_thousand_ids_for_one_target_are_cheap():
     assert (found.task_ids, [task.task_id for task in found.tasks], surplus) == (["id-7"], ["id-7"], 99_999)
 
 
-def test_a_job_that_is_as_it_should_be_stays_as_it_is(make):
+def test_complete_job_stays_unchanged(make):
     job = make.job("success", 2)
     assert ids.position_tasks(job, ["t0", "t1"], 2)[0] is job
     assert ids.position_tasks(job, [], 0)[0] is job
@@ -43,7 +43,7 @@ def test_equal_targets_may_be_answered_once():
     assert ids.targets_of_tasks(["x", "y", "z"], ["a", "b", "a"]) == ["a", "b", "a"]
 
 
-def test_a_target_without_a_task_is_a_failure_with_its_url(make):
+def test_target_without_a_task_fails_with_its_url(make):
     job = ids.pad_job(make.job("success", 2), make.urls(3))
     assert len(job.task_ids) == 3
     assert [ids.is_placeholder(task_id) for task_id in job.task_ids] == [False, False, True]
@@ -52,6 +52,6 @@ def test_a_target_without_a_task_is_a_failure_with_its_url(make):
     assert "named no task" in task.error_message
 
 
-def test_it_has_no_url_where_the_summary_does_not_show_which_target_it_is(make):
+def test_padded_task_has_no_url_without_a_summary(make):
     job = ids.pad_job(make.job("success", 1, summary=False), make.urls(2))
     assert job.tasks[0].url == ""

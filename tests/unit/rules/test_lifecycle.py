@@ -26,14 +26,14 @@ def test_a_memory_reads_what_it_wrote(memory):
     assert JobMemory.parse("" if memory == JobMemory() else str(memory)) == memory
 
 
-def test_an_end_time_is_believed_in_the_second_answer_that_names_it(make):
+def test_end_time_counts_from_its_second_answer(make):
     job = make.job("archived", tasks=["pending"]).model_copy(update={"end_time": at(-1)})
     fate, memory = judge(job)
     assert fate is JobFate.RUNS
     assert judge(job, memory)[0] is JobFate.ENDED
 
 
-def test_an_end_time_in_the_future_or_withdrawn_is_not_believed(make):
+def test_future_or_withdrawn_end_time_is_ignored(make):
     job = make.job("archived", tasks=["pending"])
     later = job.model_copy(update={"end_time": at(5)})
     _, memory = judge(later)
@@ -66,7 +66,7 @@ def test_a_job_that_does_not_change_for_long_is_collected(make):
     assert (fate, memory.unchanged_since) == (JobFate.RUNS, NOW + UNKNOWN_STATUS_TIMEOUT)
 
 
-def test_an_open_job_ends_once_nothing_but_its_word_goes_on_for_long(make):
+def test_stalled_open_job_with_ended_tasks_ends(make):
     job = make.job("pending", tasks=["success", "error"]).model_copy(update={"end_time": at(-9)})
     fate, memory = lifecycle.judge_open_job(job, JobMemory(), NOW, least=2)
     assert (fate, memory.has_end) == (JobFate.RUNS, True)
@@ -78,18 +78,18 @@ def test_an_open_job_ends_once_nothing_but_its_word_goes_on_for_long(make):
 
 
 @pytest.mark.parametrize("status", ["queued", "pending", "rotating", "archived"])
-def test_an_open_job_goes_on_while_a_task_of_it_does(make, status):
+def test_open_job_runs_while_a_task_runs(make, status):
     job = make.job("pending", tasks=["success", status]).model_copy(update={"end_time": at(-9)})
     assert lifecycle.judge_open_job(job, JobMemory(), NOW, least=2) == (JobFate.RUNS, JobMemory())
 
 
 @pytest.mark.parametrize("more", [{"end_time": None}, {"end_time": at(10_000)}, {"tasks": []}, {"task_ids": ["t0"]}])
-def test_an_open_job_goes_on_without_an_end_and_all_of_its_tasks(make, more):
+def test_open_job_runs_without_end_time_or_all_tasks(make, more):
     job = make.job("pending", tasks=["success", "error"]).model_copy(update={"end_time": at(-9), **more})
     assert lifecycle.judge_open_job(job, JobMemory(), NOW, least=2) == (JobFate.RUNS, JobMemory())
 
 
-def test_a_task_that_is_tried_again_keeps_an_open_job_open(make):
+def test_retried_task_keeps_a_job_open(make):
     job = make.job("rotating", tasks=["success", "error"]).model_copy(update={"end_time": at(-9)})
     _, memory = lifecycle.judge_open_job(job, JobMemory(), NOW, least=2)
     again = make.job("rotating", tasks=["success", "rotating"]).model_copy(update={"end_time": at(-9)})
@@ -98,7 +98,7 @@ def test_a_task_that_is_tried_again_keeps_an_open_job_open(make):
     assert lifecycle.judge_open_job(job, memory, later, least=2)[0] is JobFate.RUNS
 
 
-def test_a_start_time_that_two_servers_write_differently_is_no_change(make):
+def test_differently_written_start_time_is_no_change(make):
     job = make.job("archived", tasks=["success", "pending"])
     _, memory = judge(job.model_copy(update={"start_time": at(-9)}))
     other = job.model_copy(update={"start_time": at(-9.123)})
@@ -106,7 +106,7 @@ def test_a_start_time_that_two_servers_write_differently_is_no_change(make):
     assert judge(job, memory, NOW + UNKNOWN_STATUS_TIMEOUT)[0] is JobFate.RUNS
 
 
-def test_a_task_with_an_unknown_word_ends_by_content_or_by_its_end_time(make):
+def test_task_with_unknown_status_ends_by_content_or_end_time(make):
     task = make.task(0, status="archived")
     assert lifecycle.settle_task(task, now=NOW, had_end=False).status == "success"
     bare = make.task(0, status="archived", content=None, end_time=at(-1))
@@ -123,12 +123,12 @@ def test_a_known_word_is_never_ended_by_content(make):
 
 
 @pytest.mark.parametrize(("content", "gone"), [("<html>", False), (None, True)])
-def test_a_page_of_a_task_that_is_given_up_is_kept(make, content, gone):
+def test_page_of_an_abandoned_task_is_kept(make, content, gone):
     task = lifecycle.give_up_task(make.task(0, status="rotating", content=content), 5)
     assert (task.status, task.gone, task.given_up, task.content) == ("error", gone, not gone, content)
 
 
-def test_an_unknown_word_does_not_say_that_a_job_was_stopped(make):
+def test_unknown_status_does_not_mean_canceled(make):
     assert lifecycle.wanted_positions(make.job("archived", tasks=["success", "canceled"])) == {0, 1}
     stopped = make.job("canceled", tasks=["success", "canceled", "pending"])
     assert lifecycle.wanted_positions(stopped) == {0, 2}

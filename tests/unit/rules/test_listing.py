@@ -93,7 +93,7 @@ def test_a_server_that_makes_jobs_up_ends_the_walk(monkeypatch):
 
 @pytest.mark.parametrize(("size", "told"), [(20, 0), (10, 100), (100, 0), (3, 2**70)])
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 20, 31, 99, 100, 101, 250])
-def test_a_list_is_whole_only_once_all_jobs_that_it_counts_were_met(size, told, count):
+def test_list_is_complete_once_all_counted_jobs_were_read(size, told, count):
     walked, seen = PageWalk(), []
     while walked.has_more:
         start = walked.page * size
@@ -112,7 +112,7 @@ def test_a_list_is_whole_only_once_all_jobs_that_it_counts_were_met(size, told, 
         [page(*range(20), total=31), page(*range(20, 30)), page()],
     ],
 )
-def test_a_list_that_shows_fewer_jobs_than_it_counts_is_not_whole(answers):
+def test_list_with_fewer_jobs_than_counted_is_incomplete(answers):
     walked, _ = walk(*answers)
     assert (walked.has_more, walked.complete) == (False, False)
 
@@ -131,7 +131,7 @@ def test_the_newest_count_holds(answers):
     assert (walked.has_more, walked.complete) == (False, True)
 
 
-def test_a_job_that_moved_onto_an_earlier_page_is_met_by_reading_that_again():
+def test_job_moved_to_an_earlier_page_is_read_again():
     walked, _ = walk(page(*range(100), total=101), page(100, total=102))
     assert (walked.has_more, walked.complete) == (True, True)
     walked.add_again(page("new", *range(99), total=102))
@@ -186,7 +186,7 @@ def test_times_must_have_fallen_more_often_than_risen(pages, past):
     assert walk(*answers)[0].is_past(NOW - timedelta(seconds=60)) is past
 
 
-def test_a_job_that_moves_on_to_the_next_page_is_no_rise():
+def test_job_moved_to_the_next_page_is_no_rise():
     walked, _ = walk(of_ages(10, 80), of_ages(10, 80), of_ages(90, start=2))
     assert walked.is_past(NOW - timedelta(seconds=60))
 
@@ -201,7 +201,7 @@ def test_a_job_that_moves_on_to_the_next_page_is_no_rise():
         (page(pages=2, total=5), 5),
     ],
 )
-def test_the_last_page_is_told_by_the_count_of_jobs_first(answer, last):
+def test_last_page_follows_from_the_job_count_first(answer, last):
     assert walk(answer)[0].last_page == last
 
 
@@ -209,7 +209,7 @@ def test_the_last_page_is_told_by_the_count_of_jobs_first(answer, last):
     ("newest", "shift"),
     [(None, 0), (-3600, 0), (0, 0), (30, 30), (5 * 3600, 5 * 3600), (10 * DAY, MAX_ZONE_OFFSET)],
 )
-def test_a_list_in_local_time_is_read_as_far_back_as_one_in_utc(newest, shift):
+def test_list_in_local_time_is_read_as_far_back(newest, shift):
     moment = NOW - timedelta(hours=1)
     walked, _ = walk(of_ages(*([] if newest is None else [newest, newest + 5])))
     assert shift_for_zone(moment, walked.newest, NOW.timestamp()) == moment - timedelta(seconds=shift)
@@ -232,7 +232,7 @@ def test_a_list_in_local_time_is_read_as_far_back_as_one_in_utc(newest, shift):
         (503, 2, True, False),
     ],
 )
-def test_only_the_api_itself_says_that_there_is_no_such_page(status, page_number, by_status, expected):
+def test_only_an_api_error_means_no_such_page(status, page_number, by_status, expected):
     def error(*body):
         return AsyncAPIResponseError.for_status(status)("no", status, *body)
 

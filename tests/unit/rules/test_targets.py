@@ -56,7 +56,7 @@ MANY = [f"https://a.example/{n}" for n in range(1_000)]
         ([f"https://b.example/{n}" for n in range(1_000)], False),
     ],
 )
-def test_only_a_url_that_is_no_target_makes_a_job_anothers(urls, may_be):
+def test_only_a_foreign_url_makes_a_job_foreign(urls, may_be):
     targets = TargetSet(MANY)
     assert targets.has_all(urls) is may_be
     # What is remembered of a job tells no job of the part for another's.
@@ -73,6 +73,6 @@ def test_few_hashes_tell_a_job_of_other_targets():
     ("written", "may_be"),
     [(LONG[:256], True), (f"{LONG[:100]}...", True), (LONG[:99], False), (f"{LONG[:50]}b", False)],
 )
-def test_a_url_that_is_cut_is_not_known_to_be_anothers(written, may_be):
+def test_truncated_url_is_not_known_to_be_foreign(written, may_be):
     targets = TargetSet([LONG, "https://a.example/"])
     assert (targets.has_all([written]), targets.may_have(job(written))) == (may_be, may_be)

@@ -29,7 +29,7 @@ def environment(clean_environment, monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_RESULT_BACKEND", "cache+memory://")
 
 
-def test_a_process_without_an_app_gets_one_of_ours_as_default(environment):
+def test_process_without_an_app_gets_a_default_app(environment):
     app = _current_app(None)
     assert app.main == "scrape_do"
     assert _state.default_app is app
@@ -46,7 +46,7 @@ def test_celerys_own_fallback_is_no_app_of_the_users(environment):
     assert _state.default_app is app
 
 
-def test_an_app_with_another_broker_than_the_settings_name_is_not_used(environment):
+def test_app_with_a_broker_unlike_the_settings_is_not_used(environment):
     app = Celery("shop", broker="amqp://elsewhere.invalid")
     ours = _current_app(None)
     assert ours is not app
@@ -54,7 +54,7 @@ def test_an_app_with_another_broker_than_the_settings_name_is_not_used(environme
     assert _state.default_app is None
 
 
-def test_an_app_with_the_broker_that_the_settings_name_is_used(environment):
+def test_app_with_the_broker_of_the_settings_is_used(environment):
     app = foreign()
     assert _current_app(None) is app
 
@@ -72,7 +72,7 @@ def test_the_users_app_is_found_from_another_thread(clean_environment):
     assert found == [(None, app)]
 
 
-def test_of_two_apps_that_are_not_current_none_is_chosen(clean_environment):
+def test_none_of_two_inactive_apps_is_chosen(clean_environment):
     apps = [foreign(set_as_current=False) for _ in range(2)]
     assert _current_app(None) not in apps
 
@@ -150,7 +150,7 @@ def test_retention_comes_from_the_settings(step_harness):
 @pytest.mark.parametrize(
     "module", ["scrape_do_celery", "scrape_do_celery.runs", "scrape_do_celery.store", "scrape_do_celery.config"]
 )
-def test_a_web_process_loads_no_http_client_no_step_and_no_worker(module):
+def test_web_process_loads_no_client_step_or_worker(module):
     heavy = ["httpx", "scrape_do_celery.client", "scrape_do_celery.tasks", "scrape_do_celery.worker"]
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)

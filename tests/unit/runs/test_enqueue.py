@@ -25,13 +25,6 @@ from scrape_do_celery.store.codec import pack, unpack
 URL = "https://shop.example/0"
 
 
-@pytest.fixture
-def start(step_harness, monkeypatch):
-    """`enqueue`, with the harness's app as this process's."""
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
-    return enqueue
-
-
 @pytest.mark.parametrize(
     ("arguments", "options", "named"),
     [
@@ -68,9 +61,9 @@ def start(step_harness, monkeypatch):
         ((JobCreationRequest(targets=[URL]),), {"super": True, "geo_code": "us"}, "geo_code, super"),
     ],
 )
-def test_a_wrong_request_raises_here_and_writes_nothing(step_harness, start, arguments, options, named):
+def test_a_wrong_request_raises_here_and_writes_nothing(step_harness, start_run, arguments, options, named):
     with pytest.raises((ValueError, ValidationError), match=named):
-        start(*arguments, **options)
+        start_run(*arguments, **options)
     assert step_harness.redis.keys() == []
     assert step_harness.sent == []
 
@@ -84,7 +77,7 @@ def test_a_wrong_request_raises_here_and_writes_nothing(step_harness, start, arg
     ],
     ids=["fields", "many", "whole"],
 )
-def test_a_body_with_get_is_warned_about_once_and_where_the_caller_wrote_it(step_harness, start, door):
+def test_body_with_get_warns_once_at_the_caller(step_harness, start_run, door):
     with pytest.warns(UserWarning, match="body is sent with GET") as seen:
         handle = door()
     assert [warning.filename for warning in seen] == [__file__]
@@ -92,7 +85,7 @@ def test_a_body_with_get_is_warned_about_once_and_where_the_caller_wrote_it(step
     assert step_harness.claim_part(handle.run_id).spec().request.body == "x"
 
 
-def test_what_an_earlier_version_wrote_down_can_be_read(step_harness, start):
+def test_request_of_an_earlier_version_can_be_read(step_harness, start_run):
     """A stricter rule must not make a run unreadable that may have been paid for."""
     spec, _ = RunSpec(JobCreationRequest(targets=[URL])).packed()
     data = unpack(spec)
@@ -104,8 +97,8 @@ def test_what_an_earlier_version_wrote_down_can_be_read(step_harness, start):
     assert RunSpec.unpacked(pack(data), [pack([URL])]).request.headers == {"a b": "c\n"}
 
 
-def test_a_run_starts_with_a_record_and_a_message(step_harness, start, make):
-    handle = start(make.urls(2), geo_code="us", raise_on_task_failure=True, max_wait=60)
+def test_a_run_starts_with_a_record_and_a_message(step_harness, start_run, make):
+    handle = start_run(make.urls(2), geo_code="us", raise_on_task_failure=True, max_wait=60)
     assert handle.state is RunState.QUEUED
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])]
     spec = step_harness.run(ops.spec(step_harness.keys, handle.run_id, 1))
@@ -114,26 +107,26 @@ def test_a_run_starts_with_a_record_and_a_message(step_harness, start, make):
 
 
 @pytest.mark.parametrize("as_", [list, tuple, iter], ids=["list", "tuple", "iterator"])
-def test_targets_may_be_anything_that_has_an_order(step_harness, start, make, as_):
-    handle = start(as_(make.urls(3)))
+def test_targets_may_be_anything_that_has_an_order(step_harness, start_run, make, as_):
+    handle = start_run(as_(make.urls(3)))
     assert step_harness.run(ops.spec(step_harness.keys, handle.run_id, 1)).request.targets == make.urls(3)
 
 
-def test_a_request_may_be_given_whole(step_harness, start, make):
+def test_a_request_may_be_given_whole(step_harness, start_run, make):
     request = JobCreationRequest(targets=make.urls(1), super=True)
-    assert step_harness.run(ops.spec(step_harness.keys, start(request).run_id, 1)).request == request
-    plugin = start(plugin={"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]})
+    assert step_harness.run(ops.spec(step_harness.keys, start_run(request).run_id, 1)).request == request
+    plugin = start_run(plugin={"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]})
     assert plugin.progress.total == 2
 
 
-def test_every_part_has_its_message(step_harness, start, make):
-    handle = start(make.urls(2_500))
+def test_every_part_has_its_message(step_harness, start_run, make):
+    handle = start_run(make.urls(2_500))
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:{n}" for n in range(3)])]
     assert handle.progress.total == 2_500
 
 
-def test_the_message_has_ids_only_and_goes_to_our_queue(step_harness, start):
-    start(["https://shop.example/secret"], set_cookies="session=secret")
+def test_the_message_has_ids_only_and_goes_to_our_queue(step_harness, start_run):
+    start_run(["https://shop.example/secret"], set_cookies="session=secret")
     (message,) = step_harness.sent
     assert "secret" not in repr(message)
     assert make_token_free(step_harness, message)
@@ -148,46 +141,46 @@ def make_token_free(step_harness, message):
 
 
 @pytest.mark.parametrize("error", [OperationalError("down"), ConnectionRefusedError()])
-def test_a_broker_that_is_away_does_not_stop_a_run(step_harness, start, monkeypatch, caplog, error):
+def test_a_broker_that_is_away_does_not_stop_a_run(step_harness, start_run, monkeypatch, caplog, error):
     def send_task(*_, **__):
         raise error
 
     monkeypatch.setattr(step_harness.app, "send_task", send_task)
-    handle = start([URL])
+    handle = start_run([URL])
     assert handle.state is RunState.QUEUED
     assert f"{handle.run_id}:0" in step_harness.due_parts()
     assert "no message for scrape_do.submit_jobs" in caplog.text
 
 
-def test_two_runs_without_a_key_are_two(step_harness, start):
-    assert start([URL]) != start([URL])
+def test_two_runs_without_a_key_are_two(step_harness, start_run):
+    assert start_run([URL]) != start_run([URL])
 
 
-def test_the_same_key_and_request_give_the_same_run(step_harness, start):
-    first = start([URL], idempotency_key="prices")
+def test_the_same_key_and_request_give_the_same_run(step_harness, start_run):
+    first = start_run([URL], idempotency_key="prices")
     before = step_harness.dump_keys()
-    second = start([URL], idempotency_key="prices")
+    second = start_run([URL], idempotency_key="prices")
     assert second == first
     assert hash(second) == hash(first)
     assert step_harness.dump_keys() == before
-    assert start([URL], idempotency_key="other") != first
+    assert start_run([URL], idempotency_key="other") != first
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed"])
-def test_the_same_key_leads_to_a_run_that_has_ended_too(step_harness, start, outcome):
-    first = start([URL], idempotency_key="prices")
+def test_same_key_returns_an_ended_run(step_harness, start_run, outcome):
+    first = start_run([URL], idempotency_key="prices")
     step_harness.finish_part(first.run_id, outcome=outcome)
     step_harness.run(ops.record_outcome(step_harness.keys, first.run_id, outcome, {}))
-    again = start([URL], idempotency_key="prices")
+    again = start_run([URL], idempotency_key="prices")
     assert (again, again.state) == (first, RunState(outcome))
 
 
-def test_the_same_key_with_another_request_is_a_conflict(step_harness, start):
-    first = start([URL], idempotency_key="prices", geo_code="us")
+def test_the_same_key_with_another_request_is_a_conflict(step_harness, start_run):
+    first = start_run([URL], idempotency_key="prices", geo_code="us")
     step_harness.step_messages()
     before = step_harness.dump_keys()
     with pytest.raises(IdempotencyConflictError) as caught:
-        start([URL], idempotency_key="prices", geo_code="de", super=True, max_wait=5)
+        start_run([URL], idempotency_key="prices", geo_code="de", super=True, max_wait=5)
     assert caught.value.fields == ("geo_code", "super", "max_wait")
     assert caught.value.run_id == first.run_id
     assert "geo_code, super, max_wait" in str(caught.value)
@@ -195,20 +188,20 @@ def test_the_same_key_with_another_request_is_a_conflict(step_harness, start):
     assert step_harness.sent == []
 
 
-def test_a_conflict_with_a_run_whose_record_is_gone_says_so(step_harness, start):
-    first = start([URL], idempotency_key="prices")
+def test_conflict_names_a_missing_record(step_harness, start_run):
+    first = start_run([URL], idempotency_key="prices")
     step_harness.redis.delete(step_harness.keys.run(first.run_id))
     with pytest.raises(IdempotencyConflictError, match="gone") as caught:
-        start([URL, URL], idempotency_key="prices")
+        start_run([URL, URL], idempotency_key="prices")
     assert caught.value.fields == ()
 
 
-def test_twenty_threads_with_one_key_start_one_run(step_harness, start):
+def test_twenty_threads_with_one_key_start_one_run(step_harness, start_run):
     barrier, handles = threading.Barrier(20), []
 
     def work():
         barrier.wait()
-        handles.append(start([URL], idempotency_key="prices"))
+        handles.append(start_run([URL], idempotency_key="prices"))
 
     threads = [threading.Thread(target=work) for _ in range(20)]
     for thread in threads:
@@ -220,15 +213,15 @@ def test_twenty_threads_with_one_key_start_one_run(step_harness, start):
     assert len(step_harness.redis.keys("p:run:*")) == 1
 
 
-def test_a_draft_that_has_the_key_is_brought_to_life(step_harness, start, make):
+def test_a_draft_that_has_the_key_is_brought_to_life(step_harness, start_run, make):
     step_harness.create_run("drafted", each=[URL], key="prices", start_delay=1000)
-    handle = start([URL], idempotency_key="prices")
+    handle = start_run([URL], idempotency_key="prices")
     assert handle == RunHandle("drafted", app_context=step_harness.app_context)
     assert step_harness.read_run("drafted").accepted is not None
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["drafted:0"])]
 
 
-def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, step_harness, monkeypatch, caplog):
+def test_store_outage_after_the_write_raises_nothing(start_run, step_harness, monkeypatch, caplog):
     """Who sees an error asks again, and pays again."""
     told = []
 
@@ -243,7 +236,7 @@ def test_a_store_that_goes_away_when_the_run_is_written_raises_nothing(start, st
         monkeypatch.setattr(
             step_harness.app_context.store, "run_all", _after_one(step_harness.app_context.store.run_all, away)
         )
-        handle = start([URL])
+        handle = start_run([URL])
     finally:
         run_changed.disconnect(receive)
     assert step_harness.read_run(handle.run_id) is not None
@@ -257,9 +250,9 @@ def _after_one(first, then):
 
 
 @pytest.fixture
-def transactions(start):
+def transactions(start_run):
     """Transactions of a host: `enqueue` in one of them, and its commit."""
-    return Transactions(start)
+    return Transactions(start_run)
 
 
 class Transactions(dict):
@@ -267,8 +260,8 @@ class Transactions(dict):
 
     now = None
 
-    def __init__(self, start):
-        self.start = start
+    def __init__(self, start_run):
+        self.start = start_run
 
     def enqueue(self, name, *args, **options):
         self.now = name
@@ -299,15 +292,15 @@ def test_two_transactions_with_one_key_have_one_run(step_harness, transactions):
     assert step_harness.run_ids() == {one.run_id}
 
 
-def test_the_key_of_a_transaction_that_was_rolled_back_can_be_used(step_harness, transactions, start):
+def test_key_of_a_rolled_back_transaction_is_free(step_harness, transactions, start_run):
     given = transactions.enqueue("a", [URL], idempotency_key="k")
-    other = start(["https://other.example/"], idempotency_key="k")
+    other = start_run(["https://other.example/"], idempotency_key="k")
     assert other.run_id != given.run_id
     assert step_harness.run_ids() == {other.run_id}
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_who_is_outside_makes_the_run_that_a_transaction_was_given(step_harness, transactions, start, many, make):
+def test_caller_outside_starts_the_run_reserved_by_a_transaction(step_harness, transactions, start_run, many, make):
     given = transactions.enqueue("a", [URL], idempotency_key="k")
     if many:
         keys = [f"k{n}" if n else "k" for n in range(3)]
@@ -315,7 +308,7 @@ def test_who_is_outside_makes_the_run_that_a_transaction_was_given(step_harness,
         assert len({handle.run_id for handle in handles}) == 3
         handle = handles[0]
     else:
-        handle = start([URL], idempotency_key="k", on_success=make_signature(step_harness))
+        handle = start_run([URL], idempotency_key="k", on_success=make_signature(step_harness))
     assert handle.run_id == given.run_id
     assert handle.state is RunState.QUEUED
     before = step_harness.dump_keys()
@@ -340,11 +333,11 @@ def keys_of(step_harness):
     ]
 
 
-def test_a_key_that_somebody_else_has_by_the_commit_drops_nothing_else(step_harness, transactions, start, caplog):
+def test_key_taken_before_the_commit_drops_nothing_else(step_harness, transactions, start_run, caplog):
     """Two requests of one key at once: one of them is told at its commit, where nobody can be raised at."""
     transactions.enqueue("a", [URL], idempotency_key="k")
     other = transactions.enqueue("a", [URL])
-    first = start(["https://other.example/"], idempotency_key="k")
+    first = start_run(["https://other.example/"], idempotency_key="k")
     transactions.commit("a")
     assert step_harness.run_ids() == {first.run_id, other.run_id}
     assert "the key belongs to run" in caplog.text
@@ -352,7 +345,7 @@ def test_a_key_that_somebody_else_has_by_the_commit_drops_nothing_else(step_harn
         transactions.enqueue("b", [URL], idempotency_key="k")
 
 
-def test_in_any_order_of_transactions_a_key_has_one_run(step_harness, transactions, start):
+def test_in_any_order_of_transactions_a_key_has_one_run(step_harness, transactions, start_run):
     """Whoever asked for a key and was not rolled back holds the id of the one run that was made."""
     for orders in itertools.permutations(["open a", "open b", "commit a", "commit b", "outside", "roll c back"]):
         if orders.index("open a") > orders.index("commit a") or orders.index("open b") > orders.index("commit b"):
@@ -370,31 +363,31 @@ def test_in_any_order_of_transactions_a_key_has_one_run(step_harness, transactio
                 transactions.enqueue("c", [URL], idempotency_key="k")
                 transactions.pop("c")
             else:
-                held.add(start([URL], idempotency_key="k").run_id)
+                held.add(start_run([URL], idempotency_key="k").run_id)
         assert held == step_harness.run_ids()
         assert len(held) == 1
 
 
-def test_a_promise_is_as_long_for_each_who_is_given_it(step_harness, transactions, start):
+def test_each_reservation_lasts_its_full_time(step_harness, transactions, start_run):
     transactions.enqueue("a", [URL], idempotency_key="k")
     transactions.clear()
     step_harness.clock.forward(86_400 - 30)
     given = transactions.enqueue("b", [URL], idempotency_key="k")
     step_harness.clock.forward(60)
-    assert start([URL], idempotency_key="k").run_id == given.run_id
+    assert start_run([URL], idempotency_key="k").run_id == given.run_id
     transactions.commit("b")
     assert given.state is RunState.QUEUED
 
 
-def test_a_callback_that_cannot_be_sent_is_said_before_the_commit(step_harness, transactions):
+def test_unsendable_callback_raises_before_the_commit(step_harness, transactions):
     with pytest.raises(TypeError):
         transactions.enqueue("a", [URL], on_success=signature("after", args=(object(),)))
     assert transactions == {"a": []}
 
 
-def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(step_harness, transactions, start, caplog):
+def test_key_forgotten_before_the_commit_is_named(step_harness, transactions, start_run, caplog):
     transactions.enqueue("a", [URL], idempotency_key="k")
-    handle = start([URL], idempotency_key="k")
+    handle = start_run([URL], idempotency_key="k")
     step_harness.finish_part(handle.run_id)
     step_harness.run(ops.record_outcome(step_harness.keys, handle.run_id, "succeeded", {}))
     step_harness.run(
@@ -405,10 +398,10 @@ def test_a_key_whose_run_was_used_and_forgotten_before_the_commit_is_named(step_
     assert f"the run {handle.run_id} of this key has ended and was forgotten" in caplog.text
 
 
-def test_callbacks_of_transactions_are_called_whoever_writes_the_run(step_harness, transactions, start):
+def test_callbacks_of_transactions_are_called_whoever_writes_the_run(step_harness, transactions, start_run):
     transactions.enqueue("rolled back", [URL], idempotency_key="k")
     given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
-    start([URL], idempotency_key="k")
+    start_run([URL], idempotency_key="k")
     transactions.enqueue("late", [URL], idempotency_key="k", on_success=signature("second"))
     transactions.commit("late")
     transactions.commit("a")
@@ -417,7 +410,7 @@ def test_callbacks_of_transactions_are_called_whoever_writes_the_run(step_harnes
     assert '"second"' not in waiting, "its key had a run"
 
 
-def test_a_callback_is_kept_once_where_the_answer_of_the_store_was_lost(step_harness, transactions, monkeypatch):
+def test_callback_is_stored_once_after_a_lost_reply(step_harness, transactions, monkeypatch):
     given = transactions.enqueue("a", [URL], idempotency_key="k", on_success=signature("first"))
     run_all = step_harness.app_context.store.run_all
 
@@ -430,11 +423,11 @@ def test_a_callback_is_kept_once_where_the_answer_of_the_store_was_lost(step_har
     assert len(step_harness.read_run(given.run_id).waiters) == 1
 
 
-def test_of_many_in_one_commit_each_is_told_of_by_itself(step_harness, transactions, start, caplog):
+def test_each_run_of_a_commit_is_announced(step_harness, transactions, start_run, caplog):
     with override_hooks(lambda hooks: replace(hooks, after_commit=lambda: transactions.setdefault("a", []).append)):
         handles = enqueue_many([[URL], [URL], [URL]], idempotency_keys=["a", "b", "c"], on_success=signature("after"))
-    start([URL], idempotency_key="a")
-    start(["https://other.example/"], idempotency_key="b")
+    start_run([URL], idempotency_key="a")
+    start_run(["https://other.example/"], idempotency_key="b")
     transactions.commit("a")
     assert caplog.text.count("committed too late") == 1
     for handle in (handles[0], handles[2]):
@@ -451,3 +444,20 @@ def test_two_requests_with_one_key_have_no_run_in_common(step_harness, transacti
     assert "committed too late: the key belongs to run" in caplog.text
     with pytest.raises(RunNotFoundError):
         assert one.state
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "5", True, "x"], ids=str)
+def test_invalid_max_wait_raises_and_writes_nothing(step_harness, start_run, value):
+    with pytest.raises(ValueError, match="max_wait"):
+        start_run([URL], max_wait=value)
+    assert step_harness.redis.keys() == []
+
+
+def test_int_and_float_max_wait_are_one_request(step_harness, start_run):
+    assert start_run([URL], max_wait=60, idempotency_key="k") == start_run([URL], max_wait=60.0, idempotency_key="k")
+
+
+def test_one_and_true_are_one_request(step_harness, start_run):
+    assert start_run([URL], raise_on_task_failure=1, idempotency_key="k") == start_run(
+        [URL], raise_on_task_failure=True, idempotency_key="k"
+    )

@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import IdempotencyConflictError, StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.runs import enqueue, enqueue_many
+from scrape_do_celery.runs import AppContext, enqueue, enqueue_many
 from scrape_do_celery.store import RunState
 
 
@@ -65,7 +65,7 @@ def test_many_runs_go_in_several_batches_and_messages(step_harness):
         ([urls(0), urls(1)], {"idempotency_keys": ["a"]}, "1 for 2 requests"),
     ],
 )
-def test_one_that_is_wrong_leaves_nothing_written(step_harness, requests, options, named):
+def test_one_invalid_request_writes_nothing(step_harness, requests, options, named):
     with pytest.raises(ValueError, match=f"(?s){named}"):
         enqueue_many(requests, **options)
     assert step_harness.redis.keys() == []
@@ -101,3 +101,14 @@ def test_a_server_that_lost_its_scripts_gets_them_again(step_harness):
     enqueue(urls(0))
     step_harness.redis.script_flush()
     assert len(enqueue_many([urls(1), urls(2)])) == 2
+
+
+def test_conflicting_key_does_not_start_its_run(step_harness, monkeypatch):
+    monkeypatch.setattr(AppContext, "for_app", lambda **_: step_harness.app_context)
+    step_harness.create_run("later", key="k", start_delay=3600.0)
+    requests = [[f"https://shop.example/{n}"] for n in range(450)]
+    with pytest.raises(IdempotencyConflictError):
+        enqueue_many(requests, idempotency_keys=["k"] + [None] * 449)
+    assert step_harness.read_run("later").accepted is None
+    assert not any("later:0" in names for _, names in step_harness.step_messages())
+    assert len(list(step_harness.redis.scan_iter("p:run:*"))) == 450, "all the others were written"

@@ -226,7 +226,7 @@ def test_a_time_out_of_none_waits_on_between_looks(step_harness, handle, monkeyp
     assert naps[-1] <= 0.2
 
 
-def test_tasks_come_in_input_order_whatever_the_order_of_the_job(step_harness, make):
+def test_tasks_come_in_input_order(step_harness, make):
     wanted = make.urls(4)
     step_harness.create_run(each=wanted)
     handle = RunHandle("r", app_context=step_harness.app_context)
@@ -246,14 +246,14 @@ def test_tasks_come_in_input_order_whatever_the_order_of_the_job(step_harness, m
     assert handle.result().order_verified
 
 
-def test_an_order_that_cannot_be_proven_is_the_order_of_the_job(step_harness, handle, finish, make):
+def test_unproven_order_is_the_order_of_the_job(step_harness, handle, finish, make):
     finish(urls=["https://else.example/1", "https://else.example/2"], job=make.job("success", 2, start=90))
     result = handle.result()
     assert not result.order_verified
     assert [task.url for task in result.tasks] == ["https://else.example/1", "https://else.example/2"]
 
 
-def test_an_order_is_not_verified_if_the_tasks_contradict_the_job(step_harness, handle, finish, make):
+def test_order_is_unverified_if_tasks_contradict_the_job(step_harness, handle, finish, make):
     finish(urls=make.urls(2)[::-1])
     result = handle.result()
     assert not result.order_verified
@@ -345,7 +345,7 @@ def test_contents_that_are_past_their_life(step_harness, handle, finish):
     assert handle.state is RunState.SUCCEEDED
 
 
-def test_a_run_that_ended_before_a_job_was_bought_has_no_tasks(step_harness, handle):
+def test_run_ended_before_a_purchase_has_no_tasks(step_harness, handle):
     step_harness.finish_part(outcome="failed")
     step_harness.run(ops.record_outcome(step_harness.keys, "r", "failed", {}))
     assert list(handle.iter_tasks()) == []
@@ -405,7 +405,7 @@ def test_forgetting_without_a_result_backend(step_harness, handle, finish, monke
     assert step_harness.read_run() is None
 
 
-def test_what_lives_is_not_forgotten(step_harness, handle):
+def test_live_run_cannot_be_forgotten(step_harness, handle):
     with pytest.raises(RunError, match="cancel it first"):
         handle.forget()
     assert handle.state is RunState.QUEUED

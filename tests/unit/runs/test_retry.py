@@ -23,7 +23,7 @@ def ended(step_harness, outcome, **fields):
 
 
 @pytest.mark.parametrize(("outcome", "fields"), [("in_doubt", {}), ("poisoned", {"purchases": 1})])
-def test_what_may_have_been_bought_is_not_bought_again(step_harness, outcome, fields):
+def test_target_possibly_bought_is_not_retried(step_harness, outcome, fields):
     ended(step_harness, outcome, **fields)
     with pytest.raises(RunError, match="may have bought a job"):
         retry_failed("r")
@@ -31,7 +31,7 @@ def test_what_may_have_been_bought_is_not_bought_again(step_harness, outcome, fi
 
 
 @pytest.mark.parametrize(("outcome", "fields"), [("poisoned", {}), ("failed", {"purchases": 1})])
-def test_what_was_never_bought_is_enqueued_again_once(step_harness, outcome, fields):
+def test_target_never_bought_is_retried_once(step_harness, outcome, fields):
     ended(step_harness, outcome, **fields)
     again = retry_failed("r")
     assert retry_failed("r").run_id == again.run_id != "r"

@@ -79,7 +79,7 @@ def test_an_entry_holds_the_checked_values():
     assert (request["timeout"], request["session_id"], request["render"]) == (6000, "7", {})
 
 
-def test_a_body_of_credentials_is_no_reason_to_warn_a_worker(step_harness, monkeypatch):
+def test_credentials_with_a_body_do_not_warn_a_worker(step_harness, monkeypatch):
     known = SecretStr('{"shop": {"body": "x"}}')
     monkeypatch.setattr(
         step_harness.app_context, "settings", step_harness.settings.model_copy(update={"credentials": known})
@@ -168,7 +168,7 @@ def test_while_one_goes_on_the_next_is_left_out(step_harness, tick, end):
     assert tick("t3") is not None
 
 
-def test_one_that_goes_on_for_longer_than_records_live_is_still_waited_for(step_harness, tick):
+def test_run_older_than_the_retention_is_still_waited_for(step_harness, tick):
     first = tick("t1")
     step_harness.clock.forward(8 * 86400)
     assert tick("t2") is None
@@ -195,7 +195,7 @@ def test_while_one_goes_on_the_next_waits(step_harness, tick, end):
     assert step_harness.read_run(second).accepted is not None
 
 
-def test_one_that_is_canceled_while_it_waits_leaves_the_line(step_harness, tick, end):
+def test_run_canceled_while_waiting_leaves_the_queue(step_harness, tick, end):
     first, second, third = (tick(name, "queue") for name in ("t1", "t2", "t3"))
     step_harness.app_context.request_stop(second, CANCEL)
     end(second, "canceled")
@@ -262,7 +262,7 @@ def test_an_answer_that_is_lost_makes_no_second_run(step_harness, tick, if_runni
 
 
 @pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
-def test_of_many_at_once_one_goes_on(step_harness, tick, if_running):
+def test_one_of_many_concurrent_ticks_starts_a_run(step_harness, tick, if_running):
     """Workers take the messages of a schedule that have piled up, all at the same time."""
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: tick(f"t{n % 8}", if_running), range(24)))
@@ -341,7 +341,7 @@ def _look(step_harness, end, ended):
             ended.add(run.run_id)
 
 
-def test_a_message_that_names_no_tick_is_the_same_tick_when_it_comes_again(step_harness, monkeypatch):
+def test_repeated_message_without_a_tick_is_one_tick(step_harness, monkeypatch):
     """Of a beat that does not know the step: it was delivered, its worker died, and a later tick's time has come."""
     entry = scheduled_run("prices", 60, URLS, if_running="cancel_previous")
     step = step_harness.app.tasks[routing.SCHEDULED_RUN]

@@ -62,7 +62,7 @@ def test_broken_gzip_cannot_be_decoded(name):
         gzip.decompress(encoded(name).body)
 
 
-def test_what_comes_behind_or_not_at_all():
+def test_gzip_with_trailing_bytes_or_no_body():
     assert encoded("gzip_trailing").body.endswith(b"trailing")
     assert encoded("gzip_empty").body == b""
 

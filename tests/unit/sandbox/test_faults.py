@@ -72,7 +72,7 @@ def test_rules_get_ids_and_are_noted_on_the_call():
     assert faults.firing(call) == []
 
 
-def test_a_rule_that_comes_later_is_seen_by_calls_of_its_kind():
+def test_later_rule_applies_to_calls_of_its_kind():
     faults, call = Faults(), Call("GET", "", "me")
     faults.add([Rule(action="job_urls", value="go"), Rule(action="slow", kind="get_job")])
     assert faults.firing(call) == []

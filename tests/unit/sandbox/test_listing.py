@@ -75,7 +75,7 @@ def test_a_lagging_listing_misses_what_is_new(account, jobs):
     assert ids(account, "", lag=1.0) == named(jobs, 1, 0)
 
 
-def test_a_new_job_is_seen_at_once_and_a_view_is_kept_for_a_moment(account, clock, jobs):
+def test_new_job_is_listed_at_once_and_views_are_cached(account, clock, jobs):
     assert ids(account, "status=pending") == named(jobs, 1)
     clock.advance(0.01)
     assert ids(account, "status=pending") == named(jobs, 1)

@@ -7,7 +7,7 @@ import pytest
 from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, PageOptions, make_page, parse_page_options
 
 
-def test_a_page_is_the_same_whenever_it_is_asked_for_and_another_for_another_url():
+def test_page_depends_only_on_its_url():
     one = make_page("https://a.example/<1>")
     assert one == make_page("https://a.example/<1>")
     assert one.body != make_page("https://a.example/2").body

@@ -26,7 +26,7 @@ def test_timers_call_what_is_due_in_order():
     assert timers.do_due() == 60.0
 
 
-def test_timers_wake_for_what_is_new_and_when_the_clock_is_moved():
+def test_timers_wake_for_new_events_and_clock_moves():
     async def scenario():
         clock, done = Clock(lambda: 0.0), asyncio.Event()
         timers = Timers(clock)
@@ -97,7 +97,7 @@ def test_a_request_is_read():
     assert sent == b""
 
 
-def test_a_client_that_asks_before_it_sends_is_told_to_go_on():
+def test_expect_100_is_answered_with_continue():
     request, sent = read(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx")
     assert request.body == b"x"
     assert sent == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -119,7 +119,7 @@ def test_the_end_of_a_connection_is_no_request():
         (b"GET /" + b"x" * 2000 + b" HTTP/1.1\r\n\r\n", 431),
     ],
 )
-def test_what_cannot_be_read_is_refused(head, status):
+def test_unreadable_request_is_refused(head, status):
     with pytest.raises(ApiError) as caught:
         read(head)
     assert caught.value.status == status

@@ -71,7 +71,7 @@ def test_bad_base64():
     assert with_fault(task(Content=""), "bad_base64")["Content"] == ""
 
 
-def test_ids_are_shuffled_the_same_way_each_time_but_unlike_the_summaries():
+def test_ids_are_shuffled_consistently_unlike_the_summaries():
     body, again = with_fault(job(), "shuffle_task_ids"), with_fault(job(), "shuffle_task_ids")
     assert body == again
     assert body["TaskIDs"] != job()["TaskIDs"]

@@ -166,7 +166,7 @@ def test_cancel_takes_one_more_tick_and_frees_the_slot():
     assert world.account.me()["AvaliableCredits"] == 1_000_000
 
 
-def test_what_ended_before_the_cancel_stays_ended(world):
+def test_task_ended_before_the_cancel_stays_ended(world):
     job = world.create("https://a.example/?seconds=1", "https://a.example/")
     world.after(2)
     world.account.cancel(job.id)
@@ -245,7 +245,7 @@ def test_options_change_together_or_not_at_all():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_shuffled_job_has_its_tasks_in_another_order_than_its_targets(world, seed):
+def test_shuffled_job_has_another_task_order(world, seed):
     targets = [f"https://a.example/{place}" for place in range(3)]
     spec = read_spec(json.dumps({"Targets": targets}).encode())
     job = world.account.create(spec, [Rule(action="job_shuffles", seed=seed)])

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from scrape_do_celery.models import JobsListResponse
+from scrape_do_celery.runtime import run_step
 from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.tasks.reconcile import reconcile
+
+SERVER_ID = b"0123456789abcdef"
+LEASE = 120.0
+HOUR = 3600.0
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def early(running):
 
 
 @pytest.fixture
-def collecting(step_harness, make, size):
+def fetching(step_harness, make, size):
     """A part whose job has ended, and whose tasks are fetched."""
     step_harness.create_run(targets=size)
     step_harness.make_running(state=PartState.FETCHING)
@@ -39,3 +47,86 @@ def collecting(step_harness, make, size):
     )
     step_harness.clock.forward(100)
     return step_harness
+
+
+def job_listing(*jobs, pages=1):
+    return JobsListResponse(jobs=list(jobs), total_count=len(jobs), page_size=100, page_number=1, total_pages=pages)
+
+
+def without_tasks(job):
+    return job.model_copy(update={"tasks": []})
+
+
+def show_jobs(step_harness, *jobs, trim=True):
+    """The API has these jobs."""
+    whole = {job.job_id: job for job in jobs}
+    step_harness.api.script(
+        list_jobs=lambda _: job_listing(*(map(without_tasks, jobs) if trim else jobs)), get_job=lambda i: whole[i]
+    )
+
+
+def lose_submit_answer(step_harness, run_id="r", marker=""):
+    claim = step_harness.claim_part(run_id, seconds=LEASE)
+    told = {"account": step_harness.account, "estimated_credits": 2, "marker": marker}
+    assert step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
+    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+
+
+def reconcile_until(step_harness, run_id="r", *, until=PartState.QUEUED):
+    for _ in range(60):
+        step_harness.clock.forward(max(0.0, step_harness.due_parts()[f"{run_id}:0"]) + 0.1)
+        step_harness.run_step(reconcile, step_harness.claim_part(run_id))
+        if step_harness.part(run_id).state is until:
+            return True
+    return False
+
+
+def start_fetching(step_harness, make, targets=2):
+    step_harness.create_run(targets=targets)
+    step_harness.make_running(state=PartState.FETCHING)
+    step_harness.run(
+        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success", targets), after=0.0)
+    )
+
+
+def run_until_done(step_harness, states, handler, seconds=20.0, lease=None):
+    for _ in range(200):
+        if step_harness.part().state is PartState.DONE:
+            return
+        step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + seconds)
+        run_step(step_harness.app, ["r:0"], states, handler, seconds=lease)
+
+
+def ledger_statuses(step_harness):
+    today = int(step_harness.clock.time() // 86_400)
+    return [line.status for day in (today - 1, today) for line in step_harness.run(ops.ledger(step_harness.keys, day))]
+
+
+def make_parts_running(step_harness, names, account=None):
+    for name in names:
+        step_harness.create_run(name)
+        claim = step_harness.claim_part(name)
+        step_harness.run(
+            ops.write_intent(step_harness.keys, claim, name, 100.0, account=account or step_harness.account)
+        )
+        fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "purchase_status": "confirmed"}
+        assert (
+            step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
+        )
+
+
+@pytest.fixture
+def end_part(step_harness, make):
+    """Ends one part, with its job and the tasks that were fetched."""
+
+    def end_of_part(part=0, outcome="succeeded", *, job=None, tasks=(), error=None):
+        step_harness.make_running(part=part, state=PartState.FETCHING)
+        claim = step_harness.claim_part(part=part)
+        step_harness.run(
+            ops.update_part(step_harness.keys, claim, {}, job=job or make.job("success", job_id=f"job-r-{part}"))
+        )
+        for task in tasks:
+            step_harness.store_content(part=part, **task)
+        step_harness.run(ops.finish_part(step_harness.keys, claim, outcome, error=error))
+
+    return end_of_part

@@ -110,7 +110,7 @@ def test_everything_private_is_encrypted(encrypted, make):
 @pytest.mark.parametrize("key", [NEW, None])
 @pytest.mark.parametrize("state", [PartState.QUEUED, PartState.SUBMITTING, PartState.RUNNING, PartState.FETCHING])
 @pytest.mark.parametrize("stop_reason", [False, True])
-def test_a_step_without_the_key_leaves_a_part_as_it_is(encrypted, key, state, stop_reason, caplog):
+def test_step_without_the_key_leaves_the_part_unchanged(encrypted, key, state, stop_reason, caplog):
     secret(encrypted)
     if state is not PartState.QUEUED:
         encrypted.make_running(state=state)
@@ -144,7 +144,7 @@ def _named(context):
     return context
 
 
-def test_a_key_that_is_not_held_is_said_at_the_claim(encrypted):
+def test_missing_key_is_reported_at_the_claim(encrypted):
     secret(encrypted)
     (name,) = encrypted.keys.key_names
     encrypted.use(NEW)
@@ -152,7 +152,7 @@ def test_a_key_that_is_not_held_is_said_at_the_claim(encrypted):
     assert encrypted.due_parts()["r:0"] <= ops.REDISPATCH_MIN + 1
 
 
-def test_a_run_whose_key_nobody_has_is_published_for_ever_more_rarely(encrypted):
+def test_run_with_missing_key_is_published_ever_less_often(encrypted):
     secret(encrypted)
     encrypted.use(NEW)
     messages = 0
@@ -180,7 +180,7 @@ def test_with_both_keys_all_is_read_and_the_first_encrypts(encrypted):
     assert encrypted.try_claim_part(states=PartState) is None or isinstance(encrypted.try_claim_part(), ops.NeedsKey)
 
 
-def test_a_run_that_was_written_without_a_key_goes_on_with_one(encrypted):
+def test_unencrypted_run_continues_after_a_key_is_set(encrypted):
     encrypted.use(None)
     secret(encrypted)
     encrypted.use(OLD)
@@ -192,7 +192,7 @@ def test_a_run_that_was_written_without_a_key_goes_on_with_one(encrypted):
 
 
 @pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
-def test_what_cannot_be_read_is_neither_bought_nor_counted(encrypted, step, state, make):
+def test_unreadable_part_is_neither_bought_nor_counted(encrypted, step, state, make):
     """The claim saw no strange key, and yet a value of it is encrypted with one."""
     secret(encrypted)
     if state is PartState.SUBMITTING:
@@ -274,7 +274,7 @@ def test_another_request_is_told_from_this_one_without_the_key(encrypted):
         enqueue(["https://b.example/"], idempotency_key="k", settings=encrypted.settings)
 
 
-def test_who_reads_without_the_key_is_told_what_to_do(ended, monkeypatch):
+def test_reading_without_the_key_explains_the_cure(ended, monkeypatch):
     decide(ended)
     ended.use(NEW)
     handle = RunHandle("r", app_context=ended.app_context)
@@ -330,7 +330,7 @@ def test_a_waiter_who_comes_later_is_encrypted_too(encrypted):
     assert encrypted.read_run().waiters["later"] == '{"a": 1}'
 
 
-def test_a_worker_that_lacks_a_key_says_so_when_it_starts(encrypted, monkeypatch, caplog):
+def test_worker_with_a_missing_key_warns_at_start(encrypted, monkeypatch, caplog):
     secret(encrypted)
     encrypted.use(NEW)
     monkeypatch.setattr(Store, "check", lambda _: None)

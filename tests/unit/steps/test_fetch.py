@@ -10,14 +10,16 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
-from scrape_do_celery.polling import MAX_TASK_FETCHES, RETENTION
+from scrape_do_celery.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime import collecting
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.store_health import FULL_STORE_DELAY
-from scrape_do_celery.store import AsyncStore, Claim, PartId, PartState, ops
+from scrape_do_celery.store import CANCEL, AsyncStore, Claim, PartId, PartState, ops
+from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
+from tests.unit.steps.conftest import HOUR, start_fetching
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)
@@ -51,6 +53,16 @@ def asked(step_harness):
     return sorted(task_id for _, task_id in step_harness.api.called("get_task"))
 
 
+def cancel_running_job(step_harness, make):
+    """A run whose job was stopped while its second task was under way."""
+    step_harness.create_run()
+    step_harness.make_running()
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.api.script(get_job=make.job("canceled", tasks=["success", "pending"]), get_task=make.refusal(500))
+    step_harness.run_step(cancel, step_harness.claim_part())
+    step_harness.api.calls.clear()
+
+
 def test_all_tasks_are_fetched_and_the_part_ends(collect, make):
     step_harness = collect()
     step_harness.api.script(get_task=page(make))
@@ -61,7 +73,7 @@ def test_all_tasks_are_fetched_and_the_part_ends(collect, make):
     assert asked(step_harness) == ["t0", "t1", "t2", "t3"]
 
 
-def test_what_is_there_is_not_fetched_again(collect, make):
+def test_stored_page_is_not_fetched_again(collect, make):
     step_harness = collect()
     cut = APIConnectionError("cut", "GET", "/x", "ReadError")
     step_harness.api.script(get_task=lambda _, task_id: cut if task_id in {"t1", "t3"} else make.task(int(task_id[1:])))
@@ -76,7 +88,7 @@ def test_what_is_there_is_not_fetched_again(collect, make):
     assert asked(step_harness) == ["t1", "t3"]
 
 
-def test_a_step_that_died_is_resumed_at_the_next_missing_page(collect, make):
+def test_fetch_resumes_at_the_next_missing_page(collect, make):
     step_harness = collect()
     step_harness.store_content(position=0)
     step_harness.store_content(position=2)
@@ -104,7 +116,7 @@ def test_a_task_that_is_gone_is_data(collect, make, status):
     assert (part.outcome, part.stored_ok, part.stored_failed, part.gone) == ("succeeded", 3, 1, 1)
 
 
-def test_a_task_that_is_not_found_yet_is_looked_at_again(collect, make):
+def test_task_not_found_yet_is_fetched_again(collect, make):
     step_harness = collect()
     step_harness.api.script(get_task=lambda _, i: make.refusal(404) if i == "t1" else make.task(int(i[1:])))
     assert step_harness.run_step(fetch, step_harness.claim_part()) is None
@@ -119,7 +131,7 @@ def test_a_task_that_is_not_found_yet_is_looked_at_again(collect, make):
     assert step_harness.run_step(fetch, step_harness.claim_part()) == AGGREGATE
 
 
-def test_a_task_that_does_not_end_is_looked_at_five_times(collect, make):
+def test_task_that_does_not_end_is_fetched_five_times(collect, make):
     step_harness = collect()
     step_harness.api.script(get_task=lambda _, i: make.task(int(i[1:]), status="rotating" if i == "t1" else "success"))
     for looks in range(1, MAX_TASK_FETCHES):
@@ -143,7 +155,7 @@ def test_a_page_in_broken_base64_is_kept_as_it_came(collect, make):
         task.decoded_content()
 
 
-def test_a_job_without_a_summary_gets_one_from_what_was_fetched(collect, make):
+def test_job_without_a_summary_gets_one_from_its_tasks(collect, make):
     step_harness = collect(make.job("success", 4, summary=False))
     order = [3, 1, 0, 2]
     step_harness.api.script(
@@ -161,7 +173,7 @@ def test_a_job_without_a_summary_gets_one_from_what_was_fetched(collect, make):
     assert result.order_verified
 
 
-def test_of_a_job_that_was_stopped_only_what_was_paid_is_fetched(collect, make):
+def test_fetches_only_paid_tasks_of_a_canceled_job(collect, make):
     step_harness = collect(make.job("canceled", tasks=["success", "canceled", "error", "success"]))
     step_harness.api.script(get_task=page(make))
     assert step_harness.run_step(fetch, step_harness.claim_part()) == AGGREGATE
@@ -180,7 +192,7 @@ def test_a_summary_names_only_what_is_known(collect, make):
     assert [task.task_id for task in step_harness.run(ops.job(step_harness.keys, PART_ID)).tasks] == ["t0"]
 
 
-def test_of_a_job_that_was_stopped_everything_is_asked_for_where_nobody_says_what_was_paid(collect, make):
+def test_fetches_all_tasks_of_a_canceled_job_without_summaries(collect, make):
     step_harness = collect(make.job("canceled", 2, summary=False), count=2)
     step_harness.api.script(get_task=page(make, status="canceled"))
     assert step_harness.run_step(fetch, step_harness.claim_part()) == AGGREGATE
@@ -200,7 +212,7 @@ def test_a_job_that_failed_keeps_its_pages_and_its_error(collect, make):
     assert part.error.job.status == "error"
 
 
-def test_too_many_requests_is_met_once_and_not_once_a_task(collect, make, settings):
+def test_429_stops_the_pass_at_once(collect, make, settings):
     step_harness = collect(count=50, job=make.job("success", 50))
     step_harness.settings = settings.model_copy(update={"fetch_concurrency": 1})
     answers = [make.task(0), make.refusal(429, 30.0)]
@@ -229,7 +241,7 @@ def test_no_more_are_fetched_at_once_than_set(collect, make, settings):
     assert most == 3
 
 
-def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
+def test_stopped_run_does_not_fetch_for_ever(collect, make):
     step_harness = collect()
     step_harness.run(ops.request_stop(step_harness.keys, "r", "deadline"))
     step_harness.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(int(i[1:])))
@@ -241,7 +253,7 @@ def test_a_run_that_was_told_to_end_does_not_collect_for_ever(collect, make):
 
 
 @pytest.mark.parametrize("status", [400, 406, 422])
-def test_a_task_that_the_api_refuses_is_given_up_after_five_attempts_ten_minutes_apart(collect, make, status):
+def test_refused_task_is_given_up_after_five_attempts(collect, make, status):
     step_harness = collect()
     step_harness.api.script(get_task=lambda _, i: make.refusal(status) if i == "t1" else make.task(int(i[1:])))
     for attempts in range(1, UNREADABLE_ATTEMPTS):
@@ -255,7 +267,7 @@ def test_a_task_that_the_api_refuses_is_given_up_after_five_attempts_ten_minutes
 
 
 @pytest.mark.parametrize("status", [401, 403, 408, 425, 500])
-def test_a_refusal_that_is_not_about_the_task_is_trouble(collect, make, status):
+def test_refusal_not_about_the_task_is_retried(collect, make, status):
     step_harness = collect()
     step_harness.clock.forward(100)
     step_harness.api.script(get_task=make.refusal(status), get_user_info=make.refusal(status))
@@ -267,7 +279,7 @@ def test_a_refusal_that_is_not_about_the_task_is_trouble(collect, make, status):
     assert stored(step_harness) == [None] * 4
 
 
-def test_progress_is_the_end_of_trouble(collect, make):
+def test_progress_clears_the_error(collect, make):
     step_harness = collect()
     step_harness.api.script(get_task=make.refusal(408))
     step_harness.run_step(fetch, step_harness.claim_part())
@@ -278,7 +290,7 @@ def test_progress_is_the_end_of_trouble(collect, make):
     assert (step_harness.part().api_failures, step_harness.part().refused_since) == (0, None)
 
 
-def test_a_part_that_collects_without_a_job_is_an_error(step_harness):
+def test_fetching_part_without_a_job_is_an_error(step_harness):
     step_harness.create_run()
     step_harness.make_running(state=PartState.FETCHING)
     with pytest.raises(LookupError, match="r:0"):
@@ -326,7 +338,7 @@ def test_nothing_is_fetched_into_a_full_store(collect):
     assert 0 < step_harness.due_times()["r:0"] <= 5
 
 
-def test_what_the_api_has_forgotten_holds_no_run_open(collect, make):
+def test_task_past_its_retention_does_not_keep_the_run(collect, make):
     """It answers 500 for ever; three days after the purchase there is nothing left to wait for."""
     step_harness = collect()
     step_harness.api.script(get_task=make.refusal(500))
@@ -354,7 +366,7 @@ def no_room(monkeypatch, request):
     monkeypatch.setattr(AsyncStore, "run", refuse)
 
 
-def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect, make, no_room):
+def test_full_store_does_not_fail_the_run(collect, make, no_room):
     step_harness = collect()
     step_harness.api.script(get_task=page(make))
     for _ in range(step_harness.settings.poison_after + 2):
@@ -368,7 +380,7 @@ def test_a_page_that_the_store_has_no_room_for_is_no_failure_of_the_run(collect,
     assert step_harness.health.refusals, "nobody here tries another for a while"
 
 
-def test_nor_is_it_a_look_at_a_task_that_is_not_found(collect, make, no_room):
+def test_full_store_does_not_count_as_a_fetch_attempt(collect, make, no_room):
     step_harness = collect(count=2)
     step_harness.clock.forward(120)
     step_harness.api.script(get_task=lambda _, task: make.refusal(404) if task == "t0" else make.task(1))
@@ -378,7 +390,7 @@ def test_nor_is_it_a_look_at_a_task_that_is_not_found(collect, make, no_room):
     assert (step_harness.part().fetch_passes, step_harness.part().gone) == (0, 0)
 
 
-def test_what_a_script_does_wrong_is_not_taken_for_a_full_store(collect, make, monkeypatch):
+def test_script_error_is_not_taken_for_a_full_store(collect, make, monkeypatch):
     run = AsyncStore.run
 
     async def fail(store, command):
@@ -393,7 +405,7 @@ def test_what_a_script_does_wrong_is_not_taken_for_a_full_store(collect, make, m
         step_harness.run_step(fetch, step_harness.claim_part())
 
 
-def test_nor_of_one_whose_job_goes_on(step_harness, make, no_room):
+def test_full_store_does_not_poison_an_early_fetch(step_harness, make, no_room):
     step_harness.create_run(early=True)
     step_harness.make_running()
     job = make.job("pending", tasks=["success", "pending"])
@@ -408,7 +420,7 @@ def test_nor_of_one_whose_job_goes_on(step_harness, make, no_room):
     assert step_harness.part().state is PartState.RUNNING
 
 
-def test_a_turn_that_is_over_publishes_for_the_next_one_and_is_not_published_for_twice(collect, make, monkeypatch):
+def test_end_of_a_slice_publishes_one_message(collect, make, monkeypatch):
     step_harness = collect()
     monkeypatch.setattr(collecting, "_SLICE", 0.02)
     step_harness.settings = step_harness.settings.model_copy(update={"fetch_concurrency": 1})
@@ -428,3 +440,130 @@ def test_a_turn_that_is_over_publishes_for_the_next_one_and_is_not_published_for
     while step_harness.part().state is not PartState.DONE:
         step_harness.run_step(fetch, step_harness.claim_part())
     assert asked(step_harness) == ["t0", "t1", "t2", "t3"]
+
+
+def test_page_with_lone_surrogate_is_stored(step_harness, make):
+    start_fetching(step_harness, make, 1)
+    step_harness.api.script(get_task=make.task(0, content="<p>\ud800</p>"))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().outcome == "succeeded"
+
+
+def test_error_message_with_lone_surrogate_is_stored(step_harness, make):
+    start_fetching(step_harness, make, 1)
+    step_harness.api.script(get_task=make.task(0, content="<p>", error_message="\ud800"))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().outcome == "succeeded"
+
+
+def test_store_outage_during_a_fetch_raises_redis_error(step_harness, make):
+    start_fetching(step_harness, make, 4)
+    step_harness.api.script(get_task=lambda _, i: make.task(int(i[1:])))
+    with pytest.raises(RedisError):
+        step_harness.run_step(fetch, step_harness.claim_part(), broken="store_content", times=99)
+
+
+def test_partial_progress_clears_api_failures(step_harness, make):
+    start_fetching(step_harness, make, 2)
+    step_harness.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(0))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    step_harness.clock.forward(1000)
+    step_harness.api.script(get_task=make.refusal(401), get_user_info=make.refusal(401))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().state is PartState.FETCHING
+
+
+def test_single_404_does_not_mark_a_task_gone(step_harness, make):
+    start_fetching(step_harness, make)
+    step_harness.clock.forward(61)
+    step_harness.api.script(get_task=make.refusal(404))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert (step_harness.part().state, step_harness.part().gone) == (PartState.FETCHING, 0)
+
+
+def test_task_is_gone_only_after_the_not_found_grace(step_harness, make):
+    start_fetching(step_harness, make)
+    step_harness.clock.forward(HOUR)
+    step_harness.api.script(get_task=make.refusal(404))
+    began = step_harness.clock.time()
+    while step_harness.part().state is PartState.FETCHING:
+        step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.05)
+        step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().gone == 2
+    assert step_harness.clock.time() - began > NOT_FOUND_GRACE
+
+
+def test_fetch_attempts_are_counted_per_task(step_harness, make):
+    start_fetching(step_harness, make)
+    step_harness.clock.forward(61)
+    step_harness.api.script(get_task=lambda _, t: make.task(0, status="pending") if t == "t0" else make.refusal(429))
+    for _ in range(4):
+        step_harness.run_step(fetch, step_harness.claim_part())
+        step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1)
+    step_harness.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else make.refusal(404))
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().gone == 0
+
+
+def test_page_finished_while_its_job_was_canceled_is_fetched(step_harness, make):
+    cancel_running_job(step_harness, make)
+    step_harness.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
+    step_harness.clock.forward(6)
+    step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.part().stored_ok == 2
+
+
+def test_pending_task_of_a_canceled_job_is_fetched_twice(step_harness, make):
+    cancel_running_job(step_harness, make)
+    goes_on = make.task(1, status="pending", content=None)
+    step_harness.api.script(get_task=lambda _, t: make.task(0) if t == "t0" else goes_on)
+    while step_harness.part().state is PartState.FETCHING:
+        step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1)
+        step_harness.run_step(fetch, step_harness.claim_part())
+    assert step_harness.api.called("get_task").count(["job-r-0", "t1"]) == 2
+    part = step_harness.part()
+    assert (part.outcome, part.stored_ok, part.stored_failed, part.gone) == ("canceled", 1, 0, 0)
+
+
+def test_end_of_a_slice_loses_no_page(step_harness, make, monkeypatch):
+    monkeypatch.setattr(collecting, "_SLICE", 0.1)
+    step_harness.create_run("r", 40)
+    step_harness.make_running("r")
+    step_harness.clock.forward(2)
+    claim = step_harness.claim_part("r")
+    step_harness.run(
+        ops.update_part(step_harness.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40))
+    )
+    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
+    step_harness.claim_part("r", seconds=0.0)
+    step_harness.clock.forward(2 * step_harness.settings.cancel_grace + 1)
+
+    async def page(_, task_id):
+        await asyncio.sleep(0.15)
+        return make.task(int(task_id[1:]))
+
+    step_harness.api.script(get_task=page)
+    while step_harness.part("r").state is PartState.FETCHING:
+        step_harness.run_step(fetch, step_harness.claim_part("r"))
+    assert step_harness.part("r").stored_ok == 40
+
+
+def test_429_of_an_early_fetch_pauses_all_workers(step_harness, make):
+    step_harness.create_run("r", 60, early=True)
+    step_harness.make_running("r")
+    step_harness.clock.forward(2)
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(429, 120.0))
+    step_harness.run_step(poll, step_harness.claim_part("r"))
+    assert step_harness.redis.get("p:pause")
+    assert len(step_harness.api.called("get_task")) < 10
+
+
+def test_401_of_an_early_fetch_opens_the_breaker(step_harness, make):
+    step_harness.create_run("r", 60, early=True)
+    step_harness.make_running("r")
+    step_harness.clock.forward(2)
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=make.refusal(401))
+    step_harness.api.script(get_user_info=make.refusal(401))
+    step_harness.run_step(poll, step_harness.claim_part("r"))
+    assert step_harness.redis.exists(step_harness.keys.breaker(step_harness.account))
+    assert len(step_harness.api.called("get_user_info")) == 1

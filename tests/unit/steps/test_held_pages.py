@@ -120,7 +120,7 @@ def test_a_later_page_replaces_the_held_one(running, run_on):
 
 
 @pytest.mark.parametrize("first", ["Done", ["success"], "pending", "canceled"], ids=str)
-def test_a_page_of_an_early_look_is_held(early, run_on, bought_again, first):
+def test_page_of_an_early_fetch_is_held(early, run_on, bought_again, first):
     jobs = [job("pending", "success", "pending"), job("success", "success", "success")]
     script(early, jobs, t0=[task("t0", first, PAGE), forgotten("t0")])
     part, tasks = run_on()
@@ -129,7 +129,7 @@ def test_a_page_of_an_early_look_is_held(early, run_on, bought_again, first):
     assert bought_again() == []
 
 
-def test_a_page_of_a_look_at_a_stalled_job_is_held(running, run_on, bought_again):
+def test_page_of_a_stalled_job_is_held(running, run_on, bought_again):
     words = [job("archiving", "success", "weird"), job("archiving", "success", "weird")]
     script(
         running,
@@ -144,7 +144,7 @@ def test_a_page_of_a_look_at_a_stalled_job_is_held(running, run_on, bought_again
 
 
 @pytest.mark.parametrize("word", ["pending", "canceled"])
-def test_a_page_of_a_task_that_was_stopped_is_stored_when_the_part_ends(running, run_on, bought_again, word):
+def test_held_page_of_a_canceled_task_is_stored(running, run_on, bought_again, word):
     script(running, job("canceled", "success", "pending"), t1=[task("t1", word, PAGE)])
     part, tasks = run_on()
     assert (part.outcome, part.stored_ok, part.stored_failed) == ("canceled", 1, 1)
@@ -156,7 +156,7 @@ def test_a_page_of_a_task_that_was_stopped_is_stored_when_the_part_ends(running,
 @pytest.mark.parametrize(
     ("error", "is_full"), [(OutOfMemoryError("no memory"), True), (ResponseError("attempt to index nil"), False)]
 )
-def test_a_store_without_room_for_a_held_page_fails_no_step(running, run_on, monkeypatch, error, is_full):
+def test_full_store_for_a_held_page_fails_no_step(running, run_on, monkeypatch, error, is_full):
     run = AsyncStore.run
 
     async def refuse(store, command):
@@ -179,7 +179,7 @@ def test_an_answer_without_content_is_not_held(running, run_on, bought_again):
 
 
 @pytest.mark.parametrize("body", [{"Error": "task expired", "Code": 410}, b'{"Error":"task\nexpired"}', {"Code": 410}])
-def test_an_error_body_under_status_200_ends_its_task_after_the_attempts(running, run_on, bought_again, body):
+def test_error_body_under_200_ends_its_task_after_retries(running, run_on, bought_again, body):
     script(running, job("success", "success", "success"), t1=[body])
     part, tasks = run_on(UNREADABLE_ATTEMPTS + 1)
     assert (part.state, part.stored_ok, tasks[1].gone, tasks[1].content) == (PartState.DONE, 1, True, None)
@@ -187,7 +187,7 @@ def test_an_error_body_under_status_200_ends_its_task_after_the_attempts(running
     assert bought_again() == ["https://shop.example/1"]
 
 
-def test_an_error_body_under_status_200_does_not_keep_a_job_open(running, run_on):
+def test_error_body_under_200_does_not_keep_a_job_open(running, run_on):
     script(running, said(endpoints.get_job("job-r-0"), {"Error": "job expired", "Code": 410}))
     part, _ = run_on(UNREADABLE_ATTEMPTS + 2)
     assert (part.state, part.outcome, part.stored_ok) == (PartState.DONE, "succeeded", 2)

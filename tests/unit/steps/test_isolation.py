@@ -71,7 +71,7 @@ def test_parts_are_side_by_side():
     visited(story)
 
 
-def test_a_suspect_waits_for_those_inside_and_keeps_the_next_ones_out():
+def test_suspect_waits_for_running_parts_and_blocks_new_ones():
     async def story(visitors):
         first, suspect = asyncio.Event(), asyncio.Event()
         visitors.come("first", first)
@@ -119,7 +119,7 @@ def test_a_stream_of_parts_does_not_keep_a_suspect_out():
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_who_waits_too_long_gets_no_turn_and_closes_nothing(alone):
+def test_waiting_too_long_gets_no_turn(alone):
     async def story(visitors):
         gate = asyncio.Event()
         visitors.come("first", gate, alone=True)
@@ -152,7 +152,7 @@ def test_a_suspect_that_is_cancelled_lets_those_behind_it_in():
     visited(story)
 
 
-def test_a_part_that_is_cancelled_while_it_waits_takes_no_place():
+def test_part_canceled_while_waiting_takes_no_turn():
     async def story(visitors):
         async with visitors.turns.alone():
             visitors.come("first")
@@ -184,7 +184,7 @@ def test_a_turn_that_comes_with_a_cancellation_is_given_back(alone):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_comes_a_suspect_is_alone_and_everybody_has_an_end(seed):
+def test_suspect_runs_alone_in_any_order_of_events(seed):
     dice = random.Random(seed)
 
     async def story(visitors):
@@ -239,7 +239,7 @@ def test_suspects_are_worked_on_one_by_one(step_harness):
     assert all(step_harness.part(run_id).attempts == 0 for run_id in "abcxy")
 
 
-def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(step_harness, caplog):
+def test_waiting_suspect_is_unclaimed_and_holds_one_message(step_harness, caplog):
     caplog.set_level(logging.INFO)
     died(step_harness, "suspect")
     step_harness.create_run("long")
@@ -261,7 +261,7 @@ def test_a_suspect_that_waits_is_not_claimed_and_holds_one_message_only(step_har
     assert served == ["long", "suspect"]
 
 
-def test_a_step_that_failed_in_a_living_process_is_no_death(step_harness):
+def test_failed_step_does_not_count_as_a_crash(step_harness):
     for run_id in ("a", "b"):
         step_harness.create_run(run_id)
     together, counted = asyncio.Event(), []

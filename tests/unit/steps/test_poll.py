@@ -9,7 +9,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
-from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.polling import NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.api_errors import LONGEST_PAUSE, REFUSAL_GRACE
@@ -19,6 +19,7 @@ from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
+from tests.unit.steps.conftest import HOUR
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
@@ -38,7 +39,7 @@ def wait(step_harness):
     return step_harness.due_times()["r:0"]
 
 
-def test_a_job_that_runs_is_looked_at_again_less_and_less_often(running, make):
+def test_running_job_is_polled_less_and_less_often(running, make):
     running.api.script(get_job=make.job("pending"))
     waits = []
     for looks in range(1, 8):
@@ -66,7 +67,7 @@ def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, 
 
 
 @pytest.mark.parametrize("status", ["success", "error"])
-def test_a_job_that_has_ended_is_collected(running, make, status):
+def test_ended_job_moves_to_fetching(running, make, status):
     running.api.script(get_job=make.job(status), get_task=make.refusal(500))
     assert running.run_step(poll, running.claim_part()) is None
     assert running.part().state is PartState.FETCHING
@@ -74,7 +75,7 @@ def test_a_job_that_has_ended_is_collected(running, make, status):
     assert wait(running) > 0
 
 
-def test_its_pages_are_fetched_at_once(running, make):
+def test_pages_of_an_ended_job_are_fetched_at_once(running, make):
     running.api.script(get_job=make.job("success"), get_task=lambda _, task_id: make.task(int(task_id[1:])))
     assert running.run_step(poll, running.claim_part()) == AGGREGATE
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
@@ -95,7 +96,7 @@ def test_a_status_that_nobody_knows_is_not_the_end(running, make):
     assert (running.part().state, running.part().status) == (PartState.RUNNING, "hibernating")
 
 
-def test_a_job_that_does_not_name_its_tasks_has_those_of_its_creation(running, make):
+def test_job_without_task_ids_has_those_of_its_purchase(running, make):
     running.api.script(get_job=JobDetails(job_id="job-r-0", status="success"), get_task=make.refusal(500))
     assert running.run_step(poll, running.claim_part()) is None
     assert kept(running).task_ids == ["t0", "t1"]
@@ -111,7 +112,7 @@ def test_a_job_that_is_not_found_may_be_young(running, make):
     assert running.part().state is PartState.RUNNING
 
 
-def test_a_job_that_is_not_found_three_times_later_is_lost(running, make):
+def test_job_not_found_three_times_is_lost(running, make):
     running.api.script(get_job=make.refusal(404))
     running.clock.forward(61)
     for misses in (1, 2):
@@ -140,7 +141,7 @@ def test_a_job_that_is_found_again_is_forgiven(running, make):
 @pytest.mark.parametrize(
     "error", [APIConnectionError("cut", "GET", "/x", "ReadTimeout"), 500, 503], ids=["connection", "500", "503"]
 )
-def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
+def test_failing_server_is_polled_less_and_less_often(running, make, error):
     error = make.refusal(error) if isinstance(error, int) else error
     running.api.script(get_job=error)
     waits = []
@@ -157,7 +158,7 @@ def test_a_server_in_trouble_is_asked_less_and_less_often(running, make, error):
     assert waits[-1] <= running.settings.poll_max_interval
 
 
-def test_trouble_that_is_over_is_forgotten(running, make):
+def test_success_clears_api_failures(running, make):
     running.api.script(get_job=[make.refusal(500), make.job("pending")])
     running.run_step(poll, running.claim_part())
     assert (running.part().api_failures, "500" in running.part().api_error) == (1, True)
@@ -197,7 +198,7 @@ def test_a_pause_counts_from_the_answer(running, make):
 
 @pytest.mark.parametrize("step", ["cancel", "poll"])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_run_that_is_to_end_does_not_wait_for_an_api_that_is_away(running, make, step, known):
+def test_stopped_run_does_not_wait_for_the_api(running, make, step, known):
     if known:
         running.run(ops.update_part(running.keys, running.claim_part(), {}, job=make.job("pending"), after=0.0))
     running.run(ops.request_stop(running.keys, "r", "deadline"))
@@ -237,7 +238,7 @@ def test_too_many_requests_stops_all_workers(running, make):
     assert running.try_claim_part("other") is not None
 
 
-def test_a_job_that_the_api_refuses_for_long_is_collected_by_the_ids_of_its_purchase(running, make):
+def test_job_refused_for_long_is_fetched_by_purchased_ids(running, make):
     running.api.script(get_job=make.refusal(400), get_task=lambda _, i: make.task(int(i[1:])))
     for attempts in range(1, UNREADABLE_ATTEMPTS):
         assert running.run_step(poll, running.claim_part()) is None
@@ -254,7 +255,7 @@ def stopped(running):
     return running
 
 
-def test_a_stop_request_is_one_look_and_a_delete(stopped, make):
+def test_stop_request_reads_the_job_and_deletes_it(stopped, make):
     stopped.api.script(get_job=make.job("pending"), cancel_job=make.job("pending"))
     assert stopped.run_step(cancel, stopped.claim_part()) is None
     assert [name for name, *_ in stopped.api.calls] == ["get_job", "cancel_job"]
@@ -279,7 +280,7 @@ def test_a_job_that_ends_just_before_its_delete_is_polled(stopped, make):
     assert stopped.part().cancel_sent_at is not None
 
 
-def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(stopped, make):
+def test_cancel_counts_a_job_not_found(stopped, make):
     stopped.api.script(get_job=make.refusal(404))
     stopped.clock.forward(61)
     for _ in range(3):
@@ -289,7 +290,7 @@ def test_a_job_that_cannot_be_found_is_missed_by_cancel_too(stopped, make):
     assert stopped.part().outcome == "lost"
 
 
-def test_a_cancel_in_trouble_is_tried_again(stopped, make):
+def test_failed_cancel_is_retried(stopped, make):
     stopped.api.script(get_job=[make.refusal(500), make.job("pending")], cancel_job=make.job("canceled"))
     assert stopped.run_step(cancel, stopped.claim_part()) is None
     assert (stopped.part().api_failures, stopped.part().cancel_sent_at) == (1, None)
@@ -311,7 +312,7 @@ def test_a_cancel_message_that_comes_twice_is_a_poll(stopped, make):
     assert len(stopped.api.called("cancel_job")) == 1
 
 
-def test_a_job_that_does_not_stop_is_given_up_after_the_grace(stopped, make):
+def test_job_that_does_not_stop_is_given_up(stopped, make):
     job = make.job("pending", tasks=["success", "pending"])
     stopped.api.script(get_job=job, cancel_job=job)
     stopped.run_step(cancel, stopped.claim_part())
@@ -342,7 +343,7 @@ def test_a_deadline_ends_as_a_time_out(running, make):
     assert (error.max_wait, error.run_id, error.job.status) == (600.0, "r", "canceled")
 
 
-def test_a_job_that_never_answers_is_lost_once_the_api_has_forgotten_it(running, make):
+def test_job_that_never_answers_is_lost_after_retention(running, make):
     running.api.script(get_job=make.refusal(500))
     running.run_step(poll, running.claim_part())
     assert running.part().state is PartState.RUNNING
@@ -370,7 +371,7 @@ def pages(step_harness):
     }
 
 
-def test_a_task_that_has_ended_is_fetched_while_its_job_goes_on(early, make):
+def test_ended_task_is_fetched_while_its_job_runs(early, make):
     early.api.script(
         get_job=make.job("pending", tasks=["pending", "success", "error"]),
         get_task=lambda _, i: make.task(int(i[1:]), status="error" if i == "t2" else "success"),
@@ -392,7 +393,7 @@ def test_a_task_that_has_ended_is_fetched_while_its_job_goes_on(early, make):
     assert pages(early) == {0: "t0", 1: "t1", 2: "t2"}
 
 
-def test_a_job_whose_tasks_are_fetched_early_is_looked_at_by_itself(early, make):
+def test_job_with_early_fetch_is_polled_by_itself(early, make):
     early.api.script(get_job=make.job("pending", 3))
     early.run_step(poll, early.claim_part())
     assert "r:0" in early.due_parts()
@@ -413,7 +414,7 @@ def test_an_answer_that_shuffles_the_tasks_moves_no_page(early, make):
 
 
 @pytest.mark.parametrize("answer", [404, 410, 429, 500, "pending"])
-def test_a_task_that_cannot_be_had_early_is_left_to_the_end(early, make, answer):
+def test_task_that_fails_early_is_fetched_at_the_end(early, make, answer):
     early.api.script(
         get_job=make.job("pending", tasks=["success", "pending", "pending"]),
         get_task=make.task(0, status=answer) if answer == "pending" else make.refusal(answer),
@@ -439,3 +440,16 @@ def test_large_runs_are_fetched_early(step_harness, make, targets, option, expec
     step_harness.make_running()
     assert step_harness.claim_part().early is expected
     assert step_harness.run(ops.spec(step_harness.keys, "r", 1)).early is expected
+
+
+def test_job_is_lost_only_after_the_not_found_grace(step_harness, make):
+    step_harness.create_run()
+    step_harness.make_running()
+    step_harness.clock.forward(HOUR)
+    step_harness.api.script(get_job=make.refusal(404))
+    began = step_harness.clock.time()
+    while step_harness.part().state is PartState.RUNNING:
+        step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.05)
+        step_harness.run_step(poll, step_harness.claim_part())
+    assert step_harness.part().outcome == "lost"
+    assert NOT_FOUND_GRACE < step_harness.clock.time() - began < 2 * NOT_FOUND_GRACE

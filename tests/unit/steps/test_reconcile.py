@@ -8,14 +8,24 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
-from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobsListResponse
+from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobStatus
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.job_list import JobListReader
-from scrape_do_celery.store import PartState, RunSpec, ops
+from scrape_do_celery.store import PartId, PartState, RunSpec, ops
 from scrape_do_celery.tasks.reconcile import reconcile
+from tests.unit.steps.conftest import (
+    HOUR,
+    LEASE,
+    job_listing,
+    ledger_statuses,
+    lose_submit_answer,
+    reconcile_until,
+    run_until_done,
+    show_jobs,
+    without_tasks,
+)
 
-LEASE = 120.0
 ADOPTED = StepMessage(routing.POLL_JOBS, ("r:0",))
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
@@ -24,37 +34,11 @@ AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 def reconciling(step_harness):
     """A part whose `POST` was under way when its step died."""
     step_harness.create_run()
-    begin_doubt(step_harness)
+    lose_submit_answer(step_harness)
     return step_harness
 
 
-def begin_doubt(step_harness, run_id="r", marker=""):
-    claim = step_harness.claim_part(run_id, seconds=LEASE)
-    step_harness.run(
-        ops.write_intent(
-            step_harness.keys, claim, "n", LEASE, account=step_harness.account, estimated_credits=2, marker=marker
-        )
-    )
-    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
-
-
-def listing(*jobs, pages=1):
-    return JobsListResponse(jobs=list(jobs), total_count=len(jobs), page_size=100, page_number=1, total_pages=pages)
-
-
-def trimmed(job):
-    return job.model_copy(update={"tasks": []})
-
-
-def shows(step_harness, *jobs, trim=True):
-    """The API has these jobs."""
-    whole = {job.job_id: job for job in jobs}
-    step_harness.api.script(
-        list_jobs=lambda _: listing(*(map(trimmed, jobs) if trim else jobs)), get_job=lambda i: whole[i]
-    )
-
-
-def look(step_harness, wait=None):
+def reconcile_once(step_harness, wait=None):
     """One look, once the part is due, or so many seconds later."""
     step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1 if wait is None else wait)
     return step_harness.run_step(reconcile, step_harness.claim_part())
@@ -62,8 +46,8 @@ def look(step_harness, wait=None):
 
 @pytest.mark.parametrize("trim", [True, False])
 def test_the_job_is_adopted(reconciling, make, trim):
-    shows(reconciling, make.job("pending", job_id="j"), make.job("pending", job_id="other", start=7), trim=trim)
-    assert look(reconciling) == ADOPTED
+    show_jobs(reconciling, make.job("pending", job_id="j"), make.job("pending", job_id="other", start=7), trim=trim)
+    assert reconcile_once(reconciling) == ADOPTED
     part = reconciling.part()
     assert (part.state, part.job_id, part.task_ids) == (PartState.RUNNING, "j", ("t0", "t1"))
     assert reconciling.redis.get(reconciling.keys.owner("j")) == b"r:0"
@@ -72,49 +56,49 @@ def test_the_job_is_adopted(reconciling, make, trim):
 
 def test_urls_may_come_back_in_another_spelling_and_order(step_harness, make):
     step_harness.create_run(each=["https://SHOP.example", "https://shop.example:443/b?q=%7e"])
-    begin_doubt(step_harness)
+    lose_submit_answer(step_harness)
     job = make.job("pending", job_id="j")
     urls = ["https://shop.example/b?q=~", "https://shop.example/"]
     tasks = [one.model_copy(update={"url": url}) for one, url in zip(job.tasks, urls, strict=True)]
-    shows(step_harness, job.model_copy(update={"tasks": tasks}))
-    assert look(step_harness) == ADOPTED
+    show_jobs(step_harness, job.model_copy(update={"tasks": tasks}))
+    assert reconcile_once(step_harness) == ADOPTED
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_job_of_other_targets_is_read_once(reconciling, make, count):
-    shows(reconciling, make.job("success", count, job_id="j", start=7))
+    show_jobs(reconciling, make.job("success", count, job_id="j", start=7))
     reconciling.job_list = JobListReader(reconciling.api.list_jobs)
-    assert look(reconciling) is None
-    assert look(reconciling) is None
+    assert reconcile_once(reconciling) is None
+    assert reconcile_once(reconciling) is None
     assert len(reconciling.api.called("get_job")) == 1
 
 
-def test_a_job_that_names_some_of_the_targets_may_still_grow(reconciling, make):
-    shows(reconciling, make.job("queuing", 1, job_id="j"))
+def test_job_with_some_targets_may_still_grow(reconciling, make):
+    show_jobs(reconciling, make.job("queuing", 1, job_id="j"))
     for _ in range(20):
-        look(reconciling)
+        reconcile_once(reconciling)
     assert reconciling.part().state is PartState.RECONCILING
 
 
 def test_a_job_that_names_no_task_proves_no_absence(reconciling, make):
-    shows(reconciling, make.job("pending", 0, job_id="j"))
+    show_jobs(reconciling, make.job("pending", 0, job_id="j"))
     for _ in range(20):
-        look(reconciling)
+        reconcile_once(reconciling)
     assert reconciling.part().state is PartState.RECONCILING
 
 
 def test_a_job_that_a_run_owns_is_never_adopted(reconciling, make):
     reconciling.redis.set(reconciling.keys.owner("j"), "someone:0")
-    shows(reconciling, make.job("pending", job_id="j"))
+    show_jobs(reconciling, make.job("pending", job_id="j"))
     for _ in range(20):
-        look(reconciling)
+        reconcile_once(reconciling)
         if reconciling.part().state is PartState.QUEUED:
             break
     assert reconciling.part().state is PartState.QUEUED
 
 
-def test_a_job_that_is_taken_at_that_moment_is_left_alone(reconciling, make, monkeypatch):
-    shows(reconciling, make.job("pending", job_id="j"))
+def test_job_claimed_meanwhile_is_left_alone(reconciling, make, monkeypatch):
+    show_jobs(reconciling, make.job("pending", job_id="j"))
     real = ops.update_part
 
     def update(keys, claim, fields, **options):
@@ -122,24 +106,24 @@ def test_a_job_that_is_taken_at_that_moment_is_left_alone(reconciling, make, mon
         return real(keys, claim, fields, **options)
 
     monkeypatch.setattr(ops, "update_part", update)
-    assert look(reconciling) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert reconcile_once(reconciling) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert reconciling.part().job_id is None
 
 
-def looks_until(step_harness, state):
+def reconcile_seconds_until(step_harness, state):
     """How long it took, by the store's clock, until the part was in this state."""
     began = step_harness.clock.time()
     for _ in range(200):
-        look(step_harness)
+        reconcile_once(step_harness)
         if step_harness.part().state is state:
             return step_harness.clock.time() - began
     raise AssertionError(step_harness.part())
 
 
-def test_absence_is_believed_after_all_traces_had_their_time(reconciling, settings):
-    shows(reconciling)
+def test_absence_needs_the_whole_visibility_grace(reconciling, settings):
+    show_jobs(reconciling)
     visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
-    took = looks_until(reconciling, PartState.QUEUED)
+    took = reconcile_seconds_until(reconciling, PartState.QUEUED)
     assert (
         visibility_delay + settings.submit_visibility_grace / 2
         <= took
@@ -149,78 +133,78 @@ def test_absence_is_believed_after_all_traces_had_their_time(reconciling, settin
     assert reconciling.api.posts == 0
 
 
-def test_a_post_that_ended_late_has_its_time_from_its_end(reconciling, settings):
+def test_visibility_grace_starts_at_the_end_of_the_post(reconciling, settings):
     """Its process was frozen between the intent and the `POST`."""
     visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
     reconciling.clock.forward(10 * visibility_delay)
     claim = reconciling.claim_part()
     reconciling.update_part(claim, after=0.0, state="reconciling", submit_error="a time-out")
-    shows(reconciling)
-    assert looks_until(reconciling, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
+    show_jobs(reconciling)
+    assert reconcile_seconds_until(reconciling, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
 
 
 def test_a_job_that_appears_late_is_adopted(reconciling, make, settings):
-    shows(reconciling)
+    show_jobs(reconciling)
     while reconciling.part().not_found_at is None:
-        look(reconciling)
-    shows(reconciling, make.job("queued", job_id="j"))
-    assert look(reconciling) == ADOPTED
+        reconcile_once(reconciling)
+    show_jobs(reconciling, make.job("queued", job_id="j"))
+    assert reconcile_once(reconciling) == ADOPTED
 
 
 def test_a_job_that_cannot_be_read_is_no_absence(reconciling, make):
     job = make.job("pending", job_id="j")
-    reconciling.api.script(list_jobs=lambda _: listing(trimmed(job)), get_job=make.refusal(404))
+    reconciling.api.script(list_jobs=lambda _: job_listing(without_tasks(job)), get_job=make.refusal(404))
     for _ in range(40):
-        assert look(reconciling) is None
+        assert reconcile_once(reconciling) is None
     assert reconciling.part().state is PartState.RECONCILING
     assert reconciling.part().not_found_at is None
-    shows(reconciling, job)
-    assert look(reconciling) == ADOPTED
+    show_jobs(reconciling, job)
+    assert reconcile_once(reconciling) == ADOPTED
 
 
 @pytest.mark.parametrize(("start", "state"), [(0, PartState.RUNNING), (7, PartState.QUEUED)])
-def test_a_job_that_names_no_target_is_known_by_its_tasks(reconciling, make, start, state):
+def test_job_without_urls_is_matched_by_its_tasks(reconciling, make, start, state):
     """Else one such job would leave every part in doubt of its size open for ever."""
     job = make.job("pending", job_id="j", summary=False)
     reconciling.api.script(
-        list_jobs=lambda _: listing(job),
+        list_jobs=lambda _: job_listing(job),
         get_job=job,
         get_task=lambda _, i: make.task(int(i[1:]), job="j", url=f"https://shop.example/{int(i[1:]) + start}"),
     )
-    looks_until(reconciling, state)
+    reconcile_seconds_until(reconciling, state)
 
 
 @pytest.mark.parametrize("summary", [True, False])
 def test_a_job_that_shows_no_url_anywhere_is_no_absence(reconciling, make, summary):
     job = make.job("pending", job_id="j", summary=summary)
     job = job.model_copy(update={"tasks": [task.model_copy(update={"url": ""}) for task in job.tasks]})
-    reconciling.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.task(url=""))
+    reconciling.api.script(list_jobs=lambda _: job_listing(job), get_job=job, get_task=make.task(url=""))
     for _ in range(40):
-        look(reconciling)
+        reconcile_once(reconciling)
     assert (reconciling.part().state, reconciling.part().not_found_at) == (PartState.RECONCILING, None)
 
 
 def test_a_job_whose_tasks_cannot_be_read_is_no_absence(reconciling, make):
     job = make.job("pending", job_id="j", summary=False)
-    reconciling.api.script(list_jobs=lambda _: listing(job), get_job=job, get_task=make.refusal(404))
+    reconciling.api.script(list_jobs=lambda _: job_listing(job), get_job=job, get_task=make.refusal(404))
     for _ in range(40):
-        look(reconciling)
+        reconcile_once(reconciling)
     assert reconciling.part().not_found_at is None
 
 
-def test_an_api_that_is_away_leaves_the_part_as_it_is(reconciling, make):
+def test_unreachable_api_keeps_the_purchase_unresolved(reconciling, make):
     reconciling.api.script(list_jobs=make.refusal(500))
     for _ in range(30):
-        assert look(reconciling) is None
+        assert reconcile_once(reconciling) is None
     assert reconciling.part().state is PartState.RECONCILING
-    shows(reconciling, make.job("pending", job_id="j"))
-    assert look(reconciling) == ADOPTED
+    show_jobs(reconciling, make.job("pending", job_id="j"))
+    assert reconcile_once(reconciling) == ADOPTED
 
 
 def test_hold_ends_in_doubt(reconciling, settings):
     reconciling.settings = settings.model_copy(update={"in_doubt_policy": "never_resubmit"})
-    shows(reconciling)
-    looks_until(reconciling, PartState.DONE)
+    show_jobs(reconciling)
+    reconcile_seconds_until(reconciling, PartState.DONE)
     part = reconciling.part()
     assert (part.outcome, reconciling.api.posts) == ("in_doubt", 0)
     assert isinstance(part.error, SubmitInDoubtError)
@@ -230,38 +214,38 @@ def test_hold_ends_in_doubt(reconciling, settings):
 
 def test_a_stop_request_waits_for_the_resolution_and_buys_nothing(reconciling):
     reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
-    shows(reconciling)
-    looks_until(reconciling, PartState.DONE)
+    show_jobs(reconciling)
+    reconcile_seconds_until(reconciling, PartState.DONE)
     assert isinstance(reconciling.part().error, JobCanceledError)
     assert reconciling.api.posts == 0
 
 
-def test_looks_that_came_late_are_two_all_the_same(reconciling, make):
+def test_late_listings_still_count_as_two(reconciling, make):
     reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
     reconciling.api.script(list_jobs=make.refusal(500))
-    look(reconciling)
+    reconcile_once(reconciling)
     # Nobody came to look until the time of the run that is to end was over.
     reconciling.clock.forward(3600)
-    shows(reconciling)
-    assert look(reconciling) is None
+    show_jobs(reconciling)
+    assert reconcile_once(reconciling) is None
     assert reconciling.part().state is PartState.RECONCILING
-    looks_until(reconciling, PartState.DONE)
+    reconcile_seconds_until(reconciling, PartState.DONE)
     assert isinstance(reconciling.part().error, JobCanceledError)
 
 
 def test_a_stop_request_finds_its_job_and_stops_it(reconciling, make):
     reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
-    shows(reconciling, make.job("pending", job_id="j"))
-    assert look(reconciling) == StepMessage(routing.CANCEL_RUN, ("r:0",))
+    show_jobs(reconciling, make.job("pending", job_id="j"))
+    assert reconcile_once(reconciling) == StepMessage(routing.CANCEL_RUN, ("r:0",))
     assert reconciling.part().job_id == "j"
 
 
 def test_answers_that_are_lost_again_and_again_end(reconciling, settings):
-    shows(reconciling)
+    show_jobs(reconciling)
     for _ in range(settings.poison_after - 1):
-        looks_until(reconciling, PartState.QUEUED)
-        begin_doubt(reconciling)
-    looks_until(reconciling, PartState.DONE)
+        reconcile_seconds_until(reconciling, PartState.QUEUED)
+        lose_submit_answer(reconciling)
+    reconcile_seconds_until(reconciling, PartState.DONE)
     assert isinstance(reconciling.part().error, PoisonedRunError)
 
 
@@ -271,90 +255,90 @@ def started(job, seconds):
 
 def test_an_equal_job_from_before_makes_the_new_one_ambiguous(reconciling, make):
     old = started(make.job("success", job_id="old"), reconciling.part().first_intent - 500)
-    shows(reconciling, old, make.job("queued", job_id="new"))
-    looks_until(reconciling, PartState.DONE)
+    show_jobs(reconciling, old, make.job("queued", job_id="new"))
+    reconcile_seconds_until(reconciling, PartState.DONE)
     error = reconciling.part().error
     assert isinstance(error, SubmitInDoubtError)
     assert set(error.candidates) == {"old", "new"}
     assert "older" in str(error)
 
 
-def test_an_equal_job_that_only_looks_older_is_neither_adopted_nor_bought_over(reconciling, make):
-    shows(reconciling, started(make.job("success", job_id="old"), reconciling.part().first_intent - 500))
-    looks_until(reconciling, PartState.DONE)
+def test_equal_job_that_looks_older_is_ambiguous(reconciling, make):
+    show_jobs(reconciling, started(make.job("success", job_id="old"), reconciling.part().first_intent - 500))
+    reconcile_seconds_until(reconciling, PartState.DONE)
     assert (reconciling.part().outcome, reconciling.part().error.candidates) == ("in_doubt", ("old",))
 
 
-def test_an_equal_job_that_was_seen_before_the_intent_is_no_trace_of_this_purchase(step_harness, make):
+def test_equal_job_seen_before_the_intent_is_ignored(step_harness, make):
     step_harness.create_run()
     step_harness.run(ops.note_unowned(step_harness.keys, step_harness.account, ["OLD"]))
     step_harness.clock.forward(5)
-    begin_doubt(step_harness)
-    shows(step_harness, make.job("pending", job_id="old"))
-    looks_until(step_harness, PartState.QUEUED)
+    lose_submit_answer(step_harness)
+    show_jobs(step_harness, make.job("pending", job_id="old"))
+    reconcile_seconds_until(step_harness, PartState.QUEUED)
 
 
-def test_an_equal_job_from_before_all_clocks_and_zones_is_no_trace_of_this_purchase(reconciling, make, settings):
+def test_much_older_equal_job_is_ignored(reconciling, make, settings):
     start = reconciling.part().first_intent - MAX_ZONE_OFFSET - settings.api_clock_tolerance
-    shows(reconciling, started(make.job("success", job_id="old"), start))
-    looks_until(reconciling, PartState.QUEUED)
+    show_jobs(reconciling, started(make.job("success", job_id="old"), start))
+    reconcile_seconds_until(reconciling, PartState.QUEUED)
 
 
 def test_more_equal_jobs_than_purchases_are_ambiguous(reconciling, make):
-    shows(reconciling, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
-    looks_until(reconciling, PartState.DONE)
+    show_jobs(reconciling, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
+    reconcile_seconds_until(reconciling, PartState.DONE)
     assert set(reconciling.part().error.candidates) == {"a", "b"}
 
 
 def test_two_purchases_of_one_part_may_both_appear(reconciling, make):
-    shows(reconciling)
-    looks_until(reconciling, PartState.QUEUED)
-    begin_doubt(reconciling)
-    shows(reconciling, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
-    assert look(reconciling) == ADOPTED
+    show_jobs(reconciling)
+    reconcile_seconds_until(reconciling, PartState.QUEUED)
+    lose_submit_answer(reconciling)
+    show_jobs(reconciling, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
+    assert reconcile_once(reconciling) == ADOPTED
 
 
-def test_an_earlier_purchase_in_doubt_of_the_same_targets_is_remembered(step_harness, make):
+def test_earlier_unresolved_purchase_of_equal_targets_counts(step_harness, make):
     step_harness.create_run("first", request={"geo_code": "us"})
-    begin_doubt(step_harness, "first")
+    lose_submit_answer(step_harness, "first")
     step_harness.run(
         ops.finish_part(step_harness.keys, step_harness.claim_part("first"), "in_doubt", purchase_status="in_doubt")
     )
     step_harness.create_run("r", request={"geo_code": "de"})
-    begin_doubt(step_harness)
-    shows(step_harness, make.job("queued", job_id="j"))
-    looks_until(step_harness, PartState.DONE)
+    lose_submit_answer(step_harness)
+    show_jobs(step_harness, make.job("queued", job_id="j"))
+    reconcile_seconds_until(step_harness, PartState.DONE)
     assert "never resolved" in str(step_harness.part().error)
 
 
 def test_on_a_shared_account_only_a_marked_job_is_ours(step_harness, make, settings):
     step_harness.settings = settings.model_copy(update={"shared_account": True})
     step_harness.create_run()
-    begin_doubt(step_harness, marker="m")
+    lose_submit_answer(step_harness, marker="m")
     hook = "https://hooks.example/x?scrape_do_intent="
-    shows(step_harness, make.job("pending", job_id="theirs"), make.job("pending", job_id="ours"))
+    show_jobs(step_harness, make.job("pending", job_id="theirs"), make.job("pending", job_id="ours"))
     step_harness.api.script(
         get_task=lambda job, _: make.task(job=job, webhook_url=hook + ("m" if job == "ours" else "z"))
     )
-    assert look(step_harness) == ADOPTED
+    assert reconcile_once(step_harness) == ADOPTED
     assert step_harness.part().job_id == "ours"
 
 
 def test_on_a_shared_account_without_a_marker_nothing_is_taken(step_harness, make, settings):
     step_harness.settings = settings.model_copy(update={"shared_account": True})
     step_harness.create_run()
-    begin_doubt(step_harness)
-    shows(step_harness, make.job("pending", job_id="theirs"))
-    looks_until(step_harness, PartState.DONE)
+    lose_submit_answer(step_harness)
+    show_jobs(step_harness, make.job("pending", job_id="theirs"))
+    reconcile_seconds_until(step_harness, PartState.DONE)
     assert "others buy on this account" in str(step_harness.part().error)
 
 
 def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
     step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
-    begin_doubt(step_harness)
-    shows(step_harness, make.job("pending", job_id="j"))
-    looks_until(step_harness, PartState.DONE)
+    lose_submit_answer(step_harness)
+    show_jobs(step_harness, make.job("pending", job_id="j"))
+    reconcile_seconds_until(step_harness, PartState.DONE)
     assert "plugin" in str(step_harness.part().error)
 
 
@@ -367,49 +351,177 @@ def lose_the_intent(step_harness, run_id="r"):
     assert answer == ("maybe_sent", "")
 
 
-def test_what_a_lost_intent_bought_is_adopted(step_harness, make):
+def test_job_of_a_lost_intent_is_adopted(step_harness, make):
     step_harness.create_run()
     lose_the_intent(step_harness)
-    shows(step_harness, make.job("pending", job_id="j"))
-    assert look(step_harness) == ADOPTED
+    show_jobs(step_harness, make.job("pending", job_id="j"))
+    assert reconcile_once(step_harness) == ADOPTED
 
 
-def test_a_maybe_sent_intent_that_was_none_leaves_no_trace(step_harness, make):
+def test_refuted_maybe_sent_intent_leaves_no_trace(step_harness, make):
     step_harness.create_run()
     lose_the_intent(step_harness)
     day = int(step_harness.part().intent // 86_400)
     assert step_harness.run(ops.ledger(step_harness.keys, day)) == []
-    shows(step_harness)
-    looks_until(step_harness, PartState.QUEUED)
+    show_jobs(step_harness)
+    reconcile_seconds_until(step_harness, PartState.QUEUED)
     assert step_harness.run(ops.ledger(step_harness.keys, day)) == []
 
 
-def test_a_maybe_sent_intent_that_was_one_comes_into_the_ledger(step_harness, make):
+def test_confirmed_maybe_sent_intent_is_in_the_ledger(step_harness, make):
     step_harness.create_run()
     lose_the_intent(step_harness)
     day = int(step_harness.part().intent // 86_400)
-    shows(step_harness, make.job("pending", job_id="j"))
-    looks_until(step_harness, PartState.RUNNING)
+    show_jobs(step_harness, make.job("pending", job_id="j"))
+    reconcile_seconds_until(step_harness, PartState.RUNNING)
     [line] = step_harness.run(ops.ledger(step_harness.keys, day))
     assert (line.status, line.job_id, line.sequence) == ("adopted", "j", 1)
 
 
 @pytest.mark.parametrize(("options", "state"), [({"geo_code": "us"}, PartState.DONE), ({}, PartState.RUNNING)])
-def test_a_lost_intent_of_equal_targets_with_other_options_is_ambiguous(step_harness, make, options, state):
+def test_lost_intent_with_other_options_is_ambiguous(step_harness, make, options, state):
     step_harness.create_run("equal", request=options)
     step_harness.create_run()
     lose_the_intent(step_harness)
-    shows(step_harness, make.job("pending", job_id="j"))
-    looks_until(step_harness, state)
+    show_jobs(step_harness, make.job("pending", job_id="j"))
+    reconcile_seconds_until(step_harness, state)
 
 
-def test_a_conflicting_part_is_found_among_very_many(step_harness, make):
+def test_conflicting_part_is_found_among_many(step_harness, make):
     """More than one look of the scan takes in."""
     step_harness.create_run("equal", request={"geo_code": "us"})
     for n in range(700):
         step_harness.redis.zadd(step_harness.keys.due, {f"other{n}:0": step_harness.clock.time() + 1_000})
     step_harness.create_run()
     lose_the_intent(step_harness)
-    shows(step_harness, make.job("pending", job_id="j"))
-    looks_until(step_harness, PartState.DONE)
+    show_jobs(step_harness, make.job("pending", job_id="j"))
+    reconcile_seconds_until(step_harness, PartState.DONE)
     assert "equal:0" in str(step_harness.part().error)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_unreachable_api_ends_a_purchase_in_doubt(step_harness, make, stopped):
+    step_harness.create_run()
+    lose_submit_answer(step_harness)
+    if stopped:
+        step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.api.script(list_jobs=make.refusal(500))
+    for _ in range(100):
+        if step_harness.part().state is not PartState.DONE:
+            step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + HOUR)
+            step_harness.run_step(reconcile, step_harness.claim_part())
+    assert step_harness.part().outcome == "in_doubt"
+
+
+def test_equal_job_is_ambiguous_soon_after_a_purchase_not_found(step_harness, make):
+    step_harness.create_run("a", request={"geo_code": "us"})
+    lose_submit_answer(step_harness, "a")
+    show_jobs(step_harness)
+    assert reconcile_until(step_harness, "a")
+    step_harness.create_run("b", request={"geo_code": "de"})
+    lose_submit_answer(step_harness, "b")
+    show_jobs(step_harness, make.job("queued", job_id="of-a"))
+    assert reconcile_until(step_harness, "b", until=PartState.DONE)
+    assert (step_harness.part("b").outcome, step_harness.part("b").job_id) == ("in_doubt", None)
+
+
+def test_purchase_not_found_is_ignored_after_an_hour(step_harness, make):
+    step_harness.create_run("a", request={"geo_code": "us"})
+    lose_submit_answer(step_harness, "a")
+    show_jobs(step_harness)
+    assert reconcile_until(step_harness, "a")
+    step_harness.clock.forward(HOUR + 1)
+    step_harness.create_run("b", request={"geo_code": "de"})
+    lose_submit_answer(step_harness, "b")
+    show_jobs(step_harness, make.job("queued", job_id="of-b"))
+    assert reconcile_until(step_harness, "b", until=PartState.RUNNING)
+    assert step_harness.part("b").job_id == "of-b"
+
+
+def test_resolved_purchase_keeps_older_unresolved_ones(step_harness, make):
+    for run_id in "ab":
+        step_harness.create_run(run_id, request={"geo_code": "us"})
+    lose_submit_answer(step_harness, "a")
+    step_harness.run(
+        ops.finish_part(step_harness.keys, step_harness.claim_part("a"), "in_doubt", purchase_status="in_doubt")
+    )
+    step_harness.clock.forward(5)
+    lose_submit_answer(step_harness, "b")
+    show_jobs(step_harness)
+    assert reconcile_until(step_harness, "b")
+    claim = step_harness.claim_part("b")
+    found = step_harness.run(
+        ops.read_unresolved_purchases(step_harness.keys, claim, step_harness.account, ops.digests_of(claim), 99)
+    )
+    assert (found.equal, found.similar) == ((PartId("a", 0),), 1)
+    step_harness.clock.forward(71 * HOUR)
+    found = step_harness.run(
+        ops.read_unresolved_purchases(step_harness.keys, claim, step_harness.account, ops.digests_of(claim), 99)
+    )
+    assert found.similar == 1
+    step_harness.clock.forward(2 * HOUR)
+    found = step_harness.run(
+        ops.read_unresolved_purchases(step_harness.keys, claim, step_harness.account, ops.digests_of(claim), 99)
+    )
+    assert found.similar == 0
+
+
+def test_task_without_a_marker_yet_proves_no_absence(step_harness, make, settings):
+    step_harness.settings = settings.model_copy(update={"shared_account": True})
+    step_harness.create_run()
+    lose_submit_answer(step_harness, marker="m")
+    show_jobs(step_harness, make.job("pending", job_id="ours"))
+    step_harness.api.script(get_task=lambda job, _: make.task(job=job, status="pending", webhook_url=None))
+    assert not reconcile_until(step_harness)
+
+
+def test_two_purchases_not_found_of_equal_targets_stay_ambiguous(step_harness, make):
+    for run, geo in (("a", "us"), ("b", "de")):
+        step_harness.create_run(run, request={"geo_code": geo})
+        lose_submit_answer(step_harness, run)
+        show_jobs(step_harness)
+        assert reconcile_until(step_harness, run)
+    lose_submit_answer(step_harness, "b")
+    show_jobs(step_harness, make.job("queued", job_id="of-a"))
+    reconcile_until(step_harness, "b", until=PartState.DONE)
+    assert (step_harness.part("b").outcome, step_harness.part("b").job_id) == ("in_doubt", None)
+
+
+def test_queuing_job_with_fewer_tasks_may_be_ours(step_harness, make):
+    step_harness.create_run(each=[f"https://shop.example/{n}" for n in range(3)])
+    lose_submit_answer(step_harness)
+    show_jobs(step_harness, make.job(JobStatus.QUEUING, 2, job_id="half"))
+    assert not reconcile_until(step_harness)
+    show_jobs(step_harness)
+    assert reconcile_until(step_harness)
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_refused_search_ends_in_doubt(step_harness, make, status):
+    step_harness.create_run()
+    lose_submit_answer(step_harness)
+    step_harness.api.script(list_jobs=make.refusal(status), get_user_info=make.refusal(status))
+    run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
+    assert step_harness.part().outcome == "in_doubt"
+    assert str(status) in str(step_harness.part().error)
+
+
+def test_unresolved_purchase_of_another_account_ends_in_doubt(step_harness):
+    step_harness.create_run()
+    lose_submit_answer(step_harness)
+    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
+    assert step_harness.part().outcome == "in_doubt"
+    assert ledger_statuses(step_harness) == ["in_doubt"]
+
+
+def test_canceled_unresolved_purchase_ends_in_doubt(step_harness, make):
+    step_harness.create_run()
+    lose_submit_answer(step_harness)
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.api.script(
+        list_jobs=lambda _: job_listing(make.job("queued", job_id="another")), get_job=make.refusal(404)
+    )
+    run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
+    assert step_harness.part().outcome == "in_doubt"

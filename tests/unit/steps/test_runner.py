@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from types import SimpleNamespace
+import time
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -14,8 +14,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import ConfigurationError, PoisonedRunError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
-from scrape_do_celery.runtime.loop import LoopThread
+from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs
@@ -25,7 +24,7 @@ async def nothing(context, claim):
     await context.release_until(claim, {}, 60.0)
 
 
-def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step(step_harness):
+def test_parts_run_concurrently_with_one_message_per_step(step_harness):
     for run_id in ("a", "b", "c"):
         step_harness.create_run(run_id)
     threads, together = set(), asyncio.Event()
@@ -43,7 +42,7 @@ def test_parts_are_served_side_by_side_and_what_follows_is_published_once_a_step
     assert threads == {"scrape-do-loop"}
 
 
-def test_what_is_not_this_steps_turn_is_left_alone(step_harness):
+def test_parts_in_other_states_are_left_alone(step_harness):
     step_harness.create_run("held")
     step_harness.claim_part("held")
     step_harness.create_run("other")
@@ -88,7 +87,7 @@ def test_one_part_that_fails_does_not_keep_the_others(step_harness, caplog):
     assert step_harness.part("bug").attempts == 1
 
 
-def test_a_part_whose_steps_die_again_and_again_is_taken_out_of_work(step_harness):
+def test_part_whose_steps_keep_dying_is_poisoned(step_harness):
     step_harness.create_run()
     deaths = step_harness.settings.poison_after
     for attempts in range(1, deaths + 1):
@@ -143,7 +142,7 @@ def test_a_whole_run_step_by_step(step_harness, make):
     assert [name for name, _ in step_harness.step_messages()] == [routing.AGGREGATE_RUN]
 
 
-def test_what_a_step_left_to_be_fetched_is_fetched(step_harness, make):
+def test_pages_left_by_a_step_are_fetched(step_harness, make):
     step_harness.create_run(targets=1)
     step_harness.make_running(state=PartState.FETCHING)
     step_harness.redis.set(
@@ -166,7 +165,7 @@ def test_a_process_has_one_runtime(step_harness, monkeypatch):
     WorkerContext.close_for_app(step_harness.app)
 
 
-def test_a_fork_has_a_runtime_of_its_own_and_leaves_the_old_one_alone(step_harness, monkeypatch):
+def test_fork_gets_its_own_context(step_harness, monkeypatch):
     context = WorkerContext.for_app(step_harness.app)
     context.pid = os.getpid() + 1
     assert WorkerContext.for_app(step_harness.app) is not context
@@ -198,205 +197,19 @@ def test_jitter_shortens_an_interval(step_harness, settings):
 # Leases
 
 
-def holding(store, work, *, seconds=0.15, wrap=lambda real: real):
-    claim = store.claim_part(seconds=30)
-    return store.run_async(lambda real: with_lease(wrap(real), claim, seconds, work(real)))
-
-
-def test_work_that_ends_returns_its_value(store):
-    store.create_run()
-
-    async def work():
-        return 7
-
-    assert holding(store, lambda _: work()) == 7
-
-
-def test_work_that_fails_raises_its_error(store):
-    store.create_run()
-
-    async def work():
-        raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        holding(store, lambda _: work())
-
-
-def test_long_work_keeps_its_lease(store):
-    store.create_run()
-
-    async def work():
-        before = store.part_fields()
-        store.clock.forward(100)
-        while store.part_fields()["lease"] == before["lease"]:
-            await asyncio.sleep(0.01)
-        return store.part_fields()["fence"] == before["fence"]
-
-    assert holding(store, lambda _: work())
-
-
-def test_a_lease_that_another_step_has_cancels_the_work(store):
-    store.create_run()
-    ends = []
-
-    async def work():
-        store.clock.forward(31)
-        store.claim_part(seconds=300)
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            ends.append("cancelled")
-            raise
-
-    with pytest.raises(LeaseLostError, match="r:0"):
-        holding(store, lambda _: work())
-    assert ends == ["cancelled"]
-
-
-def test_a_store_that_does_not_answer_for_the_life_of_a_lease_cancels_the_work(store):
-    store.create_run()
-    asked = []
-
-    def failing(store):
-        async def run(command):
-            asked.append(command.script)
-            if len(asked) % 2:
-                raise RedisConnectionError("away")
-            await asyncio.sleep(60)
-
-        return SimpleNamespace(run=run, keys=store.keys)
-
-    async def work():
-        await asyncio.sleep(60)
-
-    with pytest.raises(LeaseLostError):
-        holding(store, lambda _: work(), wrap=failing)
-    assert set(asked) == {"renew_lease"}
-
-
-def test_a_store_that_comes_back_in_time_keeps_the_lease(store):
-    store.create_run()
-    asked = []
-
-    def stumbling(store):
-        async def run(command):
-            asked.append(command.script)
-            if len(asked) % 2:
-                raise RedisConnectionError("away")
-            return True
-
-        return SimpleNamespace(run=run, keys=store.keys)
-
-    async def work():
-        while len(asked) < 8:
-            await asyncio.sleep(0.01)
-        return "done"
-
-    assert holding(store, lambda _: work(), wrap=stumbling) == "done"
-
-
-def test_work_is_cancelled_with_its_step(store):
-    store.create_run()
-    ends = []
-
-    async def work():
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ends.append("cancelled")
-
-    async def go(store):
-        task = asyncio.ensure_future(with_lease(store, claim, 30.0, work()))
-        await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    claim = store.claim_part()
-    store.run_async(go)
-    assert ends == ["cancelled"]
-
-
 # The loop
-
-
-@pytest.fixture
-def loop():
-    made = LoopThread()
-    yield made
-    if not made._loop.is_closed():
-        made.close()
-
-
-def test_a_loop_serves_many_threads(loop):
-    async def work(number):
-        await asyncio.sleep(0.001)
-        return number, threading.current_thread().name
-
-    results = []
-    threads = [threading.Thread(target=lambda n=n: results.append(loop.run(work(n)))) for n in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == [(n, "scrape-do-loop") for n in range(10)]
-
-
-def test_an_error_comes_back_to_its_thread(loop):
-    async def work():
-        raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        loop.run(work())
-
-
-def test_a_caller_that_is_interrupted_cancels_its_work(loop, monkeypatch):
-    started, ended = threading.Event(), threading.Event()
-
-    async def work():
-        started.set()
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-
-    real = asyncio.run_coroutine_threadsafe
-
-    def interrupted(coroutine, running):
-        future = real(coroutine, running)
-
-        def result(timeout=None):
-            assert started.wait(10)
-            raise KeyboardInterrupt
-
-        return SimpleNamespace(result=result, cancel=future.cancel)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            loop.run(work())
-    assert ended.wait(10)
-
-
-def test_closing_a_loop_cancels_what_still_runs_on_it(loop):
-    ended = threading.Event()
-
-    async def work():
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-
-    async def begin():
-        begin.task = asyncio.ensure_future(work())
-        await asyncio.sleep(0)
-
-    loop.run(begin())
-    loop.close()
-    assert ended.is_set()
-    assert not loop._thread.is_alive()
 
 
 def test_a_message_is_a_value():
     assert StepMessage("a", ("b",)) == StepMessage("a", ("b",))
     assert ops.REDISPATCH_MIN < ops.REDISPATCH_MAX
+
+
+def test_missing_token_leaves_no_thread(step_harness, settings):
+    step_harness.app_context.settings = settings.model_copy(update={"api_key": None})
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(ConfigurationError):
+            WorkerContext.for_app(step_harness.app)
+    time.sleep(0.1)
+    assert threading.active_count() == before

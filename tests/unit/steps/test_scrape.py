@@ -29,12 +29,6 @@ URL = "https://shop.example/0"
 
 
 @pytest.fixture
-def scrape(step_harness):
-    """The step, as the harness's app has it."""
-    return step_harness.app.tasks[routing.SCRAPE]
-
-
-@pytest.fixture
 def messages(step_harness, monkeypatch):
     """What `apply_async` sends, past our own part of it."""
     caught = []
@@ -46,16 +40,16 @@ def messages(step_harness, monkeypatch):
 
 
 @pytest.fixture
-def receive(scrape):
+def receive(scrape_task):
     """Runs the step as a worker does that got its message."""
 
     def run(*args, request=None, **kwargs):
-        scrape.push_request(**{"id": "celery-id", "args": args, "kwargs": kwargs, **(request or {})})
+        scrape_task.push_request(**{"id": "celery-id", "args": args, "kwargs": kwargs, **(request or {})})
         try:
             with pytest.raises(Ignore):
-                scrape.run(*args, **kwargs)
+                scrape_task.run(*args, **kwargs)
         finally:
-            scrape.pop_request()
+            scrape_task.pop_request()
 
     return run
 
@@ -64,8 +58,8 @@ def delivery_of(step_harness, waiter, run_id="celery-id"):
     return signature(json.loads(step_harness.read_run(run_id).waiters[waiter]))
 
 
-def test_the_record_is_written_first_and_the_message_is_an_id(step_harness, scrape, messages):
-    scrape.apply_async((), {"targets": [URL], "max_wait": 60}, task_id="celery-id", link=signature("shop.save"))
+def test_record_is_written_before_the_message(step_harness, scrape_task, messages):
+    scrape_task.apply_async((), {"targets": [URL], "max_wait": 60}, task_id="celery-id", link=signature("shop.save"))
     ((args, kwargs, options),) = messages
     assert (args, kwargs) == ((), {"run_id": "celery-id"})
     assert options["task_id"] == "celery-id"
@@ -82,8 +76,8 @@ def test_the_record_is_written_first_and_the_message_is_an_id(step_harness, scra
     assert [link["task"] for link in finish.options["link"]] == ["shop.save"]
 
 
-def test_a_request_may_be_positional(step_harness, scrape, messages):
-    scrape.delay([URL], geo_code="us")
+def test_a_request_may_be_positional(step_harness, scrape_task, messages):
+    scrape_task.delay([URL], geo_code="us")
     ((_, kwargs, options),) = messages
     assert kwargs["run_id"] == options["task_id"]
     assert step_harness.run(ops.spec(step_harness.keys, kwargs["run_id"], 1)).request.geo_code == "us"
@@ -92,36 +86,36 @@ def test_a_request_may_be_positional(step_harness, scrape, messages):
 @pytest.mark.parametrize(
     "when", [{"countdown": 500}, {"eta": 500}, {"eta": "500"}], ids=["countdown", "eta", "eta as text"]
 )
-def test_a_draft_is_held_until_its_message_is_due(step_harness, scrape, messages, when):
+def test_a_draft_is_held_until_its_message_is_due(step_harness, scrape_task, messages, when):
     if "eta" in when:
         moment = datetime.now(UTC) + timedelta(seconds=500)
         when = {"eta": moment.isoformat() if when["eta"] == "500" else moment}
-    scrape.apply_async(([URL],), task_id="celery-id", **when)
+    scrape_task.apply_async(([URL],), task_id="celery-id", **when)
     assert step_harness.due_parts()["celery-id:run"] == pytest.approx(500 + REDISPATCH_MIN, abs=2)
 
 
-def test_a_wrong_request_raises_in_the_caller(step_harness, scrape, messages):
+def test_a_wrong_request_raises_in_the_caller(step_harness, scrape_task, messages):
     for args in (([URL], "us"), ({URL},), ([f"{URL}\ud800"],)):
         with pytest.raises(ValueError, match="targets"):
-            scrape.apply_async(args)
+            scrape_task.apply_async(args)
     with pytest.raises(ValueError, match="targets must be given once"):
-        scrape.apply_async(([URL],), {"targets": [URL]})
+        scrape_task.apply_async(([URL],), {"targets": [URL]})
     for kwargs in ({"targets": []}, {"targets": ["x"]}, {"targets": [URL], "idempotency_key": " "}, {"wrong": 1}):
         with pytest.raises(ValueError, match=r"targets|idempotency_key|wrong"):
-            scrape.apply_async((), kwargs)
+            scrape_task.apply_async((), kwargs)
     assert messages == []
     assert step_harness.redis.keys() == []
 
 
-def test_inside_a_worker_a_wrong_request_fails_under_its_own_id(step_harness, scrape, messages, monkeypatch):
-    monkeypatch.setattr(type(step_harness.app), "current_worker_task", property(lambda _: scrape))
-    scrape.apply_async((), {"targets": []}, task_id="celery-id")
+def test_invalid_request_in_a_worker_fails_under_its_id(step_harness, scrape_task, messages, monkeypatch):
+    monkeypatch.setattr(type(step_harness.app), "current_worker_task", property(lambda _: scrape_task))
+    scrape_task.apply_async((), {"targets": []}, task_id="celery-id")
     assert messages[0][:2] == ((), {"targets": []})
     assert step_harness.redis.keys() == []
 
 
-def test_the_message_that_arrives_makes_the_run_live(step_harness, scrape, messages, receive):
-    scrape.apply_async(([URL],), task_id="celery-id")
+def test_the_message_that_arrives_makes_the_run_live(step_harness, scrape_task, messages, receive):
+    scrape_task.apply_async(([URL],), task_id="celery-id")
     receive(run_id="celery-id")
     record = step_harness.read_run("celery-id")
     assert record.accepted is not None
@@ -171,25 +165,25 @@ def test_the_canvas_of_the_caller_is_kept(step_harness, receive):
     assert not {"expires", "retries", "routing_key", "exchange", "redelivered", "eta", "countdown"} & options.keys()
 
 
-def test_a_broker_that_is_away_does_not_stop_a_run_that_is_written_down(step_harness, scrape, monkeypatch, caplog):
+def test_broker_outage_does_not_stop_a_stored_run(step_harness, scrape_task, monkeypatch, caplog):
     def away(*_, **__):
         raise OperationalError("away")
 
     monkeypatch.setattr("celery.app.task.Task.apply_async", away)
-    result = scrape.apply_async(([URL],), task_id="celery-id")
+    result = scrape_task.apply_async(([URL],), task_id="celery-id")
     assert result.id == "celery-id"
     assert "celery-id:run" in step_harness.due_parts()
     assert "a worker's dispatcher starts it" in caplog.text
 
 
-def test_a_message_that_is_an_id_already_is_sent_as_it_is(step_harness, scrape, messages):
-    scrape.apply_async((), {"run_id": "r"}, task_id="celery-id")
+def test_message_with_an_id_is_sent_unchanged(step_harness, scrape_task, messages):
+    scrape_task.apply_async((), {"run_id": "r"}, task_id="celery-id")
     assert messages[0][1] == {"run_id": "r"}
     assert step_harness.redis.keys() == []
 
 
 @pytest.mark.parametrize("kwargs", [{"run_id": "celery-id"}, {"targets": [URL]}], ids=["by id", "by request"])
-def test_a_message_of_a_run_that_was_forgotten_is_not_heard(step_harness, receive, kwargs):
+def test_message_of_a_forgotten_run_is_ignored(step_harness, receive, kwargs):
     receive(targets=[URL])
     step_harness.finish_part("celery-id")
     step_harness.run(ops.record_outcome(step_harness.keys, "celery-id", "succeeded", {}))
@@ -203,7 +197,7 @@ def test_a_message_of_a_run_that_was_forgotten_is_not_heard(step_harness, receiv
     assert step_harness.read_run("celery-id") is None
 
 
-def test_the_step_that_is_imported_is_that_of_the_processes_app(step_harness, scrape, monkeypatch):
+def test_imported_task_belongs_to_the_current_app(step_harness, scrape_task, monkeypatch):
     monkeypatch.setattr(_state._tls, "current_app", step_harness.app)
     assert shared.name == routing.SCRAPE
     assert shared.app is step_harness.app
@@ -216,20 +210,20 @@ def test_a_process_without_an_app_gets_ours_with_the_step(clean_environment, mon
     assert _state.default_app is shared.app
 
 
-def test_a_second_caller_with_the_same_key_waits_for_the_same_run(step_harness, scrape, messages, receive):
-    scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first")
-    scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="second")
+def test_second_caller_with_the_key_waits_for_the_run(step_harness, scrape_task, messages, receive):
+    scrape_task.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first")
+    scrape_task.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="second")
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "first"}] * 2
     assert step_harness.read_run("first").waiters.keys() == {"first", "second"}
     assert delivery_of(step_harness, "second", "first").options["task_id"] == "second"
     with pytest.raises(IdempotencyConflictError):
-        scrape.apply_async(([URL],), {"idempotency_key": "prices", "super": True}, task_id="third")
+        scrape_task.apply_async(([URL],), {"idempotency_key": "prices", "super": True}, task_id="third")
 
 
-def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(step_harness, scrape, messages, receive):
+def test_key_reserved_by_a_transaction_keeps_its_id(step_harness, scrape_task, messages, receive):
     digest = read_spec([URL]).digest
     step_harness.run(ops.reserve_key(step_harness.keys, "prices", "promised", digest))
-    scrape.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
+    scrape_task.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]
     assert step_harness.read_run("promised").accepted is None
     assert delivery_of(step_harness, "first", "promised").options["task_id"] == "first"
@@ -238,12 +232,12 @@ def test_a_key_that_was_promised_to_a_transaction_keeps_its_id(step_harness, scr
     assert step_harness.run_ids() == {"promised"}
 
 
-def run_as(scrape, **kwargs):
-    scrape.push_request(id="celery-id", args=(), kwargs=kwargs)
+def run_as(scrape_task, **kwargs):
+    scrape_task.push_request(id="celery-id", args=(), kwargs=kwargs)
     try:
-        scrape.run(**kwargs)
+        scrape_task.run(**kwargs)
     finally:
-        scrape.pop_request()
+        scrape_task.pop_request()
 
 
 @pytest.mark.parametrize(
@@ -256,20 +250,20 @@ def run_as(scrape, **kwargs):
         {"targets": [URL], "max_wait": 0},
     ],
 )
-def test_a_wrong_request_by_message_fails_the_step(step_harness, scrape, kwargs):
+def test_a_wrong_request_by_message_fails_the_step(step_harness, scrape_task, kwargs):
     with pytest.raises(InvalidRequestError) as caught:
-        run_as(scrape, **kwargs)
+        run_as(scrape_task, **kwargs)
     assert isinstance(caught.value, ValueError)
     assert step_harness.redis.keys() == []
 
 
-def test_a_conflict_by_message_keeps_its_type(step_harness, scrape, receive):
+def test_a_conflict_by_message_keeps_its_type(step_harness, scrape_task, receive):
     step_harness.create_run("first", key="prices")
     with pytest.raises(IdempotencyConflictError):
-        run_as(scrape, targets=[URL], super=True, idempotency_key="prices")
+        run_as(scrape_task, targets=[URL], super=True, idempotency_key="prices")
 
 
-def test_a_message_that_comes_again_with_other_targets_is_the_run_that_it_was(step_harness, receive):
+def test_repeated_message_with_other_targets_is_the_same_run(step_harness, receive):
     """The step before it ran twice, and answered otherwise: the first answer was bought."""
     receive(targets=[URL])
     receive(targets=["https://other.example/"])
@@ -277,13 +271,13 @@ def test_a_message_that_comes_again_with_other_targets_is_the_run_that_it_was(st
     assert step_harness.run(ops.part_spec(step_harness.keys, PartId("celery-id", 0))).request.targets == [URL]
 
 
-def test_a_message_for_a_run_that_is_gone(scrape):
+def test_a_message_for_a_run_that_is_gone(scrape_task):
     with pytest.raises(RunNotFoundError) as caught:
-        run_as(scrape, run_id="gone")
+        run_as(scrape_task, run_id="gone")
     assert caught.value.run_id == "gone"
 
 
-def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape, monkeypatch):
+def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape_task, monkeypatch):
     def away(_):
         raise StoreUnavailableError("away")
 
@@ -292,15 +286,15 @@ def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape, monke
     monkeypatch.setattr(step_harness.app_context.store, "run", away)
     for kwargs in ({"targets": [URL]}, {"run_id": "r"}):
         with pytest.raises(Reject) as caught:
-            run_as(scrape, **kwargs)
+            run_as(scrape_task, **kwargs)
         assert caught.value.requeue
 
 
-def test_a_store_that_is_away_raises_in_the_caller(step_harness, scrape, messages, monkeypatch):
+def test_a_store_that_is_away_raises_in_the_caller(step_harness, scrape_task, messages, monkeypatch):
     def away(_):
         raise RedisError("away")
 
     monkeypatch.setattr(step_harness.app_context.store, "run", away)
     with pytest.raises(RedisError):
-        scrape.delay([URL])
+        scrape_task.delay([URL])
     assert messages == []

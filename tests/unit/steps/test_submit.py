@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from redis.exceptions import RedisError
 from tenacity import stop_after_attempt
@@ -38,7 +40,7 @@ def aggregate(run_id="r"):
     return StepMessage(routing.AGGREGATE_RUN, (run_id,))
 
 
-def test_a_job_is_bought_and_looked_at_later(step_harness, claim, make):
+def test_job_is_bought_and_polled_later(step_harness, claim, make):
     step_harness.api.script(create_job=make.created("j", 2))
     assert step_harness.run_step(submit, claim) is None
     part = step_harness.part()
@@ -67,7 +69,7 @@ def test_a_part_of_many_sends_its_own_targets(step_harness, make):
     assert request.targets == make.urls(1, 1000)
 
 
-def test_what_is_to_stop_is_not_sent(step_harness):
+def test_stopped_part_is_not_sent(step_harness):
     step_harness.create_multi_part_run(2)
     step_harness.finish_part(part=0, outcome="failed", skip_unsent=True)
     assert step_harness.run_step(submit, step_harness.claim_part(part=1, seconds=LEASE)) == aggregate()
@@ -76,7 +78,7 @@ def test_what_is_to_stop_is_not_sent(step_harness):
 
 
 @pytest.mark.parametrize(("stop_reason", "error"), [("cancel", JobCanceledError), ("deadline", RunTimeoutError)])
-def test_a_stop_request_that_comes_before_the_claim_ends_the_part(step_harness, stop_reason, error):
+def test_stop_request_before_the_claim_ends_the_part(step_harness, stop_reason, error):
     step_harness.create_run(max_wait=60)
     step_harness.redis.hset(step_harness.keys.run("r"), "stop_reason", stop_reason)
     assert step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE)) == aggregate()
@@ -85,7 +87,7 @@ def test_a_stop_request_that_comes_before_the_claim_ends_the_part(step_harness, 
 
 
 @pytest.mark.parametrize("field", ["stop_reason", "skip_unsent"])
-def test_a_stop_request_that_comes_before_the_intent_is_seen_by_the_next_claim(step_harness, claim, field):
+def test_stop_request_before_the_intent_reaches_the_next_claim(step_harness, claim, field):
     step_harness.redis.hset(step_harness.keys.run("r"), field, "cancel")
     assert step_harness.run_step(submit, claim) == StepMessage(routing.SUBMIT_JOBS, ("r:0",))
     assert step_harness.api.posts == 0
@@ -110,7 +112,7 @@ def test_a_request_that_cannot_be_read_fails(step_harness, claim, monkeypatch):
     [APIConnectionError("refused", "POST", "/jobs", kind) for kind in ("ConnectError", "PoolTimeout", "BeforeSend")],
     ids=lambda error: error.args[3],
 )
-def test_what_was_not_sent_is_sent_again(step_harness, claim, make, error):
+def test_request_not_sent_is_sent_again(step_harness, claim, make, error):
     step_harness.api.script(create_job=[error, make.created("j")])
     assert step_harness.run_step(submit, claim) is None
     part = step_harness.part()
@@ -155,7 +157,7 @@ def test_a_refusal_stops_the_parts_that_were_not_sent(step_harness, make):
     assert step_harness.api.posts == 1
 
 
-def test_a_refusal_leaves_the_other_parts_alone_where_that_is_set(step_harness, make, settings):
+def test_refusal_leaves_other_parts_alone_if_set(step_harness, make, settings):
     step_harness.settings = settings.model_copy(update={"stop_on_failure": False})
     step_harness.create_multi_part_run(2)
     step_harness.api.script(create_job=[make.refusal(400), make.created("j")])
@@ -165,7 +167,7 @@ def test_a_refusal_leaves_the_other_parts_alone_where_that_is_set(step_harness, 
 
 
 @pytest.mark.parametrize("error", LOST_ANSWERS, ids=lambda error: type(error).__name__)
-def test_a_purchase_in_doubt_is_never_sent_again(step_harness, claim, error):
+def test_purchase_in_doubt_is_never_sent_again(step_harness, claim, error):
     step_harness.api.script(create_job=error)
     assert step_harness.run_step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert step_harness.part().state is PartState.RECONCILING
@@ -183,7 +185,7 @@ def test_a_refused_token_holds_the_run_back(step_harness, claim, make, status):
     assert step_harness.due_parts()["other:0"] == pytest.approx(ops.PROBE, abs=1)
 
 
-def test_a_run_that_is_to_end_is_not_bought_at_the_last_moment(step_harness, claim, make, monkeypatch):
+def test_stop_request_at_the_last_moment_prevents_the_post(step_harness, claim, make, monkeypatch):
     real = ops.check_before_send
 
     def check_before_send(keys, claim):
@@ -223,7 +225,7 @@ def test_equal_targets_are_bought_one_after_the_other(step_harness, claim, make)
     assert step_harness.part("equal").job_id == "j"
 
 
-def test_what_was_queued_when_the_store_restarted_is_in_doubt(step_harness, claim):
+def test_part_queued_before_a_store_restart_is_reconciled(step_harness, claim):
     """An intent that was written, and sent, may be among the writes that the store lost."""
     step_harness.health.durable = False
     step_harness.restart_server()
@@ -255,7 +257,7 @@ def test_a_post_is_not_made_once_the_lease_is_lost(step_harness, claim, monkeypa
     assert step_harness.part().state is PartState.SUBMITTING
 
 
-def test_a_post_is_not_made_where_it_could_outlive_the_lease(step_harness, claim, make, monkeypatch):
+def test_post_that_could_outlive_the_lease_is_not_sent(step_harness, claim, make, monkeypatch):
     real = ops.check_before_send
 
     def check_before_send(keys, claim):
@@ -274,7 +276,7 @@ def test_a_post_is_not_made_where_it_could_outlive_the_lease(step_harness, claim
     assert step_harness.api.posts == 1
 
 
-def test_a_post_is_not_made_where_the_store_cannot_say_who_holds_the_part(step_harness, claim):
+def test_post_is_not_sent_without_a_confirmed_lease(step_harness, claim):
     assert step_harness.run_step(submit, claim, broken="check_before_send") is None
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
@@ -314,7 +316,7 @@ def test_a_job_that_another_run_owns_is_in_doubt(step_harness, claim, make, capl
     assert step_harness.api.posts == 1
 
 
-def test_a_purchase_under_a_lost_lease_is_named_in_the_log(step_harness, claim, make, caplog):
+def test_purchase_under_a_lost_lease_is_logged(step_harness, claim, make, caplog):
     def bought(_):
         step_harness.clock.forward(10 * LEASE)
         step_harness.claim_part(seconds=LEASE)
@@ -326,7 +328,7 @@ def test_a_purchase_under_a_lost_lease_is_named_in_the_log(step_harness, claim, 
     assert step_harness.part().state is PartState.SUBMITTING
 
 
-def test_a_stop_request_that_comes_during_the_post_makes_the_part_due_at_once(step_harness, claim, make):
+def test_stop_request_during_the_post_makes_the_part_due(step_harness, claim, make):
     def bought(_):
         step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
         return make.created("j")
@@ -336,3 +338,17 @@ def test_a_stop_request_that_comes_during_the_post_makes_the_part_due_at_once(st
     assert step_harness.due_times()["r:0"] <= 0
     (due,) = step_harness.claim_due().parts
     assert due.stop_requested
+
+
+def test_429_is_recorded_if_the_pause_cannot_be_written(step_harness, make):
+    step_harness.create_run()
+    step_harness.api.script(create_job=make.refusal(429, 10.0))
+    with contextlib.suppress(RedisError):
+        step_harness.run_step(
+            submit,
+            step_harness.claim_part(seconds=120),
+            broken="pause_api"
+            if "pause" in __import__("scrape_do_celery.store.client", fromlist=["x"]).scripts()
+            else "SET",
+        )
+    assert (step_harness.part().state, step_harness.part().refused) == (PartState.RECONCILING, True)

@@ -7,9 +7,9 @@ import asyncio
 import fakeredis
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
-from scrape_do_celery.store import AsyncStore, Keys
+from scrape_do_celery.store import AsyncStore, Keys, ops
 from scrape_do_celery.store.batching import CommandBatcher
 from scrape_do_celery.store.command import Command
 
@@ -49,7 +49,7 @@ def test_answers_go_to_those_who_asked():
     assert on_a_store(work) == [str(n) for n in range(250)]
 
 
-def test_what_is_asked_at_once_is_one_batch():
+def test_concurrent_commands_are_one_batch():
     async def go():
         carrier = Carrier()
         batcher = CommandBatcher(carrier)
@@ -61,7 +61,7 @@ def test_what_is_asked_at_once_is_one_batch():
     assert asyncio.run(go()) == [[str(n) for n in range(30)]]
 
 
-def test_while_batches_are_under_way_the_rest_waits_for_the_next():
+def test_commands_wait_for_the_next_batch():
     async def go():
         carrier = Carrier()
         batcher = CommandBatcher(carrier)
@@ -93,7 +93,7 @@ def test_large_values_do_not_travel_all_at_once():
     assert asyncio.run(go()) == [2, 1]
 
 
-def test_one_that_fails_fails_alone():
+def test_failed_command_fails_alone():
     def unreadable(_):
         raise ValueError("what is this?")
 
@@ -109,7 +109,7 @@ def test_one_that_fails_fails_alone():
     assert isinstance(unread, ValueError)
 
 
-def test_a_store_that_is_away_fails_all_of_the_batch_and_none_of_the_next():
+def test_store_outage_fails_one_whole_batch():
     async def work(store):
         execute, failures = store._batcher._execute, [RedisConnectionError("away")]
 
@@ -137,7 +137,7 @@ def test_a_server_that_lost_its_scripts_gets_them_again():
     assert all(on_a_store(work))
 
 
-def test_who_is_cancelled_before_the_batch_is_not_taken_along():
+def test_command_canceled_before_the_batch_is_not_sent():
     async def go():
         carrier = Carrier()
         batcher = CommandBatcher(carrier)
@@ -173,3 +173,16 @@ def test_an_error_of_a_lone_command_is_its_own(count):
         return await asyncio.gather(*(store.run(wrong) for _ in range(count)), return_exceptions=True)
 
     assert all(isinstance(answer, ResponseError) for answer in on_a_store(work))
+
+
+def test_command_that_cannot_be_encoded_fails_alone(store):
+    async def go(store):
+        wrong = Command(lambda reply: reply, ("SET", "k", "\ud800"))
+        operations = [ops.clock(), wrong, ops.clock()]
+        return await asyncio.gather(*(store.run(command) for command in operations), return_exceptions=True)
+
+    first, wrong, last = store.run_async(go)
+    assert isinstance(first, float)
+    assert isinstance(last, float)
+    assert isinstance(wrong, UnicodeEncodeError)
+    assert not isinstance(wrong, RedisError)

@@ -67,7 +67,7 @@ def test_a_single_server_is_fine(store, monkeypatch):
     store.sync_store.check()
 
 
-def test_a_user_that_may_not_ask_is_told_what_that_costs(store, monkeypatch):
+def test_missing_permission_warns_of_its_cost(store, monkeypatch):
     def refuse(section):
         raise NoPermissionError("this user has no permissions to run the 'info' command")
 
@@ -95,7 +95,7 @@ def test_opening_a_store_for_a_loop_connects_to_nothing():
     asyncio.run(go())
 
 
-def test_a_server_that_is_away_is_an_error_in_the_end(monkeypatch):
+def test_server_outage_raises_in_the_end(monkeypatch):
     monkeypatch.setattr("scrape_do_celery.store.client._RETRIES", 0)
     store = Store.open(UNREACHABLE, "p")
     with pytest.raises(RedisError):
@@ -103,7 +103,7 @@ def test_a_server_that_is_away_is_an_error_in_the_end(monkeypatch):
     store.close()
 
 
-def test_what_is_no_outage_is_raised_as_it_is(store):
+def test_other_error_is_raised_unchanged(store):
     store.create_run()
     view = ops.read_run(store.keys, "r")
     fault = dataclasses.replace(view, script=None, keys=[], args=("HGET", store.keys.due, "field"))

@@ -44,7 +44,7 @@ def test_a_page_comes_back_to_the_letter(page):
     text,
     st.booleans(),
 )
-def test_what_stands_beside_the_page_comes_back_too(headers, telemetry, status, moment, message, gone):
+def test_fields_beside_the_page_are_restored(headers, telemetry, status, moment, message, gone):
     task = TaskDetails(
         task_id="t",
         job_id="j",

@@ -92,7 +92,7 @@ def test_a_refusal_that_is_over_is_none():
     assert part.refused_since is None
 
 
-def test_progress_is_the_better_of_seen_and_got_until_the_part_is_done():
+def test_progress_is_the_larger_of_reported_and_stored():
     known = {"total": 9, "reported_ok": 5, "reported_failed": 2, "stored_ok": 3, "stored_failed": 4, "fence": 1}
     collecting, done = (PartRecord(state=state, **known) for state in (PartState.FETCHING, PartState.DONE))
     assert (collecting.done, collecting.failed) == (5, 4)

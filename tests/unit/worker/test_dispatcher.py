@@ -10,8 +10,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import routing
+from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.runs import BATCH, StepMessage
-from scrape_do_celery.store import DuePart, PartId, PartState, ops
+from scrape_do_celery.store import CANCEL, DuePart, PartId, PartState, ops
 from scrape_do_celery.store.ops import REDISPATCH_MIN
 from scrape_do_celery.worker.dispatcher import LONGEST, SHORTEST, Dispatcher, messages_for
 
@@ -44,6 +45,10 @@ def dispatcher(step_harness):
     made.stop()
 
 
+def _store_away(*_):
+    raise StoreUnavailableError("away")
+
+
 def test_members_of_one_step_share_a_message():
     parts = [
         due("a"),
@@ -74,7 +79,7 @@ def test_a_stop_request_turns_a_poll_into_a_cancel_once():
     ]
 
 
-def test_what_died_is_published_alone():
+def test_part_of_a_dead_step_is_published_alone():
     parts = [due("a"), due("dead", attempts=1), due("b"), due("worse", attempts=4)]
     assert sorted(messages_for(parts), key=lambda message: len(message.ids)) == [
         StepMessage(routing.SUBMIT_JOBS, ("dead:0",)),
@@ -88,7 +93,7 @@ def test_messages_have_a_size():
     assert [len(message.ids) for message in found] == [BATCH, BATCH, 1]
 
 
-def test_what_is_done_needs_no_message():
+def test_done_part_needs_no_message():
     assert list(messages_for([due("a", "done")])) == []
 
 
@@ -97,7 +102,7 @@ def test_nothing_to_do(step_harness, dispatcher):
     assert step_harness.sent == []
 
 
-def test_what_is_due_is_published_for_and_the_next_look_is_in_time(step_harness, dispatcher):
+def test_due_parts_are_published_before_the_next_pass(step_harness, dispatcher):
     for run_id in ("a", "b"):
         step_harness.create_run(run_id)
     assert dispatcher.dispatch_due() == LONGEST
@@ -159,7 +164,7 @@ def test_an_outcome_is_reported_until_celery_has_it(step_harness, dispatcher):
     assert step_harness.due_parts() == {}
 
 
-def test_a_deadline_ends_what_was_not_sent_and_stops_what_runs(step_harness, dispatcher):
+def test_deadline_ends_unsent_parts_and_stops_running_ones(step_harness, dispatcher):
     step_harness.create_multi_part_run(2, max_wait=60)
     step_harness.make_running(part=1)
     step_harness.clock.forward(30)
@@ -175,7 +180,7 @@ def test_a_deadline_ends_what_was_not_sent_and_stops_what_runs(step_harness, dis
     assert record.parts[1].state is PartState.RUNNING
 
 
-def test_a_deadline_of_a_run_that_was_not_sent_leads_to_its_end(step_harness, dispatcher):
+def test_deadline_ends_an_unsent_run(step_harness, dispatcher):
     step_harness.create_run(max_wait=60)
     step_harness.update_part(step_harness.claim_part(), after=1000)
     step_harness.clock.forward(61)
@@ -185,7 +190,7 @@ def test_a_deadline_of_a_run_that_was_not_sent_leads_to_its_end(step_harness, di
     assert step_harness.step_messages() == [(routing.AGGREGATE_RUN, ["r"])]
 
 
-def test_a_draft_whose_message_did_not_come_is_brought_to_life(step_harness, dispatcher):
+def test_draft_without_its_message_is_started(step_harness, dispatcher):
     step_harness.create_run(start_delay=10, waiter="w", signature="{}")
     step_harness.clock.forward(10 + REDISPATCH_MIN)
     dispatcher.dispatch_due()
@@ -193,7 +198,7 @@ def test_a_draft_whose_message_did_not_come_is_brought_to_life(step_harness, dis
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
-def test_a_broker_that_is_away_does_not_lose_what_is_due(step_harness, dispatcher, monkeypatch):
+def test_broker_outage_loses_no_due_part(step_harness, dispatcher, monkeypatch):
     def send_task(*_, **__):
         raise OperationalError("away")
 
@@ -207,7 +212,7 @@ def test_a_broker_that_is_away_does_not_lose_what_is_due(step_harness, dispatche
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["r:0"])]
 
 
-def test_a_run_that_cannot_be_brought_on_does_not_keep_the_others(step_harness, dispatcher, monkeypatch, caplog):
+def test_failing_run_does_not_block_the_others(step_harness, dispatcher, monkeypatch, caplog):
     for run_id in ("bad", "good"):
         step_harness.create_run(run_id)
         step_harness.finish_part(run_id)
@@ -263,7 +268,7 @@ def test_a_dispatcher_that_was_not_started_can_be_stopped(step_harness):
     assert not dispatcher.is_alive()
 
 
-def test_the_thread_publishes_by_itself_and_ends_when_it_is_told(step_harness, dispatcher, monkeypatch):
+def test_thread_publishes_and_stops_on_request(step_harness, dispatcher, monkeypatch):
     published = threading.Event()
     monkeypatch.setattr(step_harness.app, "send_task", lambda *_, **__: published.set())
     step_harness.create_run()
@@ -305,3 +310,16 @@ def test_a_revoked_id_cancels_its_run_once(step_harness, dispatcher, monkeypatch
     assert (routing.CANCEL_RUN, ["r:0"]) in step_harness.step_messages()
     dispatcher.dispatch_due()
     assert step_harness.step_messages() == []
+
+
+def test_revocation_is_retried_after_a_store_outage(step_harness, monkeypatch):
+    step_harness.create_run()
+    step_harness.make_running()
+    dispatcher = Dispatcher(step_harness.app_context)
+    monkeypatch.setattr("scrape_do_celery.worker.dispatcher.revoked", {"r"})
+    with monkeypatch.context() as patch:
+        patch.setattr(step_harness.app_context, "request_stop", _store_away)
+        with pytest.raises(StoreUnavailableError):
+            dispatcher.dispatch_due()
+    dispatcher.dispatch_due()
+    assert step_harness.read_run().stop_reason == CANCEL

@@ -54,7 +54,7 @@ def test_one_of_this_package_describes_itself(received):
     assert request.kwargsrepr == "{'run_id': 'r'}"
 
 
-def test_an_id_beside_a_request_does_not_hide_that_it_is_one(received):
+def test_request_beside_an_id_is_redacted(received):
     request = received(scrape.name, [], {"run_id": "r", "set_cookies": PRIVATE})
     assert PRIVATE not in request.kwargsrepr + repr(request.info())
 
@@ -85,7 +85,7 @@ def test_the_pools_log_shows_no_body(caplog):
     assert "scrape_do.poll_jobs" in caplog.text
 
 
-def test_it_is_kept_quiet_once(monkeypatch):
+def test_log_filter_is_installed_once(monkeypatch):
     pool = logging.getLogger("scrape_do_test_other_pool")
     monkeypatch.setattr(redaction, "_POOL", pool)
     install_log_filter()

@@ -55,7 +55,7 @@ def test_a_draft_is_its_own_messages_affair(step_harness):
     assert event_for_run(step_harness.read_run()) is None
 
 
-def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(step_harness):
+def test_end_event_is_sent_only_for_a_canceled_run(step_harness):
     step_harness.create_run()
     step_harness.finish_part(outcome="lost", error=JobLostError("gone", "r"))
     step_harness.run(ops.record_outcome(step_harness.keys, "r", "lost", {}))
@@ -66,7 +66,7 @@ def test_the_end_is_told_by_the_runs_own_task_unless_it_may_be_revoked(step_harn
     assert event_for_run(step_harness.read_run("s"))[0] == "task-canceled"
 
 
-def test_celery_makes_a_state_of_it_that_only_an_end_outdoes(step_harness):
+def test_celery_state_is_replaced_only_by_an_end(step_harness):
     """What Flower shows is what Celery's own bookkeeping makes of the events."""
     state = State()
 
@@ -117,7 +117,7 @@ def test_nothing_is_sent_while_nobody_listens(step_harness, consumer, told):
     assert bool(consumer.sent) is told
 
 
-def test_a_consumer_that_has_lost_its_broker_is_not_listened_to(step_harness):
+def test_consumer_without_a_broker_is_ignored(step_harness):
     consumer = Consumer()
     consumer.event_dispatcher = None
     assert not TaskEventSender(consumer).is_on
@@ -135,7 +135,7 @@ def test_changes_are_events_as_well(step_harness, clock):
     assert len(consumer.sent) == 1
 
 
-def test_a_broker_that_is_away_costs_the_event_and_nothing_else(step_harness, clock, caplog):
+def test_broker_outage_costs_only_the_event(step_harness, clock, caplog):
     consumer = Consumer()
     consumer.error = OperationalError("away")
     step_harness.create_run()
@@ -147,7 +147,7 @@ def test_a_broker_that_is_away_costs_the_event_and_nothing_else(step_harness, cl
 
 
 @pytest.mark.parametrize(("took", "again"), [(1, False), (26, True), (40, True)])
-def test_what_took_long_to_tell_may_have_moved_unseen(step_harness, clock, took, again):
+def test_late_acknowledgement_keeps_a_run_marked(step_harness, clock, took, again):
     """A move marks a run for five seconds later, at the earliest: near the end of a look's mark, it changes nothing."""
     step_harness.create_run()
     clock.forward(6)
@@ -158,7 +158,7 @@ def test_what_took_long_to_tell_may_have_moved_unseen(step_harness, clock, took,
     assert (step_harness.redis.zscore(step_harness.keys.changed, "r") is not None) is again
 
 
-def test_what_moves_while_it_is_told_is_told_again(step_harness, clock):
+def test_change_during_the_notification_is_sent_again(step_harness, clock):
     step_harness.create_run()
     clock.forward(6)
     changed = step_harness.run(ops.take_changed_runs(step_harness.keys, 10))
@@ -168,7 +168,7 @@ def test_what_moves_while_it_is_told_is_told_again(step_harness, clock):
     assert step_harness.run(ops.take_changed_runs(step_harness.keys, 10)).run_ids == ("r",)
 
 
-def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(step_harness, clock):
+def test_unreadable_run_is_left_to_workers_with_the_key(step_harness, clock):
     step_harness.create_run()
     step_harness.create_run("s")
     step_harness.redis.hset(step_harness.keys.run("s"), "key", "another")
@@ -177,7 +177,7 @@ def test_a_run_that_cannot_be_read_here_is_left_to_who_has_its_key(step_harness,
     assert step_harness.redis.zrange(step_harness.keys.changed, 0, -1) == [b"s"]
 
 
-def test_connections_are_tidied_around_what_is_told_and_by_nobody_else(step_harness, clock):
+def test_connections_are_closed_around_notifications_only(step_harness, clock):
     """The thread of news has no requests, after which a framework would do it; whoever else tells is in one."""
     order = []
     hear = run_changed.connect(lambda **_: order.append("told"), weak=False)

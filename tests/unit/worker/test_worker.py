@@ -52,7 +52,7 @@ SAFE = {
 }
 
 
-def test_a_foreign_app_that_is_set_well_is_not_warned_of(clean_environment):
+def test_suitable_foreign_app_gets_no_warning(clean_environment):
     assert warnings_about(foreign(**SAFE)) == []
 
 
@@ -105,14 +105,14 @@ def test_a_worker_starts_with_our_queue_and_its_dispatcher(step_harness, connect
     connected["worker_process_shutdown"]()
 
 
-def test_a_worker_whose_queues_were_chosen_has_ours_only_if_it_was(step_harness, connected):
+def test_worker_with_chosen_queues_has_ours_only_if_chosen(step_harness, connected):
     step_harness.app.amqp.queues.select(["mail"])
     lifecycle.start(step_harness.app)
     assert list(step_harness.app.amqp.queues.consume_from) == ["mail"]
     assert len(connected) == 4
 
 
-def test_a_worker_of_ours_without_a_token_exits_with_one_line(step_harness, connected, settings):
+def test_own_worker_without_a_token_exits_with_one_line(step_harness, connected, settings):
     app = make_app(settings.model_copy(update={"api_key": None}))
     with pytest.raises(SystemExit, match=r"^scrape-do-celery: SCRAPE_DO_API_KEY is not set") as caught:
         lifecycle.start(app)
@@ -158,7 +158,7 @@ def test_warnings_are_logged_at_start(step_harness, connected, caplog, settings)
     assert step_harness.settings.api_key.get_secret_value() not in caplog.text
 
 
-def test_whatever_app_has_the_steps_starts_our_part(step_harness, monkeypatch):
+def test_any_app_with_the_steps_starts_the_dispatcher(step_harness, monkeypatch):
     from scrape_do_celery import tasks
 
     started = []

@@ -1,0 +1,162 @@
+"""Whatever a user's own Celery app is set to, a run goes its way in it; or the user is told why not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from rabbitmq_node import RabbitMQNode
+
+SCRIPT = """
+import json
+from celery import chain
+from celery.result import AsyncResult
+from app_other_broker import app, outcome
+from scrape_do_celery import JobFailedError, enqueue
+from scrape_do_celery.tasks import scrape
+
+found = {}
+handle = enqueue([f"https://{name}.example/" for name in "abcd"], on_success=outcome.s())
+found["tasks"] = len(handle.result(timeout=100).tasks)
+found["small"] = AsyncResult(handle.run_id).get(timeout=100)["outcome"]
+if not app.conf.task_ignore_result:
+    found["chain"] = chain(scrape.s(targets=["https://b.example/"]), outcome.s())().get(timeout=60)
+try:
+    AsyncResult(enqueue(["https://a.example/?sandbox=error"]).run_id).get(timeout=100)
+except JobFailedError as error:
+    found["error"] = error.job.status
+print(json.dumps(found))
+"""
+RIGHT = {"tasks": 4, "small": "succeeded", "chain": "succeeded", "error": "error"}
+EVERYWHERE = {"*": {"queue": "shop-of-{prefix}", "priority": 3, "serializer": "pickle"}}
+SETTINGS = {
+    "another serializer": {
+        "task_serializer": "pickle",
+        "result_serializer": "pickle",
+        "accept_content": ["pickle"],
+        "task_compression": "gzip",
+        "result_extended": True,
+    },
+    "routes for everything": {
+        "task_routes": EVERYWHERE,
+        "accept_content": ["json", "pickle"],
+        "task_default_queue": "shop-of-{prefix}",
+        "task_ignore_result": False,
+    },
+    "queues that are listed": {
+        "task_create_missing_queues": False,
+        "task_queues": {"shop-of-{prefix}": {}, "{prefix}": {}},
+        "task_default_queue": "shop-of-{prefix}",
+    },
+    "messages that are hoarded": {"worker_prefetch_multiplier": 0, "task_acks_late": True, "task_ignore_result": True},
+}
+
+
+@pytest.fixture
+def shop(pipeline):
+    """The environment of the app, with settings of its user."""
+    broker, backend = pipeline.settings.broker_url, pipeline.settings.result_backend
+
+    def conf(**settings):
+        text = json.dumps(settings).replace("{prefix}", pipeline.prefix)
+        # Numbers of databases that no other test uses.
+        urls = {"SHOP_BROKER": broker[:-1] + "13", "SHOP_BACKEND": backend[:-1] + "14"}
+        # Without it Celery starts no worker of root's that takes pickles.
+        return {**urls, "SHOP_CONF": text, "C_FORCE_ROOT": "1"}
+
+    return conf
+
+
+def play(pipeline, environment, script=SCRIPT):
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**pipeline.environment, **environment},
+        cwd=pipeline.folder,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    log = pipeline.log.read_text() if pipeline.log.exists() else ""
+    assert done.returncode == 0, done.stderr + log
+    return json.loads(done.stdout), log
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_settings_of_a_user_s_app(pipeline, shop, settings):
+    environment = shop(**settings)
+    pipeline.work(app="app_other_broker", **environment)
+    found, log = play(pipeline, environment)
+    # Of a chain, the user's own task is the last: its result is ignored as well.
+    expected = {what: how for what, how in RIGHT.items() if what != "chain" or not settings.get("task_ignore_result")}
+    assert found == expected
+    assert "Traceback" not in log
+    assert pipeline.posts() == len(expected) - 1
+
+
+def test_time_limits_of_the_app_apply_to_its_own_tasks(pipeline, shop):
+    """Steps that take longer than the app lets its tasks: none is cut off."""
+    environment = shop(task_time_limit=2, task_soft_time_limit=1)
+    pipeline.work(app="app_other_broker", pool="prefork", concurrency=2, **environment)
+    pipeline.sandbox.fault("slow", seconds=2.5, kind="get_task")
+    found, log = play(pipeline, environment)
+    assert found == RIGHT
+    assert "time limit" not in log.lower()
+    assert pipeline.posts() == 3
+
+
+@pytest.fixture(scope="module")
+def rabbit(tmp_path_factory):
+    with RabbitMQNode(tmp_path_factory.mktemp("rabbit")) as one:
+        yield one
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+def test_rabbitmq_as_the_broker(pipeline, shop, rabbit, queue_type):
+    environment = shop(task_default_queue_type=queue_type, task_default_queue="shop-of-{prefix}")
+    environment["SHOP_BROKER"] = rabbit.url
+    pipeline.work(app="app_other_broker", **environment)
+    found, log = play(pipeline, environment)
+    assert found == RIGHT
+    assert "Traceback" not in log
+    assert pipeline.posts() == 3
+
+
+EAGER = """
+import json
+from celery import chain
+from app_other_broker import app, outcome
+from scrape_do_celery import ConfigurationError, enqueue, enqueue_many
+from scrape_do_celery.tasks import scrape
+
+URLS = ["https://a.example/"]
+found = []
+for call in (
+    lambda: enqueue(URLS),
+    lambda: enqueue_many([URLS]),
+    lambda: scrape.delay(URLS),
+    lambda: scrape.apply((URLS,)),
+    lambda: chain(scrape.s(URLS), outcome.s())(),
+):
+    try:
+        found.append(repr(call()))
+    except ConfigurationError as error:
+        found.append(str(error).partition(":")[0])
+print(json.dumps(found))
+"""
+
+
+def test_an_eager_app_is_told_at_once(pipeline, shop):
+    found, _ = play(pipeline, shop(task_always_eager=True), EAGER)
+    assert found == ["task_always_eager"] * 5
+    assert pipeline.stored_keys() == []
+
+
+def test_a_worker_of_an_eager_app_leaves_our_queue_alone(pipeline, shop):
+    worker = pipeline.work(app="app_other_broker", **shop(task_always_eager=True))
+    assert "task_always_eager" in pipeline.log.read_text()
+    assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
+    assert worker.poll() is None

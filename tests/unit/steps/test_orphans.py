@@ -1,0 +1,28 @@
+"""Orphaned jobs: the job of an unresolved purchase is never canceled."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from scrape_do_celery.cli.orphan_finder import OrphanFinder, StillOwnedError
+from scrape_do_celery.models import UndetailedTaskResponse
+from tests.unit.steps.conftest import job_listing, lose_submit_answer
+
+
+def test_job_of_unresolved_purchase_without_urls_is_kept(step_harness, make):
+    step_harness.create_run()
+    lose_submit_answer(step_harness)
+    job = make.job("pending", job_id="ours")
+    blank = [UndetailedTaskResponse(task_id=task.task_id, url="", status=task.status) for task in job.tasks]
+    job, stopped = job.model_copy(update={"tasks": blank}), []
+    api = SimpleNamespace(
+        get_job=lambda _: job,
+        cancel_job=stopped.append,
+        list_jobs=lambda **k: job_listing(job) if k["status"] == "pending" else job_listing(),
+    )
+    orphan_finder = OrphanFinder(api, step_harness.sync_store, step_harness.account)
+    with pytest.raises(StillOwnedError):
+        orphan_finder.cancel_orphan(orphan_finder.all()[0])
+    assert not stopped

@@ -1,0 +1,214 @@
+"""The store epoch: a purchase is searched for if the store may have lost its intent."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.tasks.submit import DURABILITY_DELAY, submit
+from tests.unit.steps.conftest import LEASE, SERVER_ID, reconcile_until, show_jobs
+
+
+def write_intent(step_harness, run_id="r", *, durable=True):
+    claim = step_harness.claim_part(run_id, seconds=LEASE)
+    return step_harness.run(
+        ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=durable)
+    )[0]
+
+
+@pytest.fixture
+def epoch_key(step_harness):
+    return f"{step_harness.keys.prefix}:epoch"
+
+
+@pytest.fixture
+def intent_options(step_harness):
+    return {"account": step_harness.account, "durable": True}
+
+
+def change_epoch(step_harness, key, life):
+    """The server begins another life."""
+    step_harness.redis.set(key, step_harness.redis.get(key).replace(SERVER_ID, life))
+    step_harness.clock.forward(1)
+
+
+@pytest.mark.parametrize(("lossless", "durable", "verdict"), [(False, True, "maybe_sent"), (True, False, "ok")])
+def test_epoch_changes_only_if_the_previous_server_lost_writes(step_harness, lossless, durable, verdict):
+    # A replica that took over syncs each write from now on; the one before it did not keep all.
+    step_harness.create_run()
+    step_harness.restart_server(lossless=lossless)
+    step_harness.clock.forward(1)
+    assert write_intent(step_harness, durable=durable) == verdict
+
+
+def test_server_with_slow_clock_starts_a_new_epoch(step_harness):
+    step_harness.create_run()
+    step_harness.restart_server()
+    step_harness.clock.forward(-5)
+    step_harness.create_run("other", each=["https://other.example/"])
+    step_harness.clock.forward(10)
+    assert write_intent(step_harness, "other") == "ok"
+    assert write_intent(step_harness) == "maybe_sent"
+
+
+def test_deleted_epoch_key_counts_as_lost_writes(step_harness):
+    """As one does who has put a backup back; the server may even be the same."""
+    step_harness.create_run()
+    step_harness.redis.delete(f"{step_harness.keys.prefix}:epoch")
+    step_harness.clock.forward(1)
+    assert write_intent(step_harness) == "maybe_sent"
+
+
+def test_failover_and_failback_start_a_new_epoch(step_harness):
+    """Fail-over and fail-back, and nobody has looked in between: the server's id is the one of the run's birth."""
+    step_harness.create_run("first", each=["https://first.example/"])
+    step_harness.restart_server()
+    step_harness.create_run("second", each=["https://second.example/"])
+    step_harness.create_run()
+    step_harness.restart_server()
+    step_harness.clock.forward(5)
+    step_harness.create_run("third", each=["https://third.example/"])
+    assert write_intent(step_harness, "third") == "ok"
+    assert write_intent(step_harness) == "maybe_sent"
+
+
+def test_runs_created_without_info_share_the_epoch(step_harness, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
+        step_harness.create_run()
+    step_harness.create_run("other", each=["https://other.example/"])
+    step_harness.clock.forward(1)
+    step_harness.redis.set(f"{step_harness.keys.prefix}:epoch", b"%s 0 e 0" % SERVER_ID)
+    assert write_intent(step_harness) == "ok"
+    step_harness.restart_server()
+    assert write_intent(step_harness, "other") == "maybe_sent"
+
+
+def test_server_without_info_is_never_trusted(step_harness, monkeypatch):
+    monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
+    step_harness.create_run()
+    step_harness.clock.forward(1)
+    assert (
+        step_harness.run(ops.write_intent(step_harness.keys, step_harness.claim_part(seconds=LEASE), "n", LEASE))[0]
+        == "maybe_sent"
+    )
+
+
+def test_loss_two_epochs_ago_still_counts(step_harness, epoch_key, intent_options):
+    step_harness.create_run()
+    step_harness.redis.set(epoch_key, "aaa 0 aaa 0")
+    step_harness.clock.forward(1)
+    step_harness.create_run("other", each=["https://other.example/"])
+    assert (
+        step_harness.run(
+            ops.write_intent(
+                step_harness.keys, step_harness.claim_part("other", seconds=LEASE), "n", LEASE, **intent_options
+            )
+        )[0]
+        == "ok"
+    )
+    change_epoch(step_harness, epoch_key, b"bbb")
+    assert (
+        step_harness.run(
+            ops.write_intent(step_harness.keys, step_harness.claim_part(seconds=LEASE), "n", LEASE, **intent_options)
+        )[0]
+        == "maybe_sent"
+    )
+
+
+def test_without_lost_writes_no_search_is_needed(step_harness, epoch_key, intent_options):
+    step_harness.redis.set(epoch_key, f"aaa {step_harness.clock.time():.4f} aaa 1")
+    step_harness.clock.forward(1)
+    step_harness.create_run()
+    step_harness.clock.forward(1)
+    assert (
+        step_harness.run(
+            ops.write_intent(step_harness.keys, step_harness.claim_part(seconds=LEASE), "n", LEASE, **intent_options)
+        )[0]
+        == "ok"
+    )
+
+
+def test_lost_durability_is_on_disk_before_the_next_intent(step_harness, epoch_key):
+    step_harness.redis.set(epoch_key, b"%s 0 aaa 1" % SERVER_ID)
+    step_harness.create_run()
+    claim = step_harness.claim_part(seconds=LEASE)
+    weak = ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=False)
+    assert step_harness.run(weak)[0] == "durability_pending"
+    change_epoch(step_harness, epoch_key, b"abc")
+    assert (
+        step_harness.run(
+            ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=True)
+        )[0]
+        == "maybe_sent"
+    )
+
+
+def test_submit_waits_after_durability_was_lost(step_harness, epoch_key, make):
+    step_harness.redis.set(epoch_key, b"%s 0 aaa 1" % SERVER_ID)
+    step_harness.create_run()
+    step_harness.health.durable = False
+    step_harness.api.script(create_job=make.created("j"))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    assert (step_harness.part().state, step_harness.api.posts) == (PartState.QUEUED, 0)
+    step_harness.clock.forward(DURABILITY_DELAY)
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    assert (step_harness.part().job_id, step_harness.api.posts) == ("j", 1)
+
+
+def test_without_info_each_attempt_is_reconciled(step_harness, make, monkeypatch):
+    monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
+    step_harness.create_run()
+    step_harness.clock.forward(1)
+    first = ops.write_intent(
+        step_harness.keys,
+        step_harness.claim_part(seconds=LEASE),
+        "n",
+        LEASE,
+        account=step_harness.account,
+        durable=False,
+    )
+    assert step_harness.run(first)[0] == "maybe_sent"
+    show_jobs(step_harness)
+    assert reconcile_until(step_harness)
+    step_harness.api.script(create_job=make.refusal(429))
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.clock.forward(60)
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    assert (step_harness.part().state, step_harness.api.posts) == (PartState.RECONCILING, 1)
+
+
+def test_cancel_after_lost_writes_searches_for_the_job(step_harness, epoch_key, make):
+    step_harness.create_run()
+    step_harness.redis.set(epoch_key, "old 0 old 0")
+    step_harness.clock.forward(5)
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    assert step_harness.part().state is PartState.QUEUED
+    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    assert step_harness.part().state is PartState.RECONCILING
+    show_jobs(step_harness, make.job("queued", job_id="ours"))
+    assert reconcile_until(step_harness, until=PartState.RUNNING)
+    assert step_harness.part().job_id == "ours"
+    assert step_harness.api.posts == 0
+
+
+def test_cancel_without_lost_writes_ends_at_once(step_harness):
+    step_harness.create_run()
+    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    assert (step_harness.part().state, step_harness.part().outcome) == (PartState.DONE, "canceled")
+
+
+def test_job_of_a_canceled_run_is_not_adopted_by_another(step_harness, epoch_key, make):
+    step_harness.create_run("b", request={"geo_code": "de"})
+    step_harness.create_run("a", request={"geo_code": "us"})
+    step_harness.redis.set(epoch_key, "old 0 old 0")
+    step_harness.clock.forward(5)
+    step_harness.run(ops.request_stop(step_harness.keys, "b", "cancel"))
+    claim = step_harness.claim_part("a", seconds=LEASE)
+    answer = step_harness.run(
+        ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=False)
+    )
+    assert answer[0] == "maybe_sent"
+    show_jobs(step_harness, make.job("queued", job_id="of-b"))
+    reconcile_until(step_harness, "a", until=PartState.DONE)
+    assert (step_harness.part("a").outcome, step_harness.part("a").job_id) == ("in_doubt", None)

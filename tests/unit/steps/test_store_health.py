@@ -1,0 +1,81 @@
+"""What the store promises, and whether it has room."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+
+import pytest
+from redis.exceptions import ResponseError
+
+from scrape_do_celery.runtime import store_health
+from scrape_do_celery.runtime.store_health import BUY_BELOW, FETCH_BELOW, StoreHealth
+
+
+class Server:
+    def __init__(self, config=None, used=0, limit=0, replicas=0):
+        self.config, self.used, self.limit, self.replicas, self.asked = config, used, limit, replicas, 0
+
+    async def config_get(self, _):
+        if self.config is None:
+            raise ResponseError("unknown command")
+        return self.config
+
+    async def info(self, section):
+        self.asked += 1
+        if self.used is None:
+            raise ResponseError("unknown command")
+        return {"connected_slaves": self.replicas, "used_memory": self.used, "maxmemory": self.limit}
+
+
+def health(server):
+    return StoreHealth(SimpleNamespace(client=server))
+
+
+SYNCED = {"appendonly": "yes", "appendfsync": "always"}
+
+
+@pytest.mark.parametrize(
+    ("server", "durable"),
+    [
+        (Server(SYNCED), True),
+        (Server(SYNCED, replicas=1), False),
+        (Server({"appendonly": "yes", "appendfsync": "everysec"}), False),
+        (Server({**SYNCED, "no-appendfsync-on-rewrite": "yes"}), False),
+        (Server({"appendonly": "no", "appendfsync": "always"}), False),
+        (Server(None), False),
+    ],
+)
+def test_only_a_store_that_syncs_each_write_loses_none(server, durable):
+    assert asyncio.run(health(server).is_durable()) is durable
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "buys", "fetches"),
+    [(0, 0, True, True), (79, 100, True, True), (81, 100, False, True), (96, 100, False, False), (None, 1, True, True)],
+)
+def test_a_full_store_is_spared(used, limit, buys, fetches):
+    one = health(Server(used=used, limit=limit))
+    assert asyncio.run(one.is_below(BUY_BELOW)) is buys
+    assert asyncio.run(one.is_below(FETCH_BELOW)) is fetches
+
+
+def test_store_is_checked_once_a_second_and_logged_once(monkeypatch, caplog):
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(store_health, "time", clock)
+    server = Server(used=90, limit=100)
+    one = health(server)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(30):
+            assert not asyncio.run(one.is_below(BUY_BELOW))
+            clock.now += 0.1
+    assert server.asked == 3
+    assert caplog.text.count("no job is bought") == 1
+    server.used, clock.now = 10, 200.0
+    assert asyncio.run(one.is_below(BUY_BELOW))
+    server.used, clock.now = 97, 300.0
+    asyncio.run(one.is_below(BUY_BELOW))
+    asyncio.run(one.is_below(FETCH_BELOW))
+    assert caplog.text.count("no job is bought") == 2
+    assert "fetching pauses" in caplog.text

@@ -1,0 +1,126 @@
+"""Encryption of values at rest."""
+
+from __future__ import annotations
+
+import base64
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrape_do_celery.config import Settings, SettingsError
+from scrape_do_celery.config.encryption import encryption_keys
+from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
+from scrape_do_celery.store import Keys
+from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor
+
+OLD, NEW = bytes(range(32)), bytes(range(32, 64))
+CONTEXT = "p:run:r spec"
+
+
+def text(*keys):
+    return ",".join(base64.b64encode(key).decode() for key in keys)
+
+
+@given(st.binary(max_size=3000), st.text())
+def test_encrypted_value_is_restored_in_its_context(value, context):
+    encryptor = Encryptor([OLD])
+    encrypted = encryptor.encrypt(value, context)
+    assert encrypted[:1] == ENCRYPTED_PREFIX
+    assert len(encrypted) == len(value) + 33
+    assert encryptor.decrypt(encrypted, context) == value
+
+
+def test_ciphertext_hides_the_value_and_never_repeats():
+    encryptor = Encryptor([OLD])
+    one, two = (encryptor.encrypt(b"cookie " * 50, CONTEXT) for _ in range(2))
+    assert one != two
+    assert b"cookie" not in one
+
+
+def test_the_first_key_encrypts_and_all_open():
+    before, after = Encryptor([OLD]).encrypt(b"x", CONTEXT), Encryptor([NEW, OLD])
+    assert after.decrypt(before, CONTEXT) == b"x"
+    with pytest.raises(EncryptionKeyError):
+        Encryptor([OLD]).decrypt(after.encrypt(b"x", CONTEXT), CONTEXT)
+    assert Encryptor([NEW]).decrypt(after.encrypt(b"x", CONTEXT), CONTEXT) == b"x"
+
+
+def test_a_missing_key_is_named_with_what_to_do():
+    encrypted = Encryptor([OLD]).encrypt(b"x", CONTEXT)
+    (name,) = Encryptor([OLD]).key_names
+    with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY .* Add that key"):
+        Encryptor([NEW]).decrypt(encrypted, CONTEXT)
+    with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY of this process is not set"):
+        Keys("p").decrypt("p:run:r", "spec", encrypted)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda value: value[:-1], lambda value: value[:20] + b"?" + value[21:], lambda value: value[:17]],
+    ids=["cut", "changed", "emptied"],
+)
+def test_a_value_that_was_changed_is_refused(spoil):
+    encryptor = Encryptor([OLD])
+    with pytest.raises(EncryptionKeyError, match="changed, or moved"):
+        encryptor.decrypt(spoil(encryptor.encrypt(b"0123456789", CONTEXT)), CONTEXT)
+
+
+def test_a_value_that_was_moved_is_refused():
+    keys = Keys("p", Encryptor([OLD]))
+    encrypted = keys.encrypt("p:run:r", "targets:0", b"x")
+    assert keys.decrypt("p:run:r", "targets:0", encrypted) == b"x"
+    for key, name in (("p:run:r", "targets:1"), ("p:run:s", "targets:0"), ("q:run:r", "targets:0")):
+        with pytest.raises(EncryptionKeyError):
+            keys.decrypt(key, name, encrypted)
+
+
+def test_without_a_key_values_stay_as_they_are():
+    plain = Keys("p")
+    assert plain.encrypt("k", "n", b"x") == b"x"
+    assert plain.encrypt_text("k", "n", "x") == "x"
+    assert Keys("p", Encryptor([OLD])).decrypt("k", "n", b"x") == b"x"
+    assert Keys("p", Encryptor([OLD])).encrypt_text("k", "n", "") == ""
+
+
+def test_no_key_is_shown():
+    encryptor = Encryptor([OLD])
+    (name,) = encryptor.key_names
+    assert repr(encryptor) == f"Encryptor({name})"
+    assert name not in OLD.hex()
+    assert "encryptor" not in repr(Keys("p")) or OLD.hex() not in repr(Keys("p", encryptor))
+
+
+def test_the_package_that_encrypts_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'scrape-do-celery\[encryption\]'"):
+        Encryptor([OLD])
+
+
+@pytest.mark.parametrize("given", [text(NEW, OLD), text(NEW, OLD).replace(",", "\n"), [text(NEW), text(OLD)]])
+def test_keys_are_read_from_settings(clean_environment, given):
+    assert encryption_keys(Settings(encryption_key=given)) == [NEW, OLD]
+
+
+def test_keys_of_fernet_will_do(clean_environment):
+    key = base64.urlsafe_b64encode(b"\xff" * 32).decode()
+    assert encryption_keys(Settings(encryption_key=key)) == [b"\xff" * 32]
+
+
+@pytest.mark.parametrize("given", [None, "", "  "])
+def test_no_key_means_no_encryption(clean_environment, given):
+    assert encryption_keys(Settings(encryption_key=given)) == []
+
+
+@pytest.mark.parametrize("given", ["short", text(b"x" * 31), text(OLD) + ",!", text(OLD, OLD)])
+def test_a_wrong_key_is_an_error_that_shows_none(clean_environment, given):
+    with pytest.raises(SettingsError, match="SCRAPE_DO_ENCRYPTION_KEY") as caught:
+        Settings(encryption_key=given)
+    assert given not in str(caught.value)
+    assert given not in repr(caught.value)
+
+
+def test_keys_are_in_no_repr(clean_environment):
+    settings = Settings(encryption_key=text(OLD))
+    assert text(OLD) not in repr(settings) + str(settings) + repr(settings.model_dump())
