@@ -115,7 +115,7 @@ def test_rate_limited_is_written_although_the_store_stumbles(step_harness, make)
             submit,
             step_harness.claim_part(seconds=120),
             broken="pause_api"
-            if "pause" in __import__("scrape_do_celery.store.client", fromlist=["x"]).scripts()
+            if "pause" in __import__("scrape_do_celery.store.client", fromlist=["x"]).load_scripts()
             else "SET",
         )
     assert (step_harness.part().state, step_harness.part().refused) == (PartState.RECONCILING, True)

@@ -4,6 +4,8 @@
 -- Returns {now, next due or '', dropped, {entry, state, stop reason, cancel sent, attempts, dispatches} ...};
 -- for a run: {entry, 'run', outcome or '', parts left, '1' when accepted, dispatches}; one with parts left is past its
 -- deadline.
+--- @include lib/clock
+--- @include lib/records
 local prefix, limit, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
 local t = now()
@@ -74,7 +76,7 @@ for _, entry in ipairs(found) do
       end
     end
   else
-    local key = part_key(prefix, run_id, n)
+    local key = make_part_key(prefix, run_id, n)
     local p = redis.call('HMGET', key, 'state', 'lease', 'dispatches', 'attempts', 'cancel_sent_at', 'due_at')
     local lease = tonumber(p[2] or 0)
     if not p[1] or p[1] == 'done' then

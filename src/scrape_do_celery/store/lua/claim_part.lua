@@ -11,6 +11,11 @@
 -- {'needs_account', the part's account}, or {'needs_key', the name of a key that the step lacks}.
 -- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or
 -- 'other_account' (the part belongs to another account, and must end).
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/encryption
+--- @include lib/finish
+--- @include lib/records
 local part_id, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'purchases')
 redis.call('ZREM', KEYS[4], part_id)

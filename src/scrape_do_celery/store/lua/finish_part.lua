@@ -3,6 +3,9 @@
 --       what the ledger is to say of the purchase ('' for what it says), then prefix, redispatch delay,
 --       seconds a purchase in doubt counts
 -- Returns {'ok', parts left} or {'stale'}.
+--- @include lib/clock
+--- @include lib/finish
+--- @include lib/memory
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state')
 if p[1] ~= ARGV[2] then return {'stale'} end
 if p[2] == 'done' then return {'ok', redis.call('HGET', KEYS[2], 'left')} end

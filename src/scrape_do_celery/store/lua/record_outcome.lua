@@ -3,6 +3,12 @@
 -- ARGV: run id, redispatch delay, prefix, name of the key that values are encrypted with ('' for none), field, value ... (outcome first)
 -- Returns the outcome that stands, '' when the run is gone, or goes on: a store that lost its last writes since its
 -- parts were seen to have ended.
+--- @include lib/changes
+--- @include lib/clock
+--- @include lib/counters
+--- @include lib/encryption
+--- @include lib/memory
+--- @include lib/schedules
 local r = redis.call('HMGET', KEYS[1], 'outcome', 'parts', 'left')
 if r[1] then return r[1] end
 if not r[2] or r[3] ~= '0' then return '' end

@@ -4,6 +4,14 @@
 --       itself, packed job ('' for none), '1' where the step knew of a stop request, prefix,
 --       seconds that the API keeps a job, then field, value ...
 -- Returns 'ok', 'stale' or 'owned' (another part owns that job).
+--- @include lib/changes
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/ledger
+--- @include lib/memory
+--- @include lib/purchases
+--- @include lib/records
+--- @include lib/slots
 local part_id, prefix = ARGV[1], ARGV[7]
 local before = redis.call('HMGET', KEYS[1], 'fence', 'state', 'intent')
 if before[1] ~= ARGV[2] then return 'stale' end
