@@ -1,20 +1,22 @@
 -- Provisional contents.
 
--- Stores what an earlier answer held of a task, if nobody has stored the task. What is held is a failure with a page, and
--- counts as one.
-local function store_held(held, contents, part, position)
-  local h = redis.call('HMGET', held, position, position .. ':credits')
-  if not h[1] or redis.call('HSETNX', contents, position, h[1]) == 0 then return false end
-  redis.call('HINCRBY', part, 'stored_failed', 1)
-  if h[2] and h[2] ~= '0' then redis.call('HINCRBYFLOAT', part, 'credits', h[2]) end
+-- Store the page that is held of a task, unless the task is stored already. Such a page counts as a failure
+-- with a page. Return whether the page was stored.
+local function store_held(provisional_key, contents_key, part_key, position)
+  local frame, credits = unpack(redis.call('HMGET', provisional_key, position, position .. ':credits'))
+  if not frame or redis.call('HSETNX', contents_key, position, frame) == 0 then return false end
+  redis.call('HINCRBY', part_key, 'stored_failed', 1)
+  if credits and credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
   return true
 end
 
--- Stores all that is held of a part which ends: it is paid for, and no later answer will come.
-local function store_all_held(prefix, part, part_id)
-  local held = prefix .. ':provisional:' .. part_id
-  for _, field in ipairs(redis.call('HKEYS', held)) do
-    if string.match(field, '^%d+$') then store_held(held, prefix .. ':contents:' .. part_id, part, field) end
+-- Store all held pages of a part that ends: they are paid for, and no later answer will come.
+local function store_all_held(prefix, part_key, part_id)
+  local provisional_key = prefix .. ':provisional:' .. part_id
+  local contents_key = prefix .. ':contents:' .. part_id
+  for _, field in ipairs(redis.call('HKEYS', provisional_key)) do
+    -- The other fields are the credits of the pages.
+    if string.match(field, '^%d+$') then store_held(provisional_key, contents_key, part_key, field) end
   end
-  redis.call('DEL', held)
+  redis.call('DEL', provisional_key)
 end
