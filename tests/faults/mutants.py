@@ -12,8 +12,8 @@ _SET = "redis.call('HSET', contents_key, position, frame)"
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # Writes of a step that lost its lease are taken.
     "fence": [
-        ("update_part", r"if before\[1\] ~= ARGV\[2\] then return 'stale' end", ""),
-        ("finish_part", r"if p\[1\] ~= ARGV\[2\] then return \{'stale'\} end", ""),
+        ("update_part", r"if before\.fence ~= fence then return 'stale' end", ""),
+        ("finish_part", r"if part\.fence ~= fence then return \{'stale'\} end", ""),
     ],
     # The intent is said to be written, and is not.
     "intent": [
