@@ -17,7 +17,7 @@ from benchmarks.pages import WARM, batches
 from benchmarks.report import table
 from benchmarks.stand_in import StandIn
 from benchmarks.workers import DEFAULT_POOL, Pool
-from scrape_do_celery.store.client import scripts
+from scrape_do_celery.store.scripts import load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def _play(ours: Ours, work: list[list[str]]) -> None:
 
 def _by_script(ours: Ours) -> tuple[Counter[str], Counter[str]]:
     """Microseconds and calls of each script, by its name."""
-    names = {hashlib.sha1(text.encode()).hexdigest(): name for name, text in scripts().items()}  # noqa: S324 (Redis's own)
+    names = {hashlib.sha1(text.encode()).hexdigest(): name for name, text in load_scripts().items()}  # noqa: S324 (Redis's own)
     took: Counter[str] = Counter()
     calls: Counter[str] = Counter()
     for entry in ours.server.client.slowlog_get(_KEEP):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 
 from scrape_do_celery.store import client
+from scrape_do_celery.store.scripts import load_scripts
 
-_SET = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])"
+_SET = "redis.call('HSET', contents_key, position, frame)"
 #: Script -> what is replaced in it, and by what.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # Writes of a step that lost its lease are taken.
     "fence": [
-        ("update_part", r"if before\[1\] ~= ARGV\[2\] then return 'stale' end", ""),
-        ("finish_part", r"if p\[1\] ~= ARGV\[2\] then return \{'stale'\} end", ""),
+        ("update_part", r"if before\.fence ~= fence then return 'stale' end", ""),
+        ("finish_part", r"if part\.fence ~= fence then return \{'stale'\} end", ""),
     ],
     # The intent is said to be written, and is not.
     "intent": [
@@ -21,7 +22,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     # A page that is there is written over, and counted again.
     "set_if_absent": [
-        ("store_content", r"if redis\.call\('HSETNX', KEYS\[1\], ARGV\[1\], ARGV\[2\]\) == 0 then return 0 end", _SET),
+        ("store_content", r"if redis\.call\('HSETNX', contents_key, position, frame\) == 0 then return 0 end", _SET),
     ],
     # Runs with equal targets buy at the same time.
     "fingerprint_lock": [
@@ -29,12 +30,10 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
 }
 
-_scripts = client.scripts
-
 
 def apply_mutant(what: str) -> None:
     """Makes this process's stores work without one protection."""
-    client.scripts = lambda: mutated_scripts(what)
+    client.load_scripts = lambda: mutated_scripts(what)
 
 
 def mutated_scripts(what: str) -> dict[str, str]:
@@ -43,7 +42,7 @@ def mutated_scripts(what: str) -> dict[str, str]:
     Raises:
         ValueError: the text that is to be replaced is not there any more.
     """
-    texts = _scripts()
+    texts = load_scripts()
     for name, found, instead in MUTANTS[what]:
         texts[name], times = re.subn(found, instead, texts[name], flags=re.DOTALL)
         if times != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis as redis_sync
@@ -18,6 +17,7 @@ from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.batching import CommandBatcher
 from scrape_do_celery.store.keys import Keys
+from scrape_do_celery.store.scripts import load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,19 +38,12 @@ _LOST = [RedisConnectionError, RedisTimeoutError]
 _AWAY = (*_LOST, ReadOnlyError, OutOfMemoryError)
 
 
-def scripts() -> dict[str, str]:
-    """The Lua of every script, by name, each behind the common part."""
-    files = {f.name.removesuffix(".lua"): f.read_text() for f in (resources.files(__package__) / "lua").iterdir()}
-    common = files.pop("common")
-    return {name: f"{common}\n{text}" for name, text in files.items()}
-
-
 class Store:
     """The store, for threads."""
 
     def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "") -> None:
         self.client, self.keys, self.where = client, keys, where
-        self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
+        self._scripts = {name: client.register_script(text) for name, text in load_scripts().items()}
 
     @classmethod
     def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, fail_fast: bool = False) -> Store:
@@ -150,7 +143,7 @@ class AsyncStore:
 
     def __init__(self, client: redis_async.Redis, keys: Keys) -> None:
         self.client, self.keys = client, keys
-        self._scripts = {name: client.register_script(text) for name, text in scripts().items()}
+        self._scripts = {name: client.register_script(text) for name, text in load_scripts().items()}
         self._batcher = CommandBatcher(self._execute)
 
     @classmethod

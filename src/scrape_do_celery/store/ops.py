@@ -311,10 +311,10 @@ def count_decision_attempt(keys: Keys, run_id: str) -> Command[int]:
 
 def record_outcome(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Command[str]:
     """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
-    pairs = ("outcome", outcome, *flat(encrypted(keys, keys.run(run_id), fields)))
+    pairs = flat(encrypted(keys, keys.run(run_id), fields))
     return Command(
         bytes.decode,
-        (run_id, REDISPATCH_MIN, keys.prefix, encryption_key_name(keys), *pairs),
+        (run_id, REDISPATCH_MIN, keys.prefix, encryption_key_name(keys), outcome, *pairs),
         [keys.run(run_id), keys.due],
         "record_outcome",
     )

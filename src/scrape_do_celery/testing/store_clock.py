@@ -16,6 +16,7 @@ import redis
 
 from scrape_do_celery.store import client, ops
 from scrape_do_celery.store.command import Command
+from scrape_do_celery.store.scripts import load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,10 +54,10 @@ class StoreClock:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Meanwhile, scripts that are loaded read this clock, which begins with the server's time."""
-        plain = client.scripts
+        plain = load_scripts
         self.set(0.0)
         with (
-            patch.object(client, "scripts", lambda: self._scripts(plain())),
+            patch.object(client, "load_scripts", lambda: self._scripts(plain())),
             patch.object(ops, "clock", lambda: Command(float, (), (), "clock")),
         ):
             yield

@@ -525,3 +525,19 @@ def test_canceled_unresolved_purchase_ends_in_doubt(step_harness, make):
     )
     run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
     assert step_harness.part().outcome == "in_doubt"
+
+
+def test_poisoned_purchase_in_doubt_stays_in_doubt(step_harness):
+    # The POST may have bought a job. The ledger and the register of unresolved purchases must say so.
+    step_harness.create_run()
+    claim = step_harness.claim_part()
+    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", 100, account=step_harness.account))
+    for _ in range(6):
+        step_harness.clock.forward(200)
+        step_harness.claim_part()
+    step_harness.clock.forward(200)
+    run_step(step_harness.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
+    assert step_harness.part().outcome == "poisoned"
+    (purchase,) = step_harness.run(ops.ledger(step_harness.keys, int(step_harness.part().intent // 86_400)))
+    assert purchase.status == "in_doubt"
+    assert step_harness.redis.keys(f"{step_harness.keys.prefix}:unresolved:*")

@@ -11,13 +11,13 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store import AsyncStore, PartId, Store, ops
-from scrape_do_celery.store.client import scripts
+from scrape_do_celery.store.scripts import load_scripts
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
 def test_every_command_has_its_script():
-    names = set(scripts())
+    names = set(load_scripts())
     assert "common" not in names
     assert {
         "create_run",

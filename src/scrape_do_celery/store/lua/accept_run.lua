@@ -3,6 +3,14 @@
 -- ARGV: run id, prefix, redispatch delay, waiter ('' for none), its delivery signature ('' for the plain step),
 --       '1' to leave a draft a draft, the name of the key that the signature is encrypted with ('' for none)
 -- Returns {'gone'}, {'forgotten'} or {'ok', parts}.
+--- @include lib/changes
+--- @include lib/clock
+--- @include lib/counters
+--- @include lib/due
+--- @include lib/encryption
+--- @include lib/memory
+--- @include lib/records
+--- @include lib/runs
 local run_id, prefix, redispatch_after, waiter, signature = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local entry = run_id .. ':run'
 local r = redis.call('HMGET', KEYS[1], 'parts', 'accepted', 'outcome', 'max_wait', 'left', 'idempotency_key')
@@ -16,7 +24,7 @@ if not r[2] and ARGV[6] == '' then
   count(prefix, 'accepted', 1)
   redis.call('ZREM', KEYS[2], entry)
   for n = 0, tonumber(r[1]) - 1 do
-    local key = part_key(prefix, run_id, n)
+    local key = make_part_key(prefix, run_id, n)
     if redis.call('HGET', key, 'state') ~= 'done' then make_due(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
   end
   if r[4] then

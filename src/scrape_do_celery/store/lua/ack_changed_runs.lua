@@ -1,4 +1,6 @@
 -- Of these runs was told, unless they have moved since. KEYS: moved  ARGV: what `moved` said, run id ...
+--- @include lib/changes
+--- @include lib/clock
 for i = 2, #ARGV do
   local at = redis.call('ZSCORE', KEYS[1], ARGV[i])
   -- What took so long to be told that the mark is nearly over may have moved without moving the mark.

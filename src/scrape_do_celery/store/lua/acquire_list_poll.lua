@@ -1,6 +1,8 @@
 -- Takes, or keeps, an account's sweep.
 -- KEYS: sweep, watch  ARGV: token, lease seconds
 -- Returns 1 where it is the caller's; 0 where another has it, or where there is nothing to look for (any more).
+--- @include lib/clock
+--- @include lib/memory
 local t = now()
 local s = redis.call('HMGET', KEYS[1], 'token', 'until')
 if s[1] ~= ARGV[1] then

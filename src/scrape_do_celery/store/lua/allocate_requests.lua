@@ -5,6 +5,8 @@
 --       then what the process has counted since it last asked: name, amount ...; `stored:<hour>` are bytes of pages by
 --       the hour, since the epoch, in which they expire
 -- Returns {requests that it may have under way, how many of them may start now, seconds of the pause that is left}.
+--- @include lib/clock
+--- @include lib/memory
 local me, want, running, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 allow_when_full(KEYS[1])
 local t = now()

@@ -1,97 +1,143 @@
--- Hands out what is due, and moves each on by a redispatch interval that grows while nobody takes it.
--- KEYS: due, dispatched, content_expiry, queue_delay
--- ARGV: prefix, most to hand out, most step messages under way, first and longest redispatch interval, entries a message
--- Returns {now, next due or '', dropped, {entry, state, stop reason, cancel sent, attempts, dispatches} ...};
--- for a run: {entry, 'run', outcome or '', parts left, '1' when accepted, dispatches}; one with parts left is past its
--- deadline.
-local prefix, limit, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local first, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
+--[[ Hand out due parts and runs, and move each on by an interval that grows while no step takes it.
+
+  KEYS  due             zset  part or run -> when to look at it
+        dispatched      zset  part id -> when its step message counts as lost
+        content_expiry  zset  part id -> when the API forgets its pages
+        queue_delay     hash  how many times longer than usual step messages lie in the queue, and since when
+  ARGV  prefix, limit (entries to hand out at most), max_dispatched (step messages under way at most),
+        interval_min, interval_max (shortest and longest redispatch interval),
+        message_size (entries of a step message)
+
+  Returns {now, time of the next due entry or '', dropped entries, {entry, ...}, ...}. An entry is a part:
+  {part id, state, stop reason, cancel sent at, attempts, dispatches}; or a run: {run id and ":run", 'run',
+  outcome or '', parts left, '1' when accepted, dispatches}. A run that is accepted, has no outcome and has
+  parts left is past its deadline.
+]]
+--- @include lib/clock
+--- @include lib/records
+local due_key, dispatched_key, content_expiry_key, queue_delay_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local prefix, limit, max_dispatched, interval_min, interval_max, message_size = unpack(ARGV)
+limit, interval_min, interval_max = tonumber(limit), tonumber(interval_min), tonumber(interval_max)
+
 local t = now()
-local out, dropped = {}, 0
--- Where work is backed up, messages lie in the queue for longer than the first interval. Published again they would only make it
--- longer: the interval grows while more than a message's entries stay unheard, and shrinks when that is over.
-local function redispatch_interval(unheard)
-  local p = redis.call('HMGET', KEYS[4], 'factor', 'since')
-  local factor, age = tonumber(p[1] or 1), t - tonumber(p[2] or 0)
-  if unheard > tonumber(ARGV[6]) and age >= first * factor then
+
+-- Return the redispatch interval. If work is backed up, step messages lie in the queue for longer than the
+-- shortest interval, and publishing them again would only make the queue longer. So the interval grows while
+-- more entries than a message holds stay unheard, and shrinks when that is over.
+local function update_interval(unheard)
+  local delay = read_fields(queue_delay_key, 'factor', 'since')
+  local factor, age = tonumber(delay.factor or 1), t - tonumber(delay.since or 0)
+  if unheard > tonumber(message_size) and age >= interval_min * factor then
     factor = math.min(2 * factor, 16)
-  elseif factor > 1 and age >= 4 * first * factor then
+  elseif factor > 1 and age >= 4 * interval_min * factor then
     factor = factor / 2
   else
-    return first * factor
+    return interval_min * factor
   end
-  redis.call('HSET', KEYS[4], 'factor', factor, 'since', format_time(t))
-  return first * factor
+  redis.call('HSET', queue_delay_key, 'factor', factor, 'since', format_time(t))
+  return interval_min * factor
 end
-local interval = redispatch_interval(redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', format_time(t)))
+
+local interval = update_interval(redis.call('ZREMRANGEBYSCORE', dispatched_key, '-inf', format_time(t)))
+
+-- Move an entry on. Return the time at which it is due again.
 local function redispatch_later(entry, dispatches)
-  local at = format_time(t + math.min(longest, interval * 2 ^ math.min(dispatches - 1, 16)))
-  redis.call('ZADD', KEYS[1], at, entry)
-  return at
+  local due_at = format_time(t + math.min(interval_max, interval * 2 ^ math.min(dispatches - 1, 16)))
+  redis.call('ZADD', due_key, due_at, entry)
+  return due_at
 end
--- Return whether a step published a message for the entry at `since`, and messages lie in the queue for longer than usual.
+
+-- Return whether a step published a message for the entry at `since`, and messages lie in the queue for
+-- longer than usual. Such an entry waits for that message.
 local function is_covered_by_step(entry, dispatches, since)
-  if dispatches > 1 or interval == first or t - since < first or t - since >= interval then return false end
-  redis.call('ZADD', KEYS[1], format_time(since + interval), entry)
+  if dispatches > 1 or interval == interval_min or t - since < interval_min or t - since >= interval then
+    return false
+  end
+  redis.call('ZADD', due_key, format_time(since + interval), entry)
   return true
 end
-local room = math.min(limit, cap - redis.call('ZCARD', KEYS[2]))
-local found, taken = {}, {}
-local function take(entries, max_found)
-  for _, entry in ipairs(entries) do
-    if #found >= max_found then return end
-    if not taken[entry] and tonumber(redis.call('ZSCORE', KEYS[1], entry) or 'inf') <= t then
-      taken[entry] = true
-      found[#found + 1] = entry
-    end
-  end
-end
-if room > 0 then
-  if redis.call('ZCOUNT', KEYS[1], '-inf', format_time(t)) > room then
-    -- Work is backed up: what is paid for goes first, in the order of its remaining life; a quarter is left to the rest.
-    take(redis.call('ZRANGE', KEYS[3], 0, 4 * limit - 1), math.ceil(room * 3 / 4))
-  end
-  take(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', format_time(t), 'LIMIT', 0, room + #found), room)
-end
-for _, entry in ipairs(found) do
-  local run_id, n = string.match(entry, '^(.*):([^:]*)$')
-  local run = prefix .. ':run:' .. run_id
-  if n == 'run' then
-    local r = redis.call('HMGET', run, 'outcome', 'left', 'deadline', 'dispatches', 'parts', 'accepted', 'dispatched_at')
-    if not r[5] then
-      redis.call('ZREM', KEYS[1], entry)
-      dropped = dropped + 1
-    elseif r[6] and not r[1] and r[2] ~= '0' and not r[3] then
-      redis.call('ZREM', KEYS[1], entry)
-    elseif r[6] and not r[1] and r[2] ~= '0' and tonumber(r[3]) > t then
-      redis.call('ZADD', KEYS[1], r[3], entry)
-    else
-      local dispatches = tonumber(r[4] or 0) + 1
-      if not (r[7] and is_covered_by_step(entry, dispatches, tonumber(r[7]))) then
-        redis.call('HSET', run, 'dispatches', dispatches)
-        redispatch_later(entry, dispatches)
-        out[#out + 1] = {entry, 'run', r[1] or '', r[2], r[6] and '1' or '', dispatches}
+
+-- Return the due entries to look at.
+local function find_due()
+  local room = math.min(limit, max_dispatched - redis.call('ZCARD', dispatched_key))
+  local found, is_found = {}, {}
+  local function add(entries, max_found)
+    for _, entry in ipairs(entries) do
+      if #found >= max_found then return end
+      if not is_found[entry] and tonumber(redis.call('ZSCORE', due_key, entry) or 'inf') <= t then
+        is_found[entry] = true
+        found[#found + 1] = entry
       end
     end
+  end
+  if room > 0 then
+    if redis.call('ZCOUNT', due_key, '-inf', format_time(t)) > room then
+      -- Work is backed up: parts that are paid for go first, in the order of their remaining life. A quarter
+      -- of the room is left to the rest.
+      add(redis.call('ZRANGE', content_expiry_key, 0, 4 * limit - 1), math.ceil(room * 3 / 4))
+    end
+    add(redis.call('ZRANGEBYSCORE', due_key, '-inf', format_time(t), 'LIMIT', 0, room + #found), room)
+  end
+  return found
+end
+
+local entries, dropped = {}, 0
+
+-- Hand a run out, or correct its time. A run whose parts are at work needs no step before its deadline.
+local function take_run(entry, run_key)
+  local run = read_fields(run_key, 'outcome', 'left', 'deadline', 'dispatches', 'parts', 'accepted',
+    'dispatched_at')
+  local is_at_work = run.accepted and not run.outcome and run.left ~= '0'
+  if not run.parts then
+    redis.call('ZREM', due_key, entry)
+    dropped = dropped + 1
+  elseif is_at_work and not run.deadline then
+    redis.call('ZREM', due_key, entry)
+  elseif is_at_work and tonumber(run.deadline) > t then
+    redis.call('ZADD', due_key, run.deadline, entry)
   else
-    local key = part_key(prefix, run_id, n)
-    local p = redis.call('HMGET', key, 'state', 'lease', 'dispatches', 'attempts', 'cancel_sent_at', 'due_at')
-    local lease = tonumber(p[2] or 0)
-    if not p[1] or p[1] == 'done' then
-      redis.call('ZREM', KEYS[1], entry)
-      if not p[1] then dropped = dropped + 1 end
-    elseif lease > t then
-      redis.call('ZADD', KEYS[1], format_time(lease), entry)
-    else
-      local dispatches = tonumber(p[3] or 0) + 1
-      -- One whose lease has run out died with its step message.
-      if lease > 0 or not is_covered_by_step(entry, dispatches, tonumber(p[6] or 0)) then
-        redis.call('HSET', key, 'dispatches', dispatches)
-        redis.call('ZADD', KEYS[2], redispatch_later(entry, dispatches), entry)
-        out[#out + 1] = {entry, p[1], redis.call('HGET', run, 'stop_reason') or '', p[5] or '', p[4] or '0', dispatches}
-      end
-    end
+    local dispatches = tonumber(run.dispatches or 0) + 1
+    local published_at = run.dispatched_at and tonumber(run.dispatched_at)
+    if published_at and is_covered_by_step(entry, dispatches, published_at) then return end
+    redis.call('HSET', run_key, 'dispatches', dispatches)
+    redispatch_later(entry, dispatches)
+    entries[#entries + 1] = {
+      entry, 'run', run.outcome or '', run.left, run.accepted and '1' or '', dispatches,
+    }
   end
 end
-local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return {format_time(t), head[2] or '', dropped, unpack(out)}
+
+-- Hand a part out, or correct its time. A part that a step has claimed needs no other step before the lease
+-- ends.
+local function take_part(entry, run_key, part_key)
+  local part = read_fields(part_key, 'state', 'lease', 'dispatches', 'attempts', 'cancel_sent_at', 'due_at')
+  local lease = tonumber(part.lease or 0)
+  if not part.state or part.state == 'done' then
+    redis.call('ZREM', due_key, entry)
+    if not part.state then dropped = dropped + 1 end
+  elseif lease > t then
+    redis.call('ZADD', due_key, format_time(lease), entry)
+  else
+    local dispatches = tonumber(part.dispatches or 0) + 1
+    -- If a lease has run out, the step died, and its message with it.
+    if lease <= 0 and is_covered_by_step(entry, dispatches, tonumber(part.due_at or 0)) then return end
+    redis.call('HSET', part_key, 'dispatches', dispatches)
+    redis.call('ZADD', dispatched_key, redispatch_later(entry, dispatches), entry)
+    local stop_reason = redis.call('HGET', run_key, 'stop_reason') or ''
+    entries[#entries + 1] = {
+      entry, part.state, stop_reason, part.cancel_sent_at or '', part.attempts or '0', dispatches,
+    }
+  end
+end
+
+for _, entry in ipairs(find_due()) do
+  local run_id, n = string.match(entry, '^(.*):([^:]*)$')
+  local run_key = prefix .. ':run:' .. run_id
+  if n == 'run' then
+    take_run(entry, run_key)
+  else
+    take_part(entry, run_key, make_part_key(prefix, run_id, n))
+  end
+end
+local head = redis.call('ZRANGE', due_key, 0, 0, 'WITHSCORES')
+return {format_time(t), head[2] or '', dropped, unpack(entries)}

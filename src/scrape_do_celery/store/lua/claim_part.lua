@@ -1,83 +1,128 @@
--- Takes a part for one step: lease, fence and attempt in one. Sent twice with one token, it answers the same.
--- KEYS: part, run, due, dispatched, pause, breaker
--- ARGV: part id, part number, token, lease seconds, states that the step serves (space around each), account,
---       seconds for which a breaker holds runs back, shortest and longest time between its probes,
---       claims without progress after which the part is ended ('' for never), the error that it ends with,
---       '1' to hold back parts that were not sent then, prefix, redispatch delay, seconds a purchase in doubt counts,
---       names of the encryption keys that the step has, the one that it encrypts with ahead,
---       '1' where the process works on nothing else, token of an earlier claim whose step that process outlived ('' for none)
--- Returns {'ok', now, part fields, run fields, breaker}, {'poisoned', parts left} or {reason}: gone, done elsewhere,
--- held, early, paused, suspect (its last claim died: it is claimed by a process that works on nothing else),
--- {'needs_account', the part's account}, or {'needs_key', the name of a key that the step lacks}.
--- `breaker` is '' (closed), 'probe' (this claim is to try the account), 'over' (it was open for too long) or
--- 'other_account' (the part belongs to another account, and must end).
-local part_id, n, token, seconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker', 'attempts', 'refused', 'purchases')
-redis.call('ZREM', KEYS[4], part_id)
-if not p[1] then return {'gone'} end
+--[[ Claim a part for one step: write lease, fence and attempt at once. A command that is sent twice with one
+  token gets the same answer twice.
+
+  KEYS  part        hash    the record of the part
+        run         hash    the record of its run
+        due         zset    part id -> when to look at it
+        dispatched  zset    part id -> when its step message counts as lost
+        pause       string  until when the API is left alone
+        breaker     hash    since when the token of the account is refused, and when to try it next
+  ARGV  part_id, n (number of the part), token, lease_seconds,
+        states (states that the step serves; a space around each), account,
+        auth_grace (seconds for which a breaker holds runs back), probe_min,
+        probe_max (seconds between its probes),
+        max_claims (claims without progress after which the part is ended; "" for no limit),
+        poison_error (error of a part that is ended so),
+        skip_unsent ("1" to hold back the unsent parts of its run then), prefix, redispatch_after (seconds),
+        retention (seconds for which a purchase in doubt counts),
+        key_names (encryption keys that the step has; the key that it encrypts with comes first),
+        is_isolated ("1" if the process works on nothing else),
+        outlived_token (token of an earlier claim whose step failed while its process lived; "" for none)
+
+  Returns {'ok', now, part fields, run fields, breaker verdict}, {'poisoned', parts left}, or a refusal:
+  {'gone'}, {'elsewhere'} (another step serves this state), {'held'} (another step has the lease), {'early'},
+  {'paused'}, {'suspect'} (the last claim died: only a process that works on nothing else may claim the part),
+  {'needs_account', the account of the part}, or {'needs_key', the name of a key that the step lacks}. The
+  breaker verdict is '' (closed), 'probe' (this claim tries the token), 'over' (the breaker was open for too
+  long) or 'other_account' (the part belongs to another account, and must end).
+]]
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/encryption
+--- @include lib/finish
+--- @include lib/records
+local part_key, run_key, due_key, dispatched_key, pause_key, breaker_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local part_id, n, token, lease_seconds, states, account, auth_grace, probe_min, probe_max, max_claims,
+  poison_error, skip_unsent, prefix, redispatch_after, retention, key_names, is_isolated,
+  outlived_token = unpack(ARGV)
+
+local part = read_fields(part_key, 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker',
+  'attempts', 'refused', 'purchases')
+redis.call('ZREM', dispatched_key, part_id)
+if not part.state then return {'gone'} end
 local t = now()
-local mine, breaker = p[3] == token, p[7] or ''
-if not mine then
-  if not string.find(ARGV[5], ' ' .. p[1] .. ' ', 1, true) then return {'elsewhere'} end
-  if tonumber(p[2] or 0) > t then return {'held'} end
-  if tonumber(p[4] or 0) > t + 0.01 then return {'early'} end
-  local missing = missing_key(KEYS[2], ARGV[16])
+
+-- The step message is lost to the steps that can take the part: let the dispatcher publish the next one soon.
+local function redispatch_soon()
+  redis.call('ZADD', due_key, 'XX', 'LT', format_time(t + redispatch_after), part_id)
+end
+
+local verdict = part.breaker or ''
+if part.token ~= token then
+  local lease = tonumber(part.lease or 0)
+  if not string.find(states, ' ' .. part.state .. ' ', 1, true) then return {'elsewhere'} end
+  if lease > t then return {'held'} end
+  if tonumber(part.due_at or 0) > t + 0.01 then return {'early'} end
+  local missing = missing_key(run_key, key_names)
   if missing then
-    -- Nothing of it could be read, and what is written would be encrypted with a key that others lack. The first step message is
-    -- given back to those who may have the key; when nobody has it, step messages grow rarer.
-    if tonumber(redis.call('HGET', KEYS[1], 'dispatches') or 0) <= 1 then
-      redis.call('ZADD', KEYS[3], 'XX', 'LT', format_time(t + ARGV[14]), part_id)
-    end
+    -- The step could read nothing of the part, and would encrypt its writes with a key that other steps lack.
+    -- The first step message is given back for steps that may have the key. If no step has it, step messages
+    -- grow rarer.
+    if tonumber(redis.call('HGET', part_key, 'dispatches') or 0) <= 1 then redispatch_soon() end
     return {'needs_key', missing}
   end
-  breaker = ''
-  -- A run that is to end is let through: somebody waits for that.
-  local urgent = redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1
-  -- A refused token bought nothing: if it was the part's only purchase, the part goes on with whatever token comes next.
-  -- After a 429, only the list of the same account can show that nothing was bought.
-  local is_unbound = p[9] == 'token' and p[1] == 'reconciling' and tonumber(p[10] or 0) <= 1
-  local needs_account = p[6] and p[6] ~= ARGV[6] and not is_unbound
-  if needs_account and not urgent then
-    -- This step message is lost to those who can take it.
-    redis.call('ZADD', KEYS[3], 'XX', 'LT', format_time(t + ARGV[14]), part_id)
-    return {'needs_account', p[6]}
+  verdict = ''
+  -- A run with a stop request is let through: somebody waits for its end.
+  local is_urgent = redis.call('HEXISTS', run_key, 'stop_reason') == 1
+  -- A refused token bought nothing. If that was the only purchase of the part, the part goes on with any
+  -- token. After a 429, only the list of the same account can show that nothing was bought.
+  local has_one_purchase = tonumber(part.purchases or 0) <= 1
+  local is_unbound = part.refused == 'token' and part.state == 'reconciling' and has_one_purchase
+  local needs_account = part.account and part.account ~= account and not is_unbound
+  if needs_account and not is_urgent then
+    redispatch_soon()
+    return {'needs_account', part.account}
   end
-  local pause = tonumber(redis.call('GET', KEYS[5]) or 0)
-  if pause > t and not urgent then
-    make_due(KEYS[3], KEYS[1], part_id, pause, 0)
+  local paused_until = tonumber(redis.call('GET', pause_key) or 0)
+  if paused_until > t and not is_urgent then
+    make_due(due_key, part_key, part_id, paused_until, 0)
     return {'paused'}
   end
-  local max_claims = tonumber(ARGV[10] ~= '' and ARGV[10] or 'inf')
-  -- A lease that ran out was not let go: its process died, or lost its place. Nothing is counted yet: who was beside the
-  -- guilty part must not pay for it a second time. A part that has used its attempts up is ended without work.
-  local died = tonumber(p[2] or 0) > 0 and (ARGV[18] == '' or p[3] ~= ARGV[18])
-  if died and ARGV[17] == '' and tonumber(p[8] or 0) < max_claims then return {'suspect'} end
-  local b = redis.call('HMGET', KEYS[6], 'since', 'next')
+  local claim_limit = tonumber(max_claims ~= '' and max_claims or 'inf')
+  -- A step that ends gives its lease back. If the lease ran out instead, the process died or lost its place.
+  -- The attempt is not counted yet: parts that were claimed beside the guilty part must not pay for it a
+  -- second time. A part that has used up its attempts is ended without work.
+  local has_died = lease > 0 and (outlived_token == '' or part.token ~= outlived_token)
+  if has_died and is_isolated == '' and tonumber(part.attempts or 0) < claim_limit then return {'suspect'} end
+  local breaker = read_fields(breaker_key, 'since', 'next')
   if needs_account then
-    breaker = 'other_account'
-  elseif b[1] and t - b[1] > tonumber(ARGV[7]) then
-    breaker = 'over'
-  elseif b[1] and tonumber(b[2]) <= t then
-    local pause = math.min(tonumber(ARGV[9]), math.max(tonumber(ARGV[8]), t - b[1]))
-    redis.call('HSET', KEYS[6], 'next', format_time(t + pause))
-    breaker = 'probe'
-  elseif b[1] and not urgent then
-    make_due(KEYS[3], KEYS[1], part_id, math.min(tonumber(b[2]), b[1] + ARGV[7] + 0.1), 0)
+    verdict = 'other_account'
+  elseif breaker.since and t - breaker.since > tonumber(auth_grace) then
+    verdict = 'over'
+  elseif breaker.since and tonumber(breaker.next) <= t then
+    local probe_delay = math.min(tonumber(probe_max), math.max(tonumber(probe_min), t - breaker.since))
+    redis.call('HSET', breaker_key, 'next', format_time(t + probe_delay))
+    verdict = 'probe'
+  elseif breaker.since and not is_urgent then
+    local open_until = breaker.since + auth_grace + 0.1
+    make_due(due_key, part_key, part_id, math.min(tonumber(breaker.next), open_until), 0)
     return {'paused'}
   end
-  -- By the clock, not by one: a store that lost its last writes must not give a fence out twice.
-  local fence = math.max(tonumber(p[5]) + 1, math.floor(t * 1000))
-  redis.call('HSET', KEYS[1], 'token', token, 'lease', format_time(t + seconds), 'dispatches', 0, 'breaker', breaker,
-    'fence', string.format('%.0f', fence))
-  -- Here, and not in the step: what dies of the claim itself would never come to it.
-  if redis.call('HINCRBY', KEYS[1], 'attempts', 1) > max_claims then
-    local purchase_status = is_unresolved(p[1]) and 'in_doubt' or ''
-    return {'poisoned', finish_part(KEYS, part_id, t, 'poisoned', ARGV[11], ARGV[12], purchase_status, {ARGV[13], ARGV[14], ARGV[15]})}
+  -- The clock is the least value of a fence: a store that lost its last writes must give no fence out twice.
+  local fence = math.max(tonumber(part.fence) + 1, math.floor(t * 1e3))
+  redis.call('HSET', part_key, 'token', token, 'lease', format_time(t + lease_seconds), 'dispatches', 0,
+    'breaker', verdict, 'fence', string.format('%.0f', fence))
+  -- The attempt is counted here, not in the step: a process that dies of the claim itself never reaches the
+  -- step.
+  if redis.call('HINCRBY', part_key, 'attempts', 1) > claim_limit then
+    return {'poisoned', finish_part(prefix, part_key, run_key, due_key, part_id, t, {
+      outcome = 'poisoned',
+      error_text = poison_error,
+      skip_unsent = skip_unsent,
+      purchase_status = is_unresolved(part.state) and 'in_doubt' or '',
+      redispatch_after = redispatch_after,
+      retention = retention,
+    })}
   end
-  stop_list_polling(KEYS[1], part_id)
-  redis.call('ZADD', KEYS[3], format_time(t + seconds), part_id)
+  stop_list_polling(part_key, part_id)
+  redis.call('ZADD', due_key, format_time(t + lease_seconds), part_id)
 end
-note_encryption_key(ARGV[13], KEYS[2], string.match(ARGV[16], '^%S*'), t)
-if redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then redis.call('HSETNX', KEYS[1], 'stop_seen_at', format_time(t)) end
-local run = redis.call('HMGET', KEYS[2], 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent', 'max_wait', 'early', 'trace')
-return {'ok', format_time(t), redis.call('HGETALL', KEYS[1]), run, breaker}
+note_encryption_key(prefix, run_key, string.match(key_names, '^%S*'), t)
+if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then
+  redis.call('HSETNX', part_key, 'stop_seen_at', format_time(t))
+end
+-- `Claim.parse` reads these by their places.
+local run = redis.call('HMGET', run_key, 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent', 'max_wait',
+  'early', 'trace')
+return {'ok', format_time(t), redis.call('HGETALL', part_key), run, verdict}

@@ -3,6 +3,7 @@
 -- Returns {next cursor, {state, runs, when the first of them was accepted or ''} ..., {run id, state} ...}: the second
 -- kind one a part of a run that has several. `draft` is a run that has not begun, `delivering` one that
 -- has ended and is not delivered yet.
+--- @include lib/records
 local prefix = ARGV[1]
 local runs, first, multi_part = {}, {}, {}
 local function add(state, accepted)
@@ -16,7 +17,7 @@ for i = 1, #found[2], 2 do
   if not r[1] then
     -- Its record is gone; the dispatcher drops it.
   elseif n ~= 'run' then
-    local state = redis.call('HGET', part_key(prefix, run_id, n), 'state')
+    local state = redis.call('HGET', make_part_key(prefix, run_id, n), 'state')
     if state and state ~= 'done' then
       add(state, r[2])
       if r[1] ~= '1' then

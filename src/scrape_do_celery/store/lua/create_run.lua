@@ -7,6 +7,15 @@
 --       number of parts, (total, fingerprint) a part, then field, value ... of the record
 -- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}; for a key that is reserved for another id,
 -- {'reserved', that}; for a tick also {'waiting', id} or {'tick_skipped', the run that is live or ''}.
+--- @include lib/changes
+--- @include lib/clock
+--- @include lib/counters
+--- @include lib/due
+--- @include lib/encryption
+--- @include lib/epoch
+--- @include lib/records
+--- @include lib/runs
+--- @include lib/stop
 local run_id, prefix, digest, redispatch_after, max_wait, start_delay = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
 -- The answer to this very request was lost, and it was sent again.
 if not KEYS[4] and ARGV[8] ~= '' and redis.call('HGET', KEYS[1], 'waiter:' .. ARGV[7]) == ARGV[8] then
@@ -37,7 +46,7 @@ if KEYS[4] then
   before = redis.call('GET', KEYS[5])
   if before and not is_live(prefix, before) then before = nil end
   if before and (ARGV[10] == 'skip' or (ARGV[10] == 'cancel_previous' and is_earlier(before))) then
-    redis.call('SET', KEYS[4], '', 'EX', AGAIN)
+    redis.call('SET', KEYS[4], '', 'EX', MARK_TTL)
     return {'tick_skipped', before}
   end
   if not before or ARGV[10] ~= 'queue' then start_delay = '' end
@@ -49,7 +58,7 @@ redis.call('HSET', KEYS[1], 'created', format_time(t), 'digest', digest, 'parts'
 if epoch ~= 'unknown' then redis.call('HSET', KEYS[1], 'epoch', epoch_tag(epoch)) end
 redis.call('HSET', KEYS[1], 'waiter:' .. ARGV[7], ARGV[8], 'waiting', 1)
 for n = 0, parts - 1 do
-  local key = part_key(prefix, run_id, n)
+  local key = make_part_key(prefix, run_id, n)
   redis.call('HSET', key, 'state', 'queued', 'fence', 0, 'total', ARGV[at], 'fingerprint', ARGV[at + 1])
   at = at + 2
   if start_delay == '' then make_due(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
@@ -65,7 +74,7 @@ if KEYS[3] ~= '' then
   redis.call('HSET', KEYS[1], 'idempotency_key', KEYS[3])
 end
 if KEYS[4] then
-  redis.call('SET', KEYS[4], ARGV[6], 'EX', AGAIN)
+  redis.call('SET', KEYS[4], ARGV[6], 'EX', MARK_TTL)
   redis.call('SET', KEYS[5], run_id)
   redis.call('HSET', KEYS[1], 'schedule', KEYS[5], 'tick', ARGV[12])
 end

@@ -1,6 +1,7 @@
 -- Accounts whose running jobs nobody looks at.
 -- KEYS: accounts  ARGV: prefix, the account of the caller, seconds after which what is due was forgotten
 -- Returns their names.
+--- @include lib/clock
 local t, found = now(), {}
 for _, account in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local first = redis.call('ZRANGE', ARGV[1] .. ':poll_set:' .. account, 0, 0, 'WITHSCORES')[2]

@@ -3,6 +3,9 @@
 -- ARGV: token, prefix, most to hand over, pages of jobs that are not ours ('' to go on with the sweep),
 --       seconds of rest after it at least, seconds that the caller has to publish by itself, seconds of rest at most
 -- Returns which were handed over; none where another has the sweep.
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/memory
 local s = redis.call('HMGET', KEYS[2], 'token', 'began')
 if s[1] ~= ARGV[1] then return {} end
 allow_when_full(KEYS[2])

@@ -1,10 +1,33 @@
--- Ends a part. KEYS: part, run, due
--- ARGV: part id, fence, outcome, error ('' for none), '1' to hold back parts that were not sent,
---       what the ledger is to say of the purchase ('' for what it says), then prefix, redispatch delay,
---       seconds a purchase in doubt counts
--- Returns {'ok', parts left} or {'stale'}.
-local p = redis.call('HMGET', KEYS[1], 'fence', 'state')
-if p[1] ~= ARGV[2] then return {'stale'} end
-if p[2] == 'done' then return {'ok', redis.call('HGET', KEYS[2], 'left')} end
-allow_when_full(KEYS[1])
-return {'ok', finish_part(KEYS, ARGV[1], now(), ARGV[3], ARGV[4], ARGV[5], ARGV[6], {ARGV[7], ARGV[8], ARGV[9]})}
+--[[ End a part, unless its claim is stale.
+
+  KEYS  part  hash  the record of the part
+        run   hash  the record of its run
+        due   zset  part id -> when to look at it
+  ARGV  part_id, fence, outcome, error_text ("" for none),
+        skip_unsent ("1" to hold back the parts of the run that were not sent),
+        purchase_status (the word of the ledger for the purchase; "" to leave it), prefix,
+        redispatch_after (seconds),
+        retention (seconds that the API keeps a job: a purchase in doubt counts for this time)
+
+  Returns {'ok', parts left} or {'stale'}.
+]]
+--- @include lib/clock
+--- @include lib/finish
+--- @include lib/memory
+--- @include lib/records
+local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
+local part_id, fence, outcome, error_text, skip_unsent, purchase_status, prefix, redispatch_after,
+  retention = unpack(ARGV)
+
+local part = read_fields(part_key, 'fence', 'state')
+if part.fence ~= fence then return {'stale'} end
+if part.state == 'done' then return {'ok', redis.call('HGET', run_key, 'left')} end
+allow_when_full(part_key)
+return {'ok', finish_part(prefix, part_key, run_key, due_key, part_id, now(), {
+  outcome = outcome,
+  error_text = error_text,
+  skip_unsent = skip_unsent,
+  purchase_status = purchase_status,
+  redispatch_after = redispatch_after,
+  retention = retention,
+})}

@@ -3,6 +3,14 @@
 -- KEYS: run, due
 -- ARGV: run id, prefix, names of the encryption keys of the caller, seconds that a stop request is given
 -- Returns 1, 0 when it is not there, -1 when it still lives.
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/encryption
+--- @include lib/memory
+--- @include lib/records
+--- @include lib/runs
+--- @include lib/schedules
+--- @include lib/slots
 local run_id, prefix = ARGV[1], ARGV[2]
 local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idempotency_key', 'waiting', 'stop_requested_at')
 if not r[1] then return 0 end
@@ -12,7 +20,7 @@ if not r[2] and not abandoned then return -1 end
 allow_when_full(KEYS[1])
 if abandoned then
   for n = 0, tonumber(r[1]) - 1 do
-    local key, part_id = part_key(prefix, run_id, n), run_id .. ':' .. n
+    local key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     release_slot(prefix, KEYS[2], key, part_id, t)
     stop_list_polling(key, part_id)
     redis.call('ZREM', KEYS[2], part_id)

@@ -1,8 +1,17 @@
--- Holds what an answer contained of a task that has not ended, in case that no later answer has more.
--- KEYS: provisional, part  ARGV: position, frame, seconds, credits
--- Returns 1, or -1 when the run is gone or the part has ended.
-local state = redis.call('HGET', KEYS[2], 'state')
-if not state or state == 'done' then return -1 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], ARGV[1] .. ':credits', ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
+--[[ Hold the page of a task that has not ended, in case that no later answer has more.
+
+  KEYS  provisional  hash  position -> frame of a page that is held back
+        part         hash  the record of the part
+  ARGV  position, frame, ttl (seconds), credits
+
+  Returns 1, or -1 when the run is gone or the part has ended.
+]]
+--- @include lib/records
+local provisional_key, part_key = KEYS[1], KEYS[2]
+local position, frame, ttl, credits = unpack(ARGV)
+
+local part = read_fields(part_key, 'state')
+if not part.state or part.state == 'done' then return -1 end
+redis.call('HSET', provisional_key, position, frame, position .. ':credits', credits)
+redis.call('EXPIRE', provisional_key, ttl)
 return 1

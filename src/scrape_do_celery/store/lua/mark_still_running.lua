@@ -3,6 +3,10 @@
 -- One in so many looks is left to the job itself.
 -- KEYS: watch, due
 -- ARGV: prefix, status, that many, number of intervals, interval by the number of looks ..., then part ids
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/memory
+--- @include lib/records
 allow_when_full(KEYS[1] .. ':')
 -- Another number for each part id; ids that differ do so in their ends.
 local function spread(part_id)
@@ -13,7 +17,7 @@ end
 local t, last = now(), tonumber(ARGV[4])
 for i = 5 + last, #ARGV do
   local run_id, n = string.match(ARGV[i], '^(.*):([^:]*)$')
-  local key = part_key(ARGV[1], run_id, n)
+  local key = make_part_key(ARGV[1], run_id, n)
   local p = redis.call('HMGET', key, 'poll_set', 'polls', 'status', 'due_at')
   if p[1] == KEYS[1] then
     if p[3] ~= ARGV[2] then redis.call('HSET', key, 'status', ARGV[2]) end

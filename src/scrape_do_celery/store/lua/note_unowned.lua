@@ -3,6 +3,8 @@
 -- KEYS: unowned  ARGV: prefix, seconds after which an account without such jobs is forgotten, most jobs to remember, then
 -- ids ...
 -- Returns the place of each.
+--- @include lib/memory
+--- @include lib/purchases
 allow_when_full(KEYS[1] .. ':')
 local order, out = next_in_order(ARGV[1]), {}
 for i = 4, #ARGV do redis.call('ZADD', KEYS[1], 'NX', order, ARGV[i]) end

@@ -1,5 +1,6 @@
 -- Leaves the API alone for so many seconds, for all workers; a longer pause stands.
 -- KEYS: pause  ARGV: seconds. Returns until when.
+--- @include lib/clock
 local until_ = now() + ARGV[1]
 local held = tonumber(redis.call('GET', KEYS[1]) or 0)
 if held >= until_ then return format_time(held) end

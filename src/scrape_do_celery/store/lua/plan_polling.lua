@@ -5,6 +5,9 @@
 --       seconds after which to look whether a sweep has ended, seconds that one is late where no sweep comes to its
 --       end, how many are handed over then, seconds for which others' jobs count
 -- Returns {next look or '', '1' where a sweep is to be dispatched}.
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/memory
 local t = now()
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 if not first then return {'', ''} end

@@ -1,5 +1,6 @@
 -- One look at a run. KEYS: run  ARGV: run id, prefix
 -- Returns {} when there is none, else {run fields without targets, part fields, part fields, ...}.
+--- @include lib/records
 local all = redis.call('HGETALL', KEYS[1])
 if #all == 0 or all[1] == 'forgotten' then return {} end
 local fields, parts = {}, 0
@@ -11,5 +12,5 @@ for i = 1, #all, 2 do
   if all[i] == 'parts' then parts = tonumber(all[i + 1]) end
 end
 local out = {fields}
-for n = 0, parts - 1 do out[#out + 1] = redis.call('HGETALL', part_key(ARGV[2], ARGV[1], n)) end
+for n = 0, parts - 1 do out[#out + 1] = redis.call('HGETALL', make_part_key(ARGV[2], ARGV[1], n)) end
 return out

@@ -6,6 +6,7 @@
 -- shares of requests (as in budget), {name, total ...}, {hour, bytes ...},
 -- {account, jobs watched, when the first is due or '', slots taken, parts waiting for a slot, when the first came or '',
 -- since when its token is refused or ''} ...}.
+--- @include lib/clock
 local t = now()
 local function head(key) return redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '' end
 local paid = {head(KEYS[3])}

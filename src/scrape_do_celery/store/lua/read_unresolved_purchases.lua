@@ -5,6 +5,9 @@
 -- Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar, '1' where the store
 -- may have lost purchases since the part's own}. A part whose purchase was never found is among them for as long as it is
 -- remembered. A purchase behind the sighting has not bought the job.
+--- @include lib/clock
+--- @include lib/epoch
+--- @include lib/records
 local part_id, prefix, t = ARGV[1], ARGV[2], now()
 local equal, is_equal, similar, is_similar = {}, {}, 0, {}
 local function note(other, has_equal)

@@ -1,18 +1,36 @@
--- Writes the outcome of a run, once.
--- KEYS: run, due
--- ARGV: run id, redispatch delay, prefix, name of the key that values are encrypted with ('' for none), field, value ... (outcome first)
--- Returns the outcome that stands, '' when the run is gone, or goes on: a store that lost its last writes since its
--- parts were seen to have ended.
-local r = redis.call('HMGET', KEYS[1], 'outcome', 'parts', 'left')
-if r[1] then return r[1] end
-if not r[2] or r[3] ~= '0' then return '' end
-allow_when_full(KEYS[1])
+--[[ Write the outcome of a run, once.
+
+  KEYS  run  hash  the record of the run
+        due  zset  run id and ":run" -> when to look at it
+  ARGV  run_id, redispatch_after (seconds), prefix,
+        key_name (name of the key that values are encrypted with; "" for none), outcome,
+        fields... (name and value in turn)
+
+  Returns the outcome that stands. Returns '' when the run is gone, or when a part of it goes on: the store
+  lost its last writes after the parts were seen to have ended.
+]]
+--- @include lib/changes
+--- @include lib/clock
+--- @include lib/counters
+--- @include lib/encryption
+--- @include lib/memory
+--- @include lib/records
+--- @include lib/schedules
+local run_key, due_key = KEYS[1], KEYS[2]
+local run_id, redispatch_after, prefix, key_name, outcome = unpack(ARGV)
+local first_field = 6
+
+local run = read_fields(run_key, 'outcome', 'parts', 'left')
+if run.outcome then return run.outcome end
+if not run.parts or run.left ~= '0' then return '' end
+allow_when_full(run_key)
 local t = now()
-for i = 5, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-note_encryption_key(ARGV[3], KEYS[1], ARGV[4], t)
-redis.call('HSET', KEYS[1], 'ended', format_time(t), 'dispatches', 0, 'dispatched_at', format_time(t))
-redis.call('ZADD', KEYS[2], format_time(t + ARGV[2]), ARGV[1] .. ':run')
-count(ARGV[3], 'ended:' .. ARGV[6], 1)
-mark_changed(ARGV[3], ARGV[1], t, 0)
-start_next_scheduled(ARGV[3], KEYS[2], KEYS[1], ARGV[1], t)
-return redis.call('HGET', KEYS[1], 'outcome')
+redis.call('HSET', run_key, 'outcome', outcome)
+for i = first_field, #ARGV - 1, 2 do redis.call('HSET', run_key, ARGV[i], ARGV[i + 1]) end
+note_encryption_key(prefix, run_key, key_name, t)
+redis.call('HSET', run_key, 'ended', format_time(t), 'dispatches', 0, 'dispatched_at', format_time(t))
+redis.call('ZADD', due_key, format_time(t + redispatch_after), run_id .. ':run')
+count(prefix, 'ended:' .. outcome, 1)
+mark_changed(prefix, run_id, t, 0)
+start_next_scheduled(prefix, due_key, run_key, run_id, t)
+return redis.call('HGET', run_key, 'outcome')

@@ -1,9 +1,22 @@
--- Keeps a lease; never shortens it, and never takes back one that was given up.
--- KEYS: part  ARGV: fence, lease seconds. Returns 1, or 0 when another has it.
-local p = redis.call('HMGET', KEYS[1], 'fence', 'lease', 'token')
-if p[1] ~= ARGV[1] then return 0 end
-allow_when_full(KEYS[1])
-if p[3] and p[3] ~= '' then
-  redis.call('HSET', KEYS[1], 'lease', format_time(math.max(tonumber(p[2] or 0), now() + ARGV[2])))
+--[[ Renew the lease of a part. Never shorten a lease, and never take back a lease that was given up.
+
+  KEYS  part  hash  the record of the part
+  ARGV  fence, lease_seconds
+
+  Returns 1, or 0 when another step has claimed the part.
+]]
+--- @include lib/clock
+--- @include lib/memory
+--- @include lib/records
+local part_key = KEYS[1]
+local fence, lease_seconds = unpack(ARGV)
+
+local part = read_fields(part_key, 'fence', 'lease', 'token')
+if part.fence ~= fence then return 0 end
+allow_when_full(part_key)
+-- A part without a token was given up.
+if part.token and part.token ~= '' then
+  local lease = math.max(tonumber(part.lease or 0), now() + lease_seconds)
+  redis.call('HSET', part_key, 'lease', format_time(lease))
 end
 return 1

@@ -1,13 +1,21 @@
--- Replaces the record of a page that was too large by the page, once.
--- KEYS: contents, part
--- ARGV: position, frame, '1' for a task that succeeded, credits, the field that marks what was replaced
--- Returns 1, or 0 when the page was replaced before, or its life has passed.
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
-if redis.call('HSETNX', KEYS[2], ARGV[5], 1) == 0 then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if ARGV[3] == '1' then
-  redis.call('HINCRBY', KEYS[2], 'stored_failed', -1)
-  redis.call('HINCRBY', KEYS[2], 'stored_ok', 1)
+--[[ Replace the record of a page that was too large by the page, once.
+
+  KEYS  contents  hash  position -> frame
+        part      hash  the record of the part
+  ARGV  position, frame, is_success ("1" for a task that succeeded), credits,
+        mark (field of the part that notes the replacement)
+
+  Returns 1, or 0 when the page was replaced before, or its life has passed.
+]]
+local contents_key, part_key = KEYS[1], KEYS[2]
+local position, frame, is_success, credits, mark = unpack(ARGV)
+
+if redis.call('HEXISTS', contents_key, position) == 0 then return 0 end
+if redis.call('HSETNX', part_key, mark, 1) == 0 then return 0 end
+redis.call('HSET', contents_key, position, frame)
+if is_success == '1' then
+  redis.call('HINCRBY', part_key, 'stored_failed', -1)
+  redis.call('HINCRBY', part_key, 'stored_ok', 1)
 end
-if ARGV[4] ~= '0' then redis.call('HINCRBYFLOAT', KEYS[2], 'credits', ARGV[4]) end
+if credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
 return 1

@@ -1,5 +1,8 @@
 -- Write the stop request of a run. KEYS: run, due  ARGV: run id, prefix, reason, outcome of a part that was not sent
 -- Returns {'gone'}, {'ended'} or {'ok', parts left, part id ...} for each running part that is to act now.
+--- @include lib/clock
+--- @include lib/memory
+--- @include lib/stop
 local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome')
 if not r[1] then return {'gone'} end
 if r[2] then return {'ended'} end

@@ -1,5 +1,7 @@
 -- Opens the breaker of an account whose token was refused, or finds it open; or closes it.
 -- KEYS: breaker  ARGV: seconds until the first probe, '' to close. Returns 1 where that changed something.
+--- @include lib/clock
+--- @include lib/memory
 if ARGV[1] == '' then return redis.call('DEL', KEYS[1]) end
 allow_when_full(KEYS[1])
 local t = now()

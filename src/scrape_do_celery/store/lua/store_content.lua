@@ -1,19 +1,33 @@
--- Stores one task, if nobody has. In place of a task without a page stands what an earlier answer held of it.
--- KEYS: contents, part, provisional
--- ARGV: position, frame, counter, credits, 1 for a gone task, 1 for a task without a page, prefix, run id
--- Returns 1, 0 when it was there, -1 when the run is gone or the part has ended.
-local state = redis.call('HGET', KEYS[2], 'state')
-if not state or state == 'done' then return -1 end
-local gone, held = ARGV[5] == '1', false
-if gone then allow_when_full(KEYS[2]) end
-if ARGV[6] == '1' then held = store_held(KEYS[3], KEYS[1], KEYS[2], ARGV[1]) end
-if not held then
-  if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-  redis.call('HINCRBY', KEYS[2], ARGV[3], 1)
-  if ARGV[4] ~= '0' then redis.call('HINCRBYFLOAT', KEYS[2], 'credits', ARGV[4]) end
-  if gone then redis.call('HINCRBY', KEYS[2], 'gone', 1) end
+--[[ Store the content of one task, unless it is stored already.
+
+  KEYS  contents     hash  position -> frame
+        part         hash  the record of the part
+        provisional  hash  position -> frame of a page that is held back
+  ARGV  position, frame, counter ("stored_ok" or "stored_failed"), credits,
+        is_gone ("1" or "0"), lacks_page ("1" if the task has no page), prefix, run_id
+
+  Returns 1 when it was stored, 0 when it was there, -1 when the run is gone or the part has ended.
+]]
+--- @include lib/changes
+--- @include lib/clock
+--- @include lib/contents
+--- @include lib/memory
+--- @include lib/records
+local contents_key, part_key, provisional_key = KEYS[1], KEYS[2], KEYS[3]
+local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id = unpack(ARGV)
+
+local part = read_fields(part_key, 'state')
+if not part.state or part.state == 'done' then return -1 end
+if is_gone == '1' then allow_when_full(part_key) end
+-- A page that an earlier answer held is paid for: it stands in place of a task without a page.
+local has_held = lacks_page == '1' and store_held(provisional_key, contents_key, part_key, position)
+if not has_held then
+  if redis.call('HSETNX', contents_key, position, frame) == 0 then return 0 end
+  redis.call('HINCRBY', part_key, counter, 1)
+  if credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
+  if is_gone == '1' then redis.call('HINCRBY', part_key, 'gone', 1) end
 end
 -- A page is progress: a step that dies after it does not poison the run.
-redis.call('HSET', KEYS[2], 'attempts', 0)
-mark_changed(ARGV[7], ARGV[8], now(), CHANGE_DELAY)
+redis.call('HSET', part_key, 'attempts', 0)
+mark_changed(prefix, run_id, now(), CHANGE_DELAY)
 return 1

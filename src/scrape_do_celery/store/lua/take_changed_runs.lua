@@ -1,6 +1,8 @@
 -- Hands runs out that have moved, to be told of; they are handed out again where nobody says that he has told.
 -- KEYS: moved  ARGV: most, seconds until they are handed out again
 -- Returns {when that will be, run id ...}.
+--- @include lib/clock
+--- @include lib/memory
 allow_when_full(KEYS[1] .. ':')
 local t = now()
 local again = format_time(t + ARGV[2])

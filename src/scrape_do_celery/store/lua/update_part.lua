@@ -1,60 +1,87 @@
--- A fenced change of a part.
--- KEYS: part, run, due, job, owner ('' where no job is taken over)
--- ARGV: part id, fence, seconds until the next look ('' to keep the lease), seconds that the caller has to publish by
---       itself, packed job ('' for none), '1' where the step knew of a stop request, prefix,
---       seconds that the API keeps a job, then field, value ...
--- Returns 'ok', 'stale' or 'owned' (another part owns that job).
-local part_id, prefix = ARGV[1], ARGV[7]
-local before = redis.call('HMGET', KEYS[1], 'fence', 'state', 'intent')
-if before[1] ~= ARGV[2] then return 'stale' end
-allow_when_full(KEYS[1])
+--[[ Change fields of a part, unless its claim is stale. With `look_after`, let the part go.
+
+  KEYS  part   hash    the record of the part
+        run    hash    the record of its run
+        due    zset    part id -> when to look at it
+        job    string  the last `JobDetails` of the part, packed
+        owner  string  the part that owns the job; an empty name unless the part takes a job over
+  ARGV  part_id, fence, look_after (seconds until the next look; "" to keep the lease),
+        redispatch_after (seconds that the caller has to publish by itself), packed_job ("" for none),
+        knows_stop ("1" if the step knew of a stop request), prefix,
+        retention (seconds that the API keeps a job), fields... (name and value in turn)
+
+  Returns 'ok', 'stale' or 'owned' (another part owns that job).
+]]
+--- @include lib/changes
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/ledger
+--- @include lib/memory
+--- @include lib/purchases
+--- @include lib/records
+--- @include lib/slots
+local part_key, run_key, due_key, job_key, owner_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local part_id, fence, look_after, redispatch_after, packed_job, knows_stop, prefix, retention = unpack(ARGV)
+local first_field = 9
+
+local before = read_fields(part_key, 'fence', 'state', 'intent')
+if before.fence ~= fence then return 'stale' end
+allow_when_full(part_key)
 local t = now()
-if KEYS[5] ~= '' then
-  local owner = redis.call('GET', KEYS[5])
+
+if owner_key ~= '' then
+  local owner = redis.call('GET', owner_key)
   if owner and owner ~= part_id then return 'owned' end
-  redis.call('SET', KEYS[5], part_id)
-  redis.call('HSET', KEYS[1], 'bought_at', format_time(t))
-  redis.call('ZADD', prefix .. ':content_expiry', format_time((before[3] or t) + ARGV[8]), part_id)
+  redis.call('SET', owner_key, part_id)
+  redis.call('HSET', part_key, 'bought_at', format_time(t))
+  redis.call('ZADD', prefix .. ':content_expiry', format_time((before.intent or t) + retention), part_id)
 end
+
 local buyer
-for i = 9, #ARGV - 1, 2 do
-  if ARGV[i] == 'account' then
-    buyer = ARGV[i + 1]
-  elseif ARGV[i] ~= 'purchase_status' or is_unresolved(before[2]) then
-    -- Sent twice, it must not book what has come of it since.
-    set_or_clear(KEYS[1], ARGV[i], ARGV[i + 1])
+for i = first_field, #ARGV - 1, 2 do
+  local field, value = ARGV[i], ARGV[i + 1]
+  if field == 'account' then
+    buyer = value
+  elseif field ~= 'purchase_status' or is_unresolved(before.state) then
+    -- A command that is sent twice must not overwrite the status that the purchase has got since.
+    set_or_clear(part_key, field, value)
   end
-  -- Until now the `POST` was under way: what the API makes of it may show from now on.
-  if ARGV[i] == 'submit_error' then redis.call('HSET', KEYS[1], 'in_doubt_since', format_time(t)) end
+  -- Until now the `POST` was under way. From now on the job that the API makes of it may show.
+  if field == 'submit_error' then redis.call('HSET', part_key, 'in_doubt_since', format_time(t)) end
 end
-if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[5]) end
-local p = redis.call('HMGET', KEYS[1], 'state', 'cancel_sent_at')
-if ARGV[5] ~= '' or p[1] ~= before[2] then mark_changed(prefix, string.match(part_id, '^(.*):'), t, CHANGE_DELAY) end
-if p[1] == 'fetching' then release_slot(prefix, KEYS[3], KEYS[1], part_id, t) end
-if is_unresolved(before[2]) and not is_unresolved(p[1]) then
-  close_submit(prefix, KEYS[3], KEYS[1], part_id, ARGV[8], t)
-  write_ledger(prefix, KEYS[1], part_id)
-  redis.call('HDEL', KEYS[1], 'nonce')
+if packed_job ~= '' then redis.call('SET', job_key, packed_job) end
+
+local part = read_fields(part_key, 'state', 'cancel_sent_at')
+if packed_job ~= '' or part.state ~= before.state then
+  mark_changed(prefix, string.match(part_id, '^(.*):'), t, CHANGE_DELAY)
+end
+if part.state == 'fetching' then release_slot(prefix, due_key, part_key, part_id, t) end
+if is_unresolved(before.state) and not is_unresolved(part.state) then
+  close_submit(prefix, due_key, part_key, part_id, retention, t)
+  write_ledger(prefix, part_key, part_id)
+  redis.call('HDEL', part_key, 'nonce')
 end
 -- Not before: the locks of the purchase are those of the account that it was tried with.
-if buyer then set_or_clear(KEYS[1], 'account', buyer) end
-if ARGV[3] ~= '' then
-  local wait, redispatch_after = tonumber(ARGV[3]), tonumber(ARGV[4])
-  if ARGV[6] == '' and not p[2] and (p[1] == 'running' or p[1] == 'queued' or p[1] == 'fetching') and redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then
-    wait, redispatch_after = 0, 0
-  end
-  redis.call('HDEL', KEYS[1], 'lease', 'token', 'attempts', 'breaker')
-  local own = redis.call('HMGET', KEYS[1], 'account', 'unlisted')
-  local account = own[1]
-  -- A run whose tasks are fetched early is looked at by itself: the list does not show them.
-  -- Nor does the list tell a job that is to be stopped from any other.
-  local r = redis.call('HMGET', KEYS[2], 'early', 'stop_reason')
-  -- Nor does the list show the tasks of a job whose status word is unknown.
-  local by_list = account and not own[2] and not r[1] and not r[2]
-  if by_list and wait > 0 and p[1] == 'running' and not p[2] then
-    poll_by_list(prefix, account, KEYS[3], KEYS[1], part_id, t + wait)
-  else
-    make_due(KEYS[3], KEYS[1], part_id, t + wait, redispatch_after)
-  end
+if buyer then set_or_clear(part_key, 'account', buyer) end
+if look_after == '' then return 'ok' end
+
+-- Let the part go.
+local wait, publish_within = tonumber(look_after), tonumber(redispatch_after)
+local can_stop = part.state == 'running' or part.state == 'queued' or part.state == 'fetching'
+local run = read_fields(run_key, 'early', 'stop_reason')
+if run.stop_reason and knows_stop == '' and can_stop and not part.cancel_sent_at then
+  -- The stop request came while the step was at work: the next step must obey it at once.
+  wait, publish_within = 0, 0
+end
+redis.call('HDEL', part_key, 'lease', 'token', 'attempts', 'breaker')
+local account, unlisted = unpack(redis.call('HMGET', part_key, 'account', 'unlisted'))
+-- The job list does not show tasks, so a step looks at a run whose tasks are fetched early, and at a job
+-- whose status word is unknown (`unlisted`). Nor does the list tell a job that must be stopped from any
+-- other.
+local is_listed = account and not unlisted and not run.early and not run.stop_reason
+if is_listed and wait > 0 and part.state == 'running' and not part.cancel_sent_at then
+  poll_by_list(prefix, account, due_key, part_key, part_id, t + wait)
+else
+  make_due(due_key, part_key, part_id, t + wait, publish_within)
 end
 return 'ok'

@@ -8,6 +8,13 @@
 -- Returns {'ok', now}, {'stale'}, {'stop_reason', which}, {'skip_unsent'}, {'targets_locked', part that buys them now},
 -- {'no_slot'}: other jobs run, {'durability_pending'}: the store has just ceased to be durable, or {'maybe_sent'}: an
 -- earlier intent may have been lost with the store's last writes, so the part is in doubt.
+--- @include lib/clock
+--- @include lib/due
+--- @include lib/epoch
+--- @include lib/ledger
+--- @include lib/purchases
+--- @include lib/records
+--- @include lib/slots
 local part_id, prefix, account = ARGV[1], ARGV[5], ARGV[6]
 local strict, coarse, digests = ARGV[12], ARGV[13], ARGV[12] .. ' ' .. ARGV[14]
 local p = redis.call('HMGET', KEYS[1], 'fence', 'state', 'nonce', 'fingerprint', 'checked_epoch')
@@ -28,7 +35,7 @@ local function lock_holder(digest)
   local holder = redis.call('GET', prefix .. ':target_lock:' .. account .. ':' .. digest)
   if not holder or holder == part_id or not is_unresolved(state_of(prefix, holder)) then return nil end
   local run_id, n = string.match(holder, '^(.*):([^:]*)$')
-  return holder, is_strict(digest) or redis.call('HEXISTS', part_key(prefix, run_id, n), 'locks') == 0
+  return holder, is_strict(digest) or redis.call('HEXISTS', make_part_key(prefix, run_id, n), 'locks') == 0
 end
 -- fingerprint lock: begin
 for digest in string.gmatch(digests, '%S+') do

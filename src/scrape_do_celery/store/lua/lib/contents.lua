@@ -1,0 +1,22 @@
+-- Provisional contents.
+
+-- Store the page that is held of a task, unless the task is stored already. Such a page counts as a failure
+-- with a page. Return whether the page was stored.
+local function store_held(provisional_key, contents_key, part_key, position)
+  local frame, credits = unpack(redis.call('HMGET', provisional_key, position, position .. ':credits'))
+  if not frame or redis.call('HSETNX', contents_key, position, frame) == 0 then return false end
+  redis.call('HINCRBY', part_key, 'stored_failed', 1)
+  if credits and credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
+  return true
+end
+
+-- Store all held pages of a part that ends: they are paid for, and no later answer will come.
+local function store_all_held(prefix, part_key, part_id)
+  local provisional_key = prefix .. ':provisional:' .. part_id
+  local contents_key = prefix .. ':contents:' .. part_id
+  for _, field in ipairs(redis.call('HKEYS', provisional_key)) do
+    -- The other fields are the credits of the pages.
+    if string.match(field, '^%d+$') then store_held(provisional_key, contents_key, part_key, field) end
+  end
+  redis.call('DEL', provisional_key)
+end

@@ -1,0 +1,25 @@
+"""Durations that the store's scripts need: how long marks are kept, and how soon a change is announced. In seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_HOUR, _DAY = 3600, 86_400
+
+#: A mark of a deleted run, and the owner of its job: a message that comes again must not buy again.
+MARK_TTL: Final = 7 * _DAY
+#: A live run is announced at most this often.
+CHANGE_DELAY: Final = 5
+#: A server that stops syncing every write counts as durable no earlier than this after the change.
+DURABILITY_DELAY: Final = 3
+#: A purchase that two full listings did not show still counts as unresolved for this time.
+NOT_FOUND_TTL: Final = _HOUR
+#: The register of unresolved purchases and the list of unowned jobs: longer than the API keeps a job.
+UNRESOLVED_TTL: Final = 4 * _DAY
+#: A day of the ledger.
+LEDGER_TTL: Final = 91 * _DAY
+
+#: The constants that Lua may name. `scripts` writes those that a script uses before its text.
+SCRIPT_CONSTANTS: Final = {
+    name: value for name, value in globals().items() if name.isupper() and not name.startswith("_")
+}

@@ -1,0 +1,39 @@
+"""Load the Lua scripts, each behind the libraries that it includes and the constants that it names."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
+#: Headers, and comments that start a line. A server keeps each byte of a script, and nobody reads comments there.
+_COMMENT: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^--[^\n]*\n", re.MULTILINE)
+
+
+def load_scripts() -> dict[str, str]:
+    """Return the text of each script by its name: constants, the included libraries, each once, then the script."""
+    root = resources.files(__package__) / "lua"
+    files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
+    return {name: _assemble(_COMMENT.sub("", _read(root, file, set()))) for name, file in files.items()}
+
+
+def _read(root: Traversable, file: Traversable, loaded: set[str]) -> str:
+    """Return the text of a file behind the libraries that it needs and that are not `loaded` yet."""
+    text, libraries = file.read_text(), ""
+    for name in _INCLUDE.findall(text):
+        if name not in loaded:
+            loaded.add(name)
+            libraries += _read(root, root / f"{name}.lua", loaded)
+    return libraries + text
+
+
+def _assemble(text: str) -> str:
+    """Return a text behind the constants that it names."""
+    named = set(re.findall(r"\b[A-Z][A-Z_]+\b", text))
+    return "".join(f"local {name} = {value}\n" for name, value in SCRIPT_CONSTANTS.items() if name in named) + text
