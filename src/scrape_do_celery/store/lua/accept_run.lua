@@ -1,8 +1,14 @@
--- Makes a draft live, and adds a Celery id that waits for the outcome. Doing it twice changes nothing.
--- KEYS: run, due
--- ARGV: run id, prefix, redispatch delay, waiter ('' for none), its delivery signature ('' for the plain step),
---       '1' to leave a draft a draft, the name of the key that the signature is encrypted with ('' for none)
--- Returns {'gone'}, {'forgotten'} or {'ok', parts}.
+--[[ Accept a draft, and add a waiter to a run. A second call with the same arguments changes nothing.
+
+  KEYS  run  hash  the record of the run
+        due  zset  part or run -> when to look at it
+  ARGV  run_id, prefix, redispatch_after, waiter ("" for none),
+        signature (for the delivery; "" for the plain step),
+        keep_draft ("1" if a draft stays a draft; "" otherwise),
+        key_name (of the encryption key of the signature; "" for none)
+
+  Returns {'gone'}, {'forgotten'} or {'ok', number of parts}.
+]]
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/counters
@@ -11,42 +17,46 @@
 --- @include lib/memory
 --- @include lib/records
 --- @include lib/runs
-local run_id, prefix, redispatch_after, waiter, signature = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local run_key, due_key = KEYS[1], KEYS[2]
+local run_id, prefix, redispatch_after, waiter, signature, keep_draft, key_name = unpack(ARGV)
 local entry = run_id .. ':run'
-local r = redis.call('HMGET', KEYS[1], 'parts', 'accepted', 'outcome', 'max_wait', 'left', 'idempotency_key')
-if not r[1] then return {redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 and 'forgotten' or 'gone'} end
+
+local run = read_fields(run_key, 'parts', 'accepted', 'outcome', 'max_wait', 'left', 'idempotency_key')
+if not run.parts then return {redis.call('HEXISTS', run_key, 'forgotten') == 1 and 'forgotten' or 'gone'} end
 local t = now()
--- One that was canceled is not to wait for room.
-if r[5] == '0' then allow_when_full(KEYS[1]) end
-if not r[2] and ARGV[6] == '' then
-  redis.call('HSET', KEYS[1], 'accepted', format_time(t), 'dispatches', 0)
+-- The parts of a canceled draft have all ended. Its end must not wait for free memory.
+if run.left == '0' then allow_when_full(run_key) end
+if not run.accepted and keep_draft == '' then
+  redis.call('HSET', run_key, 'accepted', format_time(t), 'dispatches', 0)
   mark_changed(prefix, run_id, t, CHANGE_DELAY)
   count(prefix, 'accepted', 1)
-  redis.call('ZREM', KEYS[2], entry)
-  for n = 0, tonumber(r[1]) - 1 do
-    local key = make_part_key(prefix, run_id, n)
-    if redis.call('HGET', key, 'state') ~= 'done' then make_due(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
+  redis.call('ZREM', due_key, entry)
+  for n = 0, tonumber(run.parts) - 1 do
+    local part_key = make_part_key(prefix, run_id, n)
+    if redis.call('HGET', part_key, 'state') ~= 'done' then
+      make_due(due_key, part_key, run_id .. ':' .. n, t, redispatch_after)
+    end
   end
-  if r[4] then
-    redis.call('HSET', KEYS[1], 'deadline', format_time(t + r[4]))
-    redis.call('ZADD', KEYS[2], format_time(t + r[4]), entry)
+  if run.max_wait then
+    redis.call('HSET', run_key, 'deadline', format_time(t + run.max_wait))
+    redis.call('ZADD', due_key, format_time(t + run.max_wait), entry)
   end
-  if r[5] == '0' then redis.call('ZADD', KEYS[2], format_time(t), entry) end
+  if run.left == '0' then redis.call('ZADD', due_key, format_time(t), entry) end
 end
-if waiter ~= '' and redis.call('HEXISTS', KEYS[1], 'delivered:' .. waiter) == 0 then
-  if redis.call('HSETNX', KEYS[1], 'waiter:' .. waiter, signature) == 1 then
-    note_encryption_key(prefix, KEYS[1], ARGV[7], t)
-    redis.call('HINCRBY', KEYS[1], 'waiting', 1)
-    -- It waits for a draft in its own right, whenever the first one's message expires.
-    redis.call('HDEL', KEYS[1], 'expires_in')
-    if r[3] then
-      -- Its life may be nearly over; it is counted down anew when this one is told.
-      redis.call('PERSIST', KEYS[1])
-      if has_key(r[6], run_id) then redis.call('PERSIST', r[6]) end
-      redis.call('HSET', KEYS[1], 'dispatches', 0)
-      redis.call('HDEL', KEYS[1], 'dispatched_at')
-      redis.call('ZADD', KEYS[2], format_time(t), entry)
+if waiter ~= '' and redis.call('HEXISTS', run_key, 'delivered:' .. waiter) == 0 then
+  if redis.call('HSETNX', run_key, 'waiter:' .. waiter, signature) == 1 then
+    note_encryption_key(prefix, run_key, key_name, t)
+    redis.call('HINCRBY', run_key, 'waiting', 1)
+    -- This waiter needs the run even if the message of the first waiter expires.
+    redis.call('HDEL', run_key, 'expires_in')
+    if run.outcome then
+      -- The run may expire soon. Its life is counted down anew after the delivery to this waiter.
+      redis.call('PERSIST', run_key)
+      if has_key(run.idempotency_key, run_id) then redis.call('PERSIST', run.idempotency_key) end
+      redis.call('HSET', run_key, 'dispatches', 0)
+      redis.call('HDEL', run_key, 'dispatched_at')
+      redis.call('ZADD', due_key, format_time(t), entry)
     end
   end
 end
-return {'ok', r[1]}
+return {'ok', run.parts}

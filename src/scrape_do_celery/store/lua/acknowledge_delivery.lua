@@ -1,29 +1,38 @@
--- Notes that the outcome is known under a waiter's Celery id; after the last one the run's life is counted down.
--- KEYS: run, due  ARGV: run id, prefix, waiter, life of contents, of the record, of the idempotency key
--- Returns the number of waiters left, -1 when the run is gone.
+--[[ Note that a waiter has the outcome under its Celery id. After the last waiter, let the run expire.
+
+  KEYS  run  hash  the record of the run
+        due  zset  part or run -> when to look at it
+  ARGV  run_id, prefix, waiter, contents_ttl, record_ttl, idempotency_ttl
+
+  Returns the number of waiters left, -1 if the run is gone.
+]]
 --- @include lib/records
 --- @include lib/runs
-local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'idempotency_key', 'outcome', 'forget')
-if not r[1] then return -1 end
-if redis.call('HDEL', KEYS[1], 'waiter:' .. ARGV[3]) == 1 then
-  redis.call('HSET', KEYS[1], 'delivered:' .. ARGV[3], 1)
-  redis.call('HINCRBY', KEYS[1], 'waiting', -1)
+local run_key, due_key = KEYS[1], KEYS[2]
+local run_id, prefix, waiter, contents_ttl, record_ttl, idempotency_ttl = unpack(ARGV)
+
+local run = read_fields(run_key, 'parts', 'idempotency_key', 'outcome', 'forget')
+if not run.parts then return -1 end
+if redis.call('HDEL', run_key, 'waiter:' .. waiter) == 1 then
+  redis.call('HSET', run_key, 'delivered:' .. waiter, 1)
+  redis.call('HINCRBY', run_key, 'waiting', -1)
 end
-local waiting = tonumber(redis.call('HGET', KEYS[1], 'waiting'))
-if waiting <= 0 and r[3] and r[4] then
-  delete_run(KEYS[2], KEYS[1], prefix, run_id, r[1], r[2])
-elseif waiting <= 0 and r[3] then
-  redis.call('ZREM', KEYS[2], run_id .. ':run')
-  redis.call('EXPIRE', KEYS[1], ARGV[5])
-  if has_key(r[2], run_id) then redis.call('EXPIRE', r[2], ARGV[6]) end
-  for n = 0, tonumber(r[1]) - 1 do
-    local key = make_part_key(prefix, run_id, n)
-    local job = redis.call('HGET', key, 'job')
-    if job then redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job), math.max(ARGV[5], MARK_TTL)) end
-    redis.call('EXPIRE', key, ARGV[5])
-    redis.call('EXPIRE', prefix .. ':job:' .. run_id .. ':' .. n, ARGV[5])
-    redis.call('EXPIRE', prefix .. ':contents:' .. run_id .. ':' .. n, ARGV[4])
+local waiting = tonumber(redis.call('HGET', run_key, 'waiting'))
+if waiting <= 0 and run.outcome and run.forget then
+  delete_run(due_key, run_key, prefix, run_id, run.parts, run.idempotency_key)
+elseif waiting <= 0 and run.outcome then
+  redis.call('ZREM', due_key, run_id .. ':run')
+  redis.call('EXPIRE', run_key, record_ttl)
+  if has_key(run.idempotency_key, run_id) then redis.call('EXPIRE', run.idempotency_key, idempotency_ttl) end
+  for n = 0, tonumber(run.parts) - 1 do
+    local part_key, suffix = make_part_key(prefix, run_id, n), run_id .. ':' .. n
+    local job_id = redis.call('HGET', part_key, 'job')
+    if job_id then
+      redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job_id), math.max(record_ttl, MARK_TTL))
+    end
+    redis.call('EXPIRE', part_key, record_ttl)
+    redis.call('EXPIRE', prefix .. ':job:' .. suffix, record_ttl)
+    redis.call('EXPIRE', prefix .. ':contents:' .. suffix, contents_ttl)
   end
 end
 return waiting

@@ -1,8 +1,16 @@
--- Whose store this is: the application whose workers said so last, or nobody.
--- KEYS: namespace_owner  ARGV: name of the application, seconds that the claim lasts. Returns the name that stands.
-local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return held end
--- A store that is full takes it: see `allow_when_full`.
-redis.call('PERSIST', KEYS[1])
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-return ARGV[1]
+--[[ Claim the store for an application, or renew its claim, unless another application has a claim.
+
+  KEYS  namespace_owner  string  the application whose workers claimed the store last
+  ARGV  application, ttl
+
+  Returns the application that has the claim.
+]]
+local namespace_owner_key = KEYS[1]
+local application, ttl = unpack(ARGV)
+
+local held = redis.call('GET', namespace_owner_key)
+if held and held ~= application then return held end
+-- A full store accepts the claim, because PERSIST needs no memory and comes first: see `allow_when_full`.
+redis.call('PERSIST', namespace_owner_key)
+redis.call('SET', namespace_owner_key, application, 'EX', ttl)
+return application

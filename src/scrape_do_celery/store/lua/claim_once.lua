@@ -1,3 +1,12 @@
--- What was first said under a name, within its life. KEYS: once  ARGV: what is said now, life
-redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
-return redis.call('GET', KEYS[1])
+--[[ Set a name to a value, unless an earlier call has set it and that value has not expired.
+
+  KEYS  once  string  the value of the first call
+  ARGV  value, ttl
+
+  Returns the value that the name has now.
+]]
+local once_key = KEYS[1]
+local value, ttl = unpack(ARGV)
+
+redis.call('SET', once_key, value, 'NX', 'EX', ttl)
+return redis.call('GET', once_key)

@@ -1,12 +1,23 @@
--- Writes a run and its parts down, all or nothing.
--- KEYS: run, due, idempotency key ('' for none); of a schedule's tick also its name in the store, and the schedule's
--- ARGV: run id, prefix, digest, redispatch delay, max_wait ('' for none), value of the idempotency key, waiting Celery id, its delivery signature,
---       for a draft the seconds after which the dispatcher accepts it ('' for a live run),
---       for a tick what it does while the run before it goes on ('' for none), and the outcome of what that ends unsent,
---       its tick's name ('' for none),
---       number of parts, (total, fingerprint) a part, then field, value ... of the record
--- Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id}; for a key that is reserved for another id,
--- {'reserved', that}; for a tick also {'waiting', id} or {'tick_skipped', the run that is live or ''}.
+--[[ Create a run with its parts, all or nothing, unless its id, its idempotency key or its tick has a run.
+
+  KEYS  run          hash    the record of the run
+        due          zset    part or run -> when to look at it
+        idempotency  string  run and digest that have the idempotency key; an empty name if there is no key
+        tick         string  only for a tick: run and digest that have it, or nothing if it was skipped
+        schedule     string  only for a tick: the last run of its schedule
+  ARGV  run_id, prefix, digest, redispatch_after, max_wait ("" for none),
+        owner (run and digest: the value of the idempotency key and of the tick),
+        waiter, signature (for the delivery; "" for the plain step),
+        start_delay (of a draft: the seconds after which the dispatcher accepts it; "" for a live run),
+        if_running (of a tick: "skip" or "queue" or "cancel_previous"; "" without a tick),
+        unsent_outcome (of an unsent part of a run that the tick cancels),
+        tick ("" without a tick), part_count,
+        rest... (total and fingerprint of each part; then name and value of each field of the record)
+
+  Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id};
+  {'reserved', id} if the idempotency key is reserved for another id;
+  for a tick also {'waiting', id} or {'tick_skipped', the live run or ''}.
+]]
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/counters
@@ -14,90 +25,100 @@
 --- @include lib/encryption
 --- @include lib/epoch
 --- @include lib/records
---- @include lib/runs
 --- @include lib/stop
-local run_id, prefix, digest, redispatch_after, max_wait, start_delay = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[9]
--- The answer to this very request was lost, and it was sent again.
-if not KEYS[4] and ARGV[8] ~= '' and redis.call('HGET', KEYS[1], 'waiter:' .. ARGV[7]) == ARGV[8] then
+local run_key, due_key, idempotency_key, tick_key, schedule_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+-- Not the whole of ARGV: `unpack` fails on thousands of values, and a large run has four for each part.
+local run_id, prefix, digest, redispatch_after, max_wait, owner, waiter, signature, start_delay,
+  if_running, unsent_outcome, tick, part_count = unpack(ARGV, 1, 13)
+local rest = 14
+
+-- The reply to this very request was lost, and the caller sent the request again.
+if not tick_key and signature ~= '' and redis.call('HGET', run_key, 'waiter:' .. waiter) == signature then
   return {'created', run_id}
 end
-if KEYS[3] ~= '' then
-  local held = redis.call('GET', KEYS[3])
+if idempotency_key ~= '' then
+  local held = redis.call('GET', idempotency_key)
   if held then return {'exists', held} end
-  local reserved, theirs = string.match(redis.call('GET', KEYS[3] .. ':reserved') or '', '^(.*) (.-)$')
-  if reserved and reserved ~= run_id and theirs == digest then return {'reserved', reserved} end
+  local reservation = redis.call('GET', idempotency_key .. ':reserved') or ''
+  local reserved_id, reserved_digest = string.match(reservation, '^(.*) (.-)$')
+  if reserved_id and reserved_id ~= run_id and reserved_digest == digest then
+    return {'reserved', reserved_id}
+  end
 end
-if redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 then return {'forgotten', run_id} end
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  return {'exists', run_id .. ' ' .. redis.call('HGET', KEYS[1], 'digest')}
+if redis.call('HEXISTS', run_key, 'forgotten') == 1 then return {'forgotten', run_id} end
+if redis.call('EXISTS', run_key) == 1 then
+  return {'exists', run_id .. ' ' .. redis.call('HGET', run_key, 'digest')}
 end
--- Whether the tick is earlier than that of another run of its schedule: a message that was late. Names of one rule are of
--- one length, and in the order of their times.
-local function is_earlier(other)
-  local tick, theirs = ARGV[12], redis.call('HGET', prefix .. ':run:' .. other, 'tick') or ''
-  return #tick == #theirs and tick < theirs
+
+-- Return whether this tick is earlier than the tick of another run of the schedule: its message was late.
+-- Ticks of one rule have names of one length, in the order of their times.
+local function is_earlier_than(other)
+  local other_tick = redis.call('HGET', prefix .. ':run:' .. other, 'tick') or ''
+  return #tick == #other_tick and tick < other_tick
 end
+
 local t = now()
 local before
-if KEYS[4] then
-  local decided = redis.call('GET', KEYS[4])
+if tick_key then
+  local decided = redis.call('GET', tick_key)
   if decided == '' then return {'tick_skipped', ''} end
   if decided then return {'exists', decided} end
-  before = redis.call('GET', KEYS[5])
+  before = redis.call('GET', schedule_key)
   if before and not is_live(prefix, before) then before = nil end
-  if before and (ARGV[10] == 'skip' or (ARGV[10] == 'cancel_previous' and is_earlier(before))) then
-    redis.call('SET', KEYS[4], '', 'EX', MARK_TTL)
+  if before and (if_running == 'skip' or (if_running == 'cancel_previous' and is_earlier_than(before))) then
+    redis.call('SET', tick_key, '', 'EX', MARK_TTL)
     return {'tick_skipped', before}
   end
-  if not before or ARGV[10] ~= 'queue' then start_delay = '' end
+  if not before or if_running ~= 'queue' then start_delay = '' end
 end
+
+local is_draft = start_delay ~= ''
 local epoch = store_epoch(prefix, t)
-local parts = tonumber(ARGV[13])
-local at = 14
-redis.call('HSET', KEYS[1], 'created', format_time(t), 'digest', digest, 'parts', parts, 'left', parts)
-if epoch ~= 'unknown' then redis.call('HSET', KEYS[1], 'epoch', epoch_tag(epoch)) end
-redis.call('HSET', KEYS[1], 'waiter:' .. ARGV[7], ARGV[8], 'waiting', 1)
-for n = 0, parts - 1 do
-  local key = make_part_key(prefix, run_id, n)
-  redis.call('HSET', key, 'state', 'queued', 'fence', 0, 'total', ARGV[at], 'fingerprint', ARGV[at + 1])
-  at = at + 2
-  if start_delay == '' then make_due(KEYS[2], key, run_id .. ':' .. n, t, redispatch_after) end
+redis.call('HSET', run_key,
+  'created', format_time(t), 'digest', digest, 'parts', part_count, 'left', part_count)
+if epoch ~= 'unknown' then redis.call('HSET', run_key, 'epoch', epoch_tag(epoch)) end
+redis.call('HSET', run_key, 'waiter:' .. waiter, signature, 'waiting', 1)
+for n = 0, tonumber(part_count) - 1 do
+  local part_key, total, fingerprint = make_part_key(prefix, run_id, n), ARGV[rest], ARGV[rest + 1]
+  redis.call('HSET', part_key, 'state', 'queued', 'fence', 0, 'total', total, 'fingerprint', fingerprint)
+  rest = rest + 2
+  if not is_draft then make_due(due_key, part_key, run_id .. ':' .. n, t, redispatch_after) end
 end
-while at < #ARGV do
-  redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])
-  at = at + 2
+while rest < #ARGV do
+  redis.call('HSET', run_key, ARGV[rest], ARGV[rest + 1])
+  rest = rest + 2
 end
-note_encryption_key(prefix, KEYS[1], redis.call('HGET', KEYS[1], 'key') or '', t)
-if KEYS[3] ~= '' then
-  redis.call('SET', KEYS[3], ARGV[6])
-  redis.call('DEL', KEYS[3] .. ':reserved')
-  redis.call('HSET', KEYS[1], 'idempotency_key', KEYS[3])
+note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
+if idempotency_key ~= '' then
+  redis.call('SET', idempotency_key, owner)
+  redis.call('DEL', idempotency_key .. ':reserved')
+  redis.call('HSET', run_key, 'idempotency_key', idempotency_key)
 end
-if KEYS[4] then
-  redis.call('SET', KEYS[4], ARGV[6], 'EX', MARK_TTL)
-  redis.call('SET', KEYS[5], run_id)
-  redis.call('HSET', KEYS[1], 'schedule', KEYS[5], 'tick', ARGV[12])
+if tick_key then
+  redis.call('SET', tick_key, owner, 'EX', MARK_TTL)
+  redis.call('SET', schedule_key, run_id)
+  redis.call('HSET', run_key, 'schedule', schedule_key, 'tick', tick)
 end
-if max_wait ~= '' then redis.call('HSET', KEYS[1], 'max_wait', max_wait) end
-if start_delay ~= '' then
-  redis.call('ZADD', KEYS[2], format_time(t + start_delay), run_id .. ':run')
+if max_wait ~= '' then redis.call('HSET', run_key, 'max_wait', max_wait) end
+if is_draft then
+  redis.call('ZADD', due_key, format_time(t + start_delay), run_id .. ':run')
 else
-  redis.call('HSET', KEYS[1], 'accepted', format_time(t))
+  redis.call('HSET', run_key, 'accepted', format_time(t))
   count(prefix, 'accepted', 1)
   mark_changed(prefix, run_id, t, CHANGE_DELAY)
   if max_wait ~= '' then
-    redis.call('HSET', KEYS[1], 'deadline', format_time(t + max_wait))
-    redis.call('ZADD', KEYS[2], format_time(t + max_wait), run_id .. ':run')
+    redis.call('HSET', run_key, 'deadline', format_time(t + max_wait))
+    redis.call('ZADD', due_key, format_time(t + max_wait), run_id .. ':run')
   end
 end
-if before and start_delay ~= '' then
+if before and is_draft then
   redis.call('HSET', prefix .. ':run:' .. before, 'next', run_id)
-  redis.call('HSET', KEYS[1], 'after', before)
+  redis.call('HSET', run_key, 'after', before)
   return {'waiting', run_id}
 end
--- One that waited itself is not the last that goes on.
+-- If the run before this one waited itself, earlier runs of the schedule are live too.
 while before and is_live(prefix, before) do
-  request_stop(prefix, KEYS[2], before, 'cancel', ARGV[11], t)
+  request_stop(prefix, due_key, before, 'cancel', unsent_outcome, t)
   before = redis.call('HGET', prefix .. ':run:' .. before, 'after')
 end
 return {'created', run_id}

@@ -1,8 +1,15 @@
--- Frees all that an ended run holds; where somebody is still to be told of its outcome, right after that. One that was to
--- end and cannot, since nobody has its key, is freed as it is.
--- KEYS: run, due
--- ARGV: run id, prefix, names of the encryption keys of the caller, seconds that a stop request is given
--- Returns 1, 0 when it is not there, -1 when it still lives.
+--[[ Free everything that an ended run holds. If a waiter is left, note that the last delivery frees the run.
+
+  If the stop request of a live run is old and the caller lacks a key of its values, nobody can end the run.
+  Such a run is freed as it is.
+
+  KEYS  run  hash  the record of the run
+        due  zset  part or run -> when to look at it
+  ARGV  run_id, prefix, key_names (of the encryption keys of the caller; spaces between),
+        grace (seconds that a stop request is given; "inf" keeps each live run)
+
+  Returns 1, 0 if the run does not exist, -1 if it is still live.
+]]
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/encryption
@@ -11,25 +18,28 @@
 --- @include lib/runs
 --- @include lib/schedules
 --- @include lib/slots
-local run_id, prefix = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome', 'idempotency_key', 'waiting', 'stop_requested_at')
-if not r[1] then return 0 end
+local run_key, due_key = KEYS[1], KEYS[2]
+local run_id, prefix, key_names, grace = unpack(ARGV)
+
+local run = read_fields(run_key, 'parts', 'outcome', 'idempotency_key', 'waiting', 'stop_requested_at')
+if not run.parts then return 0 end
 local t = now()
-local abandoned = not r[2] and r[5] and t - r[5] >= tonumber(ARGV[4]) and missing_key(KEYS[1], ARGV[3])
-if not r[2] and not abandoned then return -1 end
-allow_when_full(KEYS[1])
-if abandoned then
-  for n = 0, tonumber(r[1]) - 1 do
-    local key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
-    release_slot(prefix, KEYS[2], key, part_id, t)
-    stop_list_polling(key, part_id)
-    redis.call('ZREM', KEYS[2], part_id)
+local is_overdue = not run.outcome and run.stop_requested_at and t - run.stop_requested_at >= tonumber(grace)
+local is_abandoned = is_overdue and missing_key(run_key, key_names)
+if not run.outcome and not is_abandoned then return -1 end
+allow_when_full(run_key)
+if is_abandoned then
+  for n = 0, tonumber(run.parts) - 1 do
+    local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
+    release_slot(prefix, due_key, part_key, part_id, t)
+    stop_list_polling(part_key, part_id)
+    redis.call('ZREM', due_key, part_id)
     redis.call('ZREM', prefix .. ':content_expiry', part_id)
   end
-  start_next_scheduled(prefix, KEYS[2], KEYS[1], run_id, t)
-elseif tonumber(r[4]) > 0 then
-  redis.call('HSET', KEYS[1], 'forget', 1)
+  start_next_scheduled(prefix, due_key, run_key, run_id, t)
+elseif tonumber(run.waiting) > 0 then
+  redis.call('HSET', run_key, 'forget', 1)
   return 1
 end
-delete_run(KEYS[2], KEYS[1], prefix, run_id, r[1], r[3])
+delete_run(due_key, run_key, prefix, run_id, run.parts, run.idempotency_key)
 return 1

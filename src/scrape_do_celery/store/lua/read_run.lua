@@ -1,16 +1,25 @@
--- One look at a run. KEYS: run  ARGV: run id, prefix
--- Returns {} when there is none, else {run fields without targets, part fields, part fields, ...}.
+--[[ Read the record of a run, without its targets, and the records of its parts.
+
+  KEYS  run  hash  the record of the run
+  ARGV  run_id, prefix
+
+  Returns {} if there is no such run, else {fields of the run, fields of each part ...}.
+]]
 --- @include lib/records
-local all = redis.call('HGETALL', KEYS[1])
+local run_key = KEYS[1]
+local run_id, prefix = unpack(ARGV)
+
+local all = redis.call('HGETALL', run_key)
 if #all == 0 or all[1] == 'forgotten' then return {} end
-local fields, parts = {}, 0
+local fields, part_count = {}, 0
 for i = 1, #all, 2 do
-  if string.sub(all[i], 1, 8) ~= 'targets:' then
-    fields[#fields + 1] = all[i]
-    fields[#fields + 1] = all[i + 1]
+  local name, value = all[i], all[i + 1]
+  if string.sub(name, 1, 8) ~= 'targets:' then
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
   end
-  if all[i] == 'parts' then parts = tonumber(all[i + 1]) end
+  if name == 'parts' then part_count = tonumber(value) end
 end
-local out = {fields}
-for n = 0, parts - 1 do out[#out + 1] = redis.call('HGETALL', make_part_key(ARGV[2], ARGV[1], n)) end
-return out
+local reply = {fields}
+for n = 0, part_count - 1 do reply[#reply + 1] = redis.call('HGETALL', make_part_key(prefix, run_id, n)) end
+return reply

@@ -1,14 +1,24 @@
--- Write the stop request of a run. KEYS: run, due  ARGV: run id, prefix, reason, outcome of a part that was not sent
--- Returns {'gone'}, {'ended'} or {'ok', parts left, part id ...} for each running part that is to act now.
+--[[ Write the stop request of a run.
+
+  KEYS  run  hash  the record of the run
+        due  zset  part or run -> when to look at it
+  ARGV  run_id, prefix, reason ("cancel" or "deadline"), unsent_outcome (of a part that was not sent)
+
+  Returns {'gone'}, {'ended'} or {'ok', number of parts left, id of each running part that must act now ...}.
+]]
 --- @include lib/clock
 --- @include lib/memory
+--- @include lib/records
 --- @include lib/stop
-local r = redis.call('HMGET', KEYS[1], 'parts', 'outcome')
-if not r[1] then return {'gone'} end
-if r[2] then return {'ended'} end
-allow_when_full(KEYS[1])
-local left, out = request_stop(ARGV[2], KEYS[2], ARGV[1], ARGV[3], ARGV[4], now())
--- Not by `unpack`, which cannot take very many.
-table.insert(out, 1, left)
-table.insert(out, 1, 'ok')
-return out
+local run_key, due_key = KEYS[1], KEYS[2]
+local run_id, prefix, reason, unsent_outcome = unpack(ARGV)
+
+local run = read_fields(run_key, 'parts', 'outcome')
+if not run.parts then return {'gone'} end
+if run.outcome then return {'ended'} end
+allow_when_full(run_key)
+local left, reply = request_stop(prefix, due_key, run_id, reason, unsent_outcome, now())
+-- Not by `unpack`, which fails on thousands of values.
+table.insert(reply, 1, left)
+table.insert(reply, 1, 'ok')
+return reply

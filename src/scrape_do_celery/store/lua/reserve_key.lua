@@ -1,11 +1,19 @@
--- The run of an idempotency key; where it has none yet, the id that the run will have which is made of this request.
--- KEYS: idempotency key  ARGV: an id for that, digest of the request, seconds for which it is reserved
--- Returns {'exists', '<run> <digest>'} or {'reserved', id}.
-local held = redis.call('GET', KEYS[1])
+--[[ Return the run of an idempotency key. If there is none, reserve an id for the run of this request.
+
+  KEYS  idempotency  string  run and digest that have the key
+  ARGV  run_id (for the reservation), digest (of the request), ttl
+
+  Returns {'exists', '<run> <digest>'} or {'reserved', id}.
+]]
+local idempotency_key = KEYS[1]
+local run_id, digest, ttl = unpack(ARGV)
+
+local held = redis.call('GET', idempotency_key)
 if held then return {'exists', held} end
-local reserved, digest = string.match(redis.call('GET', KEYS[1] .. ':reserved') or '', '^(.*) (.-)$')
--- Which of two requests gets the key is decided when one of them is written.
-if reserved and digest ~= ARGV[2] then return {'reserved', ARGV[1]} end
-reserved = reserved or ARGV[1]
-redis.call('SET', KEYS[1] .. ':reserved', reserved .. ' ' .. ARGV[2], 'EX', ARGV[3])
-return {'reserved', reserved}
+local reservation = redis.call('GET', idempotency_key .. ':reserved') or ''
+local reserved_id, reserved_digest = string.match(reservation, '^(.*) (.-)$')
+-- Another request holds the reservation. The first of both requests that creates its run gets the key.
+if reserved_id and reserved_digest ~= digest then return {'reserved', run_id} end
+reserved_id = reserved_id or run_id
+redis.call('SET', idempotency_key .. ':reserved', reserved_id .. ' ' .. digest, 'EX', ttl)
+return {'reserved', reserved_id}

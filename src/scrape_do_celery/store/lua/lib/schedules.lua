@@ -2,22 +2,23 @@
 --- @include lib/clock
 --- @include lib/records
 
--- A run has ended. Runs of its schedule's later ticks may wait for it, as drafts, in a line: one that was canceled while
--- it waited itself leaves the line; else the next one's turn has come.
-local function start_next_scheduled(prefix, due, run, run_id, t)
-  local r = redis.call('HMGET', run, 'next', 'after', 'schedule')
-  local next_one, before, schedule = r[1], r[2], r[3]
+-- Start the next run of the schedule after the end of a run. Runs of later ticks wait as drafts in a line,
+-- each for the run before it. If the ended run was canceled while it waited itself, it only leaves the line.
+-- The run behind it then waits for the run before it.
+local function start_next_scheduled(prefix, due_key, run_key, run_id, t)
+  local run = read_fields(run_key, 'next', 'after', 'schedule')
+  local next_id, before = run.next, run.after
   if before and not is_live(prefix, before) then before = nil end
-  if schedule and redis.call('GET', schedule) == run_id then
-    if before then redis.call('SET', schedule, before) else redis.call('DEL', schedule) end
+  if run.schedule and redis.call('GET', run.schedule) == run_id then
+    if before then redis.call('SET', run.schedule, before) else redis.call('DEL', run.schedule) end
   end
   if before then
     redis.call('HDEL', prefix .. ':run:' .. before, 'next')
-    if next_one then
-      redis.call('HSET', prefix .. ':run:' .. before, 'next', next_one)
-      redis.call('HSET', prefix .. ':run:' .. next_one, 'after', before)
+    if next_id then
+      redis.call('HSET', prefix .. ':run:' .. before, 'next', next_id)
+      redis.call('HSET', prefix .. ':run:' .. next_id, 'after', before)
     end
-  elseif next_one then
-    redis.call('ZADD', due, format_time(t), next_one .. ':run')
+  elseif next_id then
+    redis.call('ZADD', due_key, format_time(t), next_id .. ':run')
   end
 end
