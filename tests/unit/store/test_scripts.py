@@ -73,7 +73,7 @@ def test_first_lines_name_each_key_and_argument(name):
     named = [argument for argument in header.arguments if not argument.endswith("...")]
     if named:
         pattern = r",\s*".join(named)
-        assert re.search(rf"local {pattern} = (unpack\(ARGV\)|ARGV\[1\])", code), f"local {', '.join(named)}"
+        assert re.search(rf"local {pattern} = (unpack\(ARGV(, 1, \d+)?\)|ARGV\[1\])", code), f"local {', '.join(named)}"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -33,9 +33,9 @@ local function register_unresolved(prefix, part_key, part_id, account, until_, t
   end
 end
 
--- Close a submit. The job of a purchase that was never found may still appear. For `seconds` no other part with
--- the same targets takes such a job for its own. If two full listings did not show the job, `NOT_FOUND_TTL` is
--- enough.
+-- Close a submit. The job of a purchase that was never found may still appear. For `seconds` no other part
+-- with the same targets takes such a job for its own. If two full listings did not show the job,
+-- `NOT_FOUND_TTL` is enough.
 local function close_submit(prefix, due_key, part_key, part_id, seconds, t)
   local part = read_fields(part_key, 'purchase_status', 'account')
   local status, account = part.purchase_status, part.account or ''
