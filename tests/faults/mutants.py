@@ -18,15 +18,15 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # The intent is said to be written, and is not.
     "intent": [
         ("write_intent", r"'state', 'submitting', 'intent', format_time\(t\), ", ""),
-        ("check_before_send", r" or p\[3\] ~= 'submitting'", ""),
+        ("check_before_send", r" or part\.state ~= 'submitting'", ""),
     ],
     # A page that is there is written over, and counted again.
     "set_if_absent": [
         ("store_content", r"if redis\.call\('HSETNX', contents_key, position, frame\) == 0 then return 0 end", _SET),
     ],
     # Runs with equal targets buy at the same time.
-    "fingerprint_lock": [
-        ("write_intent", r"-- fingerprint lock: begin.*?-- fingerprint lock: end", ""),
+    "target_lock": [
+        ("write_intent", r"for [^\n]* -- target lock: begin.*?-- target lock: end", ""),
     ],
 }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from scrape_do_celery.store.scripts import load_scripts
 from tests.faults.generator import TrialGenerator
-from tests.faults.mutants import MUTANTS
+from tests.faults.mutants import MUTANTS, mutated_scripts
 from tests.faults.sessions import Session
 from tests.faults.trials import PlannedFault, add_equal_run
 
@@ -51,7 +52,7 @@ TRIALS_BY_MUTANT = {
     "fence": lambda generator: frozen(generator, "poll_jobs: before update_part fetching", 6.0),
     "intent": lambda generator: killed(generator, "submit_jobs: after POST jobs"),
     "set_if_absent": put_twice,
-    "fingerprint_lock": equal_runs_in_doubt,
+    "target_lock": equal_runs_in_doubt,
 }
 
 
@@ -69,6 +70,11 @@ def run_session(trials, mutant=""):
 
 def test_every_protection_has_its_trials():
     assert TRIALS_BY_MUTANT.keys() == MUTANTS.keys()
+
+
+@pytest.mark.parametrize("what", sorted(MUTANTS))
+def test_every_protection_is_found_in_the_scripts(what):
+    assert mutated_scripts(what) != load_scripts()
 
 
 @pytest.mark.long

@@ -18,6 +18,15 @@ NOT_FOUND_TTL: Final = _HOUR
 UNRESOLVED_TTL: Final = 4 * _DAY
 #: A day of the ledger.
 LEDGER_TTL: Final = 91 * _DAY
+#: The list of parts that wait for a target lock, after the last one came. Each part comes again by itself before that.
+TARGET_WAIT_TTL: Final = _DAY
+#: The rejected purchases of an account, after the last one.
+REJECTED_TTL: Final = _DAY
+
+#: The ledger has one key for each day.
+SECONDS_PER_DAY: Final = _DAY
+#: Redis takes some expiries in milliseconds.
+MS_PER_SECOND: Final = 1000
 
 #: The constants that Lua may name. `scripts` writes those that a script uses before its text.
 SCRIPT_CONSTANTS: Final = {

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
-#: Headers, and comments that start a line. A server keeps each byte of a script, and nobody reads comments there.
-_COMMENT: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^--[^\n]*\n", re.MULTILINE)
+#: Headers, comments that start a line, and indentation: a server keeps each byte of a script, and nobody reads these.
+_UNREAD: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^ *--[^\n]*\n|^ +", re.MULTILINE)
 
 
 def load_scripts() -> dict[str, str]:
     """Return the text of each script by its name: constants, the included libraries, each once, then the script."""
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
-    return {name: _assemble(_COMMENT.sub("", _read(root, file, set()))) for name, file in files.items()}
+    return {name: _assemble(_UNREAD.sub("", _read(root, file, set()))) for name, file in files.items()}
 
 
 def _read(root: Traversable, file: Traversable, loaded: set[str]) -> str:

@@ -1,7 +1,17 @@
--- Check fence, lease and stop request once more, just before a `POST` leaves. KEYS: part, run  ARGV: fence.
--- Return the seconds left of the lease, -1 if the lease is lost, -2 if the run has a stop request.
+--[[ Check fence, lease and stop request once more, just before a `POST` leaves.
+
+  KEYS  part  hash  the record of the part
+        run   hash  the record of the run
+  ARGV  fence
+
+  Returns the seconds that are left of the lease, -1 if the lease is lost, -2 if the run has a stop request.
+]]
 --- @include lib/clock
-local p = redis.call('HMGET', KEYS[1], 'fence', 'lease', 'state')
-if p[1] ~= ARGV[1] or p[3] ~= 'submitting' then return '-1' end
-if redis.call('HEXISTS', KEYS[2], 'stop_reason') == 1 then return '-2' end
-return format_time(tonumber(p[2] or 0) - now())
+--- @include lib/records
+local part_key, run_key = KEYS[1], KEYS[2]
+local fence = ARGV[1]
+
+local part = read_fields(part_key, 'fence', 'lease', 'state')
+if part.fence ~= fence or part.state ~= 'submitting' then return '-1' end
+if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then return '-2' end
+return format_time(tonumber(part.lease or 0) - now())

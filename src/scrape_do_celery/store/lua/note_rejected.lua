@@ -1,7 +1,16 @@
--- Notes a purchase that the API rejected, so that the job list is read for its job later.
--- KEYS: rejected, part  ARGV: entry, seconds until then
+--[[ Note a purchase that the API rejected, so that the job list is read for its job later.
+
+  KEYS  rejected  zset  rejected purchase -> when the job list is read for its job
+        part      hash  the record of the part
+  ARGV  entry, delay (seconds until the list is read)
+
+  Returns 1.
+]]
 --- @include lib/clock
-local order = redis.call('HGET', KEYS[2], 'order') or '0'
-redis.call('ZADD', KEYS[1], format_time(now() + ARGV[2]), ARGV[1] .. ' ' .. order)
-redis.call('EXPIRE', KEYS[1], 86400)
+local rejected_key, part_key = KEYS[1], KEYS[2]
+local entry, delay = unpack(ARGV)
+
+local order = redis.call('HGET', part_key, 'order') or '0'
+redis.call('ZADD', rejected_key, format_time(now() + delay), entry .. ' ' .. order)
+redis.call('EXPIRE', rejected_key, REJECTED_TTL)
 return 1

@@ -1,14 +1,23 @@
--- Notes jobs of the API that no run owns, each with the place of its first sighting in the order of intents. A job that was
--- seen before an intent was not bought by it.
--- KEYS: unowned  ARGV: prefix, seconds after which an account without such jobs is forgotten, most jobs to remember, then
--- ids ...
--- Returns the place of each.
+--[[ Note jobs of the API that no run owns, each with the place of its first sighting in the order of intents.
+
+  A job that was seen before an intent was not bought by it.
+
+  KEYS  unowned  zset  job id -> place of the first sighting in the order
+  ARGV  prefix, ttl (seconds after which an account without such jobs is forgotten), max_jobs (to remember),
+        job_ids...
+
+  Returns the place of each job.
+]]
 --- @include lib/memory
 --- @include lib/purchases
-allow_when_full(KEYS[1] .. ':')
-local order, out = next_in_order(ARGV[1]), {}
-for i = 4, #ARGV do redis.call('ZADD', KEYS[1], 'NX', order, ARGV[i]) end
-for i = 4, #ARGV do out[#out + 1] = redis.call('ZSCORE', KEYS[1], ARGV[i]) end
-redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+local unowned_key = KEYS[1]
+-- A whole job list may come: `unpack` fails above some 8,000 values.
+local prefix, ttl, max_jobs = unpack(ARGV, 1, 3)
+
+allow_when_full(unowned_key .. ':')
+local order, out = next_in_order(prefix), {}
+for i = 4, #ARGV do redis.call('ZADD', unowned_key, 'NX', order, ARGV[i]) end
+for i = 4, #ARGV do out[#out + 1] = redis.call('ZSCORE', unowned_key, ARGV[i]) end
+redis.call('ZREMRANGEBYRANK', unowned_key, 0, -1 - tonumber(max_jobs))
+redis.call('EXPIRE', unowned_key, ttl)
 return out

@@ -1,10 +1,18 @@
--- Leaves the API alone for so many seconds, for all workers; a longer pause stands.
--- KEYS: pause  ARGV: seconds. Returns until when.
+--[[ Stop all workers from calling the API for some seconds. A longer pause stays as it is.
+
+  KEYS  pause  string  until when no call is made
+  ARGV  seconds
+
+  Returns until when the pause lasts.
+]]
 --- @include lib/clock
-local until_ = now() + ARGV[1]
-local held = tonumber(redis.call('GET', KEYS[1]) or 0)
+local pause_key = KEYS[1]
+local seconds = ARGV[1]
+
+local until_ = now() + seconds
+local held = tonumber(redis.call('GET', pause_key) or 0)
 if held >= until_ then return format_time(held) end
--- A store that is full takes it: see `allow_when_full`.
-redis.call('PERSIST', KEYS[1])
-redis.call('SET', KEYS[1], format_time(until_), 'PX', math.max(1, math.floor(ARGV[1] * 1000)))
+-- A store that is full takes the pause too, because PERSIST needs no memory: see `allow_when_full`.
+redis.call('PERSIST', pause_key)
+redis.call('SET', pause_key, format_time(until_), 'PX', math.max(1, math.floor(seconds * MS_PER_SECOND)))
 return format_time(until_)

@@ -1,13 +1,23 @@
--- Whose a job of the API is. KEYS: owner  ARGV: prefix, account, coarse digest of its targets ('' where it is not known)
--- Returns {the part that owns it or '', '1' where that part has ended, the part whose purchase of such targets is not
--- resolved or '', the parts that searched for such a job and found none (spaces between)}.
-local owner = redis.call('GET', KEYS[1]) or ''
-local ended = owner ~= '' and (state_of(ARGV[1], owner) or 'done') == 'done'
+--[[ Read to which parts a job of the API belongs, or may belong.
+
+  KEYS  owner  string  the part that owns the job
+  ARGV  prefix, account, coarse_digest (of the targets of the job or "" if they are not known)
+
+  Returns {the part that owns it or "", "1" if that part has ended or "", the part whose purchase of such
+  targets is not resolved or "", the parts that searched for such a job and found none (spaces between)}.
+]]
+--- @include lib/clock
+--- @include lib/records
+local owner_key = KEYS[1]
+local prefix, account, coarse_digest = unpack(ARGV)
+
+local owner = redis.call('GET', owner_key) or ''
+local ended = owner ~= '' and (state_of(prefix, owner) or 'done') == 'done'
 local claimant, searched = '', {}
-local key = ARGV[1] .. ':unresolved:' .. ARGV[2] .. ':' .. ARGV[3]
-for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. format_time(now()), '+inf')) do
+local register_key = prefix .. ':unresolved:' .. account .. ':' .. coarse_digest
+for _, entry in ipairs(redis.call('ZRANGEBYSCORE', register_key, '(' .. format_time(now()), '+inf')) do
   local part_id = string.match(entry, '^(.*):%d+ %S+ %d+$')
-  if is_unresolved(state_of(ARGV[1], part_id)) then
+  if is_unresolved(state_of(prefix, part_id)) then
     if claimant == '' then claimant = part_id end
   else
     searched[#searched + 1] = part_id

@@ -1,18 +1,30 @@
--- Looks through some of the live parts, by the cursor of a scan, for one with the same targets, other options and no
--- job: where the store lost its last writes, intents and locks among them, it may have bought what this part finds.
--- KEYS: part, run, due  ARGV: part id, prefix, cursor, digests of the targets by any version (spaces between)
--- Returns {next cursor, the conflicting part or ''}; the cursor is '0' behind the last.
+--[[ Scan some of the live parts for one with the same targets, other options and no job.
+
+  If the store lost its last writes, intents and locks among them, such a part may have bought the job that
+  this part finds.
+
+  KEYS  part  hash  the record of the part
+        run   hash  the record of the run
+        due   zset  part id -> when the part needs a step
+  ARGV  part_id, prefix, cursor, digests (of the targets by any version with spaces between)
+
+  Returns {next cursor, the conflicting part or ""}. The cursor is "0" behind the last part.
+]]
 --- @include lib/records
-local part_id, prefix = ARGV[1], ARGV[2]
-local mine, digests = options_of(KEYS[2]), ' ' .. ARGV[4] .. ' '
-local found = redis.call('ZSCAN', KEYS[3], ARGV[3], 'COUNT', 500)
+local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
+local part_id, prefix, cursor, digests = unpack(ARGV)
+
+local own_options = options_of(run_key)
+local found = redis.call('ZSCAN', due_key, cursor, 'COUNT', 500)
 for i = 1, #found[2], 2 do
-  local other = found[2][i]
-  local run_id, n = string.match(other, '^(.*):([^:]*)$')
-  if other ~= part_id and n ~= 'run' then
-    local p = redis.call('HMGET', make_part_key(prefix, run_id, n), 'fingerprint', 'job')
-    if p[1] and string.find(digests, ' ' .. p[1] .. ' ', 1, true) and not p[2] and options_of(prefix .. ':run:' .. run_id) ~= mine then
-      return {'0', other}
+  local other_id = found[2][i]
+  local run_id, n = string.match(other_id, '^(.*):([^:]*)$')
+  if other_id ~= part_id and n ~= 'run' then
+    local other = read_fields(make_part_key(prefix, run_id, n), 'fingerprint', 'job')
+    local has_targets = other.fingerprint
+      and string.find(' ' .. digests .. ' ', ' ' .. other.fingerprint .. ' ', 1, true)
+    if has_targets and not other.job and options_of(prefix .. ':run:' .. run_id) ~= own_options then
+      return {'0', other_id}
     end
   end
 end

@@ -1,10 +1,18 @@
--- Opens the breaker of an account whose token was refused, or finds it open; or closes it.
--- KEYS: breaker  ARGV: seconds until the first probe, '' to close. Returns 1 where that changed something.
+--[[ Open the breaker of an account whose token was refused, unless it is open, or close the breaker.
+
+  KEYS  breaker  hash  since when the token is refused, and when it is probed next
+  ARGV  probe_delay (seconds until the first probe or "" to close)
+
+  Returns 1 if that changed something, else 0.
+]]
 --- @include lib/clock
 --- @include lib/memory
-if ARGV[1] == '' then return redis.call('DEL', KEYS[1]) end
-allow_when_full(KEYS[1])
+local breaker_key = KEYS[1]
+local probe_delay = ARGV[1]
+
+if probe_delay == '' then return redis.call('DEL', breaker_key) end
+allow_when_full(breaker_key)
 local t = now()
-if redis.call('HSETNX', KEYS[1], 'since', format_time(t)) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'next', format_time(t + ARGV[1]))
+if redis.call('HSETNX', breaker_key, 'since', format_time(t)) == 0 then return 0 end
+redis.call('HSET', breaker_key, 'next', format_time(t + probe_delay))
 return 1

@@ -1,13 +1,13 @@
 -- The store epoch.
 --- @include lib/clock
 
--- Return the store epoch, when it began, and whether its durability is settled. A new epoch begins when the server
--- process changes (restart or failover), unless the previous process synced every write. Writes of an older epoch may be
--- missing. `durable` is '1' or '' if the caller knows whether the present process syncs every write, else nil. A server
--- that does not tell its id may have been restarted at any time.
--- The third value is false for `DURABILITY_DELAY` seconds after a process has ceased to be durable: that note itself is
--- written without a sync, and an intent written beside it could be lost together with it.
-
+-- Return the store epoch, when it began, and whether its durability is settled.
+-- A new epoch begins when the server process changes (restart or failover), unless the previous process
+-- synced every write. Writes of an older epoch may be missing. A server that does not tell its id may have
+-- been restarted at any time. `durable` is '1' or '' if the caller knows whether the present process syncs
+-- every write, else nil.
+-- The third value is false for `DURABILITY_DELAY` seconds after a process has ceased to be durable. That note
+-- itself is written without a sync, and an intent written beside it could be lost together with it.
 local function store_epoch(prefix, t, durable)
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
@@ -16,7 +16,8 @@ local function store_epoch(prefix, t, durable)
   -- `durable_mark` is '1' while the process is durable, else the time since when it is not.
   local known, since, epoch, durable_mark = string.match(previous, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
-    -- A store without a previous note may have lost just that. A server may come back, so its id alone names no epoch.
+    -- A store without a previous note may have lost just that. A server may come back, so its id alone names
+    -- no epoch.
     if durable_mark ~= '1' then since, epoch = format_time(t), id .. '@' .. format_time(t) end
     durable_mark = '0'
   end
@@ -33,11 +34,11 @@ end
 -- Return the short form of an epoch that a run keeps in its record.
 local function epoch_tag(epoch) return string.sub(epoch, 1, 6) .. (string.match(epoch, '@.*') or '') end
 
--- Whether a queued part may have been bought all the same: its intent was lost with the last writes of the store.
--- `checked` is the loss after which its job was looked for; `r` is when its run was made, and in which epoch: two
--- servers' times are not compared where that is known.
-local function may_have_been_sent(epoch, since, checked, r)
-  local created, run_epoch = r[1], r[2]
+-- Return whether a queued part may have been bought all the same: its intent was lost with the last writes of
+-- the store. `checked` is the epoch for which the job was searched for. `run` has the time when the run was
+-- created, and the epoch then. If that epoch is known, the times of two servers are not compared.
+local function may_have_been_sent(epoch, since, checked, run)
+  local created, run_epoch = run[1], run[2]
   if checked == epoch then return false end
   if not run_epoch then return created and tonumber(created) < since end
   return epoch == 'unknown' or run_epoch ~= epoch_tag(epoch)

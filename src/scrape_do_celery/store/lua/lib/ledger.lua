@@ -1,18 +1,24 @@
 -- The ledger.
+--- @include lib/records
 
 -- Write the present purchase of a part into the ledger, from its record. A void purchase is struck out.
-local function write_ledger(prefix, part, part_id)
-  local p = redis.call('HMGET', part, 'intent', 'purchases', 'purchase_status', 'total', 'estimate', 'job', 'credits', 'outcome')
-  if not p[1] or not p[3] then return end
-  local key, field = string.format('%s:ledger:%d', prefix, math.floor(p[1] / 86400)), part_id .. ':' .. p[2]
-  if p[3] == 'void' then
+local function write_ledger(prefix, part_key, part_id)
+  local part = read_fields(part_key,
+    'intent', 'purchases', 'purchase_status', 'total', 'estimate', 'job', 'credits', 'outcome')
+  if not part.intent or not part.purchase_status then return end
+  local key = string.format('%s:ledger:%d', prefix, math.floor(part.intent / SECONDS_PER_DAY))
+  local field = part_id .. ':' .. part.purchases
+  if part.purchase_status == 'void' then
     redis.call('HDEL', key, field)
-    -- Said once: what is left are the purchases before it.
-    redis.call('HDEL', part, 'purchase_status')
-    if redis.call('HINCRBY', part, 'purchases', -1) == 0 then redis.call('HDEL', part, 'first_intent', 'account') end
+    -- Strike the purchase out once: the number that is left counts the purchases before it.
+    redis.call('HDEL', part_key, 'purchase_status')
+    if redis.call('HINCRBY', part_key, 'purchases', -1) == 0 then
+      redis.call('HDEL', part_key, 'first_intent', 'account')
+    end
   else
-    redis.call('HSET', key, field,
-      table.concat({p[1], p[3], p[4], p[5] or '0', p[6] or '', p[7] or '0', p[8] or ''}, ' '))
+    local line = {part.intent, part.purchase_status, part.total, part.estimate or '0', part.job or '',
+      part.credits or '0', part.outcome or ''}
+    redis.call('HSET', key, field, table.concat(line, ' '))
     redis.call('EXPIRE', key, LEDGER_TTL)
   end
 end
