@@ -24,7 +24,7 @@ define check_python
 	exit 1; } >&2
 endef
 
-.PHONY: help demo test test-all rest newest lint types imports tests coverage lowest faults wire bench docs clean
+.PHONY: help demo test test-all rest newest lint lint-lua types imports tests coverage lowest faults wire bench docs clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ lint: $(READY) ## Style, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
+lint-lua: $(READY) ## The Lua scripts, with luacheck (Debian: lua-check)
+	$(BIN)/python tests/support/lint_lua.py
+
 types: $(READY) ## Types, strictly
 	$(BIN)/mypy
 
@@ -76,8 +79,9 @@ wire: $(READY) ## The wire lab: whole runs against mutated answers of the API; S
 bench: $(READY) ## Floor, usual canvas and this package side by side; CASE="A B", FULL=1, TINY=1
 	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts)
 
-rest: $(READY) ## The tests that take long, and those that need a browser or RabbitMQ, which it installs on Debian
+rest: $(READY) ## The long tests, those that need a browser or RabbitMQ, and lint-lua; it installs programs on Debian
 	@$(BIN)/python tests/support/debian_packages.py
+	$(BIN)/python tests/support/lint_lua.py
 	$(BIN)/python -m pytest -q -n 2 -m 'browser or rabbitmq or long'
 
 newest: $(READY) ## The examples with the newest of all that they need: NEWEST=python3.13

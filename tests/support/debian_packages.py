@@ -7,7 +7,12 @@ import subprocess
 import sys
 
 #: A program of each package, by the package.
-NEEDED = {"chromium": "chromium", "chromium-driver": "chromedriver", "rabbitmq-server": "rabbitmq-server"}
+NEEDED = {
+    "chromium": "chromium",
+    "chromium-driver": "chromedriver",
+    "lua-check": "luacheck",
+    "rabbitmq-server": "rabbitmq-server",
+}
 
 
 def main():

@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 
 import scrape_do_celery
+from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
+from scrape_do_celery.rules.targets import PartDigests
+from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunSpec, ops
+from scrape_do_celery.store.counting import count_live_runs, read_stats
+from scrape_do_celery.store.ownership import read_job_ownership, scan_unresolved_parts
+from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected, take_rejected
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
 from scrape_do_celery.store.scripts import load_scripts
 
@@ -67,19 +73,21 @@ def test_first_lines_name_each_key_and_argument(name):
     header, code = read_header(text), read_code(text)
     fixed = [key for key in header.keys if not key.endswith("...")]
     if fixed:
-        names = ", ".join(f"{key}_key" for key in fixed)
-        values = ", ".join(f"KEYS[{number}]" for number in range(1, len(fixed) + 1))
-        assert f"local {names} = {values}" in code
+        names = r",\s+".join(f"{key}_key" for key in fixed)
+        values = r",\s+".join(rf"KEYS\[{number}\]" for number in range(1, len(fixed) + 1))
+        assert re.search(rf"local {names} =\s+{values}", code), f"local {', '.join(fixed)}, each with _key"
     named = [argument for argument in header.arguments if not argument.endswith("...")]
     if named:
-        pattern = r",\s*".join(named)
-        assert re.search(rf"local {pattern} = (unpack\(ARGV(, 1, \d+)?\)|ARGV\[1\])", code), f"local {', '.join(named)}"
+        names = r",\s*".join(named)
+        # A script that takes many arguments must not unpack them all: the stack of Lua is limited.
+        values = rf"(unpack\(ARGV(, 1, {len(named)})?\)|ARGV\[1\])"
+        assert re.search(rf"local {names} = {values}", code), f"local {', '.join(named)}"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_argument_is_read_by_number(name):
     code = read_code((LUA / f"{name}.lua").read_text())
-    body = re.sub(r"local [\w,\s]+ = (KEYS\[\d+\](, KEYS\[\d+\])*|ARGV\[1\]\n|unpack\(ARGV\))", "", code)
+    body = re.sub(r"local [\w,\s]+ =\s+(KEYS\[\d+\](,\s+KEYS\[\d+\])*|ARGV\[1\]\n|unpack\(ARGV\))", "", code)
     assert not re.findall(r"(?:ARGV|KEYS)\[\d+\]", body)
 
 
@@ -114,3 +122,95 @@ def test_constants_stand_before_the_scripts_that_name_them():
         users = [text for text in texts.values() if re.search(rf"\b{name}\b", text)]
         assert users, f"{name} is used by no script"
         assert all(text.index(f"local {name} = {value}\n") < text.rindex(name) for text in users)
+
+
+def make_sample_commands():
+    """Return a command of each function that calls a script, with all that is optional, so that each key is there."""
+    keys, run, part, account = Keys("p"), "r", PartId("r", 0), "a"
+    targets = ["https://example.com/1", "https://example.com/2"]
+    digests, spec = PartDigests.from_targets(targets), RunSpec(JobCreationRequest(targets=targets), max_wait=60)
+    job = JobDetails(job_id="j", status="queuing")
+    page = TaskDetails(task_id="t", job_id="j", status="success", content="x")
+    claim = Claim(
+        *(part, 0.0, PartRecord(PartState.QUEUED, fence=1, total=2)),
+        *(None, False, None, False, 0.0, "", b"", b""),
+    )
+    tick, intervals = ops.ScheduleTick("s", "1", "wait"), [2.0, 5.0]
+    return [
+        ops.accept_run(keys, run, "w", "{}"),
+        ops.acknowledge_changed_runs(keys, "1.0000", [run]),
+        ops.acknowledge_delivery(keys, run, "w", Retention(contents=1, record=1, idempotency=1)),
+        ops.acquire_list_poll(keys, account, "token", 30.0),
+        ops.allocate_requests(keys, "process", 2, 1, limit=10, rate=5.0, counted={"requests": 1.0}),
+        ops.assign_tick(keys, "message", "1"),
+        ops.check_before_send(keys, claim),
+        ops.claim_due(keys, limit=1, cap=1),
+        ops.claim_namespace(keys, "app", 30),
+        ops.claim_once(keys, run, "callback", 60),
+        ops.claim_part(keys, part, "token", seconds=30.0, states=list(PartState)),
+        ops.close_breaker(keys, account),
+        count_live_runs(keys, keys.due),
+        ops.count_decision_attempt(keys, run),
+        ops.create_run(keys, run, spec, key="k", start_delay=1.0, expires=60.0, tick=tick),
+        ops.find_unattended_accounts(keys, account, 60.0),
+        ops.finish_list_poll(keys, account, "token", others=0.0, redispatch_after=5.0),
+        ops.finish_part(keys, claim, "succeeded"),
+        ops.forget_run(keys, run),
+        ops.hold_content(keys, part, 0, page),
+        ops.mark_still_running(keys, account, "queuing", [part], intervals),
+        ops.move_some_to_due(keys, account, "token"),
+        note_rejected(keys, account, RejectedPurchase.of(part, 1.0, digests), 60.0),
+        ops.note_unowned(keys, account, ["j"]),
+        ops.open_breaker(keys, account),
+        ops.pause_api(keys, 60.0),
+        ops.plan_polling(keys, account, 30.0),
+        read_job_ownership(keys, account, "j", digests.coarse[0]),
+        ops.read_run(keys, run),
+        read_stats(keys, account, [60.0]),
+        ops.read_unresolved_purchases(keys, claim, account, digests, 0),
+        ops.record_outcome(keys, run, "succeeded", {"done": 2}),
+        ops.renew_lease(keys, claim, 30.0),
+        ops.replace_large_content(keys, part, 0, page),
+        ops.request_stop(keys, run, "cancel"),
+        ops.reserve_key(keys, "k", run, spec.digest),
+        ops.scan_conflicting_parts(keys, claim, digests),
+        scan_unresolved_parts(keys),
+        ops.store_content(keys, part, 0, page),
+        ops.take_changed_runs(keys, 10),
+        take_rejected(keys, account),
+        ops.update_part(keys, claim, {"state": "running"}, after=0.0, job=job, owner="j"),
+        ops.write_intent(keys, claim, "nonce", 30.0, account=account, digests=digests),
+    ]
+
+
+SAMPLES = make_sample_commands()
+
+
+def test_each_script_has_a_sample_command():
+    assert {command.script for command in SAMPLES} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_commands_pass_the_keys_and_arguments_of_the_header(name):
+    header = read_header((LUA / f"{name}.lua").read_text())
+    for command in SAMPLES:
+        if command.script == name:
+            assert has_as_many(command.keys, header.keys), f"the script takes {header.keys}"
+            assert has_as_many(command.args, header.arguments), f"the script takes {header.arguments}"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_commands_pass_the_keys_in_the_order_of_the_header(name):
+    header = read_header((LUA / f"{name}.lua").read_text())
+    for command in SAMPLES:
+        if command.script == name:
+            for key, name_of_key in zip(command.keys, header.keys, strict=False):
+                if key and hasattr(Keys, name_of_key):
+                    # "p:idem:..." is the key of `idempotency`.
+                    assert name_of_key.startswith(key.split(":")[1])
+
+
+def has_as_many(given, names):
+    """Return whether there is a value for each name, and for a rest any number of them."""
+    fixed = [name for name in names if not name.endswith("...")]
+    return len(given) >= len(fixed) if len(fixed) < len(names) else len(given) == len(fixed)

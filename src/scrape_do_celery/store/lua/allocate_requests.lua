@@ -1,67 +1,89 @@
--- Divides the requests that may be under way among the processes that want some; and the starts of requests in time.
--- KEYS: budget, pace, pause, totals, stored
--- ARGV: process, requests that it wants to have under way, that it has, most of all processes, seconds for which its
---       share stands, starts a second of all ('' for any), the seconds whose starts may come at once,
---       then what the process has counted since it last asked: name, amount ...; `stored:<hour>` are bytes of pages by
---       the hour, since the epoch, in which they expire
--- Returns {requests that it may have under way, how many of them may start now, seconds of the pause that is left}.
+--[[ Allocate requests to a process: how many it may have under way, and how many may start now.
+
+  KEYS  quota            hash    process -> "wanted granted until"
+        next_request_at  string  when the next request may start
+        pause            string  until when no API call is made
+        totals           hash    counter -> total
+        stored           hash    hour since the epoch -> bytes of pages that expire in it
+  ARGV  process, wanted (requests that it wants under way), running (requests that it has under way),
+        limit (requests of all processes), quota_ttl (seconds for which a share stands),
+        rate (starts a second of all processes; '' for any), burst (seconds whose starts may come at once),
+        counter_or_amount... (counters since its last call; each followed by its amount;
+        `stored:<hour>` counts bytes)
+
+  Returns {requests that it may have under way, how many may start now, seconds that are left of the pause}.
+]]
 --- @include lib/clock
 --- @include lib/memory
-local me, want, running, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-allow_when_full(KEYS[1])
+local quota_key, next_request_at_key, pause_key, totals_key, stored_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local process, wanted, running, limit, quota_ttl, rate, burst = unpack(ARGV, 1, 7)
+wanted, running, limit = tonumber(wanted), tonumber(running), tonumber(limit)
+
+allow_when_full(quota_key)
 local t = now()
 for i = 8, #ARGV - 1, 2 do
-  local hour = string.match(ARGV[i], '^stored:(%d+)$')
+  local counter, amount = ARGV[i], ARGV[i + 1]
+  local hour = string.match(counter, '^stored:(%d+)$')
   if not hour then
-    redis.call('HINCRBYFLOAT', KEYS[4], ARGV[i], ARGV[i + 1])
-  elseif redis.call('HINCRBY', KEYS[5], hour, ARGV[i + 1]) == tonumber(ARGV[i + 1]) then
-    -- The first of its hour: what is over goes.
-    for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
-      if tonumber(field) < math.floor(t / 3600) then redis.call('HDEL', KEYS[5], field) end
+    redis.call('HINCRBYFLOAT', totals_key, counter, amount)
+  elseif redis.call('HINCRBY', stored_key, hour, amount) == tonumber(amount) then
+    -- The first bytes of an hour: delete the hours that are over, or the hash would grow for ever.
+    for _, field in ipairs(redis.call('HKEYS', stored_key)) do
+      if tonumber(field) < math.floor(t / HOUR) then redis.call('HDEL', stored_key, field) end
     end
   end
 end
-local taken, others, short, before = 0, {}, false, 0
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local wanted, has, until_ = string.match(all[i + 1], '^(%d+) (%d+) (%S+)$')
-  if all[i] == me then
-    before = tonumber(has)
-  elseif tonumber(until_) <= t then
-    redis.call('HDEL', KEYS[1], all[i])
+
+local taken, others, is_short, granted_before = 0, {}, false, 0
+local quotas = redis.call('HGETALL', quota_key)
+for i = 1, #quotas, 2 do
+  local name = quotas[i]
+  local its_wanted, its_granted, its_end = string.match(quotas[i + 1], '^(%d+) (%d+) (%S+)$')
+  if name == process then
+    granted_before = tonumber(its_granted)
+  elseif tonumber(its_end) <= t then
+    redis.call('HDEL', quota_key, name)
   else
-    taken = taken + has
-    others[#others + 1] = tonumber(wanted)
-    short = short or tonumber(wanted) > tonumber(has)
+    taken = taken + its_granted
+    others[#others + 1] = tonumber(its_wanted)
+    is_short = is_short or tonumber(its_wanted) > tonumber(its_granted)
   end
 end
-local share = math.min(want, math.max(0, limit - taken))
-if short then
-  -- Those who want less than an equal share leave the rest to the others.
-  local room, sharing = limit, #others + 1
+
+local share = math.min(wanted, math.max(0, limit - taken))
+if is_short then
+  -- Processes that want less than an equal share leave the rest to the others.
+  local left, sharing = limit, #others + 1
   table.sort(others)
-  for _, wanted in ipairs(others) do
-    if wanted * sharing > room then break end
-    room, sharing = room - wanted, sharing - 1
+  for _, its_wanted in ipairs(others) do
+    if its_wanted * sharing > left then break end
+    left, sharing = left - its_wanted, sharing - 1
   end
-  local fair = math.floor(room / sharing)
-  -- More processes than requests: they take turns.
-  if fair < 1 and before < 1 then fair = 1 end
-  share = math.min(share, fair)
+  local equal_share = math.floor(left / sharing)
+  -- There are more processes than requests: they take turns.
+  if equal_share < 1 and granted_before < 1 then equal_share = 1 end
+  share = math.min(share, equal_share)
 end
-if want > 0 or running > 0 then
-  redis.call('HSET', KEYS[1], me, string.format('%d %d %s', want, math.max(share, running), format_time(t + ARGV[5])))
+if wanted > 0 or running > 0 then
+  local granted = math.max(share, running)
+  local line = string.format('%d %d %s', wanted, granted, format_time(t + quota_ttl))
+  redis.call('HSET', quota_key, process, line)
 else
-  redis.call('HDEL', KEYS[1], me)
+  redis.call('HDEL', quota_key, process)
 end
+
 local starts = math.max(0, share - running)
-if ARGV[6] ~= '' and starts > 0 then
-  local rate = tonumber(ARGV[6])
-  local window = math.max(tonumber(ARGV[7]), 1 / rate)
-  local next_one = math.max(t, tonumber(redis.call('GET', KEYS[2]) or 0))
-  starts = math.min(starts, math.floor((t + window - next_one) * rate + 0.000001))
+if rate ~= '' and starts > 0 then
+  rate = tonumber(rate)
+  local window = math.max(tonumber(burst), 1 / rate)
+  local next_start = math.max(t, tonumber(redis.call('GET', next_request_at_key) or 0))
+  -- Without the small addition a rounding error would cost a start.
+  starts = math.min(starts, math.floor((t + window - next_start) * rate + 1e-6))
   if starts > 0 then
-    redis.call('SET', KEYS[2], format_time(next_one + starts / rate), 'PX', math.ceil(1000 * (window + starts / rate)))
+    local milliseconds = math.ceil(1e3 * (window + starts / rate))
+    redis.call('SET', next_request_at_key, format_time(next_start + starts / rate), 'PX', milliseconds)
   end
 end
-return {share, math.max(0, starts), format_time(math.max(0, tonumber(redis.call('GET', KEYS[3]) or 0) - t))}
+local paused_until = tonumber(redis.call('GET', pause_key) or 0)
+return {share, math.max(0, starts), format_time(math.max(0, paused_until - t))}

@@ -1,41 +1,58 @@
--- Counts some of the live runs by state, by the cursor of a scan.
--- KEYS: due, or the watch of an account  ARGV: prefix, cursor, how many to look at
--- Returns {next cursor, {state, runs, when the first of them was accepted or ''} ..., {run id, state} ...}: the second
--- kind one a part of a run that has several. `draft` is a run that has not begun, `delivering` one that
--- has ended and is not delivered yet.
+--[[ Count one page of the live runs by state.
+
+  `draft` is a run that has not begun. `delivering` is a run that has an outcome and is not delivered yet.
+
+  KEYS  entries  zset  the due set, or the poll set of an account
+  ARGV  prefix, cursor, page_size
+
+  Returns {next cursor, {state, runs, when the first of them was accepted or ''} ..., {run id, state} ...}.
+  A row of the second kind stands for one part of a run that has several parts.
+]]
 --- @include lib/records
-local prefix = ARGV[1]
-local runs, first, multi_part = {}, {}, {}
+local entries_key = KEYS[1]
+local prefix, cursor, page_size = unpack(ARGV)
+
+local runs, first_accepted, multi_part = {}, {}, {}
 local function add(state, accepted)
   runs[state] = (runs[state] or 0) + 1
-  if accepted and (not first[state] or tonumber(accepted) < tonumber(first[state])) then first[state] = accepted end
-end
-local found = redis.call('ZSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[3])
-for i = 1, #found[2], 2 do
-  local run_id, n = string.match(found[2][i], '^(.*):([^:]*)$')
-  local r = redis.call('HMGET', prefix .. ':run:' .. run_id, 'parts', 'accepted', 'outcome', 'left')
-  if not r[1] then
-    -- Its record is gone; the dispatcher drops it.
-  elseif n ~= 'run' then
-    local state = redis.call('HGET', make_part_key(prefix, run_id, n), 'state')
-    if state and state ~= 'done' then
-      add(state, r[2])
-      if r[1] ~= '1' then
-        runs[state] = runs[state] - 1
-        multi_part[#multi_part + 1] = {run_id, state}
-      end
-    end
-  elseif not r[2] then
-    add('draft')
-  elseif r[3] then
-    add('delivering', r[2])
-  elseif r[4] == '0' then
-    add('fetching', r[2])
+  if accepted and (not first_accepted[state] or tonumber(accepted) < tonumber(first_accepted[state])) then
+    first_accepted[state] = accepted
   end
 end
-local out = {found[1]}
-for state, number in pairs(runs) do
-  out[#out + 1] = {state, number, first[state] or ''}
+local function add_part(run, run_id, n)
+  local state = redis.call('HGET', make_part_key(prefix, run_id, n), 'state')
+  if not state or state == 'done' then return end
+  add(state, run.accepted)
+  if run.parts ~= '1' then
+    -- The caller counts the run once, from the states of all its parts.
+    runs[state] = runs[state] - 1
+    multi_part[#multi_part + 1] = {run_id, state}
+  end
 end
-for _, one in ipairs(multi_part) do out[#out + 1] = one end
-return out
+local function add_run(run)
+  if not run.accepted then
+    add('draft')
+  elseif run.outcome then
+    add('delivering', run.accepted)
+  elseif run.left == '0' then
+    add('fetching', run.accepted)
+  end
+end
+local page = redis.call('ZSCAN', entries_key, cursor, 'COUNT', page_size)
+local next_cursor, members = page[1], page[2]
+for i = 1, #members, 2 do
+  local run_id, n = string.match(members[i], '^(.*):([^:]*)$')
+  local run = read_fields(prefix .. ':run:' .. run_id, 'parts', 'accepted', 'outcome', 'left')
+  -- If the record of the run is gone, the dispatcher drops the entry.
+  if run.parts and n ~= 'run' then
+    add_part(run, run_id, n)
+  elseif run.parts then
+    add_run(run)
+  end
+end
+local rows = {next_cursor}
+for state, number in pairs(runs) do
+  rows[#rows + 1] = {state, number, first_accepted[state] or ''}
+end
+for _, row in ipairs(multi_part) do rows[#rows + 1] = row end
+return rows

@@ -1,10 +1,19 @@
--- Accounts whose running jobs nobody looks at.
--- KEYS: accounts  ARGV: prefix, the account of the caller, seconds after which what is due was forgotten
--- Returns their names.
+--[[ Find other accounts whose running jobs nobody polls.
+
+  KEYS  accounts  set  the accounts that have, or had, running jobs
+  ARGV  prefix, account (of the caller), late_after (seconds: a job that is overdue for longer was forgotten)
+
+  Returns the names of the accounts.
+]]
 --- @include lib/clock
+local accounts_key = KEYS[1]
+local prefix, account, late_after = unpack(ARGV)
+
 local t, found = now(), {}
-for _, account in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  local first = redis.call('ZRANGE', ARGV[1] .. ':poll_set:' .. account, 0, 0, 'WITHSCORES')[2]
-  if account ~= ARGV[2] and first and t - first > tonumber(ARGV[3]) then found[#found + 1] = account end
+for _, other in ipairs(redis.call('SMEMBERS', accounts_key)) do
+  local first_due_at = redis.call('ZRANGE', prefix .. ':poll_set:' .. other, 0, 0, 'WITHSCORES')[2]
+  if other ~= account and first_due_at and t - first_due_at > tonumber(late_after) then
+    found[#found + 1] = other
+  end
 end
 return found

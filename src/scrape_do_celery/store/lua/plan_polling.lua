@@ -1,41 +1,64 @@
--- How the running jobs of an account are looked at next: each by itself, or all of them by the job list.
--- KEYS: watch, sweep, due, pause, breaker
--- ARGV: running jobs up to which each is looked at by itself, jobs a page, pages beside those, redispatch delay, most to hand over,
---       prefix, seconds ahead of which what is due soon counts, seconds after which a refused token fails its runs,
---       seconds after which to look whether a sweep has ended, seconds that one is late where no sweep comes to its
---       end, how many are handed over then, seconds for which others' jobs count
--- Returns {next look or '', '1' where a sweep is to be dispatched}.
+--[[ Plan how the running jobs of an account are polled: each by itself, or all of them by a list poll.
+
+  KEYS  poll_set   zset    part id -> when to poll its job
+        list_poll  hash    the list poll of the account
+        due        zset    the due set
+        pause      string  until when no API call is made
+        breaker    hash    the breaker of the account
+  ARGV  max_single_polls (up to this many due jobs are polled each by itself),
+        page_size (jobs on a page of the list), extra_pages (pages beside those), redispatch_delay,
+        batch_limit (parts to move at most), prefix,
+        soon (seconds: a job that is due within them counts as due),
+        auth_grace (seconds: a token that is refused for longer fails its runs),
+        check_interval (seconds: check again whether a list poll has ended),
+        late_after (seconds: a job that is overdue for longer shows that list polls do not end),
+        small_batch (parts to move then), others_ttl (seconds for which the pages of other users count)
+
+  Returns {time of the next plan or '', '1' if a list poll is to start}.
+]]
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/memory
+--- @include lib/records
+local poll_set_key, list_poll_key, due_key, pause_key, breaker_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local max_single_polls, page_size, extra_pages, redispatch_delay, batch_limit, prefix, soon, auth_grace,
+  check_interval, late_after, small_batch, others_ttl = unpack(ARGV)
+
 local t = now()
-local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-if not first then return {'', ''} end
-if tonumber(first) > t then return {first, ''} end
-local s = redis.call('HMGET', KEYS[2], 'until', 'others', 'ended')
-local paused = tonumber(redis.call('GET', KEYS[4]) or 0)
-if paused > t then return {format_time(paused), ''} end
--- A sweep may end at any time.
-local held = tonumber(s[1] or 0)
-if held > t then return {format_time(math.min(held, t + ARGV[9])), ''} end
-allow_when_full(KEYS[2])
-local refused = redis.call('HGET', KEYS[5], 'since')
-if refused then
-  -- The token is refused: one of them goes on, and tries the account; in the end all do, and fail.
-  move_to_due(KEYS[1], KEYS[3], ARGV[6], t, t, 0, t - refused > tonumber(ARGV[8]) and ARGV[5] or 1)
-  redis.call('HSET', KEYS[2], 'until', format_time(t + 1))
+local first_due_at = redis.call('ZRANGE', poll_set_key, 0, 0, 'WITHSCORES')[2]
+if not first_due_at then return {'', ''} end
+if tonumber(first_due_at) > t then return {first_due_at, ''} end
+local list_poll = read_fields(list_poll_key, 'until', 'others', 'ended')
+local paused_until = tonumber(redis.call('GET', pause_key) or 0)
+if paused_until > t then return {format_time(paused_until), ''} end
+-- A list poll may end at any time, long before its lease does.
+local held_until = tonumber(list_poll['until'] or 0)
+if held_until > t then return {format_time(math.min(held_until, t + check_interval)), ''} end
+allow_when_full(list_poll_key)
+
+local refused_since = redis.call('HGET', breaker_key, 'since')
+if refused_since then
+  -- The token is refused. One part goes on, and tries the account. After the grace all parts go on, and fail.
+  local limit = t - refused_since > tonumber(auth_grace) and batch_limit or 1
+  move_to_due(poll_set_key, due_key, prefix, t, t, 0, limit)
+  redis.call('HSET', list_poll_key, 'until', format_time(t + 1))
   return {format_time(t + 1), ''}
 end
--- What is due soon counts as well, else a crowd that is spread evenly would be looked at one by one for ever.
-local ready = redis.call('ZCOUNT', KEYS[1], '-inf', format_time(t + ARGV[7]))
-local pages = math.ceil(redis.call('ZCARD', KEYS[1]) / ARGV[2]) + ARGV[3]
--- The account may have other jobs than ours, whose pages are read as well; for a while that is known.
-local others = t - tonumber(s[3] or 0) < tonumber(ARGV[12]) and tonumber(s[2] or 0) or 0
-if ready <= math.max(tonumber(ARGV[1]), pages + others) then
-  move_to_due(KEYS[1], KEYS[3], ARGV[6], t, t, 0, ARGV[5])
+
+-- Jobs that are due soon count too. Else many jobs, spread evenly, would be polled one by one for ever.
+local ready = redis.call('ZCOUNT', poll_set_key, '-inf', format_time(t + soon))
+local pages = math.ceil(redis.call('ZCARD', poll_set_key) / page_size) + extra_pages
+-- A list poll also reads the pages of other users' jobs. The last one counted them, which holds for a while.
+local is_recent = t - tonumber(list_poll.ended or 0) < tonumber(others_ttl)
+local others = is_recent and tonumber(list_poll.others or 0) or 0
+if ready <= math.max(tonumber(max_single_polls), pages + others) then
+  move_to_due(poll_set_key, due_key, prefix, t, t, 0, batch_limit)
   return {format_time(t), ''}
 end
--- Steps that sweep may die, or be cut short, each time.
-if t - first > tonumber(ARGV[10]) then move_to_due(KEYS[1], KEYS[3], ARGV[6], t, t, 0, ARGV[11]) end
-redis.call('HSET', KEYS[2], 'until', format_time(t + ARGV[4]), 'token', '')
-return {format_time(t + ARGV[9]), '1'}
+-- The step of a list poll may die, or be cut short, each time. Without single polls no job would be polled.
+if t - first_due_at > tonumber(late_after) then
+  move_to_due(poll_set_key, due_key, prefix, t, t, 0, small_batch)
+end
+redis.call('HSET', list_poll_key, 'until', format_time(t + redispatch_delay), 'token', '')
+return {format_time(t + check_interval), '1'}

@@ -1,31 +1,64 @@
--- How the store stands, for whoever monitors it. None of this takes longer for more runs.
--- KEYS: due, dispatched, content_expiry, budget, pause, accounts, totals, stored
--- ARGV: prefix, account of the caller ('' for none), then seconds ahead for which to count what expires ...
--- Returns {now, entries of due, when the first is due or '', step messages, end of the pause or '',
--- {when the first page that is paid and not fetched expires or '', parts that expire within each of the seconds ...},
--- shares of requests (as in budget), {name, total ...}, {hour, bytes ...},
--- {account, jobs watched, when the first is due or '', slots taken, parts waiting for a slot, when the first came or '',
--- since when its token is refused or ''} ...}.
+--[[ Read figures of the store for monitoring. None of them takes longer if there are more runs.
+
+  KEYS  due             zset    the due set
+        dispatched      zset    part id -> when its step message counts as lost
+        content_expiry  zset    part id -> when the API forgets its pages
+        quota           hash    process -> "wanted granted until"
+        pause           string  until when no API call is made
+        accounts        set     the accounts that have, or had, running jobs
+        totals          hash    counter -> total
+        stored          hash    hour since the epoch -> bytes of pages that expire in it
+  ARGV  prefix, account (of the caller; '' for none),
+        seconds_ahead... (count the parts that expire within them)
+
+  Returns {now, entries of due, when the first is due or '', step messages, end of the pause or '',
+  {when the first unfetched page expires or '', parts that expire within each of the seconds ...},
+  quotas that stand, {counter, total ...}, {hour, bytes ...},
+  {account, parts in its poll set, when the first is due or '', slots taken, parts that wait for a slot,
+  since when the first waits or '', since when the token is refused or ''} ...}.
+]]
 --- @include lib/clock
+local due_key, dispatched_key, content_expiry_key, quota_key,
+  pause_key, accounts_key, totals_key, stored_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local prefix, account = unpack(ARGV, 1, 2)
+
 local t = now()
-local function head(key) return redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '' end
-local paid = {head(KEYS[3])}
-for i = 3, #ARGV do paid[#paid + 1] = redis.call('ZCOUNT', KEYS[3], '-inf', format_time(t + ARGV[i])) end
-local shares = {}
-for _, share in ipairs(redis.call('HVALS', KEYS[4])) do
-  if tonumber(string.match(share, '(%S+)$')) > t then shares[#shares + 1] = share end
+local function first_time(key) return redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '' end
+local expiring = {first_time(content_expiry_key)}
+for i = 3, #ARGV do
+  expiring[#expiring + 1] = redis.call('ZCOUNT', content_expiry_key, '-inf', format_time(t + ARGV[i]))
 end
-local names, accounts = {}, redis.call('SMEMBERS', KEYS[6])
-if ARGV[2] ~= '' then accounts[#accounts + 1] = ARGV[2] end
-local out = {format_time(t), redis.call('ZCARD', KEYS[1]), head(KEYS[1]), redis.call('ZCOUNT', KEYS[2], format_time(t), '+inf'),
-  redis.call('GET', KEYS[5]) or '', paid, shares, redis.call('HGETALL', KEYS[7]), redis.call('HGETALL', KEYS[8])}
-for _, account in ipairs(accounts) do
-  if not names[account] then
-    names[account] = true
-    local watch, waiters = ARGV[1] .. ':poll_set:' .. account, ARGV[1] .. ':slot_waiters:' .. account
-    out[#out + 1] = {account, redis.call('ZCARD', watch), head(watch),
-      redis.call('ZCARD', ARGV[1] .. ':slots:' .. account), redis.call('ZCARD', waiters), head(waiters),
-      redis.call('HGET', ARGV[1] .. ':breaker:' .. account, 'since') or ''}
+local quotas = {}
+for _, quota in ipairs(redis.call('HVALS', quota_key)) do
+  if tonumber(string.match(quota, '(%S+)$')) > t then quotas[#quotas + 1] = quota end
+end
+local is_added, accounts = {}, redis.call('SMEMBERS', accounts_key)
+if account ~= '' then accounts[#accounts + 1] = account end
+local stats = {
+  format_time(t),
+  redis.call('ZCARD', due_key),
+  first_time(due_key),
+  redis.call('ZCOUNT', dispatched_key, format_time(t), '+inf'),
+  redis.call('GET', pause_key) or '',
+  expiring,
+  quotas,
+  redis.call('HGETALL', totals_key),
+  redis.call('HGETALL', stored_key),
+}
+for _, name in ipairs(accounts) do
+  if not is_added[name] then
+    is_added[name] = true
+    local poll_set_key, slot_waiters_key = prefix .. ':poll_set:' .. name, prefix .. ':slot_waiters:' .. name
+    stats[#stats + 1] = {
+      name,
+      redis.call('ZCARD', poll_set_key),
+      first_time(poll_set_key),
+      redis.call('ZCARD', prefix .. ':slots:' .. name),
+      redis.call('ZCARD', slot_waiters_key),
+      first_time(slot_waiters_key),
+      redis.call('HGET', prefix .. ':breaker:' .. name, 'since') or '',
+    }
   end
 end
-return out
+return stats

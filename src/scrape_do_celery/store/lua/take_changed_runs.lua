@@ -1,11 +1,18 @@
--- Hands runs out that have moved, to be told of; they are handed out again where nobody says that he has told.
--- KEYS: moved  ARGV: most, seconds until they are handed out again
--- Returns {when that will be, run id ...}.
+--[[ Take runs from the change feed. They are handed out again later, unless they are acknowledged before.
+
+  KEYS  changed  zset  run id -> when to announce its change
+  ARGV  limit, again_after (seconds until they are handed out again)
+
+  Returns {receipt: the time at which they are handed out again, run id ...}.
+]]
 --- @include lib/clock
 --- @include lib/memory
-allow_when_full(KEYS[1] .. ':')
+local changed_key = KEYS[1]
+local limit, again_after = unpack(ARGV)
+
+allow_when_full(changed_key .. ':')
 local t = now()
-local again = format_time(t + ARGV[2])
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', format_time(t), 'LIMIT', 0, ARGV[1])
-for _, run_id in ipairs(found) do redis.call('ZADD', KEYS[1], again, run_id) end
-return {again, unpack(found)}
+local receipt = format_time(t + again_after)
+local run_ids = redis.call('ZRANGEBYSCORE', changed_key, '-inf', format_time(t), 'LIMIT', 0, limit)
+for _, run_id in ipairs(run_ids) do redis.call('ZADD', changed_key, receipt, run_id) end
+return {receipt, unpack(run_ids)}

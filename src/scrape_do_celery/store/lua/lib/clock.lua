@@ -1,8 +1,10 @@
 -- The server's clock, and times as the store writes them.
 
+-- Return the time in seconds. TIME returns seconds and microseconds.
 local function now()
-  local t = redis.call('TIME')
-  return tonumber(t[1]) + tonumber(t[2]) / 1000000
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
 end
 
+-- Return a time as text. Redis would write a number of Lua without its fraction.
 local function format_time(t) return string.format('%.4f', t) end

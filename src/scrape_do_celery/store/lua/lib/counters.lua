@@ -1,4 +1,4 @@
 -- Counters for monitoring.
 
--- Add to a counter of `P:totals`. An error of the counter must not fail the script, so it is ignored.
+-- Add to a counter of `<prefix>:totals`. An error of the counter must not fail the script, so it is ignored.
 local function count(prefix, name, amount) redis.pcall('HINCRBYFLOAT', prefix .. ':totals', name, amount) end
