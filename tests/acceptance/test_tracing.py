@@ -14,7 +14,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.runs import AppContext
 
 COOKIE, HEADER = "cookie-that-is-private", "header-that-is-private"
-STEPS = {"submit", "poll", "fetch", "aggregate", "finish"}
+STEPS = {"submit", "poll", "fetch", "aggregate", "deliver"}
 
 
 class Spans:

@@ -187,7 +187,7 @@ class TrialGenerator:
     def _api_fault_trial(self, kind: str) -> Trial:
         trial, rng = self._scenario_trial(kind)
         trial.counts_by = "rule"
-        getattr(api_nemesis, kind)(trial, rng)
+        getattr(api_nemesis, kind.replace(" ", "_"))(trial, rng)
         return trial
 
     _post = _read = _lasting = _gone = _refused = _equal_runs = _api_fault_trial

@@ -64,7 +64,7 @@ class Purchase:
 
     @classmethod
     def parse(cls, field: str, line: str) -> Purchase:
-        """The purchase that `write_ledger` in common.lua wrote."""
+        """The purchase that `write_ledger` of lib/ledger.lua wrote."""
         part_id, _, sequence = field.rpartition(":")
         at, status, targets, estimated_credits, job_id, cost, outcome = line.split(" ")
         return cls(
@@ -164,11 +164,10 @@ def scan_conflicting_parts(
     A conflicting part has the same targets, other options and no job. If the store lost writes, it may have bought
     the job that this part finds. A part that stays in the store during the whole scan is never left out.
     """
-    part_keys = [_part(keys, claim), keys.run(claim.part_id.run_id), keys.due]
     return Command(
         lambda r: (r[0].decode(), r[1].decode()),
         (str(claim.part_id), keys.prefix, cursor, digests.by_any_version),
-        part_keys,
+        [keys.run(claim.part_id.run_id), keys.due],
         "scan_conflicting_parts",
     )
 

@@ -25,6 +25,7 @@
 --- @include lib/encryption
 --- @include lib/epoch
 --- @include lib/records
+--- @include lib/schedules
 --- @include lib/stop
 local run_key, due_key, idempotency_key, tick_key, schedule_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 -- Not the whole of ARGV: `unpack` fails on thousands of values, and a large run has four for each part.

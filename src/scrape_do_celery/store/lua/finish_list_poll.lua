@@ -13,8 +13,8 @@
   Returns the ids of the moved parts; none if another step holds the list poll.
 ]]
 --- @include lib/clock
---- @include lib/due
 --- @include lib/memory
+--- @include lib/poll_sets
 --- @include lib/records
 local poll_set_key, list_poll_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local token, prefix, batch_limit, others, min_rest, redispatch_after, max_rest = unpack(ARGV)

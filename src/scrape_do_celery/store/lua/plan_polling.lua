@@ -17,8 +17,8 @@
   Returns {time of the next plan or '', '1' if a list poll is to start}.
 ]]
 --- @include lib/clock
---- @include lib/due
 --- @include lib/memory
+--- @include lib/poll_sets
 --- @include lib/records
 local poll_set_key, list_poll_key, due_key, pause_key, breaker_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]

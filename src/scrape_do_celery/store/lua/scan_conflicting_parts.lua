@@ -3,15 +3,15 @@
   If the store lost its last writes, intents and locks among them, such a part may have bought the job that
   this part finds.
 
-  KEYS  part  hash  the record of the part
-        run   hash  the record of the run
-        due   zset  part id -> when the part needs a step
+  KEYS  run  hash  the record of the run
+        due  zset  part id -> when the part needs a step
   ARGV  part_id, prefix, cursor, digests (of the targets by any version with spaces between)
 
   Returns {next cursor, the conflicting part or ""}. The cursor is "0" behind the last part.
 ]]
 --- @include lib/records
-local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
+--- @include lib/runs
+local run_key, due_key = KEYS[1], KEYS[2]
 local part_id, prefix, cursor, digests = unpack(ARGV)
 
 local own_options = options_of(run_key)

@@ -17,6 +17,7 @@
 --- @include lib/due
 --- @include lib/ledger
 --- @include lib/memory
+--- @include lib/poll_sets
 --- @include lib/purchases
 --- @include lib/records
 --- @include lib/slots

@@ -19,21 +19,10 @@ local function set_or_clear(part_key, field, value)
   end
 end
 
--- Return a text that tells the options of a run from those of others: a digest if the options are encrypted.
-local function options_of(run_key)
-  return redis.call('HGET', run_key, 'options_digest') or redis.call('HGET', run_key, 'spec')
-end
-
 -- Return whether a part in this state may have a purchase that nobody has found yet.
 local function is_unresolved(state) return state == 'submitting' or state == 'reconciling' end
 
 local function state_of(prefix, part_id)
   local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
   return redis.call('HGET', make_part_key(prefix, run_id, n), 'state')
-end
-
--- Return whether a run exists and has no outcome yet.
-local function is_live(prefix, run_id)
-  local run = read_fields(prefix .. ':run:' .. run_id, 'parts', 'outcome')
-  return run.parts and not run.outcome
 end

@@ -1,5 +1,10 @@
--- Deletion of a run.
+-- Runs: their options, their keys, their deletion.
 --- @include lib/records
+
+-- Return a text that tells the options of a run from those of others: a digest if the options are encrypted.
+local function options_of(run_key)
+  return redis.call('HGET', run_key, 'options_digest') or redis.call('HGET', run_key, 'spec')
+end
 
 -- Return whether an idempotency key still leads to a run. An expired key may belong to another run.
 local function has_key(idempotency_key, run_id)

@@ -2,6 +2,12 @@
 --- @include lib/clock
 --- @include lib/records
 
+-- Return whether a run exists and has no outcome yet.
+local function is_live(prefix, run_id)
+  local run = read_fields(prefix .. ':run:' .. run_id, 'parts', 'outcome')
+  return run.parts and not run.outcome
+end
+
 -- Start the next run of the schedule after the end of a run. Runs of later ticks wait as drafts in a line,
 -- each for the run before it. If the ended run was canceled while it waited itself, it only leaves the line.
 -- The run behind it then waits for the run before it.
