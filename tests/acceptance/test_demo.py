@@ -79,7 +79,7 @@ def test_the_whole_demo(demo):
         "worker ",
         "submitted 6 targets, as run",
         "job bought: ",
-        "polled: ",
+        # A run may end before a poll meets an unfinished job, so "polled" need not stand here.
         "fetched 6 of 6 results",
         "run succeeded: 6 succeeded, 0 failed",
         "tasks  6 succeeded, 0 failed",
