@@ -32,7 +32,7 @@ class Spec:
         return {(False, False): 1, (True, False): 5, (False, True): 10, (True, True): 25}[render, premium]
 
     def public(self) -> dict[str, Any]:
-        """Return the options, except those that may hold a secret."""
+        """Return the options, except options that may hold a secret."""
         return {name: value for name, value in self.options.items() if name not in _SECRET}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SandboxThread(SandboxControl):
-    """A sandbox on a thread of this process, for tests. It starts fast and has the controls of `SandboxProcess`."""
+    """A sandbox on a thread of this process, for tests; starts fast, and has the controls of `SandboxProcess`."""
 
     def __init__(self, **options: Any) -> None:
         self._server = Server(Options.model_validate(options))

@@ -15,7 +15,7 @@ _LONGEST = 60.0
 
 
 class Timers:
-    """Actions and the times of the sandbox's clock at which they run. One coroutine sleeps for all of them."""
+    """Actions and the times of the sandbox's clock at which they run. A single coroutine sleeps for all of them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
