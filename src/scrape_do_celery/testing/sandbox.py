@@ -24,8 +24,8 @@ class Sandbox(SandboxThread):
         Args:
             action: The name of a fault, or one of the sandbox's own actions.
             **rule: `target` restricts the fault to targets that contain this text. `times` is the number of times, and
-                `after` the number of matching requests that pass first. Further options depend on the fault; an action of
-                the sandbox takes the fields of its rule.
+                `after` the number of matching requests that pass first. Further options depend on the fault. An action
+                of the sandbox takes the fields of its rule.
 
         Raises:
             ValueError: If no such fault exists, or it does not take an option; the message lists the valid names.

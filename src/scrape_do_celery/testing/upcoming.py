@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Store
     from scrape_do_celery.testing.sandbox import Sandbox
 
-#: Seconds by which the clock goes past each event: scores are rounded, so an event may become due slightly late.
+#: Seconds by which the clock goes past each event, because times are rounded to a ten-thousandth of a second.
 _JUST = 0.001
 
 
