@@ -42,7 +42,7 @@ def _add_pages(app: Flask) -> None:
     def refuse_other_sites() -> None:
         """Refuse forms on the pages of other sites, because this application would pay for their scrapes."""
         headers = request.headers
-        # Browsers send Sec-Fetch-Site. If a browser is too old or the address is plain HTTP, the page's origin tells.
+        # Browsers send Sec-Fetch-Site. If the browser is too old or the address is plain HTTP, Origin names the site.
         here = urlsplit(headers.get("Origin", request.host_url)).netloc == request.host
         site = headers.get("Sec-Fetch-Site", "same-origin" if here else "cross-site")
         if request.method == "POST" and site not in ("same-origin", "none"):

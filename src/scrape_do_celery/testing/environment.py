@@ -110,7 +110,7 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
         raise ValueError("key_prefix: each test has one of its own, under which all is deleted in the end")
     prefix = f"scrape_do_test_{uuid.uuid4().hex[:12]}"
     values = {
-        # Everything is in one database, because the server may have no other. The prefix tells tests apart.
+        # Everything is in one database, because the server may have no other. The prefix separates the tests.
         "redis_url": servers.redis_url,
         "broker_url": servers.redis_url,
         "result_backend": servers.redis_url,
