@@ -1,1 +1,1 @@
-"""`python -m benchmarks`: floor, canvas and this package side by side, and every line of what they must reach."""
+"""`python -m benchmarks`: the floor, the canvas and this package side by side, and the result for each limit."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: plays the cases, prints their tables, writes figures and charts."""
+"""`python -m benchmarks`: play the cases, print their tables, write figures and charts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 where every limit is kept, 1 where one is not."""
+    """Return 0 if every limit is kept, 1 if a limit is not."""
     options = _parser().parse_args(argv)
     whole = options.case == list(CASES) and not options.tiny
     out = options.out or _ROOT / ("benchmarks/results" if whole else ".bench")
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             outcome = _played(bench, case)
             rows += outcome.rows
             bench.figures[case] = outcome.figures
-            # After each of them: one that fails takes no other's figures with it.
+            # Write after each case, so that a failing case does not lose the figures of the others.
             file = report.write(out, given, rows, bench.figures)
     if not options.no_charts:
-        # Drawn last and by a library that nothing else needs: no figure is lost where it is missing.
+        # Draw last, because the library is optional: if it is missing, no figure is lost.
         import_module("benchmarks.charts").draw(out, bench.figures)
     if size is sizes.TINY:
         sys.stdout.write("At this size it is only seen that it runs: the figures say nothing.\n\n")
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare_environment() -> None:
-    """Lets child processes find this package and read no settings but those of the benchmark."""
+    """Let child processes find this package, and remove all settings that are not the benchmark's."""
     for name in [name for name in os.environ if name.startswith("SCRAPE_DO_")]:
         del os.environ[name]
     paths = filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])

@@ -1,4 +1,4 @@
-"""A Celery application without a task: what a worker costs that does nothing."""
+"""A Celery application without a task, for the cost of a worker that does nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every case is given: sizes, the stand-in, and contenders to start."""
+"""The tools of every case: sizes, the stand-in, and contenders to start."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 @dataclass
 class Bench:
-    """One run of the benchmark."""
+    """A run of the benchmark."""
 
     sizes: Sizes
     pool: Pool
     repeat: int
-    #: All that is written while it runs.
+    #: The folder for all files that the run writes.
     folder: Path
     stand_in: StandIn
-    #: What the cases before this one found.
+    #: The figures of the cases before this one.
     figures: dict[str, Any] = field(default_factory=dict)
 
     def ours(self, *, apart: bool = False) -> Ours:
-        """This package, on servers of its own."""
+        """Return this package as a contender, on servers of its own."""
         return Ours(self.stand_in.url, self.pool, self.new_folder(), apart=apart)
 
     def canvas(self) -> Canvas:
-        """The canvas, on a server of its own."""
+        """Return the canvas as a contender, on a server of its own."""
         return Canvas(self.stand_in.url, self.new_folder())
 
     def say(self, text: str) -> None:
-        """Tells whoever waits what is going on."""
+        """Print a line of progress."""
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         sys.stderr.flush()
 
     def new_folder(self) -> Path:
-        """An empty folder for one contender."""
+        """Create an empty folder for one contender."""
         return Path(tempfile.mkdtemp(dir=self.folder))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from celery.canvas import Signature
 
-#: As its authors would run it: fetches wait for the network.
+#: The pool that its authors would choose, because fetches wait for the network.
 POOL = Pool("threads", 8)
 _TIMEOUT = 900.0
 _STATES = {b'{"status": "SUCCESS"': True, b'{"status": "FAILURE"': False}
@@ -27,7 +27,7 @@ _HEAD = len(b'{"status": "SUCCESS"')
 
 
 class Canvas(AbstractContextManager["Canvas"]):
-    """The obvious canvas, at work while the context lasts."""
+    """The obvious canvas, with workers that run while the context lasts."""
 
     def __init__(self, api_url: str, folder: Path) -> None:
         self._api_url, self._folder = api_url, folder
@@ -56,12 +56,15 @@ class Canvas(AbstractContextManager["Canvas"]):
         self._stack.close()
 
     def run(self, batches: Sequence[list[str]]) -> float:
-        """Seconds until the result of each job is in Celery's backend."""
+        """Return the seconds until the result of each job is in Celery's backend."""
         first, second = (signature(f"canvas.{name}", app=self._caller) for name in ("submit", "poll"))
         return self._timed([chain(first.clone([targets]), second, app=self._caller) for targets in batches], _TIMEOUT)
 
     def run_blocking(self, batches: Sequence[list[str]], timeout: float) -> float | None:
-        """The same with one blocking step a job; None where it took longer. Its workers are gone then."""
+        """Do the same with one blocking step per job; return None after `timeout` seconds.
+
+        After a timeout, the workers are killed.
+        """
         step = signature("canvas.blocking", app=self._caller)
         try:
             return self._timed([step.clone([targets]) for targets in batches], timeout)
@@ -76,7 +79,7 @@ class Canvas(AbstractContextManager["Canvas"]):
         return time.perf_counter() - start
 
     def _ended(self, ids: Sequence[str]) -> list[bool]:
-        # The head of a result tells its state; a result of B is some 200 MB long.
+        # The head of a result tells its state. Reading a whole result is too slow: a result of B has about 200 MB.
         self.workers.check()
         with self._results.pipeline(transaction=False) as pipe:
             for task_id in ids:

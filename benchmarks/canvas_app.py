@@ -1,8 +1,7 @@
 """The obvious Celery canvas over the peer SDK, as a worker loads it: `celery -A benchmarks.canvas_app worker`.
 
-A caller sends `canvas.submit | canvas.poll`: submit, a poll that retries, a chord of fetches, and a step that puts the
-pages together. Settings come from CANVAS_*
-variables, so that it shares nothing with this package.
+A caller sends `canvas.submit | canvas.poll`: submit, a poll that retries, a chord of fetches, and a step that combines
+the pages. Settings come from CANVAS_* variables, so that the canvas shares nothing with this package.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ app.conf.update(
 
 @cache
 def client() -> ScrapeDoAsyncAPIClient:
-    """The one client of this process; its connections are shared by all threads."""
+    """Return the client of this process; all threads share its connections."""
     ScrapeDoAsyncAPIClient.BASE_URL = os.environ["CANVAS_API_URL"]
     return ScrapeDoAsyncAPIClient(os.environ["CANVAS_API_KEY"])
 
 
 @app.task(name="canvas.submit")
 def submit(targets: list[Any]) -> str:
-    """The id of a new job."""
+    """Create a job and return its id."""
     return str(client().create_job(targets=targets).job_id)
 
 
 @app.task(name="canvas.poll", bind=True, max_retries=None)
 def poll(self: Task, job_id: str) -> Never:
-    """Looks again a second later while the job runs; then its place is taken by a chord of fetches."""
+    """Poll the job every second while it runs; then replace this task by a chord of fetches."""
     job = client().get_job(job_id)
     if not job.is_terminal:
         raise self.retry(countdown=_POLL_EVERY)
@@ -51,17 +50,17 @@ def poll(self: Task, job_id: str) -> Never:
 
 @app.task(name="canvas.fetch")
 def fetch(job_id: str, task_id: str) -> dict[str, Any]:
-    """A task with its page."""
+    """Return a task with its page."""
     return dict(client().get_task(job_id, task_id).model_dump(mode="json"))
 
 
 @app.task(name="canvas.aggregate")
 def aggregate(tasks: list[dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
-    """The whole result."""
+    """Return the whole result."""
     return {"job": job, "tasks": tasks}
 
 
 @app.task(name="canvas.blocking")
 def blocking(targets: list[Any]) -> dict[str, Any]:
-    """The whole result, waited for in the worker."""
+    """Wait for the job in the worker, and return the whole result."""
     return dict(client().submit_and_wait(targets=targets).model_dump(mode="json"))

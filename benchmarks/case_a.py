@@ -1,4 +1,4 @@
-"""A: many small jobs, each of some targets. How near the floor, how far from the canvas."""
+"""A: many small jobs, each with a few targets. The distance to the floor and to the canvas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LIMIT = 3.0
 
 
 def play(bench: Bench) -> Outcome:
-    """Floor, canvas and ours in turn, round by round; then the blocking step, once."""
+    """Run floor, canvas and ours in turn, round by round; then run the blocking step once."""
     found = rounds(bench, bench.sizes.a_jobs, bench.sizes.a_targets, bench.sizes.a_bytes, blocking=True)
     medians = found["medians"]
     ratio = medians["ours"] / medians["floor"]
@@ -24,7 +24,7 @@ def play(bench: Bench) -> Outcome:
 
 
 def rounds(bench: Bench, jobs: int, targets: int, size: int, *, blocking: bool = False) -> dict[str, Any]:
-    """Seconds of each contender in each round, their medians, and how often each looked at a job."""
+    """Return the seconds of each contender in each round, their medians, and how often each polled a job."""
     times: dict[str, list[float]] = {"floor": [], "canvas": [], "ours": []}
     looks: dict[str, float] = {}
     slow: float | None = None
@@ -53,7 +53,7 @@ def rounds(bench: Bench, jobs: int, targets: int, size: int, *, blocking: bool =
 
 
 def jobs_per_second(bench: Bench) -> float:
-    """The rate of ours in case A; measured once, where A was not played before."""
+    """Return the rate of ours in case A; if A was not played before, measure it once."""
     if "A" in bench.figures:
         seconds = float(bench.figures["A"]["medians"]["ours"])
     else:

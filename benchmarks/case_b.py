@@ -1,4 +1,4 @@
-"""B: one job of very many large pages. Time, and where the pages are while they travel."""
+"""B: one job with very many large pages. The time, and the memory and traffic of the pages on their way."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from scrape_do_celery import RunHandle
 
 _OVER_FLOOR, _OVER_COMPRESSED, _WORKER, _RESULT = 2.5, 1.3, 200e6, 20e3
-#: Broker and results together may be sent this share of the contents: step messages, never a page.
+#: The share of the contents that broker and results together may receive: step messages, never a page.
 _MESSAGE_BYTES = 0.01
 
 
 def play(bench: Bench) -> Outcome:
-    """The rounds, timed as A's; then one run of ours and of the canvas, weighed."""
+    """Time the rounds as in A; then weigh one run of ours and of the canvas."""
     found = case_a.rounds(bench, 1, bench.sizes.b_targets, bench.sizes.b_bytes)
     bench.stand_in.reset()
     found["ours"] = weighed = _weigh_ours(bench)
@@ -76,7 +76,7 @@ def _weigh_ours(bench: Bench) -> dict[str, Any]:
 
 
 def _contents(handle: RunHandle) -> dict[str, int]:
-    """How long the pages are, as served and packed on their own."""
+    """Return the bytes of all pages, as served and with each page compressed on its own."""
     served = packed = 0
     for task in handle.iter_tasks():
         page = task.decoded_content() or b""

@@ -1,4 +1,4 @@
-"""C: very many jobs wait. What waiting costs, and how fast it ends when all of them end together."""
+"""C: very many jobs wait. The cost of waiting, and the time until all results are in when all jobs end together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.ours import Ours
 
 _PAGE = 2_000
-#: What a job takes at the API: longer than any hold, and passed at once by moving the stand-in's clock.
+#: Seconds of a job at the API, longer than any hold. Moving the stand-in's clock ends all jobs at once.
 _SECONDS = 7_200.0
 _ENQUEUE, _QUEUES, _MEMORY, _CPU = 60.0, 10.0, 20e6, 5.0
 _PER_HUNDRED, _BESIDES = 1.1, 4.0
@@ -27,7 +27,7 @@ _SAMPLE, _TIMEOUT = 1.0, 1_800.0
 
 @dataclass(slots=True)
 class _Hold:
-    """What was seen while all jobs waited."""
+    """The samples taken while all jobs waited."""
 
     idle: dict[int, int]
     requests: list[int] = field(default_factory=list)
@@ -37,7 +37,7 @@ class _Hold:
 
 
 def play(bench: Bench) -> Outcome:
-    """Enqueues, holds beside bare workers, lets all end."""
+    """Enqueue all runs, hold them beside bare workers, then let all jobs end."""
     rate = case_a.jobs_per_second(bench)
     bench.stand_in.reset()
     with bench.ours() as ours, ours.working() as workers:
@@ -57,7 +57,7 @@ def play(bench: Bench) -> Outcome:
 
 
 def _enqueue(bench: Bench, ours: Ours) -> tuple[dict[str, Any], list[Any]]:
-    """How long it took to write all runs down, and to buy their jobs; and the runs."""
+    """Return the seconds to enqueue all runs and to buy their jobs, and the runs."""
     work = batches(bench.sizes.c_runs, 1, _PAGE, _SECONDS)
     start = time.perf_counter()
     handles = ours.enqueue_all(work)
@@ -100,7 +100,7 @@ def _held(bench: Bench, ours: Ours, workers: Workers, idle: dict[int, int]) -> d
 
 
 def _watch(bench: Bench, ours: Ours, workers: Workers, idle: dict[int, int]) -> _Hold:
-    """Samples once a second; requests are counted an interval at a time, by the API's own log."""
+    """Sample once a second; count requests by interval, from the API's own log."""
     hold, sizes = _Hold(idle), bench.sizes
     start, last = time.perf_counter(), max(entry["index"] for entry in bench.stand_in.log())
     with ours.broker.open(1) as broker:

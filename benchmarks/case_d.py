@@ -1,4 +1,4 @@
-"""D: very many waiting runs in the store. What the dispatcher's claim takes, and what a run holds."""
+"""D: very many waiting runs in the store. The time of the dispatcher's claim, and the memory of a run."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from scrape_do_celery import RunHandle
 
 CLAIM, _BYTES = 5.0, 2_500.0
-#: Looks at the run that is copied, so that its record is that of one which has waited for long.
+#: The number of polls before the run is copied, so that its record is that of a run that has waited for long.
 _POLLS, _DAY = 2, 86_400.0
 _CHUNK = 200
 
 
 def play(bench: Bench) -> Outcome:
-    """Copies a run that waits, as the steps wrote it, so many times; then claims."""
+    """Copy a waiting run `d_runs` times, as the steps wrote it; then time claims."""
     runs, times = bench.sizes.d_runs, bench.sizes.d_claims
     with bench.ours() as ours:
         handle = _waiting_run(ours)
@@ -56,7 +56,7 @@ def play(bench: Bench) -> Outcome:
 
 
 def _waiting_run(ours: Ours) -> RunHandle:
-    """A run whose job runs for a day and was looked at before. Its workers are gone."""
+    """Return a run that was polled before and whose job runs for a day. The workers have stopped."""
     with ours.working():
         (handle,) = ours.enqueue_all([urls(1, 2_000, _DAY)])
 
@@ -72,7 +72,7 @@ def _waiting_run(ours: Ours) -> RunHandle:
 
 
 def _copy(ours: Ours, handle: RunHandle, number: int) -> list[str]:
-    """So many runs more, each with all that this one holds in any key, under ids of their own; their first parts."""
+    """Add copies of the run with all its data in any key, under new ids; return the first part of each copy."""
     client, job = ours.server.client, handle.job
     names = [handle.run_id, job.job_id if job else ""]
     keys = [key.decode() for key in client.scan_iter(f"{ours.settings.key_prefix}:*")]
@@ -99,7 +99,7 @@ def _add(pipe: Any, key: str, entries: dict[str, float | bytes]) -> None:
 
 
 def _entries(client: Any, key: str, names: list[str]) -> dict[str, float | bytes]:
-    """What a sorted set (score) or a hash (value) that is shared by all runs holds of this one."""
+    """Return the entries of this run in a sorted set (with scores) or hash (with values) that all runs share."""
     kind = client.type(key)
     found = dict(client.zscan_iter(key)) if kind == b"zset" else client.hgetall(key) if kind == b"hash" else {}
     return {entry.decode(): value for entry, value in found.items() if any(name in entry.decode() for name in names)}
@@ -112,7 +112,7 @@ def _renamed(text: str, fresh: dict[str, str]) -> str:
 
 
 def _claims(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]:
-    """Milliseconds of each claim, with so many entries due at each, and none of the step messages before unheard."""
+    """Return the milliseconds of each claim; before each, make `due` entries due and forget earlier step messages."""
     store, keys = ours.app_context.store, ours.app_context.store.keys
 
     def prepare() -> None:
@@ -127,7 +127,7 @@ def _claims(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float
 
 
 def _plans(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]:
-    """Milliseconds of each look of the dispatcher at the parts whose jobs run, so many of them due."""
+    """Return the milliseconds of each poll plan of the dispatcher, with `due` of the running parts due."""
     store, keys, account = ours.app_context.store, ours.app_context.store.keys, ours.settings.account_id
 
     def prepare() -> None:
@@ -145,7 +145,7 @@ def _plans(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]
 
 
 def _timed(ours: Ours, op: Any, prepare: Callable[[], None], times: int) -> list[tuple[float, Any]]:
-    """Milliseconds and answer of an operation, each time after it was prepared for."""
+    """Return the milliseconds and answer of an operation, each time after `prepare`."""
     found = []
     for _ in range(times):
         prepare()

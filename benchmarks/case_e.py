@@ -1,4 +1,4 @@
-"""E: one small job. How long after its end at the API the caller has its result."""
+"""E: one small job. The delay between the job's end at the API and the caller's result."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from benchmarks.ours import Ours
 
 _PAGE, _OVERHEAD, _SHORTEST = 20_000, 0.25, 0.5
-#: Jobs that run at a time: few enough that each is looked at on its own.
+#: Jobs that run at the same time, so few that each is polled individually.
 _AT_ONCE = 10
 _LOOKS = frozenset({"get_job", "list_jobs"})
 
 
 def play(bench: Bench) -> Outcome:
-    """The delays of many small jobs; then, where it exists, early fetch of a long one."""
+    """Measure the delays of many small jobs, and the early fetch of a long job if this version has it."""
     with bench.ours() as ours, ours.working():
         ours.run(batches(WARM, 1, _PAGE))
         pick = random.Random(1)
@@ -50,7 +50,7 @@ def play(bench: Bench) -> Outcome:
 
 
 def _delay(ours: Ours, length: float) -> tuple[float, str, float]:
-    """Seconds from the job's end to the result in hand; the job, and when it ended."""
+    """Return the seconds from the job's end to the caller's result, the job's id, and its end."""
     result = enqueue(urls(1, _PAGE, length), settings=ours.settings).result(timeout=300)
     now = time.time()
     assert result.job.end_time is not None  # noqa: S101 (an ended job has one)
@@ -59,7 +59,7 @@ def _delay(ours: Ours, length: float) -> tuple[float, str, float]:
 
 
 def _looks(bench: Bench) -> dict[str, list[float]]:
-    """When the API was asked about each job, its purchase first; a look at the list is one at every job."""
+    """Return the times of requests about each job, its purchase first; a list poll counts for every job."""
     looks: dict[str, list[float]] = {}
     for entry in bench.stand_in.log():
         if entry["kind"] == "create_job":
@@ -71,7 +71,10 @@ def _looks(bench: Bench) -> dict[str, list[float]]:
 
 
 def _interval(ours: Ours, looks: list[float], end: float) -> float:
-    """The interval in force at the end of a job: between the looks around it, and never more than was planned."""
+    """Return the polling interval in force at the end of a job: the time between the polls around the end.
+
+    The result is at most the planned interval, whose own maximum is `poll_max_interval`.
+    """
     before = [at for at in looks if at < end]
     settings = ours.settings
     planned = settings.poll_initial_interval * settings.poll_multiplier ** (len(before) - 1)
@@ -79,7 +82,7 @@ def _interval(ours: Ours, looks: list[float], end: float) -> float:
 
 
 def _early(bench: Bench, ours: Ours) -> dict[str, Any]:
-    """How long after its own end the first task of a job can be read whose other task goes on."""
+    """Measure how long after its own end a task can be read while the job's other task runs."""
     targets = urls(1, _PAGE, bench.sizes.e_long / 4) + urls(1, _PAGE, bench.sizes.e_long)
     handle = enqueue(targets, settings=ours.settings, early=True)
     store, part_id = ours.app_context.store, PartId(handle.run_id, 0)
@@ -87,7 +90,7 @@ def _early(bench: Bench, ours: Ours) -> dict[str, Any]:
     now = time.time()
     (position,) = store.run(ops.fetched(store.keys, part_id))
     (task,) = store.run(ops.contents(store.keys, part_id, [position]))
-    assert task is not None  # noqa: S101 (it was just seen)
+    assert task is not None  # noqa: S101 (the store has just listed it)
     assert task.end_time is not None  # noqa: S101
     end = task.end_time.timestamp()
     limit = _interval(ours, _looks(bench)[task.job_id], end)

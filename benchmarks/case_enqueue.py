@@ -1,4 +1,4 @@
-"""Enqueueing: what a web request waits for, and how fast one process writes many runs down."""
+"""Enqueueing: the time that a web request waits, and the rate at which one process enqueues many runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WARM = 10
 
 
 def play(bench: Bench) -> Outcome:
-    """No worker works meanwhile; the store writes to its disk at every change, as documented."""
+    """Measure without workers; the store writes every change to its disk, as documented."""
     with bench.ours() as ours:
         times = []
         for targets in batches(_WARM + bench.sizes.enqueue_single, 1, _PAGE):

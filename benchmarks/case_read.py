@@ -1,4 +1,4 @@
-"""Reading: how fast `result()` is, and how much memory `iter_tasks()` takes, whatever the size of a run."""
+"""Reading: the speed of `result()`, and the memory of `iter_tasks()` at any size of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPEED, _GROWTH = 300.0, 30e6
 
 
 def play(bench: Bench) -> Outcome:
-    """B's run, and one so many times larger, read by processes of their own while no worker works."""
+    """Read B's run and a run `read_factor` times larger, each in a separate process, while no worker runs."""
     sizes = bench.sizes
     with bench.ours() as ours:
         with ours.working():

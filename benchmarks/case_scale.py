@@ -1,4 +1,4 @@
-"""Scale: A with more jobs, B with more targets. What one job, or one target, costs in each."""
+"""Scale: A with more jobs, B with more targets. The cost of one job, or one target, at each size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from benchmarks.bench import Bench
 
-#: CPU a job, or a target, may grow by so much from the cheapest size to the largest.
+#: The factor by which the CPU of a job or target may grow over that of the cheapest size.
 _GROWTH = 1.25
 
 
 def play(bench: Bench) -> Outcome:
-    """Seconds, CPU and Redis commands at each factor, and how the cost of one job or target grows."""
+    """Measure seconds, CPU and Redis commands at each factor, and how the cost of one job or target grows."""
     sizes = bench.sizes
     found = {
         "jobs": _series(bench, sizes.a_jobs, lambda jobs: batches(jobs, sizes.a_targets, sizes.a_bytes)),
@@ -47,7 +47,7 @@ def _series(bench: Bench, one: int, work: Callable[[int], list[list[str]]]) -> l
 
 
 def _point(bench: Bench, factor: int, number: int, work: Callable[[int], list[list[str]]]) -> dict[str, Any]:
-    """One size, on servers of its own: what it took, and what each job or target cost."""
+    """Measure one size on servers of its own: the total time, and the cost of each job or target."""
     floor = run_floor(bench.stand_in.url, [job for targets in work(number) for job in _jobs(targets)])["seconds"]
     bench.stand_in.reset()
     with bench.ours() as ours, ours.working() as workers:
@@ -70,5 +70,5 @@ def _point(bench: Bench, factor: int, number: int, work: Callable[[int], list[li
 
 
 def _jobs(targets: list[str]) -> list[list[str]]:
-    """The jobs that a list of targets becomes."""
+    """Split a list of targets into jobs."""
     return [targets[start : start + PER_JOB] for start in range(0, len(targets), PER_JOB)]

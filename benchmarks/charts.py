@@ -1,4 +1,4 @@
-"""Charts of what was measured, as PNG and SVG."""
+"""Charts of the measured figures, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STYLE: Any = {
 
 
 def draw(folder: Path, figures: dict[str, Any]) -> list[Path]:
-    """One chart for each case that has one; the files."""
+    """Draw a chart for each case that has one, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     charts: dict[str, Callable[[Any, dict[str, Any], str], None]] = {
         "A": _contenders,
@@ -58,7 +58,7 @@ def draw(folder: Path, figures: dict[str, Any]) -> list[Path]:
 
 
 def _contenders(axes: Axes, found: dict[str, Any], case: str) -> None:
-    """Medians as bars; a contender that was given up reaches to where that was."""
+    """Draw the medians as bars; the bar of a contender that timed out ends at the time limit."""
     medians = found["medians"]
     for place, (name, seconds) in enumerate(medians.items()):
         shown = found["blocking_limit"] if seconds is None else seconds
@@ -73,7 +73,7 @@ def _contenders(axes: Axes, found: dict[str, Any], case: str) -> None:
 
 
 def _waiting(axes: Axes, found: dict[str, Any], _: str) -> None:
-    """Requests in each interval of the hold."""
+    """Draw the requests in each interval of the hold."""
     requests = found["requests"]
     axes.bar(range(1, len(requests) + 1), requests, color=_COLOURS["ours"])
     axes.set_xlabel("interval of 30 s")
@@ -83,7 +83,7 @@ def _waiting(axes: Axes, found: dict[str, Any], _: str) -> None:
 
 
 def _claims(axes: Axes, found: dict[str, Any], _: str) -> None:
-    """The spread of claims, by how many were due."""
+    """Draw the spread of claims, by the number of due entries."""
     claims = found["claims_ms"]
     axes.boxplot(list(claims.values()), tick_labels=[f"{due} due" for due in claims])
     axes.axhline(CLAIM, color=_COLOURS["canvas"], label="limit")
@@ -95,7 +95,7 @@ def _claims(axes: Axes, found: dict[str, Any], _: str) -> None:
 
 
 def _delays(axes: Axes, found: dict[str, Any], _: str) -> None:
-    """Each job's delay over the interval that was in force."""
+    """Draw each job's delay over the interval that was in force."""
     samples = found["samples"]
     intervals = [sample["interval"] for sample in samples]
     axes.scatter(intervals, [sample["delay"] for sample in samples], color=_COLOURS["ours"], alpha=0.7)
@@ -109,7 +109,7 @@ def _delays(axes: Axes, found: dict[str, Any], _: str) -> None:
 
 
 def _scale(axes: list[Axes], found: dict[str, Any], _: str) -> None:
-    """Seconds over size, beside a line in proportion to it; CPU of each job or target as text."""
+    """Draw seconds over size, with a proportional line, and the CPU of each job or target as text."""
     for one, (what, points) in zip(axes, found.items(), strict=True):
         numbers = [point["number"] for point in points]
         one.plot(numbers, [point["seconds"] for point in points], "o-", color=_COLOURS["ours"], label="ours")

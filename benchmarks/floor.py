@@ -1,6 +1,6 @@
-"""The floor: one aiohttp process, no queue and no storage, that parses the same bodies, as fast as it can.
+"""The floor: one aiohttp process without queue and storage that parses the same bodies, as fast as possible.
 
-`python -m benchmarks.floor URL` reads lists of targets as JSON, scrapes them, and prints what it took.
+`python -m benchmarks.floor URL` reads lists of targets as JSON, scrapes them, and prints the time and bytes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CONNECTIONS = 50
-#: It looks first when the jobs of A and B end, to the millisecond, and often from then on: nobody could be faster.
+#: The first poll is exactly at the end of the jobs of A and B, and polls are frequent from then on. Nothing could be
+#: faster.
 _FIRST_WAIT, _CHECK_INTERVAL = 1.0, 0.1
 
 
 def run_floor(url: str, batches: Sequence[Sequence[str]]) -> dict[str, float]:
-    """`seconds` from the first `POST` to the last page parsed, and the `bytes` of all pages."""
+    """Return `seconds` from the first `POST` to the last parsed page, and the `bytes` of all pages."""
     command = [sys.executable, "-m", "benchmarks.floor", url]
     answer = subprocess.run(command, input=json.dumps(batches), capture_output=True, text=True, check=False)  # noqa: S603
     if answer.returncode:
@@ -39,7 +40,7 @@ class _Floor:
         self._session = session
 
     async def scrape(self, targets: Sequence[str]) -> int:
-        """One job from its `POST` to its last page; how long the pages are together."""
+        """Scrape one job from its `POST` to its last page, and return the total length of the pages."""
         body = await self._ask("POST", "jobs", json={"Targets": targets})
         made = JobCreationResponse.model_validate_json(body)
         pause = _FIRST_WAIT

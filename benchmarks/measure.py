@@ -1,4 +1,4 @@
-"""Times, memory and CPU of processes, and waiting for many things."""
+"""Measure times, memory and CPU of processes, and wait for many things."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _CHECK_INTERVAL = 0.02
-#: So many of those that are waited for are asked about at a look: looking must not slow down what is measured.
+#: The number of waiting things that one check covers. A larger check would slow down the measured work.
 _WINDOW = 50
 
 
 class TookTooLongError(Exception):
-    """What was waited for did not come in time."""
+    """A condition was not met in time."""
 
 
 def until(condition: Callable[[], bool], timeout: float, what: str, pause: float = _CHECK_INTERVAL) -> float:
-    """Seconds until the condition held.
+    """Wait until the condition holds, and return the seconds that this took.
 
     Raises:
-        TookTooLongError: it does not within `timeout` seconds; the text names `what`.
+        TookTooLongError: If it does not hold within `timeout` seconds; the message names `what`.
     """
     start = time.perf_counter()
     while not condition():
@@ -37,7 +37,7 @@ def until(condition: Callable[[], bool], timeout: float, what: str, pause: float
 
 
 def until_all(things: Iterable[T], ended: Callable[[Sequence[T]], Sequence[bool]], timeout: float, what: str) -> None:
-    """Returns when all of them have ended; a few are asked about at a time, in their order."""
+    """Wait until all things have ended. Each check covers a few things, in their order."""
     waiting = list(things)
 
     def none_left() -> bool:
@@ -53,7 +53,7 @@ def until_all(things: Iterable[T], ended: Callable[[Sequence[T]], Sequence[bool]
 
 
 def family(roots: Iterable[int]) -> list[psutil.Process]:
-    """These processes and their children."""
+    """Return these processes and their children."""
     found: list[psutil.Process] = []
     for pid in roots:
         root = psutil.Process(pid)
@@ -62,7 +62,7 @@ def family(roots: Iterable[int]) -> list[psutil.Process]:
 
 
 def rss(processes: Iterable[psutil.Process]) -> dict[int, int]:
-    """Resident bytes of each process that lives, by its id."""
+    """Return the resident bytes of each living process, by its id."""
     found = {}
     for process in processes:
         try:
@@ -73,7 +73,7 @@ def rss(processes: Iterable[psutil.Process]) -> dict[int, int]:
 
 
 def peak_rss(pid: int) -> int:
-    """The most resident bytes that a process ever had; where the system does not tell, what it has now."""
+    """Return the peak of a process's resident bytes, or the present bytes if the system does not report a peak."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
@@ -82,7 +82,7 @@ def peak_rss(pid: int) -> int:
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """CPU time that living processes have used, in user and system mode."""
+    """Return the CPU time that living processes have used, in user and system mode."""
     used = 0.0
     for process in processes:
         try:
@@ -94,7 +94,7 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 
 
 def an_interval(moments: Iterable[float], seconds: float) -> list[int]:
-    """How many of the moments, in order, lie in each interval of so many seconds; the first begins with the first."""
+    """Count the moments, which are in order, in intervals of `seconds`; the first begins at the first moment."""
     found: list[int] = []
     start = None
     for moment in moments:
@@ -106,7 +106,7 @@ def an_interval(moments: Iterable[float], seconds: float) -> list[int]:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The value that so many percent of them do not exceed."""
+    """Return the value that `percent` percent of the values do not exceed."""
     if len(values) == 1:
         return values[0]
     return quantiles(values, n=100, method="inclusive")[percent - 1]

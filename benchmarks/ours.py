@@ -1,4 +1,4 @@
-"""This package as a contender: its servers, its workers, and a caller that waits."""
+"""The package as a contender: its servers, its workers, and a caller that waits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 3_600.0
 _KEY = "benchmark"
-#: `enqueue_many`, where this version of the package has it.
+#: `enqueue_many`, if this version of the package has the function.
 ENQUEUE_MANY = getattr(scrape_do_celery, "enqueue_many", None)
 
 
 class Ours(AbstractContextManager["Ours"]):
-    """The package with its documented settings and its store on disk at every write; workers start with `working`.
+    """The package with its documented settings and a store that writes every change to disk; `working` starts workers.
 
-    Broker and results are databases 1 and 2 of the store's server, as documented; `apart`, servers of their own, so
-    that what they are sent can be told.
+    Broker and results are databases 1 and 2 of the store's server, as documented. With `apart`, they have servers of
+    their own, so that their traffic can be measured.
     """
 
     def __init__(self, api_url: str, pool: Pool, folder: Path, *, apart: bool = False) -> None:
@@ -62,39 +62,39 @@ class Ours(AbstractContextManager["Ours"]):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings as variables, for other processes."""
+        """The settings as variables for other processes."""
         return {f"SCRAPE_DO_{name.upper()}": value for name, value in self.values.items()}
 
     def working(self) -> Workers:
-        """Its workers, at work while that context lasts."""
+        """Return the workers, which run while their context lasts."""
         self._workers = Workers(
             "scrape_do_celery.worker", self.broker.url(1), self._pool, self.environment, self._folder
         )
         return self._workers
 
     def enqueue_all(self, batches: Sequence[list[str]]) -> list[RunHandle]:
-        """A run for each list of targets, in the way that is documented for many."""
+        """Enqueue a run for each list of targets, in the way that is documented for many runs."""
         if ENQUEUE_MANY is not None:
             return list(ENQUEUE_MANY(batches, settings=self.settings))
         return [enqueue(targets, settings=self.settings) for targets in batches]
 
     def run(self, batches: Sequence[list[str]]) -> float:
-        """Seconds until the result of each run can be read."""
+        """Return the seconds until the result of each run can be read."""
         return self.timed(batches)[0]
 
     def timed(self, batches: Sequence[list[str]]) -> tuple[float, list[RunHandle]]:
-        """Seconds until the result of each run can be read, and the runs."""
+        """Return the seconds until the result of each run can be read, and the runs."""
         start = time.perf_counter()
         handles = self.enqueue_all(batches)
         self.wait(handles)
         return time.perf_counter() - start, handles
 
     def wait(self, handles: Sequence[RunHandle], timeout: float = _TIMEOUT) -> None:
-        """Returns when all runs have ended."""
+        """Wait until all runs have ended."""
         measure.until_all([handle.run_id for handle in handles], self._ended, timeout, "runs")
 
     def _ended(self, run_ids: Sequence[str]) -> list[bool]:
-        # Waiting for runs that nobody carries out would end in an hour.
+        # If the workers have died, waiting would only end after an hour.
         self._workers.check()
         store = self.app_context.store
         with store.client.pipeline(transaction=False) as pipe:

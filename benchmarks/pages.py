@@ -1,4 +1,4 @@
-"""Targets, and pages that compress as real ones do."""
+"""Targets, and pages that compress as real pages do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import count
 
 #: Targets that fit into one job.
 PER_JOB = 1_000
-#: Jobs that are let through first, so that every process has loaded its modules and opened its connections.
+#: Jobs that run first, so that every process has loaded its modules and opened its connections.
 WARM = 40
 _SEED, _CORPUS, _VOCABULARY = 20_261, 2_000_000, 1_500
 _LETTERS = "etaoinshrdlucmfwypvbgk"
@@ -17,21 +17,21 @@ _numbers = count()
 
 
 def urls(number: int, size: int, seconds: float | None = None) -> list[str]:
-    """So many targets, each with a page of `size` bytes, unlike all that were made before.
+    """Return `number` targets, each with a page of `size` bytes that differs from all earlier pages.
 
-    With `seconds` its task takes so long; else as long as the stand-in's others.
+    If `seconds` is given, each task takes this time; otherwise, the time of the stand-in's other tasks.
     """
     option = "" if seconds is None else f"&seconds={seconds:.3f}"
     return [f"https://shop.example/catalogue/{next(_numbers):09d}?size={size}{option}" for _ in range(number)]
 
 
 def batches(jobs: int, targets: int, size: int, seconds: float | None = None) -> list[list[str]]:
-    """The targets of so many jobs."""
+    """Return the targets of `jobs` jobs."""
     return [urls(targets, size, seconds) for _ in range(jobs)]
 
 
 def fill(page: bytes, size: int) -> bytes:
-    """A page of `size` bytes that begins with `page`; zstd makes a page of 200 kB 3 to 4 times smaller."""
+    """Extend `page` to `size` bytes, so that zstd makes a page of 200 kB 3 to 4 times smaller."""
     missing = size - len(page)
     if missing <= 0:
         return page
@@ -46,7 +46,7 @@ def fill(page: bytes, size: int) -> bytes:
 
 @cache
 def corpus() -> bytes:
-    """Two megabytes of a shop's markup; the same in every process."""
+    """Return two megabytes of a shop's markup, the same in every process."""
     pick = random.Random(_SEED)
     words = ["".join(pick.choices(_LETTERS, k=pick.randint(3, 10))) for _ in range(_VOCABULARY)]
     weights = [1 / rank for rank in range(1, _VOCABULARY + 1)]

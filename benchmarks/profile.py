@@ -1,4 +1,4 @@
-"""`python -m benchmarks.profile A|B`: where the time of the workers goes, by py-spy, function by function."""
+"""`python -m benchmarks.profile A|B`: the time of the workers by function, measured with py-spy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RATE, _TOP, _GRACE = 100, 5, 20.0
-#: Where threads wait for work, for an answer or for each other. They show as busy, and cost no CPU.
+#: Functions in which threads wait for work, an answer or each other. py-spy shows them as busy, but they cost no CPU.
 _WAITS = (
     "_worker (concurrent/futures/thread.py",
     "Condition.wait (threading.py",
@@ -40,9 +40,9 @@ _WAITS = (
 
 
 class Profiler(AbstractContextManager["Profiler"]):
-    """Samples processes from outside while the context lasts.
+    """A profiler that samples processes from outside while the context lasts.
 
-    Each sample stops its process for a moment: what is profiled is not timed.
+    Each sample stops its process for a moment, so a profiled run must not be used for timing.
     """
 
     def __init__(self, processes: Sequence[psutil.Process], folder: Path, rate: int = _RATE) -> None:
@@ -78,7 +78,7 @@ class Profiler(AbstractContextManager["Profiler"]):
             process.communicate()
 
     def top(self, pid: int, number: int) -> tuple[int, list[tuple[str, int]]]:
-        """Samples of a process in all, without those of waiting, and the functions that were on top most often."""
+        """Return a process's number of samples, without waiting, and the functions that were on top most often."""
         own: Counter[str] = Counter()
         file = self._files[pid]
         for line in file.read_text().splitlines() if file.exists() else ():
@@ -90,7 +90,7 @@ class Profiler(AbstractContextManager["Profiler"]):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plays the case once, and prints a table for each process that did something."""
+    """Play the case once, and print a table for each process."""
     options = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     prepare_environment()
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(case: str, size: sizes.Sizes, times: int) -> list[list[str]]:
-    """The targets of a case, so many times."""
+    """Return the targets of a case, `times` times."""
     if case == "A":
         return batches(size.a_jobs * times, size.a_targets, size.a_bytes)
     return batches(times, size.b_targets, size.b_bytes)

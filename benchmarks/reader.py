@@ -1,4 +1,4 @@
-"""Reads a run in a process of its own: `python -m benchmarks.reader result|iter RUN`; prints what it took."""
+"""Read a run in a separate process: `python -m benchmarks.reader result|iter RUN` prints the figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READS = 3
 
 
 def read(ours: Ours, run_id: str, way: str) -> dict[str, float]:
-    """`seconds`, `bytes` of content, `tasks`, and `growth` of the process over its start."""
+    """Return `seconds`, `bytes` of content, `tasks`, and the `growth` of the process's memory since its start."""
     command = [sys.executable, "-m", "benchmarks.reader", way, run_id]
     environment = {**os.environ, **ours.environment}
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
@@ -33,13 +33,13 @@ def read(ours: Ours, run_id: str, way: str) -> dict[str, float]:
 
 
 def _result(handle: RunHandle) -> tuple[int, int]:
-    """How many tasks and bytes, all at once."""
+    """Read all tasks at once; return the number of tasks and bytes."""
     result = handle.result(timeout=60)
     return len(result.tasks), sum(len(task.content or "") for task in result.tasks)
 
 
 def _iter(handle: RunHandle) -> tuple[int, int]:
-    """How many tasks and bytes, one after the other."""
+    """Read the tasks one by one; return the number of tasks and bytes."""
     tasks = length = 0
     for task in handle.iter_tasks():
         tasks += 1

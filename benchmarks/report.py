@@ -1,4 +1,4 @@
-"""What was measured against what must be reached: rows, a table, a file."""
+"""The measured values against their limits: rows, a table, a file."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _MEGA, _KILO = 1e6, 1e3
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table. Without a limit it is told, and judged by nobody."""
+    """A line of the table. Without a limit, the value is reported but not judged."""
 
     case: str
     what: str
     measured: float | None
     unit: str = ""
     limit: float | None = None
-    #: The limit is the least that is wanted, not the most.
+    #: Whether the limit is a minimum; otherwise it is a maximum.
     at_least: bool = False
     note: str = ""
 
     @property
     def met(self) -> bool | None:
-        """Whether the limit is kept; None where there is none, or nothing was measured."""
+        """Whether the limit is kept; None without a limit or a measured value."""
         if self.limit is None or self.measured is None:
             return None
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
     def cells(self) -> tuple[str, ...]:
-        """Case, what, measured, limit, met."""
+        """Return the cells: case, what, measured, limit, met."""
         sign = "" if self.limit is None else ">= " if self.at_least else "<= "
         limit = "" if self.limit is None else sign + number(self.limit, self.unit)
         measured = "skipped" if self.measured is None else number(self.measured, self.unit)
@@ -47,14 +47,14 @@ class Row:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one case found: rows for the table, figures for the file and the charts."""
+    """The result of one case: rows for the table, figures for the file and the charts."""
 
     rows: list[Row] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 def number(value: float, unit: str) -> str:
-    """A number as people read it: `B` grows to kB and MB."""
+    """Format a number for people; `B` becomes kB or MB."""
     if unit == "B" and abs(value) >= _MEGA:
         return f"{value / _MEGA:,.1f} MB"
     if unit == "B" and abs(value) >= _KILO:
@@ -64,7 +64,7 @@ def number(value: float, unit: str) -> str:
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its columns in line."""
+    """Return a Markdown table with aligned columns."""
     rows = [tuple(head), *(tuple(line) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     rows.insert(1, tuple("-" * width for width in widths))
@@ -74,12 +74,12 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def rows_table(rows: Iterable[Row]) -> str:
-    """Each line of what must be reached, with what was."""
+    """Return the table of all rows, with limits and measured values."""
     return table(("case", "what", "measured", "limit", ""), (row.cells() for row in rows))
 
 
 def ratios_table(figures: dict[str, Any]) -> str:
-    """Floor, canvas and this package side by side; empty where neither A nor B was played."""
+    """Return the table of floor, canvas and this package side by side, or an empty text without A and B."""
     lines = []
     for case in ("A", "B"):
         if case not in figures:
@@ -96,7 +96,7 @@ def ratios_table(figures: dict[str, Any]) -> str:
 
 
 def write(folder: Path, options: dict[str, Any], rows: Sequence[Row], figures: dict[str, Any]) -> Path:
-    """Writes all figures as JSON, and the tables as Markdown; the file of figures."""
+    """Write all figures as JSON and the tables as Markdown; return the file with the figures."""
     folder.mkdir(parents=True, exist_ok=True)
     data = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scripts 500 8000`: what each of the store's scripts costs Redis, for each job of case A."""
+"""`python -m benchmarks.scripts 500 8000`: the time of each of the store's scripts in Redis, per job of case A."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from benchmarks.ours import Ours
 
-#: Calls that are shorter than so many microseconds are not written down: they would fill the server's log.
+#: Calls shorter than `_SHORTEST` microseconds are not logged, because they would fill the server's log.
 _SHORTEST, _KEEP, _TOP = 15, 3_000_000, 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plays the case with each number of jobs, and prints a table for it."""
+    """Play the case with each number of jobs, and print a table for it."""
     options = _parser().parse_args(argv)
     prepare_environment()
     size = sizes.NORMAL
@@ -62,7 +62,7 @@ def _play(ours: Ours, work: list[list[str]]) -> None:
 
 
 def _by_script(ours: Ours) -> tuple[Counter[str], Counter[str]]:
-    """Microseconds and calls of each script, by its name."""
+    """Return the microseconds and the calls of each script, by its name."""
     names = {hashlib.sha1(text.encode()).hexdigest(): name for name, text in load_scripts().items()}  # noqa: S324 (Redis's own)
     took: Counter[str] = Counter()
     calls: Counter[str] = Counter()

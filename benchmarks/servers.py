@@ -1,4 +1,4 @@
-"""Redis-protocol servers, and what they tell of themselves."""
+"""Redis-protocol servers, and their figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAMPLE = 0.02
 
 
 class RedisServer(AbstractContextManager["RedisServer"]):
-    """A new server of the embedded kind; it ends with the context, or with the process that started it."""
+    """A new embedded server, which ends with the context or with the process that started it."""
 
     def __init__(self, folder: Path, fsync: Fsync = "always") -> None:
         self._folder, self._fsync = folder, fsync
@@ -35,45 +35,45 @@ class RedisServer(AbstractContextManager["RedisServer"]):
         self._server.stop()
 
     def url(self, database: int = 0) -> str:
-        """The URL of one of its databases."""
+        """Return the URL of one of the databases."""
         return f"{self._server.url.rpartition('/')[0]}/{database}"
 
     def open(self, database: int) -> redis.Redis:
-        """A client of another database than the first."""
+        """Return a client of another database than the first."""
         return redis.Redis.from_url(self.url(database))
 
     def info(self, name: str) -> Any:
-        """One figure of `INFO all`."""
+        """Return one figure of `INFO all`."""
         return self.client.info("all")[name]
 
     @property
     def memory(self) -> int:
-        """Bytes that it holds now."""
+        """The memory in use, in bytes."""
         return int(self.client.info("memory")["used_memory"])
 
     @property
     def bytes_in(self) -> int:
-        """Bytes that it was sent since its start."""
+        """Bytes received since the start."""
         return int(self.client.info("stats")["total_net_input_bytes"])
 
     @property
     def commands(self) -> int:
-        """Commands that it carried out since its start."""
+        """Commands executed since the start."""
         return int(self.client.info("stats")["total_commands_processed"])
 
     @property
     def process(self) -> psutil.Process:
-        """Its process."""
+        """The server's process."""
         return psutil.Process(self._server.pid)
 
     @property
     def script_seconds(self) -> float:
-        """The time that all scripts took since its start."""
+        """Seconds spent in all scripts since the start."""
         return float(self.client.info("commandstats").get("cmdstat_evalsha", {"usec": 0})["usec"]) / 1e6
 
 
 class MemoryPeak(AbstractContextManager["MemoryPeak"]):
-    """The most that a server held while the context lasted, in bytes: `peak`, and `before` it began."""
+    """The memory peak of a server while the context lasts, in bytes: `peak`, and `before` for its start."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server, self._over = server, threading.Event()
@@ -82,7 +82,7 @@ class MemoryPeak(AbstractContextManager["MemoryPeak"]):
 
     @property
     def growth(self) -> int:
-        """Peak over what it held before."""
+        """The peak minus the memory at the start of the context."""
         return self.peak - self.before
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class MemoryPeak(AbstractContextManager["MemoryPeak"]):
         self._over.set()
         self._thread.join()
         ever = self._ever()
-        # The server's own mark counts where it moved: then it was set in here.
+        # If the server's own peak has moved, it was reached in this context and counts.
         self.peak = max(self.peak, ever if ever > self._highest else 0)
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""How large each case is."""
+"""The size of each case."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Numbers of all cases. Times in seconds, pages in bytes."""
+    """The numbers of all cases. Times are in seconds, pages in bytes."""
 
     name: str = "normal"
-    #: How long a job of A and B takes at the API.
+    #: Duration of a job of A and B at the API.
     job_seconds: float = 1.0
     a_jobs: int = 500
     a_targets: int = 5
     a_bytes: int = 20_000
-    #: When the blocking variant of A is given up.
+    #: Time after which the blocking variant of A is given up.
     a_blocking: float = 100.0
     b_targets: int = 1_000
     b_bytes: int = 200_000
     c_runs: int = 10_000
-    #: After the last submit, until each job is looked at once an interval.
+    #: Time between the last submit and the state in which each job is polled once an interval.
     c_settle: float = 60.0
     c_hold: float = 300.0
-    #: The interval in which requests are counted: the longest between two looks.
+    #: The interval in which requests are counted, which is the longest time between two polls.
     c_interval: float = 30.0
     d_runs: int = 100_000
     d_claims: int = 200
     e_jobs: int = 150
     #: The longest job of E.
     e_longest: float = 6.0
-    #: When the second task of a long job ends, whose first one is to be had early.
+    #: End of the second task of a long job, whose first task should be readable early.
     e_long: float = 40.0
     enqueue_single: int = 2_000
     enqueue_many: int = 5_000
@@ -40,7 +40,7 @@ class Sizes:
 
 NORMAL = Sizes()
 FULL = replace(NORMAL, name="full", c_hold=1_800.0)
-#: What CI runs: its figures say nothing.
+#: The size for CI. The figures have no meaning.
 TINY = Sizes(
     name="tiny",
     a_jobs=10,

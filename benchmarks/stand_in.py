@@ -1,4 +1,4 @@
-"""The API stand-in of all contenders: this package's sandbox, with pages that compress as real ones do.
+"""The API stand-in of all contenders: this package's sandbox, with pages that compress as real pages do.
 
 `python -m benchmarks.stand_in` takes the options of `scrape-do sandbox`.
 """
@@ -14,7 +14,7 @@ from scrape_do_celery.sandbox.server import main
 
 
 class StandIn(SandboxProcess):
-    """A stand-in without a limit of its own: slots and credits for any case, every task equally long."""
+    """A stand-in without limits of its own: slots and credits for any case, and tasks of equal duration."""
 
     def __init__(self, job_seconds: float, **options: Any) -> None:
         super().__init__(
@@ -23,12 +23,12 @@ class StandIn(SandboxProcess):
         self._command[self._command.index("-m") + 1] = "benchmarks.stand_in"
 
     def requests(self, *kinds: str) -> int:
-        """How many requests of these kinds it answered since its last reset; of all kinds, where none is named."""
+        """Return the number of requests of these kinds since the last reset; without kinds, of all kinds."""
         answers: dict[str, dict[str, int]] = self.stats()["answers"]
         return sum(sum(found.values()) for kind, found in answers.items() if not kinds or kind in kinds)
 
 
 if __name__ == "__main__":
     corpus()
-    pages._fill = fill  # noqa: SLF001 (the sandbox pads with one line over and over, which compresses to nothing)
+    pages._fill = fill  # noqa: SLF001 (the sandbox pads with one repeated line, which compresses to nothing)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Worker processes of Celery: started, asked, and stopped whatever happens."""
+"""Start, query and stop worker processes of Celery. The processes are stopped after any error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pool:
 
     @classmethod
     def parse(cls, text: str) -> Pool:
-        """The pool of a text such as `threads:4` or, with its usual size, `threads`."""
+        """Parse a text such as `threads:4`, or `threads` with its usual size."""
         kind, _, size = text.partition(":")
         return cls(kind, int(size or _USUAL[kind]))
 
@@ -48,11 +48,11 @@ WORKERS = 2
 
 
 class WorkerDiedError(Exception):
-    """A worker ended, or did not get ready; the text is what it said last."""
+    """A worker ended or did not get ready. The message has the end of its log."""
 
 
 class Workers(AbstractContextManager["Workers"]):
-    """Worker processes of one application, ready while the context lasts."""
+    """The worker processes of one application, ready while the context lasts."""
 
     def __init__(self, app: str, broker: str, pool: Pool, environment: Mapping[str, str], folder: Path) -> None:
         self._app, self._broker, self._pool = app, broker, pool
@@ -76,40 +76,40 @@ class Workers(AbstractContextManager["Workers"]):
 
     @property
     def pids(self) -> list[int]:
-        """The main process of each worker."""
+        """The id of each worker's main process."""
         return [process.pid for process in self._processes]
 
     def rss(self) -> dict[int, int]:
-        """Resident bytes of each process, children on their own."""
+        """Return the resident bytes of each process; children are separate entries."""
         return measure.rss(measure.family(self.pids))
 
     def peaks(self) -> dict[int, int]:
-        """The most resident bytes that each process had since its start, children on their own."""
+        """Return the peak of each process's resident bytes since its start; children are separate entries."""
         return {process.pid: measure.peak_rss(process.pid) for process in measure.family(self.pids)}
 
     def cpu(self) -> float:
-        """CPU seconds of all processes since their start."""
+        """Return the CPU seconds of all processes since their start."""
         return measure.cpu_seconds(measure.family(self.pids))
 
     def check(self) -> None:
-        """Raises WorkerDiedError where one has ended."""
+        """Raise WorkerDiedError if a worker has ended."""
         for process in self._processes:
             if process.poll() is not None:
                 raise WorkerDiedError(f"{self._app} ended with {process.returncode}:\n{self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of what they wrote."""
+        """Return the end of the workers' log."""
         return self._log.read_text(errors="replace")[-3_000:] if self._log.exists() else ""
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Ends all of them; `at_once` does not wait for what they are doing."""
+        """Stop all workers; with `at_once`, do not wait for running tasks."""
         for process in self._processes if not at_once else ():
             process.terminate()
         deadline = time.monotonic() + (0 if at_once else _STOP)
         for process in self._processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
-            # The whole session: children of a main process that is gone must not stay.
+            # Kill the whole session, because children of a dead main process must not remain.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -127,7 +127,7 @@ class Workers(AbstractContextManager["Workers"]):
         self._processes.append(process)
 
     def _until_ready(self, names: list[str]) -> None:
-        """Returns when each of them answers."""
+        """Wait until each worker answers."""
         with Celery(set_as_current=False, broker=self._broker) as asker:
 
             def ready() -> bool:

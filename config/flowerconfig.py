@@ -1,4 +1,4 @@
-"""Flower's settings (`celery -A worker flower --conf=config/flowerconfig.py`): it never runs without a password."""
+"""Flower's settings (`celery -A worker flower --conf=config/flowerconfig.py`). Flower never runs without a password."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if not _given:
     )
     sys.stdout.flush()
 
-#: Flower's own option: a user and password each.
+#: Flower's own option: a list of `user:password`.
 basic_auth = _given.split(",")
 if not all(user and password for user, _, password in (one.partition(":") for one in basic_auth)):
     raise SystemExit("FLOWER_BASIC_AUTH: it should be user:password, or several of them with commas between")

@@ -1,4 +1,4 @@
-"""All that this application is told from outside: the library's settings, its own, and what runs when."""
+"""The settings of this application: those of the library, its own, and its schedule."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from celery.schedules import crontab
 
 from scrape_do_celery import Settings, scheduled_run
 
-#: The page set of the morning.
+#: The pages that the morning's run scrapes.
 FRONT_PAGES = ["https://example.com/", "https://example.org/", "https://example.net/"]
 
 
 def read_settings() -> Settings:
-    """The library's settings, from `SCRAPE_DO_*`; see `env.example`."""
+    """Read the library's settings from `SCRAPE_DO_*`; see `env.example`."""
     return Settings()
 
 
 def output_dir() -> Path:
-    """Where results are saved."""
+    """Return the folder for results."""
     return Path(os.environ.get("TITLES_DIR", "output")).absolute()
 
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
-    """What `celery -A worker beat` starts. The callback receives the small result of the run, never a page."""
+    """Return the schedule of `celery -A worker beat`. The callback gets the small result of the run, never a page."""
     save_titles = signature("app.save_titles", queue=settings.queue)
     six = crontab(hour="6", minute="0")
     return {"front-pages-at-six": scheduled_run("front pages", six, FRONT_PAGES, max_wait=3600, on_success=save_titles)}

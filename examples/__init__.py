@@ -1,1 +1,1 @@
-"""Programs that use the package, each to be read and run."""
+"""Example programs that use the package, to read and to run."""

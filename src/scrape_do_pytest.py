@@ -1,7 +1,7 @@
-"""The fixtures of `scrape_do_celery.testing` for pytest, which finds this module by itself.
+"""The pytest fixtures of `scrape_do_celery.testing`. pytest finds this module by its entry point.
 
-It stands beside the package, so that a run of tests that has nothing to do with Scrape.do does not load the package,
-Celery and all: each fixture loads what it needs when it is asked for.
+The module is outside the package, so that test runs without Scrape.do do not load the package and Celery. Each fixture
+loads its imports when a test requests it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tells pytest of the mark."""
+    """Register the mark `scrape_do`."""
     config.addinivalue_line("markers", "scrape_do(**settings): settings of scrape-do-celery for this test.")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Lets a run that takes warnings for errors not do so with Celery's own: the worker is in this process."""
+    """Exempt Celery's own deprecation warnings if a test run treats warnings as errors.
+
+    The worker runs in this process, so such a run would fail on them.
+    """
     if "_scrape_do_environment" in getattr(item, "fixturenames", ()):
         for name in ("celery", "kombu"):
             item.add_marker(pytest.mark.filterwarnings(f"ignore::DeprecationWarning:{name}"))
@@ -34,7 +37,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def scrape_do_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The Redis of the tests: `SCRAPE_DO_REDIS_URL`, else a server of the session. Override it to give another."""
+    """Yield the URL of the tests' Redis: `SCRAPE_DO_REDIS_URL`, or a server for the session. Override it if needed."""
     from scrape_do_celery.testing.environment import server
 
     with server(tmp_path_factory.mktemp("scrape_do", numbered=True)) as url:
@@ -51,9 +54,9 @@ def _scrape_do_session_servers(scrape_do_redis_url: str) -> Iterator[SessionServ
 
 @pytest.fixture
 def scrape_do_app() -> Iterator[Celery]:
-    """The Celery app that the test works with: yours, where the process has one by now; else one of this package's.
+    """Yield the test's Celery app: yours, if the process has one by now, or else one of this package.
 
-    Override it to name yours: `return shop.celery_app`.
+    Override the fixture to name your app: `return shop.celery_app`.
     """
     from scrape_do_celery.testing.environment import found_app
 
@@ -78,35 +81,35 @@ def _scrape_do_environment(
 
 @pytest.fixture
 def scrape_do_settings(_scrape_do_environment: SandboxEnvironment) -> Settings:
-    """The settings of the test, which `enqueue`, `RunHandle` and the rest find by themselves.
+    """Return the settings of the test, which `enqueue`, `RunHandle` and your tasks use by default.
 
-    Yours, with servers, a token and short intervals for the test; `@pytest.mark.scrape_do(max_active_jobs=1)` changes
-    them.
+    The settings are your own, with servers, a token and short intervals for the test.
+    `@pytest.mark.scrape_do(max_active_jobs=1)` changes them.
     """
     return _scrape_do_environment.settings
 
 
 @pytest.fixture
 def scrape_do_sandbox(_scrape_do_environment: SandboxEnvironment) -> Sandbox:
-    """A local Scrape.do, empty and without faults."""
+    """Return a local Scrape.do, empty and without faults."""
     return _scrape_do_environment.servers.sandbox
 
 
 @pytest.fixture
 def scrape_do_worker(_scrape_do_environment: SandboxEnvironment) -> Iterator[Worker]:
-    """A real worker of the test's Celery app, in this process; it is ready."""
+    """Yield a real worker of the test's Celery app, in this process. The worker is ready."""
     from scrape_do_celery.testing import Worker
 
     with Worker(_scrape_do_environment.app) as worker:
         _scrape_do_environment.worker = worker
         yield worker
-    # Not where it did not stop.
+    # Not reached if the worker did not stop: then the app must not be restored.
     _scrape_do_environment.worker = None
 
 
 @pytest.fixture
 def scrape_do_clock(_scrape_do_environment: SandboxEnvironment) -> Clock:
-    """The clock of the sandbox, the store and the worker: `forward(3 * 3600)`, and what takes three hours is done."""
+    """Return the clock of the sandbox, the store and the worker: `forward(3 * 3600)` does three hours of work."""
     from scrape_do_celery.testing import Clock
 
     return Clock(_scrape_do_environment)

@@ -1,4 +1,4 @@
-"""Titles of scraped pages, saved to a file. Made to be chained after a scrape."""
+"""Save the titles of scraped pages to a file. The task is meant to be chained after a scrape."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @shared_task(name="app.save_titles")
 def save_titles(result: dict[str, Any]) -> dict[str, Any]:
-    """Saves the title of each page of a run. Run twice, it writes the same file again.
+    """Save the title of each page of a run; a second call writes the same file again.
 
-    `result` is what a scrape ends with: figures and the run's id. The pages themselves come from the store.
+    `result` is the small result of a scrape: figures and the run's id. The pages come from the store.
     """
     handle = RunHandle(result["run_id"])
     titles = [entry(task) for task in handle.iter_tasks()]
@@ -34,7 +34,7 @@ def save_titles(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def entry(task: TaskDetails) -> dict[str, Any]:
-    """What is saved of one page."""
+    """Return the entry of the file for one page."""
     return {
         "url": task.url,
         "status": str(task.status),
@@ -44,9 +44,9 @@ def entry(task: TaskDetails) -> dict[str, Any]:
 
 
 def title_of(page: str) -> str | None:
-    """The text of the page's first `<title>`; None where it has none."""
+    """Return the text of the page's first `<title>`, or None if the page has none."""
     parser = _TitleParser()
-    # That is how html.parser refuses a declaration that makes no sense; one such page must not cost the others.
+    # html.parser raises AssertionError for a malformed declaration. Such a page must not cost the titles of the others.
     with suppress(AssertionError):
         for start in range(0, len(page), _CHUNK):
             parser.feed(page[start : start + _CHUNK])
@@ -56,14 +56,14 @@ def title_of(page: str) -> str | None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that a reader finds complete or not at all."""
+    """Write a file that readers find complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{uuid.uuid4().hex}.new")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
 
 
-#: A title stands near the start of its page: the rest is not parsed.
+#: Characters that are parsed at a time. A title is near the start of its page, so the rest is not parsed.
 _CHUNK = 4096
 
 

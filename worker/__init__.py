@@ -9,5 +9,5 @@ settings = read_settings()
 app = make_app(settings, "worker")
 app.conf.include = [*app.conf.include, "tasks"]
 app.conf.beat_schedule = beat_schedule(settings)
-# Shared tasks, and every thread of a web process, find this app without being handed it.
+# Shared tasks, and every thread of a web process, find this app without a reference to it.
 app.set_default()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Starts a command of the image and leaves it its place, so that signals reach it.
+"""Replace this process by a command of the image, so that signals reach the command.
 
-Each file of /run/secrets becomes a variable of the command, and counts before one of that name:
-`scrape_do_api_key` is SCRAPE_DO_API_KEY. Where SANDBOX_URL is the API that is to be used, it must answer.
+Each file in /run/secrets becomes a variable of the command and overrides a variable of that name: `scrape_do_api_key`
+is SCRAPE_DO_API_KEY. If SANDBOX_URL is the API in use, the sandbox must answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ For the real service, set these in .env:
 
 
 def main(command: list[str]) -> NoReturn:
-    """Becomes the command; ends with 1 and a line that says why, where it may not begin."""
+    """Execute the command; if it must not start, exit with 1 and a message with the reason."""
     environment = {**os.environ, **secrets(Path(os.environ.get("SECRETS_DIR", "/run/secrets")))}
     url = environment.get("SANDBOX_URL")
     if url and url == environment.get("SCRAPE_DO_API_URL"):
@@ -39,9 +39,9 @@ def main(command: list[str]) -> NoReturn:
 
 
 def secrets(folder: Path) -> Mapping[str, str]:
-    """The secrets of a folder by the names of their variables; none where there is no such folder.
+    """Return the secrets of a folder by the names of their variables, or none if the folder does not exist.
 
-    Ends the process where a file cannot be read.
+    If a file cannot be read, the process ends.
     """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return {file.name.upper(): _read(file) for file in files if file.is_file()}
@@ -56,7 +56,7 @@ def _read(file: Path) -> str:
 
 
 def answers(url: str) -> bool:
-    """Whether a sandbox is there."""
+    """Tell whether a sandbox answers at the URL."""
     try:
         with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_TIMEOUT):  # noqa: S310 (from the compose file)
             return True

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`healthcheck URL`: ends with 0 where the URL answers 200, else with 1. The image has no curl."""
+"""`healthcheck URL`: exit with 0 if the URL answers 200, else with 1. The image has no curl."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _TIMEOUT = 5.0
 
 
 def main(url: str) -> int:
-    """The exit code."""
-    # A proxy of the environment is for the world outside.
+    """Request the URL, and return the exit code."""
+    # Ignore the environment's proxy: it is for addresses outside the network of the containers.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=_TIMEOUT) as answer:

@@ -1,4 +1,4 @@
-"""Runs the demo. `URLS` and `LIVE` come from the environment, as make hands them on."""
+"""Run the demo. `URLS` and `LIVE` come from the environment, as make passes them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import signal
 import sys
 from typing import NoReturn
 
-#: As a shell reports a process that Ctrl-C ended.
+#: The exit code that a shell reports for a process that Ctrl-C ended.
 INTERRUPTED = 130
 
 
 def main() -> int:
-    """The exit code: 0, 1 where something failed, 2 where it may not begin, 130 after Ctrl-C."""
-    # SIGINT too: a shell's background job is started with it ignored.
+    """Return the exit code: 0, 1 if something failed, 2 if the demo must not start, 130 after Ctrl-C."""
+    # Also SIGINT, because a shell starts background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
@@ -24,10 +24,10 @@ def main() -> int:
 
 
 def run(urls: list[str], *, real: bool) -> int:
-    """The demo, from asking to stopping."""
+    """Run the demo, from the user's agreement to the stop of all parts, and return the exit code."""
     sys.stdout.write("Loading Celery and the package ...\n")
     sys.stdout.flush()
-    # Loaded here, where an interrupt is already understood.
+    # Imported here, where an interrupt is already handled.
     from examples.demo import live
     from examples.demo.parts import DemoError, Parts
     from examples.demo.story import tell

@@ -1,4 +1,4 @@
-"""The demo inside docker compose, where its parts are services that run already."""
+"""The demo inside docker compose, where services that already run are its parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
 _TIMEOUT = 5.0
-#: Pages that the sandbox makes up, one of them as a site answers where it has none.
+#: Pages that the sandbox makes up; one is the answer of a site to the URL of a missing page.
 URLS = [
     "https://books.example/",
     "https://books.example/catalogue",
@@ -24,27 +24,27 @@ URLS = [
 
 
 class Services:
-    """What the story asks of its parts. Compose watches over them."""
+    """The parts of the story as services, which Compose supervises."""
 
     live = False
     site = "https://books.example"
-    #: The sandbox fetches what is on its own machine, where nobody listens on this port.
+    #: The sandbox fetches loopback targets from its own machine, where no server listens on this port.
     refused = "http://127.0.0.1:9/"
 
     def check(self) -> None:
-        """Nothing: a worker that ended is started again."""
+        """Do nothing, because Compose restarts a worker that has ended."""
 
     def forget_later(self, *results: AsyncResult) -> None:
-        """Nothing: what the server holds goes by itself."""
+        """Do nothing, because the server's results expire."""
 
 
 def main() -> int:
-    """The exit code: 0, 1 where something failed, 2 where it may not begin."""
+    """Return the exit code: 0, 1 if something failed, 2 if the demo must not start."""
     url = Settings().api_url
     if not is_sandbox(url):
         sys.stderr.write(f"There is no sandbox at {url}, and the demo uses no other service. Nothing was bought.\n")
         return 2
-    # Loaded where it is used: a refusal should not take its time.
+    # Imported here, so that a refusal is fast.
     from examples.demo.parts import DemoError
     from examples.demo.story import tell
     from scrape_do_celery import ScrapeDoError
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def is_sandbox(url: str) -> bool:
-    """Whether the API there is a sandbox, which tells of itself; the real one has no such address."""
+    """Tell whether the API is a sandbox; the real API does not have this path."""
     try:
         with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_TIMEOUT):  # noqa: S310 (the API of the settings)
             return True

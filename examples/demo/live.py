@@ -1,4 +1,4 @@
-"""Looking and asking, before anything is bought."""
+"""Check the URLs, and ask the user before anything is bought."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGES = ("https://example.com/", "https://example.org/", "https://example.net/")
 
 
 def fault(urls: list[str]) -> str:
-    """Why these URLs cannot be sent at all; empty where they can."""
+    """Return why these URLs cannot be sent, or an empty text if they can."""
     try:
         JobCreationRequest(targets=urls)
     except ValidationError as error:
@@ -22,7 +22,7 @@ def fault(urls: list[str]) -> str:
 
 
 def ask(urls: list[str]) -> str:
-    """Why the real service may not be used; empty once the user has agreed."""
+    """Return why the real service must not be used, or an empty text if the user has agreed."""
     request = JobCreationRequest(targets=urls)
     if not os.environ.get("SCRAPE_DO_API_KEY", "").strip():
         return "LIVE=1 needs your Scrape.do token in SCRAPE_DO_API_KEY. Nothing was bought."

@@ -1,4 +1,4 @@
-"""What the demo starts, and stops: a server, a site, the sandbox, a worker."""
+"""The parts that the demo starts and stops: a server, a site, the sandbox, a worker."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".demo"
 _READY = "ready."
-#: Seconds to start in and to stop in: a prefork child that is told to stop while it reports may wait for half a minute.
+#: Seconds for the start and the stop, and the lines of the log to show. The stop is short, because a prefork child that
+#: is stopped while it reports may wait for half a minute.
 _START, _STOP, _TAIL = 30.0, 5.0, 25
 
 
 class DemoError(RuntimeError):
-    """Something that the demo needs did not work."""
+    """A part that the demo needs did not work."""
 
 
 class Parts(AbstractContextManager["Parts"]):
-    """All that runs while the demo does. Leaving it stops every part, whatever happened."""
+    """All parts of the demo. When the context ends, every part is stopped, after any error as well."""
 
     def __init__(self, *, live: bool) -> None:
         self.live = live
@@ -75,7 +76,10 @@ class Parts(AbstractContextManager["Parts"]):
             self._stack.close()
 
     def _environment(self, stack: ExitStack) -> None:
-        """A server, and names of the demo's own there: nobody else's worker takes its jobs, nor it theirs."""
+        """Prepare a server, with a queue and keys of the demo's own.
+
+        The demo and other workers must not take each other's jobs.
+        """
         name = f"scrape_do_demo_{self.folder.name}"
         os.environ |= {"SCRAPE_DO_QUEUE": name, "SCRAPE_DO_KEY_PREFIX": name, "TITLES_DIR": str(HOME / "titles")}
         os.environ |= {"SCRAPE_DO_POLL_INITIAL_INTERVAL": "0.3", "SCRAPE_DO_POLL_MAX_INTERVAL": "5"}
@@ -109,7 +113,7 @@ class Parts(AbstractContextManager["Parts"]):
         command = [sys.executable, "-m", "examples.demo.tied", str(os.getpid()), *celery]
         begin("worker", "celery -A worker worker")
         with self.log.open("ab") as log:
-            # In a session of its own: Ctrl-C reaches the demo, which ends things in order.
+            # The worker has a session of its own, so that Ctrl-C reaches only the demo, which stops parts in order.
             self._worker = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
         until = time.monotonic() + _START
         while _READY not in self.log.read_text(errors="replace"):
@@ -120,14 +124,14 @@ class Parts(AbstractContextManager["Parts"]):
         say(f"pid {self._worker.pid}, log in {self.log.relative_to(ROOT)}")
 
     def check(self) -> None:
-        """Raises DemoError where the worker or the sandbox has ended."""
+        """Raise DemoError if the worker or the sandbox has ended."""
         if self._worker is not None and self._worker.poll() is not None:
             raise DemoError(f"the worker ended with {self._worker.returncode}")
         if self._sandbox_pid and os.waitid(os.P_PID, self._sandbox_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             raise DemoError("the sandbox ended")
 
     def forget_later(self, *results: AsyncResult) -> None:
-        """Takes Celery's results off the user's server, at the end."""
+        """Remove Celery's results from the user's server when the demo ends."""
         for result in results if self._has_given_store else ():
             self._stack.callback(_forget, result)
 
@@ -139,12 +143,12 @@ class Parts(AbstractContextManager["Parts"]):
         with suppress(subprocess.TimeoutExpired):
             worker.wait(_STOP)
         with suppress(ProcessLookupError, PermissionError):
-            # Its pool processes too, should it have died without them.
+            # If the worker has died without its pool processes, end these as well.
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
 
     def show_log(self) -> None:
-        """Prints the end of the worker's log."""
+        """Print the end of the worker's log."""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL:] if self.log.exists() else []
         sys.stderr.write("\n".join(["", f"--- the last lines of {HOME.name}/worker.log", *lines, "---", ""]))
 
@@ -163,7 +167,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def _own_folder() -> Iterator[Path]:
-    """A folder of this demo alone. Its log outlives it, as the last demo's."""
+    """Yield a folder for this demo alone. Its log is kept as the log of the last demo."""
     HOME.mkdir(exist_ok=True)
     for old in HOME.glob("[0-9]*-*"):
         if not _lives(int(old.name.partition("-")[0])):
@@ -193,7 +197,7 @@ def _forget(result: AsyncResult) -> None:
 
 
 def _sweep(prefix: str) -> None:
-    """Takes the demo's keys off the user's server."""
+    """Delete the demo's keys from the user's server."""
     from scrape_do_celery import Settings
 
     settings = Settings()
@@ -205,7 +209,7 @@ def _sweep(prefix: str) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C does not stop the stopping, which has deadlines of its own."""
+    """Ignore further Ctrl-C while parts are stopped; each stop has a deadline of its own."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:

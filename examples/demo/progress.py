@@ -1,4 +1,4 @@
-"""Tell the stages of a run as they happen: lines of text, with a spinner below them on a terminal."""
+"""Print the stages of a run as they happen: lines of text, with a spinner below them on a terminal."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     Show = Callable[[str], None]
 
-#: Counting the stored pages reads all of them: larger runs are counted at their end only.
+#: The number of targets up to which stored pages are counted; above it, only at the end. Counting reads all pages.
 _COUNTED = 100
 
 
 class Stages:
-    """The stages of one run, each told once."""
+    """The stages of one run, each printed once."""
 
     def __init__(self, handle: RunHandle) -> None:
         self._handle = handle
         self._told: set[str] = set()
 
     def new(self, status: RunStatus) -> list[str]:
-        """Return the lines that have not been told yet."""
+        """Return the lines that have not been printed yet."""
         lines = [line for line in self._lines(status) if line not in self._told]
         self._told.update(lines)
         return lines
@@ -48,7 +48,7 @@ class Stages:
         elif status.state is RunState.FETCHING and status.total <= _COUNTED:
             yield f"fetched {sum(1 for _ in self._handle.iter_tasks(partial=True))} of {status.total} results"
         elif known:
-            # The store learns these figures from a poll only: until then there is nothing to tell.
+            # The store learns these figures only from a poll, so nothing can be printed before.
             yield f"polled: {known} of {status.total} pages ready"
 
 

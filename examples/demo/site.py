@@ -1,4 +1,4 @@
-"""A small website on this machine, for the sandbox to really fetch."""
+"""A small website on this machine, which the sandbox really fetches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATHS = (*_PAGES, "/no-such-page", "/logo.png")
 
 
 def _logo() -> bytes:
-    """One red pixel, as PNG."""
+    """Return one red pixel as PNG."""
     chunks = ((b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0\xff\0\0")))
     body = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -34,7 +34,7 @@ def _logo() -> bytes:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # Nagle's algorithm and delayed acknowledgement together hold each small answer for 40 ms.
+    # Nagle's algorithm and delayed acknowledgement together delay each small answer by 40 ms.
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
@@ -53,12 +53,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
-        """Nothing: the demo has its own words."""
+        """Log nothing: the demo prints its own lines."""
 
 
 @contextmanager
 def site() -> Iterator[str]:
-    """The root of the site while it is served."""
+    """Serve the site, and yield its root URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -71,7 +71,7 @@ def site() -> Iterator[str]:
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """A port that refuses connections for as long as this lasts."""
+    """Yield a port that refuses connections while the context lasts."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         port: int = holder.getsockname()[1]

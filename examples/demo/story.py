@@ -1,4 +1,4 @@
-"""What the demo does with its parts: three runs, and what became of them."""
+"""The acts of the demo: three runs, and their results."""
 
 from __future__ import annotations
 
@@ -24,32 +24,35 @@ if TYPE_CHECKING:
 
     from scrape_do_celery import JobResult
 
-#: Seconds that a run may take, on the sandbox and at the real service; and a cancel there.
+#: Seconds that a run may take on the sandbox and at the real service, and that a cancellation may take there.
 _TIMEOUT, _LIVE_TIMEOUT, _CANCEL_TIMEOUT = 60.0, 900.0, 10.0
 _CHECK_INTERVAL = 0.1
 
 
 class Parts(Protocol):
-    """What the story asks of what runs: whether it costs money, whose pages there are, where nobody listens."""
+    """The parts that the story needs.
+
+    `live` is true if runs cost money. `site` has the pages. At the URL `refused`, no server listens.
+    """
 
     live: bool
     site: str
     refused: str
 
     def check(self) -> None:
-        """Raises DemoError where a part has ended."""
+        """Raise DemoError if a part has ended."""
 
     def forget_later(self, *results: AsyncResult) -> None:
-        """Takes Celery's results off the server at the end, where it is somebody else's."""
+        """Remove Celery's results when the demo ends, if the server is the user's."""
 
 
 def tell(parts: Parts, urls: list[str]) -> None:
-    """Plays the demo.
+    """Play the demo.
 
     Raises:
-        DemoError: a run took too long, the worker died, or what should have failed did not.
+        DemoError: If a run took too long, the worker died, or a run that should fail did not.
     """
-    # Importing the application reads the settings, which had to be there before.
+    # Importing the application reads the settings, so the import must wait until they are set.
     from tasks.titles import save_titles
     from worker import app
 
@@ -98,7 +101,7 @@ def _failing_run(parts: Parts) -> None:
     except JobFailedError as error:
         print_facts([("raised", type(error).__name__), ("message", str(error)), ("counts", str(error.counts))])
         print_rich_table((*TASK_COLUMNS[:2], "message"), [_row(task.url, task) for task in handle.iter_tasks()], left=3)
-        # Celery has it a moment later: nothing is taken off a user's server before it is there.
+        # Celery stores the result a moment later. Only a stored result can be removed from the user's server.
         handle.async_result.get(timeout=_patience(parts), propagate=False)
         return
     raise DemoError("the run should have failed, and did not")
@@ -109,7 +112,7 @@ def _row(url: str, task: Any) -> tuple[str, str, str]:
 
 
 def _watch(handle: RunHandle, parts: Parts) -> None:
-    """Shows a run's progress until it has ended."""
+    """Show a run's progress until the run has ended."""
     try:
         _tell_stages(handle, parts)
     except (KeyboardInterrupt, DemoError):
@@ -119,7 +122,7 @@ def _watch(handle: RunHandle, parts: Parts) -> None:
 
 
 def _give_up(handle: RunHandle) -> None:
-    """Cancels the run at Scrape.do, while there is a worker to do it."""
+    """Cancel the run at Scrape.do while a worker is still there to do it."""
     sys.stdout.write("\nCanceling the job at Scrape.do ...")
     sys.stdout.flush()
     handle.cancel()

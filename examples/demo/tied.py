@@ -1,4 +1,4 @@
-"""Becomes a command that the kernel ends when its starter dies: even SIGKILL of the demo leaves nothing behind."""
+"""Run a command that the kernel kills when its parent dies, so that even SIGKILL of the demo leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, command: list[str]) -> None:
-    """Replaces this process by the command; ends at once where the starter is gone already."""
+    """Replace this process by the command; if the parent has already died, end at once."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

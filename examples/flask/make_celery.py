@@ -1,4 +1,4 @@
-"""`celery -A make_celery worker`: the worker of the application."""
+"""The worker's app: `celery -A make_celery worker`."""
 
 from __future__ import annotations
 

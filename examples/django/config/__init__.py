@@ -1,4 +1,4 @@
-"""The project's configuration. The Celery app is made with it, so that every process of the project has it."""
+"""The project's configuration. The Celery app is created with it, so that every process of the project has the app."""
 
 from __future__ import annotations
 

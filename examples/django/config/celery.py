@@ -1,4 +1,4 @@
-"""The project's Celery app, as Django's and Celery's documentation have it."""
+"""The project's Celery app, as in the documentation of Django and Celery."""
 
 from __future__ import annotations
 

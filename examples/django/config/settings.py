@@ -48,7 +48,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("DJANGO_DATABASE", str(BASE_DIR / "db.sqlite3")),
-        # A web process, a worker and beat write to one file.
+        # A web process, a worker and beat write to the same file.
         "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
         "ATOMIC_REQUESTS": True,
     }
@@ -65,7 +65,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SEND_TASK_EVENTS = True
 
-# The token is in the environment of the worker alone: SCRAPE_DO_API_KEY.
+# Only the worker's environment has the token, SCRAPE_DO_API_KEY.
 SCRAPE_DO = {
     "REDIS_URL": f"{REDIS}/0",
     "MIRROR": True,

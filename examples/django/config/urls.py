@@ -1,4 +1,4 @@
-"""Addresses of the project."""
+"""The URLs of the project."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path
 
 urlpatterns = [path("admin/", admin.site.urls), path("", include("pages.urls"))]
-# The admin's style, for servers other than `runserver`; with DEBUG alone.
+# The admin's style for servers other than `runserver`; this works only with DEBUG.
 urlpatterns += staticfiles_urlpatterns()

@@ -1,4 +1,4 @@
-"""The project as WSGI servers want it."""
+"""The project's entry point for WSGI servers."""
 
 from __future__ import annotations
 

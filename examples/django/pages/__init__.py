@@ -1,1 +1,1 @@
-"""The app of the project: a page that scrapes."""
+"""The project's app: a page that starts runs."""

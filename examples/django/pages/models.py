@@ -1,4 +1,4 @@
-"""What is kept of pages."""
+"""The data that is kept of pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses of the app."""
+"""The URLs of the app."""
 
 from __future__ import annotations
 

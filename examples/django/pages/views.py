@@ -1,4 +1,4 @@
-"""A form that starts a scrape, and its progress, which the page asks for again and again."""
+"""A form that starts a run, and the run's progress, which the page polls."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @require_http_methods(["GET", "POST"])
 def start(request: HttpRequest) -> HttpResponse:
-    """Starts a scrape of the addresses in the form, a line each."""
-    # An address that stands there twice is one page.
+    """Start a run with the URLs of the form, one on each line."""
+    # A URL that occurs twice is one page.
     urls = list(dict.fromkeys(request.POST.get("urls", "").split()))
     if request.method == "GET":
         return render(request, "pages/start.html")
     try:
-        # Requests are transactions here (ATOMIC_REQUESTS): the scrape begins when this one is committed.
+        # Each request is a transaction (ATOMIC_REQUESTS), so the run starts when this one is committed.
         handle = enqueue(urls, on_success=save_titles.s())
     except ValueError as error:
         return render(request, "pages/start.html", {"urls": "\n".join(urls), "error": str(error)}, status=400)
@@ -33,13 +33,13 @@ def start(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """The page of a run."""
+    """Show the page of a run."""
     return render(request, "pages/run.html", {"run_id": run_id})
 
 
 @require_GET
 def status(request: HttpRequest, run_id: str) -> JsonResponse:  # noqa: ARG001
-    """Where a run stands, for the page's script."""
+    """Return the status of a run to the page's script."""
     try:
         found = RunHandle(run_id).status.to_json()
     except RunNotFoundError:

@@ -1,1 +1,1 @@
-"""The project's own tasks; an app, so that Celery finds them."""
+"""The project's own tasks, in an app so that Celery finds them."""

@@ -1,4 +1,4 @@
-"""A shop that watches pages: a form starts a scrape, a page shows its progress."""
+"""A shop that monitors pages: a form starts a run, and a page shows its progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REDIS = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
 
 def create_app() -> Flask:
-    """The application. The token is in the environment of its worker alone: SCRAPE_DO_API_KEY."""
+    """Create the application. Only the worker's environment has the token, SCRAPE_DO_API_KEY."""
     app = Flask(__name__)
     app.config.from_mapping(
         CELERY={
@@ -40,9 +40,9 @@ def create_app() -> Flask:
 def _add_pages(app: Flask) -> None:
     @app.before_request
     def refuse_other_sites() -> None:
-        """A form on another site's page is not this one's: its scrapes would be paid for all the same."""
+        """Refuse forms on the pages of other sites, because this application would pay for their scrapes."""
         headers = request.headers
-        # As browsers say it; where one is too old for that, or the address too plain, they name the page's origin.
+        # Browsers send Sec-Fetch-Site. If the browser is too old or the address is plain HTTP, Origin names the site.
         here = urlsplit(headers.get("Origin", request.host_url)).netloc == request.host
         site = headers.get("Sec-Fetch-Site", "same-origin" if here else "cross-site")
         if request.method == "POST" and site not in ("same-origin", "none"):
@@ -72,6 +72,6 @@ def _add_pages(app: Flask) -> None:
             found = handle.status.to_json()
         except RunNotFoundError:
             return jsonify(error="no such run"), 404
-        # The page's script asks twice a second: pages are read once, when all are there.
+        # The page's script polls twice a second, so contents are read once, when the run has ended.
         tasks = handle.iter_tasks(partial=True) if found["has_ended"] else ()
         return jsonify(found | {"pages": [{"url": task.url, "length": len(task.content or "")} for task in tasks]})

@@ -1,4 +1,4 @@
-"""Celery as Flask's documentation has it: tasks run within the application's context."""
+"""Celery as in Flask's documentation: tasks run within the application's context."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def celery_init_app(app: Flask) -> Celery:
-    """The Celery app of an application, which is this process's from now on."""
+    """Create the Celery app of an application, and make it the default of this process."""
 
     class FlaskTask(Task):  # type: ignore[misc]
         """A task within the application's context."""
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            """Runs it there."""
+            """Run the task in the application's context."""
             with app.app_context():
                 return self.run(*args, **kwargs)
 

@@ -13,7 +13,7 @@ __all__ = ["SandboxError", "SandboxProcess", "SandboxThread"]
 
 
 def __getattr__(name: str) -> Any:
-    # The server and its HTTP client are loaded only by whoever runs it in this process.
+    # Load the server and its HTTP client only for callers that run the sandbox in this process.
     if name == "SandboxThread":
         from scrape_do_celery.sandbox.thread import SandboxThread
 

@@ -9,14 +9,17 @@ if TYPE_CHECKING:
 
 
 class SlotPool:
-    """The account's concurrency: when each busy slot will be free, as a heap."""
+    """The account's concurrency, as a heap of the times at which busy slots become free."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._ends: list[float] = []
 
     def reserve(self, ready: float, length: float) -> tuple[float, float]:
-        """Start and end of a piece of work that may start at ``ready`` and needs one slot."""
+        """Reserve a slot from `ready` or later; return the start and end of the work.
+
+        `ready` and the returned times are seconds since 1970. The work occupies its slot for `length` seconds.
+        """
         start = ready
         while len(self._ends) >= self._options.concurrency:
             start = max(ready, heapq.heappop(self._ends))
@@ -24,17 +27,17 @@ class SlotPool:
         return start, start + length
 
     def busy(self, now: float) -> int:
-        """Slots in use."""
+        """Return the number of slots in use at `now`."""
         return sum(end > now for end in self._ends)
 
     def release(self, ends: set[float]) -> None:
-        """Frees the slots of work that was canceled."""
+        """Free the slots of canceled work; `ends` are its planned ends."""
         self._ends = [end for end in self._ends if end not in ends]
         heapq.heapify(self._ends)
 
 
 class Ledger:
-    """Credits, charged in the order in which tasks end, and only when somebody looks."""
+    """The credits of an account. Tasks are charged in the order of their ends, and only when the balance is read."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -43,12 +46,12 @@ class Ledger:
         self.spent = 0
 
     def expect(self, task: Task) -> None:
-        """Will charge for ``task`` at its end, if that is a success."""
+        """Remember `task`, which is charged when it ends in `success`."""
         self._count += 1
         heapq.heappush(self._coming, (task.end, self._count, task))
 
     def remaining(self, now: float) -> int:
-        """Credits left at ``now``."""
+        """Charge the tasks that have ended by `now`, and return the credits that are left."""
         while self._coming and self._coming[0][0] <= now:
             task = heapq.heappop(self._coming)[2]
             if task.status(now) == "success":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class SandboxApp:
-    """The sandbox without its sockets: all parts of one server, and what each endpoint answers."""
+    """The sandbox without its sockets: all parts of the server, and the answer of each endpoint."""
 
     def __init__(self, options: Options, clock: Clock | None = None) -> None:
         self.options = options
@@ -54,7 +54,7 @@ class SandboxApp:
         }
 
     def answer(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> Response:
-        """Does what the request asks and tells the outcome."""
+        """Carry out a request and return the answer."""
         try:
             account = self._authorised(request, entry.call)
             endpoint = self._endpoints.get(entry.call.kind, _no_such_endpoint)
@@ -64,7 +64,7 @@ class SandboxApp:
         return _response(status, apply_body_faults(show(body, self.options), rules))
 
     def do_late(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> None:
-        """Does what the request asked, with nobody to tell."""
+        """Carry out a request and drop the answer."""
         self.answer(request, entry, rules)
 
     def _authorised(self, request: Request, call: Call) -> Account:
@@ -121,7 +121,7 @@ class SandboxApp:
         return 200, account.me()
 
     def reset(self) -> None:
-        """Back to the beginning: no jobs, no rules, no log, options and clock as at the start."""
+        """Restore the initial state: no jobs, rules or log, and the initial options and clock."""
         self.state.clear()
         self.faults.clear()
         self.timers.clear()
@@ -130,7 +130,7 @@ class SandboxApp:
         self.options.change(self._initial)
 
     async def close(self) -> None:
-        """Ends what is on its way and closes what is open."""
+        """Stop running fetches and webhooks; close the HTTP client and the log file."""
         await self.execution.stop()
         await self.fetcher.close()
         self.request_log.shut()

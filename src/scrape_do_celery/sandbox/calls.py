@@ -17,7 +17,7 @@ _FINGERPRINT = 12
 
 @dataclass(slots=True)
 class Call:
-    """One request, or one webhook, as fault rules and the log see it."""
+    """A request or a webhook, with the fields that fault rules match and the log shows."""
 
     method: str
     path: str
@@ -30,7 +30,7 @@ class Call:
 
 
 def read_call(request: Request, state: State) -> Call:
-    """Which endpoint is meant, and by whom."""
+    """Return the call that a request makes: its endpoint, ids, targets and the fingerprint of its token."""
     kind, ids = _route(request.method, request.path)
     job_id, task_id = (*ids, "", "")[:2]
     call = Call(request.method, request.target, kind, job_id, task_id, fingerprint(request.headers.get("x-token", "")))
@@ -39,7 +39,7 @@ def read_call(request: Request, state: State) -> Call:
 
 
 def fingerprint(token: str) -> str:
-    """What stands for a token in the log; never the token."""
+    """Return the text that stands for a token in the log, so that the log never holds a token."""
     return hashlib.sha256(token.encode()).hexdigest()[:_FINGERPRINT] if token else ""
 
 

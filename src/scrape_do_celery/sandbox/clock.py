@@ -11,32 +11,32 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 class Clock:
-    """Seconds since 1970, which can be moved on by hand."""
+    """A clock in seconds since 1970 that can be advanced by hand."""
 
     def __init__(self, source: Callable[[], float] = time.time) -> None:
         self._source = source
         self.offset = 0.0
 
     def now(self) -> float:
-        """The sandbox's present time."""
+        """Return the sandbox's present time."""
         return self._source() + self.offset
 
     def advance(self, seconds: float) -> None:
-        """Moves the clock; tasks, expiry and late jobs follow."""
+        """Move the clock forward; tasks, expiry and late jobs follow it."""
         self.offset += seconds
 
 
 def stamp(moment: float) -> str:
-    """RFC 3339 in UTC with milliseconds."""
+    """Format a time as RFC 3339 in UTC with milliseconds."""
     whole = int(moment)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((moment - whole) * 1000):03d}Z"
 
 
 def moment(text: str) -> float:
-    """Seconds since 1970 of an RFC 3339 text; without a zone it is UTC.
+    """Parse an RFC 3339 text into seconds since 1970; a text without a zone is UTC.
 
     Raises:
-        ValueError: when the text is not a time.
+        ValueError: If the text is not a time.
     """
     parsed = datetime.fromisoformat(text)
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()

@@ -26,7 +26,7 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class Connection:
-    """One client's connection: requests come in turn, faults happen where the bytes are."""
+    """The connection of one client: requests are answered in turn, and transport faults happen here."""
 
     def __init__(
         self, app: SandboxApp, controls: control.Control, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -38,7 +38,7 @@ class Connection:
         self._skew = 0.0
 
     async def serve(self) -> None:
-        """Answers until the client, a fault or a broken request ends it."""
+        """Answer requests until the client, a fault or a malformed request ends the connection."""
         try:
             while (request := await read_request(self._reader, self._writer)) is not None:
                 if not await self._exchange(request):
@@ -53,7 +53,7 @@ class Connection:
                 await self._writer.wait_closed()
 
     async def _exchange(self, request: Request) -> bool:
-        """One request and its answer; whether the connection goes on."""
+        """Answer a request; return whether the connection stays open."""
         if request.target.startswith(control.PREFIX):
             self._send(self._controls.answer(request), keep_alive=request.keep_alive)
             await self._writer.drain()
@@ -90,7 +90,10 @@ class Connection:
         return request.keep_alive
 
     def _skew_of(self, entry: Entry, rules: Sequence[Rule]) -> float:
-        """How far ``Date`` is ahead: of every second answer where two clocks are behind one address."""
+        """Return the seconds by which `Date` is ahead.
+
+        With `date_skew`, only every second answer is ahead, as from two servers behind one address.
+        """
         skew = self._app.options.date_skew * (entry.index % 2)
         skew += sum(rule.seconds for rule in rules if rule.action == "date_skew" and rule.fired % 2 == 0)
         return skew + sum(rule.seconds for rule in rules if rule.action == "skew")
@@ -106,12 +109,12 @@ class Connection:
         self._writer.write(answer.encode(self._date(), keep_alive=keep_alive))
 
     def _finish(self, entry: Entry, answer: Response, *, keep_alive: bool) -> None:
-        # The log is written first: whoever has the answer must find it there.
+        # Write the log first: a client that has its answer must find the request there.
         self._app.request_log.close(entry, answer.status)
         self._send(answer, keep_alive=keep_alive)
 
     def _reset(self, entry: Entry) -> bool:
-        """Ends the connection with RST instead of an answer."""
+        """End the connection with RST instead of an answer."""
         self._app.request_log.close(entry, "reset")
         sock: socket.socket = self._writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
@@ -119,7 +122,7 @@ class Connection:
         return False
 
     async def _accept_late(self, request: Request, entry: Entry, rules: Sequence[Rule]) -> bool:
-        """Never answers; the job comes into being later, whether or not the client is still there."""
+        """Never answer; create the job later, whether or not the client is still connected."""
         rule = next(rule for rule in rules if rule.action == "accept_late")
         due = self._app.clock.now() + rule.seconds
         self._app.timers.call_at(due, partial(self._app.do_late, request, entry, rules))
@@ -128,7 +131,7 @@ class Connection:
         return False
 
     async def _cut(self, entry: Entry, answer: Response) -> bool:
-        """Promises the whole body and sends half of it."""
+        """Announce the length of the whole body, but send half of it."""
         self._app.request_log.close(entry, "cut")
         whole = answer.encode(self._date())
         self._writer.write(whole[: len(whole) - max(1, len(answer.body) // 2)])
@@ -136,7 +139,7 @@ class Connection:
         return False
 
     async def _drip(self, entry: Entry, answer: Response, pause: float) -> None:
-        """Sends the head at once and the body byte by byte."""
+        """Send the head at once and the body byte by byte."""
         self._app.request_log.close(entry, answer.status)
         whole = answer.encode(self._date())
         start = len(whole) - len(answer.body)

@@ -22,7 +22,7 @@ PREFIX = "/_sandbox/"
 
 
 class Control:
-    """The endpoints under ``/_sandbox/``: what tests and benchmarks ask of the sandbox itself."""
+    """The endpoints under `/_sandbox/`, with which tests and benchmarks control and inspect the sandbox."""
 
     def __init__(self, app: SandboxApp) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class Control:
         }
 
     def answer(self, request: Request) -> Response:
-        """Does what the request asks; 400 with the reason where it cannot."""
+        """Carry out a control request; answer 400 with the reason if the request is not valid."""
         endpoint = self._endpoints.get((request.method, request.path.removeprefix(PREFIX)))
         if endpoint is None:
             return Response.json_response(404, {"Error": "No such control endpoint", "Code": 404})

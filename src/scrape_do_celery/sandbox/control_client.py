@@ -6,49 +6,57 @@ import urllib.request
 from typing import Any
 
 _TIMEOUT = 30.0
-# Proxies of the environment must not come between a test and its own machine.
+# Ignore the environment's proxies: they must not stand between a test and its own machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class SandboxControl:
-    """The control endpoints of a sandbox that runs at ``url``."""
+    """A client for the control endpoints of the sandbox at `url`."""
 
     url: str
 
     def log(self, since: int = 0) -> list[dict[str, Any]]:
-        """What the sandbox was asked after the entry ``since``."""
+        """Return the log entries after the entry with index `since`, oldest first."""
         return self._ask("GET", f"log?since={since}")  # type: ignore[no-any-return]
 
     def stats(self) -> dict[str, Any]:
-        """Counts: requests by kind and answer, jobs bought, tasks fetched, connections, webhooks."""
+        """Return counts: requests by kind and answer, jobs bought, tasks fetched, connections, webhooks."""
         return self._ask("GET", "stats")  # type: ignore[no-any-return]
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Every job with its targets, status, and each task's number of fetches and hash of content."""
+        """Return every job with its targets and status, and each task's number of fetches and content hash."""
         return self._ask("GET", "jobs")  # type: ignore[no-any-return]
 
     def fault(self, action: str, **rule: Any) -> str:
-        """Puts a fault in force; its id. The fields are those of ``faults.Rule``."""
+        """Add a fault rule with the fields of `faults.Rule`, and return its id.
+
+        Raises:
+            ValueError: If the sandbox refuses the rule; the message is the sandbox's.
+        """
         return self._ask("POST", "faults", [{"action": action, **rule}])["ids"][0]  # type: ignore[no-any-return]
 
     def faults(self) -> list[dict[str, Any]]:
-        """The faults in force, with how often each was seen and fired."""
+        """Return the active fault rules, with the number of calls that each matched and on which it fired."""
         return self._ask("GET", "faults")  # type: ignore[no-any-return]
 
     def clear_faults(self) -> None:
-        """Ends all faults."""
+        """Remove all fault rules."""
         self._ask("DELETE", "faults")
 
     def configure(self, **options: Any) -> dict[str, Any]:
-        """Changes options; all of them as they are now. The names are those of ``options.Options``."""
+        """Change options by their names in `options.Options`, and return all options but the token.
+
+        Raises:
+            ValueError: If an option is unknown or a value is not valid; the message is the sandbox's.
+        """
         return self._ask("POST", "config", options)  # type: ignore[no-any-return]
 
     def advance(self, seconds: float) -> None:
-        """Moves the sandbox's clock."""
+        """Advance the sandbox's clock by `seconds`."""
         self._ask("POST", "advance", {"seconds": seconds})
 
     def reset(self) -> None:
-        """Back to the beginning: no jobs, faults or log; options and clock as at the start."""
+        """Restore the initial state: no jobs, faults or log, and the initial options and clock."""
         self._ask("POST", "reset", {})
 
     def _ask(self, method: str, path: str, data: Any = None) -> Any:

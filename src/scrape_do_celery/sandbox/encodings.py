@@ -1,4 +1,4 @@
-"""Encodes the body of an answer, rightly or wrongly."""
+"""Encode the body of an answer, correctly or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK = b" " * 1_000_000
 
 
 def encode_answer(answer: Response, name: str, size: int | None) -> None:
-    """Changes ``answer`` to the encoding of this name; ``size`` is what a bomb decodes to, in bytes."""
+    """Encode the body of `answer` as `name` says; a bomb decodes to `size` bytes."""
     label, encode = ENCODINGS[name]
     answer.body = encode(answer.body, size or _BOMB)
     answer.headers = {**answer.headers, "Content-Encoding": label}
@@ -38,7 +38,7 @@ def _raw_deflate(body: bytes, _: int) -> bytes:
 
 
 def _gzip_bomb(body: bytes, size: int) -> bytes:
-    """Puts spaces before the body, which are valid JSON and shrink to a thousandth."""
+    """Put spaces before the body: they are valid JSON and shrink to a thousandth."""
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     blocks = [packer.compress(_BLOCK) for _ in range(size // len(_BLOCK))]
     return b"".join([*blocks, packer.compress(body), packer.flush()])
@@ -46,12 +46,12 @@ def _gzip_bomb(body: bytes, size: int) -> bytes:
 
 def _flip_last(body: bytes, _: int) -> bytes:
     packed = bytearray(_gzip(body))
-    # The check sum stands in front of the length, four bytes each.
+    # The last eight bytes are the checksum and the length, four bytes each.
     packed[-8] ^= 0xFF
     return bytes(packed)
 
 
-#: Name -> the label in `Content-Encoding`, and what happens to the body.
+#: Name -> the label in `Content-Encoding`, and the function that changes the body.
 ENCODINGS: dict[str, tuple[str, Callable[[bytes, int], bytes]]] = {
     "gzip": ("gzip", _gzip),
     "gzip_upper": ("GZIP", _gzip),
@@ -66,7 +66,7 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes, int], bytes]]] = {
     "gzip_bad_sum": ("gzip", _flip_last),
     "gzip_empty": ("gzip", lambda _, __: b""),
     "gzip_bomb": ("gzip", _gzip_bomb),
-    # Labels that do not tell the truth.
+    # Labels that do not match the body.
     "gzip_label": ("gzip", _plain),
     "br_label": ("br", _plain),
     "zstd_label": ("zstd", _plain),

@@ -33,7 +33,7 @@ _ACCEPTED = range(200, 300)
 
 @dataclass(slots=True)
 class JobExecution:
-    """What jobs do in the real world: fetch loopback targets and deliver webhooks."""
+    """The side effects of jobs: fetches of loopback targets, and deliveries of webhooks."""
 
     options: Options
     clock: Clock
@@ -44,7 +44,7 @@ class JobExecution:
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     def plan(self, job: Job, account: Account) -> None:
-        """Sets timers for a new job's fetches and webhooks."""
+        """Set timers for the fetches and webhooks of a new job."""
         hooked = "WebhookURL" in job.spec.options
         for task in job.tasks:
             if task.real:
@@ -53,7 +53,7 @@ class JobExecution:
                 self.timers.call_at(task.end, self._starter(self._deliver, task, account))
 
     def plan_cancel(self, job: Job, account: Account) -> None:
-        """Sets timers for the webhooks of what will be canceled."""
+        """Set timers for the webhooks of a job that will be canceled."""
         if "WebhookURL" in job.spec.options:
             for task in job.tasks:
                 self.timers.call_at(job.canceled_at, self._starter(self._deliver, task, account))
@@ -67,7 +67,7 @@ class JobExecution:
         running.add_done_callback(self._running.discard)
 
     async def stop(self) -> None:
-        """Ends whatever is on its way."""
+        """Cancel running fetches and deliveries, and wait for their end."""
         for running in tuple(self._running):
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -99,7 +99,10 @@ class JobExecution:
             task.webhook.status = "success" if delivered else "failed"
 
     async def _deliver_with_retries(self, task: Task, account: Account) -> bool:
-        """Tries until the receiver accepts or the ladder ends; 404 and 410 have one more try, later."""
+        """Send the webhook until the receiver accepts or the ladder ends.
+
+        After a 404 or 410, the webhook is sent once more, `webhook_later` seconds later.
+        """
         options = self.options
         status = await self._send(task, account)
         for pause in options.webhook_ladder:

@@ -1,4 +1,4 @@
-"""Bodies of answers that are no success, by whoever gives them: the API, or something on the way to it."""
+"""The bodies of error answers, as the API or an intermediary on the way to it writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 BodyKind = Literal["api", "html", "gateway", "empty_object", "empty_list", "null", "text", "empty"]
 
 HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
-#: Kind -> content type and body; the API's own body names the status, so `fault_response` makes it.
+#: Kind -> content type and body. The API's own body contains the status, so `fault_response` builds it.
 BODIES: dict[str, tuple[str, bytes]] = {
     "html": ("text/html", HTML),
     "gateway": ("application/json", b'{"message":"no Route matched with those values","request_id":"3b1f"}'),

@@ -41,7 +41,7 @@ _NATURAL: dict[str, frozenset[str]] = {
     "other_job": frozenset({"create_job"}),
     "webhook_duplicate": frozenset({"webhook"}),
     "webhook_lose": frozenset({"webhook"}),
-    # What becomes of a job is decided when it is made.
+    # The outcome of a job is decided when the job is created.
     "task_fails": frozenset({"create_job"}),
     "task_answers": frozenset({"create_job"}),
     "task_takes": frozenset({"create_job"}),
@@ -49,7 +49,7 @@ _NATURAL: dict[str, frozenset[str]] = {
     "job_urls": frozenset({"create_job"}),
     "job_shuffles": frozenset({"create_job"}),
 }
-#: Actions that need one of these names as `value`.
+#: Actions whose `value` must be one of these names.
 _VALUES: dict[str, tuple[str, ...]] = {
     "write_urls": WRITER_NAMES,
     "job_urls": WRITER_NAMES,
@@ -59,7 +59,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
 
 
 class Rule(BaseModel):
-    """One fault: which calls it is for, how often it fires, and what it does. No field of the match means any."""
+    """A fault: the calls that it matches, how often it fires, and its effect. An unset match field matches any call."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,12 +70,13 @@ class Rule(BaseModel):
     kind: Kind | None = None
     job_id: str | None = None
     target: str | None = None
-    """A part of any target of the call's job, or of the task's own URL; `task_...` is for those targets."""
+    """A part of any target of the call's job, or of the task's own URL. A `task_...` action affects these targets only.
+    """
 
     times: int | None = Field(default=None, ge=1)
-    """How often it fires; forever when None."""
+    """The number of calls on which the rule fires; unlimited if None."""
     after: int = Field(default=0, ge=0)
-    """How many matching calls pass unharmed first."""
+    """The number of matching calls that pass unchanged before the rule may fire."""
     probability: float = Field(default=1.0, ge=0, le=1)
     seed: int = 0
 
@@ -84,20 +85,25 @@ class Rule(BaseModel):
     body: str | None = None
     html: bool = False
     body_kind: BodyKind | None = None
-    """Whose body ``status`` answers with, in place of ``body`` and ``html``."""
+    """The kind of the body that `status` sends, in place of `body` and `html`."""
     headers: dict[str, str] = Field(default_factory=dict)
     seconds: float = 1.0
-    """Delay, pause between two bytes, lag, skew, age or length, as the action needs it."""
+    """Delay, pause between two bytes, lag, skew, age or duration, depending on the action."""
     size: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    """Bytes of the line that ``headers`` adds (9,000), or of the decoded ``gzip_bomb`` (100,000,000)."""
+    """Bytes of the header line that `headers` adds (9,000), or of the decoded `gzip_bomb` (100,000,000)."""
     count: int = Field(default=1, ge=1)
-    """How many jobs ``list_repeats`` or ``list_skips`` between two pages."""
+    """The number of jobs that `list_repeats` repeats, or `list_skips` skips, between two pages."""
     value: str | None = None
-    """The status that ``unknown_status`` shows, the place that ``redirect_302`` points to, or the name that
-    ``write_urls``, ``job_urls``, ``mutate`` and ``encoding`` need. With ``unbought``, ``other_job`` makes no job."""
+    """The status that `unknown_status` shows, or the location that `redirect_302` sends.
+
+    For `write_urls`, `job_urls`, `mutate` and `encoding`, the name that they need. With `unbought`, `other_job` creates
+    no job.
+    """
     fields: list[str] | None = None
-    """The keys that ``nulls`` empties, every map, list, number and flag when None; the paths that ``mutate`` changes,
-    such as ``Tasks[].Status``, the whole body when None."""
+    """The keys that `nulls` sets to null; if None, every map, list, number and flag.
+
+    For `mutate`, the paths that it changes, such as `Tasks[].Status`; if None, the whole body.
+    """
 
     seen: int = 0
     fired: int = 0
@@ -111,16 +117,16 @@ class Rule(BaseModel):
         return self
 
     def model_post_init(self, context: object, /) -> None:
-        """Gives the rule its own dice."""
+        """Give the rule a random generator of its own."""
         super().model_post_init(context)
         self._random = random.Random(self.seed)
 
     def is_for(self, kind: Kind) -> bool:
-        """Whether the rule is meant for calls of this kind."""
+        """Tell whether the rule applies to calls of this kind."""
         return kind in _NATURAL.get(self.action, _API) and self.kind in {None, kind}
 
     def matches(self, call: Call) -> bool:
-        """Whether the rule is meant for this call at all."""
+        """Tell whether the rule matches this call, however often it has fired."""
         return (
             self.is_for(call.kind)
             and (self.method or call.method).upper() == call.method
@@ -129,7 +135,7 @@ class Rule(BaseModel):
         )
 
     def fires(self, call: Call) -> bool:
-        """Whether the rule takes effect now; counts."""
+        """Count this call if the rule matches it, and tell whether the rule fires on it."""
         if (self.times is not None and self.fired >= self.times) or not self.matches(call):
             return False
         self.seen += 1
@@ -140,16 +146,16 @@ class Rule(BaseModel):
 
 
 class Faults:
-    """The rules in force, in the order in which they came."""
+    """The active rules, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
         self._count = 0
-        # A call that no rule is for must not cost more when thousands are in force.
+        # Rules by kind: a call without a rule must cost no more when thousands of rules are active.
         self._by_kind: dict[Kind, list[Rule]] = {}
 
     def add(self, rules: Iterable[Rule]) -> list[str]:
-        """Puts rules in force; their ids."""
+        """Add rules and return their ids."""
         ids = []
         for rule in rules:
             self._count += 1
@@ -160,12 +166,12 @@ class Faults:
         return ids
 
     def clear(self) -> None:
-        """Takes all rules away."""
+        """Remove all rules."""
         self.rules.clear()
         self._by_kind.clear()
 
     def firing(self, call: Call) -> list[Rule]:
-        """The rules that take effect on this call."""
+        """Return the rules that fire on this call."""
         if call.kind not in self._by_kind:
             self._by_kind[call.kind] = [rule for rule in self.rules if rule.is_for(call.kind)]
         firing = [rule for rule in self._by_kind[call.kind] if rule.fires(call)]

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 _AGENT = "Mozilla/5.0 (compatible; scrape-do-sandbox)"
 _DEFAULT_TIMEOUT_MS = 60_000
 _TEXT = ("json", "xml", "html", "javascript")
-# httpx's pool is quadratic in its connections: several small ones instead of a large one.
+# Several small pools instead of a large one, because httpx's pool is quadratic in its connections.
 _CLIENTS, _CONNECTIONS = 25, 8
 
 
 class Fetcher:
-    """The sandbox's own HTTP client. It reaches loopback only, whatever a redirect says."""
+    """The sandbox's own HTTP client. Even after a redirect, it connects to loopback addresses only."""
 
     def __init__(self) -> None:
         self._clients: list[httpx.AsyncClient] = []
@@ -35,7 +35,7 @@ class Fetcher:
         return next(self._next)
 
     async def page(self, url: str, spec: Spec) -> Page:
-        """The target's page; a failure of the transport is a page with an error."""
+        """Fetch the page of a target; return a page with an error if the transport fails."""
         options = spec.options
         try:
             async with self._room, asyncio.timeout(options.get("Timeout", _DEFAULT_TIMEOUT_MS) / 1000):
@@ -56,7 +56,7 @@ class Fetcher:
         )
 
     async def post(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> int:  # noqa: ASYNC109
-        """Delivers a webhook: the receiver's status, or 0 when there was none."""
+        """Deliver a webhook; return the receiver's status, or 0 if no answer came."""
         sent = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
         try:
             async with self._room, asyncio.timeout(timeout):
@@ -65,13 +65,13 @@ class Fetcher:
             return 0
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         for client in self._clients:
             await client.aclose()
 
 
 def _make_client() -> httpx.AsyncClient:
-    # Each fetch stands for another visitor: no cookies are kept, no connection is used twice.
+    # Each fetch stands for another visitor, so cookies are not kept and connections are not reused.
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     client = httpx.AsyncClient(
         verify=False,  # noqa: S501 - loopback only, where certificates are self-signed

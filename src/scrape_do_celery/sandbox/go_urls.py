@@ -1,7 +1,7 @@
-"""Rewrites a URL as Go does, by the rules of ``net/url``: ``url.Parse(text)`` and then ``String()``.
+"""Rewrite a URL as Go does, by the rules of `net/url`: `url.Parse(text)` and then `String()`.
 
-Go works on bytes and keeps the query raw. A path or fragment that is validly escaped keeps its spelling; any other one
-is decoded and escaped anew.
+Go works on bytes and keeps the query raw. A validly escaped path or fragment keeps its spelling. Any other path or
+fragment is decoded and escaped anew.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 _RESERVED = frozenset(b"$&+,/:;=@")
-#: What Go's ``shouldEscape`` leaves as it is, for each mode.
+#: The bytes that Go's `shouldEscape` leaves unescaped, for each mode.
 _PATH = _UNRESERVED | _RESERVED
 _FRAGMENT = _UNRESERVED | _RESERVED | frozenset(b"?!()*")
 _HOST = _UNRESERVED | frozenset(b"!$&'()*+,;=:[]<>\"")
 _USER = _UNRESERVED | frozenset(b"$&+,;=")
 _COMPONENT = _UNRESERVED
-#: What Go's ``validEncoded`` accepts beside that.
+#: The bytes that Go's `validEncoded` accepts in addition.
 _VALID_BESIDE = frozenset(b"!$&'()*+,;=:@[]%")
 _USERINFO = _UNRESERVED | frozenset(b":!$&'()*+,;=%@")
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*")
@@ -29,7 +29,7 @@ _HALF = 0x80
 
 @dataclass(slots=True)
 class _GoUrl:
-    """The fields of Go's ``url.URL`` that an absolute URL with ``//`` has."""
+    """The fields of Go's `url.URL` that an absolute URL with `//` has."""
 
     scheme: bytes
     user: bytes | None
@@ -46,24 +46,24 @@ class _GoUrl:
             whole += b"?" + self.query
         if self.fragment:
             whole += b"#" + self.fragment
-        # JSON in Go writes U+FFFD for bytes that are no UTF-8.
+        # Go's JSON encoder writes U+FFFD for bytes that are not UTF-8.
         return whole.decode("utf-8", "replace")
 
 
 def rewrite(url: str) -> str:
-    """Rewrites ``url`` as ``url.Parse(...).String()`` does.
+    """Rewrite `url` as `url.Parse(...).String()` does.
 
     Raises:
-        ValueError: Go's parser refuses the URL.
+        ValueError: If Go's parser refuses the URL.
     """
     return _parse(url.encode()).text()
 
 
 def rewrite_encoded(url: str) -> str:
-    """Rewrites ``url`` as ``rewrite`` does, with the query that ``url.Query().Encode()`` gives.
+    """Rewrite `url` as `rewrite` does, with the query that `url.Query().Encode()` gives.
 
     Raises:
-        ValueError: Go's parser refuses the URL.
+        ValueError: If Go's parser refuses the URL.
     """
     parsed = _parse(url.encode())
     parsed.query = _encode_query(parsed.query)
@@ -111,7 +111,7 @@ def _unescape(text: bytes, *, host: bool = False) -> bytes:
         if found[1] is None:
             raise ValueError("net/url: invalid URL escape")
         byte = int(found[1], 16)
-        # A host may only contain escapes of non-ASCII bytes, and %25 before an IPv6 zone.
+        # A host may contain escapes of non-ASCII bytes only, and %25 before an IPv6 zone.
         if host and byte < _HALF and found[1] != b"25":
             raise ValueError("net/url: invalid URL escape in host")
         return bytes([byte])
@@ -131,7 +131,10 @@ def _escape_user(userinfo: bytes) -> bytes:
 
 
 def _respell(text: bytes, kept: frozenset[int]) -> bytes:
-    """Go's ``EscapedPath`` and ``EscapedFragment``: the spelling as it came where that is valid."""
+    """Spell a path or fragment as Go's `EscapedPath` and `EscapedFragment` do.
+
+    A valid spelling stays as it is; any other text is escaped anew.
+    """
     decoded = _unescape(text)
     if all(byte in kept or byte in _VALID_BESIDE for byte in text):
         return text
@@ -143,7 +146,7 @@ def _encode_query(query: bytes) -> bytes:
     for pair in query.split(b"&"):
         name, _, value = pair.partition(b"=")
         try:
-            # ParseQuery drops a pair with a semicolon or with a broken escape.
+            # ParseQuery drops a pair that has a semicolon or a broken escape.
             if pair and b";" not in pair:
                 pairs.append((_unescape(name.replace(b"+", b" ")), _unescape(value.replace(b"+", b" "))))
         except ValueError:

@@ -16,7 +16,7 @@ _CHARGED = frozenset({*range(200, 300), 400, 404, 410})
 
 @dataclass(slots=True)
 class Webhook:
-    """How far the delivery of one task's webhook came."""
+    """The state of the delivery of one task's webhook."""
 
     status: str = "pending"
     requested: float | None = None
@@ -25,7 +25,7 @@ class Webhook:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One target of a job. ``due`` is the planned end; ``end`` stays infinite until a real fetch is back."""
+    """The task of one target. `due` is the planned end; `end` is infinite until a real fetch returns."""
 
     id: str
     job: Job
@@ -42,7 +42,7 @@ class Task:
     webhook: Webhook = field(default_factory=Webhook)
 
     def status(self, now: float) -> str:
-        """Where the task stands at ``now``."""
+        """Return the status of the task at `now`."""
         stop = self.job.canceled_at
         if now >= self.end and self.end <= stop:
             return "error" if self.failed else "success"
@@ -58,21 +58,21 @@ class Task:
 
     @property
     def failed(self) -> bool:
-        """Whether the task ends, or ended, in ``error``."""
+        """Whether the task ends, or ended, in `error`."""
         return self.page_options.error if self.fetched is None else bool(self.fetched.error)
 
     @property
     def cost(self) -> int:
-        """Credits that the finished task was worth."""
+        """Credits that the finished task costs."""
         code = self.page_options.status if self.fetched is None else self.fetched.status_code
         return self.job.spec.cost if not self.failed and code in _CHARGED else 0
 
     def page(self) -> Page:
-        """What the task brought home; made-up pages are made when they are asked for."""
+        """Return the page that was fetched; a made-up page is made when it is requested."""
         return self.fetched or make_page(self.url, self.page_options)
 
     def finish(self, page: Page, now: float) -> None:
-        """Takes in what a real fetch brought."""
+        """Store the page of a real fetch, and end the task."""
         self.fetched = page
         self.end = max(self.due, now)
         self.job.unfetched -= 1
@@ -81,7 +81,7 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A job and the moments at which its status changes."""
+    """A job and the times at which its status changes."""
 
     id: str
     spec: Spec
@@ -98,12 +98,12 @@ class Job:
     _outcome: str = ""
 
     def update_times(self) -> None:
-        """Works out the first start and, when each task's end is known, the last end."""
+        """Compute the start of the first task and, if the end of each task is known, the end of the last."""
         self.started_at = min(task.start for task in self.tasks)
         self.ended_at = inf if self.unfetched else max(task.end for task in self.tasks)
 
     def status(self, now: float) -> str:
-        """Where the job stands at ``now``; costs the same for one task as for a thousand, until it ends."""
+        """Return the status of the job at `now`. Until the job ends, the cost does not grow with its tasks."""
         if now >= min(self.ended_at, self.canceled_at):
             self._outcome = self._outcome or self._decide()
             return self._outcome
@@ -118,24 +118,24 @@ class Job:
         return "error" if failed == len(self.tasks) or (failed and self.strict) else "success"
 
     def cancel(self, moment: float) -> None:
-        """Lets the job and its unfinished tasks become ``canceled`` at ``moment``; the first request counts."""
+        """Make the job and its unfinished tasks `canceled` at `moment`; an earlier cancellation stays in force."""
         self.canceled_at = min(self.canceled_at, moment)
 
     @property
     def canceled(self) -> bool:
-        """Whether a cancel was accepted, even if the status does not show it yet."""
+        """Whether a cancellation was accepted, even if the status does not show it yet."""
         return self.canceled_at < inf
 
     def ends_in(self, now: float) -> float | None:
-        """Seconds until it ends, where that is known; None once it has."""
+        """Return the seconds until the job ends, or None if the end is unknown or past."""
         end = min(self.ended_at, self.canceled_at)
         return end - now if now < end < inf else None
 
     def shown_start(self, now: float) -> float | None:
-        """When the job started, if it did."""
+        """Return the time at which the job started, or None if it has not started."""
         return self.started_at if self.started_at <= min(now, self.canceled_at) else None
 
     def shown_end(self, now: float) -> float | None:
-        """When the job ended, if it did."""
+        """Return the time at which the job ended, or None if it has not ended."""
         end = min(self.ended_at, self.canceled_at)
         return end if now >= end else None

@@ -18,7 +18,7 @@ _FRESH = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a ``GET /jobs`` asks for. ``lag``, ``null_start`` and ``slide`` come from fault rules."""
+    """The query of a `GET /jobs`. Fault rules set `lag`, `null_start` and `slide`."""
 
     page: int = 1
     page_size: int = 10
@@ -31,44 +31,44 @@ class Query:
     slide: int = 0
 
     def shifted(self, seconds: float) -> Query:
-        """The same query in the terms of a clock that is ``seconds`` behind."""
+        """Return this query in the time of a clock that is `seconds` behind."""
         return replace(self, start_from=self.start_from - seconds, start_to=self.start_to - seconds)
 
     def with_faults(self, lag: float, *, null_start: bool) -> Query:
-        """The same query, answered as fault rules want it."""
+        """Return this query with the given faults."""
         return replace(self, lag=lag, null_start=null_start)
 
     def sliding(self, count: int) -> Query:
-        """The same query, where each page begins ``count`` jobs late, or repeats as many when negative."""
+        """Return this query with pages that each begin `count` jobs late, or, if negative, repeat as many jobs."""
         return replace(self, slide=count)
 
     @property
     def step(self) -> int:
-        """From the first job of a page to the first job of the next."""
+        """The number of jobs from the first job of a page to the first job of the next page."""
         return max(1, self.page_size + self.slide)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page of jobs, and how many there are."""
+    """A page of jobs, and the number of jobs on all pages."""
 
     jobs: list[Job]
     total: int
     query: Query
 
     def totals(self) -> dict[str, object]:
-        """The four fields beside ``Jobs``."""
+        """Return the four fields beside `Jobs`."""
         size, step = self.query.page_size, self.query.step
-        # A list that repeats jobs needs more pages; one that skips jobs does not know that it does.
+        # A list that repeats jobs needs more pages. A list that skips jobs reports its pages as if none were skipped.
         pages = ceil(self.total / size) if step >= size else 1 + max(0, ceil((self.total - size) / step))
         return {"TotalCount": self.total, "PageSize": size, "PageNumber": self.query.page, "TotalPages": pages}
 
 
 def read_query(text: str) -> Query:
-    """The checked query string.
+    """Parse and check the query string.
 
     Raises:
-        ApiError: 400, with what is wrong.
+        ApiError: 400, with the reason.
     """
     given = {name: values[-1] for name, values in parse_qs(text).items()}
     status, sort = given.get("status", ""), given.get("sort", "start_time_desc")
@@ -100,7 +100,7 @@ def _time(name: str, text: str | None, otherwise: float) -> float:
 
 
 class Listing:
-    """Sorted, filtered views of an account's jobs; each is kept for 20 ms or until a job is added or canceled."""
+    """Sorted, filtered views of an account's jobs. A view is kept for 20 ms, or until a job is added or canceled."""
 
     def __init__(self, jobs: dict[str, Job], clock: Clock) -> None:
         self._jobs = jobs
@@ -108,11 +108,11 @@ class Listing:
         self._views: dict[Query, tuple[float, list[Job]]] = {}
 
     def forget(self) -> None:
-        """Drops the views: the jobs changed."""
+        """Drop all views because the jobs have changed."""
         self._views.clear()
 
     def find(self, query: Query) -> Found:
-        """The page that ``query`` asks for; a page past the end is empty."""
+        """Return the page that `query` requests; a page past the end is empty."""
         jobs = self._view(replace(query, page=1, page_size=1, slide=0))
         first = (query.page - 1) * query.step
         return Found(jobs[first : first + query.page_size], len(jobs), query)

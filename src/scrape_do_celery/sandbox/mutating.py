@@ -1,7 +1,7 @@
-"""Applies a mutation to the fields of an answer that a path names, and lists the paths of an answer.
+"""Apply a mutation to the fields of an answer that a path names, and list the paths of an answer.
 
-A path has the names as they are on the wire: ``Status``, ``Tasks[].Status`` (of each task), ``Jobs[0].TaskIDs`` (of the
-first job), ``Scrape.do.Request-Cost``, or ``$`` for the whole body.
+A path consists of the names on the wire: `Status`, `Tasks[].Status` (of each task), `Jobs[0].TaskIDs` (of the first
+job), or `Scrape.do.Request-Cost`. `$` is the whole body.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _INDEX = re.compile(r"\[(\d*)\]\.?")
 
 
 def mutate(body: Any, mutation: str, path: str) -> Any:
-    """The body with ``mutation`` at each place that ``path`` names; the body itself stays as it was.
+    """Return a copy of the body with `mutation` applied at each place that `path` names.
 
-    ``MISSING`` comes back where the whole body is left out.
+    If the mutation removes the whole body, the result is `MISSING`.
     """
     if path == WHOLE:
         return MUTATIONS[mutation](body) if mutation in MUTATIONS else body
@@ -44,7 +44,7 @@ def _entries(entries: list[Any], index: str, change: Callable[[Any], Any]) -> li
 
 
 def _fields(part: dict[str, Any], path: str, mutation: str) -> dict[str, Any]:
-    # Names contain dots themselves: the longest name that the path begins with is meant.
+    # A name may contain dots, so the longest name with which the path begins is meant.
     meant = max((name for name in part if _rest(path, name) is not None), key=len, default=None)
     if meant is None:
         return part
@@ -56,7 +56,7 @@ def _fields(part: dict[str, Any], path: str, mutation: str) -> dict[str, Any]:
 
 
 def _rest(path: str, name: str) -> str | None:
-    """Where the path goes on after ``name``; None when it does not begin with it."""
+    """Return the rest of the path after `name`, or None if the path does not begin with this name."""
     if path == name:
         return ""
     rest = path.removeprefix(name) if path.startswith(name) else ""
@@ -64,7 +64,10 @@ def _rest(path: str, name: str) -> str | None:
 
 
 def list_paths(body: Any, prefix: str = "") -> Iterator[str]:
-    """The paths of all fields in an answer, each once; of a list the path of its entries and of the fields in them."""
+    """List the paths of all fields in an answer, each once.
+
+    A list contributes the path of its entries and the paths of the fields in them.
+    """
     seen: set[str] = set()
     for path in _paths(body, prefix):
         if path not in seen:

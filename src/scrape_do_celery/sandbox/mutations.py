@@ -1,6 +1,6 @@
-"""Changes one value of an answer, each in one named way. All functions are pure: a JSON value in, another one out.
+"""Change one value of an answer, each function in one named way. All functions are pure, from JSON value to JSON value.
 
-A mutation that does not fit a value gives the value back, so that a caller can see by ``==`` that nothing changed.
+A mutation that does not fit a value returns the value unchanged, so that a caller sees by `==` that nothing changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scrape_do_celery.sandbox.clock import ZERO_TIME, moment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Stands for a value that is left out together with its name.
+#: The stand-in for a value that is left out together with its name.
 MISSING: Final = object()
 FUTURE_TIME = "2999-01-01T00:00:00Z"
 UNKNOWN_WORD = "reticulating"
@@ -32,7 +32,7 @@ _SPELLINGS: dict[str, tuple[str, str]] = {
 
 
 def _on(kind: type | tuple[type, ...], change: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Restricts ``change`` to values of ``kind``, where a bool is no number."""
+    """Restrict `change` to values of `kind`; a bool does not count as a number."""
 
     def mutate(value: Any) -> Any:
         fits = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
@@ -80,7 +80,7 @@ def _other_id(value: Any) -> Any:
 
 
 def _each(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Applies ``change`` to a text, or to each entry of a list."""
+    """Apply `change` to a text, or to each entry of a list."""
 
     def mutate(value: Any) -> Any:
         if isinstance(value, list):
@@ -91,7 +91,7 @@ def _each(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _sized(number: float) -> Callable[[Any], Any]:
-    """Puts ``number`` there; a number that travels as text stays text."""
+    """Replace a value by `number`; a number that travels as text stays text."""
     return lambda value: str(number) if isinstance(value, str) and value.isdecimal() else number
 
 
@@ -125,7 +125,7 @@ def _surplus(count: int) -> Callable[[Any], Any]:
 
 
 def _another(entries: list[Any], place: int) -> Any:
-    """A made-up entry like the last one, under an id of its own."""
+    """Return a made-up entry that copies the last entry but has an id of its own."""
     fresh, last = str(uuid.UUID(int=place + 1, version=4)), entries[-1] if entries else ""
     return {**last, "TaskID" if "TaskID" in last else "JobID": fresh} if isinstance(last, dict) else fresh
 
@@ -208,7 +208,7 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
     "text_entry": _intruder("text"),
     "object_entry": _intruder({}),
     "list_entry": _intruder([]),
-    # Base64 in other spellings; the flag that says base64 is another field.
+    # Base64 in other spellings. Another field says that the content is base64.
     "no_padding": _on(str, lambda text: text.rstrip("=")),
     "url_safe": _on(str, lambda text: text.replace("+", "-").replace("/", "_")),
     "data_url": _on(str, lambda text: f"data:application/octet-stream;base64,{text}"),
@@ -216,7 +216,7 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
     "stray_character": _on(str, lambda text: f"*{text}"),
 }
 
-#: Changes of a field's name in place of its value.
+#: Changes of a field's name instead of its value.
 NAME_MUTATIONS: dict[str, Callable[[str], str]] = {
     "name_lower": str.lower,
     "name_upper": str.upper,

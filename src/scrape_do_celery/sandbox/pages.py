@@ -36,7 +36,7 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a task brought home. ``text`` says whether it travels as text or as base64."""
+    """The result of a task. `text` says whether the body travels as text or as base64."""
 
     status_code: int
     headers: dict[str, str]
@@ -47,7 +47,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageOptions:
-    """What a made-up URL's query string, or a rule, asks of the sandbox."""
+    """The page options that the query string of a made-up URL, or a rule, sets."""
 
     error: bool = False
     status: int = 200
@@ -63,7 +63,7 @@ DEFAULT_PAGE = PageOptions()
 
 
 def parse_page_options(url: str) -> PageOptions:
-    """The page options in the query string; a value that cannot be read is left out."""
+    """Parse the page options in the query string, and ignore values that are not valid."""
     query = urlsplit(url).query
     if not query:
         return DEFAULT_PAGE
@@ -79,12 +79,12 @@ def parse_page_options(url: str) -> PageOptions:
 
 
 def seed_of(text: str) -> int:
-    """A number that is the same for the same text in every process."""
+    """Return a number that is the same for the same text in every process."""
     return zlib.crc32(text.encode("utf-8", "replace"))
 
 
 def make_page(url: str, page_options: PageOptions = DEFAULT_PAGE) -> Page:
-    """The made-up page of a URL: the same bytes whenever it is asked for."""
+    """Make the page of a made-up URL; the same URL always gives the same bytes."""
     if page_options.error:
         return Page(0, {}, b"", error=f"The sandbox was asked to fail {url}")
     if page_options.body is not None:
@@ -128,7 +128,7 @@ def _fill(page: bytes, size: int) -> bytes:
 
 
 def apply_page_rules(page_options: PageOptions, url: str, rules: Iterable[Rule]) -> PageOptions:
-    """What is asked for a target, as the rules that are meant for it change it; the last one counts."""
+    """Apply the rules that match a target to its page options; of several rules, the last wins."""
     for rule in rules:
         if rule.action in _PAGE_RULES and (rule.target is None or rule.target in url):
             page_options = replace(page_options, **_PAGE_RULES[rule.action](rule))

@@ -4,7 +4,7 @@ GONE = "Task response content is no longer available."
 
 
 class ApiError(Exception):
-    """An answer of the API that is not a success."""
+    """An error answer of the API."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(status, text)
@@ -12,5 +12,5 @@ class ApiError(Exception):
         self.text = text
 
     def body(self) -> dict[str, object]:
-        """The error object as it goes over the wire."""
+        """Return the error object that travels over the wire."""
         return {"Error": self.text, "Code": self.status}

@@ -20,15 +20,15 @@ class SandboxError(RuntimeError):
 
 
 class SandboxProcess(SandboxControl):
-    """A sandbox in a process of its own, on a free port; options as on the command line, times in seconds.
+    """A sandbox in a process of its own, on a free port. The options are those of the command line, times in seconds.
 
-    Started by ``with`` or ``start()``; it ends with the process that started it.
+    `with` or `start()` starts it. The sandbox ends with the process that started it.
     """
 
     def __init__(
         self, task_seconds: float = 0.3, *, start_timeout: float = 20.0, port: int = 0, **options: Any
     ) -> None:
-        # A tuple has no flag: it is set when the server runs.
+        # The command line has no flag for a tuple, so these options are set when the server runs.
         self._late = {name: value for name, value in options.items() if isinstance(value, (tuple, list))}
         flags = {name: value for name, value in options.items() if name not in self._late}
         self._command = _command({"task_seconds": task_seconds, "port": port, **flags})
@@ -36,10 +36,10 @@ class SandboxProcess(SandboxControl):
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> Self:
-        """Starts it and waits until it listens.
+        """Start the sandbox and wait until it listens.
 
         Raises:
-            SandboxError: when it does not in time, with what it printed.
+            SandboxError: If it does not listen within `start_timeout` seconds; the message has its output.
         """
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)  # noqa: S603
         line = self._first_line(self._process)
@@ -52,7 +52,7 @@ class SandboxProcess(SandboxControl):
         return self
 
     def _first_line(self, process: subprocess.Popen[str]) -> str:
-        # Killed by a timer, the process closes its end and the read comes back empty.
+        # If the timer kills the process, its end of the pipe closes and the read returns an empty line.
         timer = threading.Timer(self._start_timeout, process.kill)
         timer.start()
         try:
@@ -62,11 +62,15 @@ class SandboxProcess(SandboxControl):
 
     @property
     def pid(self) -> int:
-        """The process id, for tests that stop or kill it."""
+        """The process id, for tests that stop or kill the process."""
         return self._process.pid if self._process else 0
 
     def stop(self, timeout: float = 10.0) -> int | None:
-        """Ends it; its exit code, or None when it was not running."""
+        """Stop the sandbox; return its exit code, or None if it was not running.
+
+        Args:
+            timeout: Seconds after which the process is killed.
+        """
         process, self._process = self._process, None
         if process is None:
             return None

@@ -16,7 +16,7 @@ _KEEP = 200_000
 
 @dataclass(slots=True)
 class Entry:
-    """One line of the request log. ``answered`` is a status, ``reset``, ``held`` or, while it is open, None."""
+    """A line of the request log. `answered` is a status, `reset`, `held`, `cut`, or None while the request is open."""
 
     index: int
     time: float
@@ -26,7 +26,7 @@ class Entry:
     options: dict[str, Any] | None = None
 
     def public(self) -> dict[str, Any]:
-        """The entry as the control endpoint shows it: no token, no header, cookie or body value."""
+        """Return the entry for the control endpoint, without token, headers, cookies or body values."""
         call = self.call
         shown = {
             "index": self.index,
@@ -47,7 +47,7 @@ class Entry:
 
 
 class RequestLog:
-    """What the sandbox was asked, and counts of it. The newest 200,000 entries are kept."""
+    """The log of requests to the sandbox, and counts of them. The newest 200,000 entries are kept."""
 
     def __init__(self, log_file: str | None = None) -> None:
         self._file = Path(log_file).open("a", encoding="utf-8") if log_file else None  # noqa: SIM115
@@ -57,14 +57,14 @@ class RequestLog:
         self.answers: dict[str, Counter[str]] = {}
 
     def open(self, call: Call, now: float) -> Entry:
-        """A new entry, numbered from 1."""
+        """Add an entry; entries are numbered from 1."""
         self._index += 1
         entry = Entry(self._index, now, call)
         self._entries.append(entry)
         return entry
 
     def close(self, entry: Entry, answered: int | str) -> None:
-        """Notes what the client got."""
+        """Record the answer that the client got."""
         entry.answered = answered
         self.answers.setdefault(entry.call.kind, Counter())[str(answered)] += 1
         if self._file:
@@ -72,23 +72,23 @@ class RequestLog:
             self._file.flush()
 
     def since(self, index: int) -> list[dict[str, Any]]:
-        """The entries after ``index``."""
+        """Return the entries after the entry with number `index`."""
         missed = max(0, len(self._entries) - (self._index - index))
         return [self._entries[place].public() for place in range(missed, len(self._entries))]
 
     def stats(self) -> dict[str, Any]:
-        """Counts by kind and status, and of everything else."""
+        """Return counts by kind and status, and all other counts."""
         answers = {kind: dict(counter) for kind, counter in self.answers.items()}
         return {"requests": sum(sum(kind.values()) for kind in answers.values()), "answers": answers, **self.counts}
 
     def clear(self) -> None:
-        """Starts from nothing, but for the connections that are open."""
+        """Clear the log and all counts except the number of open connections."""
         self._entries.clear()
         self._index = 0
         self.answers.clear()
         self.counts = Counter({"connections_open": self.counts["connections_open"]})
 
     def shut(self) -> None:
-        """Closes the log file."""
+        """Close the log file."""
         if self._file:
             self._file.close()

@@ -23,7 +23,10 @@ _KEPT = ("Jobs", "Code")
 
 
 def apply_body_faults(body: dict[str, Any], rules: Iterable[Rule]) -> Any:
-    """The body as the rules distort it, changed in place; mutations come last, and need not leave an object."""
+    """Apply the body faults of the rules in place, and return the result.
+
+    Mutations come last; their result need not be an object.
+    """
     for rule in rules:
         apply = _BODY_FAULTS.get(rule.action)
         for part in _objects(body) if apply else ():
@@ -32,7 +35,7 @@ def apply_body_faults(body: dict[str, Any], rules: Iterable[Rule]) -> Any:
 
 
 def mutate_body(body: Any, rules: Iterable[Rule]) -> Any:
-    """The body with the mutations alone, as error bodies have them."""
+    """Apply only the mutations, as error bodies need it, and return the result."""
     for rule in rules:
         for path in (rule.fields or (WHOLE,)) if rule.action == "mutate" else ():
             body = mutate(body, str(rule.value), path)
@@ -40,7 +43,7 @@ def mutate_body(body: Any, rules: Iterable[Rule]) -> Any:
 
 
 def show(body: dict[str, Any], options: Options) -> dict[str, Any]:
-    """The body as a server with these options writes it; changed in place and handed back."""
+    """Change the body to the form in which a server with these options writes it, and return it."""
     for part in _objects(body) if options.start_skew else ():
         _set_back(part, options.start_skew)
     return write_urls(body, options.urls)
@@ -53,7 +56,7 @@ def _set_back(part: dict[str, Any], seconds: float) -> None:
 
 
 def _objects(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The body, the jobs in it, and the task summaries in them, innermost first."""
+    """List the body, the jobs in it and the task summaries in them, innermost first."""
     for name in ("Jobs", "Tasks"):
         for entry in body.get(name) or ():
             yield from _objects(entry)
@@ -100,7 +103,7 @@ def _fractional(part: dict[str, Any], _: Rule) -> None:
 
 def _bad_base64(part: dict[str, Any], _: Rule) -> None:
     if part.get("Content"):
-        # A stray character, and a length that no padding can mend: lenient and strict decoders both fail.
+        # Add a stray character and a length that no padding can repair, so that lenient and strict decoders both fail.
         good = base64.b64encode(part["Content"].encode()).decode().rstrip("=")
         part |= {"Base64EncodedContent": True, "Content": "*" + good + "A" * ((1 - len(good)) % 4)}
 
@@ -115,7 +118,7 @@ def _shuffle(part: dict[str, Any], rule: Rule) -> None:
 
 
 def write_urls(body: dict[str, Any], writer: str) -> dict[str, Any]:
-    """The body with each URL in it as ``writer`` writes it; changed in place and handed back."""
+    """Rewrite each URL in the body as `writer` does, and return the body."""
     for part in _objects(body) if writer != "verbatim" else ():
         _write_url(part, writer)
     return body
@@ -137,7 +140,7 @@ _BODY_FAULTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
     "fractional_credits": _fractional,
     "bad_base64": _bad_base64,
     "shuffle_task_ids": _shuffle,
-    # The older name of what pydantic, and with it the peer SDK, writes.
+    # The older name of the action that rewrites URLs as pydantic, and with it the peer SDK, does.
     "normalise_urls": lambda part, _: _write_url(part, "pydantic"),
     "write_urls": lambda part, rule: _write_url(part, rule.value or "verbatim"),
 }
@@ -148,9 +151,9 @@ _FILLER, _LINE = "X-Sandbox-Filler", 9_000
 
 
 def fault_response(rules: Sequence[Rule], age: float | None) -> Response | None:
-    """The answer that a rule gives in place of the work; None when the work is to be done.
+    """Return the answer that a rule gives instead of the work, or None if the work goes on.
 
-    ``age`` is how long ago the job of the call was created, if there is one.
+    `age` is the number of seconds since the call's job was created, or None if no such job exists.
     """
     for rule in rules:
         if rule.action == "not_found_at_first" and not (age is not None and age < rule.seconds):
@@ -162,7 +165,7 @@ def fault_response(rules: Sequence[Rule], age: float | None) -> Response | None:
 
 
 def apply_header_faults(answer: Response, rules: Sequence[Rule]) -> None:
-    """Encodes the answer and adds header lines as the rules want it; changes the answer."""
+    """Encode the answer and add header lines, in place, as the rules say."""
     for rule in rules:
         if rule.action == "encoding":
             encode_answer(answer, str(rule.value), rule.size)

@@ -25,7 +25,7 @@ _PARENT_CHECK = 0.5
 
 
 class Server:
-    """The sandbox on a socket. All of it lives on the event loop that calls ``start``."""
+    """The sandbox on a socket. All of its work runs on the event loop that calls `start`."""
 
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
         self.app = SandboxApp(options or Options(), clock)
@@ -34,15 +34,15 @@ class Server:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Begins to listen; ``url`` says where."""
-        # asyncio sets TCP_NODELAY on every connection, without which small answers take 40 ms.
+        """Listen on a port, and set `url` to the address."""
+        # asyncio sets TCP_NODELAY on every connection; without it, small answers take 40 ms.
         self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD, backlog=_BACKLOG)
         self._timers = asyncio.create_task(self.app.timers.run())
         address = self._server.sockets[0].getsockname()
         self.url = f"http://[{address[0]}]:{address[1]}" if ":" in address[0] else f"http://{address[0]}:{address[1]}"
 
     async def stop(self) -> None:
-        """Stops listening and lets go of every connection."""
+        """Stop listening and end every connection."""
         self._server.close()
         self._timers.cancel()
         for connection in tuple(self._connections):
@@ -57,7 +57,7 @@ class Server:
         self.app.request_log.counts["connections"] += 1
         self.app.request_log.counts["connections_open"] += 1
         try:
-            # Swallowed, since streams would print a cancelled connection as an error.
+            # Suppress the error, because streams would print a cancelled connection as an error.
             with contextlib.suppress(asyncio.CancelledError):
                 await Connection(self.app, self._controls, reader, writer).serve()
         finally:
@@ -66,14 +66,15 @@ class Server:
 
 
 async def serve(host: str, port: int, options: Options, *, parent_pid: int | None = None) -> None:
-    """Serves until SIGTERM or SIGINT, or until the parent is gone; prints one line when it is ready."""
+    """Serve until SIGTERM, SIGINT or the end of the parent; print one line when ready."""
     server, over = Server(options), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
     await server.start(host, port)
     sys.stdout.write(f"{READY}{server.url}\n")
     sys.stdout.flush()
-    # PR_SET_PDEATHSIG would fire when the starting *thread* ends, which may be long before its process does.
+    # Poll the parent. PR_SET_PDEATHSIG fires when the starting *thread* ends, which may be long before its process
+    # does.
     while not over.is_set() and parent_pid in {None, os.getppid()}:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), _PARENT_CHECK)
@@ -81,17 +82,17 @@ async def serve(host: str, port: int, options: Options, *, parent_pid: int | Non
 
 
 def run(host: str = "127.0.0.1", port: int = 0, *, parent_pid: int | None = None, **options: object) -> int:
-    """Serves in the foreground; ``options`` are those of ``Options``. The exit code.
+    """Serve in the foreground with the options of `Options`, and return the exit code.
 
     Raises:
-        pydantic.ValidationError: for an option that is unknown or not acceptable.
+        pydantic.ValidationError: If an option is unknown or a value is not valid.
     """
     asyncio.run(serve(host, port, Options.model_validate(options), parent_pid=parent_pid))
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: ``--host``, ``--port`` and one flag for each option."""
+    """Run the command line: `--host`, `--port` and one flag for each option."""
     values = vars(_parser().parse_args(argv))
     return run(
         values.pop("host"), values.pop("port"), **{name: value for name, value in values.items() if value is not None}

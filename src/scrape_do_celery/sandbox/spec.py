@@ -20,7 +20,7 @@ _SECRET = frozenset({"Targets", "Plugin", "Headers", "SetCookies", "Body", "Webh
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A checked ``POST /jobs`` body: its targets (for plugins, one made-up URL an entry) and all its options."""
+    """A checked `POST /jobs` body: its targets (for a plugin, one made-up URL for each entry) and all its options."""
 
     targets: tuple[str, ...]
     options: dict[str, Any]
@@ -32,12 +32,12 @@ class Spec:
         return {(False, False): 1, (True, False): 5, (False, True): 10, (True, True): 25}[render, premium]
 
     def public(self) -> dict[str, Any]:
-        """The options without whatever may hold a secret."""
+        """Return the options, except options that may hold a secret."""
         return {name: value for name, value in self.options.items() if name not in _SECRET}
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine."""
+    """Tell whether the URL's host is this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -46,10 +46,10 @@ def is_loopback(url: str) -> bool:
 
 
 def read_spec(body: bytes) -> Spec:
-    """The checked request.
+    """Parse and check a request body.
 
     Raises:
-        ApiError: 400, with what is wrong.
+        ApiError: 400, with the reason.
     """
     data = _json_object(body)
     given = {name: value for name, value in data.items() if value is not None}
@@ -58,7 +58,7 @@ def read_spec(body: bytes) -> Spec:
 
 
 def targets_of(body: bytes) -> tuple[str, ...]:
-    """The targets that a body names, checked or not: what fault rules and the log look at."""
+    """Return the targets that a body names, checked or not, for fault rules and the log."""
     try:
         data = json.loads(body)
         found = data.get("Targets") or _plugin_urls(data["Plugin"])

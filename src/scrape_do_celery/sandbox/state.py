@@ -34,7 +34,7 @@ def _set_writer(job: Job, rule: Rule) -> None:
     job.writer = rule.value or job.writer
 
 
-#: What rules decide about a job when it is made.
+#: Rules that take effect once, when a job is created.
 _DECIDED: dict[str, Callable[[Job, Rule], None]] = {
     "job_cancels": lambda job, rule: job.cancel(job.created + rule.seconds),
     "job_urls": _set_writer,
@@ -43,7 +43,7 @@ _DECIDED: dict[str, Callable[[Job, Rule], None]] = {
 
 
 class Account:
-    """Everything that belongs to one token. No I/O: statuses follow from the clock alone."""
+    """All data of one token. Account does no I/O: statuses follow from the clock alone."""
 
     def __init__(self, options: Options, clock: Clock) -> None:
         self._options = options
@@ -54,7 +54,11 @@ class Account:
         self.listing = Listing(self.jobs, clock)
 
     def create(self, spec: Spec, rules: Sequence[Rule] = ()) -> Job:
-        """A new job, bought; the rules say what becomes of it and of its tasks."""
+        """Create a job; the rules decide its outcome and that of its tasks.
+
+        Raises:
+            ApiError: 401, if no credits are left.
+        """
         now = self._clock.now()
         if self.ledger.remaining(now) <= 0:
             raise ApiError(401, "Not enough credits")
@@ -88,7 +92,11 @@ class Account:
         return task
 
     def job(self, job_id: str) -> Job:
-        """The job, if it is known and not expired."""
+        """Return a job.
+
+        Raises:
+            ApiError: 400, if the id is not a UUID; 404, if the job is unknown or expired.
+        """
         _check_uuid("jobID", job_id)
         job = self.jobs.get(job_id.lower())
         if job is None or job.expires <= self._clock.now():
@@ -96,7 +104,12 @@ class Account:
         return job
 
     def task(self, job_id: str, task_id: str) -> Task:
-        """The task, if it is known, not expired, and its content is not said to be gone."""
+        """Return a task.
+
+        Raises:
+            ApiError: 400, if an id is not a UUID; 404, if the task is unknown or expired; 404 or 410, if its page
+                options say that the content is gone.
+        """
         _check_uuid("taskID", task_id)
         found = next((task for task in self.job(job_id).tasks if task.id == task_id.lower()), None)
         if found is None:
@@ -106,7 +119,11 @@ class Account:
         return found
 
     def cancel(self, job_id: str) -> Job:
-        """The job, which will be canceled a moment later."""
+        """Cancel a job; `cancel_seconds` later its status becomes `canceled`.
+
+        Raises:
+            ApiError: 400 or 404, as `job` says; 406, if the job has ended.
+        """
         job, now = self.job(job_id), self._clock.now()
         if job.status(now) in TERMINAL:
             raise ApiError(406, "Job is already in a terminal state")
@@ -116,7 +133,7 @@ class Account:
         return job
 
     def me(self) -> dict[str, object]:
-        """The account's numbers."""
+        """Return the numbers of the account, as `GET /me` shows them."""
         now = self._clock.now()
         return {
             "TotalConcurrency": self._options.concurrency,
@@ -135,23 +152,23 @@ class State:
         self._accounts: dict[str, Account] = {}
 
     def account(self, fingerprint: str) -> Account:
-        """The account, opened by its first use."""
+        """Return the account of a fingerprint; the first use opens it."""
         if fingerprint not in self._accounts:
             self._accounts[fingerprint] = Account(self._options, self._clock)
         return self._accounts[fingerprint]
 
     def jobs(self) -> Iterator[Job]:
-        """Every job of every account, oldest first in each."""
+        """List all jobs of all accounts, the oldest first in each account."""
         for account in self._accounts.values():
             yield from account.jobs.values()
 
     def find(self, job_id: str) -> Job | None:
-        """The job, whoever owns it."""
+        """Return a job of any account, or None if it is unknown."""
         found = (account.jobs.get(job_id.lower()) for account in self._accounts.values())
         return next(filter(None, found), None)
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Remove all accounts and their jobs."""
         self._accounts.clear()
 
 

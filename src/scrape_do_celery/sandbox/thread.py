@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SandboxThread(SandboxControl):
-    """A sandbox on a thread of this process: quick to start, for tests; same controls as ``SandboxProcess``."""
+    """A sandbox on a thread of this process, for tests; starts fast, and has the controls of `SandboxProcess`."""
 
     def __init__(self, **options: Any) -> None:
         self._server = Server(Options.model_validate(options))
@@ -32,7 +32,7 @@ class SandboxThread(SandboxControl):
         await self._server.stop()
 
     def stop(self) -> None:
-        """Ends it and waits for its end."""
+        """Stop the sandbox and wait for its end."""
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 

@@ -15,7 +15,7 @@ _LONGEST = 60.0
 
 
 class Timers:
-    """What is to be begun at which time of the sandbox's clock: one sleeper for everything."""
+    """Actions and the times of the sandbox's clock at which they run. A single coroutine sleeps for all of them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -24,21 +24,21 @@ class Timers:
         self._wakeup = asyncio.Event()
 
     def call_at(self, when: float, action: Callable[[], None]) -> None:
-        """Will call ``action`` at ``when``."""
+        """Schedule `action` for the time `when`."""
         heapq.heappush(self._heap, (when, next(self._ticket), action))
         if self._heap[0][0] == when:
             self._wakeup.set()
 
     def wake(self) -> None:
-        """Looks at the clock again: it was moved."""
+        """Read the clock again after it was moved."""
         self._wakeup.set()
 
     def clear(self) -> None:
-        """Drops everything."""
+        """Drop all scheduled actions."""
         self._heap.clear()
 
     async def run(self) -> None:
-        """Calls what is due, for ever."""
+        """Run due actions forever."""
         while True:
             self._wakeup.clear()
             pause = self.do_due()
@@ -47,7 +47,7 @@ class Timers:
                     await self._wakeup.wait()
 
     def do_due(self) -> float:
-        """Calls what is due now; seconds until the next."""
+        """Run all due actions; return the seconds until the next, at most 60."""
         while self._heap and self._heap[0][0] <= self._clock.now():
             heapq.heappop(self._heap)[2]()
         return min(_LONGEST, max(0.0, self._heap[0][0] - self._clock.now())) if self._heap else _LONGEST

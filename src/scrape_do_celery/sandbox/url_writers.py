@@ -1,4 +1,4 @@
-"""Writes a URL back as servers in other languages would.
+"""Rewrite a URL as servers in other languages do.
 
 The sandbox checks the product, so this module shares no code and no URL library with the product.
 """
@@ -17,7 +17,7 @@ from scrape_do_celery.sandbox.go_urls import rewrite, rewrite_encoded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: ASCII that Python's HTTP clients leave as it is; `%` keeps escapes that stand there already.
+#: ASCII that Python's HTTP clients leave unchanged; `%` keeps existing escapes.
 _KEPT = "!$%&'()*+,/:;=?@[]~-._"
 _USUAL_PORTS = {"http": 80, "https": 443}
 _HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
@@ -25,7 +25,7 @@ _HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 @lru_cache(maxsize=10_000)
 def write_url(url: str, writer: str) -> str:
-    """Writes ``url`` as ``writer`` does; a URL that the writer cannot read stays verbatim."""
+    """Rewrite `url` as `writer` does; a URL that the writer cannot parse stays verbatim."""
     try:
         return WRITERS[writer](url)
     except ValueError:
@@ -42,12 +42,12 @@ def _write_whatwg(url: str) -> str:
 
 
 def _write_pydantic(url: str) -> str:
-    # Unlike the bare type, this one refuses URLs above 2,083 characters.
+    # Unlike the bare type, `HttpUrl` refuses URLs above 2,083 characters.
     return str(_HTTP_URL.validate_python(url))
 
 
 def _write_idna2003(url: str) -> str:
-    """Writes the host by IDNA 2003 (``ß`` becomes ``ss``) and escapes the rest, as older clients in Python do."""
+    """Encode the host by IDNA 2003 (`ß` becomes `ss`) and escape the rest, as older clients in Python do."""
     parts = urlsplit(url)
     host = (parts.hostname or "").encode("idna").decode()
     host = f"[{host}]" if ":" in host else host
@@ -57,7 +57,7 @@ def _write_idna2003(url: str) -> str:
     return urlunsplit((parts.scheme, user + host + port, path, query, fragment))
 
 
-#: Each way in which the sandbox writes URLs back, by name.
+#: The ways in which the sandbox rewrites URLs, by name.
 WRITERS: dict[str, Callable[[str], str]] = {
     "verbatim": _write_verbatim,
     "whatwg": _write_whatwg,

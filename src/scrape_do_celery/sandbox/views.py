@@ -16,12 +16,12 @@ _ACTIVE = frozenset({"pending", "rotating"})
 
 
 def created_body(job: Job) -> dict[str, Any]:
-    """The answer to ``POST /jobs``."""
+    """Return the answer to `POST /jobs`."""
     return {"JobID": job.id, "TaskIDs": [task.id for task in job.tasks], "Message": "Job created"}
 
 
 def summary_body(job: Job, now: float) -> dict[str, Any]:
-    """A job in a trimmed listing."""
+    """Return a job as an entry of a trimmed list."""
     return {
         "JobID": job.id,
         "TaskIDs": [task.id for task in job.tasks],
@@ -32,7 +32,7 @@ def summary_body(job: Job, now: float) -> dict[str, Any]:
 
 
 def job_body(job: Job, now: float) -> dict[str, Any]:
-    """The answer to ``GET`` and ``DELETE`` of a job."""
+    """Return the answer to `GET` and `DELETE` of a job."""
     tasks = [
         {"TaskID": task.id, "URL": write_url(task.url, job.writer), "Status": task.status(now)} for task in job.tasks
     ]
@@ -45,7 +45,7 @@ def job_body(job: Job, now: float) -> dict[str, Any]:
 
 
 def task_body(task: Task, now: float, ledger: Ledger) -> dict[str, Any]:
-    """The answer to ``GET`` of a task, and the body of its webhook."""
+    """Return the answer to `GET` of a task, which is also the body of its webhook."""
     ledger.remaining(now)
     status = task.status(now)
     ended = min(task.end, task.job.canceled_at) if status in TERMINAL else None
@@ -66,7 +66,7 @@ def task_body(task: Task, now: float, ledger: Ledger) -> dict[str, Any]:
 
 
 def content_hash(task: Task, now: float) -> str | None:
-    """SHA-256 of the content as a client decodes it; None before there is any."""
+    """Return the SHA-256 of the decoded content, or None unless the task has succeeded."""
     if task.status(now) != "success":
         return None
     return hashlib.sha256(task.page().body).hexdigest()

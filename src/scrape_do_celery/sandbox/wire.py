@@ -17,7 +17,7 @@ _BODILESS = (204, 304)
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request. Header names are in lower case; ``target`` is the path with its query."""
+    """An HTTP request. Header names are in lower case; `target` is the path with its query."""
 
     method: str
     target: str
@@ -26,23 +26,23 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path alone."""
+        """The path without its query."""
         return self.target.partition("?")[0]
 
     @property
     def query(self) -> str:
-        """What stands behind the question mark."""
+        """The text after the question mark."""
         return self.target.partition("?")[2]
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the client wants to go on with this connection."""
+        """Whether the client wants to keep the connection open."""
         return self.headers.get("connection", "").lower() != "close"
 
 
 @dataclass(slots=True)
 class Response:
-    """One HTTP answer."""
+    """An HTTP answer."""
 
     status: int
     body: bytes = b""
@@ -51,11 +51,11 @@ class Response:
 
     @classmethod
     def json_response(cls, status: int, data: Any) -> Response:
-        """An answer in JSON."""
+        """Return an answer in JSON."""
         return cls(status, _JSON.encode(data).encode("utf-8", "replace"))
 
     def encode(self, date: str, *, keep_alive: bool = True) -> bytes:
-        """The bytes on the wire, with the length of the whole body."""
+        """Return the bytes on the wire; `Content-Length` is that of the whole body."""
         head = [f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Unknown')}", f"Date: {date}"]
         if self.status not in _BODILESS:
             head += [f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"]
@@ -66,7 +66,7 @@ class Response:
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
-    """The next request of a connection; None when the client is done.
+    """Read the next request of a connection; return None when the client has closed it.
 
     Raises:
         ApiError: 400, 411, 413 or 431; the connection cannot be used any more.

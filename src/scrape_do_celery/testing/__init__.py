@@ -1,6 +1,6 @@
-"""For the tests of applications: a sandbox with faults by name, a worker in the test's process, a clock to be moved.
+"""Tools for the tests of applications: a sandbox with named faults, a worker in the test's process, a movable clock.
 
-pytest finds the fixtures by itself, through `scrape_do_pytest`; this package is loaded when one of them is asked for.
+pytest finds the fixtures through `scrape_do_pytest`. The package is loaded when a test requests a fixture.
 """
 
 from __future__ import annotations

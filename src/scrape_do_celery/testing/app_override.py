@@ -1,4 +1,4 @@
-"""A Celery app, lent to a test: other servers, connections of its own; given back as it was."""
+"""Lend a Celery app to a test, with other servers and separate connections, and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
 
-#: What a test needs of our own configuration; all else of the app stays as its owner has it.
+#: The settings of our own configuration that a test needs. All other settings of the app stay as the owner set them.
 _OURS = (
     "broker_url",
     "result_backend",
@@ -31,18 +31,19 @@ _OURS = (
     "result_backend_always_retry",
     "result_backend_thread_safe",
 )
-#: These would go before the app's configuration.
+#: Variables that would override the app's configuration.
 _VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND")
 
 
 @contextmanager
 def use_test_servers(app: Celery, settings: Settings, is_over: Callable[[], bool]) -> Iterator[None]:
-    """Meanwhile the app is this process's, with the servers of the settings; all it keeps there has their prefix.
+    """Make the app the default of this process, with the servers of `settings` and their prefix for all its keys.
 
-    Where it is not over by then, the app is not given back: what is still at work must not go on with its owner's.
+    If `is_over` is still false at the end, the app is not restored: running steps must not continue on the owner's
+    servers.
     """
-    before = _state.default_app, _state._tls.current_app  # noqa: SLF001 (asking would make one)
-    # The configuration is read when it is first looked at.
+    before = _state.default_app, _state._tls.current_app  # noqa: SLF001 (public access would create an app)
+    # Celery reads its configuration at the first access, which must happen before the changes.
     _ = app.conf.broker_url
     changes, kept = dict(app.conf.changes), _put_aside(app)
     with patch.dict(os.environ):
@@ -58,7 +59,7 @@ def use_test_servers(app: Celery, settings: Settings, is_over: Callable[[], bool
             if is_over():
                 _give_back(app, theirs, changes, kept)
                 _state.set_default_app(before[0])
-                _state._set_current_app(before[1])  # noqa: SLF001 (there is no other way back to none)
+                _state._set_current_app(before[1])  # noqa: SLF001 (the public function cannot restore None)
 
 
 def _give_back(app: Celery, theirs: Settings | None, changes: dict[str, Any], kept: dict[str, Any]) -> None:
@@ -77,10 +78,10 @@ def _changes(settings: Settings) -> dict[str, Any]:
         **{name: ours[name] for name in _OURS},
         "broker_read_url": None,
         "broker_write_url": None,
-        # A worker that stops waits until the server has answered that there is no message: by default a second.
+        # A stopping worker waits until the server has answered that no message came, by default 1 second.
         "broker_transport_options": {**ours.get("broker_transport_options", {}), **apart, "polling_interval": 0.05},
         "result_backend_transport_options": {**ours.get("result_backend_transport_options", {}), **apart},
-        # A step that is run on the spot would wait for itself.
+        # A step that runs eagerly would wait for itself.
         "task_always_eager": False,
     }
     if not settings.broker_url.startswith("rediss"):
@@ -89,7 +90,7 @@ def _changes(settings: Settings) -> dict[str, Any]:
 
 
 def _put_aside(app: Celery) -> dict[str, Any]:
-    """What the app has opened; it opens all anew."""
+    """Remove the connections and pools that the app has opened, and return them; the app opens new ones."""
     kept = {
         "_pool": app._pool,  # noqa: SLF001
         "amqp": app.__dict__.pop("amqp", None),
@@ -110,7 +111,7 @@ def _close(opened: dict[str, Any]) -> None:
     for one in (producers, pool):
         if one is not None:
             one.force_close_all()
-    # kombu keeps a pool for each broker that it has ever met.
+    # kombu keeps a pool for each broker that it has ever seen.
     for group in (pools.producers, pools.connections):
         for key in [key for key, one in dict.items(group) if one is producers or one is pool]:
             dict.pop(group, key)

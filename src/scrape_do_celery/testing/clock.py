@@ -1,4 +1,4 @@
-"""A clock for waits: hours of the sandbox, the store and the worker in a moment of the test."""
+"""A clock for waits: hours of the sandbox, the store and the worker pass in a moment of the test."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from scrape_do_celery.testing.environment import SandboxEnvironment
     from scrape_do_celery.testing.worker import Worker
 
-#: Seconds that the worker may take to do what is due.
+#: Seconds of the test's time that the worker may take to finish all due work.
 _TIMEOUT = 30.0
-#: Seconds between two looks whether it has.
+#: Seconds between two checks whether the worker has finished.
 _CHECK_INTERVAL = 0.005
-#: Halts of one way that are made at every moment at which something is due. Behind them, what is due within one part in
-#: so many of the way is done together, but for deadlines and the ends of jobs.
+#: A move halts at each of the first `_EACH` due times. After these, work that is due within a `_PARTS`-th of the move
+#: is done together, except for deadlines and ends of jobs.
 _EACH, _PARTS = 30, 100
 
 
 class Clock:
-    """The time of the sandbox, of the store and of the worker, which goes by itself and can be moved on.
+    """The time of the sandbox, the store and the worker. The clock runs by itself and can be moved forward.
 
-    It is not the time of `time.time()`, nor that of the API's client: a request takes as long as it takes.
+    `time.time()` does not follow this clock, nor does the API's client: a request takes its real time.
     """
 
     def __init__(self, environment: SandboxEnvironment) -> None:
@@ -39,20 +39,25 @@ class Clock:
         self._upcoming = UpcomingEvents(AppContext.for_app(environment.app).store, environment.servers.sandbox)
 
     def now(self) -> datetime:
-        """The present time of the store, in UTC."""
+        """Return the store's present time, in UTC."""
         return datetime.fromtimestamp(self._environment.servers.clock.now(), UTC)
 
     def forward(self, by: float | timedelta) -> None:
-        """Moves the time on, by seconds or a `timedelta`. When it returns, all that was due by then is done.
+        """Move the time forward, and return when all work that is due by then is done.
 
-        It halts where something is due on the way, and lets the worker do it: a run whose `max_wait` is over before
-        its job has ended is timed out, as it would be. Looks at running jobs are left out while nothing changes at
-        Scrape.do. Pages of jobs that have ended by then are collected: the clock goes on to the next look for that,
-        which may take it `poll_max_interval` further than was said.
+        The clock halts at each due time on the way and lets the worker do the work. A run whose `max_wait` ends before
+        its job is therefore timed out, as in production. Polls of running jobs are skipped while nothing changes at
+        Scrape.do.
+
+        The pages of jobs that have ended by then are fetched. For this, the clock goes on to the next poll, up to
+        `poll_max_interval` seconds further than requested.
+
+        Args:
+            by: Seconds, or a `timedelta`; finite and not negative.
 
         Raises:
-            ValueError: the time would go back, or never end.
-            TimeoutError: the worker did not get done with what is due, within 30 seconds of the test's time.
+            ValueError: If `by` is negative or not finite.
+            TimeoutError: If the worker does not finish the due work within 30 seconds of the test's time.
         """
         way, halts = _seconds(by), 0
         if self._environment.worker is None:
@@ -68,10 +73,10 @@ class Clock:
         self._collect(self._environment.worker)
 
     def wait_until_idle(self) -> None:
-        """Waits until the worker has done what is due by now. Without a worker, nothing is done.
+        """Wait until the worker has done all work that is due now. Without a worker, return at once.
 
         Raises:
-            TimeoutError: it did not, within 30 seconds of the test's time.
+            TimeoutError: If the worker does not finish within 30 seconds of the test's time.
         """
         if self._environment.worker is not None:
             with self._idle(self._environment.worker):
@@ -79,7 +84,7 @@ class Clock:
 
     @contextmanager
     def _idle(self, worker: Worker) -> Iterator[None]:
-        """When nothing is left to be done; in here, nothing begins by itself."""
+        """Wait until no work is left; in this context, the worker starts no new work."""
         deadline = time.monotonic() + _TIMEOUT
         while True:
             with worker.check_lock:
@@ -106,7 +111,7 @@ class Clock:
         servers.clock.age(settings.key_prefix, seconds)
         servers.clock.set(servers.clock.ahead + seconds)
         for app in list(WorkerContext.apps()):
-            _move_loop(WorkerContext.for_app(app)._loop._loop, seconds)  # noqa: SLF001 (nobody else moves a loop's time)
+            _move_loop(WorkerContext.for_app(app)._loop._loop, seconds)  # noqa: SLF001 (loop time is not public)
 
 
 def _seconds(by: float | timedelta) -> float:
@@ -117,7 +122,7 @@ def _seconds(by: float | timedelta) -> float:
 
 
 class _Ahead:
-    """The time of a loop, so many seconds ahead."""
+    """The time of a loop, moved ahead by `seconds`."""
 
     def __init__(self, plain: Callable[[], float]) -> None:
         self._plain, self.seconds = plain, 0.0
@@ -127,13 +132,13 @@ class _Ahead:
 
 
 def _move_loop(loop: AbstractEventLoop, seconds: float) -> None:
-    """Lets all that waits in a loop wait so much less, and all that it remembers be so much older."""
+    """Shorten all waits of a loop by `seconds`, and make all times that it has recorded older by as much."""
     if not isinstance(loop.time, _Ahead):
         loop.time = _Ahead(loop.time)  # type: ignore[method-assign]
     loop.time.seconds += seconds
-    # It may sleep, as long as it would have had to.
+    # Wake the loop: it may sleep for as long as its next wait had taken before the move.
     loop.call_soon_threadsafe(_nothing)
 
 
 def _nothing() -> None:
-    """Wakes a loop."""
+    """Do nothing; scheduling this wakes a loop."""

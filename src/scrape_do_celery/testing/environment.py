@@ -1,4 +1,4 @@
-"""Everything around one test: settings for it, and what is cleaned up after it."""
+"""The environment of one test: its settings, and the cleanup after it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs.hooks import FrameworkHooks
     from scrape_do_celery.testing.worker import Worker
 
-#: A sandbox takes any token; each test is a customer of its own.
-_TOKEN = "token-of-a-test"  # noqa: S105 (nobody's)
-#: The app of a test that has found none.
+#: The sandbox accepts any token; each test has an account of its own.
+_TOKEN = "token-of-a-test"  # noqa: S105 (a made-up token)
+#: The name of the app that is created if the process has no app.
 _NAME = "scrape_do_test"
-#: Nothing is far away: what takes seconds with the service takes tenths of them here.
+#: Short intervals: seconds of the real service are tenths of a second here.
 _SHORT = {
     "poll_initial_interval": 0.05,
     "poll_max_interval": 0.5,
@@ -46,7 +46,7 @@ _SHORT = {
 
 @dataclass(frozen=True)
 class SessionServers:
-    """What all tests of a session stand on."""
+    """The servers that all tests of a session share."""
 
     redis_url: str
     sandbox: Sandbox
@@ -55,7 +55,7 @@ class SessionServers:
 
 @dataclass
 class SandboxEnvironment:
-    """What one test works with."""
+    """The parts that one test works with."""
 
     servers: SessionServers
     app: Celery
@@ -65,10 +65,10 @@ class SandboxEnvironment:
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """The URL of the user's Redis, `SCRAPE_DO_REDIS_URL`; else of an embedded one, which keeps its data in a folder.
+    """Yield the URL of the user's Redis, `SCRAPE_DO_REDIS_URL`, or of an embedded server with its data in `folder`.
 
     Raises:
-        ConfigurationError: there is no server to embed on this machine; the message says what to install.
+        ConfigurationError: If no server can be embedded on this machine; the message says what to install.
     """
     if given := os.environ.get("SCRAPE_DO_REDIS_URL"):
         yield given
@@ -79,14 +79,14 @@ def server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def session_servers(redis_url: str) -> Iterator[SessionServers]:
-    """A sandbox, and a clock for the store."""
+    """Yield a sandbox, and a clock for the store."""
     with closing(StoreClock(redis_url)) as clock, Sandbox() as sandbox:
         yield SessionServers(redis_url, sandbox, clock)
 
 
 @contextmanager
 def found_app() -> Iterator[Celery]:
-    """The Celery app of this process, whoever made it, where there is one; else one for the time being."""
+    """Yield the Celery app of this process; if the process has none, yield a temporary app."""
     if (found := find_app_except(_NAME)) is not None:
         yield found
         return
@@ -97,16 +97,20 @@ def found_app() -> Iterator[Celery]:
 
 @contextmanager
 def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str, Any]) -> Iterator[SandboxEnvironment]:
-    """A test's own: settings, which hold for all code of this process that names none; with `given`, which go first.
+    """Yield the environment of one test, and use its settings for all code of this process that passes none.
 
-    The user's own stand, where they do not name a server, a token or an interval, whichever framework they come from
-    and whenever it comes. What the test leaves in the store, the broker and the result backend is removed.
+    Values of `given` win over the test's servers, token and intervals. All other settings are the user's, from any
+    framework, even if it is loaded later. In the end, the test's keys in the store, the broker and the result backend
+    are deleted.
+
+    Raises:
+        ValueError: If `given` names `key_prefix`, because each test has a prefix of its own.
     """
     if "key_prefix" in given:
         raise ValueError("key_prefix: each test has one of its own, under which all is deleted in the end")
     prefix = f"scrape_do_test_{uuid.uuid4().hex[:12]}"
     values = {
-        # One database, since there may be no other; what is whose is told by the prefix.
+        # Everything is in one database, because the server may have no other. The prefix separates the tests.
         "redis_url": servers.redis_url,
         "broker_url": servers.redis_url,
         "result_backend": servers.redis_url,
@@ -133,7 +137,7 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
 
 @contextmanager
 def _patched_variables(settings: Settings, names: Iterable[str]) -> Iterator[None]:
-    """Who asks the environment, or starts another process, must not find the real service there."""
+    """Set the variables of these settings, so that code and processes that read them cannot find the real service."""
     with patch.dict(os.environ):
         for name in names:
             value = getattr(settings, name)

@@ -1,4 +1,4 @@
-"""Names for what goes wrong with an API, a job or a page, on top of the sandbox's actions."""
+"""Named faults of the API, a job or a page, on top of the sandbox's actions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 from scrape_do_celery.sandbox.faults import Action
 
-#: Options of every fault: for targets that contain this text, how often, after how many that pass.
+#: Options of every fault: a text in the targets, the number of times, and the number of requests that pass first.
 COMMON = ("target", "times", "after")
 _ONCE = {"times": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens, in words; the rule of the sandbox that makes it happen; the options that it takes."""
+    """A fault: its description, the sandbox's rule that causes it, and the options that it takes."""
 
     description: str
     rule: dict[str, Any]
@@ -24,7 +24,7 @@ class Fault:
 
     @property
     def is_once(self) -> bool:
-        """Whether it happens once, where no `times` is given; else until the end of the test."""
+        """Whether the fault happens once if no `times` is given. Otherwise it happens until the end of the test."""
         return self.rule.get("times") == 1
 
 
@@ -91,7 +91,7 @@ FAULTS: dict[str, Fault] = {
     "submit_answered_with_other_job": _does(
         "other_job", "the job is made, and the answer names the newest job before it", **_ONCE
     ),
-    # What becomes of a job, decided when it is made.
+    # The outcome of a job, decided when the job is created.
     "job_fails": _does("task_fails", "every task fails, so the job ends in `error`", kind="create_job"),
     "job_cancels": _does("job_cancels", "Scrape.do cancels the job, `seconds` after it is made (1.0)", "seconds"),
     "job_takes": _does("task_takes", "its tasks take `seconds` (1.0)", "seconds"),
@@ -99,7 +99,7 @@ FAULTS: dict[str, Fault] = {
     "page_status": _does(
         "task_answers", "the target answers with `status` (404) and `body`", "status", "body", status=404
     ),
-    # What is asked about a job.
+    # Requests about a job.
     "job_not_found_at_first": _does(
         "not_found_at_first", "404, until the job is `seconds` old (1.0)", "seconds", kind="get_job"
     ),
@@ -117,10 +117,10 @@ FAULTS: dict[str, Fault] = {
 
 
 def rule_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The sandbox's rule for a fault of this name. The sandbox's own actions are taken as they are.
+    """Return the sandbox's rule for a named fault; the sandbox's own actions are accepted as well.
 
     Raises:
-        ValueError: there is no such fault, or it takes no such option; the message lists the right ones.
+        ValueError: If no such fault exists, or it does not take an option; the message lists the valid names.
     """
     fault = FAULTS.get(name)
     if fault is None:

@@ -1,4 +1,4 @@
-"""Messages under way between the producers and the worker of one process."""
+"""The messages in flight between the producers and the worker of one process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Messages:
-    """Which messages were published here, and not worked off yet. Those that are to wait are left out.
+    """The messages that were published in this process and are not finished yet, without messages that have an `eta`.
 
-    `listen` is told of each queue to which the first message is published, and the worker does not consume from.
+    If a message is published to a queue that the worker does not consume from, `listen` gets the queue's name, once.
     """
 
     def __init__(self, app: Celery, listen: Callable[[str], object]) -> None:
@@ -27,11 +27,11 @@ class Messages:
         self._heard: set[str] = set()
         self._lock = threading.Lock()
         self._open: Counter[tuple[str, str]] = Counter()
-        #: Grows with each message that comes or goes.
+        #: Grows with each message that is published or finished.
         self.moves = 0
 
     def count(self, stack: ExitStack) -> None:
-        """Counts until the end of `stack`."""
+        """Count messages until `stack` is closed."""
         for signal, receiver in (
             (signals.before_task_publish, self._published),
             (signals.task_postrun, self._done),
@@ -43,7 +43,7 @@ class Messages:
 
     @property
     def names(self) -> list[str]:
-        """The names of their tasks."""
+        """The names of the tasks in flight."""
         with self._lock:
             return sorted(name for name, _ in self._open)
 
@@ -52,7 +52,7 @@ class Messages:
     ) -> None:
         queues = {one.name for one in declare or () if isinstance(one, Queue) and one.routing_key == routing_key}
         for name in queues - self._app.amqp.queues.consume_from.keys() - self._heard:
-            # Where there are workers for other queues, they are this one in a test.
+            # In production, other workers may serve other queues. In a test, this worker serves them.
             self._heard.add(name)
             self._listen(name)
         if queues and headers.get("eta") is None:
@@ -64,7 +64,7 @@ class Messages:
     def _refused(self, request: Any, **_: Any) -> None:
         self._move(str(request.id), "", -1)
 
-    def _unknown(self, id: str, **_: Any) -> None:  # noqa: A002 (Celery's own name)
+    def _unknown(self, id: str, **_: Any) -> None:  # noqa: A002 (Celery's name)
         self._move(id, "", -1)
 
     def _move(self, task_id: str, name: str, by: int) -> None:

@@ -1,4 +1,4 @@
-"""The sandbox, as tests of applications have it."""
+"""The sandbox for the tests of applications."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scrape_do_celery.sandbox.pages import HTML
 from scrape_do_celery.sandbox.thread import SandboxThread
 from scrape_do_celery.testing.faults import rule_of
 
-#: How long a task takes, in seconds, where nothing else is said: long enough to be seen running.
+#: The default duration of a task in seconds, long enough that a test can see the task running.
 TASK_SECONDS = 0.05
 
 
@@ -19,20 +19,29 @@ class Sandbox(SandboxThread):
         super().__init__(**{"task_seconds": TASK_SECONDS, **options})
 
     def fault(self, action: str, **rule: Any) -> str:
-        """Puts a fault in force, by its name (`FAULTS`); its id.
+        """Add a fault by its name in `FAULTS`, and return the id of the rule.
 
-        `target` keeps it to targets that contain this text, `times` says how often it happens, `after` how many
-        requests that it is for pass unharmed first. The sandbox's own actions, with their fields, are taken as well.
+        Args:
+            action: The name of a fault, or one of the sandbox's own actions.
+            **rule: `target` restricts the fault to targets that contain this text. `times` is the number of times, and
+                `after` the number of matching requests that pass first. Further options depend on the fault. An action
+                of the sandbox takes the fields of its rule.
 
         Raises:
-            ValueError: there is no such fault, or it takes no such option; the message lists the right ones.
+            ValueError: If no such fault exists, or it does not take an option; the message lists the valid names.
         """
         return super().fault(**rule_of(action, rule))
 
     def page(self, target: str, body: str, *, status: int = 200, content_type: str = HTML) -> str:
-        """Says what targets that contain this text answer from now on; of several, the last that fits counts.
+        """Set the page of all targets that contain a text, and return the id of the rule.
 
-        For jobs that are made later. The id of the rule.
+        The page is for jobs that are created later. If several pages match a target, the last one wins.
+
+        Args:
+            target: The text that the targets contain.
+            body: The content of the page.
+            status: The HTTP status of the target.
+            content_type: The `Content-Type` of the page.
         """
         headers = {"Content-Type": content_type}
         return super().fault("task_answers", target=target, body=body, status=status, headers=headers)

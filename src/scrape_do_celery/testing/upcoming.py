@@ -1,4 +1,4 @@
-"""Where a clock halts on its way: the moments at which something is to be done."""
+"""The times at which a clock halts on its way, because work becomes due."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Store
     from scrape_do_celery.testing.sandbox import Sandbox
 
-#: What is due in a ten-thousandth of a second is due: scores are rounded.
+#: Seconds by which the clock goes past each event, because times are rounded to a ten-thousandth of a second.
 _JUST = 0.001
 
 
 class UpcomingEvent(NamedTuple):
-    """Seconds from now. `is_poll`: of a job that has ended at Scrape.do; `is_deadline`: of a run, or end of a job."""
+    """An event, `after` seconds from now.
+
+    `is_poll` marks the poll of a job that has ended at Scrape.do. `is_deadline` marks the deadline of a run, or the end
+    of a job.
+    """
 
     after: float
     is_poll: bool = False
@@ -27,20 +31,20 @@ class UpcomingEvent(NamedTuple):
 
 
 class UpcomingEvents:
-    """The moments that the store and the sandbox have before them."""
+    """The coming events of the store and the sandbox."""
 
     def __init__(self, store: Store, sandbox: Sandbox) -> None:
         self._store, self._sandbox = store, sandbox
         self._client: Any = store.client
 
     def next(self, *, least: float) -> float:
-        """Seconds until the next one; `least` at least, where it is one that may come again and again."""
+        """Return the seconds until the next event; for an event that may recur, return `least` or more."""
         return min(
             (event.after if event.is_deadline else max(least, event.after) for event in self._all()), default=math.inf
         )
 
     def next_poll(self) -> float:
-        """Seconds until the next look at a job that has ended by now."""
+        """Return the seconds until the next poll of a job that has ended by now."""
         return min((event.after for event in self._all() if event.is_poll), default=math.inf)
 
     def _all(self) -> Iterator[UpcomingEvent]:
@@ -62,7 +66,7 @@ class UpcomingEvents:
                 yield name.decode(), moment
 
     def _is_poll(self, name: str, going_on: dict[str, float]) -> bool | None:
-        """Whether a part waits for a look at a job that has ended; None where nothing would be seen yet."""
+        """Tell whether a part waits for the poll of an ended job; return None if its poll would see nothing new yet."""
         part_id, client, keys = PartId.parse(name), self._client, self._store.keys
         state, job = client.hmget(keys.part(part_id.run_id, part_id.part), "state", "job")
         if state is None or state.decode() != PartState.RUNNING:

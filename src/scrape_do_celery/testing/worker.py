@@ -1,4 +1,4 @@
-"""A real worker on threads of the test's process: its steps see what the test has patched, and count for coverage."""
+"""A real worker on threads of the test's process. Its steps run patched code, and count for coverage."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.worker.task_events import TaskEventSender
 
-#: Steps at once.
+#: Steps that run at the same time.
 _STEPS = 4
-#: Longest sleep of the dispatcher and of the notifier, in seconds: a test must not wait for them.
+#: Longest sleep of the dispatcher and of the notifier, in seconds, so that a test does not wait for them.
 _CHECK_INTERVAL = 0.05
-#: Seconds that its start and its end may take.
+#: Seconds that the start and the stop of the worker may take.
 _TIMEOUT = 30.0
 
 
@@ -40,12 +40,12 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """A worker of an app, for as long as it is entered."""
+    """A worker of an app, which runs while its context lasts."""
 
     def __init__(self, app: Celery) -> None:
         self.app = app
         self.messages = Messages(app, self._listen)
-        #: Held by whoever looks what is to be done, or tells what was done.
+        #: Held by a thread while it checks for due work or announces changes.
         self.check_lock = threading.RLock()
         self._dispatcher: _Dispatcher | None = None
         self._controller: _Controller | None = None
@@ -60,7 +60,7 @@ class Worker:
             stack.enter_context(patch.object(lifecycle, "ChangeNotifier", partial(_Notifier, self)))
             stack.enter_context(patch.object(notifier, "_EVERY", _CHECK_INTERVAL))
             self.messages.count(stack)
-            # Each worker has a loop of its own; Celery would go on with the last one's, and its timer.
+            # Each worker needs a new loop. Otherwise Celery would reuse the last worker's loop and its timer.
             set_event_loop(None)
             stack.callback(set_event_loop, None)
             self._thread.start()
@@ -69,7 +69,7 @@ class Worker:
                 raise WorkerError(
                     f"the worker did not start: {self._trouble or 'it takes too long'}"
                 ) from self._trouble
-            # A test may wait for results: it is no step of this worker.
+            # A test may wait for results, because it is not a step of this worker.
             _set_task_join_will_block(False)
             self._stack = stack.pop_all()
         return self
@@ -81,7 +81,7 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            # Made here: in Django, that closes the database connections of the thread.
+            # Create the controller on this thread, because in Django that closes the thread's database connections.
             self._controller = _Controller(
                 app=self.app,
                 up=self._up,
@@ -93,7 +93,7 @@ class Worker:
                 without_heartbeat=True,
             )
             self._controller.start()
-        except BaseException as error:  # noqa: BLE001 (also SystemExit: whoever started it is told)
+        except BaseException as error:  # noqa: BLE001 (also SystemExit: `__enter__` reports it)
             self._trouble = error
         finally:
             self._up.set()
@@ -111,18 +111,18 @@ class Worker:
             raise WorkerError(f"the worker did not stop; under way: {', '.join(self.messages.names) or 'nothing'}")
 
     def _listen(self, queue: str) -> None:
-        """Consumes from a queue that somebody has published to, as another worker would."""
+        """Consume from a queue to which a message was published, as another worker would."""
         if self._controller is not None and self._controller.hub is not None:
             self._controller.hub.call_soon(self._controller.consumer.add_task_queue, queue)
 
     def set_dispatcher(self, dispatcher: _Dispatcher) -> None:
-        """Tells which thread brings work back."""
+        """Set the dispatcher, which publishes step messages for due work."""
         self._dispatcher = dispatcher
 
     def is_quiet(self) -> bool:
-        """Whether nothing is due now, no message is under way, and whoever is to be told was told.
+        """Tell whether no work is due, no message is in flight, and all changes are announced.
 
-        Whatever is found to be due is dispatched.
+        If work is due, dispatch it.
         """
         with self.check_lock:
             moves, store = self.messages.moves, AppContext.for_app(self.app).store
@@ -133,7 +133,7 @@ class Worker:
 
 
 class _Controller(WorkController):  # type: ignore[misc]
-    """Celery's worker, without signals of the operating system, which are for the main thread alone."""
+    """Celery's worker without signals of the operating system, which only the main thread may handle."""
 
     hub = None
 
@@ -142,13 +142,13 @@ class _Controller(WorkController):  # type: ignore[misc]
         super().__init__(**options)
 
     def on_consumer_ready(self, consumer: Any) -> None:
-        """Says that it consumes."""
+        """Report that the worker consumes."""
         signals.worker_ready.send(sender=consumer)
         self._up.set()
 
 
 class _Dispatcher(Dispatcher):
-    """The dispatcher, which looks more often, and not while somebody else looks whether it does."""
+    """A dispatcher that polls more often, and pauses while another thread checks whether work is due."""
 
     def __init__(self, worker: Worker, app_context: AppContext) -> None:
         super().__init__(app_context)
@@ -156,28 +156,28 @@ class _Dispatcher(Dispatcher):
         worker.set_dispatcher(self)
 
     def dispatch_due(self) -> float:
-        """One look; seconds until the next."""
+        """Dispatch due work once; return the seconds until the next time."""
         with self._worker.check_lock:
             return min(_CHECK_INTERVAL, super().dispatch_due())
 
     @property
     def is_asking(self) -> bool:
-        """Whether it has handed something to a thread which has not published it yet."""
+        """Whether the dispatcher has passed work to a thread that has not published it yet."""
         return self._asking.is_alive()
 
 
 class _Notifier(notifier.ChangeNotifier):
-    """A notifier that announces changes soon, before a test takes the worker for idle."""
+    """A notifier that announces changes soon, before a test considers the worker idle."""
 
     def __init__(self, worker: Worker, app_context: AppContext, monitor: TaskEventSender) -> None:
         super().__init__(app_context, monitor)
         self._worker = worker
 
     def notify_once(self) -> bool:
-        """One look; whether there is more to be told."""
+        """Announce changes once; return whether more are waiting."""
         with self._worker.check_lock:
             return super().notify_once()
 
 
 def _nothing() -> None:
-    """Wakes a loop."""
+    """Do nothing; scheduling this wakes a loop."""
