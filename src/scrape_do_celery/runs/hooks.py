@@ -26,7 +26,7 @@ class FrameworkHooks:
 
     #: Returns the settings for callers that pass none.
     settings: Callable[[], Settings] = Settings
-    #: In a transaction of the caller, returns a function that defers an action to the commit. A rollback drops the action.
+    #: In a transaction, returns a function that defers an action to the commit. A rollback drops the action.
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
     #: Called before and after a thread without requests announces runs: its database connections may idle for long.
     close_connections: Callable[[], object] = _nothing

@@ -32,7 +32,7 @@ class PartReader:
     named: list[str]
 
     def tasks(self, store: Store) -> Iterator[TaskDetails]:
-        """Yield the stored tasks in the input order that the job's summary shows. Tasks that were never fetched are missing.
+        """Yield the stored tasks in the input order of the job's summary. Leave out tasks that were never fetched.
 
         Raises:
             ResultExpiredError: tasks were stored, and have expired.
@@ -52,7 +52,7 @@ class PartReader:
         return [tasks[at] for at in positions if at in tasks], proven
 
     def successful_indexes(self, store: Store) -> set[int] | None:
-        """Return the indexes of the targets that have a page; None if nothing proves which task belongs to which target.
+        """Return the indexes of the targets that have a page; None if nothing proves the order of the tasks.
 
         Raises:
             ResultExpiredError: as `tasks`.

@@ -31,8 +31,8 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
 
     Raises:
         ResultNotReadyError: the run has not ended.
-        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the run is a plugin's;
-            or the tasks do not show which target they belong to.
+        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the run is of a
+            plugin; or the tasks do not show which target they belong to.
         RunNotFoundError: the store has no record of the run (any more).
         ResultExpiredError: the pages of the run have expired.
     """

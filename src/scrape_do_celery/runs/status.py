@@ -41,7 +41,7 @@ class RunStatus:
     error: ScrapeDoError | None
     #: status words of the API that this package does not know, at most five
     unknown_statuses: tuple[str, ...] = ()
-    #: the last error of a part that waits after a failed call; None if no part waits so
+    #: the last error of a part that waits after a failed call; None if no part waits
     waiting_for: str | None = None
 
     @classmethod
