@@ -1,4 +1,4 @@
-"""The producer's door: `enqueue` and `RunHandle`. Loads no HTTP client, no step and no worker."""
+"""The interface of producers: `enqueue` and `RunHandle`. The package loads no HTTP client, step or worker."""
 
 from __future__ import annotations
 

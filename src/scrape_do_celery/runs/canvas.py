@@ -1,4 +1,4 @@
-"""What of a caller's canvas is kept until the outcome of a run is delivered under his Celery id."""
+"""Keep the caller's canvas with a run until the outcome is delivered under the caller's Celery id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrape_do_celery import routing
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
 
-#: What belongs to one message or its journey, and must not be asked of the one that delivers the outcome.
+#: Options of the caller's message and of its publication. The message that delivers the outcome must not copy them.
 _OF_THE_MESSAGE = {
     *("exchange", "routing_key", "redelivered", "queue", "producer", "publisher", "connection", "router", "result_cls"),
     *("expires", "eta", "countdown", "retries", "retry", "retry_policy", "add_to_parent", "delivery_mode", "mandatory"),
@@ -23,20 +23,21 @@ _OF_THE_MESSAGE = {
 
 
 def delivery_signature(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> str:
-    """The message that will deliver the outcome under the caller's id, as JSON, with the caller's canvas."""
+    """Return the message that will deliver the outcome under the caller's id, as JSON and with the caller's canvas."""
     kept = {name: value for name, value in canvas.items() if name not in _OF_THE_MESSAGE and value is not None}
     for name in ("link", "link_error"):
         kept[name] = maybe_list(kept.get(name)) or []  # type: ignore[no-untyped-call]
-    # Under one name in logs and monitors, from the call to the outcome.
+    # Logs and monitors show one name from the call to the outcome.
     kept = {"shadow": routing.SCRAPE, **kept, "task_id": task_id, "queue": app_context.settings.queue}
     text: str = dumps(app_context.app.signature(routing.DELIVER_OUTCOME, args=[run_id], options=kept))  # type: ignore[no-untyped-call]
     return text
 
 
 def is_followed(stored: str, state: str) -> bool:
-    """Whether Celery calls something of the caller's when it has stored this outcome, delivered by this message.
+    """Return whether Celery calls a signature of the caller after it has stored this outcome.
 
-    Links, and the next of a chain, it calls before.
+    `stored` is the message that delivers the outcome, as JSON. Celery calls links, and the next task of a chain,
+    before it stores the outcome.
     """
     names = {SUCCESS: ("chord",), FAILURE: ("link_error", "chain", "chord")}.get(state, ())
     options = loads(stored)["options"] if stored and names else {}  # type: ignore[no-untyped-call]
@@ -44,10 +45,10 @@ def is_followed(stored: str, state: str) -> bool:
 
 
 def callbacks(on_success: Any, on_failure: Any) -> dict[str, Any]:
-    """The canvas of a run that the caller's own tasks follow; empty where none does.
+    """Return the canvas that calls the caller's own tasks after a run; empty without such tasks.
 
     Raises:
-        ValueError: one is not a signature.
+        ValueError: an argument is not a signature.
     """
     given = {"on_success": on_success, "on_failure": on_failure}
     for name, callback in given.items():

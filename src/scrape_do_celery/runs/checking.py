@@ -1,4 +1,4 @@
-"""Checks of the arguments that start a run, before anything is written."""
+"""Check the arguments that start a run, before anything is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_spec(
     early: bool | None = None,
     **options: Any,
 ) -> RunSpec:
-    """The checked request and options of a run.
+    """Return the checked request and options of a run.
 
     Raises:
         ValueError: a field is wrong.
@@ -27,7 +27,7 @@ def read_spec(
     if isinstance(targets, JobCreationRequest):
         if options:
             raise ValueError(f"{', '.join(sorted(options))}: set in the JobCreationRequest, not beside it")
-        # Checked again: a copy may be made with fields that nobody has looked at.
+        # The request is checked again: a copy of a model may have fields that were never checked.
         request = JobCreationRequest.model_validate(targets, context=SAID)
         return RunSpec(request, raise_on_task_failure, max_wait, early)
     if targets is not None:
@@ -36,7 +36,11 @@ def read_spec(
 
 
 def check_key(key: str | None) -> str | None:
-    """The key, or ValueError where it cannot be one."""
+    """Return the key, or None.
+
+    Raises:
+        ValueError: the key is not a text, is blank, or cannot be encoded.
+    """
     if key is not None and (not isinstance(key, str) or not key.strip()):
         raise ValueError("idempotency_key must be a text that is not blank, or None")
     if key is not None and (fault := why_no_text(key)):
@@ -45,10 +49,12 @@ def check_key(key: str | None) -> str | None:
 
 
 def each_request(requests: Any) -> Iterable[Any]:
-    """Requests one by one: a list of a hundred thousand would hold all of them at once.
+    """Return the requests as they are, so that the caller reads them one by one.
+
+    A list of a hundred thousand requests would hold all of them in memory at once.
 
     Raises:
-        ValueError: these are not many requests.
+        ValueError: `requests` is one request, or no ordered iterable.
     """
     if isinstance(requests, JobCreationRequest | str | bytes | Mapping | AbstractSet) or not isinstance(
         requests, Iterable

@@ -1,4 +1,4 @@
-"""What a process needs to write runs down and to publish step messages: settings, the store, a Celery app."""
+"""The tools of a process to write runs and publish step messages: settings, the store, a Celery app."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ATTRIBUTE, _SETTINGS, _OWN_APP = "scrape_do_app_context", "scrape_do_settings", "scrape_do_own_app"
-#: A step message is not worth waiting for: a web request may hang on it, and the dispatcher publishes anyway.
+#: Retry a publication once and briefly: a web request may wait for it, and the dispatcher publishes the step anyway.
 ONCE_MORE = {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_max": 0.1}}
 EAGER = (
     "task_always_eager: a run is carried out by workers while a job goes on, and not within the call that starts it; "
     "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
 )
-#: Parts a message.
+#: Parts or runs per message, at most.
 BATCH = ops.PARTS_PER_MESSAGE
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
@@ -42,14 +42,14 @@ _own: dict[Settings, Celery] = {}
 
 @dataclass(frozen=True, slots=True)
 class StepMessage:
-    """A message to publish: one step, with the parts or runs that it is to look at."""
+    """A message to publish: a step, and the ids of its parts or runs."""
 
     step: str
     ids: tuple[str, ...]
 
 
 class AppContext:
-    """One process's way into the pipeline, hung on its Celery app."""
+    """The app, settings and store of one process. The Celery app holds its context."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -59,16 +59,19 @@ class AppContext:
 
     @property
     def application(self) -> str:
-        """The name of the application that this process belongs to, by its broker and results."""
+        """The name of this process's application, made of its broker and its result backend."""
         return application(self.app.conf.broker_url, self.app.conf.result_backend)
 
     @property
     def retention(self) -> Retention:
-        """How long ended runs are kept."""
+        """The times for which ended runs are kept."""
         return Retention(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
 
     def publish(self, step: str, ids: Iterable[PartId | str], **options: Any) -> bool:
-        """Whether the message went out. Where it did not, the dispatcher of any worker publishes later."""
+        """Publish a step message. Return whether the broker took it.
+
+        If the broker did not, the dispatcher of any worker publishes the step later.
+        """
         arguments = [[str(name) for name in ids]]
         shown = {"argsrepr": _shown(arguments[0]), "kwargsrepr": "{}"}
         options = {
@@ -80,9 +83,10 @@ class AppContext:
             **options,
         }
         try:
-            # What instruments Celery may leave its span behind where the step is not registered, as in a web process.
+            # In a web process the step is not registered, and instrumentation of Celery may leave its span attached.
+            # The copied context keeps that span away from the caller.
             copy_context().run(self.app.send_task, step, args=arguments, **options)
-        except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
+        except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
             where = masked(str(self.app.conf.broker_url))
             log.warning(
                 "no message for %s (broker %s: %s); a worker finds the work by itself", step, where, masked(str(error))
@@ -91,9 +95,9 @@ class AppContext:
         return True
 
     def request_stop(self, run_id: str, reason: str) -> list[PartId] | None:
-        """Tell a run to end (`CANCEL`, `DEADLINE`), and publish step messages for the parts that are under way.
+        """Write the stop request of a run (`CANCEL`, `DEADLINE`). Publish step messages for its running parts.
 
-        None where it has ended already, or there is no such run.
+        Return these parts, or None if the run has ended or does not exist.
         """
         part_ids = self.store.run(ops.request_stop(self.store.keys, run_id, reason))
         if part_ids:
@@ -101,7 +105,7 @@ class AppContext:
         return part_ids
 
     def publish_all(self, messages: Sequence[StepMessage]) -> None:
-        """Publish as few messages as possible: each names up to `BATCH` parts."""
+        """Publish as few messages as possible. Each message names up to `BATCH` parts."""
         together: dict[str, dict[str, None]] = {}
         for message in messages:
             together.setdefault(message.step, {}).update(dict.fromkeys(message.ids))
@@ -111,7 +115,7 @@ class AppContext:
 
     @classmethod
     def for_app(cls, app: Celery | None = None, settings: Settings | None = None) -> AppContext:
-        """The context of an app; without one, of this process's app."""
+        """Return the context of an app. Without an app, take the app of this process."""
         with _lock:
             app = app or _current_app(settings)
             found: AppContext | None = app.__dict__.get(_ATTRIBUTE)
@@ -122,19 +126,19 @@ class AppContext:
 
 
 def _shown(ids: Sequence[str]) -> str:
-    """How logs and monitors show whom a step message is for."""
+    """Return the text that logs and monitors show for the ids of a step message."""
     first = ids[0] if ids else "nobody"
     return f"({first!r},)" if len(ids) == 1 else f"('{len(ids)} together: {first}, ...',)"
 
 
 def batched(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The parts of each message, in their order."""
+    """Yield the ids of each message, up to `BATCH` of them, in their order."""
     rest = tuple(ids)
     return (rest[start : start + BATCH] for start in range(0, len(rest), BATCH))
 
 
 def make_app(settings: Settings, name: str = "scrape_do") -> Celery:
-    """A Celery app of ours. It never becomes the current app by being made."""
+    """Make a Celery app of ours, without making it the current app."""
     app = Celery(name, set_as_current=False, include=[routing.STEPS_MODULE])
     app.conf.update(celery_config(settings))
     app.__dict__[_SETTINGS] = settings
@@ -143,12 +147,12 @@ def make_app(settings: Settings, name: str = "scrape_do") -> Celery:
 
 
 def is_own_app(app: Celery) -> bool:
-    """Whether the app was made here, and not by the user."""
+    """Return whether this package made the app, and not the user."""
     return _OWN_APP in app.__dict__
 
 
 def settings_of(app: Celery) -> Settings:
-    """The settings that an app was made with, else those of its framework, or of the environment."""
+    """Return the settings that an app was made with, else those of its framework or of the environment."""
     if _SETTINGS not in app.__dict__:
         app.__dict__[_SETTINGS] = hooks().settings()
     settings: Settings = app.__dict__[_SETTINGS]
@@ -156,9 +160,9 @@ def settings_of(app: Celery) -> Settings:
 
 
 def replace_settings(app: Celery, settings: Settings | None) -> Settings | None:
-    """Gives an app other settings; None lets it ask for them anew. The ones that it had, if any, come back.
+    """Give an app other settings, and return the settings that it had. With None, the app asks for settings again.
 
-    Its context is closed: the next one has the new settings.
+    The context of the app is closed, so that the next context has the new settings.
     """
     with _lock:
         before: Settings | None = app.__dict__.pop(_SETTINGS, None)
@@ -172,18 +176,18 @@ def replace_settings(app: Celery, settings: Settings | None) -> Settings | None:
 
 
 def find_app_except(but: str) -> Celery | None:
-    """The app that this process has by now, also one that was made here; never one of this name."""
+    """Return the app of this process, also an app of ours, but never the app named `but`."""
     if (current := _user_app()) is not None:
         return current if current.main != but else None
-    # One that was made by `make_app` need not be the current one anywhere.
+    # An app from `make_app` may not be the current app of any thread.
     return _single_app(lambda app: app.main != but)
 
 
 def _current_app(settings: Settings | None) -> Celery:
-    """The app that this process works with: the user's own, unless the settings name another broker than it has.
+    """Return the app that this process works with: the user's own, unless the settings name another broker.
 
-    A process that has none gets one of ours, which is made Celery's default as well: `AsyncResult(run_id)` works there.
-    Where there is one, ours never takes its place.
+    A call with `settings` gets an app of ours, and so does a process without an app. In such a process our app becomes
+    Celery's default, so that `AsyncResult(run_id)` works. If the user has an app, ours never takes its place.
     """
     theirs = _user_app()
     if settings is None and theirs is not None and _same_broker(theirs):
@@ -197,7 +201,7 @@ def _current_app(settings: Settings | None) -> Celery:
 
 
 def refuse_eager(app: Celery) -> None:
-    """Raises where the app would carry steps out within the call that sends them: nobody would ever look again.
+    """Refuse an app that runs each step inside the call that sends it: no worker would ever poll the job again.
 
     Raises:
         ConfigurationError: `task_always_eager` is set.
@@ -207,14 +211,17 @@ def refuse_eager(app: Celery) -> None:
 
 
 def ensure_default_app() -> None:
-    """Gives a process that has no Celery app one of ours; where it has one, nothing changes."""
+    """Give a process without a Celery app one of ours. If the process has an app, change nothing."""
     if _user_app() is None:
         AppContext.for_app()
 
 
 def _user_app() -> Celery | None:
-    """The current app; in Flask a thread may not see it as current, so else the only one that there is."""
-    current: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 (asking would make one)
+    """Return the user's current app, or else the only app of the user in this process.
+
+    In Flask, a thread may not see the user's app as current.
+    """
+    current: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 (`celery.current_app` would make an app)
     if current is not None and not _is_fallback(current):
         return current
     return _single_app(lambda app: not is_own_app(app))
@@ -231,5 +238,5 @@ def _same_broker(app: Celery) -> bool:
 
 
 def _is_fallback(app: Celery) -> bool:
-    """Whether this is the app that Celery makes up where nobody configured one."""
+    """Return whether this is the app that Celery makes if no app is configured."""
     return bool(app.main == "default" and not app.conf.broker_url)

@@ -1,4 +1,4 @@
-"""Drafts: runs that are written down before the Celery message which is to start them."""
+"""Write drafts: runs whose record is written before the Celery message that starts them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 def create_draft(
     app_context: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
-    """The run of a scrape's arguments, kept with the canvas around it; or the run that its idempotency key has.
+    """Write a draft from the arguments of a scrape and the canvas around it, and return its run id.
+
+    If the idempotency key has a run already, return the id of that run.
 
     Raises:
         ValueError: the request is wrong.
+        IdempotencyConflictError: the key belongs to a run with another request.
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     options = dict(kwargs)
@@ -44,26 +47,27 @@ def create_draft(
         except IdempotencyConflictError as error:
             if error.run_id != task_id:
                 raise
-            # This very message came before, and the step before it answers otherwise now: its first answer stands.
+            # The message was redelivered, and the preceding task of its chain has returned other targets.
+            # The first targets stand.
             run_id, new = task_id, False
         if new:
             break
         theirs = delivery_signature(app_context, run_id, task_id, canvas)
         if store.run(ops.accept_run(store.keys, run_id, task_id, theirs, keep_draft=start_delay > 0)) > 0:
             break
-        # The run that has the key was forgotten just now: the key is free.
+        # The run that had the key was forgotten a moment ago, so the key is free.
     return run_id
 
 
 def seconds_until_due(app: Celery, options: dict[str, Any]) -> float:
-    """How long a message with these options is to wait, as Celery reads them: a naive `eta` is in the app's zone."""
+    """Return the seconds that a message with these options waits. As in Celery, a naive `eta` is in the app's zone."""
     if options.get("countdown") is not None:
         return max(0.0, float(options["countdown"]))
     return _seconds_until(app, options.get("eta")) or 0.0
 
 
 def seconds_until_expiry(app: Celery, options: dict[str, Any]) -> float | None:
-    """How long a message with these options may wait at most; None for ever."""
+    """Return the seconds that a message with these options may wait at most. None means for ever."""
     expires = options.get("expires")
     if isinstance(expires, int | float):
         return max(0.0, float(expires))

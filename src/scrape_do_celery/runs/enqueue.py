@@ -1,4 +1,4 @@
-"""`enqueue`: write a run down, and publish its first step messages."""
+"""Start runs: write their records, and publish their first step messages."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Runs that are written in one trip to the store.
+#: Runs per round trip to the store, at most.
 _TOGETHER = 200
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A run that is to be written, under this id unless its key has one."""
+    """A run to write. The id stands unless the idempotency key has a run already."""
 
     spec: RunSpec
     key: str | None
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    # Noted now: it may be written when a transaction is committed.
+    # The trace of the call: the run may be written later, at the commit of a transaction.
     trace: str = field(default_factory=tracing.current)
-    #: whether the key had no run when a transaction asked for it
+    #: whether the key had no run when a transaction reserved its id
     free: bool = False
 
 
-def enqueue(  # noqa: PLR0913 (what a run can be told)
+def enqueue(  # noqa: PLR0913 (one argument for each option of a run)
     targets: Iterable[str] | JobCreationRequest | None = None,
     *,
     idempotency_key: str | None = None,
@@ -65,16 +65,16 @@ def enqueue(  # noqa: PLR0913 (what a run can be told)
 ) -> RunHandle:
     """Start a run, and return at once.
 
-    The record is in the store when this function returns. The run is carried out even if this process or the broker
-    dies. In a transaction of Django, the record is written at the commit, and not at all after a rollback.
+    The record is in the store when this function returns. The run continues even if this process or the broker dies.
+    In a transaction of Django, the record is written at the commit, and not at all after a rollback.
 
     Args:
         targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
-        idempotency_key: a second call with this key and an equal request returns the run of the first call, in any
-            state. The callbacks of the first call stand.
+        idempotency_key: a text that is not blank. A second call with this key and an equal request returns the run of
+            the first call, in any state. The callbacks of the first call stand.
         raise_on_task_failure: whether one failed task makes the run fail with `TaskFailedError`.
-        max_wait: seconds from now after which the run ends with `RunTimeoutError` and its jobs are canceled. None
-            sets no limit.
+        max_wait: seconds from now, more than 0, after which the run ends with `RunTimeoutError` and its jobs are
+            canceled. None sets no limit.
         early: whether pages are fetched while their job still runs, at the cost of one poll in each interval. None
             decides by the number of targets: from 50 on.
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
@@ -108,7 +108,7 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     settings: Settings | None = None,
     **options: Any,
 ) -> list[RunHandle]:
-    """Start a run for each request, with one trip to the store for every 200 runs.
+    """Start a run for each request, with one round trip to the store for every 200 runs.
 
     All requests are checked before the first run is written. The other arguments hold for each run, as in `enqueue`.
 
@@ -127,9 +127,10 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
         The handles, in the order of the requests.
 
     Raises:
-        ValueError: a request is wrong; the text names its place and the fields. Nothing was written.
+        ValueError: a request is wrong; the text names its index and the fields. Nothing was written.
         IdempotencyConflictError: a key belongs to a run with another request. The other runs are written and go on.
-        StoreUnavailableError: some runs may be written, and go on. With keys, the same call may be made again.
+        ConfigurationError: the app has `task_always_eager`. Nothing was written.
+        StoreUnavailableError: some runs may be written, and go on. With keys, the same call is safe to repeat.
     """
     kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
     specs = [_numbered(index, request, kept | options) for index, request in enumerate(each_request(requests))]
@@ -159,7 +160,7 @@ def _start(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str,
             run_ids.append(created.run_id)
     else:
         if canvas:
-            # What cannot be sent is said here, and not at the commit.
+            # Make the message now: a canvas that cannot be sent must fail this call, and not the commit.
             delivery_signature(app_context, "", "", canvas)
         wanted = [_reserve(app_context, one) for one in wanted]
         run_ids = [one.run_id for one in wanted]
@@ -168,7 +169,11 @@ def _start(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str,
 
 
 def _reserve(app_context: AppContext, one: _Wanted) -> _Wanted:
-    """What is to be written when the transaction is over, under the one id that its key has for all transactions."""
+    """Reserve the id that the key has for all transactions. Return the run to write at the commit, with that id.
+
+    Raises:
+        IdempotencyConflictError: the key belongs to a run with another request.
+    """
     if one.key is None:
         return one
     store = app_context.store
@@ -181,13 +186,13 @@ def _reserve(app_context: AppContext, one: _Wanted) -> _Wanted:
 def _write_committed(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
     store = app_context.store
     for created, one in zip(_write_all(app_context, wanted, canvas), wanted, strict=True):
-        # The caller has gone on, and others wait for the same commit: an error would drop those.
+        # The caller has gone on, and an exception would drop other actions that wait for the same commit.
         if _is_other(created, one.spec):
             log.error("committed too late: %s", _conflict(app_context, created.run_id, one.spec))
         elif created.result == ops.CreateResult.FORGOTTEN or created.run_id != one.run_id:
             log.error("committed too late: the run %s of this key has ended and was forgotten", one.run_id)
         elif canvas and one.free and not created.new:
-            # Somebody else has written it meanwhile.
+            # Another process has written the run meanwhile. The callbacks of this call need a waiter of their own.
             waiter = str(uuid.uuid4())
             store.run(
                 ops.accept_run(
@@ -197,7 +202,10 @@ def _write_committed(app_context: AppContext, wanted: Sequence[_Wanted], canvas:
 
 
 def _write_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    """Return the result of each in input order. Publish for those whose id is not another request's."""
+    """Write the runs and publish their submit steps. Return the results in input order.
+
+    If the key or id of a run belongs to another request, nothing is published for the run.
+    """
     found: list[Created] = []
     for start in range(0, len(wanted), _TOGETHER):
         found += _write_some(app_context, wanted[start : start + _TOGETHER], canvas)
@@ -215,7 +223,7 @@ def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> No
             if record is not None and record.unreadable is None:
                 run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
     except RedisError as error:
-        # The runs are written down: a caller who sees an error would pay again. A worker tells of them.
+        # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
         log.warning("run_changed was not sent for new runs: %s", type(error).__name__)
 
 
@@ -225,7 +233,7 @@ def _write_some(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict
     ours = [index for index, one in enumerate(wanted) if not _is_other(found[index], one.spec)]
     if old := [index for index in ours if not found[index].new]:
         alive = store.run_all([ops.accept_run(store.keys, found[index].run_id) for index in old])
-        # What was forgotten between the two has left its key to this one.
+        # A run that was forgotten between both commands has freed its key, so the run is created once more.
         freed = [index for index, parts in zip(old, alive, strict=True) if parts <= 0]
         for index, created in zip(freed, _create_all(app_context, [wanted[n] for n in freed], canvas), strict=True):
             found[index] = created
@@ -241,7 +249,7 @@ def _create_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict
     reserved = {
         index: created.run_id for index, created in enumerate(found) if created.result == ops.CreateResult.RESERVED
     }
-    # A transaction that is not over has given these ids to its caller.
+    # An open transaction has reserved these ids and given them to its caller.
     under = [replace(wanted[index], run_id=run_id) for index, run_id in reserved.items()]
     again = store.run_all([_creation(app_context, one, canvas) for one in under]) if under else []
     for index, created in zip(reserved, again, strict=True):
@@ -256,23 +264,25 @@ def _creation(app_context: AppContext, one: _Wanted, canvas: dict[str, Any]) -> 
 
 
 def _is_other(created: Created, spec: RunSpec) -> bool:
-    """Whether the run that has this key has another request."""
+    """Return whether the run with this key or id has another request."""
     return not created.new and created.digest != spec.digest
 
 
 def write(
     app_context: AppContext, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
 ) -> tuple[str, bool]:
-    """The id of the run that stands in the store, and whether this call wrote it. `options` are those of `ops.create`.
+    """Write a run. Return the id of the run in the store, and whether this call wrote it.
+
+    `options` are those of `ops.create_run`.
 
     Raises:
-        IdempotencyConflictError: key or id belong to a run with another request.
+        IdempotencyConflictError: the key or id belongs to a run with another request.
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     store = app_context.store
     created = store.run(ops.create_run(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
     if created.result == ops.CreateResult.RESERVED:
-        # Its own waiter is the run itself, as of one that was enqueued.
+        # As after `enqueue`, the run waits under its own id. The caller adds its own waiter later.
         options |= {"waiter": None, "signature": ""}
         command = ops.create_run(store.keys, created.run_id, spec, key=key, trace=tracing.current(), **options)
         created = replace(store.run(command), result=ops.CreateResult.EXISTS)
@@ -284,7 +294,7 @@ def write(
 
 
 def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:
-    """Publishes a step message for every part of a run that was just accepted."""
+    """Publish submit steps for all parts of a run that was just accepted."""
     app_context.publish(routing.SUBMIT_JOBS, [PartId(run_id, n) for n in range(parts)])
 
 
@@ -294,7 +304,7 @@ def _conflict(app_context: AppContext, run_id: str, spec: RunSpec) -> Idempotenc
     try:
         theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
     except EncryptionKeyError as error:
-        # That it is another request is known all the same, by its digest.
+        # The other request cannot be read here. Its digest still proves that the requests differ.
         return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {error}", run_id)
     fields = spec.differing_fields(theirs) if theirs else ()
     what = f"it differs in {', '.join(fields)}" if fields else "its record is gone"

@@ -1,4 +1,4 @@
-"""`RunHandle`: looks at a run, waits for it, reads it, cancels it. Any process may hold one."""
+"""Read, await and cancel a run by its id, from any process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
 
-#: Seconds between two looks of a waiting caller, first and longest.
+#: Seconds between two checks of a waiting caller, first and longest.
 _WAIT_MIN, _WAIT_MAX = 0.02, 0.2
 
 
@@ -37,10 +37,10 @@ class Progress(NamedTuple):
 
 
 class RunHandle:
-    """A run by its id. Any process may hold one.
+    """A handle of a run, by the run's id. Any process may hold a handle.
 
     Args:
-        run_id: the id that `enqueue` gave. It is also the Celery result id.
+        run_id: the id that `enqueue` returned, which is also the Celery result id.
         settings: settings of this handle. None takes those of the framework or of the environment.
     """
 
@@ -71,7 +71,7 @@ class RunHandle:
 
     @property
     def progress(self) -> Progress:
-        """The number of tasks that are done, that failed, and in total."""
+        """The numbers of succeeded tasks, failed tasks and all tasks."""
         parts = self._record().parts
         return Progress(sum(p.done for p in parts), sum(p.failed for p in parts), sum(p.total for p in parts))
 
@@ -101,8 +101,8 @@ class RunHandle:
             The result, with tasks in the order of the targets.
 
         Raises:
-            ResultNotReadyError: the run has not ended within `timeout`. It goes on.
-            ScrapeDoError: the run failed, such as `JobFailedError`. `iter_tasks` still gives the fetched pages.
+            ResultNotReadyError: the run has not ended within `timeout`, and goes on.
+            ScrapeDoError: the run failed, such as with `JobFailedError`. `iter_tasks` still yields the fetched pages.
             RunNotFoundError: the store has no such run (any more).
             ResultExpiredError: the pages have expired.
         """
@@ -118,6 +118,12 @@ class RunHandle:
 
         Args:
             timeout: seconds to wait, as in `result`.
+
+        Returns:
+            The result, as from `result`.
+
+        Raises:
+            ScrapeDoError: the errors of `result`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         for wait in _wait_intervals(deadline):
@@ -132,10 +138,12 @@ class RunHandle:
         A failed run has the pages that were fetched before its end.
 
         Args:
-            partial: whether a run that has not ended yields the tasks that are fetched by now.
+            partial: whether a live run yields the tasks that are fetched by now.
 
         Raises:
             ResultNotReadyError: the run has not ended, and `partial` is not set.
+            RunNotFoundError: the store has no such run (any more).
+            ResultExpiredError: the pages have expired.
         """
         record = self._record()
         if record.outcome is None and not partial:
@@ -145,12 +153,15 @@ class RunHandle:
             yield from part.tasks(store)
 
     def cancel(self) -> bool:
-        """Ask for the end of the run, at Scrape.do too.
+        """Request the end of the run, at Scrape.do too.
 
         Pages that were paid for are still collected. If the job ends first, its own status decides.
 
         Returns:
-            Whether the run will be stopped. False if it has ended already.
+            True if the run will be stopped, False if the run has ended already.
+
+        Raises:
+            RunNotFoundError: the store has no such run (any more).
         """
         if self._app_context.request_stop(self.run_id, CANCEL) is None:
             self._record()
@@ -160,20 +171,24 @@ class RunHandle:
     def first_delivery(self, name: str) -> bool:
         """Return True for the first call with this name for the run, in any process.
 
-        Celery calls callbacks at least once. Ask this before work that must not happen twice, such as a mail. If the
-        process dies after asking, nobody does the work.
+        Celery calls callbacks at least once. Call this method before work that must not happen twice, such as a mail.
+        If the process dies after the call, the work is not done.
 
         Args:
-            name: the name of the work.
+            name: the name of the work. The store keeps the name for `SCRAPE_DO_RECORD_TTL` seconds.
+
+        Returns:
+            True for the first call, False for each later one.
         """
         store = self._app_context.store
         return store.run(ops.claim_once(store.keys, self.run_id, name, self._app_context.settings.record_ttl))
 
     def forget(self) -> None:
-        """Delete all that the store and Celery hold of an ended run, once its outcome is delivered.
+        """Delete all data of an ended run from the store and from Celery, once its outcome is delivered.
 
         The idempotency key of the run is free again. If the run is encrypted with a key that no worker has, it can be
-        deleted `SCRAPE_DO_CANCEL_GRACE` after `cancel`. Then its job is not stopped, and no outcome is delivered.
+        deleted `SCRAPE_DO_CANCEL_GRACE` seconds after `cancel`. Then its job is not stopped, and no outcome is
+        delivered.
 
         Raises:
             RunError: the run has not ended.
@@ -228,7 +243,7 @@ def _deciding(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | No
 
 
 def _wait_intervals(deadline: float | None) -> Iterator[float]:
-    """Yield the waits between two checks, growing; the last check is at the deadline."""
+    """Yield growing waits between two checks, in seconds. The last check is at the deadline."""
     wait: float = _WAIT_MIN
     while deadline is None or (left := deadline - time.monotonic()) > 0:
         yield wait if deadline is None else min(wait, left)

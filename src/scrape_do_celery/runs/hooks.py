@@ -1,4 +1,4 @@
-"""What the framework that a process runs in adds: where settings come from, and when its transactions are over."""
+"""The hooks of a process's framework: the source of settings, and the end of transactions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class FrameworkHooks:
-    """A process without a framework: settings come from the environment, and nothing is put off."""
+    """The hooks of one framework. The defaults, for no framework, read the environment and defer nothing."""
 
-    #: The settings of whoever names none.
+    #: Returns the settings for callers that pass none.
     settings: Callable[[], Settings] = Settings
-    #: In a transaction of the caller's: what puts an act off until it is committed, and drops it where it is not.
+    #: In a transaction, returns a function that defers an action to the commit. A rollback drops the action.
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
-    #: Called by a thread that has no requests, before and after it tells of runs: databases may be left alone for long.
+    #: Called before and after a thread without requests announces runs: its database connections may idle for long.
     close_connections: Callable[[], object] = _nothing
 
 
@@ -49,7 +49,7 @@ def hooks() -> FrameworkHooks:
 
 @contextmanager
 def override_hooks(override: Callable[[FrameworkHooks], FrameworkHooks]) -> Iterator[None]:
-    """Pass what `hooks` returns through `override`, whichever hooks are installed: for tests of applications."""
+    """Make `hooks` return `override` of the installed hooks, also of hooks that are installed later. For tests."""
     global _override  # noqa: PLW0603 (as above)
     before, _override = _override, override
     try:

@@ -1,4 +1,4 @@
-"""Delivering an outcome under the Celery ids that wait for it."""
+"""Deliver outcomes under the Celery ids that wait for them, start late drafts, and find revoked ids."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ log = logging.getLogger(__name__)
 
 
 def deliver(app_context: AppContext, run_id: str, *, redelivery: bool = False) -> None:
-    """Publishes `deliver_outcome` under each waiting id, with the canvas that was around it.
+    """Publish `deliver_outcome` under each waiting id, with the canvas of its caller.
 
-    `redelivery`: it was published before. Ids whose result Celery has by now are only noted, those that something
-    follows at the second time.
+    Args:
+        app_context: the context that publishes.
+        run_id: the run. Nothing happens if it has not ended.
+        redelivery: whether the outcome was published before. If Celery already has the result of an id, the delivery
+            is acknowledged and not published again. If callbacks follow the result, it is published once more first.
     """
     record = app_context.store.run(ops.read_run(app_context.store.keys, run_id))
     if record is not None and record.outcome is not None:
@@ -38,17 +41,18 @@ def deliver(app_context: AppContext, run_id: str, *, redelivery: bool = False) -
 
 
 def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bool = False) -> None:
-    """As `deliver`, of a run that has ended and was just looked at."""
+    """Deliver as `deliver` does, with the record of an ended run that was just read."""
     store, run_id = app_context.store, record.run_id
     if record.unreadable is not None:
-        # What is around it cannot be read: a worker with the key goes on.
+        # The canvas cannot be read here. A worker with the key delivers the outcome.
         log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
         return
     if not record.waiters:
         store.run(ops.acknowledge_delivery(store.keys, run_id, "", app_context.retention))
     for waiter, stored in record.waiters.items():
         delivered, mark = _delivered_state(app_context, record, waiter) if redelivery else None, f"delivered {waiter}"
-        # Celery stores a result before it calls what follows: who died between the two is made up for, once.
+        # Celery stores the result before it calls the callbacks. A worker may die between the two, so the outcome is
+        # published a second time, once.
         if delivered and not (
             is_followed(stored, delivered) and not store.run(ops.was_claimed(store.keys, run_id, mark))
         ):
@@ -61,16 +65,16 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
 
 
 def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
-    """Brings a draft to life whose message has not come; one that was revoked or has expired meanwhile is canceled."""
+    """Start a draft whose message has not come. If the message was revoked or has expired meanwhile, cancel the run."""
     store = app_context.store
     record = store.run(ops.read_run(store.keys, run_id))
     if record is None or (
         record.after and record.stop_reason is None and store.run(ops.outcome(store.keys, record.after)) == (True, None)
     ):
-        # There is none, or the run that it waits for goes on.
+        # The run does not exist, or the run that it waits for goes on.
         return
     expired = record.expires is not None and now > record.expires
-    # Others may wait for it whose messages were not revoked.
+    # Every waiter must be revoked: one revoked message must not cancel the run of the others.
     if expired or (record.waiters and all(_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
         store.run(ops.request_stop(store.keys, run_id, CANCEL))
     parts = store.run(ops.accept_run(store.keys, run_id))
@@ -78,12 +82,12 @@ def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
 
 
 def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
-    """Those of the ids that Celery has as revoked."""
+    """Return the ids that Celery has as revoked."""
     backend = app_context.app.backend
     if _cannot_be_asked(app_context) or not task_ids:
         return []
     if isinstance(backend, RedisBackend):
-        # Nearly all of them have no result yet: that is told of all at once.
+        # Nearly all ids have no result yet, which one MGET shows for all of them.
         try:
             known = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])
         except RedisError as error:
@@ -94,7 +98,7 @@ def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
 
 
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
-    """Whether the message went out."""
+    """Publish the outcome to one waiter. Return whether the broker took the message."""
     run_id, shown = record.run_id, message_reprs(record.run_id, record.summary)
     try:
         if stored:
@@ -102,7 +106,7 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
         else:
             options = {"queue": app_context.settings.queue, "task_id": waiter, "add_to_parent": False}
             app_context.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
-    except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; each is published again)
+    except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; the dispatcher publishes again)
         log.warning(
             "Could not publish the outcome of run %s (%s); the dispatcher will retry.", run_id, type(error).__name__
         )
@@ -111,7 +115,7 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
 
 
 def acknowledge(app_context: AppContext, run_id: str, waiter: str) -> None:
-    """Notes that an outcome was delivered, where Celery has it, or has no place that could be asked."""
+    """Record the delivery of an outcome, if Celery has the result or its results cannot be read here."""
     store = app_context.store
     record = store.run(ops.read_run(store.keys, run_id))
     if record is not None and (_cannot_be_asked(app_context) or _delivered_state(app_context, record, waiter)):
@@ -119,25 +123,25 @@ def acknowledge(app_context: AppContext, run_id: str, waiter: str) -> None:
 
 
 def _cannot_be_asked(app_context: AppContext) -> bool:
-    """Whether results cannot be read from this process: none are kept, or only their receiver can."""
+    """Return whether this process cannot read results: none are stored, or only their receiver can read them."""
     backend = app_context.app.backend
     return isinstance(backend, DisabledBackend) or str(backend.as_uri()).startswith("rpc")
 
 
 def _delivered_state(app_context: AppContext, record: RunRecord, waiter: str) -> str | None:
-    """The state that Celery has of this outcome under an id, if any.
+    """Return the state that Celery has of this outcome under an id, or None.
 
-    Not any that is ready: where a callback could not be published, Celery writes a failure over the run's success.
+    Not every ready state counts: if a callback could not be published, Celery overwrites a success with a failure.
     """
     state = _state(app_context, waiter)
     return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
 
 
 def _state(app_context: AppContext, waiter: str) -> str | None:
-    """What Celery knows of an id; None where its backend does not answer, or there is none."""
+    """Return the state that Celery has of an id. Return None without a result backend, or without its answer."""
     try:
         state: str = app_context.app.backend.get_state(waiter)
-    except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always right)
+    except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always safe)
         log.warning("cannot ask the result backend for %s: %s", waiter, type(error).__name__)
         return None
     return state

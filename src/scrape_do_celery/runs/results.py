@@ -1,4 +1,4 @@
-"""Reading a run's results out of the store, in input order, a few at a time."""
+"""Read the results of a run from the store, in input order, a few at a time."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails, TaskDetails
 
-#: Contents in memory at a time while a run is streamed.
+#: Contents in memory at a time while a run is streamed, at most.
 _CHUNK = 25
 
 
 @dataclass(frozen=True, slots=True)
 class PartReader:
-    """What it takes to read one part: its job, its targets, and the URLs that the job's summary names."""
+    """A reader of one part, with its job, its targets, and the URLs that the job's summary names."""
 
     part_id: PartId
     record: PartRecord
     job: JobDetails
-    #: None for a plugin, and for a part whose targets are gone: its tasks stay in the order of the job
+    #: None for a plugin, and if the targets are gone. Then the tasks stay in the order of the job.
     targets: list[str] | None
-    #: by position in the store; empty where the summary names none
+    #: URLs by position in the store; an empty text if the summary names no URL
     named: list[str]
 
     def tasks(self, store: Store) -> Iterator[TaskDetails]:
-        """The stored tasks in input order, as the job's summary tells it; those that were never fetched are left out.
+        """Yield the stored tasks in the input order of the job's summary. Leave out tasks that were never fetched.
 
         Raises:
-            ResultExpiredError: there were some, and their life has passed.
+            ResultExpiredError: tasks were stored, and have expired.
         """
         positions, _ = self._order({})
         for _, task in self._stored(store, positions):
             yield task
 
     def read(self, store: Store) -> tuple[list[TaskDetails], bool]:
-        """Return the stored tasks in input order, and whether their own URLs and the summary prove it.
+        """Return the stored tasks in input order, and whether their own URLs and the summary prove that order.
 
         Raises:
             ResultExpiredError: as `tasks`.
@@ -52,7 +52,7 @@ class PartReader:
         return [tasks[at] for at in positions if at in tasks], proven
 
     def successful_indexes(self, store: Store) -> set[int] | None:
-        """Return the places of the targets that have a page; None if nothing proves which task is whose.
+        """Return the indexes of the targets that have a page; None if nothing proves the order of the tasks.
 
         Raises:
             ResultExpiredError: as `tasks`.
@@ -87,7 +87,7 @@ class PartReader:
 
 
 def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
-    """A reader for each part that has a job, in the order of the parts."""
+    """Yield a reader for each part that has a job, in the order of the parts."""
     for number, job in jobs_by_part(store, record).items():
         part_id = record.part_id(number)
         spec = store.run(ops.part_spec(store.keys, part_id))
@@ -96,12 +96,12 @@ def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
-    """The jobs that the run has so far, by part, in the order of the parts."""
+    """Return the jobs that the run has by now, by part, in the order of the parts."""
     found = {n: store.run(ops.job(store.keys, record.part_id(n))) for n in range(len(record.parts))}
     return {number: job for number, job in found.items() if job is not None}
 
 
 def _named(job: JobDetails) -> list[str]:
-    """The URLs that the summary names, in the order of the job's task ids."""
+    """Return the URLs that the summary names, in the order of the job's task ids."""
     urls = {task.task_id: task.url for task in job.tasks}
     return [urls.get(task_id, "") for task_id in job.task_ids or urls]

@@ -1,4 +1,4 @@
-"""Enqueueing again what failed in a run that has ended."""
+"""Start a run for the targets of an ended run that have no page."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
 
     Raises:
         ResultNotReadyError: the run has not ended.
-        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the tasks do not
-            show which target they belong to.
+        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the run is of a
+            plugin; or the tasks do not show which target they belong to.
         RunNotFoundError: the store has no record of the run (any more).
         ResultExpiredError: the pages of the run have expired.
     """
@@ -66,13 +66,13 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
 
 
 def _in_doubt(part: PartRecord) -> bool:
-    """Whether there may be a job of the part that nobody knows; one that was taken out of work may have bought it."""
+    """Return whether the part may have an unknown job. A poisoned part may have bought a job without storing its id."""
     bought = part.purchases > 0 and part.job_id is None
     return part.outcome == RunState.IN_DOUBT or (part.outcome == RunState.POISONED and bought)
 
 
 def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
-    """The targets of a run whose page no answer contained, in input order."""
+    """Return the targets of a run for which no answer contained a page, in input order."""
     readers = {reader.part_id.part: reader for reader in results.part_readers(store, record)}
     missing: list[str] = []
     for number, part in enumerate(spec.parts()):

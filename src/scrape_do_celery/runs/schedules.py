@@ -1,4 +1,4 @@
-"""`scheduled_run`: an entry for Celery beat, checked where it is declared."""
+"""Make entries for Celery beat, with a check of the request at the declaration."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from celery.schedules import crontab
 
 IfRunning = Literal["skip", "queue", "cancel_previous"]
-#: What a request must not carry through a schedule, which beat keeps and brokers carry.
+#: Fields that a schedule must not hold: beat stores its entries, and brokers carry them.
 _SECRET: Final = ("headers", "set_cookies", "webhook_headers", "body")
 
 
-def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
+def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     name: str,
     schedule: crontab | timedelta | float,
     targets: Iterable[str] | None = None,
@@ -42,17 +42,17 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
 ) -> dict[str, Any]:
     """Return an entry for Celery's `beat_schedule` that starts a run at each tick.
 
-    A tick is the minute of a crontab, or a multiple of an interval since the epoch. It makes one run, even if several
-    beats publish it.
+    A tick is the minute of a crontab, or a multiple of an interval since the epoch. Each tick makes one run, even if
+    several beats publish the tick.
 
     Args:
-        name: the name of the schedule. Entries with one name are one schedule.
-        schedule: a crontab, a timedelta, or seconds.
+        name: the name of the schedule, not blank. Entries with one name are one schedule.
+        schedule: a crontab, or an interval of at least 1 second as a timedelta or in seconds.
         targets: absolute http or https URLs. None if `options` has a `plugin`.
         if_running: the fate of a tick while the run of an earlier tick goes on. `skip` starts no run, `queue` starts
             the run later, and `cancel_previous` cancels the earlier run.
-        credentials: the name of an entry in `SCRAPE_DO_CREDENTIALS`, with headers, cookies or a body. An entry of
-            beat must not hold them.
+        credentials: the name of an entry in `SCRAPE_DO_CREDENTIALS`, with headers, cookies or a body. Beat's entries
+            must not hold such secrets.
         raise_on_task_failure: as in `enqueue`.
         max_wait: seconds, as in `enqueue`.
         early: as in `enqueue`.
@@ -80,12 +80,12 @@ def scheduled_run(  # noqa: PLR0913 (what a schedule can be told)
     given = dict(options)
     if targets is not None:
         given["targets"] = targets
-    # The checked request, as JSON values: not all that pydantic reads comes through beat's JSON as it was.
+    # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
     checked = read_spec(**given, **kept).request.model_dump(mode="json", exclude_none=True)
     request = {**checked, **kept, "credentials": credentials}
     request = {field: value for field, value in request.items() if value is not None}
     kwargs = {"name": name, "rule": schedule_rule(schedule), "if_running": if_running, "request": request}
     if canvas := callbacks(on_success, on_failure):
         kwargs["canvas"] = canvas
-    # What JSON cannot carry is said here, and not when beat publishes it.
+    # A value that JSON cannot carry must raise here, and not when beat publishes the entry.
     return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(dumps(kwargs))}  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Starting the run of a schedule's tick."""
+"""Start the run of a schedule's tick."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds until the dispatcher checks whether the run that a queued one waits for has ended, if its end was missed.
+#: Seconds until the dispatcher checks whether the run before a queued run has ended, in case its end was missed.
 _CHECK_DELAY = 60.0
 
 
 def start_scheduled_run(
     app_context: AppContext, tick: ops.ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
 ) -> str | None:
-    """The run of a tick; None where it was left out. Doing it twice changes nothing, nor does dying on the way.
+    """Start the run of a tick. Return its id, or None if the tick is skipped.
+
+    A second call for the same tick changes nothing, also after a crash of the first call.
 
     Raises:
         ValueError: the request is wrong, or its credentials are unknown here.
@@ -35,7 +37,7 @@ def start_scheduled_run(
     store, options = app_context.store, dict(request)
     fields = with_credentials(app_context.settings, options.pop("credentials", None), options)
     run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
-    # A warning has no caller here: it was said where the schedule was declared.
+    # A warning has no reader here. The declaration of the schedule has given the warning.
     spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
     run_id = str(uuid.uuid4())
     delivery = delivery_signature(app_context, run_id, run_id, canvas) if canvas else ""

@@ -1,4 +1,4 @@
-"""`RunStatus`: a run at one moment, small enough to be shown, sent and kept."""
+"""The status of a run at one moment, small enough to show, send and store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunStatus:
     state: RunState
     #: tasks that succeeded
     done: int
-    #: tasks that failed, with those that are gone
+    #: tasks that failed, including gone tasks
     failed: int
     #: tasks that the API no longer knows
     gone: int
@@ -35,13 +35,13 @@ class RunStatus:
     jobs: tuple[str, ...]
     #: the time at which the run was accepted
     created: datetime
-    #: the time of the outcome; None before
+    #: the time of the outcome; None for a live run
     ended: datetime | None
     #: the error of a failed run
     error: ScrapeDoError | None
-    #: status words of the API that this package does not know, up to a limit
+    #: status words of the API that this package does not know, at most five
     unknown_statuses: tuple[str, ...] = ()
-    #: the last error of a part that waits after a failed call; None while nothing is wrong
+    #: the last error of a part that waits after a failed call; None if no part waits
     waiting_for: str | None = None
 
     @classmethod
@@ -70,7 +70,7 @@ class RunStatus:
         return self.state.is_outcome
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values, for a page that shows progress or for an event."""
+        """Return the status as JSON values, for a page that shows progress or for an event."""
         return {
             "run_id": self.run_id,
             "state": self.state.value,

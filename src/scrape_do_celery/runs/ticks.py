@@ -1,4 +1,4 @@
-"""Which tick of a schedule it is: pure rules, so that two beats name the same one alike."""
+"""Name the ticks of a schedule by pure rules, so that two beats give a tick the same name."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 _FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
-#: The 29th of February may be eight years away.
+#: Days to search for a tick, at most: the last 29th of February may be eight years back.
 _DAYS = 8 * 366 + 1
 
 
 def schedule_rule(when: object) -> dict[str, Any]:
-    """A schedule as JSON: what `tick` needs of it.
+    """Return the rule of a schedule as JSON values, for `tick`.
 
     Raises:
-        ValueError: it is neither a crontab nor an interval of a second or more.
+        ValueError: the schedule is neither a crontab nor an interval of at least 1 second.
     """
     if isinstance(when, crontab):
         return {"cron": [str(getattr(when, f"_orig_{field}")) for field in _FIELDS]}
@@ -33,9 +33,10 @@ def schedule_rule(when: object) -> dict[str, Any]:
 
 
 def tick(rule: Mapping[str, Any], now: datetime, zone: tzinfo) -> str:
-    """The name of the tick at or before `now`.
+    """Return the name of the tick at or before `now`.
 
-    Of an interval, a multiple of it since the epoch; of a crontab, the minute, told by the clock of `zone`.
+    The tick of an interval is a multiple of the interval since the epoch, in seconds. The tick of a crontab is a minute
+    by the clock of `zone`.
     """
     if "every" in rule:
         every = float(rule["every"])
@@ -45,7 +46,7 @@ def tick(rule: Mapping[str, Any], now: datetime, zone: tzinfo) -> str:
 
 
 def _last_minute(cron: crontab, now: datetime) -> datetime:
-    """The last minute at or before `now` that a crontab names."""
+    """Return the last minute at or before `now` that a crontab names."""
     for days in range(_DAYS):
         day = now - timedelta(days=days)
         if not _is_day(cron, day):

@@ -1,4 +1,4 @@
-"""The steps, one module each. Importing this registers them in every Celery app of the process."""
+"""The steps, one module each. An import registers the steps in every Celery app of the process."""
 
 from __future__ import annotations
 
@@ -37,5 +37,8 @@ __all__ = [
 
 @signals.worker_init.connect(weak=False)
 def connect_dispatcher(sender: Any, **_: Any) -> None:
-    """Whatever app includes the steps gets the dispatcher with them. By name: the worker's floor is above this one."""
+    """Start the dispatcher in the workers of every app that includes the steps.
+
+    The module is imported by name, because its layer is above the layer of the steps.
+    """
     import_module(routing.WORKER_MODULE).start(sender.app)

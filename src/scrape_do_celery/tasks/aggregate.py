@@ -1,4 +1,4 @@
-"""Deciding a run, once, when its last part has ended."""
+"""Decide the outcome of a run, once, when its last part has ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MAX_DECISION_FACTOR = 3
 
 @shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
-    """Decides runs whose parts have all ended, and publishes a step message for their delivery."""
+    """Decide runs whose parts have all ended, and publish a step message for their delivery."""
     context = WorkerContext.for_app(self.app)
     context.run(_all(context, run_ids))
 
@@ -43,7 +43,7 @@ async def _all(context: WorkerContext, run_ids: list[str]) -> None:
     answers = await asyncio.gather(*(aggregate(context, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
-            # The others of this message are to be told; this one is published again.
+            # The other runs of this message must still be delivered. The dispatcher publishes this run again.
             log.error("run %s could not be decided", run_id, exc_info=answer)
     ended = [answer for answer in answers if isinstance(answer, RunRecord)]
     await asyncio.to_thread(_deliver_all, context.app_context, ended)
@@ -55,7 +55,10 @@ def _deliver_all(app_context: AppContext, records: Iterable[RunRecord]) -> None:
 
 
 async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
-    """The record with the outcome and the small result, written by whoever comes first; None of a run that goes on."""
+    """Decide a run whose parts have all ended. Return its record, with the outcome and the small result.
+
+    The first step that writes an outcome decides the run. Return None if the run goes on or cannot be read here.
+    """
     store = context.store
     record = await store.run(ops.read_run(store.keys, run_id))
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
@@ -70,13 +73,14 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
             context, record, await store.run(ops.count_decision_attempt(store.keys, run_id))
         )
         await store.run(ops.record_outcome(store.keys, run_id, outcome, fields))
-    # Once more: who waits for it may have come to wait just now.
+    # Read the record again: a waiter may have been added a moment ago.
     return await store.run(ops.read_run(store.keys, run_id))
 
 
 async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
-    """The outcome, and what the record keeps of it."""
-    # Step messages for one decision may overlap while it takes its time: only many without an outcome are poison.
+    """Return the outcome, and the fields that the record keeps of it."""
+    # Several messages may aggregate the same run at once, so only a high number of attempts without an outcome marks
+    # the run as poisoned.
     if attempt > _MAX_DECISION_FACTOR * context.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
@@ -108,7 +112,7 @@ async def _decision(context: WorkerContext, record: RunRecord) -> tuple[int, Run
 
 
 def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, TaskFailedError] | None:
-    """The first task in input order that failed, and its part."""
+    """Return the first failed task in input order, and the number of its part."""
     store = app_context.store
     for part in results.part_readers(store, record):
         for task in part.tasks(store):
@@ -118,9 +122,12 @@ def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, Task
 
 
 def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, prefix: str) -> dict[str, Any]:
-    """What travels through Celery: figures, the deciding job cut short, and where the contents are. Never a page."""
+    """Return the result that travels through Celery, which never holds a page.
+
+    The result has figures, the deciding job cut short, and the location of the contents.
+    """
     parts = record.parts
-    # In an order that reads well where Celery shows the beginning.
+    # Monitors show only the beginning of a result, so the most useful fields come first.
     return {
         "outcome": outcome.value,
         "counts": {

@@ -1,4 +1,4 @@
-"""Telling Scrape.do to stop jobs that nobody waits for any more."""
+"""Cancel jobs at Scrape.do whose run has a stop request."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def cancel_run(self: Task, part_ids: list[str]) -> None:
 
 
 async def cancel(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Poll the job once more; if it still runs, send a `DELETE`. Its terminal status decides, later.
+    """Poll the job once more; if it still runs, send a `DELETE`. A later poll finds the terminal status, which decides.
 
-    A job whose answer cannot be read may run, so it is told to stop as well.
+    If the answer cannot be read, the job may run, so the `DELETE` is sent as well.
     """
     part = claim.part
     job: JobDetails | None = None
@@ -49,14 +49,14 @@ async def cancel(context: WorkerContext, claim: Claim) -> StepMessage | None:
     try:
         await context.call_for_one(context.client.cancel_job, part.job_id or "")
     except EncryptionKeyError:
-        # Nothing about the API: the part is let go, for whoever has the key.
+        # The API is not at fault: the part is released for a worker that has the key.
         raise
     except ScrapeDoError as error:
-        # The API's own word is no trouble: the job has just ended (406), or was there a moment ago. The poll will see.
+        # An answer about the job needs no retry: the job has just ended (406) or is gone. The next poll will tell.
         if should_retry_cancel(error):
             if not claim.stop_grace_passed(context.settings.cancel_grace):
                 return await handle_poll_error(context, claim, error)
-            # The job cannot be stopped. What it has paid for can be fetched.
+            # The job cannot be stopped. Its paid pages can be fetched.
             fetching = collect(context, claim, job) if job else job_unanswered(context, claim, unread or error)
             return await fetching
     fields = {"cancel_sent_at": f"{claim.now:.4f}", "polls": 0, "not_found_polls": 0, **CLEAR_FAILURES}

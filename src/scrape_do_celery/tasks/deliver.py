@@ -1,4 +1,4 @@
-"""Publishing an outcome under a caller's Celery id."""
+"""Publish the outcome of a run under the Celery id of a waiter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @shared_task(name=routing.DELIVER_OUTCOME, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
-    """The small result of a run that succeeded; its error is raised otherwise."""
+    """Return the small result of a run that succeeded. Raise the error of any other run."""
     app_context = AppContext.for_app(self.app)
     record = _asked(app_context, ops.read_run(app_context.store.keys, run_id))
     if record is None and _asked(app_context, ops.forgotten(app_context.store.keys, run_id)):
@@ -31,12 +31,12 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
     if record.unreadable is not None:
-        # Another worker has the key, or will have it.
+        # The message is requeued: another worker has the key, or will have it.
         log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
         time.sleep(1)
         raise Reject(type(record.unreadable).__name__, requeue=True) from record.unreadable
     if record.outcome is None or self.request.id not in record.waiters:
-        # Published too early, or a second time: what the caller knows already must not reach its callbacks again.
+        # The message came too early, or a second time. A delivered outcome must not reach the callbacks again.
         raise Ignore
     with tracing.work(record.trace, "scrape_do.deliver", run_id=run_id):
         if record.error is not None:
@@ -54,7 +54,7 @@ def _asked(app_context: AppContext, command: ops.Command[T]) -> T:
 
 @signals.task_postrun.connect(weak=False)
 def acknowledge_delivery(task: Task, task_id: str, args: Any, state: str | None = None, **_: Any) -> None:
-    """Notes that Celery has stored an outcome: then, and only then, is it not dispatched again."""
+    """Record that Celery has stored an outcome. Until then, the dispatcher publishes the delivery again."""
     if task.name != routing.DELIVER_OUTCOME or state not in READY_STATES or not args:
         return
     app_context = AppContext.for_app(task.app)

@@ -1,4 +1,4 @@
-"""Fetching the tasks of jobs that have ended."""
+"""Fetch the tasks of jobs that have ended."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from scrape_do_celery.store import PartState
 
 @shared_task(name=routing.FETCH_TASKS, **routing.STEP_OPTIONS)
 def fetch_tasks(self: Task, part_ids: list[str]) -> None:
-    """Fetches what is missing of parts whose jobs have ended."""
+    """Fetch the missing tasks of parts whose jobs have ended."""
     run_step(self.app, part_ids, {PartState.FETCHING}, fetch)

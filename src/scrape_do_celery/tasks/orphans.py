@@ -38,7 +38,7 @@ def report_orphans(self: Task, accounts: list[str]) -> None:
 
 
 async def search_for_rejected(context: WorkerContext) -> None:
-    """Search the job list once for the jobs of rejected purchases, and log each job that is there."""
+    """Search the job list once for the jobs of rejected purchases, and log each job that exists."""
     keys, account = context.store.keys, context.settings.account_id
     purchases = await context.store.run(rejecting.take_rejected(keys, account))
     if not purchases:
@@ -56,7 +56,7 @@ async def search_for_rejected(context: WorkerContext) -> None:
 
 
 async def _unowned_jobs(context: WorkerContext, since: float) -> list[tuple[JobDetails, int]]:
-    """Return the jobs that no run owns, each with its first sighting's place in the order of all intents."""
+    """Return the jobs that no run owns, each with the position of its first sighting in the order of all intents."""
     store, settings = context.store, context.settings
     offset = await context.store_clock_offset() or 0.0
     tolerance = settings.api_clock_tolerance

@@ -1,4 +1,4 @@
-"""Looking at running jobs."""
+"""Poll running jobs, each by its own request."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 @shared_task(name=routing.POLL_JOBS, **routing.STEP_OPTIONS)
 def poll_jobs(self: Task, part_ids: list[str]) -> None:
-    """Looks at the jobs of running parts."""
+    """Poll the jobs of running parts."""
     run_step(self.app, part_ids, {PartState.RUNNING}, poll)
 
 
 async def poll(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """One look: the job runs on and is due again, or has ended and is collected."""
+    """Poll a job once. A job that still runs becomes due again, and an ended job is collected."""
     try:
         job = await context.call_for_one(context.client.get_job, claim.part.job_id or "")
     except ScrapeDoError as error:
@@ -50,13 +50,13 @@ async def poll(context: WorkerContext, claim: Claim) -> StepMessage | None:
     if _given_up(context, claim):
         return await collect(context, claim, job)
     if claim.is_forgotten():
-        # The API keeps no job for so long, whatever it says: the tasks decide the outcome.
+        # The job is older than the API keeps jobs, so its status proves nothing. The tasks decide the outcome.
         return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
     return await (_poll_unknown if is_unknown(job.status) else _poll_open)(context, claim, job)
 
 
 async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    """Waits for a job that goes on by its status word, and collects it if nothing but the word says so."""
+    """Release a job that runs by its status word until the next poll. If only the word says so, collect the job."""
     fields: dict[str, ops.Value] = {}
     if claim.part.is_unlisted or claim.part.notes:
         fields = {"unlisted": 0, "unknown_job": "", "notes": ""}
@@ -70,13 +70,16 @@ async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> S
         claim, job = await with_positions(context, claim, job)
         await fetch_early(context, claim, job)
     elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
-        # Stored pages are read by the positions of the kept job. Surplus tasks must not fill the store.
+        # Stored pages are read by the positions of the stored job. Surplus tasks must not fill the store.
         job, _ = positioned(claim, job)
     return await _later(context, claim, job, fields)
 
 
 async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    """Collects a job with an unknown status word once it has ended; what may have ended is fetched after a while."""
+    """Collect a job with an unknown status word once it has ended.
+
+    If its answer does not change for a while, fetch the tasks that may have ended.
+    """
     claim = await note_words(context, claim, "job", [str(job.status)])
     claim = await note_words(context, claim, "task", unknown_words(job))
     claim, job = await with_positions(context, claim, job)
@@ -96,19 +99,19 @@ async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -
 
 
 def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
-    """Judge a job that names its end, although its status word says that it goes on."""
+    """Judge a job that has an end time, although its status word says that the job goes on."""
     job, _ = positioned(claim, job)
     return judge_open_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
 
 
 async def _has_all(context: WorkerContext, claim: Claim, job: JobDetails) -> bool:
-    """Whether each task of the job is stored."""
+    """Return whether each task of the job is stored."""
     stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
     return bool(job.task_ids) and set(range(len(job.task_ids))) <= stored
 
 
 def _given_up(context: WorkerContext, claim: Claim) -> bool:
-    """Whether a job that was told to stop has had its time to say so."""
+    """Return whether a canceled job has had `cancel_grace` seconds to report its end."""
     return claim.part.cancel_sent_at is not None and claim.stop_grace_passed(context.settings.cancel_grace)
 
 
@@ -119,10 +122,10 @@ async def _later(
     before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
     polls = part.polls + 1
     fields: dict[str, ops.Value] = {**now, "polls": polls, "not_found_polls": 0, **CLEAR_FAILURES, **more}
-    # A job of a thousand tasks is some 100 kB: it is written only where something moved.
+    # A job of 1,000 tasks takes about 100 kB, so the job is written only after a change.
     moved = job if now != before else None
     if claim.stop_reason and part.cancel_sent_at is None:
-        # This step message was on its way when the run was told to end.
+        # The stop request came while this step message was under way.
         await context.release_until(claim, fields, 0.0, moved)
         return StepMessage(routing.CANCEL_RUN, (str(claim.part_id),))
     await context.release_until(
@@ -132,7 +135,10 @@ async def _later(
 
 
 def _wait(context: WorkerContext, claim: Claim, polls: int, *, by_itself: bool) -> float:
-    """Seconds until the next look. Jobs that wait for long are looked at together, by the list, and none apart."""
+    """Return the seconds until the next poll.
+
+    Jobs at the longest interval are polled together by the list, so jitter must not set them apart.
+    """
     longest = context.intervals
     by_list = not by_itself and not claim.early and claim.stop_reason is None and polls + 1 >= len(longest)
     return longest[-1] if by_list else context.interval(polls)

@@ -1,4 +1,4 @@
-"""Reconcile a submit in doubt: search for its job, and never buy it again blindly."""
+"""Reconcile a purchase in doubt: search for its job, and never resubmit blindly."""
 
 from __future__ import annotations
 
@@ -33,11 +33,15 @@ def reconcile_submit(self: Task, part_ids: list[str]) -> None:
 
 
 async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Search once. Then the job is adopted, or not found by all that can be known, or the part is due again."""
+    """Search for the job once, and act on the evidence.
+
+    The part adopts the job, or is resubmitted or ended if no job exists by all that can be known. If a job may belong
+    to another part, this part ends in doubt. Otherwise the part becomes due for another search.
+    """
     try:
         search = await search_for_job(context, claim)
     except EncryptionKeyError:
-        # Nothing about the API: a worker with the key searches for the job.
+        # The API is not at fault: a worker with the key searches for the job.
         raise
     except ScrapeDoError as error:
         return await _search_failed(context, claim, error)
@@ -56,7 +60,7 @@ async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
 
 
 async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """The part is due again, unless its run is to end, or there is nothing left to be found."""
+    """Search again later, unless the run has waited for its end long enough or the API has forgotten the job."""
     if claim.part.refused and _has_waited(context, claim):
         return await finish_stopped_part(context, claim, None, purchase_status=ops.PurchaseStatus.VOID)
     if _has_waited(context, claim) or claim.is_past_finding():
@@ -65,7 +69,7 @@ async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoEr
 
 
 def _has_waited(context: WorkerContext, claim: Claim) -> bool:
-    """Whether a run that is to end has given the search for its job all the time that one needs, twice over."""
+    """Return whether a run with a stop request has given the search for its job twice the time that a search needs."""
     settings = context.settings
     return claim.stop_grace_passed(
         settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_visibility_grace)
@@ -73,12 +77,12 @@ def _has_waited(context: WorkerContext, claim: Claim) -> bool:
 
 
 async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    """The job becomes the part's, unless another part has taken it meanwhile."""
+    """Make the job the part's own, unless another part has adopted the job meanwhile."""
     ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
     fields = {
         "state": PartState.RUNNING,
         "job": job.job_id,
-        # A part whose token was refused may go on with another one.
+        # A part whose token was refused may go on with another token.
         "account": context.settings.account_id,
         "tasks": pack(ids),
         "polls": 0,
@@ -97,6 +101,7 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
     if claim.stop_reason:
         return await finish_stopped_part(context, claim, None, purchase_status=_purchase_status(claim))
     # The answer to a refused purchase was not lost. A purchase whose intent was lost may never have been sent.
+    # Neither counts as a lost answer.
     refused, lost = claim.part.refused, claim.part.intent_lost
     if context.settings.in_doubt_policy == "never_resubmit" and not refused:
         return await _in_doubt(context, claim, what, [])
@@ -115,7 +120,7 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
         "not_found_at": 0,
         "polls": 0,
         "purchase_status": _purchase_status(claim),
-        # A token that was refused may be refused again: the time of its first refusal stands.
+        # A token that was refused may be refused again, so the time of its first refusal stands.
         **({} if refused else CLEAR_FAILURES),
     }
     await context.release_until(claim, fields, 0.0)
@@ -123,7 +128,7 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
 
 
 def _purchase_status(claim: Claim) -> str:
-    """Return the ledger's word for a purchase that was not found: void if its intent was lost or it was refused."""
+    """Return the ledger status of a purchase without a job: void if its intent was lost or the purchase was refused."""
     return ops.PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else ops.PurchaseStatus.NOT_FOUND
 
 
@@ -137,7 +142,7 @@ async def _search_later(
     context: WorkerContext, claim: Claim, evidence: SearchEvidence, what: str
 ) -> StepMessage | None:
     """Release the part until the next search can tell more. A run with a stop request does not wait for ever."""
-    # Steps that died may have put the first whole look off: the second one is worth its time all the same.
+    # Steps that died may have delayed the first full listing. The second listing is worth its time all the same.
     if _has_waited(context, claim) and not evidence.needs_second_listing:
         return await _in_doubt(context, claim, what, [])
     wait = min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)

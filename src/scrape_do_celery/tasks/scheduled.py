@@ -1,4 +1,4 @@
-"""The step that beat publishes: a tick becomes a run."""
+"""The step that beat publishes. A tick becomes a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from scrape_do_celery.store.about import schedule_summary
 
 
 class ScheduledStep(Task):  # type: ignore[misc]
-    """Names the tick when it is published: what waits in a queue is still the run of its own tick."""
+    """A step that names its tick when it is published. A message that waits in a queue keeps its own tick."""
 
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Celery's `apply_async`, on the queue of the steps."""
+        """Publish as Celery's `apply_async` does, on the queue of the steps and with the tick."""
         kwargs = dict(kwargs or {})
         kwargs.setdefault("tick", _now(self, kwargs["rule"]))
         options.setdefault("queue", AppContext.for_app(self.app).settings.queue)
@@ -43,7 +43,7 @@ def _now(task: Task, rule: dict[str, Any]) -> str:
     Request=routing.REDACTED_REQUEST,
     **routing.CALLER_TASK_OPTIONS,
 )
-def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
+def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     self: Task,
     *,
     name: str,
@@ -53,12 +53,15 @@ def scheduled_run(  # noqa: PLR0913 (the arguments of an entry)
     canvas: dict[str, Any] | None = None,
     tick: str | None = None,
 ) -> str | None:
-    """The id of the tick's run; None where it was left out. A beat that does not know this step names no tick."""
+    """Start the run of a tick. Return its id, or None if the tick is skipped.
+
+    A beat that does not know this step publishes a message without a tick. The first delivery then names the tick.
+    """
     app_context = AppContext.for_app(self.app)
     store = app_context.store
     try:
         if tick is None:
-            # The message may come again, in the time of a later tick.
+            # A redelivery may come in the time of a later tick, so the first name is stored.
             tick = store.run(ops.assign_tick(store.keys, self.request.id, _now(self, rule)))
         return start_scheduled_run(app_context, ops.ScheduleTick(name, tick, if_running), request, canvas)
     except StoreUnavailableError as error:

@@ -1,4 +1,4 @@
-"""The public step: a request becomes a run under the step's own Celery id, with the canvas around it kept."""
+"""The public step. A request becomes a run under the step's own Celery id, and its canvas is kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class ScrapeStep(Task):  # type: ignore[misc]
-    """Writes the record before it sends a message, so that the message is an id, and may be lost."""
+    """A step that writes the record before its message. The message only holds an id, and may be lost."""
 
     def apply_async(
         self,
@@ -41,7 +41,7 @@ class ScrapeStep(Task):  # type: ignore[misc]
         task_id: str | None = None,
         **options: Any,
     ) -> Any:
-        """Celery's `apply_async`; a wrong request raises here, in the caller, and nothing is written.
+        """Publish as Celery's `apply_async` does. A wrong request raises here, in the caller, and nothing is written.
 
         Raises:
             ValueError: the request is wrong.
@@ -60,24 +60,28 @@ class ScrapeStep(Task):  # type: ignore[misc]
             return super().apply_async(args, kwargs, task_id=task_id, **options)
         try:
             return super().apply_async(args, kwargs, task_id=task_id, **{**ONCE_MORE, **options})
-        except Exception as error:  # noqa: BLE001 (the run is written down: a caller who sees an error would pay again)
+        except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
             log.warning("no message for run %s: %s; a worker's dispatcher starts it", task_id, type(error).__name__)
             return self.AsyncResult(task_id)
 
     def apply(self, *_: Any, **__: Any) -> Any:
-        """Raises: a step that is applied on the spot has no worker that would go on."""
+        """Refuse to run the step in this call: no worker would continue the run.
+
+        Raises:
+            ConfigurationError: always.
+        """
         raise ConfigurationError(EAGER)
 
     def _written(
         self, app_context: AppContext, task_id: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
-        """Arguments that are an id, once the record is written."""
+        """Write the record, and return arguments that only hold its id."""
         try:
             return (), {"run_id": create_draft(app_context, task_id, options, args, kwargs)}
         except (ValueError, TypeError, RedisError):
             if self.app.current_worker_task is None:
                 raise
-            # Inside a canvas nobody would hear it: the step itself fails, under the id that is waited for.
+            # Inside a canvas no caller would see the error, so the step itself must fail, under the awaited id.
             return args, kwargs
 
 
@@ -90,17 +94,17 @@ class ScrapeStep(Task):  # type: ignore[misc]
     **routing.CALLER_TASK_OPTIONS,
 )
 def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -> None:
-    """A run of the given request, which ends under this step's id: its value is the small result.
+    """Start a run that ends under the id of this step. The value of the step is the small result of the run.
 
-    Takes what `enqueue` takes, as JSON. After another step in a chain, that step's value is the list of targets.
+    The arguments are those of `enqueue`, as JSON. In a chain, the value of the preceding task is the list of targets.
     """
     app_context = AppContext.for_app(self.app)
     canvas = self.request.as_execution_options()
-    # With `result_extended`, Celery keeps what stands here beside the result.
+    # With `result_extended`, Celery stores these arguments beside the result, so they must be a summary.
     shown = call_summary(args, {**request, "run_id": run_id}, hosts=app_context.store.keys.encryptor is None)
     self.request.update(args=(), kwargs=shown)
     try:
-        # Without an id it came by message, from a producer without this package.
+        # A message without a run id came from a producer without this package.
         _park(
             app_context,
             run_id or _drafted(app_context, self.request.id, canvas, args, request),
@@ -108,14 +112,14 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
             canvas,
         )
     except StoreUnavailableError as error:
-        # The store is away: the message goes back, and nothing has happened.
+        # The store does not answer: the message is requeued, and nothing has happened.
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error
     raise Ignore
 
 
 def _park(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
-    """Leaves the caller's id to the run: its canvas waits in the record, no message and no worker does."""
+    """Leave the caller's Celery id to the run. The canvas waits in the record, so that no message or worker waits."""
     store = app_context.store
     parts = store.run(
         ops.accept_run(store.keys, run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas))
@@ -132,7 +136,7 @@ def _drafted(
     try:
         return create_draft(app_context, task_id, {**canvas, "eta": None}, args, request)
     except RunNotFoundError:
-        # The message of a run that has ended and was forgotten came again.
+        # The message was redelivered after its run had ended and was forgotten.
         raise Ignore from None
     except ScrapeDoError:
         raise
@@ -145,5 +149,5 @@ def _in_an_app() -> Any:
     return _scrape._get_current_object()  # noqa: SLF001 (Celery's own way to reach a shared task in the current app)
 
 
-#: The public step, in the Celery app of this process; one without any gets ours, as `enqueue` gives it.
+#: The public step, in the Celery app of this process. A process without an app gets ours, as with `enqueue`.
 scrape: Any = Proxy(_in_an_app, name="scrape", __doc__=_scrape.__doc__)

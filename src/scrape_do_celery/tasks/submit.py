@@ -1,4 +1,4 @@
-"""Buying a part's job: the intent is on disk first, and nothing is sent twice."""
+"""Buy the job of a part. The intent is on disk first, and nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds until the store is asked again after it has ceased to be durable.
+#: Seconds until the next attempt if the store has just ceased to be durable.
 DURABILITY_DELAY = 3.0
-#: A part whose `POST` certainly did not leave: it may be made again.
+#: Fields of a part whose `POST` certainly bought nothing, so that the `POST` may be sent again.
 BACK_TO_QUEUE: dict[str, ops.Value] = {"state": PartState.QUEUED, "purchase_status": ops.PurchaseStatus.VOID}
 
 
 class _SendAbortedError(Exception):
-    """Nothing was sent: the lease could end before the `POST`, or the store did not say."""
+    """An error before the `POST`: nothing was sent, because the lease was too short or the store did not answer."""
 
 
 @shared_task(name=routing.SUBMIT_JOBS, **routing.STEP_OPTIONS)
 def submit_jobs(self: Task, part_ids: list[str]) -> None:
-    """Buys the jobs of parts that wait for it."""
+    """Buy the jobs of queued parts."""
     settings = AppContext.for_app(self.app).settings
     run_step(self.app, part_ids, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
 
 
 async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """The job of a claimed part, bought at most once; or why it was not."""
+    """Buy the job of a claimed part, at most once, or hold the part back."""
     try:
         request = claim.spec().request
     except ValueError as error:
@@ -66,7 +66,7 @@ async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
     try:
         return await _buy(context, claim, request, marker)
     except AsyncAPIRateLimitError as error:
-        # All workers leave the API alone: nothing was sent.
+        # Nothing was sent: a pause after a 429 holds for all workers.
         return await context.retry_after_error(claim, error)
 
 
@@ -77,33 +77,33 @@ async def _buy(context: WorkerContext, claim: Claim, request: JobCreationRequest
             return await _post(context, claim, request)
         room.was_used = False
     if verdict in {"stop_reason", "skip_unsent", "stale"}:
-        # It came between the claim and now: the next claim sees it. Stale: another step has the part.
+        # The stop or skip came after the claim, so the next claim sees it. If stale, another step has the part.
         await context.release_until(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
     return await _held_back(context, claim, verdict)
 
 
 async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
-    """Ends a part that is not to be bought, unless it may have been, before the store lost its last writes."""
+    """End a part that must not be bought, unless it may have been bought before the store lost its last writes."""
     if verdict not in {"stop_reason", "skip_unsent"}:
         return await _held_back(context, claim, verdict)
     return await (context.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None))
 
 
 async def _held_back(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
-    """Lets a part go whose `POST` must not be made now; one that is another step's, `stale`, is left alone."""
+    """Release a part whose `POST` must not be sent now. A `stale` part belongs to another step and is left alone."""
     if verdict == "maybe_sent":
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if verdict == "durability_pending":
         await context.release_until(claim, {}, DURABILITY_DELAY)
     elif verdict == "targets_locked":
-        # Its turn comes when the other purchase is resolved; this only looks after it.
+        # The part becomes due when the other purchase is resolved. The delay only guards against a missed wake-up.
         await context.release_until(claim, {"polls": claim.part.polls + 1}, context.backoff(claim.part.polls))
     return None
 
 
 def _marked(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
-    """The request as it is sent, and the marker that it carries; on an account of our own it needs none."""
+    """Return the request as it is sent, and its marker. On an account of our own, a request needs no marker."""
     settings = context.settings
     if not settings.shared_account:
         return request, ""
@@ -153,7 +153,7 @@ async def _post(context: WorkerContext, claim: Claim, request: JobCreationReques
 
 
 async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
-    """The last act before the bytes leave: is the part still ours, and for longer than the `POST` can take?"""
+    """Check, right before the bytes leave, that the lease is still ours and outlasts the longest `POST`."""
     asked = time.monotonic()
     try:
         left = await context.store.run(ops.check_before_send(context.store.keys, claim))
@@ -161,7 +161,7 @@ async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
         raise _SendAbortedError from error
     if left == ops.LEASE_LOST:
         raise LeaseLostError(str(claim.part_id))
-    # A process that was frozen meanwhile holds an answer of long ago.
+    # A process that was frozen meanwhile has an old answer, so the time since the query counts.
     if left - (time.monotonic() - asked) < context.settings.submit_deadline + context.settings.submit_visibility_grace:
         raise _SendAbortedError
 
@@ -174,7 +174,7 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
         await context.release_until(claim, note, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
-        # The API says that it bought nothing. One listing after the pause shows whether that is true.
+        # The API says that it bought nothing. A listing after the pause shows whether the answer is true.
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
         note["refused"] = "token" if is_auth(error) else "pause"
         return await context.retry_after_error(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
@@ -186,7 +186,7 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
 
 
 async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """End a part whose request the API rejected, and have the job list read for its job later."""
+    """End a part whose request the API rejected. A later step searches the job list for a job of the part."""
     after = context.settings.submit_deadline + context.settings.submit_visibility_grace
     purchase = RejectedPurchase.of(claim.part_id, claim.now, ops.digests_of(claim))
     await context.write(note_rejected(context.store.keys, context.settings.account_id, purchase, after))
@@ -194,7 +194,7 @@ async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) 
 
 
 async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """Hold a part back whose `POST` was answered with a redirect, as a refused token does."""
+    """Hold a part back whose `POST` was answered with a redirect, for `auth_grace` as after a refused token."""
     since = claim.part.refused_since or claim.now
     if claim.now - since > context.settings.auth_grace:
         return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
@@ -208,25 +208,26 @@ async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResp
         "tasks": pack(created.task_ids[: claim.part.total]),
         "polls": 0,
         "purchase_status": ops.PurchaseStatus.CONFIRMED,
-        # A refusal of a later call has its own time: it must not end a part whose job is paid.
+        # A later refusal has its own time: the time of an earlier one must not end a part whose job is paid.
         **CLEAR_FAILURES,
     }
-    # Not a moment sooner: the times of purchase spread these looks, and a job that is done within the interval is seen.
+    # The first poll comes after the full interval, without jitter. The times of purchase spread these polls, and each
+    # poll sees a job that has ended within the interval.
     after = context.interval(0, jitter=0.0)
     command = ops.update_part(context.store.keys, claim, fields, after=after, owner=created.job_id)
     try:
-        # As long as the lease can last without the store.
+        # Try for as long as the lease can last while the store is away.
         verdict = await context.write(
             command, context.settings.submit_visibility_grace + context.settings.lease_seconds
         )
     except BaseException:
-        # Whatever ends this, the lost lease among it: the id of a paid job is to be found somewhere.
+        # Log the id after any exception, also after a lost lease: the id of a paid job must be kept somewhere.
         log.exception("%s bought job %s, and the store did not take its id", claim.part_id, created.job_id)
         raise
     if verdict != "ok":
         log.error("%s bought job %s, which could not be written down: %s", claim.part_id, created.job_id, verdict)
     if verdict == "owned":
-        # Sent again, the `POST` would be answered alike, and each time a job may be bought.
+        # A second `POST` would get the same answer, and each `POST` may buy a job.
         why = f"the API named job {created.job_id}, which another run owns"
         return await context.settle(
             claim,

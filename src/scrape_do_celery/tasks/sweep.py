@@ -1,4 +1,4 @@
-"""Looking at all running jobs of the account at once, by its job list: a request for a hundred of them."""
+"""Poll all running jobs of an account together, by its job list: one request for a hundred jobs."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds until a sweep is tried again after an error of the API.
+#: Seconds until the next list poll after an error of the API.
 _AGAIN = 2.0
-#: Pages that are read at once, where the list tells how many there are.
+#: Pages that are read at once, if the list tells the number of its pages.
 _PAGES = 5
-#: Runs of which the result backend is asked at once whether they were revoked.
+#: Runs per query of the result backend for revoked ids.
 _CHUNK = 500
 
 
 @shared_task(name=routing.POLL_JOB_LIST, **routing.STEP_OPTIONS)
 def poll_job_list(self: Task, accounts: list[str]) -> None:
-    """Looks at every running job of an account; those that the list no longer shows are looked at by themselves."""
+    """Poll every running job of an account. A job that is missing from the list is polled individually."""
     context = WorkerContext.for_app(self.app)
     if context.settings.account_id in accounts:
         context.run(sweep(context))
 
 
 async def sweep(context: WorkerContext) -> None:
-    """One look through the list, unless another step is at it, or nothing is due any more."""
+    """Do one list poll, unless another step does one or no job is due any more."""
     turn = ListPoll(context)
     if not await turn.take():
         return
@@ -61,8 +61,7 @@ async def sweep(context: WorkerContext) -> None:
     except ScrapeDoError as error:
         await _trouble(context, error)
         if not is_auth(error):
-            # A list that fails for long must not keep jobs from being seen to end; nor must one that is cut by a 429
-            # each time.
+            # If the list fails for long, or if a 429 cuts each list poll, some jobs must still be seen to end.
             await turn.hand_some_over()
         await turn.take(_AGAIN)
         return
@@ -71,29 +70,32 @@ async def sweep(context: WorkerContext) -> None:
         context.app_context.publish_all, [StepMessage(routing.POLL_JOBS, tuple(ended))] if ended else []
     )
     while len(ended) == ops.BATCH_LIMIT:
-        # A crowd is the dispatchers': they bring what is paid for on in the order of its remaining life.
+        # The dispatchers publish the rest of a large number, and order paid jobs by their remaining life.
         ended = await turn.hand_over()
     _ask_celery(context, turn.runs)
 
 
 class ListPoll:
-    """The right to sweep, kept while pages come."""
+    """The lease on the list poll of an account, renewed while pages come."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context, self._token = context, uuid.uuid4().hex
-        #: runs whose jobs were seen to go on, and how many jobs were seen that are not ours
+        #: runs whose jobs the list shows running, and the number of listed jobs that no run owns
         self.runs: set[str] = set()
         self.foreign = 0
 
     async def take(self, seconds: float | None = None) -> bool:
-        """Whether the sweep is ours, for as long as a lease, or for so many seconds."""
+        """Acquire or renew the list poll, for `seconds` or for a lease. Return whether this step has the list poll."""
         store, settings = self._context.store, self._context.settings
         return await store.run(
             ops.acquire_list_poll(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
         )
 
     async def hand_over(self, redispatch_after: float = 0.0) -> list[str]:
-        """What was not seen, handed over; the caller has so many seconds to publish a step message for it."""
+        """Move a batch of parts that the list did not show to the due set, and return their ids.
+
+        The caller has `redispatch_after` seconds to publish a step message for the parts.
+        """
         store, account = self._context.store, self._context.settings.account_id
         command = ops.finish_list_poll(
             store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, redispatch_after=redispatch_after
@@ -101,19 +103,19 @@ class ListPoll:
         return await self._context.write(command)
 
     async def hand_some_over(self) -> None:
-        """A few of those that were due are looked at by themselves."""
+        """Move a few parts that were due to the due set, so that their jobs are polled individually."""
         store, account = self._context.store, self._context.settings.account_id
         await self._context.write(ops.move_some_to_due(store.keys, account, self._token))
 
     async def note(self, status: str, jobs: Sequence[JobDetails]) -> None:
-        """Notes that the list shows these jobs running."""
+        """Record that the list shows these jobs running."""
         store, settings = self._context.store, self._context.settings
         owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs])) if jobs else []
         part_ids = [PartId.parse(owner) for owner in owners if owner]
         self.foreign += len(jobs) - len(part_ids)
         unowned = [job.job_id for job, owner in zip(jobs, owners, strict=True) if not owner]
         if unowned:
-            # A later purchase of the same targets has not bought them.
+            # The sighting proves that a later purchase of the same targets has not bought these jobs.
             await store.run(ops.note_unowned(store.keys, settings.account_id, unowned))
         self.runs.update(part_id.run_id for part_id in part_ids)
         if part_ids:
@@ -125,7 +127,7 @@ class ListPoll:
 async def _all_pages(context: WorkerContext, turn: ListPoll) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
         answer = await context.job_list.read_page(page, status=status)
-        # What has ended since the list was filtered is not running.
+        # Jobs that ended after the API filtered the list are not running.
         await turn.note(status, [job for job in answer.jobs if _runs(job)])
         return answer
 
@@ -142,14 +144,14 @@ async def _all_pages(context: WorkerContext, turn: ListPoll) -> None:
 
 
 def _runs(job: JobDetails) -> bool:
-    """Whether an entry of the list tells that its job runs. An unknown status word tells nothing: the job is asked."""
+    """Return whether a list entry proves that its job runs. An unknown status word proves nothing."""
     return not job.is_terminal and not is_unknown(job.status)
 
 
 def _ask_celery(context: WorkerContext, run_ids: set[str]) -> None:
-    """Cancels runs whose Celery id was revoked, where the worker that was told is gone.
+    """Cancel runs whose Celery id was revoked, in case the worker that received the revocation is gone.
 
-    In a thread, and one at a time: a result backend that is away may take its time, and no look waits for it.
+    A single thread does so: a result backend that is away may answer late, and no list poll waits for the answer.
     """
     if run_ids and not context.asking.is_alive():
         context.asking = threading.Thread(target=_cancel_revoked, args=(context, sorted(run_ids)), daemon=True)
@@ -162,11 +164,11 @@ def _cancel_revoked(context: WorkerContext, run_ids: Sequence[str]) -> None:
         for start in range(0, len(run_ids), _CHUNK):
             for run_id in find_revoked(app_context, run_ids[start : start + _CHUNK]):
                 app_context.request_stop(run_id, CANCEL)
-    except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next look asks again)
+    except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next list poll asks again)
         log.warning("cannot ask for revoked runs: %s", type(error).__name__)
 
 
 async def _trouble(context: WorkerContext, error: ScrapeDoError) -> None:
-    """What an error says about all calls is said to all."""
+    """Log an error of a list poll. If the error concerns all calls, apply it to all workers."""
     log.warning("the running jobs could not be looked at: %s: %s", context.settings.api_url, error)
     await context.apply_to_all_workers(error)

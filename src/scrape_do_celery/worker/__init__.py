@@ -16,7 +16,7 @@ __all__ = ["app", "make_app"]
 
 
 def __getattr__(name: str) -> Any:
-    # Made when it is asked for: a foreign app's worker imports this package without wanting ours.
+    # The app is made on first access: the worker of a foreign app imports this package and needs no app of ours.
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()["app"] = made = make_app(Settings())

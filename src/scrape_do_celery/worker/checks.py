@@ -1,4 +1,4 @@
-"""Celery settings of a foreign app that lose results or workers. We name them; only the app's owner may change them."""
+"""Warn of settings of a foreign app that lose results or workers. Only the app's owner may change its settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.runs import AppContext
 
-#: Setting, the value that is safe, and what the other does. Tried with Celery 5.7; see docs.
+#: Setting, its safe value, and the effect of other values. Tested with Celery 5.7; see docs.
 _SAFE = (
     ("result_backend_always_retry", True, "a result backend that is away for four seconds loses a finished result"),
     ("worker_prefetch_multiplier", 1, "a worker that dies takes the messages that it hoarded with it for an hour"),
@@ -21,7 +21,7 @@ _LONGEST_VISIBILITY = 900
 
 
 def missing_keys(app_context: AppContext) -> list[str]:
-    """Encryption keys that runs of the store need and this process does not have, one line each."""
+    """Return a line for each encryption key that runs of the store need and this process does not have."""
     store, settings = app_context.store, app_context.settings
     used, now = store.run(ops.read_encryption_keys(store.keys)), store.run(ops.clock())
     return [
@@ -33,7 +33,7 @@ def missing_keys(app_context: AppContext) -> list[str]:
 
 
 def warnings_about(app: Celery) -> list[str]:
-    """What this app's configuration can cost, one line each."""
+    """Return a line for each setting of this app that can lose results, messages or workers."""
     conf = app.conf
     found = [
         f"{name} is {getattr(conf, name)!r}: {what}; set it to {safe!r}"

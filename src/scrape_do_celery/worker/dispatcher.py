@@ -1,4 +1,4 @@
-"""The dispatcher: brings back what is due, in the main process of every worker."""
+"""The dispatcher: publishes steps of due parts and runs, in the main process of every worker."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds of sleep between two looks, shortest and longest.
+#: Seconds of sleep between two passes, shortest and longest.
 SHORTEST, LONGEST = 0.02, 1.0
-#: Parts handed out at a look: so many take Redis less than 5 ms.
+#: Entries of the due set claimed per pass, at most. Redis needs less than 5 ms for this number.
 LIMIT = 200
-#: Seconds after which the running jobs of another account count as forgotten by its workers.
+#: Seconds after which overdue polls of another account mean that no worker polls its running jobs.
 UNATTENDED_AFTER = 120.0
-#: How long the store stays this application's after the last word of its last worker.
+#: Seconds until the namespace lease of an application without workers expires.
 NAMESPACE_LEASE = 30
 
 
 class Dispatcher(threading.Thread):
-    """Claim what is due and publish its step messages until stopped."""
+    """The thread that claims due parts and runs and publishes their step messages until stopped."""
 
     def __init__(self, app_context: AppContext) -> None:
         super().__init__(name="scrape-do-dispatcher", daemon=True)
@@ -44,7 +44,7 @@ class Dispatcher(threading.Thread):
         self._asking = threading.Thread()
 
     def run(self) -> None:
-        """Looks, publishes, sleeps. Nothing that goes wrong in one look ends it."""
+        """Dispatch and sleep in turns. An error in one pass does not end the thread."""
         wait = SHORTEST
         while not self._halt.wait(wait):
             try:
@@ -54,7 +54,7 @@ class Dispatcher(threading.Thread):
                 log.warning("the dispatcher will look again: %s", type(error).__name__, exc_info=_unexpected(error))
 
     def dispatch_due(self) -> float:
-        """One look; seconds until the next."""
+        """Do one pass. Return the seconds until the next pass."""
         store, settings = self._app_context.store, self._app_context.settings
         if not self._owns_namespace():
             return LONGEST
@@ -79,13 +79,13 @@ class Dispatcher(threading.Thread):
         )
         moments = [look.next_at]
         if due.parts or due.runs or due.next_at is None or due.next_at > due.now:
-            # Else the step messages under way are as many as may be.
+            # Otherwise the maximum of step messages is under way, and a due entry is no reason for an early pass.
             moments.append(due.next_at)
         wait = min((moment - due.now for moment in moments if moment is not None), default=LONGEST)
         return min(LONGEST, max(SHORTEST, wait))
 
     def _owns_namespace(self) -> bool:
-        """Whether the store is still this application's."""
+        """Renew the namespace lease if it is time. Return whether the store still belongs to this application."""
         if time.monotonic() > self._namespace_until:
             store, mine = self._app_context.store, self._app_context.application
             holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
@@ -99,7 +99,7 @@ class Dispatcher(threading.Thread):
         return True
 
     def _warn_unattended_accounts(self) -> None:
-        """Says, once an account, that its runs wait for a worker with its token."""
+        """Warn, once per account, that runs of the account wait for a worker with its token."""
         store, mine = self._app_context.store, self._app_context.settings.account_id
         found = store.run(ops.find_unattended_accounts(store.keys, mine, UNATTENDED_AFTER))
         for account in set(found) - self._unattended:
@@ -109,13 +109,13 @@ class Dispatcher(threading.Thread):
             )
 
     def _search_for_rejected(self) -> None:
-        """Have the job list read for the jobs of purchases that the API rejected."""
+        """If the API has rejected purchases, publish the step that searches the job list for their jobs."""
         store, account = self._app_context.store, self._app_context.settings.account_id
         if store.run(has_rejected(store.keys, account)):
             self._app_context.publish(routing.REPORT_ORPHANS, [account])
 
     def _revoke(self) -> None:
-        """Cancels runs whose Celery id was revoked: Celery tells workers, and nobody else."""
+        """Cancel runs whose Celery id was revoked. Celery announces a revocation to workers only."""
         for task_id in set(revoked) - self._revoked:
             self._app_context.request_stop(task_id, CANCEL)
             self._revoked.add(task_id)
@@ -127,16 +127,16 @@ class Dispatcher(threading.Thread):
             self._app_context.publish(routing.AGGREGATE_RUN, [run.run_id])
 
     def _ask_celery(self, runs: list[DueRun], live: set[str], now: float) -> None:
-        """Drafts, deliveries and revoked ids, in a thread of their own: a result backend that is away may take long.
+        """Check drafts, deliveries and revoked ids in another thread: a result backend that is away may answer late.
 
-        While one asks, the others are left; they are due again.
+        While such a thread is at work, further runs are left out and become due again.
         """
         if (runs or live) and not self._asking.is_alive():
             self._asking = threading.Thread(target=self._run_deferred_checks, args=(runs, live, now), daemon=True)
             self._asking.start()
 
     def _run_deferred_checks(self, runs: list[DueRun], live: set[str], now: float) -> None:
-        # A worker that was told of a revocation may be gone by now.
+        # The worker that received a revocation may be gone by now.
         for run_id in find_revoked(self._app_context, sorted(live)):
             self._app_context.request_stop(run_id, CANCEL)
         for run in runs:
@@ -146,14 +146,14 @@ class Dispatcher(threading.Thread):
                 _isolated(run, lambda run: start_draft(self._app_context, run.run_id, now))
 
     def stop(self) -> None:
-        """Ends the thread, after the look that is under way."""
+        """End the thread after its current pass. Wait at most 5 seconds for the end."""
         self._halt.set()
         if self.is_alive():
             self.join(timeout=5)
 
 
 def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:
-    """The messages for what is due: many parts a message, but one alone whose last step died."""
+    """Yield the messages for due parts: many parts per message, but a part alone if its last step died."""
     together: dict[str, list[str]] = {}
     for part in parts:
         step = next_step(part.state, stop_requested=part.stop_requested, cancel_sent=part.cancel_sent)
@@ -169,7 +169,7 @@ def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:
 
 
 def _isolated(run: DueRun, act: Callable[[DueRun], None]) -> None:
-    """Lets what goes wrong with one run, which is published again, not keep the others waiting."""
+    """Act on one run, and log an error: the run is published again, and the other runs must not wait for it."""
     try:
         act(run)
     except Exception:
@@ -177,7 +177,7 @@ def _isolated(run: DueRun, act: Callable[[DueRun], None]) -> None:
 
 
 def _unexpected(error: Exception) -> bool:
-    """Whether a traceback helps: a server that is away needs none."""
+    """Return whether a traceback helps. A server that is away needs none."""
     return (
         not isinstance(error, OSError)
         and "redis" not in type(error).__module__

@@ -1,4 +1,4 @@
-"""What happens when a worker starts, forks and stops."""
+"""Set up a worker when it starts, and clean up when the worker or a child of its pool stops."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _threads: list[Dispatcher | ChangeNotifier] = []
 
 
 def start(app: Celery) -> None:
-    """Makes a worker of this app one of ours: its queue, its dispatcher, its clean end.
+    """Set up a worker of this app: its queue, its dispatcher and its clean end.
 
-    Exits with a readable line where a worker of ours could not do its work. A worker of somebody else's app that has
-    no token leaves our queue alone and does its other work.
+    If a worker of our own app cannot do its work, exit with a readable line. A worker of a foreign app, such as one
+    without a token, leaves our queue alone then and does its other work.
     """
     try:
         settings = settings_of(app)
@@ -45,12 +45,12 @@ def start(app: Celery) -> None:
     except ConfigurationError as error:
         raise SystemExit(f"scrape-do-celery: {error}") from None
     queues = app.amqp.queues
-    if queues._consume_from is None:  # noqa: SLF001 (-Q was not given: whoever gives it chooses for himself)
+    if queues._consume_from is None:  # noqa: SLF001 (-Q was not given: with -Q, the user chooses the queues)
         queues.select_add(settings.queue)
     for text in [*broker_warnings(settings), *warnings_about(app)]:
         log.warning("%s", text)
     install_log_filter()
-    # Each child of a pool would take its time to make one of its own.
+    # Make the TLS context before the fork: each child of a pool would spend time on a context of its own.
     ssl_context()
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
@@ -65,10 +65,10 @@ def _refuse(app: Celery, why: str) -> None:
 
 
 def _other_application(app_context: AppContext) -> str | None:
-    """Why this store is not for workers of this app.
+    """Return the reason why this store is not for workers of this app, or None.
 
-    Outcomes are delivered, and chains go on, through the broker and the result backend of the worker that does it: two
-    applications on one store would answer each other's callers.
+    Outcomes and chains go through the broker and the result backend of the delivering worker. Two applications on one
+    store would answer each other's callers.
     """
     store, mine = app_context.store, app_context.application
     try:

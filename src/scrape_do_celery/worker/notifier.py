@@ -1,4 +1,4 @@
-"""The notifier: announces changed runs, by signals in this process and by Celery events for monitors."""
+"""Announce changed runs, by signals in this process and by Celery events for monitors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two passes, and the most runs of one pass.
+#: Seconds between two passes, and runs per pass, at most.
 _EVERY, _BATCH_LIMIT = 1.0, 100
 
 
 class ChangeNotifier(threading.Thread):
-    """Announce changed runs until stopped. Each change is announced by one worker."""
+    """The thread that announces changed runs until stopped. Each change is announced by one worker."""
 
     def __init__(self, app_context: AppContext, events: TaskEventSender | None = None) -> None:
         super().__init__(name="scrape-do-notifier", daemon=True)
@@ -67,7 +67,7 @@ class ChangeNotifier(threading.Thread):
         return not any(isinstance(answer, Exception) for _, answer in answers)
 
     def stop(self) -> None:
-        """Ends the thread, after the look that is under way."""
+        """End the thread after its current pass. Wait at most 5 seconds for the end."""
         self._halt.set()
         if self.is_alive():
             self.join(timeout=5)

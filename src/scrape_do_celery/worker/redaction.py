@@ -1,4 +1,4 @@
-"""Messages whose arguments may hold what no log and no monitor may show, as the worker's main process sees them."""
+"""Keep requests out of the logs and monitors of a worker's main process: they may hold secrets."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _POOL = logging.getLogger("celery.pool")
 
 
 class RedactedRequest(Request):  # type: ignore[misc]
-    """A message that is shown as a summary, whatever its sender says about it.
+    """A message that is shown as a summary, and never by the description of its sender.
 
-    A producer without this package describes its message by its arguments. They are shown in events, in logs, and by
-    `inspect`.
+    A producer without this package describes its message by its arguments. Events, logs and `inspect` show this
+    description.
     """
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        # Whoever sent it may have sent anything.
+        # A foreign producer may have sent anything.
         args = self._args if isinstance(self._args, list | tuple) else ()
         kwargs = self._kwargs if isinstance(self._kwargs, dict) else {}
         if kwargs.get("run_id") and len(kwargs) == 1:
-            # Sent by this package, which has described it.
+            # The message was sent, and described, by this package.
             return
         hosts = settings_of(self._app).encryption_key is None
         if self._type == routing.SCHEDULED_RUN:
@@ -35,19 +35,19 @@ class RedactedRequest(Request):  # type: ignore[misc]
         else:
             shown = call_summary(args, kwargs, hosts=hosts)
         self._argsrepr, self._kwargsrepr = "()", repr(shown)
-        # A child of the pool says it as well, where a step fails.
+        # If a step fails, a child of the pool logs this description as well.
         self._request_dict |= {"argsrepr": self._argsrepr, "kwargsrepr": self._kwargsrepr}
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002 (Celery's own signature)
-        """What `inspect` tells: never the arguments as they came."""
+        """Return the description for `inspect`, never with the arguments as they came."""
         return super().info(safe=True)
 
 
 class RequestBodyFilter(logging.Filter):
-    """Leaves the body of such a message out of what Celery's pool says at DEBUG."""
+    """A filter that leaves the bodies of such messages out of the DEBUG lines of Celery's pool."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always true; the record may be changed."""
+        """Return True. If the record shows a request, replace the text."""
         given = record.args
         if isinstance(given, tuple) and any(name in str(one) for one in given for name in routing.WITH_REQUESTS):
             record.msg, record.args = "TaskPool: Apply %s (a request, which is not shown)", (given[0],)
@@ -55,6 +55,6 @@ class RequestBodyFilter(logging.Filter):
 
 
 def install_log_filter() -> None:
-    """Filters the pool's log, once a process."""
+    """Install the filter on the log of the pool, once per process."""
     if not any(isinstance(one, RequestBodyFilter) for one in _POOL.filters):
         _POOL.addFilter(RequestBodyFilter())

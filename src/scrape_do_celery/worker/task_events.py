@@ -1,4 +1,4 @@
-"""Celery task events for live runs, which no message stands for: Flower and other monitors show them."""
+"""Send Celery task events for live runs, for which no message waits. Flower and other monitors show the events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class TaskEventSender:
-    """Sends events while the task events of this worker are on (`-E`, or Flower, which switches them on)."""
+    """A sender of events, while the task events of this worker are on (`-E`, or Flower, which switches them on)."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
@@ -40,7 +40,7 @@ class TaskEventSender:
         found = [event for record in records if (event := event_for_run(record)) is not None]
         app = self._consumer.app
         try:
-            # Over a connection of the pool: the consumer's own is its thread's.
+            # Use a connection of the pool: the connection of the consumer belongs to the thread of the consumer.
             with app.events.default_dispatcher(hostname=self._consumer.hostname) as dispatcher:
                 for kind, fields in found:
                     dispatcher.send(kind, **fields)
@@ -49,10 +49,10 @@ class TaskEventSender:
 
 
 def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
-    """The event of a run that goes on, or was canceled; None of one whose end its own task tells.
+    """Return the event of a live or canceled run. Return None for a draft, and if the delivery announces the end.
 
-    Celery makes a state of any event `task-...` it does not know, which stands until SUCCESS or FAILURE come. Not even
-    REVOKED takes its place: a run that was revoked is told of as canceled.
+    Celery makes a state of every unknown event `task-...`. The state stands until SUCCESS or FAILURE, and REVOKED does
+    not replace it. For this reason a revoked run is announced as canceled.
     """
     status = RunStatus.from_record(record)
     if record.accepted is None or (status.state.is_outcome and status.state is not RunState.CANCELED):
