@@ -381,7 +381,7 @@ class PoisonedRunError(RunError):
 
 
 class IdempotencyConflictError(RunError, ValueError):
-    """The idempotency key belongs to a run with another request. Nothing was written; `fields` names the differences."""
+    """The idempotency key belongs to a run with another request. Nothing was written; `fields` differ."""
 
     @property
     def fields(self) -> tuple[str, ...]:

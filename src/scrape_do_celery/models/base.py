@@ -177,7 +177,7 @@ def read_tolerantly(cls: type[Wire], data: Any, read: Callable[[Any], Wire]) -> 
 
 
 class RequestModel(BaseModel):
-    """The base class of what we send: frozen, and strict about unknown fields, because a misspelt option costs money."""
+    """The base class of what we send: frozen, and without unknown fields, because a misspelt option costs money."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -185,7 +185,7 @@ class RequestModel(BaseModel):
         alias_generator=wire_name,
         extra="forbid",
         hide_input_in_errors=True,
-        # Check a model again: `model_copy` and `model_construct` check nothing, and a list in a frozen model may change.
+        # `model_copy` and `model_construct` check nothing, and a list in a frozen model may change.
         revalidate_instances="always",
         # Errors name the fields as a Python caller wrote them.
         loc_by_alias=False,

@@ -18,7 +18,7 @@ class JobStatus(StrEnum):
     PENDING = "pending"
     #: being retried by Scrape.do through other proxies
     ROTATING = "rotating"
-    #: done, whatever HTTP status the target itself answered
+    #: done; the target itself may have answered with any HTTP status
     SUCCESS = "success"
     #: failed, and not retried any more
     ERROR = "error"
@@ -26,8 +26,8 @@ class JobStatus(StrEnum):
     CANCELED = "canceled"
 
 
-#: States of a running job, in the order in which a job passes through them. If a job moves on while the list is read by
-#: status, a later page of the list has the job again, so that the list misses no job.
+#: States of a running job, in the order in which a job passes through them. The list of jobs is read by status in this
+#: order. If a job moves on meanwhile, the list of a later status has it again, so that no job is missed.
 RUNNING = (JobStatus.QUEUING, JobStatus.QUEUED, JobStatus.PENDING, JobStatus.ROTATING)
 #: States that are final.
 TERMINAL: frozenset[str] = frozenset({JobStatus.SUCCESS, JobStatus.ERROR, JobStatus.CANCELED})

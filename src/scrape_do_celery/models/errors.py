@@ -24,12 +24,9 @@ Wire = dict[str, Any]
 
 
 class JobLifecycleError(AsyncAPIError):
-    """A job did not end in success.
+    """A job did not end in success. The error is built from the job, or from its JSON object.
 
-    Args:
-        job: the job, or its JSON object.
-        run_id: the id of the run; None for a job of the bare client.
-        counts: the numbers of tasks (`failed`, `canceled` and `total`), if `job` has only some of them.
+    If the error carries only some of the job's tasks, `counts` still has the numbers of all tasks.
     """
 
     def __init__(
@@ -90,12 +87,7 @@ class JobCanceledError(JobLifecycleError):
 
 
 class TaskLifecycleError(AsyncAPIError):
-    """A task did not end in success.
-
-    Args:
-        task: the task, or its JSON object. The error leaves the page out.
-        run_id: the id of the run; None for a task of the bare client.
-    """
+    """A task did not end in success. The error is built from the task, or from its JSON object, without the page."""
 
     def __init__(self, task: TaskDetails | Mapping[str, Any], run_id: str | None = None) -> None:
         super().__init__(*_without_tail(_task_wire(task), run_id))
