@@ -381,7 +381,7 @@ class PoisonedRunError(RunError):
 
 
 class IdempotencyConflictError(RunError, ValueError):
-    """The idempotency key belongs to a run with another request. Nothing was written; `fields` differ."""
+    """The idempotency key belongs to a run with another request; `fields` differ. Nothing was written."""
 
     @property
     def fields(self) -> tuple[str, ...]:

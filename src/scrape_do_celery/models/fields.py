@@ -267,7 +267,7 @@ Time = Annotated[
 ]
 #: A text, or None. Any other value becomes JSON text.
 Text = Annotated[str | None, Repair(_text)]
-#: A text like `Text`, but unchanged, with its lone surrogates.
+#: A text, or None, unchanged and with its lone surrogates. Any other value becomes JSON text.
 Content = Annotated[str | None, PlainValidator(_content)]
 #: Headers by name. A header that came more than once may have a list of values.
 Headers = Annotated[
