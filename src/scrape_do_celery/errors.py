@@ -1,11 +1,11 @@
-"""Every error that needs no model. Those that carry a job or a task live in `models.errors`.
+"""The errors that need no model. Errors that carry a job or a task are in `models.errors`.
 
 ScrapeDoError
-├── InvalidRequestError (ValueError)      a request that a step refused: never sent
-├── ConfigurationError                    settings that cannot work
-│   └── EncryptionKeyError                a value of the store is encrypted with a key that is not here
+├── InvalidRequestError (ValueError)      a step refused the request; it was never sent
+├── ConfigurationError                    the settings are unusable
+│   └── EncryptionKeyError                this process lacks the key of an encrypted value in the store
 ├── StoreUnavailableError (redis' ConnectionError)  Redis did not answer, or refused
-├── APIConnectionError                    no answer: DNS, connect, TLS, time-out, reset
+├── APIConnectionError                    no answer: DNS, connect, TLS, timeout, reset
 ├── AsyncAPIError
 │   ├── AsyncAPIResponseError             an answer outside 2xx
 │   │   ├── AsyncAPIBadRequestError       400
@@ -15,20 +15,20 @@ ScrapeDoError
 │   │   ├── AsyncAPIGoneError             410
 │   │   ├── AsyncAPIRateLimitError        429
 │   │   └── AsyncAPIServerError           5xx
-│   ├── AsyncAPIUnparsableResponseError   2xx or 3xx that is not what the API promises
+│   ├── AsyncAPIUnparsableResponseError   a 2xx or 3xx answer that breaks the API's contract
 │   │   ├── AsyncAPIRedirectError         3xx
-│   │   └── AsyncAPITooLargeError         a body over the limit of one page
+│   │   └── AsyncAPITooLargeError         a body above the page limit
 │   ├── JobLifecycleError                 (models.errors) JobFailedError, JobCanceledError
 │   ├── TaskLifecycleError                (models.errors) TaskFailedError, TaskCanceledError
-│   └── JobTimeoutError                   the blocking client's polling budget ran out
-├── SubmitInDoubtError                    a job may or may not have been bought
-└── RunError                              about one of our runs
-    ├── ResultNotReadyError (TimeoutError)  not done yet; the run goes on
+│   └── JobTimeoutError                   the polling budget of a blocking wait ran out
+├── SubmitInDoubtError                    a job may have been bought
+└── RunError                              an error of one run
+    ├── ResultNotReadyError (TimeoutError)  the run has not ended yet
     ├── RunTimeoutError                     (models.errors) the run's own `max_wait` passed
-    ├── RunNotFoundError (LookupError)      no such run was ever written, or its record is gone
-    ├── ResultExpiredError (LookupError)    the run is known, its contents are gone
+    ├── RunNotFoundError (LookupError)      the store has no record of the run
+    ├── ResultExpiredError (LookupError)    the store has the run, but not its contents
     ├── JobLostError                        the API no longer knows the job
-    ├── PoisonedRunError                    its steps died again and again
+    ├── PoisonedRunError                    the run's steps died again and again
     └── IdempotencyConflictError (ValueError)  the key was used for another request
 """
 
@@ -40,7 +40,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 class ScrapeDoError(Exception):
-    """Base of all. `args` hold JSON values only, and `cls(*args)` rebuilds the error in any process."""
+    """The base class of all errors. `args` hold JSON values only; `cls(*args)` rebuilds the error in any process."""
 
     registry: ClassVar[dict[str, type[ScrapeDoError]]] = {}
 
@@ -49,19 +49,26 @@ class ScrapeDoError(Exception):
         ScrapeDoError.registry[cls.__name__] = cls
 
     def __str__(self) -> str:
-        """The message: the first argument."""
+        """Return the message: the first argument, else the first line of the class's docstring."""
         return str(self.args[0]) if self.args else (type(self).__doc__ or "").partition("\n")[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` makes the same error of."""
+        """Return a JSON object from which `from_json` rebuilds the error."""
         return {"type": type(self).__name__, "args": list(self.args)}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> ScrapeDoError:
-        """The error that `to_json` described; the base class where its own is not loaded."""
+        """Return the error that `to_json` described.
+
+        Args:
+            data: the JSON object that `to_json` returned.
+
+        Returns:
+            An error of the same class, or a plain `ScrapeDoError` if that class is not loaded.
+        """
         return ScrapeDoError.registry.get(data["type"], ScrapeDoError)(*data["args"])
 
     def _argument(self, position: int, default: Any = None) -> Any:
@@ -69,19 +76,19 @@ class ScrapeDoError(Exception):
 
 
 class InvalidRequestError(ScrapeDoError, ValueError):
-    """A request that can never be sent as it is; the message names its fields."""
+    """The request is invalid and was not sent. The message names its fields."""
 
 
 class ConfigurationError(ScrapeDoError):
-    """Settings with which this process cannot work."""
+    """This process cannot work with its settings."""
 
 
 class EncryptionKeyError(ConfigurationError):
-    """A value of the store cannot be read here: its key is missing. The message names it, and says what to do."""
+    """This process lacks the key of an encrypted value in the store. The message names the key and the remedy."""
 
 
 class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
-    """The store did not answer, or refused; the message says which, without its password."""
+    """The store did not answer, or refused. The message names the server, without its password."""
 
 
 class APIConnectionError(ScrapeDoError):
@@ -102,11 +109,11 @@ class APIConnectionError(ScrapeDoError):
 
 
 class AsyncAPIError(ScrapeDoError):
-    """Base of what the Async API answered."""
+    """The base class of errors about an answer of the Async API."""
 
 
 class AsyncAPIResponseError(AsyncAPIError):
-    """An answer outside 2xx. `error_info` is the API's own `(Error, Code)`, where it gave one."""
+    """The API answered outside 2xx. If the body has `Error` or `Code`, `error_info` holds them."""
 
     def __init__(  # noqa: PLR0913, PLR0917 (each is one of `args`)
         self,
@@ -121,7 +128,7 @@ class AsyncAPIResponseError(AsyncAPIError):
 
     @property
     def message(self) -> str:
-        """The text that `str()` gives."""
+        """The text that `str()` returns."""
         return str(self.args[0])
 
     @property
@@ -136,45 +143,55 @@ class AsyncAPIResponseError(AsyncAPIError):
 
     @property
     def error_info(self) -> tuple[str | None, int | None] | None:
-        """`Error` and `Code` of the body; None where the body had neither."""
+        """`Error` and `Code` of the body; None if the body has neither."""
         return None if self.args[2] is None and self.args[3] is None else (self.args[2], self.args[3])
 
     @property
     def is_api_error(self) -> bool:
         """Whether the body is the API's own error body: a JSON object with an `Error` string or a `Code` int.
 
-        Anything else comes from a gateway, a proxy or a firewall on the way, and says nothing about a job or a task.
+        Any other body comes from a gateway, a proxy or a firewall, and says nothing about a job or a task.
         """
         return self.error_info is not None
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the API asks to wait for, from `Retry-After`."""
+        """Seconds to wait, from the header `Retry-After`; None if the answer has none."""
         return None if self.args[4] is None else float(self.args[4])
 
     @property
     def excerpt(self) -> str:
-        """The start of the body as it came."""
+        """The start of the unchanged body."""
         return str(self.args[5])
 
     @classmethod
     def for_status(cls, status_code: int) -> type[AsyncAPIResponseError]:
-        """The class of an HTTP status."""
+        """Return the error class of an HTTP status.
+
+        Args:
+            status_code: an HTTP status outside 2xx.
+
+        Returns:
+            A subclass, or `AsyncAPIResponseError` itself if the status has no class of its own.
+        """
         if status_code >= 500:  # noqa: PLR2004
             return AsyncAPIServerError
         return _BY_STATUS.get(status_code, AsyncAPIResponseError)
 
 
 class AsyncAPIBadRequestError(AsyncAPIResponseError):
-    """400: the API refused the request's body or ids."""
+    """400: the API refused the body or the ids of the request."""
 
 
 class AsyncAPIAuthError(AsyncAPIResponseError):
-    """401: the token is missing or unknown; on the sync gateway also an account without credits. 403: not for it."""
+    """401: the token is missing or unknown. 403: the token is not allowed to do this.
+
+    The sync gateway also answers 401 if the account has no credits.
+    """
 
 
 class AsyncAPINotFoundError(AsyncAPIResponseError):
-    """404: unknown, or expired (three days after creation)."""
+    """404: the job or task is unknown, or has expired (three days after creation)."""
 
 
 class AsyncAPINotAcceptableError(AsyncAPIResponseError):
@@ -182,7 +199,7 @@ class AsyncAPINotAcceptableError(AsyncAPIResponseError):
 
 
 class AsyncAPIGoneError(AsyncAPIResponseError):
-    """410: the task is known, its content can no longer be read."""
+    """410: the task is known, but its content can no longer be read."""
 
 
 class AsyncAPIRateLimitError(AsyncAPIResponseError):
@@ -190,7 +207,7 @@ class AsyncAPIRateLimitError(AsyncAPIResponseError):
 
 
 class AsyncAPIServerError(AsyncAPIResponseError):
-    """5xx."""
+    """5xx: the API, or a gateway before it, failed."""
 
 
 _BY_STATUS: dict[int, type[AsyncAPIResponseError]] = {
@@ -205,13 +222,13 @@ _BY_STATUS: dict[int, type[AsyncAPIResponseError]] = {
 
 
 class AsyncAPIUnparsableResponseError(AsyncAPIError):
-    """A 2xx or 3xx answer that cannot be read.
+    """A 2xx or 3xx answer cannot be read.
 
-    `body` holds the whole answer while the error is in the process that met it. The body is no part of `args`, so that
-    no page travels through a message or a result backend.
+    `body` holds the whole answer, but only in the process that received the answer. The body is not in `args`, so that
+    no page enters a message or a result backend.
     """
 
-    # A slot: pickle copies what is in `__dict__` into another process.
+    # A slot, because pickle copies `__dict__` into another process.
     __slots__ = ("_body",)
     _body: bytes
 
@@ -222,7 +239,7 @@ class AsyncAPIUnparsableResponseError(AsyncAPIError):
 
     @property
     def body(self) -> bytes:
-        """The whole body, bounded by the client's page limit. Empty in another process."""
+        """The whole body, at most as long as the client's page limit. Empty in another process."""
         return getattr(self, "_body", b"")
 
     @body.setter
@@ -243,31 +260,31 @@ class AsyncAPIUnparsableResponseError(AsyncAPIError):
     def is_api_object(self) -> bool:
         """Whether the body is a JSON object with at least one field of the API's answers or of its error body.
 
-        Such an answer comes from the API itself. Anything else is trouble on the way to it.
+        Such an answer comes from the API itself. Any other answer comes from a gateway or a proxy.
         """
         return bool(self.args[3])
 
 
 class AsyncAPIRedirectError(AsyncAPIUnparsableResponseError):
-    """A 3xx answer. Redirects are never followed: the token would travel to another host."""
+    """The API answered 3xx. The client follows no redirect, because another host would get the token."""
 
     @property
     def host(self) -> str:
-        """The host that `Location` names. Empty if the answer names none."""
+        """The host in `Location`; empty if the answer names none."""
         return str(self._argument(4, ""))
 
 
 class AsyncAPITooLargeError(AsyncAPIUnparsableResponseError):
-    """A body that is larger than the client's page limit. The rest of it was not read."""
+    """The body is larger than the client's page limit. The client did not read the rest."""
 
     @property
     def limit(self) -> int:
-        """The limit in bytes."""
+        """The page limit in bytes."""
         return int(self._argument(4, 0))
 
 
 class JobTimeoutError(AsyncAPIError):
-    """The polling budget of a blocking wait ran out; the job may still run, and be paid."""
+    """The polling budget of a blocking wait ran out. The job may still run and cost credits."""
 
     def __init__(self, job_id: str = "", last_status: str = "", elapsed: float = 0.0, attempts: int = 0) -> None:
         super().__init__(job_id, last_status, elapsed, attempts)
@@ -277,27 +294,27 @@ class JobTimeoutError(AsyncAPIError):
 
     @property
     def job_id(self) -> str:
-        """The job that was waited for."""
+        """The id of the job."""
         return str(self.args[0])
 
     @property
     def last_status(self) -> str:
-        """Its status at the last poll."""
+        """The status of the job at the last poll."""
         return str(self.args[1])
 
     @property
     def elapsed(self) -> float:
-        """Seconds waited."""
+        """Seconds from the start of the wait."""
         return float(self.args[2])
 
     @property
     def attempts(self) -> int:
-        """Looks taken."""
+        """The number of polls."""
         return int(self.args[3])
 
 
 class SubmitInDoubtError(ScrapeDoError):
-    """A `POST /jobs` whose fate is unknown: the job may have been bought, so it is not sent again."""
+    """The answer to a `POST /jobs` was lost. The job may have been bought, so the request is not sent again."""
 
     def __init__(
         self,
@@ -311,48 +328,48 @@ class SubmitInDoubtError(ScrapeDoError):
 
     @property
     def targets(self) -> int:
-        """How many targets the job would have."""
+        """The number of targets of the job."""
         return int(self.args[1])
 
     @property
     def intent(self) -> float | None:
-        """When it was about to be sent, in seconds since the epoch by the store's clock; None for the bare client."""
+        """Time of the intent, in seconds since 1970 by the store's clock; None for the bare client."""
         return None if self.args[2] is None else float(self.args[2])
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """Ids of jobs with the same targets that no run owns: the purchase may be one of them."""
+        """Ids of the candidates: jobs with the same targets that no run owns. The purchase may be one of them."""
         return tuple(self.args[3])
 
     @property
     def run_id(self) -> str | None:
-        """The run; None for the bare client."""
+        """The id of the run; None for the bare client."""
         run_id: str | None = self._argument(4)
         return run_id
 
 
 class RunError(ScrapeDoError):
-    """About one of our runs."""
+    """The base class of errors about one run."""
 
     def __init__(self, message: str = "", run_id: str = "", *rest: Any) -> None:
         super().__init__(message, run_id, *rest)
 
     @property
     def run_id(self) -> str:
-        """The run."""
+        """The id of the run."""
         return str(self.args[1])
 
 
 class ResultNotReadyError(RunError, TimeoutError):
-    """The run has not ended yet, and goes on."""
+    """The run has not ended yet. The run continues."""
 
 
 class RunNotFoundError(RunError, LookupError):
-    """No record of this run: never written, forgotten, or past its life."""
+    """The store has no record of this run: it was never written, was deleted, or has expired."""
 
 
 class ResultExpiredError(RunError, LookupError):
-    """The run is known; the contents that were asked for have passed their life in the store."""
+    """The store has the run, but the requested contents have expired."""
 
 
 class JobLostError(RunError):

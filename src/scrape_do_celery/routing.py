@@ -1,4 +1,4 @@
-"""Names by which the floors know each other's steps, so that none needs to import another; how steps are registered."""
+"""The Celery names and options of the steps. Modules call a step by its name, so that they need not import it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ REPORT_ORPHANS = "scrape_do.report_orphans"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
 DELIVER_OUTCOME = "scrape_do.deliver_outcome"
 
-#: Seconds. Steps end by themselves, long before; an app's limits are for its own tasks: one that cuts a purchase off
-#: leaves it in doubt.
+#: Seconds. Each step ends by itself long before. The limits override those of the app, which are made for its own
+#: tasks: a limit that interrupts a purchase leaves the purchase in doubt.
 _LIMITS: Final = {"time_limit": 3600, "soft_time_limit": 3600}
-#: Steps whose messages may carry a request, and how a worker reads them.
+#: Steps whose messages may carry a request. A worker reads these messages with the class `REDACTED_REQUEST`.
 WITH_REQUESTS = (SCRAPE, SCHEDULED_RUN)
 REDACTED_REQUEST = "scrape_do_celery.worker.redaction:RedactedRequest"
 
-#: Steps that work on parts. They are acknowledged early: the dispatcher, not the broker, brings work back.
+#: Options of the steps that work on parts. Celery acknowledges their messages early, because the dispatcher repeats
+#: a lost step, not the broker.
 STEP_OPTIONS: Final[dict[str, Any]] = {
     "bind": True,
     "ignore_result": True,
@@ -32,16 +33,16 @@ STEP_OPTIONS: Final[dict[str, Any]] = {
     "trail": False,
     **_LIMITS,
 }
-#: Steps that run under the caller's own Celery id.
+#: Options of the steps that run under the caller's own Celery id.
 CALLER_TASK_OPTIONS: Final[dict[str, Any]] = {
     "bind": True,
     "acks_late": True,
     "reject_on_worker_lost": True,
     "retry_on_worker_lost": False,
-    # Somebody waits for it, whatever the app does with results of its other tasks.
+    # The caller waits for the result, even if the app ignores the results of its other tasks.
     "ignore_result": False,
     "trail": False,
-    # The outcome, the figures and the id: see `small_result`.
+    # Enough characters for the outcome, the counts and the id: see `small_result`.
     "resultrepr_maxsize": 190,
     **_LIMITS,
 }

@@ -1,4 +1,4 @@
-"""Signals of this package, as Celery's own: connect a function to be told."""
+"""The signals of this package. Connect a receiver to one as to a signal of Celery."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, Final
 from celery.utils.dispatch import Signal
 
 run_changed: Final[Any] = Signal(name="run_changed", providing_args={"status"})
-"""A run was enqueued, has moved on, or has ended. `sender` is the Celery app, `status` a `RunStatus`.
+"""A run was enqueued, has changed, or has ended. `sender` is the Celery app, `status` a `RunStatus`.
 
-Sent by the process that enqueues; then by one of the workers: at most every five seconds a run, and when it ends. At
-least once: where a receiver raises in a worker, it is called again half a minute later, in that worker or another.
-Receivers run in a thread of the worker's main process, so they should be done soon.
+The process that enqueues the run sends the signal first. Later one of the workers sends it: at most every five seconds
+for a live run, and when the run ends. A worker delivers at least once: if a receiver raises, a worker calls it again
+half a minute later, not always the same worker. Receivers should return soon, because they run in a thread of the
+worker's main process.
 """

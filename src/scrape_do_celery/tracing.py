@@ -1,6 +1,7 @@
-"""OpenTelemetry, where a process uses it: a run's trace context is kept in its record, and work for it is a span there.
+"""OpenTelemetry spans for the work on a run, in the trace whose context the run's record keeps.
 
-We never load it. Where nothing else has, or nothing is traced, nothing is kept and nothing is done.
+This package never loads OpenTelemetry by itself. If no other code has loaded it, or if the caller is not sampled, the
+record keeps no context and no span starts.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ _NAME = "scrape_do_celery"
 
 
 def is_used() -> bool:
-    """Whether something in this process has loaded OpenTelemetry."""
+    """Return whether other code in this process has loaded OpenTelemetry."""
     return "opentelemetry.trace" in sys.modules
 
 
 def current() -> str:
-    """The present trace context as a record keeps it (W3C: parent, state); empty where nothing is recorded."""
+    """Return the current trace context in the form of a record (W3C: parent, state); empty if it is not sampled."""
     if not is_used():
         return ""
     from opentelemetry import trace
@@ -38,9 +39,9 @@ def current() -> str:
 
 @contextmanager
 def work(kept: str, name: str, **attributes: str | int) -> Iterator[None]:
-    """A span in the trace that a record keeps, linked to the present one: that of the Celery step.
+    """Run the block in a span of the trace that a record keeps, linked to the current span: that of the Celery step.
 
-    An error is told by its type alone: texts of errors may quote what was asked for.
+    If the block raises, the span gets only the type of the error, because the text may quote the request.
     """
     if not kept or not is_used():
         yield
@@ -64,7 +65,7 @@ def work(kept: str, name: str, **attributes: str | int) -> Iterator[None]:
 
 @contextmanager
 def inside(kept: str) -> Iterator[None]:
-    """The trace that a record keeps as the present one, for what is sent from here."""
+    """Make the trace that a record keeps the current trace, so that messages from the block carry it."""
     if not kept or not is_used():
         yield
         return

@@ -1,4 +1,4 @@
-"""Settings, from arguments and the environment."""
+"""The settings of a process, from arguments and the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celery's own settings, as our application and our producers use them; each line keeps a result or a worker alive."""
+"""Celery's settings for our application and our producers. Each line keeps a result or a worker alive."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """The configuration of a Celery app of ours."""
+    """Return the configuration of a Celery app of this package."""
     return {
         "broker_url": settings.broker_url,
         "result_backend": settings.result_backend,
         "result_expires": settings.record_ttl,
         "task_default_queue": settings.queue,
         "accept_content": ["json"],
-        # A message is only a wake-up: few at a time, and none hoarded by a worker that may die.
+        # A message only wakes a step up. A worker reserves few messages, because it may die with them.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # Where Celery knows it (5.7), this goes before the line above, and counts.
+        # Celery 5.7 applies this setting before the setting above, and counts the retries.
         "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "worker_hijack_root_logger": True,
         "task_track_started": False,
         "result_extended": False,
-        # A broker that restarts is waited for; a result is written again until the backend takes it.
+        # Wait for a broker that restarts. Write a result again until the backend accepts it.
         "task_publish_retry_policy": {
             "max_retries": 30,
             "interval_start": 0.2,
@@ -50,8 +50,8 @@ def _redis_options(settings: Settings) -> dict[str, Any]:
             "visibility_timeout": 900,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
-            # A worker that dies while it hands messages out again keeps the others from doing so for so long: by
-            # default for five minutes.
+            # Seconds. If a worker dies during a redelivery, the other workers redeliver nothing for this time. The
+            # default is five minutes.
             "unacked_mutex_expire": 30,
             "health_check_interval": 25,
             "socket_keepalive": True,

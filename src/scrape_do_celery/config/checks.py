@@ -1,4 +1,4 @@
-"""What is suspicious about an environment or its settings without being an error."""
+"""Warnings about an environment or settings that are suspicious, but no error."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 DATA_DIR = "SCRAPE_DO_DATA_DIR"
 RESERVED = frozenset({DATA_DIR})
-"""Variables of ours that are not settings: where the embedded server keeps its data."""
+"""Variables of this package that are not settings: the data directory of the embedded server."""
 
 _warned: set[str] = set()
 
 
 class SettingsWarning(UserWarning):
-    """A setting that has no effect, or one that can cost data."""
+    """A setting has no effect, or may lose data."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A message for each `SCRAPE_DO_*` variable that nothing reads; values are never shown."""
+    """Return a message for each `SCRAPE_DO_*` variable that nothing reads. No message shows a value."""
     return list(_unknown(environ).values())
 
 
@@ -39,7 +39,7 @@ def warn_unknown(environ: Mapping[str, str], *, stacklevel: int = 2) -> None:
 
 
 def why_exposed(url: str) -> str | None:
-    """Says that requests to the API at `url` can be read on the way; None for https and for this machine."""
+    """Return a warning if requests to the API at `url` are not encrypted; None for https and for this machine."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "http" or is_loopback(host):
@@ -48,7 +48,7 @@ def why_exposed(url: str) -> str | None:
 
 
 def warn_exposed(url: str) -> None:
-    """Emits a `SettingsWarning` for an API that is not encrypted, once per host and process."""
+    """Emit a `SettingsWarning` for an API without encryption, once per host and process."""
     message = why_exposed(url)
     if message is not None and message not in _warned:
         _warned.add(message)
@@ -56,7 +56,7 @@ def warn_exposed(url: str) -> None:
 
 
 def broker_warnings(settings: SettingsFields) -> list[str]:
-    """What can go wrong between the store, the broker and the result backend."""
+    """Return a warning for each danger in the URLs of the broker and of the result backend."""
     return [
         message
         for name, what in (("broker_url", "broker"), ("result_backend", "result backend"))
@@ -84,7 +84,7 @@ def _redis_location(url: str) -> object:
     try:
         return redis_location(url)
     except ValueError:
-        return None  # a spelling that is kombu's own affair, such as a list of brokers
+        return None  # a spelling that only kombu reads, such as a list of brokers
 
 
 def _unknown(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Headers, cookies and bodies that are told by a name, so that no schedule and no message holds them."""
+"""Headers, cookies and bodies under a name, so that schedules and messages hold only the name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Credentials(BaseModel):
-    """What one name stands for."""
+    """The secret options that one name stands for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -26,15 +26,15 @@ _ALL = TypeAdapter(dict[str, Credentials])
 
 
 def as_text(value: Any) -> Any:
-    """A dict as the JSON that an environment variable would hold."""
+    """Return a dict as JSON text, as in an environment variable. Return any other value unchanged."""
     return json.dumps(value) if isinstance(value, dict) else value
 
 
 def checked(value: SecretStr | None) -> SecretStr | None:
-    """The text, if it can be read.
+    """Return the text if it can be read.
 
     Raises:
-        ValueError: what is wrong, without a value.
+        ValueError: the text cannot be read. The message names the position of the fault, but no value.
     """
     try:
         _read(value)
@@ -47,10 +47,10 @@ def checked(value: SecretStr | None) -> SecretStr | None:
 
 
 def with_credentials(settings: Settings, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a request with what a name stands for; without one, as they are.
+    """Return the options of a request together with the named secret options. Without a name, return them unchanged.
 
     Raises:
-        ValueError: nobody knows the name, or the options say the same themselves.
+        ValueError: the settings do not have the name, or an option is given twice.
     """
     if name is None:
         return options

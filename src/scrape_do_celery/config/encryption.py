@@ -1,4 +1,4 @@
-"""The keys of `SCRAPE_DO_ENCRYPTION_KEY`: checked when settings are read, shown to nobody."""
+"""The keys of `SCRAPE_DO_ENCRYPTION_KEY`, which are checked when settings are read and never shown."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _HOW: Final = (
 
 
 def as_text(value: Any) -> Any:
-    """A list of keys as the text that an environment variable would hold."""
+    """Return a list of keys as text, as in an environment variable. Return any other value unchanged."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def checked(value: SecretStr | None) -> SecretStr | None:
-    """The text, if it can be read.
+    """Return the text if its keys can be read; None if the text is blank.
 
     Raises:
-        ValueError: what is wrong, without a key.
+        ValueError: the text cannot be read. The message shows no key.
     """
     if value is not None and not value.get_secret_value().strip():
         return None
@@ -36,7 +36,7 @@ def checked(value: SecretStr | None) -> SecretStr | None:
 
 
 def encryption_keys(settings: SettingsFields) -> list[bytes]:
-    """The keys, the one that encrypts ahead; empty where nothing is to be encrypted."""
+    """Return the keys, the encrypting key first; an empty list if encryption is off."""
     return [] if settings.encryption_key is None else _read(settings.encryption_key)
 
 
@@ -49,7 +49,7 @@ def _read(value: SecretStr) -> list[bytes]:
 
 def _bytes(text: str) -> bytes | None:
     try:
-        # Both alphabets: keys of Fernet have the one for URLs.
+        # Accept both alphabets, because keys of Fernet use the URL-safe alphabet.
         key = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):
         return None

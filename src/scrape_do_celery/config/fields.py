@@ -1,4 +1,4 @@
-"""Every setting: its name, type, bounds and meaning. `settings` gives them their behaviour."""
+"""The declaration of each setting: name, type, bounds and meaning. `settings` adds the behaviour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PREFIX = "SCRAPE_DO_"
 
 
 def env_name(field: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     return PREFIX + field.upper()
 
 
@@ -47,7 +47,7 @@ class SettingsFields(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        # As compose files write a variable that is not set.
+        # A compose file writes an unset variable as an empty variable.
         env_ignore_empty=True,
         frozen=True,
         extra="forbid",
@@ -80,8 +80,8 @@ class SettingsFields(BaseSettings):
     )
     result_ttl: int = Field(default=86_400, ge=60, description="How long the pages of a run that is done are kept.")
     record_ttl: int = Field(
-        # A message of a `scrape` that came to the record's end would be taken for a new run: brokers hand out again
-        # within an hour, so that twice as long is safe.
+        # If the broker redelivered the message of a `scrape` after its record had expired, a new run would start.
+        # Brokers redeliver within an hour, so a minimum of two hours is safe.
         default=604_800,
         ge=7200,
         description="How long its record is kept; never shorter than its pages.",
@@ -185,7 +185,7 @@ class SettingsFields(BaseSettings):
     @field_validator("record_ttl", "idempotency_ttl")
     @classmethod
     def _no_shorter(cls, value: int, info: ValidationInfo) -> int:
-        """Lifted rather than refused: whoever asks for longer pages should not have to ask three times."""
+        """Raise a value to its bound. Refusing it would make users who keep pages longer set three variables."""
         name = "result_ttl" if info.field_name == "record_ttl" else "record_ttl"
         lower: int = info.data.get(name, value)
         return max(value, lower)

@@ -1,4 +1,4 @@
-"""`Settings`: read from arguments and the environment, checked as a whole, fit to be printed."""
+"""`Settings`, which are read from arguments and the environment, checked together and safe to print."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _COMPUTED = {
 
 
 class SettingsError(ConfigurationError, ValueError):
-    """Settings that are missing, unknown or out of bounds; no value is shown."""
+    """Settings are missing, unknown or out of bounds. The message shows no value."""
 
     def __init__(self, message: str = "", problems: dict[str, str] | None = None) -> None:
         super().__init__(message, problems or {})
 
     @property
     def problems(self) -> dict[str, str]:
-        """What is wrong, by the name of the environment variable (of the argument, where it is unknown)."""
+        """The fault of each setting, by its environment variable. An unknown argument stands under its own name."""
         return dict(self.args[1])
 
 
 class Settings(SettingsFields):
-    """All settings of one process: arguments first, then `SCRAPE_DO_*` variables, then defaults.
+    """The settings of one process. Arguments override `SCRAPE_DO_*` variables, and these override defaults.
 
     Raises:
         SettingsError: a value is out of bounds, or an argument is unknown.
@@ -49,7 +49,7 @@ class Settings(SettingsFields):
             super().__init__(**values)
         except ValidationError as error:
             problems = _problems(error)
-        # Raised out here, so that no error tracker finds the values in the exception's context.
+        # Raise outside the `except` block: an error tracker would find the values in the exception's context.
         if problems:
             message = "; ".join(f"{name}: {text}" for name, text in problems.items())
             raise SettingsError(message, problems)
@@ -57,12 +57,12 @@ class Settings(SettingsFields):
 
     @property
     def submit_lease(self) -> float:
-        """How long a submit holds its part: longer than its `POST` can take, and its traces need to appear."""
+        """Seconds of a submit step's lease: longer than its `POST` may take and its job needs to appear at the API."""
         return self.submit_deadline + self.submit_visibility_grace + self.lease_seconds
 
     @property
     def account_id(self) -> str:
-        """What stands for the account in the store: made from its name, else from the token, which it does not tell."""
+        """The account's id in the store: a keyed fingerprint of its name, else of the token, which it does not reveal."""
         token = "" if self.api_key is None else self.api_key.get_secret_value()
         text = f"name {self.account}" if self.account else f"token {token}"
         return hashlib.blake2b(text.encode(), key=b"scrape-do-celery", digest_size=8).hexdigest()
@@ -73,7 +73,7 @@ class Settings(SettingsFields):
 
 
 def settings_table() -> list[tuple[str, str, str]]:
-    """Variable, default and meaning of each setting, in the order of the documentation."""
+    """Return variable, default and meaning of each setting, in the order of the documentation."""
     return [
         (env_name(name), _COMPUTED.get(name, _printed(field.default)), field.description or "")
         for name, field in Settings.model_fields.items()

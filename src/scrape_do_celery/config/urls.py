@@ -1,4 +1,4 @@
-"""URLs of the store, the broker and the result backend: checked, derived, compared, masked."""
+"""Functions that check, derive, compare and mask the URLs of the API, the store, the broker and the result backend."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _SECRET_PARAMETER = re.compile(r"([?&][^&=]*(?:password|secret|token)[^&=]*=)[^&
 
 
 class RedisLocation(NamedTuple):
-    """A database of a Redis server, by which two URLs of the same one are seen to be equal."""
+    """A database of a Redis server. Two URLs of the same database have equal locations."""
 
     server: str
     db: int
 
 
 def masked(url: str) -> str:
-    """The URL without its passwords, fit for logs."""
+    """Return the URL without its passwords, safe for logs."""
     return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub(r"\1***@", url))
 
 
 def api_url(url: str) -> str:
-    """The API's root: no slash and no `/api/v1` at its end."""
+    """Return the API's root, without a slash or `/api/v1` at its end."""
     parts = _split(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
         raise ValueError("should be an http:// or https:// URL with a host and no query")
@@ -34,7 +34,7 @@ def api_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tells whether `host` is this machine: localhost, 127.0.0.0/8 or ::1."""
+    """Return whether `host` is this machine: localhost, 127.0.0.0/8 or ::1."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -44,14 +44,14 @@ def is_loopback(host: str) -> bool:
 
 
 def http_url(url: str | None) -> str | None:
-    """The URL, if it leads to an HTTP server."""
+    """Return the URL if it is an HTTP URL with a host."""
     if url is not None and ((parts := _split(url)).scheme not in {"http", "https"} or not parts.hostname):
         raise ValueError("should be an http:// or https:// URL with a host")
     return url
 
 
 def store_url(url: str) -> str:
-    """The URL, if redis-py can open it."""
+    """Return the URL if redis-py can open it."""
     parts = _split(url)
     _refuse_foreign_socket(parts.scheme)
     if parts.scheme not in STORE_SCHEMES:
@@ -63,7 +63,7 @@ def store_url(url: str) -> str:
 
 
 def celery_url(url: str) -> str:
-    """The URL, if kombu does not misread it."""
+    """Return the URL if kombu does not misread it."""
     scheme = url.partition("://")[0]
     if "://" not in url or not scheme:
         raise ValueError("should be a URL such as redis://host:6379/1 or amqp://host")
@@ -74,7 +74,7 @@ def celery_url(url: str) -> str:
 
 
 def sibling(url: str, step: int) -> str:
-    """The database `step` further on the store's server, as Celery spells it."""
+    """Return the URL of a database on the store's server, `step` numbers after the store's, as Celery spells it."""
     parts = _split(url)
     query = dict(parse_qsl(parts.query))
     db = _database(parts) + step
@@ -83,13 +83,13 @@ def sibling(url: str, step: int) -> str:
         return f"redis+socket://{userinfo}{parts.path}?virtual_host={db}"
     location = parts.netloc.rpartition("@")[2]
     tls = {"ssl_cert_reqs": "required"} | {key: value for key, value in query.items() if key.startswith("ssl_")}
-    # kombu refuses redis-py's other parameters, and leaves a certificate unchecked unless it is told otherwise.
+    # Keep only TLS parameters: kombu refuses redis-py's others. Without `ssl_cert_reqs` it checks no certificate.
     suffix = f"?{urlencode(tls)}" if parts.scheme == "rediss" else ""
     return f"{parts.scheme}://{userinfo}{location}/{db}{suffix}"
 
 
 def redis_location(url: str) -> RedisLocation | None:
-    """Where a Redis URL of any spelling leads; None for another kind of server."""
+    """Return the location of a Redis URL in any spelling; None for another kind of server."""
     parts = _split(url)
     if parts.scheme in {"unix", "redis+socket"}:
         return RedisLocation(unquote(parts.path), _database(parts))
@@ -100,7 +100,7 @@ def redis_location(url: str) -> RedisLocation | None:
 
 
 def application(broker: object, backend: object) -> str:
-    """A name for an application by the servers it uses, the same for all spellings of them; no password in it."""
+    """Return a name for an application by its servers, the same for all their spellings and without a password."""
     return f"broker {_server(broker)}, results {_server(backend)}"
 
 
@@ -119,7 +119,7 @@ def _split(url: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         parts = None
-    # Python's own message would show the piece of the password that it took for a port.
+    # Python's own message would show a piece of the password if Python read that piece as a port.
     if parts is None or parts.fragment or re.search(r"\s", url):
         raise ValueError("is not a readable URL; in a password, special characters are percent-encoded")
     return parts
@@ -137,7 +137,7 @@ def _database(parts: SplitResult) -> int:
 def _userinfo(parts: SplitResult, query: dict[str, str]) -> str:
     user = unquote(parts.username or "") or query.get("username", "")
     password = unquote(parts.password or "") or query.get("password", "")
-    # Quoted anew: kombu takes a bare semicolon for the end of the URL.
+    # Quote again, because kombu reads an unquoted semicolon as the end of the URL.
     quoted = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
     return f"{quoted}@" if quoted else ""
 

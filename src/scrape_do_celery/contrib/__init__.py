@@ -1,1 +1,1 @@
-"""Integrations with web frameworks. Each module needs its framework, and nothing else imports it."""
+"""Integrations with web frameworks. A module here needs its framework; no other module imports it."""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class ScrapeDo:
-    """Scrape.do in a Flask application: settings of `app.config["SCRAPE_DO"]`; `flask scrape-do ...` has them too.
+    """Scrape.do in a Flask application, with the settings in `app.config["SCRAPE_DO"]`, also for `flask scrape-do ...`.
 
-    The application's Celery app is found by itself, and its workers have the steps, in whatever order both are made.
+    The extension finds the application's Celery app by itself, and its workers have the steps. The extension and the
+    Celery app may be created in any order.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -28,7 +29,10 @@ class ScrapeDo:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Makes this process one of the application's; of several, the last one's.
+        """Give this process the settings of the application. If several applications do so, the last application counts.
+
+        Args:
+            app: the Flask application.
 
         Raises:
             SettingsError: a key or a value of the dict is wrong.
@@ -40,11 +44,11 @@ class ScrapeDo:
 
 
 def settings_of(app: Flask) -> Settings:
-    """The settings that an application was set up with."""
+    """Return the settings that `init_app` read for an application."""
     settings: Settings = app.extensions["scrape_do"]
     return settings
 
 
 def _bring_the_steps(**_: Any) -> None:
-    """A worker imports what it is to carry out; a web process need not."""
+    """Import the steps in a worker, because it runs them. A web process need not import them."""
     import_module(routing.STEPS_MODULE)

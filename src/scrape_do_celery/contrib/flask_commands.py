@@ -1,4 +1,4 @@
-"""`flask scrape-do ...`: the package's commands, with the settings of the application. Loaded by `flask` alone."""
+"""The commands of `flask scrape-do ...`, with the settings of the application. Only `flask` loads this module."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from scrape_do_celery.cli.group import Commands
 @click.group("scrape-do", cls=Commands, commands=main.commands)
 @click.pass_context
 def group(ctx: click.Context) -> None:
-    """Runs of the Scrape.do Async API, with this application's settings."""
+    """Manage runs of the Scrape.do Async API with this application's settings."""
     ctx.ensure_object(ScriptInfo).load_app()

@@ -1,4 +1,4 @@
-"""A framework's one dict of settings, with keys in capitals, as this package's settings."""
+"""The conversion of a framework's settings dict, with keys in capitals, to the settings of this package."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SETTING = "SCRAPE_DO"
 
 
 def settings_of(found: object, framework_keys: Collection[str] = ()) -> Settings:
-    """The settings of a dict; `theirs` are keys that only mean something to its framework.
+    """Return the settings of a dict. `framework_keys` are keys that only the integration with the framework reads.
 
     Raises:
-        SettingsError: the dict, a key or a value is wrong. No value is shown.
+        SettingsError: the dict, a key or a value is wrong. The message shows no value.
     """
     if wrong := problems_of(found, framework_keys):
         raise SettingsError("; ".join(f"{where(key)}: {what}" for key, what in wrong.items()), wrong)
@@ -27,7 +27,7 @@ def settings_of(found: object, framework_keys: Collection[str] = ()) -> Settings
 
 
 def problems_of(found: object, framework_keys: Collection[str] = ()) -> dict[str, str]:
-    """What is wrong, by key; what is wrong with the dict itself, under an empty one."""
+    """Return the faults by key. A fault of the dict itself stands under an empty key."""
     if not isinstance(found, dict):
         return {"": 'it must be a dict, such as {"REDIS_URL": "redis://localhost:6379/0"}'}
     problems = {str(key): what for key in found if (what := _case(key))}
@@ -39,7 +39,7 @@ def problems_of(found: object, framework_keys: Collection[str] = ()) -> dict[str
 
 
 def where(key: str) -> str:
-    """How a key is named to whoever wrote it."""
+    """Return the name of a key as the author of the dict wrote it."""
     return f"{SETTING}[{key!r}]" if key else SETTING
 
 
@@ -48,7 +48,7 @@ def _values(found: Any, framework_keys: Collection[str]) -> dict[str, Any]:
 
 
 def _case(key: object) -> str:
-    """What is wrong with how a key is written."""
+    """Return the fault in the spelling of a key; empty if the spelling is right."""
     if not isinstance(key, str):
         return "keys are texts"
     return "" if key == key.upper() else f"keys are in capitals: {key.upper()}"

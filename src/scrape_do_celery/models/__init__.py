@@ -1,4 +1,4 @@
-"""What the API sends and takes, and the errors that carry it."""
+"""Models of the API's requests and answers, and the errors that carry a job or a task."""
 
 from __future__ import annotations
 

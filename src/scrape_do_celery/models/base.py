@@ -1,4 +1,4 @@
-"""What all models share: wire names, and tolerance of what the wire may bring."""
+"""Base classes of all models: the API's field names, and tolerant reading of answers."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _ACRONYMS = {"id": "ID", "ids": "IDs", "url": "URL", "json": "JSON"}
 
 
 def wire_name(name: str) -> str:
-    """The API's name of a field: `task_ids` becomes `TaskIDs`."""
+    """Return the API's name of a field: `task_ids` becomes `TaskIDs`."""
     return "".join(_ACRONYMS.get(word, word.capitalize()) for word in name.split("_"))
 
 
-#: Where a field took its default although a value came: the model and the field, `tasks[]` for an item of a list.
+#: A field that took its default although the answer had a value: model and field, or `tasks[]` for a list item.
 Default = tuple[str, str]
 _defaults: Final[ContextVar[list[Default] | None]] = ContextVar("scrape_do_defaults", default=None)
 
 
 @contextmanager
 def collect_defaults() -> Iterator[list[Default]]:
-    """Yield a list that fills with `(model, field)` for each value that cannot be read while the context lasts.
+    """Collect `(model, field)` in the yielded list for each value in the context that cannot be read.
 
-    A field whose value cannot be read takes its default. An item of a list that cannot be read is dropped, and stands
-    here as `(model, "field[]")`. Null and missing values are no entries.
+    If the value of a field cannot be read, the field takes its default. If an item of a list cannot be read, the item
+    is dropped, and the entry is `(model, "field[]")`. Null and missing values make no entry.
     """
     found: list[Default] = []
     token = _defaults.set(found)
@@ -61,14 +61,14 @@ class _Short(TypedDict):
     include_input: bool
 
 
-#: A page may hold lone surrogates, and is kept to the letter.
+#: Keys of pages. A page may hold lone surrogates, and is kept unchanged.
 _CONTENT: Final = frozenset({"Content", "content"})
 _SHORT: Final[_Short] = {"include_url": False, "include_context": False, "include_input": False}
 Wire = TypeVar("Wire", bound="WireModel")
 
 
 class WireModel(BaseModel):
-    """What the API sends: frozen, and read by its names on the wire or in Python."""
+    """The base class of what the API sends: frozen, and read by the names of the API or of Python."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -80,7 +80,14 @@ class WireModel(BaseModel):
 
     @classmethod
     def from_json(cls, raw: str | bytes) -> Self:
-        """The model that `raw` holds, also where only Python's own parser takes it (lone surrogates)."""
+        """Return the model that the JSON text `raw` holds, also if only Python's parser takes it (lone surrogates).
+
+        Args:
+            raw: what `model_dump_json` or the API wrote.
+
+        Raises:
+            ValueError: `raw` is no JSON text, or does not fit the model (pydantic's `ValidationError`).
+        """
         try:
             return cls.model_validate_json(raw)
         except ValidationError as error:
@@ -93,29 +100,32 @@ class WireModel(BaseModel):
             return cls.model_validate(data)
 
     def to_wire(self) -> dict[str, Any]:
-        """JSON values under the API's names; `model_validate` makes the same model of them."""
+        """Return JSON values under the API's names, from which `model_validate` rebuilds the model."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 class AnswerModel(WireModel):
-    """An answer, or a part of one, that is used as far as it can be read.
+    """The base class of answers and their parts. An answer is used as far as it can be read.
 
-    Only ids and states (and a task's content) can make an answer unreadable. Any other field whose value cannot be
-    read takes its default; `collect_defaults` tells which.
+    Only ids and states (and a task's content) can make an answer unreadable. If the value of any other field cannot be
+    read, the field takes its default; `collect_defaults` lists these fields.
     """
 
     @property
     def dropped(self) -> int:
-        """How many items of the answer's lists, and whole lists, could not be read and are left out.
+        """The number of list items and of whole lists that could not be read and are left out.
 
-        What is absent from such an answer may still exist.
+        If it is above 0, a job or task that is absent from the answer may still exist.
         """
-        # No field, and no private attribute: pydantic would call into Python for each model of these.
+        # Neither a field nor a private attribute: for those, pydantic would call into Python for each model.
         return int(self.__dict__.get("_dropped", 0))
 
     @classmethod
     def from_answer(cls, raw: str | bytes | Mapping[str, Any]) -> Self:
         """Return the model of an answer's body.
+
+        Args:
+            raw: the body, or its JSON object.
 
         Raises:
             ValueError: the body is no JSON object, or lacks an id or a state (pydantic's `ValidationError`).
@@ -124,7 +134,7 @@ class AnswerModel(WireModel):
 
     @classmethod
     def _of_answer(cls, raw: str | bytes | Mapping[str, Any], **asked: str) -> Self:
-        """Return the model of an answer about the ids in `asked`; an empty one was not asked for."""
+        """Return the model of an answer to a request for the ids in `asked`; an empty id was not requested."""
         if not isinstance(raw, str | bytes):
             return _about(cls.model_validate(_with_ids(raw, asked)), asked)
         try:
@@ -132,7 +142,7 @@ class AnswerModel(WireModel):
         except ValidationError:
             model = cls.model_validate(_with_ids(clean_json(parse_answer(raw), _CONTENT), asked))
         held = model.__dict__
-        # What is asked most, and costs least: the answer is about what was asked.
+        # The most frequent case gets the cheapest check: the answer has exactly the requested ids.
         return model if all([held[name] == asked[name] for name in asked]) else _about(model, asked)  # noqa: C419
 
     @model_validator(mode="wrap")
@@ -142,10 +152,10 @@ class AnswerModel(WireModel):
 
 
 def read_tolerantly(cls: type[Wire], data: Any, read: Callable[[Any], Wire]) -> Wire:
-    """Return what `read` makes of `data`, with defaults for the values of `cls` that it refuses.
+    """Return the model that `read` makes of `data`, with defaults for the values that it refuses.
 
     Raises:
-        ValidationError: a field that cannot be left out is to blame.
+        ValidationError: the value of a required field cannot be read.
     """
     found = _defaults.get()
     known = 0 if found is None else len(found)
@@ -154,7 +164,7 @@ def read_tolerantly(cls: type[Wire], data: Any, read: Callable[[Any], Wire]) -> 
     except ValidationError as error:
         if not isinstance(data, Mapping):
             raise
-        # The second reading meets the items of lists again, and would count them twice.
+        # Forget the entries of the first reading: the second reads the list items again, and would count them twice.
         if found is not None:
             del found[known:]
         mended, lost, dropped = _mend(cls, data, error)
@@ -167,7 +177,7 @@ def read_tolerantly(cls: type[Wire], data: Any, read: Callable[[Any], Wire]) -> 
 
 
 class RequestModel(BaseModel):
-    """What we send: frozen, and deaf to nothing, since a misspelt option costs money."""
+    """The base class of what we send: frozen, and without unknown fields, because a misspelt option costs money."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -175,9 +185,9 @@ class RequestModel(BaseModel):
         alias_generator=wire_name,
         extra="forbid",
         hide_input_in_errors=True,
-        # `model_copy` and `model_construct` check nothing, and a list in a frozen model may still be changed.
+        # `model_copy` and `model_construct` check nothing, and a list in a frozen model may change.
         revalidate_instances="always",
-        # Errors speak of the names that a Python caller wrote.
+        # Errors name the fields as a Python caller wrote them.
         loc_by_alias=False,
     )
 
@@ -200,12 +210,12 @@ class RequestModel(BaseModel):
         return nearest(key, cls._names())
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object that the API takes: its names, nothing that was not set."""
+        """Return the JSON object that the API takes, under its names and without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def nearest(word: str, known: dict[str, str]) -> str:
-    """A hint at the known word that was probably meant, or nothing."""
+    """Return a hint at the known word that is closest to `word`; empty if none is close."""
     lower = {key.lower(): name for key, name in known.items()}
     close = difflib.get_close_matches(word.lower(), lower, n=1)
     return f", did you mean {lower[close[0]]!r}?" if close else ""
@@ -213,7 +223,7 @@ def nearest(word: str, known: dict[str, str]) -> str:
 
 @cache
 def _spellings(cls: type[WireModel]) -> dict[str, str]:
-    """Return the fields of a model by each name that an answer, or a caller, may write."""
+    """Return the field names of a model by each spelling that an answer or a caller may use."""
     found: dict[str, str] = {}
     for name, field in cls.model_fields.items():
         alias = field.validation_alias
@@ -247,10 +257,10 @@ def _held(data: Mapping[str, Any], name: str) -> bool:
 def _mend(
     cls: type[WireModel], data: Mapping[str, Any], error: ValidationError
 ) -> tuple[dict[str, Any], list[str], int]:
-    """Return `data` in a form that can be read, the fields that lost a value, and how much lists lost.
+    """Return readable `data`, the fields that lost a value, and the number of dropped list items and lists.
 
     Raises:
-        ValidationError: a field that cannot be left out is to blame.
+        ValidationError: the value of a required field cannot be read.
     """
     mended = dict(data)
     lost: list[str] = []

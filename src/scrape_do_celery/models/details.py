@@ -1,4 +1,4 @@
-"""A job, and a task of it, as the API shows them."""
+"""The API's models of a job and of a task."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 
 _FAILURES = frozenset({JobStatus.ERROR, JobStatus.CANCELED})
 _COST_KEYS = frozenset({"request-cost", "scrape.do-request-cost"})
-#: Credits of one task that are believed; the dearest request of the price list costs some hundreds.
+#: Credits that a task can cost at most; a higher amount is ignored. The price list ends at some hundreds.
 _MAX_COST: Final = 1e6
 _COST: Final = re.compile(r"\s*\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _DATA_URL: Final = re.compile(r"data:[^,]{0,500};\s*base64\s*,", re.IGNORECASE)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
-#: What only we know of a task; an answer never sets these fields.
+#: Fields of a task that this package sets, never an answer.
 _OURS: Final = ("gone", "too_large", "unreadable", "given_up")
 
 
 class _Lifecycle(AnswerModel):
     #: a `JobStatus`, or a word that this package does not know
     status: Status
-    #: the start of the work; None before
+    #: the start of the work; None before the start
     start_time: Time = None
-    #: the end of the work; None before
+    #: the end of the work; None before the end
     end_time: Time = None
 
     @property
@@ -70,7 +70,7 @@ class _Lifecycle(AnswerModel):
 
     @property
     def duration(self) -> timedelta | None:
-        """From start to end; None until both are known."""
+        """The time from start to end; None until both are known."""
         if self.start_time is None or self.end_time is None:
             return None
         return aware(self.end_time) - aware(self.start_time)
@@ -79,7 +79,7 @@ class _Lifecycle(AnswerModel):
 class UndetailedTaskResponse(WireModel):
     """A task inside `JobDetails.tasks`."""
 
-    # No `AnswerModel`: a job has a thousand, and the job reads them again where one is refused.
+    # No `AnswerModel`, for speed: a job has up to 1,000 tasks, and reads them all again if it refuses one.
 
     #: the id of the task
     task_id: Annotated[str, Repair(read_id)]
@@ -96,10 +96,10 @@ def _read_task(value: Any) -> UndetailedTaskResponse:
 
 
 def _each_task_once(tasks: list[UndetailedTaskResponse], info: ValidationInfo) -> list[UndetailedTaskResponse]:
-    """Return one entry for each task, under the spelling that the job's `task_ids` has of its id.
+    """Return one entry for each task, with its id spelt as in the job's `task_ids`.
 
-    Of entries with the same id the first one stays, unless a later one is the first that is terminal: an entry that
-    was left over from before the end says less.
+    If entries have the same id, keep the first terminal entry, else the first entry. An entry from before the end of
+    the task says less.
     """
     ids = info.data.get("task_ids", [])
     named = [task.task_id for task in tasks]
@@ -125,22 +125,24 @@ class JobDetails(_Lifecycle):
     job_id: Id
     #: each id once; letters are compared without case
     task_ids: Ids = Field(default_factory=list)
-    #: slots that the job holds now
+    #: concurrency slots that the job holds now
     acquired_concurrency: Number = 0
-    #: slots that it may hold; 0 is no limit of its own
+    #: concurrency slots that the job may hold; 0 means no limit of its own
     limit_concurrency: Number = 0
-    #: someone asked to cancel it; the status may not say so yet
+    #: whether a cancellation was requested; the status may not show it yet
     canceled: Flag = False
-    #: empty in the list of jobs
+    #: the tasks; empty in the list of jobs
     tasks: Annotated[list[UndetailedTaskResponse], AfterValidator(_each_task_once), dropping(_read_task)] = Field(
         default_factory=list
     )
 
     @classmethod
     def from_answer(cls, raw: str | bytes | Mapping[str, Any], *, job_id: str = "") -> Self:
-        """Return the job of an answer's body; `job_id` is the job that was asked for.
+        """Return the job of an answer's body.
 
-        An answer without an id is about that job. The model has the id as it was asked for.
+        Args:
+            raw: the body, or its JSON object.
+            job_id: the requested job. An answer without an id is about this job; the model has the id in this spelling.
 
         Raises:
             ValueError: the body is no JSON object, is about another job, or lacks an id or a state.
@@ -149,15 +151,15 @@ class JobDetails(_Lifecycle):
 
     @property
     def named_task_ids(self) -> list[str]:
-        """Return all task ids that the job names: those of `task_ids`, then those that only `tasks` has."""
+        """All task ids of the job: the ids in `task_ids`, then the ids that only `tasks` has."""
         return unique_ids([*self.task_ids, *(task.task_id for task in self.tasks)])
 
     def raise_for_status(self) -> None:
-        """Raise where the job ended badly; nothing while it runs or when it succeeded.
+        """Raise if the job failed or was canceled. Do nothing if it is still running or succeeded.
 
         Raises:
-            JobFailedError: its status is `error`.
-            JobCanceledError: its status is `canceled`.
+            JobFailedError: the status is `error`.
+            JobCanceledError: the status is `canceled`.
         """
         if self.status == JobStatus.ERROR:
             raise JobFailedError(self)
@@ -165,13 +167,14 @@ class JobDetails(_Lifecycle):
             raise JobCanceledError(self)
 
     def cut(self, limit: int = 20) -> Self:
-        """The same job with at most `limit` tasks, failed ones first, and only their ids.
+        """Return the same job with at most `limit` tasks, failed and canceled tasks first, and only their ids.
 
-        A job that is short enough comes back as it is, in its own order.
+        Args:
+            limit: the number of tasks. A job with no more tasks is returned unchanged.
         """
         if max(len(self.tasks), len(self.task_ids)) <= limit:
             return self
-        # Stable: `False` sorts first, and within each kind the API's order stays.
+        # `False` sorts first. The sort is stable, so each group keeps the API's order.
         tasks = sorted(self.tasks, key=lambda task: task.status not in _FAILURES)[:limit]
         ids = [task.task_id for task in tasks] if tasks else self.task_ids[:limit]
         return self.model_copy(update={"tasks": tasks, "task_ids": ids})
@@ -188,43 +191,48 @@ class TaskDetails(_Lifecycle):
     url: Word = ""
     #: the time of the last change
     update_time: Time = None
-    #: when the API forgets the content
+    #: the time at which the API deletes the content
     expires_at: Time = None
     #: whether `content` is base64; `decoded_content()` handles both
     base64_encoded_content: Flag = False
-    #: the target's HTTP status; 0 where it gave none
+    #: the target's HTTP status; 0 if the target gave none
     status_code: Number = 0
     #: headers of the target's answer
     response_headers: Headers = Field(default_factory=dict)
-    #: headers of Scrape.do about this task, such as its cost
+    #: headers of Scrape.do about this task, such as its cost in credits
     scrape_do_metadata: Telemetry = Field(default_factory=dict, alias="Scrape.do")
     #: the page as text, or as base64
     content: Content = Field(default=None, repr=False)
-    #: the reason of a failed task
+    #: the reason of the failure
     error_message: Text = None
     #: the webhook of the job
     webhook_url: Text = Field(default=None, repr=False)
-    #: the state of the webhook's call
+    #: the state of the call to the webhook
     webhook_status: Text = None
-    #: the time at which the webhook was called
+    #: the time of the call to the webhook
     webhook_request_time: Time = None
-    #: an id of the API for this task
+    #: the API's trace id of this task
     trace_id: Text = None
-    #: ours, never the API's: it answered 404 or 410 for this task
+    #: set by this package, never by the API: the API answered 404 or 410 for this task
     gone: Flag = False
-    #: ours, never the API's: the answer was longer than `max_page_bytes`, and was not read to its end
+    #: set by this package, never by the API: the answer was longer than `max_page_bytes`, and was not read to its end
     too_large: Flag = False
-    #: ours, never the API's: the content is the raw answer, as it came
+    #: set by this package, never by the API: the answer was unreadable, and `content` is the unchanged answer
     unreadable: Flag = False
-    #: ours, never the API's: the task did not end while we waited for it, and the content is that of its last answer
+    #: set by this package, never by the API: the task did not end in time, and `content` is that of its last answer
     given_up: Flag = False
 
     @classmethod
     def from_answer(cls, raw: str | bytes | Mapping[str, Any], *, job_id: str = "", task_id: str = "") -> Self:
-        """Return the task of an answer's body; `job_id` and `task_id` are the task that was asked for.
+        """Return the task of an answer's body.
 
-        An answer without ids is about that task. The model has the ids as they were asked for. What an answer says
-        in `Gone`, `TooLarge`, `Unreadable` and `GivenUp` is ignored: these fields are ours.
+        An answer without ids is about the requested task. The model has the ids in the requested spelling. `Gone`,
+        `TooLarge`, `Unreadable` and `GivenUp` of an answer are ignored, because only this package sets these fields.
+
+        Args:
+            raw: the body, or its JSON object.
+            job_id: the requested job.
+            task_id: the requested task.
 
         Raises:
             ValueError: the body is no JSON object, is about another task, or lacks an id or a state.
@@ -236,10 +244,10 @@ class TaskDetails(_Lifecycle):
 
     @property
     def has_page(self) -> bool:
-        """Return whether the task holds something that was paid for and must not be bought again.
+        """Whether the task has content that was paid for and must not be bought again.
 
-        That is a page, also one that was too large to be fetched, the raw answer of an unreadable task, or content
-        under a state that we do not know or did not wait for.
+        The content may be a page, also a page that was too large to fetch, or the raw answer of an unreadable task. It
+        may also be content under an unknown status, or of a task that was given up.
         """
         if self.is_success or self.too_large:
             return True
@@ -247,20 +255,20 @@ class TaskDetails(_Lifecycle):
 
     @property
     def is_expired(self) -> bool | None:
-        """Whether the API has forgotten the content, by this machine's clock; None where it did not say when."""
+        """Whether the API has deleted the content, by this machine's clock; None if the API gave no time."""
         return None if self.expires_at is None else aware(self.expires_at) < datetime.now(UTC)
 
     @property
     def cost(self) -> float | None:
-        """Credits that the task cost; None where the API did not say, or said what no task costs."""
+        """Credits that the task cost; None if the API stated no amount, or an implausible amount."""
         costs = (_amount(value) for key, value in self.scrape_do_metadata.items() if key.lower() in _COST_KEYS)
         return next((cost for cost in costs if cost is not None), None)
 
     def decoded_content(self) -> bytes | None:
-        """The page as bytes; None where there is none.
+        """Return the page as bytes; None if the task has no content.
 
         Raises:
-            ValueError: the content should be base64 and is not.
+            ValueError: the content should be base64, but is not.
         """
         if self.content is None:
             return None
@@ -272,11 +280,11 @@ class TaskDetails(_Lifecycle):
             return self.content.encode(errors="surrogatepass")
 
     def raise_for_status(self) -> None:
-        """Raise where the task ended badly; nothing while it runs or when it succeeded.
+        """Raise if the task failed or was canceled. Do nothing if it is still running or succeeded.
 
         Raises:
-            TaskFailedError: its status is `error`.
-            TaskCanceledError: its status is `canceled`.
+            TaskFailedError: the status is `error`.
+            TaskCanceledError: the status is `canceled`.
         """
         if self.status == JobStatus.ERROR:
             raise TaskFailedError(self)
@@ -285,7 +293,7 @@ class TaskDetails(_Lifecycle):
 
 
 def _amount(text: str) -> float | None:
-    """Return the credits that `text` states; None for text that states none, or an amount that no task costs."""
+    """Return the credits that `text` states; None if it states no amount, or more than `_MAX_COST`."""
     if not _COST.fullmatch(text):
         return None
     amount = float(text)
@@ -302,6 +310,6 @@ def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(compact.translate(_URL_SAFE).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        # Built anew: a UnicodeEncodeError would carry the whole page.
+        # Build a new error, because a UnicodeEncodeError would carry the whole page.
         reason = "it holds characters outside ASCII" if isinstance(error, UnicodeEncodeError) else str(error)
         raise ValueError(f"the content is not valid base64: {reason}") from None

@@ -1,4 +1,4 @@
-"""The states of jobs and tasks, and how servers may spell them."""
+"""The states of jobs and tasks, and the spellings of them that answers may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class JobStatus(StrEnum):
-    """State of a job, and of a task."""
+    """The state of a job or of a task."""
 
     #: being prepared
     QUEUING = "queuing"
@@ -16,27 +16,27 @@ class JobStatus(StrEnum):
     QUEUED = "queued"
     #: being processed now
     PENDING = "pending"
-    #: being tried again through other proxies
+    #: being retried by Scrape.do through other proxies
     ROTATING = "rotating"
-    #: done; says nothing about the target's own HTTP status
+    #: done; the target itself may have answered with any HTTP status
     SUCCESS = "success"
-    #: failed for good
+    #: failed, and not retried any more
     ERROR = "error"
     #: stopped by the user
     CANCELED = "canceled"
 
 
-#: States of a job that is at work, in the order in which it goes through them: one that moves on while the list is read
-#: by status is met again.
+#: States of a running job, in the order in which a job passes through them. The list of jobs is read by status in this
+#: order. If a job moves on meanwhile, the list of a later status has it again, so that no job is missed.
 RUNNING = (JobStatus.QUEUING, JobStatus.QUEUED, JobStatus.PENDING, JobStatus.ROTATING)
-#: States that never change again.
+#: States that are final.
 TERMINAL: frozenset[str] = frozenset({JobStatus.SUCCESS, JobStatus.ERROR, JobStatus.CANCELED})
 
-#: Other spellings whose meaning is certain, in lower case and without spaces, hyphens and underscores.
-#: `done`, `finished`, `ended` and `closed` are not among them: these words say that the work ended, not how.
-#: `aborted`, `stopped` and `expired` do not say who stopped the work, and `canceling` is no end yet.
+#: Other spellings with a certain meaning, in lower case and without spaces, hyphens and underscores.
+#: Left out are `done`, `finished`, `ended` and `closed`: these words say that the work ended, but not how.
+#: `aborted`, `stopped` and `expired` do not say who stopped the work, and `canceling` is not final yet.
 #: `active`, `started`, `created` and `accepted` may outlive the work; as known words they would keep a run open.
-#: An unknown word costs a later answer. A word that is mapped wrongly costs the page.
+#: An unknown word only delays the answer. A wrongly mapped word loses the page.
 STATUS_SPELLINGS: Final[dict[str, JobStatus]] = {
     "queueing": JobStatus.QUEUING,
     "enqueued": JobStatus.QUEUED,
@@ -58,21 +58,21 @@ STATUS_SPELLINGS: Final[dict[str, JobStatus]] = {
 }
 _WORDS: Final[dict[str, JobStatus]] = {**{str(status): status for status in JobStatus}, **STATUS_SPELLINGS}
 _JOINTS: Final = re.compile(r"[\s_-]+")
-#: Characters of an unknown word that are kept: the word goes into records, logs and metrics.
+#: Characters of an unknown word that are kept, because the word enters records, logs and metrics.
 _MAX_WORD: Final = 100
 
 
 def read_status(word: str) -> JobStatus | str:
-    """Return the state that `word` names; a word that nobody knows comes back stripped, and cut to 100 characters."""
+    """Return the state that `word` names. Return an unknown word stripped and cut to 100 characters."""
     stripped = word.strip()
     return _WORDS.get(_JOINTS.sub("", stripped[:_MAX_WORD].casefold())) or stripped[:_MAX_WORD].rstrip()
 
 
 def is_known_status(word: str) -> bool:
-    """Return whether `word` names a state of the API, in any known spelling."""
+    """Return whether `word` is a known spelling of a state."""
     return isinstance(read_status(word), JobStatus)
 
 
 def is_terminal(status: str) -> bool:
-    """Whether `status` never changes again; a status that nobody knows may still change."""
+    """Return whether `status` is final; an unknown status may still change."""
     return status in TERMINAL

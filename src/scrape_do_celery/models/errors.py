@@ -1,6 +1,6 @@
 """Errors that carry a job or a task.
 
-`args` hold the model as the wire writes it; `.job` and `.task` build it again on access. So they survive
+`args` hold the JSON object of the model, and `.job` and `.task` rebuild the model on access. So these errors survive
 Celery's JSON as well as pickle.
 """
 
@@ -24,9 +24,9 @@ Wire = dict[str, Any]
 
 
 class JobLifecycleError(AsyncAPIError):
-    """A job did not end in success. Made of the job, or of its JSON object.
+    """A job did not end in success. The error is built from the job, or from its JSON object.
 
-    `counts` tells `failed`, `canceled` and `total` where the job itself was cut.
+    If the error carries only some of the job's tasks, `counts` still has the numbers of all tasks.
     """
 
     def __init__(
@@ -39,23 +39,29 @@ class JobLifecycleError(AsyncAPIError):
 
     @classmethod
     def cut(cls, job: JobDetails, run_id: str | None = None, limit: int = 20) -> Self:
-        """The error with at most `limit` of the job's tasks, failed ones first, and the counts of all."""
+        """Return the error with some of the job's tasks, and with the counts of all tasks.
+
+        Args:
+            job: the job.
+            run_id: the id of the run; None for a job of the bare client.
+            limit: the number of tasks that the error carries at most; failed and canceled tasks come first.
+        """
         return cls(job.cut(limit), run_id, _counts(_job_wire(job) or {}))
 
     @property
     def job(self) -> JobDetails | None:
-        """The job; None where the run ended before one was bought."""
+        """The job; None if the run ended before a job was bought."""
         return _job_model(self.args[0])
 
     @property
     def run_id(self) -> str | None:
-        """The run; None for a bare client's job."""
+        """The id of the run; None for a job of the bare client."""
         run_id: str | None = self._argument(1)
         return run_id
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many tasks `failed` and were `canceled`, of how many in `total`."""
+        """The numbers of tasks that `failed` and were `canceled`, and of all tasks (`total`)."""
         return dict(self._argument(2) or _counts(self.args[0] or {}))
 
     def __str__(self) -> str:
@@ -77,11 +83,11 @@ class JobFailedError(JobLifecycleError):
 
 
 class JobCanceledError(JobLifecycleError):
-    """The job was canceled, or its run before any job was bought."""
+    """The job was canceled, or its run was canceled before a job was bought."""
 
 
 class TaskLifecycleError(AsyncAPIError):
-    """A task did not end in success. Made of the task, or of its JSON object; the page is left out."""
+    """A task did not end in success. The error is built from the task, or from its JSON object, without the page."""
 
     def __init__(self, task: TaskDetails | Mapping[str, Any], run_id: str | None = None) -> None:
         super().__init__(*_without_tail(_task_wire(task), run_id))
@@ -95,7 +101,7 @@ class TaskLifecycleError(AsyncAPIError):
 
     @property
     def run_id(self) -> str | None:
-        """The run; None for a bare client's task."""
+        """The id of the run; None for a task of the bare client."""
         run_id: str | None = self._argument(1)
         return run_id
 
@@ -129,7 +135,7 @@ class RunTimeoutError(RunError):
 
     @property
     def max_wait(self) -> float:
-        """Seconds that the run was given."""
+        """Seconds that the run had."""
         return float(self.args[2])
 
     @property
@@ -139,34 +145,36 @@ class RunTimeoutError(RunError):
 
 
 def rehydrate(exc: BaseException) -> BaseException:
-    """Return this package's error for a class that Celery made up before this package was imported.
+    """Return this package's error for an exception whose class Celery generated.
+
+    Celery generates a class if it reads the result before this package is imported.
 
     Args:
         exc: the exception that Celery raised.
 
     Returns:
-        The error of the same name. Any other exception, or an error that cannot be rebuilt, comes back as it is.
+        The error of the same name. Any other exception, or an error that cannot be rebuilt, is returned unchanged.
     """
     real = ScrapeDoError.registry.get(type(exc).__name__)
     if real is None or not type(exc).__module__.startswith("celery."):
         return exc
     try:
         rebuilt = real(*exc.args)
-    except Exception:  # noqa: BLE001 (whatever stood in `args`: the caller still needs an error)
+    except Exception:  # noqa: BLE001 (the caller needs an error, even if `args` are broken)
         return exc
     rebuilt.__cause__ = exc.__cause__
     return rebuilt.with_traceback(exc.__traceback__)
 
 
 def _without_tail(*args: Any) -> tuple[Any, ...]:
-    """`args` without the Nones at their end, but for the first."""
+    """Return `args` without trailing Nones, but always with the first argument."""
     last = max((position for position, arg in enumerate(args) if arg is not None), default=0)
     return args[: last + 1]
 
 
 def _counts(job: Wire) -> dict[str, int]:
     tasks = job.get("Tasks")
-    # A job that could not be read is kept as it came, whatever its tasks are.
+    # The JSON object of an unreadable job is unchanged, so that its tasks may be of any type.
     known = [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
     ended = Counter(read_status(str(task.get("Status"))) for task in known)
     return {"failed": ended[JobStatus.ERROR], "canceled": ended[JobStatus.CANCELED], "total": len(known)}
@@ -184,7 +192,7 @@ def _job_wire(job: JobDetails | Mapping[str, Any] | None) -> Wire | None:
     if job is None:
         return None
     if isinstance(job, Mapping):
-        # What cannot be read stays as it came: an error about a failure must not fail itself.
+        # Keep an unreadable job unchanged: an error about a failure must not fail itself.
         try:
             job = JobDetails.model_validate(job)
         except ValidationError:
@@ -205,6 +213,6 @@ def _task_wire(task: TaskDetails | Mapping[str, Any]) -> Wire:
 
 
 def _kept(wire: Any) -> Wire:
-    """Return the JSON object of what could not be read."""
+    """Return the JSON object of an unreadable model; empty if it has none."""
     kept = plain_json(wire)
     return kept if isinstance(kept, dict) else {}

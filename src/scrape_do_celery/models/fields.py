@@ -1,7 +1,7 @@
-"""The types of fields of answers: strict and fast for what the API promises, with a second reading for anything else.
+"""Types of the fields of answers: strict and fast for promised values, with a second reading for all other values.
 
-Pydantic reads a good value without a call into Python. A value that it refuses gets the field's `Repair`; a value
-that cannot be repaired leaves the field at its default. `base.WireModel` does that.
+Pydantic reads a good value without a call into Python. If pydantic refuses a value, `base.read_tolerantly` reads the
+value with the field's `Repair`. If that fails too, the field takes its default.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MAX_INT: Final = 2**63 - 1
-#: Characters of a number or a time that are read.
+#: Characters of a number or a time that are read at most.
 _MAX_WORD: Final = 200
-#: The text of a time: shorter text, and any number or flag, would be read as seconds since 1970. A date alone is no
-#: time: read as its midnight, it would make a job look older than its purchase.
+#: The text of a time, of 11 characters at least. Pydantic would read shorter text, a number or a flag as seconds since
+#: 1970, and a date alone as its midnight: the job would then seem older than its purchase.
 _DateText = Annotated[
     datetime,
     GetPydanticSchema(
@@ -39,7 +39,7 @@ _DateText = Annotated[
 ]
 _TRUE: Final = frozenset({"true", "yes", "y", "on", "t", "1"})
 _FALSE: Final = frozenset({"false", "no", "n", "off", "f", "0", ""})
-#: Go's `time.String()`, and the like.
+#: A time as Go's `time.String()` writes it, and similar forms.
 _DATE_AND_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?(?:\s.*)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Y2000: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
@@ -50,8 +50,8 @@ _Y2100: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 class Repair:
     """The second reading of a value that pydantic refused.
 
-    `value` reads the whole value, `item` each item of a list. Each raises `ValueError` where nothing can be read: then
-    the field takes its default, or the item is dropped.
+    `value` reads the whole value, `item` reads each item of a list. Each raises `ValueError` for an unreadable value.
+    Then the field takes its default, or the item is dropped.
     """
 
     value: Callable[[Any], Any]
@@ -59,15 +59,15 @@ class Repair:
 
 
 def aware(value: datetime) -> datetime:
-    """Return the same time with a zone: UTC where it had none."""
+    """Return the same time with a zone: UTC if `value` has none."""
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def json_text(value: Any) -> str:
-    """Return text as it is, and any other value as JSON text.
+    """Return text unchanged, and any other value as JSON text.
 
     Raises:
-        ValueError: the value is nested too deep, or has no JSON text.
+        ValueError: the value is nested too deeply, or cannot be written as JSON.
     """
     if isinstance(value, str):
         return value
@@ -138,7 +138,7 @@ def _word(value: Any) -> str:
 
 
 def _content(value: Any) -> str | None:
-    # Not pydantic's own `str`: it refuses lone surrogates, and a page may hold them.
+    # Pydantic's own `str` refuses lone surrogates, and a page may hold them.
     return None if value is None else value.decode() if isinstance(value, bytes) else json_text(value)
 
 
@@ -148,7 +148,7 @@ def _text(value: Any) -> str | None:
 
 
 def _plausible(value: datetime) -> datetime | None:
-    # Go writes year 1 for "not yet", others the first second of 1970 for that, or year 9999 for "never".
+    # For "not yet", Go writes year 1 and other languages the first second of 1970. Year 9999 means "never".
     moment = aware(value)
     return None if moment.year in {1, 9999} or moment == _EPOCH else moment
 
@@ -177,16 +177,16 @@ def _moment(text: str) -> datetime:
 
 
 def _epoch(value: float) -> datetime:
-    """Return the time of a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
+    """Return the time from a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
     if value == 0:
         return _EPOCH
     seconds = float(value)
     for _ in range(3):
-        # 1e11 seconds are the year 5138; as milliseconds they are 1973.
+        # 1e11 seconds are in the year 5138; 1e11 milliseconds are in 1973.
         if seconds < 1e11:  # noqa: PLR2004
             break
         seconds /= 1000
-    # A number outside these years counts something else.
+    # A number outside these years does not count time since 1970.
     if not _Y2000 <= seconds < _Y2100:
         raise ValueError("the number is no time of this century")
     return datetime.fromtimestamp(seconds, UTC)
@@ -241,43 +241,43 @@ def _list(value: Any) -> list[Any]:
     return []
 
 
-#: An id: visible ASCII, at most 200 characters, neither `.` nor `..`.
+#: An id: 1 to 200 visible ASCII characters, neither `.` nor `..`.
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=MAX_ID), Repair(read_id)]
-#: A list of ids, each once; a bad id is dropped.
+#: A list of ids, each once. A bad id is dropped.
 Ids = Annotated[list[str], AfterValidator(_each_once), Repair(_list, read_id)]
-#: A state; one that we do not know is kept as it came.
+#: A state. An unknown word is kept, stripped and cut to 100 characters.
 Status = Annotated[
     JobStatus | Annotated[str, AfterValidator(_known_or_kept)],
     Field(union_mode="left_to_right"),
     Repair(_status),
 ]
-#: A count: never negative. Null and "" are 0, fractions are cut.
+#: A count, never negative. Null and "" are 0; a fraction is rounded down.
 Number = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT), Repair(_number)]
 #: A balance, which may be negative.
 Balance = Annotated[int, Field(strict=True, ge=-_MAX_INT, le=_MAX_INT), Repair(_signed)]
-#: Null is false.
+#: A flag. Null is false.
 Flag = Annotated[bool, Repair(_flag)]
-#: Null is "".
+#: A text that is never None. Null is "".
 Word = Annotated[str, Repair(_word)]
-#: Null, "" and the zero time are None; a time without a zone is UTC.
+#: A time. Null, "" and the zero time are None; a time without a zone is UTC.
 Time = Annotated[
     Annotated[_DateText | Annotated[datetime, Strict()], Field(union_mode="left_to_right"), AfterValidator(_plausible)]
     | None,
     Repair(_time),
 ]
-#: Any text, or None; anything else becomes JSON text.
+#: A text, or None. Any other value becomes JSON text.
 Text = Annotated[str | None, Repair(_text)]
-#: As `Text`, but kept to the letter, with its lone surrogates.
+#: A text, or None, unchanged and with its lone surrogates. Any other value becomes JSON text.
 Content = Annotated[str | None, PlainValidator(_content)]
-#: Headers; one that came more than once may be a list.
+#: Headers by name. A header that came more than once may have a list of values.
 Headers = Annotated[
     dict[str, Annotated[str | list[str], Field(union_mode="left_to_right")]],
     Repair(_headers),
 ]
-#: Telemetry: all values as text.
+#: Headers with one text as each value; the values of a list are joined by commas.
 Telemetry = Annotated[dict[str, str], Repair(_telemetry)]
 
 
 def dropping(read: Callable[[Any], Any]) -> Repair:
-    """Return the repair of a list of models: null is empty, an item that `read` refuses is dropped."""
+    """Return the repair of a list of models: null is an empty list, and an item that `read` refuses is dropped."""
     return Repair(_list, read)

@@ -1,13 +1,13 @@
-"""The ids of jobs and tasks: which are accepted, and when two are the same."""
+"""The ids of jobs and tasks: their format, and their comparison."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Final
 
-#: Characters of the longest id.
+#: Characters of an id at most.
 MAX_ID: Final = 200
-#: Visible ASCII, but neither `.` nor `..`, which name another resource in a path.
+#: Visible ASCII. `.` and `..` are excluded, because in a path they name another resource.
 ID_PATTERN: Final = r"^(?:\.{0,2}[!-\-/-~][!-~]*|\.{3}[!-~]*)$"
 _ID: Final = re.compile(ID_PATTERN)
 _NO_IDS: Final = frozenset({"", ".", ".."})
@@ -15,7 +15,7 @@ _ALL_VISIBLE: Final = re.compile(r"[!-~]*+")
 
 
 def read_id(value: Any) -> str:
-    """Return the id that `value` holds; a whole number stands for its digits.
+    """Return the id in `value`; a whole number stands for its digits.
 
     Raises:
         ValueError: `value` is not 1 to 200 visible ASCII characters, or is `.` or `..`.
@@ -27,12 +27,12 @@ def read_id(value: Any) -> str:
 
 
 def same_id(first: str, second: str) -> bool:
-    """Return whether two ids name the same job or task; the case of letters does not count."""
+    """Return whether two ids name the same job or task; the comparison ignores case."""
     return first == second or first.lower() == second.lower()
 
 
 def unique_ids(ids: list[str]) -> list[str]:
-    """Return `ids` in their order, each once; the first spelling of an id stays."""
+    """Return `ids` in their order, each once, in its first spelling."""
     if len(set(map(str.lower, ids))) == len(ids):
         return ids
     found: dict[str, str] = {}
@@ -42,12 +42,12 @@ def unique_ids(ids: list[str]) -> list[str]:
 
 
 def check_ids(ids: list[str]) -> None:
-    """Refuse a list that holds anything but ids.
+    """Refuse a list that holds a bad id.
 
     Raises:
-        ValueError: `read_id` would refuse one of them.
+        ValueError: `read_id` would refuse an item of the list.
     """
-    # One look at all of them: a job names a thousand, and is read often.
+    # Check all ids at once for speed: a job has up to 1,000 ids, and is read often.
     text = "".join(ids)
     if not _ALL_VISIBLE.fullmatch(text) or not _NO_IDS.isdisjoint(ids):
         raise ValueError("an id is refused")

@@ -1,4 +1,4 @@
-"""JSON of answers, also where a strict parser gives up on a part that nobody needs."""
+"""Tolerant parsing of JSON answers: a part that strict parsers refuse must not make the whole answer unreadable."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pydantic_core
 
-#: Levels of nesting that are built as values; deeper values stay JSON text.
+#: Levels of nesting that are parsed; deeper values stay JSON text.
 MAX_DEPTH: Final = 100
-#: Digits of a whole number that are read exactly; Python itself refuses 4,301.
+#: Digits of a whole number that is read exactly. Python itself refuses 4,301 digits.
 _MAX_DIGITS: Final = 400
 _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 API_FIELDS: Final = frozenset({
@@ -21,16 +21,16 @@ API_FIELDS: Final = frozenset({
 })  # fmt: skip
 """Fields that only an answer of the API has.
 
-`Status`, `StatusCode`, `Message`, `ErrorMessage`, `URL` and `TraceID` are no such fields: gateways write them too.
+`Status`, `StatusCode`, `Message`, `ErrorMessage`, `URL` and `TraceID` are left out, because gateways write them too.
 """
 
 
 def parse_answer(raw: str | bytes) -> Any:
-    """Return the value that the JSON text `raw` holds.
+    """Return the value of the JSON text `raw`.
 
     Broken UTF-8 becomes U+FFFD, lone surrogates stay, control characters in strings are accepted. A number of more
     than 400 digits becomes infinity. A value below 100 levels of nesting becomes a string of its JSON text, because
-    one such value would make the whole answer unreadable.
+    such a value would make the whole answer unreadable.
 
     Raises:
         ValueError: `raw` is no JSON text.
@@ -38,9 +38,9 @@ def parse_answer(raw: str | bytes) -> Any:
     try:
         return pydantic_core.from_json(raw)
     except ValueError:
-        # pydantic's parser refuses what the docstring lists, and nesting below 200 levels.
+        # Pydantic's parser refuses the cases of the docstring, and nesting below 200 levels.
         text = raw.decode("utf-8-sig", "replace") if isinstance(raw, bytes) else raw
-    # Always flat here: later steps of a deep value would recurse again.
+    # Flatten first: later steps would recurse into a deep value, and fail.
     return _loads(_flatten(text))
 
 
@@ -50,12 +50,12 @@ def is_error_body(data: Any) -> bool:
 
 
 def clean_text(text: str) -> str:
-    """Return `text` with U+FFFD for lone surrogates, which no encoding can hold."""
+    """Return `text` with U+FFFD in place of lone surrogates, which cannot be encoded."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def clean_json(value: Any, keep: frozenset[str] = frozenset()) -> Any:
-    """Return the JSON data `value` with clean text everywhere, but for the values of the top level's keys in `keep`."""
+    """Return the JSON data `value` with clean text, except for the values of the top-level keys in `keep`."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
@@ -66,7 +66,10 @@ def clean_json(value: Any, keep: frozenset[str] = frozenset()) -> Any:
 
 
 def plain_json(value: Any) -> Any:
-    """Return `value` as JSON data that every parser takes: no NaN, no infinity, text for what is no JSON value."""
+    """Return `value` as JSON data that every parser takes; None if that fails.
+
+    NaN and infinity become None, and a value of another type becomes text.
+    """
     try:
         return json.loads(json.dumps(value, default=str, skipkeys=True), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
@@ -82,7 +85,7 @@ def _whole(digits: str) -> int | float:
 
 
 def _flatten(text: str) -> str:
-    """Return `text` with the values below `MAX_DEPTH` levels as JSON strings of their own text."""
+    """Return `text` with each value below `MAX_DEPTH` levels replaced by a JSON string of its own text."""
     pieces: list[str] = []
     depth = kept = start = 0
     for token in _TOKENS.finditer(text):
@@ -96,7 +99,7 @@ def _flatten(text: str) -> str:
             if depth == MAX_DEPTH:
                 pieces += text[kept:start], json.dumps(text[start : token.end()])
                 kept = token.end()
-    # Unclosed brackets leave the depth in the text: the caller's parser would recurse again.
+    # If brackets are not closed, the deep value is still in the text, and the caller's parser would recurse into it.
     if depth > MAX_DEPTH:
         raise ValueError("brackets of the JSON text are not closed")
     return "".join([*pieces, text[kept:]])

@@ -1,4 +1,4 @@
-"""Plugin jobs."""
+"""The plugin of a plugin job, and its parameters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .sendable import SendableText, as_json_list
 
 
 class PluginRequest(RequestModel):
-    """A plugin, and one task for each of its parameter sets, which go to the API as they are."""
+    """A plugin, and one task for each of its parameter sets. The API gets the sets unchanged."""
 
-    #: such as `amazon/pdp` or `google/search`
+    #: the plugin, such as `amazon/pdp` or `google/search`
     key: SendableText = Field(min_length=1)
     #: one set of parameters for each task
     params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)

@@ -1,4 +1,4 @@
-"""Browser rendering: its options and its actions."""
+"""The options and the actions of browser rendering."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from .base import RequestModel, nearest
 from .sendable import SendableText, Whole, as_json_list
 
-# What each action cannot do without.
+# The required keys of each action.
 _ACTIONS: dict[str, tuple[str, ...]] = {
     "Click": ("Selector",),
     "Wait": ("Timeout",),
@@ -25,9 +25,9 @@ _ACTIONS: dict[str, tuple[str, ...]] = {
 
 
 class RenderOptions(RequestModel):
-    """A headless browser for each target, and what it does there. Times are in milliseconds."""
+    """Options of the headless browser that loads each target. Times are in milliseconds."""
 
-    #: do not load resources of the page; excludes `play_with_browser` and pictures
+    #: do not load resources of the page; excludes `play_with_browser` and screenshots
     block_resources: bool | None = None
     #: the event of the browser that ends the loading of a page
     wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None = None
@@ -35,7 +35,7 @@ class RenderOptions(RequestModel):
     custom_wait: Whole | None = Field(default=None, ge=0, le=35_000)
     #: a CSS selector to wait for
     wait_selector: SendableText | None = None
-    #: actions as the API writes them: `{"Action": "Click", "Selector": "#more"}`
+    #: actions of the browser, in the API's form: `{"Action": "Click", "Selector": "#more"}`
     play_with_browser: list[dict[str, JsonValue]] | None = Field(default=None, repr=False)
     #: return a JSON envelope in place of the page
     return_json: bool | None = None
@@ -43,11 +43,11 @@ class RenderOptions(RequestModel):
     show_websocket_requests: bool | None = None
     #: include frames; needs `return_json`
     show_frames: bool | None = None
-    #: take a picture of the visible part; needs `return_json`, as the next two
+    #: take a screenshot of the visible part; needs `return_json`
     screenshot: bool | None = None
-    #: take a picture of the whole page
+    #: take a screenshot of the whole page; needs `return_json`
     full_screenshot: bool | None = None
-    #: a CSS selector of the element to take a picture of
+    #: a CSS selector of the element for a screenshot; needs `return_json`
     particular_screenshot: SendableText | None = None
 
     @field_validator("play_with_browser", mode="before")
@@ -90,7 +90,7 @@ def _action_fault(action: dict[str, Any]) -> str | None:
     if name not in _ACTIONS:
         return f"no such Action{nearest(name, {known: known for known in _ACTIONS})}"
     missing = [key for key in _ACTIONS[name] if action.get(key) in (None, "")]
-    # An empty text may be filled in.
+    # `Fill` may enter an empty text.
     if name == "Fill" and action.get("Value") == "":
         missing.remove("Value")
     if missing:

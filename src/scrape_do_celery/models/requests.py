@@ -1,4 +1,4 @@
-"""What `POST /jobs` takes."""
+"""The request of `POST /jobs`: targets or a plugin, and the options of their tasks."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from .urls import why_no_target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: The API takes no more in one job; a run makes as many jobs as it needs.
+#: Targets of one job at most, a limit of the API. A run with more targets has several jobs.
 MAX_TARGETS_PER_JOB = 1000
 
-#: Bounds that the API sets (peer SDK; that there are bounds: its documentation).
+#: Bounds of the API, in milliseconds. Its documentation says that bounds exist; the figures are from the peer SDK.
 _MILLISECONDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000)}
 _PLUGIN_CREDITS = 10
-# By (super, render).
+# Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
 _WITHOUT_BODY = (None, "GET", "HEAD")
 
 
 class JobCreationRequest(RequestModel):
-    """Targets, or a plugin, and how to fetch them. Unset options stay with the API's defaults.
+    """A request to scrape targets, or to run a plugin. Unset options have the API's defaults.
 
-    Any number of targets: `split` makes jobs of them. Times are in milliseconds.
+    The number of targets is not limited: `split` divides them into jobs. Times are in milliseconds.
     """
 
     #: absolute http or https URLs, sent exactly as they are
@@ -57,35 +57,35 @@ class JobCreationRequest(RequestModel):
     body: SendableText | None = Field(default=None, repr=False)
     #: headers of the request to the target
     headers: HeaderMap | None = Field(default=None, repr=False)
-    #: send these headers only, none of Scrape.do's own
+    #: send only `headers`, and none of Scrape.do's own headers
     forward_headers: bool | None = None
-    #: such as `a=1; b=2`
+    #: cookies for the target, such as `a=1; b=2`
     set_cookies: SendableText | None = Field(default=None, repr=False)
-    #: two letters, such as `us`; which ones are served depends on `super` and the plan
+    #: a country in two letters, such as `us`; the available countries depend on `super` and the plan
     geo_code: SendableText | None = None
     #: a region in place of a country; needs `super`
     regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None = None
-    #: residential and mobile proxies
+    #: use residential and mobile proxies
     super: bool | None = None
-    #: requests with one session share an IP
+    #: the id of a session; requests of one session share an IP address
     session_id: Whole | None = Field(default=None, ge=0, le=1_000_000)
     #: the kind of device that the API imitates
     device: Literal["desktop", "mobile", "tablet"] | None = None
     #: milliseconds for the whole request to a target, from 5,000 to 120,000
     timeout: Whole | None = None
-    #: milliseconds for one of the API's own tries, from 5,000 to 55,000
+    #: milliseconds for one attempt of the API, from 5,000 to 55,000
     retry_timeout: Whole | None = None
-    #: switch the API's own retries off
+    #: disable the API's own retries
     disable_retry: bool | None = None
-    #: hand on the target's status instead of 502
+    #: return the target's own HTTP status instead of 502
     transparent_response: bool | None = None
-    #: return redirects in place of following them
+    #: return redirects instead of following them
     disable_redirection: bool | None = None
-    #: the page as it is, or as Markdown
+    #: the format of the page: unchanged, or Markdown
     output: Literal["raw", "markdown"] | None = None
-    #: a browser; also an empty one may switch rendering on
+    #: render the page in a browser; even empty options may enable rendering
     render: RenderOptions | None = None
-    #: a URL that gets each task when it ends
+    #: a URL to which the API sends each task when the task ends
     webhook_url: SendableText | None = Field(default=None, repr=False)
     #: headers of the calls to `webhook_url`
     webhook_headers: HeaderMap | None = Field(default=None, repr=False)
@@ -190,33 +190,47 @@ class JobCreationRequest(RequestModel):
 
     @property
     def size(self) -> int:
-        """How many tasks this makes: its targets, or its plugin's parameter sets."""
+        """The number of tasks: the targets, or the parameter sets of the plugin."""
         return len(self.plugin.params) if self.plugin else len(self.targets or ())
 
     def with_targets(self, targets: Iterable[str]) -> Self:
-        """The same options for other targets, which are checked."""
+        """Return a request with the same options for other targets.
+
+        Args:
+            targets: absolute http or https URLs.
+
+        Raises:
+            ValueError: a target is refused (pydantic's `ValidationError`).
+        """
         fields = {**self.model_dump(exclude_none=True), "targets": targets}
         return type(self).model_validate(fields, context=SAID)
 
     def split(self, size: int = MAX_TARGETS_PER_JOB) -> list[Self]:
-        """Requests of at most `size` tasks each, in order."""
+        """Return requests of at most `size` tasks each, in input order.
+
+        Args:
+            size: the number of tasks, at least 1.
+
+        Raises:
+            ValueError: `size` is below 1.
+        """
         if size < 1:
             raise ValueError("size must be at least 1")
         return [self._slice(start, start + size) for start in range(0, self.size, size)]
 
     def _slice(self, start: int, stop: int) -> Self:
-        # Checked already, so no validation again: a hundred thousand targets are split in no time.
+        # Skip the validation, because the targets were checked before: splitting 100,000 targets must be fast.
         if self.plugin:
             params = self.plugin.params[start:stop]
             return self.model_copy(update={"plugin": self.plugin.model_copy(update={"params": params})})
         return self.model_copy(update={"targets": (self.targets or [])[start:stop]})
 
     def canonical(self) -> str:
-        """JSON that two requests share exactly when the API would be sent the same."""
+        """Return canonical JSON, which is equal for two requests exactly if the API would get the same."""
         return _canonical(self.to_wire())
 
     def differing_fields(self, other: JobCreationRequest) -> tuple[str, ...]:
-        """Names of the fields in which the other request is not the same."""
+        """Return the names of the fields in which this request and `other` differ."""
         mine, theirs = self.to_wire(), other.to_wire()
         return tuple(
             name
@@ -225,7 +239,7 @@ class JobCreationRequest(RequestModel):
         )
 
     def estimated_credits(self) -> int:
-        """The least that this costs when all tasks succeed; some domains cost more."""
+        """Return the lowest cost in credits if all tasks succeed; some domains cost more."""
         each = _PLUGIN_CREDITS if self.plugin else _CREDITS[bool(self.super), self.render is not None]
         return each * self.size
 

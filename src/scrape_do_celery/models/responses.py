@@ -1,4 +1,4 @@
-"""The API's other answers, and the bundle that a run ends in."""
+"""The API's other answers, and `JobResult`, the result of a run."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ __all__ = [
 
 #: `DELETE /jobs/{job_id}` answers with the job.
 CancelJobResponse: TypeAlias = JobDetails
-#: A webhook's body is the task.
+#: The API sends the task as the body of a webhook.
 WebhookPayload: TypeAlias = TaskDetails
 
 
 class JobCreationResponse(AnswerModel):
-    """The answer to `POST /jobs`: the job was bought."""
+    """The answer to `POST /jobs`, which means that the job was bought."""
 
     #: the id of the job
     job_id: Id
     #: each id once; letters are compared without case
     task_ids: Ids = Field(default_factory=list)
-    #: a text of the API
+    #: the API's message
     message: Text = None
 
 
 class UserInformation(AnswerModel):
     """The answer to `GET /me`."""
 
-    #: slots of the account
+    #: concurrency slots of the account
     total_concurrency: Number = 0
-    #: slots that are free now
+    #: concurrency slots that are free now
     free_concurrency: Number = 0
     #: jobs that run now
     active_jobs: Number = 0
-    # The API's own spelling first; the right one in case it is ever mended.
+    # The API's own spelling first. The right spelling is accepted in case the API corrects it.
     #: credits that the account has left
     available_credits: Balance = Field(
         default=0,
@@ -58,24 +58,24 @@ class UserInformation(AnswerModel):
 
 
 class JobsListResponse(AnswerModel):
-    """A page of `GET /jobs`; its jobs may lack concurrency, `canceled` and `tasks`."""
+    """A page of `GET /jobs`. Its jobs may lack concurrency, `canceled` and `tasks`."""
 
     #: the jobs of this page
     jobs: Annotated[list[JobDetails], dropping(JobDetails.model_validate)] = Field(default_factory=list)
-    #: jobs that match, on all pages
+    #: the number of matching jobs on all pages
     total_count: Number = 0
-    #: jobs on a page, at most
+    #: the number of jobs on a page at most
     page_size: Number = 0
-    #: the first page is 1
+    #: the number of this page; the first page is 1
     page_number: Number = 0
-    #: pages of the list
+    #: the number of pages
     total_pages: Number = 0
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the answer named its jobs and each of them could be read.
+        """Whether the answer has a list of jobs and each job could be read.
 
-        A job that is absent from an incomplete page may exist all the same.
+        A job that is absent from an incomplete page may still exist.
         """
         return "jobs" in self.model_fields_set and not self.dropped
 
@@ -89,11 +89,11 @@ class JobResult(WireModel):
     job: JobDetails
     #: all tasks, in the order of the targets
     tasks: list[TaskDetails] = Field(default_factory=list)
-    #: ours: the jobs of all parts of the run; `job` alone where there is one
+    #: set by this package: the jobs of all parts of the run; only `job` if the run has one part
     jobs: list[JobDetails] = Field(default_factory=list, validate_default=True)
-    #: ours: false where tasks could not be matched to the input's URLs, and stand in the API's order
+    #: set by this package: false if tasks could not be matched to the targets, and are in the API's order
     order_verified: bool = True
-    #: ours: the run; None for a bare client's job
+    #: set by this package: the id of the run; None for a job of the bare client
     run_id: str | None = None
 
     @field_validator("jobs")
@@ -103,16 +103,16 @@ class JobResult(WireModel):
 
     @property
     def succeeded(self) -> list[TaskDetails]:
-        """Tasks that ended in success."""
+        """The tasks that ended in success."""
         return [task for task in self.tasks if task.is_success]
 
     @property
     def failed(self) -> list[TaskDetails]:
-        """Tasks that ended in error or were canceled."""
+        """The tasks that ended in error or were canceled."""
         return [task for task in self.tasks if task.is_terminal_failure]
 
     @property
     def cost(self) -> float | None:
-        """Credits of all tasks that said theirs; None where none did. A task that is of several targets costs once."""
+        """Credits of all tasks with a known cost; None if no cost is known. A task of several targets counts once."""
         costs = {(task.job_id, task.task_id): task.cost for task in self.tasks if task.cost is not None}
         return sum(costs.values()) if costs else None

@@ -1,6 +1,6 @@
-"""Checks that a value can be sent as JSON: texts, numbers, nested values, headers.
+"""Checks of values that are sent as JSON: texts, numbers, nested values, headers.
 
-A message says where the fault is and never repeats a value.
+A message names the position of the fault and never repeats a value.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic import BeforeValidator, ValidationInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Contexts of a validation. The caller of `SAID` was warned before. A record (`KEPT`) was checked when it was written;
-#: a stricter rule of a later version must not make a paid run unreadable.
+#: Contexts of a validation. `SAID`: the caller has got the warnings before. `KEPT`: the request comes from a record, and
+#: was checked when it was written. A stricter rule of a later version must not make a paid run unreadable.
 SAID: Final = {"said": True}
 KEPT: Final = {"said": True, "kept": True}
 
-#: Levels of nesting. Serializers give up at 255, and so do some servers' parsers.
+#: Levels of nesting at most. Serializers fail at 255 levels, and so do the parsers of some servers.
 MAX_DEPTH: Final = 64
-#: Larger integers are out of range for a JSON parser that reads numbers as floats.
+#: Bits of an integer at most. A JSON parser that reads numbers as floats cannot read larger integers.
 _MAX_BITS: Final = 1023
 _SHOWN_FAULTS: Final = 5
 _SHOWN_LETTERS: Final = 60
@@ -32,17 +32,17 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def is_said(info: ValidationInfo) -> bool:
-    """Tells whether the caller has heard the warnings about this request."""
+    """Return whether the caller has got the warnings about this request before."""
     return bool((info.context or {}).get("said"))
 
 
 def is_kept(info: ValidationInfo) -> bool:
-    """Tells whether the request comes from a record, so that its values were checked before."""
+    """Return whether the request comes from a record, so that its values were checked before."""
     return bool((info.context or {}).get("kept"))
 
 
 def why_no_text(value: Any) -> str | None:
-    """Says why `value` cannot be sent as text; None for a good text."""
+    """Return why `value` cannot be sent as text; None for a good text."""
     if not isinstance(value, str):
         hint = ": decode the bytes first" if isinstance(value, bytes | bytearray) else ""
         return f"must be text (str), not {type(value).__name__}{hint}"
@@ -56,7 +56,7 @@ def why_no_text(value: Any) -> str | None:
 
 
 def why_no_json(value: Any, place: str, depth: int = 0) -> str | None:
-    """Says which part of `value` JSON cannot write, and why; None for a good value."""
+    """Return the part of `value` that JSON cannot write, and the reason; None for a good value."""
     if isinstance(value, Mapping | list):
         if depth >= MAX_DEPTH:
             return f"{place[:_SHOWN_LETTERS]}... is nested in more than {MAX_DEPTH} levels"
@@ -88,10 +88,10 @@ def _inner_faults(value: Mapping[Any, Any] | list[Any], place: str, depth: int) 
 
 
 def as_list(value: Any, field: str, items: str) -> Any:
-    """The list of what `value` yields, in order. None stays None.
+    """Return the items of `value` as a list, in order. None stays None.
 
     Raises:
-        ValueError: `value` has no order or is one text.
+        ValueError: `value` has no order, is one text, or is not iterable.
     """
     if value is None or isinstance(value, list):
         return value
@@ -105,10 +105,10 @@ def as_list(value: Any, field: str, items: str) -> Any:
 
 
 def as_json_list(value: Any, field: str, items: str) -> Any:
-    """As `as_list`, for items that JSON can write.
+    """Return the items of `value` as `as_list` does, if JSON can write them.
 
     Raises:
-        ValueError: a part cannot be written; the text names its place.
+        ValueError: JSON cannot write an item. The message names the position.
     """
     found = as_list(value, field, items)
     for position, item in enumerate(found or ()):
@@ -118,13 +118,13 @@ def as_json_list(value: Any, field: str, items: str) -> Any:
 
 
 def joined(faults: list[str]) -> str:
-    """The first faults in one text, and the number of the others."""
+    """Return the first five faults in one text, and the number of the other faults."""
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
     return "; ".join(faults[:_SHOWN_FAULTS]) + more
 
 
 def why_no_header_value(value: Any) -> str | None:
-    """Says why `value` cannot be the value of a header or a cookie; None for a good one."""
+    """Return why `value` cannot be the value of a header or a cookie; None for a good value."""
     if fault := why_no_text(value):
         return fault
     if found := _CONTROL.search(value):
@@ -133,7 +133,7 @@ def why_no_header_value(value: Any) -> str | None:
 
 
 def header_faults(headers: Mapping[Any, Any]) -> Iterator[str]:
-    """Says of each header why it cannot be sent. Shows names only, and of a bad name only the good part."""
+    """Yield why a header cannot be sent. A text shows names only, and of a bad name only the good part."""
     seen: dict[str, str] = {}
     for name, value in headers.items():
         if fault := _why_no_name(name):
@@ -179,16 +179,16 @@ def _whole(value: Any, info: ValidationInfo) -> Any:
 def _header_map(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, Mapping):
         return value
-    # A copy: pydantic must read what was checked.
+    # Copy the mapping, because pydantic must read the same values that are checked here.
     headers = dict(value)
     if not is_kept(info) and (faults := list(header_faults(headers))):
         raise ValueError(f"{info.field_name}: {joined(faults)}")
     return headers
 
 
-#: Text that JSON can carry; no bytes, no lone surrogates.
+#: Text that JSON can carry: no bytes, no lone surrogates.
 SendableText = Annotated[str, BeforeValidator(_text)]
-#: A whole number; True and False are none.
+#: A whole number, but not True or False.
 Whole = Annotated[int, BeforeValidator(_whole)]
-#: Headers by their names, which differ in more than letter case.
+#: Headers by name. Two names must differ in more than case.
 HeaderMap = Annotated[dict[str, str], BeforeValidator(_header_map)]

@@ -1,4 +1,4 @@
-"""Compare URLs: which spellings name one target, and which digests a set of targets has."""
+"""The comparison of URLs: the forms that spellings of one target share, and the digests of a set of targets."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ __all__ = [
     "why_no_target",
 ]
 
-#: the parts of a WHATWG form: an `@` before its host, and a `?` or `#` in its path, are escaped
+#: The parts of a WHATWG form. The form escapes an `@` before the host, and a `?` or `#` in the path.
 _HREF = re.compile(
     r"(https?:)//(?:[^/?#@]*@)?(\[[^\]/?#]*\]|[^:/?#@\[]*)(:[0-9]+)?(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL
 )
 _ESCAPED_ESCAPE = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
-#: what a parser takes out of a URL: these anywhere, blanks and control characters at its end
+#: Characters that a parser removes from a URL: these anywhere, blanks and control characters at the end.
 _TAKEN_OUT = str.maketrans("", "", "\t\n\r")
 _BLANKS = "".join(map(chr, range(0x21)))
 _PAIR_END = "=" + _BLANKS
@@ -49,9 +49,9 @@ _MAX_LABEL = 63
 
 
 def whatwg_form(url: str) -> str:
-    """Return `url` as a WHATWG parser writes it; the input itself if the parser refuses it.
+    """Return `url` as a WHATWG parser writes it; the input itself if the parser refuses the URL.
 
-    Never raises. A lone surrogate counts as U+FFFD, as in a browser and in Go.
+    This function never raises. A lone surrogate counts as U+FFFD, as in a browser and in Go.
     """
     try:
         return URL(url).href
@@ -63,24 +63,24 @@ def whatwg_form(url: str) -> str:
         return url
 
 
-#: the name of `whatwg_form` until all callers have moved
+#: The old name of `whatwg_form`, until all callers use the new name.
 normalise = whatwg_form
 
 
 def loose_form(url: str) -> str:
     """Return the form that all spellings of one target share; some different targets share it, too.
 
-    It is a function of the WHATWG form. Each escape is decoded, and so is an escape of an escape. `+` is a space, a
+    The loose form depends only on the WHATWG form. Escapes are decoded, also escapes of escapes. `+` is a space, a
     backslash is a slash, other text is in NFC. The pairs of the query are sorted, the host is mapped as in IDNA 2003.
-    There is no user, fragment, empty query or empty segment, no blank at the end, and no dot at the end of the host.
+    User, fragment, empty query, empty segments, blanks at the end and a dot at the end of the host are removed.
     """
     return _loosen(whatwg_form(url))
 
 
 def is_web_url(text: str) -> bool:
-    """Tell whether a server's text is an http or https URL: if a WHATWG parser reads it as such.
+    """Return whether a WHATWG parser reads a server's text as an http or https URL.
 
-    The rules for targets are for callers. A server may write a target decoded, with blanks in it.
+    The stricter rules for targets hold for callers only, because a server may write a target decoded, with blanks.
     """
     try:
         return URL.can_parse(text) and URL(text).protocol in _WEB
@@ -89,26 +89,26 @@ def is_web_url(text: str) -> bool:
 
 
 def strict_digest(targets: Iterable[str]) -> str:
-    """Digest the WHATWG forms of the targets; order does not count, duplicates and fragments do."""
+    """Return the digest of the targets' WHATWG forms. Order does not change it, but duplicates and fragments do."""
     return _digest("s2", map(whatwg_form, targets))
 
 
 def coarse_digest(targets: Iterable[str]) -> str:
-    """Digest the loose forms of the targets; order does not count, duplicates do."""
+    """Return the digest of the targets' loose forms. Order does not change it, but duplicates do."""
     return _digest("c2", map(loose_form, targets))
 
 
 def previous_digests(targets: Iterable[str]) -> tuple[str, ...]:
-    """Return the digests under which earlier versions stored these targets, the newest first."""
+    """Return the digests under which earlier versions stored these targets, the newest version first."""
     return (fingerprint(targets),)
 
 
 def match_targets(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int], bool]:
-    """Return for each target the position of its URL in `urls`, and whether the URLs prove all of them.
+    """Return for each target the position of its URL in `urls`, and whether the URLs prove all these positions.
 
-    Targets and URLs are compared in groups of one loose form. A proven group takes the places of its targets. Each
-    other URL keeps its own position if that is free, and the rest fill the free positions in order. Equal targets
-    share one URL if there are fewer URLs and all is proven. If the numbers differ otherwise, each URL comes once.
+    Targets and URLs are compared in groups of one loose form. The URLs of a proven group get the positions of their
+    targets. Each other URL keeps its own position if that is free, and the rest fill the free positions in order. If
+    all is proven and there are fewer URLs, equal targets share one URL. If not all is proven, each URL comes once.
     """
     if list(targets) == list(urls):
         return list(range(len(urls))), True
@@ -133,28 +133,28 @@ def _loosen(form: str) -> str:
     if parts is None:
         return form
     scheme, host, port, path, query = parts.groups("")
-    # Who writes `%23` decoded begins a fragment there. A blank at the end is lost to the next parser.
+    # If a server writes `%23` decoded, a fragment starts there. The next parser drops a blank at the end.
     path, has_fragment, _ = _decoded(path).partition("#")
     pairs = "" if has_fragment else _sorted_pairs(_decoded(query))
     return f"{scheme}//{_loose_host(host)}{port}{_loose_path(path.rstrip(_BLANKS))}{pairs}"
 
 
 def _decoded(text: str) -> str:
-    # A server may escape a URL once more than another. Rounds until nothing changes would cost the square of a hostile
-    # URL's length, so escapes of escapes are folded first.
+    # A server may escape a URL once more than another server. Fold escapes of escapes before decoding. Decoding until
+    # nothing changes would take a time that grows with the square of a hostile URL's length.
     text = unquote(_ESCAPED_ESCAPE.sub("%", text)).replace("+", " ").translate(_TAKEN_OUT)
     return text if text.isascii() else normalize("NFC", text)
 
 
 def _loose_path(path: str) -> str:
-    # Go writes a backslash as `%5C`, where a WHATWG parser reads a slash; so dots are removed after decoding.
+    # Go writes a backslash as `%5C`, but a WHATWG parser reads it as a slash. So remove dot segments after decoding.
     kept: list[str] = []
     for segment in path.replace("\\", "/").split("/")[1:]:
         if segment == "..":
             del kept[-1:]
         elif segment != ".":
             kept.append(segment)
-    # Many servers fold `//`, and drop the slash at the end. Each `..` takes an empty segment away first.
+    # Many servers fold `//`, and drop the slash at the end. Fold last, because `..` may remove an empty segment.
     return "/" + "/".join(filter(None, kept)).rstrip(_PATH_END)
 
 
@@ -170,7 +170,7 @@ def _loose_host(host: str) -> str:
 
 
 def _loose_label(label: str) -> str:
-    # Decoding costs the square of the length, and a server may answer with anything.
+    # The time of decoding grows with the square of the length, and a server may answer with a label of any length.
     if not label.startswith("xn--") or len(label) > _MAX_LABEL:
         return label
     try:
@@ -180,7 +180,7 @@ def _loose_label(label: str) -> str:
 
 
 class _Spelling(NamedTuple):
-    """A URL at its position, with the keys by which it is compared, strictest first."""
+    """A URL with its position and its keys of comparison, the strictest key first."""
 
     place: int
     exact: str
@@ -198,9 +198,9 @@ def _groups(urls: Iterable[str]) -> Mapping[str, list[_Spelling]]:
 
 
 def _prove(targets: list[_Spelling], urls: list[_Spelling]) -> dict[int, int]:
-    """Pair a group's targets with its URLs by the first key that proves them; no pairs if none does."""
+    """Pair the targets of a group with its URLs by the first key that proves them; no pairs if no key does."""
     for key in ("exact", "whatwg", "loose"):
-        # A loose form proves nothing between two targets that a server would tell apart.
+        # A loose form proves nothing if a server may distinguish two targets of the group.
         if key == "loose" and len({one.whatwg for one in targets}) > 1:
             break
         if pairs := _pair(targets, urls, attrgetter(key)):
@@ -210,7 +210,7 @@ def _prove(targets: list[_Spelling], urls: list[_Spelling]) -> dict[int, int]:
 
 def _pair(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spelling], str]) -> dict[int, int] | None:
     if Counter(map(key, targets)) == Counter(map(key, urls)):
-        # Two spellings of one URL have one page. Still each keeps its own task if the server kept its text.
+        # Two spellings of a URL have the same page. If the server kept their texts, each still gets its own task.
         by_text = _pair_in_order(targets, urls, attrgetter("exact"))
         taken = set(by_text.values())
         targets = [one for one in targets if one.place not in by_text]
@@ -224,7 +224,7 @@ def _pair(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spell
 
 
 def _pair_in_order(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spelling], str]) -> dict[int, int]:
-    """Pair targets with URLs of the same key in the order in which they come; some may stay without a pair."""
+    """Pair targets with URLs of the same key, in their order. Some may stay without a pair."""
     places: dict[str, deque[int]] = defaultdict(deque)
     for one in urls:
         places[key(one)].append(one.place)
@@ -232,7 +232,7 @@ def _pair_in_order(targets: list[_Spelling], urls: list[_Spelling], key: Callabl
 
 
 def _fill(placed: Mapping[int, int], number: int) -> list[int]:
-    """Order `number` positions: the placed ones, then those that can stay, then the rest; each comes once."""
+    """Order `number` URLs, each once: first the placed URLs, then URLs whose own position is free, then the rest."""
     slots: dict[int, int] = {}
     rest = dict.fromkeys(range(number))
     for place, one in sorted(placed.items()):

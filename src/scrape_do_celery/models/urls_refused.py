@@ -1,4 +1,4 @@
-"""Refuse the targets that no server can reach, each by a named rule."""
+"""The rules that refuse targets which no server can reach."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import Enum
 
 from ada_url import URL
 
-# One refused target costs its job all the others, so each rule here is one that every server has.
+# If one target is refused, its job loses all other targets. So each rule here is a rule of every server.
 _BLANK = re.compile(r"[\x00-\x20\x7f-\x9f\s]")
 _ASCII_BLANK = re.compile(r"[\x00-\x20\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-#: a host that only the parser has to be asked about: its labels are as long as they look
+#: A host that needs no check beyond the parser's, because its labels are as long as they look.
 _PLAIN = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 _SCHEME = re.compile(r"https?:", re.IGNORECASE)
 _AUTHORITY = re.compile(r"[^:]*://(?:[^/?#\\]*@)?([^/?#\\]*)")
@@ -24,7 +24,7 @@ _MAX_HOST = 253
 
 
 class Refusal(Enum):
-    """The rules by which a URL is no target; the value completes the sentence "the URL ..."."""
+    """A rule that refuses a URL as a target. The value completes the sentence "the URL ..."."""
 
     LONE_SURROGATE = "holds a lone surrogate, a character that no UTF-8 text can carry"
     CONTROL_OR_WHITESPACE = "holds whitespace or control characters"
@@ -41,18 +41,18 @@ class Refusal(Enum):
 
 
 def why_no_target(url: str) -> str | None:
-    """Say why no server can reach `url`, in words that do not repeat it; None for a good one."""
+    """Return why no server can reach `url`, in words that do not repeat the URL; None for a good URL."""
     rule = find_refusal(url)
     return None if rule is None else rule.value
 
 
 def find_refusal(url: str) -> Refusal | None:
-    """Return the first rule that refuses `url`; None for a good one."""
+    """Return the first rule that refuses `url`; None for a good URL."""
     if rule := _refuse_text(url):
         return rule
     if not _SCHEME.match(url):
         return Refusal.SCHEME
-    # A WHATWG parser takes `http:a` and `http:///a`; parsers of other languages find no host in them.
+    # A WHATWG parser accepts `http:a` and `http:///a`, but parsers of other languages find no host in them.
     authority = _AUTHORITY.match(url)
     if authority is None:
         return Refusal.NO_SLASHES
@@ -61,7 +61,7 @@ def find_refusal(url: str) -> Refusal | None:
         return Refusal.NO_HOST
     if not URL.can_parse(url):
         return _name_fault(host)
-    # Almost all targets are plain; a hundred thousand of them are checked while the caller waits.
+    # Almost all hosts are plain and skip the slow check, because the caller waits while 100,000 targets are checked.
     return None if len(host) <= _MAX_HOST and _PLAIN.fullmatch(host) else _refuse_parsed(URL(url))
 
 
@@ -90,7 +90,7 @@ def _refuse_name(host: str) -> Refusal | None:
 
 
 def _name_fault(host: str) -> Refusal:
-    """Name the fault of a host with its port that the parser has refused without saying why."""
+    """Return the fault of a host with its port, if the parser refused the URL without a reason."""
     if host.startswith("[") and "]:" not in host:
         return Refusal.IPV6
     if (port := _PORT.search(host)) and not _is_port(port[1]):
@@ -103,7 +103,7 @@ def _name_fault(host: str) -> Refusal:
 
 def _is_port(text: str) -> bool:
     digits = text.lstrip("0") or "0"
-    # The length is checked first: `int` raises for thousands of digits.
+    # Check the length first, because `int` raises for thousands of digits.
     return not text or (
         digits.isascii() and digits.isdigit() and len(digits) <= _PORT_DIGITS and int(digits) <= _MAX_PORT
     )

@@ -1,4 +1,4 @@
-"""Keep the digest of targets that version 1 stored.
+"""The digest of targets that version 1 stored.
 
 Use this module only for the upgrade: a part that version 1 wrote is found by its old digest. New code compares
 URLs with the functions in `urls`.
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
-# An escape, a percent sign that is none, or a character that no URL holds as it is.
+# An escape, a percent sign outside an escape, or a character that a URL must escape.
 _TO_ENCODE = re.compile(r"""%[0-9A-Fa-f]{2}|%|[^!-~]|["<>\\^`{|}]""")
 
 
 def fingerprint(targets: Iterable[str]) -> str:
-    """Digest the targets as version 1 did; order and spelling do not count, duplicates do."""
+    """Return the digest of version 1. Order and spelling do not change it, but duplicates do."""
     return hashlib.sha256(json.dumps(sorted(map(normalise, targets))).encode()).hexdigest()[:32]
 
 
 def normalise(url: str) -> str:
-    """Return the form of `url` that version 1 compared; the input itself if it is no http or https URL."""
+    """Return the form of `url` that version 1 compared; the input itself if it is not an http or https URL."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:

@@ -1,4 +1,4 @@
 """The Django app: put `scrape_do_celery.contrib.django` into `INSTALLED_APPS`.
 
-Settings are one dict, `SCRAPE_DO`; the steps are found by the project's own `autodiscover_tasks`.
+The settings are one dict, `SCRAPE_DO`. The `autodiscover_tasks` of the project finds the steps.
 """

@@ -1,4 +1,4 @@
-"""Runs in Django's admin: look, filter, cancel, enqueue again what failed, download."""
+"""Runs in Django's admin: list, filter, cancel, enqueue failed targets again, download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Reads the mirror; acts on the runs themselves."""
+    """The admin of runs, which reads the mirror and acts on the runs themselves."""
 
     list_display = ("run_id", "state", "progress", "credits", "error_type", "created", "ended", "pages")
     list_filter = ("state", "error_type", "created")
@@ -36,22 +36,22 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="tasks")
     def progress(self, run: ScrapeRun) -> str:
-        """Tasks that have ended, of all."""
+        """Return the number of ended tasks and of all tasks."""
         failed = f", {run.failed} failed" if run.failed else ""
         return f"{run.done + run.failed} of {run.total}{failed}"
 
     @admin.display(description="pages")
     def pages(self, run: ScrapeRun) -> str:
-        """A link to what was fetched."""
+        """Return a link to the fetched tasks."""
         return format_html('<a href="{}">download</a>', reverse("admin:scrape_do_scraperun_pages", args=[run.pk]))
 
     def get_urls(self) -> list[URLPattern]:
-        """Django's own, and the one that `pages` leads to."""
+        """Return Django's own URLs, and the URL to which `pages` links."""
         view = self.admin_site.admin_view(self.pages_of)
         return [path("<path:run_id>/pages/", view, name="scrape_do_scraperun_pages"), *super().get_urls()]
 
     def pages_of(self, request: HttpRequest, run_id: str) -> StreamingHttpResponse:
-        """What was fetched of one run, as `download` gives it."""
+        """Return the fetched tasks of one run, in the format of `download`."""
         run = get_object_or_404(ScrapeRun, pk=run_id)
         if not self.has_view_permission(request, run):
             raise PermissionDenied
@@ -59,25 +59,25 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Cancel, at Scrape.do too", permissions=["change"])
     def cancel(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
-        """Request a stop of the runs; pages that were paid for are still collected."""
+        """Request a stop of the runs. Pages that were paid for are still collected."""
         self._each(request, runs, "are being canceled", lambda run: run.handle.cancel())
 
     @admin.action(description="Enqueue targets without a page again", permissions=["change"])
     def retry(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
-        """Makes a run of what failed in each; asked twice, it is one run."""
+        """Enqueue the targets without a page of each run as a new run. If repeated, the new run stays the same."""
         self._each(request, runs, "were enqueued again", lambda run: bool(retry_failed(run.run_id)))
 
     @admin.action(description="Download pages (JSON, a line a task)", permissions=["view"])
     def download(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
-        """A line for each fetched task of the runs."""
+        """Return a file with a line for each fetched task of the runs."""
         return attachment(list(runs))
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        """Runs are enqueued, not typed in."""
+        """Return False, because runs are enqueued, not typed in."""
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
-        """All: a mirror is not written to."""
+        """Return all fields, because users must not write to the mirror."""
         return [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
 
     def _each(
@@ -93,14 +93,14 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def attachment(runs: Iterable[ScrapeRun]) -> StreamingHttpResponse:
-    """A file for a browser to save, written while the runs are read."""
+    """Return a file that a browser saves. The file is written while the runs are read."""
     answer = StreamingHttpResponse(lines(runs), content_type="application/x-ndjson")
     answer["Content-Disposition"] = 'attachment; filename="scrapes.jsonl"'
     return answer
 
 
 def lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
-    """The fetched tasks of runs, each as a line of JSON, a few in memory at a time."""
+    """Yield each fetched task of the runs as a line of JSON, with few tasks in memory at a time."""
     for run in runs:
         try:
             for task in run.handle.iter_tasks(partial=True):

@@ -1,4 +1,4 @@
-"""The app's configuration: this process takes its settings and its transactions from Django."""
+"""The configuration of the Django app, by which a process uses Django's settings and transactions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ScrapeDoConfig(AppConfig):
-    """Scrape.do in a Django project."""
+    """The Django app of Scrape.do."""
 
     name = "scrape_do_celery.contrib.django"
     label = "scrape_do"
@@ -26,7 +26,10 @@ class ScrapeDoConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Settings are read when somebody needs them: a wrong one must not keep `manage.py check` from saying so."""
+        """Install the hooks, the check of the settings and the mirror.
+
+        Read no settings yet: a wrong setting must not stop `manage.py check`, which reports it.
+        """
         install_hooks(
             FrameworkHooks(settings=conf.settings, after_commit=after_commit, close_connections=close_old_connections)
         )
@@ -39,9 +42,9 @@ class ScrapeDoConfig(AppConfig):
 
 
 def after_commit() -> Callable[[Callable[[], object]], object] | None:
-    """How to put an act off until the transaction of the caller is committed; None outside of one.
+    """Return a function that postpones a call until the caller's transaction is committed; None outside a transaction.
 
-    Where transactions are managed by hand, without autocommit, Django refuses it with `TransactionManagementError`.
+    If the caller manages transactions by hand, without autocommit, Django raises `TransactionManagementError`.
     """
     using = conf.option("DATABASE")
     connection = transaction.get_connection(using)
@@ -52,7 +55,7 @@ def after_commit() -> Callable[[Callable[[], object]], object] | None:
 
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
-    """What is wrong with `SCRAPE_DO`, key by key. No value is shown."""
+    """Return an error for each wrong key of `SCRAPE_DO`. No error shows a value."""
     return [
         checks.Error(f"{settings_dict.where(key)}: {what}", id="scrape_do.E001")
         for key, what in conf.problems().items()

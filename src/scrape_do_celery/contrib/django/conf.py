@@ -1,4 +1,4 @@
-"""`SCRAPE_DO` in Django's settings, with the keys that only mean something here."""
+"""The dict `SCRAPE_DO` in Django's settings, with the keys that only this integration reads."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from scrape_do_celery.contrib import settings_dict
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
 
-#: Keys of ours, with their defaults.
+#: Keys that only this integration reads, with their defaults.
 _DEFAULTS: dict[str, Any] = {
     # Whether runs are mirrored in the table of `ScrapeRun`.
     "MIRROR": False,
-    # The database whose transactions `enqueue` waits for, and that has that table.
+    # The database with this table. `enqueue` waits for the transactions of this database.
     "DATABASE": "default",
 }
 
 
 def problems() -> dict[str, str]:
-    """What is wrong, by key; what is wrong with the dict itself, under an empty one."""
+    """Return the faults by key. A fault of the dict itself stands under an empty key."""
     found = settings_dict.problems_of(_dict(), _DEFAULTS)
     found |= {key: f"it must be a {type(default).__name__}" for key, default in _DEFAULTS.items() if not _fits(key)}
     if _fits("DATABASE") and option("DATABASE") not in django_settings.DATABASES:
@@ -32,16 +32,16 @@ def problems() -> dict[str, str]:
 
 @cache
 def settings() -> Settings:
-    """The settings of this project: its dict first, then `SCRAPE_DO_*` variables, then defaults.
+    """Return the settings of this project: its dict first, then `SCRAPE_DO_*` variables, then defaults.
 
     Raises:
-        SettingsError: a key or a value is wrong; `manage.py check` says so as well.
+        SettingsError: a key or a value is wrong. `manage.py check` reports this fault, too.
     """
     return settings_dict.settings_of(_dict(), _DEFAULTS)
 
 
 def option(key: str) -> Any:
-    """The value of a key that only means something here."""
+    """Return the value of a key that only this integration reads."""
     found = _dict()
     return found.get(key, _DEFAULTS[key]) if isinstance(found, dict) else _DEFAULTS[key]
 

@@ -1,4 +1,4 @@
-"""Keeping the table of runs up to date, by the signal of this package."""
+"""The mirror, which keeps the table of runs up to date by the signal `run_changed`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def start() -> None:
-    """Mirrors from now on, in this process."""
+    """Mirror runs in this process from now on."""
     run_changed.connect(mirror, weak=False, dispatch_uid="scrape_do.mirror")
 
 
 def mirror(status: RunStatus, **_: Any) -> None:
-    """Writes a run's status down. What has ended is not brought back by a word that comes late."""
+    """Write the status of a run to the table. A late status never replaces the status of an ended run."""
     runs = ScrapeRun.objects.using(conf.option("DATABASE"))
     fields = fields_of(status)
     going_on = {} if status.ended else {"ended__isnull": True}
@@ -29,5 +29,5 @@ def mirror(status: RunStatus, **_: Any) -> None:
         return
     _row, is_new = runs.get_or_create(run_id=status.run_id, defaults=fields)
     if not is_new:
-        # Another process has made it meanwhile, perhaps with an older word.
+        # Another process has created the row meanwhile, perhaps with an older status.
         rows.update(**fields, updated=timezone.now())

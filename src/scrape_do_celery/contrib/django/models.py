@@ -1,4 +1,4 @@
-"""`ScrapeRun`: runs in the project's own database, for teams that want to list and join them there."""
+"""The table of runs in the project's own database, for teams that list and join runs there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ScrapeRun(models.Model):
-    """A run as it was last told of. Written only where `SCRAPE_DO["MIRROR"]` is true; pages stay in the store."""
+    """The last announced status of a run. Written only if `SCRAPE_DO["MIRROR"]` is true; pages stay in the store."""
 
     run_id: models.CharField[str, str] = models.CharField(primary_key=True, max_length=255)
     state: models.CharField[str, str] = models.CharField(max_length=16, db_index=True)
@@ -40,12 +40,12 @@ class ScrapeRun(models.Model):
 
     @property
     def handle(self) -> RunHandle:
-        """The run itself: its pages, its progress of this moment, its cancel."""
+        """The handle of the run, for its pages, its current progress and its cancellation."""
         return RunHandle(self.run_id)
 
 
 def fields_of(status: RunStatus) -> dict[str, Any]:
-    """The columns of a run's status."""
+    """Return the values of the columns for a status."""
     error = status.error
     return {
         "state": status.state.value,

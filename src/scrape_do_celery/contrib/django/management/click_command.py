@@ -1,4 +1,4 @@
-"""The package's commands as Django's management commands: the same options, read by `manage.py` and `call_command`."""
+"""The package's commands as Django's management commands, with the same options in `manage.py` and `call_command`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class ClickCommand(BaseCommand):
-    """A management command that is one of click's."""
+    """A management command that runs a command of click."""
 
     command: ClassVar[click.Command]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """As click knows them; it is click that checks them."""
+        """Add the parameters of the click command. Click checks their values."""
         for one in self.command.params:
             name = str(one.name)
             if isinstance(one, click.Argument):
@@ -32,9 +32,9 @@ class ClickCommand(BaseCommand):
                 parser.add_argument(*one.opts, dest=name, default=None, help=one.help, **action)
 
     def handle(self, **options: Any) -> None:
-        """Carries it out; its lines go where this command's output goes."""
+        """Run the click command, and write its output to the output of this command."""
         arguments = [text for one in self.command.params for text in _words(one, options[str(one.name)])]
-        # Not a line's end more than click writes: `ID=$(manage.py scrape_do_enqueue ...)` takes what is printed.
+        # Add no line end to click's output: `ID=$(manage.py scrape_do_enqueue ...)` takes the whole output.
         self.stdout.ending = ""
         try:
             with redirect_stdout(cast("IO[str]", self.stdout)):
@@ -46,7 +46,7 @@ class ClickCommand(BaseCommand):
 
 
 def _words(one: click.Parameter, value: Any) -> Iterator[str]:
-    """How a value is written on a command line."""
+    """Yield the words that pass a value on a command line."""
     if value is None or value is False:
         no = [] if value is None else [opt for opt in one.secondary_opts if opt.startswith("--")]
         yield from no[:1]

@@ -1,4 +1,4 @@
-"""`manage.py scrape_do_enqueue`."""
+"""The command `manage.py scrape_do_enqueue`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scrape_do_celery.contrib.django.management.click_command import ClickComman
 
 
 class Command(ClickCommand):
-    """Starts a run and prints its id."""
+    """The command that starts a run and prints its id."""
 
     help = enqueue.help or ""
     command = enqueue

@@ -1,4 +1,4 @@
-"""`manage.py scrape_do_status`."""
+"""The command `manage.py scrape_do_status`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scrape_do_celery.contrib.django.management.click_command import ClickComman
 
 
 class Command(ClickCommand):
-    """Prints where a run stands."""
+    """The command that prints the status of a run."""
 
     help = status.help or ""
     command = status
