@@ -20,8 +20,8 @@ from scrape_do_celery.cli.sandbox import sandbox
 def main() -> None:
     """Manage runs of the Scrape.do Async API in Celery.
 
-    Settings come from SCRAPE_DO_* variables. The exit code is 0 if all is well, 1 if something is wrong, 2 if the
-    command was called wrongly, and 3 if `result` met a run that has not ended yet.
+    Settings come from SCRAPE_DO_* variables. The exit code is 0 if all is well, and 1 if something is wrong. Code 2
+    means a wrong call of the command, and code 3 that `result` met a run that has not ended yet.
     """
 
 

@@ -35,7 +35,7 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
     """List the account's running jobs that no run owns.
 
     The list includes jobs that other programs bought with this token, without this package or with another store or key
-    prefix. It also includes jobs whose run ended without them, because their cancel was not answered. `credits` is the
+    prefix. Also listed are jobs whose run ended without them, because their cancel was not answered. `credits` is the
     possible cost of a job, computed from a finished task if the job has one. A job that a run may still adopt is never
     stopped. If a run searched for a job and did not find it, the run may have paid for it: then it is stopped only if
     it is named. Pages of a stopped job are not collected.
