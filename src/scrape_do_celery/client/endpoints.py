@@ -138,7 +138,7 @@ def _about(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:
 
 
 def _has_own_field(answer: AnswerModel, asked: Container[str]) -> bool:
-    """Return whether an answer has a field that only the API writes. The reader itself fills the ids in `asked` in."""
+    """Return whether an answer has a field that only the API writes. Ids in `asked` do not count."""
     return any(wire_name(name) in API_FIELDS for name in answer.model_fields_set if name not in asked)
 
 
