@@ -73,6 +73,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
             The id of the job and the ids of its tasks.
 
         Raises:
+            TypeError: `request` and fields were both given, or neither.
             SubmitInDoubtError: the job may have been bought. The request is never sent again.
         """
         return await self._send(endpoints.create_job(as_request(request, fields)), timeout, before_send)
@@ -109,7 +110,8 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
 
         Args:
             timeout: deadline of the HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
-            **filters: `page` from 1, `page_size` from 1 to 100, `status`, `start_from`, `start_to` and `sort`.
+            **filters: `page` from 1, `page_size` from 1 to 100, `status`, `start_from`, `start_to` and `sort`. A naive
+                datetime is UTC.
 
         Returns:
             The jobs of the page, and the totals of the list.
@@ -197,6 +199,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
             The job and its tasks with their contents, in the order of the input.
 
         Raises:
+            TypeError: `request` and fields were both given, or neither.
             SubmitInDoubtError: the job may have been bought. The request is never sent again.
             JobTimeoutError: the strategy's budget ran out; the job goes on.
             JobFailedError: the status of the job is `error`. `result` of the exception holds the fetched tasks.

@@ -33,7 +33,7 @@ MAX_CONCURRENCY: Final = 10
 MAX_TIMEOUT: Final = 3600.0
 KEEPALIVE: Final = 2.0
 """Seconds that an idle connection is kept. After a longer time the peer may just be closing the connection, and a
-`POST` on it would end in doubt."""
+`POST` on it may end in doubt."""
 
 _log = logging.getLogger("scrape_do_celery.client")
 

@@ -160,7 +160,7 @@ def _is_task(task_id: str, body: bytes) -> bool:
 
 
 def _told(model: type[M]) -> Callable[[bytes], M]:
-    """Make a reader for a `model` that has at least one of its fields.
+    """Make a reader for a `model` that must have at least one of its fields.
 
     A gateway's `{}` must never be read as an empty job list, or as an account that accepts the token again.
     """

@@ -103,7 +103,7 @@ def resend_delay(error: BaseException | None, attempt: int, random: Callable[[],
     """Return the seconds before resend `attempt`, counted from 0: the longer of `Retry-After` and our own backoff."""
     backoff = delay(attempt, initial=BACKOFF_INITIAL, maximum=BACKOFF_MAXIMUM, jitter=0.5, random=random)
     asked = (error.retry_after or 0.0) if isinstance(error, AsyncAPIResponseError) else 0.0
-    # Add jitter here: a request before the time that the API named is wasted.
+    # Add jitter here instead of taking it off: a request before the time that the API named is wasted.
     spread = min(asked, 1.0) * random()
     return max(backoff, min(asked + spread, RETRY_AFTER_MAXIMUM))
 

@@ -124,7 +124,7 @@ def _refusal(  # noqa: PLR0913, PLR0917
     shown = text or redact(other, secret)[:EXCERPT] or _phrase(status)
     shown += f" ({redact(flaw, secret)})" if flaw else ""
     message = f"{endpoint.method} {endpoint.path}: {status} {shown}"
-    # A refusal may quote the `POST`, with the target's cookies and headers. So its body is not shown.
+    # A refusal may quote the `POST`, with the target's cookies and headers. So the excerpt of its body is left out.
     excerpt = _body_excerpt(body, secret) if endpoint.idempotent else ""
     return _class_for(status, body)(message, status, text, code, retry_after(headers), excerpt)
 
