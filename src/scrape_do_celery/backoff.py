@@ -1,4 +1,4 @@
-"""How long to wait before trying again: arithmetic only, without a clock."""
+"""The delay before the next attempt: arithmetic only, without a clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def delay(  # noqa: PLR0913 (one argument a term of the formula)
+def delay(  # noqa: PLR0913 (one argument per term of the formula)
     attempt: int,
     *,
     initial: float,
@@ -17,10 +17,10 @@ def delay(  # noqa: PLR0913 (one argument a term of the formula)
     jitter: float,
     random: Callable[[], float],
 ) -> float:
-    """Seconds before the try after `attempt`, which counts from 0; never above `maximum`.
+    """Return the seconds before the attempt after `attempt`, which counts from 0; never above `maximum`.
 
-    `jitter` is the share, 0 to 1, by which `random` (0 up to but not 1) may shorten the delay: taken off rather than
-    added, so that waiters at the maximum are spread too.
+    `jitter` (0 to 1) is the largest share by which `random` (0 up to but not 1) shortens the delay. Jitter is taken off
+    rather than added, so that delays at the maximum differ too.
     """
     return _full(attempt, initial, maximum, multiplier) * (1.0 - jitter * random())
 

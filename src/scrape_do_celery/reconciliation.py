@@ -1,4 +1,4 @@
-"""Decide about a purchase in doubt: adopt a job, search again, buy again, or give up. No I/O, no clock."""
+"""Decide about a purchase in doubt: adopt a job, search again, resubmit, or give up. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobDetails
 
 _PARAMETER = "scrape_do_intent"
-#: Seconds by which the API's clock may be misread: `Date` has whole seconds, and travels.
+#: Seconds by which the API's clock may be misread: `Date` has whole seconds, and its answer takes time to arrive.
 _SLACK = 5.0
-#: Seconds by which clocks may differ at least, and where the API did not tell its time.
+#: Seconds by which clocks may differ: the lower bound, and the value if the API's time is unknown.
 _MIN_CLOCK_GAP = 90.0
 
 
 class StartOrder(StrEnum):
-    """When a job began, compared with the intent. A job without a start time counts as `AFTER`."""
+    """The start of a job compared with the intent. A job without a start time counts as `AFTER`."""
 
-    AFTER = "after"  #: it may have come from the intent
-    UNCERTAIN = "uncertain"  #: it looks older than the intent. Clocks differ, so its start time proves nothing
-    BEFORE = "before"  #: it began longer before the intent than clocks and time zones can explain, and has ended
+    AFTER = "after"  #: the intent may have bought the job
+    UNCERTAIN = "uncertain"  #: the job seems older than the intent, but clocks differ, so its start time proves nothing
+    BEFORE = "before"  #: the job has ended, and began longer before the intent than clocks and time zones explain
 
 
 class Resolution(StrEnum):
-    """How to go on after one search for a job."""
+    """The next action after one search for a job."""
 
-    ADOPT = "adopt"  #: it is the part's own
+    ADOPT = "adopt"  #: the job is the part's own
     SEARCH_LATER = "search_later"  #: nothing is certain yet
-    NOT_FOUND = "not_found"  #: by all that can be known, the `POST` was not taken
-    AMBIGUOUS = "ambiguous"  #: there is a job that may be the part's, and may be another's
+    NOT_FOUND = "not_found"  #: by all evidence, the API did not take the `POST`
+    AMBIGUOUS = "ambiguous"  #: a job may be the part's own, or another buyer's
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A job that no run owns and whose targets are the part's.
+    """A job that no run owns and that has the part's targets.
 
-    `marked`: the job carries the part's own marker. `strict`: its URLs have the WHATWG forms of the targets; else they
-    only have the loose forms, which the targets of another part may share.
+    `marked`: the job carries the part's own marker. `strict`: its URLs have the WHATWG forms of the targets. Otherwise
+    the URLs have only the loose forms, which the targets of another part may share.
     """
 
     job_id: str
@@ -61,14 +61,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SearchEvidence:
-    """What is known when the candidates of one full listing are compared. Times are by the store's clock.
+    """The evidence for comparing all candidates in one full listing. Times are by the store's clock, in seconds.
 
-    `began` is when the listing began, `complete` whether each entry in it that could be the job was read,
-    `not_found_at` when the first listing began that proved an absence. `visibility_delay` is the time after the
-    intent that a `POST` may take and its traces need to appear, `min_gap` the time between the two listings that
-    prove an absence. `ambiguity` says why an equal job need not be the part's own. `alike` counts the unresolved
-    purchases whose targets have the same loose forms, the part's own among them. `refused`: the API answered the
-    `POST` with 429, 401 or 403, so that one complete listing without a job is enough.
+    `began`: the start of the listing. `complete`: each entry that could be the job was read. `not_found_at`: the start
+    of the first listing that proved an absence. `visibility_delay`: the seconds after the intent within which a `POST`
+    ends and its job appears, at the latest. `min_gap`: the seconds between the two listings that prove an absence.
+    `ambiguity`: the reason why an equal job may not be the part's own. `alike`: the number of unresolved purchases
+    whose targets have the same loose forms, including the part's own. `refused`: the API answered the `POST` with 429,
+    401 or 403, so that one complete listing without a job is enough.
     """
 
     intent: float
@@ -85,25 +85,25 @@ class SearchEvidence:
 
     @property
     def retention_passed(self) -> bool:
-        """Whether the API has forgotten by now what was to be found."""
+        """Whether the API no longer keeps a job that the intent may have bought."""
         return self.began - self.intent > RETENTION
 
     @property
     def proves_absence(self) -> bool:
-        """Whether this listing can show that there is no job."""
+        """Whether this listing can prove that no job exists."""
         return self.complete and self.began - self.intent > self.visibility_delay
 
     @property
     def needs_second_listing(self) -> bool:
-        """Whether a whole listing, this one or one before, has shown no job, and it is too early for the second."""
+        """Whether this or an earlier full listing showed no job, and the time for the second listing has not come."""
         return self.proves_absence if self.not_found_at is None else self.began - self.not_found_at < self.min_gap
 
 
 def decide(candidates: Sequence[Candidate], evidence: SearchEvidence) -> tuple[Resolution, str]:
-    """Return the resolution, and the id of the job to adopt or the reason why none is. Of several jobs take the first.
+    """Return the resolution, with the id of the job to adopt or the reason against it. Of several jobs, take the first.
 
-    If a marker was sent, only a job that carries it can be the part's own. Without a marker, a job may be adopted only
-    if nothing hints that somebody else bought it: the wire shows targets, and never with which options.
+    If a marker was sent, only a job with this marker can be the part's own. Without a marker, a job may be adopted only
+    if nothing suggests another buyer: the API shows the targets of a job, but never its options.
     """
     if evidence.marker:
         mine = [candidate for candidate in candidates if candidate.marked]
@@ -125,9 +125,9 @@ def decide(candidates: Sequence[Candidate], evidence: SearchEvidence) -> tuple[R
 
 
 def _possible_candidates(candidates: Sequence[Candidate], evidence: SearchEvidence) -> list[Candidate]:
-    """Select the jobs that may be the purchase's: those that match strictly, else those that match coarsely.
+    """Select the jobs that the purchase may have bought: the strict matches, or the coarse ones if none is strict.
 
-    A purchase that the API refused has no older job: its answer was not lost. One before it may have.
+    A purchase that the API refused has no older job, because its answer was not lost. An earlier purchase may have one.
     """
     orders = (
         {StartOrder.AFTER} if evidence.refused and evidence.purchases == 1 else {StartOrder.AFTER, StartOrder.UNCERTAIN}
@@ -153,9 +153,9 @@ def _ambiguity(possible: Sequence[Candidate], newer: Sequence[Candidate], eviden
 def started_relative_to(job: JobDetails, intent: float, api_clock_offset: float | None, tolerance: float) -> StartOrder:
     """Compare the start of a job with an intent at a moment of the store's clock.
 
-    `api_clock_offset`: seconds by which the API's clock is ahead of the store's; None if it is unknown. Servers behind
-    one address may be off by `tolerance` seconds. A server may also write its local time without a zone, or as
-    if it was UTC. A job that runs has no certain age at all: its start time is the API's word alone.
+    `api_clock_offset`: seconds by which the API's clock is ahead of the store's clock, None if unknown. `tolerance`:
+    seconds by which the clocks of servers behind one address may differ. A server may also write its local time without
+    a zone, or as if it was UTC. The age of a running job is never certain: only the API states its start time.
     """
     if job.start_time is None:
         return StartOrder.AFTER
@@ -172,21 +172,21 @@ def latest_order(*orders: StartOrder) -> StartOrder:
 
 
 def read_back_to(intent: float, api_clock_offset: float | None, tolerance: float) -> datetime:
-    """How far back, by the API's clock, a listing has to be read to show all that may have come from an intent."""
+    """Return the time, by the API's clock, back to which a listing must reach to show all jobs of an intent."""
     return datetime.fromtimestamp(intent + (api_clock_offset or 0.0) - max(tolerance, _MIN_CLOCK_GAP), UTC)
 
 
 def marker_of(prefix: str, part_id: str) -> str:
-    """What tells a part's job from any other's."""
+    """Return the marker that distinguishes a part's job from all other jobs."""
     return hashlib.sha256(f"{prefix}:{part_id}".encode()).hexdigest()[:32]
 
 
 def with_marker(request: JobCreationRequest, marker: str, fallback: str | None) -> JobCreationRequest | None:
-    """The request with its marker in the query of its webhook's URL; None where it has no webhook, nor is there one."""
+    """Return the request with a marker in the query of its webhook URL, or of `fallback`. Return None without a URL."""
     url = request.webhook_url or fallback
     if url is None:
         return None
-    # Text only: parsers of other languages refuse URLs that a WHATWG parser takes.
+    # Change only the text: parsers of other languages refuse URLs that a WHATWG parser accepts.
     base, mark, fragment = url.partition("#")
     path, _, query = base.partition("?")
     joint = "&" if query and not query.endswith("&") else ""
@@ -195,12 +195,12 @@ def with_marker(request: JobCreationRequest, marker: str, fallback: str | None) 
 
 
 def carries(url: str | None, marker: str) -> bool:
-    """Whether a task's webhook shows this marker."""
+    """Return whether a task's webhook shows this marker."""
     if url is None or not is_web_url(url):
         return False
     return marker in parse_qs(URL(url).search.removeprefix("?")).get(_PARAMETER, [])
 
 
 def hides_marker(url: str | None) -> bool:
-    """Tell whether a task shows no webhook, or a masked one: then its job may have any marker."""
+    """Return whether a task shows no webhook, or a masked one: then its job may have any marker."""
     return url is None or not is_web_url(url)

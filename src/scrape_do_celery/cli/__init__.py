@@ -1,4 +1,4 @@
-"""`scrape-do`, the command, and the same as a plugin of `celery`."""
+"""The command `scrape-do`, also as a plugin of `celery`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from scrape_do_celery.cli.sandbox import sandbox
 @click.group("scrape-do", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="scrape-do-celery")
 def main() -> None:
-    """Runs of the Scrape.do Async API in Celery.
+    """Manage runs of the Scrape.do Async API in Celery.
 
-    Settings come from SCRAPE_DO_* variables. A command ends with 0 when all is well, 1 when something is wrong, 2 when
-    it was called wrongly, and 3 when `result` met a run that has not ended yet.
+    Settings come from SCRAPE_DO_* variables. The exit code is 0 if all is well, and 1 if something is wrong. Code 2
+    means a wrong call of the command, and code 3 that `result` met a run that has not ended yet.
     """
 
 
 @click.group("scrape-do", cls=Commands)
 @click.pass_context
 def celery_plugin(ctx: click.Context) -> None:
-    """The commands of scrape-do, for the app given by -A."""
-    # `celery -A app` loads the app, which need not have made itself the current one.
+    """Manage Scrape.do runs of the app given by -A."""
+    # `celery -A app` loads the app, but the app may not have made itself the current one.
     ctx.obj.app.set_current()
 
 

@@ -1,4 +1,4 @@
-"""What `doctor` finds at the servers, one sentence each."""
+"""The checks that `doctor` makes of store, API, broker and workers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 _OLDEST = (6, 2)
-#: Entries of the due set whose account is looked up.
+#: First entries of each due set whose account is read.
 _LOOKED_AT = 1000
 _TIMEOUT, _API_TIMEOUT = 2.0, 5.0
 
 
 class Finding(NamedTuple):
-    """A level and a sentence; an empty level only tells."""
+    """A level and a sentence. An empty level marks mere information."""
 
     level: str
     text: str
 
 
 def check_store(store: Store, where: str, account: str = "") -> Iterator[Finding]:
-    """Whether the store answers, and keeps what is paid for, and whether runs of this account are alone in it."""
+    """Check that the store answers, keeps paid contents, and holds parts of this account only."""
     try:
         info = store.client.info()
         store.check()
@@ -69,7 +69,7 @@ def _breakers(store: Store) -> Iterator[Finding]:
 
 
 def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
-    """Whether parts wait for a worker of another account, among those that are looked at next."""
+    """Find parts that wait for a worker of another account, among the parts that are due next."""
     places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.poll_set("*")))]
     names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, _LOOKED_AT - 1))]
     with store.client.pipeline(transaction=False) as pipe:
@@ -87,10 +87,10 @@ def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
 
 
 def check_api(settings: Settings) -> Iterator[Finding]:
-    """Whether the API answers, and takes the token."""
+    """Check that the API answers and accepts the token."""
     if settings.api_key is None:
         return
-    # It brings an HTTP client with it, which no command needs before it is called.
+    # Import late: the client loads an HTTP library, which no command needs before its call.
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 
     with ScrapeDoAsyncAPIClient(
@@ -106,7 +106,7 @@ def check_api(settings: Settings) -> Iterator[Finding]:
 
 
 def check_broker(app: Celery) -> Iterator[Finding]:
-    """Whether messages can be sent, and results be read."""
+    """Check that messages can be sent and results can be read."""
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_TIMEOUT)
@@ -122,13 +122,13 @@ def check_broker(app: Celery) -> Iterator[Finding]:
 
 
 def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
-    """Whether a worker listens on the queue of the steps."""
+    """Check that a worker consumes the queue of the steps."""
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
     except (KombuError, RedisError, OSError):
         return
-    # Whoever answers without queues of its own is no worker.
+    # A node that answers without queues is no worker.
     names = sorted(name for name, queues in answers.items() if queue in {one["name"] for one in queues or ()})
     if names:
         yield Finding(OK, f"workers on the queue {queue}: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""`scrape-do doctor`: what is wrong, or will be, with this process's settings and servers."""
+"""The command `scrape-do doctor`: checks of this process's settings and servers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 @click.option("--strict", is_flag=True, help="Warnings count as wrong.")
 @click.pass_context
 def doctor(ctx: click.Context, strict: bool) -> None:
-    """Look for what is wrong with settings, store, API, broker and workers.
+    """Check settings, store, API, broker and workers.
 
-    Ends with 1 when something is wrong. Secrets are masked.
+    The exit code is 1 if something is wrong. Secrets are masked.
     """
     levels = set()
     for finding in _findings():
@@ -47,7 +47,7 @@ def doctor(ctx: click.Context, strict: bool) -> None:
 def _findings() -> Iterator[Finding]:
     try:
         with warnings.catch_warnings():
-            # Said below, as findings.
+            # Findings below report the same warnings.
             warnings.simplefilter("ignore", SettingsWarning)
             app_context = AppContext.for_app()
     except ScrapeDoError as error:
@@ -61,7 +61,7 @@ def _findings() -> Iterator[Finding]:
     yield from diagnostics.check_api(settings)
     yield from diagnostics.check_broker(app_context.app)
     yield from diagnostics.check_workers(app_context.app, settings.queue)
-    # Loaded late: the worker's floor is nobody else's business here.
+    # Import late: no other command needs the layer of the worker.
     from scrape_do_celery.worker.checks import warnings_about
 
     for text in [*broker_warnings(settings), *warnings_about(app_context.app)]:
@@ -71,7 +71,7 @@ def _findings() -> Iterator[Finding]:
 def _keys(app_context: AppContext) -> Iterator[Finding]:
     from scrape_do_celery.worker.checks import missing_keys
 
-    # A store that does not answer was named before.
+    # If the store does not answer, a finding has already said so.
     with suppress(RedisError):
         for text in missing_keys(app_context):
             yield Finding(WRONG, text)

@@ -1,4 +1,4 @@
-"""What all commands share: errors become one readable line, and an exit code."""
+"""The group of all commands: it turns errors into one readable line and an exit code."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ WRONG, NOT_YET = 1, 3
 
 
 class NotYet(click.ClickException):
-    """The run has not ended."""
+    """An exit because the run has not ended."""
 
     exit_code = NOT_YET
 
 
 class Commands(click.Group):
-    """A group whose commands may raise what the library raises."""
+    """A group whose commands may raise the errors of the library."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """What the command returns.
+        """Run a command and return its value.
 
         Raises:
-            click.ClickException: for an error that the user can act on.
+            click.ClickException: an error that the user can act on.
         """
         ctx.with_resource(_plain_warnings())
         try:
@@ -50,7 +50,7 @@ class Commands(click.Group):
         except RedisError as error:
             raise _failure(f"the store does not answer ({type(error).__name__}): {error}") from None
         except BrokenPipeError:
-            # Whoever reads has read enough: click ends quietly.
+            # The reader of the pipe has closed it: click ends without a message.
             raise
         except (OperationalError, OSError) as error:
             raise _failure(f"{type(error).__name__}: {error}") from None
@@ -68,7 +68,7 @@ def _fault(item: Any) -> str:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings about settings as one line, without the place in the code that nobody wrote."""
+    """Show a warning about settings on one line, without a place in code that the user did not write."""
     before = warnings.formatwarning
 
     def plain(message: Warning | str, category: type[Warning], *rest: Any) -> str:

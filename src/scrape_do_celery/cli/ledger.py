@@ -1,4 +1,4 @@
-"""`scrape-do ledger`: what was bought, and what may have been."""
+"""The command `scrape-do ledger`: all purchases, also those in doubt."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _FOUND = frozenset({ops.PurchaseStatus.CONFIRMED, ops.PurchaseStatus.ADOPTED})
 @click.option("--unresolved", is_flag=True, help="Only purchases of which it is not known that there is a job.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool) -> None:
-    """Print every purchase, in order of time, and sums: of all runs, or of one.
+    """Print the purchases of all runs or of one run in order of time, and their sums.
 
     `status` is open (under way, or in doubt), confirmed (the API answered), adopted (the answer was lost, the job was
     found), not_found (no job was found) or in_doubt (never known). `credits` is the cost that the API reported for the
-    fetched pages; it is known once there is an outcome. `estimated_credits` is our estimate from before the purchase.
+    fetched pages, known after the outcome. `estimated_credits` is our estimate from before the purchase.
     """
     days = days or (KEPT_DAYS if run_id else _SHOWN_DAYS)
     found = [
@@ -60,25 +60,25 @@ def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool
 
 
 def purchases(store: Store, days: int) -> list[Purchase]:
-    """The purchases of so many days, the oldest first; today, by the store's clock, is one of them."""
+    """Return the purchases of the last `days` days, the oldest first. Today, by the store's clock, counts as a day."""
     today = int(store.run(ops.clock()) // _DAY)
     found = [one for day in range(today - days + 1, today + 1) for one in store.run(ops.ledger(store.keys, day))]
     return sorted(found, key=lambda one: (one.at, one.part_id, one.sequence))
 
 
 def is_unresolved(purchase: Purchase) -> bool:
-    """Whether there may be a job that nobody knows of."""
+    """Return whether the purchase may have a job that the store does not know."""
     return purchase.status is ops.PurchaseStatus.OPEN or purchase.status in ops.UNRESOLVED
 
 
 def has_cost(purchase: Purchase) -> bool:
-    """Whether it is known what the purchase cost: its job was found, and has an outcome."""
+    """Return whether the cost of the purchase is known: its job was found, and has an outcome."""
     return purchase.status in _FOUND and purchase.outcome is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums of some purchases. `credits` and `estimate` are of those that have a cost, which are `known`."""
+    """Sums of purchases. `credits` and `estimated_credits` cover only the `known` purchases, whose cost is known."""
 
     purchases: int
     unresolved: int
@@ -89,7 +89,7 @@ class Sums:
 
     @classmethod
     def summing(cls, found: Sequence[Purchase]) -> Sums:
-        """The sums of these."""
+        """Add the purchases up."""
         known = [one for one in found if has_cost(one)]
         return cls(
             purchases=len(found),

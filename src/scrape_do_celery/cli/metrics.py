@@ -1,4 +1,4 @@
-"""`scrape-do metrics`."""
+"""The command `scrape-do metrics`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from scrape_do_celery.store import Store
 def metrics(host: str, port: int, once: bool) -> None:
     """Serve metrics of the store for Prometheus, on /metrics.
 
-    It needs the extra `metrics`. The token is used to ask for the credits that are left, once a minute at most; without
-    one, everything else is served. One process is enough for all workers: they share the store.
+    Needs the extra `metrics`. The token serves to query the remaining credits, at most once a minute. Without a token,
+    all other metrics are served. A single process is enough for all workers, because they share the store.
     """
     if find_spec("prometheus_client") is None:
         raise ConfigurationError("prometheus_client is not installed: pip install 'scrape-do-celery[metrics]'")
@@ -31,7 +31,7 @@ def metrics(host: str, port: int, once: bool) -> None:
 
     app_context = AppContext.for_app()
     settings, encryptor = app_context.settings, app_context.store.keys.encryptor
-    # Prometheus gives up after seconds: that Redis hangs must be said before.
+    # Prometheus gives up after some seconds. Fail fast, so that a Redis server that hangs is reported before.
     store = Store.open(settings.redis_url, settings.key_prefix, encryptor, fail_fast=True)
     collector, registry = StoreCollector(store, settings), CollectorRegistry()
     registry.register(collector)

@@ -1,4 +1,4 @@
-"""Jobs of the account that still run and that no run owns: which they are, what they may cost, and their end."""
+"""The search for running jobs of the account that no run owns, with their cost and their cancellation."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ if TYPE_CHECKING:
 
 _CALLS = 10
 _ANY = ["https://any.example/"]
-#: What a task costs at least, and with the dearest options; some domains cost more.
+#: Credits of a task: the least, and with the most expensive options. Some domains cost more.
 CHEAPEST = JobCreationRequest(targets=_ANY).estimated_credits()
 DEAREST = JobCreationRequest(targets=_ANY, super=True, render=RenderOptions()).estimated_credits()
 
 
 class StillOwnedError(Exception):
-    """The job is not stopped: it is a run's, or may yet be."""
+    """A refusal to cancel a job, because it belongs to a run or may yet belong to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
     """A running job that no run owns.
 
-    `claimant` may yet own it: the part that bought the same targets and does not know its job. `previous_owner` owned
-    it and ended without it: its cancel was not answered, or it was taken out of work. The parts `searched_by`
-    searched for a job with its targets and found none: the job may be what they bought.
-    `each` is what a task of it cost, where one tells. `targets` are their digests, None where they are not shown.
+    `claimant`: the part that bought the same targets, does not know its job, and may yet own this one.
+    `previous_owner`: the part that owned the job and ended without it, because its cancel was not answered or because
+    the part was taken out of work. `searched_by`: parts that searched for a job with these targets and found none; they
+    may have bought the job. `each`: credits of one task, if a finished task shows them. `targets`: digests of the job's
+    targets, None if the API does not show the targets.
     """
 
     job: JobDetails
@@ -59,23 +60,23 @@ class Orphan:
 
     @property
     def tasks(self) -> int:
-        """How many tasks it has."""
+        """Number of the job's tasks."""
         return len(self.job.task_ids) or len(self.job.tasks)
 
     @property
     def done(self) -> int:
-        """How many of them have ended."""
+        """Number of the job's tasks that have ended."""
         return sum(is_terminal(task.status) for task in self.job.tasks)
 
     @property
     def credits(self) -> tuple[float, float]:
-        """The least and the most that it may cost."""
+        """The least and the most credits that the job may cost."""
         return self.tasks * (self.each or CHEAPEST), self.tasks * (self.each or DEAREST)
 
 
 @dataclass(frozen=True, slots=True)
 class NotAnOrphan:
-    """A job that was asked for and is no orphan, and why. `ended`: it cannot cost any more."""
+    """A job that was named and is no orphan, with the reason. `ended`: the job cannot cost any more."""
 
     job_id: str
     why: str
@@ -83,22 +84,22 @@ class NotAnOrphan:
 
 
 class OrphanFinder:
-    """The account's jobs, held against the store."""
+    """A comparison of the account's jobs with the store."""
 
     def __init__(self, client: ScrapeDoAsyncAPIClient, store: Store, account: str) -> None:
         self._client, self._store, self._account = client, store, account
 
     def all(self) -> list[Orphan]:
-        """Every orphan, in the order in which they began."""
+        """Return all orphans in the order of their start times."""
         running = list(asyncio.run(JobListReader(self._list).running_jobs()).values())
         with ThreadPoolExecutor(_CALLS) as pool:
-            # What a run at work owns need not be read.
+            # A job that a live run owns is no orphan, so it costs no request.
             seen = list(pool.map(self._read, [job for job in running if self._ownership(job.job_id).owner is None]))
             found = [one for one in self._classify_all(seen) if isinstance(one, Orphan)]
             return sorted(pool.map(self._with_cost, found), key=_start)
 
     def chosen(self, job_ids: Sequence[str]) -> tuple[list[Orphan], list[NotAnOrphan]]:
-        """Those of the jobs that are orphans, and those that are none."""
+        """Return the orphans among the named jobs, and the other named jobs."""
         with ThreadPoolExecutor(_CALLS) as pool:
             seen = list(pool.map(self._find, dict.fromkeys(job_ids)))
             classified = self._classify_all([job for job in seen if not isinstance(job, NotAnOrphan)])
@@ -106,16 +107,17 @@ class OrphanFinder:
         return sorted(orphans, key=_start), [one for one in (*seen, *classified) if isinstance(one, NotAnOrphan)]
 
     def cancel_orphan(self, orphan: Orphan) -> bool:
-        """Whether the job was running until now, and is stopped; False where it had just ended.
+        """Cancel the job of an orphan at Scrape.do. Return False if the job had just ended.
 
         Raises:
-            StillOwnedError: it is a run's, or may yet be.
-            ScrapeDoError: the API did not do it.
+            StillOwnedError: the job belongs to a run, or may yet belong to one.
+            ScrapeDoError: the API did not cancel the job.
         """
         job_id = orphan.job.job_id
         if orphan.targets is None:
             raise StillOwnedError("its targets cannot be read yet, and so not whose it may be")
-        # Once more, and only now: a run may have bought the same targets since, or have adopted the job.
+        # Read the ownership again right before the cancel: meanwhile a run may have bought the same targets, or have
+        # adopted the job.
         current = self._ownership(job_id, orphan.targets.coarse)
         if current.owner:
             raise StillOwnedError(f"it belongs to run {current.owner.run_id}")
@@ -135,7 +137,7 @@ class OrphanFinder:
         try:
             return self._client.get_job(job.job_id)
         except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
-            # Too young to be shown, or unreadable: then what the list says is all there is.
+            # The job is too young to be shown, or its answer is unreadable. Then only the entry of the list is known.
             return job
 
     def _find(self, job_id: str) -> JobDetails | NotAnOrphan:
@@ -145,10 +147,10 @@ class OrphanFinder:
             return NotAnOrphan(job_id, f"the API does not know it: {error}")
 
     def _classify_all(self, jobs: Sequence[JobDetails]) -> list[Orphan | NotAnOrphan]:
-        # The order matters. From before its `POST` a purchase is unresolved, and the step that resolves it is the one
-        # that writes the job's owner down. So of a job that was seen: either its part is still unresolved, or
-        # its owner, which is read after them, is there. Asked the other way round, a purchase that is resolved between
-        # the two questions would make an orphan of a job that has just got its owner.
+        # Read the unresolved parts first, then the owners of the jobs. A purchase is unresolved from before its `POST`
+        # until the step that resolves it writes the job's owner. So each job that was seen has an unresolved part now,
+        # or its owner can be read afterwards. In the other order, if a purchase was resolved between the two reads, a
+        # job that has just got its owner would seem an orphan.
         unresolved = self._unresolved_parts() if jobs else []
         return [self._classify(job, unresolved) for job in jobs]
 
@@ -163,7 +165,7 @@ class OrphanFinder:
         if job.is_terminal:
             return NotAnOrphan(job.job_id, f"it has ended: {job.status}", ended=True)
         if current.previous_owner:
-            # It was nobody else's purchase.
+            # The previous owner bought the job, so no other part may claim it.
             return replace(orphan, previous_owner=current.previous_owner)
         return replace(orphan, claimant=current.claimant or part, searched_by=current.searched_by)
 
@@ -172,10 +174,10 @@ class OrphanFinder:
             return True
         spec = self._store.run(ops.part_spec(self._store.keys, part.part_id))
         if spec is None or spec.request.plugin is not None or orphan.targets is None:
-            # Only the number of tasks can be compared: tasks of a plugin do not show what was asked of them.
+            # Only the number of tasks can be compared: tasks of a plugin do not show their parameters.
             return part.targets == orphan.tasks and (orphan.targets is None or spec is not None)
         targets = targets_of(spec.request)
-        # An answer may not name all tasks of its job. A job without another's URL may be the part's.
+        # An answer may not name all tasks of its job. If no URL of the job is foreign, the part may have bought it.
         is_like = PartDigests.from_targets(targets).compare(orphan.targets) is not Likeness.NONE
         return is_like or TargetSet(targets).may_have(orphan.targets)
 
@@ -191,7 +193,7 @@ class OrphanFinder:
         return found
 
     def _with_cost(self, orphan: Orphan) -> Orphan:
-        """Add the cost of one of its pages to an orphan; failures cost nothing, and tell nothing."""
+        """Add the cost of one successful task to an orphan. Failed tasks cost nothing, so they prove nothing."""
         done = [task.task_id for task in orphan.job.tasks if task.status == JobStatus.SUCCESS]
         try:
             return replace(orphan, each=self._client.get_task(orphan.job.job_id, done[0]).cost) if done else orphan

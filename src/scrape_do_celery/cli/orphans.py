@@ -1,4 +1,4 @@
-"""`scrape-do orphans`: jobs that cost, and that nobody waits for."""
+"""The command `scrape-do orphans`: running jobs that cost credits, and that no run owns."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ STOPPED, ALREADY_ENDED, NOT_STOPPED = "stopped", "already ended", "not stopped"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: bool, as_json: bool) -> None:
-    """List the account's jobs that still run and that no run owns.
+    """List the account's running jobs that no run owns.
 
-    Whatever else buys with this token, be it a program without this package or one with another store or key prefix,
-    is listed as well; so is a job whose run ended without it, since its cancel was not answered. `credits` is what a
-    job may cost: by a task that is done, where there is one. A job that a run may still take over is never stopped; one
-    that a run searched for and did not find (the run may have paid for it) only where it is named. Pages of a stopped
-    job are not collected.
+    The list includes jobs that other programs bought with this token, without this package or with another store or key
+    prefix. Also listed are jobs whose run ended without them, because their cancel was not answered. `credits` is the
+    possible cost of a job, computed from a finished task if the job has one. A job that a run may still adopt is never
+    stopped. If a run searched for a job and did not find it, the run may have paid for it: then it is stopped only if
+    it is named. Pages of a stopped job are not collected.
 
-    Needs the token. Ends with 1 when a job could not be stopped.
+    Needs the token. The exit code is 1 if a job could not be stopped.
     """
     settings = AppContext.for_app().settings
     _check(settings, job_ids, cancel=cancel, yes=yes)
@@ -58,7 +58,7 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
 
 
 def _check(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: bool) -> None:
-    """Whatever can be said before the API is asked."""
+    """Refuse wrong calls, and warn of a shared account, before the first request to the API."""
     if settings.api_key is None:
         raise ConfigurationError("SCRAPE_DO_API_KEY is not set: an account's jobs cannot be listed without its token")
     if settings.shared_account:
@@ -73,7 +73,7 @@ def _check(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: boo
 
 @contextmanager
 def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
-    # They bring an HTTP client with them, which no command needs before it is called.
+    # Import late: both load an HTTP library, which no command needs before its call.
     from scrape_do_celery.cli.orphan_finder import OrphanFinder
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 
@@ -86,7 +86,7 @@ def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
 def _cancel_orphans(
     orphan_finder: OrphanFinder, found: Sequence[Orphan], *, named: bool, yes: bool, quiet: bool
 ) -> dict[str, str]:
-    """What became of each job that was to be stopped; of one that may be a run's, or hold its pages, only if named."""
+    """Cancel jobs, and return what became of each. A job that may be a run's, or hold its pages, must be named."""
     from scrape_do_celery.cli.orphan_finder import StillOwnedError
 
     wanted = [one for one in found if named or (one.claimant is None and not one.searched_by)]

@@ -1,4 +1,4 @@
-"""How things look on a terminal and in a pipe."""
+"""The formats of output on a terminal and in a pipe."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NONE = "-"
 
 
 def printable(text: str) -> str:
-    """The text without line breaks and without what could steer a terminal: pages and targets may have written it."""
+    """Return the text without line breaks and terminal controls: it may come from pages and targets."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
 
 
 def moment(at: datetime | None) -> str:
-    """A time in UTC, to the second."""
+    """Return a time in UTC, to the second."""
     return NONE if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def size_of(task: TaskDetails) -> int | None:
-    """Bytes of the task's page; None where there is none, or none that can be read."""
+    """Return the bytes of the task's page, or None if the task has no readable page."""
     try:
         content = task.decoded_content()
     except ValueError:
@@ -39,7 +39,7 @@ def size_of(task: TaskDetails) -> int | None:
 
 
 def task_row(task: TaskDetails) -> tuple[str, ...]:
-    """One line about a task: `TASK_COLUMNS`."""
+    """Return the cells of a task, in the order of `TASK_COLUMNS`."""
     size = size_of(task)
     return (
         printable(task.url),
@@ -51,7 +51,7 @@ def task_row(task: TaskDetails) -> tuple[str, ...]:
 
 
 def print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
-    """Prints a table; the first `left` columns are aligned to the left. With rich where it is there, for a terminal."""
+    """Print a table with the first `left` columns left-aligned: with rich if installed and if stdout is a terminal."""
     if sys.stdout.isatty() and find_spec("rich"):
         _print_with_rich(header, rows, left)
     else:
@@ -59,7 +59,7 @@ def print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, le
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
-    """Prints a table as plain text, whole on a terminal of any width: ids are there to be copied."""
+    """Print a table as plain text. Lines are never cut to the width of a terminal, so that ids can be copied."""
     widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
     for row in (header, ["-" * width for width in widths], *rows):
         cells = (
@@ -83,7 +83,7 @@ def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left:
 
 
 def print_facts(pairs: Sequence[tuple[str, str]]) -> None:
-    """Prints names and what they are, one a line."""
+    """Print names with their values, one pair per line."""
     width = max((len(name) for name, _ in pairs), default=0)
     for name, text in pairs:
         click.echo(f"{name.ljust(width)}  {text}")

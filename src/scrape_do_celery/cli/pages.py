@@ -1,4 +1,4 @@
-"""Pages as files."""
+"""The writing of pages to files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LONGEST_NAME = 80
 
 
 def file_name(number: int, task: TaskDetails) -> str:
-    """A name that tells the page's place and address, safe on any file system."""
+    """Return a file name from the page's number and URL, safe on any file system."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", _address(task.url)).strip("-")[:_LONGEST_NAME] or "page"
     return f"{number:04d}-{name}{_suffix(task)}"
 
 
 def _address(url: str) -> str:
-    """Host and path of a URL; empty if Python's parser refuses what the API took."""
+    """Return host and path of a URL, or an empty text if Python's parser refuses a URL that the API accepted."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -31,7 +31,7 @@ def _address(url: str) -> str:
 
 
 def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
-    """The file that the task's page was written to; None where there is no page.
+    """Write the task's page to a file. Return its path, or None if the task has no page.
 
     Raises:
         ValueError: the content should be base64 and is not.

@@ -1,4 +1,4 @@
-"""`scrape-do redis`."""
+"""The command `scrape-do redis`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import click
     help="Where the server keeps its data.",
 )
 def redis(data_dir: Path) -> None:
-    """Serve a local Redis-protocol server, for trying things out.
+    """Start a local server with the Redis protocol, for experiments.
 
-    It needs the extra `embedded`. Prints the variable that leads to it, and runs until it is interrupted; what it held
-    is there again next time.
+    Needs the extra `embedded`. Prints the variable with the URL of the server, and runs until interrupted. The data is
+    kept for the next start.
     """
     from scrape_do_celery import embedded
 

@@ -1,4 +1,4 @@
-"""`scrape-do refetch`: pages that were larger than the limit, fetched again while the API keeps them."""
+"""The command `scrape-do refetch`: fetch pages over the limit again while the API keeps them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TIMES = 8
 @click.option("--max-bytes", type=click.IntRange(min=1), help="The limit; unset, 8 times SCRAPE_DO_MAX_PAGE_BYTES.")
 @click.pass_context
 def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
-    """Fetch pages of a run again that were larger than the limit.
+    """Fetch the pages of a run again that were larger than the limit.
 
     Nothing is bought. The API keeps pages for about three days.
     """
@@ -60,7 +60,7 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
 def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
     if settings.api_key is None:
         raise ConfigurationError("SCRAPE_DO_API_KEY is not set: pages cannot be fetched without the account's token")
-    from scrape_do_celery.client import ScrapeDoAsyncAPIClient  # httpx takes its time to load
+    from scrape_do_celery.client import ScrapeDoAsyncAPIClient  # import late: httpx loads slowly
 
     return ScrapeDoAsyncAPIClient(
         settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout, max_page_bytes=max_bytes
@@ -68,7 +68,7 @@ def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
 
 
 def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[PartId, int, TaskDetails]]:
-    """The tasks of a run whose pages were too large, with their places in the store."""
+    """Yield the tasks of a run whose pages were too large, with their parts and positions."""
     record = store.run(ops.read_run(store.keys, run_id))
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)

@@ -1,4 +1,4 @@
-"""`scrape-do enqueue`, `status`, `result` and `cancel`."""
+"""The commands `scrape-do enqueue`, `status`, `result` and `cancel`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CHECK_INTERVAL = 0.2
 def enqueue(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.
 
-    Whatever is left out stays with the API's defaults.
+    Without an option, the API's default applies.
     """
     run_options = {
         name: options.pop(name) for name in ("idempotency_key", "max_wait", "early", "raise_on_task_failure")
@@ -59,7 +59,7 @@ def enqueue(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | No
 @click.command()
 @click.argument("run_id")
 def status(run_id: str) -> None:
-    """Print where a run stands: state, progress, jobs."""
+    """Print state, progress and jobs of a run."""
     handle = runs.RunHandle(run_id)
     record, progress = _record(run_id), handle.progress
     print_facts(
@@ -88,7 +88,7 @@ def _jobs(handle: runs.RunHandle) -> list[tuple[str, str]]:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder to write each page to.")
 @click.pass_context
 def result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
-    """Print how a run ended, one line a task."""
+    """Print the outcome of a run, with one line per task."""
     record = _ended(run_id, wait)
     rows, unreadable = [], 0
     for number, task in enumerate(runs.RunHandle(run_id).iter_tasks(), start=1):
@@ -111,7 +111,7 @@ def result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> No
 @click.command()
 @click.argument("run_id")
 def cancel(run_id: str) -> None:
-    """Cancel a run, at Scrape.do too. Pages that were paid for are still collected."""
+    """Cancel a run, also at Scrape.do. Pages that were paid for are still collected."""
     handle = runs.RunHandle(run_id)
     click.echo("canceling" if handle.cancel() else f"nothing to cancel: the run ended as {handle.state}")
 
@@ -120,7 +120,7 @@ def _record(run_id: str) -> RunRecord:
     store = runs.AppContext.for_app().store
     record = store.run(ops.read_run(store.keys, run_id))
     if record is None:
-        _ = runs.RunHandle(run_id).state  # raises, with the reason
+        _ = runs.RunHandle(run_id).state  # raises an error with the reason
         raise ScrapeDoError(f"run {run_id} was forgotten a moment ago")
     return record
 
@@ -135,7 +135,7 @@ def _ended(run_id: str, wait: float) -> RunRecord:
 
 
 def _api_errors(record: RunRecord) -> list[str]:
-    """What the calls of its parts met last, while they wait to be made again."""
+    """Return the last API error of each unfinished part whose call waits for a retry."""
     return [part.api_error for part in record.parts if part.api_error and part.state is not PartState.DONE]
 
 

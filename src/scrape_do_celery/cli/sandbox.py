@@ -1,4 +1,4 @@
-"""`scrape-do sandbox`."""
+"""The command `scrape-do sandbox`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ import click
 def sandbox(ctx: click.Context, /, host: str, port: int, **options: Any) -> None:
     """Serve a local Async API, without a token and without cost.
 
-    Point SCRAPE_DO_API_URL at it. Targets on this machine are really fetched; pages of all others are made up. Their
-    query strings may ask for trouble: ?sandbox=error, ?status=404, ?seconds=5, ?size=1000000 (bytes), ?binary=1,
-    ?gone=410.
+    Set SCRAPE_DO_API_URL to its address. Targets on this machine are really fetched; pages of other targets are made
+    up. The query strings of other targets may ask for faults: ?sandbox=error, ?status=404, ?seconds=5, ?size=1000000
+    (bytes), ?binary=1, ?gone=410.
     """
-    # The server brings an HTTP client with it, which no other command needs.
+    # Import late: the server loads an HTTP library, which no other command needs.
     from scrape_do_celery.sandbox.server import run
 
     ctx.exit(run(host, port, **{name: value for name, value in options.items() if value is not None}))

@@ -1,4 +1,4 @@
-"""The Async API's protocol: rules without I/O, and two thin clients that obey them."""
+"""The protocol of the Async API: rules without I/O, and two thin clients that obey the rules."""
 
 from __future__ import annotations
 

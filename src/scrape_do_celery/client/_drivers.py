@@ -1,7 +1,7 @@
-"""How each world sends one call: connect, keep the deadline, wait, send again when the rules say so.
+"""The blocking and the asyncio driver of one call: connect, keep the deadline, wait, and resend if the rules allow it.
 
-Over httpx's transports: its client would follow redirects, keep cookies and read the environment, none of which is
-wanted, and costs a fifth of a fetch.
+The drivers use httpx's transports, not its client. The client would follow redirects, keep cookies and read the
+environment, which must not happen. The client also costs a fifth of a fetch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class BlockingDriver(BaseClient):
-    """Sends from threads."""
+    """A driver that sends from threads."""
 
     def __init__(  # noqa: PLR0913 (the settings of a client)
         self,
@@ -78,7 +78,7 @@ class BlockingDriver(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """All connections are closed."""
+        """Close all connections."""
         self._http.close()
 
     def _send(
@@ -113,12 +113,12 @@ class BlockingDriver(BaseClient):
                     if not intake.wants_more:
                         break
             finally:
-                # The answer may be here already: an error of the farewell must not lose a paid job.
+                # The whole answer may have arrived: an error while the response closes must not lose a paid job.
                 with suppress(Exception):
                     response.close()
             received = intake.finish()
         except Exception as error:  # noqa: BLE001
-            # Whatever a transport raises: after the first byte, nobody knows whether a job was bought.
+            # Catch every error of a transport: after the first byte, no error proves that no job was bought.
             self._silence(attempt.endpoint, error, began)
             attempt.fail(error)
         self._heard(attempt.endpoint, response, began)
@@ -127,7 +127,7 @@ class BlockingDriver(BaseClient):
 
 
 class AsyncioDriver(BaseClient):
-    """Sends from one event loop."""
+    """A driver that sends from one event loop."""
 
     def __init__(  # noqa: PLR0913 (the settings of a client)
         self,
@@ -171,7 +171,7 @@ class AsyncioDriver(BaseClient):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """All connections are closed."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def _send(
@@ -221,7 +221,7 @@ class AsyncioDriver(BaseClient):
             return attempt.answered(response.status_code, response.headers, received)
 
     async def _wait_for_room(self, deadline: asyncio.Timeout) -> None:
-        """Lets `large_page` hold the answer back. Its wait does not count: the peer has answered in time."""
+        """Wait for `large_page` before a large answer is read. The deadline stops: the peer has answered in time."""
         when = deadline.when()
         if self._large_page is None or when is None:
             return

@@ -1,6 +1,7 @@
-"""The transport of a worker's reads: aiohttp's connections under httpx, at a fifth of the cost where many are at once.
+"""The transport for a worker's reads: aiohttp's connections behind httpx's interface.
 
-A `POST` never goes this way: here nobody could be asked right before the first byte.
+If many requests run at once, this transport costs a fifth of httpx's own. A `POST` must not use this transport: no
+event precedes the first byte, so `before_send` could not run at that moment.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from scrape_do_celery.client.instrumentation import instrumented_async
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-#: Seconds that an idle connection is kept; a read that meets a closed one is simply sent again.
+#: Seconds that an idle connection is kept. A read that meets a closed connection is resent.
 _KEEPALIVE: Final = 30.0
-#: What a header line may have, in bytes, and how many lines there may be. aiohttp's own limits are 8,190 and 128.
+#: Limits of a header line in bytes, and of the number of header lines. aiohttp's own limits are 8,190 and 128.
 _LIMITS: Final[dict[str, Any]] = {"max_line_size": 65_536, "max_field_size": 65_536, "max_headers": 256}
-#: aiohttp's errors, the narrow ones first, and httpx's that say the same.
+#: Errors of aiohttp, the most specific first, with the httpx errors of the same meaning.
 _SAME: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
@@ -32,22 +33,22 @@ _SAME: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
 
 
 class PooledReadTransport(httpx.AsyncBaseTransport):
-    """At most `connections` at a time, none of them through a proxy of the environment, and without a cookie jar."""
+    """A pool of at most `connections`, without proxies of the environment and without a cookie jar."""
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer, whose body is yet to be read.
+        """Send a request. Return the answer, whose body is not read yet.
 
         Raises:
-            httpx.TransportError: without the error behind it, whose text may show the request's headers.
+            httpx.TransportError: raised without its cause, whose text may show the request's headers.
         """
         return await instrumented_async(httpx.AsyncHTTPTransport.handle_async_request, self._handle)(request)
 
     async def aclose(self) -> None:
-        """All connections are closed."""
+        """Close all connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -58,7 +59,7 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
         try:
             answer = await self._session.request(
                 request.method,
-                # As it is: what yarl would read, and write anew, is not the path that was asked for.
+                # Keep the URL unchanged: yarl would parse and rewrite the path, and so request another one.
                 URL(str(request.url), encoded=True),
                 headers=request.headers,
                 allow_redirects=False,
@@ -81,13 +82,13 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
         session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, **_LIMITS
         )
-        # What instruments every session of aiohttp's sees the token, and has seen the request at httpx already.
+        # A tool that instruments all aiohttp sessions would see the token, and has seen the request at httpx already.
         session.trace_configs.clear()
         return session
 
 
 class _Body(httpx.AsyncByteStream):
-    """The bytes of an answer as they came."""
+    """The bytes of an answer as they arrived, still compressed."""
 
     def __init__(self, answer: aiohttp.ClientResponse, request: httpx.Request) -> None:
         self._answer, self._request = answer, request
@@ -103,13 +104,13 @@ class _Body(httpx.AsyncByteStream):
         raise failed
 
     async def aclose(self) -> None:
-        # An answer that was read to its end has given its connection back: that one stays open.
+        # If the answer was read to its end, the connection is back in the pool and stays open.
         self._answer.close()
 
 
 def _as_httpx(error: aiohttp.ClientError, request: httpx.Request) -> httpx.TransportError:
     same = next((ours for theirs, ours in _SAME if isinstance(error, theirs)), None)
     if same is None:
-        # Without its text, which quotes the request's headers.
+        # Leave the text out, because it quotes the request's headers.
         return httpx.RemoteProtocolError(type(error).__name__, request=request)
     return same(str(error) or type(error).__name__, request=request)

@@ -1,4 +1,4 @@
-"""The transport of purchases: httpx's own, which tells of the moment before the first byte leaves."""
+"""The transport for purchases: httpx's own, which reports the moment before the first byte leaves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from scrape_do_celery.client.instrumentation import instrumented_async, unwrappe
 
 
 class SubmitTransport(httpx.AsyncHTTPTransport):
-    """As httpx's; what instruments that is shown no token by it."""
+    """An httpx transport that hides the token from tools that instrument httpx."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer, whose body is yet to be read."""
+        """Send a request. Return the answer, whose body is not read yet."""
         theirs = httpx.AsyncHTTPTransport.handle_async_request
 
         async def send(request: httpx.Request) -> httpx.Response:

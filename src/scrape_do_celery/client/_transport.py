@@ -1,7 +1,7 @@
-"""A blocking transport whose time-out is total: connect, headers and body together, however slowly they drip.
+"""A blocking transport with one time-out for connect, headers and body together, even if bytes arrive slowly.
 
-httpx's own time-outs are per read. Where asyncio has `asyncio.timeout`, a thread can only keep time at each socket
-operation, so that is where it is kept. Resolving a name is the one thing that this cannot cut short.
+httpx's own time-outs apply to each read. A thread has no `asyncio.timeout`, so this transport checks the deadline at
+each socket operation. Only name resolution cannot be cut short.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _WRITE: Final = 65_536
 
 @cache
 def ssl_context() -> ssl.SSLContext:
-    """What TLS connections are made with. It takes longer to make than many a request: once, before a worker forks."""
+    """Return the context of all TLS connections. Make it once, before a worker forks: many requests take less time."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """Sends over httpcore's pool; the answer, its last byte included, comes within the request's `read` time-out."""
+    """A transport over httpcore's pool. The request's `read` time-out covers the answer up to its last byte."""
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -44,7 +44,7 @@ class DeadlineTransport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer, whose body is yet to be read."""
+        """Send a request. Return the answer, whose body is not read yet."""
         return instrumented(httpx.HTTPTransport.handle_request, self._handle)(request)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
@@ -62,12 +62,12 @@ class DeadlineTransport(httpx.BaseTransport):
         return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer, request, deadline))
 
     def close(self) -> None:
-        """All connections are closed."""
+        """Close all connections."""
         self._pool.close()
 
 
 class _Body(httpx.SyncByteStream):
-    """The bytes of an answer as they came, under the deadline of its request."""
+    """The bytes of an answer as they arrived, under the deadline of its request."""
 
     def __init__(self, answer: httpcore.Response, request: httpx.Request, deadline: float) -> None:
         self._answer, self._request, self._deadline = answer, request, deadline
@@ -75,7 +75,7 @@ class _Body(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         chunks = iter(self._answer.iter_stream())
         while True:
-            # Anew for each chunk: between two of them the caller may send other requests.
+            # Set the deadline for each chunk: between two chunks the caller may send other requests.
             with _until(self._deadline), _as_httpx(self._request):
                 chunk = next(chunks, None)
             if chunk is None:
@@ -94,7 +94,7 @@ class _Backend(httpcore.NetworkBackend):
         kwargs["timeout"] = _left(httpcore.ConnectTimeout)
         stream = _Stream(self._inner.connect_tcp(*args, **kwargs))
         try:
-            # Several addresses have a time-out each: past the deadline nothing may be sent any more.
+            # Each address of the host has its own time-out. Check again: nothing may be sent after the deadline.
             _left(httpcore.ConnectTimeout)
         except httpcore.ConnectTimeout:
             stream.close()
@@ -106,7 +106,7 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 (the deadline instead)
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 (the deadline counts instead)
         return self._inner.read(max_bytes, _left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
@@ -146,7 +146,7 @@ def _left(late: type[Exception]) -> float:
 
 @contextmanager
 def _as_httpx(request: httpx.Request) -> Iterator[None]:
-    """Errors of httpcore leave as httpx's of the same name."""
+    """Raise errors of httpcore as the httpx errors of the same name."""
     try:
         yield
     except Exception as error:

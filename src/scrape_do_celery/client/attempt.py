@@ -1,4 +1,4 @@
-"""One call on its way: whether its bytes have left, and what its end means. No I/O."""
+"""The state of a call: whether bytes have left, and which error or value its end means. No I/O."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NO_TRACE: Final = "untraced"
-"""Stands for the events below where a transport of the user's own tells of none."""
+"""Stand-in for the events below, if a user's own transport reports none."""
 FIRST_BYTE_EVENTS: Final = frozenset({
     NO_TRACE,
     "http11.send_request_headers.started",
     "http2.send_request_headers.started",
 })  # fmt: skip
-"""httpcore's events between a made connection and the first byte."""
+"""Events of httpcore between an open connection and the first byte."""
 
 
 class Attempt(Generic[T]):
@@ -47,7 +47,7 @@ class Attempt(Generic[T]):
         self._stopped: BaseException | None = None
 
     def policy(self) -> dict[str, Any]:
-        """The rules of resending, as tenacity takes them."""
+        """Return the rules for resends as tenacity's arguments."""
         return {
             "retry": retry_if_exception(self._again),
             "wait": self._wait,
@@ -56,12 +56,12 @@ class Attempt(Generic[T]):
         }
 
     def begin(self) -> None:
-        """Nothing of this attempt has left yet."""
+        """Note that no byte of this attempt has left yet."""
         self._bytes_sent = False
 
     @contextmanager
     def before_first_byte(self) -> Iterator[None]:
-        """The last moment before the bytes leave; whatever is raised inside stops the call for good."""
+        """Wrap the last code before the first byte leaves. An exception inside stops the call for good."""
         try:
             yield
         except BaseException as error:
@@ -70,17 +70,17 @@ class Attempt(Generic[T]):
         self._bytes_sent = True
 
     def fail(self, error: Exception) -> NoReturn:
-        """Raises what it means that the transport, or the total deadline, ended the attempt with `error`."""
+        """Raise the typed error for an attempt that the transport, or the total deadline, ended with `error`."""
         if isinstance(self._stopped, Exception):
-            # Also where the transport wrapped it, or failed again while it cleaned up: nothing may be sent any more.
+            # Raise it even if the transport wrapped it or failed again during cleanup: nothing more may be sent.
             raise self._stopped
         broken = connection_error(self.endpoint, error, bytes_sent=self._bytes_sent, secret=self._secret)
-        # A peer may echo the token into what httpx quotes: then the chain ends here.
+        # A peer may echo the token, and httpx may quote it. Then drop the cause, so that no traceback shows the token.
         broken.__cause__ = None if self._secret in str(error) else error
         self._judge(broken)
 
     def answered(self, status: int, headers: Mapping[str, str], received: Received) -> T:
-        """The answer's value; its errors are typed, and a `POST` of unknown fate is `SubmitInDoubtError`."""
+        """Return the answer's value, or raise a typed error: `SubmitInDoubtError` if a `POST` may have been taken."""
         body, flaw, limit = received.body, received.flaw, received.limit
         try:
             return parse_response(self.endpoint, status, headers, body, secret=self._secret, flaw=flaw, limit=limit)

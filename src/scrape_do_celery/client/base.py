@@ -1,4 +1,4 @@
-"""What both clients are made of: the token, the settings, and everything that is neither sync nor async."""
+"""The code that both clients share: the token, the settings, and everything that is neither sync nor async."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ BASE_URL: Final = "https://q.scrape.do"
 MAX_CONCURRENCY: Final = 10
 MAX_TIMEOUT: Final = 3600.0
 KEEPALIVE: Final = 2.0
-"""Seconds: a `POST` on a connection that idled longer may meet a peer that is just closing it, and end in doubt."""
+"""Seconds that an idle connection is kept. After a longer time the peer may just be closing the connection, and a
+`POST` on it may end in doubt."""
 
 _log = logging.getLogger("scrape_do_celery.client")
 
@@ -99,17 +100,17 @@ class BaseClient:
     def _intake(
         self, endpoint: endpoints.Endpoint[Any], response: httpx.Response
     ) -> tuple[Intake, httpx.SyncByteStream | httpx.AsyncByteStream]:
-        """What takes the body of an answer, and the body's bytes as they come."""
+        """Return an intake for the body of an answer, and the body's bytes as they arrive."""
         most, status = self._max_page_bytes, response.status_code
         errors = most if endpoint.owns else ERROR_BYTES
         if response.is_closed:
-            # A transport of the user's own has read and decoded the body.
+            # A user's own transport has already read and decoded the body.
             return Intake(status, {}, most, errors), httpx.ByteStream(response.content)
         return Intake(status, response.headers, most, errors), response.stream
 
     @contextmanager
     def _collecting(self) -> Iterator[None]:
-        """Tells `on_default` of each field that took its default, although the answer had a value for it."""
+        """Report each field to `on_default` that took its default although the answer had a value for it."""
         if self._on_default is None:
             yield
             return
@@ -123,7 +124,7 @@ class BaseClient:
         try:
             for model, field in found:
                 tell(model, field)
-        except Exception:  # noqa: BLE001 (whatever an observer may raise)
+        except Exception:  # noqa: BLE001 (an observer may raise any exception)
             _log.exception("on_default failed")
 
     def _heard(self, endpoint: endpoints.Endpoint[Any], response: httpx.Response, began: float) -> None:
@@ -133,8 +134,8 @@ class BaseClient:
             return
         try:
             self._on_response(response.status_code, response.headers)
-        except Exception:  # noqa: BLE001 (whatever an observer may raise)
-            # An answer may carry the id of a paid job: no observer may lose it.
+        except Exception:  # noqa: BLE001 (an observer may raise any exception)
+            # The answer may carry the id of a paid job: an observer's error must not lose it.
             _log.exception("on_response failed")
 
     def _silence(self, endpoint: endpoints.Endpoint[Any], error: Exception, began: float) -> None:
@@ -142,10 +143,10 @@ class BaseClient:
 
 
 def seconds(timeout: float) -> float:
-    """`timeout` as it is, if it can be a deadline in seconds.
+    """Return `timeout` unchanged if it can be a deadline in seconds.
 
     Raises:
-        ValueError: it is not above 0, or looks like milliseconds.
+        ValueError: `timeout` is not above 0, or exceeds 3,600 and seems to be in milliseconds.
     """
     if not 0 < timeout <= MAX_TIMEOUT:
         raise ValueError(
@@ -156,7 +157,7 @@ def seconds(timeout: float) -> float:
 
 
 def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) -> JobCreationRequest:
-    """The request given, or one made of its fields.
+    """Return the given request, or make a request of its fields.
 
     Raises:
         TypeError: both were given, or neither.

@@ -1,6 +1,7 @@
 """The body of one answer, counted and decompressed while it arrives. No I/O.
 
-httpx and aiohttp decompress a chunk at once: 64 kB of gzip become 64 MB, and an answer has as many chunks as it likes.
+httpx and aiohttp decompress a whole chunk at once: 64 kB of gzip may become 64 MB. The server decides how many chunks
+an answer has.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_PAGE_BYTES: Final = 67_108_864
-"""Bytes of one answer, before and after decompression, unless a client is told another limit."""
+"""Default limit for one answer, in bytes, before and after decompression."""
 ERROR_BYTES: Final = 1_048_576
-"""Bytes that are read of an answer outside 2xx, unless it may hold a page; the rest is dropped."""
+"""Bytes that are read of an answer outside 2xx, unless the answer may hold a page. The rest is dropped."""
 
 LARGE: Final = 1_048_576
 _STEP: Final = 65_536
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP, _ZLIB, _RAW = 31, 15, -15
-#: How JSON of an object or a list begins, behind white space and a byte order mark.
+#: First characters of a JSON object or list, after white space and a byte order mark.
 _JSON: Final = (b"{", b"[")
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 _SHOWN: Final = 60
@@ -35,14 +36,14 @@ class Received:
     """A body after decompression."""
 
     body: bytes
-    #: why `body` is not what the server meant; empty if it is
+    #: the reason why `body` is not the body that the server meant; empty if it is
     flaw: str = ""
-    #: the limit that the body exceeds; 0 if it does not. Then `body` is only its start.
+    #: the limit in bytes that the body exceeds, so that `body` is only its start; 0 if the body is complete
     limit: int = 0
 
 
 class Intake:
-    """Takes the chunks of one body. Memory stays below the limit and a few chunks, whatever the server sends."""
+    """A reader for the chunks of one body. Its memory stays below the limit plus a few chunks, for any input."""
 
     def __init__(self, status: int, headers: Mapping[str, str], limit: int, error_limit: int = ERROR_BYTES) -> None:
         self._ok = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
@@ -67,7 +68,7 @@ class Intake:
         """
         self._raw += len(chunk)
         if self._raw > self._limit:
-            # Bytes up to the limit stay: the start of an error page is of use.
+            # Keep the bytes up to the limit: the start of an error page is useful.
             chunk = chunk[: len(chunk) - (self._raw - self._limit)]
             yield from self._take(chunk)
             self._full = True
@@ -85,7 +86,8 @@ class Intake:
         if self._inflater and not (self._full or self._flaw or self._inflater.is_complete):
             self._broken("ends too early")
         body = b"".join(self._parts)
-        # Some servers name a charset here, or nothing that is a coding. JSON is JSON, whatever the header says.
+        # Some servers write a charset here, or another word that is no coding. A body that begins as JSON is used
+        # in spite of the header.
         if self._encoding and not self._inflater and body and not body.lstrip(_BLANK).startswith(_JSON):
             return Received(body, f"its encoding {ascii(self._encoding)[:_SHOWN]} cannot be decoded")
         return Received(body, self._flaw)
@@ -94,7 +96,7 @@ class Intake:
         if not self._inflater:
             yield from self._keep(chunk)
             return
-        # In slices: zlib copies what is left of its input at each step.
+        # Feed slices: zlib copies the rest of its input at each step.
         for start in range(0, len(chunk), _STEP):
             try:
                 for part in self._inflater.feed(chunk[start : start + _STEP]):
@@ -118,14 +120,14 @@ class Intake:
     def _broken(self, how: str) -> None:
         flaw = f"its {self._encoding} body {how}"
         if self._ok:
-            # Trouble on the way: the same answer may come whole the next time.
+            # A fault on the way: a resend may bring the whole answer.
             raise httpx.DecodingError(flaw)
-        # The status of a refusal holds without its body.
+        # The status of a refusal is valid without its body.
         self._flaw = flaw
 
 
 class _Inflater:
-    """Decompresses gzip, or deflate with or without its header, in steps of at most 64 kB of output."""
+    """A decompressor for gzip, or deflate with or without its header, in steps of at most 64 kB of output."""
 
     def __init__(self, encoding: str) -> None:
         self._gzip = encoding == "gzip"
@@ -139,14 +141,14 @@ class _Inflater:
         return self._is_plain or (self._stream.eof if self._stream else not self._held)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Yield what `piece` adds.
+        """Yield the output that `piece` adds.
 
         Raises:
             zlib.error: the stream is corrupt.
         """
         piece, self._held = self._held + piece, b""
         if self._stream is None and len(piece) >= len(_GZIP_MAGIC):
-            # A gateway may decompress a body and leave the header: the body is used as it stands.
+            # A gateway may decompress a body and leave the header unchanged. Then use the body as it is.
             self._is_plain = self._is_plain or self._begins_plain(piece)
         if self._is_plain:
             yield piece
@@ -154,7 +156,7 @@ class _Inflater:
         pending = False
         while (piece or pending) and not self._done:
             if self._stream is None or self._stream.eof:
-                # Two bytes tell which stream begins here, or whether one does.
+                # Two bytes show whether a stream begins here, and of which kind.
                 if len(piece) < len(_GZIP_MAGIC):
                     self._held = piece
                     return
@@ -168,7 +170,7 @@ class _Inflater:
             yield part
 
     def _begins_plain(self, piece: bytes) -> bool:
-        """Whether a body is not compressed. Deflate without its header has no mark, but never begins as JSON does."""
+        """Return whether a body is not compressed. Deflate without a header has no mark, but never begins like JSON."""
         return not piece.startswith(_GZIP_MAGIC) if self._gzip else piece.startswith(_JSON)
 
     def _next(self, piece: bytes) -> zlib._Decompress:
@@ -176,7 +178,7 @@ class _Inflater:
             return zlib.decompressobj(_GZIP if self._gzip else _ZLIB if _has_zlib_header(piece) else _RAW)
         if self._gzip and piece.startswith(_GZIP_MAGIC):
             return zlib.decompressobj(_GZIP)
-        # The check sum of the stream was right: padding behind the stream must not lose the page.
+        # The check sum of the stream was right: padding after the stream must not lose the page.
         self._done = True
         return self._stream
 
@@ -186,6 +188,6 @@ def _has_zlib_header(piece: bytes) -> bool:
 
 
 def _encoding(header: str) -> str:
-    """The one encoding that a header names; more than one joined by ", "; empty for none."""
+    """Return the encoding that a header names: several joined by ", ", an empty text for none."""
     words = [word.strip().lower().removeprefix("x-") for word in header.split(",")]
     return ", ".join(word for word in words if word not in {"", "identity"})

@@ -1,4 +1,4 @@
-"""One `Endpoint` for each request of the API, checked before a byte leaves."""
+"""The requests of the API as `Endpoint` values, checked before a byte leaves."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ _JOBS: Final = "/api/v1/jobs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[T]):
-    """One request and the parser of its answer. `idempotent`: sending it twice costs and changes nothing.
+    """A request and the parser of its answer.
 
-    `owns` tells whether a body is the promised one in spite of a status from 400 on.
+    `idempotent`: a second sending of the request costs and changes nothing. `owns`: a function that returns whether a
+    body is the promised one in spite of a status from 400 on.
     """
 
     method: str
@@ -51,7 +52,7 @@ class Endpoint(Generic[T]):
 
 
 class JobFilters(TypedDict, total=False):
-    """Filters of the job list. A naive datetime is UTC; parts of a second are cut off."""
+    """Filters of the job list. A naive datetime is UTC; fractions of a second are cut off."""
 
     page_size: int
     page: int
@@ -62,7 +63,7 @@ class JobFilters(TypedDict, total=False):
 
 
 def create_job(request: JobCreationRequest) -> Endpoint[JobCreationResponse]:
-    """The call that buys a job.
+    """Return the request that buys a job.
 
     Raises:
         ValueError: the job would have more than 1,000 targets.
@@ -80,25 +81,25 @@ def create_job(request: JobCreationRequest) -> Endpoint[JobCreationResponse]:
 
 
 def get_job(job_id: str) -> Endpoint[JobDetails]:
-    """The call that looks at a job."""
+    """Return the request that polls a job."""
     return Endpoint(
         method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id)
     )
 
 
 def get_task(job_id: str, task_id: str) -> Endpoint[TaskDetails]:
-    """The call that fetches a task with its content."""
+    """Return the request that fetches a task with its content."""
     path = f"{_JOBS}/{_escaped(job_id)}/{_escaped(task_id)}"
     reader = _about(TaskDetails.from_answer, job_id=job_id, task_id=task_id)
     return Endpoint(method="GET", path=path, reader=reader, owns=partial(_is_task, task_id))
 
 
 def list_jobs(filters: JobFilters) -> Endpoint[JobsListResponse]:
-    """The call for one page of the job list; only the filters given are sent.
+    """Return the request for a page of the job list. Only the given filters are sent.
 
     Raises:
-        ValueError: a page below 1, or a page size outside 1 to 100.
-        TypeError: a filter that the API does not have.
+        ValueError: the page is below 1, or the page size is outside 1 to 100.
+        TypeError: the API has no such filter.
     """
     unknown = set(filters) - set(_PARAMS)
     if unknown:
@@ -108,27 +109,27 @@ def list_jobs(filters: JobFilters) -> Endpoint[JobsListResponse]:
 
 
 def cancel_job(job_id: str) -> Endpoint[JobDetails]:
-    """The call that cancels a job; its answer need not say `canceled` yet."""
+    """Return the request that cancels a job. The job in its answer may not be `canceled` yet."""
     return Endpoint(
         method="DELETE", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id)
     )
 
 
 def get_user_info() -> Endpoint[UserInformation]:
-    """The call that reads the account's numbers."""
+    """Return the request that reads the account's concurrency and credits."""
     return Endpoint(method="GET", path="/api/v1/me", reader=_told(UserInformation))
 
 
 def _about(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:
-    """Reads an answer about the ids in `asked`."""
+    """Make a reader for answers about the ids in `asked`."""
     ids = [f'"{wire_name(name)}"'.encode() for name in asked]
 
     def reader(body: bytes) -> M:
-        # Its ids may be missing, but a gateway's `{"status": "ok"}` says nothing about a job or a task.
+        # An answer may lack its ids, but a gateway's `{"status": "ok"}` says nothing about a job or a task.
         if b'"Status"' not in body:
             raise ValueError("it has no Status")
         found = read(body, **asked)
-        # Neither does a gateway's `{"Status": "Error"}`, which would end a job and all of its tasks.
+        # A gateway's `{"Status": "Error"}` says nothing either, and would end a job and all of its tasks.
         if not (any(name in body for name in ids) or _has_own_field(found, asked)):
             raise ValueError("it has a Status and no other field of the API")
         return found
@@ -137,14 +138,14 @@ def _about(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:
 
 
 def _has_own_field(answer: AnswerModel, asked: Container[str]) -> bool:
-    """Whether an answer has a field that only the API writes. The ids in `asked` are those of the question."""
+    """Return whether an answer has a field that only the API writes. Ids in `asked` do not count."""
     return any(wire_name(name) in API_FIELDS for name in answer.model_fields_set if name not in asked)
 
 
 def _is_task(task_id: str, body: bytes) -> bool:
-    """Whether a body is the API's object of this task.
+    """Return whether a body is the API's object of this task.
 
-    A server may answer with the HTTP status that the target gave: a page under a 404 is a page.
+    A server may answer with the HTTP status of the target: a page under a 404 is a page.
     """
     if b'"TaskID"' not in body:
         return False
@@ -154,14 +155,14 @@ def _is_task(task_id: str, body: bytes) -> bool:
         return False
     if not isinstance(data, dict) or "Status" not in data or not isinstance(data.get("TaskID"), str):
         return False
-    # An error body may name its task, too.
+    # An error body may name its task too.
     return same_id(data["TaskID"], task_id) and bool(data.get("Content") or not is_error_body(data))
 
 
 def _told(model: type[M]) -> Callable[[bytes], M]:
-    """Reads a `model` that has at least one of its fields.
+    """Make a reader for a `model` that must have at least one of its fields.
 
-    A gateway's `{}` must never be read as an empty job list, or as an account that takes the token again.
+    A gateway's `{}` must never be read as an empty job list, or as an account that accepts the token again.
     """
 
     def reader(body: bytes) -> M:
@@ -174,7 +175,7 @@ def _told(model: type[M]) -> Callable[[bytes], M]:
 
 
 def _escaped(identifier: str) -> str:
-    """An id as one segment of a path.
+    """Quote an id as one segment of a path.
 
     Raises:
         ValueError: no job and no task can have this id.

@@ -1,4 +1,4 @@
-"""When a request may be sent again, and what became of a `POST`: the rules on which money hangs."""
+"""The rules that decide about money: when to resend a request, and whether a failed `POST` may have bought a job."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 BACKOFF_INITIAL: Final = 1.0
 BACKOFF_MAXIMUM: Final = 30.0
 RETRY_AFTER_MAXIMUM: Final = 60.0
-"""Seconds that one resend waits at most, whatever `Retry-After` says; the error keeps the full figure."""
+"""Longest wait before one resend in seconds, even if `Retry-After` asks for more. The error keeps the full value."""
 
 BEFORE_SEND: Final = "BeforeSend"
-"""Kind of a failure at a moment when not one byte had left."""
+"""Kind of a failure before the first byte left."""
 TOTAL_TIMEOUT: Final = "TotalTimeout"
 """Kind of a failure by the request's total deadline, after bytes may have left."""
 
@@ -48,27 +48,28 @@ _HOLDING: Final = frozenset({
     HTTPStatus.TEMPORARY_REDIRECT,
     HTTPStatus.PERMANENT_REDIRECT,
 })  # fmt: skip
-"""Redirects that ask for the same request elsewhere: this host did not take it. 302 and 303 may follow a purchase."""
+"""Redirects that ask for the same request at another address: this host did not take the request. 302 and 303 are not
+among them, because they may follow a purchase."""
 _AMBIGUOUS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
 
 
 class SubmitFailure(StrEnum):
-    """What became of a `POST /jobs` that did not succeed."""
+    """The fate of a `POST /jobs` that did not succeed."""
 
     NOT_SENT = "not_sent"
-    """No byte left: it may be sent again."""
+    """No byte left: the request may be sent again."""
     RATE_LIMITED = "rate_limited"
-    """429: not taken, and welcome later."""
+    """429: the API did not take the request, and accepts it later."""
     REJECTED = "rejected"
-    """Not taken, and never will be as it is."""
+    """The API did not take the request, and will never take it unchanged."""
     REDIRECTED = "redirected"
-    """301, 307, 308: not taken here, and the token must not travel to another host."""
+    """301, 307, 308: this host did not take the request, and the token must not travel to another host."""
     UNKNOWN = "unknown"
-    """A job may have been bought: look, do not send."""
+    """A job may have been bought: search for it, and do not send again."""
 
 
 def classify_submit_error(error: BaseException) -> SubmitFailure:
-    """What `error` tells about the `POST` that raised it; whatever is not known for certain is in doubt."""
+    """Decide what became of the `POST` that raised `error`. Without certainty, the fate is `UNKNOWN`."""
     if isinstance(error, APIConnectionError) and failure_kind(error) in _NOT_SENT:
         return SubmitFailure.NOT_SENT
     if isinstance(error, AsyncAPIRateLimitError):
@@ -81,7 +82,7 @@ def classify_submit_error(error: BaseException) -> SubmitFailure:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether `error` is trouble on the way to the API, or a pause. It says nothing about a job or a task."""
+    """Return whether `error` is a fault on the way to the API, or a pause, and says nothing about a job or a task."""
     if isinstance(error, APIConnectionError | AsyncAPIRateLimitError | AsyncAPIServerError):
         return True
     if isinstance(error, AsyncAPIUnparsableResponseError):
@@ -92,33 +93,33 @@ def is_passing(error: BaseException) -> bool:
 
 
 def may_resend(endpoint: Endpoint[Any], error: BaseException) -> bool:
-    """Whether the very same request may go out once more within one client call."""
+    """Return whether the same request may be sent again within one client call."""
     if endpoint.idempotent:
         return isinstance(error, APIConnectionError | AsyncAPIRateLimitError | AsyncAPIServerError)
     return classify_submit_error(error) in (SubmitFailure.NOT_SENT, SubmitFailure.RATE_LIMITED)
 
 
 def resend_delay(error: BaseException | None, attempt: int, random: Callable[[], float]) -> float:
-    """Seconds before resend `attempt`, counted from 0: what the API asks for or our own backoff, whichever is more."""
+    """Return the seconds before resend `attempt`, counted from 0: the longer of `Retry-After` and our own backoff."""
     backoff = delay(attempt, initial=BACKOFF_INITIAL, maximum=BACKOFF_MAXIMUM, jitter=0.5, random=random)
     asked = (error.retry_after or 0.0) if isinstance(error, AsyncAPIResponseError) else 0.0
-    # Jitter comes on top here: before the moment the API named, a request is a wasted one.
+    # Add jitter here instead of taking it off: a request before the time that the API named is wasted.
     spread = min(asked, 1.0) * random()
     return max(backoff, min(asked + spread, RETRY_AFTER_MAXIMUM))
 
 
 def failure_kind(error: APIConnectionError) -> str:
-    """How the connection failed: httpx's class name, another class with its module, `BEFORE_SEND`, `TOTAL_TIMEOUT`."""
+    """Return how the connection failed: httpx's class name, another class with module, or a constant above."""
     return str(error.args[3]) if len(error.args) > 3 else ""  # noqa: PLR2004
 
 
 def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: bool, secret: str) -> APIConnectionError:
-    """The typed form of a transport's failure; `left` says whether bytes may have left."""
+    """Return the typed form of a transport's failure. `bytes_sent`: bytes may have left."""
     name = _name(error)
     if not bytes_sent and name not in _NOT_SENT:
         name = BEFORE_SEND
     if isinstance(error, httpx.RequestError):
-        # The request has the token among its headers, and an error travels far.
+        # The request holds the token in its headers, and an error may end up in logs and other processes.
         error.request = httpx.Request(endpoint.method, endpoint.path)
     detail = redact(str(error), secret)[:EXCERPT] or type(error).__name__
     return APIConnectionError(
@@ -129,7 +130,7 @@ def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: b
 def _name(error: Exception) -> str:
     if isinstance(error, httpx.HTTPError):
         return type(error).__name__
-    # With its module: a foreign class must not be taken for one of httpx's that say that nothing was sent.
+    # Add the module: a foreign class must not be taken for an httpx class that proves that nothing was sent.
     return TOTAL_TIMEOUT if isinstance(error, TimeoutError) else f"{type(error).__module__}.{type(error).__name__}"
 
 

@@ -1,6 +1,7 @@
-"""What instruments httpx (OpenTelemetry's package, or another) wraps its own transports. Ours are wrapped alike.
+"""Wrappers that let tools such as OpenTelemetry's httpx package instrument our transports like httpx's own.
 
-It may note each header, and an error with its whole text: the token is put in behind it, and such a text left out.
+Such a tool may record each header, and the whole text of an error. So the token is added behind the tool, and an error
+text that shows the token is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _TOKEN: Final = "X-Token"  # noqa: S105 (the name of a header)
 
 
 def instrumented(theirs: Callable[..., Any], ours: Callable[[httpx.Request], T]) -> Callable[[httpx.Request], T]:
-    """`ours`, behind whatever wraps `theirs` now, a method of a transport of httpx's; mostly nothing does."""
+    """Return `ours` inside the present wrappers of `theirs`, a method of an httpx transport. Usually there are none."""
     if _wrapper(theirs) is None:
         return ours
 
@@ -38,7 +39,7 @@ def instrumented(theirs: Callable[..., Any], ours: Callable[[httpx.Request], T])
 def instrumented_async(
     theirs: Callable[..., Any], ours: Callable[[httpx.Request], Awaitable[T]]
 ) -> Callable[[httpx.Request], Awaitable[T]]:
-    """As `instrumented`, for coroutines."""
+    """Do the same as `instrumented` for coroutines."""
     if _wrapper(theirs) is None:
         return ours
 
@@ -55,7 +56,7 @@ def instrumented_async(
 
 
 def unwrapped(theirs: Callable[..., T]) -> Callable[..., T]:
-    """A method as it was before anything wrapped it."""
+    """Return a method without its wrappers."""
     return unwrapped(theirs.__wrapped__) if _wrapper(theirs) else theirs  # type: ignore[attr-defined]
 
 
@@ -68,7 +69,7 @@ def _call_through(theirs: Any, ours: Callable[[httpx.Request], T], request: http
 
 
 def _wrapper(method: Any) -> Any:
-    """What wraps a method, of wrapt's kind: called with what it wraps, its instance, arguments, keyword arguments."""
+    """Return a method's wrapt wrapper, or None. A call needs the wrapped method, instance, arguments and keywords."""
     return getattr(method, "_self_wrapper", None)
 
 
@@ -90,7 +91,7 @@ def _with_token(request: httpx.Request, token: str) -> Iterator[None]:
 
 
 def _shows(error: BaseException | None, token: str) -> bool:
-    """Whether an error, or one behind it, quotes the token: what a broken peer echoes is in their texts."""
+    """Return whether an error, or one of its causes, quotes the token, because a broken peer echoed it."""
     while error is not None:
         if token and token in str(error):
             return True

@@ -1,4 +1,4 @@
-"""What an answer means: a value, or a typed error that never shows the token."""
+"""The parsing of answers: a value, or a typed error that never shows the token."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 EXCERPT: Final = 500
 RETRY_AFTER_LIMIT: Final = 86_400.0
-"""No more seconds than this are believed, so that one wrong date cannot stop an account for ever."""
+"""Longest `Retry-After` in seconds that is believed, so that one wrong date cannot stop an account for ever."""
 
 _REDACTED: Final = "[token]"
 _THROTTLED: Final = b"temporarily throttled"
 _SECONDS: Final = re.compile(r"\s*\d+(\.\d+)?\s*", re.ASCII)
 
 
-def parse_response(  # noqa: PLR0913 (an answer is all of these)
+def parse_response(  # noqa: PLR0913 (an answer consists of these)
     endpoint: Endpoint[T],
     status: int,
     headers: Mapping[str, str],
@@ -48,15 +48,16 @@ def parse_response(  # noqa: PLR0913 (an answer is all of these)
     flaw: str = "",
     limit: int = 0,
 ) -> T:
-    """What the answer to `call` carries. Header names are lower case, or `headers` does not mind their case.
+    """Return the value of the answer to a request.
 
-    `flaw` says why `body` cannot be used. `limit` above 0 is the limit that the answer exceeds; `body` is its start.
+    Header names must be lower case, unless `headers` ignores case. `flaw` is the reason why `body` cannot be used. If
+    `limit` is above 0, the answer exceeds this number of bytes, and `body` is only its start.
 
     Raises:
-        AsyncAPIResponseError: a status from 400 on, unless the call owns the body; the class follows the status.
+        AsyncAPIResponseError: a status from 400 on, unless the endpoint owns the body. The class follows the status.
         AsyncAPIRedirectError: 3xx.
         AsyncAPITooLargeError: 2xx with a body over the limit.
-        AsyncAPIUnparsableResponseError: any other status, and a body that is not what the API promises.
+        AsyncAPIUnparsableResponseError: any other status with a body that does not have the promised shape.
     """
     if status >= HTTPStatus.BAD_REQUEST:
         if flaw or endpoint.owns is None or not endpoint.owns(body):
@@ -72,7 +73,7 @@ def parse_response(  # noqa: PLR0913 (an answer is all of these)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks for; a date counts from the answer's own `Date`, never from our clock."""
+    """Return the seconds that `Retry-After` asks for. A date counts from the answer's `Date`, never from our clock."""
     text = headers.get("retry-after", "")
     if _SECONDS.fullmatch(text):
         return min(float(text), RETRY_AFTER_LIMIT)
@@ -83,7 +84,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redact(text: str, secret: str) -> str:
-    """`text` without the token, plain or percent-encoded."""
+    """Return `text` without the token, plain or percent-encoded."""
     for form in {secret, quote(secret, safe="")} - {""}:
         text = text.replace(form, _REDACTED)
     return text
@@ -96,18 +97,18 @@ def _redacted(body: bytes, secret: str) -> bytes:
 
 
 def _parsed(endpoint: Endpoint[T], body: bytes) -> tuple[T] | str:
-    """The value alone in a tuple, or why there is none."""
+    """Return the value alone in a tuple, or the reason why there is none."""
     try:
         return (endpoint.reader(body),)
     except Exception as error:  # noqa: BLE001
-        # No reader may lose an answer by an error of its own: the answer to a `POST` names a paid job.
+        # A bug in a reader must not lose an answer: the answer to a `POST` names a paid job.
         return _reason(error)
 
 
 def _reason(error: Exception) -> str:
-    """Why a body cannot be read, in words that quote nothing of it: it may hold the token."""
+    """Return why a body cannot be read, without quoting the body: it may hold the token."""
     if type(error) is ValueError:
-        # A reader's own words, about ids and fields.
+        # The text is a reader's own, about ids and fields.
         return str(error)
     if not isinstance(error, ValidationError):
         return "not JSON of the promised shape"
@@ -123,14 +124,14 @@ def _refusal(  # noqa: PLR0913, PLR0917
     shown = text or redact(other, secret)[:EXCERPT] or _phrase(status)
     shown += f" ({redact(flaw, secret)})" if flaw else ""
     message = f"{endpoint.method} {endpoint.path}: {status} {shown}"
-    # What refuses a `POST` may quote it, with the cookies and headers that it carries.
+    # A refusal may quote the `POST`, with the target's cookies and headers. So the excerpt of its body is left out.
     excerpt = _body_excerpt(body, secret) if endpoint.idempotent else ""
     return _class_for(status, body)(message, status, text, code, retry_after(headers), excerpt)
 
 
 def _class_for(status: int, body: bytes) -> type[AsyncAPIResponseError]:
     kind = AsyncAPIResponseError.for_status(status)
-    # The API throttles some callers with 401. A refused token would hold back all runs of the account.
+    # The API throttles some callers with 401. Taken for a refused token, it would hold all runs of the account back.
     return AsyncAPIRateLimitError if kind is AsyncAPIAuthError and _THROTTLED in body.lower() else kind
 
 
@@ -143,7 +144,7 @@ def _redirect(
 
 
 def _host(location: str) -> str:
-    """The host of a `Location`. Its user, path and query may hold secrets, and are left out."""
+    """Return the host of a `Location`. User, path and query are left out, because they may hold secrets."""
     try:
         host = urlsplit(location).hostname or ""
     except ValueError:
@@ -175,9 +176,9 @@ def _is_api_object(body: bytes) -> bool:
 
 
 def _envelope(body: bytes) -> tuple[str | None, int | None, str]:
-    """`Error` and `Code`, as far as the body has them, and the text of a gateway's `Message`.
+    """Return `Error` and `Code`, if the body has them, and the text of a gateway's `Message`.
 
-    Only `Error` and `Code` make a body the API's own. A gateway's `Message` must never be taken for its word.
+    Only `Error` or `Code` proves that the API wrote the body. A gateway's `Message` must never count as the API's.
     """
     data = _loaded(body)
     if not isinstance(data, dict):
@@ -193,7 +194,7 @@ def _envelope(body: bytes) -> tuple[str | None, int | None, str]:
 
 
 def _loaded(body: bytes) -> Any:
-    """The JSON value of a body; None if it holds none. Answers and errors have one parser, as tolerant for both."""
+    """Return the JSON value of a body, or None. Answers and errors share this parser, so that it tolerates the same."""
     try:
         return parse_answer(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The tasks of a job that has ended, made into one `JobResult`. No I/O."""
+"""The functions that make a `JobResult` of the tasks of an ended job. No I/O."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
 
 TASK_PAUSE: Final = 0.5
-"""Seconds between looks at a task that is still not terminal although its job is."""
+"""Seconds between two fetches of a task that is not terminal although its job has ended."""
 
 
 def with_task_ids(job: JobDetails, created: JobCreationResponse) -> JobDetails:
-    """`job` with the task ids of its creation, where it does not name its tasks itself."""
+    """Return `job` with the task ids of its creation if the job does not name its tasks itself."""
     return job if job.task_ids else job.model_copy(update={"task_ids": created.task_ids})
 
 
 def task_retry_policy() -> dict[str, Any]:
-    """The rules, as tenacity takes them, of fetching a task until it is terminal or `TASK_LOOKS` are used up."""
+    """Return tenacity's arguments to fetch a task until it is terminal, at most `MAX_TASK_FETCHES` times."""
     return {
         "retry": retry_if_result(_unfinished),
         "wait": wait_fixed(TASK_PAUSE),
@@ -37,19 +37,19 @@ def task_retry_policy() -> dict[str, Any]:
 
 
 def as_gone_or_error(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails | ScrapeDoError:
-    """A gone task as data; any other error as it is. Only the API itself can say that a task is gone."""
+    """Return a gone task as data, and any other error unchanged. Only the API itself can say that a task is gone."""
     if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError) and error.is_api_error:
         return gone_task(job, task_id, str(error))
     return error
 
 
 def final(task: TaskDetails) -> TaskDetails:
-    """The task as it is returned: content ends one whose status word is unknown."""
+    """Return the task in its final form. A task with content and an unknown status word has ended."""
     return settle_task(task, now=0.0, had_end=False) or task
 
 
 def gone_task(job: JobDetails, task_id: str, reason: str) -> TaskDetails:
-    """The task in whose place the API has nothing any more."""
+    """Make a stand-in for a task that the API no longer has."""
     url = next((task.url for task in job.tasks if task.task_id == task_id), "")
     return TaskDetails(
         task_id=task_id, job_id=job.job_id, url=url, status=JobStatus.ERROR, gone=True, error_message=reason
@@ -59,12 +59,11 @@ def gone_task(job: JobDetails, task_id: str, reason: str) -> TaskDetails:
 def build_result(
     request: JobCreationRequest, job: JobDetails, outcomes: Sequence[TaskDetails | ScrapeDoError]
 ) -> JobResult:
-    """The job and its tasks in the order of the input.
+    """Build the result of a job, with the tasks in the order of the input. Errors carry it as attribute `result`.
 
     Raises:
         JobLifecycleError: the job failed or was canceled.
-        ScrapeDoError: some task could not be fetched.
-        Either has what was fetched as its attribute `result`.
+        ScrapeDoError: a task could not be fetched.
     """
     tasks = [outcome for outcome in outcomes if isinstance(outcome, TaskDetails)]
     named = {task.task_id: task.url for task in job.tasks}
@@ -87,7 +86,7 @@ def _failure(job: JobDetails) -> JobLifecycleError | None:
 
 
 def _with_result(error: ScrapeDoError, result: JobResult) -> ScrapeDoError:
-    # An attribute, not one of `args`: pages have no place in a message or a result backend.
+    # Use an attribute, not `args`: pages must not reach a message or a result backend.
     error.result = result  # type: ignore[attr-defined]
     return error
 

@@ -1,4 +1,4 @@
-"""The blocking client: a thin shell around the rules."""
+"""The blocking client, a thin shell around the rules."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 
 
 class ScrapeDoAsyncAPIClient(BlockingDriver):
-    """The Async API for threads; one client may serve many of them.
+    """A client of the Async API for threads. Many threads may share one client.
 
     Each method may be given its own `timeout`. Use the client in a `with` block, or close it.
 
     Args:
         api_key: the Scrape.do token. None takes `SCRAPE_DO_API_KEY`.
         base_url: the root of the Async API, or of a sandbox.
-        timeout: deadline in seconds of one HTTP request, its last byte included.
-        max_retries: how often a request is sent again after a failure. A purchase in doubt is never sent again.
+        timeout: deadline of one HTTP request up to its last byte, in seconds, above 0 and up to 3,600.
+        max_retries: resends of a failed request, from 0 to 100. A purchase in doubt is never sent again.
         strategy: the time between two polls of a job, such as a `PollingStrategy`.
-        concurrency: connections at the same time, at most 10.
-        transport: a transport of httpx in place of the client's own.
+        concurrency: connections at the same time, from 1 to 10.
+        transport: an httpx transport instead of the client's own.
         sleep: the function that waits, for tests.
         random: the source of jitter, for tests.
         clock: the clock that measures deadlines, for tests.
-        on_response: called with status and headers of each answer. Its exceptions are logged.
-        max_page_bytes: the largest answer, in bytes after decompression.
-        on_default: called with model and field if a field of an answer cannot be read and takes its default.
+        on_response: called with status and headers of each answer. Exceptions of the callback are logged.
+        max_page_bytes: the largest answer in bytes, before and after decompression; at least 1.
+        on_default: called with model and field if a field of an answer is unreadable and takes its default.
     """
 
     def create_job(
@@ -59,45 +59,114 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         timeout: float | None = None,
         **fields: Any,
     ) -> JobCreationResponse:
-        """The ids of the job that was bought, from a request or its fields.
+        """Buy a job.
 
-        `before_send` is the last act before the bytes leave, of each attempt; if it raises, nothing was sent.
+        Args:
+            request: the request of the job. Give either this or `fields`.
+            before_send: called in each attempt, right before the first byte leaves. If it raises, nothing was sent.
+            timeout: deadline of each HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+            **fields: the fields of a `JobCreationRequest`.
+
+        Returns:
+            The id of the job and the ids of its tasks.
 
         Raises:
-            SubmitInDoubtError: the job may have been bought. Never sent again.
+            TypeError: `request` and fields were both given, or neither.
+            SubmitInDoubtError: the job may have been bought. The request is never sent again.
         """
         return self._send(endpoints.create_job(as_request(request, fields)), timeout, before_send)
 
     def get_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
-        """The job as it is now."""
+        """Poll a job once.
+
+        Args:
+            job_id: the id of the job.
+            timeout: deadline of the HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+
+        Returns:
+            The current state of the job.
+        """
         return self._send(endpoints.get_job(job_id), timeout)
 
     def get_task(self, job_id: str, task_id: str, *, timeout: float | None = None) -> TaskDetails:
-        """The task with its content, as it is now."""
+        """Fetch a task once.
+
+        Args:
+            job_id: the id of the task's job.
+            task_id: the id of the task.
+            timeout: deadline of the HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+
+        Returns:
+            The current state of the task, with its content.
+        """
         return self._send(endpoints.get_task(job_id, task_id), timeout)
 
     def list_jobs(self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]) -> JobsListResponse:
-        """One page of the job list."""
+        """Fetch a page of the job list.
+
+        Args:
+            timeout: deadline of the HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+            **filters: `page` from 1, `page_size` from 1 to 100, `status`, `start_from`, `start_to` and `sort`. A naive
+                datetime is UTC.
+
+        Returns:
+            The jobs of the page, and the totals of the list.
+
+        Raises:
+            ValueError: `page` or `page_size` is out of bounds.
+            TypeError: the API has no such filter.
+        """
         return self._send(endpoints.list_jobs(filters), timeout)
 
     def iter_jobs(
         self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
     ) -> Iterator[JobDetails]:
-        """All jobs of the list from `page` on, each once, although pages shift while they are read."""
+        """Walk through the job list from `page` on.
+
+        Args:
+            timeout: deadline of each HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+            **filters: the filters of `list_jobs`. `page_size` is 100 unless it is given.
+
+        Yields:
+            Each job once, although pages shift while they are read.
+        """
         pages = JobPages(filters)
         while pages.more:
             yield from pages.add(self.list_jobs(timeout=timeout, **pages.filters))
 
     def cancel_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
-        """The job, asked to stop; its status may not say so yet."""
+        """Cancel a job at Scrape.do.
+
+        Args:
+            job_id: the id of the job.
+            timeout: deadline of the HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+
+        Returns:
+            The job. Its status may not be `canceled` yet.
+        """
         return self._send(endpoints.cancel_job(job_id), timeout)
 
     def get_user_info(self, *, timeout: float | None = None) -> UserInformation:
-        """The account's concurrency and credits."""
+        """Fetch the account's concurrency and credits.
+
+        Args:
+            timeout: deadline of the HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+
+        Returns:
+            The current values of the account.
+        """
         return self._send(endpoints.get_user_info(), timeout)
 
     def wait_for_job(self, job_id: str, strategy: Poller | None = None, timeout: float | None = None) -> JobDetails:
-        """The job once it has ended, however it ended. The first look is immediate.
+        """Poll a job until it has ended, with or without success. The first poll is immediate.
+
+        Args:
+            job_id: the id of the job.
+            strategy: the time between two polls, and the budget of the wait. None takes the client's.
+            timeout: deadline of each HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+
+        Returns:
+            The job in its final state.
 
         Raises:
             JobTimeoutError: the strategy's budget ran out; the job goes on.
@@ -111,11 +180,24 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         timeout: float | None = None,
         **fields: Any,
     ) -> JobResult:
-        """A new job's tasks with their contents, in the order of the input, when all is done.
+        """Buy a job, wait until it has ended, and fetch its tasks.
+
+        Args:
+            request: the request of the job. Give either this or `fields`.
+            strategy: the time between two polls, and the budget of the wait. None takes the client's.
+            timeout: deadline of each HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
+            **fields: the fields of a `JobCreationRequest`.
+
+        Returns:
+            The job and its tasks with their contents, in the order of the input.
 
         Raises:
-            JobFailedError: its status is `error`; `result` of the exception holds what was fetched.
-            JobCanceledError: it was canceled; as above.
+            TypeError: `request` and fields were both given, or neither.
+            SubmitInDoubtError: the job may have been bought. The request is never sent again.
+            JobTimeoutError: the strategy's budget ran out; the job goes on.
+            JobFailedError: the status of the job is `error`. `result` of the exception holds the fetched tasks.
+            JobCanceledError: the job was canceled. `result` of the exception holds the fetched tasks.
+            ScrapeDoError: a task could not be fetched. `result` of the exception holds the fetched tasks.
         """
         request = as_request(request, fields)
         created = self.create_job(request, timeout=timeout)

@@ -1,4 +1,4 @@
-"""The course of one wait for a job, and of one walk through the job list. No I/O, no clock."""
+"""The state of a wait for a job, and of a walk through the job list. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ if TYPE_CHECKING:
     from scrape_do_celery.polling import Poller
 
 MAX_FAILED_POLLS: Final = 10
-"""Looks in a row that may fail for a passing reason before a wait gives up."""
+"""Consecutive polls with passing failures after which a wait gives up."""
 
 
 class JobWait:
-    """Told what each look saw, says how long to sleep. `age`: seconds since the job's creation, infinite if unknown."""
+    """A wait for a job: takes the outcome of each poll, and returns the pause before the next.
+
+    `age`: seconds since the job's creation, infinite if unknown.
+    """
 
     def __init__(self, job_id: str, strategy: Poller, *, age: float = math.inf) -> None:
         self._strategy = strategy
         self._age = age
-        # The strategy decides about looks that failed too, so it needs a job before one was seen.
+        # The strategy also decides after failed polls, so it needs a job before the first answer.
         self._last_job = JobDetails(job_id=job_id, status="queuing")
         self._attempt = self._failed_polls = self._not_found_polls = 0
 
     def on_job(self, job: JobDetails, elapsed: float) -> float | None:
-        """Seconds until the next look; None when `job` has ended."""
+        """Return the seconds until the next poll, or None if `job` has ended."""
         self._last_job, self._failed_polls, self._not_found_polls = job, 0, 0
         return None if job.is_terminal else self._next_pause(elapsed)
 
     def on_error(self, error: ScrapeDoError, elapsed: float) -> float:
-        """Seconds until the next look after one that failed, or raises `error`.
+        """Return the seconds until the next poll after a failed one, or raise `error`.
 
-        A look was resent already; still an outage must not end a wait for a job that is paid.
+        The request was already resent. Still, an outage must not end the wait for a paid job.
         """
         absent = isinstance(error, AsyncAPINotFoundError) and error.is_api_error
         if not (self._may_appear(elapsed) if absent else self._may_recover(error)):
@@ -62,7 +65,7 @@ class JobWait:
 
 
 class JobPages:
-    """A walk through all pages of the job list, each job once though pages shift under it."""
+    """A walk through all pages of the job list. Each job comes once, although pages shift meanwhile."""
 
     def __init__(self, filters: JobFilters) -> None:
         self._filters = filters
@@ -72,14 +75,14 @@ class JobPages:
 
     @property
     def filters(self) -> JobFilters:
-        """Filters of the page to ask for now."""
+        """Filters of the page to request next."""
         return {"page_size": MAX_PAGE_SIZE, **self._filters, "page": self._page}
 
     def add(self, answer: JobsListResponse) -> Iterator[JobDetails]:
-        """The jobs of this page that were on none before it."""
+        """Return the jobs of this page that no earlier page had."""
         fresh = {job.job_id.lower(): job for job in answer.jobs if job.job_id.lower() not in self._seen_ids}
-        # A page of old acquaintances past the last is a server that repeats itself; before it, a list that grew.
-        # A page of entries that cannot be read is no end either.
+        # A page without new jobs ends the walk only behind the last page, where a server repeats itself. Before the
+        # last page, the list has grown meanwhile. A page of unreadable entries is no end either.
         entries = len(answer.jobs) + answer.dropped
         self.more = bool(fresh) or (entries > 0 and self._page < answer.total_pages)
         self._seen_ids.update(fresh)

@@ -1,1 +1,1 @@
-"""Prometheus metrics of the store. `scrape-do metrics` serves them; it needs the extra `metrics`."""
+"""Prometheus metrics of the store, served by `scrape-do metrics`. The extra `metrics` is needed."""

@@ -1,4 +1,4 @@
-"""What the API tells of the account: asked once a minute at most, and only while somebody wants to know."""
+"""The account's credits and concurrency: read from the API at most once a minute, and only if a scrape needs them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import UserInformation
 
-#: What may become of the question.
+#: Outcomes of a request for the account.
 ANSWERED, NO_TOKEN, PAUSED, REFUSED, NO_ANSWER, OTHER = OUTCOMES = (
     *("answered", "no_token", "paused", "refused", "no_answer", "error"),
 )
-#: Seconds for which an answer, or its absence, stands; and that the API has to answer within a scrape.
+#: Seconds for which an outcome is reused, and the time-out of the request in seconds: it runs within a scrape.
 _INTERVAL: Final = 60.0
 _TIMEOUT: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """What became of the last question; `user` is the answer, where there is one."""
+    """The outcome of the last request for the account. `user` is the answer, None without one."""
 
     outcome: str
     user: UserInformation | None = None
 
 
 class AccountReader:
-    """The account of the settings' token."""
+    """A reader for the account of the settings' token."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
@@ -42,7 +42,7 @@ class AccountReader:
         self._last, self._next = AccountStatus(NO_TOKEN), 0.0
 
     def read(self, pause: float = 0.0) -> AccountStatus:
-        """What is known of the account. While `pause` (seconds) of a 429 is left, the API is not asked."""
+        """Return the status of the account. While `pause` seconds of a 429 are left, no request is sent."""
         if self._settings.api_key is None:
             return AccountStatus(NO_TOKEN)
         with self._lock:

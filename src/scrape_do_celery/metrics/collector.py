@@ -1,4 +1,4 @@
-"""The custom collector of `prometheus_client`: a scrape reads the store once, and makes samples of it."""
+"""The collector for `prometheus_client`: each scrape reads the store once and turns the values into samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Families: TypeAlias = "Iterator[Family]"
 
 
 class StoreCollector(Collector):
-    """Serves all metrics of `METRICS`. Without `live_runs.start()`, the runs are counted in each scrape."""
+    """A collector for all metrics of `METRICS`. If `live_runs` is not started, each scrape counts the live runs."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
@@ -34,11 +34,11 @@ class StoreCollector(Collector):
         self.live_runs = LiveRunCounter(store)
 
     def describe(self) -> Families:
-        """The metrics without samples: registering must ask nobody."""
+        """Return the metrics without samples: a registration must not send requests."""
         return _families({})
 
     def collect(self) -> Families:
-        """All metrics as they are now; where the store is away, only that."""
+        """Return all metrics with current values. If the store does not answer, return only `scrape_do_store_up`."""
         try:
             found = self._read_samples()
         except RedisError:
@@ -61,7 +61,7 @@ class StoreCollector(Collector):
         try:
             info = self._store.client.info("memory")
         except ResponseError:
-            return {}  # its user may not use INFO
+            return {}  # the user of this connection may not call INFO
         return {
             "scrape_do_store_memory_bytes": {(): float(info.get("used_memory", 0))},
             "scrape_do_store_memory_limit_bytes": {(): float(info.get("maxmemory", 0))},
@@ -84,7 +84,7 @@ def _family(name: str, samples: dict[tuple[str, ...], float]) -> Family:
 
 
 def _histogram(name: str, samples: dict[tuple[str, ...], float]) -> Family:
-    """Of samples by (label, bucket), where `sum` is a bucket too; buckets here do not hold those below them."""
+    """Make a histogram of samples by (label, bucket). `sum` is a bucket too. The buckets given are not cumulative."""
     family = HistogramMetricFamily(name, BY_NAME[name].text, labels=BY_NAME[name].labels)
     for label in sorted({label for label, _ in samples}):
         below, buckets = 0.0, []

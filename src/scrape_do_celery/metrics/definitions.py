@@ -1,17 +1,17 @@
-"""Every metric that is served: its name, its kind, its labels, and what it tells. The documentation is made of this."""
+"""The definitions of all metrics: name, kind, text, labels and source. The documentation is generated from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
-#: Seconds ahead within which it is counted what expires, and how they are written in a label.
+#: Seconds from now within which expiring contents are counted, with the label value of each period.
 EXPIRY_WINDOWS: Final = {3_600: "1h", 21_600: "6h", 86_400: "24h", 604_800: "all"}
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. `source` is where its figure comes from: see docs/metrics.md."""
+    """The definition of a metric. `source`: the origin of its value, see docs/metrics.md."""
 
     name: str
     kind: Literal["gauge", "counter", "histogram"]

@@ -1,4 +1,4 @@
-"""A count of the live runs, kept fresh beside the scrapes: a piece at a time, so that Redis hardly notices."""
+"""A counter of the live runs, which counts between the scrapes and in small pages, to keep the load on Redis low."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two, at least; and so many times as long as one took.
+#: Rest between two counts: seconds at least, and as a multiple of the duration of the last count.
 _REST, _TIMES = 1.0, 50.0
 
 
 class LiveRunCounter(threading.Thread):
-    """Counts, rests, and counts again, until it is stopped. It rests fifty times as long as it counts."""
+    """A thread that counts live runs until it is stopped. Its rests are fifty times as long as its counts."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name="scrape-do-live-runs", daemon=True)
@@ -34,7 +34,7 @@ class LiveRunCounter(threading.Thread):
         self._last: tuple[LiveRunCount, float] | None = None
 
     def run(self) -> None:
-        """Nothing that goes wrong in one ends it."""
+        """Count and rest until stopped. An error of Redis in one count does not end the thread."""
         rest = 0.0
         while not self._halt.wait(rest):
             began = self._clock()
@@ -45,7 +45,7 @@ class LiveRunCounter(threading.Thread):
             rest = max(_REST, _TIMES * (self._clock() - began))
 
     def count(self) -> LiveRunCount:
-        """A count, which is the last one from now on."""
+        """Count the live runs. Keep and return the count."""
         store, found = self._store, counting.LiveRunCount()
         accounts = store.run(counting.accounts(store.keys))
         for key in (store.keys.due, *map(store.keys.poll_set, accounts)):
@@ -58,11 +58,11 @@ class LiveRunCounter(threading.Thread):
         return found
 
     def last(self) -> tuple[LiveRunCount, float] | None:
-        """The last count of live runs and its age in seconds; None before the first."""
+        """Return the last count of live runs and its age in seconds, or None before the first count."""
         return None if self._last is None else (self._last[0], self._clock() - self._last[1])
 
     def stop(self) -> None:
-        """Ends the thread, after the count that is under way."""
+        """Stop the thread. Wait up to 5 seconds for the count that is under way."""
         self._halt.set()
         if self.is_alive():
             self.join(timeout=5)

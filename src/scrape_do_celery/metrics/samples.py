@@ -1,4 +1,4 @@
-"""What the store told, as samples: pure functions from figures to values by metric and labels."""
+"""Pure functions that turn values of the store into samples by metric and labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from scrape_do_celery.metrics.account import AccountStatus
     from scrape_do_celery.store.counting import LiveRunCount, StoreStats
 
-#: Metric -> values of its labels -> value.
+#: Mapping: metric -> label values -> value.
 Samples: TypeAlias = "dict[str, dict[tuple[str, ...], float]]"
 
 
 def store_samples(stats: StoreStats, settings: Settings) -> Samples:
-    """What one look at the store shows, and the limits around it."""
+    """Return the samples of one read of the store, and of the limits in the settings."""
     now, lags = stats.now, [account.next_poll_at for account in stats.accounts]
     found: Samples = {
         "due": {(): stats.due},
@@ -55,7 +55,7 @@ def _samples_by_account(stats: StoreStats) -> Samples:
 
 
 def _counter_samples(totals: Mapping[str, float]) -> Samples:
-    """Counters, by the first word of their name in the store; outcomes that never were are 0."""
+    """Return the counters, by the first word of their name in the store. Outcomes that never occurred are 0."""
     names = {"ended": "runs_ended_total", "tasks": "tasks_total", "requests": "api_requests_total"}
     names |= {"seconds": "api_request_seconds_total", "late": "step_latency_seconds"}
     names |= {"unknown_status": "unknown_statuses_total", "unreadable": "unreadable_answers_total"}
@@ -66,13 +66,13 @@ def _counter_samples(totals: Mapping[str, float]) -> Samples:
         "credits_spent_total": {(): totals.get("credits", 0.0)},
         "contents_written_bytes_total": {(): totals.get("bytes", 0.0)},
         "runs_ended_total": {(outcome.value,): 0.0 for outcome in OUTCOMES},
-        # `failed` holds those that are gone as well.
+        # The store's `failed` also counts gone tasks.
         "tasks_total": {("success",): 0.0, ("failed",): 0.0 - totals.get("tasks:gone", 0.0), ("gone",): 0.0},
     }
     for name, value in totals.items():
         first, *labels = name.split(":")
         if first == "defaults" and labels[-1].endswith("[]"):
-            # An entry of a list has no default: the entry was dropped.
+            # An entry of a list has no default, so the entry was dropped.
             first, labels = "dropped", [labels[-1].removesuffix("[]")]
         if first in names:
             of = found.setdefault(names[first], {})
@@ -81,7 +81,7 @@ def _counter_samples(totals: Mapping[str, float]) -> Samples:
 
 
 def add_live_runs(found: Samples, now: float, live_runs: LiveRunCount, age: float) -> None:
-    """Adds the count of live runs, which is `age` seconds old."""
+    """Add a count of live runs that is `age` seconds old."""
     runs = found["scrape_do_runs"] = {}
     since = found["scrape_do_oldest_run_seconds"] = {}
     for state in counting.LIVE:
@@ -91,7 +91,7 @@ def add_live_runs(found: Samples, now: float, live_runs: LiveRunCount, age: floa
 
 
 def account_samples(status: AccountStatus, account: str) -> Samples:
-    """What the API told of the account, or why it did not."""
+    """Return the samples of the account, with the outcome of the last request for it."""
     found: Samples = {"scrape_do_account_status": {(name,): float(name == status.outcome) for name in ACCOUNT_OUTCOMES}}
     if status.user is not None:
         found["scrape_do_credits_left"] = {(account,): float(status.user.available_credits)}

@@ -1,1 +1,1 @@
-"""Decisions: values in, a value out. No I/O, no clock, no store."""
+"""The decisions of the package as pure functions. No I/O, no clock, no store."""

@@ -1,4 +1,4 @@
-"""Decide what an error says about the job or task that was asked for, and count answers that cannot be used."""
+"""Decide what an error says about the requested job or task, and count unusable answers."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from scrape_do_celery.models.parsing import is_error_body, parse_answer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Seconds between two unusable answers that count: a fault of minutes must not use the attempts up.
+#: Seconds between two unusable answers that count, so that a fault of minutes does not use the attempts up.
 UNREADABLE_INTERVAL: Final = 600.0
-#: Seconds until the first unusable answer is asked for again, doubling up to the interval: most trouble is short.
+#: Seconds from the first unusable answer to the next fetch, doubled up to the interval: most faults are short.
 UNREADABLE_RECHECK: Final = 5.0
 #: Unusable answers that count before a job or task is given up.
 UNREADABLE_ATTEMPTS: Final = 5
 
-#: Refusals that are about the account's credits or the moment, never about one job or task.
+#: Refusals that concern the account's credits or the moment, never a single job or task.
 _ABOUT_ALL: Final = frozenset({402, 408, 425})
 _REFUSALS: Final = frozenset({401, 403})
 _SERVER_ERROR: Final = 500
 _LONGEST_WHY: Final = 300
-#: The position of the note on the answers for the job itself.
+#: Position of the note about answers for the job itself.
 JOB_NOTE: Final = -1
 
 
 class AnswerFate(StrEnum):
-    """What an error says about the job or task that was asked for."""
+    """The meaning of an error for the requested job or task."""
 
-    GONE = "gone"  #: the API's word: it is no longer to be had
-    NOT_FOUND = "not_found"  #: the API's word: it may come yet; counted
-    UNCONFIRMED = "unconfirmed"  #: a 404 or 410 that need not be the API's; believed after a check only
-    ATTEMPT = "attempt"  #: the API's word, and of no use; counted once in `UNREADABLE_INTERVAL`
+    GONE = "gone"  #: the API says that the job or task is no longer available
+    NOT_FOUND = "not_found"  #: the API says that the job or task is not found; it may appear yet; counted
+    UNCONFIRMED = "unconfirmed"  #: a 404 or 410 that may not come from the API; believed only after a check
+    ATTEMPT = "attempt"  #: an unusable answer of the API itself; counted once per `UNREADABLE_INTERVAL`
     TOO_LARGE = "too_large"  #: the content is larger than the client's limit
-    TROUBLE = "trouble"  #: nothing about this job or task
+    TROUBLE = "trouble"  #: the error says nothing about this job or task
 
 
 def classify_answer(error: ScrapeDoError) -> AnswerFate:
-    """Tell whose word an error of a read is, and what the word says."""
+    """Decide whether the error of a read comes from the API itself, and what the error says."""
     if isinstance(error, AsyncAPINotFoundError | AsyncAPIGoneError):
         word = AnswerFate.GONE if isinstance(error, AsyncAPIGoneError) else AnswerFate.NOT_FOUND
         return word if error.is_api_error else AnswerFate.UNCONFIRMED
@@ -67,9 +67,10 @@ def classify_answer(error: ScrapeDoError) -> AnswerFate:
 
 
 def should_retry_cancel(error: ScrapeDoError) -> bool:
-    """Tell whether a `DELETE` is worth sending again: its error does not say that the job has ended.
+    """Return whether a `DELETE` should be retried, because its error does not say that the job has ended.
 
-    A 401 or 403 refuses the request, also where the API takes the token. Taken for an end, it would let the job run on.
+    A 401 or 403 may refuse the request although the API accepts the token. If it counted as an end, the job would run
+    on.
     """
     is_client_error = isinstance(error, AsyncAPIResponseError) and error.status_code in _REFUSALS
     return is_client_error or classify_answer(error) is AnswerFate.TROUBLE
@@ -87,30 +88,30 @@ def _is_word_about_it(error: ScrapeDoError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AnswerNote:
-    """What a part remembers of the answers for its job, or for one of its tasks."""
+    """The memory of a part about the answers for its job, or for one of its tasks."""
 
-    #: unusable answers that counted, and when the last one did
+    #: unusable answers that counted, and the time at which the last one counted
     attempts: int = 0
     counted_at: float = 0.0
-    #: the last answer named an end time that had passed
+    #: whether the last answer named an end time that had passed
     has_end: bool = False
     #: unusable answers that came too soon to count
     rechecks: int = 0
 
     def count(self, now: float) -> AnswerNote:
-        """Return the note after one more unusable answer, which may come too soon to count."""
+        """Return the note after one more unusable answer. If the answer comes too soon, it is only a recheck."""
         if self.attempts and now - self.counted_at < UNREADABLE_INTERVAL:
             return replace(self, rechecks=self.rechecks + 1)
         return replace(self, attempts=self.attempts + 1, counted_at=now)
 
     @property
     def is_used_up(self) -> bool:
-        """Whether no further attempt is made."""
+        """Whether all attempts are used up."""
         return self.attempts >= UNREADABLE_ATTEMPTS
 
     @property
     def next_at(self) -> float:
-        """Return when the task is worth asking for again."""
+        """The time from which on the task should be fetched again."""
         if not self.attempts:
             return 0.0
         recheck = UNREADABLE_RECHECK * 2 ** min(self.rechecks, 10) if self.attempts == 1 else UNREADABLE_INTERVAL
@@ -122,7 +123,7 @@ Notes = dict[int, AnswerNote]
 
 
 def notes_to_json(notes: Mapping[int, AnswerNote]) -> dict[str, Any]:
-    """The notes as JSON, without empty ones."""
+    """Return the notes as JSON, without empty notes."""
     return {
         str(position): [note.attempts, note.counted_at, note.has_end, note.rechecks]
         for position, note in notes.items()
@@ -131,14 +132,14 @@ def notes_to_json(notes: Mapping[int, AnswerNote]) -> dict[str, Any]:
 
 
 def notes_from_json(data: Mapping[str, Any]) -> Notes:
-    """The notes that `notes_to_json` wrote."""
+    """Read the notes that `notes_to_json` wrote."""
     return {int(position): AnswerNote(*values) for position, values in data.items()}
 
 
 def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> TaskDetails:
-    """The task for which each answer was of no use, as a failure.
+    """Make a failed task for a task whose answers were all unusable.
 
-    An answer that could not be read is kept as content, so that a page in it can be rescued by hand.
+    An unreadable answer is kept as content, so that a page in it can be rescued by hand.
     """
     why = str(error)[:_LONGEST_WHY]
     failed = TaskDetails(task_id=task_id, job_id=job_id, url=url, status=JobStatus.ERROR, error_message=why)
@@ -155,13 +156,13 @@ def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> 
 
 
 def holds_content(body: bytes) -> bool:
-    """Whether an answer that cannot be read holds content all the same, so that its task has ended."""
+    """Return whether an unreadable answer holds content, so that its task has ended."""
     data = _parsed(body)
     return isinstance(data, dict) and bool(data.get("Content"))
 
 
 def _holds_error_alone(body: bytes) -> bool:
-    """Whether an answer is an error body: kept as a page, it would keep its target from being bought again."""
+    """Return whether an answer is a mere error body: stored as a page, it would prevent a resubmit of its target."""
     data = _parsed(body)
     return is_error_body(data) and not data.get("Content")
 
@@ -174,7 +175,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def lacks_page(task: TaskDetails) -> bool:
-    """Whether a task holds no page, so that a page of an earlier answer is stored in its place.
+    """Return whether a task holds no page, so that a page of an earlier answer is stored instead.
 
     A page over the limit can still be fetched. The raw answer of an unreadable task may hold no page.
     """
@@ -184,7 +185,7 @@ def lacks_page(task: TaskDetails) -> bool:
 
 
 def raw_content(body: bytes) -> tuple[str, bool]:
-    """A body as content, and whether the content is base64: a body that is no text is kept byte for byte."""
+    """Return a body as content, and whether the content is base64. A body that is no text is kept byte for byte."""
     try:
         return body.decode(), False
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Decide which task ids a part has."""
+"""Decide about the task ids of a part."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scrape_do_celery.rules.targets import distinct_targets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence, Sized
 
-#: Begins the ids of targets for which the API named no task.
+#: Prefix of the placeholder ids of targets for which the API named no task.
 UNNAMED: Final = "-unnamed-target-"
 
 
 def unite_ids(known: Iterable[str], named: Iterable[str], limit: int) -> tuple[list[str], int]:
-    """The ids of a part in the order of their positions, and the number of ids that were dropped.
+    """Merge ids. Return the ids of a part in the order of their positions, and the number of dropped ids.
 
     Known ids keep their positions, because pages may be stored there. Ids that differ only in letter case are one id.
     Ids beyond `limit` are surplus: 100,000 ids for one target must not cost 100,000 requests.
@@ -29,7 +29,7 @@ def unite_ids(known: Iterable[str], named: Iterable[str], limit: int) -> tuple[l
 
 
 def targets_of_tasks(ids: Sized, targets: Sequence[str]) -> list[str]:
-    """The targets, one for each task that the API made of them. A server may answer equal targets with one task."""
+    """Return one target for each task that the API made. A server may make a single task of equal targets."""
     if len(ids) == len(targets):
         return list(targets)
     distinct = distinct_targets(targets)
@@ -37,19 +37,19 @@ def targets_of_tasks(ids: Sized, targets: Sequence[str]) -> list[str]:
 
 
 def pad_ids(ids: Sequence[str], total: int) -> list[str]:
-    """The ids with a placeholder for each target that no task was named for."""
+    """Return the ids, and a placeholder for each target without a named task."""
     return [*ids, *(f"{UNNAMED}{position}" for position in range(len(ids), total))]
 
 
 def is_placeholder(task_id: str) -> bool:
-    """Whether an id stands for a target that no task was named for."""
+    """Return whether an id is the placeholder of a target without a named task."""
     return task_id.startswith(UNNAMED)
 
 
 def position_tasks(job: JobDetails, known: Sequence[str], total: int) -> tuple[JobDetails, int]:
-    """The job with exactly the ids and the summary that a part has, and the number of ids that were dropped.
+    """Return the job with exactly the ids and the summary of its part, and the number of dropped ids.
 
-    `known` are the ids that were named before, `total` is the number of targets.
+    `known`: the ids that were named before. `total`: the number of targets.
     """
     named = [*job.task_ids, *(task.task_id for task in job.tasks)]
     ids, surplus = unite_ids(known, named, total or len(named))
@@ -64,7 +64,7 @@ def position_tasks(job: JobDetails, known: Sequence[str], total: int) -> tuple[J
 
 
 def pad_job(job: JobDetails, targets: Sequence[str]) -> JobDetails:
-    """The job with a failed placeholder for each target that no task was named for.
+    """Return the job with a failed placeholder for each target without a named task.
 
     A placeholder has the URL of its target if the summary shows which targets are missing.
     """
@@ -80,7 +80,7 @@ def pad_job(job: JobDetails, targets: Sequence[str]) -> JobDetails:
 
 
 def unnamed_task(job: JobDetails, task_id: str) -> TaskDetails:
-    """The failure that stands for a target that no task was named for."""
+    """Make the failed task for a target without a named task."""
     url = next((task.url for task in job.tasks if task.task_id == task_id), "")
     why = f"job {job.job_id} named no task for this target"
     return TaskDetails(task_id=task_id, job_id=job.job_id, url=url, status=JobStatus.ERROR, error_message=why)

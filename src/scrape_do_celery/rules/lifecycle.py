@@ -1,4 +1,4 @@
-"""Decide when a job or a task has ended, also if the API writes a status word that we do not know."""
+"""Decide when a job or a task has ended, even if its status word is unknown to us."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails, TaskDetails
 
-#: Seconds without any change after which a job with an unknown status word is collected while it stays open.
+#: Seconds without any change after which the pages of a job with an unknown status word are fetched. The part stays
+#: open.
 UNKNOWN_STATUS_TIMEOUT: Final = 600.0
-#: Unknown words that a part remembers, and the characters of each.
+#: Unknown words that a part remembers at most, and characters of each word.
 MAX_WORDS: Final = 5
 MAX_WORD: Final = 40
-#: Passes that ask for tasks that were under way when their job was stopped.
+#: Fetch passes over tasks that were under way when their job was stopped.
 STOPPED_PASSES: Final = 2
 
 _STOPPED: Final = frozenset({JobStatus.ERROR, JobStatus.CANCELED})
 
 
 class JobFate(StrEnum):
-    """What an answer says about a job whose status word does not tell whether it has ended."""
+    """The meaning of an answer about a job whose status word does not show whether the job has ended."""
 
     RUNS = "runs"  #: the job may go on
-    COLLECT = "collect"  #: nothing changed for long: pages are fetched while the part stays open
+    COLLECT = "collect"  #: nothing changed for `UNKNOWN_STATUS_TIMEOUT`: pages are fetched while the part stays open
     ENDED = "ended"  #: the job has ended
 
 
 @dataclass(frozen=True, slots=True)
 class JobMemory:
-    """What a part remembers of earlier answers about a job whose status word does not tell whether it has ended."""
+    """The memory of earlier answers about a job whose status word does not show whether the job has ended."""
 
     digest: str = ""
     unchanged_since: float = 0.0
-    #: the last answer named an end time that had passed
+    #: whether the last answer named an end time that had passed
     has_end: bool = False
 
     @classmethod
@@ -54,20 +55,21 @@ class JobMemory:
         return cls(digest, float(since), has_end == "1")
 
     def __str__(self) -> str:
-        """The value of a part field."""
+        """Return the value of a part field."""
         return f"{self.digest} {self.unchanged_since:.4f} {self.has_end:d}"
 
 
 def is_unknown(status: str) -> bool:
-    """Whether no state of a job or task is spelled like this."""
+    """Return whether a status word is no known state of a job or task."""
     return not is_known_status(status)
 
 
 def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float, *, least: int = 0) -> tuple[JobFate, JobMemory]:
-    """Judge a job whose status word is unknown, by this answer and the memory of earlier ones.
+    """Judge a job with an unknown status word by this answer and the memory of earlier answers.
 
-    A single end time is not believed: a server may fill the field before the job ends. `now` is the store's clock.
-    A job that names fewer than `least` tasks may name further ones, so that the ends of its tasks do not end it.
+    An end time in a single answer is not believed: a server may fill the field before the job ends. If the job names
+    fewer than `least` tasks, it may name further ones, so the ends of its tasks do not end it. `now` is the store's
+    time.
     """
     after = _remember_answer(job, memory, now)
     if (after.has_end and memory.has_end) or _has_ended_tasks(job, least):
@@ -76,10 +78,11 @@ def judge_unknown_job(job: JobDetails, memory: JobMemory, now: float, *, least: 
 
 
 def judge_open_job(job: JobDetails, memory: JobMemory, now: float, *, least: int) -> tuple[JobFate, JobMemory]:
-    """Judge a job whose known status word is not terminal, although all the rest of the answer says that it has ended.
+    """Judge a job whose known status word is not terminal, although the rest of the answer says that it has ended.
 
-    Each of at least `least` tasks must be terminal, and the end time must have passed, for a while without any change:
-    a task that is tried again changes the answer. Content never ends such a job.
+    At least `least` tasks must be named, all of them terminal, and the end time must have passed. Nothing may have
+    changed for `UNKNOWN_STATUS_TIMEOUT`, because another attempt at a task changes the answer. Content never ends such
+    a job.
     """
     if not (has_passed(job.end_time, now) and _has_ended_tasks(job, least)):
         return JobFate.RUNS, JobMemory()
@@ -102,10 +105,10 @@ def _is_stalled(memory: JobMemory, now: float) -> bool:
 
 
 def digest_job(job: JobDetails, now: float) -> str:
-    """A digest of everything in an answer that changes while a job goes on.
+    """Return a digest of everything in an answer that changes while a job goes on.
 
-    The order of tasks and the case of ids tell nothing. Neither does an end time to come: it may be a new estimate in
-    each answer. Two servers may write one start time differently, so that only its presence counts. Of an end time the
+    The order of tasks and the case of ids do not count. A future end time does not count either: each answer may have
+    a new estimate. Two servers may write one start time differently, so only its presence counts. Of a past end time,
     whole seconds count.
     """
     end_time = int(aware(job.end_time).timestamp()) if job.end_time and has_passed(job.end_time, now) else None
@@ -120,22 +123,22 @@ def digest_job(job: JobDetails, now: float) -> str:
 
 
 def has_passed(moment: datetime | None, now: float) -> bool:
-    """Whether a time of the API is neither missing nor in the future."""
+    """Return whether a time of the API is neither missing nor in the future."""
     return moment is not None and aware(moment).timestamp() <= now
 
 
 def has_only_ended_tasks(job: JobDetails) -> bool:
-    """Whether the summary names each task of the job, and each with a terminal status."""
+    """Return whether the summary names each task of the job with a terminal status."""
     ended = {task.task_id.lower() for task in job.tasks if is_terminal(task.status)}
     going_on = {task.task_id.lower() for task in job.tasks if not is_terminal(task.status)}
     return bool(ended) and not going_on and {task_id.lower() for task_id in job.task_ids} <= ended
 
 
 def settle_task(task: TaskDetails, *, now: float, had_end: bool) -> TaskDetails | None:
-    """The task as it is stored; None while it goes on.
+    """Return the task in the form that is stored, or None while the task goes on.
 
     Content ends a task only if its status word is unknown. A `rotating` task may carry the page of a blocked attempt.
-    `had_end` tells that an earlier answer named an end time that had passed.
+    `had_end`: an earlier answer named an end time that had passed.
     """
     if task.is_terminal:
         return task
@@ -150,7 +153,7 @@ def settle_task(task: TaskDetails, *, now: float, had_end: bool) -> TaskDetails 
 
 
 def give_up_task(task: TaskDetails, looks: int) -> TaskDetails:
-    """A task that does not end, as a failure. Content that the answer carried is kept, and is not `gone`."""
+    """Make a failed task of a task that does not end. Content of the answer is kept: then the task is not `gone`."""
     kept = bool(task.content)
     reason = f"still {shorten_word(task.status)} at {looks} looks after its job had ended"
     update = {"status": JobStatus.ERROR, "gone": not kept, "given_up": kept, "error_message": reason}
@@ -158,20 +161,21 @@ def give_up_task(task: TaskDetails, looks: int) -> TaskDetails:
 
 
 def hold_task(task: TaskDetails) -> TaskDetails:
-    """Return a task whose answer is not the last one, in the form that is stored if no later answer has content."""
+    """Return a task of a non-final answer in the form that is stored if no later answer has content."""
     reason = f"an answer had this content while the task was {shorten_word(task.status)}; no later answer had any"
     return task.model_copy(update={"status": JobStatus.ERROR, "given_up": True, "error_message": reason})
 
 
 def was_stopped(job: JobDetails) -> bool:
-    """Whether a job ended before its tasks did. An unknown status word does not say so."""
+    """Return whether a job ended before its tasks did. An unknown status word does not prove it."""
     return job.status not in (JobStatus.SUCCESS, JobStatus.ERROR) and not is_unknown(job.status)
 
 
 def wanted_positions(job: JobDetails, looks: int = 0) -> set[int]:
-    """Positions of the tasks that are worth a request: all; of a stopped job, those that were not stopped.
+    """Return the positions of the tasks to fetch: all tasks, or the tasks of a stopped job that were not stopped.
 
-    Tasks that were under way when their job was stopped may be paid. A summary is a snapshot, so they are asked for.
+    Tasks that were under way when their job was stopped may be paid. The summary is only a snapshot, so they are
+    fetched in the first `STOPPED_PASSES` passes.
     """
     everything = set(range(len(job.task_ids)))
     if not was_stopped(job) or not job.tasks:
@@ -183,15 +187,15 @@ def wanted_positions(job: JobDetails, looks: int = 0) -> set[int]:
 
 
 def unknown_words(job: JobDetails) -> list[str]:
-    """The unknown status words of a job's tasks, each once."""
+    """Return the unknown status words of a job's tasks, each once."""
     return list(dict.fromkeys(str(task.status) for task in job.tasks if is_unknown(task.status)))
 
 
 def add_words(known: tuple[str, ...], words: Iterable[str]) -> tuple[str, ...]:
-    """The unknown words that a part remembers, bounded in number and length."""
+    """Return the unknown words that a part remembers, bounded in number and length."""
     return tuple(dict.fromkeys([*known, *map(shorten_word, words)]))[:MAX_WORDS]
 
 
 def shorten_word(word: str) -> str:
-    """A status word that is short enough for records and logs."""
+    """Cut a status word to a length for records and logs."""
     return word[:MAX_WORD]

@@ -1,4 +1,4 @@
-"""Walk through the pages of a job list: when to read another page, and which jobs are new."""
+"""Decide about a walk through a job list: when to read another page, and which jobs are new."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails, JobsListResponse
 
 PAGE_SIZE: Final = 100
-"""Jobs that one page holds at most (scrape-do-python 0.3.1; the documentation's list page)."""
+"""Jobs that a page holds at most (scrape-do-python 0.3.1; the documentation's list page)."""
 _STALE_PAGES: Final = 2
 _MAX_PAGES: Final = 10_000
-"""Pages after which a walk ends, so that a server which makes jobs up cannot hold a worker for ever."""
+"""Pages after which a walk ends, so that a server that invents jobs cannot hold a worker for ever."""
 _INVALID: Final = frozenset({400, 422})
 _BEHIND_THE_END: Final = _INVALID | {404}
 MAX_ZONE_OFFSET: Final = 14 * 3600.0
@@ -27,11 +27,11 @@ MAX_ZONE_OFFSET: Final = 14 * 3600.0
 
 
 class PageWalk:
-    """Follow one walk from page 1 on.
+    """The state of a walk from page 1 on.
 
     The totals of a page may be missing or wrong, and a server may repeat its last page for ever. So a walk goes on
-    while pages are full, or while the totals promise more. It ends at an empty page, or when two pages bring nothing
-    new.
+    while pages are full, or while the totals promise more. An empty page ends the walk, and so do two pages without a
+    new job.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class PageWalk:
         self._falls = 0
         self._is_bounded = self._is_promised = True
         self.page = 0
-        #: the latest start time that was seen
+        #: the latest start time seen
         self.newest: datetime | None = None
 
     def add(self, answer: JobsListResponse) -> list[JobDetails]:
@@ -71,19 +71,19 @@ class PageWalk:
         fresh = {job.job_id.lower(): job for job in answer.jobs if job.job_id.lower() not in self._ids}
         self._ids.update(fresh)
         self._unreadable += not answer.is_complete
-        # Some servers count 0 on a page behind the end. That count says nothing about the pages before.
+        # Some servers count 0 on a page behind the end, which says nothing about the pages before.
         if answer.total_count > 0:
             self._total = answer.total_count
         return list(fresh.values())
 
     @property
     def has_more(self) -> bool:
-        """Tell whether the next page is worth a request."""
+        """Whether the next page is worth a request."""
         return self._is_bounded and (self._is_promised or self._lacks_jobs)
 
     @property
     def complete(self) -> bool:
-        """Tell whether each entry could be read, and a walk that has ended has met all jobs that the list counts.
+        """Whether each entry could be read, and a walk that has ended has met all jobs that the list counts.
 
         An entry without a readable id may be any job, and so may a job that no page shows.
         """
@@ -91,17 +91,17 @@ class PageWalk:
 
     @property
     def last_page(self) -> int:
-        """Return the number of the last page by the totals; 0 if they are missing.
+        """The number of the last page by the totals; 0 if the totals are missing.
 
-        The count of jobs comes first: a server may show fewer jobs on a page than were asked for.
+        The count of jobs comes first: a server may show fewer jobs on a page than were requested.
         """
         return -(-self._total // self._largest) if self._total else self._pages
 
     def is_past(self, moment: datetime) -> bool:
-        """Tell whether a list that is sorted by falling start time shows nothing from `moment` on behind this page.
+        """Return whether a list sorted by falling start time has nothing from `moment` on behind this page.
 
-        A server may ignore the requested order, and equal times show none. So a page whose times do not fall says
-        nothing about the pages behind, nor does any page before times of this walk were seen to fall.
+        A server may ignore the requested order, and equal times show no order. If the times of a page do not fall, the
+        page says nothing about the pages behind it. The same holds before any times of this walk were seen to fall.
         """
         falling = all(earlier >= later for earlier, later in pairwise(self._starts))
         return bool(self._starts) and falling and self._falls > 0 and self._starts[0] < moment
@@ -111,26 +111,26 @@ class PageWalk:
         for start in _start_times(fresh):
             self.newest = max(start, self.newest or start)
             if self._latest is not None:
-                # A rise takes a fall back: some times fall in a list of any order.
+                # A rise cancels a fall, because some times fall in a list of any order.
                 self._falls += (start < self._latest) - (start > self._latest)
             self._latest = start
 
     @property
     def _lacks_jobs(self) -> bool:
-        # The newest count holds. Jobs end and begin meanwhile, and the next walk counts anew.
+        # The newest count is valid: jobs begin and end meanwhile, and the next walk counts anew.
         return len(self._ids) < self._total
 
 
 def count_entries(answer: JobsListResponse) -> int:
-    """Return how many jobs a page has, those among them that could not be read."""
+    """Return the number of jobs on a page, including unreadable entries."""
     return len(answer.jobs) + answer.dropped
 
 
 def has_no_page(error: AsyncAPIResponseError, page: int, *, by_status: bool) -> bool:
-    """Tell whether an error means that the list has no such page: no jobs, and nothing wrong.
+    """Return whether an error means that the list has no such page, so that there are no jobs and no fault.
 
-    The API may refuse to filter by a state that only tasks have, and may refuse a page behind the end. Only its own
-    error body says so; a gateway knows nothing of pages.
+    The API may refuse to filter by a state that only tasks have, and may refuse a page behind the end. Only an error
+    body of the API itself proves it: a gateway knows nothing about pages.
     """
     if page > 1:
         return error.is_api_error and error.status_code in _BEHIND_THE_END
@@ -138,17 +138,17 @@ def has_no_page(error: AsyncAPIResponseError, page: int, *, by_status: bool) -> 
 
 
 def shift_for_zone(moment: datetime, newest: datetime | None, now: float) -> datetime:
-    """Return `moment` in the time that a list writes, whose newest start is `newest`; `now` is the API's own time.
+    """Return `moment` in the time zone of a list whose newest start is `newest`. `now` is the API's own time.
 
-    A server may write its local time as if it was UTC. Then all its times are off alike, and the newest one shows by
-    how much at most. An account that rests shows the same, which costs a few pages more.
+    A server may write its local time as if it was UTC. Then all its times have the same error, and the newest time
+    shows its upper bound. An idle account looks the same, which costs a few more pages.
     """
     late = 0.0 if newest is None else now - newest.timestamp()
     return moment - timedelta(seconds=min(max(0.0, late), MAX_ZONE_OFFSET))
 
 
 def has_unstarted(answer: JobsListResponse) -> bool:
-    """Tell whether a page names a job that has no start time."""
+    """Return whether a page names a job without a start time."""
     return any(job.start_time is None for job in answer.jobs)
 
 

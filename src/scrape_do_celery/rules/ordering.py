@@ -1,4 +1,4 @@
-"""Decide which task of a job is which target."""
+"""Match the tasks of a job with its targets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def decide_order(
     targets: Sequence[str], named: Sequence[str], own: Mapping[int, str] | None = None
 ) -> tuple[list[int], bool]:
-    """Return for each target the position of its task, and whether the URLs prove all of them.
+    """Return the position of each target's task, and whether the URLs prove all positions.
 
-    `named` has the URLs of the tasks in the job's summary, empty if the summary does not tell; `own` those of the
-    tasks' own answers, by position. The summary decides, and a task's own URL if the summary names none. Nothing is
-    proven if the tasks' own URLs do not prove the same. A task without an own answer, such as a gone one, has no say.
+    `named`: the URLs of the tasks in the job's summary, an empty text if the summary shows none. `own`: the URLs in the
+    tasks' own answers, by position. The summary decides; if it names no URL, the task's own URL decides. Nothing is
+    proven unless the own URLs prove the same. A task without an own answer, such as a gone task, does not count.
     """
     own = own or {}
     positions, proven = match_targets(targets, [url or own.get(place, "") for place, url in enumerate(named)])

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
 
 
-#: URLs of a job whose forms are remembered.
+#: URLs of a job whose forms are remembered, at most.
 _SAMPLE: Final = 8
-#: Characters of a URL that a summary shows at least, where it cuts long URLs.
+#: Characters of a URL that a summary shows at least if it cuts long URLs.
 _SHOWN: Final = 100
 
 
 class Likeness(IntEnum):
-    """How far the URLs of a job are those of a part."""
+    """The likeness of a job's URLs and a part's targets."""
 
     NONE = 0  #: the job has other targets
-    COARSE = 1  #: every writer of URLs could have written the job's URLs for these targets, or for similar ones
+    COARSE = 1  #: the job's URLs have the loose forms of these targets, which similar targets may share
     STRICT = 2  #: the job's URLs have the WHATWG forms of these targets
 
 
@@ -39,8 +39,8 @@ class Likeness(IntEnum):
 class JobDigests:
     """The digests of the URLs of one job.
 
-    `sample` has the hashes of some of their forms. They tell a job that has another target at once. All forms of all
-    jobs of an account would take too much memory.
+    `sample` has the hashes of some URL forms, which quickly reveal a job with another target. All forms of all jobs of
+    an account would take too much memory.
     """
 
     strict: str
@@ -52,7 +52,7 @@ class JobDigests:
         """Make the digests of the URLs that the tasks of a job name."""
         named = list(urls)
         distinct = list(dict.fromkeys(named))
-        # Spread over the job: two lists of targets often begin alike.
+        # Take samples from the whole job: two lists of targets often have the same beginning.
         some = distinct[:: max(1, len(distinct) // _SAMPLE)][:_SAMPLE]
         return cls(strict_digest(named), coarse_digest(named), frozenset(map(_form_hashes, some)))
 
@@ -61,18 +61,18 @@ class JobDigests:
 class PartDigests:
     """The digests of a part's targets.
 
-    A server may answer equal targets with one task. So a part with equal targets has the digests of its distinct
-    targets as well.
+    A server may answer equal targets with one task. So a part with equal targets also has the digests of its distinct
+    targets.
     """
 
     strict: tuple[str, ...]
     coarse: tuple[str, ...]
-    #: Digests by earlier versions of this package. They name target locks while workers of both versions run.
+    #: digests by earlier versions of this package, which name target locks while workers of both versions run
     previous: tuple[str, ...]
 
     @classmethod
     def from_targets(cls, targets: Sequence[str]) -> PartDigests:
-        """Make the digests of a part's targets; a plugin's parameter sets are texts here."""
+        """Make the digests of a part's targets. Parameter sets of a plugin are given as texts."""
         kinds = [list(targets)]
         if len(distinct := distinct_targets(targets)) < len(targets):
             kinds.append(distinct)
@@ -82,22 +82,22 @@ class PartDigests:
 
     @property
     def by_any_version(self) -> str:
-        """The digests by which equal targets are known to any version, spaces between."""
+        """The digests of equal targets by this and earlier versions, joined by spaces."""
         return " ".join((*self.strict, *self.previous))
 
     def is_like(self, targets: Sequence[str]) -> bool:
-        """Tell whether the targets of another part are similar, or equal."""
+        """Return whether the targets of another part are similar or equal."""
         return not set(self.coarse).isdisjoint(PartDigests.from_targets(targets).coarse)
 
     def compare(self, job: JobDigests) -> Likeness:
-        """Tell how far a job's URLs are those of the part."""
+        """Return the likeness of a job's URLs and the part's targets."""
         if job.strict in self.strict:
             return Likeness.STRICT
         return Likeness.COARSE if job.coarse in self.coarse else Likeness.NONE
 
 
 def distinct_targets(targets: Iterable[str]) -> list[str]:
-    """Return the first of the targets of each WHATWG form, in order."""
+    """Return the first target of each WHATWG form, in order."""
     first: dict[str, str] = {}
     for target in targets:
         first.setdefault(whatwg_form(target), target)
@@ -105,19 +105,19 @@ def distinct_targets(targets: Iterable[str]) -> list[str]:
 
 
 def named_tasks(job: JobDetails) -> list[UndetailedTaskResponse]:
-    """Return the tasks of a job's summary that tell their target.
+    """Return the tasks of a job's summary that show their target.
 
-    An entry under an id that the job does not name tells nothing, and neither does a text that is no URL.
+    An entry does not count if the job does not name its id, or if its text is no URL.
     """
     ids = {task_id.lower() for task_id in job.task_ids}
     return [task for task in job.tasks if (not ids or task.task_id.lower() in ids) and is_web_url(task.url)]
 
 
 class TargetSet:
-    """The loose forms of a part's targets, and how they begin.
+    """The loose forms of a part's targets, and the first characters of their URLs.
 
-    A job is another's only if it names a URL that is not among them. An answer may name some tasks of a job only, or
-    name a task once for each attempt, or cut long URLs.
+    A job belongs to another part only if it names a URL that is not among them. An answer may name only some tasks of a
+    job, name a task once for each attempt, or cut long URLs.
     """
 
     def __init__(self, targets: Iterable[str]) -> None:
@@ -126,11 +126,11 @@ class TargetSet:
         self._starts = {start for _, start in pairs}
 
     def has_all(self, urls: Iterable[str]) -> bool:
-        """Tell whether each URL may be one of the targets."""
+        """Return whether each URL may be one of the targets."""
         return self._may_have(map(_form_hashes, urls))
 
     def may_have(self, job: JobDigests) -> bool:
-        """Tell whether no URL of a job is known to be another's."""
+        """Return whether no URL of a job is known to belong to another part."""
         return self._may_have(job.sample)
 
     def _may_have(self, pairs: Iterable[tuple[int, int]]) -> bool:
