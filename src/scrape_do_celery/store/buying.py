@@ -105,13 +105,9 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
 ) -> Command[tuple[str, str]]:
     """Write the intent to buy. Return `("ok", time)`, or the reason why the `POST` must not be sent.
 
-    Args:
-        nonce: A text that is the same if the command is sent twice, so that the second one changes nothing.
-        seconds: The life of the lease, from now on.
-        durable: Whether a restart of the store loses no write, so that a queued part was certainly never sent.
-        limit: The number of jobs that may run at a time. A part beyond waits for a job slot, and is due when it has a
-            slot. None: any number.
-        digests: The digests of the claim's targets, if the caller has them.
+    `durable` tells that a restart of the store loses no write. A queued part of such a store was certainly never sent.
+    At most `limit` jobs may run at a time. A part beyond them waits for a job slot, and is due when it has a slot.
+    `digests` are the digests of the claim's targets, if the caller has them.
     """
     digests = digests or digests_of(claim)
     return Command(

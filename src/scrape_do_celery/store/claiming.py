@@ -90,14 +90,9 @@ def claim_part(  # noqa: PLR0913 (one argument a condition)
 ) -> Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None]:
     """Claim a part for one step. Return None if the part is gone, not due, paused, held, or in another state.
 
-    Args:
-        token: A text that is unique to this claim. A command that is sent twice gets the same reply.
-        seconds: The life of the lease.
-        states: The states that the step serves.
-        auth_grace: Seconds for which an open breaker holds runs back.
-        poison: The policy for a part that was claimed too often without progress: such a part is ended instead.
-        isolated: Whether this process works on nothing else.
-        outlived: The token of an earlier claim whose step failed while its process lived.
+    A part that was claimed too often without progress is ended instead, by the policy `poison`. `isolated` tells that
+    this process works on nothing else. `outlived` is the token of an earlier claim whose step failed while its process
+    lived. An open breaker holds runs back for `auth_grace` seconds.
     """
     part_keys = [
         keys.part(part_id.run_id, part_id.part),

@@ -47,8 +47,7 @@ class Store:
 
     @classmethod
     def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, fail_fast: bool = False) -> Store:
-        """Open a store that connects at its first command. With `fail_fast`, a command fails in seconds if Redis hangs.
-        """
+        """Open a store that connects at its first command. With `fail_fast`, a command fails soon if Redis hangs."""
         retry = Retry(NoBackoff(), 0) if fail_fast else Retry(_BACKOFF, _RETRIES)
         options = _OPTIONS | _FAIL_FAST if fail_fast else _OPTIONS
         return cls(

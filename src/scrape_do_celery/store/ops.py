@@ -188,13 +188,9 @@ def update_part(  # noqa: PLR0913 (one argument a thing that changes)
 ) -> Command[str]:
     """Change fields of a claimed part. Return `ok`, `stale`, or `owned` if another part owns the job.
 
-    Args:
-        after: Release the part, and let it be due again after this number of seconds. None: keep the lease. If 0, the
-            caller publishes the step message.
-        job: The last answer for the part's job.
-        owner: The id of the job that the part takes over.
-        redispatch_after: If no step has claimed the part after this number of seconds, the dispatcher publishes a
-            message too.
+    With `after`, release the part, and let it be due again after this number of seconds. If `after` is 0, the caller
+    publishes a step message. The dispatcher publishes another message only if no step has claimed the part after
+    `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own.
     """
     part_id, redispatch_after = (
         claim.part_id,

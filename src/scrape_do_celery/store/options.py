@@ -99,8 +99,7 @@ def inputs_of(request: JobCreationRequest) -> list[Any]:
 
 
 def targets_of(request: JobCreationRequest) -> list[str]:
-    """Return the targets of a request. For a plugin, return a text for each parameter set, to serve as a fingerprint.
-    """
+    """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
     return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs_of(request)]
 
 

@@ -43,8 +43,7 @@ class JobOwnership:
 
 
 def read_job_ownership(keys: Keys, account: str, job_id: str, coarse: str = "") -> Command[JobOwnership]:
-    """Read the ownership of a job. `coarse` is the coarse digest of its targets; the claimant's purchase has the same.
-    """
+    """Read the ownership of a job. The purchases of claimants have targets with the same `coarse` digest."""
     return Command(_job_ownership, (keys.prefix, account, coarse), [keys.owner(job_id)], "read_job_ownership")
 
 
