@@ -60,7 +60,7 @@ class Store:
         """Carry out a command. Return its parsed reply.
 
         Raises:
-            StoreUnavailableError: Redis did not answer, or refused the command for now.
+            StoreUnavailableError: If Redis did not answer, or refused the command for now.
         """
         try:
             if command.script:
@@ -75,7 +75,7 @@ class Store:
         """Carry out commands in one round trip, but not as one transaction. Return their parsed replies.
 
         Raises:
-            StoreUnavailableError: Redis did not answer, or refused a command. Other commands may have been carried out.
+            StoreUnavailableError: If Redis did not answer, or refused a command. Others may have been carried out.
         """
         pipe = self.client.pipeline(transaction=False)
         for command in commands:
@@ -103,7 +103,7 @@ class Store:
         """Check that the server can serve as a store.
 
         Raises:
-            ConfigurationError: The server is a Redis Cluster.
+            ConfigurationError: If the server is a Redis Cluster.
         """
         try:
             cluster = self.client.info("cluster")

@@ -92,7 +92,7 @@ class LiveRunCount:
 
 @dataclass(frozen=True, slots=True)
 class LiveRunPage:
-    """One page of the count of live runs, and the cursor of the next page."""
+    """A page of the count of live runs, and the cursor of the next page."""
 
     cursor: str
     states: tuple[tuple[str, int, float | None], ...]

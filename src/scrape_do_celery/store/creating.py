@@ -129,7 +129,7 @@ def create_run(  # noqa: PLR0913 (one argument a field)
 def reserve_key(keys: Keys, key: str, run_id: str, digest: str) -> Command[Created]:
     """Find the run of an idempotency key, or reserve an id for it.
 
-    If the key has no run, the result has the id that a run of the request `digest` must have. This is `run_id`, unless
+    If the key has no run, the result has the id that a run of the request `digest` must have. The id is `run_id`, unless
     another id was reserved for the same request before.
     """
     args = (run_id, digest, _RESERVED_FOR)

@@ -24,7 +24,7 @@ _VARIABLE: Final = "SCRAPE_DO_ENCRYPTION_KEY"
 
 
 class Encryptor:
-    """The ciphers of a process. It encrypts with the first key, and decrypts with any of its keys.
+    """The ciphers of a process: the first key encrypts, any of the keys decrypts.
 
     The repr shows no key.
     """
@@ -61,7 +61,7 @@ class Encryptor:
         """Decrypt a value that was encrypted for this context.
 
         Raises:
-            EncryptionKeyError: This process lacks the key, or the value was changed or moved.
+            EncryptionKeyError: If this process lacks the key, or the value was changed or moved.
         """
         name, nonce = value[1 : 1 + _ID], value[1 + _ID : _HEAD]
         cipher = self._ciphers.get(name)

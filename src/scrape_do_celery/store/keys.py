@@ -78,7 +78,7 @@ class Keys:
         """Return the plain form of a value of the field `name` of `key`, encrypted or not.
 
         Raises:
-            EncryptionKeyError: The value is encrypted, and this process cannot decrypt it.
+            EncryptionKeyError: If the value is encrypted, and this process cannot decrypt it.
         """
         if value[:1] != ENCRYPTED_PREFIX:
             return value

@@ -259,8 +259,8 @@ class Claim:
         """Return the run's options with the targets of this part.
 
         Raises:
-            EncryptionKeyError: This process cannot decrypt them.
-            ValueError: They are not a request that can be sent.
+            EncryptionKeyError: If this process cannot decrypt them.
+            ValueError: If they are not a request that can be sent.
         """
         fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
         return decrypted_spec(self.keys, self.part_id.run_id, fields)

@@ -37,8 +37,8 @@ def decrypted_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunS
     """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ...
 
     Raises:
-        EncryptionKeyError: This process cannot decrypt them.
-        ValueError: They are not a request that can be sent.
+        EncryptionKeyError: If this process cannot decrypt them.
+        ValueError: If they are not a request that can be sent.
     """
     key = keys.run(run_id)
     options, *targets = (keys.decrypt(key, name, value) for name, value in fields.items())

@@ -61,7 +61,7 @@ OUTCOMES = (
 #: States of live parts. A run has the state of its part that comes last in this order.
 _SHOWN = (PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING)
 
-#: The outcome of a part that was not sent because another part had failed before. It never decides a run.
+#: The outcome of a part that was not sent because another part had failed before. Such a part never decides a run.
 SKIPPED = "skipped"
 
 CANCEL = "cancel"

@@ -26,8 +26,8 @@ _QUOTA_TTL, _AT_ONCE = 10.0, 0.25
 _REST, _LONGEST_REST = 0.5, 30.0
 #: Parts that are moved to `due` at a time if list polls do not end.
 _SMALL_BATCH = 50
-#: One of this number of polls reads the job itself, because the job list may lag. At the longest interval, this is one
-#: poll a day. For 10,000 jobs it costs some 3 requests an interval.
+#: The job itself is read once in this number of polls, because the job list may lag. At the longest interval, this is
+#: one poll a day. For 10,000 jobs it costs some 3 requests an interval.
 _ITSELF = 2_880
 #: Seconds for which the number of pages with other users' jobs is believed.
 _OTHERS_FOR = 900.0
@@ -82,7 +82,7 @@ def plan_polling(keys: Keys, account: str, interval: float, auth_grace: float = 
 def acquire_list_poll(keys: Keys, account: str, token: str, seconds: float) -> Command[bool]:
     """Acquire the list poll of an account for `seconds`, or renew its lease. Return whether this step holds it.
 
-    It does not if another step holds the list poll, or if no job is due.
+    If another step holds the list poll, or if no job is due, this step does not get it.
     """
     keys_ = [keys.list_poll(account), keys.poll_set(account)]
     return Command(bool, (token, seconds), keys_, "acquire_list_poll")

@@ -28,7 +28,8 @@ for i = 8, #ARGV - 1, 2 do
   if not hour then
     redis.call('HINCRBYFLOAT', totals_key, counter, amount)
   elseif redis.call('HINCRBY', stored_key, hour, amount) == tonumber(amount) then
-    -- These are the first bytes of an hour. Delete the hours that are over, or the hash would grow for ever.
+    -- The first bytes of an hour were counted. Delete the hours that are over, or the hash would grow without
+    -- end.
     for _, field in ipairs(redis.call('HKEYS', stored_key)) do
       if tonumber(field) < math.floor(t / HOUR) then redis.call('HDEL', stored_key, field) end
     end

@@ -23,7 +23,7 @@ local t = now()
 
 -- Return the redispatch interval. In a backlog, step messages lie in the queue for longer than the shortest
 -- interval, and publishing them again would only make the queue longer. So the interval doubles while the
--- messages of more parts (`unheard`) than one message holds count as lost. It shrinks when fewer do.
+-- messages of more parts (`unheard`) than one message holds count as lost. If fewer do, it shrinks again.
 local function update_interval(unheard)
   local delay = read_fields(queue_delay_key, 'factor', 'since')
   local factor, age = tonumber(delay.factor or 1), t - tonumber(delay.since or 0)
