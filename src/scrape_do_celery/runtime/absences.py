@@ -35,7 +35,8 @@ class AbsenceCheck:
 
         An answer with the API's own body is believed at once, unless many jobs are not found at the same time. In that
         case, the API must answer a request for the account, and the job must be missing from the job list. The list
-        shows no tasks. So if an answer for a task has not the API's own body, the whole job must be missing.
+        shows no tasks: for a task with the API's own body, the request is enough. An answer without the API's own body
+        is believed only if the whole job is missing from the list.
         """
         job_id, now = claim.part.job_id or "", claim.now
         self.tracker.note(job_id, now, absent=True)
@@ -52,7 +53,7 @@ class AbsenceCheck:
         self.tracker.note(claim.part.job_id or "", claim.now, absent=False)
 
     async def _listed_jobs(self, context: WorkerContext, claim: Claim) -> frozenset[str] | None:
-        """Return the job ids of the job list in lower case; None if the API cannot be read."""
+        """Return the job ids of the job list in lower case; None if the API does not answer, or not in full."""
         since = (claim.part.bought_at or claim.now) - context.settings.api_clock_tolerance
         back_to = datetime.fromtimestamp(since, UTC)
         async with self._lock:

@@ -275,8 +275,9 @@ async def _pass(context: WorkerContext, claim: Claim, job: JobDetails, positions
 
 
 async def _with_task_urls(context: WorkerContext, claim: Claim, job: JobDetails) -> JobDetails:
-    """Complete the summaries of the job's tasks from their contents. Some answers lack them, and their URLs give the
-    input order.
+    """Complete the summaries of the job's tasks from the stored tasks.
+
+    Some answers lack the summaries, and the URLs in them give the input order.
     """
     if len(job.tasks) >= len(job.task_ids):
         return job

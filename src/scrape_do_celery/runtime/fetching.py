@@ -44,8 +44,8 @@ _NOT_FOUND = frozenset({AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONF
 class FetchPass:
     """The results of one pass over the missing tasks."""
 
-    left: int = 0
     #: tasks that are missing after this pass
+    left: int = 0
     #: tasks that were not finished, or not found
     unfinished: int = 0
     #: tasks without an answer that counts

@@ -57,7 +57,8 @@ async def try_account(context: WorkerContext) -> ScrapeDoError | None:
 
 
 class TokenCheck:
-    """The judge of a 401 or 403 for one job or task: does it refuse the token? A process has one, for its one token."""
+    """The check whether a 401 or 403 for one job or task refuses the token. A process has one, as its calls share a token.
+    """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()

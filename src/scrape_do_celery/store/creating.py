@@ -129,8 +129,8 @@ def create_run(  # noqa: PLR0913 (one argument a field)
 def reserve_key(keys: Keys, key: str, run_id: str, digest: str) -> Command[Created]:
     """Find the run of an idempotency key, or reserve an id for it.
 
-    If the key has no run, the result has the id that a run of the request `digest` must have. The id is `run_id`, unless
-    another id was reserved for the same request before.
+    If the key has no run, the result has the id that a run of the request `digest` must have. The id is `run_id`,
+    unless another id was reserved for the same request before.
     """
     args = (run_id, digest, _RESERVED_FOR)
     return Command(lambda reply: _created(reply, digest), args, [keys.idempotency(key)], "reserve_key")
