@@ -22,7 +22,7 @@ REFUSAL_GRACE = 900.0
 #: Seconds of the pause of all workers after a 429 without `Retry-After`; seconds of the longest pause.
 PAUSE, LONGEST_PAUSE = 5.0, 600.0
 _SERVER_ERROR = 500
-#: Characters of an error that the record keeps for people who look at the run.
+#: Characters of an error that the record keeps, to explain the state of the run.
 _TOLD = 300
 
 

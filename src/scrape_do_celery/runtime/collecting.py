@@ -122,8 +122,8 @@ async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Ste
     claim = await note_words(context, claim, "task", found.words)
     if not found.left:
         return await _ended(context, claim, job)
-    # The pages of a run with a stop request are paid for. So fetching goes on for another `cancel_grace`, after the one
-    # that the job had to stop. A pass that was cut for other parts has its next turn.
+    # The pages of a run with a stop request are paid for. So fetching goes on for another `cancel_grace` after the
+    # grace in which the job had to stop. A pass that was cut for other parts has its next turn.
     if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
         return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
     looks += found.is_look

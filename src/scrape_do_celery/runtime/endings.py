@@ -90,7 +90,7 @@ async def lost(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> St
 async def handle_poll_error(
     context: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
 ) -> StepMessage | None:
-    """Retry a failed call for a running job. End the part if the API has deleted the job, or a stop request is overdue."""
+    """Retry a failed call for a running job. End the part if the job is deleted, or a stop request is overdue."""
     if claim.is_forgotten():
         run_id = claim.part_id.run_id
         text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"

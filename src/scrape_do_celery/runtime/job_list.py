@@ -57,7 +57,7 @@ class JobListing:
 
 
 class JobListReader:
-    """The reader of listings. It reads one listing at a time, and remembers the targets of the jobs."""
+    """The reader of listings, one at a time, and the memory for the targets of the jobs that were read."""
 
     def __init__(self, read: Callable[..., Awaitable[JobsListResponse]]) -> None:
         self._read = read

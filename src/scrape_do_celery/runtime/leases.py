@@ -18,7 +18,7 @@ _CANCEL_AGAIN = 0.05
 
 
 class LeaseLostError(Exception):
-    """The lease has expired, or another step has the part. This step must call and write nothing more."""
+    """The lease has expired, or another step has the part. The step must call and write nothing more."""
 
 
 async def with_lease(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[Any, Any, T]) -> T:

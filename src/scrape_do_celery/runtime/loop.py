@@ -38,8 +38,7 @@ class LoopThread:
 
 
 async def gather_or_cancel(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Return the results of all coroutines, in their order. The first error cancels the others, and is raised as it is.
-    """
+    """Run coroutines together. Return their results in order. The first error cancels the others, and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]

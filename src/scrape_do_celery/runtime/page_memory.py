@@ -70,7 +70,7 @@ class PageMemory:
             return
         async with asyncio.timeout(self._timeout):
             await self._slot.acquire()
-            # This must stay inside the block. A timeout at its end would lose the slot for ever.
+            # Inside the block, because a timeout at the end of the block would lose the slot for ever.
             scope.has_slot = scope.is_open
             if not scope.is_open:
                 # The asyncio task has outlived the scope in which it was made. Nothing else would give the slot back.

@@ -139,9 +139,9 @@ class RateLimiter:
 
     @property
     def _waiting(self) -> _Queue:
-        """The queue whose turn it is. One of `_LOW_PRIORITY_SHARE` turns belongs to the requests of low priority.
+        """The queue whose turn it is. Every fourth turn (`_LOW_PRIORITY_SHARE`) belongs to requests of low priority.
 
-        These requests fetch pages that are paid for, and must not wait for ever.
+        Such requests fetch pages that are paid for, and must not wait for ever.
         """
         first, low_priority = self._queues
         return (low_priority or first) if self._admitted % _LOW_PRIORITY_SHARE == 0 else (first or low_priority)

@@ -66,7 +66,7 @@ class StepDefinition:
 
 
 async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition: StepDefinition) -> None:
-    """Run the step on all parts. Publish a few messages at a time, so that a short part does not wait for a long one."""
+    """Run the step on all parts. Publish the messages in groups, so that a short part does not wait for a long one."""
     waiting = {asyncio.ensure_future(_run_part(context, part_id, definition)): part_id for part_id in part_ids}
     try:
         while waiting:
@@ -92,7 +92,7 @@ def _outcome(part_id: PartId, work: asyncio.Future[StepMessage | None]) -> StepM
 
 
 async def _run_part(context: WorkerContext, part_id: PartId, definition: StepDefinition) -> StepMessage | None:
-    """Run the step on a part beside others, or on a suspect alone. A part is not claimed while it waits for its turn."""
+    """Run the step on a part beside others, or on a suspect alone. A part that waits for its turn is not claimed."""
     name, isolation, token = str(part_id), context.isolation, uuid.uuid4().hex
     async with isolation.beside():
         answer = await _claimed(context, part_id, definition, token)
@@ -169,7 +169,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
 
 
 async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """End a part of another account after a stop request, if no worker with the token of that account did so in time."""
+    """End a part of another account after a stop request, if no worker with that account's token did so in time."""
     if claim.stop_grace_passed(context.settings.cancel_grace):
         log.warning("%s ends without its job: no worker has the token that it was bought with", claim.part_id)
         return await finish_stopped_part(context, claim, None)

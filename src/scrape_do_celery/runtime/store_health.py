@@ -24,7 +24,7 @@ FULL_STORE_DELAY = 5.0
 
 
 def is_full(error: Exception) -> bool:
-    """Tell whether the store refused a write because it is full. Up to Redis 6.2, a script's error only quotes `-OOM`."""
+    """Tell whether the full store refused a write. Up to Redis 6.2, the error of a script only quotes `-OOM`."""
     return isinstance(error, OutOfMemoryError) or "-OOM " in str(error)
 
 
@@ -66,7 +66,10 @@ class StoreHealth:
         return room
 
     def note_write_refused(self) -> None:
-        """Note that the full store refused a write. This process buys and fetches nothing for `FULL_STORE_DELAY` seconds."""
+        """Note that the full store refused a write.
+
+        For `FULL_STORE_DELAY` seconds, this process buys and fetches nothing.
+        """
         self._used, self._used_until = 1.0, time.monotonic() + FULL_STORE_DELAY
 
     async def _ask_used(self) -> float:

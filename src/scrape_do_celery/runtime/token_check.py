@@ -57,8 +57,7 @@ async def try_account(context: WorkerContext) -> ScrapeDoError | None:
 
 
 class TokenCheck:
-    """The check whether a 401 or 403 for one job or task refuses the token. A process has one, as its calls share a token.
-    """
+    """The check whether a 401 or 403 for one job or task refuses the token. A process has one check for its token."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()

@@ -33,7 +33,7 @@ class PurchaseStatus(StrEnum):
     CONFIRMED = "confirmed"  #: the API answered with the job
     ADOPTED = "adopted"  #: the answer was lost; the job was found
     NOT_FOUND = "not_found"  #: the answer was lost; no such job was found
-    IN_DOUBT = "in_doubt"  #: the answer was lost; the run ended without knowing whether the job exists
+    IN_DOUBT = "in_doubt"  #: the answer was lost; the part ended, and the job may exist
     VOID = "void"  #: certainly not taken; the ledger drops the line
 
 

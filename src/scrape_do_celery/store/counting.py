@@ -47,8 +47,8 @@ class StoreStats:
     due_at: float | None
     dispatched_parts: int
     paused_until: float | None
-    #: when the first page that is paid for and not fetched expires, and how many parts expire within each of the
-    #: seconds that the caller asked for
+    #: when the first page that is paid for and not fetched expires; how many parts expire within each of the seconds
+    #: that the caller asked for
     paid_until: float | None
     expiring: tuple[int, ...]
     #: requests that all processes want to have in flight, and requests that they may have
