@@ -1,4 +1,4 @@
-"""What the steps of one worker process share."""
+"""The objects that all steps of one worker process share, and the function that runs a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking "not found" with the API itself, before a job or a task is believed to be gone."""
+"""Check "not found" with the API itself, before a job or a task counts as gone."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ if TYPE_CHECKING:
     from scrape_do_celery.runtime.context import WorkerContext
     from scrape_do_celery.store import Claim
 
-#: Seconds for which a check stands. Each one reads the whole job list, and a thousand tasks may be missing at once.
+#: Seconds for which a check is valid. A check reads the whole job list, and a thousand tasks may be missing at once.
 _STANDS = 10.0
 
 
 class AbsenceCheck:
-    """Tells whether "not found" is believed. One for each process, because only a process sees many jobs fail alike."""
+    """The check of answers "not found". A process has one for all jobs, to see that many jobs fail at the same time."""
 
     def __init__(self, tracker: AbsenceTracker | None = None) -> None:
         self.tracker = tracker or AbsenceTracker()
         self._lock = asyncio.Lock()
-        #: the store's time of the last check, how far back it went, and the jobs that it saw; None where it failed
+        #: the store's time of the last check, the start time back to which it read, and the job ids that it saw; None
+        #: instead of the ids if the check failed
         self._checked: tuple[float, datetime, frozenset[str] | None] | None = None
 
     async def is_believed(
         self, context: WorkerContext, claim: Claim, error: ScrapeDoError, *, of_task: bool = False
     ) -> bool:
-        """Whether an answer 404 or 410 is the API's word.
+        """Tell whether an answer 404 or 410 is believed.
 
-        The API's own body is believed at once, unless many jobs are not found at the same time. Then the API must
-        answer for itself, and a job must be missing from its list. Of a task the list says nothing, so an answer that
-        is not the API's own is believed only where the whole job is missing.
+        An answer with the API's own body is believed at once, unless many jobs are not found at the same time. In that
+        case, the API must answer a request for the account, and the job must be missing from the job list. The list
+        shows no tasks: for a task with the API's own body, the request is enough. An answer without the API's own body
+        is believed only if the whole job is missing from the list.
         """
         job_id, now = claim.part.job_id or "", claim.now
         self.tracker.note(job_id, now, absent=True)
@@ -51,7 +53,7 @@ class AbsenceCheck:
         self.tracker.note(claim.part.job_id or "", claim.now, absent=False)
 
     async def _listed_jobs(self, context: WorkerContext, claim: Claim) -> frozenset[str] | None:
-        """The ids on the job list in lower case; None where the API does not answer for itself."""
+        """Return the job ids of the job list in lower case; None if the API does not answer, or not in full."""
         since = (claim.part.bought_at or claim.now) - context.settings.api_clock_tolerance
         back_to = datetime.fromtimestamp(since, UTC)
         async with self._lock:

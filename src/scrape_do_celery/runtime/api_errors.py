@@ -1,4 +1,4 @@
-"""What a failed call to the API means for a part: when to try again, and when to stop trying."""
+"""Decide how a part continues after a failed API call: when to retry, and when to end the part."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from scrape_do_celery.errors import (
 if TYPE_CHECKING:
     from scrape_do_celery.store import Claim
 
-#: A refusal is believed only after it has stood this long: tokens are changed, accounts are paid.
+#: Seconds for which a refusal must last before it ends a part: a customer may change the token or pay the account.
 REFUSAL_GRACE = 900.0
-#: How long all workers leave the API alone after a 429 without `Retry-After`, and at most, in seconds.
+#: Seconds of the pause of all workers after a 429 without `Retry-After`; seconds of the longest pause.
 PAUSE, LONGEST_PAUSE = 5.0, 600.0
 _SERVER_ERROR = 500
-#: As much of an error is kept in the record for whoever looks.
+#: Characters of an error that the record keeps, to explain the state of the run.
 _TOLD = 300
 
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """Try again `after` seconds; `fatal` ends the part with its error."""
+    """The decision about a failed call: retry it after `after` seconds, or, if `fatal`, end the part with the error."""
 
     after: float
     fatal: bool = False
@@ -37,7 +37,10 @@ class RetryDecision:
 def retry_decision(
     error: ScrapeDoError, claim: Claim, *, longest: float, auth_grace: float, may_end: bool = True
 ) -> RetryDecision:
-    """What to do about an error of a call that may be made again. `may_end` lets a refusal end the part in time."""
+    """Decide about an error of a call that can be retried.
+
+    With `may_end`, a refusal ends the part after `REFUSAL_GRACE` seconds; a refused token after `auth_grace` seconds.
+    """
     if isinstance(error, AsyncAPIRateLimitError):
         return RetryDecision(after=pause_after(error))
     since, grace = claim.part.refused_since, auth_grace if is_auth(error) else REFUSAL_GRACE
@@ -48,19 +51,19 @@ def retry_decision(
 
 
 def pause_after(error: AsyncAPIRateLimitError) -> float:
-    """Seconds for which all workers leave the API alone after this 429."""
+    """Return the seconds for which all workers pause after this 429."""
     return min(LONGEST_PAUSE, PAUSE if error.retry_after is None else error.retry_after)
 
 
 def is_auth(error: ScrapeDoError) -> bool:
-    """Whether the API refused the account's token."""
+    """Tell whether the API refused the account's token."""
     return isinstance(error, AsyncAPIAuthError)
 
 
 def is_client_error(error: ScrapeDoError) -> bool:
-    """Whether the API answered that it will not do this; 429 and 5xx only say not now.
+    """Tell whether the API refused the call for good. A 429 or 5xx only refuses it for now.
 
-    A refusal without the API's own body comes from a gateway on the way, and only says not now.
+    A refusal without the API's own body comes from a gateway, and only refuses the call for now.
     """
     if isinstance(error, AsyncAPIRateLimitError) or not isinstance(error, AsyncAPIResponseError):
         return False
@@ -68,6 +71,6 @@ def is_client_error(error: ScrapeDoError) -> bool:
 
 
 def describe_trouble(error: ScrapeDoError) -> str:
-    """What is told of an error while a part waits to make its call again. A redirect is told with its host."""
+    """Describe an error for the time in which a part waits for a retry. A redirect is named with its host."""
     where = f" (status {error.status_code}, to {error.host})" if isinstance(error, AsyncAPIRedirectError) else ""
     return f"{type(error).__name__}{where}: {error}"[:_TOLD]

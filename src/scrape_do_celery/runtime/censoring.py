@@ -1,4 +1,4 @@
-"""Taking out of an error what the API quoted from a request: errors travel to callers, logs and monitors."""
+"""Redact the private values of a request in errors that quote them: callers, logs and monitors show errors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     E = TypeVar("E", bound=ScrapeDoError)
 
-#: A shorter value is hardly a secret, and would leave holes in any text.
+#: Characters of a value that is redacted, at least. A shorter value is hardly a secret, and occurs in any text.
 _SHORTEST = 6
 
 
 def redact_error(error: E, request: JobCreationRequest) -> E:
-    """The same error, without the values of the request's headers, cookies and body."""
+    """Return the error without the values of the request's headers, cookies and body."""
     private = sorted({form for value in _private(request) for form in _forms(value)}, key=len, reverse=True)
     args = tuple(_without(arg, private) for arg in error.args)
     return error if args == error.args else type(error)(*args).with_traceback(error.__traceback__)
@@ -32,7 +32,7 @@ def _private(request: JobCreationRequest) -> Iterator[str]:
     for headers in (request.headers, request.webhook_headers):
         for name, value in (headers or {}).items():
             yield value
-            # Behind the scheme of an Authorization.
+            # The credentials follow the scheme of an Authorization header.
             yield value.partition(" ")[2]
             cookies += [value] if name.lower() == "cookie" else []
     yield request.body or ""
@@ -42,7 +42,7 @@ def _private(request: JobCreationRequest) -> Iterator[str]:
 
 
 def _values(body: str) -> Iterator[str]:
-    """The values of a body alone: the texts of JSON, else those of a form, as they are sent and as they are meant."""
+    """Return the values of a body: the texts of JSON, or the values of a form, both encoded and decoded."""
     try:
         inner = [json.loads(body)]
     except (ValueError, RecursionError):
@@ -60,7 +60,7 @@ def _values(body: str) -> Iterator[str]:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as it is, and as JSON bodies have it."""
+    """Return a value as it is, and as JSON bodies write it."""
     if len(value) >= _SHORTEST:
         yield value
         for plain in (True, False):
@@ -82,7 +82,7 @@ def _without(value: Any, private: list[str]) -> Any:
 
 
 def _cut(text: str, secret: str) -> str:
-    """The text without a beginning of the secret at its end: what the API said was cut to a length."""
+    """Redact the beginning of a secret at the end of a text, because long answers of the API are cut."""
     for size in range(min(len(secret), len(text)), _SHORTEST - 1, -1):
         if text.endswith(secret[:size]):
             return text[:-size] + REDACTED

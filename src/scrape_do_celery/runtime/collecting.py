@@ -1,4 +1,4 @@
-"""Fetching the tasks of jobs: each is stored the moment it arrives, and never fetched twice."""
+"""Fetch the tasks of jobs: store each task when it arrives, and never fetch it again."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How a task can end that is not stopped.
+#: The statuses of tasks that ended without a stop.
 _ENDED = frozenset({JobStatus.SUCCESS, JobStatus.ERROR})
-#: Contents in memory at a time while the names of a job's tasks are completed from them.
+#: Contents in memory at a time, while the URLs of a job's tasks are read from them.
 _CHUNK = 50
-#: Seconds after which a part that still has pages to be fetched goes to the end of the queue, where all goes well:
-#: others get their turn.
+#: Seconds after which a part without errors goes to the end of the queue, although pages are missing: other parts get
+#: their turn.
 _SLICE = 2.0
-#: Seconds until the dispatcher publishes a second step message for the next turn. In a backlog a message waits for
-#: long, and a turn that is published twice would go on as two.
+#: Seconds until the dispatcher publishes a second step message for the next turn. In a backlog, a message waits for a
+#: long time. A second message would make two turns of one.
 _REQUEUE_DELAY = 120.0
 _NO_NOTE = AnswerNote()
 
 
 async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    """Turns to fetching, and begins: the job is as terminal as it will be."""
+    """Begin to fetch the tasks of a part whose job has ended, or will give no better answer."""
     claim = await note_words(context, claim, "task", unknown_words(job))
     job, surplus = positioned(claim, job)
     if surplus:
@@ -93,7 +93,7 @@ async def _written(context: WorkerContext, claim: Claim, fields: dict[str, ops.V
 
 
 def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
-    """The job with a task for each target, and how many tasks that are: the figures of a run must add up."""
+    """Return the job with a task for each target, and the number of tasks. The figures of a run must add up."""
     total = claim.part.total
     if len(job.task_ids) >= total:
         return job, total
@@ -102,7 +102,7 @@ def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
 
 
 async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Every missing task of a part that collects, stored; the part ends when none is missing."""
+    """Fetch and store the missing tasks of a part in state `fetching`. End the part if none is missing."""
     job = await context.store.run(ops.job(context.store.keys, claim.part_id))
     if job is None:
         raise LookupError(f"{claim.part_id} collects without a job in its record")
@@ -112,7 +112,7 @@ async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
 async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     looks = claim.part.fetch_passes
     stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
-    # An answer that could not be read may hold a page, also where the job was stopped.
+    # An unreadable answer may hold a page, even if the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
     missing = (wanted_positions(job, looks) | counted) - stored
     is_last = is_last_pass(context, claim)
@@ -122,8 +122,8 @@ async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Ste
     claim = await note_words(context, claim, "task", found.words)
     if not found.left:
         return await _ended(context, claim, job)
-    # What a run that was told to end has paid for is still collected, in as much time again as its job had to stop.
-    # One that only made room for others has its next turn.
+    # The pages of a run with a stop request are paid for. So fetching goes on for another `cancel_grace` after the
+    # grace in which the job had to stop. A pass that was cut for other parts has its next turn.
     if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
         return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
     looks += found.is_look
@@ -142,7 +142,7 @@ async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Ste
 
 
 def _wait(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
-    """Seconds until the next pass; where only unusable answers are left, until the first of these may count."""
+    """Return the seconds until the next pass. If all answers left are unusable, wait until the first one may count."""
     wait = delay_before_last(looks, MAX_TASK_FETCHES, context.interval(claim.part.fetch_passes))
     if not (found.unfinished or found.unasked):
         wait = max(wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.now)
@@ -174,9 +174,9 @@ async def _ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepM
 
 
 async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
-    """Tasks that have ended although their job goes on, stored; the notes on those that may have ended.
+    """Fetch and store the tasks that have ended although their job runs. Return the notes on unfinished tasks.
 
-    What goes wrong is left to the next look. Of a stalled job, each task is asked for that may have ended.
+    Errors are left to the next poll. Of a stalled job, each task is fetched that may have ended.
     """
     ready = await _early_positions(context, claim, job, is_stalled=is_stalled)
     until = asyncio.get_running_loop().time() + _SLICE
@@ -194,7 +194,7 @@ async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, 
         return final
 
     async def one(position: int) -> None:
-        # A large page holds its slot until it is stored.
+        # An answer with a large page holds the memory slot until the page is stored.
         async with context.early_fetch_semaphore, context.page_memory.page():
             over = troubles or full or asyncio.get_running_loop().time() > until
             if over or not await context.health.is_below(FETCH_BELOW):
@@ -216,7 +216,10 @@ async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, 
 
 
 def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes | None) -> TaskDetails | None:
-    """The task of a job that goes on as it is stored; None while it may go on. `notes` are those of a stalled job."""
+    """Return the task of a running job in the form to store; None while the task may run.
+
+    `notes` are the notes of a stalled job; None if the job is not stalled.
+    """
     if notes is None:
         return task if task.status in _ENDED else None
     before = notes.get(position, _NO_NOTE)
@@ -225,19 +228,19 @@ def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes |
 
 
 async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
-    """The positions of the tasks that are fetched now, while their job goes on."""
+    """Return the positions of the tasks to fetch now, while their job runs."""
     stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
     ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
     if ready and claim.part.status is None:
-        # Without the job in the record, a page is found neither by a reader nor by a retry.
+        # Without the job in the record, neither readers nor a retry would find a page.
         await _written(context, claim, {}, job)
     return ready
 
 
 def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
-    """The positions of the tasks that have ended by the summary; of a stalled job, of those that may have.
+    """Return the positions of the tasks that have ended by the job's summary; of a stalled job, that may have ended.
 
-    A task whose last answer was of no use waits until the next one counts.
+    If the last answer for a task was unusable, the task waits until the next answer counts.
     """
     status = {task.task_id: task.status for task in job.tasks}
     if not is_stalled:
@@ -254,11 +257,11 @@ async def _pass(context: WorkerContext, claim: Claim, job: JobDetails, positions
     room = asyncio.Semaphore(context.settings.fetch_concurrency)
 
     async def one(position: int) -> None:
-        # A large page holds its slot until it is stored.
+        # An answer with a large page holds the memory slot until the page is stored.
         async with room, context.page_memory.page():
-            # What is to be written down as gone takes no room.
+            # A task that is only recorded as gone needs no memory, so a full store does not stop the pass.
             found.full = found.full or not (claim.is_forgotten() or await context.health.is_below(FETCH_BELOW))
-            # A refusal for all is met once, not once a task.
+            # A 429 holds for all tasks, so the pass sends no further request.
             if found.full or isinstance(found.trouble, AsyncAPIRateLimitError):
                 found.unasked += 1
                 found.left += 1
@@ -272,7 +275,10 @@ async def _pass(context: WorkerContext, claim: Claim, job: JobDetails, positions
 
 
 async def _with_task_urls(context: WorkerContext, claim: Claim, job: JobDetails) -> JobDetails:
-    """The job with a summary of each task: some answers leave them out, and input order is told by their URLs."""
+    """Complete the summaries of the job's tasks from the stored tasks.
+
+    Some answers lack the summaries, and the URLs in them give the input order.
+    """
     if len(job.tasks) >= len(job.task_ids):
         return job
     store, names = context.store, {task.task_id: task for task in job.tasks}

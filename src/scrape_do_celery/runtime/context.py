@@ -1,4 +1,4 @@
-"""What steps of one process share: settings, the store, the API client, and the loop that they run on."""
+"""The context that all steps of a process share: settings, store, API clients, limits, and the event loop."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Requests under way at once in one process, and purchases: more connections than this cost httpx itself too much.
+#: Requests in flight in one process, and purchases in flight. More connections cost too much time in httpx itself.
 CALLS, PURCHASES = 50, 10
-#: Requests for tasks of jobs that go on: whatever they are, they leave room for those of jobs that have ended.
+#: Requests in flight for tasks of running jobs. The other requests are left to the tasks of jobs that have ended.
 EARLY = 5
-#: Intervals that are told apart; the last one is the longest.
+#: Number of different poll intervals. The last one is the longest.
 _INTERVALS = 50
 _ATTRIBUTE = "scrape_do_worker_context"
 _lock = threading.Lock()
@@ -54,23 +54,23 @@ _STOPPING = {RunState.FAILED, RunState.POISONED, RunState.LOST, RunState.IN_DOUB
 
 
 class WorkerContext:
-    """The shared things of one worker process, hung on its Celery app."""
+    """The shared objects of one worker process. Its Celery app holds the context."""
 
     store: AsyncStore
     client: AsyncScrapeDoAsyncAPIClient
     submit_client: AsyncScrapeDoAsyncAPIClient
-    #: Room for a `POST`; who has it finds a connection free.
+    #: The permits for a `POST`. Each permit has a free connection.
     submit_semaphore: asyncio.Semaphore
-    #: Room for a task whose job goes on.
+    #: The permits for requests for tasks of running jobs.
     early_fetch_semaphore: asyncio.Semaphore
     rate_limiter: RateLimiter
     job_list: JobListReader
     health: StoreHealth
     isolation: Isolation
     page_memory: PageMemory
-    #: Asks Celery for runs that were revoked.
+    #: The thread that asks Celery for revoked runs.
     asking: threading.Thread
-    #: Unknown status words that were logged, jobs that were not found, and whether the API takes the token.
+    #: The unknown status words that were logged, the check of missing jobs, and the check of the token.
     words: WordLog
     absences: AbsenceCheck
     token: TokenCheck
@@ -88,7 +88,7 @@ class WorkerContext:
 
     @classmethod
     def for_app(cls, app: Celery) -> WorkerContext:
-        """The context of this process; made anew after a fork."""
+        """Return the context of this process. After a fork, make a new one."""
         with _lock:
             found: WorkerContext | None = app.__dict__.get(_ATTRIBUTE)
             if found is None or found.pid != os.getpid():
@@ -97,12 +97,12 @@ class WorkerContext:
 
     @staticmethod
     def apps() -> list[Celery]:
-        """The apps of this process that have a worker context."""
+        """Return the apps of this process that have a worker context."""
         return [app for app in _state._get_active_apps() if _ATTRIBUTE in app.__dict__]  # noqa: SLF001
 
     @staticmethod
     def close_for_app(app: Celery) -> None:
-        """Closes the context of this process, if it has one."""
+        """Close the context of this process, if it has one."""
         with _lock:
             found: WorkerContext | None = app.__dict__.pop(_ATTRIBUTE, None)
         if found is not None and found.pid == os.getpid():
@@ -118,7 +118,7 @@ class WorkerContext:
             api_key,
             base_url=self.settings.api_url,
             timeout=self.settings.request_timeout,
-            # Trying again is written down in the record, where it outlives this process and holds no slot.
+            # Retries are noted in the record instead: there they outlive this process, and hold no request slot.
             max_retries=0,
             transport=PooledReadTransport(CALLS),
             on_response=self.job_list.note_api_clock,
@@ -126,7 +126,7 @@ class WorkerContext:
             on_default=self.default_taken,
             large_page=self.page_memory.grow,
         )
-        # A `POST` has connections of its own, so that no fetch holds it up while its deadline runs.
+        # A `POST` has connections of its own, so that no fetch delays it while its deadline runs.
         self.submit_client = AsyncScrapeDoAsyncAPIClient(
             api_key,
             base_url=self.settings.api_url,
@@ -142,20 +142,20 @@ class WorkerContext:
         self.rate_limiter = RateLimiter(self.store, here=CALLS, limit=limit, rate=rate)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
-        """What a method of the client answers; it waits for its share of requests before its time begins to run."""
+        """Call a method of the client. Wait for a request slot first; the timeout of the call begins after that."""
         async with self.rate_limiter.acquire(), self.page_memory.page():
             with self.rate_limiter.counters.request(method.__name__):
                 return await method(*args, **named)
 
     async def call_for_one(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """What a method of the client answers for one job. A refusal of the job alone is no error of the token."""
+        """Call a method of the client for one job. If the API takes the token, a 401 or 403 is a plain refusal."""
         try:
             return await self.call(method, *args)
         except AsyncAPIAuthError as error:
             raise await self.token.judge(self, error) from None
 
     async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
-        """A task, as `call_for_one` would answer it; behind most other requests: pages come in crowds."""
+        """Fetch a task like `call_for_one`, but behind most other requests, because many tasks are fetched at once."""
         try:
             async with self.rate_limiter.acquire(low_priority=True), self.page_memory.page():
                 with self.rate_limiter.counters.request("get_task"):
@@ -164,15 +164,15 @@ class WorkerContext:
             raise await self.token.judge(self, error) from None
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
-        """One page of the job list, as `call` would answer it."""
+        """Read a page of the job list like `call`."""
         return await self.call(self.client.list_jobs, **filters)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns, run on the process's loop."""
+        """Run a coroutine on the loop of the process. Return its result."""
         return self._loop.run(work)
 
     def close(self) -> None:
-        """Gives back what was opened."""
+        """Close the clients, the store and the loop."""
         self._loop.run(self._close())
         self._loop.close()
 
@@ -183,7 +183,7 @@ class WorkerContext:
         await self.store.aclose()
 
     def interval(self, polls: int, jitter: float = 0.5) -> float:
-        """Seconds until the next look at a job that was looked at so often."""
+        """Return the seconds until the next poll of a job that was polled `polls` times."""
         s = self.settings
         return delay(
             polls,
@@ -196,16 +196,16 @@ class WorkerContext:
 
     @property
     def intervals(self) -> list[float]:
-        """The longest that each interval can be, by the number of looks before; the last one stands for all behind."""
+        """The longest poll intervals, by the number of polls before. The last one also holds for all later polls."""
         found = [0.0]
         while found[-1] < self.settings.poll_max_interval and len(found) < _INTERVALS:
             found.append(self.interval(len(found) - 1, jitter=0.0))
         return found[1:]
 
     async def write(self, command: ops.Command[T], give_up_after: float | None = None) -> T:
-        """Return the store's answer. Ask again for at most `patience` seconds (default: `submit_visibility_grace`).
+        """Carry out a command that writes. Retry for `give_up_after` seconds (default: `submit_visibility_grace`).
 
-        What became of a request is known only to its step: a store that is away for a moment must not make us forget.
+        Only the step knows the result of its request. If the store is down for a moment, that result must not be lost.
         """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(RedisError),
@@ -229,7 +229,7 @@ class WorkerContext:
         if claim.is_unresolved and not purchase_status:
             purchase_status = ops.PurchaseStatus.IN_DOUBT
             if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
-                # Whatever ends it: nobody knows whether there is a job.
+                # With any other reason, it stays unknown whether a job exists.
                 outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
         skip_unsent = self.settings.stop_on_failure and outcome in _STOPPING
         left = await self.write(
@@ -247,7 +247,7 @@ class WorkerContext:
         job: JobDetails | None = None,
         redispatch_after: float | None = None,
     ) -> None:
-        """Lets a part go, to be looked at again `after` seconds from now; `redispatch_after` as for `ops.update`."""
+        """Release a part until `after` seconds from now. `redispatch_after` is as in `ops.update_part`."""
         await self.write(
             ops.update_part(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
         )
@@ -255,11 +255,11 @@ class WorkerContext:
     async def retry_after_error(
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
     ) -> StepMessage | None:
-        """Lets a part go because of an error of the API; ends it where a refusal has stood too long, if it may."""
+        """Release a part for a retry after an API error. With `may_end`, end it if a refusal has lasted too long."""
         longest, auth_grace = self.settings.poll_max_interval, self.settings.auth_grace
         verdict = retry_decision(error, claim, longest=longest, auth_grace=auth_grace, may_end=may_end)
         await self.apply_to_all_workers(error)
-        # The first of a row is told aloud, and then one in ten.
+        # Log the first of consecutive errors as a warning, and then each tenth.
         level = logging.INFO if claim.part.api_failures % 10 else logging.WARNING
         log.log(level, "%s: %s: %s; again in %.1f s", claim.part_id, self.settings.api_url, error, verdict.after)
         if verdict.fatal:
@@ -272,13 +272,13 @@ class WorkerContext:
             "api_error": describe_trouble(error),
             "refused_since": f"{since:.4f}",
         }
-        # A run that is to end looks often enough to end in time.
+        # A run with a stop request retries often enough to end in time.
         after = verdict.after if claim.stop_reason is None else min(verdict.after, self.settings.cancel_grace)
         await self.release_until(claim, {**noted, **(fields or {})}, after)
         return None
 
     async def apply_to_all_workers(self, error: ScrapeDoError) -> None:
-        """Lets every worker know what an error says about all calls: a token that is refused, a pause after 429."""
+        """Tell all workers about an error that concerns all calls: a refused token, or a 429, which pauses them."""
         if is_auth(error):
             await hold_account(self, error)
         elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
@@ -286,18 +286,18 @@ class WorkerContext:
             await self.write(ops.pause_api(self.store.keys, pause_after(error)))
 
     async def store_clock_offset(self) -> float | None:
-        """Seconds by which the store's clock is ahead of the loop's; None where it took too long to tell."""
+        """Return the seconds by which the store's clock is ahead of the loop's; None if the answer took too long."""
         clock = asyncio.get_running_loop().time
         asked = clock()
         told = await self.store.run(ops.clock())
         return told - asked if clock() - asked < AT_ONCE else None
 
     def backoff(self, tries: int) -> float:
-        """Seconds until what was tried so often is tried again."""
+        """Return the seconds until the next attempt, after `tries` attempts."""
         return delay(tries, initial=1.0, maximum=30.0, jitter=0.5, random=random.random)
 
     def warn_other_account(self, account: str) -> None:
-        """Tells that runs wait for a worker with the token that they were bought with. Said once an account."""
+        """Warn that runs wait for a worker with the token that bought their jobs. Warn once for each account."""
         if account not in self._others:
             self._others.add(account)
             log.warning(
@@ -307,13 +307,13 @@ class WorkerContext:
             )
 
     def warn_missing_key(self, why: str) -> None:
-        """Tells that runs wait for a worker with another encryption key. Said once a key."""
+        """Warn that runs wait for a worker with another encryption key. Warn once for each key."""
         if why not in self._missing_keys:
             self._missing_keys.add(why)
             log.error("runs wait for a worker with another key: %s", why)
 
     def default_taken(self, model: str, field: str) -> None:
-        """Count a field of an answer whose value cannot be read. Log the field once."""
+        """Count a field of an answer whose value is unreadable. Log the field once."""
         self.rate_limiter.counters.add(f"defaults:{model}.{field}")
         if (model, field) not in self._defaulted:
             self._defaulted.add((model, field))

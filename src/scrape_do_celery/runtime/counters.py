@@ -1,4 +1,4 @@
-"""What a process counts by itself: requests to the API, and how late steps began. The store gets it with the budget."""
+"""Count API requests, step latencies and pages in a process. The rate limiter sends the counts to the store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OUTCOMES: tuple[tuple[type[ScrapeDoError], str], ...] = (
 
 
 def request_status(error: BaseException) -> str | None:
-    """The class of a request that ended with this error; None where none was made, as far as it tells."""
+    """Return the class of a request that ended with this error; None if the error does not come from a request."""
     if isinstance(error, asyncio.CancelledError):
         return "abandoned"
     if isinstance(error, SubmitInDoubtError) and error.__cause__ is not None:
@@ -45,18 +45,18 @@ def request_status(error: BaseException) -> str | None:
 
 
 class Counters:
-    """Counts, by the names that they have in the store. For one event loop."""
+    """The counts of a process, by their names in the store. Use it from one event loop."""
 
     def __init__(self) -> None:
         self._counts: dict[str, float] = {}
 
     def add(self, name: str, amount: float = 1) -> None:
-        """Counts so much more of something."""
+        """Add an amount to a counter."""
         self._counts[name] = self._counts.get(name, 0) + amount
 
     @contextmanager
     def request(self, call: str) -> Iterator[None]:
-        """Counts a request, and the time that it takes."""
+        """Count a request, and the time that it takes."""
         began = time.monotonic()
         outcome: str | None = "ok"
         try:
@@ -70,22 +70,22 @@ class Counters:
                 self.add(f"seconds:{call}", round(time.monotonic() - began, 6))
 
     def step_latency(self, step: str, seconds: float) -> None:
-        """Counts a step, by how long after it was due it began."""
+        """Count a step that began `seconds` after its part was due."""
         bucket = next((bound for bound in LATENCY_BUCKETS if seconds <= bound), "inf")
         self.add(f"late:{step}:{bucket}")
         self.add(f"late:{step}:sum", round(seconds, 3))
 
     def page(self, size: int, until: float) -> None:
-        """Counts a page of so many bytes, which is kept for about so long."""
+        """Count a page of `size` bytes, which expires at about the time `until` of the store's clock."""
         self.add("bytes", size)
         self.add(f"stored:{int(until // 3600)}", size)
 
     def drain(self) -> Mapping[str, float]:
-        """All that was counted since the last time."""
+        """Return all counts since the last call, and reset them."""
         counts, self._counts = self._counts, {}
         return counts
 
     def restore(self, counts: Mapping[str, float]) -> None:
-        """What was taken, and did not arrive."""
+        """Add counts again that `drain` returned and that did not reach the store."""
         for name, amount in counts.items():
             self.add(name, amount)

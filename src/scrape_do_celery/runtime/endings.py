@@ -1,4 +1,4 @@
-"""How parts end: each outcome with its error. One place, because submit, poll, cancel and fetch all end parts."""
+"""End parts, each outcome with its error, for the steps submit, poll, cancel and fetch."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a call that went well makes of the troubles before it.
+#: Fields that a successful call writes: they clear the errors of earlier calls.
 CLEAR_FAILURES: dict[str, ops.Value] = {"api_failures": 0, "refused_since": 0}
 
 
 async def finish_stopped_part(
     context: WorkerContext, claim: Claim, job: JobDetails | None, *, purchase_status: str = ""
 ) -> StepMessage | None:
-    """Ends a part that was canceled, or whose deadline passed."""
+    """End a part that was canceled, or whose deadline passed."""
     outcome = outcome_of_stop(claim.stop_reason)
     return await context.settle(claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
 
 
 async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> StepMessage | None:
-    """Takes a part out of work."""
+    """Take a part out of work."""
     run_id, more = claim.part_id.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
     if cause := claim.part.submit_error or claim.part.api_error:
         more += f"; the last cause: {cause}"
@@ -45,7 +45,7 @@ async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> Ste
 async def finish_ended_part(
     context: WorkerContext, claim: Claim, job: JobDetails, *, done: int = 0
 ) -> StepMessage | None:
-    """Ends a part whose job has ended and whose contents are in; `done` tasks of it succeeded."""
+    """End a part whose job has ended and whose contents are stored; `done` of its tasks succeeded."""
     outcome = part_outcome(job, claim.stop_reason, done=done)
     return await context.settle(claim, outcome, _error(claim, outcome, job))
 
@@ -53,7 +53,7 @@ async def finish_ended_part(
 def error_for_outcome(
     run_id: str, outcome: RunState, job: JobDetails | None = None, max_wait: float | None = None
 ) -> ScrapeDoError | None:
-    """The error that an outcome raises where nothing more telling is known; None for a success."""
+    """Return the error of an outcome that has no more specific error; None for a success."""
     if outcome is RunState.FAILED and job is not None:
         return JobFailedError.cut(job, run_id)
     if outcome is RunState.CANCELED:
@@ -69,7 +69,7 @@ def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoE
 
 
 async def handle_job_not_found(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """A job that the API does not know: it may only be young."""
+    """Poll a job again that the API does not know, because the job may be too young; at last end its part."""
     age = claim.now - (claim.part.bought_at or claim.now)
     misses = claim.part.not_found_polls + 1
     if job_not_found(age, misses) == "lost":
@@ -81,7 +81,7 @@ async def handle_job_not_found(context: WorkerContext, claim: Claim, error: Scra
 
 
 async def lost(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """Ends a part whose job the API no longer knows."""
+    """End a part whose job the API no longer knows."""
     run_id = claim.part_id.run_id
     text = f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}"
     return await context.settle(claim, RunState.LOST, JobLostError(text, run_id))
@@ -90,13 +90,14 @@ async def lost(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> St
 async def handle_poll_error(
     context: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
 ) -> StepMessage | None:
-    """A call for a running job that failed: it is made again, but a run that is to end does not wait for ever."""
+    """Retry a failed call for a running job. End the part if the job is deleted, or a stop request is overdue."""
     if claim.is_forgotten():
         run_id = claim.part_id.run_id
         text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
         return await context.settle(claim, RunState.LOST, JobLostError(text, run_id))
     if not claim.stop_grace_passed(context.settings.cancel_grace):
-        # A refusal never ends a part that has paid for its job: the API keeps the pages, and may answer again.
+        # A refusal other than of the token never ends a part that has paid for its job: the API keeps the pages, and
+        # may answer again.
         return await context.retry_after_error(claim, error, fields, may_end=is_auth(error))
     log.warning("%s was told to end, and job %s does not answer: %s", claim.part_id, claim.part.job_id, error)
     return await finish_stopped_part(
@@ -105,7 +106,7 @@ async def handle_poll_error(
 
 
 def seen(job: JobDetails) -> dict[str, int | str]:
-    """The progress that a look at a job shows."""
+    """Return the fields of a part's record for the progress that an answer for its job shows."""
     return {
         "status": shorten_word(str(job.status)),
         "reported_ok": sum(task.status == JobStatus.SUCCESS for task in job.tasks),

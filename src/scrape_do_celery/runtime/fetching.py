@@ -1,4 +1,4 @@
-"""Fetching one task of a job: its page is stored, or the answer is judged."""
+"""Fetch one task of a job: store its page, or judge the answer."""
 
 from __future__ import annotations
 
@@ -42,38 +42,39 @@ _NOT_FOUND = frozenset({AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONF
 
 @dataclass
 class FetchPass:
-    """What one pass over the missing tasks met."""
+    """The results of one pass over the missing tasks."""
 
+    #: tasks that are missing after this pass
     left: int = 0
-    #: tasks that were not ready, or not there
+    #: tasks that were not finished, or not found
     unfinished: int = 0
-    #: tasks of which nothing was learned
+    #: tasks without an answer that counts
     unasked: int = 0
     full: bool = False
-    #: the time was over before each task had been asked for
+    #: whether the time was over before each task had been fetched
     cut: bool = False
     trouble: ScrapeDoError | None = None
-    #: the last answer of no use, which only its own task waits for, in words
+    #: a description of the last unusable answer; only the task of that answer waits for it
     unusable: str = ""
-    #: notes on answers by position, and unknown status words
+    #: notes on answers by position of the task, and unknown status words
     notes: Notes = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     @property
     def is_look(self) -> bool:
-        """Whether each task that is still missing was looked at: only such passes count before one is given up."""
+        """Whether each missing task had an answer that counts. Only such passes count before a task is given up."""
         return self.unfinished > 0 and not self.unasked
 
     def is_over(self, seconds: float) -> bool:
-        """Whether the rest is left to a later one. Not once something went wrong: such a pass is to be a whole look."""
+        """Tell whether the rest is left to a later pass. A pass with an error is never cut, so that it can count."""
         if not (self.unfinished or self.unasked or self.trouble):
             self.cut = self.cut or asyncio.get_running_loop().time() - self.began > seconds
         return self.cut
 
 
 async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass) -> bool:
-    """Whether nothing more is to be had of the task: mostly, because it is stored now."""
+    """Fetch a task. Return whether no later pass must fetch it; usually, because it is stored now."""
     task = await _final_task(context, claim, job, position, found)
     if task is None:
         return False
@@ -82,21 +83,21 @@ async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, posi
         return True
     stored = await store_task(context, claim, position, task)
     if stored is None:
-        # Nothing was learned of this one, and the next pass comes too soon to count as a look at any other.
+        # The answer for this task is lost, and the next pass comes too soon to count for the other tasks.
         found.full = True
         found.unasked += 1
     return bool(stored)
 
 
 async def store_task(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
-    """Whether the task is stored now; None where there is no room for it."""
+    """Store a task. Return whether it is stored now; None if the store is full."""
     try:
         command = ops.store_content(context.store.keys, claim.part_id, position, task)
         stored = await context.store.run(command)
     except ResponseError as error:
         if not is_full(error):
             raise
-        # A page may need more than what is left, and not every server tells how much that is.
+        # A page may need more memory than the store has left, and some servers do not report how much they have left.
         context.health.note_write_refused()
         return None
     if stored > 0:
@@ -107,7 +108,7 @@ async def store_task(context: WorkerContext, claim: Claim, position: int, task: 
 async def _final_task(
     context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass
 ) -> TaskDetails | None:
-    """The task as it is stored; None where a later pass asks for it again."""
+    """Return the task in the form to store; None if a later pass must fetch it again."""
     task_id = job.task_ids[position]
     if is_placeholder(task_id):
         return unnamed_task(job, task_id)
@@ -131,7 +132,7 @@ async def _final_task(
 
 
 async def hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
-    """Hold a page of an answer that is not the last one: a later answer may contain less, and this one is paid for."""
+    """Hold the page of an unfinished task: a later answer may contain less, and this page is paid for."""
     if task.content:
         await _hold(context, claim, position, hold_task(task))
 
@@ -139,7 +140,7 @@ async def hold_page(context: WorkerContext, claim: Claim, position: int, task: T
 async def _hold_unreadable(
     context: WorkerContext, claim: Claim, job: JobDetails, position: int, error: ScrapeDoError
 ) -> bool:
-    """Hold an answer that cannot be read, if it holds content. Whether it does."""
+    """Hold an unreadable answer if it contains a page. Return whether it does."""
     if not (isinstance(error, AsyncAPIUnparsableResponseError) and holds_content(error.body)):
         return False
     await _hold(context, claim, position, _unusable(job, job.task_ids[position], error))
@@ -155,7 +156,7 @@ async def _hold(context: WorkerContext, claim: Claim, position: int, task: TaskD
         context.health.note_write_refused()
 
 
-async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the judgement is noted)
+async def _judge_error(  # noqa: PLR0913, PLR0917 (the answer to judge, and the pass that notes the result)
     context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
 ) -> TaskDetails | None:
     fate, task_id = classify_answer(error), job.task_ids[position]
@@ -163,7 +164,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
         return _unusable(job, task_id, error)
     if fate is AnswerFate.ATTEMPT:
         return await _count_attempt(context, claim, job, position, found, error)
-    # What the API has forgotten is gone, whatever it answers: a run must not wait for it for ever.
+    # If the API has certainly deleted the job, its tasks are gone. A run must not wait for other answers for ever.
     if claim.is_forgotten():
         return gone_task(job, task_id, str(error))
     if fate in _NOT_FOUND:
@@ -181,7 +182,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (what is judged, and where the
 async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
     context: WorkerContext, claim: Claim, job: JobDetails, position: int, found: FetchPass, error: ScrapeDoError
 ) -> TaskDetails | None:
-    """One bad task waits by itself: it is no trouble of the others, and no reason not to look at them."""
+    """Count an unusable answer for one task. Other tasks of the job do not wait for it."""
     before = found.notes.get(position, _NO_NOTE)
     after = found.notes[position] = before.count(claim.now)
     if after.attempts > before.attempts:
@@ -196,11 +197,11 @@ async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
 async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     context: WorkerContext, claim: Claim, job: JobDetails, position: int, notes: Notes | None, error: ScrapeDoError
 ) -> TaskDetails | None:
-    """The task of a job that goes on as it is stored; None where a later look asks for it again.
+    """Judge an error for a task of a running job. Return the task in the form to store; None to fetch it again later.
 
-    `notes` are those of a stalled job; without them only a page that is too large is judged, so that it is not read at
-    each look. A look may come too early for a task that goes on: a refusal or "not found" is not counted, and an answer
-    that cannot be read is counted only if it holds content.
+    `notes` are the notes of a stalled job. Without them, only a page that is too large is judged, so that no later poll
+    reads it again. A fetch may come too early for a running task. So a refusal or "not found" does not count, and an
+    unreadable answer counts only if it contains a page.
     """
     fate, task_id = classify_answer(error), job.task_ids[position]
     if fate is AnswerFate.TOO_LARGE:
@@ -220,9 +221,9 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
 
 
 def without_answer(error: ScrapeDoError) -> ScrapeDoError:
-    """The error without the answer that it holds: fifty parts may each keep one, and an answer has up to 64 MB.
+    """Drop the answer from an error. Fifty parts may each keep an error, and an answer has up to 64 MB.
 
-    The frames of its traceback, and of its cause's, hold the answer too.
+    The tracebacks of the error and of its cause refer to the answer too, so they are dropped as well.
     """
     if isinstance(error, AsyncAPIUnparsableResponseError):
         error.body = b""
@@ -236,7 +237,7 @@ def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetail
 
 
 def is_last_pass(context: WorkerContext, claim: Claim) -> bool:
-    """Whether no later pass will ask again: what an answer contained is kept now, or never."""
+    """Tell whether this is the last pass, so that an unusable answer must be stored now or never."""
     return claim.is_forgotten() or claim.stop_grace_passed(2 * context.settings.cancel_grace)
 
 

@@ -1,6 +1,6 @@
-"""Keep a part whose last step died apart from all other parts of its process.
+"""Isolate a part whose last step died from all other parts of its process.
 
-A part that kills its process takes the parts beside it along. Only a part that dies alone proves its own guilt.
+A part that kills its process also ends the steps on the parts beside it. Only a part that dies alone is proved guilty.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-#: Seconds that a part waits for its turn. A longer wait would hold a thread of the pool without end.
+#: Seconds that a part waits for its turn at most. Without a bound, it would hold a thread of the pool without end.
 TIMEOUT = 120.0
 #: Seconds for which suspects follow each other while other parts wait. Longer turns would stop a worker after a crash.
 TURN = 5.0
@@ -40,10 +40,10 @@ class Isolation:
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[None]:
-        """Hold a place beside other parts.
+        """Enter the process beside other parts.
 
         Raises:
-            NoTurnError: suspects had the process for too long.
+            NoTurnError: If suspects had the process for too long.
         """
         await self._enter(self._shared)
         try:
@@ -54,10 +54,10 @@ class Isolation:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Hold the whole process: no other part is in progress, and none begins.
+        """Enter the process alone: no other part is in progress, and none begins.
 
         Raises:
-            NoTurnError: the parts before this one took too long.
+            NoTurnError: If the parts before this one took too long.
         """
         await self._enter(self._suspects)
         try:
@@ -68,7 +68,7 @@ class Isolation:
 
     @contextmanager
     def queued(self, name: str) -> Iterator[bool]:
-        """Tell if this is the only message that waits for the suspect. A second one would only hold a thread."""
+        """Queue a suspect. Yield whether no other message waits for it: a second one would only hold a thread."""
         if name in self._queued:
             yield False
             return
@@ -86,7 +86,7 @@ class Isolation:
             del self._outlived[next(iter(self._outlived))]
 
     def outlived(self, name: str) -> str:
-        """Return the token of the last claim that failed here; '' where there was none. The store compares it."""
+        """Return the token of the last claim of a part that failed here; '' if there is none. The store compares it."""
         return self._outlived.get(name, "")
 
     async def _enter(self, queue: deque[asyncio.Future[None]]) -> None:
@@ -97,7 +97,7 @@ class Isolation:
             async with asyncio.timeout(self._timeout):
                 await place
         except BaseException as error:
-            # The turn may have come in the same moment. Without this the process would stay closed for ever.
+            # The turn may have come at the same time. If it were not given back, no part could ever enter again.
             if not place.cancel() and not place.cancelled():
                 self._give_back(queue)
             self._admit()
@@ -112,7 +112,7 @@ class Isolation:
             self._beside -= 1
 
     def _admit(self) -> None:
-        """Let in who has the turn: both sides take turns, so that neither waits for ever."""
+        """Admit the parts that have the turn. Suspects and other parts take turns, so that neither waits for ever."""
         for queue in (self._suspects, self._shared):
             while queue and queue[0].cancelled():
                 queue.popleft()

@@ -1,4 +1,4 @@
-"""Read the account's job list in full, once for all parts of a process that are in doubt at the time."""
+"""Read the account's job list in full, once for all parts of a process that are in doubt at the same time."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Jobs of the account whose targets are remembered.
+#: Jobs whose targets a process remembers at most.
 _REMEMBERED: Final = 20_000
 _NEWEST: Final = "start_time_desc"
-#: Pages without a job after which the totals of a list are not believed.
+#: Number of empty pages after which the totals of a list are not believed.
 _EMPTY_PAGES: Final = 3
-#: Seconds within which an answer tells the time.
+#: Seconds within which an answer must arrive, so that its `Date` shows the time.
 AT_ONCE: Final = 1.0
-#: What the clock of the API said, and when, while this task of asyncio looks at the list.
+#: Times of the API's clock, each with the loop's time, while this asyncio task reads a page of the list.
 _listening: ContextVar[list[tuple[float, float]] | None] = ContextVar("listening", default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class JobListing:
-    """Every job that still runs, every job that began after `back_to`, and every job without a start time.
+    """The jobs of an account that run, that began after `back_to`, or that have no start time.
 
-    `began` is a moment of the loop. `complete`: each entry of each page could be read.
+    `began` is the loop's time at the begin of the read. `complete` tells whether each entry of each page was readable.
     """
 
     jobs: Mapping[str, JobDetails]
@@ -57,7 +57,7 @@ class JobListing:
 
 
 class JobListReader:
-    """Reads listings, one at a time, and remembers the targets of jobs that it has read."""
+    """The reader of listings, one at a time, and the memory for the targets of the jobs that were read."""
 
     def __init__(self, read: Callable[..., Awaitable[JobsListResponse]]) -> None:
         self._read = read
@@ -65,13 +65,13 @@ class JobListReader:
         self._last: JobListing | None = None
         self._digests: OrderedDict[str, JobDigests] = OrderedDict()
         self._date: tuple[float, float] | None = None
-        #: the statuses by which the API does not list jobs, with its answers
+        #: the statuses by which the API refuses to list jobs, with its last errors
         self._refused: dict[str, AsyncAPIResponseError] = {}
 
     def note_api_clock(self, _: int, headers: Mapping[str, str]) -> None:
         """Note the API's clock from the headers of an answer. Only answers to a request for the list count.
 
-        Behind one address there may be servers with clocks of their own: what counts is the one that shows the jobs.
+        An address may have several servers with their own clocks. The clock of the server that lists the jobs counts.
         """
         if (said := _listening.get()) is None:
             return
@@ -82,9 +82,10 @@ class JobListReader:
         said.append((aware(date).timestamp(), asyncio.get_running_loop().time()))
 
     def api_clock_offset(self, store_clock_offset: float, tolerance: float) -> float | None:
-        """Seconds by which the API's clock is ahead of the store's, which is `store_clock_offset` of the loop's.
+        """Return the seconds by which the API's clock is ahead of the store's; None if they are not known.
 
-        A `Date` that is further off than `tolerance` tells nothing: a gateway may make it up.
+        The store's clock is `store_clock_offset` seconds ahead of the loop's. A `Date` that is off by more than
+        `tolerance` seconds is ignored, because a gateway may have made it up.
         """
         if self._date is None:
             return None
@@ -92,7 +93,7 @@ class JobListReader:
         return ahead if abs(ahead) <= tolerance else None
 
     async def read_listing(self, asked: float, back_to: datetime) -> JobListing:
-        """Return a listing that began after the moment `asked` of the loop and reaches back to `back_to`."""
+        """Return a listing that began at the loop's time `asked` or later, and reaches back to `back_to`."""
         async with self._lock:
             last = self._last
             if last is None or last.began < asked or last.back_to > back_to:
@@ -103,12 +104,12 @@ class JobListReader:
         began = asyncio.get_running_loop().time()
         jobs: dict[str, JobDetails] = {}
         complete = [await self._all_pages(jobs, status) for status in RUNNING]
-        # Without `start_from`: a job that has not started has no time to be found by.
+        # The request has no `start_from`, because a job that has not started has no start time to compare.
         complete.append(await self._newest_pages(jobs, back_to))
         return JobListing(jobs, began, back_to, all(complete))
 
     async def running_jobs(self) -> dict[str, JobDetails]:
-        """Read each job of the account that still runs, by its id in lower case, as the list shows it."""
+        """Return the running jobs of the account as the list shows them, by their ids in lower case."""
         jobs: dict[str, JobDetails] = {}
         for status in RUNNING:
             await self._all_pages(jobs, status)
@@ -122,7 +123,7 @@ class JobListReader:
             walk.add(answer)
             _take(jobs, answer.jobs)
             if walk.page > 1:
-                # A job that left the list meanwhile has moved another one across the border between the two pages.
+                # If a job left the list in the meantime, the first job of this page has moved to the page before.
                 await self._read_again(walk, jobs, walk.page - 1, status=status)
         return walk.complete
 
@@ -132,10 +133,10 @@ class JobListReader:
             answer = await self.read_page(walk.page + 1, sort=_NEWEST)
             walk.add(answer)
             _take(jobs, answer.jobs)
-            # Without totals nobody knows which page is the last one: then the list is read to its end.
+            # Without totals the last page is unknown. In that case, the list is read to its end.
             past = walk.page < walk.last_page and walk.is_past(self._as_listed(back_to, walk))
         if walk.page > 1:
-            # A job that started meanwhile has moved to the first page, behind the reader's back.
+            # A job that started in the meantime is on the first page, which was read before.
             await self._read_again(walk, jobs, 1, sort=_NEWEST)
         is_complete = await self._unstarted_pages(jobs, walk) if past else True
         return walk.complete and is_complete
@@ -152,9 +153,9 @@ class JobListReader:
         return shift_for_zone(moment, walk.newest, said + asyncio.get_running_loop().time() - at)
 
     async def _unstarted_pages(self, jobs: dict[str, JobDetails], walk: PageWalk) -> bool:
-        """Read jobs without a start time: a list that is sorted by falling time may put them last.
+        """Read the jobs without a start time from the last pages: a list sorted by falling time may put them there.
 
-        Return whether all entries of these pages could be read.
+        Return whether all entries of these pages were readable.
         """
         page, is_complete, empty = walk.last_page, True, 0
         while page > walk.page and empty < _EMPTY_PAGES:
@@ -163,13 +164,13 @@ class JobListReader:
             _take(jobs, [job for job in answer.jobs if job.start_time is None])
             if count_entries(answer) and not has_unstarted(answer):
                 break
-            # The totals may count a page too many, or jobs that have expired meanwhile.
+            # The totals may count a page too many, or jobs that have expired in the meantime.
             empty += not count_entries(answer)
             page -= 1
         return is_complete and empty < _EMPTY_PAGES
 
     async def read_page(self, page: int, **filters: str) -> JobsListResponse:
-        """Read one page of the job list; an empty one if the API says that there is no such page."""
+        """Read a page of the job list. Return an empty page if the API answers that it does not exist."""
         clock = asyncio.get_running_loop().time
         asked = clock()
         said: list[tuple[float, float]] = []
@@ -186,7 +187,7 @@ class JobListReader:
             self._refused.pop(filters.get("status", ""), None)
         finally:
             _listening.reset(listening)
-        # Only of an answer that came at once is it known when its `Date` was.
+        # If an answer took longer, the loop's time of its `Date` is not known.
         if said and clock() - asked < AT_ONCE:
             self._date = said[-1]
         return answer
@@ -199,22 +200,22 @@ class JobListReader:
         self._refused[status] = error
 
     def check_refusals(self) -> None:
-        """Raise the API's error if it lists jobs by no status at all: then no list shows which jobs run.
+        """Check that the API lists jobs by at least one status. Otherwise no list shows which jobs run.
 
         Raises:
-            AsyncAPIResponseError: the API refused each status when it was asked last.
+            AsyncAPIResponseError: If the API refused each status at the last request.
         """
         if set(RUNNING) <= self._refused.keys():
             raise self._refused[RUNNING[-1]]
 
     def digests_of(self, job: JobDetails) -> JobDigests | None:
-        """The digests of a job's targets, where they are known."""
+        """Return the digests of a job's targets; None if they are not known."""
         if names_its_targets(job):
             return self.remember(job)
         return self._digests.get(job.job_id.lower())
 
     def remember(self, job: JobDetails) -> JobDigests:
-        """The digests of the targets of a job that names its tasks."""
+        """Remember and return the digests of the targets of a job that names its tasks."""
         urls = (task.url for task in named_tasks(job))
         found = self._digests[job.job_id.lower()] = JobDigests.from_urls(urls)
         if len(self._digests) > _REMEMBERED:
@@ -223,13 +224,13 @@ class JobListReader:
 
 
 def names_its_targets(job: JobDetails) -> bool:
-    """Whether a job tells the URL of each of its tasks."""
+    """Tell whether a job names the URL of each of its tasks."""
     named = named_tasks(job)
     return bool(named) and len(named) >= len(job.task_ids) and not job.dropped
 
 
 def _take(jobs: dict[str, JobDetails], found: Iterable[JobDetails]) -> None:
     for job in found:
-        # An entry may leave out what an earlier one had.
+        # An entry without tasks must not replace an earlier entry of the job that has them.
         if job.tasks or job.job_id.lower() not in jobs:
             jobs[job.job_id.lower()] = job

@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Claim
 
 
-#: Errors of a call for one job or task that leave open what it is. Other jobs can be read all the same.
+#: Errors of a call for one job or task after which the other jobs are still read.
 _UNREAD = (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError)
 
 
-#: Parts whose targets are read where the store lost writes. With more of them, any may have bought the job.
+#: Parts whose targets are read if the store lost writes. Any part beyond them counts as a possible buyer of the job.
 _MAX_PARTS_READ: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The candidates that one search found, the earliest first, their jobs, and the evidence about them."""
+    """The result of one search: the candidates, the earliest first, their jobs by id, and the evidence."""
 
     candidates: list[Candidate]
     jobs: dict[str, JobDetails]
@@ -51,22 +51,22 @@ class SearchResult:
 
 
 class _CandidateReader:
-    """Reads the candidates of one part from a listing."""
+    """The reader that selects the candidates of one part from a listing."""
 
     def __init__(self, context: WorkerContext, claim: Claim, order_of: Callable[[JobDetails], StartOrder]) -> None:
         self._context, self._total, self._order_of = context, claim.part.total, order_of
         request = claim.spec().request
         targets = targets_of(request)
         self.targets, self.digests, self._forms = targets, PartDigests.from_targets(targets), TargetSet(targets)
-        #: what the tasks of a plugin show instead of a URL is not known
+        #: whether the part uses a plugin; it is not known what the tasks of a plugin show instead of a URL
         self.is_plugin = request.plugin is not None
-        #: whether no job can be told from another's, while the API says that it bought none
+        #: whether nothing distinguishes the part's job from other jobs, while the API refused the `POST`
         self._is_blind = self.is_plugin and claim.part.refused and not claim.part.marker
-        #: whether each job that could be the part's was read
+        #: whether each job that may be the part's was read, so that the listing can prove its absence
         self.complete = True
 
     async def read_candidates(self, jobs: Iterable[JobDetails]) -> list[tuple[JobDetails, Likeness]]:
-        """Select the jobs that have the part's targets, each with all that the API tells of it."""
+        """Select the jobs that have the part's targets. Return each with all its details, and its likeness."""
         if self._is_blind:
             return []
         return [found for job in jobs if (found := await self._read_candidate(job))]
@@ -78,7 +78,7 @@ class _CandidateReader:
         try:
             whole = await self._context.call(self._context.client.get_job, job.job_id)
         except _UNREAD:
-            # Too young to be shown, expired meanwhile, or unreadable: a listing with it proves no absence.
+            # The job is too young to be shown, expired, or unreadable. A listing with such a job proves no absence.
             self.complete = False
             return None
         if self.is_plugin:
@@ -97,10 +97,10 @@ class _CandidateReader:
         return self.digests.compare(digests) is Likeness.NONE and not self._forms.may_have(digests)
 
     def _note_possible(self, *answers: JobDetails) -> None:
-        """Note a job that names nothing but targets of the part, and not each of them once.
+        """Note a job that names only targets of the part, but not each target once.
 
-        The answers may lack tasks of it, or tell of attempts. So a listing with it proves no absence, unless the job
-        began long before the intent.
+        The answers may lack tasks of the job, or name repeated attempts. So a listing with such a job proves no
+        absence, unless the job began long before the intent.
         """
         if latest_order(*map(self._order_of, answers)) is not StartOrder.BEFORE:
             self.complete = False
@@ -112,12 +112,12 @@ class _CandidateReader:
         if tasks == 0:
             self.complete = False
         elif tasks < self._total and not (whole.is_terminal and whole.task_ids):
-            # Without task ids a summary may be cut.
+            # An answer without task ids may have a summary that is cut.
             self._note_possible(job, whole)
         return None
 
     async def _with_targets(self, job: JobDetails, whole: JobDetails) -> JobDetails | None:
-        """Complete a job that does not name its targets, from its tasks; None if it is not known to be the part's."""
+        """Complete a job that does not name its targets, from its tasks; None if it is not shown to be the part's."""
         tasks = {task.task_id: task for task in named_tasks(whole)}
         if not self._forms.has_all(task.url for task in tasks.values()):
             return None
@@ -126,17 +126,17 @@ class _CandidateReader:
         for task_id in missing[:needed]:
             task = await self._task(whole.job_id, task_id)
             if task is None:
-                # It says nothing at all: it may be the part's, and may not.
+                # The task does not show its target, so the job may be the part's.
                 self.complete = False
                 return None
             if not self._forms.has_all([task.url]):
                 return None
             tasks[task_id] = UndetailedTaskResponse(task_id=task_id, url=task.url, status=task.status)
         if not tasks:
-            # A job that names no task at all may be anybody's.
+            # A job that names no task may be the part's, or any other's.
             self.complete = False
             return None
-        # Some servers name more ids than they have tasks.
+        # Some servers name more ids than they have tasks. So a surplus id counts only if a task answers to it.
         surplus = await self._task(whole.job_id, missing[needed]) if missing[needed:] else None
         if surplus is not None:
             if self._forms.has_all([surplus.url]):
@@ -145,7 +145,7 @@ class _CandidateReader:
         return whole.model_copy(update={"tasks": list(tasks.values()), "task_ids": list(tasks)})
 
     async def _task(self, job_id: str, task_id: str) -> TaskDetails | None:
-        """Return a task that tells its target; None if there is none under this id."""
+        """Return a task that shows its target; None if this id has no such task."""
         try:
             task = await self._context.call(self._context.client.get_task, job_id, task_id)
         except _UNREAD:
@@ -153,7 +153,7 @@ class _CandidateReader:
         return task if is_web_url(task.url) else None
 
     async def is_marked(self, job: JobDetails, marker: str, order: StartOrder) -> bool:
-        """Whether the job's tasks show the part's marker."""
+        """Tell whether the job's tasks show the part's marker."""
         for task_id in job.named_task_ids[:1]:
             try:
                 task = await self._context.call(self._context.client.get_task, job.job_id, task_id)
@@ -161,10 +161,10 @@ class _CandidateReader:
                 self.complete = False
                 return False
             if hides_marker(task.webhook_url) and order is not StartOrder.BEFORE:
-                # A server may show the webhook late, masked, or never. So the job may be the part's.
+                # A server may show the webhook late, masked, or never. So the job may still be the part's.
                 self.complete = False
             return carries(task.webhook_url, marker)
-        # A job that names no task yet tells nothing.
+        # A job that names no task yet does not show whether it has the marker.
         self.complete = False
         return False
 
@@ -173,7 +173,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
     """Search the whole job list once. Return None if the store's clock could not be read in time.
 
     Raises:
-        ScrapeDoError: the API did not answer as it should.
+        ScrapeDoError: If a call of the API failed.
     """
     part, job_list, tolerance = claim.part, context.job_list, context.settings.api_clock_tolerance
     store_clock_offset = await context.store_clock_offset()
@@ -195,7 +195,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
     found.sort(key=lambda candidate: _start(candidate[0]))
     candidates = []
     for job, likeness in found:
-        # A start time proves nothing. So the list and the job's own answer must agree before a job looks older.
+        # A single start time proves nothing. The list and the job's own answer must agree before a job counts as older.
         order = latest_order(listed[job.job_id.lower()], order_of(job))
         is_marked = bool(part.marker) and await reader.is_marked(job, part.marker, order)
         candidates.append(Candidate(job.job_id, order, is_marked, likeness is Likeness.STRICT))
@@ -205,7 +205,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
     return SearchResult(candidates, {job.job_id: job for job, _ in found}, evidence)
 
 
-async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidence)
+async def _evidence(  # noqa: PLR0913, PLR0917 (one argument for each source of evidence)
     context: WorkerContext,
     claim: Claim,
     began: float,
@@ -217,7 +217,7 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidenc
     part, settings = claim.part, context.settings
     ambiguity, alike = await _ambiguity(context, claim, candidates, reader, sighted) if candidates else ("", 1)
     return SearchEvidence(
-        # A `POST` that began long after its intent ended later than its deadline after that.
+        # A `POST` may begin long after its intent. So its begin is also estimated as its end minus its deadline.
         intent=max(part.intent or claim.now, (part.in_doubt_since or 0.0) - settings.submit_deadline),
         began=began,
         complete=reader.complete and listing.complete,
@@ -235,8 +235,8 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument a source of evidenc
 async def _unowned(context: WorkerContext, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
     """Select the jobs that no other part owns and that nothing proves to be older than the intent.
 
-    Each comes with the place of its first sighting in the order of all intents. Owner keys live longer than the API
-    keeps a job, so they name each job that any run has bought.
+    Return each job with the position of its first sighting in the order of all intents. Owner keys live longer than the
+    API keeps a job, so they name each job that any run has bought.
     """
     jobs = list(listing.jobs.values())
     if not jobs:
@@ -254,7 +254,10 @@ async def _unowned(context: WorkerContext, claim: Claim, listing: JobListing) ->
 async def _ambiguity(
     context: WorkerContext, claim: Claim, candidates: Sequence[Candidate], reader: _CandidateReader, sighted: int
 ) -> tuple[str, int]:
-    """Say why an equal job need not be the part's own, and count the purchases that may have bought a similar one."""
+    """Return why an equal job may not be the part's own, and the number of purchases that may have bought such a job.
+
+    The reason is empty if there is no doubt. The number counts purchases of similar targets, the part's own included.
+    """
     if context.settings.shared_account:
         return "others buy on this account, and the request had no webhook that could carry a marker", 1
     if reader.is_plugin:
@@ -280,7 +283,7 @@ async def _ambiguity(
 
 
 async def _similar_part(context: WorkerContext, claim: Claim, digests: PartDigests) -> str:
-    """Name a part with similar targets whose purchase the store may have lost; empty if there is none."""
+    """Name a run with similar targets whose purchase the store may have lost; empty if there is none."""
     store, cursor, read = context.store, "", 0
     while cursor != ops.START:
         cursor, found = await store.run(ownership.scan_unresolved_parts(store.keys, cursor or ops.START))

@@ -1,4 +1,4 @@
-"""Holding a part while a step works on it."""
+"""Hold the lease on a part, or on a list poll, while a step works."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _CANCEL_AGAIN = 0.05
 
 
 class LeaseLostError(Exception):
-    """Somebody else has the part, or may have it by now: nothing more may be called or written."""
+    """The lease has expired, or another step has the part. The step must call and write nothing more."""
 
 
 async def with_lease(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns, while the lease on a part is renewed three times in its life.
+    """Run `work` and return its result. Renew the lease on the part every third of its life of `seconds`.
 
     Raises:
-        LeaseLostError: the lease could not be kept; `work` was cancelled.
+        LeaseLostError: If the lease could not be kept. `work` was cancelled.
     """
 
     async def renew() -> bool:
@@ -37,10 +37,10 @@ async def with_lease(store: AsyncStore, claim: Claim, seconds: float, work: Coro
 async def while_renewed(
     work: Coroutine[Any, Any, T], renew: Callable[[], Awaitable[bool]], seconds: float, what: str
 ) -> T:
-    """What `work` returns, while `renew` says that `what` is held for another `seconds`.
+    """Run `work` and return its result, while `renew` keeps the lease on `what` for another `seconds`.
 
     Raises:
-        LeaseLostError: it is not; `work` was cancelled.
+        LeaseLostError: If the lease could not be kept. `work` was cancelled.
     """
     job = asyncio.ensure_future(work)
     keeper = asyncio.ensure_future(_renew_loop(renew, seconds))
@@ -55,16 +55,16 @@ async def while_renewed(
 
 
 async def _end(work: asyncio.Future[Any]) -> None:
-    """Cancels until it takes: redis-py was seen to swallow a cancellation, and to go on."""
+    """Cancel until the future is done: redis-py was seen to swallow a cancellation, and to go on."""
     while not work.done():
         work.cancel()
         await asyncio.wait({work}, timeout=_CANCEL_AGAIN)
     if not work.cancelled():
-        work.exception()  # looked at, so that asyncio does not report it a second time
+        work.exception()  # retrieved, so that asyncio does not report the error a second time
 
 
 async def _renew_loop(renew: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Ends when the lease is lost: refused, or not renewed for its whole length."""
+    """Renew until the lease is lost: the renewal was refused, or failed for the whole life of the lease."""
     clock = asyncio.get_running_loop().time
     last = clock()
     while (left := last + seconds - clock()) > 0:

@@ -1,4 +1,4 @@
-"""One event loop in one thread a process, made after the fork, for steps of any Celery pool."""
+"""The event loop of a process, in a thread that starts after the fork, for steps of any Celery pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop that other threads hand coroutines to."""
+    """The event loop of a process, and its thread. Other threads run coroutines on it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -21,7 +21,7 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns. A time limit or revocation that hits the caller cancels it."""
+        """Run a coroutine on the loop, and return its result. A time limit or revocation of the caller cancels it."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -30,7 +30,7 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Stops the loop; what still runs on it is cancelled."""
+        """Cancel the coroutines that run on the loop, and stop the loop."""
         asyncio.run_coroutine_threadsafe(_cancel_rest(), self._loop).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
@@ -38,7 +38,7 @@ class LoopThread:
 
 
 async def gather_or_cancel(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What each returns, in their order. The first error cancels the others, and is raised as it is."""
+    """Run coroutines together. Return their results in order. The first error cancels the others, and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]

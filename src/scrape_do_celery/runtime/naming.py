@@ -1,4 +1,4 @@
-"""The ids of a part's tasks, as the answers for its job name them."""
+"""Assign positions to the ids of a part's tasks, as the answers for its job name them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ if TYPE_CHECKING:
 
 
 def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
-    """The job with the ids of its tasks in the order of their positions in the store, and how many ids are surplus."""
+    """Return the job with the ids of its tasks in the order of their positions, and the number of surplus ids."""
     return position_tasks(job, claim.part.task_ids, claim.part.total)
 
 
 def least_tasks(claim: Claim, job: JobDetails) -> int:
-    """How many tasks the API makes of the part's targets at least: it may answer equal targets with one."""
+    """Return the least number of tasks that the API makes of the part's targets. Equal targets may share a task."""
     if len(job.task_ids) >= claim.part.total:
         return claim.part.total
     return len(distinct_targets(targets_of(claim.spec().request)))
 
 
 async def with_positions(context: WorkerContext, claim: Claim, job: JobDetails) -> tuple[Claim, JobDetails]:
-    """The job with the positions of its tasks, which are written down before a page is stored at one."""
+    """Return the claim and the job with the positions of the tasks. Write new positions to the record first.
+
+    Without that, a page would be stored at a position that the record does not know.
+    """
     job, _ = positioned(claim, job)
     ids = tuple(job.task_ids)
     if ids == claim.part.task_ids:
         return claim, job
     if await context.write(ops.update_part(context.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
-        # Another step may give the same positions to other tasks, and a page is stored once only.
+        # Another step may give the same positions to other tasks, and a page is stored only once.
         raise LeaseLostError(str(claim.part_id))
     return replace(claim, part=replace(claim.part, task_ids=ids)), job

@@ -1,4 +1,4 @@
-"""Noticing status words that we do not know: logged once a process, counted, and kept in the run's record."""
+"""Note unknown status words: log each once per process, count them, and keep them in the part's record."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Words of which a process remembers that it logged them. A server could make up a new one for each answer.
+#: Logged words that a process remembers at most. A server could send a new word with each answer.
 _REMEMBERED = 1_000
 
 
 class WordLog:
-    """The unknown words that this process has logged."""
+    """The unknown status words that this process has logged."""
 
     def __init__(self) -> None:
         self._logged: set[tuple[str, str]] = set()
 
     def log_once(self, kind: str, word: str, run_id: str) -> None:
-        """Log a word, unless this process has logged it before."""
+        """Log a word, unless this process has logged it before or has logged too many words."""
         if (kind, word) in self._logged or len(self._logged) >= _REMEMBERED:
             return
         self._logged.add((kind, word))
@@ -38,7 +38,7 @@ class WordLog:
 async def note_words(
     context: WorkerContext, claim: Claim, kind: Literal["job", "task"], words: Collection[str]
 ) -> Claim:
-    """Count and log unknown status words, and keep them in the part's record. The claim that knows them."""
+    """Count and log unknown status words, and keep them in the part's record. Return the claim with these words."""
     if not words:
         return claim
     context.rate_limiter.counters.add(f"unknown_status:{kind}", len(words))

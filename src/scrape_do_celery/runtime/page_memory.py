@@ -1,6 +1,6 @@
 """Bound the bytes that one process holds while it fetches: many small pages, and one large page at a time.
 
-Each answer is read freely up to `LARGE` bytes. An answer that grows beyond holds the only slot until it is stored.
+Each answer is read freely up to `LARGE` bytes. A larger answer holds the only memory slot until it is stored.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-#: Bytes of an answer, decompressed, that need no slot.
+#: Bytes of a decompressed answer that need no slot.
 LARGE = 1_048_576
-#: Seconds that an answer waits for the slot. A longer wait would keep a request of the account from other work.
+#: Seconds that an answer waits for the slot at most. Until then it holds a request slot that others could use.
 TIMEOUT = 60.0
 
 
 @dataclass
 class _Scope:
-    """One answer, from its request until it is stored."""
+    """The scope of one answer, from its request until it is stored."""
 
     has_slot: bool = False
     is_open: bool = True
@@ -32,7 +32,7 @@ _scope: ContextVar[_Scope | None] = ContextVar("page_scope", default=None)
 
 
 class PageMemory:
-    """The slot of one process. Use it from one event loop.
+    """The memory slot of one process. Use it from one event loop.
 
     An answer that waits for the slot holds at most `LARGE` bytes, and nothing that the owner of the slot needs.
     """
@@ -42,7 +42,7 @@ class PageMemory:
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[None]:
-        """Open the scope of one answer; its end gives the slot back. An inner scope is part of the outer one."""
+        """Open the scope of an answer. Its end gives the slot back. An inner scope is part of the outer scope."""
         outer = _scope.get()
         if outer is not None and outer.is_open:
             yield
@@ -58,20 +58,20 @@ class PageMemory:
                 self._slot.release()
 
     async def grow(self) -> None:
-        """Wait for the slot: the client calls this before it reads more than `LARGE` bytes of an answer.
+        """Wait for the slot. The client calls this before it reads more than `LARGE` bytes of an answer.
 
-        Without a scope nobody would give the slot back, so that such an answer goes on without it.
+        Outside a scope, nothing would give the slot back. Such an answer does not take the slot.
 
         Raises:
-            TimeoutError: other large answers had the slot for too long; fetch the answer again later.
+            TimeoutError: If other large answers had the slot for too long. Fetch the answer again later.
         """
         scope = _scope.get()
         if scope is None or scope.has_slot or not scope.is_open:
             return
         async with asyncio.timeout(self._timeout):
             await self._slot.acquire()
-            # Not after the block: a time that is over by then would lose the slot for ever.
+            # Inside the block, because a timeout at the end of the block would lose the slot for ever.
             scope.has_slot = scope.is_open
             if not scope.is_open:
-                # A task that outlived the scope it was made in: nobody else would give the slot back.
+                # The asyncio task has outlived the scope in which it was made. Nothing else would give the slot back.
                 self._slot.release()

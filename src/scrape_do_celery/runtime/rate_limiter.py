@@ -1,4 +1,4 @@
-"""The requests that all workers together may make: how many at once, how many a second, and none while a 429 stands."""
+"""Limit the requests of all workers together: in flight, per second, and none during the pause after a 429."""
 
 from __future__ import annotations
 
@@ -28,44 +28,47 @@ log = logging.getLogger(__name__)
 
 _Queue: TypeAlias = "deque[tuple[asyncio.Future[None], bool]]"
 
-#: Seconds between two words with the store while there are requests, and while some of them wait.
+#: Seconds between two calls of the store while requests are in flight, and while requests wait.
 _EVERY, _HURRY = 0.5, 0.1
 _TOO_MANY = 429
 _LOW_PRIORITY_SHARE = 4
 
 
-#: Whether what is asked for in this task of asyncio is asked for a run that is to end: somebody waits for that.
+#: Whether the requests of this asyncio task belong to a run with a stop request. A caller waits for the end of the run.
 is_stopping: ContextVar[bool] = ContextVar("is_urgent", default=False)
 
 
 class PausedError(AsyncAPIRateLimitError):
-    """A 429 stands that another request met. This one was not sent."""
+    """A request was not sent, because another request got a 429 and its pause is not over."""
 
     @classmethod
     def for_another(cls, seconds: float) -> PausedError:
-        """The error of a request that comes so long before the end of a pause."""
+        """Return the error of a request that comes `seconds` before the end of a pause."""
         text = f"the API said 429: all workers leave it alone for another {seconds:.1f} s; nothing was sent"
         return cls(text, _TOO_MANY, None, None, seconds, "")
 
 
 @dataclass
 class RequestSlot:
-    """Room for a request; where it turns out that none is to be made, another may start instead."""
+    """Permission for one request. If the owner sets `was_used` to False, another request may start instead."""
 
     was_used: bool = True
 
 
 class RateLimiter:
-    """This process's share. The store is asked now and then, not for each request."""
+    """The share of this process in the requests of all workers.
+
+    The process asks the store for its share from time to time, not for each request.
+    """
 
     def __init__(self, store: AsyncStore, *, here: int, limit: int, rate: float | None = None) -> None:
-        """`here` requests at once at most in this process, `limit` in all; `rate` starts a second in all."""
+        """Allow `here` requests in flight in this process, `limit` in all, and `rate` starts per second in all."""
         self._store, self._here, self._limit, self._rate = store, here, limit, rate
         self._name = uuid.uuid4().hex
-        #: goes to the store with the next word
+        #: sent to the store with the next call
         self.counters = Counters()
         self._share, self._starts, self._running = 0, 0.0, 0
-        #: Who waits, and whether it is urgent; those of the second queue come behind all of the first.
+        #: Requests that wait, and whether each is urgent. The second queue has the requests of low priority.
         self._queues: tuple[_Queue, _Queue] = (deque(), deque())
         self._admitted = 0
         self._asker: asyncio.Task[None] | None = None
@@ -74,12 +77,12 @@ class RateLimiter:
 
     @asynccontextmanager
     async def acquire(self, *, low_priority: bool = False) -> AsyncIterator[RequestSlot]:
-        """Room for one request, in the order of asking; `behind`, after nearly all others that wait.
+        """Wait for permission to send one request (FIFO). With `low_priority`, nearly all other requests go first.
 
-        An urgent one waits for room, and for no pause.
+        A request of a run with a stop request does not wait for the end of a pause.
 
         Raises:
-            PausedError: all workers leave the API alone for now; nothing was sent.
+            PausedError: If all workers pause. Nothing was sent.
         """
         urgent = is_stopping.get()
         if not urgent and (left := self._pause_left()) > 0:
@@ -104,19 +107,19 @@ class RateLimiter:
             self._leave()
 
     def pause(self, seconds: float) -> None:
-        """Lets nothing more start here for so long; the others learn of it from the store."""
+        """Start no request in this process for `seconds`. Other processes read the pause from the store."""
         self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
         for room, urgent in chain(*self._queues):
             if not urgent and not room.done():
                 room.set_exception(PausedError.for_another(seconds))
 
     async def aclose(self) -> None:
-        """Gives the share back."""
+        """Give the share back to the store."""
         if self._asker is not None:
             self._asker.cancel()
             await asyncio.gather(self._asker, return_exceptions=True)
         with suppress(RedisError):
-            # On no step's behalf, whoever closes.
+            # An empty context: the call belongs to no step, even if a step closes the limiter.
             await asyncio.get_running_loop().create_task(self._sync_quota(0, 0), context=Context())
 
     def _pause_left(self) -> float:
@@ -136,18 +139,21 @@ class RateLimiter:
 
     @property
     def _waiting(self) -> _Queue:
-        """Whose turn it is. One room in so many is for those behind: what is paid for must not wait for ever."""
+        """The queue whose turn it is. Every fourth turn (`_LOW_PRIORITY_SHARE`) belongs to requests of low priority.
+
+        Such requests fetch pages that are paid for, and must not wait for ever.
+        """
         first, low_priority = self._queues
         return (low_priority or first) if self._admitted % _LOW_PRIORITY_SHARE == 0 else (first or low_priority)
 
     def _start_sync(self) -> None:
         self._needed.set()
         if self._asker is None or self._asker.done():
-            # It asks for all, and outlives the step whose request was the first.
+            # An empty context: the loop serves all steps, and outlives the step that started it.
             self._asker = asyncio.get_running_loop().create_task(self._sync_loop(), context=Context())
 
     async def _sync_loop(self) -> None:
-        """Until there is nothing to be asked for, which the store is told as well."""
+        """Renew the share until no request waits or is in flight. The last call gives the share back."""
         wanted = True
         while wanted:
             self._needed.clear()
@@ -159,7 +165,7 @@ class RateLimiter:
             try:
                 await self._renew()
             except RedisError as error:
-                # What was granted stands; steps need the store for all that they do, and will say so.
+                # The last grant stays valid. Steps need the store for all their work, and report the error.
                 log.debug("no share of requests: %s", type(error).__name__)
             except Exception:
                 log.exception("no share of requests")
@@ -171,11 +177,11 @@ class RateLimiter:
 
     async def _renew(self) -> None:
         wanted = min(sum(map(len, self._queues)) + self._running, self._here)
-        # What is given back is given back now: another process may have it before the answer is here.
+        # Lower the share before the call: the store may grant the difference to another process before it answers.
         self._share = min(self._share, max(wanted, self._running))
         share = await self._sync_quota(wanted, self._running, self._rate)
         self._share = share.requests
-        # What was given back in the meantime counts, as far as there is room for it.
+        # Starts that unused slots gave back in the meantime count, up to the size of the share.
         self._starts = math.inf if self._rate is None else min(self._starts + share.starts, max(1, share.requests))
         if share.pause > 0:
             self.pause(share.pause)

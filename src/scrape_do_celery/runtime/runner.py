@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds until a part is taken again of which something could not be read.
+#: Seconds until a part is due again whose values this process could not decrypt.
 _LOCKED = 30.0
-#: Seconds for which the first to end waits for others, so that a message tells of several.
+#: Seconds for which a part that has ended its step waits for other parts, so that they share a step message.
 _TOGETHER = 0.05
 
-#: The answer of the store to a claim.
+#: The reply of the store to a claim.
 _Answer: TypeAlias = Claim | ops.PoisonedPart | ops.NeedsAccount | ops.NeedsKey | ops.Suspect | None
 Handler = Callable[[WorkerContext, Claim], Awaitable[StepMessage | None]]
 
@@ -46,9 +46,9 @@ def run_step(
     *,
     seconds: float | None = None,
 ) -> None:
-    """Carries a step out for each of its parts that is in one of `states`, all at once, and publishes what follows.
+    """Run a step on each of its parts that is in one of `states`, all at once, and publish the messages that follow.
 
-    `seconds` is the life of a lease, where the step needs another than the usual.
+    `seconds` is the life of a lease, if the step needs another one than `lease_seconds`.
     """
     context = WorkerContext.for_app(app)
     definition = StepDefinition(list(states), handler, seconds or context.settings.lease_seconds)
@@ -58,7 +58,7 @@ def run_step(
 
 @dataclass(frozen=True, slots=True)
 class StepDefinition:
-    """What a step does, to parts in which states, under how long a lease."""
+    """The definition of a step: the states that it serves, its handler, and the life of its leases in seconds."""
 
     states: list[PartState]
     handler: Handler
@@ -66,7 +66,7 @@ class StepDefinition:
 
 
 async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition: StepDefinition) -> None:
-    """Publishes as they come to their end, a few at a time: a short one does not wait for a long one."""
+    """Run the step on all parts. Publish the messages in groups, so that a short part does not wait for a long one."""
     waiting = {asyncio.ensure_future(_run_part(context, part_id, definition)): part_id for part_id in part_ids}
     try:
         while waiting:
@@ -92,7 +92,7 @@ def _outcome(part_id: PartId, work: asyncio.Future[StepMessage | None]) -> StepM
 
 
 async def _run_part(context: WorkerContext, part_id: PartId, definition: StepDefinition) -> StepMessage | None:
-    """Work on a part beside others; on a suspect alone. A part that waits for its turn is not claimed."""
+    """Run the step on a part beside others, or on a suspect alone. A part that waits for its turn is not claimed."""
     name, isolation, token = str(part_id), context.isolation, uuid.uuid4().hex
     async with isolation.beside():
         answer = await _claimed(context, part_id, definition, token)
@@ -145,7 +145,7 @@ async def _worked(
         with tracing.work(claim.trace, f"scrape_do.{name}", run_id=part_id.run_id, part=part_id.part):
             return await with_lease(context.store, claim, definition.seconds, work)
     except Exception:
-        # The step failed, and the process lives: the next claim must not wait for the process to be empty.
+        # The step failed, but the process lives. The next claim must not wait until the process works on nothing else.
         context.isolation.note_failure(str(part_id), token)
         raise
 
@@ -162,14 +162,14 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
     try:
         return await handler(context, claim)
     except EncryptionKeyError as error:
-        # What others can read is not lost: the part is let go as it stands, and the try is not counted.
+        # Other workers may have the key. So the part is released as it is, and the attempt does not count.
         context.warn_missing_key(str(error))
         await context.release_until(claim, {}, _LOCKED)
         return None
 
 
 async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Ends a run of another account that is to end, where no worker with that account's token has in time."""
+    """End a part of another account after a stop request, if no worker with that account's token did so in time."""
     if claim.stop_grace_passed(context.settings.cancel_grace):
         log.warning("%s ends without its job: no worker has the token that it was bought with", claim.part_id)
         return await finish_stopped_part(context, claim, None)
@@ -178,7 +178,7 @@ async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
 
 
 def _report(part_id: PartId, error: Exception) -> None:
-    """Logs what kept a step from its part. The lease runs out, and the dispatcher publishes again."""
+    """Log the error that kept the step from a part. The lease expires, and the dispatcher publishes again."""
     if isinstance(error, NoTurnError):
         log.info("%s did not get its turn in this process in time; it is published again", part_id)
     elif isinstance(error, LeaseLostError):

@@ -1,4 +1,4 @@
-"""What the store promises and what it has room for, asked of the server now and then."""
+"""Check the durability and the free memory of the store from time to time."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which an answer is believed.
+#: Seconds for which an answer about durability is valid, and an answer about memory.
 _DURABLE_FOR, _MEMORY_FOR = 2.0, 1.0
-#: Shares of the store's memory limit above which nothing more is bought, and nothing more is fetched.
+#: Shares of the store's memory limit above which no job is bought, and no page is fetched.
 BUY_BELOW, FETCH_BELOW = 0.80, 0.95
-#: Seconds until a store without room is looked at again.
+#: Seconds until a full store is checked again.
 FULL_STORE_DELAY = 5.0
 
 
 def is_full(error: Exception) -> bool:
-    """Whether the store refused a write for want of room; up to Redis 6.2 a script's error only quotes that."""
+    """Tell whether the full store refused a write. Up to Redis 6.2, the error of a script only quotes `-OOM`."""
     return isinstance(error, OutOfMemoryError) or "-OOM " in str(error)
 
 
 @dataclass
 class StoreHealth:
-    """The store's durability and memory; what was asked a moment ago is not asked again."""
+    """The durability and the memory of the store. An answer is reused as long as it is valid."""
 
     store: AsyncStore
     _durable: bool = False
@@ -38,11 +38,11 @@ class StoreHealth:
     _used: float = 0.0
     _used_until: float = 0.0
     _told: set[float] = field(default_factory=set)
-    #: A crowd that finds an answer too old asks once.
+    #: Callers that find an answer too old at the same time send one request.
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def is_durable(self) -> bool:
-        """Whether a restart loses no write that was acknowledged; what cannot be asked is not."""
+        """Tell whether a restart of the server loses no acknowledged write. If the server does not say, it may."""
         async with self._asking:
             if time.monotonic() > self._durable_until:
                 self._durable = await self._ask_durable()
@@ -50,7 +50,7 @@ class StoreHealth:
             return self._durable
 
     async def is_below(self, below: float) -> bool:
-        """Whether the store is below this share of its memory limit; one without a limit always is."""
+        """Tell whether the store is below this share of its memory limit. A store without a limit always is."""
         if time.monotonic() > self._used_until:
             async with self._asking:
                 if time.monotonic() > self._used_until:
@@ -66,14 +66,17 @@ class StoreHealth:
         return room
 
     def note_write_refused(self) -> None:
-        """Notes that the store refused a write for want of room: for a while nobody here tries another."""
+        """Note that the full store refused a write.
+
+        For `FULL_STORE_DELAY` seconds, this process buys and fetches nothing.
+        """
         self._used, self._used_until = 1.0, time.monotonic() + FULL_STORE_DELAY
 
     async def _ask_used(self) -> float:
         try:
             return _used(await self.store.client.info("memory"))
         except ResponseError:
-            return 0.0  # a server that does not tell: its own refusals will
+            return 0.0  # the server does not report its memory, but refuses writes when it is full
 
     async def _ask_durable(self) -> bool:
         try:
@@ -81,7 +84,7 @@ class StoreHealth:
             replicas = (await self.store.client.info("replication")).get("connected_slaves", 0)
         except ResponseError:
             return False
-        # A replica that takes over may lack the last writes, however often the server synced them.
+        # A replica that takes over may lack the last writes, even if the server synced every write.
         always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
         return found.get("appendonly") == "yes" and always and not int(replicas)
 

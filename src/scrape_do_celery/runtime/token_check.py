@@ -1,4 +1,4 @@
-"""Telling a refused token from a refusal of one job or task: the API is asked for the account itself."""
+"""Tell a refused token from a refusal of one job or task, by a request for the account itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which an answer about the account stands. A thousand tasks may be refused at once.
+#: Seconds for which an answer about the account is valid. A thousand tasks may be refused at once.
 _STANDS = 10.0
 
 
@@ -34,7 +34,7 @@ async def ask_account(context: WorkerContext) -> ScrapeDoError | None:
 
 
 async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
-    """Hold all runs of the account back, because its token was refused. Log that once."""
+    """Hold all runs of the account back, because its token was refused. Log the refusal once."""
     settings = context.settings
     if await context.write(ops.open_breaker(context.store.keys, settings.account_id)):
         log.error(
@@ -48,7 +48,7 @@ async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
 async def try_account(context: WorkerContext) -> ScrapeDoError | None:
     """Ask the API whether it takes the token again. Return the refusal, or None if the runs may go on."""
     error = await ask_account(context)
-    # Anything else says nothing about the token: the step's own call will tell.
+    # Other errors say nothing about the token. The step's own call will show whether it is refused.
     if error is not None and is_auth(error):
         return error
     if await context.write(ops.close_breaker(context.store.keys, context.settings.account_id)):
@@ -57,7 +57,7 @@ async def try_account(context: WorkerContext) -> ScrapeDoError | None:
 
 
 class TokenCheck:
-    """Tells what a 401 or 403 of one job or task refuses. One for each process, because all calls share a token."""
+    """The check whether a 401 or 403 for one job or task refuses the token. A process has one check for its token."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -67,14 +67,14 @@ class TokenCheck:
     async def judge(self, context: WorkerContext, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
         """Return the error of the token, or a plain refusal if the API takes the token.
 
-        One task that is refused must not hold back all runs of the account.
+        A refusal of one task must not hold back all runs of the account.
         """
         if not await self._takes_token(context):
             return error
         return AsyncAPIResponseError(*error.args)
 
     async def _takes_token(self, context: WorkerContext) -> bool:
-        """Whether the API certainly takes the token. Many refusals at once cost one request."""
+        """Tell whether the API certainly takes the token. Many refusals at once cost one request."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if self._checked is None or now - self._checked[0] > _STANDS:

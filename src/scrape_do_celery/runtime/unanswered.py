@@ -1,4 +1,4 @@
-"""Acting on a job of which the API gave no full answer: ask again, believe its absence, or rescue its tasks."""
+"""Handle a job for which the API gave no full answer: poll again, believe its absence, or rescue its tasks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs import StepMessage
     from scrape_do_celery.runtime.context import WorkerContext
 
-#: The status of a job whose answers stay unreadable. No word of the API, so that the tasks decide the outcome.
+#: The status of a job whose answers stay unreadable. The API has no such status, so the tasks decide the outcome.
 UNREADABLE = "unreadable"
 
 
 async def job_ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    """Collects a job whose status is terminal, once it names its tasks.
+    """Collect a job whose status is terminal, if it names its tasks; otherwise poll it again.
 
-    A later answer may name further tasks, which are paid for. An answer that names too few is one of the attempts.
+    A later answer may name further tasks, which are paid for. An answer that names too few tasks counts as unusable.
     """
     known, _ = positioned(claim, job)
     if len(known.task_ids) >= least_tasks(claim, known):
@@ -42,19 +42,19 @@ async def job_ended(context: WorkerContext, claim: Claim, job: JobDetails) -> St
 
 
 def _counted(claim: Claim) -> AnswerNote:
-    """The note on the part's job after one more answer of no use."""
+    """Return the note on the part's job after one more unusable answer."""
     return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
 
 
 async def job_unanswered(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """Acts on an error of a read of the part's job."""
+    """Handle an error of a poll of the part's job."""
     fate = classify_answer(error)
     if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
         return await _not_found(context, claim, error, fate)
     if claim.is_forgotten() and claim.part.is_unlisted and (job := await _rescued(context, claim)):
         return await collect(context, claim, job)
     if claim.stop_grace_passed(context.settings.cancel_grace) and claim.part.task_ids:
-        # The run is to end. Its tasks may be readable although its job is not.
+        # The run has a stop request. Its tasks may be readable although its job is not.
         return await _collect_blindly(context, claim, error)
     if fate is AnswerFate.TROUBLE or claim.is_forgotten():
         return await handle_poll_error(context, claim, error)
@@ -75,18 +75,18 @@ async def _not_found(
 
 
 async def _rescued(context: WorkerContext, claim: Claim) -> JobDetails | None:
-    """The job by its last answer, where pages of it are stored: a run with pages is not lost."""
+    """Return the last answer for the job if any of its pages is stored: a run with pages is not lost."""
     if not claim.part.has_contents:
         return None
     return await context.store.run(ops.job(context.store.keys, claim.part_id))
 
 
 async def _unusable(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """Counts an answer that is the API's own and of no use; after the last attempt the job's tasks are fetched."""
+    """Count an unusable answer that is the API's own. After the last attempt, fetch the job's tasks."""
     after = _counted(claim)
     if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
         context.rate_limiter.counters.add("unreadable:job")
-    # A run that is to end has no time for further attempts; its tasks may be readable.
+    # A run whose stop request is overdue has no time for further attempts. Its tasks may be readable.
     is_late = bool(claim.part.task_ids) and claim.stop_grace_passed(context.settings.cancel_grace)
     if after.is_used_up or is_late:
         return await _collect_blindly(context, claim, error)
@@ -95,12 +95,12 @@ async def _unusable(context: WorkerContext, claim: Claim, error: ScrapeDoError) 
 
 
 async def _collect_blindly(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """Fetches the tasks that the purchase named: they are paid for, and may be readable."""
+    """Fetch the tasks that earlier answers named: they are paid for, and may be readable."""
     store, part_id, job_id = context.store, claim.part_id, claim.part.job_id or ""
     job = await store.run(ops.job(store.keys, part_id)) or JobDetails(job_id=job_id, status=UNREADABLE)
     if claim.part.task_ids or job.task_ids:
         return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
-    # The raw answer is kept as the content of the only task: it may name the tasks for whoever reads it.
+    # The raw answer is kept as the content of a single task. A person who reads it may find the names of the tasks.
     kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
     await context.write(ops.update_part(store.keys, claim, {}, job=kept))
     await store_task(context, claim, 0, unusable_task(job_id, job_id, "", error))

@@ -1,4 +1,4 @@
-"""The store: every key, every change, and the rules between states."""
+"""The store: the Redis keys, the commands that read and change them, and the states of runs and parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be shown of a request to whoever watches: figures, hosts, options. Never a header, a cookie or a body."""
+"""The public summary of a request for logs and monitors: figures, hosts, options; no header, cookie or body."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobCreationRequest
 
-#: Options that are shown with their value, and options of which is only shown that they are set.
+#: Options that are shown with their values. Of the options in `_HIDDEN`, the summary only shows that they are set.
 _SHOWN: Final = (
     *("method", "geo_code", "regional_geo_code", "super", "device", "output", "session_id", "credentials"),
     *("raise_on_task_failure", "max_wait"),
 )
 _HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
 REDACTED: Final = "***"
-#: Targets whose hosts are compared, and the longest text that is shown.
+#: Targets whose hosts are compared; characters of the longest text that is shown.
 _LOOKED_AT, _LONGEST = 20, 60
 
 
 def request_summary(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
-    """A summary of the fields of a request as they came, checked or not."""
+    """Summarize the fields of a request, which need not be validated."""
     plugin, targets = fields.get("plugin"), fields.get("targets")
     found: dict[str, Any] = {}
     if hosts and targets is not None and (host := _host(targets)):
@@ -36,12 +36,12 @@ def request_summary(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[st
 
 
 def request_fields(request: JobCreationRequest) -> dict[str, Any]:
-    """The fields of a checked request, by name."""
+    """Return the fields of a validated request, by name."""
     return {name: getattr(request, name) for name in type(request).model_fields}
 
 
 def call_summary(args: Sequence[Any], kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
-    """A summary of a call of the public step, with the number of its targets. Nothing about it may be right."""
+    """Summarize a call of the public step, with the number of its targets. The arguments may be wrong in any way."""
     fields: dict[str, Any] = dict(kwargs)
     if args:
         fields["targets"] = args[0]
@@ -54,14 +54,14 @@ def call_summary(args: Sequence[Any], kwargs: Mapping[str, Any], *, hosts: bool 
 
 
 def schedule_summary(kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[str, Any]:
-    """A summary of a call of the step that beat publishes."""
+    """Summarize a call of the step that beat publishes."""
     request = kwargs.get("request")
     named = {name: _shown(kwargs[name]) for name in ("name", "tick", "if_running") if kwargs.get(name)}
     return named | call_summary((), request if isinstance(request, dict) else {}, hosts=hosts)
 
 
 def message_reprs(run_id: str, summary: Mapping[str, Any]) -> dict[str, str]:
-    """The options of a message about a run by which logs, events and Flower show it."""
+    """Return the message options by which logs, events and Flower show the message of a run."""
     return {"argsrepr": f"({run_id!r},)", "kwargsrepr": repr(dict(summary))}
 
 
@@ -85,7 +85,7 @@ def _get(plugin: Any, name: str) -> Any:
 
 
 def _shown(value: Any) -> Any:
-    """A figure, or a short text; anything else is no option that we know."""
+    """Return a number or a short text. Hide any other value, because no known option has such a value."""
     if isinstance(value, str):
         return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
     return value if isinstance(value, bool | int | float) else REDACTED

@@ -1,7 +1,7 @@
-"""Send commands to the store in batches: commands that are submitted while batches run go together in the next batch.
+"""Send commands to the store in batches. Commands that are submitted while batches run share the next batch.
 
 A round trip costs a system call, a wake-up, and on a server that syncs every write (`appendfsync always`) a sync. A
-batch of fifty commands costs each of those once.
+batch of fifty commands has each of these costs once.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.command import Command
 
-#: Batches under way at once, so that a page does not hold up the renewal of a lease; commands, and bytes, in one.
+#: Batches that run at once, so that a large page does not delay the renewal of a lease; commands of a batch at most;
+#: bytes after which a batch takes no further command.
 _AT_ONCE, _BATCH_LIMIT, _BYTES = 4, 100, 4_000_000
 
 
 class CommandBatcher:
-    """Carries commands out in the order in which they were asked for, many at a time.
+    """The queue of commands that wait for a batch. Batches take commands in the order in which they were submitted.
 
-    `execute` answers each command of a batch, with an error if that command failed; if it raises, all of them failed.
+    `execute` returns the reply or the error of each command of a batch. If `execute` raises, all commands have failed.
     """
 
     def __init__(self, execute: Callable[[Sequence[Command[Any]]], Awaitable[Sequence[Any]]]) -> None:
@@ -33,7 +34,7 @@ class CommandBatcher:
         self._is_starting = False
 
     async def submit(self, command: Command[Any]) -> Any:
-        """What the store answers; a caller that is cancelled has its command carried out, or not."""
+        """Return the reply to a command. If the caller is cancelled, its command may still be carried out."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
         self._start_batch()
@@ -47,7 +48,7 @@ class CommandBatcher:
 
     def _start_batch(self) -> None:
         if self._waiting and not self._is_starting and len(self._running) < _AT_ONCE:
-            # It leaves when all that is ready to run has run: that may have something to take along.
+            # The batch is sent after all callbacks that are ready now, because these may submit further commands.
             self._is_starting = True
             running = asyncio.ensure_future(self._run_batch())
             self._running.add(running)
@@ -79,12 +80,12 @@ class CommandBatcher:
             return await self._execute(commands)
         except RedisError as error:
             return [error] * len(commands)
-        except Exception as error:  # noqa: BLE001 (it is handed to who asked)
-            # One that cannot be sent at all: the others are none the worse for it.
+        except Exception as error:  # noqa: BLE001 (the error is handed to the caller of `submit`)
+            # A command of this batch cannot be sent at all. The others are sent one by one, so that only it fails.
             return [error] if len(commands) == 1 else [(await self._answers([command]))[0] for command in commands]
 
     def _next_batch(self) -> list[tuple[Command[Any], asyncio.Future[Any]]]:
-        # Who was cancelled meanwhile wants nothing any more.
+        # A caller that was cancelled in the meantime needs no reply.
         self._waiting = [(command, future) for command, future in self._waiting if not future.done()]
         size = count = 0
         while count < min(len(self._waiting), _BATCH_LIMIT) and size < _BYTES:

@@ -1,4 +1,4 @@
-"""The commands around a purchase: the intent, the check before the send, unresolved ones, breaker, ledger."""
+"""Commands for purchases: the intent, the check before the send, unresolved purchases, the breaker, the ledger."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.keys import Keys
     from scrape_do_celery.store.records import Claim
 
-#: The cursor of a scan, before the first and behind the last.
+#: The cursor that begins a scan. A scan that is complete returns the same cursor.
 START = "0"
-#: Seconds until an account whose token was refused is tried again; it doubles to the second figure.
+#: Seconds between two probes of an account whose token was refused. The delay doubles from the first to the second.
 PROBE, LONGEST_PROBE = 1.0, 60.0
-#: What `guard` answers where the `POST` must not leave.
+#: Replies of `check_before_send` if the `POST` must not be sent: the claim is stale, or the run has a stop request.
 LEASE_LOST, STOP_REQUESTED = -1.0, -2.0
 
 
 class PurchaseStatus(StrEnum):
-    """What the ledger says of a purchase."""
+    """The status of a purchase in the ledger."""
 
-    OPEN = "open"  #: the `POST` is under way, or in doubt
+    OPEN = "open"  #: the `POST` is in progress, or in doubt
     CONFIRMED = "confirmed"  #: the API answered with the job
     ADOPTED = "adopted"  #: the answer was lost; the job was found
     NOT_FOUND = "not_found"  #: the answer was lost; no such job was found
-    IN_DOUBT = "in_doubt"  #: the answer was lost; it was never known whether there is a job
-    VOID = "void"  #: certainly not taken: struck out
+    IN_DOUBT = "in_doubt"  #: the answer was lost; the part ended, and the job may exist
+    VOID = "void"  #: certainly not taken; the ledger drops the line
 
 
-#: Jobs of an account that no run owns and that are remembered.
+#: The store remembers at most this number of jobs of an account that no run owns.
 _REMEMBERED_JOBS = 20_000
-#: Purchases that may exist although nobody found them.
+#: The statuses of purchases whose job may exist although no search found it.
 UNRESOLVED = frozenset({PurchaseStatus.NOT_FOUND, PurchaseStatus.IN_DOUBT})
 
 
@@ -50,7 +50,7 @@ SLOT_RECHECK = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """A `POST` that was taken, or may have been. `at` is by the store's clock, `job_id` None where none is known."""
+    """A `POST` that was taken, or may have been. `at` is by the store's clock. `job_id` is None if no job is known."""
 
     part_id: PartId
     sequence: int
@@ -64,7 +64,7 @@ class Purchase:
 
     @classmethod
     def parse(cls, field: str, line: str) -> Purchase:
-        """The purchase that `write_ledger` of lib/ledger.lua wrote."""
+        """Parse the line that `write_ledger` of lib/ledger.lua wrote."""
         part_id, _, sequence = field.rpartition(":")
         at, status, targets, estimated_credits, job_id, cost, outcome = line.split(" ")
         return cls(
@@ -81,7 +81,10 @@ class Purchase:
 
 
 def check_before_send(keys: Keys, claim: Claim) -> Command[float]:
-    """Seconds left of a submit's lease; `LEASE_LOST`, or `UNWANTED` where the run is to end."""
+    """Return the seconds that are left of a submit's lease.
+
+    If the claim is stale, return `LEASE_LOST`. If the run has a stop request, return `STOP_REQUESTED`.
+    """
     return Command(
         float, (claim.part.fence,), [_part(keys, claim), keys.run(claim.part_id.run_id)], "check_before_send"
     )
@@ -100,11 +103,11 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
     limit: int | None = None,
     digests: PartDigests | None = None,
 ) -> Command[tuple[str, str]]:
-    """`("ok", when)` once the intent to buy is written; else why the `POST` must not be made.
+    """Write the intent to buy. Return `("ok", time)`, or the reason why the `POST` must not be sent.
 
-    `durable`: a restart of the store loses no write, so that a part which is queued was never sent. `limit` jobs may
-    run at a time; a part beyond them waits for a slot, and is due when it has one. `digests` are those of the claim's
-    targets, if the caller has them.
+    `durable` tells that a restart of the store loses no write. A queued part of such a store was certainly never sent.
+    At most `limit` jobs may run at a time. A part beyond them waits for a job slot, and is due when it has a slot.
+    `digests` are the digests of the claim's targets, if the caller has them.
     """
     digests = digests or digests_of(claim)
     return Command(
@@ -129,10 +132,10 @@ def write_intent(  # noqa: PLR0913 (one argument a thing that is written down)
 
 @dataclass(frozen=True, slots=True)
 class UnresolvedPurchases:
-    """Purchases of other parts that may have bought an unknown job, by how far their targets are those of a part."""
+    """Purchases of other parts that may have bought an unknown job: by equal targets, and by similar targets."""
 
     equal: tuple[PartId, ...]
-    #: Parts with similar targets, those with equal ones among them.
+    #: The number of parts with similar targets. Parts with equal targets are among them.
     similar: int
     #: Whether the store may have lost purchases since the part's own.
     may_lack_some: bool
@@ -143,7 +146,7 @@ def read_unresolved_purchases(
 ) -> Command[UnresolvedPurchases]:
     """Read the unresolved purchases of other parts whose targets are like those of the claimed part.
 
-    Purchases behind the place `sighted` in the order are left out: a job that was first seen there is not theirs.
+    Purchases behind the position `sighted` in the order are left out: they began after the job was seen.
     """
     named = (" ".join(digests.strict), digests.by_any_version)
     return Command(
@@ -173,7 +176,7 @@ def scan_conflicting_parts(
 
 
 def note_unowned(keys: Keys, account: str, job_ids: Sequence[str]) -> Command[list[int]]:
-    """Note jobs that no run owns. Return for each its first sighting's place in the order of all intents."""
+    """Note jobs that no run owns. Return the position of each job's first sighting in the order of all intents."""
     return Command(
         lambda r: [int(float(place)) for place in r],
         (keys.prefix, int(RETENTION) + 86_400, _REMEMBERED_JOBS, *(job_id.lower() for job_id in job_ids)),
@@ -183,27 +186,27 @@ def note_unowned(keys: Keys, account: str, job_ids: Sequence[str]) -> Command[li
 
 
 def digests_of(claim: Claim) -> PartDigests:
-    """Make the digests of a claimed part's targets."""
+    """Return the digests of a claimed part's targets."""
     return PartDigests.from_targets(targets_of(claim.spec().request))
 
 
 def open_breaker(keys: Keys, account: str) -> Command[bool]:
-    """Whether this was the first refusal of the account's token; its runs are held back from now on."""
+    """Open the breaker of an account, which holds its runs back. Return whether the breaker was closed before."""
     return Command(bool, (PROBE,), [keys.breaker(account)], "set_breaker")
 
 
 def close_breaker(keys: Keys, account: str) -> Command[bool]:
-    """Whether the account's runs were held back, and no longer are."""
+    """Close the breaker of an account. Return whether the breaker was open before."""
     return Command(bool, ("",), [keys.breaker(account)], "set_breaker")
 
 
 def owners(keys: Keys, jobs: Sequence[str]) -> Command[list[str | None]]:
-    """Who owns each of some jobs: a part as text, None where no run does."""
+    """Return the id of the part that owns each job, as text; None for a job that no run owns."""
     return Command(lambda r: [None if one is None else one.decode() for one in r], ("MGET", *map(keys.owner, jobs)))
 
 
 def ledger(keys: Keys, day: int) -> Command[list[Purchase]]:
-    """The purchases of one day, counted from the epoch, in no order."""
+    """Return the purchases of a day, which is counted from the epoch, in no order."""
     return Command(
         lambda r: [Purchase.parse(field.decode(), line.decode()) for field, line in r.items()],
         ("HGETALL", keys.ledger(day)),

@@ -1,4 +1,4 @@
-"""Taking parts: what is due, the lease, and the end of a part that nobody survives."""
+"""Commands that hand out due entries, claim parts, and renew leases; the policy for poisoned parts."""
 
 from __future__ import annotations
 
@@ -19,21 +19,25 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.keys import Keys, PartId
 
-#: How long a step message may stay unheard before the dispatcher publishes again; it grows to the second figure.
+#: Seconds until the dispatcher publishes again for a part that no step has claimed. The interval grows from the first
+#: number to the second.
 REDISPATCH_MIN, REDISPATCH_MAX = 5.0, 300.0
-#: Parts a message, at most.
+#: Parts of a step message, at most.
 PARTS_PER_MESSAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class PoisonPolicy:
-    """When a part is taken out of work: after so many claims without progress. `stop`: unsent parts stay unsent."""
+    """The policy for poisoned parts: a part is taken out of work after `after` claims without progress.
+
+    With `skip_unsent`, the unsent parts of its run are not sent any more.
+    """
 
     after: int
     skip_unsent: bool
 
     def error(self, part_id: PartId) -> str:
-        """What such a part ends with."""
+        """Return the error of a poisoned part as JSON."""
         why = f"{self.after} steps on it died in a row; its ledger says what was bought"
         text = f"run {part_id.run_id} was taken out of work: {why}"
         return json.dumps(PoisonedRunError(text, part_id.run_id).to_json())
@@ -41,32 +45,32 @@ class PoisonPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PoisonedPart:
-    """A part that was taken out of work instead of being claimed; how many parts of its run are left."""
+    """The reply for a part that was taken out of work instead of being claimed. `left` counts live parts of its run."""
 
     left: int
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsAccount:
-    """A part that waits for a worker with another token: the one that it was bought with."""
+    """The reply for a part that waits for a worker with the token of `account`, which bought its job."""
 
     account: str
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsKey:
-    """A part that waits for a worker with another encryption key, by its name."""
+    """The reply for a part that waits for a worker with another encryption key. `key` is the name of that key."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A part whose last claim died. Only a process that works on nothing else may claim it."""
+    """The reply for a part whose last claim died. Only a process that works on nothing else may claim it."""
 
 
 def claim_due(keys: Keys, *, limit: int, cap: int) -> Command[Due]:
-    """What is to be dispatched now, at most `limit`, while at most `cap` step messages are under way."""
+    """Hand out at most `limit` due parts and runs, while at most `cap` step messages are in flight."""
     args = (keys.prefix, limit, cap, REDISPATCH_MIN, REDISPATCH_MAX, PARTS_PER_MESSAGE)
     return Command(Due.parse, args, [keys.due, keys.dispatched, keys.content_expiry, keys.queue_delay], "claim_due")
 
@@ -84,10 +88,11 @@ def claim_part(  # noqa: PLR0913 (one argument a condition)
     isolated: bool = False,
     outlived: str = "",
 ) -> Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None]:
-    """The part, leased; None where it is not this step's turn.
+    """Claim a part for one step. Return None if the part is gone, not due, paused, held, or in another state.
 
-    A part that was claimed too often without progress is ended instead. `isolated`: the process works on nothing else.
-    `outlived` is the token of an earlier claim: its step failed, and its process lives.
+    A part that was claimed too often without progress is ended instead, by the policy `poison`. `isolated` tells that
+    this process works on nothing else. `outlived` is the token of an earlier claim whose step failed while its process
+    lived. An open breaker holds runs back for `auth_grace` seconds.
     """
     part_keys = [
         keys.part(part_id.run_id, part_id.part),
@@ -107,7 +112,7 @@ def claim_part(  # noqa: PLR0913 (one argument a condition)
 
 
 def renew_lease(keys: Keys, claim: Claim, seconds: float) -> Command[bool]:
-    """Whether the lease is still held, and now for `seconds` more."""
+    """Renew the lease of a claim for `seconds` from now on. Return whether the claim still holds it."""
     return Command(
         bool, (claim.part.fence, seconds), [keys.part(claim.part_id.run_id, claim.part_id.part)], "renew_lease"
     )

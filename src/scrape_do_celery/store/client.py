@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A store that is down for longer than these make up fails the command; its step is published again later.
+#: A command fails if the store is down for longer than these retries take. The dispatcher publishes its step later.
 _RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
 _OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
-#: For a caller that must answer soon although the store does not: the command is tried once.
+#: Options for a caller that must answer within seconds even if the store hangs: each command is tried once.
 _FAIL_FAST = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
 _DURABLE = "set appendonly yes and appendfsync always"
 _LOST = [RedisConnectionError, RedisTimeoutError]
-#: What is over when the server is well again; anything else is a fault of ours, and says so.
+#: Errors that end when the server recovers. Any other error is a fault of this package, and is raised as it is.
 _AWAY = (*_LOST, ReadOnlyError, OutOfMemoryError)
 
 
 class Store:
-    """The store, for threads."""
+    """The store for threads."""
 
     def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "") -> None:
         self.client, self.keys, self.where = client, keys, where
@@ -47,7 +47,7 @@ class Store:
 
     @classmethod
     def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, fail_fast: bool = False) -> Store:
-        """Open a store that connects when it is first used. With `fail_fast` it fails within seconds if Redis hangs."""
+        """Open a store that connects at its first command. With `fail_fast`, a command fails soon if Redis hangs."""
         retry = Retry(NoBackoff(), 0) if fail_fast else Retry(_BACKOFF, _RETRIES)
         options = _OPTIONS | _FAIL_FAST if fail_fast else _OPTIONS
         return cls(
@@ -57,10 +57,10 @@ class Store:
         )
 
     def run(self, command: Command[T]) -> T:
-        """What the command answers.
+        """Carry out a command. Return its parsed reply.
 
         Raises:
-            StoreUnavailableError: Redis did not answer, or refused.
+            StoreUnavailableError: If Redis did not answer, or refused the command for now.
         """
         try:
             if command.script:
@@ -72,10 +72,10 @@ class Store:
         return command.parse(reply)
 
     def run_all(self, commands: Sequence[Command[T]]) -> list[T]:
-        """What each command answers; they travel together, and each stands for itself.
+        """Carry out commands in one round trip, but not as one transaction. Return their parsed replies.
 
         Raises:
-            StoreUnavailableError: Redis did not answer, or refused one of them. Others may have been carried out.
+            StoreUnavailableError: If Redis did not answer, or refused a command. Others may have been carried out.
         """
         pipe = self.client.pipeline(transaction=False)
         for command in commands:
@@ -88,7 +88,7 @@ class Store:
 
     def _answer(self, command: Command[T], reply: Any) -> T:
         if isinstance(reply, NoScriptError):
-            # A server that was restarted: this one brings the script with it.
+            # The server was restarted and has lost the script. `run` sends the script again.
             return self.run(command)
         if isinstance(reply, _AWAY):
             raise self._away(reply) from reply
@@ -100,11 +100,15 @@ class Store:
         return StoreUnavailableError(f"the store at {self.where}: {error}")
 
     def check(self) -> None:
-        """Raises ConfigurationError where the server cannot serve as a store."""
+        """Check that the server can serve as a store.
+
+        Raises:
+            ConfigurationError: If the server is a Redis Cluster.
+        """
         try:
             cluster = self.client.info("cluster")
         except ResponseError:
-            return  # `weakness` tells what that costs
+            return  # `weakness` reports the cost of a user who may not use INFO
         if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster: a run and the list of what is due must change in one step, "
@@ -112,7 +116,7 @@ class Store:
             )
 
     def weakness(self) -> str:
-        """What a crash of the server can cost, in one sentence; empty where it loses no write."""
+        """Describe in one sentence what a crash of the server can cost; empty if a crash loses no write."""
         try:
             persistence = self.client.info("persistence")
         except ResponseError:
@@ -134,12 +138,12 @@ class Store:
         return ""
 
     def close(self) -> None:
-        """Gives its connections back."""
+        """Close the connections."""
         self.client.close()
 
 
 class AsyncStore:
-    """The store, for one event loop."""
+    """The store for one event loop."""
 
     def __init__(self, client: redis_async.Redis, keys: Keys) -> None:
         self.client, self.keys = client, keys
@@ -148,7 +152,7 @@ class AsyncStore:
 
     @classmethod
     def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, connections: int = 16) -> AsyncStore:
-        """A store that connects when it is first used, over at most so many connections."""
+        """Open a store that connects at its first command, and has at most this number of connections."""
         pool = redis_async.BlockingConnectionPool.from_url(
             url,
             max_connections=connections,
@@ -160,12 +164,12 @@ class AsyncStore:
         return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, encryptor))
 
     async def run(self, command: Command[T]) -> T:
-        """What the command answers. Those that are asked for together travel together."""
+        """Carry out a command. Return its parsed reply. Commands of the same moment share a round trip."""
         answer: T = await self._batcher.submit(command)
         return answer
 
     async def _execute(self, commands: Sequence[Command[Any]]) -> list[Any]:
-        """What each command answers, or the error with which it failed."""
+        """Return for each command its parsed reply, or the error with which it failed."""
         if len(commands) == 1:
             return [await self._alone(commands[0])]
         pipe = self.client.pipeline(transaction=False)
@@ -177,10 +181,10 @@ class AsyncStore:
     async def _answer(self, command: Command[Any], reply: Any) -> Any:
         try:
             if isinstance(reply, NoScriptError):
-                # A server that was restarted: this one brings the script with it.
+                # The server was restarted and has lost the script. `_alone` sends the script again.
                 return await self._alone(command)
             return reply if isinstance(reply, Exception) else command.parse(reply)
-        except Exception as error:  # noqa: BLE001 (it is this command's alone)
+        except Exception as error:  # noqa: BLE001 (the error belongs to this command alone)
             return error
 
     async def _alone(self, command: Command[Any]) -> Any:
@@ -189,7 +193,7 @@ class AsyncStore:
         return command.parse(await self.client.execute_command(*command.args))  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
-        """Gives its connections back."""
+        """Close the connections."""
         await self._batcher.aclose()
         await self.client.aclose()
         await self.client.connection_pool.disconnect()

@@ -1,4 +1,4 @@
-"""How records and contents look in Redis: zstd frames behind a version byte."""
+"""Pack records and contents for Redis, and unpack them: zstd frames behind a version byte."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 from scrape_do_celery.models import TaskDetails
 
-if sys.version_info >= (3, 14):  # pragma: no cover (no such interpreter among those that tests run on)
+if sys.version_info >= (3, 14):  # pragma: no cover (the tests run on no such interpreter)
     from compression import zstd
 else:
     from backports import zstd
 
 PLAIN, ZSTD = b"\x00", b"\x01"
 _LEVEL = 3
-#: Below this a zstd frame saves nothing.
+#: Values of fewer bytes stay plain: a zstd frame would save nothing.
 _SMALL = 256
 _HEADER = struct.Struct(">I")
 
 
 class _Contexts(threading.local):
-    """What zstd works with, made once a thread: that costs as much as a small page itself."""
+    """The zstd compressor of a thread, made once: to make one costs as much as to compress a small page."""
 
     def __init__(self) -> None:
         self.compressor = zstd.ZstdCompressor(level=_LEVEL)
@@ -35,32 +35,32 @@ _contexts = _Contexts()
 
 
 def pack_bytes(raw: bytes) -> bytes:
-    """A value that `unpack_bytes` reads."""
+    """Pack bytes into a value that `unpack_bytes` reads."""
     if len(raw) < _SMALL:
         return PLAIN + raw
     return ZSTD + _contexts.compressor.compress(raw, mode=zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def unpack_bytes(value: bytes) -> bytes:
-    """The bytes that were packed."""
+    """Return the bytes that were packed."""
     return zstd.decompress(value[1:]) if value[:1] == ZSTD else value[1:]
 
 
 def pack(data: Any) -> bytes:
-    """JSON data as a value."""
+    """Pack JSON data into a value."""
     return pack_bytes(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def unpack(value: bytes) -> Any:
-    """The JSON data of a value."""
+    """Return the JSON data of a value."""
     return json.loads(unpack_bytes(value))
 
 
 def pack_task(task: TaskDetails) -> bytes:
-    """One fetched task as a frame: a small JSON header, then the page as it was served.
+    """Pack a fetched task into a frame: a small JSON header, then the page as it was served.
 
-    The page is kept as raw bytes, so that reading it back needs no JSON parser. Base64 that does not come back to the
-    letter (line breaks, damage) is kept as text.
+    The page is stored as raw bytes, so that reading it needs no JSON parser. Base64 text is stored as text if encoding
+    its bytes again would not give exactly the same text, because of line breaks or damage.
     """
     text, kind = task.content, "none"
     raw = b""
@@ -72,7 +72,7 @@ def pack_task(task: TaskDetails) -> bytes:
 
 
 def unpack_task(value: bytes) -> TaskDetails:
-    """The task of a frame, equal to the one that was packed."""
+    """Return the task of a frame. The result equals the task that was packed."""
     frame = unpack_bytes(value)
     (size,) = _HEADER.unpack_from(frame)
     head = json.loads(frame[_HEADER.size : _HEADER.size + size])

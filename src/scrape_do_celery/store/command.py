@@ -1,4 +1,4 @@
-"""A command of the store as a value."""
+"""The value that describes a command of the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Value = bytes | str | float | int
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[T]):
-    """One round trip: a script, or without one the Redis command in `args`."""
+    """A command of one round trip: the script, or the Redis command in `args` if there is no script."""
 
     parse: Callable[[Any], T]
     args: Sequence[Value]

@@ -1,4 +1,4 @@
-"""The commands of whoever monitors the store: how it stands, what was counted, and a census of the live runs."""
+"""Commands for monitoring: figures of the store, totals of counters, and the number of live runs by state."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.keys import Keys
 
-#: Runs that have not begun, and runs that have ended and are not delivered: beside the states that `RunState` has.
+#: States beside those of `RunState`: a run that has not begun, and a run that has ended and is not delivered.
 DRAFT, DELIVERING = "draft", "delivering"
-#: Upper bounds, in seconds, of the classes in which it is counted how late steps began; `inf` is behind the last.
+#: Upper bounds, in seconds, of the buckets for the latency of steps. The last bucket, `inf`, has no bound.
 LATENCY_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
-#: Parts that one look of a census takes, or twice as many: so many keep Redis busy for less than a millisecond.
+#: Entries of a page of live runs. Redis may return up to twice this number, and is busy for less than a millisecond.
 _SLICE = 100
 _HOUR = 3600
-#: Length of the rows of `census.lua` that tell of many runs.
+#: Length of the rows of `count_live_runs.lua` that count the runs in a state. Other rows name one part.
 _BY_STATE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStats:
-    """How an account stands. Times are by the store's clock, None where there is nothing."""
+    """Figures of an account. Times are by the store's clock; None if nothing polls, waits, or is refused."""
 
     account: str
     polled_by_list: int
@@ -40,17 +40,18 @@ class AccountStats:
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """Figures of the store at a moment of its clock."""
+    """Figures of the store at the time `now` of its clock."""
 
     now: float
     due: int
     due_at: float | None
     dispatched_parts: int
     paused_until: float | None
-    #: when the first of what is paid and not fetched expires, and how many parts do within some seconds from now
+    #: when the first page that is paid for and not fetched expires; how many parts expire within each of the seconds
+    #: that the caller asked for
     paid_until: float | None
     expiring: tuple[int, ...]
-    #: requests that processes want to have under way, and those that they may have
+    #: requests that all processes want to have in flight, and requests that they may have
     wanted: int
     granted: int
     totals: Mapping[str, float]
@@ -61,15 +62,15 @@ class StoreStats:
 
 @dataclass
 class LiveRunCount:
-    """Live runs by state. A run that moves while they are counted may be missed, or counted twice."""
+    """The number of live runs by state. A run that changes during the count may be missed, or counted twice."""
 
     runs: dict[str, int] = field(default_factory=dict)
-    #: when the first run that is in a state was accepted, by the store's clock
+    #: by state, when the first run in the state was accepted, by the store's clock
     since: dict[str, float] = field(default_factory=dict)
     _multi_part: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, part: LiveRunPage) -> None:
-        """Adds what one look saw."""
+        """Add the counts of a page."""
         for state, runs, first in part.states:
             self.runs[state] = self.runs.get(state, 0) + runs
             if first is not None:
@@ -78,7 +79,10 @@ class LiveRunCount:
             self._multi_part.setdefault(run_id, []).append(state)
 
     def close(self) -> LiveRunCount:
-        """Itself, once all was seen: runs of several parts count where the most telling of these stands."""
+        """Count the runs of several parts, after the last page. Return this object.
+
+        Each of them counts in the state that `run_state` returns for its parts.
+        """
         for states in self._multi_part.values():
             state = run_state(None, states)
             self.runs[state] = self.runs.get(state, 0) + 1
@@ -88,16 +92,19 @@ class LiveRunCount:
 
 @dataclass(frozen=True, slots=True)
 class LiveRunPage:
-    """What one look of a census saw, and the cursor for the next."""
+    """A page of the count of live runs, and the cursor of the next page."""
 
     cursor: str
     states: tuple[tuple[str, int, float | None], ...]
-    #: runs that have several parts, one a part
+    #: run id and state of each live part of runs that have several parts
     multi_part: tuple[tuple[str, str], ...]
 
 
 def read_stats(keys: Keys, account: str, ahead: Iterable[float]) -> Command[StoreStats]:
-    """How the store stands, for a caller of this account ('' for none). `ahead`: the seconds of `expiring`."""
+    """Read the figures of the store. `ahead` are the seconds of `expiring`.
+
+    The caller's `account` is included even if it never had a job; '' for none.
+    """
     redis_keys = [
         keys.due,
         keys.dispatched,
@@ -112,12 +119,12 @@ def read_stats(keys: Keys, account: str, ahead: Iterable[float]) -> Command[Stor
 
 
 def count_live_runs(keys: Keys, key: str, cursor: str = START) -> Command[LiveRunPage]:
-    """A look at some of the live runs in `key`, which is `keys.due` or an account's `keys.watch`."""
+    """Count one page of the live runs in `key`, which is `keys.due` or an account's `keys.poll_set`."""
     return Command(_part, (keys.prefix, cursor, _SLICE), [key], "count_live_runs")
 
 
 def accounts(keys: Keys) -> Command[list[str]]:
-    """The accounts that have, or had, running jobs."""
+    """Read the accounts that have, or had, running jobs."""
     return Command(lambda reply: sorted(name.decode() for name in reply), ("SMEMBERS", keys.accounts))
 
 
@@ -175,7 +182,7 @@ def _moment(text: str) -> float | None:
     return float(text) if text else None
 
 
-#: States that a census tells apart, in the order in which a run goes through them.
+#: The states of live runs, in the order in which a run goes through them.
 LIVE = (
     DRAFT,
     RunState.QUEUED.value,

@@ -1,4 +1,4 @@
-"""The commands that bring a run into the store: written down, found by its key, accepted."""
+"""Commands that create a run, reserve its idempotency key, and accept a draft."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.keys import Keys
 
-#: Stands for the number of parts of a run that was freed by `forget`.
+#: Returned instead of the number of parts, if the run was freed by `forget`.
 FORGOTTEN = -1
-#: Seconds for which an id is reserved for a key, and for which a message may come again.
+#: Seconds for which an id is reserved for a key; seconds within which a message may be redelivered.
 _RESERVED_FOR, _AGAIN = 86400, 7 * 86400
 
 
@@ -34,7 +34,7 @@ class CreateResult(StrEnum):
     EXISTS = "exists"
     RESERVED = "reserved"  #: nothing was written: the run of the key must have the id that was reserved
     FORGOTTEN = "forgotten"  #: nothing was written: the run of this id has ended and was freed
-    WAITING = "waiting"  #: a draft, which waits for the end of the run of an earlier tick
+    WAITING = "waiting"  #: a draft was written, which waits for the end of the run of an earlier tick
     TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
 
 
@@ -52,13 +52,13 @@ class Created:
 
     @property
     def new(self) -> bool:
-        """Whether this request wrote it down."""
+        """Whether this request created the run."""
         return self.result in {CreateResult.CREATED, CreateResult.WAITING}
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTick:
-    """A tick of a schedule, and what it does while the run of an earlier one goes on."""
+    """A tick of a schedule. `if_running` tells what to do if the run of an earlier tick is live."""
 
     name: str
     tick: str
@@ -78,11 +78,12 @@ def create_run(  # noqa: PLR0913 (one argument a field)
     trace: str = "",
     tick: ScheduleTick | None = None,
 ) -> Command[Created]:
-    """Writes a run and its parts; or finds the run that has this id, this idempotency key or this turn.
+    """Create a run with its parts, or find the run that has this id, this idempotency key or this tick.
 
-    With `start_delay` it is a draft, which a message starts; the dispatcher does after `start_delay` seconds, unless
-    `expires` seconds have passed by then. One with a `turn` is a draft only where it waits for another run. `trace` is
-    the context that the run's spans belong to.
+    With `start_delay`, create a draft, which a message accepts. If no message has accepted it after `start_delay`
+    seconds, the dispatcher does, unless `expires` seconds have passed by then. The run of a `tick` is a draft only if
+    it waits for another run. `waiter` is the first Celery id that waits for the outcome; by default it is `run_id`.
+    `trace` is the context that the run's spans belong to.
     """
     parts = spec.parts()
     options, targets = spec.packed()
@@ -94,7 +95,7 @@ def create_run(  # noqa: PLR0913 (one argument a field)
     fields: dict[str, Value] = {"v": VERSION}
     fields |= {name: keys.encrypt(key_of_run, name, value) for name, value in private.items()}
     if keys.key_names:
-        # Encrypted twice, the same options look different: their digest tells that they are the same.
+        # The same options look different each time they are encrypted. Their digest shows that they are equal.
         fields |= {"key": keys.key_names[0], "options_digest": hashlib.sha256(options).hexdigest()[:32]}
     if spec.early:
         fields["early"] = 1
@@ -126,25 +127,26 @@ def create_run(  # noqa: PLR0913 (one argument a field)
 
 
 def reserve_key(keys: Keys, key: str, run_id: str, digest: str) -> Command[Created]:
-    """The run of an idempotency key, or the id that its run will have where it is made of the request of this digest.
+    """Find the run of an idempotency key, or reserve an id for it.
 
-    That is this one, unless another was reserved for the same request before.
+    If the key has no run, the result has the id that a run of the request `digest` must have. The id is `run_id`,
+    unless another id was reserved for the same request before.
     """
     args = (run_id, digest, _RESERVED_FOR)
     return Command(lambda reply: _created(reply, digest), args, [keys.idempotency(key)], "reserve_key")
 
 
 def assign_tick(keys: Keys, message_id: str, tick: str) -> Command[str]:
-    """The tick that a message which names none was first taken for."""
+    """Assign a tick to a message that names none. Return the tick that was first assigned to it."""
     return Command(bytes.decode, (tick, _AGAIN), [keys.once(message_id, "tick")], "claim_once")
 
 
 def accept_run(
     keys: Keys, run_id: str, waiter: str = "", signature: str = "", *, keep_draft: bool = False
 ) -> Command[int]:
-    """Makes a draft live, unless it is to be kept one, and adds a waiting Celery id.
+    """Accept a draft, unless `keep_draft` is set, and add a waiter.
 
-    The number of parts; 0 where there is no such run, `FORGOTTEN` where it has ended and was freed.
+    Return the number of parts; 0 if the run does not exist, `FORGOTTEN` if it has ended and was freed.
     """
     kept = keys.encrypt_text(keys.run(run_id), f"waiter:{waiter}", signature)
     args = (run_id, keys.prefix, REDISPATCH_MIN, waiter, kept, "1" if keep_draft else "", encryption_key_name(keys))
@@ -152,7 +154,7 @@ def accept_run(
 
 
 def flat(fields: Mapping[str, Value]) -> list[Value]:
-    """Names and values, one after the other, as a script takes them."""
+    """Return names and values in turn, as scripts take them."""
     return [one for pair in fields.items() for one in pair]
 
 

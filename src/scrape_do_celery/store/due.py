@@ -1,4 +1,4 @@
-"""What the dispatcher finds due, as one look of it tells."""
+"""The due parts and runs that the store hands out to the dispatcher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DuePart:
-    """A part that the dispatcher is to publish a step message for."""
+    """A part for which the dispatcher must publish a step message."""
 
     part_id: PartId
     state: str
@@ -25,7 +25,7 @@ class DuePart:
 
 @dataclass(frozen=True, slots=True)
 class DueRun:
-    """A run that waits to be accepted, aggregated or delivered; or, with parts left, is past its deadline."""
+    """A run that must be accepted, aggregated or delivered. If it is accepted and has parts left, it is overdue."""
 
     run_id: str
     outcome: str | None
@@ -36,7 +36,7 @@ class DueRun:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What one look of the dispatcher found, and when the next is worth it."""
+    """The due entries of one command, and the time at which the next entry is due; None if there is none."""
 
     now: float
     next_at: float | None
@@ -46,7 +46,7 @@ class Due:
 
     @classmethod
     def parse(cls, reply: Sequence[Any]) -> Due:
-        """What `claim_due.lua` handed out."""
+        """Parse the reply of `claim_due.lua`."""
         now, next_at, dropped, *rows = reply
         return cls(
             now=float(now),

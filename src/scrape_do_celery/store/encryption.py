@@ -1,7 +1,7 @@
 """Encrypt requests and contents at rest, with the keys of `SCRAPE_DO_ENCRYPTION_KEY`.
 
-An encrypted value is a version byte, the name of the key, a nonce, and the output of AES-256-GCM. The value is
-compressed before. Its context, the Redis key and the field, is authenticated: a moved value cannot be decrypted.
+An encrypted value is a version byte, the name of the key, a nonce, and the output of AES-256-GCM. The plain value is
+compressed before. The Redis key and the field are authenticated as its context: a moved value cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: No value that is not encrypted begins with it: frames have other version bytes, all else is text.
+#: The first byte of each encrypted value. No other value begins with it: frames have other version bytes, and all other
+#: values are text.
 ENCRYPTED_PREFIX: Final = b"\x02"
 _ID, _NONCE, _TAG = 4, 12, 16
 _HEAD: Final = len(ENCRYPTED_PREFIX) + _ID + _NONCE
@@ -23,7 +24,10 @@ _VARIABLE: Final = "SCRAPE_DO_ENCRYPTION_KEY"
 
 
 class Encryptor:
-    """Encrypt with the first key, decrypt with any of them. The repr shows no key."""
+    """The ciphers of a process: the first key encrypts, any of the keys decrypts.
+
+    The repr shows no key.
+    """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         try:
@@ -43,7 +47,7 @@ class Encryptor:
 
     @property
     def key_names(self) -> list[str]:
-        """The names of the keys, the encrypting one first. A name does not tell its key."""
+        """The names of the keys, first the key that encrypts. A name does not reveal its key."""
         return [one.hex() for one in self._ciphers]
 
     def encrypt(self, value: bytes, context: str) -> bytes:
@@ -57,7 +61,7 @@ class Encryptor:
         """Decrypt a value that was encrypted for this context.
 
         Raises:
-            EncryptionKeyError: the key is missing here; or the value was changed, or moved.
+            EncryptionKeyError: If this process lacks the key, or the value was changed or moved.
         """
         name, nonce = value[1 : 1 + _ID], value[1 + _ID : _HEAD]
         cipher = self._ciphers.get(name)
@@ -72,12 +76,12 @@ class Encryptor:
 
 
 def key_name_of(value: bytes) -> str:
-    """The name of the key that a value was encrypted with."""
+    """Return the name of the key that a value was encrypted with."""
     return value[1 : 1 + _ID].hex()
 
 
 def missing_key_error(name: str, key_names: Sequence[str] = ()) -> EncryptionKeyError:
-    """Return the error of a process that lacks a key."""
+    """Return the error of a process that lacks the key `name`. `key_names` are the keys that it has."""
     has = f"has {', '.join(key_names)}" if key_names else "is not set"
     return EncryptionKeyError(
         f"a value of the store is encrypted with key {name}; {_VARIABLE} of this process {has}. Add that key, behind "

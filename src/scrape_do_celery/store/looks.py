@@ -1,4 +1,4 @@
-"""The commands that only look; `ops` hands them on."""
+"""Commands that only read. `ops` exports them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 def forgotten(keys: Keys, run_id: str) -> Command[bool]:
-    """Whether the run has ended and was freed by `forget`."""
+    """Tell whether the run has ended and was freed by `forget`."""
     return Command(bool, ("HEXISTS", keys.run(run_id), "forgotten"))
 
 
 def clock() -> Command[float]:
-    """The store's time."""
+    """Read the store's clock, in seconds since the epoch."""
     return Command(lambda r: r[0] + r[1] / 1_000_000, ("TIME",))
 
 
 def read_run(keys: Keys, run_id: str) -> Command[RunRecord | None]:
-    """The run and its parts; None where there is none."""
+    """Read a run and its parts; None if the run does not exist."""
     return Command(lambda r: RunRecord.parse(run_id, r, keys), (run_id, keys.prefix), [keys.run(run_id)], "read_run")
 
 
 def outcome(keys: Keys, run_id: str) -> Command[tuple[bool, str | None]]:
-    """Whether the run is there, and its outcome."""
+    """Read whether a run exists, and its outcome; None if it is live."""
     return Command(
         lambda r: (r[0] is not None, r[1].decode() if r[1] else None),
         ("HMGET", keys.run(run_id), "created", "outcome"),
@@ -41,7 +41,7 @@ def outcome(keys: Keys, run_id: str) -> Command[tuple[bool, str | None]]:
 
 
 def spec(keys: Keys, run_id: str, parts: int) -> Command[RunSpec | None]:
-    """The whole request of a run; None where there is none."""
+    """Read the spec of a run with all its targets; None if the run does not exist."""
     fields = ("spec", *(f"targets:{n}" for n in range(parts)))
     return Command(
         lambda r: None if r[0] is None else decrypted_spec(keys, run_id, dict(zip(fields, r, strict=True))),
@@ -50,7 +50,7 @@ def spec(keys: Keys, run_id: str, parts: int) -> Command[RunSpec | None]:
 
 
 def part_spec(keys: Keys, part_id: PartId) -> Command[RunSpec | None]:
-    """The request of one part; None where there is none."""
+    """Read the spec of a run with the targets of one part; None if the part does not exist."""
     fields = ("spec", f"targets:{part_id.part}")
     return Command(
         lambda r: None if None in r else decrypted_spec(keys, part_id.run_id, dict(zip(fields, r, strict=True))),
@@ -59,7 +59,7 @@ def part_spec(keys: Keys, part_id: PartId) -> Command[RunSpec | None]:
 
 
 def job(keys: Keys, part_id: PartId) -> Command[JobDetails | None]:
-    """The part's last `JobDetails`."""
+    """Read the last `JobDetails` of a part; None if the part has none."""
     key = keys.job(part_id.run_id, part_id.part)
     return Command(
         lambda r: None if r is None else JobDetails.model_validate(unpack(keys.decrypt(key, "", r))),
@@ -68,12 +68,12 @@ def job(keys: Keys, part_id: PartId) -> Command[JobDetails | None]:
 
 
 def fetched(keys: Keys, part_id: PartId) -> Command[set[int]]:
-    """Positions whose tasks are stored."""
+    """Read the positions of the tasks of a part that are stored."""
     return Command(lambda r: {int(f) for f in r}, ("HKEYS", keys.contents(part_id.run_id, part_id.part)))
 
 
 def contents(keys: Keys, part_id: PartId, positions: Sequence[int]) -> Command[list[TaskDetails | None]]:
-    """The stored tasks of some positions, None for each that is not there."""
+    """Read the stored tasks at the given positions, in their order; None for a task that is not stored."""
     key = keys.contents(part_id.run_id, part_id.part)
 
     def read(position: int, frame: bytes | None) -> TaskDetails | None:

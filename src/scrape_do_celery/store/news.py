@@ -1,4 +1,4 @@
-"""The change feed: runs that changed and were not announced yet."""
+"""Commands of the change feed: runs that changed and were not announced yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AGAIN = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ChangedRuns:
-    """Changed runs, and the receipt with which they are acknowledged."""
+    """Changed runs, and the receipt that acknowledges them."""
 
     receipt: str
     run_ids: tuple[str, ...]
@@ -30,7 +30,7 @@ def take_changed_runs(keys: Keys, limit: int) -> Command[ChangedRuns]:
 
 
 def acknowledge_changed_runs(keys: Keys, receipt: str, run_ids: Iterable[str]) -> Command[int]:
-    """Acknowledge announced runs, except those that changed again after the receipt."""
+    """Acknowledge announced runs, except runs that changed again after the receipt."""
     return Command(int, (receipt, *run_ids), [keys.changed], "ack_changed_runs")
 
 

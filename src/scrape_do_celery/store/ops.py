@@ -1,6 +1,6 @@
-"""Every command on the store, as a value: which script or command, on which keys, and what the reply means.
+"""The commands of the store, as values: the script or Redis command, its keys, and the parser of its reply.
 
-Nothing here does I/O. `Store.run` and `AsyncStore.run` carry a command out; each may be sent twice without harm.
+Nothing here does I/O. `Store.run` and `AsyncStore.run` carry a command out. A command may be sent twice without harm.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long an ended run is kept, in seconds."""
+    """The seconds for which the data of an ended run are kept."""
 
     contents: int
     record: int
@@ -186,10 +186,11 @@ def update_part(  # noqa: PLR0913 (one argument a thing that changes)
     owner: str | None = None,
     redispatch_after: float | None = None,
 ) -> Command[str]:
-    """`ok`, `stale` or `owned`. With `after` the part is let go, to be looked at that many seconds later.
+    """Change fields of a claimed part. Return `ok`, `stale`, or `owned` if another part owns the job.
 
-    If that is at once, the caller publishes a step message. The dispatcher publishes another one only if no step has
-    taken the part after `redispatch_after` seconds.
+    With `after`, release the part, and let it be due again after this number of seconds. If `after` is 0, the caller
+    publishes a step message. The dispatcher publishes another message only if no step has claimed the part after
+    `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own.
     """
     part_id, redispatch_after = (
         claim.part_id,
@@ -213,9 +214,9 @@ def update_part(  # noqa: PLR0913 (one argument a thing that changes)
 
 
 def store_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Command[int]:
-    """1 where the task was stored, 0 where it had been, -1 where its run is gone.
+    """Store a task. If the task has no page, store its held page instead.
 
-    If the task has no page, a held page is stored instead.
+    Return 1 if the task was stored, 0 if it was stored before, -1 if the run is gone or the part has ended.
     """
     counter = "stored_ok" if task.is_success else "stored_failed"
     key = keys.contents(part_id.run_id, part_id.part)
@@ -232,9 +233,9 @@ def store_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails)
 
 
 def hold_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Command[int]:
-    """Hold what an answer contained of a task that has not ended: 1, or -1 where its run is gone.
+    """Hold the page of an answer for a task that has not ended. Return 1, or -1 if the run is gone.
 
-    A held task is a failure with a page. It is stored if a later answer has no page, or if the part ends first.
+    A held task is a failure with a page. The store uses it if a later answer has no page, or if the part ends first.
     """
     key = keys.contents(part_id.run_id, part_id.part)
     frame = keys.encrypt(key, str(position), pack_task(task))
@@ -247,9 +248,9 @@ def hold_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails) 
 
 
 def replace_large_content(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> Command[int]:
-    """1 where the page took the place of the record that it was too large, 0 where that had been done before.
+    """Replace the record of a page that was too large by the page. Return 1, or 0 if it was replaced before.
 
-    Only for a task that was `too_large` when the caller read it.
+    Use this only for a task that was `too_large` when the caller read it.
     """
     key = keys.contents(part_id.run_id, part_id.part)
     frame = keys.encrypt(key, str(position), pack_task(task))
@@ -258,12 +259,12 @@ def replace_large_content(keys: Keys, part_id: PartId, position: int, task: Task
 
 
 def count_done(keys: Keys, part_id: PartId) -> Command[int]:
-    """How many tasks of a part are stored that succeeded."""
+    """Count the stored tasks of a part that succeeded."""
     return Command(lambda r: int(r or 0), ("HGET", keys.part(part_id.run_id, part_id.part), "stored_ok"))
 
 
 def size(command: Command[int]) -> int:
-    """Bytes that a `put` stores."""
+    """Return the bytes that a `store_content` command stores."""
     return len(cast("bytes", command.args[1]))
 
 
@@ -276,10 +277,10 @@ def finish_part(  # noqa: PLR0913 (one argument a thing that is written down)
     skip_unsent: bool = False,
     purchase_status: str = "",
 ) -> Command[int | None]:
-    """Ends a part: how many parts of the run are left, None where the claim is stale.
+    """End a part. Return the number of live parts that the run has left; None if the claim is stale.
 
-    `purchase_status` is the status of its purchase in the ledger. A purchase `in_doubt` is remembered for as long
-    as the API keeps jobs.
+    `purchase_status` is the new status of the part's purchase in the ledger. A purchase `in_doubt` stays registered as
+    long as the API keeps jobs.
     """
     run_id = claim.part_id.run_id
     text = keys.encrypt_text(_part(keys, claim), "error", json.dumps(error.to_json()) if error else "")
@@ -305,12 +306,15 @@ def request_stop(keys: Keys, run_id: str, what: str) -> Command[list[PartId] | N
 
 
 def count_decision_attempt(keys: Keys, run_id: str) -> Command[int]:
-    """How often the run's outcome was tried to be decided, this time counted."""
+    """Count an attempt to decide the run's outcome. Return the number of attempts, with this one."""
     return Command(int, (), [keys.run(run_id)], "count_decision_attempt")
 
 
 def record_outcome(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, Value]) -> Command[str]:
-    """The outcome that stands: the first one that was written; empty where the run is gone, or a part of it goes on."""
+    """Write the outcome of a run, unless it has an outcome. Return the outcome that the run has now.
+
+    Return an empty text if the run is gone, or if a part of it is live.
+    """
     pairs = flat(encrypted(keys, keys.run(run_id), fields))
     return Command(
         bytes.decode,
@@ -321,36 +325,36 @@ def record_outcome(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, V
 
 
 def acknowledge_delivery(keys: Keys, run_id: str, waiter: str, retention: Retention) -> Command[int]:
-    """How many Celery ids still wait for the outcome."""
+    """Note that a waiter has the outcome. Return the number of Celery ids that still wait; -1 if the run is gone."""
     args = (run_id, keys.prefix, waiter, retention.contents, retention.record, retention.idempotency)
     return Command(int, args, [keys.run(run_id), keys.due], "acknowledge_delivery")
 
 
 def pause_api(keys: Keys, seconds: float) -> Command[float]:
-    """Leaves the API alone, for all workers: until when, by the store's clock. A longer pause stands."""
+    """Pause the API for all workers, unless a longer pause stands. Return the end of the pause by the store's clock."""
     return Command(float, (seconds,), [keys.pause], "pause_api")
 
 
 def claim_once(keys: Keys, run_id: str, name: str, seconds: int) -> Command[bool]:
-    """Whether this is the first time that somebody asks for this name of a run, within its life."""
+    """Claim a name of a run. Return whether this call is the first one within `seconds`."""
     token = uuid.uuid4().hex
     return Command(lambda said: said.decode() == token, (token, seconds), [keys.once(run_id, name)], "claim_once")
 
 
 def was_claimed(keys: Keys, run_id: str, name: str) -> Command[bool]:
-    """Whether somebody has asked `first` for this name."""
+    """Tell whether a call of `claim_once` has claimed this name."""
     return Command(bool, ["EXISTS", keys.once(run_id, name)])
 
 
 def claim_namespace(keys: Keys, name: str, seconds: int) -> Command[str]:
-    """The application that the store belongs to: this one, unless another has said so within so many seconds."""
+    """Claim the store for the application `name` for `seconds`. Return the application that has the claim now."""
     return Command(bytes.decode, (name, seconds), [keys.namespace_owner], "claim_namespace")
 
 
 def forget_run(keys: Keys, run_id: str, grace: float = math.inf) -> Command[int]:
-    """1 once freed, 0 where there was nothing, -1 where the run still lives.
+    """Free everything that an ended run holds. Return 1; 0 if the run does not exist, -1 if it is live.
 
-    One that lives for `grace` seconds after a stop request, and cannot be read here, is freed as well.
+    If a run is live `grace` seconds after its stop request and this process cannot decrypt it, it is freed as well.
     """
     return Command(
         int, (run_id, keys.prefix, " ".join(keys.key_names), grace), [keys.run(run_id), keys.due], "forget_run"

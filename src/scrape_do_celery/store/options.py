@@ -1,4 +1,4 @@
-"""What a run is asked to do, and how it is kept in the record."""
+"""The request and the options of a run, and their form in the record."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from scrape_do_celery.store.codec import pack, unpack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The options of a run, beside its request.
+#: The names of the options of a run beside its request.
 RUN_OPTIONS = ("raise_on_task_failure", "max_wait", "early")
-#: Runs of so many targets have their tasks fetched early, where nothing else is said.
+#: Runs with at least this number of targets have their tasks fetched early, unless the caller sets `early`.
 EARLY_FROM = 50
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A request, and the options of the run around it."""
+    """The request of a run, and the options of the run."""
 
     request: JobCreationRequest
     raise_on_task_failure: bool = False
@@ -44,30 +44,30 @@ class RunSpec:
 
     @cached_property
     def digest(self) -> str:
-        """Equal for equal specs, whatever the order in which options were given."""
+        """The digest of the spec. Equal specs have equal digests, in any order of their options."""
         text = json.dumps([self.request.canonical(), *(getattr(self, name) for name in RUN_OPTIONS)])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def differing_fields(self, other: RunSpec) -> tuple[str, ...]:
-        """Names of the fields in which two specs differ."""
+        """Return the names of the fields in which two specs differ."""
         names = list(self.request.differing_fields(other.request))
         names += [name for name in RUN_OPTIONS if getattr(self, name) != getattr(other, name)]
         return tuple(names)
 
     def parts(self) -> list[JobCreationRequest]:
-        """One request a part, in input order."""
+        """Return the requests of the parts, in input order."""
         return self.request.split(MAX_TARGETS_PER_JOB)
 
     def request_summary(self, *, hosts: bool = True) -> dict[str, Any]:
-        """What may be shown of it."""
+        """Return the public summary of the spec."""
         options = {"raise_on_task_failure": self.raise_on_task_failure, "max_wait": self.max_wait}
         return request_summary({**request_fields(self.request), **options}, hosts=hosts)
 
     def packed(self) -> tuple[bytes, list[bytes]]:
-        """The record's field for the options, and one a part for its targets."""
+        """Pack the spec for the record: one field for the options, and one field for the targets of each part."""
         options = {
             "request": _without_inputs(self.request.to_wire()),
-            # Left out where it says nothing: a hundred thousand of them may wait.
+            # Options without effect are left out, because a hundred thousand runs may wait in the store.
             **{
                 name: value for name in RUN_OPTIONS if (value := getattr(self, name)) is not None and value is not False
             },
@@ -76,7 +76,7 @@ class RunSpec:
 
     @classmethod
     def unpacked(cls, spec: bytes, parts: Sequence[bytes]) -> RunSpec:
-        """The spec of a record, with the targets of the given parts."""
+        """Unpack the spec of a record, with the targets of the given parts."""
         data = unpack(spec)
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
@@ -87,19 +87,19 @@ def _seconds(value: Any) -> float:
     hint = ": use .total_seconds()" if isinstance(value, timedelta) else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"max_wait must be a number of seconds, or None; not {type(value).__name__}{hint}")  # noqa: TRY004
-    # A larger int is no float.
+    # A larger int cannot be converted to a float.
     if not 0 < value <= sys.float_info.max:
         raise ValueError("max_wait must be a positive, finite number of seconds, or None")
     return float(value)
 
 
 def inputs_of(request: JobCreationRequest) -> list[Any]:
-    """Its targets, or its plugin's parameter sets."""
+    """Return the targets of a request, or the parameter sets of its plugin."""
     return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
 
 
 def targets_of(request: JobCreationRequest) -> list[str]:
-    """Its targets; for a plugin one text a parameter set, which serves as a fingerprint only."""
+    """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
     return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs_of(request)]
 
 

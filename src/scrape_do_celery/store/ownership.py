@@ -1,4 +1,4 @@
-"""Read to which part a job of the API belongs."""
+"""Commands that read which part owns a job of the API, or may own it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UnresolvedPart:
-    """A part that may have bought a job which no run owns yet."""
+    """A part that may have bought a job that no run owns yet."""
 
     part_id: PartId
     fingerprint: str
@@ -27,9 +27,13 @@ class UnresolvedPart:
 
 @dataclass(frozen=True, slots=True)
 class JobOwnership:
-    """The part that owns a job, the part that owned it until its own end, and the part that may yet own it.
+    """The ownership of a job.
 
-    `searched_by` searched for a job with its targets, and did not find it in their time.
+    Attributes:
+        owner: The live part that owns the job.
+        previous_owner: The part that owned the job, and has ended.
+        claimant: The part with an unresolved purchase that may have bought the job.
+        searched_by: The parts that searched for a job with the same targets, and did not find it in time.
     """
 
     owner: PartId | None = None
@@ -39,7 +43,7 @@ class JobOwnership:
 
 
 def read_job_ownership(keys: Keys, account: str, job_id: str, coarse: str = "") -> Command[JobOwnership]:
-    """Read the ownership of a job. The claimant has an unresolved purchase of targets with the same coarse digest."""
+    """Read the ownership of a job. The purchases of claimants have targets with the same `coarse` digest."""
     return Command(_job_ownership, (keys.prefix, account, coarse), [keys.owner(job_id)], "read_job_ownership")
 
 
@@ -50,7 +54,7 @@ def _job_ownership(reply: Sequence[bytes]) -> JobOwnership:
 
 
 def scan_unresolved_parts(keys: Keys, cursor: str = START) -> Command[tuple[str, list[UnresolvedPart]]]:
-    """Scan one page of the parts whose purchase is unresolved, of any account. Return the next cursor and the page.
+    """Scan one page of the parts of all accounts whose purchase is unresolved. Return the next cursor and the page.
 
     A part that stays unresolved during the whole scan is never left out.
     """

@@ -1,4 +1,4 @@
-"""Records as the code sees them: frozen values, read from what Redis returns."""
+"""The records of runs and parts as frozen values, and the claim of a part, parsed from replies of Redis."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 _HOUR = 3600.0
 _PLAIN = Keys()
 _NOTHING = JobMemory()
-#: Version of the records that this code writes.
+#: The version of the records that this code writes.
 VERSION = 1
 
 
 def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
-    """The fields of a hash, from the flat list that Lua returns."""
+    """Return the fields of a hash, from the flat list that Lua returns."""
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """One part as it stands in the store. Times are seconds by Redis `TIME`."""
+    """The record of a part. Times are seconds by Redis `TIME`."""
 
     state: PartState
     fence: int
@@ -50,14 +50,14 @@ class PartRecord:
     attempts: int = 0
     intent: float | None = None
     first_intent: float | None = None
-    #: place of the first intent in the order of all intents and first sightings of jobs; 0 where nothing is older
+    #: position of the first intent in the order of all intents and first sightings of jobs; 0: no job counts as older
     first_order: int = 0
     in_doubt_since: float | None = None
     purchases: int = 0
     intent_lost: bool = False
-    #: the API answered the last `POST` with 429, 401 or 403: one listing shows whether it bought a job all the same
+    #: whether the API answered the last `POST` with 429, 401 or 403; one listing shows whether it still bought a job
     refused: bool = False
-    #: why the answer to the last `POST` tells nothing
+    #: why the answer to the last `POST` does not show whether a job was bought
     submit_error: str | None = None
     marker: str = ""
     not_found: int = 0
@@ -71,7 +71,7 @@ class PartRecord:
     not_found_polls: int = 0
     fetch_passes: int = 0
     api_failures: int = 0
-    #: what its last call met, while it waits to be made again
+    #: the error of the last call, while the part waits to make the call again
     api_error: str | None = None
     refused_since: float | None = None
     cancel_sent_at: float | None = None
@@ -84,18 +84,22 @@ class PartRecord:
     credits: float = 0.0
     outcome: str | None = None
     error: ScrapeDoError | None = None
-    #: the job is polled by itself: the list does not show all that is needed to tell whether it has ended
+    #: whether the job is polled by itself, because the job list does not show enough to tell whether it has ended
     is_unlisted: bool = False
-    #: what earlier answers showed of a job whose status word does not tell whether it has ended
+    #: facts from earlier answers for a job whose status word does not tell whether it has ended
     unknown_job: JobMemory = _NOTHING
-    #: unknown status words of the job and of its tasks
+    #: the unknown status words of the job and of its tasks
     unknown_statuses: tuple[str, ...] = ()
-    #: unusable answers for tasks, by position, and for the job itself
+    #: the notes on unusable answers for tasks, by position, and for the job itself
     notes: Notes = field(default_factory=dict)
 
     @classmethod
     def parse(cls, fields: Mapping[str, bytes], part_id: PartId | None = None, keys: Keys = _PLAIN) -> PartRecord:
-        """The record of a part's fields. What is encrypted and cannot be opened is an error, or is left out."""
+        """Parse the fields of a part's record.
+
+        If `error` cannot be decrypted, the record has the error of the decryption instead. Other texts that cannot be
+        decrypted are left out.
+        """
         key = "" if part_id is None else keys.part(part_id.run_id, part_id.part)
 
         def number(name: str) -> int:
@@ -152,12 +156,12 @@ class PartRecord:
 
     @property
     def has_contents(self) -> bool:
-        """Whether tasks of the part are stored."""
+        """Whether any task of the part is stored."""
         return self.stored_ok + self.stored_failed > 0
 
     @property
     def waiting_for(self) -> str | None:
-        """What its last call met, while the part waits to make the call again, or looks for the job of a purchase."""
+        """The reason why the part waits: the error of its last call, or a purchase in doubt; None if there is none."""
         if self.state is PartState.DONE:
             return None
         if self.api_error or self.state is not PartState.RECONCILING:
@@ -166,18 +170,18 @@ class PartRecord:
 
     @property
     def done(self) -> int:
-        """Tasks that ended in success, as far as known."""
+        """The number of tasks that are known to have succeeded."""
         return self.stored_ok if self.state is PartState.DONE else max(self.reported_ok, self.stored_ok)
 
     @property
     def failed(self) -> int:
-        """Tasks that failed, were canceled or are gone, as far as known."""
+        """The number of tasks that are known to have failed, to be canceled, or to be gone."""
         return self.stored_failed if self.state is PartState.DONE else max(self.reported_failed, self.stored_failed)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A part that a step holds: what it knows, and the fence that its writes must carry."""
+    """The claim of a step on a part: the part's record at that time, and the fence that each write must carry."""
 
     part_id: PartId
     now: float
@@ -187,20 +191,21 @@ class Claim:
     max_wait: float | None
     #: whether tasks are fetched as they end, before their job does
     early: bool
-    #: seconds since the moment at which the part was due
+    #: seconds since the part was due
     late: float
-    #: the trace context that the run's spans belong to; empty where there is none
+    #: the trace context that the run's spans belong to; empty if the run has none
     trace: str
     spec_field: bytes
     targets_field: bytes
-    #: whether the account's breaker is open: `probe` and `over` ask the claim to try the account first;
+    #: the verdict on the account; empty: the breaker is closed, or a stop request lets the part through;
+    #: `probe`, `over`: the breaker is open, and the step tries the token first;
     #: `other_account`: the part belongs to another account, and must end
     breaker: str = ""
     keys: Keys = _PLAIN
 
     @classmethod
     def parse(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
-        """The claim in the reply of `claim.lua`."""
+        """Parse the claim in the reply of `claim_part.lua`."""
         _, now, part, (spec, targets, stop_reason, skip_unsent, max_wait, early, trace), breaker = reply
         fields = pairs(part)
         return cls(
@@ -221,11 +226,11 @@ class Claim:
 
     @property
     def is_unresolved(self) -> bool:
-        """Whether a job may have been bought that nobody knows."""
+        """Whether the part may have bought a job whose id is unknown."""
         return self.part.state in {PartState.SUBMITTING, PartState.RECONCILING} and not self.part.refused
 
     def in_doubt_error(self, why: str, candidates: Sequence[str] = ()) -> SubmitInDoubtError:
-        """Make the error of a purchase that stays in doubt."""
+        """Return the error of a purchase that stays in doubt."""
         run_id, part = self.part_id.run_id, self.part
         text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
         if part.submit_error:
@@ -233,26 +238,29 @@ class Claim:
         return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
 
     def is_forgotten(self) -> bool:
-        """Whether the API has certainly forgotten the part's job."""
+        """Tell whether the API has certainly deleted the part's job."""
         return self._is_past_life(self.part.bought_at)
 
     def is_past_finding(self) -> bool:
-        """Whether the API has certainly forgotten whatever the part's last purchase bought."""
+        """Tell whether the API has certainly deleted any job that the part's last purchase bought."""
         return self._is_past_life(self.part.intent)
 
     def _is_past_life(self, bought: float | None) -> bool:
         return bought is not None and self.now - bought > RETENTION + _HOUR
 
     def stop_grace_passed(self, grace: float) -> bool:
-        """Whether steps have known so long that the run is to end; time without a worker does not count."""
+        """Tell whether a step saw the stop request more than `grace` seconds ago.
+
+        The time before that does not count, because there may have been no worker.
+        """
         return self.part.stop_seen_at is not None and self.now - self.part.stop_seen_at > grace
 
     def spec(self) -> RunSpec:
-        """The run's options with the targets of this part.
+        """Return the run's options with the targets of this part.
 
         Raises:
-            EncryptionKeyError: they cannot be read here.
-            ValueError: they are not what can be sent.
+            EncryptionKeyError: If this process cannot decrypt them.
+            ValueError: If they are not a request that can be sent.
         """
         fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
         return decrypted_spec(self.keys, self.part_id.run_id, fields)
@@ -260,7 +268,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run and its parts, as one look found them."""
+    """The record of a run with the records of its parts, as one command read them."""
 
     run_id: str
     created: float
@@ -274,19 +282,19 @@ class RunRecord:
     error: ScrapeDoError | None
     max_wait: float | None
     expires: float | None
-    #: the run whose end this one waits for, as a draft
+    #: the run whose end this draft waits for
     after: str | None
     waiters: Mapping[str, str]
-    #: what may be shown of its request
+    #: the public summary of the request
     request_summary: Mapping[str, Any] = field(default_factory=dict)
-    #: why not all of it can be read here: whoever would decide or deliver the run must leave it alone
+    #: why this process cannot decrypt the whole record; such a process must neither decide nor deliver the run
     unreadable: EncryptionKeyError | None = None
-    #: the trace context that its spans belong to; empty where there is none
+    #: the trace context that the run's spans belong to; empty if the run has none
     trace: str = ""
 
     @classmethod
     def parse(cls, run_id: str, reply: Sequence[Any], keys: Keys = _PLAIN) -> RunRecord | None:
-        """The record in the reply of `view.lua`; None where there is none."""
+        """Parse the reply of `read_run.lua`. Return None if the run does not exist."""
         if not reply:
             return None
         fields, key = pairs(reply[0]), keys.run(run_id)
@@ -319,15 +327,15 @@ class RunRecord:
         )
 
     def part_id(self, number: int) -> PartId:
-        """One of its parts."""
+        """Return the id of a part of the run."""
         return PartId(self.run_id, number)
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What monitors show of it: how many targets, where, and its options; nothing that is private."""
+        """The summary that monitors show: the number of targets, the host and the options, nothing private."""
         return {"targets": sum(part.total for part in self.parts), **self.request_summary}
 
     @property
     def state(self) -> RunState:
-        """Where the run stands."""
+        """The state of the run."""
         return run_state(self.outcome, [p.state for p in self.parts])

@@ -1,4 +1,4 @@
-"""Numbers that the store's scripts need: how long marks are kept, how soon a change is announced. In seconds."""
+"""The constants of the Lua scripts: the seconds for which marks are kept, and the delays of announcements."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from typing import Final
 
 _DAY = 86_400
 
-#: Bytes of pages are counted by the hour in which they expire.
+#: Seconds of an hour. Bytes of pages are counted by the hour in which they expire.
 HOUR: Final = 3600
 
-#: A mark of a deleted run, and the owner of its job: a message that comes again must not buy again.
+#: Life of the mark of a deleted run, and of the owner of its job: a redelivered message must not buy again.
 MARK_TTL: Final = 7 * _DAY
-#: A live run is announced at most this often.
+#: Seconds between two announcements of a live run, at least.
 CHANGE_DELAY: Final = 5
-#: A server that stops syncing every write counts as durable no earlier than this after the change.
+#: Seconds for which no intent is written after a server has stopped to sync every write. The note of that change is
+#: itself written without a sync.
 DURABILITY_DELAY: Final = 3
-#: A purchase that two full listings did not show still counts as unresolved for this time.
+#: Life of an unresolved purchase whose job two full listings did not show.
 NOT_FOUND_TTL: Final = HOUR
-#: The register of unresolved purchases and the list of unowned jobs: longer than the API keeps a job.
+#: Life of the register of unresolved purchases. The API keeps a job for less time.
 UNRESOLVED_TTL: Final = 4 * _DAY
-#: A day of the ledger.
+#: Life of a day of the ledger.
 LEDGER_TTL: Final = 91 * _DAY
-#: The list of parts that wait for a target lock, after the last one came. Each part comes again by itself before that.
+#: Life of the list of parts that wait for a target lock, after the last part was added. Before that, each part tries
+#: the lock again by itself.
 TARGET_WAIT_TTL: Final = _DAY
-#: The rejected purchases of an account, after the last one.
+#: Life of the rejected purchases of an account, after the last purchase was added.
 REJECTED_TTL: Final = _DAY
 
-#: The ledger has one key for each day.
+#: Seconds of a day. The ledger has one key for each day.
 SECONDS_PER_DAY: Final = _DAY
 #: Redis takes some expiries in milliseconds.
 MS_PER_SECOND: Final = 1000
-#: A prime. The remainder of a part id tells which of its polls goes to the job itself, and not to the list.
+#: A prime. The remainder of a part id decides which of its polls reads the job itself instead of the list.
 SPREAD_PRIME: Final = 1_000_003
 
-#: The constants that Lua may name. `scripts` writes those that a script uses before its text.
+#: The constants that Lua may name. `scripts` writes the constants of a script before its text.
 SCRIPT_CONSTANTS: Final = {
     name: value for name, value in globals().items() if name.isupper() and not name.startswith("_")
 }

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
-#: Headers, comments that start a line, and indentation: a server keeps each byte of a script, and nobody reads these.
+#: Headers, comments that start a line, and indentation. The server keeps each byte of a script, so they are left out.
 _UNREAD: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^ *--[^\n]*\n|^ +", re.MULTILINE)
 
 
 def load_scripts() -> dict[str, str]:
-    """Return the text of each script by its name: constants, the included libraries, each once, then the script."""
+    """Return the text of each script by its name: its constants, each included library once, then the script."""
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
     return {name: _assemble(_UNREAD.sub("", _read(root, file, set()))) for name, file in files.items()}
 
 
 def _read(root: Traversable, file: Traversable, loaded: set[str]) -> str:
-    """Return the text of a file behind the libraries that it needs and that are not `loaded` yet."""
+    """Return the libraries that a file needs and that are not `loaded` yet, followed by the text of the file."""
     text, libraries = file.read_text(), ""
     for name in _INCLUDE.findall(text):
         if name not in loaded:
@@ -34,6 +34,6 @@ def _read(root: Traversable, file: Traversable, loaded: set[str]) -> str:
 
 
 def _assemble(text: str) -> str:
-    """Return a text behind the constants that it names."""
+    """Return the constants that a text names, followed by the text."""
     named = set(re.findall(r"\b[A-Z][A-Z_]+\b", text))
     return "".join(f"local {name} = {value}\n" for name, value in SCRIPT_CONSTANTS.items() if name in named) + text

@@ -1,4 +1,4 @@
-"""Private values of records, on their way into the store and out of it."""
+"""Encrypt and decrypt the private values of records."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys
 
-#: Fields of records that are encrypted whenever they are written: they may quote a request, or an answer to it.
+#: Fields of records that are always encrypted, because they may quote a request or an answer.
 _PRIVATE = frozenset({"result", "error", "submit_error", "api_error"})
 
 
 def encrypted(keys: Keys, key: str, fields: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the fields of a record as they are stored: the private ones encrypted."""
+    """Return the fields of a record with the private fields encrypted."""
     return {name: _encrypt(keys, key, name, value) if name in _PRIVATE else value for name, value in fields.items()}
 
 
@@ -29,16 +29,16 @@ def _encrypt(keys: Keys, key: str, name: str, value: Value) -> Value:
 
 
 def encryption_key_name(keys: Keys) -> str:
-    """Return the name of the key that encrypts; empty without a key."""
+    """Return the name of the key that encrypts; empty if this process has no key."""
     return keys.key_names[0] if keys.key_names else ""
 
 
 def decrypted_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunSpec:
-    """The spec of a record's fields `spec`, `targets:0`, `targets:1`, ...
+    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ...
 
     Raises:
-        EncryptionKeyError: they cannot be read here.
-        ValueError: they are not what can be sent.
+        EncryptionKeyError: If this process cannot decrypt them.
+        ValueError: If they are not a request that can be sent.
     """
     key = keys.run(run_id)
     options, *targets = (keys.decrypt(key, name, value) for name, value in fields.items())
@@ -48,7 +48,10 @@ def decrypted_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunS
 def decrypted_field(
     fields: Mapping[str, bytes], name: str, key: str, keys: Keys, read: Callable[[bytes], Any]
 ) -> tuple[Any, EncryptionKeyError | None]:
-    """What a field holds, or why that cannot be read here; twice None where there is none."""
+    """Return the value of a field and None, or None and the reason why this process cannot decrypt the value.
+
+    If the field is missing or empty, return None twice.
+    """
     if not fields.get(name):
         return None, None
     try:
@@ -58,33 +61,33 @@ def decrypted_field(
 
 
 def decrypted_text(fields: Mapping[str, bytes], name: str, key: str, keys: Keys) -> str | None:
-    """The text of a field; None where there is none, or it cannot be read here."""
+    """Return the text of a field; None if the field is missing, or this process cannot decrypt it."""
     found: str | None = decrypted_field(fields, name, key, keys, bytes.decode)[0]
     return found
 
 
 def decrypted_message(fields: Mapping[str, bytes], name: str, key: str, keys: Keys) -> str | None:
-    """Return the text of an error that a field holds; None if the field is missing, or cannot be read here."""
+    """Return the text of an error that a field holds; None if the field is missing or unreadable."""
     try:
         found, _ = decrypted_field(fields, name, key, keys, json.loads)
         return None if found is None else str(ScrapeDoError.from_json(found))
     except (ValueError, KeyError, TypeError):
-        # The text only explains: a record must be readable without it.
+        # The text only explains. A record must be readable without it.
         return None
 
 
 def decrypted_error(fields: Mapping[str, bytes], key: str, keys: Keys) -> ScrapeDoError | None:
-    """The error of a record; where it cannot be read, the one that says so."""
+    """Return the error of a record. If this process cannot decrypt it, return the `EncryptionKeyError` instead."""
     found, unreadable = decrypted_field(fields, "error", key, keys, json.loads)
     return unreadable if found is None else ScrapeDoError.from_json(found)
 
 
 def read_encryption_keys(keys: Keys) -> Command[dict[str, float]]:
-    """The names of the encryption keys that were used, and when each was last."""
+    """Return the names of the encryption keys that were used, and when each key was last used."""
     return Command(_encryption_keys, ("ZRANGE", keys.encryption_keys, 0, -1, "WITHSCORES"))
 
 
 def _encryption_keys(reply: Sequence[Any]) -> dict[str, float]:
-    # Pairs by the newer protocol, one after the other by the older.
+    # RESP3 has pairs, RESP2 a flat list of names and scores.
     pairs = reply if reply and isinstance(reply[0], list | tuple) else zip(reply[::2], reply[1::2], strict=True)
     return {name.decode(): float(at) for name, at in pairs}

@@ -1,4 +1,4 @@
-"""The states of a part and of a run, and every rule that moves between them. No I/O, no clock."""
+"""The states of parts and runs, and every rule that moves between them. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 
 class PartState(StrEnum):
-    """Where a part stands."""
+    """The state of a part."""
 
-    QUEUED = "queued"  #: written down; no `POST` was made
-    SUBMITTING = "submitting"  #: the intent is written; the `POST` may be under way
-    RECONCILING = "reconciling"  #: the `POST` may have bought a job; nobody knows yet
-    RUNNING = "running"  #: the job is known and not yet terminal
-    FETCHING = "fetching"  #: the job is terminal; its tasks are being fetched
-    DONE = "done"  #: it has an outcome
+    QUEUED = "queued"  #: the record is written; no `POST` was made
+    SUBMITTING = "submitting"  #: the intent is written; the `POST` may be in progress
+    RECONCILING = "reconciling"  #: the purchase is in doubt: the `POST` may have bought a job
+    RUNNING = "running"  #: the job is known, and its status is not terminal
+    FETCHING = "fetching"  #: the job's status is terminal; its tasks are being fetched
+    DONE = "done"  #: the part has an outcome
 
 
 class RunState(StrEnum):
-    """Where a run stands, as `RunHandle.state` gives it."""
+    """The state of a run, as `RunHandle.state` returns it. A run that has ended has its outcome as its state."""
 
-    QUEUED = "queued"  #: no part has begun
+    QUEUED = "queued"  #: no purchase has begun
     SUBMITTING = "submitting"  #: a job is being bought
-    RECONCILING = "reconciling"  #: it is not known whether a job was bought
-    RUNNING = "running"  #: Scrape.do is at work
+    RECONCILING = "reconciling"  #: a purchase is in doubt: the answer to it was lost
+    RUNNING = "running"  #: Scrape.do works on the jobs
     FETCHING = "fetching"  #: contents are being fetched
     SUCCEEDED = "succeeded"  #: outcome: every job ended in success
     FAILED = "failed"  #: outcome: a job was refused or ended in error
     CANCELED = "canceled"  #: outcome: canceled by a stop request, or at Scrape.do
     TIMED_OUT = "timed_out"  #: outcome: `max_wait` passed
-    IN_DOUBT = "in_doubt"  #: outcome: a job may have been bought and was not found
+    IN_DOUBT = "in_doubt"  #: outcome: a job may have been bought, and was not found
     LOST = "lost"  #: outcome: the API no longer knows the job
     POISONED = "poisoned"  #: outcome: its steps died again and again
 
@@ -47,7 +47,7 @@ class RunState(StrEnum):
         return self in OUTCOMES
 
 
-#: From best to worst: the worst outcome of its parts is the run's.
+#: The outcomes from best to worst. The worst outcome of its parts is the outcome of a run.
 OUTCOMES = (
     RunState.SUCCEEDED,
     RunState.CANCELED,
@@ -58,10 +58,10 @@ OUTCOMES = (
     RunState.IN_DOUBT,
 )
 
-#: From the least to the most telling for somebody who looks at a run with several parts.
+#: States of live parts. A run has the state of its part that comes last in this order.
 _SHOWN = (PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING)
 
-#: A part that was not sent, because another part had failed before; it never decides a run.
+#: The outcome of a part that was not sent because another part had failed before. Such a part never decides a run.
 SKIPPED = "skipped"
 
 CANCEL = "cancel"
@@ -77,9 +77,9 @@ _STEPS = {
 
 
 def next_step(state: str, *, stop_requested: bool = False, cancel_sent: bool = False) -> str | None:
-    """The step that a part in this state waits for; None once it is done.
+    """Return the step that a part in this state waits for; None if the part is done.
 
-    A stop request turns the next poll of a running part into a cancel, once.
+    If the run has a stop request, the next step of a running part is one cancel instead of a poll.
     """
     if state == PartState.DONE:
         return None
@@ -88,7 +88,7 @@ def next_step(state: str, *, stop_requested: bool = False, cancel_sent: bool = F
 
 
 def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
-    """The state of a run, from its outcome and the states of its parts."""
+    """Return the state of a run, from its outcome and the states of its parts."""
     if outcome:
         return RunState(outcome)
     live = [PartState(p) for p in parts if p != PartState.DONE]
@@ -96,17 +96,17 @@ def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
 
 
 def worst(outcomes: Iterable[str]) -> tuple[int, RunState]:
-    """Which part decides a run, by position, and the run's outcome; the first among equals."""
+    """Return the number of the part that decides a run, and the run's outcome. Among equals the first part decides."""
     ranked = [(OUTCOMES.index(RunState(o)), -i) for i, o in enumerate(outcomes) if o != SKIPPED]
     rank, position = max(ranked)
     return -position, OUTCOMES[rank]
 
 
 def part_outcome(job: JobDetails, stop_reason: str | None, *, done: int = 0) -> RunState:
-    """The outcome of a part whose job has ended, or was given up after a cancel.
+    """Return the outcome of a part whose job has ended, or was given up after a cancel.
 
-    The API's terminal status decides: a job that succeeded before a cancel reached it has succeeded. An unknown status
-    word decides nothing: the job's flag does, and then the number of tasks that succeeded (`done`).
+    The API's terminal status decides: a job that succeeded before a cancel reached it has succeeded. If the status word
+    is unknown, the job's `canceled` flag decides, and then the number of tasks that succeeded (`done`).
     """
     if is_unknown(job.status) and not job.canceled and not (stop_reason and done < max(1, len(job.task_ids))):
         return RunState.SUCCEEDED if done else RunState.FAILED
@@ -118,5 +118,5 @@ def part_outcome(job: JobDetails, stop_reason: str | None, *, done: int = 0) -> 
 
 
 def outcome_of_stop(stop_reason: str | None) -> RunState:
-    """The outcome of a part that ended on a stop request, or was canceled at Scrape.do by somebody else."""
+    """Return the outcome of a part that ended on a stop request, or whose job another client canceled."""
     return RunState.TIMED_OUT if stop_reason == DEADLINE else RunState.CANCELED

@@ -1,4 +1,4 @@
-"""The commands of looking at running jobs: each by itself, or all of an account by its job list."""
+"""Commands that plan the polls of running jobs, one by one or by a list poll, and that share out requests."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.keys import Keys, PartId
 
-#: Up to so many jobs that are due, each is looked at by itself; and however many, where the list would cost more.
+#: Up to this number of due jobs, each job is polled by itself. More jobs are, if a list poll would cost more requests.
 ONE_BY_ONE = 20
-#: Jobs on a page of the list, and pages that are not full.
+#: Jobs on a page of the job list, and pages of a list poll that are not full.
 PAGE, ODD_PAGES = 100, 4
-#: The share of an interval within which what is due is looked at together.
+#: The share of the longest poll interval. A job that is due within it counts as due, so that jobs share a list poll.
 _SOON = 0.25
-#: Seconds for which a process keeps its share without another word, and whose starts may come at once.
+#: Seconds for which a process keeps its share of requests without asking again; seconds whose starts may come at once.
 _QUOTA_TTL, _AT_ONCE = 10.0, 0.25
-#: Seconds between two sweeps at least, and as long as the first one took, up to the second figure: crowds that come to
-#: be due one by one.
+#: The shortest and the longest rest between two list polls, in seconds. The rest is as long as the last list poll took.
+#: Jobs that become due one after the other then share a list poll.
 _REST, _LONGEST_REST = 0.5, 30.0
-#: Parts that are handed over where sweeps come to no end.
+#: Parts that are moved to `due` at a time if list polls do not end.
 _SMALL_BATCH = 50
-#: Of so many looks by the list, one is at the job itself, lest a list that lags behind be believed for ever: once a
-#: day, at the longest interval, which costs some 3 requests an interval for 10,000 jobs.
+#: The job itself is read once in this number of polls, because the job list may lag. At the longest interval, this is
+#: one poll a day. For 10,000 jobs it costs some 3 requests an interval.
 _ITSELF = 2_880
-#: Seconds for which it counts how many jobs of others the list has.
+#: Seconds for which the number of pages with other users' jobs is believed.
 _OTHERS_FOR = 900.0
-#: Parts that are handed over at a time.
+#: Parts that are moved to `due` at a time, at most.
 BATCH_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class PollPlan:
-    """When the running jobs of an account are worth a look, by the store's clock; whether a sweep is due."""
+    """The plan for the running jobs of an account: when to plan again by the store's clock, and how to poll.
+
+    `next_at` is None if no job runs. `use_list` tells whether a list poll must start.
+    """
 
     next_at: float | None
     use_list: bool
@@ -45,7 +48,7 @@ class PollPlan:
 
 @dataclass(frozen=True, slots=True)
 class RequestQuota:
-    """What a process may do: requests under way, how many more of them may start now; seconds that a pause has left."""
+    """The requests of a process: how many may be in flight, how many may start now, and the seconds left of a pause."""
 
     requests: int
     starts: int
@@ -53,9 +56,9 @@ class RequestQuota:
 
 
 def plan_polling(keys: Keys, account: str, interval: float, auth_grace: float = 900.0) -> Command[PollPlan]:
-    """Hands running parts that are due over to be looked at by themselves, where they are few; else asks for a sweep.
+    """Move due running parts to `due`, so that each job is polled by itself; if they are many, plan a list poll.
 
-    `interval` is the longest one between two looks at a job; `auth_grace`, after which a refused token fails its runs.
+    `interval` is the longest poll interval in seconds. After `auth_grace` seconds, a refused token fails its runs.
     """
     args: tuple[Value, ...] = (
         ONE_BY_ONE,
@@ -77,7 +80,10 @@ def plan_polling(keys: Keys, account: str, interval: float, auth_grace: float = 
 
 
 def acquire_list_poll(keys: Keys, account: str, token: str, seconds: float) -> Command[bool]:
-    """Whether the sweep is this step's now, for so long: not where it is another's, or nothing is due."""
+    """Acquire the list poll of an account for `seconds`, or renew its lease. Return whether this step holds it.
+
+    If another step holds the list poll, or if no job is due, this step does not get it.
+    """
     keys_ = [keys.list_poll(account), keys.poll_set(account)]
     return Command(bool, (token, seconds), keys_, "acquire_list_poll")
 
@@ -85,7 +91,10 @@ def acquire_list_poll(keys: Keys, account: str, token: str, seconds: float) -> C
 def mark_still_running(
     keys: Keys, account: str, status: str, part_ids: Iterable[PartId], intervals: Sequence[float]
 ) -> Command[int]:
-    """Notes that the list shows the jobs of these parts running. `intervals` are by the number of looks before."""
+    """Note that the job list shows the jobs of these parts as running.
+
+    `intervals` has the seconds until the next poll, by the number of polls before.
+    """
     args: list[Value] = [keys.prefix, status, _ITSELF, len(intervals), *intervals, *map(str, part_ids)]
     return Command(int, args, [keys.poll_set(account), keys.due], "mark_still_running")
 
@@ -95,7 +104,8 @@ def finish_list_poll(
 ) -> Command[list[str]]:
     """End a list poll: move parts that the list did not show to `due`, `BATCH_LIMIT` at a time; the caller publishes.
 
-    If the caller dies, the dispatcher publishes `redispatch_after` seconds later. `others`: pages of other users' jobs.
+    If the caller dies, the dispatcher publishes `redispatch_after` seconds later. `others` counts the pages of other
+    users' jobs.
     """
     args = (token, keys.prefix, BATCH_LIMIT, others, _REST, redispatch_after, _LONGEST_REST)
     return Command(_names, args, [keys.poll_set(account), keys.list_poll(account), keys.due], "finish_list_poll")
@@ -111,9 +121,9 @@ def allocate_requests(  # noqa: PLR0913 (a limit an argument)
     rate: float | None = None,
     counted: Mapping[str, float] | None = None,
 ) -> Command[RequestQuota]:
-    """A process's share of `limit` requests under way, and of `rate` starts a second, of all processes.
+    """Allocate to a process its share of `limit` requests in flight, and of `rate` starts per second, of all processes.
 
-    What it has `counted` is added to the totals; sent twice, twice.
+    The store adds the counts in `counted` to the totals. If the command is sent twice, they are added twice.
     """
     args: list[Value] = [process, wanted, under_way, limit, _QUOTA_TTL, "" if rate is None else rate, _AT_ONCE]
     args += [one for pair in (counted or {}).items() for one in pair]
@@ -122,13 +132,13 @@ def allocate_requests(  # noqa: PLR0913 (a limit an argument)
 
 
 def move_some_to_due(keys: Keys, account: str, token: str) -> Command[list[str]]:
-    """Hands over a few of those that were due when a sweep began which failed, the oldest first."""
+    """Move a few parts to `due` after a list poll failed: the oldest of the parts that were due when it began."""
     args = (token, keys.prefix, _SMALL_BATCH, "", 0, 0, 0)
     return Command(_names, args, [keys.poll_set(account), keys.list_poll(account), keys.due], "finish_list_poll")
 
 
 def find_unattended_accounts(keys: Keys, account: str, seconds: float) -> Command[list[str]]:
-    """Other accounts than this one whose running jobs nobody has looked at for so long."""
+    """Find other accounts with a running job whose poll is overdue by more than `seconds`."""
     args = (keys.prefix, account, seconds)
     return Command(_names, args, [keys.accounts], "find_unattended_accounts")
 

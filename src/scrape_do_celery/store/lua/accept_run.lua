@@ -1,7 +1,7 @@
 --[[ Accept a draft, and add a waiter to a run. A second call with the same arguments changes nothing.
 
   KEYS  run  hash  the record of the run
-        due  zset  part or run -> when to look at it
+        due  zset  part or run -> when it needs a step
   ARGV  run_id, prefix, redispatch_after, waiter ("" for none),
         signature (for the delivery; "" for the plain step),
         keep_draft ("1" if a draft stays a draft; "" otherwise),
@@ -24,7 +24,7 @@ local entry = run_id .. ':run'
 local run = read_fields(run_key, 'parts', 'accepted', 'outcome', 'max_wait', 'left', 'idempotency_key')
 if not run.parts then return {redis.call('HEXISTS', run_key, 'forgotten') == 1 and 'forgotten' or 'gone'} end
 local t = now()
--- The parts of a canceled draft have all ended. Its end must not wait for free memory.
+-- The parts of a canceled draft have all ended. The end of such a run must not wait for free memory.
 if run.left == '0' then allow_when_full(run_key) end
 if not run.accepted and keep_draft == '' then
   redis.call('HSET', run_key, 'accepted', format_time(t), 'dispatches', 0)
@@ -47,10 +47,10 @@ if waiter ~= '' and redis.call('HEXISTS', run_key, 'delivered:' .. waiter) == 0 
   if redis.call('HSETNX', run_key, 'waiter:' .. waiter, signature) == 1 then
     note_encryption_key(prefix, run_key, key_name, t)
     redis.call('HINCRBY', run_key, 'waiting', 1)
-    -- This waiter needs the run even if the message of the first waiter expires.
+    -- The new waiter needs the run even if the message of the first waiter expires.
     redis.call('HDEL', run_key, 'expires_in')
     if run.outcome then
-      -- The run may expire soon. Its life is counted down anew after the delivery to this waiter.
+      -- The keys of an ended run may expire soon. The delivery to this waiter sets the TTLs again.
       redis.call('PERSIST', run_key)
       if has_key(run.idempotency_key, run_id) then redis.call('PERSIST', run.idempotency_key) end
       redis.call('HSET', run_key, 'dispatches', 0)

@@ -1,4 +1,4 @@
---[[ Acknowledge announced runs, except those that changed again after the receipt.
+--[[ Acknowledge announced runs, except runs that changed again after the receipt.
 
   KEYS  changed  zset  run id -> when to announce its change
   ARGV  receipt, run_id...

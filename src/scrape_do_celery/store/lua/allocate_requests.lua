@@ -4,14 +4,14 @@
         next_request_at  string  when the next request may start
         pause            string  until when no API call is made
         totals           hash    counter -> total
-        stored           hash    hour since the epoch -> bytes of pages that expire in it
-  ARGV  process, wanted (requests that it wants under way), running (requests that it has under way),
-        limit (requests of all processes), quota_ttl (seconds for which a share stands),
-        rate (starts a second of all processes; '' for any), burst (seconds whose starts may come at once),
+        stored           hash    hour since the epoch -> bytes of pages that expire in that hour
+  ARGV  process, wanted (requests that it wants in flight), running (requests that it has in flight),
+        limit (requests of all processes), quota_ttl (seconds for which a share is valid),
+        rate (starts per second of all processes; '' for any), burst (seconds whose starts may come at once),
         counter_or_amount... (counters since its last call; each followed by its amount;
         `stored:<hour>` counts bytes)
 
-  Returns {requests that it may have under way, how many may start now, seconds that are left of the pause}.
+  Returns {requests that it may have in flight, how many may start now, seconds that are left of the pause}.
 ]]
 --- @include lib/clock
 --- @include lib/memory
@@ -28,7 +28,8 @@ for i = 8, #ARGV - 1, 2 do
   if not hour then
     redis.call('HINCRBYFLOAT', totals_key, counter, amount)
   elseif redis.call('HINCRBY', stored_key, hour, amount) == tonumber(amount) then
-    -- The first bytes of an hour: delete the hours that are over, or the hash would grow for ever.
+    -- The first bytes of an hour were counted. Delete the hours that are over, or the hash would grow without
+    -- end.
     for _, field in ipairs(redis.call('HKEYS', stored_key)) do
       if tonumber(field) < math.floor(t / HOUR) then redis.call('HDEL', stored_key, field) end
     end
@@ -53,7 +54,8 @@ end
 
 local share = math.min(wanted, math.max(0, limit - taken))
 if is_short then
-  -- Processes that want less than an equal share leave the rest to the others.
+  -- A process wants more than it has. Share equally: if a process wants less than an equal share, the others
+  -- get the rest.
   local left, sharing = limit, #others + 1
   table.sort(others)
   for _, its_wanted in ipairs(others) do
@@ -61,7 +63,7 @@ if is_short then
     left, sharing = left - its_wanted, sharing - 1
   end
   local equal_share = math.floor(left / sharing)
-  -- There are more processes than requests: they take turns.
+  -- If there are more processes than requests, a process without a request gets one in turn.
   if equal_share < 1 and granted_before < 1 then equal_share = 1 end
   share = math.min(share, equal_share)
 end
@@ -78,7 +80,7 @@ if rate ~= '' and starts > 0 then
   rate = tonumber(rate)
   local window = math.max(tonumber(burst), 1 / rate)
   local next_start = math.max(t, tonumber(redis.call('GET', next_request_at_key) or 0))
-  -- Without the small addition a rounding error would cost a start.
+  -- Without the addition of 1e-6, a rounding error could cost a start.
   starts = math.min(starts, math.floor((t + window - next_start) * rate + 1e-6))
   if starts > 0 then
     local milliseconds = math.ceil(1e3 * (window + starts / rate))

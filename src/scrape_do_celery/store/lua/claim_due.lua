@@ -1,10 +1,10 @@
---[[ Hand out due parts and runs, and move each on by an interval that grows while no step takes it.
+--[[ Hand out due parts and runs. Each is due again after an interval that grows while no step claims it.
 
-  KEYS  due             zset  part or run -> when to look at it
+  KEYS  due             zset  part or run -> when it needs a step
         dispatched      zset  part id -> when its step message counts as lost
         content_expiry  zset  part id -> when the API forgets its pages
-        queue_delay     hash  how many times longer than usual step messages lie in the queue, and since when
-  ARGV  prefix, limit (entries to hand out at most), max_dispatched (step messages under way at most),
+        queue_delay     hash  the factor by which the redispatch interval is longer than usual, and since when
+  ARGV  prefix, limit (entries to hand out at most), max_dispatched (parts with a message in flight at most),
         interval_min, interval_max (shortest and longest redispatch interval),
         message_size (entries of a step message)
 
@@ -21,9 +21,9 @@ limit, interval_min, interval_max = tonumber(limit), tonumber(interval_min), ton
 
 local t = now()
 
--- Return the redispatch interval. If work is backed up, step messages lie in the queue for longer than the
--- shortest interval, and publishing them again would only make the queue longer. So the interval grows while
--- more entries than a message holds stay unheard, and shrinks when that is over.
+-- Return the redispatch interval. In a backlog, step messages lie in the queue for longer than the shortest
+-- interval, and publishing them again would only make the queue longer. So the interval doubles while the
+-- messages of more parts (`unheard`) than one message holds count as lost. If fewer do, it shrinks again.
 local function update_interval(unheard)
   local delay = read_fields(queue_delay_key, 'factor', 'since')
   local factor, age = tonumber(delay.factor or 1), t - tonumber(delay.since or 0)
@@ -40,15 +40,15 @@ end
 
 local interval = update_interval(redis.call('ZREMRANGEBYSCORE', dispatched_key, '-inf', format_time(t)))
 
--- Move an entry on. Return the time at which it is due again.
+-- Let an entry be due again after its interval. Return that time.
 local function redispatch_later(entry, dispatches)
   local due_at = format_time(t + math.min(interval_max, interval * 2 ^ math.min(dispatches - 1, 16)))
   redis.call('ZADD', due_key, due_at, entry)
   return due_at
 end
 
--- Return whether a step published a message for the entry at `since`, and messages lie in the queue for
--- longer than usual. Such an entry waits for that message.
+-- Return whether the message that a step published for the entry at `since` may still lie in the queue,
+-- because the interval is longer than usual. Such an entry is due again when that message counts as lost.
 local function is_covered_by_step(entry, dispatches, since)
   if dispatches > 1 or interval == interval_min or t - since < interval_min or t - since >= interval then
     return false
@@ -57,7 +57,7 @@ local function is_covered_by_step(entry, dispatches, since)
   return true
 end
 
--- Return the due entries to look at.
+-- Return the due entries to hand out, unless their records show that they need no step yet.
 local function find_due()
   local room = math.min(limit, max_dispatched - redis.call('ZCARD', dispatched_key))
   local found, is_found = {}, {}
@@ -72,8 +72,8 @@ local function find_due()
   end
   if room > 0 then
     if redis.call('ZCOUNT', due_key, '-inf', format_time(t)) > room then
-      -- Work is backed up: parts that are paid for go first, in the order of their remaining life. A quarter
-      -- of the room is left to the rest.
+      -- In a backlog, parts with a paid job go first: the part whose pages expire next is the first one. A
+      -- quarter of the room is left to the other entries.
       add(redis.call('ZRANGE', content_expiry_key, 0, 4 * limit - 1), math.ceil(room * 3 / 4))
     end
     add(redis.call('ZRANGEBYSCORE', due_key, '-inf', format_time(t), 'LIMIT', 0, room + #found), room)
@@ -119,7 +119,7 @@ local function take_part(entry, run_key, part_key)
     redis.call('ZADD', due_key, format_time(lease), entry)
   else
     local dispatches = tonumber(part.dispatches or 0) + 1
-    -- If a lease has run out, the step died, and its message with it.
+    -- If a lease has expired, the step has died, and its message is lost with it.
     if lease <= 0 and is_covered_by_step(entry, dispatches, tonumber(part.due_at or 0)) then return end
     redis.call('HSET', part_key, 'dispatches', dispatches)
     redis.call('ZADD', dispatched_key, redispatch_later(entry, dispatches), entry)

@@ -1,8 +1,8 @@
 --[[ Create a run with its parts, all or nothing, unless its id, its idempotency key or its tick has a run.
 
   KEYS  run          hash    the record of the run
-        due          zset    part or run -> when to look at it
-        idempotency  string  run and digest that have the idempotency key; an empty name if there is no key
+        due          zset    part or run -> when it needs a step
+        idempotency  string  run and digest that have the idempotency key; its name is empty without a key
         tick         string  only for a tick: run and digest that have it, or nothing if it was skipped
         schedule     string  only for a tick: the last run of its schedule
   ARGV  run_id, prefix, digest, redispatch_after, max_wait ("" for none),
@@ -28,12 +28,12 @@
 --- @include lib/schedules
 --- @include lib/stop
 local run_key, due_key, idempotency_key, tick_key, schedule_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
--- Not the whole of ARGV: `unpack` fails on thousands of values, and a large run has four for each part.
+-- Unpack a part of ARGV only: `unpack` fails on thousands of values, and a large run has four for each part.
 local run_id, prefix, digest, redispatch_after, max_wait, owner, waiter, signature, start_delay,
   if_running, unsent_outcome, tick, part_count = unpack(ARGV, 1, 13)
 local rest = 14
 
--- The reply to this very request was lost, and the caller sent the request again.
+-- If the waiter has the same signature, the reply to this request was lost and the caller sent it again.
 if not tick_key and signature ~= '' and redis.call('HGET', run_key, 'waiter:' .. waiter) == signature then
   return {'created', run_id}
 end
@@ -51,8 +51,8 @@ if redis.call('EXISTS', run_key) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', run_key, 'digest')}
 end
 
--- Return whether this tick is earlier than the tick of another run of the schedule: its message was late.
--- Ticks of one rule have names of one length, in the order of their times.
+-- Return whether this tick is earlier than the tick of another run of the schedule, as its message was late.
+-- The names of the ticks of one rule have the same length, and sort by time.
 local function is_earlier_than(other)
   local other_tick = redis.call('HGET', prefix .. ':run:' .. other, 'tick') or ''
   return #tick == #other_tick and tick < other_tick
@@ -117,7 +117,7 @@ if before and is_draft then
   redis.call('HSET', run_key, 'after', before)
   return {'waiting', run_id}
 end
--- If the run before this one waited itself, earlier runs of the schedule are live too.
+-- Stop the run before this one. If that run waits for another run of the schedule, stop the other run too.
 while before and is_live(prefix, before) do
   request_stop(prefix, due_key, before, 'cancel', unsent_outcome, t)
   before = redis.call('HGET', prefix .. ':run:' .. before, 'after')

@@ -39,7 +39,8 @@ allow_when_full(list_poll_key)
 
 local refused_since = redis.call('HGET', breaker_key, 'since')
 if refused_since then
-  -- The token is refused. One part goes on, and tries the account. After the grace all parts go on, and fail.
+  -- The token is refused. A single part goes on, and tries the token. After the grace all parts go on, and
+  -- fail.
   local limit = t - refused_since > tonumber(auth_grace) and batch_limit or 1
   move_to_due(poll_set_key, due_key, prefix, t, t, 0, limit)
   redis.call('HSET', list_poll_key, 'until', format_time(t + 1))

@@ -1,4 +1,4 @@
---[[ Scan some of the parts for those that may have bought a job which no run owns yet.
+--[[ Scan one page of the parts for parts that may have bought a job that no run owns yet.
 
   KEYS  due  zset  part id -> when the part needs a step
   ARGV  prefix, cursor

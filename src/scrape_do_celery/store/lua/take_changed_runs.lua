@@ -1,4 +1,4 @@
---[[ Take runs from the change feed. They are handed out again later, unless they are acknowledged before.
+--[[ Take runs from the change feed. A run that is not acknowledged in time is handed out again.
 
   KEYS  changed  zset  run id -> when to announce its change
   ARGV  limit, again_after (seconds until they are handed out again)

@@ -58,8 +58,8 @@ local function find_lock_holder(digest)
   return holder, is_strict(digest) or redis.call('HEXISTS', make_part_key(prefix, run_id, n), 'locks') == 0
 end
 
--- The fault lab takes away the text between the two marks. They stand behind code, because the loader removes
--- each comment that begins a line.
+-- The fault lab removes the text between the two marks. The marks stand behind code, because the loader
+-- removes each comment that begins a line.
 for digest in string.gmatch(all_digests, '%S+') do -- target lock: begin
   local holder, blocks = find_lock_holder(digest)
   if holder and blocks then
@@ -88,8 +88,8 @@ for digest in string.gmatch(all_digests, '%S+') do
   end
 end
 redis.call('HINCRBY', part_key, 'purchases', 1)
--- If the store lost its writes after a purchase, nobody knows the place of that purchase in the order. It
--- gets the first place, so that no job counts as older.
+-- If the store lost its writes after a purchase, nobody knows the place of that purchase in the order. Such
+-- a purchase gets the first place, so that no job counts as older.
 local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', part_key, 'first_order', order)
 redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open', 'estimate', estimated_credits,

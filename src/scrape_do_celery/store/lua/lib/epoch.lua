@@ -6,8 +6,8 @@
 -- synced every write. Writes of an older epoch may be missing. A server that does not tell its id may have
 -- been restarted at any time. `durable` is '1' or '' if the caller knows whether the present process syncs
 -- every write, else nil.
--- The third value is false for `DURABILITY_DELAY` seconds after a process has ceased to be durable. That note
--- itself is written without a sync, and an intent written beside it could be lost together with it.
+-- The third value is false for `DURABILITY_DELAY` seconds after a process has ceased to be durable. The note
+-- of that change is itself written without a sync. An intent written beside the note could be lost with it.
 local function store_epoch(prefix, t, durable)
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')

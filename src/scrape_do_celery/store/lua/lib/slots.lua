@@ -29,8 +29,8 @@ local function grant_free_slots(prefix, due_key, account, limit, t, own_id)
   end
 end
 
--- Release the slot of a part, or its place among those that wait. Its job has ended or will never be bought,
--- or another account buys it.
+-- Release the slot of a part, or remove the part from the waiters for a slot. Its job has ended or will never
+-- be bought, or another account buys it.
 local function release_slot(prefix, due_key, part_key, part_id, t)
   local part = read_fields(part_key, 'slot', 'slot_queue')
   if part.slot_queue then redis.call('ZREM', prefix .. ':slot_waiters:' .. part.slot_queue, part_id) end
