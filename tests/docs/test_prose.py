@@ -1,4 +1,4 @@
-"""Prose has few of the habits that make readers stumble. `python -m tests.docs.prose --write` lowers the numbers."""
+"""Check the habits that make readers stumble. `python -m tests.docs.prose --write` lowers the allowed numbers."""
 
 from __future__ import annotations
 

@@ -100,10 +100,10 @@ class Checker:
             trial.problems.append("restless: a part was claimed after the end")
 
     def _has_equal_run_not_found(self, trial: Trial, run: Run) -> bool:
-        """Return whether the found job may belong to an equal run whose purchase was given up. Then the run must not
-        guess.
+        """Return whether the found job may belong to an equal run whose purchase was given up.
 
-        The run with the given-up purchase must not guess either, if it buys again and finds the first run's job.
+        Then the run must not guess. The run with the given-up purchase must not guess either, if it buys again and
+        finds the first run's job.
         """
         equal_runs = {other.run_id for other in trial.runs if other.targets == run.targets}
         store, days = self._harness.servers.app_context.store, {int(at // _DAY) for at in (trial.began, trial.ended)}

@@ -34,7 +34,8 @@ SETTINGS: dict[str, Any] = {
     # A low limit, so that some parts wait for a slot.
     "max_active_jobs": 40,
 }
-#: Due running jobs from which on the list is polled, and odd pages of the list; 20 and 4 in production.
+#: Due running jobs up to which each is polled individually, and the list's pages that are not full; 20 and 4 in
+#: production.
 ONE_BY_ONE, ODD_PAGES = 3, 1
 #: Seconds between two list polls; 0.5 in production.
 REST = 0.1

@@ -1,4 +1,4 @@
-"""Every public name in use, for the type checkers; never run."""
+"""Use every public name, for the type checkers. This file never runs."""
 
 from __future__ import annotations
 
