@@ -39,8 +39,7 @@ _COLOURS = 96
 
 
 class Browser:
-    """A window. CSS selectors name elements of the page. Waiting has a deadline, and a failure shows the page's text.
-    """
+    """A window. CSS selectors name elements of the page. Waiting has a deadline; a failure shows the page's text."""
 
     def __init__(self, folder, *, size=(1280, 800)):
         options = Options()
