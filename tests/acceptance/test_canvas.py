@@ -17,7 +17,7 @@ GOOD, BAD = "https://a.example/good", "https://a.example/?sandbox=error"
 
 @pytest.fixture
 def user(pipeline):
-    """Start the user's worker, and return the app with the same names on this side."""
+    """Start the user's worker, and return the pipeline."""
     pipeline.work(app="app_with_tasks")
     return pipeline
 

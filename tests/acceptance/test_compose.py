@@ -81,7 +81,7 @@ def refuses_without_a_sandbox(stack):
 
 
 def reads_its_broker_from_a_secret(stack, name):
-    """Read the broker's URL from a secret from now on, in the command and in the health check."""
+    """Let the service read its broker's URL from a secret from now on, in the command and in the health check."""
     folder = stack.folder / "secrets"
     folder.mkdir()
     (folder / "scrape_do_redis_url").write_text(f"redis://127.0.0.1:{stack.port(6379)}/0\n")

@@ -12,7 +12,7 @@ from example_project import ExampleProject
 
 
 class Site(ExampleProject):
-    """The example with its own database. This package is installed as a wheel."""
+    """The example with its own database, and with this package installed as a wheel."""
 
     def __init__(self, python, pipeline):
         settings = {"DJANGO_SETTINGS_MODULE": "config.settings", "DJANGO_DATABASE": "db.sqlite3"}

@@ -204,7 +204,7 @@ _READERS = {".py": python_texts, ".lua": lua_texts, ".md": markdown_texts}
 
 
 def sentences_of(path, source, *, strings=True):
-    """List the sentences of more than two words; the suffix of the path tells the language."""
+    """List the sentences of more than two words. The suffix of the path names the language."""
     suffix = Path(path).suffix
     texts = python_texts(source, strings=strings) if suffix == ".py" else _READERS[suffix](source)
     for line, kind, text in texts:

@@ -125,7 +125,7 @@ class Checker:
     def _was_frozen_before_send(self, run: Run, bought: float) -> bool:
         """Return whether the buyer was frozen after its last check, for longer than the check is valid.
 
-        This freeze is the only known exception to a single purchase.
+        Only such a freeze may lead to a second purchase.
         """
         return any(
             looked <= frozen and looked > frozen - _CHECK_SECONDS and thawed - 0.1 <= bought <= thawed + _RESUME_SECONDS

@@ -1,6 +1,6 @@
 """A warm process that forks workers. A forked worker is ready in a tenth of the time of a normal start.
 
-The process reads one JSON command per line. It reports on stdout which worker began and which ended.
+The process reads one JSON command per line. On stdout the process reports which worker began and which ended.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class TrialGenerator:
             # A run with other faults still reaches the points of every run.
             also = also + self._points_by_scenario["plain"]
         for _ in range(rng.choice((2, 3, 3, 4))):
-            # One kill per step: after a death, a step takes another way to its end.
+            # A kill per step: after a death, a step takes another way to its end.
             steps = {point.partition(":")[0] for point in points}
             # Skip points with enough kills: each kill costs a process, and delays kills that are still owed.
             rest = [p for p in also if p.partition(":")[0] not in steps and self.kills[p] < KILLS_PER_POINT]
@@ -162,7 +162,7 @@ class TrialGenerator:
     def _poison(self, kind: str) -> Trial:
         """Let one run kill every worker that works on it. The other runs of its batch must end well."""
         point = self._rng.choice(_POISON_POINTS)
-        # The fetch step has its own trials, because only it fetches pages that the poll left.
+        # A plain run gets its pages in the poll step. Only the point's own scenario leaves pages to the fetch step.
         trial, rng = self._scenario_trial(kind, POINTS[point] if point.startswith("fetch_tasks") else "plain")
         victim = trial.runs[0]
         # The API's rules match hosts. A bystander's host contains the trial's host, so the victim gets its own.

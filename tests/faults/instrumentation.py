@@ -39,7 +39,7 @@ _acting: ContextVar[bool] = ContextVar("inside", default=False)
 
 
 class Instrumentation:
-    """The place at which plans meet the code. A process has one; its state is in files and context variables."""
+    """The wrappers that carry out plans. A process has one instance; its state is in files and context variables."""
 
     def __init__(self, fault_plan: FaultPlan) -> None:
         self.fault_plan = fault_plan

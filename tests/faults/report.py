@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Trials of a full run.
 FULL_RUN_TRIALS = 10_000
-#: One trial in this many may leave its run in doubt, if its faults left no time to reconcile.
+#: Trials per run that may be left in doubt, if its faults left no time to reconcile.
 TRIALS_PER_IN_DOUBT = 1_000
 #: First word of a problem -> row of the table that counts it.
 _PROBLEM_ROWS = {

@@ -79,7 +79,7 @@ def _fetch_trouble(trial: Trial, rng: random.Random) -> None:
 
 
 def _auth(trial: Trial, rng: random.Random) -> None:
-    # One refusal of the token: all runs of the account wait until the account was probed.
+    # The token is refused once: all runs of the account wait until the account was probed.
     _add_rule(trial, "status", "get_job", status=401, times=1)
     _refuse_account(trial, "poll_jobs")
 
@@ -144,7 +144,7 @@ def _unnamed(trial: Trial, rng: random.Random) -> None:
 
 
 def _odd_word(trial: Trial, rng: random.Random) -> None:
-    # The job never has a known status. It ends by its end time.
+    # The job never has a known status, and ends by its end time.
     _add_rule(trial, "unknown_status", "get_job", value="reticulating")
 
 

@@ -89,7 +89,7 @@ class ComposeServices:
             return None
 
     def stop(self, name):
-        """Stop the service, and return its exit code. It must end within its grace period."""
+        """Stop the service within its grace period, and return its exit code."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:

@@ -118,7 +118,7 @@ def _encoded(query):
     values = {}
     for pair in query.split("&"):
         key, _, value = pair.partition("=")
-        # Go drops such pairs with an error that a server should handle. This writer leaves the query unchanged.
+        # Go drops such pairs with an error that a server should handle. Here the query stays unchanged.
         if ";" in pair:
             return query
         try:

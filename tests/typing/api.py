@@ -1,4 +1,4 @@
-"""Use every public name, for the type checkers. This file never runs."""
+"""Use every public name, for the type checkers; never run."""
 
 from __future__ import annotations
 

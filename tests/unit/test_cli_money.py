@@ -222,7 +222,7 @@ def test_a_job_that_the_api_does_not_know(scrape_do, job_id):
     assert found(scrape_do("orphans", "--cancel", "--yes", "--json", job_id), 1)["others"][0]["job_id"] == job_id
 
 
-# jobs that may be no orphans
+# jobs that may belong to a run
 
 
 def claimant(answer):

@@ -119,7 +119,7 @@ def test_redis_keeps_what_is_paid_for():
     [(b"+PONG", True), (b"-LOADING Valkey is loading the dataset in memory", False), (b"-MISCONF no disk", False)],
 )
 def test_redis_is_healthy_once_its_data_is_there(answer, healthy):
-    """Check the health check behind `up --wait redis`. Only then may a user announce a restored store."""
+    """Report health only once the data is loaded: the next command of the restore deletes a key of these data."""
     [kind, *words] = fill(load()["services"]["redis"]["healthcheck"]["test"], {})
     assert kind == "CMD"
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.wire.environment import LabEnvironment
     from tests.wire.mutation import Mutation
 
-#: One or more mutations of one play.
+#: The mutations of one play: a single mutation, or several.
 MutationCase = tuple["Mutation", ...]
 #: Real seconds after which an unanswered call ends, if the play leaves calls unanswered.
 _SHORT_TIMEOUTS = {"submit_deadline": 0.4, "request_timeout": 0.4}
@@ -29,7 +29,7 @@ _SHORT_TIMEOUTS = {"submit_deadline": 0.4, "request_timeout": 0.4}
 
 @dataclass(frozen=True)
 class CaseResult:
-    """The result of one case. It holds plain values only, because it crosses processes."""
+    """The result of one case: plain values only, because a result crosses processes."""
 
     name: str
     fields: tuple[str, ...]

@@ -246,7 +246,7 @@ FRAMES: dict[str, tuple[str, Callable[[MutableResponse], None]]] = {
 
 
 def _marking_unreadable(sort: str, apply: Callable[[MutableResponse], None]) -> Callable[[MutableResponse], None]:
-    """Mark the answer as one that the client need not be able to read."""
+    """Mark the answer as unreadable if its class allows the client to fail on it."""
 
     def mark_unreadable(response: MutableResponse) -> None:
         apply(response)

@@ -1,7 +1,7 @@
 """An API server for the lab, written from the facts of the Async API alone.
 
-The server shares no code with product or sandbox. It sells jobs, ends them by a virtual clock, and remembers sold jobs
-and served pages. Each answer passes a mutation on its way out.
+The server shares no code with product or sandbox. Jobs are sold, end by a virtual clock, and are remembered with the
+pages that were served. Each answer passes a mutation on its way out.
 """
 
 from __future__ import annotations

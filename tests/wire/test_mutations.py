@@ -13,7 +13,7 @@ from tests.wire.report import violations
 from tests.wire.scenarios import SCENARIOS, run_scenario
 
 _SEED, _PAIRS = 1, 500
-#: One case in `_SHARE` is played, spread over `_TESTS` tests.
+#: Every `_SHARE`th case is played, spread over `_TESTS` tests.
 _SHARE, _TESTS = 40, 4
 #: The whole lab in two tests, for two cores.
 _HALVES = 2

@@ -35,7 +35,7 @@ def running(step_harness):
 
 
 def poll_when_due(step_harness):
-    """Run the step that a step message for the run starts."""
+    """Run the poll step once the part is due, as a step message does."""
     step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]))
     run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
 

@@ -203,7 +203,7 @@ class Pipeline(RuleBasedStateMachine):
         if not ended:
             self.contents.setdefault((part_id, position), task)
 
-    # The world around the steps. One rule holds all events, so that steps get their share of the rules
+    # The world around the steps, as a single rule, so that steps get their share of the rules
 
     @rule(
         event=st.sampled_from(WORLD),

@@ -290,7 +290,7 @@ def test_a_store_of_another_application_is_left_alone(step_harness, dispatcher, 
 
 
 def test_a_run_whose_revocation_only_celery_remembers_is_canceled(step_harness, dispatcher):
-    """Cancel a run whose revoked worker is gone, by the state that the worker wrote."""
+    """Cancel a revoked run by its Celery state, because the worker that received the revocation is gone."""
     for run_id in ("r", "other"):
         step_harness.create_run(run_id)
         step_harness.make_running(run_id)

@@ -148,7 +148,7 @@ def test_broker_outage_costs_only_the_event(step_harness, clock, caplog):
 
 @pytest.mark.parametrize(("took", "again"), [(1, False), (26, True), (40, True)])
 def test_late_acknowledgement_keeps_a_run_marked(step_harness, clock, took, again):
-    """Acknowledge near the end of the mark. A change marks a run for five seconds later at the earliest."""
+    """Keep the mark: a change sets it to five seconds later at the earliest, so a late change may not have moved it."""
     step_harness.create_run()
     clock.forward(6)
     changed = step_harness.run(ops.take_changed_runs(step_harness.keys, 10))
@@ -178,7 +178,7 @@ def test_unreadable_run_is_left_to_workers_with_the_key(step_harness, clock):
 
 
 def test_connections_are_closed_around_notifications_only(step_harness, clock):
-    """Close connections only in the announcing thread, because it serves no requests. Other threads serve one."""
+    """Close connections only in the announcing thread: no request ends there, at which a framework would close them."""
     order = []
     hear = run_changed.connect(lambda **_: order.append("told"), weak=False)
     try:
