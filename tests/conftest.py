@@ -1,4 +1,4 @@
-"""Real parts for tests: a Redis-protocol server, the sandbox, worker processes."""
+"""Provide real servers for tests: a Redis-protocol server, the sandbox, worker processes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from wheel_env import NEWEST, install_once
 
 @pytest.fixture(scope="session")
 def users_python(tmp_path_factory):
-    """The interpreter of a user's environment: the wheel with its extras, and schedulers of beat."""
+    """Return the interpreter of a user's environment: the wheel with its extras, and schedulers of beat."""
     folder = tmp_path_factory.getbasetemp()
-    # Of pytest-xdist's processes, the first makes it for all.
+    # With pytest-xdist the first process makes the environment for all.
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     # coverage measures the wheel's code there as it measures the checkout's.
-    # django-celery-beat keeps the newest Django away.
+    # django-celery-beat does not support the newest Django.
     schedulers = () if NEWEST else ("django-celery-beat",)
     return install_once(shared / "users", "django,flask", *schedulers, "coverage")
 
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory):
-    """A server for the session: the user's, else an embedded one. Where there is none the tests fail, never skip."""
+    """Return the URL of the session's server: the user's, or else an embedded one. Without a server the tests fail."""
     if given := os.environ.get("SCRAPE_DO_REDIS_URL"):
         yield given
         return
@@ -43,28 +43,28 @@ def server_url(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shared_sandbox():
-    """One sandbox process for the session."""
+    """Provide one sandbox process for the session."""
     with SandboxProcess(task_seconds=0.2) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def sandbox(shared_sandbox):
-    """The sandbox, empty and without faults."""
+    """Return the sandbox, empty and without faults."""
     shared_sandbox.reset()
     return shared_sandbox
 
 
 @pytest.fixture
 def pipeline(server_url, sandbox, tmp_path):
-    """A pipeline of this test's own: a fresh key prefix and queue, no worker yet."""
+    """Provide a pipeline with a fresh key prefix and queue, and without a worker."""
     with Pipeline(server_url, sandbox, tmp_path, prefix=f"t{uuid.uuid4().hex[:8]}") as one:
         yield one
 
 
 @pytest.fixture
 def eventually():
-    """Waits for a state with a deadline."""
+    """Return a function that waits for a state with a deadline."""
 
     def wait(look, *, within=60.0):
         deadline = time.monotonic() + within
@@ -78,7 +78,7 @@ def eventually():
 
 @pytest.fixture
 def browser(tmp_path_factory):
-    """A real Chromium without a window; only tests that are marked `browser` may ask for one."""
+    """Provide a real Chromium without a window. Only tests with the marker `browser` may use it."""
     from browser import Browser
 
     one = Browser(tmp_path_factory.mktemp("chromium"))

@@ -1,4 +1,4 @@
-"""Beat, with each of its schedulers: a tick is one run, however many beats publish it."""
+"""Test beat with each of its schedulers: a tick is one run, regardless of the number of beats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN, REDBEAT, DATABASE = "celery.beat:PersistentScheduler", "redbeat.RedBeatSche
 
 @pytest.fixture
 def beats(pipeline):
-    """Starts beats; ends them all."""
+    """Return a function that starts a beat, and end all beats afterwards."""
     started = []
 
     def start(app, scheduler, **environment):
@@ -56,7 +56,7 @@ def beats(pipeline):
 
 @pytest.fixture
 def project(pipeline, tmp_path):
-    """The Django example with the schedule, and its environment."""
+    """Return the environment of the Django example with the schedule."""
     folder = tmp_path / "project"
     shutil.copytree(EXAMPLE, folder)
     settings = folder / "config" / "settings.py"
@@ -82,7 +82,7 @@ def own_servers(pipeline):
 
 
 def slots(pipeline):
-    """The ticks for which jobs were bought, in order."""
+    """Return the ticks for which jobs were bought, in order."""
     return sorted(job["created"] // EVERY for job in pipeline.sandbox.jobs())
 
 
@@ -104,7 +104,7 @@ def test_two_beats_of_django_make_one_run_a_tick(pipeline, beats, eventually, pr
 
 def _one_run_a_tick(pipeline, eventually, started):
     def sent():
-        """When each beat published the schedule, in seconds."""
+        """Return when each beat published the schedule, in epoch seconds."""
         lines = [
             re.findall(r"^\[(\S+ \S+?),(\d+): .*Sending due task", log.read_text(), re.MULTILINE) for _, log in started
         ]
@@ -120,10 +120,10 @@ def _one_run_a_tick(pipeline, eventually, started):
     ticks = [key for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:tick:prices:")]
     made = [value.decode().split()[0] for value in pipeline.app_context.store.client.mget(ticks)]
     assert len(made) == len(set(made))
-    # Another may have been made between the two looks.
+    # Another run may have been made between the two reads.
     assert runs <= set(made)
     due = {at // EVERY for beat in sent() for at in beat}
-    # The last message may be under way; one at the end of a tick may be stamped with the next.
+    # The last message may be under way. A message at the end of a tick may carry the time of the next tick.
     assert len(due) - 1 <= len(runs) <= len(due) + 1
     eventually(lambda: pipeline.posts() >= len(runs))
     for run_id in runs:

@@ -1,4 +1,4 @@
-"""The benchmark runs, on a size at which its figures say nothing."""
+"""Test that the benchmark runs, with a size at which its figures mean nothing."""
 
 from __future__ import annotations
 

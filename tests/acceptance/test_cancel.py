@@ -1,4 +1,4 @@
-"""Cancellations reach the API."""
+"""Test that cancellations reach the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs inside Celery's canvas, as chains, groups, chords and links go on around them."""
+"""Test runs inside Celery's canvas: chains, groups, chords and links go on around them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD, BAD = "https://a.example/good", "https://a.example/?sandbox=error"
 
 @pytest.fixture
 def user(pipeline):
-    """The user's worker, and the same names on this side."""
+    """Start the user's worker, and return the pipeline."""
     pipeline.work(app="app_with_tasks")
     return pipeline
 
@@ -96,7 +96,7 @@ def test_a_wrong_request_raises_in_the_caller_and_writes_nothing(pipeline):
 
 
 def test_a_producer_without_this_package(user):
-    """It sends by name, with nothing but Celery installed."""
+    """Send by name, with nothing but Celery installed."""
     script = """
 import json, sys
 from celery import Celery
@@ -139,7 +139,7 @@ def test_a_scrape_that_is_not_yet_due_waits(user, eventually):
 
 
 def test_process_that_only_scrapes_uses_the_settings(pipeline):
-    """No app, no `enqueue` before: the steps find the broker of the environment."""
+    """Run steps in a process without an app or an earlier `enqueue`: they find the broker of the environment."""
     pipeline.work()
     script = """
 import json

@@ -1,4 +1,4 @@
-"""docker-compose.yml: its services come up on this machine, from images laid out by the steps of the Dockerfile."""
+"""Test docker-compose.yml: its services start on this machine, from images built by the steps of the Dockerfile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dockerfile import ImageFolders
 
 from scrape_do_celery import RunHandle, Settings, enqueue
 
-#: In place of .env. Looks are short; nothing else differs from what `docker compose --profile sandbox up` starts.
+#: In place of .env. Short poll intervals are the only difference from `docker compose --profile sandbox up`.
 VARIABLES = {"SCRAPE_DO_POLL_INITIAL_INTERVAL": "0.2", "SCRAPE_DO_POLL_MAX_INTERVAL": "1"}
 APPLICATION = ["sandbox", "worker", "beat", "flower", "django", "django-worker"]
 
@@ -26,7 +26,7 @@ def stack(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(240)
 def test_one_up_gives_the_demo(stack, eventually):
-    """All services at once: a module's worth of checks, as they share what it costs to start them."""
+    """Start all services once, and run the checks of the whole module in one test, because a start is expensive."""
     stack.images.folder.mkdir()
     assert stack.health("redis") != 0
     stack.up("redis")
@@ -56,7 +56,7 @@ def test_one_up_gives_the_demo(stack, eventually):
     an_outage_of_the_api_is_no_fault_of_a_workers(stack)
     assert "[ERROR]" not in stack.said("django")
 
-    # What is written is in volumes: the images are read-only.
+    # The services write to volumes only: the images are read-only.
     assert files(stack) == before
     store = Settings(redis_url=f"redis://127.0.0.1:{stack.port(6379)}/0")
     kept = enqueue(["https://kept.example/"], settings=store)
@@ -71,7 +71,7 @@ def test_one_up_gives_the_demo(stack, eventually):
 
 
 def refuses_without_a_sandbox(stack):
-    """`docker compose up` without the profile, and without the real service: a line says what to do."""
+    """Run `docker compose up` without the profile and without the real service: a line says what to do."""
     stack.start("worker")
     assert stack.processes.pop("worker").wait(60) == 1
     assert "docker compose --profile sandbox up" in stack.said("worker")
@@ -81,7 +81,7 @@ def refuses_without_a_sandbox(stack):
 
 
 def reads_its_broker_from_a_secret(stack, name):
-    """From now on: command and health check alike."""
+    """Let the service read its broker's URL from a secret from now on, in the command and in the health check."""
     folder = stack.folder / "secrets"
     folder.mkdir()
     (folder / "scrape_do_redis_url").write_text(f"redis://127.0.0.1:{stack.port(6379)}/0\n")
@@ -105,7 +105,7 @@ def a_form_of_django_scrapes(stack, eventually):
         form = {"urls": "https://a.example/\nhttps://b.example/", "csrfmiddlewaretoken": token}
         page = client.post("/", data=form)
         assert page.status_code == 200, page.text
-        # The admin's own style: a server of WSGI hands out no files by itself.
+        # Django's admin styles are served, although a WSGI server serves no files by itself.
         assert client.get("/static/admin/css/base.css").status_code == 200
         status = f"{page.url.path}status"
         eventually(lambda: len(client.get(status).json().get("titles", ())) == 2)
@@ -120,7 +120,7 @@ def an_outage_of_the_api_is_no_fault_of_a_workers(stack):
 
 
 def of_all(act):
-    """What an act on each service comes to, all of them at once."""
+    """Carry out an action on all services at once. Return the results by service."""
     with ThreadPoolExecutor() as pool:
         return dict(zip(APPLICATION, pool.map(act, APPLICATION), strict=True))
 

@@ -1,4 +1,4 @@
-"""Deadlines and expiry end a run."""
+"""Test that deadlines and expiry end a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_deadline_ends_a_run_although_the_api_fails(pipeline, kind, eventually):
 
 
 def test_expired_message_is_not_bought(pipeline):
-    """The worker comes too late: Celery drops the message, and the draft behind it is not carried out."""
+    """Start the worker too late: Celery drops the message, and the draft is not carried out."""
     late = pipeline.steps["scrape_do.scrape"].apply_async(kwargs={"targets": TARGET}, expires=1)
     time.sleep(1.5)
     pipeline.work()

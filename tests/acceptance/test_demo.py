@@ -1,4 +1,4 @@
-"""`make demo`, as a newcomer runs it."""
+"""Test `make demo` as a new user runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Demo:
-    """The demo as a process of its own, and what it said."""
+    """The demo as a process of its own, with its output."""
 
     def __init__(self, **environment):
         env = {name: value for name, value in os.environ.items() if not name.startswith("SCRAPE_DO_")}
@@ -43,11 +43,11 @@ class Demo:
 
     @property
     def parts(self):
-        """Process ids of what it started."""
+        """The process ids of the demo's parts."""
         return [int(pid) for pid in re.findall(r"pid (\d+)", self.said)]
 
     def left(self):
-        """The processes of the demo that still run: its parts, and the worker's own processes."""
+        """Return the processes of the demo that still run: its parts, and the worker's own processes."""
         groups = {str(pid) for pid in (self.process.pid, *self.parts)}
         listing = subprocess.run(["ps", "-eo", "pid=,pgid=,stat=,args="], capture_output=True, text=True, check=True)
         rows = [line.split(None, 3) for line in listing.stdout.splitlines()]
@@ -120,7 +120,7 @@ def test_two_demos_with_other_urls_share_a_server(demo, server_url):
 
 
 def keys_of(server_url, *names):
-    """Keys that hold one of the names, in the databases of store, broker and results."""
+    """Return the keys that hold one of the names, in the databases of store, broker and results."""
     found = []
     for number in range(3):
         with redis.Redis.from_url(re.sub(r"/0$", f"/{number}", server_url)) as client:

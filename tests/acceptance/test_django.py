@@ -1,4 +1,4 @@
-"""A real Django project, with its own `config` and `tasks`: the app in `INSTALLED_APPS` is all that it takes."""
+"""Test a real Django project with its own `config` and `tasks`: the app in `INSTALLED_APPS` is enough."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from example_project import ExampleProject
 
 
 class Site(ExampleProject):
-    """The example, with a database of its own; this package is a wheel there."""
+    """The example with its own database, and with this package installed as a wheel."""
 
     def __init__(self, python, pipeline):
         settings = {"DJANGO_SETTINGS_MODULE": "config.settings", "DJANGO_DATABASE": "db.sqlite3"}
@@ -23,7 +23,7 @@ class Site(ExampleProject):
         return self.run("manage.py", *arguments, **options)
 
     def shell(self, script):
-        """What a script prints in the project, as JSON."""
+        """Return the output of a script in the project, parsed from JSON."""
         return json.loads(self.manage("shell", "-v0", "-c", script).splitlines()[-1])
 
     def serve(self):
@@ -46,7 +46,7 @@ def test_a_form_starts_a_scrape_and_shows_its_progress(project, eventually):
         bad = client.post("/", data={"urls": "not an address", "csrfmiddlewaretoken": token})
         assert bad.status_code == 400
         assert "targets[0]" in bad.text
-        # Whoever writes an address twice wants one page, and pays for one.
+        # A user who writes an address twice wants one page, and pays for one.
         page = client.post("/", data={"urls": "\n".join([*urls, urls[0]]), "csrfmiddlewaretoken": token})
         assert page.status_code == 200
         status = f"{page.url.path}status"
@@ -67,7 +67,7 @@ print(json.dumps(list(ScrapeRun.objects.values_list("run_id", "state", "done", "
 
 @pytest.mark.browser
 def test_in_a_browser(project, browser):
-    """What a person sees: the form, progress that moves without a reload, the titles."""
+    """Check the pages of a user: the form, progress without a reload, the titles."""
     project.pipeline.sandbox.configure(task_seconds=3.0)
     project.work("config")
     browser.open(project.serve())
@@ -183,7 +183,7 @@ def test_check_names_a_wrong_key(project):
 
 
 class Admin:
-    """A person's session in the admin's list of runs."""
+    """A user's session in the admin's list of runs."""
 
     LIST = "/admin/scrape_do/scraperun/"
 

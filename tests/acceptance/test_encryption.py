@@ -1,4 +1,4 @@
-"""With a key in the settings, requests and pages are nowhere readable in Redis; without it, nothing is lost."""
+"""Test encryption: Redis holds no readable request or page, and a worker without the key loses nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COOKIE, PAGE = "cookie-that-is-private", "https://a.example/path-that-is-private
 
 
 def raw(url, prefix=""):
-    """Every byte that a database holds: what `DUMP` gives, and each value as a client reads it."""
+    """Return every byte of a database: the output of `DUMP`, and each value as a client reads it."""
     with redis.Redis.from_url(url) as client:
         found = []
         for key in client.scan_iter(f"{prefix}*"):
@@ -36,7 +36,7 @@ def raw(url, prefix=""):
 
 @pytest.fixture
 def encrypted(pipeline):
-    """A pipeline with a key, and a broker and results of its own."""
+    """Return a pipeline with an encryption key, and its own broker and results."""
     server = pipeline.values["redis_url"].rpartition("/")[0]
     pipeline.values |= {"broker_url": f"{server}/7", "result_backend": f"{server}/8", "encryption_key": OLD}
     return pipeline
@@ -61,7 +61,7 @@ def test_wrong_key_buys_nothing_and_keys_can_be_rotated(encrypted, eventually):
     wrong.terminate()
     wrong.wait(20)
 
-    # The new key is brought in, ahead; the old one still opens.
+    # Put the new key first. The old key still decrypts.
     encrypted.values["encryption_key"] = f"{NEW},{OLD}"
     encrypted.work()
     result = encrypted.handle(run_id).result(timeout=150)

@@ -1,4 +1,4 @@
-"""A real Flask application, with Celery as Flask's documentation has it and this package as a wheel."""
+"""Test a real Flask application: Celery set up as in Flask's documentation, and this package as a wheel."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_only_its_own_page_starts_a_scrape(shop):
 
 @pytest.mark.browser
 def test_in_a_browser(shop, browser):
-    """What a person sees: the form, progress that moves without a reload, the end."""
+    """Check the pages of a user: the form, progress without a reload, the end."""
     shop.pipeline.sandbox.configure(task_seconds=3.0)
     shop.work("make_celery")
     browser.open(serve(shop))

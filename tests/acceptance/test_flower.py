@@ -1,4 +1,4 @@
-"""Flower, as it is: how runs read there, and that a parked run neither vanishes nor stands still."""
+"""Test unmodified Flower: how runs read there, and that a parked run neither vanishes nor seems to hang."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BAD = "https://shop.example/?sandbox=error"
 
 @pytest.fixture
 def flower(pipeline):
-    """Flower beside a worker, with a broker of their own: it hears all that is broadcast there."""
+    """Start Flower beside a worker with their own broker: Flower receives all events of a broker."""
     server = pipeline.values["redis_url"].rpartition("/")[0]
     pipeline.values |= {"broker_url": f"{server}/13", "result_backend": f"{server}/14"}
     with FlowerProcess(pipeline) as one:
-        # Flower switches the events of workers on, but only each five seconds.
+        # Flower enables the events of workers only every five seconds.
         pipeline.work("-E")
         yield one
 
@@ -68,7 +68,7 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
 
 @pytest.mark.browser
 def test_flower_shows_runs_in_a_browser(pipeline, flower, browser, eventually, tmp_path):
-    """With PICTURES=docs/img in the environment, the pictures of docs/how-to/flower.md are renewed."""
+    """Renew the pictures of docs/how-to/flower.md if the environment has PICTURES=docs/img."""
     pictures = Path(os.environ.get("PICTURES", tmp_path)).absolute()
     pages = [f"https://shop.example/{n}?seconds={60 if n % 3 else 0}" for n in range(90)]
     parked = pipeline.enqueue(pages, geo_code="us", headers={"X-Mine": "header-that-is-private"})

@@ -1,4 +1,4 @@
-"""Repeated messages and forgotten runs buy nothing."""
+"""Test that repeated messages and forgotten runs buy nothing."""
 
 from __future__ import annotations
 

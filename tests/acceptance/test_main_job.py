@@ -1,4 +1,4 @@
-"""The main job with a real worker, a real server, and HTTP to the sandbox."""
+"""Test the main job with a real worker, a real server, and HTTP to the sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make demo` as make runs it: its environment, what it prints first, and what it asks of Python."""
+"""Test `make demo` through make: its environment, its first output, and its calls of Python."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHECKOUT = [
 # The build reads a script in docs.
 CHECKOUT += ["config", "docs"]
 OWN = {"config", "examples", "scrape_do_celery", "tasks", "worker"}
-#: Stands in for Python: makes a copy of itself as the environment's interpreter, and prints what it is asked.
+#: A stand-in for Python: it copies itself as the environment's interpreter, and prints its arguments.
 STUB = """#!/bin/sh
 case "$*" in
     *version_info*) exit {old} ;;
@@ -46,7 +46,7 @@ esac
 
 
 def environment(**more):
-    """The test's own variables, without variables that change make, pip or the demo."""
+    """Return the test's own environment, without variables that change make, pip or the demo."""
     kept = {name: value for name, value in os.environ.items() if not re.match("SCRAPE_DO_|MAKE|MFLAGS|PYTHON", name)}
     return {**kept, "URLS": "", "LIVE": "", **more}
 
@@ -57,7 +57,7 @@ def make(folder, *arguments, **more):
 
 
 def closure(*requirements):
-    """Names of all distributions that these requirements need on this machine."""
+    """Return the names of all distributions that these requirements need on this machine."""
     todo, found = [Requirement(text) for text in requirements], set()
     while todo:
         requirement = todo.pop()
@@ -82,7 +82,7 @@ def needed():
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder in which make runs with a stub in Python's place."""
+    """Return a folder in which make runs with a stub in place of Python."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
 
@@ -164,7 +164,7 @@ def imports(tree):
 
 
 class Watched:
-    """A run of make, and the second in which each line arrived."""
+    """A run of make, with the second in which each line arrived."""
 
     def __init__(self, folder, *arguments, **more):
         self.began = time.monotonic()
@@ -211,7 +211,7 @@ def watched():
 
 
 def test_ctrl_c_in_make_leaves_no_process(watched):
-    # The environment of the tests in place of the demo's; a terminal sends Ctrl-C to the whole group.
+    # Use the environment of the tests in place of the demo's. A terminal sends Ctrl-C to the whole group.
     run = watched(ROOT, f"--old-file={sys.prefix}/.ready", "demo", f"DEMO={sys.prefix}", PYTHONPATH=str(ROOT / "src"))
     run.read(until="job bought")
     parts = [int(pid) for pid in re.findall(r"pid (\d+)", run.said)]

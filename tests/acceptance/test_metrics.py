@@ -1,4 +1,4 @@
-"""`scrape-do metrics`, the real command, beside a real worker: each metric of definitions and dashboard is served."""
+"""Test `scrape-do metrics` beside a real worker: each metric of definitions and dashboard is served."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class Page:
-    """The metrics as the command serves them."""
+    """The metrics that the command serves."""
 
     def __init__(self, url):
         self._url = url
         self.text = ""
 
     def __call__(self, name, **labels):
-        """The value of a sample now; None where there is none."""
+        """Return the present value of a sample, or None if there is no such sample."""
         with urllib.request.urlopen(self._url, timeout=10) as answer:
             self.text = answer.read().decode()
         wanted = f"scrape_do_{name}"
@@ -92,7 +92,7 @@ def test_metrics_are_served_beside_a_worker(pipeline, serving, eventually):
 
 
 def named_in_dashboard():
-    """The metrics that the dashboard and the alerts name, without the endings of a histogram's samples."""
+    """Return the metrics that the dashboard and the alerts name, without the suffixes of histogram samples."""
     texts = [ROOT / "config" / "grafana" / "scrape-do.json", ROOT / "config" / "prometheus-alerts.yml"]
     found = set(re.findall(r"scrape_do_\w+", "".join(path.read_text() for path in texts)))
     assert json.loads(texts[0].read_text())["panels"]
@@ -107,7 +107,7 @@ def test_without_a_token_all_else_is_served(pipeline, serving):
 
 
 def test_a_store_that_hangs_is_told_before_prometheus_gives_up(serving, tmp_path, eventually):
-    # A page is waited for as long as config/prometheus.yml does.
+    # Prometheus gives a page as much time as config/prometheus.yml says.
     with (
         embedded.ensure(tmp_path / "store", tie_to_parent=True) as server,
         serving(SCRAPE_DO_REDIS_URL=server.url, SCRAPE_DO_API_KEY="") as page,

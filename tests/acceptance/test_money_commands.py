@@ -1,4 +1,4 @@
-"""`scrape-do orphans` and `scrape-do ledger` with a real worker, a real server, and HTTP to the sandbox."""
+"""Test `scrape-do orphans` and `scrape-do ledger` with a real worker, a real server, and HTTP to the sandbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = "?seconds=600"
 
 @pytest.fixture
 def scrape_do(pipeline):
-    """Runs a command in a process of its own, as a user does."""
+    """Return a function that runs a command in a process of its own, as a user does."""
 
     def call(*arguments, command=("scrape_do_celery",), **environment):
         return subprocess.run(
@@ -48,7 +48,7 @@ def urls(count, query=LONG, host="stray"):
 
 
 def cells(answer):
-    """The cells of the table's rows; two spaces part them."""
+    """Return the cells of the table's rows. Two spaces separate them."""
     lines = answer.stdout.splitlines()
     rule = next(n for n, line in enumerate(lines) if set(line) == {"-", " "})
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[rule + 1 :] if line]
@@ -88,7 +88,7 @@ def test_orphan_is_canceled_and_owned_job_is_kept(pipeline, scrape_do, client, e
 
 
 def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventually):
-    pipeline.values["submit_visibility_grace"] = 60  # nothing is decided before the listing tells again
+    pipeline.values["submit_visibility_grace"] = 60  # the run decides nothing until the list shows jobs again
     pipeline.sandbox.fault("reset_after", kind="create_job", times=1)
     pipeline.sandbox.fault("list_lag", seconds=3600)
     worker = pipeline.work()
@@ -139,7 +139,7 @@ def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
 
 
 def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventually):
-    # The answer travels for a while: the job is there, and nobody knows its id.
+    # The answer is slow: the job exists already, and no record has its id.
     pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
     pipeline.work()
     handles = [pipeline.enqueue(urls(1, host=f"ours{n}")) for n in range(20)]

@@ -1,4 +1,4 @@
-"""Whatever a user's own Celery app is set to, a run goes its way in it; or the user is told why not."""
+"""Test runs in a user's Celery app with any settings: a run works, or the user learns why it does not."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ SETTINGS = {
 
 @pytest.fixture
 def shop(pipeline):
-    """The environment of the app, with settings of its user."""
+    """Return a function that makes the environment of an app with a user's settings."""
     broker, backend = pipeline.settings.broker_url, pipeline.settings.result_backend
 
     def conf(**settings):
         text = json.dumps(settings).replace("{prefix}", pipeline.prefix)
-        # Numbers of databases that no other test uses.
+        # Database numbers that no other test uses.
         urls = {"SHOP_BROKER": broker[:-1] + "13", "SHOP_BACKEND": backend[:-1] + "14"}
-        # Without it Celery starts no worker of root's that takes pickles.
+        # Without this variable Celery refuses to start a worker as root that accepts pickles.
         return {**urls, "SHOP_CONF": text, "C_FORCE_ROOT": "1"}
 
     return conf
@@ -89,7 +89,7 @@ def test_settings_of_a_user_s_app(pipeline, shop, settings):
     environment = shop(**settings)
     pipeline.work(app="app_other_broker", **environment)
     found, log = play(pipeline, environment)
-    # Of a chain, the user's own task is the last: its result is ignored as well.
+    # The last task of a chain is the user's own, so its result is ignored as well.
     expected = {what: how for what, how in RIGHT.items() if what != "chain" or not settings.get("task_ignore_result")}
     assert found == expected
     assert "Traceback" not in log
@@ -97,7 +97,7 @@ def test_settings_of_a_user_s_app(pipeline, shop, settings):
 
 
 def test_time_limits_of_the_app_apply_to_its_own_tasks(pipeline, shop):
-    """Steps that take longer than the app lets its tasks: none is cut off."""
+    """Run steps that take longer than the app's task limits: none is cut off."""
     environment = shop(task_time_limit=2, task_soft_time_limit=1)
     pipeline.work(app="app_other_broker", pool="prefork", concurrency=2, **environment)
     pipeline.sandbox.fault("slow", seconds=2.5, kind="get_task")

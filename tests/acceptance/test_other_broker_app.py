@@ -1,4 +1,4 @@
-"""In a user's own Celery app, with Celery's own defaults, `include` is all that it takes."""
+"""Test a user's own Celery app with Celery's defaults: `include` is enough."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print(json.dumps(found))
 @pytest.fixture
 def shop(pipeline):
     broker, backend = pipeline.settings.broker_url, pipeline.settings.result_backend
-    # Numbers of databases that no other test uses.
+    # Database numbers that no other test uses.
     return {"SHOP_BROKER": broker[:-1] + "11", "SHOP_BACKEND": backend[:-1] + "12"}
 
 
@@ -71,7 +71,7 @@ def test_a_worker_without_the_token_leaves_our_queue_alone(pipeline, shop):
 
 
 def test_two_applications_do_not_share_a_store(pipeline, shop):
-    """Each would answer the other's callers, through the wrong broker."""
+    """Refuse a shared store: each application would answer the other's callers, through the wrong broker."""
     pipeline.work()
     second = pipeline.work(app="app_other_broker", **shop)
     assert "is served by another application" in pipeline.log.read_text()

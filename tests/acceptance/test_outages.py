@@ -1,4 +1,4 @@
-"""What happens while the broker or the store is away."""
+"""Test outages of the broker and of the store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def own_server(tmp_path):
 
 
 def test_enqueue_without_a_broker_loses_nothing(server_url, sandbox, tmp_path, caplog):
-    """The record is written; whoever serves the store later carries it out, without any message."""
+    """Enqueue without a broker: a later worker finds the record, and carries the run out without any message."""
     with Pipeline(server_url, sandbox, tmp_path, "nobroker", broker_url="redis://127.0.0.1:1/0") as deaf:
         with caplog.at_level(logging.WARNING):
             handle = deaf.enqueue(["https://a.example/"])
@@ -36,7 +36,7 @@ def test_enqueue_without_a_broker_loses_nothing(server_url, sandbox, tmp_path, c
 
 
 def test_the_server_restarts_under_everything(own_server, sandbox, tmp_path, eventually):
-    """Store, broker and results at once: kill -9, and up again with the file it had written."""
+    """Kill the server of store, broker and results with SIGKILL, and start it with the file that it had written."""
     with Pipeline(own_server.url, sandbox, tmp_path, "restart") as pipeline:
         pipeline.work()
         handle = pipeline.enqueue([f"https://a.example/{n}?seconds=3" for n in range(3)])
@@ -59,7 +59,7 @@ def test_a_flushed_broker_loses_no_run(pipeline, eventually):
 
 
 def test_a_paused_worker_is_overtaken_and_changes_nothing(pipeline, eventually):
-    """Frozen in the middle of a fetch for longer than its lease, then back."""
+    """Freeze a worker during a fetch for longer than its lease, then resume it."""
     pipeline.sandbox.fault("slow", kind="get_task", seconds=1, times=1)
     frozen = pipeline.work()
     handle = pipeline.enqueue(["https://a.example/1", "https://a.example/2"])
@@ -96,7 +96,7 @@ def test_job_without_task_ids_uses_its_summaries_or_waits(pipeline, fields, even
     pipeline.work()
     handle = pipeline.enqueue(TARGET)
     if "Tasks" in fields:
-        # Five answers ten minutes apart may still name them.
+        # The poll waits for five answers ten minutes apart, because the job may still name its tasks.
         eventually(lambda: "names none of its tasks" in (handle.status.waiting_for or ""), within=90)
         assert handle.state == "running"
     else:
@@ -104,7 +104,7 @@ def test_job_without_task_ids_uses_its_summaries_or_waits(pipeline, fields, even
 
 
 def test_result_reaches_a_backend_that_was_away(server_url, sandbox, tmp_path, eventually):
-    """Celery calls a step ended although its backend took nothing: it is reported again until it has."""
+    """Deliver until the backend has the result: Celery ends a step even if its backend took nothing."""
     with embedded.ensure(tmp_path / "results", tie_to_parent=True) as results:
         pipeline = Pipeline(server_url, sandbox, tmp_path, "backend", result_backend=results.url)
         with pipeline:
@@ -120,7 +120,7 @@ def test_result_reaches_a_backend_that_was_away(server_url, sandbox, tmp_path, e
 
 
 def test_posts_wait_for_a_connection_before_their_deadline(pipeline):
-    """Each `POST` takes most of its deadline; thirty of them are more than there are connections."""
+    """Buy thirty jobs with fewer connections, although each `POST` takes most of its deadline."""
     pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
     pipeline.work()
     handles = [pipeline.enqueue([f"https://a.example/{n}"]) for n in range(30)]

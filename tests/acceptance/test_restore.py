@@ -1,4 +1,4 @@
-"""A store that is put back from an older copy, as docs/how-to/compose.md has it: nothing is bought a second time."""
+"""Test a store that was restored from an older copy as docs/how-to/compose.md says: nothing is bought again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_purchase_after_the_backup_is_found_again(sandbox, tmp_path):
     with embedded.ensure(tmp_path / "redis", tie_to_parent=True, appendfsync="always") as server:
         pipeline = Pipeline(server.url, sandbox, tmp_path, "restored")
         with pipeline:
-            # Else the store would not know yet that its restarts lose nothing, and be careful by itself.
+            # Otherwise the store would not know yet that its restarts lose nothing, and would reconcile anyway.
             work_until_done(pipeline, pipeline.enqueue(["https://before.example/"]))
             handle = pipeline.enqueue(["https://a.example/"])
             server.stop()

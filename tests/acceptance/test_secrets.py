@@ -1,4 +1,4 @@
-"""The token is nowhere; a request's headers, cookies and body are in its run's record and nowhere else."""
+"""Test that the token is stored nowhere, and that headers, cookies and body are in the run's record only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADER, COOKIE, BODY = "header-that-is-private", "cookie-that-is-private", "body
 
 
 def everything(url):
-    """Every value of a database by key, unpacked where it is packed."""
+    """Return every value of a database by key, unpacked if it is packed."""
     with redis.Redis.from_url(url) as client:
         return {key: b" ".join(values(client, key)) for key in client.scan_iter()}
 
@@ -39,7 +39,7 @@ def values(client, key):
 
 
 def readable(value):
-    """A value with what is packed, or put into Base64, beside it."""
+    """Return a value in readable form: packed values unpacked, decoded Base64 appended."""
     if value[:1] in (b"\x00", b"\x01"):
         return unpack_bytes(value)
     try:
@@ -50,7 +50,7 @@ def readable(value):
 
 @pytest.fixture
 def watched(pipeline):
-    """A pipeline that is looked at from everywhere: its broker and its results are its own."""
+    """Return a pipeline with its own broker and results, so that each of them can be read."""
     server = pipeline.values["redis_url"].rpartition("/")[0]
     pipeline.values |= {
         "broker_url": f"{server}/9",
@@ -61,7 +61,7 @@ def watched(pipeline):
 
 
 def bare_message(pipeline, **kwargs):
-    """The least that a producer in another language sends; the id that its outcome comes under."""
+    """Send the smallest message of a producer in another language. Return the Celery id of its outcome."""
     task_id = str(uuid.uuid4())
     headers = {"task": "scrape_do.scrape", "id": task_id}
     with pipeline.app.producer_pool.acquire() as app_context:
@@ -70,16 +70,16 @@ def bare_message(pipeline, **kwargs):
 
 
 def run_everything(pipeline):
-    """Runs that succeed and fail, started in every way."""
+    """Start runs that succeed and fail, in every way."""
     request = {"headers": {"X-Mine": HEADER}, "method": "POST", "body": BODY}
-    # Others than the one before: purchases of the same targets would wait for each other.
+    # Targets that differ from those before: purchases of equal targets would wait for each other.
     pages = ([f"https://a.example/{n}"] for n in range(100))
     bad = ([f"https://a.example/{n}?sandbox=error"] for n in range(100))
     entry = scheduled_run("prices", 60, next(pages), credentials="till")
     queue = pipeline.settings.queue
 
     def send(step, /, **kwargs):
-        """As a producer without this package does it."""
+        """Send a step as a producer without this package does."""
         return pipeline.app.send_task(step, kwargs=kwargs, queue=queue)
 
     ids = [
@@ -102,7 +102,7 @@ def run_everything(pipeline):
     with pytest.raises(ValueError, match="output"):
         wrong.get(timeout=150)
     for run_id in (*ids, *failing):
-        # One by message is known to the store a moment later.
+        # The record of a run that starts by message exists a moment later.
         pipeline.app.AsyncResult(run_id).get(timeout=150, propagate=False)
     for run_id in ids:
         pipeline.handle(run_id).result(timeout=150)
@@ -116,7 +116,7 @@ def run_everything(pipeline):
 
 
 def seen(pipeline, flower, wire, caplog):
-    """All that was said, and all that is kept, by place."""
+    """Return all texts that were logged, shown or stored, by their source."""
     settings = pipeline.settings
     pages = ["/api/tasks", "/api/workers?refresh=1", "/api/task/types", "/metrics", "/broker", "/workers"]
     found = {page: flower.text(page).encode() for page in pages}

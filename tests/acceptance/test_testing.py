@@ -1,4 +1,4 @@
-"""Projects of users with the tests of docs/how-to/testing.md, with the wheel in place of our sources."""
+"""Test users' projects with the tests of docs/how-to/testing.md, with the wheel in place of our sources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECTION = re.compile(r"^## (.*)$", re.MULTILINE)
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """A folder with what the wheel holds; before it, no package of ours is found."""
+    """Return a folder with the contents of the wheel. Python finds it before our sources."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
     subprocess.run(build, check=True, capture_output=True)
@@ -31,7 +31,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture
 def tested(wheel, tmp_path):
-    """Runs a project's tests in a process of their own; what pytest said."""
+    """Return a function that runs a project's tests in a process of their own, and returns pytest's output."""
 
     def run(*options, code=0, **environment):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SCRAPE_DO", "COVERAGE", "COV_", "PYTEST"))}
@@ -52,7 +52,7 @@ def tested(wheel, tmp_path):
 
 
 def written(folder, *sections):
-    """The files that sections of the page name, each with its code; how many are tests."""
+    """Write the files that sections of the page name, each with its code. Return the number of test files."""
     parts = _SECTION.split((ROOT / "docs" / "how-to" / "testing.md").read_text())
     texts = {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
     names = []

@@ -1,4 +1,4 @@
-"""With the usual instrumentations of Celery and httpx a run is one trace, from `enqueue` over every step to its end."""
+"""Test that a run is one trace from `enqueue` to its end, with the usual instrumentations of Celery and httpx."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def spans(pipeline):
 
 @pytest.fixture
 def traced():
-    """Runs a function in a span of this process; its result, and the span as an in-memory exporter got it."""
+    """Return a function that calls another in a span of this process, and returns its result and the exported span."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -61,7 +61,7 @@ def links(span):
 
 
 def parents(spans, method, path):
-    """The names of the spans in which such requests were made."""
+    """Return the names of the spans in which such requests were made."""
     names = {span["context"]["span_id"]: span["name"] for span in spans}
     return {
         names[span["parent_id"]]
@@ -73,18 +73,18 @@ def parents(spans, method, path):
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, pool):
     with monkeypatch.context() as quiet:
-        # Both runs in one step message: dispatched below.
+        # Publish nothing yet: one step message for both runs follows below.
         quiet.setattr(AppContext, "publish", lambda *_, **__: True)
         runs = [
             traced(lambda n=n: pipeline.enqueue([f"https://a.example/{n}"], set_cookies=f"a={COOKIE}"))
             for n in range(2)
         ]
-    # The first look at a page fails, so that fetching is a step of its own.
+    # The first fetch of a page by the poll step fails, so that the fetch step runs, too.
     for number in range(2):
         pipeline.sandbox.fault("status", kind="get_task", status=503, times=1, target=f"a.example/{number}")
     handles = [handle for handle, _ in runs]
     pipeline.app_context.publish(routing.SUBMIT_JOBS, [f"{handle.run_id}:0" for handle in handles])
-    # A step keeps the trace of who sent it; a run that nobody traces has no spans of its own.
+    # A step keeps the trace of its sender. A run without a trace has no spans.
     scraped, sender = traced(lambda: pipeline.scrape(targets=["https://a.example/"], headers={"X-Mine": HEADER}))
     untraced = pipeline.enqueue(["https://a.example/untraced"])
     pipeline.work(pool=pool, concurrency=1, SPANS=str(spans._path), POOL=pool, app="app_with_tracing")
@@ -92,12 +92,12 @@ def test_a_run_is_one_trace(pipeline, spans, traced, eventually, monkeypatch, po
     for handle, root in runs:
         handle.result(timeout=60)
         trace_id, job = root.context.trace_id, handle.job.job_id
-        # The report under the caller's id goes on in the run's trace, and so do callbacks.
+        # The delivery under the caller's id belongs to the run's trace, and so do callbacks.
         eventually(lambda of=trace_id: named(spans.of(of), f"run/{routing.DELIVER_OUTCOME}"))
         found = spans.of(trace_id)
         mine = [span for span in found if span["name"].startswith("scrape_do.")]
         assert {span["name"].removeprefix("scrape_do.") for span in mine} == STEPS
-        # Each of our spans is a child of the caller's, and knows the Celery step in which it was made.
+        # Each of our spans is a child of the caller's span, and links to the Celery step in which it was made.
         assert {span["parent_id"] for span in mine} == {f"0x{root.context.span_id:016x}"}
         assert all(len(links(span)) == 1 for span in mine)
         assert {span["attributes"]["scrape_do_celery.run_id"] for span in mine} == {handle.run_id}

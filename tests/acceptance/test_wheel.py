@@ -1,4 +1,4 @@
-"""The wheel alone, in an environment of its own, from another folder: the README's worker line, and `enqueue`."""
+"""Test the wheel alone in its own environment and another folder: the README's worker line, and `enqueue`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except JobFailedError as error:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """The interpreter of an environment that has the wheel and nothing else of ours."""
+    """Return the interpreter of an environment with the wheel and nothing else of ours."""
     return install_wheel(tmp_path_factory.mktemp("wheel"))
 
 

@@ -1,4 +1,4 @@
-"""A worker killed with SIGKILL at each point of each step: the run still ends, and nothing is bought twice."""
+"""Test a SIGKILL at each point of each step: the run still ends, and nothing is bought twice."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_page_that_kills_its_worker_poisons_only_its_run(pipeline, eventually):
 
 
 def test_progress_resets_the_poison_count(pipeline, eventually):
-    """Killed after every few pages, again and again: each page counts."""
+    """Kill the worker after every few pages, several times: each page counts as progress."""
     pipeline.values["poison_after"] = 2
     pipeline.values["fetch_concurrency"] = 1
     pipeline.sandbox.fault("slow", kind="get_task", seconds=0.3)

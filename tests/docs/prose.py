@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ALLOWED = Path(__file__).parent / "prose_allowed.json"
 
-#: Areas and their places. Numbers are kept per area, never per file, so that a file may move inside its area.
+#: Area -> folders and files. Counts are kept per area, never per file, so that a file may move inside its area.
 AREAS = {
     "src": ("src",),
     "tests": ("tests",),
@@ -30,14 +30,14 @@ AREAS = {
 }
 #: Words of a sentence at most, in the docs.
 MAX_WORDS = 40
-#: String literals of tests are data. Everywhere else a user may read them: messages, help, descriptions of settings.
+#: String literals of tests are data. Elsewhere a user may read them: messages, help, descriptions of settings.
 _DATA_IN_STRINGS = {"tests"}
 _SKIPPED = {"migrations", "results", "data", "__pycache__", "node_modules"}
 
 
 @dataclass(frozen=True)
 class Habit:
-    """A pattern of sentences, and how many of 1,000 sentences may have it: twice the highest figure of the anchors."""
+    """A pattern of sentences, and its limit per 1,000 sentences: twice the highest figure of the reference projects."""
 
     pattern: re.Pattern[str]
     limit: float
@@ -48,7 +48,7 @@ class Habit:
 
 
 HABITS = {
-    # A question may start so.
+    # A question may start with such a word.
     "relative start": Habit(re.compile(r"^(What|Who|Whoever|Whatever|Whose|Which)\b(?![^?]*\?)"), 4),
     "indefinite subject": Habit(re.compile(r"\b(who|what|which)ever\b", re.IGNORECASE), 5),
     "condition by where": Habit(re.compile(r"\bwhere (there|it|that|none|nothing|one)\b", re.IGNORECASE), 4),
@@ -65,7 +65,7 @@ HABITS = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence, the place of its text, and the kind of text."""
+    """A sentence, with the position and the kind of its text."""
 
     path: str
     line: int
@@ -95,7 +95,7 @@ def python_texts(source, *, strings=True):
 
 
 class _Messages(ast.NodeVisitor):
-    """String literals of more than three words: messages of log calls and errors, and other texts."""
+    """Visit string literals of more than three words: messages of log calls and errors, and other texts."""
 
     _LOG = re.compile(r"^(debug|info|warning|error|exception|critical|log)$")
     _ERROR = re.compile(r"(Error|Warning|Exception|Exit|warn|echo)$")
@@ -136,7 +136,7 @@ class _Messages(ast.NodeVisitor):
 
 
 def _comments(source):
-    """Comments of following lines are one text, if nothing but comments is on these lines."""
+    """Return comments as texts. Comments on consecutive lines are one text if these lines hold nothing else."""
     block, start, last = [], 0, -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT:
@@ -153,7 +153,7 @@ def _comments(source):
 
 
 def _comment_text(comment):
-    """Take the marker and directives off a comment; the reason of a `noqa` stays."""
+    """Strip the marker and directives from a comment. The reason of a `noqa` stays."""
     text = comment.lstrip("#: ")
     return re.sub(r"^(noqa|type|pragma|fmt|ruff)\b:?[^(]*", "", text).strip("() ")
 
@@ -174,7 +174,7 @@ def lua_texts(source):
 
 
 def markdown_texts(source):
-    """Paragraphs and list items. Code blocks, tables, headings and HTML comments are no prose."""
+    """Return paragraphs and list items. Code blocks, tables, headings and HTML comments are no prose."""
     text = re.sub(r"^```.*?^```|<!--.*?-->", _blank_lines, source, flags=re.DOTALL | re.MULTILINE)
     yield from _paragraphs(1, "paragraph", re.sub(r"^ {4,}(?![-*\d]).*$", "", text, flags=re.MULTILINE))
 
@@ -204,7 +204,7 @@ _READERS = {".py": python_texts, ".lua": lua_texts, ".md": markdown_texts}
 
 
 def sentences_of(path, source, *, strings=True):
-    """List the sentences of more than two words; the suffix of the path tells the language."""
+    """List the sentences of more than two words. The suffix of the path names the language."""
     suffix = Path(path).suffix
     texts = python_texts(source, strings=strings) if suffix == ".py" else _READERS[suffix](source)
     for line, kind, text in texts:
@@ -238,7 +238,7 @@ def sentences_in(area):
 
 
 def hits_in(area, habit):
-    """List the sentences of an area that have a habit; none if the area is free to have it."""
+    """List the sentences of an area that have a habit, or none if the habit is not counted in the area."""
     is_in = HABITS[habit].is_in
     return [sentence for sentence in sentences_in(area) if is_in(sentence.text)] if area in HABITS[habit].areas else []
 
@@ -252,13 +252,13 @@ def read_allowed():
 
 
 def complaint(hits, allowed, *, is_within_limit, name="", places=5):
-    """Say what is wrong with the number of hits of one habit in one area, or return an empty text."""
+    """Return an error text for the number of hits of one habit in one area, or an empty text."""
     found = len(hits)
     if is_within_limit:
         return "" if allowed is None else f"{name}: within the limit; take its entry out of prose_allowed.json"
     if found > (allowed or 0):
         crowd = Counter(hit.path for hit in hits)
-        # Places of new sentences are not known: those of the fewest hits in a file are more likely new.
+        # The new sentences are not known. Hits in the files with the fewest hits are more likely new.
         some = "\n  ".join(str(hit) for hit in sorted(hits, key=lambda hit: (crowd[hit.path], hit.path))[:places])
         return f"{name}: {found} sentences, {allowed or 0} are allowed; rephrase, such as\n  {some}"
     if found < allowed:
@@ -267,7 +267,7 @@ def complaint(hits, allowed, *, is_within_limit, name="", places=5):
 
 
 def lowered(allowed):
-    """Make the table of allowed numbers as it should be, without raising a number or adding an entry."""
+    """Return the table of allowed numbers after lowering. No number is raised, and no entry is added."""
     return {
         area: {
             habit: min(number, len(hits_in(area, habit)))

@@ -1,4 +1,4 @@
-"""Holds docs/architecture.md to the code. `python -m tests.docs.test_architecture` writes what is generated."""
+"""Check docs/architecture.md against the code. `python -m tests.docs.test_architecture` writes the generated parts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def keys_markdown():
 
 
 def modules():
-    """The modules of the package; empty ones, such as the mark of a folder, hold nothing."""
+    """Return the modules of the package. Empty ones, such as a folder's `__init__`, have no contents to describe."""
     paths = (path for path in sorted(SOURCE.rglob("*.py")) if "migrations" not in path.parts)
     return [path for path in paths if path.read_text().strip()]
 
@@ -69,7 +69,7 @@ def resolve(name):
 
 
 def names_in(path):
-    """Names that a Python or Lua file defines, at any depth."""
+    """Return the names that a Python or Lua file defines, at any depth."""
     return set(re.findall(r"(?:def|class|function) (\w+)|^\s*(\w+)(?:: [^=\n]+)? = ", path.read_text(), re.MULTILINE))
 
 
@@ -125,7 +125,7 @@ def diagram():
 
 
 def places():
-    """The table of places that change a state: module, states before, states after."""
+    """Return the table of functions that change a state: module, states before, states after."""
     states = {state.value for state in PartState}
     for before, after, module in re.findall(r"^\| (.+) \| (.+) \| `(\S+)` \|$", by_hand(), re.MULTILINE):
         if set(named := re.findall(r"`(\w+)`", after)) <= states and named:

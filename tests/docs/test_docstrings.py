@@ -1,4 +1,4 @@
-"""The reference is made from docstrings: those of public functions name each argument, and each field has a text."""
+"""Test the docstrings of the reference: public functions describe each argument, and each field has a text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METHODS = {
     if not name.startswith("_")
 }
 CLIENTS = {name: PUBLIC[name] for name in ("ScrapeDoAsyncAPIClient", "AsyncScrapeDoAsyncAPIClient")}
-#: Settings are described by the table of the settings.
+#: The table of the settings describes the settings.
 MODELS = {
     name: one
     for name, one in PUBLIC.items()
@@ -30,7 +30,7 @@ _FIELD = re.compile(r"^    (?!model_config)([a-z]\w*): (?!ClassVar)")
 
 
 def described(one):
-    """Names that the section `Args` describes."""
+    """Return the names that the section `Args` describes."""
     section = re.search(r"^Args:\n(.*?)(?=^\w|\Z)", inspect.getdoc(one), re.DOTALL | re.MULTILINE)
     return set(re.findall(r"^    \**(\w+): ", section[1], re.MULTILINE)) if section else set()
 
@@ -44,7 +44,7 @@ def test_every_argument_is_described(name):
 
 
 def undescribed_fields(model):
-    """Fields without a comment that starts with `#:`, in the model and in its bases of this package."""
+    """Return fields without a `#:` comment, of the model and of its bases in this package."""
     for owner in model.__mro__:
         if not owner.__module__.startswith("scrape_do_celery"):
             continue

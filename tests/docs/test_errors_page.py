@@ -1,4 +1,4 @@
-"""Holds docs/reference/errors.md to the error tree. `python tests/docs/test_errors_page.py` writes the page."""
+"""Check docs/reference/errors.md against the error tree. `python tests/docs/test_errors_page.py` writes the page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parent_of(error, known):
 
 
 def in_order(known, parent=None, depth=0):
-    """Each class under its parent, with its depth in the tree."""
+    """Return each class under its parent, with its depth in the tree."""
     for error in sorted((one for one in known if parent_of(one, known) is parent), key=lambda one: one.__name__):
         yield error, depth
         yield from in_order(known, error, depth + 1)
@@ -41,7 +41,7 @@ def when(error):
 
 
 def attributes_of(error):
-    """Each property that the class itself defines, with the first paragraph of its text."""
+    """Return each property that the class itself defines, with the first paragraph of its text."""
     return {
         name: " ".join(inspect.getdoc(value).partition("\n\n")[0].split())
         for name, value in vars(error).items()
@@ -50,7 +50,7 @@ def attributes_of(error):
 
 
 def inherited_by(error):
-    """The properties of the classes above, nearest class first."""
+    """Return the properties of the base classes, nearest class first."""
     above = [name for base in error.__mro__[1:] if issubclass(base, ScrapeDoError) for name in attributes_of(base)]
     return [name for name in dict.fromkeys(above) if name not in attributes_of(error)]
 
@@ -81,7 +81,7 @@ def page():
     known = classes()
     ordered = list(in_order(known))
     tree = "\n".join(f"{'  ' * depth}- [`{one.__name__}`](#{one.__name__.lower()})" for one, depth in ordered)
-    # Four blanks for a level, which every reader of Markdown takes.
+    # Four spaces for a level, which every Markdown parser accepts.
     tree = tree.replace("  ", "    ")
     return HEAD + tree + "\n\n" + "\n".join(section(error) for error, _ in ordered)
 

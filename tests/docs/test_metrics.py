@@ -1,4 +1,4 @@
-"""The page on metrics, the dashboard and the alerts name what is served.
+"""Check that the page on metrics, the dashboard and the alerts name the served metrics.
 
 `python tests/docs/test_metrics.py` writes the page's table.
 """
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
 DASHBOARD = ROOT / "config" / "grafana" / "scrape-do.json"
 ALERTS, PROMETHEUS = ROOT / "config" / "prometheus-alerts.yml", ROOT / "config" / "prometheus.yml"
-#: Labels that Prometheus itself adds.
+#: Labels that Prometheus adds.
 ITS_OWN = {"job", "instance", "le"}
 
 _TABLE = re.compile(r"(<!-- metrics: .*? -->\n).*?(<!-- end of metrics -->)", re.DOTALL)
@@ -49,7 +49,7 @@ def expressions():
 
 
 def selectors(expression):
-    """(metric, labels that it is selected by) of each selector of an expression that parses."""
+    """Return (metric, labels that select it) of each selector in a valid expression."""
     shown = promql_parser.parse(expression.replace("$job", ".*")).prettify()
     found = re.findall(r"(scrape_do_\w+)(?:\{(.*?)\})?", shown)
     return [(name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", labels))) for name, labels in found]

@@ -1,4 +1,4 @@
-"""No old word is left. `old_words.txt` has the words; the changelog may name them."""
+"""Check that no old word is left. `old_words.txt` has the words; the changelog may name them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WORDS = Path(__file__).parent / "old_words.txt"
 AREAS = ("src", "tests", "docs", "config", "tasks", "worker", "benchmarks", "examples", ".ci")
 TOP = ("README.md", "CONTRIBUTING.md", "Makefile", "docker-compose.yml", "pyproject.toml")
 SUFFIXES = {".py", ".lua", ".md", ".yml", ".yaml", ".json", ".toml", ".conf", ".example", ".sh", ".txt", ".html", ""}
-#: Texts of others, and the list itself.
+#: Texts of other authors, and the list itself.
 LEFT_OUT = ("tests/data/*", "tests/docs/old_words.txt", "*/__pycache__/*", "*/output/*")
 
-#: Between the words of a phrase: a space, an underscore, a hyphen, or the end of a comment's line.
+#: Separators between the words of a phrase: a space, an underscore, a hyphen, or the end of a comment's line.
 _BETWEEN = r"[\s_#*-]+"
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_")
 
@@ -40,7 +40,7 @@ class OldWord:
         return re.compile(rf"\b(?:{_BETWEEN.join(re.split(r'[ _]+', self.text))})\b", re.IGNORECASE)
 
     def lines_in(self, path, text):
-        """List the numbers of lines that have the word; 0 stands for the file's name."""
+        """List the numbers of lines that have the word. 0 stands for the file's name."""
         if any(fnmatch(path, place) for place in self.places):
             return []
         found = [0] if self.pattern.search(split_words(path)) else []
@@ -49,7 +49,7 @@ class OldWord:
 
 
 def split_words(text):
-    """Split identifiers at underscores and camel case, so that each of their words is seen; lines stay as they are."""
+    """Split identifiers at underscores and camel case, so that each of their words is found. Lines stay as they are."""
     return _HUMP.sub(" ", text)
 
 
@@ -60,7 +60,7 @@ def read_words(text):
 
 @cache
 def texts():
-    """All texts of the repository by their path."""
+    """Return all texts of the repository by their path."""
     paths = [path for area in AREAS for path in sorted((ROOT / area).rglob("*"))] + [ROOT / name for name in TOP]
     found = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""Prose has few of the habits that make readers stumble. `python -m tests.docs.prose --write` lowers the numbers."""
+"""Check the habits that make readers stumble. `python -m tests.docs.prose --write` lowers the allowed numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOOD = [
 ]
 LONG = " ".join(["The worker reads the record,"] * 9)
 
-#: Where a sentence may stand: file, kind and line of the text, and the source.
+#: Positions in which a sentence may stand: file, kind and line of the text, and the source.
 TEXTS = {
     "docstring": ("a.py", "docstring", 1, '"""{}"""\n'),
     "docstring of a function": ("a.py", "docstring", 4, 'def run():\n    """Run.\n\n    {}\n    """\n'),

@@ -1,4 +1,4 @@
-"""Holds the documents to the code. `python tests/docs/test_readme.py` writes what is generated."""
+"""Check the documents against the code. `python tests/docs/test_readme.py` writes the generated parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site has every page and every public name, and its pictures are those of the scripts."""
+"""Test that the site has every page and every public name, and that its pictures are those of the scripts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pages_of(nav):
 
 
 def navigation():
-    # The file names a function of Python, which `yaml.safe_load` refuses.
+    # The file names a Python function, which `yaml.safe_load` refuses.
     text = re.sub(r"!!python/\S+", "", (ROOT / "mkdocs.yml").read_text())
     return pages_of(yaml.safe_load(text)["nav"])
 
@@ -83,6 +83,6 @@ def test_site_is_built_by_all_tests_only():
 
 
 def test_pages_load_nothing_from_other_hosts():
-    """The theme loads one script from another host, which the hook replaces by this one."""
+    """Load no script from another host: the hook replaces the theme's only such script by this one."""
     assert (DOCS / "js" / "file-worker.js").exists()
     assert "font: false" in (ROOT / "mkdocs.yml").read_text()

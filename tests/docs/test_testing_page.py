@@ -1,4 +1,4 @@
-"""Holds docs/how-to/testing.md to the code. `python tests/docs/test_testing_page.py` writes what is generated."""
+"""Check docs/how-to/testing.md against the code. `python tests/docs/test_testing_page.py` writes generated parts."""
 
 from __future__ import annotations
 

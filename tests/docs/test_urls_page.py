@@ -1,4 +1,4 @@
-"""Holds docs/explanation/urls.md to the code. `python -m tests.docs.test_urls_page` writes what is generated."""
+"""Check docs/explanation/urls.md against the code. `python -m tests.docs.test_urls_page` writes the generated parts."""
 
 from __future__ import annotations
 

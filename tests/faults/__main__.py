@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: a long run, and its table."""
+"""Run the lab for long, and print its table: `python -m tests.faults`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """Return 0 if the lab found no failure."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parser().parse_args()
     if options.quiet:
@@ -58,7 +58,7 @@ def _run_session(options: argparse.Namespace) -> Report:
 
 
 def _shared_arguments(options: argparse.Namespace) -> list[str]:
-    """What each of several labs is told as well."""
+    """Return the arguments that each of several labs gets as well."""
     given = ["--window", str(options.window)]
     for name in ("workers", "only"):
         if values := getattr(options, name):

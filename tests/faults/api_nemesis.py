@@ -1,4 +1,4 @@
-"""Faults of the API that meet one trial's own calls."""
+"""Faults of the API that affect the calls of one trial only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _READ_FAULTS: tuple[dict[str, Any], ...] = (
     {"action": "empty_204"},
     {"action": "redirect_302"},
     {"action": "not_found_at_first", "seconds": (0.2, 0.8)},
-    # Not the flag of base64: without it nobody could read the page.
+    # Not the flag of Base64: without the flag no client could read the page.
     {"action": "nulls", "fields": ["TaskIDs", "Tasks", "ResponseHeaders", "Scrape.do", "StatusCode"]},
     {"action": "unknown_status"},
     {"action": "slow", "seconds": (0.3, 1.0)},
@@ -57,28 +57,28 @@ def _add_rule(trial: Trial, rng: random.Random, kind: str | None, fault: dict[st
 
 
 def post(trial: Trial, rng: random.Random) -> None:
-    """Something befalls the `POST`, once or twice."""
+    """Fail the `POST` once or twice."""
     _add_rule(trial, rng, "create_job", rng.choice(_POST_FAULTS), rng.choice((1, 1, 1, 2)))
 
 
 def lose_answer(trial: Trial, rng: random.Random) -> None:
-    """Nobody knows what became of the `POST`."""
+    """Lose the answer of the `POST`, so that the purchase is in doubt."""
     _add_rule(trial, rng, "create_job", rng.choice(_LOST_ANSWERS), 1)
 
 
 def read(trial: Trial, rng: random.Random) -> None:
-    """Something befalls the looks at the job or its tasks, a few times."""
+    """Fail a few polls of the job or fetches of its tasks."""
     _add_rule(trial, rng, rng.choice(("get_job", "get_task")), rng.choice(_READ_FAULTS), rng.choice((1, 1, 2, 3)))
 
 
 def lasting(trial: Trial, rng: random.Random) -> None:
-    """The API has a way of its own to say things, all the time."""
+    """Make the API answer in an unusual form for the whole run."""
     _add_rule(trial, rng, None, rng.choice(_LASTING_FAULTS), None)
 
 
 def gone(trial: Trial, rng: random.Random) -> None:
-    """One page is paid, and no longer to be had."""
-    # Not 404: of a young job that means nothing for a minute.
+    """Remove one page that is paid."""
+    # Not 404: the API may answer 404 for a young job, so a 404 does not count in its first minute.
     with_query(trial, "gone=410", only_first=True)
     run = trial.runs[0]
     run.succeeded, run.failed, run.gone = run.succeeded - 1, 1, 1
@@ -86,14 +86,14 @@ def gone(trial: Trial, rng: random.Random) -> None:
 
 
 def refused(trial: Trial, rng: random.Random) -> None:
-    """The API wants none of it."""
+    """Refuse the purchase."""
     status = rng.choice((400, 404, 410, 422))
     _add_rule(trial, rng, "create_job", {"action": "status", "status": status}, None)
     trial.expect, trial.purchases, trial.runs[0].succeeded = frozenset({"failed"}), (0, 0), 0
 
 
 def equal_runs(trial: Trial, rng: random.Random) -> None:
-    """Two runs with equal targets and other options, and something befalls a `POST` of theirs."""
+    """Plan two runs with equal targets and other options, and sometimes lose the answer to a `POST`."""
     add_equal_run(trial, rng)
     if rng.random() < 0.7:
         _add_rule(trial, rng, "create_job", rng.choice(_LOST_ANSWERS), rng.choice((1, 2)))

@@ -1,4 +1,4 @@
-"""What came of a round, by what the sandbox sold and served; our own records are only asked what they claim."""
+"""Judge a round by the jobs that the sandbox sold and the pages that it served. Our records only state their claims."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from tests.faults.harness import Harness
     from tests.faults.trials import Run, Trial
 
-#: A freeze that follows a last check within so many seconds came between it and the `POST`.
+#: If a freeze begins at most this many seconds after a last check, the freeze came between the check and its `POST`.
 _CHECK_SECONDS = 0.8
-#: A purchase that follows the end of a freeze within so many seconds was made by what had been frozen: the deadline of
-#: a `POST`, and as long again until the sandbox has read it.
+#: If a purchase comes at most this many seconds after a freeze, the frozen process made it. The bound is the deadline
+#: of a `POST`, and as long again until the sandbox has read the request.
 _RESUME_SECONDS = 2.0
-#: How the report counts a run that was left in doubt for a good reason.
+#: The report's label for a run that was left in doubt for a good reason.
 BESIDE_NOT_FOUND = "left in doubt beside an equal run whose purchase was not found"
-#: How the report counts a run whose pages are in another order than its targets, and that says that it cannot prove it.
+#: The report's label for a run with pages in another order than its targets. The result says that its order is not
+#: proven.
 ORDER_NOT_PROVEN = "pages of shuffled tasks in an order that the result does not call verified"
 _DAY = 86_400
 
 
 class Checker:
-    """Judges the trials of one round while the sandbox still has its log."""
+    """A judge of one round's trials, to use while the sandbox still has its log."""
 
     def __init__(self, harness: Harness, trials: list[Trial]) -> None:
         self._harness, self._trials = harness, trials
@@ -44,7 +45,7 @@ class Checker:
         self._fired = {rule["id"]: rule["fired"] for rule in sandbox.faults()}
 
     def check(self) -> list[Trial]:
-        """Those with problems, each with what was seen."""
+        """Return the trials with problems. `problems` of each trial says what was seen."""
         known = set()
         for trial in self._trials:
             trial.fired = sum(self._fired.get(rule, 0) for rule in trial.rule_ids)
@@ -71,7 +72,7 @@ class Checker:
             trial.problems.append(f"run {run.run_id}: no record")
             return
         if record.outcome is None:
-            return  # told already: it did not end
+            return  # already reported: the run did not end
         self._check_outcome(trial, run, record)
         ids = {part.job_id for part in record.parts if part.job_id}
         if not ids <= {job["id"] for job in sold}:
@@ -83,12 +84,12 @@ class Checker:
             self._check_contents(trial, run, record)
 
     def _check_outcome(self, trial: Trial, run: Run, record: RunRecord) -> None:
-        """It ended as it had to, and rests."""
+        """Check that the run has an expected outcome, and that no step worked on it afterwards."""
         expect = run.expect or trial.expect
         if record.outcome == RunState.IN_DOUBT and self._has_equal_run_not_found(trial, run):
             self._harness.events[BESIDE_NOT_FOUND] += 1
         elif record.outcome == RunState.IN_DOUBT and RunState.IN_DOUBT not in expect:
-            # As designed where what befell it let nobody look in time; the report allows very few.
+            # An expected result if the faults left no time to reconcile. The report allows very few.
             trial.in_doubt = f"run {run.run_id}: {record.error}"
         elif record.outcome not in expect:
             trial.problems.append(f"outcome {record.outcome}, not {sorted(expect)}: {record.error}")
@@ -99,9 +100,10 @@ class Checker:
             trial.problems.append("restless: a part was claimed after the end")
 
     def _has_equal_run_not_found(self, trial: Trial, run: Run) -> bool:
-        """Return whether the found job may be an equal run's, whose purchase was given up. Then the run must not guess.
+        """Return whether the found job may belong to an equal run whose purchase was given up.
 
-        The run that was given up must not guess either, when it is bought again and finds the job of the first.
+        Then the run must not guess. The run with the given-up purchase must not guess either, if it buys again and
+        finds the first run's job.
         """
         equal_runs = {other.run_id for other in trial.runs if other.targets == run.targets}
         store, days = self._harness.servers.app_context.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
@@ -111,7 +113,7 @@ class Checker:
     def _check_purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]], *, in_doubt: bool) -> None:
         trial.most_purchases = max(trial.most_purchases, len(sold))
         low, high = run.purchases or trial.purchases
-        # What was left in doubt was bought once, or not at all.
+        # A purchase in doubt was made once, or not at all.
         low = 0 if in_doubt else low
         excused = [job for job in sold if self._was_frozen_before_send(run, job["at"])]
         if len(sold) > high and len(sold) - len(excused) <= high:
@@ -121,7 +123,10 @@ class Checker:
             trial.problems.append(f"purchases: {len(sold)} of run {run.run_id}, at {when} s")
 
     def _was_frozen_before_send(self, run: Run, bought: float) -> bool:
-        """Whether the buyer was frozen after its last check, for longer than that look is good: the named exception."""
+        """Return whether the buyer was frozen after its last check, for longer than the check is valid.
+
+        Only such a freeze may lead to a second purchase.
+        """
         return any(
             looked <= frozen and looked > frozen - _CHECK_SECONDS and thawed - 0.1 <= bought <= thawed + _RESUME_SECONDS
             for who, pid, looked in self._harness.send_checks
@@ -135,7 +140,7 @@ class Checker:
             trial.problems.append(f"options: bought for {wrong}, wanted {run.options.get('geo_code')}")
 
     def _check_celery_result(self, trial: Trial, run: Run, outcome: str) -> None:
-        """What Celery tells the caller."""
+        """Check the state and the result that Celery gives the caller."""
         found = self._harness.servers.app_context.app.backend.get_task_meta(run.run_id)
         wanted = {"SUCCESS"} if outcome == RunState.SUCCEEDED else {"FAILURE"}
         if any(hit["kind"] == "revoke" for hit in trial.hits):
@@ -151,7 +156,7 @@ class Checker:
                 trial.problems.append(f"counts {counts} are more than there is")
 
     def _check_contents(self, trial: Trial, run: Run, record: Any) -> None:
-        """Each page is the one that the sandbox serves for its URL, in the order of the input."""
+        """Check that each page is the sandbox's page for its URL, in the order of the input."""
         try:
             handle = RunHandle(run.run_id, app_context=self._harness.servers.app_context)
             tasks = list(handle.iter_tasks())
@@ -183,7 +188,7 @@ class Checker:
             trial.problems.append(f"contents: {done} pages and {gone} gone of {len(tasks)}, wanted {run.succeeded}")
 
     def _check_order(self, trial: Trial, handle: RunHandle) -> None:
-        """The pages are in another order than their targets: only what says so may be."""
+        """Check pages whose order differs from the targets: the result must not call the order verified."""
         if not trial.is_shuffled or handle.result().order_verified:
             trial.problems.append("contents: the pages are not in the order of the targets")
         else:

@@ -1,4 +1,4 @@
-"""Holds each test of the lab to the times of production."""
+"""Hold each test of the lab to the times of production."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.faults.timings import constants
 
 @pytest.fixture(autouse=True)
 def _times_of_production():
-    """Fail a test that leaves the lab's times behind: a later test of this process would meet them."""
+    """Fail a test that leaves the lab's times in place: a later test of this process would run with them."""
     before = _read_constants()
     yield
     assert _read_constants() == before

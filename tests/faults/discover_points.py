@@ -1,4 +1,4 @@
-"""Which points each scenario comes by, for the catalogue: `python -m tests.faults --discover`."""
+"""Find the points that each scenario reaches, for the catalogue: `python -m tests.faults --discover`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.trials import new_trial
 
 _TRIALS_PER_SCENARIO = 8
-#: So often a scenario has to come by a point to be the one that leads there.
+#: A scenario leads to a point if at least this many of its trials reach the point.
 _SURE_TRIALS = 6
 
 
 def discover(names: list[str] | None = None) -> tuple[dict[str, str], dict[str, dict[str, int]], list[str]]:
-    """The scenario that leads to each point; how often each scenario came by; and what went wrong on the way."""
+    """Return the scenario that leads to each point, how often each scenario reached it, and the problems on the way."""
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     problems = []
     with tempfile.TemporaryDirectory() as folder, Harness(Path(folder)) as harness:
@@ -40,13 +40,13 @@ def discover(names: list[str] | None = None) -> tuple[dict[str, str], dict[str, 
 
 
 def _leading_scenario(counts: Counter[str]) -> str:
-    """The first scenario, in their order, that surely comes by; else the one that does so most often."""
+    """Return the first scenario that surely reaches the point, or else the scenario that reached it most often."""
     sure = [name for name in (ANY, *SCENARIOS) if counts[name] >= _SURE_TRIALS]
     return sure[0] if sure else max(counts, key=counts.__getitem__)
 
 
 def catalogue_source(leads: dict[str, str]) -> str:
-    """The module of the catalogue."""
+    """Return the source of the module `points`."""
     leads = {**POINTS, **leads}
     rows = "".join(f'    "{point}": "{leads[point]}",\n' for point in sorted(leads))
     return f"{_HEAD}{{\n{rows}}}\n"

@@ -1,4 +1,4 @@
-"""How runs are started: by each of the ways in, and with step messages that are lost or doubled."""
+"""Start runs in every possible way, also with lost or duplicate step messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STEPS = (
 
 
 def start_trial(servers: Servers, trial: Trial) -> None:
-    """Starts the runs of a trial; a second call for the same trial starts nothing twice."""
+    """Start the runs of a trial. A second call for the same trial starts nothing twice."""
     if trial.start == "batch":
         for run in trial.runs:
             _write_run(servers, run)
@@ -38,13 +38,13 @@ def _write_run(servers: Servers, run: Run) -> None:
 
 
 def _enqueue(servers: Servers, run: Run) -> None:
-    """As `enqueue` does it, under an id that the lab knows before."""
+    """Start a run as `enqueue` does, under an id that the lab already knows."""
     _write_run(servers, run)
     publish_submit(servers.app_context, run.run_id, 1)
 
 
 def _publish_duplicates(servers: Servers, run: Run) -> None:
-    """Step messages of every kind, several times over, before and after the right one."""
+    """Publish step messages of every kind several times, before and after the right one."""
     _write_run(servers, run)
     for _ in range(2):
         for step in _STEPS:
@@ -64,19 +64,19 @@ def _scrape(servers: Servers, run: Run) -> None:
 
 
 def _message(servers: Servers, run: Run) -> None:
-    """As a producer without this package does it."""
+    """Send the message of a producer that does not have this package."""
     servers.app_context.app.send_task(
         routing.SCRAPE, kwargs=_kwargs(run), task_id=run.run_id, queue=servers.settings.queue
     )
 
 
 def _draft(servers: Servers, run: Run) -> None:
-    """Written down, and its message lost."""
+    """Write the draft, and lose its message."""
     create_draft(servers.app_context, run.run_id, {}, (), _kwargs(run))
 
 
 def _unknown_run(servers: Servers, run: Run) -> None:
-    """Nothing is written down, and its outcome is to be reported."""
+    """Ask for the outcome of a run that has no record. The outcome must be delivered."""
     servers.app_context.app.send_task(
         routing.DELIVER_OUTCOME, args=[run.run_id], task_id=run.run_id, queue=servers.settings.queue
     )

@@ -1,6 +1,6 @@
-"""Plans: what is to happen to which run at which point, and the notes of what did.
+"""Plans of actions for runs at points, and notes of the actions that happened.
 
-Files, not a server: a look that finds nothing costs a worker 3 us, and no fault of the lab can reach them.
+Plans are files, not a server: a check that finds none costs a worker 3 us, and no fault of the lab can reach files.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-#: Stands for the run where a point belongs to none, such as a look of the dispatcher.
+#: Stands for the run if a point belongs to no run, such as a scan of the dispatcher.
 ANY = "any"
 
 
 class FaultPlan:
-    """The folder in which the lab leaves plans, and workers their notes."""
+    """The folder in which the lab leaves plans, and workers leave notes."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -29,20 +29,20 @@ class FaultPlan:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def add(self, run: str, point: str, actions: list[dict[str, Any]]) -> None:
-        """These actions for this run, one each time that the point is reached."""
+        """Plan these actions for this run. Each time the point is reached, one of them is carried out."""
         folder = f"{self._plans}/{run}"
         Path(folder).mkdir(exist_ok=True)
         _write(f"{folder}/{point}", actions)
 
     def remove(self, run: str, point: str = "") -> None:
-        """Takes away what is left for a run, at a point or at all."""
+        """Remove the plans for a run, at one point or at all points."""
         if point:
             Path(f"{self._plans}/{run}/{point}").unlink(missing_ok=True)
         else:
             shutil.rmtree(f"{self._plans}/{run}", ignore_errors=True)
 
     def take_action(self, run: str, point: str) -> dict[str, Any] | None:
-        """The action that is due here and now, for this caller alone."""
+        """Take the action that is due for this run at this point. No other caller gets it."""
         path = f"{self._plans}/{run}/{point}"
         mine = f"{path}#{os.getpid()}.{threading.get_ident()}"
         try:
@@ -62,7 +62,7 @@ class FaultPlan:
         return first
 
     def write_note(self, **what: Any) -> None:
-        """Writes a line down, whatever happens to this process next."""
+        """Write a line that survives any later death of this process."""
         line = json.dumps({**what, "pid": os.getpid(), "at": time.time()}).encode() + b"\n"
         file = os.open(self._notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -71,7 +71,7 @@ class FaultPlan:
             os.close(file)
 
     def read_notes(self) -> list[dict[str, Any]]:
-        """The lines that came since the last call."""
+        """Return the lines that came since the last call."""
         try:
             with open(self._notes, "rb") as file:  # noqa: PTH123
                 file.seek(self._read)
@@ -83,19 +83,19 @@ class FaultPlan:
         return [json.loads(line) for line in whole.splitlines()]
 
     def mark_reached(self, name: str) -> None:
-        """Notes that a point was reached at all."""
+        """Note that a point was reached."""
         os.close(os.open(f"{self.folder}/reached/{name}", os.O_WRONLY | os.O_CREAT, 0o600))
 
     def reached_points(self) -> set[str]:
-        """Every point that any worker ever reached."""
+        """Return every point that any worker reached."""
         return {path.name for path in (self.folder / "reached").iterdir()}
 
     def mark_done(self, ticket: str) -> None:
-        """Tells a worker that waits for it that its stop request was carried out."""
+        """Tell the waiting worker that the lab has carried out its request."""
         (self.folder / "done" / ticket).touch()
 
     def wait_until_done(self, ticket: str, seconds: float) -> None:
-        """Stands still until the lab has carried a stop request out."""
+        """Wait until the lab has carried out a request."""
         path, deadline = self.folder / "done" / ticket, time.monotonic() + seconds
         while not path.exists() and time.monotonic() < deadline:
             time.sleep(0.005)

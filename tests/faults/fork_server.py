@@ -1,6 +1,6 @@
-"""A warm process from which workers are forked: a worker is ready in a tenth of the time that a start takes.
+"""A warm process that forks workers. A forked worker is ready in a tenth of the time of a normal start.
 
-Reads one JSON command a line; tells on stdout which worker began and which ended.
+The process reads one JSON command per line. On stdout the process reports which worker began and which ended.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 _DEATH_SIGNAL = 1
-#: What a worker imports before it is ready, and a fork then need not.
+#: Modules that a worker imports before it is ready. A fork has them already.
 _PRELOADED = (
     "anyio._backends._asyncio",
     "billiard.popen_fork",
@@ -42,12 +42,12 @@ _PRELOADED = (
     "kombu.transport.redis",
     "scrape_do_celery.worker.lifecycle",
 )
-#: How long the orphans of a worker may take to see that they are, in seconds.
+#: Seconds that a dead worker's child processes may take to notice its death and end.
 _ORPHAN_TIMEOUT = 20.0
 
 
 def main() -> int:
-    """Serves until its stdin ends; then nothing is left of its workers."""
+    """Serve until stdin ends, then end all workers."""
     _preload()
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
@@ -81,7 +81,7 @@ def _preload() -> None:
 
     app.loader.import_default_modules()
     app.finalize()
-    # Each client would read the same certificates anew, and none of ours ever meets TLS here.
+    # Each client would read the same certificates anew, and no client of the lab uses TLS.
     context = transports.create_ssl_context()
     transports.create_ssl_context = lambda *_, **__: context
     if threading.active_count() != 1:
@@ -100,7 +100,7 @@ def _spawn(command: dict[str, Any], waker: int) -> int:
 
 
 def _run_worker(command: dict[str, Any]) -> NoReturn:
-    """This process is a worker from here on."""
+    """Turn this process into a worker."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -117,7 +117,7 @@ def _run_worker(command: dict[str, Any]) -> NoReturn:
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
-    except BaseException:  # noqa: BLE001 (the log of the worker is the only place that could hear it)
+    except BaseException:  # noqa: BLE001 (only the worker's log can record the error)
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""The generator: which trial comes next. Everything about a trial follows from the seed and its number.
+"""Generate trials. A trial follows from the seed and its number alone.
 
-Kills are dealt to the points that had the fewest; the rest at random, by weight.
+Kills go to the points that had the fewest kills. Other faults are random, by weight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.faults.trials import SUCCEEDED, PlannedFault, Trial, add_bystanders, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The one point after which a freeze cannot be told from work: trials of their own go there.
+#: The only point after which a freeze looks like work. Trials of their own freeze there.
 UNSAFE_FREEZE = "submit_jobs: after check_before_send"
 _KIND_WEIGHTS = {
     "kill": 140,
@@ -52,8 +52,9 @@ _NEMESIS_WEIGHTS = {
     "low_memory": 2,
     "kill_all": 1,
 }
-#: Where a run makes no progress before it kills its worker.
-#: Not right after a claim: the claim of a suspect comes back without it, and a death there is no fault of the part.
+#: Points at which a run makes no progress before it kills its worker.
+#: The point right after a claim is missing: a suspect's claim comes back without it, and a death there does not count
+#: against the part.
 _POISON_POINTS = (
     "submit_jobs: before write_intent",
     "poll_jobs: before GET job",
@@ -61,15 +62,15 @@ _POISON_POINTS = (
     "fetch_tasks: before GET task",
     "fetch_tasks: before store_content",
 )
-#: So often, a long run kills at each point.
+#: Kills at each point in a long run.
 KILLS_PER_POINT = 100
-#: Longer than every lease of the step that is frozen.
+#: Freezes that last longer than every lease of the frozen step.
 _FREEZE_SECONDS_BY_STEP = {"submit_jobs": (4.0, 5.5), "reconcile_submit": (2.0, 4.0)}
 _FREEZE_SECONDS = (1.8, 3.0)
 
 
 class TrialGenerator:
-    """Deals trials, for ever."""
+    """An endless source of trials."""
 
     def __init__(self, seed: int | str, only: list[str] | None = None) -> None:
         self.seed = seed
@@ -82,28 +83,28 @@ class TrialGenerator:
             self._points_by_scenario.setdefault(scenario, []).append(point)
 
     def set_kills(self, kills: Counter[str]) -> None:
-        """Kills that were dealt need not have happened: what counts from here on is where they did."""
+        """Set the kills that happened. Planned kills need not have happened."""
         self.kills = Counter(kills)
 
     def resume(self, number: int, kills: Counter[str]) -> None:
-        """Deals from behind so many trials on, in which there were these kills."""
+        """Continue after `number` trials that had these kills."""
         self._number = number
         self._rng = random.Random(f"deck {self.seed} from {number}")
         self.set_kills(kills)
 
     def generate(self, count: int, kind: str = "") -> Iterator[Trial]:
-        """So many more trials, of one kind or of all."""
+        """Generate `count` more trials, of one kind or of all kinds."""
         for _ in range(count):
             yield self.next_trial(kind)
 
     def next_trial(self, kind: str = "") -> Trial:
-        """The next trial, of this kind or any."""
+        """Make the next trial, of this kind or of any kind."""
         self._number += 1
         kind = kind or self._rng.choices(list(self._kinds), list(self._kinds.values()))[0]
         return getattr(self, "_" + kind.replace(" ", "_"))(kind)
 
     def plain_trial(self, kind: str) -> tuple[Trial, random.Random]:
-        """A trial of a plain run against which nothing is planned yet."""
+        """Make a trial of a plain run without any planned fault."""
         self._number += 1
         trial, rng = self._scenario_trial(kind)
         trial.writer, trial.shuffled = "verbatim", False
@@ -131,12 +132,12 @@ class TrialGenerator:
         step = first.partition(":")[0]
         points, also = [first], self._points_by_scenario[trial.scenario]
         if trial.expect == SUCCEEDED:
-            # Whatever befalls it, it comes by where every run comes by.
+            # A run with other faults still reaches the points of every run.
             also = also + self._points_by_scenario["plain"]
         for _ in range(rng.choice((2, 3, 3, 4))):
-            # One a step: what comes after a death in a step is another way through it.
+            # A kill per step: after a death, a step takes another way to its end.
             steps = {point.partition(":")[0] for point in points}
-            # And none where there have been enough: each takes a process, and time from those that are owed.
+            # Skip points with enough kills: each kill costs a process, and delays kills that are still owed.
             rest = [p for p in also if p.partition(":")[0] not in steps and self.kills[p] < KILLS_PER_POINT]
             if rest and step != "main":
                 points.append(self._least_killed(rest))
@@ -159,12 +160,12 @@ class TrialGenerator:
         return trial
 
     def _poison(self, kind: str) -> Trial:
-        """One run kills whoever works on it; the others of its batch are carried out."""
+        """Let one run kill every worker that works on it. The other runs of its batch must end well."""
         point = self._rng.choice(_POISON_POINTS)
-        # What was left to be fetched is fetched by a step of its own.
+        # A plain run gets its pages in the poll step. Only the point's own scenario leaves pages to the fetch step.
         trial, rng = self._scenario_trial(kind, POINTS[point] if point.startswith("fetch_tasks") else "plain")
         victim = trial.runs[0]
-        # What the API does to the victim must not befall a bystander instead, whose host has the trial's in it.
+        # The API's rules match hosts. A bystander's host contains the trial's host, so the victim gets its own.
         victim.targets = [f"https://victim.{trial.host}/0"]
         for rule in trial.rules:
             rule["target"] = f"victim.{trial.host}"
@@ -176,7 +177,7 @@ class TrialGenerator:
         return trial
 
     def _cut(self, kind: str) -> Trial:
-        """A run that is at work when the store loses its last seconds."""
+        """Plan a run that is at work when the store loses its last seconds."""
         trial, rng = self._scenario_trial(
             kind, self._rng.choice(("silent", "silent", "draft", "lost_answer", "absent", "plain", "later"))
         )
@@ -255,7 +256,7 @@ class TrialGenerator:
         return self._trial_at(kind, (": before publish ",), "lose")
 
     def _sent_twice(self, kind: str) -> Trial:
-        """The answer of the store is lost, and the client asks again; or a step message comes twice."""
+        """Lose the store's answer so that the client sends a command twice, or send a step message twice."""
         calls = (
             "claim_part",
             "write_intent",

@@ -1,4 +1,4 @@
-"""One harness: its servers and workers, and the trials that are in flight."""
+"""The harness: its servers and workers, and the trials in flight."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
     from tests.faults.trials import Trial
 
-#: Seconds that a trial may take where not many others die beside it, and that pass between two looks at all in flight.
+#: Seconds that a trial may take if few others die beside it, and seconds between two checks of all trials in flight.
 TRIAL_TIMEOUT, CHECK_INTERVAL = 90.0, 0.08
-#: What the lab waits after the last end for what comes late.
+#: Seconds that the lab waits for late events after the last end.
 _QUIET_SECONDS = 0.7
-#: After so long without a record a message is taken for lost by the broker; who sent it would send it again.
+#: Seconds without a record after which a message counts as lost by the broker. Its sender would send it again.
 _MESSAGE_TIMEOUT = 15.0
 DEFAULT_POOLS = ("threads:4", "threads:4", "threads:4", "prefork:3", "prefork:3")
 
-#: A step that only writes a line of the log: its death costs no purchase and no page. It runs so seldom that a trial
-#: could wait for it for ever.
+#: A step that only writes a log line, so that its death costs no purchase and no page. The step runs so rarely that a
+#: trial could wait for it for ever.
 _LOG_ONLY = "report_orphans"
 
 
 class Harness:
-    """Plays trials against real workers, a window of them at a time."""
+    """A player of trials against real workers, with a window of trials in flight."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Harness:
         self.in_flight: dict[int, Trial] = {}
         self.freezes: list[tuple[int, float, float]] = []
         self.send_checks: list[tuple[str, int, float]] = []
-        #: What each run came by: when, where, in which process.
+        #: Points that each run reached: time, point and process.
         self.traces: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
         self.events: Counter[str] = Counter()
         self.kills: Counter[str] = Counter()
@@ -92,11 +92,11 @@ class Harness:
         self.servers.__exit__()
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Will do something, from the lab's own thread."""
+        """Call `action` later from the lab's own thread."""
         heapq.heappush(self._timeline, (time.monotonic() + seconds, next(self._ticket), action))
 
     def run_trials(self, trials: Iterable[Trial], *, window: int = 120, restarts: bool = False) -> list[Trial]:
-        """Plays all of these to their end, so many at a time; with `restarts` the store restarts now and then."""
+        """Play all trials to their end, `window` at a time. With `restarts` the store restarts at random times."""
         waiting, played = iter(trials), []
         if restarts:
             self.nemesis.start_restarts()
@@ -143,19 +143,19 @@ class Harness:
         try:
             start_trial(self.servers, trial)
         except RedisError:
-            # The store takes nothing just now: a caller would try again.
+            # The store accepts nothing now: a caller would try again.
             self.call_later(0.3, lambda: self._start(trial))
 
     def unknown_points(self) -> set[str]:
-        """Points that workers reached and the catalogue does not have."""
+        """Return points that workers reached and that the catalogue lacks."""
         return {point for point in self.fault_plan.reached_points() - set(POINTS) if _LOG_ONLY not in point}
 
     def start_again(self, trial: Trial) -> None:
-        """Starts a trial once more, where its first message may have been lost before anything was written."""
+        """Start a trial again if its first message may have been lost before any record was written."""
         self._start(trial)
 
     def history(self, trial: Trial) -> list[str]:
-        """All that the runs of a trial came by."""
+        """Return all points that the runs of a trial reached."""
         return [
             f"{at - trial.began:+8.3f} {point} (pid {pid})"
             for run in trial.runs
@@ -163,7 +163,7 @@ class Harness:
         ]
 
     def _process_events(self) -> None:
-        """One turn: what workers tell, what is due, who has ended."""
+        """Do one turn: read the workers' notes, carry out due actions, find ended runs."""
         self.worker_pool.restart_ended()
         for note in self.fault_plan.read_notes():
             self._on_note(note)
@@ -201,7 +201,7 @@ class Harness:
             os.kill(pid, signal.SIGCONT)
 
     def _check_ended(self) -> None:
-        """Asks the store which runs have ended, and been reported."""
+        """Ask the store which runs have ended and were delivered."""
         in_flight = list(self.in_flight.values())
         keys = self.servers.app_context.store.keys
         try:
@@ -245,7 +245,7 @@ class Harness:
                 self.fault_plan.remove(ANY, plan.point)
 
     def _drain(self) -> None:
-        """Lets what is frozen go on, and what comes late come."""
+        """Resume frozen processes, and wait for late events."""
         deadline = time.monotonic() + _QUIET_SECONDS
         while self._timeline or time.monotonic() < deadline:
             self._process_events()
@@ -253,7 +253,7 @@ class Harness:
         self.fault_plan.remove(ANY)
 
     def clear(self) -> None:
-        """Forgets a round that was judged."""
+        """Forget a round that was judged."""
         self.traces.clear()
         self.freezes.clear()
         self.send_checks.clear()

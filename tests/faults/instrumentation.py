@@ -1,8 +1,7 @@
-"""The instrumentation of a worker. Each call of the store, the API, the broker and the result backend has a point
-before and a point after it.
+"""Instrument a worker: each call of the store, the API, the broker and the result backend has points around it.
 
-A point is named `<step>: before|after <what>`. The step is known by Celery's own signal, in the thread that carries it
-out; asyncio tasks inherit it. The run is named by the keys of a command, else by the claim of the asyncio task.
+A point is named `<step>: before|after <what>`. Celery's signal sets the step in the thread that carries it out; asyncio
+tasks inherit it. The keys of a command name the run; otherwise the claim of the asyncio task does.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ _JOBS = "/api/v1/jobs"
 
 _step: ContextVar[str] = ContextVar("step", default="")
 _run: ContextVar[str] = ContextVar("run", default="")
-#: Set while an action of ours uses the store itself.
+#: Set while an action of the lab uses the store itself.
 _acting: ContextVar[bool] = ContextVar("inside", default=False)
 
 
 class Instrumentation:
-    """Where plans meet the code. One a process; all its state is in files and context variables."""
+    """The wrappers that carry out plans. A process has one instance; its state is in files and context variables."""
 
     def __init__(self, fault_plan: FaultPlan) -> None:
         self.fault_plan = fault_plan
@@ -66,7 +65,7 @@ class Instrumentation:
         return None
 
     def install(self) -> None:
-        """Puts a point on either side of every call."""
+        """Put a point before and after every call."""
         signals.task_prerun.connect(_on_task_start, weak=False)
         client.Store.run = self._wrap(client.Store.run, _of_command, _run_ids_after)
         client.AsyncStore.run = self._wrap_async(self._note_send_checks(client.AsyncStore.run), _of_command)
@@ -107,7 +106,7 @@ class Instrumentation:
         return wrapped
 
     def _note_send_checks(self, call: Any) -> Any:
-        """Notes each last check before a purchase: a process that is frozen right then is the one named exception."""
+        """Note each last check before a purchase: a freeze right after it is the only known exception."""
 
         async def run(this: Any, command: Any) -> Any:
             if command.script == "check_before_send":
@@ -118,7 +117,7 @@ class Instrumentation:
 
 
 def current_step() -> str:
-    """The step at work here; a thread that Celery gave none is the dispatcher's, or one that it started."""
+    """Return the step of this thread. A thread without one is the dispatcher's, or was started by the dispatcher."""
     if known := _step.get():
         return known
     return "main" if threading.current_thread() is threading.main_thread() else "dispatcher"
@@ -137,7 +136,7 @@ def _of_command(command: Any) -> tuple[str, list[str]]:
 
 
 def _op_name(command: Any) -> str:
-    """The script; else the function that made the command, where it can be told, or its command."""
+    """Return the script's name, or the function that made the command if known, or else the command's name."""
     if command.script == "update_part":
         args = list(command.args)
         return f"update_part {args[args.index('state') + 1]}" if "state" in args else "update_part"
@@ -153,7 +152,7 @@ def _run_ids(command: Any) -> list[str]:
 
 
 def _run_ids_after(runs: list[str], answer: Any) -> list[str]:
-    """A look of the dispatcher is for whatever it hands out."""
+    """Return the runs that a call is for: a dispatcher's scan is for all that it hands out."""
     if isinstance(answer, Due):
         return list(dict.fromkeys([part.part_id.run_id for part in answer.parts] + [run.run_id for run in answer.runs]))
     return runs
@@ -180,5 +179,5 @@ def _describe_result(task_id: str, *_: Any, **__: Any) -> tuple[str, list[str]]:
 
 
 def _describe_state(task_id: str, *_: Any, **__: Any) -> tuple[str, list[str]]:
-    # Celery itself asks, too, in a worker's main thread.
+    # Celery itself asks too, in a worker's main thread.
     return ("", []) if current_step() == "main" else ("ask Celery", [task_id])

@@ -1,4 +1,4 @@
-"""The protections that the lab can take away from its workers, to prove that it sees what each of them is for."""
+"""Protections that the lab can remove from its workers, to prove that it detects their absence."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from scrape_do_celery.store import client
 from scrape_do_celery.store.scripts import load_scripts
 
 _SET = "redis.call('HSET', contents_key, position, frame)"
-#: Script -> what is replaced in it, and by what.
+#: Script -> texts to replace in it, with their replacements.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
-    # Writes of a step that lost its lease are taken.
+    # The store accepts writes of a step that lost its lease.
     "fence": [
         ("update_part", r"if before\.fence ~= fence then return 'stale' end", ""),
         ("finish_part", r"if part\.fence ~= fence then return \{'stale'\} end", ""),
     ],
-    # The intent is said to be written, and is not.
+    # The script reports the intent as written without writing it.
     "intent": [
         ("write_intent", r"'state', 'submitting', 'intent', format_time\(t\), ", ""),
         ("check_before_send", r" or part\.state ~= 'submitting'", ""),
     ],
-    # A page that is there is written over, and counted again.
+    # A stored page is overwritten, and counted again.
     "set_if_absent": [
         ("store_content", r"if redis\.call\('HSETNX', contents_key, position, frame\) == 0 then return 0 end", _SET),
     ],
@@ -32,15 +32,15 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
 
 
 def apply_mutant(what: str) -> None:
-    """Makes this process's stores work without one protection."""
+    """Remove one protection from this process's stores."""
     client.load_scripts = lambda: mutated_scripts(what)
 
 
 def mutated_scripts(what: str) -> dict[str, str]:
-    """All scripts, without one protection.
+    """Return all scripts without one protection.
 
     Raises:
-        ValueError: the text that is to be replaced is not there any more.
+        ValueError: the script no longer contains the text to replace.
     """
     texts = load_scripts()
     for name, found, instead in MUTANTS[what]:

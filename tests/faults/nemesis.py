@@ -1,4 +1,4 @@
-"""What happens to everybody at once: servers that die, an API that is away, workers that all fall over."""
+"""Faults that affect all runs at once: servers that die, an unreachable API, and the death of all workers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tests.faults.harness import Harness
     from tests.faults.trials import Trial
 
-#: Seconds between two restarts of the store by themselves.
+#: Seconds between two spontaneous restarts of the store.
 _RESTART_PAUSE = (5.0, 40.0)
 
-#: What the store loses at a power cut, and how long before that the last run was started, in seconds.
+#: Seconds of writes that the store loses at a power cut, and seconds between the last start of a run and the cut.
 _LOST_SECONDS, _IDLE_SECONDS = 2.0, (0.3, 1.5)
 
-#: How the API may be for a whole round; a job shows in the list before the time that it is given to appear is over.
+#: Conditions of the API for a whole round. A job appears in the list before its visibility grace ends.
 _API_CONDITIONS: dict[str, list[dict[str, Any]]] = {
     "a good API": [],
     "a late list": [{"action": "list_lag", "kind": "list_jobs", "seconds": 0.5}],
@@ -38,35 +38,35 @@ _API_CONDITIONS: dict[str, list[dict[str, Any]]] = {
 
 
 class Nemesis:
-    """Carries out what is bigger than one run."""
+    """A source of faults that affect more than one run."""
 
     def __init__(self, harness: Harness) -> None:
         self._harness = harness
-        #: The API stands still: nothing may be asked of the sandbox, not even by the lab.
+        #: Set while the API is frozen: no caller may ask the sandbox, the lab included.
         self.frozen = False
         self._next_restart = float("inf")
 
     def apply(self, what: str, trial: Trial | None) -> None:
-        """Carries one thing out, by its name."""
+        """Carry out one fault by its name."""
         getattr(self, what)(trial)
 
     def start_restarts(self) -> None:
-        """From now on the store is killed now and then."""
+        """Start to kill the store at random times."""
         self._next_restart = time.monotonic() + self._harness.rng.uniform(*_RESTART_PAUSE)
 
     def stop_restarts(self) -> None:
-        """The store is left alone again."""
+        """Stop killing the store."""
         self._next_restart = float("inf")
 
     def restart_if_due(self) -> None:
-        """Kills the store where it is time for it."""
+        """Kill the store if its restart is due."""
         if time.monotonic() > self._next_restart:
             self.restart_store()
             self._harness.events["restart_store"] += 1
             self.start_restarts()
 
     def set_api_conditions(self) -> None:
-        """How the API's list is, for a whole round: late, sorted oddly, in full or trimmed, by a clock of its own."""
+        """Set the condition of the API's list for a round: late, oddly sorted, full or trimmed, with its own clock."""
         sandbox, name = self._sandbox, self._harness.rng.choice(list(_API_CONDITIONS))
         sandbox.configure(full_list=self._harness.rng.random() < 0.5)
         for rule in _API_CONDITIONS[name]:
@@ -74,26 +74,26 @@ class Nemesis:
         self._harness.events[f"round with {name}"] += 1
 
     def restart_store(self, _: Trial | None = None) -> None:
-        """The store's server dies, and is up again with what it had on disk."""
+        """Kill the store's server, and start it with its data on disk."""
         self._harness.servers.store.kill()
         self._harness.servers.store.restart()
 
     def restart_broker(self, _: Trial | None = None) -> None:
-        """The broker's server dies, with the results, and is up again."""
+        """Kill the broker's server together with the results, and start it again."""
         self._harness.servers.broker.kill()
         self._harness.servers.broker.restart()
 
     def flush_broker(self, _: Trial | None = None) -> None:
-        """Somebody empties the broker: every message is gone."""
+        """Delete every message of the broker."""
         with self._harness.servers.app_context.app.connection_for_write() as connection:
             connection.default_channel.client.flushdb()
         for trial in self._harness.in_flight.values():
             if trial.by_message:
-                # Its message was all that there was: who sent it would send it again.
+                # The message was the run's only trace, so its sender would send it again.
                 self._harness.start_again(trial)
 
     def check_lost_message(self, trial: Trial) -> None:
-        """A message that was all there is of a run, and has not come: does the broker still hold it?"""
+        """Start a run again if the broker lost the message that is the run's only trace."""
         with self._harness.servers.app_context.app.connection_for_write() as connection:
             client = connection.default_channel.client
             held = any(trial.runs[0].run_id.encode() in text for text in client.hvals("unacked"))
@@ -103,14 +103,14 @@ class Nemesis:
             self._harness.start_again(trial)
 
     def freeze_api(self, _: Trial | None = None) -> None:
-        """The API stands still for longer than a `POST` may take, and then does all it was asked."""
+        """Freeze the API for longer than a `POST` may take. Then the API answers all requests."""
         self.frozen = True
         os.kill(self._harness.servers.sandbox.pid, signal.SIGSTOP)
         self._harness.call_later(self._harness.rng.uniform(0.5, 2.0), lambda: self._sandbox)
 
     @property
     def _sandbox(self) -> SandboxProcess:
-        """The sandbox, which goes on if it was frozen: it could not be told anything."""
+        """The sandbox, resumed if it was frozen: a frozen sandbox cannot be configured."""
         sandbox = self._harness.servers.sandbox
         if self.frozen:
             os.kill(sandbox.pid, signal.SIGCONT)
@@ -118,24 +118,24 @@ class Nemesis:
         return sandbox
 
     def api_down(self, _: Trial | None = None) -> None:
-        """The next calls of everybody meet a closed door."""
+        """Reset the next calls of all callers."""
         self._fault_all_calls("reset_before")
 
     def api_503(self, _: Trial | None = None) -> None:
-        """The next calls of everybody fail."""
+        """Answer the next calls of all callers with 503."""
         self._fault_all_calls("status", status=503)
 
     def api_429(self, _: Trial | None = None) -> None:
-        """The next calls of everybody come too often."""
+        """Answer the next calls of all callers with 429."""
         self._fault_all_calls("status", status=429, retry_after=0.5)
 
     def hide_job(self, trial: Trial | None) -> None:
-        """The job of a run is not shown any more."""
+        """Hide the job of a run."""
         if trial:
             self._sandbox.fault("status", kind="get_job", target=trial.host, status=503)
 
     def refuse_account(self, _: Trial | None) -> None:
-        """The next look at the account is refused."""
+        """Refuse the next check of the account."""
         self._sandbox.fault("status", kind="me", status=401, times=1)
 
     def _fault_all_calls(self, action: str, **more: object) -> None:
@@ -143,12 +143,12 @@ class Nemesis:
         self._sandbox.fault(action, times=times, **more)
 
     def api_401(self, _: Trial | None = None) -> None:
-        """The token is not taken for some seconds."""
+        """Refuse the token for some seconds."""
         self._sandbox.configure(token="another-token")
         self._harness.call_later(self._harness.rng.uniform(0.5, 3.0), lambda: self._sandbox.configure(token=None))
 
     def low_memory(self, _: Trial | None = None) -> None:
-        """The store has no room for some seconds."""
+        """Leave the store without free memory for some seconds."""
         client = self._harness.servers.app_context.store.client
         with suppress(RedisError):
             client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 1024)
@@ -161,27 +161,27 @@ class Nemesis:
         self._harness.call_later(0.2, self._restore_memory)
 
     def kill_all(self, _: Trial | None = None) -> None:
-        """Every worker dies at the same moment."""
+        """Kill every worker at the same moment."""
         for slot in self._harness.worker_pool.slots:
             if slot.pid:
                 with suppress(ProcessLookupError):
                     os.killpg(slot.pid, signal.SIGKILL)
 
     def cancel(self, trial: Trial | None) -> None:
-        """Somebody cancels the run."""
+        """Cancel the run."""
         if trial:
             with suppress(RedisError):
                 RunHandle(trial.runs[0].run_id, app_context=self._harness.servers.app_context).cancel()
 
     def revoke(self, trial: Trial | None) -> None:
-        """Somebody revokes its Celery id."""
+        """Revoke the run's Celery id."""
         if trial:
             self._harness.servers.app_context.app.control.revoke(trial.runs[0].run_id)
 
     def schedule_power_cut(self) -> None:
-        """In a moment the power of the store's machine will fail: what its disk had two seconds before is left."""
+        """Cut the power of the store's machine soon. The disk keeps the state of two seconds before."""
         sizes: list[tuple[float, int]] = []
-        # A run whose record is lost with the rest is nobody's any more: however long all starts take, they are kept.
+        # A run that loses its whole record has no owner. Wait after the last start, so that every start is kept.
         after = _LOST_SECONDS + self._harness.rng.uniform(*_IDLE_SECONDS)
         self._harness.last_start = time.monotonic()
 

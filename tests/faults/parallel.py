@@ -1,4 +1,4 @@
-"""Several labs side by side, each a process with servers and workers of its own: one works while another waits."""
+"""Run several labs side by side, each in a process with its own servers and workers: one works while another waits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def run_parallel(count: int, trials: int, seed: str, arguments: Sequence[str]) -> Report:
-    """The joint report of so many labs, whose seeds are this one with a letter behind it.
+    """Return the joint report of `count` labs. Each lab's seed is this seed with a letter appended.
 
     Raises:
         RuntimeError: a lab ended without a report.
@@ -49,7 +49,7 @@ def run_parallel(count: int, trials: int, seed: str, arguments: Sequence[str]) -
 
 
 def end_with_parent() -> None:
-    """This process is one of several labs: it ends when nobody waits for its report any more."""
+    """End this lab's process if its parent has ended."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
 
 
@@ -59,7 +59,7 @@ def _command(trials: int, seed: str, file: Path, arguments: Sequence[str]) -> li
 
 
 def _terminate(running: list[subprocess.Popen[bytes]]) -> None:
-    """Whatever ended this one ends them too, with all that is theirs."""
+    """End the labs and their child processes, also if this process ends by an error."""
     for harness in running:
         if harness.poll() is None:
             harness.send_signal(signal.SIGTERM)

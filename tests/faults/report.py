@@ -1,4 +1,4 @@
-"""What a long run has shown, as a table."""
+"""The results of a long run, as a table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: Trials of a full run.
 FULL_RUN_TRIALS = 10_000
-#: One trial in so many may leave its run in doubt, where so much befell it that nobody could look in time.
+#: Trials per run that may be left in doubt, if its faults left no time to reconcile.
 TRIALS_PER_IN_DOUBT = 1_000
-#: The first word of a problem, and the row that it is counted in.
+#: First word of a problem -> row of the table that counts it.
 _PROBLEM_ROWS = {
     "purchases": "second purchases",
     "no end": "runs without an end",
@@ -37,13 +37,13 @@ _PROBLEM_ROWS = {
     "unknown point": "points that the catalogue does not have",
 }
 
-#: How the sandbox wrote URLs back.
+#: Labels for the ways in which the sandbox writes URLs back.
 _WRITER_LABELS = {writer: f"URLs written by {writer}" for writer in WRITERS}
 
 
 @dataclass
 class Report:
-    """Figures of any number of trials, of any number of labs."""
+    """Figures of any number of trials and labs."""
 
     trials: int = 0
     counted: int = 0
@@ -62,7 +62,7 @@ class Report:
     seconds: float = 0.0
 
     def add_trials(self, trials: Iterable[Trial]) -> None:
-        """Adds a round that was judged."""
+        """Add a round that was judged."""
         for trial in trials:
             self.trials += 1
             self.counted += trial.counted
@@ -81,7 +81,7 @@ class Report:
                 self.in_doubt.append(trial.describe())
 
     def add_counters(self, harness: Harness, seconds: float) -> None:
-        """Adds what the lab itself has counted, which it then counts anew."""
+        """Add the lab's own counters, and reset them."""
         self.kills.update(harness.kills)
         self.events.update(harness.events)
         self.seconds += seconds
@@ -94,7 +94,7 @@ class Report:
         self.failures.append(trial.describe())
 
     def merge(self, other: dict[str, Any]) -> None:
-        """Adds the figures of another lab, as its `data`."""
+        """Add the figures of another lab, in the form of `data`."""
         for name in ("kinds", "kills", "events", "rules", "writers", "problems"):
             # Figures of an earlier version lack some of them.
             getattr(self, name).update(other.get(name, {}))
@@ -106,20 +106,20 @@ class Report:
         self.in_doubt += other["in_doubt"]
 
     def data(self) -> dict[str, Any]:
-        """The figures as JSON takes them."""
+        """Return the figures in a form for JSON."""
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
     def points_below(self, min_kills: int) -> dict[str, int]:
-        """Points at which there were fewer kills than this."""
+        """Return points with fewer than `min_kills` kills."""
         return {point: self.kills[point] for point in POINTS if self.kills[point] < min_kills}
 
     def points_owing_kills(self) -> dict[str, int]:
-        """Points with fewer kills than a run of this size owes."""
+        """Return points with fewer kills than a run of this size owes."""
         return self.points_below(KILLS_PER_POINT if self.counted >= FULL_RUN_TRIALS else 0)
 
     @property
     def passed(self) -> bool:
-        """Whether all is as it must be."""
+        """Whether the run had no failure, enough kills, and few runs in doubt."""
         return (
             not self.failures
             and not self.points_owing_kills()
@@ -127,7 +127,7 @@ class Report:
         )
 
     def rows(self) -> list[tuple[str, str]]:
-        """The table."""
+        """Return the rows of the table."""
         least = min(POINTS, key=lambda point: self.kills[point])
         rows = [
             ("trials that counted", f"{self.counted} (of {self.trials} that were begun)"),
@@ -154,7 +154,7 @@ class Report:
         return rows
 
     def text(self) -> str:
-        """The table for a terminal, failures last."""
+        """Return the table for a terminal, with the failures last."""
         width = max(len(name) for name, _ in self.rows())
         lines = [f"{name:{width}}  {value}" for name, value in self.rows()]
         lines += [f"{name:{width}}  {times} kills are too few" for name, times in self.points_owing_kills().items()]
@@ -165,7 +165,7 @@ class Report:
         return "\n".join(lines)
 
     def markdown(self, command: str) -> str:
-        """The table for the documentation."""
+        """Return the table for the documentation."""
         lines = [f"`{command}`", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {value} |" for name, value in self.rows()]
         lines += ["", "Kills at each point:", "", "| point | scenario | kills |", "|---|---|---:|"]

@@ -1,4 +1,4 @@
-"""Scenarios: how a run is led to a point that a plain run never comes by."""
+"""Scenarios that lead a run to points that a plain run never reaches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _lose(trial: Trial, point: str, times: int = 1) -> None:
 
 
 def _plain(trial: Trial, rng: random.Random) -> None:
-    """Nothing."""
+    """Plan nothing."""
 
 
 def _long(trial: Trial, rng: random.Random) -> None:
@@ -31,7 +31,7 @@ def _long(trial: Trial, rng: random.Random) -> None:
 
 
 def _early(trial: Trial, rng: random.Random) -> None:
-    # Its first page is there long before its job has ended.
+    # The first page is ready long before its job ends.
     run = trial.runs[0]
     run.targets = [f"https://{trial.host}/{index}" for index in range(3)]
     with_query(trial, "seconds=0.3", only_first=True)
@@ -79,13 +79,13 @@ def _fetch_trouble(trial: Trial, rng: random.Random) -> None:
 
 
 def _auth(trial: Trial, rng: random.Random) -> None:
-    # The token is not taken, once: everybody waits until the account was tried.
+    # The token is refused once: all runs of the account wait until the account was probed.
     _add_rule(trial, "status", "get_job", status=401, times=1)
     _refuse_account(trial, "poll_jobs")
 
 
 def _refuse_account(trial: Trial, step: str) -> None:
-    # A refusal of one job or task is the token's only if the account is refused, too.
+    # A refusal of one job or task counts against the token only if the account is refused, too.
     trial.planned_faults.append(PlannedFault(f"{step}: before GET me", [{"kind": "nemesis", "what": "refuse_account"}]))
 
 
@@ -99,7 +99,7 @@ def _auth_fetch(trial: Trial, rng: random.Random) -> None:
 
 
 def _auth_list(trial: Trial, rng: random.Random) -> None:
-    # A look at the list is nobody's in particular.
+    # A read of the list belongs to no run.
     _lost_answer(trial, rng)
     trial.rules.append({"action": "status", "kind": "list_jobs", "status": 403, "times": 1})
 
@@ -121,7 +121,7 @@ def _paused_cancel(trial: Trial, rng: random.Random) -> None:
 
 
 def _slow_list(trial: Trial, rng: random.Random) -> None:
-    # The look for a lost purchase takes its time, so that its lease is renewed.
+    # The search for a lost purchase takes long enough that its lease is renewed.
     _lost_answer(trial, rng)
     trial.planned_faults.append(PlannedFault("reconcile_submit: before GET jobs", [{"kind": "wait", "seconds": 0.8}]))
 
@@ -135,7 +135,7 @@ def _slow_fetch(trial: Trial, rng: random.Random) -> None:
 
 
 def _slow_submit(trial: Trial, rng: random.Random) -> None:
-    # A store that takes its time: the lease is renewed before the intent is written.
+    # The store is slow: the lease is renewed before the intent is written.
     trial.planned_faults.append(PlannedFault("submit_jobs: before write_intent", [{"kind": "wait", "seconds": 1.5}]))
 
 
@@ -144,7 +144,7 @@ def _unnamed(trial: Trial, rng: random.Random) -> None:
 
 
 def _odd_word(trial: Trial, rng: random.Random) -> None:
-    # The job never says a word that is known: it ends by its end time.
+    # The job never has a known status, and ends by its end time.
     _add_rule(trial, "unknown_status", "get_job", value="reticulating")
 
 
@@ -194,7 +194,7 @@ def _cancel_ended(trial: Trial, rng: random.Random) -> None:
 
 
 def _cancel_late(trial: Trial, rng: random.Random) -> None:
-    # The job has ended when the cancel looks.
+    # The job has ended before the cancel step polls it.
     trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     trial.planned_faults.append(PlannedFault("cancel_run: before GET job", [{"kind": "wait", "seconds": 0.5}]))
     _ending(trial, _ENDED)
@@ -208,7 +208,7 @@ def _cancel_lost_answer(trial: Trial, rng: random.Random) -> None:
 
 
 def _cancel_absent(trial: Trial, rng: random.Random) -> None:
-    # Canceled while nobody knows whether it was bought, and it was not.
+    # A purchase in doubt that was never made is canceled.
     _absent(trial, rng)
     trial.planned_faults.append(PlannedFault("submit_jobs: after update_part reconciling", [{"kind": "cancel"}]))
     _ending(trial, _ENDED)
@@ -233,7 +233,7 @@ def _deadline(trial: Trial, rng: random.Random) -> None:
 
 
 def _sliced(trial: Trial, rng: random.Random) -> None:
-    # More pages than are fetched at a time, and they take longer than a turn.
+    # More pages than one batch, which take longer than one slice.
     _many(trial, 25)
 
 
@@ -284,7 +284,7 @@ def _draft(trial: Trial, rng: random.Random) -> None:
 
 
 def _cancel_polling(trial: Trial, rng: random.Random) -> None:
-    # A step message to poll was on its way when the run was told to end.
+    # A poll message was on its way at the time of the stop request.
     with_query(trial, "seconds=20")
     trial.planned_faults.append(PlannedFault("poll_jobs: before claim_part", [{"kind": "request_stop"}]))
     _ending(trial, _ENDED)
@@ -297,13 +297,13 @@ def _revoked(trial: Trial, rng: random.Random) -> None:
 
 
 def _unnoted(trial: Trial, rng: random.Random) -> None:
-    # Celery has the result, and nobody noted that: the dispatcher asks Celery.
+    # Celery has the result, but the delivery was not acknowledged: the dispatcher asks Celery.
     trial.planned_faults.append(PlannedFault("deliver_outcome: after store result", [{"kind": "kill_worker"}]))
     trial.planned_faults.append(PlannedFault("dispatcher: before publish deliver_outcome", [{"kind": "lose"}]))
 
 
 def _unnamed_lost_answer(trial: Trial, rng: random.Random) -> None:
-    # Neither the list nor the job names its targets: its tasks are asked.
+    # Neither the list nor the job names its targets, so its tasks are fetched.
     _lost_answer(trial, rng)
     _unnamed(trial, rng)
 
@@ -314,14 +314,14 @@ def _lost_intent(trial: Trial, rng: random.Random) -> None:
 
 
 def _probing_lost_answer(trial: Trial, rng: random.Random) -> None:
-    # The token is not taken while a lost purchase is looked for, nor when the account is tried.
+    # The token is refused during the search for a lost purchase, and again when the account is probed.
     _lost_answer(trial, rng)
     _probing(trial, "reconcile_submit")
     _refuse_account(trial, "reconcile_submit")
 
 
 def _probing(trial: Trial, step: str) -> None:
-    # A worker's call has been refused a moment before the step claims: this step tries the account.
+    # Another worker's call was refused a moment before the step claims, so this step probes the account.
     trial.planned_faults.append(PlannedFault(f"{step}: before claim_part", [{"kind": "open_breaker"}] * 4))
 
 
@@ -343,7 +343,7 @@ def _probing_cancel(trial: Trial, rng: random.Random) -> None:
 
 
 def _stray_cancel(trial: Trial, rng: random.Random) -> None:
-    # A step message to cancel a run that nobody wants to end.
+    # A cancel message for a run without a stop request.
     with_query(trial, "seconds=0.8")
     trial.planned_faults.append(
         PlannedFault("dispatcher: before publish poll_jobs", [{"kind": "replace_message", "publish": "cancel_run"}] * 3)
@@ -356,15 +356,15 @@ def _deaf_cancel(trial: Trial, rng: random.Random) -> None:
 
 
 def _blind_cancel(trial: Trial, rng: random.Random) -> None:
-    # No look at the job is answered for longer than its grace: its tasks are fetched blindly. A run whose stop request
-    # is lost to a kill must end all the same, so the looks are answered at last.
+    # The job cannot be polled for longer than its grace, so its tasks are fetched without it. A run whose stop request
+    # is lost to a kill must end all the same, so the polls are answered at last.
     trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
     _add_rule(trial, "status", "get_job", status=503, times=80)
     _ending(trial, _ENDED)
 
 
 def _mute_cancel(trial: Trial, rng: random.Random) -> None:
-    # After its DELETE a job is never seen again.
+    # After its DELETE a job can never be polled again.
     _ignored(trial)
     trial.planned_faults.append(PlannedFault("cancel_run: after DELETE job", [{"kind": "nemesis", "what": "hide_job"}]))
 
@@ -378,7 +378,7 @@ def _ignored(trial: Trial, *rules: dict[str, Any]) -> None:
 
 
 def _reported_again(trial: Trial, rng: random.Random) -> None:
-    # A late step message to decide a run whose outcome everybody knows.
+    # A late message to aggregate a run whose outcome is already delivered.
     trial.planned_faults.append(
         PlannedFault("deliver_outcome: after acknowledge_delivery", [{"kind": "message", "publish": "aggregate_run"}])
     )
@@ -386,7 +386,7 @@ def _reported_again(trial: Trial, rng: random.Random) -> None:
 
 
 def _unknown_run(trial: Trial, rng: random.Random) -> None:
-    # A step message to deliver a run that the store does not have.
+    # A message to deliver a run that the store does not have.
     trial.start, trial.expect, trial.purchases = UNKNOWN_RUN, frozenset({"unknown"}), (0, 0)
 
 

@@ -1,4 +1,4 @@
-"""The servers of one harness: the store and the broker, each alone on a server, and the sandbox."""
+"""The servers of one harness: the store and the broker, each with its own server, and the sandbox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "lab"
 
 
 class Servers:
-    """All that workers talk to; and the producer's side of it."""
+    """The servers that workers talk to, and the producer's side of them."""
 
     def __init__(self, folder: Path, *, fsync: str = "always", **settings: Any) -> None:
         self._folder, self._fsync, self._settings = folder, fsync, settings
@@ -25,7 +25,7 @@ class Servers:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # Servers end with the thread that starts them: all of this belongs to the main thread.
+            # Servers end with the thread that starts them, so the main thread starts all of them.
             self.store = stack.enter_context(
                 embedded.ensure(self._folder / "store", tie_to_parent=True, appendfsync=self._fsync)
             )
@@ -55,6 +55,6 @@ class Servers:
         self._stack.close()
 
     def environment(self, folder: Path, **more: str) -> dict[str, str]:
-        """What a worker of this lab is started with."""
+        """Return the environment of a worker of this lab."""
         given = {f"SCRAPE_DO_{name.upper()}": str(value) for name, value in self.values.items()}
         return {**given, "LAB_FOLDER": str(folder), **more}

@@ -1,4 +1,4 @@
-"""Sessions: trials that share servers and workers, in rounds; after each round all is judged and forgotten."""
+"""Sessions of trials that share servers and workers. After each round all trials are judged and forgotten."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
     from tests.faults.trials import Trial
 
-#: Trials a round, and how many more rounds than are needed may be played before it is given up.
+#: Trials per round, and the extra rounds that may be played before the session gives up.
 ROUND_TRIALS, _SPARE_ROUNDS = 1_000, 4
-#: A run of so many trials owes kills at every point, and plays so many rounds more for points that lack them.
+#: A run of at least this many trials owes kills at every point. Points that lack kills get at most this many extra
+#: rounds.
 _LONG_RUN_TRIALS, _EXTRA_ROUNDS = 2_000, 40
-#: Seconds of recovery after which somebody should read what took so long.
+#: Seconds of recovery after which somebody should read the history.
 _SLOW_SECONDS = 12.0
-#: Trials in flight from which on a run may be hit by the deaths of others for long, and what it is then given.
+#: With more trials in flight, the deaths of others can delay a run for long, so it gets the longer timeout (seconds).
 _MANY_IN_FLIGHT, _LONG_TIMEOUT = 30, 300.0
 #: Worker pools with few or many workers, the trials in flight and the share of a long run. Two workers can bear few
 #: trials: each kill takes half of all work, and many kills at a time would keep a run from ever being carried out.
@@ -34,13 +35,13 @@ _POOL_VARIANTS = (("threads:4",) * 2, 6, 0.01), (("threads:2",) * 10, 25, 0.01)
 _POISON_SHARE, _POWER_CUT_SHARE = 0.004, 0.02
 #: Runs at work at a power cut.
 _POWER_CUT_TRIALS = 60
-#: A poisoned run takes only its own batch with it where each batch has a process.
+#: If each batch has its own process, a poisoned run kills only its own batch.
 _ISOLATED_POOLS = ("prefork:3", "prefork:3")
 
 
 @dataclass
 class Session:
-    """What one harness is to do, and what it has found."""
+    """The task of one harness, and its findings."""
 
     seed: int | str
     window: int = 25
@@ -55,7 +56,7 @@ class Session:
         self._generator = TrialGenerator(self.seed, self.only)
 
     def run_all(self, wanted: int) -> None:
-        """So many trials: most with the usual worker pool, the others with such as show something of their own."""
+        """Play `wanted` trials: most with the usual worker pool, the others with pools that show special faults."""
         poison, cuts = (0, 0) if self.only else (int(wanted * _POISON_SHARE), int(wanted * _POWER_CUT_SHARE))
         if poison:
             self.run_trials(poison, kind="poison", pools=_ISOLATED_POOLS, window=3, poison_after=4)
@@ -73,7 +74,7 @@ class Session:
         )
 
     def resume(self, figures: dict[str, Any]) -> None:
-        """Adds to the figures of a run of this seed the kills that it still owes."""
+        """Load the figures of a run of this seed, and play the kills that it still owes."""
         self.report.merge(figures)
         self._generator.resume(self.report.trials, self.report.kills)
         self.run_trials(0, restarts=True, min_kills=KILLS_PER_POINT)
@@ -89,7 +90,7 @@ class Session:
         min_kills: int = 0,
         **settings: Any,
     ) -> None:
-        """Plays until so many trials have counted, and so many kills have happened at each point."""
+        """Play until `wanted` trials have counted, and each point has had `min_kills` kills."""
         counted = 0
         with self.harness(pools, **settings) as harness:
             for _ in range(_SPARE_ROUNDS + 2 * wanted // ROUND_TRIALS):
@@ -106,7 +107,7 @@ class Session:
                 )
 
     def run_power_cuts(self, wanted: int) -> None:
-        """Power cuts: in each round the store loses its last two seconds."""
+        """Play power cuts: in each round the store loses its last two seconds."""
         counted = 0
         with self.harness(fsync="everysec") as harness:
             for _ in range(_SPARE_ROUNDS + wanted):
@@ -119,7 +120,7 @@ class Session:
 
     @contextmanager
     def harness(self, pools: tuple[str, ...] = (), **options: Any) -> Iterator[Harness]:
-        """A lab, for as long as it is needed; nothing is left of it."""
+        """Provide a lab, and remove it completely afterwards."""
         with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
             pools = pools or self.pools
             options["timeout"] = _LONG_TIMEOUT if self.window > _MANY_IN_FLIGHT else TRIAL_TIMEOUT
@@ -128,7 +129,7 @@ class Session:
                 self.report.worker_starts += harness.worker_pool.worker_starts
 
     def run_round(self, harness: Harness, trials: Iterable[Trial], *, restarts: bool = False, window: int = 0) -> int:
-        """Plays and judges one round; how many of it counted."""
+        """Play and judge one round. Return the number of trials that counted."""
         began = time.monotonic()
         if restarts:
             harness.nemesis.set_api_conditions()

@@ -1,4 +1,4 @@
-"""A small run of the fault lab: the same as `make faults`, fifty trials of it."""
+"""Test a small run of the fault lab: fifty trials of `make faults`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_trials_cover_all_writers_and_differing_targets():
     targets = [target for trial in trials for target in trial.runs[0].targets]
     forms = {writer: [write_url(target, writer) for target in targets] for writer in WRITERS}
     assert all(trial.host in target for trial in trials for target in trial.runs[0].targets)
-    # Below 2,083 characters pydantic writes as WHATWG says.
+    # Below 2,083 characters pydantic writes URLs in WHATWG form.
     assert len({tuple(form) for form in forms.values()}) == len(WRITERS) - 1
     assert any("/app#/p/1" in target for target in targets)
 

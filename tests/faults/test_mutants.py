@@ -1,4 +1,4 @@
-"""The lab can see: without one protection it turns red, with all of them the same trials are green."""
+"""Test that the lab fails without one protection, and passes the same trials with all of them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ TRIALS_PER_MUTANT = 4
 
 
 def killed(generator, point):
-    """A run whose step dies there."""
+    """Plan a run whose step dies at the point."""
     trial, _ = generator.plain_trial("kill")
     trial.planned_faults.append(PlannedFault(point, [{"kind": "kill", "main": True}]))
     return trial
 
 
 def frozen(generator, point, seconds):
-    """A run whose step is frozen there for longer than its lease, and then goes on."""
+    """Plan a run whose step is frozen at the point for longer than its lease, and then goes on."""
     trial, _ = generator.plain_trial("stop")
     trial.planned_faults.append(PlannedFault(point, [{"kind": "stop", "seconds": seconds, "main": True}]))
     return trial
 
 
 def put_twice(generator):
-    """A page that a second step stores while the first is frozen, and the job's last page takes its time."""
+    """Plan a page that a second step stores while the first step is frozen. The job's last page is slow."""
     trial = frozen(generator, "poll_jobs: before store_content", 2.6)
     run = trial.runs[0]
     run.targets[:] = [f"https://{trial.host}/{index}" for index in range(3)]
@@ -39,7 +39,7 @@ def put_twice(generator):
 
 
 def equal_runs_in_doubt(generator):
-    """Two runs with equal targets and other options, and the answers to both purchases are lost."""
+    """Plan two runs with equal targets and other options, and lose the answers to both purchases."""
     trial, rng = generator.plain_trial("equal runs")
     add_equal_run(trial, rng)
     trial.rules.append({"action": "reset_after", "kind": "create_job", "target": trial.host, "times": 2})
@@ -47,7 +47,7 @@ def equal_runs_in_doubt(generator):
     return trial
 
 
-#: For each protection, trials that need it.
+#: Protection -> trials that need it.
 TRIALS_BY_MUTANT = {
     "fence": lambda generator: frozen(generator, "poll_jobs: before update_part fetching", 6.0),
     "intent": lambda generator: killed(generator, "submit_jobs: after POST jobs"),
@@ -56,12 +56,12 @@ TRIALS_BY_MUTANT = {
 }
 
 
-#: Played one at a time: where all workers are frozen at once, nobody goes on in the meantime.
+#: Played one at a time: if all workers are frozen at once, none goes on in the meantime.
 ONE_AT_A_TIME = ("fence",)
 
 
 def run_session(trials, mutant=""):
-    """The report of a lab that played these."""
+    """Return the report of a lab that played these trials."""
     session = Session("mutants", pools=POOLS, mutant=mutant)
     with session.harness() as harness:
         session.run_round(harness, trials, window=1 if mutant in ONE_AT_A_TIME else len(trials))

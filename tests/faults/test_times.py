@@ -1,4 +1,4 @@
-"""The times of the lab end with the lab."""
+"""Test that the times of the lab end with the lab."""
 
 from __future__ import annotations
 

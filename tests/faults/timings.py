@@ -1,4 +1,4 @@
-"""The times of the lab: short, so that what is lost heals soon. Nothing else differs from production."""
+"""The times of the lab: short, so that lost work is recovered soon. Nothing else differs from production."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 #: Seconds until the dispatcher publishes a lost step message again, at first and at most; 5 and 300 in production.
 REDISPATCH_MIN, REDISPATCH_MAX = 0.8, 2.0
 
-#: An account whose token was refused is tried again so soon, growing to the second; 1 and 60 in production.
+#: Seconds until a refused account is probed again, at first and at most; 1 and 60 in production.
 PROBE, LONGEST_PROBE = 0.3, 1.0
 #: Seconds for which an answer about the account stands; 10 in production.
 ACCOUNT_STATUS_TTL = 0.2
-#: Messages of a worker that died are handed out again so soon; after 900 s in production.
+#: Redelivery of a dead worker's messages; its visibility timeout is 900 s in production.
 RESTORE = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_mutex_expire": 2}
 
 SETTINGS: dict[str, Any] = {
@@ -34,16 +34,17 @@ SETTINGS: dict[str, Any] = {
     # A low limit, so that some parts wait for a slot.
     "max_active_jobs": 40,
 }
-#: Running jobs that are due are looked at by the list from so few on; 20, and 4 pages, in production.
+#: Due running jobs up to which each is polled individually, and the list's pages that are not full; 20 and 4 in
+#: production.
 ONE_BY_ONE, ODD_PAGES = 3, 1
-#: Seconds between two sweeps; 0.5 in production.
+#: Seconds between two list polls; 0.5 in production.
 REST = 0.1
-#: A part that has pages left goes to the end of the queue after so long; 2 s in production.
+#: Seconds after which a part with pages left goes to the end of the queue; 2 in production.
 SLICE = 0.3
 
 
 def constants() -> Iterator[tuple[ModuleType, str, float]]:
-    """Each constant that the lab shortens: its module, its name and its value in the lab."""
+    """Return each constant that the lab shortens: its module, its name and its value in the lab."""
     for module in (ops, claiming):
         yield from ((module, "REDISPATCH_MIN", REDISPATCH_MIN), (module, "REDISPATCH_MAX", REDISPATCH_MAX))
     yield from ((collecting, "_SLICE", SLICE), (collecting, "_REQUEUE_DELAY", REDISPATCH_MIN))
@@ -67,7 +68,7 @@ def shorten_times() -> None:
 def times_shortened() -> Iterator[None]:
     """Shorten the times that no setting holds until the end of the block.
 
-    A test that runs later in the same process would otherwise meet the lab's times.
+    Without the restore, a later test of the same process would run with the lab's times.
     """
     before = [(module, name, getattr(module, name)) for module, name, _ in constants()]
     shorten_times()

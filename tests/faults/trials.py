@@ -1,4 +1,4 @@
-"""A trial: runs of the lab, what is planned against them, and what must come of it."""
+"""Trials: runs of the lab, the faults planned against them, and their expected results."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from scrape_do_celery.sandbox.url_writers import WRITERS
 
 SUCCEEDED = frozenset({"succeeded"})
-#: The way in of a run that is nowhere written down, and is to be reported all the same.
+#: The entry point of a run without any record. Its outcome must be delivered all the same.
 UNKNOWN_RUN = "unknown_run"
-#: What a URL's query asks of the sandbox, now and then, so that pages differ in kind and size.
+#: Queries of URLs that sometimes ask the sandbox for pages of another kind and size.
 _PAGE_QUERIES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
-#: The share of targets that servers spell in different ways; of trials whose targets differ in the fragment alone, and
+#: The share of targets that servers spell in different ways; of trials whose targets differ in the fragment alone; and
 #: of trials whose task ids are in another order than their targets.
 _ODD_SHARE, _FRAGMENT_SHARE, _SHUFFLED_SHARE = 0.5, 0.12, 0.3
 _GEO = ("us", "de", "gb", "fr", None)
@@ -22,7 +22,7 @@ _GEO = ("us", "de", "gb", "fr", None)
 
 @dataclass
 class Run:
-    """One run of a trial: what it asks for, and what must come back."""
+    """A run of a trial: its request and its expected result."""
 
     run_id: str
     targets: list[str]
@@ -30,14 +30,14 @@ class Run:
     succeeded: int
     failed: int = 0
     gone: int = 0
-    #: The right outcomes of this run, where they are not those of its trial.
+    #: The expected outcomes of this run, if they differ from those of its trial.
     expect: frozenset[str] | None = None
     purchases: tuple[int, int] | None = None
 
 
 @dataclass
 class PlannedFault:
-    """Actions at a point; for the run of this place in the trial, or for any where it is None."""
+    """Actions at a point for the run with index `run` in the trial, or for any run if `run` is None."""
 
     point: str
     actions: list[dict[str, Any]]
@@ -47,7 +47,7 @@ class PlannedFault:
 
 @dataclass
 class Trial:
-    """What is done to which runs. `expect` holds the outcomes that are right."""
+    """Runs and the faults planned against them. `expect` holds the right outcomes."""
 
     seed: int | str
     number: int
@@ -56,25 +56,26 @@ class Trial:
     runs: list[Run]
     planned_faults: list[PlannedFault] = field(default_factory=list)
     rules: list[dict[str, Any]] = field(default_factory=list)
-    #: How the runs are started; see `entry_points`.
+    #: The way in which the runs are started; see `entry_points`.
     start: str = "enqueue"
-    #: What the lab does by itself: seconds after the start, and what.
+    #: Actions of the lab itself: seconds after the start, and the action.
     nemesis_actions: list[tuple[float, str]] = field(default_factory=list)
     expect: frozenset[str] = SUCCEEDED
     purchases: tuple[int, int] = (1, 1)
-    #: Pages need not all be there: the run may have been ended before.
+    #: Pages may be missing, because the run may have ended before.
     partial: bool = False
-    #: Its job may go on when it has ended: the API did not stop it.
+    #: The job may go on after the run's end, because the API did not stop it.
     unstoppable: bool = False
-    #: How long it is looked at after its end, in seconds.
+    #: Seconds for which the run is watched after its end.
     linger: float = 0.0
-    #: What makes it count: a hit that is `main`, `any` hit, a `rule` that fired, or `nothing` at all.
+    #: Condition for the trial to count: a hit that is `main`, `any` hit, a `rule` that fired, or `nothing` at all.
     counts_by: str = "main"
-    #: How the sandbox writes this trial's URLs back, and whether its task ids are in another order than its targets.
+    #: The sandbox's way to write this trial's URLs back, and whether its task ids are in another order than its
+    #: targets.
     writer: str = "verbatim"
     shuffled: bool = False
 
-    # What happened.
+    # Events of the trial
     began: float = 0.0
     ended: float = 0.0
     hits: list[dict[str, Any]] = field(default_factory=list)
@@ -82,34 +83,34 @@ class Trial:
     fired: int = 0
     problems: list[str] = field(default_factory=list)
     excused: bool = False
-    #: Why a run of it was left in doubt, where it might not have been.
+    #: Why a run of the trial was left in doubt, if that outcome was not expected.
     in_doubt: str = ""
     most_purchases: int = 0
 
     @property
     def host(self) -> str:
-        """What all targets of this trial have in their hosts, and no other's have."""
+        """The part that all hosts of this trial's targets have, and no other trial's hosts."""
         return host_of(self.seed, self.number)
 
     @property
     def is_shuffled(self) -> bool:
-        """Whether any rule shuffles its task ids."""
+        """Whether any rule shuffles the task ids."""
         return self.shuffled or any(rule["action"] == "shuffle_task_ids" for rule in self.rules)
 
     def url_rules(self) -> list[dict[str, Any]]:
-        """Rules of the sandbox for how it speaks of this trial's jobs. They are no faults: they count nothing."""
+        """Return the sandbox's rules for writing this trial's jobs. The rules are no faults and count nothing."""
         rule = {"kind": "create_job", "target": self.host}
         urls = [{**rule, "action": "job_urls", "value": self.writer}] if self.writer != "verbatim" else []
         return urls + ([{**rule, "action": "job_shuffles", "seed": self.number}] if self.shuffled else [])
 
     @property
     def by_message(self) -> bool:
-        """Whether a message is all that there is of it at first."""
+        """Whether a message is the run's only trace at first."""
         return self.start in {"message", UNKNOWN_RUN}
 
     @property
     def counted(self) -> bool:
-        """Whether what was planned really happened."""
+        """Whether the planned fault really happened."""
         if self.counts_by == "rule":
             return self.fired > 0
         if self.counts_by == "main":
@@ -117,7 +118,7 @@ class Trial:
         return self.counts_by == "nothing" or bool(self.hits)
 
     def describe(self) -> dict[str, Any]:
-        """What a reader needs to know about a trial that failed."""
+        """Return the facts that a reader needs about a failed trial."""
         name = f"{self.number} of seed {self.seed}: {self.kind}, scenario {self.scenario}, start {self.start}"
         history = [f"run {run.run_id}: {run.targets} {run.options}" for run in self.runs]
         history += [f"plan {plan.point}: {plan.actions}" for plan in self.planned_faults]
@@ -131,7 +132,7 @@ class Trial:
         return {"trial": name, "problems": problems, "history": history}
 
     def faults_by_point(self) -> dict[tuple[int | None, str], list[dict[str, Any]]]:
-        """What is planned at each point, in turn."""
+        """Return the planned actions at each point, in order."""
         together: dict[tuple[int | None, str], list[dict[str, Any]]] = {}
         for plan in self.planned_faults:
             together.setdefault((plan.run, plan.point), []).extend(
@@ -147,7 +148,7 @@ class Trial:
 
 
 def new_trial(seed: int | str, number: int, kind: str, scenario: str) -> tuple[Trial, random.Random]:
-    """A trial with one plain run, and the random numbers for the rest of it."""
+    """Make a trial with one plain run. Return it with the random numbers for the rest of it."""
     rng = random.Random(f"{seed}/{number}/{kind}/{scenario}")
     targets = _targets(rng, host_of(seed, number))
     geo = rng.choice(_GEO)
@@ -159,7 +160,7 @@ def new_trial(seed: int | str, number: int, kind: str, scenario: str) -> tuple[T
 
 
 def host_of(seed: int | str, number: int) -> str:
-    """The host of a trial's targets."""
+    """Return the host of a trial's targets."""
     return f"t{seed}-{number}.example"
 
 
@@ -172,7 +173,7 @@ def _targets(rng: random.Random, host: str) -> list[str]:
 
 
 def _target(rng: random.Random, host: str, index: int) -> str:
-    """A target, now and then in a spelling that servers write back in different ways."""
+    """Return a target, sometimes in a spelling that servers write back in different ways."""
     spellings = (
         f"HTTPS://p{index}.{host}/",
         f"https://{host}:443/{index}",
@@ -194,7 +195,7 @@ def _target(rng: random.Random, host: str, index: int) -> str:
 
 
 def add_equal_run(trial: Trial, rng: random.Random) -> None:
-    """A second run with equal targets and other options."""
+    """Add a second run with equal targets and other options."""
     first = trial.runs[0]
     first.options = {"geo_code": "us"}
     run_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
@@ -202,7 +203,7 @@ def add_equal_run(trial: Trial, rng: random.Random) -> None:
 
 
 def add_bystanders(trial: Trial, rng: random.Random, count: int) -> None:
-    """Runs with targets of their own, which have nothing to do with what befalls the first."""
+    """Add runs with other targets, which the faults of the first run must not affect."""
     for index in range(count):
         targets = [f"https://by{index}.{trial.host}/{number}" for number in range(2)]
         run_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
@@ -210,7 +211,7 @@ def add_bystanders(trial: Trial, rng: random.Random, count: int) -> None:
 
 
 def with_query(trial: Trial, query: str, *, only_first: bool = False) -> None:
-    """Asks something of the sandbox for all targets, or for the first."""
+    """Add a query for the sandbox to all targets, or to the first target of each run."""
     for run in trial.runs:
         for index, target in enumerate(run.targets):
             if index == 0 or not only_first:
@@ -218,7 +219,7 @@ def with_query(trial: Trial, query: str, *, only_first: bool = False) -> None:
 
 
 def _with_query(target: str, query: str) -> str:
-    """The target with this added to its query."""
+    """Return the target with this text added to its query."""
     url, mark, fragment = target.partition("#")
     between = "" if url.endswith("?") else "&" if "?" in url else "?"
     return f"{url}{between}{query}{mark}{fragment}"

@@ -1,4 +1,4 @@
-"""The application that the lab's workers run: ours, with a point on either side of each call."""
+"""The application of the lab's workers: ours, with a point before and after each call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does where a plan waits for it."""
+"""Actions of a worker at a planned point."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
     from tests.faults.fault_plan import FaultPlan
 
-#: What the wrapper itself does: leave the call out, make it twice, make it later.
+#: Actions of the wrapper itself: leave the call out, make it twice, make it later.
 CALL_ACTIONS = frozenset({"lose", "double", "wait"})
-#: How long a worker stands still while the lab does what it was told, in seconds.
+#: Seconds that a worker waits at most while the lab carries out a request.
 _TIMEOUT = 4.0
 
 
 def perform(fault_plan: FaultPlan, action: dict[str, Any], run: str, point: str) -> dict[str, Any] | None:
-    """Carries an action out; hands back what is the wrapper's to do."""
+    """Carry an action out. Return the action if the wrapper must do it."""
     kind, ticket = action["kind"], uuid.uuid4().hex
     fault_plan.write_note(hit=point, run=run, ticket=ticket, **action)
     return action if kind in CALL_ACTIONS else _ACTIONS[kind](fault_plan, action, run, ticket)
@@ -34,7 +34,7 @@ def _kill_worker(*_: Any) -> None:
 
 
 def _stop(*_: Any) -> None:
-    # The lab reads the note, and lets this process go on in its time.
+    # The lab reads the note, and resumes this process in time.
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -47,7 +47,7 @@ def _sleep(_: FaultPlan, action: dict[str, Any], *__: Any) -> None:
 
 
 def _app_context() -> AppContext:
-    # Late: the application must not be made before the worker that it is for.
+    # Late import: the application must not be made before its worker.
     from scrape_do_celery.runs import AppContext
     from scrape_do_celery.worker import app
 
@@ -61,7 +61,7 @@ def _cancel(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
 
 
 def _stop_request(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
-    """A cancel of which no worker is told."""
+    """Write a stop request without publishing a step message."""
     from scrape_do_celery.store import CANCEL, ops
 
     store = _app_context().store
@@ -75,7 +75,7 @@ def _revoke(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
 
 
 def _message(_: FaultPlan, action: dict[str, Any], run: str, __: str) -> None:
-    """A step message that nobody had reason to publish."""
+    """Publish a step message without a reason."""
     from scrape_do_celery import routing
 
     publish = f"scrape_do.{action['publish']}"
@@ -83,20 +83,20 @@ def _message(_: FaultPlan, action: dict[str, Any], run: str, __: str) -> None:
 
 
 def _replace_message(fault_plan: FaultPlan, action: dict[str, Any], run: str, ticket: str) -> dict[str, Any]:
-    """Another step message than the one that was to be published."""
+    """Publish another step message in place of the planned one."""
     _message(fault_plan, action, run, ticket)
     return {"kind": "lose"}
 
 
 def _open_breaker(*_: Any) -> None:
-    """Another worker's call was just refused: whoever claims next is to try the account."""
+    """Open the breaker as another worker's refused call does: the next claim must probe the account."""
     app_context = _app_context()
     key = app_context.store.keys.breaker(app_context.settings.account_id)
     app_context.store.client.hset(key, mapping={"since": time.time(), "next": time.time() - 0.01})
 
 
 def _lose_intent(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
-    """The store lost its last writes: nobody knows whether a purchase was among them."""
+    """Lose the store's last writes, so that a purchase may be among them."""
     store = _app_context().store
     store.client.hset(store.keys.part(run, 0), "intent_lost", 1)
 

@@ -1,4 +1,4 @@
-"""The lab's supervisor: keeps so many workers at work, whatever ends them."""
+"""The lab's supervisor. A fixed number of workers stays at work, because each dead worker is started again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _ROOT = Path(__file__).parents[2]
-#: A worker that ended sooner than this is not started again at once: something is broken.
+#: A worker that ends sooner than this many seconds is restarted after the delay: something is broken.
 _MIN_LIFETIME, _RESTART_DELAY = 0.3, 1.0
 
 
 @dataclass
 class WorkerSlot:
-    """A place that one worker at a time fills."""
+    """A slot for one worker process at a time."""
 
     number: int
     pool: str
@@ -34,7 +34,7 @@ class WorkerSlot:
 
 @dataclass
 class WorkerPool:
-    """Workers, forked from one fork server. `shape` is a list such as `threads:4`."""
+    """Workers that one fork server forks. An entry of `pools` has a form like `threads:4`."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -43,7 +43,7 @@ class WorkerPool:
     worker_starts: int = 0
 
     def start(self) -> None:
-        """Starts every worker and waits until it is ready."""
+        """Start every worker and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "fork_server.log").open("ab") as log:
             self._fork_server = subprocess.Popen(
@@ -76,11 +76,11 @@ class WorkerPool:
         self._fork_server.stdin.flush()
 
     def log(self, slot: WorkerSlot) -> Path:
-        """What the workers of a slot have said."""
+        """Return the log file of a slot's workers."""
         return self.folder / f"worker-{slot.number}.log"
 
     def restart_ended(self) -> list[int]:
-        """Starts again what has ended; the codes with which workers ended since the last call."""
+        """Restart ended workers. Return the exit codes since the last call."""
         codes = []
         for told in self._read_messages():
             if "began" in told:
@@ -115,7 +115,7 @@ class WorkerPool:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """Ends all of them at once; nothing is left."""
+        """End all workers at once, and leave nothing behind."""
         if not hasattr(self, "_fork_server"):
             return
         self._fork_server.stdin.close()

@@ -28,7 +28,7 @@ def sandbox(server):
 
 @pytest.fixture(params=["sync", "async"])
 def peer(request, sandbox, monkeypatch):
-    """Calls a method of the peer's client, of either colour, on a client of its own."""
+    """Return a function that calls a method of the peer's sync or async client, on a new client."""
     sync = request.param == "sync"
     kind = async_api.ScrapeDoAsyncAPIClient if sync else async_api.AsyncScrapeDoAsyncAPIClient
     monkeypatch.setattr(kind, "BASE_URL", sandbox.url)
@@ -49,7 +49,7 @@ async def _call(kind, token, name, args, kwargs):
 
 
 def test_the_whole_life_of_a_job(peer, sandbox):
-    sandbox.configure(task_seconds=2.0)  # it is to be seen at work, on a slow machine too
+    sandbox.configure(task_seconds=2.0)  # slow enough for a poll of the running job, even on a slow machine
     made = peer("create_job", targets=["https://a.example/1", "https://a.example/2"], session_id=42, timeout=5000)
     assert peer("get_job", made.job_id).status in {"queuing", "queued", "pending", "rotating"}
     early = peer("get_task", made.job_id, made.task_ids[0])

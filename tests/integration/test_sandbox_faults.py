@@ -35,14 +35,14 @@ def api(sandbox):
 
 @pytest.fixture
 def waiting(api, sandbox):
-    """A job that does not end by itself."""
+    """Return a job that does not end by itself."""
     sandbox.configure(task_seconds=1000)
     return create(api, "https://A.example/?n=1", "https://a.example/?n=2", "https://a.example/?n=3")["JobID"]
 
 
 @pytest.fixture
 def done(api, sandbox, waiting):
-    """The same, ended, and the path of its first task."""
+    """Return the same job after its end, and the path of its first task."""
     sandbox.advance(2000)
     return f"/jobs/{waiting}/{api.get(f'/jobs/{waiting}').json()['TaskIDs'][0]}"
 
@@ -337,7 +337,7 @@ def test_a_skewed_clock(api, sandbox, done):
 
 
 def test_a_skew_ends_with_its_own_answer(api, sandbox, done):
-    """The next one on the same connection tells the time as it is."""
+    """Skew one answer: the next one on the same connection has the real time."""
     honest = parsedate_to_datetime(api.get("/me").headers["Date"])
     sandbox.fault("skew", seconds=-3600, times=1)
     assert parsedate_to_datetime(api.get(done).headers["Date"]) < honest

@@ -29,7 +29,7 @@ PAGES = {
 
 
 class Site(http.server.BaseHTTPRequestHandler):
-    """What the sandbox scrapes, and where its webhooks go."""
+    """The site that the sandbox scrapes, and the receiver of its webhooks."""
 
     seen: list[tuple[str, dict[str, str], bytes]]
     hook_answers: list[int]
@@ -47,7 +47,7 @@ class Site(http.server.BaseHTTPRequestHandler):
         kind, body = PAGES.get(self.path, ("text/plain", self.command.encode()))
         return self._answer(404 if self.path == "/missing" else 200, kind, body)
 
-    do_POST = do_PUT = do_GET  # noqa: N815 - http.server wants these names
+    do_POST = do_PUT = do_GET  # noqa: N815 - http.server requires these names
 
     def _body(self):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -1,4 +1,4 @@
-"""The store's promises on a real server, with many at the door at once."""
+"""Test the store's promises on a real server with many concurrent clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def store(server_url):
 
 @pytest.fixture
 def at_once():
-    """What so many threads got that all did the same at the same time."""
+    """Return a function that runs an action in `MANY` threads at once, and returns their results."""
 
     def race(act):
         barrier = Barrier(MANY)
@@ -109,7 +109,7 @@ def test_due_part_is_claimed_once(store, at_once):
 
 
 def test_a_run_that_waits_is_small(store):
-    """What a hundred thousand waiting runs would cost, by the server's own count."""
+    """Measure the memory of a waiting run by the server's own count, because a hundred thousand may wait."""
     claim = taken(store, begun(store))
     store.run(ops.write_intent(store.keys, claim, uuid.uuid4().hex, 60))
     fields = {"state": PartState.RUNNING, "job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "api_failures": 0}

@@ -1,4 +1,4 @@
-"""A store at its memory limit: records still move on, so that nothing is poisoned; pages and new runs are refused."""
+"""Test a store at its memory limit: records still change, so nothing is poisoned; pages and new runs are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POISON = ops.PoisonPolicy(3, skip_unsent=True)
 
 @pytest.fixture
 def store(tmp_path):
-    """A running part of one task, and a draft, in a store that has just become full."""
+    """Return a store that has just become full, with a draft and a running part of one task."""
     with embedded.ensure(tmp_path / "store", tie_to_parent=True) as server:
         one = Store.open(server.url, "p")
         one.run(ops.create_run(one.keys, "draft", spec(), start_delay=1000.0))
@@ -33,7 +33,7 @@ def store(tmp_path):
             "account": ACCOUNT,
         }
         one.run(ops.update_part(one.keys, take(one, seconds=30), fields, after=0.0, owner="j", job=job))
-        # Well below: what clients' buffers take comes and goes.
+        # Well below the used memory, because the memory of clients' buffers varies.
         one.client.config_set("maxmemory", int(one.client.info("memory")["used_memory"]) // 2)
         yield one
         one.close()
@@ -102,7 +102,7 @@ def test_a_canceled_draft_ends(store):
 
 
 def watched(store):
-    """The running part, left to whoever looks at the running jobs of its account."""
+    """Release the running part, so that it waits among the running jobs of its account."""
     claim = take(store, seconds=30)
     assert store.run(ops.update_part(store.keys, claim, {}, after=0.001)) == "ok"
     time.sleep(0.01)

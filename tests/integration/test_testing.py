@@ -1,4 +1,4 @@
-"""The fixtures for tests of applications, used as their users do, in this process."""
+"""Test the fixtures for users' tests, used as a user does, in this process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from scrape_do_celery.testing import Worker, clock, environment
 from scrape_do_celery.testing.store_clock import StoreClock
 from scrape_do_celery.testing.worker import WorkerError
 
-# As the plugin does for tests that have its fixtures among their arguments.
+# The plugin adds the same filter to tests that use its fixtures.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:celery")
 HOUR = 3600.0
 URL = "https://shop.example/42"
@@ -77,7 +77,7 @@ def test_a_run_from_end_to_end(scrape_do_worker, scrape_do_sandbox):
     [job] = scrape_do_sandbox.jobs()
     assert job["targets"] == [URL, "https://shop.example/43"]
     assert scrape_do_sandbox.stats()["jobs_created"] == 1
-    # Two tests after another share nothing.
+    # Two tests in a row share nothing.
     assert RunHandle(run.run_id).state is RunState.SUCCEEDED
 
 
@@ -149,7 +149,7 @@ def test_a_lost_answer_is_paid_for_once(scrape_do_worker, scrape_do_sandbox, scr
 def test_ended_job_is_fetched_before_its_next_poll(scrape_do_worker, scrape_do_sandbox, scrape_do_clock):
     scrape_do_sandbox.fault("job_takes", seconds=100)
     run = enqueue([URL])
-    # The last poll before its end is at 85 s, the next one 20 s to 30 s later.
+    # The last poll before the job's end is at 85 s, the next one 20 s to 30 s later.
     scrape_do_clock.forward(85)
     scrape_do_clock.forward(16)
     assert run.state is RunState.SUCCEEDED
@@ -252,7 +252,7 @@ def test_a_mark_changes_settings(scrape_do_settings, scrape_do_worker):
 def test_settings_are_found_by_whoever_names_none(scrape_do_settings, scrape_do_app, monkeypatch):
     assert hooks().settings() == scrape_do_settings
     before = hooks()
-    # As an extension does that is set up within the test.
+    # An extension may be set up within the test.
     install_hooks(
         FrameworkHooks(settings=lambda: Settings(redis_url="redis://nowhere.example", max_dispatched_parts=7))
     )
@@ -352,7 +352,7 @@ def test_the_users_app_is_found(monkeypatch):
     monkeypatch.setattr(_state._tls, "current_app", None)
     with environment.found_app() as app:
         assert app is mine
-    # As the application of `worker/` in this repository has it.
+    # Build the app as the application of `worker/` in this repository does.
     theirs = make_app(Settings(), "worker")
     monkeypatch.setattr(_state, "default_app", theirs)
     with environment.found_app() as app:
@@ -367,7 +367,7 @@ def test_the_users_app_is_found(monkeypatch):
 
 
 def test_tests_cannot_reach_the_real_api(scrape_do_settings, monkeypatch):
-    """Neither who asks the environment within the test, nor another process that it starts."""
+    """Keep code that reads the environment within the test, and child processes, away from the real API."""
     script = "from scrape_do_celery import Settings as S; s = S(); print(s.redis_url, s.api_url, s.key_prefix, s.queue)"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     ours = scrape_do_settings
@@ -446,7 +446,7 @@ def test_queues_of_other_workers_are_served(scrape_do_app, scrape_do_worker, scr
 def test_worker_left_by_a_test_keeps_the_test_servers(request):
     mine = Celery("mine", broker="memory://nowhere", set_as_current=False)
     with environment.sandbox_environment(request.getfixturevalue("_scrape_do_session_servers"), mine, {}) as one:
-        one.worker = object()  # one that did not stop
+        one.worker = object()  # stands for a worker that did not stop
         broker, default = mine.conf.broker_url, _state.default_app
     try:
         assert mine.conf.broker_url == broker != "memory://nowhere"

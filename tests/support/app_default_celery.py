@@ -1,4 +1,4 @@
-"""A user's app with Celery's own defaults for its result backend: one try, then the result is gone."""
+"""A user's app with Celery's defaults for its result backend: after one failed try the result is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker application that is killed by one page, whenever it fetches that page.
+"""A worker application that one page kills at each fetch of that page.
 
 The page's host is `deadly.example`. Each other page takes a moment, so that its part is at work when the process dies.
 """

@@ -1,8 +1,8 @@
 """A worker application that kills itself with SIGKILL at a named point, once.
 
-`DIE=<point>` names what is about to be done (`before ...`) or has just been done (`after ...`): a script of the store,
-a request to the API, or a publication. `celery -A app_kills_itself worker` then runs as any worker of ours, up to
-that point.
+`DIE=<point>` names an action that comes next (`before ...`) or was just done (`after ...`): a script of the store, a
+request to the API, or a publication. `celery -A app_kills_itself worker` then runs like any worker of ours, up to that
+point.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ POINT = os.environ["DIE"]
 
 
 def reach(point):
-    """Dies here, if this is the point."""
+    """Kill the worker if this is the point."""
     if point == POINT:
-        # With a pool of processes the child dies, and its parent too.
+        # With a pool of processes the child and its parent must die.
         os.killpg(0, signal.SIGKILL)
 
 
 def name(command):
-    """The command, with the state that an update writes."""
+    """Return the command's name, with the state that an update writes."""
     base = command.script or str(command.args[0])
     states = [str(value) for value in command.args if str(value) in {"running", "fetching", "reconciling"}]
     return f"{base} {states[0]}" if base == "update_part" and states else base

@@ -1,4 +1,4 @@
-"""An application of somebody else: its own broker, backend and tasks, and our steps included."""
+"""A user's application: its own broker, backend and tasks, and our steps included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An application with a schedule, for each of the schedulers that beat may have."""
+"""An application with a schedule, for each scheduler of beat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY = 2.0
 
 @shared_task(name="app_with_schedule.follow")
 def follow(result):
-    """Notes for the test that this task has followed a run."""
+    """Note for the test that this task has followed a run."""
     with redis.Redis.from_url(os.environ["SCRAPE_DO_REDIS_URL"]) as client:
         client.sadd(f"{os.environ['SCRAPE_DO_KEY_PREFIX']}:followed", result["run_id"])
 
@@ -29,7 +29,7 @@ app.conf.update(
     redbeat_redis_url=os.environ["SCRAPE_DO_REDIS_URL"],
     redbeat_key_prefix=os.environ["SCRAPE_DO_KEY_PREFIX"],
     redbeat_lock_timeout=5,
-    # So that several leaders publish, as after a lost lock.
+    # Let several leaders publish, as after a lost lock.
     redbeat_lock_key=None,
     beat_schedule={
         "prices": scheduled_run(

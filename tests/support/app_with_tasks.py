@@ -15,7 +15,7 @@ def targets():
 
 @app.task(name="user.pages")
 def pages(result):
-    """What a task after ours does: it takes the small result and loads what it wants."""
+    """Load the wanted pages from the small result, as a task after ours does."""
     return [task.url for task in RunHandle(result["run_id"]).iter_tasks()]
 
 

@@ -1,4 +1,4 @@
-"""A worker whose spans are written to the file that SPANS names, set up as docs/metrics.md shows it."""
+"""A worker whose spans go to the file in SPANS. The setup is that of docs/metrics.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app.set_default()
 
 
 def trace_it(**_):
-    out = Path(os.environ["SPANS"]).open("a")  # noqa: SIM115 (for as long as the process)
+    out = Path(os.environ["SPANS"]).open("a")  # noqa: SIM115 (open for the life of the process)
     exporter = ConsoleSpanExporter(out=out, formatter=lambda span: span.to_json(indent=None) + "\n")
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -29,7 +29,7 @@ def trace_it(**_):
     HTTPXClientInstrumentor().instrument()
 
 
-# The children of a prefork pool, or the one process of any other.
+# The children of a prefork pool, or the single process of any other pool.
 signals.worker_process_init.connect(trace_it, weak=False)
 if os.environ.get("POOL") != "prefork":
     signals.worker_init.connect(trace_it, weak=False)

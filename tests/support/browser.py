@@ -1,6 +1,7 @@
 """A real browser for tests: Chromium, without a window.
 
-Debian's `chromium` and `chromium-driver` are of one version; elsewhere `CHROMIUM` and `CHROMEDRIVER` name the two.
+Debian's `chromium` and `chromium-driver` have the same version. Elsewhere `CHROMIUM` and `CHROMEDRIVER` name the two
+programs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _COLOURS = 96
 
 
 class Browser:
-    """One window. Places on a page are told by CSS selectors; waiting has a deadline, and shows what stood there."""
+    """A window. CSS selectors name elements of the page. Waiting has a deadline; a failure shows the page's text."""
 
     def __init__(self, folder, *, size=(1280, 800)):
         options = Options()
@@ -49,39 +50,39 @@ class Browser:
         self._driver.set_page_load_timeout(60)
 
     def open(self, url):
-        """Shows a page."""
+        """Open a page."""
         self._driver.get(url)
 
     @property
     def url(self):
-        """Where the window is."""
+        """The URL in the window."""
         return self._driver.current_url
 
     @property
     def text(self):
-        """All that can be read on the page now."""
+        """The visible text of the page."""
         return self._driver.execute_script("return document.body ? document.body.innerText : ''")
 
     def wait_for(self, text, *, within=60.0):
-        """Returns when the page shows a text."""
+        """Wait until the page shows a text."""
         self._until(lambda: text in self.text, f"{text!r} is not shown", within)
 
     def fill(self, selector, text):
-        """Types into a field that is there, or comes."""
+        """Type into a field, after waiting until it exists."""
         field = self._find(selector)
         field.clear()
         field.send_keys(text)
 
     def click(self, selector):
-        """Clicks on what is there, or comes."""
+        """Click on an element, after waiting until it exists."""
         self._find(selector).click()
 
     def run(self, script, *arguments):
-        """What JavaScript returns."""
+        """Run JavaScript, and return its result."""
         return self._driver.execute_script(script, *arguments)
 
     def screenshot(self, path, *, size=None):
-        """Writes what the window shows as a small PNG; `size` makes the window that wide and high first."""
+        """Write the window's contents as a small PNG. `size` first sets the window's width and height."""
         if size is not None:
             self._driver.set_window_size(*size)
         picture = Image.open(io.BytesIO(self._driver.get_screenshot_as_png())).convert("RGB")
@@ -89,7 +90,7 @@ class Browser:
         picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
     def close(self):
-        """Ends the browser."""
+        """End the browser."""
         self._driver.quit()
 
     def _find(self, selector, within=30.0):
@@ -106,7 +107,7 @@ class Browser:
                 if found := look():
                     return found
             except WebDriverException:
-                pass  # the page changes under the look
+                pass  # the page changes during the call
             assert time.monotonic() < deadline, f"{what} within {within} s at {self.url}:\n{self.text}"
             time.sleep(0.05)
 

@@ -1,7 +1,7 @@
-"""The services of docker-compose.yml on this machine: their own commands, checks and variables, without an engine.
+"""Run the services of docker-compose.yml on this machine without an engine.
 
-What an engine gives a container is put in its place: names and ports of this machine for those of the network, folders
-for images and volumes. Everything else is read out of the files.
+Commands, checks and variables come from the files. Only the engine's part is replaced: names and ports of this machine
+stand for those of the network, and folders for images and volumes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PORTS = ("6379", "8787", "5555", "8000")
 
 
 class ComposeServices:
-    """The services, each a process of its own. `variables` is what .env has."""
+    """The services, each a process of its own. `variables` holds the contents of .env."""
 
     def __init__(self, images, folder, variables):
         self.images, self.folder, self.variables = images, folder, variables
@@ -43,7 +43,7 @@ class ComposeServices:
                 process.wait()
 
     def up(self, name):
-        """Starts a service, once those that it waits for are healthy; they are started too."""
+        """Start a service once its dependencies are healthy. The dependencies are started too."""
         for other, how in self.services[name].get("depends_on", {}).items():
             if how.get("required", True) or other in self.processes:
                 if other not in self.processes:
@@ -63,7 +63,7 @@ class ComposeServices:
             )
 
     def wait(self, name, within=60.0):
-        """Returns when the service is healthy."""
+        """Wait until the service is healthy."""
         deadline = time.monotonic() + within
         while self.health(name) != 0:
             running = self.processes[name].poll() is None
@@ -72,7 +72,7 @@ class ComposeServices:
             time.sleep(0.1)
 
     def health(self, name):
-        """What the health check of the file ends with; None where it takes longer than it may."""
+        """Return the exit code of the health check, or None if the check exceeds its timeout."""
         check = self.services[name]["healthcheck"]
         kind, *words = check["test"]
         words = ["/bin/sh", "-c", f"exec {words[0]}"] if kind == "CMD-SHELL" else words
@@ -89,7 +89,7 @@ class ComposeServices:
             return None
 
     def stop(self, name):
-        """What the service ends with, within its grace period."""
+        """Stop the service within its grace period, and return its exit code."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
@@ -98,12 +98,12 @@ class ComposeServices:
             process.kill()
 
     def run(self, name):
-        """What a service that ends by itself ends with."""
+        """Run a service that ends by itself, and return its exit code."""
         self.start(name)
         return self.processes.pop(name).wait(120)
 
     def execute(self, name, *command):
-        """As `docker compose exec`: a command beside that of a service."""
+        """Run a command beside that of a service, as `docker compose exec` does."""
         return subprocess.run(
             command,
             cwd=self._workdir(name),
@@ -129,14 +129,14 @@ class ComposeServices:
         return [self._here(word, name) for word in [*entry, *service["command"]]]
 
     def environment(self, name):
-        """As the container has it: of the image, of .env, of the file."""
+        """Return the container's variables: of the image, of .env, of the file."""
         service = self.services[name]
         image = self.images.environment(service["build"]["target"]) if "build" in service else {}
         given = {**self.variables, **service.get("environment", {})} if service.get("env_file") else {}
         given |= {key: self.variables.get(key) for key, value in given.items() if value is None}
         here = {key: self._here(value, name) for key, value in {**image, **given}.items() if value is not None}
         path = [str(self._root(name) / "usr/local/bin"), str(self._root(name) / "opt/venv/bin")]
-        # Nobody has a home in the image; here, too, nothing can be written there.
+        # The image's user has no home. Here, too, nothing can be written there.
         return {
             **here,
             "HOME": "/proc",
@@ -152,7 +152,7 @@ class ComposeServices:
         return self._server_image()
 
     def _server_image(self):
-        """In place of the server's image: the server that comes from PyPI, by the name that it has there."""
+        """Return a folder in place of the server's image: PyPI's server under the name that it has in the image."""
         place = self.folder / "server"
         (place / "usr/local/bin").mkdir(parents=True, exist_ok=True)
         link = place / "usr/local/bin/valkey-server"
@@ -164,15 +164,15 @@ class ComposeServices:
         return self._root(name) / "app" if "build" in self.services[name] else self._server_image()
 
     def _here(self, text, name):
-        """A word of the file or of the image with the names, ports and folders of this machine."""
+        """Replace names, ports and folders in a text of the file or of the image by those of this machine."""
         for inside, outside in self._folders(name).items():
             text = re.sub(rf"(?<![\w.]){re.escape(inside)}(?![\w.])", outside, text)
         text = re.sub(r"(?<=//)(redis|sandbox)(?=:)", "127.0.0.1", text).replace("0.0.0.0", "127.0.0.1")
         return re.sub(rf"(?<![\d.])({'|'.join(_PORTS)})(?!\d)", lambda found: str(self.ports[found[1]]), text)
 
-    @cache  # noqa: B019 (as long as a test)
+    @cache  # noqa: B019 (lives as long as a test)
     def _folders(self, name):
-        """Where volumes and configs of a service are, by where they are in its container."""
+        """Map folders of a service's container to the folders of its volumes and configs."""
         service, found = self.services[name], {}
         for volume, _, inside in (one.partition(":") for one in service.get("volumes", ())):
             (self.folder / "volumes" / volume).mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ class ComposeServices:
 
 
 def _free_ports(count):
-    """Ports that nobody listens on, below those that the kernel gives to whoever connects in the meantime."""
+    """Return ports without a listener, below the range from which the kernel gives ports to new connections."""
     found = []
     while len(found) < count:
         port = random.randrange(12_000, 20_000)

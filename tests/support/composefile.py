@@ -1,4 +1,4 @@
-"""docker-compose.yml as data: read, filled in from an environment, and held to what its schema cannot say."""
+"""Read docker-compose.yml as data, fill it in from an environment, and check rules beyond its schema."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def load(path=FILE):
-    """The file, its anchors merged, its variables as they are written."""
+    """Return the file with its anchors merged and its variables unchanged."""
     return YAML(typ="safe", pure=True).load(path.read_text())
 
 
 def fill(value, environment):
-    """The value with its variables put in, as Compose does: a default counts where one is unset or empty."""
+    """Return the value with its variables replaced as in Compose. A default counts for an unset or empty variable."""
     if isinstance(value, dict):
         return {key: fill(one, environment) for key, one in value.items()}
     if isinstance(value, list):
@@ -32,7 +32,7 @@ def fill(value, environment):
 
 
 def variables(value):
-    """The names of the variables that a part of the file asks for."""
+    """Return the names of the variables in a part of the file."""
     if isinstance(value, (dict, list)):
         parts = value.values() if isinstance(value, dict) else value
         return set().union(*map(variables, parts))
@@ -40,12 +40,12 @@ def variables(value):
 
 
 def seconds(duration):
-    """A duration of the file."""
+    """Return a duration of the file in seconds."""
     return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(r"([\d.]+)(us|ms|s|m|h)", duration))
 
 
 def faults(document, stages, known):
-    """What is wrong, a line each. `stages` are those of the Dockerfile, `known` the variables that may be set."""
+    """Return a line for each error. `stages` are those of the Dockerfile, `known` the variables that may be set."""
     found = [f"variable {name} is not in config/env.example" for name in sorted(variables(document) - known)]
     filled = fill(document, {})
     found += _shared_images(filled)
@@ -96,7 +96,7 @@ def _of_image(service, stages):
 
 
 def _shared_images(document):
-    """Compose builds all at once, and an image that is there already under its name fails."""
+    """Return shared image names: Compose builds all at once, and a second build of the same name fails."""
     services = document["services"].items()
     names = [service.get("image", f"{document['name']}-{name}") for name, service in services if "build" in service]
     return [f"image {name} is built by two services" for name in sorted({one for one in names if names.count(one) > 1})]

@@ -1,4 +1,4 @@
-"""Installs the programs that the tests of `make test-all` need: `python tests/support/debian_packages.py`."""
+"""Install the programs for the tests of `make test-all`: `python tests/support/debian_packages.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-#: A program of each package, by the package.
+#: Package -> a program of the package.
 NEEDED = {
     "chromium": "chromium",
     "chromium-driver": "chromedriver",

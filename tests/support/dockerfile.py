@@ -1,4 +1,4 @@
-"""worker/Dockerfile without an engine: read, and its stages laid out in folders of this machine."""
+"""Read worker/Dockerfile, and lay its stages out in folders of this machine without an engine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from docker.utils.build import exclude_paths
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "worker" / "Dockerfile"
-#: The interpreter that finds what builds an image, as the base image has it.
+#: The folder of the interpreter with the build tools, as in the base image.
 _TOOLS = Path(sys.executable).parent
 
 
 @dataclass
 class Stage:
-    """A stage: what it begins with, and its steps in order."""
+    """A stage: its base, and its steps in order."""
 
     name: str
     base: str
@@ -33,7 +33,7 @@ class Stage:
 
 
 def read(text=None):
-    """The stages by name."""
+    """Return the stages by name."""
     lines = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", text or FILE.read_text())).splitlines()
     stages = {}
     for kind, _, rest in (line.strip().partition(" ") for line in lines if line.strip()):
@@ -46,19 +46,19 @@ def read(text=None):
 
 
 def chain(stages, name):
-    """A stage and those that it is made from, the first of them first."""
+    """Return a stage and its bases, the first base first."""
     stage = stages.get(name)
     return [] if stage is None else [*chain(stages, stage.base), stage]
 
 
 def sent(folder=ROOT):
-    """The files that a build is given, by the folder's .dockerignore."""
+    """Return the files that a build gets, by the folder's .dockerignore."""
     patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     return {name for name in exclude_paths(str(folder), patterns) if (folder / name).is_file()}
 
 
 class ImageFolders:
-    """Images as folders: `root(stage)` holds what the image would, from `/` on."""
+    """Images as folders: `root(stage)` holds the image's files from `/` on."""
 
     def __init__(self, folder):
         self.folder, self.stages, self.ran = folder, read(), []
@@ -68,7 +68,7 @@ class ImageFolders:
         return self.folder / name
 
     def environment(self, name):
-        """The variables that an image sets."""
+        """Return the variables that an image sets."""
         found = {}
         for stage in chain(self.stages, name):
             for words in (shlex.split(text) for step, text in stage.steps if step == "ENV"):
@@ -76,12 +76,12 @@ class ImageFolders:
         return {key: self._here(value, name) for key, value in found.items()}
 
     def words(self, name, kind):
-        """An instruction in its JSON form, such as ENTRYPOINT, by the stage or one below it."""
+        """Return an instruction in JSON form, such as ENTRYPOINT, of the stage or of a base."""
         texts = [text for stage in chain(self.stages, name) for step, text in stage.steps if step == kind]
         return json.loads(texts[-1])
 
     def build(self, name):
-        """Lays a stage out, unless it is there already; its steps are run as they are written."""
+        """Lay a stage out, unless its folder exists. Its steps run unchanged."""
         if self.root(name).exists():
             return
         stage = self.stages[name]
@@ -95,7 +95,7 @@ class ImageFolders:
         for kind, text in stage.steps:
             if kind == "COPY":
                 self._copy(name, shlex.split(text), place)
-            # Users and owners are the machine's own affair.
+            # Users and owners depend on the machine.
             elif kind == "RUN" and not text.startswith("useradd "):
                 self._run(name, text, place)
 
@@ -137,7 +137,7 @@ class ImageFolders:
                     final.chmod(0o755)
 
     def _inherit(self, base, name):
-        """A copy to be changed; scripts name their interpreter by its place, which an image does not change."""
+        """Make a copy for changes. Scripts name their interpreter by its path, which is constant in an image."""
         subprocess.run(["cp", "-al", self.root(base), self.root(name)], check=True)
         for script in (self.root(name) / "opt" / "venv" / "bin").glob("*"):
             if not script.is_symlink() and (text := script.read_bytes()).startswith(b"#!"):
@@ -146,5 +146,5 @@ class ImageFolders:
                 script.chmod(0o755)
 
     def _here(self, text, name):
-        """Folders of the image, on this machine."""
+        """Replace folders of the image by those of this machine."""
         return re.sub(r"(?<![\w.])/(?=(?:opt|app|build)/)", f"{self.root(name)}/", text)

@@ -1,4 +1,4 @@
-"""A user's project: a copy of an example, run as processes of its own."""
+"""A user's project: a copy of an example, run in its own processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class ExampleProject:
-    """The example of this name, copied; its commands, its site and its workers run on the user's own interpreter."""
+    """A copy of an example. Its commands, site and workers run on the user's own interpreter."""
 
     def __init__(self, example, python, pipeline, **environment):
         self.python, self.pipeline, self.folder = python, pipeline, pipeline.folder / "project"
@@ -35,7 +35,7 @@ class ExampleProject:
             self.web.wait(20)
 
     def run(self, *arguments, code=0, **environment):
-        """All that a command printed, or its output alone where it went well."""
+        """Return a command's output. If it was expected to fail, append its standard error."""
         done = subprocess.run(
             [self.python, *arguments],
             cwd=self.folder,
@@ -49,12 +49,12 @@ class ExampleProject:
         return done.stdout if code == 0 else done.stdout + done.stderr
 
     def work(self, app):
-        """A worker of the project's own Celery app."""
+        """Start a worker of the project's own Celery app."""
         self.pipeline.folder = self.folder
         return self.pipeline.work(app=app, python=self.python, **self.environment)
 
     def serve(self, *arguments, address="{host}:{port}"):
-        """The address of the project's site, once it answers."""
+        """Start the project's site, and return its address once it answers."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

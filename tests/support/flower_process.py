@@ -1,4 +1,4 @@
-"""A real Flower beside a pipeline, and the events that it hears, raw."""
+"""A real Flower beside a pipeline, and the raw events that it receives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import redis
 
 
 class FlowerProcess:
-    """Flower as its own process, asked by its API."""
+    """Flower in its own process, read by its API."""
 
     def __init__(self, pipeline, app="scrape_do_celery.worker"):
         with socket.socket() as free:
@@ -26,7 +26,7 @@ class FlowerProcess:
         port = self.url.rpartition(":")[2]
         command = [sys.executable, "-m", "celery", "-A", app, "flower", "--address=127.0.0.1", f"--port={port}"]
         self.log = pipeline.folder / "flower.log"
-        # `--logging` is Flower's own switch; Celery's decides how much its libraries say.
+        # `--logging` is Flower's own option. Celery's option sets the log level of its libraries.
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--logging=debug", "--tasks_columns=name,uuid,state,kwargs,result,runtime"],
@@ -58,25 +58,25 @@ class FlowerProcess:
             return False
 
     def text(self, path):
-        """The body of a page."""
+        """Return the body of a page."""
         answer = self._client.get(path)
         return answer.text if answer.status_code == 200 else ""
 
     def tasks(self):
-        """Every task that it knows, by id."""
+        """Return every task that Flower knows, by id."""
         return self._client.get("/api/tasks").raise_for_status().json()
 
     def revoke(self, run_id):
-        """As its button does."""
+        """Revoke a run as Flower's button does."""
         self._client.post(f"/api/task/revoke/{run_id}").raise_for_status()
 
     def task(self, run_id):
-        """What it shows of a run; empty where it has not heard of it."""
+        """Return Flower's data of a run, or an empty dict if Flower does not know the run."""
         return self.tasks().get(run_id) or {}
 
 
 class BrokerCapture(threading.Thread):
-    """All that is broadcast at a broker of Redis from now on, unpacked: events are in no key."""
+    """A recorder of all broadcasts at a Redis broker from now on, unpacked. Events are in no key."""
 
     def __init__(self, url):
         super().__init__(daemon=True)
@@ -93,7 +93,7 @@ class BrokerCapture(threading.Thread):
                 self.heard.append(_unpacked(message["data"]))
 
     def events(self):
-        """The events among them."""
+        """Return the events among the broadcasts."""
         found = [json.loads(text) for text in list(self.heard) if b'"type"' in text]
         return [event for one in found for event in (one if isinstance(one, list) else [one])]
 

@@ -1,7 +1,7 @@
-"""Checks the Lua scripts with luacheck: `python tests/support/lint_lua.py`.
+"""Check the Lua scripts with luacheck: `python tests/support/lint_lua.py`.
 
-The server gets a script behind its libraries, in one text. Here each file stays apart, so that a finding has the line
-of the file: an include declares the names of its library, and a library returns its own names.
+The server gets a script after its libraries, in one text. Here each file is checked alone, so that a finding has the
+line of the file. Each include declares the names of its library, and a library returns its own names.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def main():
 
 
 def with_declarations(text, functions, *, is_library):
-    """Return the text with the names that its includes bring, on the same lines. A library returns its names."""
+    """Return the text with the names that its includes declare, on the same lines. A library returns its names."""
 
     def declare(include):
         names = functions[include[1]]
-        # Not each includer needs each name.
+        # An includer need not use every name.
         return f"local {', '.join(names)} = {', '.join('0' for _ in names)} -- luacheck: ignore"
 
     declared = _INCLUDE.sub(declare, text)

@@ -1,4 +1,4 @@
-"""A whole pipeline under test: settings, worker processes, and what the sandbox saw."""
+"""A whole pipeline under test: settings, worker processes, and the sandbox's observations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Pipeline:
-    """Everything around one test. Intervals and leases are short; nothing else differs from production."""
+    """The settings and processes of one test. Short intervals and leases are the only difference from production."""
 
     def __init__(self, redis_url, sandbox, folder, prefix, **settings):
         self.sandbox, self.folder, self.prefix = sandbox, Path(folder), prefix
@@ -36,7 +36,7 @@ class Pipeline:
             **settings,
         }
         self.workers = []
-        # A test that changes `values` has several, one after the other.
+        # A test that changes `values` has several app contexts, one after the other.
         self.app_contexts = {}
 
     def __enter__(self):
@@ -82,7 +82,7 @@ class Pipeline:
         python=sys.executable,
         **environment,
     ):
-        """A real worker process, ready; or ended, where it could not start."""
+        """Start a real worker process, and return it when it is ready or has failed to start."""
         name = f"w{len(self.workers)}@{self.prefix}"
         command = [python, "-m", "celery", "-A", app, "worker", "-P", pool, "-c", str(concurrency)]
         command += ["-l", "INFO", "--without-gossip", "--without-mingle", "-n", name]
@@ -116,14 +116,14 @@ class Pipeline:
         return self.app.tasks
 
     def scrape(self, **request):
-        """The Celery result of the public step."""
+        """Send the public step, and return its Celery result."""
         return self.steps["scrape_do.scrape"].apply_async(kwargs=request)
 
     def handle(self, run_id):
         return RunHandle(run_id, settings=self.settings)
 
     def posts(self):
-        """How many jobs the sandbox sold since its last reset."""
+        """Return the number of jobs that the sandbox sold since its last reset."""
         return len(self.sandbox.jobs())
 
     def stored_keys(self):

@@ -1,4 +1,4 @@
-"""A RabbitMQ of a test's own: Debian's package, a node with everything in one folder."""
+"""A RabbitMQ node for one test, from Debian's package, with all files in one folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import subprocess
 import time
 from pathlib import Path
 
-#: Where Debian's package has the scripts that do not insist on the system's own node.
+#: Debian's folder of the scripts that do not require the system's own node.
 BIN = Path("/usr/lib/rabbitmq/bin")
 
 
 class RabbitMQNode:
-    """A node on a free port; `url` is what a Celery app's broker_url takes."""
+    """A node on a free port. `url` is a value for a Celery app's broker_url."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -56,7 +56,7 @@ class RabbitMQNode:
         except subprocess.TimeoutExpired:
             os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait(10)
-        # It outlives the node that started it.
+        # epmd outlives the node that started it.
         subprocess.run(["epmd", "-kill"], env=self.environment, capture_output=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""Six ways in which a server may write the URL of a target. None of them uses the parser of the product."""
+"""Six ways in which a server may write a target's URL. None of them uses the product's parser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import HttpUrl, ValidationError
 from pydantic_core import Url
 
 _ALNUM = string.ascii_letters + string.digits
-#: What Go leaves as it is, by the place in the URL (`shouldEscape` in net/url).
+#: Part of the URL -> characters that Go does not escape (`shouldEscape` in net/url).
 _PLAIN = {
     "host": _ALNUM + "-_.~!$&'()*+,;=:[]<>\"",
     "user": _ALNUM + "-_.~$&+,;=",
@@ -22,7 +22,7 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
 class GoError(ValueError):
-    """Go's parser refuses the URL, or a part of it."""
+    """An error of Go's parser, which refuses the URL or a part of it."""
 
 
 def verbatim(url):
@@ -46,12 +46,12 @@ def idna2003(url):
 
 
 def go(url):
-    """`url.Parse` and `String`; the URL itself where Go refuses it."""
+    """Write a URL by `url.Parse` and `String`. If Go refuses the URL, return it unchanged."""
     return _go(url, lambda query: query)
 
 
 def go_encode(url):
-    """As `go`, with `RawQuery = Query().Encode()`."""
+    """Write a URL as `go`, with `RawQuery = Query().Encode()`."""
     return _go(url, _encoded)
 
 
@@ -66,7 +66,7 @@ def _or_verbatim(kind, url):
 
 
 def _go(url, rewrite):
-    # Go works on bytes; each byte is a character here.
+    # Go works on bytes, so each byte is a character here.
     try:
         return _written(url.encode().decode("latin-1"), rewrite).encode("latin-1").decode()
     except (GoError, UnicodeDecodeError):
@@ -108,7 +108,7 @@ def _host(host):
 
 
 def _kept(text, place):
-    """What was written, if Go finds it well encoded; else Go's own encoding."""
+    """Return the text if Go finds it well encoded, or else Go's own encoding."""
     plain = _unescaped(text)
     good = set(_PLAIN[place] + "!$&'()*+,;=:@[]%")
     return text if set(text) <= good else _escaped(plain, place)
@@ -118,7 +118,7 @@ def _encoded(query):
     values = {}
     for pair in query.split("&"):
         key, _, value = pair.partition("=")
-        # Go drops such pairs with an error that a server should mind; this one leaves the query alone.
+        # Go drops such pairs with an error that a server should handle. Here the query stays unchanged.
         if ";" in pair:
             return query
         try:

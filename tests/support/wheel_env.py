@@ -1,4 +1,4 @@
-"""Environments in which this package is a wheel, as users have it: nothing there leads to the checkout."""
+"""Environments with this package as a wheel, as users have it. Nothing there leads to the checkout."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: Another Python for the examples, which then run with the newest of all that they need; see `make newest`.
+#: Another Python for the examples, with the newest versions of all their packages; see `make newest`.
 NEWEST = os.environ.get("EXAMPLES_PYTHON")
 
 
 def install_wheel(folder, extras="", *packages):
-    """The interpreter of a new environment in this folder, with the wheel and these packages."""
+    """Return the interpreter of a new environment in this folder, with the wheel and these packages."""
     versions = [] if NEWEST else ["-c", ROOT / "constraints.txt"]
     folder.mkdir(exist_ok=True)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
@@ -28,7 +28,7 @@ def install_wheel(folder, extras="", *packages):
 
 
 def install_once(folder, extras, *packages):
-    """As `install`, by the first of several processes that ask for it; the others wait."""
+    """Install as `install_wheel` does, in the first of several processes. The others wait."""
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = folder / "done"

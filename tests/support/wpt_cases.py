@@ -1,4 +1,4 @@
-"""The cases of web-platform-tests whose base is null, as pairs of a URL and its WHATWG form."""
+"""The cases of web-platform-tests without a base URL, as pairs of a URL and its WHATWG form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DATA = Path(__file__).parents[1] / "data" / "wpt"
 
 
 def cases() -> dict[str, list[tuple[str, str | None]]]:
-    """Data set -> pairs of input and form; the form is None where the parser must refuse the input."""
+    """Map each data set to pairs of input and form. The form is None if the parser must refuse the input."""
     return {
         "urltestdata": [(one["input"], one.get("href")) for one in _load("urltestdata") if one.get("base") is None],
         "toascii": _hosts("toascii"),
@@ -18,7 +18,7 @@ def cases() -> dict[str, list[tuple[str, str | None]]]:
 
 
 def _hosts(name):
-    # `""` as a form is what a test of the bare function gives; no URL has such a host.
+    # The bare function returns `""` as a form. No URL has such a host.
     return [(f"https://{one['input']}/", f"https://{one['output']}/" if one["output"] else None) for one in _load(name)]
 
 

@@ -1,4 +1,4 @@
-"""Every public name in use, for the type checkers; never run."""
+"""Use every public name, for the type checkers; never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store in memory, a clock that can be moved, a Celery app whose messages are caught, a scripted API."""
+"""Provide an in-memory store, a movable clock, a Celery app with caught messages, and a scripted API."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TOKEN = "token-that-must-not-be-seen"
 
 
 class FakeClock:
-    """The clock of the in-memory server; it also goes by itself, until it is stopped."""
+    """The clock of the in-memory server. The clock also runs by itself until a test stops it."""
 
     ahead = 0.0
     stopped_at = None
@@ -66,7 +66,7 @@ class FakeClock:
 
 
 class FakeStore:
-    """A store in memory, with both shells over the same data, and short ways to look and act."""
+    """An in-memory store with a sync and an async shell over the same data, and helpers to read and change it."""
 
     account = ""
 
@@ -80,7 +80,7 @@ class FakeStore:
         return self.sync_store.run(command)
 
     def run_async(self, work):
-        """What `work(store)` returns, with the store of an event loop."""
+        """Return the result of `work(store)`, which gets the store of an event loop."""
 
         async def go():
             store = AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), self.keys)
@@ -105,24 +105,24 @@ class FakeStore:
         tick=None,
         **run,
     ):
-        """A run that was written down: `targets` of them, or `each` URL; `run` are the options of its spec."""
+        """Create a run with `targets` generated targets, or with the URLs in `each`. `run` holds its spec's options."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
         options = {"key": key, "waiter": waiter, "signature": signature, "start_delay": start_delay, "tick": tick}
         return self.run(ops.create_run(self.keys, run_id, spec, **options))
 
     def restart_server(self, *, lossless=False):
-        """The server begins another life, and has lost the last writes of the one before unless that kept them all."""
+        """Begin another server process. Unless `lossless`, the previous process lost its last writes."""
         key = f"{self.keys.prefix}:epoch"
         _, since, epoch, _ = self.redis.get(key).split()
         self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
 
     def run_ids(self):
-        """Runs that are written down, marks of forgotten ones left out."""
+        """Return the ids of stored runs, without the marks of forgotten runs."""
         found = (key.decode().split(":", 2)[2] for key in self.redis.scan_iter(f"{self.keys.prefix}:run:*"))
         return {run_id for run_id in found if not self.redis.hexists(self.keys.run(run_id), "forgotten")}
 
     def create_multi_part_run(self, count, run_id="r", **options):
-        """A run of so many parts, each but the last of a thousand targets."""
+        """Create a run of `count` parts. Each part but the last has 1,000 targets."""
         return self.create_run(run_id, (count - 1) * 1000 + 1, **options)
 
     def try_claim_part(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
@@ -131,7 +131,7 @@ class FakeStore:
         return self.run(ops.claim_part(self.keys, part_id, token, seconds=seconds, states=states, **options))
 
     def claim_part(self, run_id="r", part=0, **options):
-        """A claim that must succeed."""
+        """Claim the part, and fail if the store refuses the claim."""
         claim = self.try_claim_part(run_id, part, **options)
         assert claim is not None
         return claim
@@ -140,7 +140,7 @@ class FakeStore:
         return self.run(ops.update_part(self.keys, claim, fields, after=after))
 
     def set_fields(self, run_id="r", part=0, **fields):
-        """Fields written past all rules; None takes one away."""
+        """Write fields without any rule of the store. None removes a field."""
         for name, value in fields.items():
             if value is None:
                 self.redis.hdel(self.keys.part(run_id, part), name)
@@ -148,7 +148,7 @@ class FakeStore:
                 self.redis.hset(self.keys.part(run_id, part), name, value)
 
     def make_running(self, run_id="r", part=0, *, job=None, state=PartState.RUNNING, now=None):
-        """A part brought to where its job is known, let go and due at once."""
+        """Move a part to a state in which its job is known. The part is released and due at once."""
         claim = self.claim_part(run_id, part)
         ids = [f"t{n}" for n in range(claim.part.total)]
         job = job or f"job-{run_id}-{part}"
@@ -163,7 +163,7 @@ class FakeStore:
         return job
 
     def finish_part(self, run_id="r", part=0, outcome="succeeded", **options):
-        """A part brought to its end."""
+        """Move a part to its end."""
         return self.run(ops.finish_part(self.keys, self.claim_part(run_id, part), outcome, **options))
 
     def read_run(self, run_id="r"):
@@ -182,11 +182,11 @@ class FakeStore:
         return self.fields(self.keys.run(run_id))
 
     def due_parts(self):
-        """Part -> seconds from now at which it is due."""
+        """Map each part to the seconds from now until it is due."""
         return self._moments(self.keys.due)
 
     def due_times(self):
-        """Part -> seconds from now at which it is due, by itself or among the running jobs of its account."""
+        """Map each part to the seconds until it is due, by itself or among the running jobs of its account."""
         return {
             name: at
             for key in (self.keys.due, *self.redis.scan_iter(self.keys.poll_set("*")))
@@ -204,7 +204,7 @@ class FakeStore:
         return self.run(ops.claim_due(self.keys, limit=limit, cap=cap))
 
     def ttls(self):
-        """Key of runs -> seconds of life, None where it lives for ever."""
+        """Map each key of a run to its seconds of life, or to None if the key never expires."""
         keys = sorted(self.redis.scan_iter(f"{self.keys.prefix}:*:*"))
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
 
@@ -213,7 +213,7 @@ class FakeStore:
 
 
 class ScriptedAPI:
-    """The API client's methods, answered from a script; the last answer of a method stays."""
+    """The API client's methods, answered from a script. The last answer of a method is repeated."""
 
     def __init__(self):
         self.calls, self._answers, self.posts = [], defaultdict(list), 0
@@ -264,7 +264,7 @@ class ScriptedAPI:
 
 
 class FakeStoreHealth:
-    """A store that is as durable and as full as a test says."""
+    """A store with the durability and the free memory that a test sets."""
 
     durable, used, refusals = True, 0.0, 0
 
@@ -279,7 +279,7 @@ class FakeStoreHealth:
 
 
 class StepHarness(FakeStore):
-    """An app context and a worker context over the store in memory; messages are caught, the API is scripted."""
+    """An app context and a worker context over the in-memory store, with caught messages and a scripted API."""
 
     def __init__(self, clock, monkeypatch, settings):
         super().__init__(clock, keys=Keys(settings.key_prefix))
@@ -301,7 +301,7 @@ class StepHarness(FakeStore):
         return self.api
 
     def catch_messages(self, app):
-        """The app, with its messages caught."""
+        """Return the app after replacing its publisher by a recorder."""
 
         def send_task(name, args=None, kwargs=None, **options):
             self.sent.append(SimpleNamespace(name=name, args=args, kwargs=kwargs, options=options))
@@ -313,14 +313,14 @@ class StepHarness(FakeStore):
         return AsyncStore(fakeredis.FakeAsyncRedis(server=self.server), self.keys)
 
     def step_messages(self):
-        """The messages since the last call, as (step, names)."""
+        """Return the messages since the last call, as (step, names)."""
         caught, self.sent[:] = [(m.name, m.args[0]) for m in self.sent], []
         return caught
 
     def run_step(self, handler, claim, *, broken=None, times=1):
-        """What a step's handler answers for a claim.
+        """Return the answer of a step's handler for a claim.
 
-        The store fails at the command `broken`, so many times; what it was asked to do is not done.
+        The store fails at the command `broken`, `times` times, and does not carry the command out.
         """
         context = WorkerContext.__new__(WorkerContext)
         context.app_context, context.settings, context.asking = self.app_context, self.settings, threading.Thread()
@@ -341,7 +341,7 @@ class StepHarness(FakeStore):
 
             context.rate_limiter = RateLimiter(store, here=10, limit=10)
             store.run = sometimes
-            # As the frame of every step does.
+            # `run_step` sets this flag for every step.
             is_stopping.set(getattr(claim, "stop_reason", None) is not None)
             return await handler(context, claim)
 
@@ -356,13 +356,13 @@ def urls(count, start=0):
 
 
 def task(position=0, *, job="job-r-0", status="success", content="<html>", **fields):
-    """A fetched task, as the API gives it."""
+    """Make a fetched task in the form of the API."""
     fields = {"url": f"https://shop.example/{position}", "status_code": 200, **fields}
     return TaskDetails(task_id=f"t{position}", job_id=job, status=status, content=content, **fields)
 
 
 def job(status="pending", count=2, *, tasks=None, job_id="job-r-0", summary=True, start=0):
-    """A job of the API; `tasks` gives the statuses of its tasks, where they are not the job's own."""
+    """Make a job of the API. `tasks` sets the statuses of its tasks, if they differ from the job's status."""
     statuses = tasks or [status] * count
     return JobDetails(
         job_id=job_id,
@@ -382,7 +382,7 @@ def created(job_id="job-r-0", count=2):
 
 
 def refusal(status, retry_after=None):
-    """The error of an HTTP status."""
+    """Make the error of an HTTP status."""
     kind = {404: AsyncAPINotFoundError, 429: AsyncAPIRateLimitError, 500: AsyncAPIServerError}.get(status)
     kind = kind or AsyncAPINotFoundError.for_status(status)
     return kind(f"GET /x: {status}", status, "no", None, retry_after, "no")
@@ -390,11 +390,11 @@ def refusal(status, retry_after=None):
 
 @fake_command((), (bytes,))
 def info(self, *sections):
-    """The part of `INFO` that tells one life of a server from the next, which fakeredis leaves out."""
+    """Return the section of `INFO` that identifies the server process, which fakeredis leaves out."""
     return b"# Server\r\nrun_id:0123456789abcdef\r\n"
 
 
-# For good: fakeredis notes a command when it is declared.
+# Set permanently, because fakeredis reads a command's signature at its declaration.
 fake_server.ServerCommandsMixin.info = info
 
 
@@ -413,13 +413,13 @@ def store(clock):
 
 @pytest.fixture(scope="session")
 def make_store():
-    """Makes one more store in memory, for tests that need one an example; its clock is the real one."""
+    """Make another in-memory store with a real clock, for tests that need a store per example."""
     return lambda keys: FakeStore(time, keys=keys)
 
 
 @pytest.fixture
 def clean_environment(monkeypatch):
-    """No setting of the environment, no Celery app of another test."""
+    """Remove settings from the environment, and the Celery app of another test."""
     for name in [name for name in os.environ if name.upper().startswith(("SCRAPE_DO_", "CELERY_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(checks, "_warned", set())
@@ -432,7 +432,7 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture
 def settings(clean_environment):
-    """Settings without randomness and without a server."""
+    """Return settings without randomness and without a server."""
     return Settings(
         api_key=TOKEN,
         redis_url="redis://store.invalid/0",
@@ -452,18 +452,18 @@ def step_harness(clock, monkeypatch, settings):
 
 @pytest.fixture
 def make():
-    """Makers of what the API answers: `make.job`, `make.task`, `make.created`, `make.refusal`, `make.urls`."""
+    """Return makers of API answers: `make.job`, `make.task`, `make.created`, `make.refusal`, `make.urls`."""
     return SimpleNamespace(job=job, task=task, created=created, refusal=refusal, urls=urls, token=TOKEN)
 
 
 @pytest.fixture
 def start_run(step_harness, monkeypatch):
-    """`enqueue`, with the harness's app as this process's."""
+    """Return `enqueue`, with the harness's app as the app of this process."""
     monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
     return enqueue
 
 
 @pytest.fixture
 def scrape_task(step_harness):
-    """The step, as the harness's app has it."""
+    """Return the step from the harness's app."""
     return step_harness.app.tasks[routing.SCRAPE]

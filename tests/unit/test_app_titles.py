@@ -1,4 +1,4 @@
-"""The application at the top of the repository, without a server."""
+"""Test the application at the top of the repository, without a server."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_titles_of_a_run_are_saved_whole(titles, monkeypatch, tmp_path):
 
 
 def test_worker_has_its_tasks_and_a_json_schedule(tmp_path):
-    # In a process of its own: the application makes itself the default app.
+    # In a process of its own, because the application makes itself the default app.
     code = """
 import json
 from celery import current_app

@@ -59,7 +59,7 @@ def scrape_do(app_context):
 
 @pytest.fixture
 def ended(app_context):
-    """A run of two targets that has ended, with an error or without."""
+    """Return a function that makes an ended run of two targets, with or without an error."""
 
     def end(error=None, **second):
         run_id = runs.enqueue(URLS).run_id
@@ -355,7 +355,7 @@ def healthy(app_context, monkeypatch):
 
 
 class Server:
-    """As much of a Redis client as doctor asks."""
+    """The part of a Redis client that doctor calls."""
 
     def __init__(self, **facts):
         self.facts = {**FACTS, **facts}
@@ -463,7 +463,7 @@ def test_runs_that_another_account_bought_are_counted(app_context, monkeypatch):
         watched = run_id if account == "another" else watched
         if account:
             store.client.hset(store.keys.part(run_id, 0), "account", account)
-    # One of them is looked at among the running jobs.
+    # The part waits among the running jobs of its account.
     store.client.zrem(store.keys.due, f"{watched}:0")
     store.client.zadd(store.keys.poll_set("another"), {f"{watched}:0": 1})
     found = list(check_store(store, "redis://here", "mine"))
@@ -530,7 +530,7 @@ def test_workers_that_take_the_queue_and_none(app_context, monkeypatch, answer, 
 
 
 class LargePages:
-    """A client with the limit that it is given, and one answer for each task."""
+    """A client with a page limit, and one answer for each task."""
 
     answers: dict
     made: list

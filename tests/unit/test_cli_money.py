@@ -1,4 +1,4 @@
-"""`scrape-do orphans` and `scrape-do ledger`, over the store in memory and a sandbox on a thread."""
+"""Test `scrape-do orphans` and `scrape-do ledger` with an in-memory store and a sandbox on a thread."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def urls(count, query=LONG, host="a"):
 
 @pytest.fixture
 def buy(client):
-    """Buys a job past all runs; its id."""
+    """Return a function that buys a job without a run, and returns its id."""
 
     def bought(targets, **options):
         return client.create_job(targets=targets, **options).job_id
@@ -75,7 +75,7 @@ def buy(client):
 
 
 def intend(step_harness, run_id, state="submitting", *, account=None, estimated_credits=2):
-    """The claim of a part whose `POST` is under way, or in doubt."""
+    """Return the claim of a part whose `POST` is under way or in doubt."""
     claim = step_harness.claim_part(run_id)
     account = step_harness.account if account is None else account
     verdict, _ = step_harness.run(
@@ -93,7 +93,7 @@ def found(answer, code=0):
 
 
 def rows(answer):
-    """The lines of the table that was printed, as cells."""
+    """Return the lines of the printed table as cells."""
     lines = answer.stdout.splitlines()
     rule = next(n for n, line in enumerate(lines) if set(line) == {"-", " "})
     ends = [sum(len(dashes) + 2 for dashes in lines[rule].split()[:n]) for n in range(len(lines[rule].split()) + 1)]
@@ -222,7 +222,7 @@ def test_a_job_that_the_api_does_not_know(scrape_do, job_id):
     assert found(scrape_do("orphans", "--cancel", "--yes", "--json", job_id), 1)["others"][0]["job_id"] == job_id
 
 
-# orphans that may not be
+# jobs that may belong to a run
 
 
 def claimant(answer):
@@ -341,7 +341,7 @@ def test_purchase_resolved_during_the_search_makes_no_orphan(step_harness, buy, 
     store, asked = step_harness.app_context.store, []
 
     class Meddled:
-        """The store, in which the purchase is resolved right before the n-th question."""
+        """A store that resolves the purchase right before its command number `moment`."""
 
         keys = store.keys
 
@@ -377,7 +377,7 @@ def test_unresolved_parts_are_found_in_however_long_a_list(step_harness):
     assert [(one.part_id, one.targets) for one in found] == [(PartId("r", 0), 2)]
 
 
-# what is wrong before anything is asked
+# errors before any request
 
 
 def test_orphans_need_the_token(scrape_do, step_harness, sandbox):
@@ -423,7 +423,7 @@ def test_a_refused_token_is_one_readable_line(scrape_do, sandbox):
 
 @pytest.fixture
 def books(step_harness):
-    """Purchases of three runs: one paid, one in doubt for good, and one that was made again after an absence."""
+    """Write purchases of three runs: one paid, one in doubt for good, and one made again after an absence."""
     step_harness.create_run("paid", each=urls(2, ""))
     claim = intend(step_harness, "paid", estimated_credits=2)
     step_harness.update_part(claim, state="fetching", job="j1", purchase_status="confirmed")

@@ -1,4 +1,4 @@
-"""docker-compose.yml as a text: what can be wrong with it before anything runs."""
+"""Check docker-compose.yml as a text for errors that show before anything runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from scrape_do_celery import Settings
 
 BIN = Path(sys.executable).parent
-#: Where a secret is, by its variable.
+#: Variables that hold secrets.
 SECRETS = {
     "SCRAPE_DO_API_KEY",
     "SCRAPE_DO_CREDENTIALS",
@@ -38,7 +38,7 @@ def schema_fault(path):
 
 
 def change(where, value):
-    """The file with one thing changed."""
+    """Return the file with one value changed."""
     document = copy.deepcopy(load())
     *path, last = where.split(".")
     place = document
@@ -119,7 +119,7 @@ def test_redis_keeps_what_is_paid_for():
     [(b"+PONG", True), (b"-LOADING Valkey is loading the dataset in memory", False), (b"-MISCONF no disk", False)],
 )
 def test_redis_is_healthy_once_its_data_is_there(answer, healthy):
-    """What `up --wait redis` waits for, before a restored store is told that it is one."""
+    """Report health only once the data is loaded: the next command of the restore deletes a key of these data."""
     [kind, *words] = fill(load()["services"]["redis"]["healthcheck"]["test"], {})
     assert kind == "CMD"
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -133,7 +133,7 @@ def test_redis_is_healthy_once_its_data_is_there(answer, healthy):
 
 
 def test_backups_are_restored_step_by_step():
-    """An error of `valkey-cli` ends it with 0, unless it is told otherwise."""
+    """Pass -e in each command, because `valkey-cli` otherwise exits with 0 after an error."""
     page = (ROOT / "docs" / "how-to" / "compose.md").read_text()
     commands = re.findall(r"(?m)^\$ docker compose (.*(?:redis|valkey-cli).*)$", page)
     assert [command for command in commands if command.startswith("up ")] == ["up -d --wait redis"]

@@ -1,4 +1,4 @@
-"""What starts in the image: the entry point, the health check, Flower's settings."""
+"""Test the commands of the image: the entry point, the health check, Flower's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of answers that take their default: a worker counts each, and logs each name once."""
+"""Test fields of answers that take their default: a worker counts each, and logs each name once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""worker/Dockerfile and .dockerignore as texts, and the wheels that are there for what they install."""
+"""Check worker/Dockerfile and .dockerignore as texts, and the wheels for what they install."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_images_are_slim_unprivileged_and_without_secrets(target):
     users = [text for stage in stack for kind, text in stage.steps if kind == "USER"]
     assert users
     assert all(re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) for user in users)
-    # Nothing is installed where it stays: it comes out of a stage that builds.
+    # The final image installs nothing: its packages come from a build stage.
     assert [kind for stage in stack[1:] for kind, _ in stage.steps if kind == "RUN"] == []
     texts = [text for stage in stages.values() for kind, text in stage.steps if kind in ("ENV", "ARG", "LABEL")]
     assert not re.search(r"KEY|TOKEN|PASSWORD|SECRET|AUTH", " ".join(texts), re.IGNORECASE)

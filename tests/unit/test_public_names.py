@@ -1,4 +1,4 @@
-"""The public surface: what is there is named, and what is named is there and used by the typed file."""
+"""Test the public names: each is listed in `__all__`, exists, and is used by the typed file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an API quotes from a request is taken out of its errors."""
+"""Test that errors do not repeat private parts of a request that the API quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a request, and what never is."""
+"""Test which parts of a request are shown, and which never are."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ def test_unencrypted_api_warns_once_per_process_and_host():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Settings(api_url="http://plain.example/elsewhere")
-        # Wherever the URL was given.
+        # The warning comes once per host, also for a URL from an argument.
         ScrapeDoAsyncAPIClient("t0ken", base_url="http://plain.example").close()
     with pytest.warns(SettingsWarning, match="http://plainer.example is not encrypted") as seen:
         ScrapeDoAsyncAPIClient("t0ken", base_url="http://plainer.example").close()
@@ -337,7 +337,7 @@ def test_place_of_a_socket():
 
 
 def test_a_variable_that_is_empty_is_not_set(monkeypatch):
-    """Compose files write one so that nobody set."""
+    """Treat an empty variable as unset: Compose files write a variable that is not set as an empty one."""
     monkeypatch.setenv("SCRAPE_DO_API_KEY", "")
     monkeypatch.setenv("SCRAPE_DO_QUEUE", "")
     assert (Settings().api_key, Settings().queue) == (None, "scrape_do")

@@ -1,4 +1,4 @@
-"""A run's trace in its record, and spans around the work for it; nothing of that where nobody traces."""
+"""Test the trace in a run's record and the spans of its work. Without tracing, neither exists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEPT = f"00-{TRACE:032x}-{SPAN:016x}-01"
 
 @pytest.fixture
 def exporter(monkeypatch):
-    """What our spans are exported to, without touching the process's own provider."""
+    """Return an exporter of our spans, without changing the process's own provider."""
     made = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(made))
@@ -37,7 +37,7 @@ def exporter(monkeypatch):
 
 @pytest.fixture
 def caller():
-    """The present span, of somebody else's."""
+    """Set the caller's span as the present span, and return its context."""
     present = SpanContext(TRACE, SPAN, is_remote=False, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "1")]))
     with trace.use_span(trace.NonRecordingSpan(present)):
         yield present
@@ -164,7 +164,7 @@ def test_decision_is_a_span_and_delivery_is_in_the_trace(step_harness, exporter,
 
 
 def test_leftover_span_of_a_message_is_not_the_callers(step_harness, monkeypatch):
-    """As the instrumentation of Celery does where the step is not registered, which is so in a web process."""
+    """Leave a span behind, as Celery's instrumentation does if the step is not registered (in a web process)."""
     left = []
 
     def send_task(*_, **__):

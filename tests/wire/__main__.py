@@ -1,4 +1,4 @@
-"""`python -m tests.wire`: plays every mutation and pairs of them, prints the tables, exits 1 on a violation."""
+"""Play every mutation and pairs of them, print the tables, and exit 1 on a violation: `python -m tests.wire`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.wire.report import summary_table, violations
 
 
 def main() -> int:
-    """0 if no rule was broken."""
+    """Return 0 if no rule was broken."""
     given = _parser().parse_args()
     share = tuple(int(one) for one in given.share.split("/"))
     options = {"seed": given.seed, "count": given.pairs, "only": given.only, "share": (share[0] % share[1], share[1])}

@@ -1,4 +1,4 @@
-"""The lab's environment, once for each module."""
+"""Provide the lab's environment, once for each module."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def environment():
 
 @pytest.fixture(scope="session")
 def mutations():
-    """Each mutation by its name."""
+    """Return each mutation by its name."""
     return {one.name: one for one in all_mutations()}
 
 
 @pytest.fixture
 def run_mutation(environment, mutations):
-    """Plays one mutation by its name."""
+    """Return a function that plays one mutation by its name."""
     return lambda name: run_case(environment, (mutations[name],))

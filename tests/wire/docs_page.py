@@ -1,4 +1,4 @@
-"""`docs/explanation/answers.md`: the tables of the lab, and what a play of them showed."""
+"""Write `docs/explanation/answers.md`: the tables of the lab, and the results of playing them."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ _RULES = """
 
 
 def digest(found: Iterable[Mutation]) -> str:
-    """A short digest of all mutations with their classes: the page names the one that it was made from."""
+    """Return a short digest of all mutations with their classes. The page names the digest of its own mutations."""
     text = "\n".join(f"{one.name} {expectation_for(one).most_severe.name}" for one in found)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def render_page(results: Sequence[CaseResult], seed: int, count: int) -> str:
-    """The whole page."""
+    """Return the whole page."""
     found = all_mutations()
     played = {result.name: result for result in results}
     alone = [result for result in results if len(result.fields) == 1]

@@ -1,4 +1,4 @@
-"""What all plays of one process stand on: a store with a movable clock, one loop, the lab's API, a Celery app."""
+"""The environment of all plays of one process: a store with a movable clock, one loop, the lab's API, a Celery app."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 TOKEN = "token-that-must-not-be-seen"
-#: Long intervals: a wait of three days is some eighty looks.
+#: Long intervals: a wait of three days is some eighty polls.
 LAB_SETTINGS: dict[str, Any] = {
     "broker_url": "memory://",
     "result_backend": "cache+memory://",
@@ -45,7 +45,7 @@ LAB_SETTINGS: dict[str, Any] = {
     "request_timeout": 20.0,
     "max_page_bytes": 1_000_000,
 }
-#: Lets every key with an end be so many milliseconds older.
+#: Make every key that expires older by ARGV[1] milliseconds.
 _AGE_KEYS = """
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local left = redis.call('PTTL', key)
@@ -57,12 +57,12 @@ end
 
 
 def _backoff(_: WorkerContext, tries: int) -> float:
-    """Looks for a job in doubt come more slowly, so that three days of them are played soon."""
+    """Slow the search for a job in doubt down, so that three days of it are played soon."""
     return min(1200.0, 4.0**tries)
 
 
 class _SharedLoop:
-    """Takes the place of a worker context's own loop: all contexts of the lab, and the API, share one."""
+    """A stand-in for a worker context's own loop: all contexts of the lab, and the API, share one loop."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -73,7 +73,7 @@ class _SharedLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def close(self) -> None:
-        """Leaves the loop to the next one."""
+        """Leave the loop open for the next context."""
 
 
 class ErrorLog(logging.Handler):
@@ -93,14 +93,14 @@ class ErrorLog(logging.Handler):
 
 
 class _QuietDispatcher(Dispatcher):
-    """The dispatcher, which asks no result backend."""
+    """A dispatcher that asks no result backend."""
 
     def _ask_celery(self, *_: Any) -> None:
         pass
 
 
 class RunEnvironment:
-    """One run's own: settings, an app context whose messages are caught, a worker context, the dispatcher."""
+    """The objects of one run: settings, an app context with caught messages, a worker context, the dispatcher."""
 
     def __init__(self, environment: LabEnvironment, settings: Settings) -> None:
         self.environment, self.settings = environment, settings
@@ -116,7 +116,7 @@ class RunEnvironment:
         return True
 
     def close(self) -> None:
-        """Gives back connections."""
+        """Close connections."""
         del (
             self.environment.app.__dict__["scrape_do_worker_context"],
             self.environment.app.__dict__["scrape_do_app_context"],
@@ -127,7 +127,7 @@ class RunEnvironment:
 
 
 class LabEnvironment:
-    """The shared parts. Use `lab_environment()`."""
+    """The shared objects. Use `lab_environment()` to make them."""
 
     def __init__(self, redis_url: str, clock: StoreClock, server: Server, app: Celery) -> None:
         self.redis_url, self.clock, self.server, self.app = redis_url, clock, server, app
@@ -137,11 +137,11 @@ class LabEnvironment:
         self.errors = ErrorLog()
 
     def now(self) -> float:
-        """The virtual time, in seconds of the epoch."""
+        """Return the virtual time in epoch seconds."""
         return time.time() + self.clock.ahead
 
     def advance_clock(self, seconds: float) -> None:
-        """Moves the store, the loop and the API on."""
+        """Advance the store, the loop and the API."""
         ms = int(seconds * 1000) + 1
         self._age_keys(args=[ms, self.clock._key])
         self.clock.set(self.clock.ahead + seconds)
@@ -149,7 +149,7 @@ class LabEnvironment:
 
     @contextmanager
     def prepare_run(self, *, by_list: bool = False, **given: Any) -> Iterator[RunEnvironment]:
-        """A clean store, and what one run needs. `by_list`: even a single job is looked at by the list."""
+        """Provide an empty store and the objects of one run. With `by_list` even a single job is polled by the list."""
         self.client.flushdb()
         self.clock.set(0.0)
         self.errors.escaped_errors.clear()
@@ -173,7 +173,7 @@ class LabEnvironment:
 
 @contextmanager
 def lab_environment() -> Iterator[LabEnvironment]:
-    """The environment of this process, for as long as it is entered."""
+    """Provide the environment of this process until the end of the block."""
     memory = Path("/dev/shm")
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="wire-loop", daemon=True)

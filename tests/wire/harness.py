@@ -1,4 +1,4 @@
-"""Plays mutations one after another, in this process or in two."""
+"""Play mutations one after another, in this process or in several."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from tests.wire.environment import LabEnvironment
     from tests.wire.mutation import Mutation
 
-#: One or more mutations of one play.
+#: The mutations of one play: a single mutation, or several.
 MutationCase = tuple["Mutation", ...]
-#: Real seconds after which a call that is not answered ends, where that is what is played.
+#: Real seconds after which an unanswered call ends, if the play leaves calls unanswered.
 _SHORT_TIMEOUTS = {"submit_deadline": 0.4, "request_timeout": 0.4}
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What came of one case: values only, since it crosses processes."""
+    """The result of one case: plain values only, because a result crosses processes."""
 
     name: str
     fields: tuple[str, ...]
@@ -46,22 +46,22 @@ class CaseResult:
 
 
 def case_name(case: MutationCase) -> str:
-    """How `--only` finds it again."""
+    """Return the name under which `--only` finds the case."""
     return " + ".join(one.name for one in case)
 
 
 def run_case(environment: LabEnvironment, case: MutationCase) -> CaseResult:
-    """Plays a case and judges."""
+    """Play and judge a case."""
     scenario = SCENARIOS[case[0].scenario]
     expected: Expectation = reduce(Expectation.combined_with, map(expectation_for, case))
-    # A purchase that the server refuses is answered before the server takes it; all else is changed on its way out.
+    # A refused purchase is answered before the server takes it. All other answers are changed on their way out.
     unsold = next((one for one in case if one.facts.get("sold") is False), None)
     active = [ActiveMutation(one, environment.now) for one in case if one is not unsold]
     settings = _SHORT_TIMEOUTS if any(one.facts.get("hang") for one in case) else {}
     refused_purchase = None if unsold is None else _RefusedPurchase(ActiveMutation(unsold, environment.now))
 
     def change(response: MutableResponse) -> bool:
-        return any([mutation(response) for mutation in active])  # noqa: C419 (each has its turn)
+        return any([mutation(response) for mutation in active])  # noqa: C419 (each mutation must run)
 
     began = time.perf_counter()
     observed = run_scenario(environment, scenario, change, refuse=refused_purchase, **settings)
@@ -101,7 +101,7 @@ class _RefusedPurchase:
 
 
 def generate_cases(*, seed: int, count: int, only: str = "", share: tuple[int, int] = (0, 1)) -> list[MutationCase]:
-    """All cases of a lab: each mutation alone, then pairs; every n-th of them for a share."""
+    """Return all cases of a lab: each mutation alone, then pairs. `share` (start, n) keeps every n-th case."""
     found = all_mutations()
     cases: list[MutationCase] = [(one,) for one in found] + list(random_pairs(found, count, seed))
     if only:
@@ -110,7 +110,7 @@ def generate_cases(*, seed: int, count: int, only: str = "", share: tuple[int, i
 
 
 def run_cases(cases: Sequence[MutationCase]) -> Iterator[CaseResult]:
-    """Plays in this process."""
+    """Play cases in this process."""
     with lab_environment() as environment:
         for case in cases:
             try:
@@ -120,7 +120,7 @@ def run_cases(cases: Sequence[MutationCase]) -> Iterator[CaseResult]:
 
 
 def run_in_processes(options: dict, processes: int) -> Iterator[CaseResult]:
-    """Plays in so many processes; each makes its cases itself, since a mutation holds code."""
+    """Play the cases in `processes` processes. Each makes its own cases, since a mutation holds code."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     workers = [
@@ -133,7 +133,7 @@ def run_in_processes(options: dict, processes: int) -> Iterator[CaseResult]:
     while left:
         result = queue.get()
         if isinstance(result, str):
-            raise RuntimeError(result)  # noqa: TRY004 (it is what a process died of)
+            raise RuntimeError(result)  # noqa: TRY004 (the error that killed a process)
         if result is None:
             left -= 1
         else:
@@ -146,6 +146,6 @@ def _run_share(queue, options: dict, number: int, processes: int) -> None:
     try:
         for result in run_cases(generate_cases(**options)[number::processes]):
             queue.put(result)
-    except BaseException as error:  # noqa: BLE001 (told to whoever waits)
+    except BaseException as error:  # noqa: BLE001 (sent to the waiting process)
         queue.put(f"{type(error).__name__}: {error}")
     queue.put(None)

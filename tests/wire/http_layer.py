@@ -44,11 +44,11 @@ STATUSES = (
 )
 _HTML = "<!doctype html><html><head><title>{status}</title></head><body><h1>{status}</h1><hr>nginx</body></html>"
 TOO_MANY = 429
-#: A server that sends a purchase elsewhere has not taken it.
+#: Redirects: a server that sends a purchase elsewhere has not taken it.
 _NOT_TAKEN = (301, 307, 308)
 #: Bodies of an answer, by name.
 BODIES = ("api", "html", "empty object", "gateway", "gateway's status", "empty", "right", "array", "cut", "echo")
-#: Each answer that HTTP mutations are played on, with its scenario.
+#: Each answer for HTTP mutations, with its scenario.
 ENDPOINTS = (
     ("plain", "create"),
     ("plain", "job"),
@@ -102,7 +102,7 @@ def _statuses() -> Iterator[Mutation]:
                     continue
                 what, apply = f"{status} {body}", _with_status(status, body)
                 facts = {"status": status, "body": body}
-                # After 429 the product comes back as soon as it is told to: for ever would be steps without number.
+                # After 429 the product returns at the announced time: an endless 429 would cause endless steps.
                 last = "window" if status == TOO_MANY else "ever"
                 spans = {"once", "window"} if main else {"window"}
                 if body in {"api", "html"}:
@@ -147,7 +147,7 @@ def _typed(text: str) -> Callable[[MutableResponse], None]:
 
 def _body(make: Callable[[bytes], bytes]) -> Callable[[MutableResponse], None]:
     def apply(response: MutableResponse) -> None:
-        # What is read must be the same: only the frame differs.
+        # The JSON text must stay the same: only the frame differs.
         response.body, response.unreadable = make(dumps(response.data)), True
 
     return apply
@@ -169,7 +169,7 @@ def _bomb(response: MutableResponse) -> None:
     )
 
 
-#: Name -> class by which the oracle judges, and the act. `same` carries the right answer in another frame; `trouble`
+#: Name -> class by which the oracle judges, and the change. `same` carries the right answer in another frame; `trouble`
 #: cannot be read; `rich` may be read or not.
 FRAMES: dict[str, tuple[str, Callable[[MutableResponse], None]]] = {
     "gzip": ("same", _with(coding="gzip", label="gzip")),
@@ -246,7 +246,7 @@ FRAMES: dict[str, tuple[str, Callable[[MutableResponse], None]]] = {
 
 
 def _marking_unreadable(sort: str, apply: Callable[[MutableResponse], None]) -> Callable[[MutableResponse], None]:
-    """Notes that nobody has to be able to read the answer."""
+    """Mark the answer as unreadable if its class allows the client to fail on it."""
 
     def mark_unreadable(response: MutableResponse) -> None:
         apply(response)
@@ -260,7 +260,7 @@ def _frames() -> Iterator[Mutation]:
         for what, (sort, apply) in FRAMES.items():
             for span in ("once", "ever") if (scenario, kind) in _MAIN else ("ever",):
                 if what == "no answer" and span == "ever":
-                    # Each takes the whole time-out, and nothing else than a cut at 0.
+                    # Each case takes the whole time-out, and shows nothing more than a cut at 0.
                     continue
                 lasts = "window" if sort == "wait" and span == "ever" else span
                 yield Mutation(
@@ -275,6 +275,6 @@ def _frames() -> Iterator[Mutation]:
 
 
 def http_mutations() -> Iterator[Mutation]:
-    """Each of them once."""
+    """Return each HTTP mutation once."""
     yield from _statuses()
     yield from _frames()

@@ -1,4 +1,4 @@
-"""One answer of the lab's API on its way: the JSON value, the HTTP frame, and how the bytes are sent."""
+"""An answer of the lab's API before it is sent: the JSON value, the HTTP frame, and the way to send the bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 #: Statuses whose answer carries the API's result.
 SUCCESS_STATUSES = (200, 201, 202, 203)
-#: Behind a name that comes twice in an object.
+#: Suffix of a name that comes twice in an object.
 DUPLICATE_SUFFIX = "##again"
 _LITERAL = re.compile(r'"@@(.*?)@@"')
 
@@ -25,7 +25,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """What the client asked for."""
+    """The client's request."""
 
     kind: str
     method: str
@@ -46,23 +46,23 @@ class MutableResponse:
     headers: list[tuple[str, str]] = field(default_factory=lambda: [("Content-Type", "application/json")])
     #: replaces the JSON text
     body: bytes | None = None
-    #: the coding that the body really gets, and the label in the header
+    #: the real coding of the body, and the label in the header
     coding: str = ""
     label: str = ""
-    #: send so many bytes and close; negative counts from the end; a float is a share of the whole
+    #: number of bytes to send before closing; negative counts from the end; a float is a share of the whole
     cut: float | None = None
     hang: bool = False
     chunked: bool = False
     close: bool = False
     version: str = "HTTP/1.1"
     reason: str = "X"
-    #: bytes in front of the answer, such as an interim one
+    #: bytes in front of the answer, such as an interim answer
     before: bytes = b""
-    #: the client cannot have read the content, whatever `data` says
+    #: the client cannot have read the content, regardless of `data`
     unreadable: bool = False
 
     def write(self) -> bytes:
-        """The bytes of the whole answer."""
+        """Return the bytes of the whole answer."""
         body = self._body()
         lines = [f"{self.version} {self.status} {self.reason}".rstrip()]
         lines += [f"{name}: {value}" for name, value in self.headers]
@@ -94,7 +94,7 @@ class MutableResponse:
         return body
 
     def cut_at(self, whole: bytes) -> int:
-        """How many bytes of the whole are sent."""
+        """Return how many bytes of the whole are sent."""
         if self.cut is None:
             return len(whole)
         if isinstance(self.cut, float):
@@ -103,7 +103,7 @@ class MutableResponse:
 
 
 def dumps(data: Any) -> bytes:
-    """The JSON text of a value that may hold literals, doubled keys and lone surrogates."""
+    """Return the JSON text of a value that may hold literals, doubled keys and lone surrogates."""
     text = json.dumps(data, default=_literal)
     text = _LITERAL.sub(lambda found: json.loads(f'"{found[1]}"'), text)
     return text.replace(DUPLICATE_SUFFIX, "").encode()

@@ -1,4 +1,4 @@
-"""A mutation: a change of the answers of one kind, for some time."""
+"""Mutations: changes of the answers of one kind, for some time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
     from tests.wire.messages import MutableResponse
 
-#: Virtual seconds for which a mutation of the kind `window` lasts, from the first answer that it could touch.
+#: Virtual seconds for which a mutation of the span `window` lasts, from the first answer that it could change.
 WINDOW = 120.0
-#: For how long a mutation lasts: one answer, two minutes, all answers for one task, all answers.
+#: Spans of a mutation: one answer, two minutes, all answers for one task, all answers.
 SPANS = ("once", "window", "one", "ever")
-#: Those that end by themselves.
+#: Spans that end by themselves.
 TRANSIENT = ("once", "window")
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change of answers of one kind. `what` is done to `field`, for as long as `span` says."""
+    """A change of answers of one kind. `what` names the change of `field`, and `span` says how long it lasts."""
 
     scenario: str
     kind: str
@@ -28,12 +28,12 @@ class Mutation:
     what: str
     span: str
     apply: Callable[[MutableResponse], None] = field(compare=False, repr=False)
-    #: more that the oracle has to know, such as the status and the kind of body
+    #: more facts for the oracle, such as the status and the kind of body
     facts: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
-        """How `--only` finds it again."""
+        """The name under which `--only` finds the mutation."""
         return f"{self.scenario}/{self.kind}/{self.field}/{self.what}/{self.span}"
 
 
@@ -46,7 +46,7 @@ class ActiveMutation:
         self._chosen = ""
 
     def __call__(self, response: MutableResponse) -> bool:
-        """Whether the answer was touched."""
+        """Change the answer if the mutation applies to it. Return whether it was changed."""
         one = self._mutation
         if response.request.kind != one.kind or not self.is_on(response):
             return False
@@ -54,7 +54,7 @@ class ActiveMutation:
         return True
 
     def is_on(self, response: MutableResponse) -> bool:
-        """Whether the mutation lasts at this answer; the first question starts its time."""
+        """Return whether the mutation is active at this answer. The first call starts its time."""
         first = self._since is None
         if first:
             self._since, self._chosen = self._now(), response.request.path

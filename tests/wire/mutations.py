@@ -67,7 +67,7 @@ ENTRY = {"TaskID": "id", "URL": "url", "Status": "status"}
 LISTED = {name: FIELDS["job"][name] for name in ("JobID", "TaskIDs", "Status", "StartTime", "EndTime")}
 ERRORS = {"Error": "text", "Code": "number"}
 
-#: In which scenario an answer of a kind matters, and for how long its mutations last.
+#: Scenario in which a kind of answer matters, the kind, and the spans of its mutations.
 _PLACES: list[tuple[str, str, tuple[str, ...]]] = [
     ("plain", "create", ("ever",)),
     ("plain", "job", ("once", "ever")),
@@ -133,7 +133,7 @@ def _entries() -> Iterator[Mutation]:
 
 
 def _errors() -> Iterator[Mutation]:
-    """Bodies of errors: 404, 410 and 500 for a job or a task."""
+    """Return mutations of error bodies: 404, 410 and 500 for a job or a task."""
     for kind in ("job", "task"):
         for status in (404, 410, 500):
             for name, sort in ERRORS.items():
@@ -153,12 +153,12 @@ def _errors() -> Iterator[Mutation]:
 
 
 def all_mutations() -> list[Mutation]:
-    """Each mutation once, in a fixed order."""
+    """Return each mutation once, in a fixed order."""
     return [*_fields(), *_entries(), *_errors(), *http_mutations()]
 
 
 def random_pairs(found: list[Mutation], count: int, seed: int) -> list[tuple[Mutation, Mutation]]:
-    """Random pairs that can meet in one play."""
+    """Return random pairs that can meet in one play."""
     chance, made = random.Random(f"wire {seed}"), []
     by_scenario: dict[str, list[Mutation]] = {}
     for one in found:

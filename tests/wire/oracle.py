@@ -1,7 +1,7 @@
-"""What may become of a run, by principle: the class of each mutation, and the verdict on a play.
+"""Judge a play by principle: the class of each mutation, and the verdict on a play.
 
-A class follows from which field is wrong, from whose word an answer is and from how long that lasts. Only ids, status
-and content may do more than no harm. Nothing here looks at the product.
+A class follows from the wrong field, from the author of the answer (API or gateway) and from the span. Only ids, status
+and content may do more than no harm. Nothing here reads the product.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class MutationClass(IntEnum):
-    """What a mutation may do at most."""
+    """The most that a mutation may do."""
 
     HARMLESS = 0  #: all pages under their URLs, one purchase
     DETECTED = 1  #: the run ends, says why, loses nothing that was served, one purchase
@@ -35,13 +35,13 @@ class Expectation:
     most_severe: MutationClass
     #: URLs or their lists are wrong: the order of the tasks need not be proven
     unordered: bool = False
-    #: the server denies the job, or gives it other targets: nobody can know that it was bought
+    #: the server denies the job, or gives it other targets: the purchase cannot be known
     denied: bool = False
-    #: two mutations of this sort may do together what neither does alone
+    #: two mutations of this sort may do together more than each does alone
     structural: bool = False
 
     def combined_with(self, other: Expectation) -> Expectation:
-        """What both together may do."""
+        """Return the expectation of both mutations together."""
         most_severe = max(self.most_severe, other.most_severe)
         if self.structural and other.structural:
             most_severe = max(most_severe, MutationClass.DETECTED)
@@ -49,7 +49,7 @@ class Expectation:
 
 
 _HARMLESS, _DETECTED, _LIE = (Expectation(one) for one in MutationClass)
-#: Refusals for the moment, whoever speaks.
+#: Temporary refusals, from the API or from a gateway.
 _TEMPORARY_STATUSES = (401, 403, 408, 425, 429)
 _AS_MISSING = ("missing", "null", "key in lower case", "key in camel case", "twice, null last")
 _SAME = ("twice, null first",)
@@ -59,7 +59,7 @@ _OTHER_PAGES = ("other host", "other target", "slash at the end", "not ASCII")
 
 
 def expectation_for(mutation: Mutation) -> Expectation:
-    """The class of a mutation."""
+    """Return the expectation of a mutation."""
     if mutation.field.startswith("HTTP status"):
         return _expect_status(mutation)
     if mutation.field == "HTTP frame":
@@ -134,11 +134,11 @@ def _class_of_word(one: Mutation) -> MutationClass:
     if what.startswith(("word: ", "spelling: ")):
         word = what.partition(": ")[2]
         if word in WORDS[:4] or word == "running":
-            # One answer that says that the job goes on is only early.
+            # A single answer that says that the job goes on is only early.
             return MutationClass.HARMLESS if one.span == "once" else MutationClass.DETECTED
         return MutationClass.UNDETECTABLE if word in WORDS else MutationClass.HARMLESS
     unknown = what in {"unknown word", "word", "with an enum's name"} and one.kind != "delete"
-    # Where a summary is wrong, the job and the task say the same by themselves. After a lost purchase nothing does.
+    # If a summary is wrong, the job and the task still give the right value. After a lost purchase nothing does.
     is_known_elsewhere = "entry" in one.facts and not (one.kind == "list" and one.scenario == "lost")
     return MutationClass.HARMLESS if unknown or is_known_elsewhere else MutationClass.DETECTED
 
@@ -146,7 +146,7 @@ def _class_of_word(one: Mutation) -> MutationClass:
 def _expect_time(one: Mutation) -> Expectation:
     if one.scenario != "lost" or one.facts["leaf"] != "StartTime":
         return _HARMLESS
-    # A start that is further back than clocks may differ is another job's.
+    # If a start is further back than clocks may differ, the job is another one.
     return Expectation(MutationClass.DETECTED, denied=one.what in {"six days earlier", "epoch", "date only"})
 
 
@@ -202,7 +202,7 @@ _BY_SORT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a play was, and which rules it broke."""
+    """The observed class of a play, and the rules that it broke."""
 
     found: MutationClass
     violations: tuple[str, ...]
@@ -210,7 +210,11 @@ class Verdict:
 
 
 def evaluate(observed: ObservedRun, expected: Expectation, scenario: Scenario, *, transient: bool) -> Verdict:
-    """The verdict on a play. `transient`: the mutation ended by itself, so the run must end soon."""
+    """Return the verdict on a play.
+
+    Args:
+        transient: the mutation ended by itself, so the run must end soon.
+    """
     found = _observed_class(observed, expected, scenario)
     broken = list(_broken_invariants(observed, expected))
     if transient and observed.ended and observed.took > 6 * HOUR:
@@ -245,7 +249,7 @@ def _broken_invariants(observed: ObservedRun, expected: Expectation) -> list[str
 
 
 def _is_misplaced(observed: ObservedRun) -> bool:
-    """Whether a page stands where the page of another target belongs."""
+    """Return whether a page stands in the position of another target's page."""
     pages = [page_of(target) for target in observed.targets]
     if len(observed.tasks) != len(pages):
         return False
@@ -279,7 +283,7 @@ def _observed_class(observed: ObservedRun, expected: Expectation, scenario: Scen
 
 
 def _outcome(observed: ObservedRun, found: MutationClass) -> str:
-    """In a few words, for the table."""
+    """Return the outcome in a few words, for the table."""
     if not observed.ended:
         return "no end"
     if found is MutationClass.HARMLESS and observed.state == "succeeded":

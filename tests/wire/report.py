@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def summary_table(results: list[CaseResult]) -> str:
-    """By kind of answer: mutations, and what came of them."""
+    """Return a table of mutations and their results, by kind of answer."""
     groups: dict[str, list[CaseResult]] = defaultdict(list)
     for result in results:
         groups[
@@ -32,7 +32,7 @@ def summary_table(results: list[CaseResult]) -> str:
 
 
 def violations(results: Iterable[CaseResult], most: int = 6) -> str:
-    """Violations by kind and place, each with names that `--only` takes."""
+    """Return violations by kind and field, each with names that `--only` takes."""
     groups: dict[tuple[str, str], list[CaseResult]] = defaultdict(list)
     for result in results:
         for what in result.violations:

@@ -1,4 +1,4 @@
-"""Plays one run: it stands in for the dispatcher and the broker, and moves the virtual clock to what is due next."""
+"""Play one run in place of dispatcher and broker: the virtual clock moves to the next due time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 TARGETS = ["https://shop.example/p/1", "https://shop.example/p/2?q=a%20b", "https://shop.example/p/3"]
 HOUR = 3600.0
-#: Virtual seconds, and steps, after which a run counts as one without an end.
+#: Virtual seconds, and steps, after which a run counts as endless.
 MAX_SECONDS, MAX_STEPS = 80 * HOUR, 600
 
 
 @dataclass
 class ObservedRun:
-    """What became of a run, as its owner sees it, and as the server's books say."""
+    """A run in its owner's view, and the purchases in the server's books."""
 
     account: Account
     targets: list[str]
@@ -51,7 +51,7 @@ class ObservedRun:
         return self.account.sold[tuple(sorted(self.targets))]
 
     def task_of(self, target: str) -> TaskDetails | None:
-        """The stored task that holds a target's page."""
+        """Return the stored task that holds a target's page."""
         return next((task for task in self.tasks if _content(task) == page_of(target)), None)
 
 
@@ -74,7 +74,7 @@ class Scenario:
     lost: bool = False
     #: virtual seconds after which the run is canceled
     cancel_at: float | None = None
-    #: virtual seconds from and until which every call is answered 401
+    #: virtual seconds between which every call is answered 401
     refused: tuple[float, float] | None = None
     full_list: bool = False
 
@@ -102,7 +102,7 @@ def run_scenario(
     account: Account | None = None,
     **settings: Any,
 ) -> ObservedRun:
-    """Plays a run to its end, or to the bound."""
+    """Play a run to its end, or to the bound."""
     targets = targets or TARGETS
     with environment.prepare_run(by_list=scenario.by_list, **settings) as one:
         account = account or Account(environment.now)
@@ -179,7 +179,7 @@ def _run_steps(environment: LabEnvironment, one: RunEnvironment, observed: Obser
         observed.steps += 1
         try:
             environment.app.tasks[step](names)
-        except Exception as error:  # noqa: BLE001 (whatever escapes a step is what the lab looks for)
+        except Exception as error:  # noqa: BLE001 (the lab looks for every exception that escapes a step)
             observed.escaped_errors.append(f"{step}: {type(error).__name__}: {error}"[:200])
 
 
@@ -211,7 +211,7 @@ def _read_result(environment: LabEnvironment, handle: Any, observed: ObservedRun
 
 
 def _keys_with_token(environment: LabEnvironment) -> list[str]:
-    """Keys of the store whose values hold the token."""
+    """Return keys of the store whose values hold the token."""
     found = []
     for key in environment.client.scan_iter():
         kind = environment.client.type(key)

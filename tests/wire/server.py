@@ -1,7 +1,7 @@
-"""An API server for the lab, written from the facts of the Async API alone: it shares no code with product or sandbox.
+"""An API server for the lab, written from the facts of the Async API alone.
 
-The server sells jobs, lets them end by a virtual clock, and remembers what was sold and which pages were served. Each
-answer passes a mutation on its way out.
+The server shares no code with product or sandbox. Jobs are sold, end by a virtual clock, and are remembered with the
+pages that were served. Each answer passes a mutation on its way out.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class Job:
     stopped: float | None = None
 
     def target_of(self, task_id: str) -> str:
-        """The target of a task."""
+        """Return the target of a task."""
         return self.targets[::-1][self.task_ids.index(task_id)]
 
     def status(self, now: float) -> str:
-        """The job's status."""
+        """Return the job's status."""
         if self.stopped is not None:
             return "canceled"
         return "success" if now >= self.ends else "pending" if now > self.created + 1 else "queued"
 
     def task_status(self, task_id: str, now: float) -> str:
-        """The status of a task: one after another ends."""
+        """Return the status of a task. The tasks end one after another."""
         share = (self.task_ids.index(task_id) + 1) / len(self.task_ids)
         ended = self.created + self.seconds * share
         if self.stopped is not None and self.stopped < ended:
@@ -63,10 +63,10 @@ class Job:
 
 @dataclass
 class Account:
-    """What one run meets: jobs, the books, and how this server behaves."""
+    """The account of one run: jobs, the books, and the behaviour of the server."""
 
     now: Callable[[], float]
-    #: changes an answer; True if the mutation touched this answer
+    #: changes an answer; True if the mutation changed this answer
     mutate: Callable[[MutableResponse], bool] = lambda _: False
     #: answers before the request is carried out
     refuse: Callable[[ApiRequest], MutableResponse | None] = lambda _: None
@@ -77,24 +77,24 @@ class Account:
     forgets_after: float = 259_200.0
     jobs: dict[str, Job] = field(default_factory=dict)
     sold: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    #: task -> whether an answer with its right ids, status and content went out
+    #: tasks of which an answer with the right ids, status and content went out
     served: set[str] = field(default_factory=set)
     #: tasks of which an answer held the right content under the right ids, and did not deny that the task had ended
     shown: set[str] = field(default_factory=set)
     requests: Counter[str] = field(default_factory=Counter)
     touched: int = 0
-    #: what went wrong in this server: such a play says nothing
+    #: errors of this server: such a play proves nothing
     failures: list[str] = field(default_factory=list)
 
     def create_job(self, targets: list[str], created: float | None = None) -> Job:
-        """A new job."""
+        """Make a job."""
         ids = [str(uuid.uuid4()) for _ in targets]
         job = Job(str(uuid.uuid4()), targets, ids, self.now() if created is None else created, self.seconds)
         self.jobs[job.job_id] = job
         return job
 
     def answer(self, request: ApiRequest, body: bytes) -> MutableResponse:
-        """The answer to a request, mutated."""
+        """Return the mutated answer to a request."""
         self.requests[request.kind] += 1
         response = self.refuse(request)
         if response is None:
@@ -126,7 +126,7 @@ class Account:
         if data.get("Status") not in [*_RUNNING, "error", "canceled"]:
             self.shown.add(response.request.task_id)
 
-    def _handle(self, request: ApiRequest, body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 (one a kind)
+    def _handle(self, request: ApiRequest, body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 (one per kind)
         if request.kind == "me":
             return 200, {"TotalConcurrency": 5, "FreeConcurrency": 4, "ActiveJobs": 1, "AvaliableCredits": 1000}
         if request.kind == "create":
@@ -210,7 +210,7 @@ class Account:
 
 
 def page_of(target: str) -> str:
-    """The page of a target."""
+    """Return the page of a target."""
     return f"<html>the page of {target} \u2014 {'x' * 40}</html>"
 
 
@@ -228,12 +228,12 @@ class Server:
         self.open: set[_Connection] = set()
 
     async def start(self) -> None:
-        """Listens on a free port of loopback."""
+        """Listen on a free port of loopback."""
         self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         for one in list(self.open):
             one.transport.abort()
         if self._server is not None:
@@ -241,7 +241,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address that the product is given."""
+        """The API address in the product's settings."""
         return f"http://127.0.0.1:{self.port}"
 
 
@@ -281,7 +281,7 @@ class _Connection(asyncio.Protocol):
         try:
             response = account.answer(_read_request(method, target, headers.get("x-token", "")), body)
             whole = response.write()
-        except Exception as error:  # noqa: BLE001 (whoever plays is told)
+        except Exception as error:  # noqa: BLE001 (reported to the player)
             account.failures.append(f"{method} {target}: {type(error).__name__}: {error}"[:300])
             self.transport.abort()
             return

@@ -1,4 +1,4 @@
-"""The rows of the table that the lab was made for, one test each."""
+"""Test the known odd answers for which the lab was made."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_one_minute_of_firewall_loses_no_page(environment, status):
         response.headers[0] = ("Content-Type", "text/html")
         return response
 
-    # Looks follow each other as fast as in the field, where a last one came a minute after the others.
+    # Polls follow each other as fast as in the field, where a last poll came a minute after the others.
     fast = {"poll_initial_interval": 0.5, "poll_multiplier": 1.0, "poll_max_interval": 0.5}
     _ended_well(run_scenario(environment, Scenario("firewall", seconds=2.0), refuse=refuse, **fast))
 
@@ -122,6 +122,6 @@ def test_two_minutes_of_a_gateways_own_404_lose_no_run(environment, body):
             return None
         return MutableResponse(request, 404, None, body=body)
 
-    # Looks come often enough to meet the page many times.
+    # Poll often enough to meet the gateway's page many times.
     scenario = Scenario("gateway", seconds=300.0)
     _ended_well(run_scenario(environment, scenario, refuse=refuse, poll_multiplier=1.5, poll_max_interval=10.0))

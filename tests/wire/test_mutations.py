@@ -1,4 +1,4 @@
-"""A share of the lab in every run of the tests, and all of it in the long one."""
+"""Test a share of the lab in every test run, and all of it in the long one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.wire.report import violations
 from tests.wire.scenarios import SCENARIOS, run_scenario
 
 _SEED, _PAIRS = 1, 500
-#: Every so-many-th case is played, in so many tests.
+#: Every `_SHARE`th case is played, spread over `_TESTS` tests.
 _SHARE, _TESTS = 40, 4
-#: The whole play in two tests, for two cores.
+#: The whole lab in two tests, for two cores.
 _HALVES = 2
 _PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "answers.md"
 

@@ -1,4 +1,4 @@
-"""The lab can see: each fault of old, put back into the product, turns the lab red."""
+"""Test that the lab detects each earlier fault of the product, put back by a patch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scrape_do_celery.runtime import fetching
 
 
 def _strict_words(monkeypatch):
-    """A word is compared as it came, and one that nobody knows is work under way until its task is given up."""
+    """Compare a status literally. An unknown status counts as running until its task is given up."""
     known = {str(word): word for word in JobStatus}
     monkeypatch.setattr(fields, "read_status", lambda word: known.get(word, word))
     monkeypatch.setattr(fetching, "settle_task", lambda task, **_: task if task.is_terminal else None)

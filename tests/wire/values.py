@@ -1,4 +1,4 @@
-"""The table of wrong values: for each kind of field, how a server may write it otherwise."""
+"""The table of wrong values: other ways in which a server may write each kind of field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 OTHER_ID = "5d9a7c1e-0000-4000-8000-00000000beef"
 WORDS = ("queuing", "queued", "pending", "rotating", "success", "error", "canceled")
-#: Other spellings of known words, which the product is to know.
+#: Other spellings of known statuses, which the product must know.
 SPELLINGS = {"success": ("completed", "Succeeded", "done"), "canceled": ("cancelled",), "error": ("failed",)}
 _NESTED: Any = "x"
 for _ in range(60):
@@ -57,7 +57,7 @@ def _duplicate_key(first: Any, *, right_last: bool) -> FieldChange:
 
 
 def _respell(known: str, word: str) -> FieldChange:
-    """Another spelling where the known word stands; elsewhere the other spelling of it is a lie."""
+    """Write another spelling of the known word. Any other word stays, because the spelling would make it a lie."""
 
     def change(holder: dict[str, Any], name: str) -> None:
         holder[name] = word if holder[name] == known else holder[name]
@@ -65,7 +65,7 @@ def _respell(known: str, word: str) -> FieldChange:
     return change
 
 
-#: For every field.
+#: Changes for every field.
 ANY_FIELD: dict[str, FieldChange] = {
     "missing": _missing,
     "null": _replace(None),
@@ -120,7 +120,7 @@ _STATUS: dict[str, FieldChange] = {
 
 
 def _rewrite_time(write: Callable[[datetime], Any], *, away: timedelta = timedelta()) -> FieldChange:
-    """The right time, or one so far away from it, written in another way; a time that is not set is noon of a day."""
+    """Write the right time, shifted by `away`, in another format. A missing time counts as noon of a fixed day."""
 
     def change(holder: dict[str, Any], name: str) -> None:
         right = datetime.fromisoformat(holder[name] or "2026-11-22T12:00:00Z")
@@ -241,7 +241,7 @@ _CONTENT: dict[str, FieldChange] = {
     "NUL within": _transform(lambda value: f"{value}\x00"),
     "another page": _replace("<html>another</html>"),
 }
-#: Kind of field -> its own table, which is played after `ANY`.
+#: Kind of field -> its own table, which is played after `ANY_FIELD`.
 CHANGES_BY_KIND: dict[str, dict[str, FieldChange]] = {
     "id": _ID,
     "status": _STATUS,
@@ -255,7 +255,7 @@ CHANGES_BY_KIND: dict[str, dict[str, FieldChange]] = {
     "text": _TEXT,
     "content": _CONTENT,
 }
-#: Fields that no answer has: ours, in the spellings that a model may take, and strangers.
+#: Fields that no answer has: ours, in the spellings that a model may take, and unknown ones.
 SURPLUS_FIELDS: dict[str, Any] = {
     "Gone": True,
     "gone": True,
@@ -276,6 +276,6 @@ SURPLUS_FIELDS: dict[str, Any] = {
 
 
 def changes(kind: str) -> Iterator[tuple[str, FieldChange]]:
-    """The names of the wrong values of a field of this kind, and how each is written."""
+    """Return the names of the wrong values for a field of this kind, and the change that writes each."""
     yield from ANY_FIELD.items()
     yield from CHANGES_BY_KIND[kind].items()

@@ -1,8 +1,8 @@
-"""How servers write four targets back, by hand: no library of URLs is asked."""
+"""Four targets in the spellings of six writers. The table is written by hand, without a URL library."""
 
 from __future__ import annotations
 
-#: Target -> what each of six writers makes of it.
+#: Target -> the spelling of each of six writers.
 WRITTEN: dict[str, dict[str, str]] = {
     "https://shop.example/find?q=men's": {
         "WHATWG": "https://shop.example/find?q=men%27s",
@@ -37,5 +37,5 @@ WRITERS = ("verbatim", "WHATWG", "Go", "Go Encode()", "IDNA 2003", "pydantic")
 
 
 def written_by(writer: str, url: str) -> str:
-    """The URL as this writer gives it back."""
+    """Return the URL in the spelling of this writer."""
     return WRITTEN.get(url, {}).get(writer, url)

@@ -15,7 +15,7 @@ TOKEN = "tok-5ecret/value"
 
 
 class World:
-    """One client of either colour, its clock, and what its transport saw and answered."""
+    """A sync or async client, its clock, and the requests and answers of its transport."""
 
     token = TOKEN
 
@@ -38,7 +38,7 @@ class World:
         return httpx.Response(status, headers=headers, **content)
 
     def run(self, use, *, mock=True, **options):
-        """What `use(client)` comes to: a value, or the list of what it iterates over."""
+        """Return the result of `use(client)`. If the result is an iterator, return a list of its items."""
         options = {"random": lambda: 0.0, "clock": lambda: self.now, **options}
         if mock:
             options["transport"] = httpx.MockTransport(self.answer)
@@ -58,7 +58,7 @@ class World:
             return [one async for one in made] if inspect.isasyncgen(made) else await made
 
     def hook(self, function):
-        """`function` as a `before_send` of this colour."""
+        """Return `function` as a `before_send` hook of this client."""
 
         async def hook():
             function()
@@ -77,7 +77,7 @@ def world(request):
 
 @pytest.fixture
 def serve():
-    """Starts a raw TCP server: each connection is given to `handler(connection, server)` in a thread of its own."""
+    """Return a function that starts a TCP server. Each connection has a thread with `handler(connection, server)`."""
     servers = []
 
     def start(handler):

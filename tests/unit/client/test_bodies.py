@@ -1,4 +1,4 @@
-"""The body of one answer: decoded, counted, and never more in memory than the limit allows."""
+"""Test the body of one answer: it is decoded and counted, and memory never exceeds the limit."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_body_comes_out_as_it_went_in(encoding, step):
 @given(st.binary(max_size=300_000), st.sampled_from(sorted(FORMS)), st.integers(1, 100_000))
 def test_any_body_comes_out_in_any_chunks(data, encoding, step):
     raw = FORMS[encoding](data)
-    # Deflate without its header may begin like JSON, unless it holds JSON itself: see below.
+    # Deflate without its header may begin like JSON. A test below covers the case of real JSON.
     if raw and not (encoding == "deflate " and raw.startswith((b"{", b"["))):
         assert received(raw, encoding, step=step) == Received(data)
 
@@ -126,7 +126,7 @@ def test_a_corrupt_body_is_no_answer(encoding, raw):
 
 @pytest.mark.parametrize("step", [None, 1, 7])
 def test_uncompressed_body_with_encoding_header_is_used_unchanged(step):
-    """A gateway may decompress a body and leave the header."""
+    """Use the body unchanged, because a gateway may decompress a body and leave the header."""
     assert received(PAGE, "gzip", step=step) == Received(PAGE)
 
 

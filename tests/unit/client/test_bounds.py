@@ -1,4 +1,4 @@
-"""Answers as bad servers write them, through all three transports, from a real socket."""
+"""Test malicious or broken answers through all three transports, from a real socket."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TASK = b'{"JobID":"j1","TaskID":"t1","Status":"success","Content":"page"}'
 
 @pytest.fixture(params=["sync", "async", "reading"])
 def use(request):
-    """Makes one call, `name(*arguments)`, over the transport of this kind."""
+    """Return a function that makes one call, `name(*arguments)`, over the transport of this kind."""
 
     def call(url, name, *arguments, **options):
         options = {"base_url": url, "max_retries": 0, **options}
@@ -64,7 +64,7 @@ def request_line(connection):
 
 
 def answering(body, *headers, status=b"200 OK", length=None):
-    """A server of one answer: what it was asked for is in `received`, and whether all was taken."""
+    """Return the handler of a server with one answer. `received` has the request line, and "cut" if the client left."""
 
     def handler(connection, server):
         if not (line := request_line(connection)):
@@ -82,7 +82,7 @@ def answering(body, *headers, status=b"200 OK", length=None):
 
 @pytest.fixture(scope="module")
 def bomb():
-    """400 MB of zeros in 400 kB of gzip."""
+    """Return 400 MB of zeros in 400 kB of gzip."""
     stream, zeros = zlib.compressobj(9, wbits=31), bytes(MB)
     return b"".join([stream.compress(zeros) for _ in range(400)]) + stream.flush()
 
@@ -249,7 +249,7 @@ def test_connection_is_reused_only_after_a_complete_answer(serve):
 
     def handler(connection, server):
         connections.append(connection)
-        # The client resets the connection of the answer that it cuts.
+        # The client resets the connection if it stops reading an answer.
         with suppress(OSError):
             while request_line(connection):
                 body = TASK.ljust(sizes[len(server.received)])
@@ -273,7 +273,7 @@ def test_connection_is_reused_only_after_a_complete_answer(serve):
 
 
 class Streamed(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that comes, breaks, or cannot be closed, as told."""
+    """A body that may fail while it is read or closed."""
 
     def __init__(self, *, read=None, close=None):
         self._read, self._close = read, close
@@ -349,7 +349,7 @@ def test_a_limit_is_above_zero(world):
 
 def test_cleanup_error_does_not_hide_a_before_send_error(world):
     class Wrapping(httpx.HTTPTransport, httpx.AsyncHTTPTransport):
-        """As httpx's, but tells its own error when the caller's stops it."""
+        """A transport like httpx's that raises its own error after the caller's error."""
 
         def __init__(self):
             pass

@@ -1,4 +1,4 @@
-"""What wraps httpx's own transports wraps ours: the instrumentation of OpenTelemetry, tried as it is."""
+"""Test that OpenTelemetry's instrumentation of httpx's transports covers ours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOOKED = "hook.was.asked"
 
 @pytest.fixture
 def exporter(monkeypatch):
-    # As bold as a user may be.
+    # The most extensive setting that a user may choose.
     monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST", ".*")
     made, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(made))
@@ -44,7 +44,7 @@ def exporter(monkeypatch):
 
 @pytest.fixture
 def echoing():
-    """A peer that answers each request with the same bytes."""
+    """Return a peer that answers each request with the same bytes."""
     servers = []
 
     def serve(answer):
@@ -102,7 +102,7 @@ def test_each_request_is_one_span_without_the_token(sandbox, exporter, call, met
 
 
 def test_tracing_of_all_aiohttp_sessions_sees_nothing(sandbox, monkeypatch):
-    """As its own instrumentation does, which may note each header."""
+    """Trace aiohttp sessions as aiohttp's own instrumentation does, which may record each header."""
     seen, made = [], aiohttp.ClientSession.__init__
 
     async def note(_session, _context, params):

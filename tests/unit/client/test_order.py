@@ -1,4 +1,4 @@
-"""The order of a bare client's tasks, by the job's summary and the tasks' own answers."""
+"""Test the order of a client's tasks without a run, by the job's summary and the tasks' own answers."""
 
 from __future__ import annotations
 

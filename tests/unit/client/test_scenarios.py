@@ -1,4 +1,4 @@
-"""One table, run three times: by the pure rules, the blocking client and the asyncio client."""
+"""Test one table of scenarios three times: the pure rules, the sync client and the async client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CALLS = {
     "list": ("list_jobs", (), endpoints.list_jobs({})),
 }
 
-# What is called, what comes back in order, how long is slept between, and what it ends in.
+# Call, answers in order, sleeps between (seconds), and the final error.
 SCENARIOS = [
     ("create", [CREATED], [], None),
     ("create", [LIMIT, CREATED], [1], None),
@@ -116,7 +116,7 @@ SCENARIOS = [
 
 
 def pure(endpoint, answers):
-    """How often the call goes out, the sleeps between, and its end, by the rules alone."""
+    """Return the number of calls, the sleeps between, and the final error by the rules alone."""
     sleeps = []
     for attempt, answer in enumerate(answers):
         try:
@@ -125,7 +125,7 @@ def pure(endpoint, answers):
             status, body, headers = (*answer, {})[:3]
             content = httpx.Response(status, json=body).content if isinstance(body, dict) else body or b""
             parse_response(endpoint, status, httpx.Headers(headers), content)
-        except Exception as error:  # noqa: BLE001 (that is the question)
+        except Exception as error:  # noqa: BLE001 (the rules judge every error)
             if attempt == 3 or not may_resend(endpoint, error):
                 in_doubt = not endpoint.idempotent and classify_submit_error(error) == "unknown"
                 return attempt + 1, sleeps, SubmitInDoubtError if in_doubt else type(error)

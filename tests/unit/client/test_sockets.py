@@ -1,4 +1,4 @@
-"""Against real sockets: what a mock transport cannot show."""
+"""Test against real sockets what a mock transport cannot show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAD = b" " * 150
 
 
 def request_of(connection, server):
-    """The next request on the connection, recorded; b"" when there is none."""
+    """Read and record the next request on the connection. Return b"" if there is none."""
     head = b""
     while b"\r\n\r\n" not in head:
         more = connection.recv(65536)
@@ -42,7 +42,7 @@ def answering(connection, server):
 
 
 def dripping(whole):
-    """Sends `whole` at 20 ms a byte: it would be complete, and good, in the end."""
+    """Return a handler that sends `whole` at 20 ms per byte. The answer would be complete and valid in the end."""
 
     def drip(connection, server):
         request_of(connection, server)
@@ -147,7 +147,7 @@ def test_before_send_then_the_bytes(world, serve):
 
 
 def test_a_before_send_that_outlasts_the_deadline(world, serve):
-    """asyncio cuts it, a thread cannot; in neither world may the bytes leave afterwards."""
+    """Exceed the deadline: asyncio cancels the hook, a thread cannot. In both clients no byte may leave afterwards."""
     server = serve(request_of)
 
     async def slow():

@@ -51,7 +51,7 @@ def test_the_token_is_nowhere(world, serve, caplog, echo, method):
             shown.append(repr(error.request.headers))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     assert not [text for text in shown if world.token in text]
-    # The one place left: httpcore's DEBUG log quotes an illegal status line as the peer sent it.
+    # The only exception: httpcore's DEBUG log quotes an illegal status line as the peer sent it.
     assert world.token not in caplog.text or echo == "protocol"
     assert "send_request_headers.started" in caplog.text
 

@@ -32,7 +32,7 @@ def listed(page, total, *ids):
 
 
 class API:
-    """A job that ends at once, and its tasks, one a target."""
+    """A job that ends at once, with one task per target."""
 
     def __init__(self, status="success", *, order=range(4), named=True):
         self.order, self.status, self.named = list(order), status, named

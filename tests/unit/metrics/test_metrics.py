@@ -1,4 +1,4 @@
-"""What is served for Prometheus, from a store in memory."""
+"""Test the metrics for Prometheus, from an in-memory store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MEMORY = {"used_memory": 500, "maxmemory": 1000}
 
 
 class Client:
-    """The account's answers, in their order; the last one stays."""
+    """The account's answers, in order. The last answer is repeated."""
 
     answers = (UserInformation(available_credits=12, free_concurrency=3),)
     asked = 0
@@ -67,7 +67,7 @@ def collector(step_harness, api, monkeypatch):
 
 
 def scrape(collector):
-    """Value by sample name and labels."""
+    """Return each value by sample name and labels."""
     registry = CollectorRegistry()
     registry.register(collector)
     text = generate_latest(registry).decode()
@@ -166,7 +166,7 @@ def test_answers_that_are_not_as_expected_are_counted(collector, step_harness):
 
 
 def test_labels_are_bounded(collector, step_harness, make):
-    """No id of a run, no URL, no secret: what is in the store does not make the page longer."""
+    """Serve no run id, URL or secret. More runs in the store must not make the page longer."""
     before = len(scrape(collector))
     for number in range(30):
         step_harness.create_run(f"run-{number}")
@@ -274,7 +274,7 @@ def test_live_run_counter_survives_errors_in_its_thread(step_harness, monkeypatc
 
     store.run = sometimes
     counter = LiveRunCounter(store)
-    counter.stop()  # before it has begun, too
+    counter.stop()  # also before it has begun
     counter = LiveRunCounter(store)
     counter.start()
     eventually(counter.last)

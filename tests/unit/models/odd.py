@@ -1,4 +1,4 @@
-"""Values that a caller may put into a request: good ones, near misses, and what no request can hold."""
+"""Values that a caller may put into a request: good ones, near misses, and impossible ones."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Word(StrEnum):
     US = "us"
 
 
-class Old(str, Enum):  # noqa: UP042 (the older way is what is tried)
-    """A text that does not print as such."""
+class Old(str, Enum):  # noqa: UP042 (the older way is under test)
+    """A text whose `str()` differs from its value."""
 
     A = "a"
 
@@ -62,7 +62,7 @@ scalars = st.one_of(
 
 
 def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Lists, and what only looks like one; dicts with keys of any kind."""
+    """Make lists, objects similar to lists, and dicts with keys of any kind."""
     hashable = scalars.filter(lambda value: not isinstance(value, float) or not math.isnan(value))
     mappings = st.dictionaries(hashable, inner, max_size=3)
     lists = st.lists(inner, max_size=3)
@@ -89,14 +89,14 @@ maps |= st.dictionaries(st.sampled_from(["A", "X-B", Name("C")]), texts, max_siz
 
 
 def nested(depth: int) -> Any:
-    """A value in so many lists and dicts."""
+    """Return a value inside `depth` lists and dicts."""
     value: Any = 1
     for level in range(depth):
         value = [value] if level % 2 else {"a": value}
     return value
 
 
-# What a JSON value may look like, NaN and its like included.
+# JSON values, with NaN and infinities.
 jsons = st.recursive(
     st.none() | st.integers() | st.sampled_from([math.nan, -math.inf, -0.0, 1e308, True]) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -129,24 +129,24 @@ fitting: dict[str, st.SearchStrategy[Any]] = {
 
 
 def of_field(model: type, name: str) -> st.SearchStrategy[Any]:
-    """Values for one field: some that fit, some that do not."""
+    """Make values for one field: some are valid, some are not."""
     if name == "render":
         inner = {field: of_field(RenderOptions, field) for field in RenderOptions.model_fields}
         return odd | st.fixed_dictionaries({}, optional=inner) | few(inner)
     words = [word for kind in get_args(model.model_fields[name].annotation) for word in get_args(kind)]
     known = [word for word in words if isinstance(word, str)]
     good = st.sampled_from(known) if known else st.booleans()
-    # Values that fit come twice: among many odd ones they would be rare.
+    # Valid values come twice: among many odd ones they would be rare.
     fit = fitting.get(name, good)
     return st.sampled_from([fit, fit, odd, good]).flatmap(lambda chosen: chosen)
 
 
 def few(strategies: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    """Values for one or two of the fields: those of many fields contradict each other too often."""
+    """Make values for one or two fields: values of many fields contradict each other too often."""
     names = st.lists(st.sampled_from(sorted(strategies)), min_size=1, max_size=2, unique=True)
     return names.flatmap(lambda chosen: st.fixed_dictionaries({name: strategies[name] for name in chosen}))
 
 
 all_fields = {name: of_field(JobCreationRequest, name) for name in JobCreationRequest.model_fields}
-#: The fields of a request: most have good targets and one or two others.
+#: The fields of a request: most have good targets and one or two other fields.
 requests = few(all_fields).map(lambda held: held if "plugin" in held else {"targets": ["https://a.example/"], **held})

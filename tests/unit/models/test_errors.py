@@ -1,4 +1,4 @@
-"""Errors that carry models, and the way of all errors through pickle, copy and Celery's JSON."""
+"""Test errors that carry models, and that pickle, copy and Celery's JSON keep all errors."""
 
 from __future__ import annotations
 

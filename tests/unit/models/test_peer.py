@@ -1,4 +1,4 @@
-"""Our models read what the peer SDK's read, and say the same of it."""
+"""Test that our models read the same payloads as the peer SDK's, with the same values."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ PROPERTIES = ("is_terminal", "is_success", "is_terminal_failure", "is_expired")
 
 
 def plain(value: Any) -> Any:
-    """The value without its model, times in UTC."""
+    """Return the value without its model, with times in UTC."""
     if isinstance(value, BaseModel):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, list):
@@ -138,13 +138,13 @@ def compare(mine: Any, theirs: Any) -> None:
     if hasattr(type(theirs), "duration"):
         assert mine.duration == duration(theirs)
         assert raised(mine) == raised(theirs)
-    # Plain base64 only: the peer drops stray characters without a word, and refuses base64 without padding.
+    # Plain Base64 only: the peer silently drops stray characters, and refuses Base64 without padding.
     if hasattr(theirs, "decoded_content") and not (theirs.base64_encoded_content and not standard(theirs.content)):
         assert page(mine) == page(theirs)
 
 
 def standard(content: str | None) -> bool:
-    """Return whether the content is base64 in the standard alphabet, with its padding."""
+    """Return whether the content is Base64 in the standard alphabet, with its padding."""
     try:
         base64.b64decode(content or "", validate=True)
     except ValueError:
@@ -153,7 +153,7 @@ def standard(content: str | None) -> bool:
 
 
 def subset(mine: Any, theirs: Any) -> bool:
-    """Whether all that the peer has is ours too; nested models of ours have more fields."""
+    """Return whether our value has all that the peer's has. Our nested models have more fields."""
     if isinstance(theirs, dict) and isinstance(mine, dict):
         return all(key in mine and subset(mine[key], value) for key, value in theirs.items())
     if isinstance(theirs, list):
@@ -179,7 +179,7 @@ def test_the_peers_attributes_and_methods_are_all_there(name):
     assert {key for key in public if key != "model_config"} <= set(dir(mine))
 
 
-# What the peer takes beyond these, no header can hold.
+# The peer also accepts maps that no header can hold.
 sendable_maps = st.dictionaries(st.sampled_from(["Accept", "x-a", "X_B"]), st.sampled_from(["", "a", "ü\t1"]))
 render = st.fixed_dictionaries(
     {},
@@ -248,7 +248,7 @@ def accepted(model: Any, values: dict[str, Any]) -> Any:
 @settings(max_examples=400, deadline=None)
 @given(options, st.randoms(use_true_random=False))
 def test_same_request_on_the_wire(values, rng):
-    # Most whole sets contradict themselves, so try smaller ones as well.
+    # Most full sets contradict themselves, so try smaller ones as well.
     few = {key: values[key] for key in rng.sample(sorted(values), min(3, len(values)))} | {
         "targets": ["https://shop.example/"]
     }

@@ -1,4 +1,4 @@
-"""What is accepted can be sent and read back; what cannot be sent is refused by name."""
+"""Test that an accepted request can be sent and read back, and that a refusal names the field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def accepted(fields: dict[str, Any]) -> JobCreationRequest | None:
         return JobCreationRequest(**fields)
     except ValidationError as error:
         text = str(error)
-        # Loggers and terminals write the text: it must be good text itself, and must name a field.
+        # Loggers and terminals write the text, so it must be valid text, and must name a field.
         text.encode()
         assert any(name in text for name in [*fields, "targets"])
         assert "input_value" not in text
@@ -39,7 +39,7 @@ def assert_sendable(request: JobCreationRequest) -> None:
     read = RunSpec.unpacked(*spec.packed())
     assert (read, read.digest) == (spec, spec.digest)
     with warnings.catch_warnings():
-        # As a worker sends what it read: with nobody to warn.
+        # A worker sends what it read, and has no caller to warn.
         warnings.simplefilter("error")
         for part in read.parts():
             assert json.loads(endpoints.create_job(part).body.decode()) == part.to_wire()
@@ -66,7 +66,7 @@ def test_each_field_by_itself(name):
             assert_sendable(request)
 
     check()
-    # The property says something only where values are accepted. A region needs another field.
+    # The property is empty unless values are accepted. A region needs another field.
     assert taken or name == "regional_geo_code"
 
 

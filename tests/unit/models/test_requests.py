@@ -1,4 +1,4 @@
-"""What a request may be, what it is on the wire, and how it is compared."""
+"""Test requests: their validation, their form on the wire, and their comparison."""
 
 from __future__ import annotations
 
@@ -359,7 +359,7 @@ def test_ignored_body_warns_at_the_caller(method):
     assert one.to_wire()["Body"] == "s3cret"
     assert [warning.filename for warning in seen] == [__file__]
     assert "s3cret" not in str(seen[0].message)
-    # The caller was warned: not again for the same request.
+    # The caller was warned already, so the same request causes no second warning.
     assert one.with_targets([URL]).body == "s3cret"
 
 

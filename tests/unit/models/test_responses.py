@@ -1,4 +1,4 @@
-"""The seed's models, attribute by attribute, and what the wire may bring instead."""
+"""Test the original models, attribute by attribute, and other forms on the wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which odd values of an answer are read, which take the default, and which make the answer unreadable."""
+"""Test which odd values of an answer are read, which take the default, and which make the answer unreadable."""
 
 from __future__ import annotations
 
@@ -398,7 +398,7 @@ def test_ids_come_back_as_they_were_asked_for():
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"[]", b"5", b"null", b'"text"', b"{", b"\xff\xfe", b"[" * 100_000])
 @pytest.mark.parametrize("model", ANSWERS)
 def test_value_other_than_object_is_refused(model, raw):
-    with pytest.raises(ValueError):  # noqa: PT011 (each parser has its own words)
+    with pytest.raises(ValueError):  # noqa: PT011 (each parser has its own error text)
         model.from_answer(raw)
 
 

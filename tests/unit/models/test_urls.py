@@ -1,4 +1,4 @@
-"""Spellings of one URL, the digests of targets, and the order of answers."""
+"""Test spellings of one URL, the digests of targets, and the order of answers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ anything = st.one_of(
     targets,
     st.text(alphabet="htps:/.%2eEfF0~ ?#&=@äß\ud800\ud83d\ude00\\{}[]\t\x00", max_size=25).map("http://a{}".format),
 )
-#: Kinds of targets that a loose comparison takes for each other.
+#: Targets that a loose comparison confuses with each other.
 POOL = [
     "https://app.example/#/p/1",
     "https://app.example/#/p/2",
@@ -347,12 +347,13 @@ A, B, C, X, Y = (f"https://{name}.example/" for name in "abcxy")
         ([], [], [], True),
         ([A, B], [B, A], [1, 0], True),
         ([A, B, A], [A, A, B], [0, 2, 1], True),
-        # Hash routes that a server cuts off, and hosts that it folds, tell nothing; the others are proven beside them.
+        # Hash routes that a server cuts off, and hosts that it folds, prove nothing. Other targets beside them are
+        # proven.
         ([f"{A}#1", f"{A}#2", B], [B, A, A], [2, 1, 0], False),
         ([f"{A}#1", f"{A}#2"], [f"{A}#2", f"{A}#1"], [1, 0], True),
         ([f"{A}#1", f"{A}#1", B], [B, A, A], [1, 2, 0], True),
         (["https://faß.example/", "https://fass.example/"], ["https://fass.example/"] * 2, [0, 1], False),
-        # A URL that is nobody's keeps its place if the place is free.
+        # A URL that matches no target keeps its position if the position is free.
         ([A, B, C], [X, C, Y], [0, 2, 1], False),
         ([A, B, C], [C, X, Y], [2, 1, 0], False),
         ([A, B], [B, X], [1, 0], False),
@@ -363,7 +364,7 @@ A, B, C, X, Y = (f"https://{name}.example/" for name in "abcxy")
         ([A, A.upper(), B], [B, A], [1, 1, 0], True),
         ([f"{A}#1", f"{A}#2"], [A], [0], False),
         ([A, A, A], [A, A], [0, 1], False),
-        # Too few and too many.
+        # Too few and too many answers.
         ([A, B, C], [C, A], [1, 0], False),
         ([A, A, B], [A, X], [0, 1], False),
         ([A], [X, A], [1, 0], False),

@@ -1,4 +1,4 @@
-"""The digest that version 1 stored."""
+"""Test the digest that version 1 stored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_form_never_raises(url):
 
 
 def test_the_digest_is_that_of_version_1():
-    # As the released version computed them; parts in a store carry such digests.
+    # Digests of the released version, because parts in a store carry them.
     assert fingerprint(["http://a", "http://b"]) == fingerprint(["http://B/", "HTTP://a:80"])
     assert fingerprint([]) == "4f53cda18c2baa0c0354bb5f9a3ecbe5"
     assert fingerprint(["https://shop.example/1?q=ü"]) == "75a41811b7748afccf3cfc87331ed74c"

@@ -1,4 +1,4 @@
-"""URLs as web-platform-tests has them, and the targets that are refused."""
+"""Test URLs from web-platform-tests, and the targets that are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scrape_do_celery.models.urls import whatwg_form, why_no_target
 from scrape_do_celery.models.urls_refused import Refusal, find_refusal
 from tests.support.wpt_cases import cases
 
-#: Rules that are ours; by all others, only what the parser refuses is refused.
+#: Rules of our own. All other rules refuse only URLs that the parser refuses.
 OURS = {"CONTROL_OR_WHITESPACE", "SCHEME", "NO_SLASHES", "EMPTY_LABEL", "LABEL_LENGTH", "HOST_LENGTH"}
 
 

@@ -1,4 +1,4 @@
-"""Many jobs that are not found at once."""
+"""Test many jobs that are not found at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose word an answer is, and how often it counts."""
+"""Test whether the API or a gateway sent an answer, and how often the answer counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unreadable(body=b"{", *, own=True):
         *((answer(status, own=True), "attempt") for status in (400, 405, 406, 413, 422, 451)),
         *((answer(status, own=False), "trouble") for status in (400, 402, 405, 407, 413, 421, 422, 431, 451)),
         *((answer(status, own=True), "trouble") for status in (401, 402, 403, 408, 425, 429, 500, 503)),
-        # Of one job or task, after the account was found to be accepted.
+        # Refusals of one job or task, after the account was found to be accepted.
         *((AsyncAPIResponseError("GET /x", status, "no"), "attempt") for status in (401, 403)),
         *((AsyncAPIResponseError("GET /x", status, None), "trouble") for status in (401, 403)),
         (unreadable(own=True), "attempt"),

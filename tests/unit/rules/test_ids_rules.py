@@ -1,4 +1,4 @@
-"""Which task ids a part has."""
+"""Test which task ids a part has."""
 
 from __future__ import annotations
 

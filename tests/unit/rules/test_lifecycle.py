@@ -1,4 +1,4 @@
-"""When a job or task has ended, also by words that nobody knows."""
+"""Test when a job or task has ended, also with unknown statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A walk through pages of a job list that lie about their number, repeat themselves, or hold entries without an id."""
+"""Test reading pages of a job list with a wrong page count, repeated jobs, or entries without an id."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def of_ages(*ages, start=0):
         ([70, None, 70, 80], True),
         ([50, 80], False),
         ([80, 70], False),
-        # Jobs of one moment, and a job alone, show no order.
+        # Jobs of one moment, and a single job, show no order.
         ([70, 70], False),
         ([70], False),
     ],

@@ -1,4 +1,4 @@
-"""Which task of a job is which target, by the job's summary and the tasks' own answers."""
+"""Test which task belongs to which target, by the job's summary and the tasks' own answers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ A2 = "https://a.example/?q=men%27s"
 @pytest.mark.parametrize(
     ("targets", "named", "own", "order"),
     [
-        # Both tell the same.
+        # The summary and the tasks agree.
         ([A, B], [B, A], {0: B, 1: A}, ([1, 0], True)),
         ([A, B], [B, A2], {0: B, 1: A}, ([1, 0], True)),
-        # Targets of one WHATWG form have one page, whichever task has it. Each keeps the task with its own text.
+        # Targets of one WHATWG form have one page, regardless of the task. Each keeps the task with its own text.
         ([A, A2, B], [A2, A2, B], {0: A2, 1: A, 2: B}, ([1, 0, 2], True)),
         ([A, A2, B], [A2, A, B], {0: A2, 1: A, 2: B}, ([1, 0, 2], True)),
-        # They contradict each other, or the tasks are silent, or not the input's.
+        # The summary and the tasks contradict each other, or the tasks name no URL or a foreign one.
         ([A, B], [B, A], {0: A, 1: B}, ([1, 0], False)),
         ([A, B], [B, A], {0: "", 1: ""}, ([1, 0], False)),
         ([A, B], [B, A], {0: B, 1: "https://c.example/"}, ([1, 0], False)),
@@ -31,15 +31,15 @@ A2 = "https://a.example/?q=men%27s"
         ([A, B], ["", ""], {0: B, 1: A}, ([1, 0], True)),
         ([A, B], ["", A], {0: B, 1: A}, ([1, 0], True)),
         ([A, B], ["", ""], {0: B}, ([1, 0], False)),
-        # The summary is not the input's, whatever the tasks say.
+        # The summary does not fit the input, regardless of the tasks.
         ([A, B], ["https://c.example/", "https://d.example/"], {0: B, 1: A}, ([0, 1], False)),
-        # A task that is gone, or was never fetched, has no say.
+        # A task that is gone, or was never fetched, proves nothing.
         ([A, B], [B, A], {1: A}, ([1, 0], True)),
         ([A, B], [B, A], None, ([1, 0], True)),
-        # One task for equal targets.
+        # A single task for equal targets.
         ([A, B, A], [B, A], {0: B, 1: A}, ([1, 0, 1], True)),
         ([A, B, A], [B, A], {0: A, 1: B}, ([1, 0, 1], False)),
-        # Other numbers of tasks than of targets.
+        # More or fewer tasks than targets.
         ([A, B], [B], {0: B}, ([0], False)),
         ([A], [A, B], {0: A, 1: B}, ([0, 1], False)),
     ],

@@ -13,7 +13,7 @@ JOB = JobDetails(job_id="j1", status="rotating")
 
 
 def looks(strategy, start=0.0):
-    """Times of all looks, as a clock that starts at `start` sees them, and the error that ended them."""
+    """Return the times of all polls, by a clock that starts at `start`, and the error that ended them."""
     now, times = start, []
     while True:
         times.append(now - start)

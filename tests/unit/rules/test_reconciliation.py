@@ -1,4 +1,4 @@
-"""The rules on which a second purchase hangs, over everything that a listing may show."""
+"""Test the rules that decide on a second purchase, over all possible job lists."""
 
 from __future__ import annotations
 

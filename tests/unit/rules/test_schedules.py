@@ -1,4 +1,4 @@
-"""Two beats name the same tick alike."""
+"""Test that two beats give the same tick the same name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules between states, as tables."""
+"""Test the rules between states, as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The URLs that a job names, held against a part's targets."""
+"""Test the comparison of a job's URLs with a part's targets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ MANY = [f"https://a.example/{n}" for n in range(1_000)]
 def test_only_a_foreign_url_makes_a_job_foreign(urls, may_be):
     targets = TargetSet(MANY)
     assert targets.has_all(urls) is may_be
-    # What is remembered of a job tells no job of the part for another's.
+    # The stored hashes of a job never mark a job of the part as foreign.
     assert targets.may_have(job(*urls)) >= may_be
 
 

@@ -1,4 +1,4 @@
-"""Which Celery app a process works with."""
+"""Test which Celery app a process uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drafts: runs whose message carries them."""
+"""Test drafts: runs that start by their message."""
 
 from __future__ import annotations
 

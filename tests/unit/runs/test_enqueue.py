@@ -1,4 +1,4 @@
-"""`enqueue`: what is wrong raises in the caller, and the same request twice is one run."""
+"""Test `enqueue`: errors raise in the caller, and the same request twice is one run."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_body_with_get_warns_once_at_the_caller(step_harness, start_run, door):
 
 
 def test_request_of_an_earlier_version_can_be_read(step_harness, start_run):
-    """A stricter rule must not make a run unreadable that may have been paid for."""
+    """Read a request that a stricter rule would refuse now, because its run may be paid for."""
     spec, _ = RunSpec(JobCreationRequest(targets=[URL])).packed()
     data = unpack(spec)
     data["request"] |= {"Headers": {"a b": "c\n"}, "SetCookies": "a\n", "WebhookURL": "hooks"}
@@ -222,7 +222,7 @@ def test_a_draft_that_has_the_key_is_brought_to_life(step_harness, start_run, ma
 
 
 def test_store_outage_after_the_write_raises_nothing(start_run, step_harness, monkeypatch, caplog):
-    """Who sees an error asks again, and pays again."""
+    """Raise nothing, because a caller that sees an error asks again, and pays again."""
     told = []
 
     def receive(status, **_):
@@ -251,12 +251,12 @@ def _after_one(first, then):
 
 @pytest.fixture
 def transactions(start_run):
-    """Transactions of a host: `enqueue` in one of them, and its commit."""
+    """Return transactions of a host, to call `enqueue` in one of them and to commit it."""
     return Transactions(start_run)
 
 
 class Transactions(dict):
-    """By name, what each puts off until it is committed; none is open at first."""
+    """Open transactions by name, each with its calls to make at the commit."""
 
     now = None
 
@@ -334,7 +334,7 @@ def keys_of(step_harness):
 
 
 def test_key_taken_before_the_commit_drops_nothing_else(step_harness, transactions, start_run, caplog):
-    """Two requests of one key at once: one of them is told at its commit, where nobody can be raised at."""
+    """Enqueue one key twice at once. The second conflict shows only at its commit, which cannot raise to a caller."""
     transactions.enqueue("a", [URL], idempotency_key="k")
     other = transactions.enqueue("a", [URL])
     first = start_run(["https://other.example/"], idempotency_key="k")
@@ -346,7 +346,7 @@ def test_key_taken_before_the_commit_drops_nothing_else(step_harness, transactio
 
 
 def test_in_any_order_of_transactions_a_key_has_one_run(step_harness, transactions, start_run):
-    """Whoever asked for a key and was not rolled back holds the id of the one run that was made."""
+    """Give every committed or outside request of a key the id of the one run."""
     for orders in itertools.permutations(["open a", "open b", "commit a", "commit b", "outside", "roll c back"]):
         if orders.index("open a") > orders.index("commit a") or orders.index("open b") > orders.index("commit b"):
             continue

@@ -1,4 +1,4 @@
-"""Every door takes the same requests, and writes nothing where it refuses one."""
+"""Test that every way to start a run accepts the same requests, and writes nothing if it refuses one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = {"headers", "set_cookies", "webhook_headers", "body"}
 
 @pytest.fixture
 def doors(step_harness, monkeypatch):
-    """Ways from the fields of a request to the id of its run."""
+    """Return functions that make a run from the fields of a request, and return its id."""
     monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
     monkeypatch.setattr("celery.app.task.Task.apply_async", lambda self, args, kwargs, **options: kwargs["run_id"])
     step = step_harness.app.tasks[routing.SCRAPE]
@@ -46,7 +46,7 @@ def doors(step_harness, monkeypatch):
 
 
 def fresh(value: Any) -> Any:
-    """The value for one door; what can be read once only is made a list, which all of them take alike."""
+    """Return the value for one way. A generator becomes a list, because it can be read only once."""
     return list(value) if type(value).__name__ == "generator" else value
 
 

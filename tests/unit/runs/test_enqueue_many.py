@@ -1,4 +1,4 @@
-"""`enqueue_many`: as many runs as requests, in their order, and nothing written where one of them is wrong."""
+"""Test `enqueue_many`: one run per request, in order, and nothing is written if one request is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forgetting a run: keys, waiters and schedules afterwards."""
+"""Test forgetting a run: keys, waiters and schedules afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ URL = "https://shop.example/0"
 
 
 def end_and_deliver(step_harness, run_id):
-    """Ends a run, of which everybody is told."""
+    """End a run, and acknowledge the delivery to all waiters."""
     if step_harness.part(run_id).state is not PartState.DONE:
         step_harness.finish_part(run_id)
     step_harness.run(ops.record_outcome(step_harness.keys, run_id, "succeeded", {}))
@@ -27,7 +27,7 @@ def end_and_deliver(step_harness, run_id):
 
 @pytest.fixture
 def forgotten_meanwhile(step_harness, monkeypatch):
-    """An ended run with a key; another process forgets it right after the key has led somebody to it."""
+    """Make an ended run with a key. Another process forgets it right after `create_run` has found it by the key."""
     step_harness.create_run("old", each=[URL], key="k")
     end_and_deliver(step_harness, "old")
 

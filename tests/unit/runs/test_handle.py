@@ -1,4 +1,4 @@
-"""`RunHandle`: looking, waiting, reading, canceling, forgetting."""
+"""Test `RunHandle`: its status, waiting, reading, canceling, forgetting."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def handle(step_harness):
 
 @pytest.fixture
 def finish(step_harness, make):
-    """Ends run `r`: its job, the tasks that were fetched, its outcome and its error."""
+    """Return a function that ends run `r` with its job, fetched tasks, outcome and error."""
 
     def end(outcome="succeeded", *, job=None, positions=(0, 1), error=None, urls=None):
         job = job or make.job("success")

@@ -1,4 +1,4 @@
-"""Enqueueing again what failed: never what may have been bought."""
+"""Test enqueueing failed targets again, but never targets that may have been bought."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_target_never_bought_is_retried_once(step_harness, outcome, fields):
 
 
 def collected(step_harness, make, *, urls, summary=True, gone=False):
-    """A run of two targets of which the first task failed."""
+    """Make a run of two targets whose first task failed."""
     step_harness.create_run(targets=2)
     step_harness.make_running(state=PartState.FETCHING)
     claim = step_harness.claim_part()

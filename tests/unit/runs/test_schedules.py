@@ -1,4 +1,4 @@
-"""Schedules: checked when they are declared; each tick one run; what happens while one goes on."""
+"""Test schedules: their declaration, one run per tick, and ticks while a run is live."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def tick(step_harness):
 
 @pytest.fixture
 def end(step_harness):
-    """Ends a run as its steps would, whatever has become of its parts."""
+    """Return a function that ends a run as its steps would, regardless of the state of its parts."""
 
     def one(run_id, outcome="succeeded"):
         if step_harness.part(run_id).state is not PartState.DONE:
@@ -263,12 +263,12 @@ def test_an_answer_that_is_lost_makes_no_second_run(step_harness, tick, if_runni
 
 @pytest.mark.parametrize("if_running", ["skip", "queue", "cancel_previous"])
 def test_one_of_many_concurrent_ticks_starts_a_run(step_harness, tick, if_running):
-    """Workers take the messages of a schedule that have piled up, all at the same time."""
+    """Take a schedule's backlog of messages in many workers at the same time."""
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: tick(f"t{n % 8}", if_running), range(24)))
     runs = {run_id for run_id in made if run_id}
     assert runs == step_harness.run_ids()
-    # A late message of an earlier tick cancels no later one.
+    # A late message of an earlier tick cancels no later tick.
     assert len(runs) in {"skip": {1}, "queue": {8}, "cancel_previous": set(range(1, 9))}[if_running]
     records = [step_harness.read_run(run_id) for run_id in runs]
     assert len([one for one in records if one.accepted and not one.stop_reason]) == 1
@@ -288,7 +288,7 @@ def test_one_of_many_concurrent_ticks_starts_a_run(step_harness, tick, if_runnin
 )
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_any_order(step_harness, tick, end, acts):
-    """Each tick keeps its answer; no two runs go on at once that were not canceled; nobody waits for nothing."""
+    """Check that a tick keeps its answer, that only one run goes on unless canceled, and that no run waits for ever."""
     step_harness.redis.flushall()
     said, ended = {}, set()
     for number, (what, which, if_running) in enumerate(acts):
@@ -331,7 +331,7 @@ def test_in_any_order(step_harness, tick, end, acts):
 
 
 def _look(step_harness, end, ended):
-    """What the dispatcher does for runs that are due."""
+    """Act as the dispatcher does for due runs."""
     for run in step_harness.claim_due().runs:
         record = step_harness.read_run(run.run_id)
         if record.accepted is None:
@@ -342,7 +342,7 @@ def _look(step_harness, end, ended):
 
 
 def test_repeated_message_without_a_tick_is_one_tick(step_harness, monkeypatch):
-    """Of a beat that does not know the step: it was delivered, its worker died, and a later tick's time has come."""
+    """Repeat a message of a beat that does not know the step. Its worker died, and a later tick is due meanwhile."""
     entry = scheduled_run("prices", 60, URLS, if_running="cancel_previous")
     step = step_harness.app.tasks[routing.SCHEDULED_RUN]
     first = _received(step, entry, "m1", "1000000020", monkeypatch)

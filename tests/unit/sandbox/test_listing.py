@@ -27,7 +27,7 @@ def account(clock):
 
 @pytest.fixture
 def jobs(account, clock):
-    """One job a second: at the end, the first has ended, the second runs and the last three wait."""
+    """Make a job per second. In the end the first has ended, the second runs, and the last three wait."""
     made = []
     for number in range(5):
         made.append(account.create(read_spec(json.dumps({"Targets": [f"https://a.example/{number}"]}).encode())))

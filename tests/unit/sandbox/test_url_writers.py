@@ -5,7 +5,7 @@ import pytest
 from scrape_do_celery.sandbox.options import WRITER_NAMES, Options
 from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
 
-#: URL, and what each writer makes of it: verbatim is the URL itself, pydantic writes as WHATWG does.
+#: URL, and the spelling of each writer: verbatim is the URL itself, pydantic writes as WHATWG does.
 _TABLE = [
     # url, whatwg, go, go_encode, idna2003
     ("HTTPS://Shop.Example", "https://shop.example/", "https://Shop.Example", None, "https://shop.example/"),
@@ -48,7 +48,7 @@ _TABLE = [
     ),
     ("https://a.example/?", "https://a.example/?", "https://a.example/?", None, "https://a.example/"),
     ("https://a.example/#", "https://a.example/#", "https://a.example/", None, "https://a.example/"),
-    # A valid spelling stays; an invalid one is decoded and escaped anew.
+    # A valid spelling stays. An invalid one is decoded and escaped again.
     ("https://a.example/%7eb%c3%bc", "https://a.example/%7eb%c3%bc", "https://a.example/%7eb%c3%bc", None, None),
     (
         "https://a.example/%7e%2f/ü",

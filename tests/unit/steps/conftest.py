@@ -1,4 +1,4 @@
-"""Parts in the states in which steps meet them. A module with another number of targets has its own `size`."""
+"""Provide parts in the states in which steps meet them. A module with another number of targets sets its own `size`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ HOUR = 3600.0
 
 @pytest.fixture
 def size():
-    """Targets of the part."""
+    """Return the number of targets of the part."""
     return 2
 
 
 @pytest.fixture
 def running(step_harness, size):
-    """A part whose job runs, older than the time in which a 404 means nothing."""
+    """Return a part with a running job. The job is old enough for a 404 to count."""
     step_harness.create_run(targets=size)
     step_harness.make_running()
     step_harness.clock.forward(100)
@@ -32,14 +32,14 @@ def running(step_harness, size):
 
 @pytest.fixture
 def early(running):
-    """The same, with tasks that are fetched as they end."""
+    """Return the same part, with tasks that are fetched as they end."""
     running.redis.hset(running.keys.run("r"), "early", 1)
     return running
 
 
 @pytest.fixture
 def fetching(step_harness, make, size):
-    """A part whose job has ended, and whose tasks are fetched."""
+    """Return a part whose job has ended, and whose tasks the fetch step fetches."""
     step_harness.create_run(targets=size)
     step_harness.make_running(state=PartState.FETCHING)
     step_harness.run(
@@ -58,7 +58,7 @@ def without_tasks(job):
 
 
 def show_jobs(step_harness, *jobs, trim=True):
-    """The API has these jobs."""
+    """Script the API to have these jobs."""
     whole = {job.job_id: job for job in jobs}
     step_harness.api.script(
         list_jobs=lambda _: job_listing(*(map(without_tasks, jobs) if trim else jobs)), get_job=lambda i: whole[i]
@@ -117,7 +117,7 @@ def make_parts_running(step_harness, names, account=None):
 
 @pytest.fixture
 def end_part(step_harness, make):
-    """Ends one part, with its job and the tasks that were fetched."""
+    """Return a function that ends one part with its job and the fetched tasks."""
 
     def end_of_part(part=0, outcome="succeeded", *, job=None, tasks=(), error=None):
         step_harness.make_running(part=part, state=PartState.FETCHING)

@@ -1,4 +1,4 @@
-"""Parts of other accounts, and accounts without a worker."""
+"""Test parts of other accounts, and accounts without a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deciding a run once, and delivering its outcome under the caller's id."""
+"""Test that a run is decided once, and that its outcome is delivered under the caller's id."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_undecidable_run_blocks_no_other_and_is_given_up(step_harness, caplog):
 
 
 def on(step_harness, step):
-    """The step as the harness's app has it."""
+    """Return the step from the harness's app."""
     return step_harness.app.tasks[step.name].run
 
 
@@ -185,7 +185,7 @@ def test_the_message_of_the_last_part_leads_to_the_outcome(step_harness):
 
 
 def test_outcome_is_refused_while_a_part_is_live(step_harness):
-    """A step has seen that all parts have ended; then the store falls back behind that."""
+    """Decide after the store fell back: the step saw all parts ended, and the store lost these writes."""
     step_harness.create_run()
     assert step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {"decided_by": 0})) == ""
     assert step_harness.read_run().outcome is None

@@ -1,4 +1,4 @@
-"""A token that is refused: one account is held back, tried now and then, and given up after a while."""
+"""Test a refused token: the account is held back, probed from time to time, and given up in the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def running(step_harness):
 
 
 def poll_when_due(step_harness):
-    """What a step message for the run does."""
+    """Run the poll step once the part is due, as a step message does."""
     step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]))
     run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
 
@@ -50,7 +50,7 @@ def test_refused_token_holds_the_account_and_is_logged_once(running, make, caplo
     assert running.try_claim_part("other") is None
     assert caplog.text.count("refuses the token") == 1
     assert len(running.api.called("get_job")) == 1
-    # 1, 2, 4 ... seconds after the refusal, and no more than one in a minute.
+    # Probes come 1, 2, 4 ... seconds after the refusal, and at most once a minute.
     assert 5 <= len(running.api.called("get_user_info")) <= 12
     assert running.part().state is PartState.RUNNING
 
@@ -85,7 +85,7 @@ def test_a_failure_of_the_probe_says_nothing_about_the_token(running, make):
     assert len(running.api.called("get_job")) == 2
 
 
-# One job or task is refused, and the token is not
+# The API refuses one job or task, but not the token.
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -152,7 +152,7 @@ def test_refusal_is_blamed_on_the_token_unless_it_works(fetching, make, status):
 
 
 def test_run_of_another_account_is_left_and_logged_once(running, make, caplog):
-    """Another token does not know the job: three looks with it would lose what was paid."""
+    """Leave the run alone: another token does not know the job, and three polls with it would lose the paid pages."""
     running.redis.hset(running.keys.part("r", 0), "account", "somebody else's")
     running.api.script(get_job=make.refusal(404))
     poll_when_due(running)

@@ -1,4 +1,4 @@
-"""Canceling a job: cancellations and deadlines end a run even if the API fails."""
+"""Test that cancellations and deadlines end a run even if the API fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process counts by itself, and how it comes to the store."""
+"""Test the counters of a process, and how they reach the store."""
 
 from __future__ import annotations
 

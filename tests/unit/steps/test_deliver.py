@@ -1,4 +1,4 @@
-"""Telling those who wait for a run how it ended."""
+"""Test the delivery of a run's outcome to its waiters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from scrape_do_celery.worker.dispatcher import Dispatcher
 
 @pytest.fixture
 def ended(step_harness):
-    """A run that has ended, with a waiter that has a canvas and one that has none."""
+    """Return an ended run with two waiters, of which one has a canvas."""
     step_harness.create_run(waiter="plain")
     canvas = signature("scrape_do.deliver_outcome", args=["r"], task_id="canvas", link=[signature("shop.save")])
     step_harness.run(ops.accept_run(step_harness.keys, "r", "canvas", json.dumps(canvas)))
@@ -35,7 +35,7 @@ def ended(step_harness):
 
 @pytest.fixture
 def sent(step_harness, monkeypatch):
-    """What signatures send, which goes past `send_task` where the task is registered."""
+    """Catch what signatures send: a registered task bypasses `send_task`."""
     caught = []
     monkeypatch.setattr(
         "celery.canvas.Signature.apply_async",
@@ -64,13 +64,13 @@ def aggregate(step_harness):
 
 
 def on(step_harness, step):
-    """The step as the harness's app has it."""
+    """Return the step from the harness's app."""
     return step_harness.app.tasks[step.name].run
 
 
 @pytest.fixture
 def run_deliver(step_harness, monkeypatch):
-    """`deliver_outcome` under a Celery id."""
+    """Return a function that runs `deliver_outcome` under a Celery id."""
     step = step_harness.app.tasks[deliver_outcome.name]
 
     def call(run_id="r", task_id="r"):
@@ -153,7 +153,7 @@ def test_some_callbacks_run_after_the_result_is_stored(option, state, owed):
 
 @pytest.fixture
 def owed(ended):
-    """The canvas is a chord's, and Celery has stored the outcome."""
+    """Return an ended run whose waiter is a chord's finish. Celery has stored the outcome."""
     finish = {"task": routing.DELIVER_OUTCOME, "args": ["r"], "kwargs": {}, "options": {"chord": {"task": "after"}}}
     ended.redis.hset(ended.keys.run("r"), "waiter:canvas", json.dumps(finish))
     ended.redis.hdel(ended.keys.run("r"), "waiter:plain")
@@ -272,7 +272,7 @@ def test_a_draft_that_is_gone_is_left_alone(step_harness):
 
 
 def test_callbacks_run_after_a_crash_between_result_and_callbacks(step_harness, monkeypatch):
-    """Celery stores a result, then calls errbacks. The report had lain in the queue, and was published twice."""
+    """Kill the worker after Celery stored the result and before it calls errbacks. The delivery was published twice."""
     called, deaths, error = [], [True], JobLostError("lost", "r")
     step_harness.create_run(
         signature=delivery_signature(step_harness.app_context, "r", "r", {"link_error": signature("after.failure")})
@@ -343,7 +343,7 @@ def test_store_outage_returns_the_message(step_harness, run_deliver, monkeypatch
 
 
 def test_success_turned_into_failure_is_not_acknowledged(step_harness, acknowledge):
-    """A callback that could not be sent: the outcome is delivered again."""
+    """Deliver the outcome again, because a callback could not be sent."""
     step_harness.app.backend.store_result("r", {}, "FAILURE")
     acknowledge("FAILURE")
     assert step_harness.read_run().waiters == {"r": ""}
@@ -379,7 +379,7 @@ def test_store_outage_during_acknowledgement_is_logged(step_harness, acknowledge
 
 
 def test_repeated_delivery_after_forget_is_ignored(step_harness, run_deliver, end_part):
-    """Neither an error nor a callback: the caller was told before the run was freed."""
+    """Raise no error and call nothing: the caller had the outcome before the run was forgotten."""
     step_harness.create_run()
     end_part()
     aggregate(step_harness)

@@ -1,4 +1,4 @@
-"""Runs that are encrypted at rest: steps with another key, or none, leave them as they are."""
+"""Test encrypted runs: steps with another key, or without a key, leave them unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COOKIE = "cookie-that-is-private"
 
 @pytest.fixture
 def encrypted(step_harness, settings):
-    """The harness, whose settings have an encryption key from now on; `encrypted.use(key)` takes another."""
+    """Return the harness with an encryption key in its settings. `encrypted.use(key)` sets another key."""
 
     def use(key):
         found = settings.model_copy(update={"encryption_key": None})
@@ -56,7 +56,7 @@ def secret(step_harness, **options):
 
 
 def everything(step_harness):
-    """Each value of the store that may be private, by place."""
+    """Return each value of the store that may be private, by its key and field."""
     found = {}
     for key in step_harness.redis.scan_iter():
         kind = step_harness.redis.type(key)
@@ -134,7 +134,7 @@ def test_step_without_the_key_leaves_the_part_unchanged(encrypted, key, state, s
 
 
 def publish(step_harness, handler, *states):
-    """A message for a step, as the frame of every step takes it."""
+    """Run a step through `run_step`, as its message does."""
     definition = StepDefinition(list(states), handler, 30)
     step_harness.run_step(lambda context, _: _run_parts(_named(context), [PartId("r", 0)], definition), None)
 
@@ -193,7 +193,7 @@ def test_unencrypted_run_continues_after_a_key_is_set(encrypted):
 
 @pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
 def test_unreadable_part_is_neither_bought_nor_counted(encrypted, step, state, make):
-    """The claim saw no strange key, and yet a value of it is encrypted with one."""
+    """Encrypt a value with another key in a way that the claim cannot detect."""
     secret(encrypted)
     if state is PartState.SUBMITTING:
         encrypted.set_fields(state=state, intent="1", account=encrypted.settings.account_id)
@@ -212,7 +212,7 @@ def test_unreadable_part_is_neither_bought_nor_counted(encrypted, step, state, m
 
 @pytest.fixture
 def ended(encrypted, make):
-    """A run that has failed, encrypted, seen by a process with another key."""
+    """Return a failed, encrypted run, read by a process with another key."""
     secret(encrypted, signature='{"task": "x"}')
     encrypted.make_running()
     claim = encrypted.claim_part()
@@ -248,7 +248,7 @@ def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
 
 
 def test_a_cancel_that_cannot_read_decides_nothing(encrypted, make):
-    """A job that names no task is completed from its contents: these are another key's."""
+    """Complete a job that names no task from its contents, which are encrypted with another key."""
     encrypted.create_run()
     encrypted.make_running()
     encrypted.store_content(position=0)
@@ -307,7 +307,7 @@ def test_missing_keys_are_named(encrypted, clock):
 
 
 def test_runs_with_the_same_options_do_not_conflict(encrypted):
-    """Encrypted, equal options look different: their digest tells that they are equal."""
+    """Compare by digest, because equal options differ once they are encrypted."""
     secret(encrypted)
     secret(encrypted, run_id="s")
     encrypted.create_run("t", request={"set_cookies": "a=other"})

@@ -1,4 +1,4 @@
-"""Fetching pages: each is stored as it arrives, none twice, and the job's end waits for the last."""
+"""Test that each page is stored on arrival and only once, and that the part ends after its last page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PART_ID = PartId("r", 0)
 
 @pytest.fixture
 def collect(step_harness, make):
-    """A run whose job has ended and waits to be fetched."""
+    """Return a run whose job has ended, and whose pages are not fetched yet."""
 
     def begin(job=None, count=4):
         step_harness.create_run(targets=count)
@@ -54,7 +54,7 @@ def asked(step_harness):
 
 
 def cancel_running_job(step_harness, make):
-    """A run whose job was stopped while its second task was under way."""
+    """Return a run whose job was canceled while its second task was running."""
     step_harness.create_run()
     step_harness.make_running()
     step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
@@ -104,7 +104,7 @@ def test_a_task_that_is_gone_is_data(collect, make, status):
     step_harness = collect()
     step_harness.clock.forward(100)
     step_harness.api.script(get_task=lambda _, i: make.refusal(status) if i == "t1" else make.task(int(i[1:])))
-    # A 404 may be a moment's: it is believed after five looks.
+    # A 404 may be temporary, so only the fifth one in a row counts.
     for _ in range(4 if status == 404 else 0):
         assert step_harness.run_step(fetch, step_harness.claim_part()) is None
         step_harness.clock.forward(60)
@@ -339,7 +339,7 @@ def test_nothing_is_fetched_into_a_full_store(collect):
 
 
 def test_task_past_its_retention_does_not_keep_the_run(collect, make):
-    """It answers 500 for ever; three days after the purchase there is nothing left to wait for."""
+    """End the run three days after the purchase, although the task still answers 500."""
     step_harness = collect()
     step_harness.api.script(get_task=make.refusal(500))
     step_harness.run_step(fetch, step_harness.claim_part())
@@ -355,7 +355,7 @@ OLD = "Error running script (call to f_1): @user_script:9: @user_script: 9: -OOM
 
 @pytest.fixture(params=[OutOfMemoryError("command not allowed"), ResponseError(OLD)], ids=["7", "6.2"])
 def no_room(monkeypatch, request):
-    """A store that is full, and whose user may not ask how full it is; what is gone is still written down."""
+    """Fill the store, whose user may not read its memory usage. Tasks that are gone can still be recorded."""
     run = AsyncStore.run
 
     async def refuse(store, command):

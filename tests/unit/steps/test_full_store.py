@@ -1,4 +1,4 @@
-"""A store without free memory refuses new pages, and still lets runs end."""
+"""Test that a store without free memory refuses new pages, and still lets runs end."""
 
 from __future__ import annotations
 

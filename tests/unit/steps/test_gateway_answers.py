@@ -1,4 +1,4 @@
-"""Whose word an answer is: what a gateway says on the way costs no job and no page."""
+"""Test that answers of a gateway in front of the API lose no job and no page."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_redirect_names_its_host_and_loses_no_job(running, make):
     assert running.part().outcome == "lost"
 
 
-# 404 and 410
+# 404 and 410 of a gateway
 
 
 def test_a_gateways_404_loses_no_job_that_the_list_shows(running, make):
@@ -192,7 +192,7 @@ def test_a_thousand_missing_tasks_are_checked_once(step_harness, make):
     assert len(step_harness.api.called("get_user_info")) == 1
 
 
-# Cancelling
+# Canceling
 
 
 @pytest.mark.parametrize(("own", "is_told"), [(True, True), (False, False)])

@@ -1,4 +1,4 @@
-"""Pages that an answer contained and a later one does not: each is stored, and none is bought again."""
+"""Test pages that only an earlier answer contained: each is stored, and none is bought again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = "<the page>"
 
 
 def said(endpoint, data, status=200):
-    """What the client makes of an answer: a value, or the error."""
+    """Return the client's reading of an answer: a value, or the error."""
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
     try:
         return parse_response(endpoint, status, {}, body)
@@ -34,7 +34,7 @@ def said(endpoint, data, status=200):
 
 
 def task(task_id, status="success", content="<html>", **more):
-    """The answer for a task."""
+    """Make the answer for a task."""
     url = f"https://shop.example/{task_id[1:]}"
     return {"TaskID": task_id, "JobID": "job-r-0", "URL": url, "Status": status, "Content": content, **more}
 
@@ -51,7 +51,7 @@ def job(status, *statuses, **more):
 
 
 def script(step_harness, jobs, **answers):
-    """The answers of a run of two targets. The last answer for a job or a task stays."""
+    """Script the answers of a run of two targets. The last answer for a job or a task is repeated."""
 
     def get_task(job_id, task_id):
         left = answers.get(task_id) or [task(task_id)]
@@ -63,7 +63,7 @@ def script(step_harness, jobs, **answers):
 
 @pytest.fixture
 def run_on(step_harness):
-    """Carry steps out until the part ends; what it became, and its tasks."""
+    """Run steps until the part ends. Return the part and its tasks."""
 
     def go(times=40, seconds=700):
         for _ in range(times):
@@ -80,7 +80,7 @@ def run_on(step_harness):
 
 @pytest.fixture
 def bought_again(step_harness):
-    """The targets that a retry of the run would buy."""
+    """Return the targets that a retry of the run would buy."""
 
     def targets():
         step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))

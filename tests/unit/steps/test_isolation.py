@@ -1,4 +1,4 @@
-"""A part whose last step died is worked on alone: no part beside it pays for its guilt."""
+"""Test that a part whose last step died is worked on alone, so that no other part is blamed for the death."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUEUED = {PartState.QUEUED}
 
 
 class Visitors:
-    """Parts that use the turns of a process; `seen` has their names in the order of their turns."""
+    """Parts that enter the isolation of a process. `seen` has their names in the order of entry."""
 
     def __init__(self, turns):
         self.turns, self.seen, self.inside, self.crowds, self.works = turns, [], set(), [], []
@@ -42,7 +42,7 @@ class Visitors:
 
 
 def visited(story, **options):
-    """What became of the visitors of a story."""
+    """Play a story. Return its visitors and their results."""
 
     async def go():
         visitors = Visitors(Isolation(**options))
@@ -209,11 +209,11 @@ def test_failures_are_remembered_with_a_bound(monkeypatch):
     assert [turns.outlived(name) for name in "abc"] == ["3", "", "4"]
 
 
-# The frame
+# The runner's frame
 
 
 def died(step_harness, run_id):
-    """A part whose process died."""
+    """Make a part whose process died."""
     step_harness.create_run(run_id)
     step_harness.claim_part(run_id, seconds=30)
     step_harness.clock.forward(31)
@@ -283,7 +283,7 @@ def test_failed_step_does_not_count_as_a_crash(step_harness):
 
 
 class Deaths:
-    """Processes that die of one part, one after the other, over one store. What the dispatcher publishes is played."""
+    """Processes that die of one part, one after the other, over one store. Each plays the dispatcher's messages."""
 
     def __init__(self, step_harness, killer):
         self.step_harness, self.killer, self.worst, self.deaths = step_harness, killer, {}, 0
@@ -299,7 +299,7 @@ class Deaths:
         return await context.settle(claim, "succeeded")
 
     def live(self, messages):
-        """One process: it works on all messages at once, until it dies or has no more work."""
+        """Run one process: it works on all messages at once, until it dies or has no more work."""
 
         async def go(store):
             context, self.died = WorkerContext.__new__(WorkerContext), asyncio.Event()
@@ -337,7 +337,7 @@ def test_twelve_innocent_parts_beside_a_deadly_one_end_well(step_harness):
         step_harness.clock.forward(301)
         messages = [message.ids for message in messages_for(step_harness.claim_due().parts)]
         story.live(messages)
-        # The first death is the only one that an innocent part pays for.
+        # An innocent part may die with the killer once, and never again.
         assert all(step_harness.part(name).attempts <= 1 for name in innocent if not step_harness.part(name).outcome)
         if all(step_harness.part(name).outcome for name in names):
             break

@@ -1,4 +1,4 @@
-"""One listing of a list of jobs that changes while it is read."""
+"""Test the reading of a job list that changes meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 class API:
-    """A list of jobs by status, newest first; `between` happens after each page that is read."""
+    """A list of jobs by status, newest first. `between` is called after each page."""
 
     def __init__(self, jobs, between=lambda *_: None, totals=True):
         self.jobs, self.between, self.totals, self.reads = list(jobs), between, totals, []
@@ -53,7 +53,7 @@ def test_every_running_job_is_seen(count, totals):
 
 @pytest.mark.parametrize("leaving", [1, 7, 60])
 def test_jobs_that_leave_a_page_hide_none_behind_it(leaving):
-    """The first of the next page moves up into the page that was read already."""
+    """Let the first jobs of the next page move up into the page that was already read."""
 
     def start_some(api, status, page):
         if (status, page) == ("queued", 1) and api.jobs[0].job_id == "j0":
@@ -68,7 +68,7 @@ def test_a_job_that_moves_on_meanwhile_is_met_again():
         api.jobs = [job(1, "pending") if status == "queuing" else one for one in api.jobs]
 
     assert look(API([job(1, "queuing")], move_on)) == {"j1"}
-    # It was queued when queuing jobs were read, and pending when queued ones were.
+    # The job was queued during the list of queuing jobs, and pending during the list of queued jobs.
     assert look(API([job(1, "queued")], move_on)) == {"j1"}
 
 
@@ -85,7 +85,7 @@ def test_jobs_without_a_time_do_not_end_the_reading():
 
 
 class Tail:
-    """A long list that puts jobs without a start time last; `totals` are what each page says of the list."""
+    """A long list that puts jobs without a start time last. `totals` are each page's totals of the list."""
 
     def __init__(self, jobs, unreadable=0, **totals):
         self.jobs, self.unreadable, self.totals, self.pages = jobs, unreadable, totals, []
@@ -117,13 +117,13 @@ def with_unstarted(started, unstarted=1):
     ("started", "totals", "pages"),
     [
         (199, {"TotalCount": 200, "TotalPages": 2}, [1, 2]),
-        # A page too many, a page too few, no page at all.
+        # The totals name a page too many, a page too few, or no page count.
         (199, {"TotalCount": 200, "TotalPages": 3}, [1, 2]),
         (199, {"TotalPages": 3}, [1, 3, 2]),
         (199, {"TotalCount": 200, "TotalPages": 1}, [1, 2]),
         (199, {"TotalCount": 200}, [1, 2]),
         (450, {"TotalCount": 650}, [1, 7, 6, 5, 4]),
-        # Without totals the list is read to its end.
+        # Without totals the reader goes on to the end of the list.
         (199, {}, [1, 2, 3, 1]),
         (199, {"TotalPages": 1}, [1, 2, 3, 1]),
     ],
@@ -153,7 +153,7 @@ def test_unreadable_entry_among_jobs_without_a_time_counts(unreadable, complete)
 
 @pytest.mark.parametrize(("hours", "pages"), [(0, [1, 2, 1, 10]), (5, [1, 2, 1, 10])])
 def test_a_list_in_local_time_is_read_back_as_far(hours, pages):
-    """All times are the server's own, without a zone; its `Date` is right."""
+    """Read a list whose times are local and have no zone. Its `Date` header is right."""
     api = API([job(n, "success", age=10.0 * n + 3600 * hours) for n in range(1_000)])
 
     async def go():
@@ -206,7 +206,7 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
         job_list, loop = JobListReader(read), asyncio.get_running_loop()
         assert job_list.api_clock_offset(0.0, 3600.0) is None
         await job_list.read_page(1)
-        # By a store whose clock shows eleven o'clock.
+        # The store's clock shows eleven o'clock.
         return job_list.api_clock_offset((NOW - timedelta(hours=1)).timestamp() - loop.time(), 3700.0)
 
     ahead = asyncio.run(go())
@@ -225,7 +225,7 @@ def test_a_date_that_cannot_be_read_is_none(date):
 
 
 def test_only_list_answers_set_the_api_clock():
-    """Another server of the API, with a clock of its own, answers another call meanwhile."""
+    """Answer another call from another API server, which has its own clock, in the meantime."""
 
     async def go():
         async def read(**_):

@@ -1,4 +1,4 @@
-"""A job is recognised by its URLs however they are written, and nothing is bought that may have been bought."""
+"""Test that a job is recognised in any spelling of its URLs, and that a possible purchase is not repeated."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_purchase_that_is_resolved_stands_in_nobodys_way(step_harness, make):
 @pytest.mark.parametrize("other", [ROUTES[1], "https://other.example/", None])
 @pytest.mark.parametrize("own", [True, False])
 def test_similar_job_of_a_possibly_lost_purchase_is_not_adopted(step_harness, make, own, other):
-    """The store lost the part's own intent, or may have lost that of another part."""
+    """Adopt nothing if the store lost the part's own intent, or may have lost that of another part."""
     step_harness.create_run(each=ROUTES[:1])
     if other:
         step_harness.create_run("b", each=[other])
@@ -184,7 +184,7 @@ def test_job_seen_before_the_purchase_is_not_adopted(step_harness, make):
 
 
 def of_an_earlier_version(step_harness, run_id, targets):
-    """The part as a worker of the version before wrote it, whose purchase is under way."""
+    """Store the part in the form of the previous version, with its purchase under way."""
     step_harness.create_run(run_id, each=targets)
     digest = fingerprint(targets)
     step_harness.set_fields(
@@ -294,7 +294,7 @@ def test_purchase_in_doubt_keeps_the_account_after_a_refusal(step_harness, make)
     assert isinstance(step_harness.try_claim_part(account="of the new token"), ops.NeedsAccount)
 
 
-# What the API refused or rejected
+# Jobs that the API refused or rejected
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])

@@ -1,4 +1,4 @@
-"""A job list as servers may show it: nothing is bought again because the list showed a part of its jobs only."""
+"""Test incomplete job lists: a job that is missing from the list is not bought again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ URLS = ["https://shop.example/0", "https://shop.example/1"]
 
 
 def lose_answer(step_harness, make):
-    """The answer to the part's `POST` was lost; a second one would be answered."""
+    """Lose the answer to the part's `POST`. A second `POST` would be answered."""
     claim = step_harness.claim_part(seconds=LEASE)
     step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
     step_harness.update_part(claim, after=0.0, state="reconciling")
@@ -48,7 +48,7 @@ def others(count, start):
 
 
 def paged(jobs, size, **totals):
-    """The unfiltered list in pages of `size` jobs; lists by status are empty."""
+    """Return the unfiltered list in pages of `size` jobs. Lists by status are empty."""
 
     def page(filters):
         if "status" in filters:
@@ -60,7 +60,7 @@ def paged(jobs, size, **totals):
 
 
 def in_all(job):
-    """The job on the unfiltered list."""
+    """Return the job on the unfiltered list."""
     return paged([job], 100)
 
 
@@ -73,7 +73,7 @@ def serve(step_harness, page, *jobs):
 
 
 def search(step_harness, fetch_passes=60):
-    """Look for the job until the part is resolved; a part that is bought again is bought."""
+    """Reconcile until the part is resolved. If the part is queued again, buy it."""
     for _ in range(fetch_passes):
         if step_harness.part().state is PartState.QUEUED:
             step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
@@ -187,7 +187,7 @@ def test_hourly_run_finds_its_job_among_earlier_ones(step_harness, make, known):
     mine = entry("j", URLS, iso(step_harness))
     serve(step_harness, paged([mine, *earlier], 100), mine, *earlier)
     assert (search(step_harness).job_id, step_harness.api.posts) == ("j", 0)
-    # What is known is not asked for.
+    # A known task is not fetched again.
     assert step_harness.api.called("get_job") == [["j"]]
 
 

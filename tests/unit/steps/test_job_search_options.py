@@ -1,4 +1,4 @@
-"""No job is bought twice or taken from its run: equal targets, more ids than tasks, other tokens, other versions."""
+"""Test that no job is bought twice or lost: equal targets, more ids than tasks, other tokens, other versions."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_refusal_before_the_purchase_does_not_end_the_run(step_harness, make):
     step_harness.run_step(reconcile, step_harness.claim_part())
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     assert step_harness.part().job_id == "j"
-    # The list shows it for an hour; then it is asked by itself.
+    # The list shows the job for an hour. Then the job is polled individually.
     step_harness.clock.forward(3600)
     step_harness.api.script(get_job=auth())
     step_harness.run_step(poll, step_harness.claim_part())

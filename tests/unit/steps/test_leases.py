@@ -1,4 +1,4 @@
-"""Work is done under a lease only: the lease is renewed, or the work is canceled."""
+"""Test that a step works under a lease only: it renews the lease, or it is canceled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
 
 
 class _LoopWithoutWaiting(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps to the next thing to do: seconds are counted, none passes."""
+    """A loop whose clock jumps to the next timer: seconds are counted without waiting."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The event loop of a worker process, which many threads share."""
+"""Test the event loop of a worker process, which many threads share."""
 
 from __future__ import annotations
 

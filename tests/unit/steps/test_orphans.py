@@ -1,4 +1,4 @@
-"""Orphaned jobs: the job of an unresolved purchase is never canceled."""
+"""Test orphans: the job of an unresolved purchase is never canceled."""
 
 from __future__ import annotations
 

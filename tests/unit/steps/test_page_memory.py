@@ -1,4 +1,4 @@
-"""Bytes that a process holds while it fetches: one large page at a time, and no deadlock."""
+"""Test the memory of a fetching process: one large page at a time, and no deadlock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cut():
 
 
 class Process:
-    """Fetches of bodies that are only counted, as the client and a step read, hold and store them."""
+    """Fetches that count bytes instead of reading them, in the way of the client and the fetch step."""
 
     def __init__(self, **options):
         self.memory, self.held, self.peak, self.stored = PageMemory(**options), 0, 0, []
@@ -57,7 +57,7 @@ class Process:
 
 
 def played(story, **options):
-    """A process after a story, in which all must end."""
+    """Play a story in a process, and require that all fetches end."""
 
     async def go():
         process = Process(**options)

@@ -1,4 +1,4 @@
-"""Looking at jobs, and stopping them."""
+"""Test polling of jobs, and how they are canceled."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_failing_server_is_polled_less_and_less_often(running, make, error):
         part = running.part()
         assert (part.api_failures, part.state) == (troubles, PartState.RUNNING)
         assert part.refused_since is None
-        # Told by a clock that goes on while the test does.
+        # The clock goes on during the test, so round up.
         waits.append(ceil(wait(running)))
         running.clock.forward(waits[-1] + 1)
     assert waits == sorted(waits)
@@ -206,7 +206,7 @@ def test_stopped_run_does_not_wait_for_the_api(running, make, step, known):
     handler = {"cancel": cancel, "poll": poll}[step]
     assert running.run_step(handler, running.claim_part()) is None
     running.clock.forward(running.settings.cancel_grace + 1)
-    # Its tasks may be readable although its job is not.
+    # The tasks may be readable although the job is not.
     assert running.run_step(handler, running.claim_part()) is None
     assert running.part().state is PartState.FETCHING
     running.clock.forward(running.settings.cancel_grace + 1)
@@ -321,7 +321,7 @@ def test_job_that_does_not_stop_is_given_up(stopped, make):
     stopped.clock.forward(stopped.settings.cancel_grace + 1)
     stopped.api.script(get_task=lambda _, task_id: make.task(int(task_id[1:])))
     assert stopped.run_step(poll, stopped.claim_part()) == AGGREGATE
-    # The other one was under way when it was last seen: it is paid if it came to its end.
+    # The second task was running at the last poll. If it succeeded, its page is paid.
     assert stopped.api.called("get_task") == [["job-r-0", "t0"], ["job-r-0", "t1"]]
     part = stopped.part()
     assert part.outcome == "canceled"

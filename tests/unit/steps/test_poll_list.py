@@ -1,4 +1,4 @@
-"""A look at all running jobs by the job list: what it costs, what it leaves alone, whom it publishes messages for."""
+"""Test list polls: their cost, the parts that they leave alone, and the parts that get a step message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNT = 40
 
 @pytest.fixture
 def many_running(step_harness):
-    """So many jobs that run, bought a tenth of a second apart."""
+    """Make `COUNT` running jobs, bought a tenth of a second apart."""
     for n in range(COUNT):
         step_harness.create_run(f"r{n}")
         claim = step_harness.claim_part(f"r{n}")
@@ -33,7 +33,7 @@ def many_running(step_harness):
 
 
 def list_as_running(step_harness, make, running, status="pending"):
-    """The API lists these jobs as running, whatever their entries say."""
+    """Script the API to list these jobs as running, even if their entries have another status."""
     everything = [make.job(status, job_id=f"job-{n}").to_wire() for n in running]
 
     def page(filters):
@@ -58,7 +58,7 @@ def poll_list(step_harness):
 
 @pytest.fixture
 def polled_by_list(step_harness):
-    """So many running jobs that they are looked at by the list."""
+    """Return enough running jobs for a list poll."""
     make_parts_running(step_harness, [f"r{n}" for n in range(40)])
     step_harness.clock.forward(5)
     return step_harness
@@ -69,7 +69,7 @@ def plan_polling_each_30_s(step_harness):
 
 
 def parts_after_a_dispatch(step_harness, seconds):
-    """The runs that are to be looked at after a dispatcher's look, and those of the sweep that it publishes."""
+    """Return the runs that one dispatch hands out, and those for which its list poll publishes messages."""
     step_harness.clock.forward(seconds)
     if plan_polling_each_30_s(step_harness).use_list:
         poll_list(step_harness)
@@ -181,7 +181,7 @@ def test_more_than_a_batch_is_left_to_the_dispatchers(many_running, make, monkey
 
 
 def hours(step_harness, limit, sweeps=60):
-    """What was handed over within so many hours, or sweeps, of looks."""
+    """Return the runs handed over within `limit` hours, or within `sweeps` list polls."""
     began, handed = step_harness.clock.time(), set()
     while step_harness.clock.time() - began < limit * 3600 and sweeps:
         found = plan_polling(step_harness)
@@ -227,7 +227,7 @@ def test_crashing_list_polls_do_not_hide_an_ended_job(many_running):
         assert many_running.clock.time() - began < 180
         found = plan_polling(many_running)
         if found.use_list:
-            # It takes its turn, and is gone.
+            # A worker takes the turn to poll the list, and dies.
             many_running.run(
                 ops.acquire_list_poll(many_running.keys, many_running.account, f"{many_running.clock.time()}", 30.0)
             )

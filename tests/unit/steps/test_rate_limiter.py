@@ -1,4 +1,4 @@
-"""One budget of requests for all processes: room, pace, and the pause that a 429 asks for."""
+"""Test the request quota that all processes share: slots, rate, and the pause after a 429."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def quick(monkeypatch):
 
 
 class Office:
-    """Several processes' budgets over one store, and what they have under way."""
+    """Several processes' rate limiters over one store, and their requests under way."""
 
     def __init__(self):
         self.server, self.stores, self.budgets = fakeredis.FakeServer(), [], []
@@ -154,7 +154,7 @@ def test_the_pace_is_kept_by_all_processes_together():
         return office.starts
 
     starts = sorted(play(work))
-    # 25 may start at once; the other 35 take their hundredth of a second each.
+    # 25 requests may start at once. Each of the other 35 takes a hundredth of a second.
     assert starts[-1] - starts[0] >= 0.3
 
 

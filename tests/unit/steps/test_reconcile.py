@@ -1,4 +1,4 @@
-"""A purchase in doubt: found, absent, or never known; and never a second one by mistake."""
+"""Test purchases in doubt: the job is found, absent or never known, and is never bought twice by mistake."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 
 @pytest.fixture
 def reconciling(step_harness):
-    """A part whose `POST` was under way when its step died."""
+    """Return a part whose step died during its `POST`."""
     step_harness.create_run()
     lose_submit_answer(step_harness)
     return step_harness
 
 
 def reconcile_once(step_harness, wait=None):
-    """One look, once the part is due, or so many seconds later."""
+    """Reconcile once, when the part is due or after `wait` seconds."""
     step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1 if wait is None else wait)
     return step_harness.run_step(reconcile, step_harness.claim_part())
 
@@ -112,7 +112,7 @@ def test_job_claimed_meanwhile_is_left_alone(reconciling, make, monkeypatch):
 
 
 def reconcile_seconds_until(step_harness, state):
-    """How long it took, by the store's clock, until the part was in this state."""
+    """Return the seconds by the store's clock until the part is in this state."""
     began = step_harness.clock.time()
     for _ in range(200):
         reconcile_once(step_harness)
@@ -135,7 +135,7 @@ def test_absence_needs_the_whole_visibility_grace(reconciling, settings):
 
 
 def test_visibility_grace_starts_at_the_end_of_the_post(reconciling, settings):
-    """Its process was frozen between the intent and the `POST`."""
+    """Freeze the buying process between the intent and the `POST`."""
     visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
     reconciling.clock.forward(10 * visibility_delay)
     claim = reconciling.claim_part()
@@ -165,7 +165,7 @@ def test_a_job_that_cannot_be_read_is_no_absence(reconciling, make):
 
 @pytest.mark.parametrize(("start", "state"), [(0, PartState.RUNNING), (7, PartState.QUEUED)])
 def test_job_without_urls_is_matched_by_its_tasks(reconciling, make, start, state):
-    """Else one such job would leave every part in doubt of its size open for ever."""
+    """Match by tasks. Otherwise one such job would keep every equally large part in doubt open for ever."""
     job = make.job("pending", job_id="j", summary=False)
     reconciling.api.script(
         list_jobs=lambda _: job_listing(job),
@@ -225,7 +225,7 @@ def test_late_listings_still_count_as_two(reconciling, make):
     reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
     reconciling.api.script(list_jobs=make.refusal(500))
     reconcile_once(reconciling)
-    # Nobody came to look until the time of the run that is to end was over.
+    # No step ran until the time limit of the run's stop request was over.
     reconciling.clock.forward(3600)
     show_jobs(reconciling)
     assert reconcile_once(reconciling) is None
@@ -389,7 +389,7 @@ def test_lost_intent_with_other_options_is_ambiguous(step_harness, make, options
 
 
 def test_conflicting_part_is_found_among_many(step_harness, make):
-    """More than one look of the scan takes in."""
+    """Need more than one pass of the scan."""
     step_harness.create_run("equal", request={"geo_code": "us"})
     for n in range(700):
         step_harness.redis.zadd(step_harness.keys.due, {f"other{n}:0": step_harness.clock.time() + 1_000})
@@ -529,7 +529,7 @@ def test_canceled_unresolved_purchase_ends_in_doubt(step_harness, make):
 
 
 def test_poisoned_purchase_in_doubt_stays_in_doubt(step_harness):
-    # The POST may have bought a job. The ledger and the register of unresolved purchases must say so.
+    # The `POST` may have bought a job. The ledger and the register of unresolved purchases must record it.
     step_harness.create_run()
     claim = step_harness.claim_part()
     step_harness.run(ops.write_intent(step_harness.keys, claim, "n", 100, account=step_harness.account))

@@ -1,4 +1,4 @@
-"""What every step does: claim, renew the lease, work, publish; one loop and one set of connections a process."""
+"""Test the common part of all steps: claim, renew the lease, work and publish, in one loop per process."""
 
 from __future__ import annotations
 

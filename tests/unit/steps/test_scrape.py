@@ -1,4 +1,4 @@
-"""The public step: a request becomes a run under the caller's Celery id."""
+"""Test the public step: a request becomes a run under the caller's Celery id."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ URL = "https://shop.example/0"
 
 @pytest.fixture
 def messages(step_harness, monkeypatch):
-    """What `apply_async` sends, past our own part of it."""
+    """Catch the messages that `apply_async` sends after our own part of it."""
     caught = []
     monkeypatch.setattr(
         "celery.app.task.Task.apply_async",
@@ -41,7 +41,7 @@ def messages(step_harness, monkeypatch):
 
 @pytest.fixture
 def receive(scrape_task):
-    """Runs the step as a worker does that got its message."""
+    """Return a function that runs the step in the way of a worker that received its message."""
 
     def run(*args, request=None, **kwargs):
         scrape_task.push_request(**{"id": "celery-id", "args": args, "kwargs": kwargs, **(request or {})})
@@ -264,7 +264,7 @@ def test_a_conflict_by_message_keeps_its_type(step_harness, scrape_task, receive
 
 
 def test_repeated_message_with_other_targets_is_the_same_run(step_harness, receive):
-    """The step before it ran twice, and answered otherwise: the first answer was bought."""
+    """Repeat the step with other targets: the step before it ran twice. The first targets were bought."""
     receive(targets=[URL])
     receive(targets=["https://other.example/"])
     assert list(step_harness.read_run("celery-id").waiters) == ["celery-id"]

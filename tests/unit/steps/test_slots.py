@@ -1,4 +1,4 @@
-"""Only so many jobs at a time: the others wait for a slot, and are woken in the order in which they came."""
+"""Test the limit of active jobs: other parts wait for a slot, and are woken in the order of arrival."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEASE = 200.0
 
 @pytest.fixture
 def two_slots(step_harness, make):
-    """Four runs, of which two may have a job at a time."""
+    """Make four runs, of which two may have a job at a time."""
     step_harness.settings = step_harness.settings.model_copy(update={"max_active_jobs": 2})
     for run_id in "abcd":
         step_harness.create_run(run_id, each=[f"https://shop.example/{run_id}"])
@@ -156,7 +156,7 @@ def test_limit_holds_and_no_waiter_is_lost_in_any_order(make_store, choices):
     for what, n in choices:
         apply_action(store, what, f"r{n}")
         check_invariants(store)
-    # Whoever is left comes to its turn by what wakes it alone.
+    # Every part that is left gets its slot from the regular wake-ups alone.
     for _ in range(20):
         for run_id in due_parts_of(store):
             apply_action(store, "buy", run_id)

@@ -1,4 +1,4 @@
-"""The store epoch: a purchase is searched for if the store may have lost its intent."""
+"""Test store epochs: a purchase is searched for if the store may have lost its intent."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def intent_options(step_harness):
 
 
 def change_epoch(step_harness, key, life):
-    """The server begins another life."""
+    """Begin another server process."""
     step_harness.redis.set(key, step_harness.redis.get(key).replace(SERVER_ID, life))
     step_harness.clock.forward(1)
 
 
 @pytest.mark.parametrize(("lossless", "durable", "verdict"), [(False, True, "maybe_sent"), (True, False, "ok")])
 def test_epoch_changes_only_if_the_previous_server_lost_writes(step_harness, lossless, durable, verdict):
-    # A replica that took over syncs each write from now on; the one before it did not keep all.
+    # The new primary syncs each write from now on. The one before it did not keep all writes.
     step_harness.create_run()
     step_harness.restart_server(lossless=lossless)
     step_harness.clock.forward(1)
@@ -52,7 +52,7 @@ def test_server_with_slow_clock_starts_a_new_epoch(step_harness):
 
 
 def test_deleted_epoch_key_counts_as_lost_writes(step_harness):
-    """As one does who has put a backup back; the server may even be the same."""
+    """Delete the epoch key, as an operator does after restoring a backup. The server may be the same."""
     step_harness.create_run()
     step_harness.redis.delete(f"{step_harness.keys.prefix}:epoch")
     step_harness.clock.forward(1)
@@ -60,7 +60,7 @@ def test_deleted_epoch_key_counts_as_lost_writes(step_harness):
 
 
 def test_failover_and_failback_start_a_new_epoch(step_harness):
-    """Fail-over and fail-back, and nobody has looked in between: the server's id is the one of the run's birth."""
+    """Fail over and back without a read in between: the server's id is that of the run's creation."""
     step_harness.create_run("first", each=["https://first.example/"])
     step_harness.restart_server()
     step_harness.create_run("second", each=["https://second.example/"])

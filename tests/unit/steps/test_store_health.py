@@ -1,4 +1,4 @@
-"""What the store promises, and whether it has room."""
+"""Test the durability and the free memory of the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buying a job: at most once, whatever becomes of the `POST` and of the store."""
+"""Test that a job is bought at most once, even if the `POST` or the store fails."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_equal_targets_are_bought_one_after_the_other(step_harness, claim, make)
     assert step_harness.api.posts == 1
     assert step_harness.part("equal").state is PartState.QUEUED
     assert step_harness.due_parts()["equal:0"] > 0.4
-    # The first is resolved: the other's turn has come.
+    # The first purchase is resolved, so the other part may buy.
     step_harness.run(
         ops.finish_part(step_harness.keys, step_harness.claim_part(), "in_doubt", purchase_status="in_doubt")
     )
@@ -226,7 +226,7 @@ def test_equal_targets_are_bought_one_after_the_other(step_harness, claim, make)
 
 
 def test_part_queued_before_a_store_restart_is_reconciled(step_harness, claim):
-    """An intent that was written, and sent, may be among the writes that the store lost."""
+    """Restart the store, which may have lost a written intent whose `POST` was sent."""
     step_harness.health.durable = False
     step_harness.restart_server()
     assert step_harness.run_step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))

@@ -1,4 +1,4 @@
-"""The ids of a job's tasks: each that was ever named, none twice, and figures that add up."""
+"""Test a job's task ids: every named id is kept, none twice, and the figures add up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page(make, urls=None):
 
 
 def poll_until_given_up(step_harness):
-    """What the last poll answers, after as many attempts as an answer of no use has."""
+    """Poll until unusable answers have used up their attempts. Return the last poll's answer."""
     for _ in range(UNREADABLE_ATTEMPTS - 1):
         assert step_harness.run_step(poll, step_harness.claim_part()) is None
         step_harness.clock.forward(UNREADABLE_INTERVAL + 1)

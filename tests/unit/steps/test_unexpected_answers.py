@@ -1,4 +1,4 @@
-"""Jobs and tasks that end in odd ways: what was paid for is fetched, and no run waits until the API forgets it."""
+"""Test jobs and tasks that end in odd ways: paid pages are fetched, and the run ends before the API's retention."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def asked(step_harness, task_id):
 
 
 def poll_on(step_harness, times=10, seconds=STALLED):
-    """What the last of so many polls answers, each after so many seconds."""
+    """Poll up to `times` more times, each `seconds` later. Return the last poll's answer."""
     message = step_harness.run_step(poll, step_harness.claim_part())
     for _ in range(times):
         if message is not None:
@@ -84,7 +84,7 @@ def end_on_stop_request(step_harness, stop_reason="cancel"):
     return step_harness.part()
 
 
-# Jobs with an unknown word that do not change
+# Jobs with an unknown status that do not change
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_pages_are_found_though_later_answers_name_fewer_tasks(running, make):
     assert (running.part().outcome, read(running)) == ("lost", ["t0", "t2"])
 
 
-# Runs that are to end
+# Runs with a stop request
 
 
 @pytest.mark.parametrize(("stop_reason", "outcome"), [("cancel", "canceled"), ("deadline", "timed_out")])

@@ -1,4 +1,4 @@
-"""Status words that we do not know: the pages are collected, and the words are told."""
+"""Test unknown statuses: the pages are fetched, and the statuses are reported."""
 
 from __future__ import annotations
 

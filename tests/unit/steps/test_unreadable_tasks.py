@@ -1,4 +1,4 @@
-"""Answers that are the API's own and cannot be read: a few attempts, far apart, and nothing that was served is lost."""
+"""Test unreadable answers of the API: a few attempts, far apart, and no served page is lost."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wait(step_harness):
 
 def test_unreadable_task_is_retried_and_kept_unchanged(fetching, make):
     fetching.api.script(get_task=one_bad(make, unreadable()))
-    # The first answer is asked for again soon, and then more rarely. Those answers are no further attempts.
+    # The first answer is checked again soon, and then more rarely. Such rechecks are no further attempts.
     soon = [(1, UNREADABLE_RECHECK * 2**n - (n > 0) * UNREADABLE_RECHECK * 2 ** (n - 1)) for n in range(7)]
     last = UNREADABLE_INTERVAL - UNREADABLE_RECHECK * 2**6
     for attempts, seconds in [*soon, (1, last), *((n, UNREADABLE_INTERVAL) for n in range(2, UNREADABLE_ATTEMPTS))]:

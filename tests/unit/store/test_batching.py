@@ -1,4 +1,4 @@
-"""What is asked of the store together travels together, and each answer finds its way back."""
+"""Test that simultaneous commands travel together, and that each caller gets its own answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def on_a_store(work):
 
 
 class Carrier:
-    """Carries when it is told to, and remembers what went together."""
+    """A transport that waits for a gate, and records which commands travelled together."""
 
     def __init__(self):
         self.batches, self.gate = [], asyncio.Event()

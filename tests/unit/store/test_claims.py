@@ -1,4 +1,4 @@
-"""Who may work on a part, for how long, and who is to be woken."""
+"""Test claims and leases of parts, and the due set."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_suspect_without_attempts_left_is_ended_at_once(store):
 
 
 def test_a_suspect_probes_no_account(store):
-    """A probe that nobody makes would hold all runs back for its time."""
+    """Do not start a probe for a suspect: an unfinished probe would hold all runs back until it expires."""
     store.create_run()
     store.claim_part(seconds=30)
     store.run(ops.open_breaker(store.keys, ""))
@@ -132,7 +132,7 @@ def test_a_suspect_probes_no_account(store):
 
 
 def test_fence_is_not_reused_after_a_lost_claim(store):
-    """A power cut takes the last writes back; the step that made them is still at work."""
+    """Undo the last writes by a power cut, while the step that made them is still at work."""
     store.create_run()
     before = store.part_fields()
     lost = store.claim_part()
@@ -368,7 +368,7 @@ def test_unanswered_message_is_published_less_and_less_often(store):
         assert due.dispatches == dispatches
         waits.append(round(store.due_parts()["r:0"]))
         store.clock.forward(waits[-1] + 1)
-    # The store's clock runs on between the two looks.
+    # The store's clock runs on between the two reads.
     wanted = [5, 10, 20, 40, 80, 160, *[REDISPATCH_MAX] * 6]
     assert waits == [pytest.approx(wait, abs=2) for wait in wanted]
 
@@ -398,7 +398,7 @@ MANY = PARTS_PER_MESSAGE + 10
 
 
 def crowded(store):
-    """Many step messages of the dispatcher that no step took in time; what was published before is long due again."""
+    """Publish many step messages that no step takes in time, so that they are due again."""
     for n in range(MANY):
         store.create_run(f"crowd{n}")
     store.clock.forward(REDISPATCH_MIN)
@@ -526,7 +526,7 @@ def test_ids_with_colons_are_found(store):
 
 
 def bought(store, run_id, age, expired_in):
-    """A part with a job, whose pages the API forgets in so many seconds; it was due `age` seconds ago."""
+    """Make a part with a job that was due `age` seconds ago. The API's retention ends in `expired_in` seconds."""
     store.create_run(run_id)
     store.make_running(run_id)
     store.redis.zadd(store.keys.content_expiry, {f"{run_id}:0": store.clock.time() + expired_in})

@@ -1,4 +1,4 @@
-"""The two who carry commands out."""
+"""Test the sync and the async store, which carry commands out."""
 
 from __future__ import annotations
 

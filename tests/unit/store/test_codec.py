@@ -1,4 +1,4 @@
-"""How records, requests and pages look in Redis, and that they come back as they were."""
+"""Test how records, requests and pages look in Redis, and that reading restores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encryption of values at rest."""
+"""Test the encryption of values at rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: each purchase has one status, and keeps it."""
+"""Test the ledger: each purchase has one status, and keeps it."""
 
 from __future__ import annotations
 

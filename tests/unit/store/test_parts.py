@@ -1,4 +1,4 @@
-"""What a step may write, how parts and runs end, and how long they are kept."""
+"""Test which writes a step may make, how parts and runs end, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scrape_do_celery.store.ops import REDISPATCH_MIN
 
 @pytest.fixture
 def stale(store):
-    """A claim whose part another step has by now."""
+    """Return a claim whose part another step has claimed since."""
     store.create_run()
     claim = store.claim_part(seconds=30)
     store.clock.forward(31)
@@ -125,7 +125,7 @@ def test_tasks_are_counted_by_how_they_ended(store, collecting, make):
 
 @pytest.fixture
 def held(store, collecting, make):
-    """A part that holds a page of task 0, which cost two credits."""
+    """Return a held page of task 0, which cost two credits."""
     page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
     assert store.run(ops.hold_content(store.keys, PartId("r", 0), 0, page)) == 1
     return page

@@ -1,4 +1,4 @@
-"""Names of keys, parts, and records as they are read."""
+"""Test names of keys and parts, and the reading of records."""
 
 from __future__ import annotations
 

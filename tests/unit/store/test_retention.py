@@ -1,4 +1,4 @@
-"""How long records and contents stay, and how a run is forgotten."""
+"""Test how long records and contents stay, and how a run is forgotten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RETENTION = ops.Retention(100, 200, 300)
 
 
 def ended(store, make, **options):
-    """A run of two parts that has ended, with everything that a run can have."""
+    """Make an ended run of two parts with every key that a run can have."""
     store.create_multi_part_run(2, **options)
     for n in range(2):
         store.make_running(part=n, state=PartState.FETCHING)
@@ -67,7 +67,7 @@ def test_forget_deletes_the_run(store, make):
     marks = store.ttls().keys() - {key.decode() for key in before}
     assert marks == {store.keys.run("r"), store.keys.owner("job-r-0"), store.keys.owner("job-r-1")}
     assert all(store.ttls()[mark] for mark in marks)
-    # What was counted stays counted.
+    # Totals still count the forgotten run.
     before.pop(store.keys.totals.encode())
     assert {key: value for key, value in store.dump_keys().items() if key in before} == before
     assert store.read_run() is None

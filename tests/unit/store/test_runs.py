@@ -1,4 +1,4 @@
-"""Writing runs down, and bringing drafts to life."""
+"""Test how runs are created, and how drafts are accepted."""
 
 from __future__ import annotations
 

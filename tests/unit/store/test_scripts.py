@@ -1,4 +1,4 @@
-"""Scripts: their headers, the names of their keys and arguments, their libraries and their size."""
+"""Test scripts: their headers, the names of their keys and arguments, their libraries and their size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LUA = Path(scrape_do_celery.__file__).parent / "store" / "lua"
 SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua"))
 LIBRARIES = sorted(path.stem for path in (LUA / "lib").glob("*.lua"))
 LONGEST_LINE = 110
-#: Bytes of all scripts together. The server keeps them for good.
+#: Bytes of all scripts together. The server keeps scripts for good.
 MAX_BYTES = 150_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
@@ -32,7 +32,7 @@ _DEFINITION = re.compile(r"^local (?:function )?([a-z]\w*)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Header:
-    """The keys and arguments that a script takes. A name with `...` stands for any number of them."""
+    """The keys and arguments of a script. A name with `...` stands for any number of them."""
 
     keys: list[str]
     arguments: list[str]
@@ -79,7 +79,7 @@ def test_first_lines_name_each_key_and_argument(name):
     named = [argument for argument in header.arguments if not argument.endswith("...")]
     if named:
         names = r",\s*".join(named)
-        # A script that takes many arguments must not unpack them all: the stack of Lua is limited.
+        # A script with many arguments must not unpack them all: Lua's stack is limited.
         values = rf"(unpack\(ARGV(, 1, {len(named)})?\)|ARGV\[1\])"
         assert re.search(rf"local {names} = {values}", code), f"local {', '.join(named)}"
 
@@ -125,7 +125,7 @@ def test_constants_stand_before_the_scripts_that_name_them():
 
 
 def make_sample_commands():
-    """Return a command of each function that calls a script, with all that is optional, so that each key is there."""
+    """Return a command of each function that calls a script, with all optional parts, so that each key exists."""
     keys, run, part, account = Keys("p"), "r", PartId("r", 0), "a"
     targets = ["https://example.com/1", "https://example.com/2"]
     digests, spec = PartDigests.from_targets(targets), RunSpec(JobCreationRequest(targets=targets), max_wait=60)
@@ -211,6 +211,6 @@ def test_commands_pass_the_keys_in_the_order_of_the_header(name):
 
 
 def has_as_many(given, names):
-    """Return whether there is a value for each name, and for a rest any number of them."""
+    """Return whether each name has a value. A name with `...` takes any number of values."""
     fixed = [name for name in names if not name.endswith("...")]
     return len(given) >= len(fixed) if len(fixed) < len(names) else len(given) == len(fixed)

@@ -1,4 +1,4 @@
-"""Any order of steps, deaths and messages sent twice: what must hold after each of them."""
+"""Test invariants in any order of steps, deaths and repeated messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEASE = 30.0
 RETENTION = ops.Retention(10**7, 10**7, 10**7)
 OUTCOMES = ["succeeded", "failed", "lost", "in_doubt", "canceled"]
 
-#: What a step may do to a part that it holds, by the part's state.
+#: State of a part -> actions of the step that holds the claim.
 ACTIONS = {
     "queued": ["intend", "intend", "intend", "again", "settle", "die"],
     "submitting": ["not_sent", "bought", "bought", "lose_answer", "settle", "renew", "die"],
@@ -35,7 +35,7 @@ ACTIONS = {
     "fetching": ["put", "put", "again", "settle", "renew", "die"],
     "done": ["settle", "again"],
 }
-#: What happens around steps; a stop request ends most of what may still happen, so it is rare.
+#: Events around steps. A stop request ends most other events, so it is rare.
 WORLD = [
     *("store_a_task", "enqueue_again", "accept", "accept", "decide", "decide", "report", "report", "pass_time"),
     *("tick", "tick", "tick", "leave_the_api_alone", "request_stop"),
@@ -45,7 +45,7 @@ EVERY_ACTION = sorted({action for actions in ACTIONS.values() for action in acti
 
 
 class Pipeline(RuleBasedStateMachine):
-    """The steps of several workers on two runs of two parts each. `new_store` is set by the test."""
+    """The steps of several workers on two runs of two parts each. The test sets `new_store`."""
 
     new_store = None
 
@@ -53,7 +53,7 @@ class Pipeline(RuleBasedStateMachine):
         super().__init__()
         self.store = self.new_store()
         self.numbers = itertools.count()
-        #: claims of steps that are at work, by part, and of those that have lost their part
+        #: claims of working steps by part, and claims that have lost their part
         self.held, self.lost = {}, []
         #: parts that may have been bought: a second `POST` would be a second bill
         self.sent = set()
@@ -79,7 +79,7 @@ class Pipeline(RuleBasedStateMachine):
     def claim(self, run_id, part, patient, only):
         part_id = PartId(run_id, part)
         if run_id in self.drafts:
-            return  # no step message is ever dispatched the parts of a draft
+            return  # a draft's parts never get a step message
         before = self.fields(part_id)
         if patient:
             until = max(float(before.get("lease", 0)), float(before.get("due_at", 0)))
@@ -133,7 +133,7 @@ class Pipeline(RuleBasedStateMachine):
             assert self.update(claim, action) == "ok"
             if action == "not_sent":
                 self.sent.discard(part_id)
-            # Let go: what this step still sends is a copy of what it sent.
+            # Released: anything that this step still sends repeats an earlier command.
             self.held.pop(part_id, None)
 
     def intend(self, claim, before):
@@ -177,9 +177,9 @@ class Pipeline(RuleBasedStateMachine):
         claim = self.lost[pick % len(self.lost)]
         before = self.everything()
         if action == "put":
-            return  # a page that was paid for is kept, whoever brings it
+            return  # a paid page is kept, also from a step that lost its part
         if self.fields(claim.part_id)["fence"] == str(claim.part.fence):
-            return  # dead, and nobody has noticed yet
+            return  # dead, but its lease was not taken over yet
         if action == "intend":
             assert self.run(ops.write_intent(self.store.keys, claim, "n", LEASE)) == ("stale", "")
         elif action == "settle":
@@ -203,7 +203,7 @@ class Pipeline(RuleBasedStateMachine):
         if not ended:
             self.contents.setdefault((part_id, position), task)
 
-    # The world around them: as one rule, so that steps get their share of what happens
+    # The world around the steps, as a single rule, so that steps get their share of the rules
 
     @rule(
         event=st.sampled_from(WORLD),
@@ -288,7 +288,7 @@ class Pipeline(RuleBasedStateMachine):
     def leave_the_api_alone(self, run_id, other, number):
         self.run(ops.pause_api(self.store.keys, 3))
 
-    # What holds
+    # Invariants
 
     def run(self, command):
         return self.store.run(command)
@@ -297,7 +297,7 @@ class Pipeline(RuleBasedStateMachine):
         return self.store.clock.time()
 
     def everything(self):
-        """All that is there; a pause that would end by itself before it is compared ends now."""
+        """Return all keys and values. End a pause now if it could expire before the comparison."""
         if 0 <= self.store.redis.pttl(self.store.keys.pause) < 1_000:
             self.store.redis.delete(self.store.keys.pause)
         return self.store.dump_keys()
@@ -306,7 +306,7 @@ class Pipeline(RuleBasedStateMachine):
         return [PartId(run_id, n) for run_id in (LIVE, DRAFT) for n in range(2)]
 
     def equal_run(self, part_id):
-        """The part of the other run that has the same targets."""
+        """Return the part of the other run that has the same targets."""
         return PartId(DRAFT if part_id.run_id == LIVE else LIVE, part_id.part)
 
     def fields(self, part_id):
@@ -317,7 +317,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @invariant()
     def what_holds(self):
-        """All of them over one look at the store: a look costs more than a step."""
+        """Check all invariants over one read of the store: a read costs more than a step."""
         due = self.store.due_parts().keys()
         runs = {run_id: self.store.run_fields(run_id) for run_id in (LIVE, DRAFT)}
         parts = {part_id: self.fields(part_id) for part_id in self.part_ids()}

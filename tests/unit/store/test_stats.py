@@ -1,4 +1,4 @@
-"""What is counted in the scripts, how the store stands, and the census of live runs."""
+"""Test the counters of scripts, the health of the store, and the census of live runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def live_runs(store):
 
 
 def whole(store, make, run_id="r", *, tasks=None, job=None):
-    """A run of two targets brought to its outcome."""
+    """Make a run of two targets, and bring it to its outcome."""
     store.create_run(run_id)
     store.make_running(run_id, job=job or f"job-{run_id}", state=PartState.FETCHING)
     for position, task in enumerate(tasks or [make.task(n, scrape_do_metadata=COST) for n in range(2)]):
@@ -67,7 +67,7 @@ def test_ended_run_is_counted_at_its_end(store, stats, make):
 
 
 def test_credits_that_are_no_whole_number_end_no_other_run(store, stats, make):
-    """A counter that has a fraction by now takes a whole number as well."""
+    """Add a whole number to a counter that already has a fraction."""
     whole(store, make, "r1", tasks=[make.task(0, scrape_do_metadata={"Request-Cost": "2.5"})])
     whole(store, make, "r2", tasks=[make.task(0, scrape_do_metadata={"Request-Cost": "10"})])
     assert stats().totals["credits"] == 12.5
@@ -93,7 +93,7 @@ def test_pages_are_held_until_their_hour_is_over(store, stats):
     assert (stats().contents_bytes, stats().totals["bytes"]) == (157, 157)
     store.clock.forward(4 * 3600)
     assert stats().contents_bytes == 7
-    # The next one that is held takes what is over away.
+    # The next held page removes expired hours.
     store_pages(1, 40 * 3600)
     assert stats().contents_bytes == 8
     assert store.redis.hlen(store.keys.stored) == 2
@@ -118,7 +118,7 @@ def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(store, stats)
     assert a.next_poll_at == pytest.approx(now - 7, abs=1)
     assert (b.waiting_for_slot, b.first_waiting_since) == (1, pytest.approx(now - 30, abs=1))
     assert mine.refused_since == pytest.approx(now, abs=5)
-    # One that has running jobs and is the caller's is there once.
+    # The caller's account is listed once, even if it has running jobs.
     assert len(stats("a").accounts) == 2
 
 

@@ -1,4 +1,4 @@
-"""The dispatcher: what is due is dispatched, in as few messages as may be, and nothing ends it."""
+"""Test the dispatcher: due work is dispatched in as few messages as possible, and no error ends the thread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def due(run_id, state="queued", *, stop_requested=False, cancel_sent=False, atte
 
 
 class WholeDispatcher(Dispatcher):
-    """One whose look ends when what it left to a thread has ended too."""
+    """A dispatcher whose `dispatch_due` also waits for the thread that asks Celery."""
 
     def dispatch_due(self):
         wait = super().dispatch_due()
@@ -290,7 +290,7 @@ def test_a_store_of_another_application_is_left_alone(step_harness, dispatcher, 
 
 
 def test_a_run_whose_revocation_only_celery_remembers_is_canceled(step_harness, dispatcher):
-    """The worker that was told is gone: what is left is the state that it wrote."""
+    """Cancel a revoked run by its Celery state, because the worker that received the revocation is gone."""
     for run_id in ("r", "other"):
         step_harness.create_run(run_id)
         step_harness.make_running(run_id)

@@ -1,4 +1,4 @@
-"""What a worker shows of messages that carry a request."""
+"""Test what a worker shows of messages that carry a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRIVATE = "that-is-private"
 
 @pytest.fixture
 def received(step_harness):
-    """A message as the worker's main process holds it."""
+    """Return a function that makes a message as the worker's main process holds it."""
 
     def receive(name, args, kwargs):
         body = (args, kwargs, {})

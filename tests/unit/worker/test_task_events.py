@@ -1,4 +1,4 @@
-"""Events about runs that no message stands for."""
+"""Test events about runs without a message of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scrape_do_celery.worker.task_events import TaskEventSender, event_for_run
 
 
 class Consumer:
-    """A worker's consumer, whose events are caught."""
+    """A worker's consumer with caught events."""
 
     def __init__(self, *, enabled=True, groups=()):
         self.event_dispatcher = SimpleNamespace(enabled=enabled, groups=set(groups))
@@ -67,7 +67,7 @@ def test_end_event_is_sent_only_for_a_canceled_run(step_harness):
 
 
 def test_celery_state_is_replaced_only_by_an_end(step_harness):
-    """What Flower shows is what Celery's own bookkeeping makes of the events."""
+    """Read the events as Celery's `State` does, because Flower shows its states."""
     state = State()
 
     def hear(kind, clock, **fields):
@@ -92,7 +92,7 @@ def test_celery_state_is_replaced_only_by_an_end(step_harness):
 
 
 def test_a_run_that_was_revoked_does_not_stand_as_running(step_harness):
-    """REVOKED does not outdo a state that Celery does not know, so that the run is told of as canceled."""
+    """Announce a revoked run as canceled, because REVOKED does not replace a state that Celery does not know."""
     state = State()
     step_harness.create_run()
     step_harness.make_running()
@@ -148,7 +148,7 @@ def test_broker_outage_costs_only_the_event(step_harness, clock, caplog):
 
 @pytest.mark.parametrize(("took", "again"), [(1, False), (26, True), (40, True)])
 def test_late_acknowledgement_keeps_a_run_marked(step_harness, clock, took, again):
-    """A move marks a run for five seconds later, at the earliest: near the end of a look's mark, it changes nothing."""
+    """Keep the mark: a change sets it to five seconds later at the earliest, so a late change may not have moved it."""
     step_harness.create_run()
     clock.forward(6)
     changed = step_harness.run(ops.take_changed_runs(step_harness.keys, 10))
@@ -178,7 +178,7 @@ def test_unreadable_run_is_left_to_workers_with_the_key(step_harness, clock):
 
 
 def test_connections_are_closed_around_notifications_only(step_harness, clock):
-    """The thread of news has no requests, after which a framework would do it; whoever else tells is in one."""
+    """Close connections only in the announcing thread: no request ends there, at which a framework would close them."""
     order = []
     hear = run_changed.connect(lambda **_: order.append("told"), weak=False)
     try:

@@ -1,4 +1,4 @@
-"""What a worker is warned of, how it starts and stops, and the app that it loads."""
+"""Test a worker's warnings, its start and stop, and the app that it loads."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_another_broker_has_no_visibility_timeout(clean_environment):
 
 @pytest.fixture
 def connected(monkeypatch):
-    """The signals that were connected, instead of connecting them."""
+    """Return the signals' receivers instead of connecting them."""
     found = {}
     for name in ("worker_ready", "worker_shutting_down", "worker_process_shutdown", "worker_shutdown"):
         signal = SimpleNamespace(connect=lambda receiver, weak, name=name: found.update({name: receiver}))
