@@ -3,7 +3,7 @@
 ScrapeDoError
 ├── InvalidRequestError (ValueError)      a step refused the request; it was never sent
 ├── ConfigurationError                    the settings are unusable
-│   └── EncryptionKeyError                this process lacks the key of an encrypted value in the store
+│   └── EncryptionKeyError                the process lacks the key of an encrypted value in the store
 ├── StoreUnavailableError (redis' ConnectionError)  Redis did not answer, or refused
 ├── APIConnectionError                    no answer: DNS, connect, TLS, timeout, reset
 ├── AsyncAPIError
@@ -80,11 +80,11 @@ class InvalidRequestError(ScrapeDoError, ValueError):
 
 
 class ConfigurationError(ScrapeDoError):
-    """This process cannot work with its settings."""
+    """The process cannot work with its settings."""
 
 
 class EncryptionKeyError(ConfigurationError):
-    """This process lacks the key of an encrypted value in the store. The message names the key and the remedy."""
+    """The process lacks the key of an encrypted value in the store. The message names the key and the remedy."""
 
 
 class StoreUnavailableError(ScrapeDoError, RedisConnectionError):

@@ -1,6 +1,6 @@
 """OpenTelemetry spans for the work on a run, in the trace whose context the run's record keeps.
 
-This package never loads OpenTelemetry by itself. If no other code has loaded it, or if the caller is not sampled, the
+The package itself never loads OpenTelemetry. If no other code has loaded it, or if the caller is not sampled, the
 record keeps no context and no span starts.
 """
 

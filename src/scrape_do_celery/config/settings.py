@@ -62,7 +62,7 @@ class Settings(SettingsFields):
 
     @property
     def account_id(self) -> str:
-        """The account's id in the store: a keyed fingerprint of its name, else of the token, which it does not reveal."""
+        """The account's id in the store: a keyed fingerprint of its name, else of the token. It reveals no token."""
         token = "" if self.api_key is None else self.api_key.get_secret_value()
         text = f"name {self.account}" if self.account else f"token {token}"
         return hashlib.blake2b(text.encode(), key=b"scrape-do-celery", digest_size=8).hexdigest()

@@ -29,7 +29,7 @@ class ScrapeDo:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give this process the settings of the application. If several applications do so, the last application counts.
+        """Give this process the settings of the application. Of several applications, the last one counts.
 
         Args:
             app: the Flask application.

@@ -246,8 +246,8 @@ class TaskDetails(_Lifecycle):
     def has_page(self) -> bool:
         """Whether the task has content that was paid for and must not be bought again.
 
-        The content may be a page, also a page that was too large to fetch, or the raw answer of an unreadable task. It
-        may also be content under an unknown status, or of a task that was given up.
+        The content may be a page, also a page that was too large to fetch, or the raw answer of an unreadable task.
+        Content under an unknown status, or of a task that was given up, counts as well.
         """
         if self.is_success or self.too_large:
             return True

@@ -16,8 +16,8 @@ from pydantic import BeforeValidator, ValidationInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Contexts of a validation. `SAID`: the caller has got the warnings before. `KEPT`: the request comes from a record, and
-#: was checked when it was written. A stricter rule of a later version must not make a paid run unreadable.
+#: Contexts of a validation. `SAID`: the caller has got the warnings before. `KEPT`: the request comes from a record,
+#: which was checked when it was written. A stricter rule of a later version must not make a paid run unreadable.
 SAID: Final = {"said": True}
 KEPT: Final = {"said": True, "kept": True}
 

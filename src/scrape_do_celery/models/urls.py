@@ -51,7 +51,7 @@ _MAX_LABEL = 63
 def whatwg_form(url: str) -> str:
     """Return `url` as a WHATWG parser writes it; the input itself if the parser refuses the URL.
 
-    This function never raises. A lone surrogate counts as U+FFFD, as in a browser and in Go.
+    No input raises an error. A lone surrogate counts as U+FFFD, as in a browser and in Go.
     """
     try:
         return URL(url).href
