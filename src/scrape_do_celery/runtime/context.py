@@ -278,7 +278,7 @@ class WorkerContext:
         return None
 
     async def apply_to_all_workers(self, error: ScrapeDoError) -> None:
-        """Tell all workers about an error that concerns all calls: a refused token, or a 429, which pauses them."""
+        """Inform all workers of an error that concerns all calls: a refused token, or a 429, which pauses them."""
         if is_auth(error):
             await hold_account(self, error)
         elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
