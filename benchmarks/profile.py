@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.profile", description=__doc__)
     parser.add_argument("case", choices=("A", "B"))
     parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
-    parser.add_argument("--times", type=int, default=4, help="so many times the case's size, for more samples")
+    parser.add_argument("--times", type=int, default=4, help="multiple of the size of the case, for more samples")
     parser.add_argument("--top", type=int, default=_TOP, help="functions of each process")
     parser.add_argument("--rate", type=int, default=_RATE, help="samples a second")
     parser.add_argument("--pool", type=Pool.parse, default=DEFAULT_POOL)
