@@ -10,9 +10,9 @@ from kombu.utils.json import dumps
 from scrape_do_celery import routing
 from scrape_do_celery.models.base import wire_name
 from scrape_do_celery.models.sendable import why_no_text
+from scrape_do_celery.rules.schedules import schedule_rule
 from scrape_do_celery.runs.canvas import callbacks
 from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.runs.ticks import schedule_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

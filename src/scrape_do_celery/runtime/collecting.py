@@ -11,7 +11,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskResponse
 from scrape_do_celery.models.enums import is_terminal
-from scrape_do_celery.polling import MAX_TASK_FETCHES, delay_before_last
+from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote, Notes, notes_to_json
 from scrape_do_celery.rules.ids import pad_job, targets_of_tasks
 from scrape_do_celery.rules.lifecycle import (
@@ -22,8 +22,8 @@ from scrape_do_celery.rules.lifecycle import (
     wanted_positions,
     was_stopped,
 )
+from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, delay_before_last
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
 from scrape_do_celery.runtime.fetching import (
     FetchPass,

@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from scrape_do_celery import routing
-from scrape_do_celery.backoff import delay
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client._reading import PooledReadTransport
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
+from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error, pause_after
+from scrape_do_celery.rules.backoff import delay
 from scrape_do_celery.runs import AppContext, StepMessage
 from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.api_errors import describe_trouble, is_auth, is_client_error, pause_after, retry_decision
 from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.job_list import AT_ONCE, JobListReader
 from scrape_do_celery.runtime.loop import LoopThread
@@ -256,8 +256,14 @@ class WorkerContext:
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
     ) -> StepMessage | None:
         """Release a part for a retry after an API error. With `may_end`, end it if a refusal has lasted too long."""
-        longest, auth_grace = self.settings.poll_max_interval, self.settings.auth_grace
-        verdict = retry_decision(error, claim, longest=longest, auth_grace=auth_grace, may_end=may_end)
+        since = claim.part.refused_since
+        verdict = decide_retry(
+            error,
+            failures=claim.part.api_failures,
+            refused_for=claim.now - since if may_end and since is not None else None,
+            longest=self.settings.poll_max_interval,
+            auth_grace=self.settings.auth_grace,
+        )
         await self.apply_to_all_workers(error)
         # Log the first of consecutive errors as a warning, and then each tenth.
         level = logging.INFO if claim.part.api_failures % 10 else logging.WARNING
@@ -266,11 +272,11 @@ class WorkerContext:
             return await self.settle(
                 claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
             )
-        since = claim.part.refused_since or claim.now if is_client_error(error) else 0
+        refused_since = since or claim.now if is_client_error(error) else 0
         noted = {
             "api_failures": claim.part.api_failures + 1,
             "api_error": describe_trouble(error),
-            "refused_since": f"{since:.4f}",
+            "refused_since": f"{refused_since:.4f}",
         }
         # A run with a stop request retries often enough to end in time.
         after = verdict.after if claim.stop_reason is None else min(verdict.after, self.settings.cancel_grace)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.errors import JobLostError, PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.enums import JobStatus
-from scrape_do_celery.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
+from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import shorten_word
-from scrape_do_celery.runtime.api_errors import is_auth
+from scrape_do_celery.rules.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
+from scrape_do_celery.rules.states import outcome_of_stop, part_outcome
 from scrape_do_celery.store import Claim, RunState, ops
-from scrape_do_celery.store.states import outcome_of_stop, part_outcome
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import StepMessage

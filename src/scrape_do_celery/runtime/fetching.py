@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from scrape_do_celery.client import gone_task
 from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails
-from scrape_do_celery.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
+from scrape_do_celery.rules.api_errors import describe_trouble
 from scrape_do_celery.rules.fetch import (
     AnswerFate,
     AnswerNote,
@@ -29,7 +29,7 @@ from scrape_do_celery.rules.lifecycle import (
     settle_task,
     was_stopped,
 )
-from scrape_do_celery.runtime.api_errors import describe_trouble
+from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
 from scrape_do_celery.runtime.store_health import is_full
 from scrape_do_celery.store import Claim, ops
 

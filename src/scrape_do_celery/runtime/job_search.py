@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, AsyncAPIUnparsableResponseError
 from scrape_do_celery.models import UndetailedTaskResponse
 from scrape_do_celery.models.urls import is_web_url
-from scrape_do_celery.reconciliation import (
+from scrape_do_celery.rules.reconciliation import (
     Candidate,
     SearchEvidence,
     StartOrder,

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import AsyncAPIResponseError, ScrapeDoError
-from scrape_do_celery.runtime.api_errors import is_auth
+from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.runtime.rate_limiter import is_stopping
 from scrape_do_celery.store import ops
 

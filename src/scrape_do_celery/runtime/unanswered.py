@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, JobLostError
 from scrape_do_celery.models import JobDetails
-from scrape_do_celery.polling import NOT_FOUND_GRACE
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerFate, AnswerNote, classify_answer, notes_to_json, unusable_task
+from scrape_do_celery.rules.polling import NOT_FOUND_GRACE
 from scrape_do_celery.runtime.collecting import collect
 from scrape_do_celery.runtime.endings import handle_job_not_found, handle_poll_error, lost
 from scrape_do_celery.runtime.fetching import store_task

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.keys import PartId

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import PoisonedRunError
-from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.store.buying import LONGEST_PROBE, PROBE
 from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.due import Due

@@ -11,8 +11,9 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import lacks_page
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.rules.states import outcome_of_stop
 from scrape_do_celery.store.buying import (
     LEASE_LOST,
     LONGEST_PROBE,
@@ -64,7 +65,6 @@ from scrape_do_celery.store.keys import Keys, PartId
 from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, read_run, spec
 from scrape_do_celery.store.news import ChangedRuns, acknowledge_changed_runs, take_changed_runs
 from scrape_do_celery.store.sealing import encrypted, encryption_key_name, read_encryption_keys
-from scrape_do_celery.store.states import outcome_of_stop
 from scrape_do_celery.store.watching import (
     BATCH_LIMIT,
     RequestQuota,

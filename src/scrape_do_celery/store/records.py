@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import SubmitInDoubtError
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.rules.states import PartState, RunState, run_state
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.encryption import missing_key_error
 from scrape_do_celery.store.keys import Keys, PartId
@@ -20,7 +21,6 @@ from scrape_do_celery.store.sealing import (
     decrypted_spec,
     decrypted_text,
 )
-from scrape_do_celery.store.states import PartState, RunState, run_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,13 +12,13 @@ from celery import Task, shared_task
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import TaskFailedError
+from scrape_do_celery.rules.states import worst
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.reporting import deliver_record
 from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.endings import error_for_outcome
 from scrape_do_celery.store import PartState, RunRecord, RunState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.states import worst
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

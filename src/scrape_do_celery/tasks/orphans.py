@@ -15,7 +15,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
     ScrapeDoError,
 )
-from scrape_do_celery.reconciliation import read_back_to
+from scrape_do_celery.rules.reconciliation import read_back_to
 from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.store import ops, rejecting
 

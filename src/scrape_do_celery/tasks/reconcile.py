@@ -9,7 +9,7 @@ from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
-from scrape_do_celery.reconciliation import Resolution, decide
+from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
@@ -19,7 +19,7 @@ from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
-    from scrape_do_celery.reconciliation import SearchEvidence
+    from scrape_do_celery.rules.reconciliation import SearchEvidence
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from scrape_do_celery import routing
 from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.reporting import find_revoked
 from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.api_errors import is_auth
 from scrape_do_celery.runtime.leases import LeaseLostError, while_renewed
 from scrape_do_celery.runtime.loop import gather_or_cancel
 from scrape_do_celery.store import CANCEL, PartId, ops

@@ -10,8 +10,8 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
-from scrape_do_celery.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
+from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime import collecting
 from scrape_do_celery.runtime.collecting import fetch

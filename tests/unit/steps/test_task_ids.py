@@ -6,9 +6,9 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.ids import is_placeholder
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack

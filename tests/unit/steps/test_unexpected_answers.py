@@ -13,8 +13,8 @@ from scrape_do_celery.errors import (
     AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.fetching import FetchPass, fetch_task

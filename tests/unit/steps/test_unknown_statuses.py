@@ -9,8 +9,8 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobCanceledError, JobFailedError, JobsListResponse
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartId, PartState, ops

@@ -6,8 +6,8 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPITooLargeError, AsyncAPIUnparsableResponseError, JobLostError
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, UNREADABLE_RECHECK
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.store import PartId, PartState, ops

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from scrape_do_celery.backoff import delay
 from scrape_do_celery.errors import JobTimeoutError
+from scrape_do_celery.rules.backoff import delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable

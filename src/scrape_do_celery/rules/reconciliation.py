@@ -13,8 +13,8 @@ from ada_url import URL
 
 from scrape_do_celery.models.base import aware
 from scrape_do_celery.models.urls import is_web_url
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
+from scrape_do_celery.rules.polling import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

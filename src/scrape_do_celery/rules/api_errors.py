@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from scrape_do_celery.backoff import delay
 from scrape_do_celery.errors import (
     AsyncAPIAuthError,
     AsyncAPIRateLimitError,
@@ -13,9 +11,7 @@ from scrape_do_celery.errors import (
     AsyncAPIResponseError,
     ScrapeDoError,
 )
-
-if TYPE_CHECKING:
-    from scrape_do_celery.store import Claim
+from scrape_do_celery.rules.backoff import delay
 
 #: Seconds for which a refusal must last before it ends a part: a customer may change the token or pay the account.
 REFUSAL_GRACE = 900.0
@@ -34,19 +30,26 @@ class RetryDecision:
     fatal: bool = False
 
 
-def retry_decision(
-    error: ScrapeDoError, claim: Claim, *, longest: float, auth_grace: float, may_end: bool = True
+def decide_retry(
+    error: ScrapeDoError, *, failures: int, refused_for: float | None, longest: float, auth_grace: float
 ) -> RetryDecision:
     """Decide about an error of a call that can be retried.
 
-    With `may_end`, a refusal ends the part after `REFUSAL_GRACE` seconds; a refused token after `auth_grace` seconds.
+    Args:
+        error: the error of the call.
+        failures: the calls that have failed in a row before this one.
+        refused_for: the seconds since the first of consecutive refusals. None if there was none, or if no refusal may
+            end the part.
+        longest: the seconds of the longest wait.
+        auth_grace: the seconds after which a refused token ends the part. Another refusal ends the part after
+            `REFUSAL_GRACE` seconds.
     """
     if isinstance(error, AsyncAPIRateLimitError):
         return RetryDecision(after=pause_after(error))
-    since, grace = claim.part.refused_since, auth_grace if is_auth(error) else REFUSAL_GRACE
-    if may_end and is_client_error(error) and since is not None and claim.now - since > grace:
+    grace = auth_grace if is_auth(error) else REFUSAL_GRACE
+    if is_client_error(error) and refused_for is not None and refused_for > grace:
         return RetryDecision(after=0.0, fatal=True)
-    wait = delay(claim.part.api_failures, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
+    wait = delay(failures, initial=1.0, maximum=max(1.0, longest), jitter=0.0, random=lambda: 0.0)
     return RetryDecision(after=wait)
 
 

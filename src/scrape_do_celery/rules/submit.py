@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import httpx
-
-from scrape_do_celery.backoff import delay
-from scrape_do_celery.client.responses import EXCERPT, redact
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIAuthError,
@@ -20,11 +16,10 @@ from scrape_do_celery.errors import (
     AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
+from scrape_do_celery.rules.backoff import delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from scrape_do_celery.client.endpoints import Endpoint
 
 BACKOFF_INITIAL: Final = 1.0
 BACKOFF_MAXIMUM: Final = 30.0
@@ -36,13 +31,8 @@ BEFORE_SEND: Final = "BeforeSend"
 TOTAL_TIMEOUT: Final = "TotalTimeout"
 """Kind of a failure by the request's total deadline, after bytes may have left."""
 
-_NOT_SENT: Final = frozenset({
-    BEFORE_SEND,
-    httpx.ConnectError.__name__,
-    httpx.ConnectTimeout.__name__,
-    httpx.PoolTimeout.__name__,
-    httpx.UnsupportedProtocol.__name__,
-})  # fmt: skip
+NOT_SENT: Final = frozenset({BEFORE_SEND, "ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
+"""Kinds of failures that prove that no byte left: httpx's classes by their names, and our own kind."""
 _HOLDING: Final = frozenset({
     HTTPStatus.MOVED_PERMANENTLY,
     HTTPStatus.TEMPORARY_REDIRECT,
@@ -70,7 +60,7 @@ class SubmitFailure(StrEnum):
 
 def classify_submit_error(error: BaseException) -> SubmitFailure:
     """Decide what became of the `POST` that raised `error`. Without certainty, the fate is `UNKNOWN`."""
-    if isinstance(error, APIConnectionError) and failure_kind(error) in _NOT_SENT:
+    if isinstance(error, APIConnectionError) and failure_kind(error) in NOT_SENT:
         return SubmitFailure.NOT_SENT
     if isinstance(error, AsyncAPIRateLimitError):
         return SubmitFailure.RATE_LIMITED
@@ -92,9 +82,9 @@ def is_passing(error: BaseException) -> bool:
     )
 
 
-def may_resend(endpoint: Endpoint[Any], error: BaseException) -> bool:
+def may_resend(error: BaseException, *, idempotent: bool) -> bool:
     """Return whether the same request may be sent again within one client call."""
-    if endpoint.idempotent:
+    if idempotent:
         return isinstance(error, APIConnectionError | AsyncAPIRateLimitError | AsyncAPIServerError)
     return classify_submit_error(error) in (SubmitFailure.NOT_SENT, SubmitFailure.RATE_LIMITED)
 
@@ -111,27 +101,6 @@ def resend_delay(error: BaseException | None, attempt: int, random: Callable[[],
 def failure_kind(error: APIConnectionError) -> str:
     """Return how the connection failed: httpx's class name, another class with module, or a constant above."""
     return str(error.args[3]) if len(error.args) > 3 else ""  # noqa: PLR2004
-
-
-def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: bool, secret: str) -> APIConnectionError:
-    """Return the typed form of a transport's failure. `bytes_sent`: bytes may have left."""
-    name = _name(error)
-    if not bytes_sent and name not in _NOT_SENT:
-        name = BEFORE_SEND
-    if isinstance(error, httpx.RequestError):
-        # The request holds the token in its headers, and an error may end up in logs and other processes.
-        error.request = httpx.Request(endpoint.method, endpoint.path)
-    detail = redact(str(error), secret)[:EXCERPT] or type(error).__name__
-    return APIConnectionError(
-        f"{endpoint.method} {endpoint.path}: no answer: {detail}", endpoint.method, endpoint.path, name
-    )
-
-
-def _name(error: Exception) -> str:
-    if isinstance(error, httpx.HTTPError):
-        return type(error).__name__
-    # Add the module: a foreign class must not be taken for an httpx class that proves that nothing was sent.
-    return TOTAL_TIMEOUT if isinstance(error, TimeoutError) else f"{type(error).__module__}.{type(error).__name__}"
 
 
 def _certain(error: AsyncAPIResponseError) -> bool:
