@@ -12,7 +12,10 @@ from benchmarks import measure
 from benchmarks.pages import urls
 from benchmarks.report import Outcome, Row
 from scrape_do_celery import RunState
-from scrape_do_celery.store import PartId, ops
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.dispatch import ClaimDue
+from scrape_do_celery.store.commands.polling import PlanPolling
+from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.worker.dispatcher import LIMIT, SHORTEST
 
 if TYPE_CHECKING:
@@ -40,9 +43,7 @@ def play(bench: Bench) -> Outcome:
         usual = max(1, round(runs * SHORTEST / ours.settings.poll_max_interval))
         full = min(LIMIT, runs)
         claims = {str(due): _claims(ours, part_ids, due, times) for due in (0, usual, full)}
-        looks = (
-            {str(due): _plans(ours, part_ids, due, times) for due in (0, full)} if hasattr(ops, "plan_polling") else {}
-        )
+        looks = {str(due): _plans(ours, part_ids, due, times) for due in (0, full)}
     of = f"of {runs:,} due"
     rows = [
         Row("D", f"a claim, {usual} {of}, median", median(claims[str(usual)]), "ms", CLAIM),
@@ -62,7 +63,7 @@ def _waiting_run(ours: Ours) -> RunHandle:
 
         def waits() -> bool:
             store = ours.app_context.store
-            record = store.run(ops.read_run(store.keys, handle.run_id))
+            record = store.run(ReadRun(handle.run_id))
             return record is not None and record.parts[0].polls >= _POLLS
 
         measure.until(waits, 120, "a run that waits", pause=0.2)
@@ -120,7 +121,7 @@ def _claims(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float
         if due:
             store.client.zadd(keys.due, dict.fromkeys(random.sample(part_ids, due), 1.0))
 
-    found = _timed(ours, ops.claim_due(keys, limit=LIMIT, cap=ours.settings.max_dispatched_parts), prepare, times)
+    found = _timed(ours, ClaimDue(limit=LIMIT, cap=ours.settings.max_dispatched_parts), prepare, times)
     if any(len(answer.parts) < due for _, answer in found):
         raise RuntimeError(f"fewer than {due} were claimed")
     return [took for took, _ in found]
@@ -140,7 +141,7 @@ def _plans(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]
                     pipe.hset(keys.part(part_id.run_id, part_id.part), "poll_set", keys.poll_set(account))
                 pipe.execute()
 
-    look = ops.plan_polling(keys, account, ours.settings.poll_max_interval)
+    look = PlanPolling(account, ours.settings.poll_max_interval)
     return [took for took, _ in _timed(ours, look, prepare, times)]
 
 

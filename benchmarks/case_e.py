@@ -13,7 +13,8 @@ from benchmarks import measure
 from benchmarks.pages import WARM, batches, urls
 from benchmarks.report import Outcome, Row
 from scrape_do_celery import enqueue
-from scrape_do_celery.store import PartId, ops
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.contents import ReadContents, ReadStoredPositions
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -86,10 +87,10 @@ def _early(bench: Bench, ours: Ours) -> dict[str, Any]:
     targets = urls(1, _PAGE, bench.sizes.e_long / 4) + urls(1, _PAGE, bench.sizes.e_long)
     handle = enqueue(targets, settings=ours.settings, early=True)
     store, part_id = ours.app_context.store, PartId(handle.run_id, 0)
-    measure.until(lambda: bool(store.run(ops.fetched(store.keys, part_id))), bench.sizes.e_long, "the first task")
+    measure.until(lambda: bool(store.run(ReadStoredPositions(part_id))), bench.sizes.e_long, "the first task")
     now = time.time()
-    (position,) = store.run(ops.fetched(store.keys, part_id))
-    (task,) = store.run(ops.contents(store.keys, part_id, [position]))
+    (position,) = store.run(ReadStoredPositions(part_id))
+    (task,) = store.run(ReadContents(part_id, [position]))
     assert task is not None  # noqa: S101 (the store has just listed it)
     assert task.end_time is not None  # noqa: S101
     end = task.end_time.timestamp()

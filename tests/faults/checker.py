@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import RunHandle, ScrapeDoError
 from scrape_do_celery.sandbox.url_writers import write_url
-from scrape_do_celery.store import RunState, ops
+from scrape_do_celery.store import RunState
+from scrape_do_celery.store.commands.purchases import PurchaseStatus, ReadLedgerDay
+from scrape_do_celery.store.commands.runs import ReadRun
 from tests.faults.trials import UNKNOWN_RUN
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class Checker:
         geo = run.options.get("geo_code")
         sold = [job for job in self._bought[tuple(run.targets)] if len(trial.runs) == 1 or job["geo"] == geo]
         store = self._harness.servers.app_context.store
-        record = store.run(ops.read_run(store.keys, run.run_id))
+        record = store.run(ReadRun(run.run_id))
         self._check_purchases(trial, run, sold, in_doubt=record is not None and record.outcome == RunState.IN_DOUBT)
         self._check_options(trial, run, sold)
         if trial.start == UNKNOWN_RUN:
@@ -107,8 +109,8 @@ class Checker:
         """
         equal_runs = {other.run_id for other in trial.runs if other.targets == run.targets}
         store, days = self._harness.servers.app_context.store, {int(at // _DAY) for at in (trial.began, trial.ended)}
-        lines = [line for day in days for line in store.run(ops.ledger(store.keys, day))] if len(equal_runs) > 1 else []
-        return any(line.part_id.run_id in equal_runs and line.status == ops.PurchaseStatus.NOT_FOUND for line in lines)
+        lines = [line for day in days for line in store.run(ReadLedgerDay(day))] if len(equal_runs) > 1 else []
+        return any(line.part_id.run_id in equal_runs and line.status == PurchaseStatus.NOT_FOUND for line in lines)
 
     def _check_purchases(self, trial: Trial, run: Run, sold: list[dict[str, Any]], *, in_doubt: bool) -> None:
         trial.most_purchases = max(trial.most_purchases, len(sold))

@@ -1,7 +1,7 @@
 """Instrument a worker: each call of the store, the API, the broker and the result backend has points around it.
 
 A point is named `<step>: before|after <what>`. Celery's signal sets the step in the thread that carries it out; asyncio
-tasks inherit it. The keys of a command name the run; otherwise the claim of the asyncio task does.
+tasks inherit it. The fields of a command name the run; otherwise the claim of the asyncio task does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import client
-from scrape_do_celery.store.due import Due
+from scrape_do_celery.store.commands.dispatch import Due
 from tests.faults.fault_plan import ANY, FaultPlan
 from tests.faults.worker_nemesis import perform
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from scrape_do_celery.client.attempt import Attempt
 
 _PREFIX = "scrape_do."
-_RUN_KEY = re.compile(r":(?:run|part|job|contents):([0-9a-f]{8}-[0-9a-f-]{27})")
 _JOBS = "/api/v1/jobs"
 
 _step: ContextVar[str] = ContextVar("step", default="")
@@ -136,18 +135,19 @@ def _of_command(command: Any) -> tuple[str, list[str]]:
 
 
 def _op_name(command: Any) -> str:
-    """Return the script's name, or the function that made the command if known, or else the command's name."""
-    if command.script == "update_part":
-        args = list(command.args)
-        return f"update_part {args[args.index('state') + 1]}" if "state" in args else "update_part"
-    maker, _, local = getattr(command.parse, "__qualname__", "").partition(".")
-    return command.script or (maker if local else str(command.args[0]))
+    """Return the name of the script, with the state that it writes; without a script, the name of the class."""
+    if command.script == "update_part" and "state" in command.fields:
+        return f"update_part {command.fields['state']}"
+    return command.script or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(command).__name__).lower()
 
 
 def _run_ids(command: Any) -> list[str]:
-    for text in (*command.keys, *command.args[1:2]):
-        if isinstance(text, str) and (found := _RUN_KEY.search(text)):
-            return [found[1]]
+    """Return the run that the fields of a command name, or else the run of the last claim."""
+    for field in ("claim", "purchase", "part_id", "run_id"):
+        named = getattr(command, field, None)
+        part_id = getattr(named, "part_id", named)
+        if run_id := getattr(part_id, "run_id", part_id):
+            return [run_id]
     return [_run.get()] if _run.get() else []
 
 

@@ -22,7 +22,11 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     # A stored page is overwritten, and counted again.
     "set_if_absent": [
-        ("store_content", r"if redis\.call\('HSETNX', contents_key, position, frame\) == 0 then return 0 end", _SET),
+        (
+            "store_content",
+            r"if redis\.call\('HSETNX', contents_key, position, frame\) == 0 then return \{'known', 0\} end",
+            _SET,
+        ),
     ],
     # Runs with equal targets buy at the same time.
     "target_lock": [

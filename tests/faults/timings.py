@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.runtime import collecting, token_check
-from scrape_do_celery.store import buying, claiming, ops, watching
+from scrape_do_celery.store.commands import dispatch, limits, parts, polling, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,16 +45,13 @@ SLICE = 0.3
 
 def constants() -> Iterator[tuple[ModuleType, str, float]]:
     """Return each constant that the lab shortens: its module, its name and its value in the lab."""
-    for module in (ops, claiming):
-        yield from ((module, "REDISPATCH_MIN", REDISPATCH_MIN), (module, "REDISPATCH_MAX", REDISPATCH_MAX))
+    for module in (dispatch, parts, polling, runs):
+        yield module, "REDISPATCH_MIN", REDISPATCH_MIN
+    yield dispatch, "REDISPATCH_MAX", REDISPATCH_MAX
     yield from ((collecting, "_SLICE", SLICE), (collecting, "_REQUEUE_DELAY", REDISPATCH_MIN))
-    yield from (
-        (watching, "REDISPATCH_MIN", REDISPATCH_MIN),
-        (watching, "ONE_BY_ONE", ONE_BY_ONE),
-        (watching, "ODD_PAGES", ODD_PAGES),
-    )
-    yield from ((watching, "_REST", REST), (token_check, "_STANDS", ACCOUNT_STATUS_TTL))
-    for module in (ops, buying, claiming):
+    yield from ((polling, "ONE_BY_ONE", ONE_BY_ONE), (polling, "ODD_PAGES", ODD_PAGES), (polling, "_REST", REST))
+    yield token_check, "_STANDS", ACCOUNT_STATUS_TTL
+    for module in (limits, parts):
         yield from ((module, "PROBE", PROBE), (module, "LONGEST_PROBE", LONGEST_PROBE))
 
 

@@ -8,6 +8,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.store.commands.runs import RequestStop
+
 if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
     from tests.faults.fault_plan import FaultPlan
@@ -62,10 +64,10 @@ def _cancel(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
 
 def _stop_request(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
     """Write a stop request without publishing a step message."""
-    from scrape_do_celery.store import CANCEL, ops
+    from scrape_do_celery.store import CANCEL
 
     store = _app_context().store
-    store.run(ops.request_stop(store.keys, run, CANCEL))
+    store.run(RequestStop(run, CANCEL))
 
 
 def _revoke(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:

@@ -9,7 +9,13 @@ from threading import Barrier
 import pytest
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
-from scrape_do_celery.store import CANCEL, PartId, PartState, RunSpec, Store, ops
+from scrape_do_celery.store import CANCEL, PartId, PartState, RunSpec, Store
+from scrape_do_celery.store.commands.contents import ReadContents, StoreContent
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.dispatch import ClaimDue
+from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import ReadRun, RecordOutcome, RequestStop
 
 MANY = 20
 
@@ -45,16 +51,16 @@ def spec(count=1):
 
 
 def begun(store, run_id="r", count=1):
-    store.run(ops.create_run(store.keys, run_id, spec(count)))
+    store.run(CreateRun(run_id, spec(count)))
     return PartId(run_id, 0)
 
 
 def taken(store, part_id, states=tuple(PartState)):
-    return store.run(ops.claim_part(store.keys, part_id, uuid.uuid4().hex, seconds=30, states=states))
+    return store.run(ClaimPart(part_id, uuid.uuid4().hex, seconds=30, states=states))
 
 
 def test_one_key_is_one_run(store, at_once):
-    found = at_once(lambda n: store.run(ops.create_run(store.keys, f"r{n}", spec(), key="k")))
+    found = at_once(lambda n: store.run(CreateRun(f"r{n}", spec(), key="k")))
     assert len({created.run_id for created in found}) == 1
     assert sum(created.new for created in found) == 1
     assert len(list(store.client.scan_iter(f"{store.keys.prefix}:run:*"))) == 1
@@ -69,41 +75,41 @@ def test_one_part_is_claimed_once(store, at_once):
 
 def test_one_intent_is_one_permission(store, at_once):
     claim = taken(store, begun(store))
-    answers = at_once(lambda n: store.run(ops.write_intent(store.keys, claim, f"nonce{n}", 60))[0])
+    answers = at_once(lambda n: store.run(WriteIntent(claim, f"nonce{n}", 60))[0])
     assert sorted(answers) == ["ok", *["stale"] * (MANY - 1)]
 
 
 def test_one_page_is_stored_once(store, at_once):
     claim = taken(store, begun(store))
-    store.run(ops.update_part(store.keys, claim, {"state": PartState.FETCHING}))
+    store.run(UpdatePart(claim, {"state": PartState.FETCHING}))
     pages = [TaskDetails(task_id="t", job_id="j", status="success", content=f"page {n}") for n in range(MANY)]
-    won = at_once(lambda n: store.run(ops.store_content(store.keys, claim.part_id, 0, pages[n])))
+    won = at_once(lambda n: store.run(StoreContent(claim.part_id, 0, pages[n])))
     assert sum(won) == 1
-    [kept] = store.run(ops.contents(store.keys, claim.part_id, [0]))
+    [kept] = store.run(ReadContents(claim.part_id, [0]))
     assert kept == pages[won.index(1)]
-    assert store.run(ops.read_run(store.keys, "r")).parts[0].stored_ok == 1
+    assert store.run(ReadRun("r")).parts[0].stored_ok == 1
 
 
 def test_a_run_is_decided_once(store, at_once):
     claim = taken(store, begun(store))
-    store.run(ops.finish_part(store.keys, claim, "succeeded"))
+    store.run(FinishPart(claim, "succeeded"))
     outcomes = ["succeeded", "failed"]
-    stands = at_once(lambda n: store.run(ops.record_outcome(store.keys, "r", outcomes[n % 2], {"decided_by": n})))
+    stands = at_once(lambda n: store.run(RecordOutcome("r", outcomes[n % 2], {"decided_by": n})))
     assert len(set(stands)) == 1
 
 
 def test_parts_that_end_together_leave_none_behind(store, at_once):
-    run = store.run(ops.create_run(store.keys, "r", spec(MANY * 1000)))
+    run = store.run(CreateRun("r", spec(MANY * 1000)))
     claims = [taken(store, PartId(run.run_id, n)) for n in range(MANY)]
-    left = at_once(lambda n: store.run(ops.finish_part(store.keys, claims[n], "succeeded")))
+    left = at_once(lambda n: store.run(FinishPart(claims[n], "succeeded")))
     assert sorted(left) == list(range(MANY))
 
 
 def test_due_part_is_claimed_once(store, at_once):
     for n in range(30):
         begun(store, f"r{n}")
-        store.run(ops.request_stop(store.keys, f"r{n}", CANCEL))
-    found = at_once(lambda _: store.run(ops.claim_due(store.keys, limit=500, cap=1000)))
+        store.run(RequestStop(f"r{n}", CANCEL))
+    found = at_once(lambda _: store.run(ClaimDue(limit=500, cap=1000)))
     handed = [run.run_id for due in found for run in due.runs]
     assert sorted(handed) == sorted(f"r{n}" for n in range(30))
 
@@ -111,8 +117,8 @@ def test_due_part_is_claimed_once(store, at_once):
 def test_a_run_that_waits_is_small(store):
     """Measure the memory of a waiting run by the server's own count, because a hundred thousand may wait."""
     claim = taken(store, begun(store))
-    store.run(ops.write_intent(store.keys, claim, uuid.uuid4().hex, 60))
+    store.run(WriteIntent(claim, uuid.uuid4().hex, 60))
     fields = {"state": PartState.RUNNING, "job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "api_failures": 0}
-    store.run(ops.update_part(store.keys, claim, fields, after=30, owner="job"))
+    store.run(UpdatePart(claim, fields, after=30, owner="job"))
     size = sum(store.client.memory_usage(key) for key in store.client.scan_iter(f"{store.keys.prefix}:*:*"))
     assert size < 2_500

@@ -10,11 +10,25 @@ import pytest
 from scrape_do_celery import embedded
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
-from scrape_do_celery.store import PartId, PartState, Retention, RunSpec, Store, ops
+from scrape_do_celery.store import PartId, PartState, Retention, RunSpec, Store
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store.commands.creation import AcceptRun, CreateRun
+from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace
+from scrape_do_celery.store.commands.limits import AllocateRequests, OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, PoisonPolicy, RenewLease, UpdatePart
+from scrape_do_celery.store.commands.polling import AcquireListPoll, FinishListPoll, MarkStillRunning, PlanPolling
+from scrape_do_celery.store.commands.runs import (
+    AcknowledgeDelivery,
+    CountDecisionAttempt,
+    ForgetRun,
+    ReadRun,
+    RecordOutcome,
+    RequestStop,
+)
 
 PART_ID, ACCOUNT = PartId("r", 0), "a"
-POISON = ops.PoisonPolicy(3, skip_unsent=True)
+POISON = PoisonPolicy(3, skip_unsent=True)
 
 
 @pytest.fixture
@@ -22,8 +36,8 @@ def store(tmp_path):
     """Return a store that has just become full, with a draft and a running part of one task."""
     with embedded.ensure(tmp_path / "store", tie_to_parent=True) as server:
         one = Store.open(server.url, "p")
-        one.run(ops.create_run(one.keys, "draft", spec(), start_delay=1000.0))
-        one.run(ops.create_run(one.keys, "r", spec()))
+        one.run(CreateRun("draft", spec(), start_delay=1000.0))
+        one.run(CreateRun("r", spec()))
         job = JobDetails(job_id="j", status="pending", task_ids=["t"])
         fields = {
             "state": "running",
@@ -32,7 +46,7 @@ def store(tmp_path):
             "purchase_status": "confirmed",
             "account": ACCOUNT,
         }
-        one.run(ops.update_part(one.keys, take(one, seconds=30), fields, after=0.0, owner="j", job=job))
+        one.run(UpdatePart(take(one, seconds=30), fields, after=0.0, owner="j", job=job))
         # Well below the used memory, because the memory of clients' buffers varies.
         one.client.config_set("maxmemory", int(one.client.info("memory")["used_memory"]) // 2)
         yield one
@@ -46,9 +60,7 @@ def spec():
 def take(store, seconds=0.05):
     states = list(PartState)
     return store.run(
-        ops.claim_part(
-            store.keys, PART_ID, uuid.uuid4().hex, seconds=seconds, states=states, account=ACCOUNT, poison=POISON
-        )
+        ClaimPart(PART_ID, uuid.uuid4().hex, seconds=seconds, states=states, account=ACCOUNT, poison=POISON)
     )
 
 
@@ -56,83 +68,81 @@ def test_looks_go_on_for_as_long_as_it_takes(store):
     for polls in range(3 * POISON.after):
         claim = take(store)
         assert claim.part.state is PartState.RUNNING
-        assert store.run(ops.renew_lease(store.keys, claim, 0.05))
-        assert store.run(ops.update_part(store.keys, claim, {"polls": polls}, after=0.0)) == "ok"
-        assert store.run(ops.claim_due(store.keys, limit=10, cap=10)) is not None
+        assert store.run(RenewLease(claim, 0.05))
+        assert store.run(UpdatePart(claim, {"polls": polls}, after=0.0)) == "ok"
+        assert store.run(ClaimDue(limit=10, cap=10)) is not None
         time.sleep(0.01)
-    assert store.run(ops.pause_api(store.keys, 1.0)) > 0
-    assert store.run(ops.open_breaker(store.keys, "account"))
+    assert store.run(PauseAPI(1.0)) > 0
+    assert store.run(OpenBreaker("account"))
 
 
 def test_pages_and_new_runs_are_refused(store):
     page = TaskDetails(task_id="t", job_id="j", status="success", content="page")
-    for command in (ops.store_content(store.keys, PART_ID, 0, page), ops.create_run(store.keys, "another", spec())):
+    for command in (StoreContent(PART_ID, 0, page), CreateRun("another", spec())):
         with pytest.raises(StoreUnavailableError):
             store.run(command)
     with pytest.raises(StoreUnavailableError):
-        store.run_all([ops.create_run(store.keys, "another", spec())])
+        store.run_all([CreateRun("another", spec())])
     gone = page.model_copy(update={"gone": True, "status": "error", "content": None})
-    assert store.run(ops.store_content(store.keys, PART_ID, 0, gone)) == 1
+    assert store.run(StoreContent(PART_ID, 0, gone)).result == "stored"
 
 
 def test_a_run_can_be_canceled_and_ended_and_freed(store):
-    assert store.run(ops.request_stop(store.keys, "r", "cancel")) == [PART_ID]
-    assert store.run(ops.finish_part(store.keys, take(store, seconds=30), "canceled")) == 0
-    assert store.run(ops.count_decision_attempt(store.keys, "r")) == 1
-    assert store.run(ops.record_outcome(store.keys, "r", "canceled", {})) == "canceled"
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", Retention(60, 60, 60))) == 0
-    assert store.run(ops.forget_run(store.keys, "r")) == 1
+    assert store.run(RequestStop("r", "cancel")) == [PART_ID]
+    assert store.run(FinishPart(take(store, seconds=30), "canceled")) == 0
+    assert store.run(CountDecisionAttempt("r")) == 1
+    assert store.run(RecordOutcome("r", "canceled", {})) == "canceled"
+    assert store.run(AcknowledgeDelivery("r", "r", Retention(60, 60, 60))) == 0
+    assert store.run(ForgetRun("r")) == "freed"
 
 
 def test_run_before_delivery_can_be_marked_as_forgotten(store):
-    store.run(ops.request_stop(store.keys, "r", "cancel"))
-    store.run(ops.finish_part(store.keys, take(store, seconds=30), "canceled"))
-    store.run(ops.record_outcome(store.keys, "r", "canceled", {}))
-    assert store.run(ops.forget_run(store.keys, "r")) == 1
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", Retention(60, 60, 60))) == 0
-    assert store.run(ops.read_run(store.keys, "r")) is None
+    store.run(RequestStop("r", "cancel"))
+    store.run(FinishPart(take(store, seconds=30), "canceled"))
+    store.run(RecordOutcome("r", "canceled", {}))
+    assert store.run(ForgetRun("r")) == "freed"
+    assert store.run(AcknowledgeDelivery("r", "r", Retention(60, 60, 60))) == 0
+    assert store.run(ReadRun("r")) is None
 
 
 def test_a_canceled_draft_ends(store):
     with pytest.raises(StoreUnavailableError):
-        store.run(ops.accept_run(store.keys, "draft"))
-    assert store.run(ops.request_stop(store.keys, "draft", "cancel")) == []
-    assert store.run(ops.accept_run(store.keys, "draft")) == 1
-    assert store.run(ops.record_outcome(store.keys, "draft", "canceled", {})) == "canceled"
+        store.run(AcceptRun("draft"))
+    assert store.run(RequestStop("draft", "cancel")) == []
+    assert store.run(AcceptRun("draft")) == 1
+    assert store.run(RecordOutcome("draft", "canceled", {})) == "canceled"
 
 
 def watched(store):
     """Release the running part, so that it waits among the running jobs of its account."""
     claim = take(store, seconds=30)
-    assert store.run(ops.update_part(store.keys, claim, {}, after=0.001)) == "ok"
+    assert store.run(UpdatePart(claim, {}, after=0.001)) == "ok"
     time.sleep(0.01)
 
 
 def test_running_jobs_are_still_looked_at(store):
     watched(store)
-    assert store.run(ops.plan_polling(store.keys, ACCOUNT, 30.0)).next_at is not None
-    (part,) = store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
+    assert store.run(PlanPolling(ACCOUNT, 30.0)).next_at is not None
+    (part,) = store.run(ClaimDue(limit=10, cap=10)).parts
     assert part.part_id == PART_ID
 
 
 def test_a_sweep_goes_on(store):
     watched(store)
     time.sleep(0.05)
-    assert store.run(ops.mark_still_running(store.keys, ACCOUNT, "pending", [PART_ID], [0.001])) == 1
+    assert store.run(MarkStillRunning(ACCOUNT, "pending", [PART_ID], [0.001])) == 1
     time.sleep(0.01)
-    assert store.run(ops.acquire_list_poll(store.keys, ACCOUNT, "token", 30.0))
-    assert store.run(ops.finish_list_poll(store.keys, ACCOUNT, "token", others=0, redispatch_after=0.0)) == [
-        str(PART_ID)
-    ]
-    assert store.run(ops.claim_due(store.keys, limit=10, cap=10)).parts
+    assert store.run(AcquireListPoll(ACCOUNT, "token", 30.0))
+    assert store.run(FinishListPoll(ACCOUNT, "token", others=0, redispatch_after=0.0)) == [str(PART_ID)]
+    assert store.run(ClaimDue(limit=10, cap=10)).parts
 
 
 def test_requests_are_still_shared_out(store):
-    share = store.run(ops.allocate_requests(store.keys, "process", 5, 0, limit=10, rate=100.0))
+    share = store.run(AllocateRequests("process", 5, 0, limit=10, rate=100.0))
     assert (share.requests, share.starts) == (5, 5)
 
 
 def test_the_store_stays_its_application_s(store):
     for _ in range(2):
-        assert store.run(ops.claim_namespace(store.keys, "mine", 30)) == "mine"
-    assert store.run(ops.claim_namespace(store.keys, "another", 30)) == "mine"
+        assert store.run(ClaimNamespace("mine", 30)) == "mine"
+    assert store.run(ClaimNamespace("another", 30)) == "mine"

@@ -40,8 +40,13 @@ from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.rate_limiter import RateLimiter, is_stopping
 from scrape_do_celery.runtime.token_check import TokenCheck
-from scrape_do_celery.store import AsyncStore, Keys, PartId, PartState, RunSpec, Store, ops
+from scrape_do_celery.store import AsyncStore, Keys, PartId, PartState, RunSpec, Store
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.dispatch import ClaimDue
+from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
+from scrape_do_celery.store.commands.runs import ReadRun
 
 TOKEN = "token-that-must-not-be-seen"
 
@@ -108,7 +113,7 @@ class FakeStore:
         """Create a run with `targets` generated targets, or with the URLs in `each`. `run` holds its spec's options."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
         options = {"key": key, "waiter": waiter, "signature": signature, "start_delay": start_delay, "tick": tick}
-        return self.run(ops.create_run(self.keys, run_id, spec, **options))
+        return self.run(CreateRun(run_id, spec, **options))
 
     def restart_server(self, *, lossless=False):
         """Begin another server process. Unless `lossless`, the previous process lost its last writes."""
@@ -128,7 +133,7 @@ class FakeStore:
     def try_claim_part(self, run_id="r", part=0, *, states=PartState, seconds=30.0, token=None, **options):
         part_id, options = PartId(run_id, part), {"account": self.account, "isolated": True, **options}
         token = token or uuid.uuid4().hex
-        return self.run(ops.claim_part(self.keys, part_id, token, seconds=seconds, states=states, **options))
+        return self.run(ClaimPart(part_id, token, seconds=seconds, states=states, **options))
 
     def claim_part(self, run_id="r", part=0, **options):
         """Claim the part, and fail if the store refuses the claim."""
@@ -137,7 +142,7 @@ class FakeStore:
         return claim
 
     def update_part(self, claim, after=None, **fields):
-        return self.run(ops.update_part(self.keys, claim, fields, after=after))
+        return self.run(UpdatePart(claim, fields, after=after))
 
     def set_fields(self, run_id="r", part=0, **fields):
         """Write fields without any rule of the store. None removes a field."""
@@ -159,15 +164,15 @@ class FakeStore:
             "bought_at": f"{(now or claim.now):.4f}",
             "api_failures": 0,
         }
-        assert self.run(ops.update_part(self.keys, claim, fields, after=0.0, owner=job)) == "ok"
+        assert self.run(UpdatePart(claim, fields, after=0.0, owner=job)) == "ok"
         return job
 
     def finish_part(self, run_id="r", part=0, outcome="succeeded", **options):
         """Move a part to its end."""
-        return self.run(ops.finish_part(self.keys, self.claim_part(run_id, part), outcome, **options))
+        return self.run(FinishPart(self.claim_part(run_id, part), outcome, **options))
 
     def read_run(self, run_id="r"):
-        return self.run(ops.read_run(self.keys, run_id))
+        return self.run(ReadRun(run_id))
 
     def part(self, run_id="r", part=0):
         return self.read_run(run_id).parts[part]
@@ -201,7 +206,7 @@ class FakeStore:
         return {name.decode() for name in self.redis.zrange(self.keys.dispatched, 0, -1)}
 
     def claim_due(self, *, limit=100, cap=100):
-        return self.run(ops.claim_due(self.keys, limit=limit, cap=cap))
+        return self.run(ClaimDue(limit=limit, cap=cap))
 
     def ttls(self):
         """Map each key of a run to its seconds of life, or to None if the key never expires."""
@@ -348,7 +353,7 @@ class StepHarness(FakeStore):
         return self.run_async(go)
 
     def store_content(self, run_id="r", part=0, position=0, **fields):
-        return self.run(ops.store_content(self.keys, PartId(run_id, part), position, task(position, **fields)))
+        return self.run(StoreContent(PartId(run_id, part), position, task(position, **fields)))
 
 
 def urls(count, start=0):

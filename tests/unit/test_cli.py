@@ -22,7 +22,10 @@ from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.sandbox import server
 from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.store import PartId, ops
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreContent
+from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
+from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"
@@ -65,14 +68,14 @@ def ended(app_context):
         run_id = runs.enqueue(URLS).run_id
         store, part_id = app_context.store, PartId(run_id, 0)
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
-        claim = store.run(ops.claim_part(store.keys, part_id, "token", seconds=30, states=["queued"]))
-        store.run(ops.update_part(store.keys, claim, {"state": "fetching", "job": "j1"}, job=job))
+        claim = store.run(ClaimPart(part_id, "token", seconds=30, states=["queued"]))
+        store.run(UpdatePart(claim, {"state": "fetching", "job": "j1"}, job=job))
         for number, one in enumerate([task(), task(1, **second)]):
-            store.run(ops.store_content(store.keys, part_id, number, one))
+            store.run(StoreContent(part_id, number, one))
         outcome = "failed" if error else "succeeded"
-        store.run(ops.finish_part(store.keys, claim, outcome, error=error))
+        store.run(FinishPart(claim, outcome, error=error))
         fields = {"error": json.dumps(error.to_json())} if error else {}
-        store.run(ops.record_outcome(store.keys, run_id, outcome, fields))
+        store.run(RecordOutcome(run_id, outcome, fields))
         return run_id
 
     return end
@@ -82,7 +85,7 @@ def test_enqueue_prints_the_id_of_a_run_with_these_options(scrape_do, app_contex
     answer = scrape_do("enqueue", *URLS, "--geo-code", "US", "--super", "--max-wait", 60, "--raise-on-task-failure")
     assert answer.exit_code == 0, answer.output
     run_id = answer.output.strip()
-    spec = app_context.store.run(ops.spec(app_context.store.keys, run_id, 1))
+    spec = app_context.store.run(ReadSpec(run_id, 1))
     assert (spec.request.targets, spec.request.geo_code, spec.request.super) == (URLS, "us", True)
     assert (spec.max_wait, spec.raise_on_task_failure) == (60, True)
     assert app_context.published == [("scrape_do.submit_jobs", [f"{run_id}:0"])]
@@ -92,7 +95,7 @@ def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"targets": URLS[:1], "set_cookies": "a=1", "render": {}}))
     answer = scrape_do("enqueue", "--request", request, "--from", "-", "--render", input=f"\n{URLS[1]}\n")
-    spec = app_context.store.run(ops.spec(app_context.store.keys, answer.output.strip(), 1))
+    spec = app_context.store.run(ReadSpec(answer.output.strip(), 1))
     assert (spec.request.targets, spec.request.set_cookies) == (URLS, "a=1")
     assert spec.request.render is not None
 
@@ -121,7 +124,7 @@ def test_error_is_one_readable_line(scrape_do, app_context, arguments, code, tex
 def test_a_request_file_alone_will_do(scrape_do, app_context, tmp_path):
     (tmp_path / "r.json").write_text(json.dumps({"targets": URLS}))
     answer = scrape_do("enqueue", "--request", tmp_path / "r.json")
-    assert app_context.store.run(ops.spec(app_context.store.keys, answer.output.strip(), 1)).request.targets == URLS
+    assert app_context.store.run(ReadSpec(answer.output.strip(), 1)).request.targets == URLS
 
 
 def test_a_request_file_that_is_no_object(scrape_do, tmp_path):
@@ -568,12 +571,12 @@ def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large
     answer = scrape_do("refetch", run_id, "--max-bytes", 7)
     assert (answer.exit_code, large.made[0]["max_page_bytes"]) == (0, 7)
     assert "fetched  1" in answer.output
-    part = app_context.store.run(ops.read_run(app_context.store.keys, run_id)).parts[0]
+    part = app_context.store.run(ReadRun(run_id)).parts[0]
     assert (part.stored_ok, part.stored_failed, part.credits) == (2, 0, 2)
     assert [one.content for one in RunHandle(run_id).iter_tasks()] == ["<p>page</p>"] * 2
     assert "fetched  0" in scrape_do("refetch", run_id).output
     assert large.made[1]["max_page_bytes"] == 8 * app_context.settings.max_page_bytes
-    command = ops.replace_large_content(app_context.store.keys, PartId(run_id, 0), 1, task(1))
+    command = ReplaceLargeContent(PartId(run_id, 0), 1, task(1))
     assert app_context.store.run(command) == 0
 
 

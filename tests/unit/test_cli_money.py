@@ -14,7 +14,12 @@ from scrape_do_celery.cli import main, orphan_finder
 from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.sandbox.thread import SandboxThread
-from scrape_do_celery.store import PartId, RunSpec, ops, ownership
+from scrape_do_celery.store import PartId, RunSpec
+from scrape_do_celery.store.commands.arguments import START
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.ownership import ScanUnresolvedParts
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import WriteIntent
 
 LONG = "?seconds=600"
 DAY = 86_400
@@ -78,9 +83,7 @@ def intend(step_harness, run_id, state="submitting", *, account=None, estimated_
     """Return the claim of a part whose `POST` is under way or in doubt."""
     claim = step_harness.claim_part(run_id)
     account = step_harness.account if account is None else account
-    verdict, _ = step_harness.run(
-        ops.write_intent(step_harness.keys, claim, "n", 30.0, account=account, estimated_credits=estimated_credits)
-    )
+    verdict, _ = step_harness.run(WriteIntent(claim, "n", 30.0, account=account, estimated_credits=estimated_credits))
     assert verdict == "ok"
     if state != "submitting":
         step_harness.update_part(claim, state=state)
@@ -246,7 +249,7 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, step_harn
 def test_job_of_a_failed_search_is_canceled_only_by_name(scrape_do, step_harness, buy, sandbox):
     step_harness.create_run("r", each=urls(2))
     claim = intend(step_harness, "r", "reconciling")
-    step_harness.run(ops.finish_part(step_harness.keys, claim, "in_doubt", purchase_status="in_doubt"))
+    step_harness.run(FinishPart(claim, "in_doubt", purchase_status="in_doubt"))
     job_id = buy(urls(2))
     assert rows(scrape_do("orphans"))[0][3] == "run r searched for such a job and found none"
     [one] = found(scrape_do("orphans", "--json"))["orphans"]
@@ -293,7 +296,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, step_harnes
 def test_plugin_purchase_may_own_any_job_of_its_size(scrape_do, step_harness, buy, sandbox):
     sandbox.configure(task_seconds=60)
     plugin = {"key": "amazon", "params": [{"asin": "A"}, {"asin": "B"}]}
-    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    step_harness.run(CreateRun("r", RunSpec(JobCreationRequest(plugin=plugin))))
     intend(step_harness, "r")
     two, three = buy(None, plugin=plugin), buy(urls(3))
     listed = found(scrape_do("orphans", "--json"))["orphans"]
@@ -351,9 +354,7 @@ def test_purchase_resolved_during_the_search_makes_no_orphan(step_harness, buy, 
         def run(self, command):
             asked.append(command.script or command.args[0])
             if len(asked) == self.moment:
-                step_harness.run(
-                    ops.update_part(step_harness.keys, claim, {"state": "running", "job": job_id}, owner=job_id)
-                )
+                step_harness.run(UpdatePart(claim, {"state": "running", "job": job_id}, owner=job_id))
             return store.run(command)
 
     for moment in range(1, 5):
@@ -370,8 +371,8 @@ def test_unresolved_parts_are_found_in_however_long_a_list(step_harness):
     intend(step_harness, "r")
     step_harness.redis.zadd(step_harness.keys.due, {f"gone{n}:0": n for n in range(1500)} | {"gone:run": 1})
     cursor, found, looks = "", [], 0
-    while cursor != ownership.START:
-        cursor, some = step_harness.run(ownership.scan_unresolved_parts(step_harness.keys, cursor or ownership.START))
+    while cursor != START:
+        cursor, some = step_harness.run(ScanUnresolvedParts(cursor or START))
         found, looks = found + some, looks + 1
     assert looks > 1
     assert [(one.part_id, one.targets) for one in found] == [(PartId("r", 0), 2)]
@@ -429,12 +430,11 @@ def books(step_harness):
     step_harness.update_part(claim, state="fetching", job="j1", purchase_status="confirmed")
     for n, cost in enumerate(["1", "2.5"]):
         step_harness.store_content("paid", position=n, scrape_do_metadata={"Request-Cost": cost})
-    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
+    step_harness.run(FinishPart(claim, "succeeded"))
     step_harness.clock.forward(10)
     step_harness.create_run("never", each=urls(3, host="b"))
     step_harness.run(
-        ops.finish_part(
-            step_harness.keys,
+        FinishPart(
             intend(step_harness, "never", estimated_credits=30),
             "in_doubt",
             purchase_status="in_doubt",

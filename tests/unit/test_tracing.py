@@ -18,7 +18,9 @@ from scrape_do_celery.runs import AppContext, enqueue
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.starting import start_scheduled_run
 from scrape_do_celery.runtime import run_step
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands.creation import ScheduleTick
+from scrape_do_celery.store.commands.runs import ReadOutcome
 from scrape_do_celery.tasks.aggregate import aggregate
 
 TRACE, SPAN = 0xABCDEF, 0x1234
@@ -117,7 +119,7 @@ def test_every_way_to_begin_a_run_keeps_the_trace(step_harness, caller, monkeypa
     enqueued = enqueue(["https://a.example/"]).run_id
     create_draft(step_harness.app_context, "drafted", {}, (), {"targets": ["https://a.example/"]})
     ticked = start_scheduled_run(
-        step_harness.app_context, ops.ScheduleTick("daily", "tick", "skip"), {"targets": ["https://a.example/"]}
+        step_harness.app_context, ScheduleTick("daily", "tick", "skip"), {"targets": ["https://a.example/"]}
     )
     assert {kept_of(step_harness, run_id) for run_id in (enqueued, "drafted", ticked)} == {f"{KEPT} a=1"}
 
@@ -160,7 +162,7 @@ def test_decision_is_a_span_and_delivery_is_in_the_trace(step_harness, exporter,
     deliver(step_harness.app_context, "r")
     ((name, context),) = traces
     assert (name, context.trace_id) == (routing.DELIVER_OUTCOME, TRACE)
-    assert step_harness.run(ops.outcome(step_harness.keys, "r")) == (True, "failed")
+    assert step_harness.run(ReadOutcome("r")) == (True, "failed")
 
 
 def test_leftover_span_of_a_message_is_not_the_callers(step_harness, monkeypatch):

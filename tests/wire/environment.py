@@ -20,7 +20,7 @@ from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.runtime import WorkerContext, context
-from scrape_do_celery.store import watching
+from scrape_do_celery.store.commands import polling
 from scrape_do_celery.testing.clock import _move_loop
 from scrape_do_celery.testing.store_clock import StoreClock
 from scrape_do_celery.worker.dispatcher import Dispatcher
@@ -164,8 +164,8 @@ class LabEnvironment:
         }
         with ExitStack() as stack:
             if by_list:
-                stack.enter_context(patch.object(watching, "ONE_BY_ONE", 0))
-                stack.enter_context(patch.object(watching, "ODD_PAGES", -5))
+                stack.enter_context(patch.object(polling, "ONE_BY_ONE", 0))
+                stack.enter_context(patch.object(polling, "ODD_PAGES", -5))
             one = RunEnvironment(self, Settings(**values))
             stack.callback(one.close)
             yield one

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
-from scrape_do_celery.store.keys import RUN_ENTRY
+from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,8 +60,8 @@ def check_store(store: Store, where: str, account: str = "") -> Iterator[Finding
 
 
 def _breakers(store: Store) -> Iterator[Finding]:
-    for key in store.client.scan_iter(store.keys.breaker("*")):
-        since = datetime.fromtimestamp(float(store.client.hget(key, "bought_at") or 0), UTC)
+    for refused_since in find_open_breakers(store):
+        since = datetime.fromtimestamp(refused_since, UTC)
         yield Finding(
             WRONG, f"the API refuses the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account are held back"
         )
@@ -70,13 +69,7 @@ def _breakers(store: Store) -> Iterator[Finding]:
 
 def _other_accounts(store: Store, mine: str) -> Iterator[Finding]:
     """Find parts that wait for a worker of another account, among the parts that are due next."""
-    places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.poll_set("*")))]
-    names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, _LOOKED_AT - 1))]
-    with store.client.pipeline(transaction=False) as pipe:
-        for run_id, _, part in (name.decode().rpartition(":") for name in names):
-            if part != RUN_ENTRY:
-                pipe.hget(store.keys.part(run_id, int(part)), "account")
-        others = Counter(account.decode() for account in pipe.execute() if account)
+    others = count_parts_by_account(store, _LOOKED_AT)
     del others[mine]
     for account, count in others.items():
         yield Finding(

@@ -11,19 +11,20 @@ import click
 
 from scrape_do_celery.cli.output import NONE, moment, print_facts, print_table, printable
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.purchases import UNRESOLVED, PurchaseStatus, ReadLedgerDay
+from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.store import Store
-    from scrape_do_celery.store.ops import Purchase
+    from scrape_do_celery.store.commands.purchases import Purchase
 
 KEPT_DAYS = 91
 _SHOWN_DAYS = 7
 _DAY = 86_400
 _HEADER = ("time", "run", "job", "status", "outcome", "part", "sequence", "targets", "credits", "estimated_credits")
-_FOUND = frozenset({ops.PurchaseStatus.CONFIRMED, ops.PurchaseStatus.ADOPTED})
+_FOUND = frozenset({PurchaseStatus.CONFIRMED, PurchaseStatus.ADOPTED})
 
 
 @click.command()
@@ -61,14 +62,14 @@ def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool
 
 def purchases(store: Store, days: int) -> list[Purchase]:
     """Return the purchases of the last `days` days, the oldest first. Today, by the store's clock, counts as a day."""
-    today = int(store.run(ops.clock()) // _DAY)
-    found = [one for day in range(today - days + 1, today + 1) for one in store.run(ops.ledger(store.keys, day))]
+    today = int(store.run(ReadClock()) // _DAY)
+    found = [one for day in range(today - days + 1, today + 1) for one in store.run(ReadLedgerDay(day))]
     return sorted(found, key=lambda one: (one.at, one.part_id, one.sequence))
 
 
 def is_unresolved(purchase: Purchase) -> bool:
     """Return whether the purchase may have a job that the store does not know."""
-    return purchase.status is ops.PurchaseStatus.OPEN or purchase.status in ops.UNRESOLVED
+    return purchase.status is PurchaseStatus.OPEN or purchase.status in UNRESOLVED
 
 
 def has_cost(purchase: Purchase) -> bool:

@@ -30,7 +30,7 @@ def metrics(host: str, port: int, once: bool) -> None:
     from scrape_do_celery.metrics.collector import StoreCollector
 
     app_context = AppContext.for_app()
-    settings, encryptor = app_context.settings, app_context.store.keys.encryptor
+    settings, encryptor = app_context.settings, app_context.store.encryptor
     # Prometheus gives up after some seconds. Fail fast, so that a Redis server that hangs is reported before.
     store = Store.open(settings.redis_url, settings.key_prefix, encryptor, fail_fast=True)
     collector, registry = StoreCollector(store, settings), CollectorRegistry()

@@ -18,7 +18,9 @@ from scrape_do_celery.models import JobCreationRequest, RenderOptions
 from scrape_do_celery.models.enums import JobStatus, is_terminal
 from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetSet, named_tasks
 from scrape_do_celery.runtime.job_list import JobListReader, names_its_targets
-from scrape_do_celery.store import ops, ownership
+from scrape_do_celery.store.commands.arguments import START
+from scrape_do_celery.store.commands.ownership import ReadJobOwnership, ScanUnresolvedParts
+from scrape_do_celery.store.commands.parts import ReadPartSpec
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
     from scrape_do_celery.models import JobDetails, JobsListResponse
     from scrape_do_celery.store import PartId, Store
-    from scrape_do_celery.store.ownership import JobOwnership, UnresolvedPart
+    from scrape_do_celery.store.commands.ownership import JobOwnership, UnresolvedPart
 
 _CALLS = 10
 _ANY = ["https://any.example/"]
@@ -172,7 +174,7 @@ class OrphanFinder:
     def _may_have_bought(self, part: UnresolvedPart, orphan: Orphan) -> bool:
         if orphan.targets is not None and part.fingerprint == orphan.targets.strict:
             return True
-        spec = self._store.run(ops.part_spec(self._store.keys, part.part_id))
+        spec = self._store.run(ReadPartSpec(part.part_id))
         if spec is None or spec.request.plugin is not None or orphan.targets is None:
             # Only the number of tasks can be compared: tasks of a plugin do not show their parameters.
             return part.targets == orphan.tasks and (orphan.targets is None or spec is not None)
@@ -182,13 +184,13 @@ class OrphanFinder:
         return is_like or TargetSet(targets).may_have(orphan.targets)
 
     def _ownership(self, job_id: str, coarse: str = "") -> JobOwnership:
-        return self._store.run(ownership.read_job_ownership(self._store.keys, self._account, job_id, coarse))
+        return self._store.run(ReadJobOwnership(self._account, job_id, coarse))
 
     def _unresolved_parts(self) -> list[UnresolvedPart]:
         found: list[UnresolvedPart] = []
         cursor = None
-        while cursor != ops.START:
-            cursor, some = self._store.run(ownership.scan_unresolved_parts(self._store.keys, cursor or ops.START))
+        while cursor != START:
+            cursor, some = self._store.run(ScanUnresolvedParts(cursor or START))
             found += some
         return found
 

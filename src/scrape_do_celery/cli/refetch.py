@@ -13,7 +13,8 @@ from scrape_do_celery.cli.output import print_facts, printable
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, RunNotFoundError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import results
-from scrape_do_celery.store import PartId, Store, ops
+from scrape_do_celery.store.commands.contents import ReadContents, ReadStoredPositions, ReplaceLargeContent
+from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import TaskDetails
+    from scrape_do_celery.store import PartId, Store
 
 #: The default limit, as a multiple of the workers' limit.
 _TIMES = 8
@@ -51,7 +53,7 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
                 click.echo(f"{printable(old.url)}: the API shows the task as {printable(str(task.status))}", err=True)
                 failed += 1
                 continue
-            fetched += store.run(ops.replace_large_content(store.keys, part_id, position, final))
+            fetched += store.run(ReplaceLargeContent(part_id, position, final))
     print_facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
     if failed:
         ctx.exit(WRONG)
@@ -69,14 +71,14 @@ def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
 
 def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[PartId, int, TaskDetails]]:
     """Yield the tasks of a run whose pages were too large, with their parts and positions."""
-    record = store.run(ops.read_run(store.keys, run_id))
+    record = store.run(ReadRun(run_id))
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
     if record.outcome is None:
         raise ResultNotReadyError(f"run {run_id} is {record.state}: fetch its pages again once it has ended", run_id)
     for reader in results.part_readers(store, record):
-        stored: set[int] = store.run(ops.fetched(store.keys, reader.part_id))
+        stored: set[int] = store.run(ReadStoredPositions(reader.part_id))
         for position in sorted(stored):
-            (task,) = store.run(ops.contents(store.keys, reader.part_id, [position]))
+            (task,) = store.run(ReadContents(reader.part_id, [position]))
             if task is not None and task.too_large:
                 yield reader.part_id, position, task

@@ -15,7 +15,8 @@ from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_ta
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
@@ -118,7 +119,7 @@ def cancel(run_id: str) -> None:
 
 def _record(run_id: str) -> RunRecord:
     store = runs.AppContext.for_app().store
-    record = store.run(ops.read_run(store.keys, run_id))
+    record = store.run(ReadRun(run_id))
     if record is None:
         _ = runs.RunHandle(run_id).state  # raises an error with the reason
         raise ScrapeDoError(f"run {run_id} was forgotten a moment ago")

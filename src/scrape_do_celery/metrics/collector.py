@@ -12,7 +12,7 @@ from scrape_do_celery.metrics.account import AccountReader
 from scrape_do_celery.metrics.definitions import BY_NAME, EXPIRY_WINDOWS, METRICS
 from scrape_do_celery.metrics.live_runs import LiveRunCounter
 from scrape_do_celery.metrics.samples import Samples, account_samples, add_live_runs, store_samples
-from scrape_do_celery.store import counting
+from scrape_do_celery.store.commands.stats import LATENCY_BUCKETS, ReadStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ class StoreCollector(Collector):
     def _read_samples(self) -> Samples:
         store, settings = self._store, self._settings
         mine = settings.account_id if settings.api_key or settings.account else ""
-        stats = store.run(counting.read_stats(store.keys, mine, EXPIRY_WINDOWS))
+        stats = store.run(ReadStats(mine, tuple(EXPIRY_WINDOWS)))
         if not self.live_runs.is_alive():
             self.live_runs.count()
         pause = max(0.0, (stats.paused_until or 0.0) - stats.now)
@@ -88,7 +88,7 @@ def _histogram(name: str, samples: dict[tuple[str, ...], float]) -> Family:
     family = HistogramMetricFamily(name, BY_NAME[name].text, labels=BY_NAME[name].labels)
     for label in sorted({label for label, _ in samples}):
         below, buckets = 0.0, []
-        for bound in (*counting.LATENCY_BUCKETS, "inf"):
+        for bound in (*LATENCY_BUCKETS, "inf"):
             below += samples.get((label, str(bound)), 0.0)
             buckets.append((str(float(bound)) if bound != "inf" else "+Inf", below))
         family.add_metric([label], buckets, samples.get((label, "sum"), 0.0))

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from scrape_do_celery.store import counting
-from scrape_do_celery.store.buying import START
+from scrape_do_celery.store.commands.arguments import START
+from scrape_do_celery.store.commands.stats import CountLiveRuns, LiveRunCount, ReadAccounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrape_do_celery.store import Store
-    from scrape_do_celery.store.counting import LiveRunCount
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +45,12 @@ class LiveRunCounter(threading.Thread):
 
     def count(self) -> LiveRunCount:
         """Count the live runs. Keep and return the count."""
-        store, found = self._store, counting.LiveRunCount()
-        accounts = store.run(counting.accounts(store.keys))
-        for key in (store.keys.due, *map(store.keys.poll_set, accounts)):
-            page = store.run(counting.count_live_runs(store.keys, key))
+        store, found = self._store, LiveRunCount()
+        for account in (None, *store.run(ReadAccounts())):
+            page = store.run(CountLiveRuns(account))
             found.add(page)
             while page.cursor != START:
-                page = store.run(counting.count_live_runs(store.keys, key, page.cursor))
+                page = store.run(CountLiveRuns(account, page.cursor))
                 found.add(page)
         self._last = found.close(), self._clock()
         return found

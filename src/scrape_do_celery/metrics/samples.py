@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from scrape_do_celery.metrics.account import OUTCOMES as ACCOUNT_OUTCOMES
 from scrape_do_celery.metrics.definitions import EXPIRY_WINDOWS
-from scrape_do_celery.store import OUTCOMES, counting
+from scrape_do_celery.store import OUTCOMES
+from scrape_do_celery.store.commands.stats import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scrape_do_celery.config import Settings
     from scrape_do_celery.metrics.account import AccountStatus
-    from scrape_do_celery.store.counting import LiveRunCount, StoreStats
+    from scrape_do_celery.store.commands.stats import LiveRunCount, StoreStats
 
 #: Mapping: metric -> label values -> value.
 Samples: TypeAlias = "dict[str, dict[tuple[str, ...], float]]"
@@ -84,7 +85,7 @@ def add_live_runs(found: Samples, now: float, live_runs: LiveRunCount, age: floa
     """Add a count of live runs that is `age` seconds old."""
     runs = found["scrape_do_runs"] = {}
     since = found["scrape_do_oldest_run_seconds"] = {}
-    for state in counting.LIVE:
+    for state in LIVE:
         runs[state,] = float(live_runs.runs.get(state, 0))
         since[state,] = _late(live_runs.since.get(state), now)
     found["scrape_do_live_runs_age_seconds"] = {(): age}

@@ -17,7 +17,9 @@ from scrape_do_celery.config.encryption import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.hooks import hooks
-from scrape_do_celery.store import PartId, Retention, Store, ops
+from scrape_do_celery.store import PartId, Retention, Store
+from scrape_do_celery.store.commands.dispatch import PARTS_PER_MESSAGE
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.store.encryption import Encryptor
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ EAGER = (
     "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
 )
 #: Parts or runs per message, at most.
-BATCH = ops.PARTS_PER_MESSAGE
+BATCH = PARTS_PER_MESSAGE
 _lock = threading.RLock()
 _own: dict[Settings, Celery] = {}
 
@@ -99,7 +101,7 @@ class AppContext:
 
         Return these parts, or None if the run has ended or does not exist.
         """
-        part_ids = self.store.run(ops.request_stop(self.store.keys, run_id, reason))
+        part_ids = self.store.run(RequestStop(run_id, reason))
         if part_ids:
             self.publish(routing.CANCEL_RUN, part_ids)
         return part_ids

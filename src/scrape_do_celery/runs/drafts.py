@@ -12,7 +12,7 @@ from scrape_do_celery.errors import IdempotencyConflictError
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.checking import check_key, read_spec
 from scrape_do_celery.runs.enqueue import write
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.creation import AcceptRun
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -53,7 +53,7 @@ def create_draft(
         if new:
             break
         theirs = delivery_signature(app_context, run_id, task_id, canvas)
-        if store.run(ops.accept_run(store.keys, run_id, task_id, theirs, keep_draft=start_delay > 0)) > 0:
+        if store.run(AcceptRun(run_id, task_id, theirs, keep_draft=start_delay > 0)) > 0:
             break
         # The run that had the key was forgotten a moment ago, so the key is free.
     return run_id

@@ -20,7 +20,9 @@ from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import PartId, ops
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, CreateRun, ReserveKey
+from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import JobCreationRequest
     from scrape_do_celery.store import RunSpec
-    from scrape_do_celery.store.ops import Command, Created
+    from scrape_do_celery.store.command import Command
+    from scrape_do_celery.store.commands.creation import Created
 
 log = logging.getLogger(__name__)
 
@@ -177,10 +180,10 @@ def _reserve(app_context: AppContext, one: _Wanted) -> _Wanted:
     if one.key is None:
         return one
     store = app_context.store
-    found = store.run(ops.reserve_key(store.keys, one.key, one.run_id, one.spec.digest))
-    if found.result == ops.CreateResult.EXISTS and _is_other(found, one.spec):
+    found = store.run(ReserveKey(one.key, one.run_id, one.spec.digest))
+    if found.result == CreateResult.EXISTS and _is_other(found, one.spec):
         raise _conflict(app_context, found.run_id, one.spec)
-    return replace(one, run_id=found.run_id, free=found.result == ops.CreateResult.RESERVED)
+    return replace(one, run_id=found.run_id, free=found.result == CreateResult.RESERVED)
 
 
 def _write_committed(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
@@ -189,16 +192,12 @@ def _write_committed(app_context: AppContext, wanted: Sequence[_Wanted], canvas:
         # The caller has gone on, and an exception would drop other actions that wait for the same commit.
         if _is_other(created, one.spec):
             log.error("committed too late: %s", _conflict(app_context, created.run_id, one.spec))
-        elif created.result == ops.CreateResult.FORGOTTEN or created.run_id != one.run_id:
+        elif created.result == CreateResult.FORGOTTEN or created.run_id != one.run_id:
             log.error("committed too late: the run %s of this key has ended and was forgotten", one.run_id)
         elif canvas and one.free and not created.new:
             # Another process has written the run meanwhile. The callbacks of this call need a waiter of their own.
             waiter = str(uuid.uuid4())
-            store.run(
-                ops.accept_run(
-                    store.keys, one.run_id, waiter, delivery_signature(app_context, one.run_id, waiter, canvas)
-                )
-            )
+            store.run(AcceptRun(one.run_id, waiter, delivery_signature(app_context, one.run_id, waiter, canvas)))
 
 
 def _write_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
@@ -219,7 +218,7 @@ def _write_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[
 
 def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> None:
     try:
-        for record in app_context.store.run_all([ops.read_run(app_context.store.keys, run_id) for run_id in run_ids]):
+        for record in app_context.store.run_all([ReadRun(run_id) for run_id in run_ids]):
             if record is not None and record.unreadable is None:
                 run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
     except RedisError as error:
@@ -232,7 +231,7 @@ def _write_some(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict
     found = _create_all(app_context, wanted, canvas)
     ours = [index for index, one in enumerate(wanted) if not _is_other(found[index], one.spec)]
     if old := [index for index in ours if not found[index].new]:
-        alive = store.run_all([ops.accept_run(store.keys, found[index].run_id) for index in old])
+        alive = store.run_all([AcceptRun(found[index].run_id) for index in old])
         # A run that was forgotten between both commands has freed its key, so the run is created once more.
         freed = [index for index, parts in zip(old, alive, strict=True) if parts <= 0]
         for index, created in zip(freed, _create_all(app_context, [wanted[n] for n in freed], canvas), strict=True):
@@ -246,9 +245,7 @@ def _write_some(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict
 def _create_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
     store = app_context.store
     found = store.run_all([_creation(app_context, one, canvas) for one in wanted])
-    reserved = {
-        index: created.run_id for index, created in enumerate(found) if created.result == ops.CreateResult.RESERVED
-    }
+    reserved = {index: created.run_id for index, created in enumerate(found) if created.result == CreateResult.RESERVED}
     # An open transaction has reserved these ids and given them to its caller.
     under = [replace(wanted[index], run_id=run_id) for index, run_id in reserved.items()]
     again = store.run_all([_creation(app_context, one, canvas) for one in under]) if under else []
@@ -259,8 +256,7 @@ def _create_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict
 
 def _creation(app_context: AppContext, one: _Wanted, canvas: dict[str, Any]) -> Command[Created]:
     delivery = delivery_signature(app_context, one.run_id, one.run_id, canvas) if canvas else ""
-    keys = app_context.store.keys
-    return ops.create_run(keys, one.run_id, one.spec, key=one.key, signature=delivery, trace=one.trace)
+    return CreateRun(one.run_id, one.spec, key=one.key, signature=delivery, trace=one.trace)
 
 
 def _is_other(created: Created, spec: RunSpec) -> bool:
@@ -273,20 +269,20 @@ def write(
 ) -> tuple[str, bool]:
     """Write a run. Return the id of the run in the store, and whether this call wrote it.
 
-    `options` are those of `ops.create_run`.
+    `options` are those of `CreateRun`.
 
     Raises:
         IdempotencyConflictError: the key or id belongs to a run with another request.
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     store = app_context.store
-    created = store.run(ops.create_run(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
-    if created.result == ops.CreateResult.RESERVED:
+    created = store.run(CreateRun(run_id, spec, key=key, trace=tracing.current(), **options))
+    if created.result == CreateResult.RESERVED:
         # As after `enqueue`, the run waits under its own id. The caller adds its own waiter later.
         options |= {"waiter": None, "signature": ""}
-        command = ops.create_run(store.keys, created.run_id, spec, key=key, trace=tracing.current(), **options)
-        created = replace(store.run(command), result=ops.CreateResult.EXISTS)
-    if created.result == ops.CreateResult.FORGOTTEN:
+        command = CreateRun(created.run_id, spec, key=key, trace=tracing.current(), **options)
+        created = replace(store.run(command), result=CreateResult.EXISTS)
+    if created.result == CreateResult.FORGOTTEN:
         raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
     if _is_other(created, spec):
         raise _conflict(app_context, created.run_id, spec)
@@ -300,9 +296,9 @@ def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:
 
 def _conflict(app_context: AppContext, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
     store = app_context.store
-    record = store.run(ops.read_run(store.keys, run_id))
+    record = store.run(ReadRun(run_id))
     try:
-        theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
+        theirs = store.run(ReadSpec(run_id, len(record.parts))) if record else None
     except EncryptionKeyError as error:
         # The other request cannot be read here. Its digest still proves that the requests differ.
         return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {error}", run_id)

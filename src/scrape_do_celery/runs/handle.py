@@ -14,7 +14,8 @@ from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.status import RunStatus
-from scrape_do_celery.store import CANCEL, RunRecord, RunState, ops
+from scrape_do_celery.store import CANCEL, RunRecord, RunState
+from scrape_do_celery.store.commands.runs import ClaimOnce, ForgetResult, ForgetRun, ReadOutcome, ReadRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,7 +182,7 @@ class RunHandle:
             True for the first call, False for each later one.
         """
         store = self._app_context.store
-        return store.run(ops.claim_once(store.keys, self.run_id, name, self._app_context.settings.record_ttl))
+        return store.run(ClaimOnce(self.run_id, name, self._app_context.settings.record_ttl))
 
     def forget(self) -> None:
         """Delete all data of an ended run from the store and from Celery, once its outcome is delivered.
@@ -194,21 +195,21 @@ class RunHandle:
             RunError: the run has not ended.
         """
         store, grace = self._app_context.store, self._app_context.settings.cancel_grace
-        if store.run(ops.forget_run(store.keys, self.run_id, grace)) < 0:
+        if store.run(ForgetRun(self.run_id, grace)) is ForgetResult.LIVE:
             raise RunError(f"run {self.run_id} has not ended: cancel it first, and wait for its end", self.run_id)
         if not isinstance(self._app_context.app.backend, DisabledBackend):
             self.async_result.forget()
 
     def _record(self) -> RunRecord:
         store = self._app_context.store
-        record = store.run(ops.read_run(store.keys, self.run_id))
+        record = store.run(ReadRun(self.run_id))
         if record is None:
             raise self._unknown()
         return record
 
     def _ended(self) -> bool:
         store = self._app_context.store
-        known, outcome = store.run(ops.outcome(store.keys, self.run_id))
+        known, outcome = store.run(ReadOutcome(self.run_id))
         if not known:
             raise self._unknown()
         return outcome is not None

@@ -14,8 +14,17 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.runs.canvas import is_followed
-from scrape_do_celery.store import CANCEL, ops
+from scrape_do_celery.store import CANCEL
 from scrape_do_celery.store.about import message_reprs
+from scrape_do_celery.store.commands.creation import AcceptRun
+from scrape_do_celery.store.commands.runs import (
+    AcknowledgeDelivery,
+    ClaimOnce,
+    ReadOutcome,
+    ReadRun,
+    RequestStop,
+    WasClaimed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +44,7 @@ def deliver(app_context: AppContext, run_id: str, *, redelivery: bool = False) -
         redelivery: whether the outcome was published before. If Celery already has the result of an id, the delivery
             is acknowledged and not published again. If callbacks follow the result, it is published once more first.
     """
-    record = app_context.store.run(ops.read_run(app_context.store.keys, run_id))
+    record = app_context.store.run(ReadRun(run_id))
     if record is not None and record.outcome is not None:
         deliver_record(app_context, record, redelivery=redelivery)
 
@@ -48,36 +57,34 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
         log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
         return
     if not record.waiters:
-        store.run(ops.acknowledge_delivery(store.keys, run_id, "", app_context.retention))
+        store.run(AcknowledgeDelivery(run_id, "", app_context.retention))
     for waiter, stored in record.waiters.items():
         delivered, mark = _delivered_state(app_context, record, waiter) if redelivery else None, f"delivered {waiter}"
         # Celery stores the result before it calls the callbacks. A worker may die between the two, so the outcome is
         # published a second time, once.
-        if delivered and not (
-            is_followed(stored, delivered) and not store.run(ops.was_claimed(store.keys, run_id, mark))
-        ):
-            store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, app_context.retention))
+        if delivered and not (is_followed(stored, delivered) and not store.run(WasClaimed(run_id, mark))):
+            store.run(AcknowledgeDelivery(run_id, waiter, app_context.retention))
             continue
         with tracing.inside(record.trace):
             is_published = _publish_outcome(app_context, record, waiter, stored)
         if delivered and is_published:
-            store.run(ops.claim_once(store.keys, run_id, mark, app_context.retention.record))
+            store.run(ClaimOnce(run_id, mark, app_context.retention.record))
 
 
 def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
     """Start a draft whose message has not come. If the message was revoked or has expired meanwhile, cancel the run."""
     store = app_context.store
-    record = store.run(ops.read_run(store.keys, run_id))
+    record = store.run(ReadRun(run_id))
     if record is None or (
-        record.after and record.stop_reason is None and store.run(ops.outcome(store.keys, record.after)) == (True, None)
+        record.after and record.stop_reason is None and store.run(ReadOutcome(record.after)) == (True, None)
     ):
         # The run does not exist, or the run that it waits for goes on.
         return
     expired = record.expires is not None and now > record.expires
     # Every waiter must be revoked: one revoked message must not cancel the run of the others.
     if expired or (record.waiters and all(_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
-        store.run(ops.request_stop(store.keys, run_id, CANCEL))
-    parts = store.run(ops.accept_run(store.keys, run_id))
+        store.run(RequestStop(run_id, CANCEL))
+    parts = store.run(AcceptRun(run_id))
     app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
 
 
@@ -117,9 +124,9 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
 def acknowledge(app_context: AppContext, run_id: str, waiter: str) -> None:
     """Record the delivery of an outcome, if Celery has the result or its results cannot be read here."""
     store = app_context.store
-    record = store.run(ops.read_run(store.keys, run_id))
+    record = store.run(ReadRun(run_id))
     if record is not None and (_cannot_be_asked(app_context) or _delivered_state(app_context, record, waiter)):
-        store.run(ops.acknowledge_delivery(store.keys, run_id, waiter, app_context.retention))
+        store.run(AcknowledgeDelivery(run_id, waiter, app_context.retention))
 
 
 def _cannot_be_asked(app_context: AppContext) -> bool:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.rules.ordering import decide_order
-from scrape_do_celery.store import PartId, PartRecord, RunRecord, Store, ops
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from scrape_do_celery.models import JobDetails, TaskDetails
+    from scrape_do_celery.store import PartId, PartRecord, RunRecord, Store
 
 #: Contents in memory at a time while a run is streamed, at most.
 _CHUNK = 25
@@ -76,7 +78,7 @@ class PartReader:
         found: set[int] = set()
         for start in range(0, len(positions), _CHUNK):
             chunk = positions[start : start + _CHUNK]
-            tasks = store.run(ops.contents(store.keys, self.part_id, chunk))
+            tasks = store.run(ReadContents(self.part_id, chunk))
             for at, task in zip(chunk, tasks, strict=True):
                 if task is not None:
                     found.add(at)
@@ -90,14 +92,14 @@ def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
     """Yield a reader for each part that has a job, in the order of the parts."""
     for number, job in jobs_by_part(store, record).items():
         part_id = record.part_id(number)
-        spec = store.run(ops.part_spec(store.keys, part_id))
+        spec = store.run(ReadPartSpec(part_id))
         targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
         yield PartReader(part_id, record.parts[number], job, targets, _named(job))
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     """Return the jobs that the run has by now, by part, in the order of the parts."""
-    found = {n: store.run(ops.job(store.keys, record.part_id(n))) for n in range(len(record.parts))}
+    found = {n: store.run(ReadJob(record.part_id(n))) for n in range(len(record.parts))}
     return {number: job for number, job in found.items() if job is not None}
 
 

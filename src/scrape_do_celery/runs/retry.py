@@ -8,7 +8,8 @@ from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundEr
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.enqueue import enqueue
-from scrape_do_celery.store import RunState, ops
+from scrape_do_celery.store import RunState
+from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
     """
     app_context = AppContext.for_app(settings=settings)
     store = app_context.store
-    record = store.run(ops.read_run(store.keys, run_id))
-    spec = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
+    record = store.run(ReadRun(run_id))
+    spec = store.run(ReadSpec(run_id, len(record.parts))) if record else None
     if record is None or spec is None:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
     if record.outcome is None:

@@ -12,7 +12,8 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.enqueue import publish_submit
-from scrape_do_celery.store import RunSpec, ops
+from scrape_do_celery.store import RunSpec
+from scrape_do_celery.store.commands.creation import CreateResult, CreateRun, ScheduleTick
 from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _CHECK_DELAY = 60.0
 
 
 def start_scheduled_run(
-    app_context: AppContext, tick: ops.ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
+    app_context: AppContext, tick: ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
 ) -> str | None:
     """Start the run of a tick. Return its id, or None if the tick is skipped.
 
@@ -41,14 +42,12 @@ def start_scheduled_run(
     spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
     run_id = str(uuid.uuid4())
     delivery = delivery_signature(app_context, run_id, run_id, canvas) if canvas else ""
-    command = ops.create_run(
-        store.keys, run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick
-    )
+    command = CreateRun(run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick)
     made = store.run(command)
-    if made.result == ops.CreateResult.TICK_SKIPPED:
+    if made.result == CreateResult.TICK_SKIPPED:
         log.info("schedule %s: the tick %s is left out, run %s goes on", tick.name, tick.tick, made.run_id or "of then")
         return None
-    if made.result == ops.CreateResult.WAITING:
+    if made.result == CreateResult.WAITING:
         log.info("schedule %s: run %s of the tick %s waits for the one before", tick.name, made.run_id, tick.tick)
     elif made.new:
         publish_submit(app_context, made.run_id, len(spec.parts()))

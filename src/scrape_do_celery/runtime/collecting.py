@@ -39,8 +39,10 @@ from scrape_do_celery.runtime.loop import gather_or_cancel
 from scrape_do_celery.runtime.naming import positioned
 from scrape_do_celery.runtime.observing import note_words
 from scrape_do_celery.runtime.store_health import FETCH_BELOW, FULL_STORE_DELAY
-from scrape_do_celery.store import Claim, PartState, RunState, ops
+from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import CountDone, ReadContents, ReadStoredPositions
+from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart, UpdateResult
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import TaskDetails
     from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.store.command import Value
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,7 @@ async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Step
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
         return await context.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
-    fields: dict[str, ops.Value] = {
+    fields: dict[str, Value] = {
         "state": PartState.FETCHING,
         "tasks": pack(job.task_ids),
         "total": total,
@@ -87,8 +90,8 @@ async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Step
     return await _collect(context, replace(claim, part=part), job)
 
 
-async def _written(context: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
-    if await context.write(ops.update_part(context.store.keys, claim, fields, job=job)) != "ok":
+async def _written(context: WorkerContext, claim: Claim, fields: dict[str, Value], job: JobDetails) -> None:
+    if await context.write(UpdatePart(claim, fields, job=job)) is not UpdateResult.OK:
         raise LeaseLostError(str(claim.part_id))
 
 
@@ -103,7 +106,7 @@ def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
 
 async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Fetch and store the missing tasks of a part in state `fetching`. End the part if none is missing."""
-    job = await context.store.run(ops.job(context.store.keys, claim.part_id))
+    job = await context.store.run(ReadJob(claim.part_id))
     if job is None:
         raise LookupError(f"{claim.part_id} collects without a job in its record")
     return await _collect(context, claim, job)
@@ -111,7 +114,7 @@ async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
 
 async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     looks = claim.part.fetch_passes
-    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
+    stored = await context.store.run(ReadStoredPositions(claim.part_id))
     # An unreadable answer may hold a page, even if the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
     missing = (wanted_positions(job, looks) | counted) - stored
@@ -127,7 +130,7 @@ async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Ste
     if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
         return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
     looks += found.is_look
-    fields: dict[str, ops.Value] = {"fetch_passes": looks, "notes": _packed(found.notes)}
+    fields: dict[str, Value] = {"fetch_passes": looks, "notes": _packed(found.notes)}
     if found.full:
         await context.release_until(claim, fields, FULL_STORE_DELAY)
         return None
@@ -149,7 +152,7 @@ def _wait(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) ->
     return wait if claim.stop_reason is None else min(wait, context.settings.cancel_grace)
 
 
-def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, ops.Value]:
+def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, Value]:
     if found.unusable:
         return {"api_failures": 1, "refused_since": 0, "api_error": found.unusable}
     return {} if is_waiting else CLEAR_FAILURES
@@ -169,7 +172,7 @@ def _packed(notes: Notes) -> bytes | str:
 
 
 async def _ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    done = await context.store.run(ops.count_done(context.store.keys, claim.part_id)) if is_unknown(job.status) else 0
+    done = await context.store.run(CountDone(claim.part_id)) if is_unknown(job.status) else 0
     return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done)
 
 
@@ -229,7 +232,7 @@ def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes |
 
 async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
     """Return the positions of the tasks to fetch now, while their job runs."""
-    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
+    stored = await context.store.run(ReadStoredPositions(claim.part_id))
     ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
     if ready and claim.part.status is None:
         # Without the job in the record, neither readers nor a retry would find a page.
@@ -284,9 +287,9 @@ async def _with_task_urls(context: WorkerContext, claim: Claim, job: JobDetails)
     store, names = context.store, {task.task_id: task for task in job.tasks}
     for start in range(0, len(job.task_ids), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(job.task_ids)))
-        for task in await store.run(ops.contents(store.keys, claim.part_id, positions)):
+        for task in await store.run(ReadContents(claim.part_id, positions)):
             if task is not None:
                 names[task.task_id] = UndetailedTaskResponse(task_id=task.task_id, url=task.url, status=task.status)
     job = job.model_copy(update={"tasks": [names[i] for i in job.task_ids if i in names]})
-    await store.run(ops.update_part(store.keys, claim, {}, job=job))
+    await store.run(UpdatePart(claim, {}, job=job))
     return job

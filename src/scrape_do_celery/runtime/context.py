@@ -29,7 +29,11 @@ from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.rate_limiter import PausedError, RateLimiter
 from scrape_do_celery.runtime.store_health import StoreHealth
 from scrape_do_celery.runtime.token_check import TokenCheck, hold_account
-from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
+from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState
+from scrape_do_celery.store.commands.limits import PauseAPI
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import PurchaseStatus
+from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from scrape_do_celery.models import JobDetails, JobsListResponse, TaskDetails
+    from scrape_do_celery.store.command import Command
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -110,7 +115,7 @@ class WorkerContext:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(
-            self.settings.redis_url, self.settings.key_prefix, self.app_context.store.keys.encryptor
+            self.settings.redis_url, self.settings.key_prefix, self.app_context.store.encryptor
         )
         self.health, self.isolation, self.page_memory = StoreHealth(self.store), Isolation(), PageMemory()
         self.job_list = JobListReader(self.list_jobs)
@@ -202,7 +207,7 @@ class WorkerContext:
             found.append(self.interval(len(found) - 1, jitter=0.0))
         return found[1:]
 
-    async def write(self, command: ops.Command[T], give_up_after: float | None = None) -> T:
+    async def write(self, command: Command[T], give_up_after: float | None = None) -> T:
         """Carry out a command that writes. Retry for `give_up_after` seconds (default: `submit_visibility_grace`).
 
         Only the step knows the result of its request. If the store is down for a moment, that result must not be lost.
@@ -225,17 +230,15 @@ class WorkerContext:
         `purchase_status` is the new status of the part's purchase in the ledger.
         """
         if claim.part.refused and claim.part.state is PartState.RECONCILING and not purchase_status:
-            purchase_status = ops.PurchaseStatus.VOID
+            purchase_status = PurchaseStatus.VOID
         if claim.is_unresolved and not purchase_status:
-            purchase_status = ops.PurchaseStatus.IN_DOUBT
+            purchase_status = PurchaseStatus.IN_DOUBT
             if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
                 # With any other reason, it stays unknown whether a job exists.
                 outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
         skip_unsent = self.settings.stop_on_failure and outcome in _STOPPING
         left = await self.write(
-            ops.finish_part(
-                self.store.keys, claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status
-            )
+            FinishPart(claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status)
         )
         return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
 
@@ -247,10 +250,8 @@ class WorkerContext:
         job: JobDetails | None = None,
         redispatch_after: float | None = None,
     ) -> None:
-        """Release a part until `after` seconds from now. `redispatch_after` is as in `ops.update_part`."""
-        await self.write(
-            ops.update_part(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
-        )
+        """Release a part until `after` seconds from now. `redispatch_after` is as in `UpdatePart`."""
+        await self.write(UpdatePart(claim, fields, after=after, job=job, redispatch_after=redispatch_after))
 
     async def retry_after_error(
         self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
@@ -289,13 +290,13 @@ class WorkerContext:
             await hold_account(self, error)
         elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
             self.rate_limiter.pause(pause_after(error))
-            await self.write(ops.pause_api(self.store.keys, pause_after(error)))
+            await self.write(PauseAPI(pause_after(error)))
 
     async def store_clock_offset(self) -> float | None:
         """Return the seconds by which the store's clock is ahead of the loop's; None if the answer took too long."""
         clock = asyncio.get_running_loop().time
         asked = clock()
-        told = await self.store.run(ops.clock())
+        told = await self.store.run(ReadClock())
         return told - asked if clock() - asked < AT_ONCE else None
 
     def backoff(self, tries: int) -> float:

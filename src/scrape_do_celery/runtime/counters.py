@@ -18,7 +18,7 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     SubmitInDoubtError,
 )
-from scrape_do_celery.store.counting import LATENCY_BUCKETS
+from scrape_do_celery.store.commands.stats import LATENCY_BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,17 +12,19 @@ from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import shorten_word
 from scrape_do_celery.rules.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
 from scrape_do_celery.rules.states import outcome_of_stop, part_outcome
-from scrape_do_celery.store import Claim, RunState, ops
+from scrape_do_celery.store import Claim, RunState
+from scrape_do_celery.store.commands.parts import ReadJob
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import StepMessage
     from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.store.command import Value
 
 
 log = logging.getLogger(__name__)
 
 #: Fields that a successful call writes: they clear the errors of earlier calls.
-CLEAR_FAILURES: dict[str, ops.Value] = {"api_failures": 0, "refused_since": 0}
+CLEAR_FAILURES: dict[str, Value] = {"api_failures": 0, "refused_since": 0}
 
 
 async def finish_stopped_part(
@@ -88,7 +90,7 @@ async def lost(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> St
 
 
 async def handle_poll_error(
-    context: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, ops.Value] | None = None
+    context: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, Value] | None = None
 ) -> StepMessage | None:
     """Retry a failed call for a running job. End the part if the job is deleted, or a stop request is overdue."""
     if claim.is_forgotten():
@@ -100,9 +102,7 @@ async def handle_poll_error(
         # may answer again.
         return await context.retry_after_error(claim, error, fields, may_end=is_auth(error))
     log.warning("%s was told to end, and job %s does not answer: %s", claim.part_id, claim.part.job_id, error)
-    return await finish_stopped_part(
-        context, claim, await context.store.run(ops.job(context.store.keys, claim.part_id))
-    )
+    return await finish_stopped_part(context, claim, await context.store.run(ReadJob(claim.part_id)))
 
 
 def seen(job: JobDetails) -> dict[str, int | str]:

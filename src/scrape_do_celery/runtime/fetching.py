@@ -31,10 +31,11 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
 from scrape_do_celery.runtime.store_health import is_full
-from scrape_do_celery.store import Claim, ops
+from scrape_do_celery.store.commands.contents import HoldContent, StoreContent, StoreResult
 
 if TYPE_CHECKING:
     from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.store import Claim
 
 _NO_NOTE = AnswerNote()
 _NOT_FOUND = frozenset({AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED})
@@ -92,17 +93,16 @@ async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, posi
 async def store_task(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
     """Store a task. Return whether it is stored now; None if the store is full."""
     try:
-        command = ops.store_content(context.store.keys, claim.part_id, position, task)
-        stored = await context.store.run(command)
+        content = await context.store.run(StoreContent(claim.part_id, position, task))
     except ResponseError as error:
         if not is_full(error):
             raise
         # A page may need more memory than the store has left, and some servers do not report how much they have left.
         context.health.note_write_refused()
         return None
-    if stored > 0:
-        context.rate_limiter.counters.page(ops.size(command), until=claim.now + context.settings.result_ttl)
-    return stored >= 0
+    if content.result is StoreResult.STORED:
+        context.rate_limiter.counters.page(content.size, until=claim.now + context.settings.result_ttl)
+    return content.result is not StoreResult.GONE
 
 
 async def _final_task(
@@ -149,7 +149,7 @@ async def _hold_unreadable(
 
 async def _hold(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     try:
-        await context.store.run(ops.hold_content(context.store.keys, claim.part_id, position, task))
+        await context.store.run(HoldContent(claim.part_id, position, task))
     except ResponseError as error:
         if not is_full(error):
             raise

@@ -20,7 +20,15 @@ from scrape_do_celery.rules.reconciliation import (
 )
 from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, named_tasks
 from scrape_do_celery.runtime.job_list import names_its_targets
-from scrape_do_celery.store import ops, ownership
+from scrape_do_celery.store.commands.arguments import START
+from scrape_do_celery.store.commands.ownership import (
+    NoteUnowned,
+    ReadJobOwners,
+    ReadUnresolvedPurchases,
+    ScanConflictingParts,
+    ScanUnresolvedParts,
+)
+from scrape_do_celery.store.commands.parts import ReadPartSpec
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
@@ -242,12 +250,12 @@ async def _unowned(context: WorkerContext, claim: Claim, listing: JobListing) ->
     if not jobs:
         return []
     store = context.store
-    owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs]))
+    owners = await store.run(ReadJobOwners([job.job_id for job in jobs]))
     free = [job for job, owner in zip(jobs, owners, strict=True) if owner in {None, str(claim.part_id)}]
     if not free:
         return []
     account = context.settings.account_id
-    seen = await context.write(ops.note_unowned(store.keys, account, [job.job_id for job in free]))
+    seen = await context.write(NoteUnowned(account, [job.job_id for job in free]))
     return [(job, place) for job, place in zip(free, seen, strict=True) if place >= claim.part.first_order]
 
 
@@ -263,9 +271,7 @@ async def _ambiguity(
     if reader.is_plugin:
         return "tasks of a plugin do not show what was asked of it", 1
     store, digests = context.store, reader.digests
-    others = await store.run(
-        ops.read_unresolved_purchases(store.keys, claim, context.settings.account_id, digests, sighted)
-    )
+    others = await store.run(ReadUnresolvedPurchases(claim, context.settings.account_id, digests, sighted))
     alike = 1 + others.similar
     if others.equal:
         named = " ".join(map(str, others.equal))
@@ -285,13 +291,13 @@ async def _ambiguity(
 async def _similar_part(context: WorkerContext, claim: Claim, digests: PartDigests) -> str:
     """Name a run with similar targets whose purchase the store may have lost; empty if there is none."""
     store, cursor, read = context.store, "", 0
-    while cursor != ops.START:
-        cursor, found = await store.run(ownership.scan_unresolved_parts(store.keys, cursor or ops.START))
+    while cursor != START:
+        cursor, found = await store.run(ScanUnresolvedParts(cursor or START))
         for other in found:
             if other.part_id == claim.part_id:
                 continue
             read += 1
-            spec = await store.run(ops.part_spec(store.keys, other.part_id)) if read <= _MAX_PARTS_READ else None
+            spec = await store.run(ReadPartSpec(other.part_id)) if read <= _MAX_PARTS_READ else None
             if read > _MAX_PARTS_READ or (spec is not None and digests.is_like(targets_of(spec.request))):
                 return f"run {other.part_id.run_id}"
     return ""
@@ -299,9 +305,9 @@ async def _similar_part(context: WorkerContext, claim: Claim, digests: PartDiges
 
 async def _conflicting_part(context: WorkerContext, claim: Claim, digests: PartDigests) -> str:
     store = context.store
-    cursor, conflicting = await store.run(ops.scan_conflicting_parts(store.keys, claim, digests))
-    while not conflicting and cursor != ops.START:
-        cursor, conflicting = await store.run(ops.scan_conflicting_parts(store.keys, claim, digests, cursor))
+    cursor, conflicting = await store.run(ScanConflictingParts(claim, digests))
+    while not conflicting and cursor != START:
+        cursor, conflicting = await store.run(ScanConflictingParts(claim, digests, cursor))
     return conflicting
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import RedisError
 
-from scrape_do_celery.store import AsyncStore, Claim, ops
+from scrape_do_celery.store.commands.parts import RenewLease
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+
+    from scrape_do_celery.store import AsyncStore, Claim
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ async def with_lease(store: AsyncStore, claim: Claim, seconds: float, work: Coro
     """
 
     async def renew() -> bool:
-        return await store.run(ops.renew_lease(store.keys, claim, seconds))
+        return await store.run(RenewLease(claim, seconds))
 
     return await while_renewed(work, renew, seconds, str(claim.part_id))
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.rules.ids import position_tasks
 from scrape_do_celery.rules.targets import distinct_targets
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.store import Claim, ops
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.store import Claim
 
 
 def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
@@ -38,7 +39,7 @@ async def with_positions(context: WorkerContext, claim: Claim, job: JobDetails) 
     ids = tuple(job.task_ids)
     if ids == claim.part.task_ids:
         return claim, job
-    if await context.write(ops.update_part(context.store.keys, claim, {"tasks": pack(list(ids))})) != "ok":
+    if await context.write(UpdatePart(claim, {"tasks": pack(list(ids))})) is not UpdateResult.OK:
         # Another step may give the same positions to other tasks, and a page is stored only once.
         raise LeaseLostError(str(claim.part_id))
     return replace(claim, part=replace(claim.part, task_ids=ids)), job

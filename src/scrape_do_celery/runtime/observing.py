@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from scrape_do_celery.rules.lifecycle import add_words, shorten_word
-from scrape_do_celery.store import Claim, ops
+from scrape_do_celery.store.commands.parts import UpdatePart
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.store import Claim
 
 log = logging.getLogger(__name__)
 
@@ -47,5 +48,5 @@ async def note_words(
     known = add_words(claim.part.unknown_statuses, words)
     if known == claim.part.unknown_statuses:
         return claim
-    await context.write(ops.update_part(context.store.keys, claim, {"words": json.dumps(known)}))
+    await context.write(UpdatePart(claim, {"words": json.dumps(known)}))
     return replace(claim, part=replace(claim.part, unknown_statuses=known))

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
 from scrape_do_celery.runtime.counters import Counters
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.limits import AllocateRequests, RequestQuota
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -187,12 +187,10 @@ class RateLimiter:
             self.pause(share.pause)
         self._admit()
 
-    async def _sync_quota(self, wanted: int, under_way: int, rate: float | None = None) -> ops.RequestQuota:
+    async def _sync_quota(self, wanted: int, under_way: int, rate: float | None = None) -> RequestQuota:
         """Ask the store for a share, and give it the counts of this process."""
         counted = self.counters.drain()
-        command = ops.allocate_requests(
-            self._store.keys, self._name, wanted, under_way, limit=self._limit, rate=rate, counted=counted
-        )
+        command = AllocateRequests(self._name, wanted, under_way, limit=self._limit, rate=rate, counted=counted)
         try:
             return await self._store.run(command)
         except BaseException:

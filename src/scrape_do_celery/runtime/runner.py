@@ -20,7 +20,9 @@ from scrape_do_celery.runtime.isolation import NoTurnError
 from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
 from scrape_do_celery.runtime.rate_limiter import is_stopping
 from scrape_do_celery.runtime.token_check import try_account
-from scrape_do_celery.store import Claim, PartId, PartState, RunState, ops
+from scrape_do_celery.store import Claim, PartId, PartState, RunState
+from scrape_do_celery.store.commands import limits
+from scrape_do_celery.store.commands.parts import ClaimPart, NeedsAccount, NeedsKey, PoisonedPart, PoisonPolicy, Suspect
 from scrape_do_celery.store.encryption import missing_key_error
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ _LOCKED = 30.0
 _TOGETHER = 0.05
 
 #: The reply of the store to a claim.
-_Answer: TypeAlias = Claim | ops.PoisonedPart | ops.NeedsAccount | ops.NeedsKey | ops.Suspect | None
+_Answer: TypeAlias = Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None
 Handler = Callable[[WorkerContext, Claim], Awaitable[StepMessage | None]]
 
 
@@ -96,7 +98,7 @@ async def _run_part(context: WorkerContext, part_id: PartId, definition: StepDef
     name, isolation, token = str(part_id), context.isolation, uuid.uuid4().hex
     async with isolation.beside():
         answer = await _claimed(context, part_id, definition, token)
-        if not isinstance(answer, ops.Suspect):
+        if not isinstance(answer, Suspect):
             return await _worked(context, part_id, definition, answer, token)
     with isolation.queued(name) as is_first:
         if not is_first:
@@ -111,15 +113,14 @@ async def _claimed(
 ) -> _Answer:
     store, settings = context.store, context.settings
     return await store.run(
-        ops.claim_part(
-            store.keys,
+        ClaimPart(
             part_id,
             token,
             seconds=definition.seconds,
             states=definition.states,
             account=settings.account_id,
             auth_grace=settings.auth_grace,
-            poison=ops.PoisonPolicy(settings.poison_after, settings.stop_on_failure),
+            poison=PoisonPolicy(settings.poison_after, settings.stop_on_failure),
             isolated=isolated,
             outlived=context.isolation.outlived(str(part_id)),
         )
@@ -129,13 +130,13 @@ async def _claimed(
 async def _worked(
     context: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
 ) -> StepMessage | None:
-    if isinstance(claim, ops.PoisonedPart):
+    if isinstance(claim, PoisonedPart):
         log.error("%s was taken out of work: steps on it died again and again", part_id)
         return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
-    if isinstance(claim, ops.NeedsAccount):
+    if isinstance(claim, NeedsAccount):
         context.warn_other_account(claim.account)
-    if isinstance(claim, ops.NeedsKey):
-        context.warn_missing_key(str(missing_key_error(claim.key, context.store.keys.key_names)))
+    if isinstance(claim, NeedsKey):
+        context.warn_missing_key(str(missing_key_error(claim.key, context.store.key_names)))
     if not isinstance(claim, Claim):
         return None
     name = definition.handler.__name__
@@ -157,7 +158,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
     if claim.breaker and (refusal := await try_account(context)):
         if claim.breaker == "over":
             return await context.settle(claim, RunState.FAILED, refusal)
-        await context.release_until(claim, {}, ops.PROBE)
+        await context.release_until(claim, {}, limits.PROBE)
         return None
     try:
         return await handler(context, claim)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.errors import AsyncAPIResponseError, ScrapeDoError
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.runtime.rate_limiter import is_stopping
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands import limits
+from scrape_do_celery.store.commands.limits import CloseBreaker, OpenBreaker
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import AsyncAPIAuthError
@@ -36,12 +37,12 @@ async def ask_account(context: WorkerContext) -> ScrapeDoError | None:
 async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
     """Hold all runs of the account back, because its token was refused. Log the refusal once."""
     settings = context.settings
-    if await context.write(ops.open_breaker(context.store.keys, settings.account_id)):
+    if await context.write(OpenBreaker(settings.account_id)):
         log.error(
             "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
             settings.api_url,
             error,
-            ops.LONGEST_PROBE,
+            limits.LONGEST_PROBE,
         )
 
 
@@ -51,7 +52,7 @@ async def try_account(context: WorkerContext) -> ScrapeDoError | None:
     # Other errors say nothing about the token. The step's own call will show whether it is refused.
     if error is not None and is_auth(error):
         return error
-    if await context.write(ops.close_breaker(context.store.keys, context.settings.account_id)):
+    if await context.write(CloseBreaker(context.settings.account_id)):
         log.warning("%s takes the token again", context.settings.api_url)
     return None
 

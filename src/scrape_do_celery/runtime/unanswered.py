@@ -12,8 +12,9 @@ from scrape_do_celery.runtime.collecting import collect
 from scrape_do_celery.runtime.endings import handle_job_not_found, handle_poll_error, lost
 from scrape_do_celery.runtime.fetching import store_task
 from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
-from scrape_do_celery.store import Claim, RunState, ops
+from scrape_do_celery.store import Claim, RunState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
@@ -78,7 +79,7 @@ async def _rescued(context: WorkerContext, claim: Claim) -> JobDetails | None:
     """Return the last answer for the job if any of its pages is stored: a run with pages is not lost."""
     if not claim.part.has_contents:
         return None
-    return await context.store.run(ops.job(context.store.keys, claim.part_id))
+    return await context.store.run(ReadJob(claim.part_id))
 
 
 async def _unusable(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -97,12 +98,12 @@ async def _unusable(context: WorkerContext, claim: Claim, error: ScrapeDoError) 
 async def _collect_blindly(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Fetch the tasks that earlier answers named: they are paid for, and may be readable."""
     store, part_id, job_id = context.store, claim.part_id, claim.part.job_id or ""
-    job = await store.run(ops.job(store.keys, part_id)) or JobDetails(job_id=job_id, status=UNREADABLE)
+    job = await store.run(ReadJob(part_id)) or JobDetails(job_id=job_id, status=UNREADABLE)
     if claim.part.task_ids or job.task_ids:
         return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
     # The raw answer is kept as the content of a single task. A person who reads it may find the names of the tasks.
     kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
-    await context.write(ops.update_part(store.keys, claim, {}, job=kept))
+    await context.write(UpdatePart(claim, {}, job=kept))
     await store_task(context, claim, 0, unusable_task(job_id, job_id, "", error))
     text = f"run {part_id.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
     return await context.settle(claim, RunState.LOST, JobLostError(text, part_id.run_id))

@@ -1,15 +1,13 @@
-"""The store: the Redis keys, the commands that read and change them, and the states of runs and parts."""
+"""The store: the Redis keys, the records, and the two classes that carry out `store.commands`."""
 
 from __future__ import annotations
 
 from scrape_do_celery.rules.states import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
-from scrape_do_celery.store import ops
 from scrape_do_celery.store.client import AsyncStore, Store
-from scrape_do_celery.store.due import DuePart, DueRun
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.ops import Retention
 from scrape_do_celery.store.options import RunSpec
 from scrape_do_celery.store.records import Claim, PartRecord, RunRecord
+from scrape_do_celery.store.retention import Retention
 
 __all__ = [
     "CANCEL",
@@ -18,8 +16,6 @@ __all__ = [
     "SKIPPED",
     "AsyncStore",
     "Claim",
-    "DuePart",
-    "DueRun",
     "Keys",
     "PartId",
     "PartRecord",
@@ -29,5 +25,4 @@ __all__ = [
     "RunSpec",
     "RunState",
     "Store",
-    "ops",
 ]

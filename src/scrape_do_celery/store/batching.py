@@ -7,18 +7,25 @@ batch of fifty commands has each of these costs once.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from scrape_do_celery.store.command import Command
+    from scrape_do_celery.store.command import Encoded
 
 #: Batches that run at once, so that a large page does not delay the renewal of a lease; commands of a batch at most;
 #: bytes after which a batch takes no further command.
 _AT_ONCE, _BATCH_LIMIT, _BYTES = 4, 100, 4_000_000
+
+
+class WireCommand(NamedTuple):
+    """A command in the form that is sent. If `script` is empty, the arguments are a plain command of Redis."""
+
+    script: str
+    encoded: Encoded
 
 
 class CommandBatcher:
@@ -27,13 +34,13 @@ class CommandBatcher:
     `execute` returns the reply or the error of each command of a batch. If `execute` raises, all commands have failed.
     """
 
-    def __init__(self, execute: Callable[[Sequence[Command[Any]]], Awaitable[Sequence[Any]]]) -> None:
+    def __init__(self, execute: Callable[[Sequence[WireCommand]], Awaitable[Sequence[Any]]]) -> None:
         self._execute = execute
-        self._waiting: list[tuple[Command[Any], asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[WireCommand, asyncio.Future[Any]]] = []
         self._running: set[asyncio.Task[None]] = set()
         self._is_starting = False
 
-    async def submit(self, command: Command[Any]) -> Any:
+    async def submit(self, command: WireCommand) -> Any:
         """Return the reply to a command. If the caller is cancelled, its command may still be carried out."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
@@ -75,7 +82,7 @@ class CommandBatcher:
             else:
                 future.set_result(answer)
 
-    async def _answers(self, commands: Sequence[Command[Any]]) -> Sequence[Any]:
+    async def _answers(self, commands: Sequence[WireCommand]) -> Sequence[Any]:
         try:
             return await self._execute(commands)
         except RedisError as error:
@@ -84,12 +91,12 @@ class CommandBatcher:
             # A command of this batch cannot be sent at all. The others are sent one by one, so that only it fails.
             return [error] if len(commands) == 1 else [(await self._answers([command]))[0] for command in commands]
 
-    def _next_batch(self) -> list[tuple[Command[Any], asyncio.Future[Any]]]:
+    def _next_batch(self) -> list[tuple[WireCommand, asyncio.Future[Any]]]:
         # A caller that was cancelled in the meantime needs no reply.
         self._waiting = [(command, future) for command, future in self._waiting if not future.done()]
         size = count = 0
         while count < min(len(self._waiting), _BATCH_LIMIT) and size < _BYTES:
-            size += sum(len(arg) for arg in self._waiting[count][0].args if isinstance(arg, bytes))
+            size += self._waiting[count][0].encoded.size
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch

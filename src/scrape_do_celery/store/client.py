@@ -15,15 +15,15 @@ from redis.retry import Retry
 
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
-from scrape_do_celery.store.batching import CommandBatcher
+from scrape_do_celery.store.batching import CommandBatcher, WireCommand
 from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.scripts import load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scrape_do_celery.store.command import Command
     from scrape_do_celery.store.encryption import Encryptor
-    from scrape_do_celery.store.ops import Command
 
 T = TypeVar("T")
 
@@ -38,7 +38,23 @@ _LOST = [RedisConnectionError, RedisTimeoutError]
 _AWAY = (*_LOST, ReadOnlyError, OutOfMemoryError)
 
 
-class Store:
+class _KeyHolder:
+    """The part that both stores share: the keys, and facts about the encryption of private values."""
+
+    keys: Keys
+
+    @property
+    def encryptor(self) -> Encryptor | None:
+        """What encrypts private values; None if this process has no key."""
+        return self.keys.encryptor
+
+    @property
+    def key_names(self) -> list[str]:
+        """The names of the encryption keys of this process, first the key that encrypts."""
+        return self.keys.key_names
+
+
+class Store(_KeyHolder):
     """The store for threads."""
 
     def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "") -> None:
@@ -57,44 +73,47 @@ class Store:
         )
 
     def run(self, command: Command[T]) -> T:
-        """Carry out a command. Return its parsed reply.
+        """Carry out a command. Return its result.
 
         Raises:
             StoreUnavailableError: If Redis did not answer, or refused the command for now.
         """
+        return command.decode(self.keys, self._send(_encode(command, self.keys)))
+
+    def _send(self, command: WireCommand) -> Any:
+        script, encoded = command
         try:
-            if command.script:
-                reply = self._scripts[command.script](keys=command.keys, args=command.args)
-            else:
-                reply = self.client.execute_command(*command.args)  # type: ignore[no-untyped-call]
+            if script:
+                return self._scripts[script](keys=encoded.keys, args=encoded.args)
+            return self.client.execute_command(*encoded.args)  # type: ignore[no-untyped-call]
         except _AWAY as error:
             raise self._away(error) from error
-        return command.parse(reply)
 
     def run_all(self, commands: Sequence[Command[T]]) -> list[T]:
-        """Carry out commands in one round trip, but not as one transaction. Return their parsed replies.
+        """Carry out commands in one round trip, but not as one transaction. Return their results.
 
         Raises:
             StoreUnavailableError: If Redis did not answer, or refused a command. Others may have been carried out.
         """
-        pipe = self.client.pipeline(transaction=False)
-        for command in commands:
-            _put_into(pipe, self._scripts, command)
+        pipe, sent = self.client.pipeline(transaction=False), [_encode(command, self.keys) for command in commands]
+        for one in sent:
+            _put_into(pipe, self._scripts, one)
         try:
             replies = pipe.execute(raise_on_error=False)
         except _AWAY as error:
             raise self._away(error) from error
-        return [self._answer(command, reply) for command, reply in zip(commands, replies, strict=True)]
+        answers = [self._check_reply(one, reply) for one, reply in zip(sent, replies, strict=True)]
+        return [command.decode(self.keys, answer) for command, answer in zip(commands, answers, strict=True)]
 
-    def _answer(self, command: Command[T], reply: Any) -> T:
+    def _check_reply(self, command: WireCommand, reply: Any) -> Any:
         if isinstance(reply, NoScriptError):
-            # The server was restarted and has lost the script. `run` sends the script again.
-            return self.run(command)
+            # The server was restarted and has lost the script. `_send` sends the script again.
+            return self._send(command)
         if isinstance(reply, _AWAY):
             raise self._away(reply) from reply
         if isinstance(reply, Exception):
             raise reply
-        return command.parse(reply)
+        return reply
 
     def _away(self, error: Exception) -> StoreUnavailableError:
         return StoreUnavailableError(f"the store at {self.where}: {error}")
@@ -142,7 +161,7 @@ class Store:
         self.client.close()
 
 
-class AsyncStore:
+class AsyncStore(_KeyHolder):
     """The store for one event loop."""
 
     def __init__(self, client: redis_async.Redis, keys: Keys) -> None:
@@ -164,33 +183,33 @@ class AsyncStore:
         return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, encryptor))
 
     async def run(self, command: Command[T]) -> T:
-        """Carry out a command. Return its parsed reply. Commands of the same moment share a round trip."""
-        answer: T = await self._batcher.submit(command)
-        return answer
+        """Carry out a command. Return its result. Commands of the same moment share a round trip."""
+        return command.decode(self.keys, await self._batcher.submit(_encode(command, self.keys)))
 
-    async def _execute(self, commands: Sequence[Command[Any]]) -> list[Any]:
-        """Return for each command its parsed reply, or the error with which it failed."""
+    async def _execute(self, commands: Sequence[WireCommand]) -> list[Any]:
+        """Return for each command its reply, or the error with which it failed."""
         if len(commands) == 1:
-            return [await self._alone(commands[0])]
+            return [await self._send(commands[0])]
         pipe = self.client.pipeline(transaction=False)
         for command in commands:
             _put_into(pipe, self._scripts, command)
         replies = await pipe.execute(raise_on_error=False)
-        return [await self._answer(command, reply) for command, reply in zip(commands, replies, strict=True)]
+        return [await self._repeat_lost(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
-    async def _answer(self, command: Command[Any], reply: Any) -> Any:
+    async def _repeat_lost(self, command: WireCommand, reply: Any) -> Any:
+        """Return the reply, unless the server was restarted and has lost the script; then send the script again."""
+        if not isinstance(reply, NoScriptError):
+            return reply
         try:
-            if isinstance(reply, NoScriptError):
-                # The server was restarted and has lost the script. `_alone` sends the script again.
-                return await self._alone(command)
-            return reply if isinstance(reply, Exception) else command.parse(reply)
+            return await self._send(command)
         except Exception as error:  # noqa: BLE001 (the error belongs to this command alone)
             return error
 
-    async def _alone(self, command: Command[Any]) -> Any:
-        if command.script:
-            return command.parse(await self._scripts[command.script](keys=command.keys, args=command.args))
-        return command.parse(await self.client.execute_command(*command.args))  # type: ignore[no-untyped-call]
+    async def _send(self, command: WireCommand) -> Any:
+        script, encoded = command
+        if script:
+            return await self._scripts[script](keys=encoded.keys, args=encoded.args)
+        return await self.client.execute_command(*encoded.args)  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -199,8 +218,13 @@ class AsyncStore:
         await self.client.connection_pool.disconnect()
 
 
-def _put_into(pipe: Any, scripts: Mapping[str, Any], command: Command[T]) -> None:
-    if command.script:
-        pipe.evalsha(scripts[command.script].sha, len(command.keys), *command.keys, *command.args)
+def _encode(command: Command[Any], keys: Keys) -> WireCommand:
+    return WireCommand(command.script, command.encode(keys))
+
+
+def _put_into(pipe: Any, scripts: Mapping[str, Any], command: WireCommand) -> None:
+    script, encoded = command
+    if script:
+        pipe.evalsha(scripts[script].sha, len(encoded.keys), *encoded.keys, *encoded.args)
     else:
-        pipe.execute_command(*command.args)
+        pipe.execute_command(*encoded.args)

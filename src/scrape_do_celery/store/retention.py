@@ -1,7 +1,8 @@
-"""The constants of the Lua scripts: the seconds for which marks are kept, and the delays of announcements."""
+"""How long each kind of key is kept: for a run by its settings, for marks by constants that the Lua scripts name."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 _DAY = 86_400
@@ -39,3 +40,12 @@ SPREAD_PRIME: Final = 1_000_003
 SCRIPT_CONSTANTS: Final = {
     name: value for name, value in globals().items() if name.isupper() and not name.startswith("_")
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The seconds for which the data of an ended run are kept."""
+
+    contents: int
+    record: int
+    idempotency: int

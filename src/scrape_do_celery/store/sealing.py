@@ -6,11 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
-from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.options import RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys
@@ -80,14 +79,3 @@ def decrypted_error(fields: Mapping[str, bytes], key: str, keys: Keys) -> Scrape
     """Return the error of a record. If this process cannot decrypt it, return the `EncryptionKeyError` instead."""
     found, unreadable = decrypted_field(fields, "error", key, keys, json.loads)
     return unreadable if found is None else ScrapeDoError.from_json(found)
-
-
-def read_encryption_keys(keys: Keys) -> Command[dict[str, float]]:
-    """Return the names of the encryption keys that were used, and when each key was last used."""
-    return Command(_encryption_keys, ("ZRANGE", keys.encryption_keys, 0, -1, "WITHSCORES"))
-
-
-def _encryption_keys(reply: Sequence[Any]) -> dict[str, float]:
-    # RESP3 has pairs, RESP2 a flat list of names and scores.
-    pairs = reply if reply and isinstance(reply[0], list | tuple) else zip(reply[::2], reply[1::2], strict=True)
-    return {name.decode(): float(at) for name, at in pairs}

@@ -17,8 +17,10 @@ from scrape_do_celery.runs import results
 from scrape_do_celery.runs.reporting import deliver_record
 from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.endings import error_for_outcome
-from scrape_do_celery.store import PartState, RunRecord, RunState, ops
+from scrape_do_celery.store import PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
+from scrape_do_celery.store.commands.runs import CountDecisionAttempt, ReadRun, RecordOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +62,7 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
     The first step that writes an outcome decides the run. Return None if the run goes on or cannot be read here.
     """
     store = context.store
-    record = await store.run(ops.read_run(store.keys, run_id))
+    record = await store.run(ReadRun(run_id))
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
     if record.unreadable is not None:
@@ -69,12 +71,10 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
     if record.outcome is not None:
         return record
     with tracing.work(record.trace, "scrape_do.aggregate", run_id=run_id):
-        outcome, fields = await _decided(
-            context, record, await store.run(ops.count_decision_attempt(store.keys, run_id))
-        )
-        await store.run(ops.record_outcome(store.keys, run_id, outcome, fields))
+        outcome, fields = await _decided(context, record, await store.run(CountDecisionAttempt(run_id)))
+        await store.run(RecordOutcome(run_id, outcome, fields))
     # Read the record again: a waiter may have been added a moment ago.
-    return await store.run(ops.read_run(store.keys, run_id))
+    return await store.run(ReadRun(run_id))
 
 
 async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
@@ -86,9 +86,7 @@ async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> t
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
     decided_by, outcome, error = await _decision(context, record)
     store = context.store
-    found = await asyncio.gather(
-        *(store.run(ops.job(store.keys, record.part_id(number))) for number in range(len(record.parts)))
-    )
+    found = await asyncio.gather(*(store.run(ReadJob(record.part_id(number))) for number in range(len(record.parts))))
     jobs = {number: job for number, job in enumerate(found) if job is not None}
     job = jobs.get(decided_by) or next(iter(jobs.values()), None)
     small = small_result(record, outcome, job, context.settings.key_prefix)
@@ -104,7 +102,7 @@ async def _decision(context: WorkerContext, record: RunRecord) -> tuple[int, Run
     if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):
         return decided_by, outcome, error
     store = context.store
-    spec = await store.run(ops.part_spec(store.keys, record.part_id(0)))
+    spec = await store.run(ReadPartSpec(record.part_id(0)))
     if spec is None or not spec.raise_on_task_failure:
         return decided_by, outcome, error
     failed = await asyncio.to_thread(_first_failed, context.app_context, record)

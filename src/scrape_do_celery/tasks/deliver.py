@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Task, shared_task, signals
 from celery.exceptions import Ignore, Reject
@@ -15,7 +15,10 @@ from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.reporting import acknowledge
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.runs import IsRunForgotten, ReadRun
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store.command import Command
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,8 +28,8 @@ T = TypeVar("T")
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """Return the small result of a run that succeeded. Raise the error of any other run."""
     app_context = AppContext.for_app(self.app)
-    record = _asked(app_context, ops.read_run(app_context.store.keys, run_id))
-    if record is None and _asked(app_context, ops.forgotten(app_context.store.keys, run_id)):
+    record = _asked(app_context, ReadRun(run_id))
+    if record is None and _asked(app_context, IsRunForgotten(run_id)):
         raise Ignore
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
@@ -44,7 +47,7 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
         return record.result
 
 
-def _asked(app_context: AppContext, command: ops.Command[T]) -> T:
+def _asked(app_context: AppContext, command: Command[T]) -> T:
     try:
         return app_context.store.run(command)
     except StoreUnavailableError as error:

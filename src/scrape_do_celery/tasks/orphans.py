@@ -17,14 +17,15 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.rules.reconciliation import read_back_to
 from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.store import ops, rejecting
+from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadJobOwners
+from scrape_do_celery.store.commands.purchases import DropRejected, TakeRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.rules.targets import JobDigests
-    from scrape_do_celery.store.rejecting import RejectedPurchase
+    from scrape_do_celery.store.commands.purchases import RejectedPurchase
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ def report_orphans(self: Task, accounts: list[str]) -> None:
 
 async def search_for_rejected(context: WorkerContext) -> None:
     """Search the job list once for the jobs of rejected purchases, and log each job that exists."""
-    keys, account = context.store.keys, context.settings.account_id
-    purchases = await context.store.run(rejecting.take_rejected(keys, account))
+    account = context.settings.account_id
+    purchases = await context.store.run(TakeRejected(account))
     if not purchases:
         return
     try:
@@ -52,7 +53,7 @@ async def search_for_rejected(context: WorkerContext) -> None:
     except ScrapeDoError as error:
         log.warning("the job list was not read for rejected purchases: %s; it is read later", error)
         return
-    await context.write(rejecting.drop_rejected(keys, account, purchases))
+    await context.write(DropRejected(account, purchases))
 
 
 async def _unowned_jobs(context: WorkerContext, since: float) -> list[tuple[JobDetails, int]]:
@@ -63,9 +64,9 @@ async def _unowned_jobs(context: WorkerContext, since: float) -> list[tuple[JobD
     back_to = read_back_to(since, context.job_list.api_clock_offset(offset, tolerance), tolerance)
     listing = await context.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
     ids = [job.job_id for job in listing.jobs.values()]
-    owners = await store.run(ops.owners(store.keys, ids)) if ids else []
+    owners = await store.run(ReadJobOwners(ids)) if ids else []
     free = [job for job, owner in zip(listing.jobs.values(), owners, strict=True) if owner is None]
-    seen = await context.write(ops.note_unowned(store.keys, settings.account_id, [job.job_id for job in free]))
+    seen = await context.write(NoteUnowned(settings.account_id, [job.job_id for job in free]))
     return list(zip(free, seen, strict=True))
 
 

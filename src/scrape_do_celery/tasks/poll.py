@@ -25,11 +25,13 @@ from scrape_do_celery.runtime.endings import CLEAR_FAILURES, seen
 from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
 from scrape_do_celery.runtime.observing import note_words
 from scrape_do_celery.runtime.unanswered import UNREADABLE, job_ended, job_unanswered
-from scrape_do_celery.store import Claim, PartState, ops
+from scrape_do_celery.store import Claim, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import ReadStoredPositions
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.store.command import Value
 
 
 @shared_task(name=routing.POLL_JOBS, **routing.STEP_OPTIONS)
@@ -57,7 +59,7 @@ async def poll(context: WorkerContext, claim: Claim) -> StepMessage | None:
 
 async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Release a job that runs by its status word until the next poll. If only the word says so, collect the job."""
-    fields: dict[str, ops.Value] = {}
+    fields: dict[str, Value] = {}
     if claim.part.is_unlisted or claim.part.notes:
         fields = {"unlisted": 0, "unknown_job": "", "notes": ""}
     if has_passed(job.end_time, claim.now):
@@ -94,7 +96,7 @@ async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -
     elif claim.early:
         await fetch_early(context, claim, job)
     packed = notes_to_json(notes) if is_stalled else {}
-    fields: dict[str, ops.Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
+    fields: dict[str, Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
     return await _later(context, claim, job, fields)
 
 
@@ -106,7 +108,7 @@ def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
 
 async def _has_all(context: WorkerContext, claim: Claim, job: JobDetails) -> bool:
     """Return whether each task of the job is stored."""
-    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
+    stored = await context.store.run(ReadStoredPositions(claim.part_id))
     return bool(job.task_ids) and set(range(len(job.task_ids))) <= stored
 
 
@@ -115,13 +117,11 @@ def _given_up(context: WorkerContext, claim: Claim) -> bool:
     return claim.part.cancel_sent_at is not None and claim.stop_grace_passed(context.settings.cancel_grace)
 
 
-async def _later(
-    context: WorkerContext, claim: Claim, job: JobDetails, more: dict[str, ops.Value]
-) -> StepMessage | None:
+async def _later(context: WorkerContext, claim: Claim, job: JobDetails, more: dict[str, Value]) -> StepMessage | None:
     part, now = claim.part, seen(job)
     before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
     polls = part.polls + 1
-    fields: dict[str, ops.Value] = {**now, "polls": polls, "not_found_polls": 0, **CLEAR_FAILURES, **more}
+    fields: dict[str, Value] = {**now, "polls": polls, "not_found_polls": 0, **CLEAR_FAILURES, **more}
     # A job of 1,000 tasks takes about 100 kB, so the job is written only after a change.
     moved = job if now != before else None
     if claim.stop_reason and part.cancel_sent_at is None:

@@ -14,16 +14,19 @@ from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
 from scrape_do_celery.runtime.job_search import search_for_job
-from scrape_do_celery.store import Claim, PartState, RunState, ops
+from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
+from scrape_do_celery.store.commands.purchases import PurchaseStatus
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.rules.reconciliation import SearchEvidence
+    from scrape_do_celery.store.command import Value
 
 log = logging.getLogger(__name__)
 
-TO_RECONCILING: dict[str, ops.Value] = {"state": PartState.RECONCILING}
+TO_RECONCILING: dict[str, Value] = {"state": PartState.RECONCILING}
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
@@ -62,7 +65,7 @@ async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
 async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Search again later, unless the run has waited for its end long enough or the API has forgotten the job."""
     if claim.part.refused and _has_waited(context, claim):
-        return await finish_stopped_part(context, claim, None, purchase_status=ops.PurchaseStatus.VOID)
+        return await finish_stopped_part(context, claim, None, purchase_status=PurchaseStatus.VOID)
     if _has_waited(context, claim) or claim.is_past_finding():
         return await _in_doubt(context, claim, f"the search for its job failed: {error}", [])
     return await context.retry_after_error(claim, error, TO_RECONCILING)
@@ -86,11 +89,11 @@ async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepM
         "account": context.settings.account_id,
         "tasks": pack(ids),
         "polls": 0,
-        "purchase_status": ops.PurchaseStatus.ADOPTED,
+        "purchase_status": PurchaseStatus.ADOPTED,
         **CLEAR_FAILURES,
     }
-    verdict = await context.write(ops.update_part(context.store.keys, claim, fields, after=0.0, owner=job.job_id))
-    if verdict == "owned":
+    result = await context.write(UpdatePart(claim, fields, after=0.0, owner=job.job_id))
+    if result is UpdateResult.OWNED:
         await context.release_until(claim, TO_RECONCILING, 0.0)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.part_id, job.job_id)
@@ -129,12 +132,12 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
 
 def _purchase_status(claim: Claim) -> str:
     """Return the ledger status of a purchase without a job: void if its intent was lost or the purchase was refused."""
-    return ops.PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else ops.PurchaseStatus.NOT_FOUND
+    return PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else PurchaseStatus.NOT_FOUND
 
 
 async def _in_doubt(context: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
     return await context.settle(
-        claim, RunState.IN_DOUBT, claim.in_doubt_error(why, candidates), purchase_status=ops.PurchaseStatus.IN_DOUBT
+        claim, RunState.IN_DOUBT, claim.in_doubt_error(why, candidates), purchase_status=PurchaseStatus.IN_DOUBT
     )
 
 
@@ -146,7 +149,7 @@ async def _search_later(
     if _has_waited(context, claim) and not evidence.needs_second_listing:
         return await _in_doubt(context, claim, what, [])
     wait = min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)
-    fields: dict[str, ops.Value] = {**TO_RECONCILING, "polls": claim.part.polls + 1}
+    fields: dict[str, Value] = {**TO_RECONCILING, "polls": claim.part.polls + 1}
     if not claim.part.refused:
         fields |= CLEAR_FAILURES
     if evidence.proves_absence and evidence.not_found_at is None:

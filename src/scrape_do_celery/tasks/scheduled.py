@@ -14,8 +14,8 @@ from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.rules.schedules import tick as tick_of
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.starting import start_scheduled_run
-from scrape_do_celery.store import ops
 from scrape_do_celery.store.about import schedule_summary
+from scrape_do_celery.store.commands.creation import AssignTick, ScheduleTick
 
 
 class ScheduledStep(Task):  # type: ignore[misc]
@@ -26,7 +26,7 @@ class ScheduledStep(Task):  # type: ignore[misc]
         kwargs = dict(kwargs or {})
         kwargs.setdefault("tick", _now(self, kwargs["rule"]))
         options.setdefault("queue", AppContext.for_app(self.app).settings.queue)
-        shown = schedule_summary(kwargs, hosts=AppContext.for_app(self.app).store.keys.encryptor is None)
+        shown = schedule_summary(kwargs, hosts=AppContext.for_app(self.app).store.encryptor is None)
         options |= {"argsrepr": "()", "kwargsrepr": repr(shown)}
         return super().apply_async(args, kwargs, **options)
 
@@ -62,8 +62,8 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     try:
         if tick is None:
             # A redelivery may come in the time of a later tick, so the first name is stored.
-            tick = store.run(ops.assign_tick(store.keys, self.request.id, _now(self, rule)))
-        return start_scheduled_run(app_context, ops.ScheduleTick(name, tick, if_running), request, canvas)
+            tick = store.run(AssignTick(self.request.id, _now(self, rule)))
+        return start_scheduled_run(app_context, ScheduleTick(name, tick, if_running), request, canvas)
     except StoreUnavailableError as error:
         time.sleep(1)
         raise Reject(type(error).__name__, requeue=True) from error

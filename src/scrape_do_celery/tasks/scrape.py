@@ -25,8 +25,8 @@ from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import EAGER, ONCE_MORE, refuse_eager
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.enqueue import publish_submit
-from scrape_do_celery.store import ops
 from scrape_do_celery.store.about import call_summary, message_reprs
+from scrape_do_celery.store.commands.creation import FORGOTTEN, AcceptRun
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class ScrapeStep(Task):  # type: ignore[misc]
         args, kwargs, task_id = tuple(args or ()), dict(kwargs or {}), task_id or uuid()
         app_context = AppContext.for_app(self.app)
         options.setdefault("queue", app_context.settings.queue)
-        shown = call_summary(args, kwargs, hosts=app_context.store.keys.encryptor is None)
+        shown = call_summary(args, kwargs, hosts=app_context.store.encryptor is None)
         options |= message_reprs(kwargs.get("run_id", task_id), shown)
         if "run_id" not in kwargs:
             args, kwargs = self._written(app_context, task_id, args, kwargs, options)
@@ -101,7 +101,7 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     app_context = AppContext.for_app(self.app)
     canvas = self.request.as_execution_options()
     # With `result_extended`, Celery stores these arguments beside the result, so they must be a summary.
-    shown = call_summary(args, {**request, "run_id": run_id}, hosts=app_context.store.keys.encryptor is None)
+    shown = call_summary(args, {**request, "run_id": run_id}, hosts=app_context.store.encryptor is None)
     self.request.update(args=(), kwargs=shown)
     try:
         # A message without a run id came from a producer without this package.
@@ -121,12 +121,10 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
 def _park(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leave the caller's Celery id to the run. The canvas waits in the record, so that no message or worker waits."""
     store = app_context.store
-    parts = store.run(
-        ops.accept_run(store.keys, run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas))
-    )
+    parts = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
     if not parts:
         raise RunNotFoundError(f"no run {run_id} in the store", run_id)
-    if parts != ops.FORGOTTEN:
+    if parts != FORGOTTEN:
         publish_submit(app_context, run_id, parts)
 
 

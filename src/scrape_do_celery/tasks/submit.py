@@ -24,20 +24,33 @@ from scrape_do_celery.runtime.censoring import redact_error
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_stopped_part
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.store_health import BUY_BELOW, FULL_STORE_DELAY
-from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
+from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
+from scrape_do_celery.store.commands.purchases import (
+    CheckBeforeSend,
+    IntentVerdict,
+    NoteRejected,
+    PurchaseStatus,
+    RejectedPurchase,
+    SendVerdict,
+    WriteIntent,
+    digest_claim,
+)
 from scrape_do_celery.store.options import targets_of
-from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
+    from scrape_do_celery.store.command import Value
 
 log = logging.getLogger(__name__)
 
 #: Seconds until the next attempt if the store has just ceased to be durable.
 DURABILITY_DELAY = 3.0
 #: Fields of a part whose `POST` certainly bought nothing, so that the `POST` may be sent again.
-BACK_TO_QUEUE: dict[str, ops.Value] = {"state": PartState.QUEUED, "purchase_status": ops.PurchaseStatus.VOID}
+BACK_TO_QUEUE: dict[str, Value] = {"state": PartState.QUEUED, "purchase_status": PurchaseStatus.VOID}
+#: Verdicts on the intent of a part that must not be bought any more.
+_UNNEEDED = frozenset({IntentVerdict.STOP_REQUESTED, IntentVerdict.SKIP_UNSENT})
 
 
 class _SendAbortedError(Exception):
@@ -73,30 +86,30 @@ async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
 async def _buy(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
     async with context.submit_semaphore, context.rate_limiter.acquire() as room:
         verdict = await _intent(context, claim, request, marker)
-        if verdict == "ok":
+        if verdict is IntentVerdict.OK:
             return await _post(context, claim, request)
         room.was_used = False
-    if verdict in {"stop_reason", "skip_unsent", "stale"}:
+    if verdict in {*_UNNEEDED, IntentVerdict.STALE}:
         # The stop or skip came after the claim, so the next claim sees it. If stale, another step has the part.
         await context.release_until(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
     return await _held_back(context, claim, verdict)
 
 
-async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
+async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
     """End a part that must not be bought, unless it may have been bought before the store lost its last writes."""
-    if verdict not in {"stop_reason", "skip_unsent"}:
+    if verdict not in _UNNEEDED:
         return await _held_back(context, claim, verdict)
     return await (context.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None))
 
 
-async def _held_back(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
+async def _held_back(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
     """Release a part whose `POST` must not be sent now. A `stale` part belongs to another step and is left alone."""
-    if verdict == "maybe_sent":
+    if verdict is IntentVerdict.MAYBE_SENT:
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
-    if verdict == "durability_pending":
+    if verdict is IntentVerdict.DURABILITY_PENDING:
         await context.release_until(claim, {}, DURABILITY_DELAY)
-    elif verdict == "targets_locked":
+    elif verdict is IntentVerdict.TARGETS_LOCKED:
         # The part becomes due when the other purchase is resolved. The delay only guards against a missed wake-up.
         await context.release_until(claim, {"polls": claim.part.polls + 1}, context.backoff(claim.part.polls))
     return None
@@ -112,11 +125,10 @@ def _marked(context: WorkerContext, claim: Claim, request: JobCreationRequest) -
     return (request, "") if marked is None else (marked, marker)
 
 
-async def _intent(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> str:
+async def _intent(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> IntentVerdict:
     store, settings = context.store, context.settings
     verdict, _ = await store.run(
-        ops.write_intent(
-            store.keys,
+        WriteIntent(
             claim,
             uuid.uuid4().hex,
             settings.submit_lease,
@@ -156,13 +168,16 @@ async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
     """Check, right before the bytes leave, that the lease is still ours and outlasts the longest `POST`."""
     asked = time.monotonic()
     try:
-        left = await context.store.run(ops.check_before_send(context.store.keys, claim))
+        check = await context.store.run(CheckBeforeSend(claim))
     except RedisError as error:
         raise _SendAbortedError from error
-    if left == ops.LEASE_LOST:
+    if check.verdict is SendVerdict.LEASE_LOST:
         raise LeaseLostError(str(claim.part_id))
+    if check.verdict is SendVerdict.STOP_REQUESTED:
+        raise _SendAbortedError
     # A process that was frozen meanwhile has an old answer, so the time since the query counts.
-    if left - (time.monotonic() - asked) < context.settings.submit_deadline + context.settings.submit_visibility_grace:
+    left = check.seconds - (time.monotonic() - asked)
+    if left < context.settings.submit_deadline + context.settings.submit_visibility_grace:
         raise _SendAbortedError
 
 
@@ -177,7 +192,7 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
         # The API says that it bought nothing. A listing after the pause shows whether the answer is true.
         note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
         note["refused"] = "token" if is_auth(error) else "pause"
-        return await context.retry_after_error(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
+        return await context.retry_after_error(claim, error, {**note, "purchase_status": PurchaseStatus.VOID})
     if fate is SubmitFailure.REJECTED:
         return await _rejected(context, claim, error)
     if fate is SubmitFailure.REDIRECTED:
@@ -188,51 +203,49 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
 async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """End a part whose request the API rejected. A later step searches the job list for a job of the part."""
     after = context.settings.submit_deadline + context.settings.submit_visibility_grace
-    purchase = RejectedPurchase.of(claim.part_id, claim.now, ops.digests_of(claim))
-    await context.write(note_rejected(context.store.keys, context.settings.account_id, purchase, after))
-    return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
+    purchase = RejectedPurchase.of(claim.part_id, claim.now, digest_claim(claim))
+    await context.write(NoteRejected(context.settings.account_id, purchase, after))
+    return await context.settle(claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
 
 
 async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, for `auth_grace` as after a refused token."""
     since = claim.part.refused_since or claim.now
     if claim.now - since > context.settings.auth_grace:
-        return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
+        return await context.settle(claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
     return await context.retry_after_error(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
 
 
 async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
-    fields: dict[str, ops.Value] = {
+    fields: dict[str, Value] = {
         "state": PartState.RUNNING,
         "job": created.job_id,
         "tasks": pack(created.task_ids[: claim.part.total]),
         "polls": 0,
-        "purchase_status": ops.PurchaseStatus.CONFIRMED,
+        "purchase_status": PurchaseStatus.CONFIRMED,
         # A later refusal has its own time: the time of an earlier one must not end a part whose job is paid.
         **CLEAR_FAILURES,
     }
     # The first poll comes after the full interval, without jitter. The times of purchase spread these polls, and each
     # poll sees a job that has ended within the interval.
     after = context.interval(0, jitter=0.0)
-    command = ops.update_part(context.store.keys, claim, fields, after=after, owner=created.job_id)
+    command = UpdatePart(claim, fields, after=after, owner=created.job_id)
     try:
         # Try for as long as the lease can last while the store is away.
-        verdict = await context.write(
-            command, context.settings.submit_visibility_grace + context.settings.lease_seconds
-        )
+        result = await context.write(command, context.settings.submit_visibility_grace + context.settings.lease_seconds)
     except BaseException:
         # Log the id after any exception, also after a lost lease: the id of a paid job must be kept somewhere.
         log.exception("%s bought job %s, and the store did not take its id", claim.part_id, created.job_id)
         raise
-    if verdict != "ok":
-        log.error("%s bought job %s, which could not be written down: %s", claim.part_id, created.job_id, verdict)
-    if verdict == "owned":
+    if result is not UpdateResult.OK:
+        log.error("%s bought job %s, which could not be written down: %s", claim.part_id, created.job_id, result)
+    if result is UpdateResult.OWNED:
         # A second `POST` would get the same answer, and each `POST` may buy a job.
         why = f"the API named job {created.job_id}, which another run owns"
         return await context.settle(
             claim,
             RunState.IN_DOUBT,
             claim.in_doubt_error(why, [created.job_id]),
-            purchase_status=ops.PurchaseStatus.IN_DOUBT,
+            purchase_status=PurchaseStatus.IN_DOUBT,
         )
     return None

@@ -22,7 +22,10 @@ from scrape_do_celery.runs.reporting import find_revoked
 from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.leases import LeaseLostError, while_renewed
 from scrape_do_celery.runtime.loop import gather_or_cancel
-from scrape_do_celery.store import CANCEL, PartId, ops
+from scrape_do_celery.store import CANCEL, PartId
+from scrape_do_celery.store.commands import dispatch, polling
+from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadJobOwners
+from scrape_do_celery.store.commands.polling import AcquireListPoll, FinishListPoll, MarkStillRunning, MoveSomeToDue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,11 +68,11 @@ async def sweep(context: WorkerContext) -> None:
             await turn.hand_some_over()
         await turn.take(_AGAIN)
         return
-    ended = await turn.hand_over(ops.REDISPATCH_MIN)
+    ended = await turn.hand_over(dispatch.REDISPATCH_MIN)
     await asyncio.to_thread(
         context.app_context.publish_all, [StepMessage(routing.POLL_JOBS, tuple(ended))] if ended else []
     )
-    while len(ended) == ops.BATCH_LIMIT:
+    while len(ended) == polling.BATCH_LIMIT:
         # The dispatchers publish the rest of a large number, and order paid jobs by their remaining life.
         ended = await turn.hand_over()
     _ask_celery(context, turn.runs)
@@ -87,41 +90,37 @@ class ListPoll:
     async def take(self, seconds: float | None = None) -> bool:
         """Acquire or renew the list poll, for `seconds` or for a lease. Return whether this step has the list poll."""
         store, settings = self._context.store, self._context.settings
-        return await store.run(
-            ops.acquire_list_poll(store.keys, settings.account_id, self._token, seconds or settings.lease_seconds)
-        )
+        return await store.run(AcquireListPoll(settings.account_id, self._token, seconds or settings.lease_seconds))
 
     async def hand_over(self, redispatch_after: float = 0.0) -> list[str]:
         """Move a batch of parts that the list did not show to the due set, and return their ids.
 
         The caller has `redispatch_after` seconds to publish a step message for the parts.
         """
-        store, account = self._context.store, self._context.settings.account_id
-        command = ops.finish_list_poll(
-            store.keys, account, self._token, others=self.foreign / MAX_PAGE_SIZE, redispatch_after=redispatch_after
+        account = self._context.settings.account_id
+        command = FinishListPoll(
+            account, self._token, others=self.foreign / MAX_PAGE_SIZE, redispatch_after=redispatch_after
         )
         return await self._context.write(command)
 
     async def hand_some_over(self) -> None:
         """Move a few parts that were due to the due set, so that their jobs are polled individually."""
-        store, account = self._context.store, self._context.settings.account_id
-        await self._context.write(ops.move_some_to_due(store.keys, account, self._token))
+        account = self._context.settings.account_id
+        await self._context.write(MoveSomeToDue(account, self._token))
 
     async def note(self, status: str, jobs: Sequence[JobDetails]) -> None:
         """Record that the list shows these jobs running."""
         store, settings = self._context.store, self._context.settings
-        owners = await store.run(ops.owners(store.keys, [job.job_id for job in jobs])) if jobs else []
+        owners = await store.run(ReadJobOwners([job.job_id for job in jobs])) if jobs else []
         part_ids = [PartId.parse(owner) for owner in owners if owner]
         self.foreign += len(jobs) - len(part_ids)
         unowned = [job.job_id for job, owner in zip(jobs, owners, strict=True) if not owner]
         if unowned:
             # The sighting proves that a later purchase of the same targets has not bought these jobs.
-            await store.run(ops.note_unowned(store.keys, settings.account_id, unowned))
+            await store.run(NoteUnowned(settings.account_id, unowned))
         self.runs.update(part_id.run_id for part_id in part_ids)
         if part_ids:
-            await store.run(
-                ops.mark_still_running(store.keys, settings.account_id, status, part_ids, self._context.intervals)
-            )
+            await store.run(MarkStillRunning(settings.account_id, status, part_ids, self._context.intervals))
 
 
 async def _all_pages(context: WorkerContext, turn: ListPoll) -> None:

@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import redis
 
-from scrape_do_celery.store import client, ops
-from scrape_do_celery.store.command import Command
+from scrape_do_celery.store import client
+from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.store.scripts import load_scripts
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StoreClock:
         self.set(0.0)
         with (
             patch.object(client, "load_scripts", lambda: self._scripts(plain())),
-            patch.object(ops, "clock", lambda: Command(float, (), (), "clock")),
+            patch.multiple(ReadClock, script="clock", decode=lambda _self, _keys, reply: float(reply)),
         ):
             yield
 

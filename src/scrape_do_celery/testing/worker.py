@@ -15,7 +15,8 @@ from kombu.asynchronous import set_event_loop
 
 import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the dispatcher)
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.changes import CountChangedRuns
+from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.testing.messages import Messages
 from scrape_do_celery.worker import lifecycle, notifier
 from scrape_do_celery.worker.dispatcher import SHORTEST, Dispatcher
@@ -128,7 +129,7 @@ class Worker:
             moves, store = self.messages.moves, AppContext.for_app(self.app).store
             if self._dispatcher is None or self._dispatcher.dispatch_due() <= SHORTEST or self._dispatcher.is_asking:
                 return False
-            untold = store.client.zcount(store.keys.changed, "-inf", store.run(ops.clock()))
+            untold = store.run(CountChangedRuns(store.run(ReadClock())))
             return not untold and not self.messages.names and moves == self.messages.moves
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -23,12 +23,12 @@ _LONGEST_VISIBILITY = 900
 def missing_keys(app_context: AppContext) -> list[str]:
     """Return a line for each encryption key that runs of the store need and this process does not have."""
     store, settings = app_context.store, app_context.settings
-    used, now = store.run(ops.read_encryption_keys(store.keys)), store.run(ops.clock())
+    used, now = store.run(ReadEncryptionKeys()), store.run(ReadClock())
     return [
         f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here: they "
         "wait for a worker that has it; add it behind the first one"
         for name, at in sorted(used.items())
-        if name not in store.keys.key_names and now - at < settings.record_ttl
+        if name not in store.key_names and now - at < settings.record_ttl
     ]
 
 

@@ -13,8 +13,10 @@ from scrape_do_celery import routing
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
 from scrape_do_celery.runs.reporting import deliver, find_revoked, start_draft
-from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
-from scrape_do_celery.store.rejecting import has_rejected
+from scrape_do_celery.store import CANCEL, DEADLINE
+from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, DuePart, DueRun
+from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
+from scrape_do_celery.store.commands.purchases import HasRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -59,12 +61,10 @@ class Dispatcher(threading.Thread):
         if not self._owns_namespace():
             return LONGEST
         self._revoke()
-        look = store.run(
-            ops.plan_polling(store.keys, settings.account_id, settings.poll_max_interval, settings.auth_grace)
-        )
+        look = store.run(PlanPolling(settings.account_id, settings.poll_max_interval, settings.auth_grace))
         if look.use_list:
             self._app_context.publish(routing.POLL_JOB_LIST, [settings.account_id])
-        due = store.run(ops.claim_due(store.keys, limit=LIMIT, cap=settings.max_dispatched_parts))
+        due = store.run(ClaimDue(limit=LIMIT, cap=settings.max_dispatched_parts))
         if due.dropped:
             log.warning("%d due entries had no record and were dropped", due.dropped)
         for message in messages_for(due.parts):
@@ -88,7 +88,7 @@ class Dispatcher(threading.Thread):
         """Renew the namespace lease if it is time. Return whether the store still belongs to this application."""
         if time.monotonic() > self._namespace_until:
             store, mine = self._app_context.store, self._app_context.application
-            holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
+            holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
             if holder != mine:
                 log.error("the store is served by another application now (%s): this worker publishes no more", holder)
                 self._namespace_until = 0.0
@@ -101,7 +101,7 @@ class Dispatcher(threading.Thread):
     def _warn_unattended_accounts(self) -> None:
         """Warn, once per account, that runs of the account wait for a worker with its token."""
         store, mine = self._app_context.store, self._app_context.settings.account_id
-        found = store.run(ops.find_unattended_accounts(store.keys, mine, UNATTENDED_AFTER))
+        found = store.run(FindUnattendedAccounts(mine, UNATTENDED_AFTER))
         for account in set(found) - self._unattended:
             self._unattended.add(account)
             log.warning(
@@ -111,7 +111,7 @@ class Dispatcher(threading.Thread):
     def _search_for_rejected(self) -> None:
         """If the API has rejected purchases, publish the step that searches the job list for their jobs."""
         store, account = self._app_context.store, self._app_context.settings.account_id
-        if store.run(has_rejected(store.keys, account)):
+        if store.run(HasRejected(account)):
             self._app_context.publish(routing.REPORT_ORPHANS, [account])
 
     def _revoke(self) -> None:

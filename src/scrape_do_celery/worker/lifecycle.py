@@ -13,7 +13,7 @@ from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.dispatch import ClaimNamespace
 from scrape_do_celery.worker.checks import missing_keys, warnings_about
 from scrape_do_celery.worker.dispatcher import NAMESPACE_LEASE, Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
@@ -77,7 +77,7 @@ def _other_application(app_context: AppContext) -> str | None:
             log.warning("%s", weakness)
         for text in missing_keys(app_context):
             log.error("%s", text)
-        holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
+        holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
     except RedisError as error:
         log.warning("the store does not answer yet (%s); the worker goes on trying", error)
         return None

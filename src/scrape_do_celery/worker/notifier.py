@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import ops
+from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
+from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
@@ -42,10 +43,10 @@ class ChangeNotifier(threading.Thread):
     def notify_once(self) -> bool:
         """Announce one batch. Return whether more changes wait."""
         store = self._app_context.store
-        changed = store.run(ops.take_changed_runs(store.keys, _BATCH_LIMIT))
+        changed = store.run(TakeChangedRuns(_BATCH_LIMIT))
         if not changed.run_ids:
             return False
-        looks = store.run_all([ops.read_run(store.keys, run_id) for run_id in changed.run_ids])
+        looks = store.run_all([ReadRun(run_id) for run_id in changed.run_ids])
         found = [record for record in looks if record is not None]
         # A worker with the encryption key announces a run that this worker cannot read.
         records = [record for record in found if record.unreadable is None]
@@ -56,9 +57,7 @@ class ChangeNotifier(threading.Thread):
         if self._events is not None:
             self._events.send(records)
         store.run(
-            ops.acknowledge_changed_runs(
-                store.keys, changed.receipt, [run_id for run_id in changed.run_ids if run_id not in untold]
-            )
+            AcknowledgeChangedRuns(changed.receipt, [run_id for run_id in changed.run_ids if run_id not in untold])
         )
         return len(changed.run_ids) == _BATCH_LIMIT
 

@@ -24,7 +24,9 @@ from scrape_do_celery.metrics.definitions import METRICS
 from scrape_do_celery.metrics.live_runs import LiveRunCounter
 from scrape_do_celery.models import UserInformation
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.store import counting, ops
+from scrape_do_celery.store.commands import stats
+from scrape_do_celery.store.commands.limits import AllocateRequests, PauseAPI
+from scrape_do_celery.store.commands.runs import RecordOutcome
 
 metrics_command = importlib.import_module("scrape_do_celery.cli.metrics")
 MEMORY = {"used_memory": 500, "maxmemory": 1000}
@@ -100,17 +102,13 @@ def test_figures_of_the_store(collector, step_harness, make):
     step_harness.store_content("r", position=1, status="error", content=None, gone=True)
     step_harness.clock.forward(5)
     step_harness.finish_part("r")
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     counted = {"requests:get_job:ok": 3, "requests:create_job:no_answer": 1, "seconds:get_job": 1.5, "late:poll:2": 4}
-    step_harness.run(
-        ops.allocate_requests(
-            step_harness.keys, "p", 3, 0, limit=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}
-        )
-    )
+    step_harness.run(AllocateRequests("p", 3, 0, limit=2, counted=counted | {"late:poll:inf": 1, "late:poll:sum": 9.5}))
     hour = int(step_harness.clock.time() // 3600)
     counted = {"bytes": 700, f"stored:{hour - 1}": 300, f"stored:{hour + 24}": 400}
-    step_harness.run(ops.allocate_requests(step_harness.keys, "p", 3, 0, limit=2, counted=counted))
-    step_harness.run(ops.pause_api(step_harness.keys, 30))
+    step_harness.run(AllocateRequests("p", 3, 0, limit=2, counted=counted))
+    step_harness.run(PauseAPI(30))
     found = scrape(collector)
     assert of(found, "store_up") == 1
     assert (of(found, "store_memory_bytes"), of(found, "store_memory_limit_bytes")) == (500, 1000)
@@ -154,9 +152,7 @@ def test_late_parts_and_expiring_contents_are_counted(collector, step_harness):
 def test_answers_that_are_not_as_expected_are_counted(collector, step_harness):
     counted = {"unknown_status:job": 2, "unreadable:task": 3, "defaults:JobDetails.canceled": 4}
     counted["defaults:JobsListResponse.jobs[]"] = 5
-    step_harness.run(
-        ops.allocate_requests(step_harness.keys, "p", 0, 0, limit=2, counted={**counted, "surplus_ids": 6})
-    )
+    step_harness.run(AllocateRequests("p", 0, 0, limit=2, counted={**counted, "surplus_ids": 6}))
     found = scrape(collector)
     assert of(found, "unknown_statuses_total", of="job") == 2
     assert of(found, "unreadable_answers_total", of="task") == 3
@@ -242,7 +238,7 @@ def test_without_a_token_nobody_is_asked(settings, api):
 
 
 def test_a_count_reads_a_large_store_in_pieces(step_harness, monkeypatch):
-    monkeypatch.setattr(counting, "_SLICE", 10)
+    monkeypatch.setattr(stats, "_SLICE", 10)
     for number in range(40):
         step_harness.create_run(f"r{number}")
     store, looks = step_harness.app_context.store, []

@@ -19,8 +19,9 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs import RunHandle, enqueue, enqueue_many
 from scrape_do_celery.runs.hooks import override_hooks
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import RunSpec, RunState, ops
+from scrape_do_celery.store import RunSpec, RunState
 from scrape_do_celery.store.codec import pack, unpack
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ReadSpec, RecordOutcome
 
 URL = "https://shop.example/0"
 
@@ -101,7 +102,7 @@ def test_a_run_starts_with_a_record_and_a_message(step_harness, start_run, make)
     handle = start_run(make.urls(2), geo_code="us", raise_on_task_failure=True, max_wait=60)
     assert handle.state is RunState.QUEUED
     assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, [f"{handle.run_id}:0"])]
-    spec = step_harness.run(ops.spec(step_harness.keys, handle.run_id, 1))
+    spec = step_harness.run(ReadSpec(handle.run_id, 1))
     assert (spec.request.targets, spec.request.geo_code) == (make.urls(2), "us")
     assert (spec.raise_on_task_failure, spec.max_wait) == (True, 60)
 
@@ -109,12 +110,12 @@ def test_a_run_starts_with_a_record_and_a_message(step_harness, start_run, make)
 @pytest.mark.parametrize("as_", [list, tuple, iter], ids=["list", "tuple", "iterator"])
 def test_targets_may_be_anything_that_has_an_order(step_harness, start_run, make, as_):
     handle = start_run(as_(make.urls(3)))
-    assert step_harness.run(ops.spec(step_harness.keys, handle.run_id, 1)).request.targets == make.urls(3)
+    assert step_harness.run(ReadSpec(handle.run_id, 1)).request.targets == make.urls(3)
 
 
 def test_a_request_may_be_given_whole(step_harness, start_run, make):
     request = JobCreationRequest(targets=make.urls(1), super=True)
-    assert step_harness.run(ops.spec(step_harness.keys, start_run(request).run_id, 1)).request == request
+    assert step_harness.run(ReadSpec(start_run(request).run_id, 1)).request == request
     plugin = start_run(plugin={"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]})
     assert plugin.progress.total == 2
 
@@ -170,7 +171,7 @@ def test_the_same_key_and_request_give_the_same_run(step_harness, start_run):
 def test_same_key_returns_an_ended_run(step_harness, start_run, outcome):
     first = start_run([URL], idempotency_key="prices")
     step_harness.finish_part(first.run_id, outcome=outcome)
-    step_harness.run(ops.record_outcome(step_harness.keys, first.run_id, outcome, {}))
+    step_harness.run(RecordOutcome(first.run_id, outcome, {}))
     again = start_run([URL], idempotency_key="prices")
     assert (again, again.state) == (first, RunState(outcome))
 
@@ -389,10 +390,8 @@ def test_key_forgotten_before_the_commit_is_named(step_harness, transactions, st
     transactions.enqueue("a", [URL], idempotency_key="k")
     handle = start_run([URL], idempotency_key="k")
     step_harness.finish_part(handle.run_id)
-    step_harness.run(ops.record_outcome(step_harness.keys, handle.run_id, "succeeded", {}))
-    step_harness.run(
-        ops.acknowledge_delivery(step_harness.keys, handle.run_id, handle.run_id, step_harness.app_context.retention)
-    )
+    step_harness.run(RecordOutcome(handle.run_id, "succeeded", {}))
+    step_harness.run(AcknowledgeDelivery(handle.run_id, handle.run_id, step_harness.app_context.retention))
     handle.forget()
     transactions.commit("a")
     assert f"the run {handle.run_id} of this key has ended and was forgotten" in caplog.text

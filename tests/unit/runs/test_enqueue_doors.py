@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,8 +14,12 @@ from scrape_do_celery import (
 from scrape_do_celery.runs import enqueue, enqueue_many, scheduled_run
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.starting import start_scheduled_run
-from scrape_do_celery.store import RunSpec, ops
+from scrape_do_celery.store.commands.creation import ScheduleTick
+from scrape_do_celery.store.commands.runs import ReadSpec
 from tests.unit.models import odd
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store import RunSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:body is sent with")
 SECRET = {"headers", "set_cookies", "webhook_headers", "body"}
@@ -33,7 +37,7 @@ def doors(step_harness, monkeypatch):
         number = next(numbers)
         entry = scheduled_run(f"schedule {number}", 60, **fields)
         return start_scheduled_run(
-            step_harness.app_context, ops.ScheduleTick(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"]
+            step_harness.app_context, ScheduleTick(f"schedule {number}", "t", "skip"), entry["kwargs"]["request"]
         )
 
     return {
@@ -69,7 +73,7 @@ def test_all_doors_take_and_refuse_alike(step_harness, doors):
                 found[name] = None
                 assert set(step_harness.redis.keys()) == before
             else:
-                found[name] = step_harness.run(ops.spec(step_harness.keys, run_id, 1))
+                found[name] = step_harness.run(ReadSpec(run_id, 1))
                 assert found[name] is not None
         taken += None not in found.values()
         assert len({spec and spec.digest for spec in found.values()}) == 1, found

@@ -27,8 +27,13 @@ from scrape_do_celery.models import (
     TaskFailedError,
 )
 from scrape_do_celery.runs import Progress, RunHandle
-from scrape_do_celery.store import PartState, RunSpec, RunState, ops
+from scrape_do_celery.store import PartState, RunSpec, RunState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, RecordOutcome
 
 
 @pytest.fixture
@@ -45,14 +50,14 @@ def finish(step_harness, make):
         job = job or make.job("success")
         step_harness.make_running(state=PartState.FETCHING)
         claim = step_harness.claim_part()
-        step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=job))
+        step_harness.run(UpdatePart(claim, {}, job=job))
         for position in positions:
             step_harness.store_content(position=position, **({"url": urls[position]} if urls else {}))
-        step_harness.run(ops.finish_part(step_harness.keys, claim, outcome, error=error))
+        step_harness.run(FinishPart(claim, outcome, error=error))
         fields = {"decided_by": 0, "result": pack({})}
         if error is not None:
             fields["error"] = json.dumps(error.to_json())
-        step_harness.run(ops.record_outcome(step_harness.keys, "r", outcome, fields))
+        step_harness.run(RecordOutcome("r", outcome, fields))
 
     return end
 
@@ -80,21 +85,17 @@ def test_a_handle_finds_its_own_way_to_the_store(step_harness, monkeypatch):
 def test_states_and_progress_as_the_run_moves(step_harness, handle, make):
     assert (handle.state, handle.progress, handle.job, handle.jobs) == (RunState.QUEUED, Progress(0, 0, 2), None, [])
     claim = step_harness.claim_part()
-    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", 100, account=step_harness.account))
+    step_harness.run(WriteIntent(claim, "n", 100, account=step_harness.account))
     assert handle.state is RunState.SUBMITTING
     step_harness.update_part(claim, after=0, state="running", reported_ok=1, reported_failed=1)
     assert (handle.state, handle.progress) == (RunState.RUNNING, Progress(1, 1, 2))
-    step_harness.run(
-        ops.update_part(
-            step_harness.keys, step_harness.claim_part(), {"state": "fetching"}, after=0.0, job=make.job("success")
-        )
-    )
+    step_harness.run(UpdatePart(step_harness.claim_part(), {"state": "fetching"}, after=0.0, job=make.job("success")))
     assert (handle.state, handle.job) == (RunState.FETCHING, make.job("success"))
     step_harness.store_content(position=0)
     step_harness.store_content(position=1, status="error")
     step_harness.finish_part()
     assert (handle.state, handle.progress) == (RunState.FETCHING, Progress(1, 1, 2))
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     assert handle.state is RunState.SUCCEEDED
 
 
@@ -103,11 +104,11 @@ def test_jobs_of_all_parts_and_the_one_that_decided(step_harness, make):
     handle = RunHandle("r", app_context=step_harness.app_context)
     for n in (1, 2):
         claim = step_harness.claim_part(part=n)
-        step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=make.job("success", job_id=f"j{n}")))
+        step_harness.run(UpdatePart(claim, {}, job=make.job("success", job_id=f"j{n}")))
     assert [job.job_id for job in handle.jobs] == ["j1", "j2"]
     assert handle.job.job_id == "j1"
     step_harness.redis.hset(step_harness.keys.run("r"), "left", 0)
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "failed", {"decided_by": 2}))
+    step_harness.run(RecordOutcome("r", "failed", {"decided_by": 2}))
     assert handle.job.job_id == "j2"
 
 
@@ -213,11 +214,7 @@ def test_a_time_out_of_none_waits_on_between_looks(step_harness, handle, monkeyp
     def enough():
         if len(naps) == 12:
             step_harness.finish_part(outcome="lost")
-            step_harness.run(
-                ops.record_outcome(
-                    step_harness.keys, "r", "lost", {"error": json.dumps(JobLostError("x", "r").to_json())}
-                )
-            )
+            step_harness.run(RecordOutcome("r", "lost", {"error": json.dumps(JobLostError("x", "r").to_json())}))
 
     with pytest.raises(JobLostError):
         handle.result()
@@ -237,11 +234,11 @@ def test_tasks_come_in_input_order(step_harness, make):
     )
     step_harness.make_running(state=PartState.FETCHING)
     claim = step_harness.claim_part()
-    step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=job))
+    step_harness.run(UpdatePart(claim, {}, job=job))
     for position, url in enumerate(shuffled):
         step_harness.store_content(position=position, url=url)
-    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(FinishPart(claim, "succeeded"))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     assert [task.url for task in handle.iter_tasks()] == wanted
     assert handle.result().order_verified
 
@@ -288,7 +285,7 @@ def test_one_task_for_equal_targets_comes_at_each_of_them(step_harness, finish, 
 
 def test_the_order_of_a_plugin_is_that_of_the_job(step_harness, finish):
     request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
-    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(request)))
+    step_harness.run(CreateRun("r", RunSpec(request)))
     finish()
     result = RunHandle("r", app_context=step_harness.app_context).result()
     assert not result.order_verified
@@ -300,11 +297,11 @@ def test_parts_come_one_after_the_other(step_harness, make):
     for part, job in ((0, make.job("success", 1000)), (1, make.job("success", 1, start=1000))):
         step_harness.make_running(part=part, state=PartState.FETCHING)
         claim = step_harness.claim_part(part=part)
-        step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=job))
+        step_harness.run(UpdatePart(claim, {}, job=job))
         for position in range(0, len(job.tasks), 250):
             step_harness.store_content(part=part, position=position, url=job.tasks[position].url)
-        step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+        step_harness.run(FinishPart(claim, "succeeded"))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     handle = RunHandle("r", app_context=step_harness.app_context)
     assert [task.url.rpartition("/")[2] for task in handle.iter_tasks()] == ["0", "250", "500", "750", "1000"]
 
@@ -313,19 +310,19 @@ def test_a_run_is_streamed_a_few_pages_at_a_time(step_harness, make, monkeypatch
     step_harness.create_run(targets=100)
     step_harness.make_running(state=PartState.FETCHING)
     claim = step_harness.claim_part()
-    step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=make.job("success", 100)))
+    step_harness.run(UpdatePart(claim, {}, job=make.job("success", 100)))
     for position in range(100):
         step_harness.store_content(position=position)
-    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(FinishPart(claim, "succeeded"))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     asked = []
-    real = ops.contents
+    real = ReadContents.encode
 
-    def contents(keys, part_id, positions):
-        asked.append(list(positions))
-        return real(keys, part_id, positions)
+    def encode(command, keys):
+        asked.append(list(command.positions))
+        return real(command, keys)
 
-    monkeypatch.setattr(ops, "contents", contents)
+    monkeypatch.setattr(ReadContents, "encode", encode)
     tasks = RunHandle("r", app_context=step_harness.app_context).iter_tasks()
     next(tasks)
     assert len(asked) == 1
@@ -347,7 +344,7 @@ def test_contents_that_are_past_their_life(step_harness, handle, finish):
 
 def test_run_ended_before_a_purchase_has_no_tasks(step_harness, handle):
     step_harness.finish_part(outcome="failed")
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "failed", {}))
+    step_harness.run(RecordOutcome("r", "failed", {}))
     assert list(handle.iter_tasks()) == []
 
 
@@ -383,7 +380,7 @@ def test_canceling_what_has_ended(step_harness, handle, finish):
 def test_forgetting_frees_everything(step_harness, handle, finish):
     step_harness.app.backend.store_result("r", {"a": 1}, "SUCCESS")
     finish()
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
+    step_harness.run(AcknowledgeDelivery("r", "r", step_harness.app_context.retention))
     handle.forget()
     assert None not in step_harness.ttls().values()
     assert (
@@ -397,7 +394,7 @@ def test_forgetting_frees_everything(step_harness, handle, finish):
 
 def test_forgetting_without_a_result_backend(step_harness, handle, finish, monkeypatch):
     finish()
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
+    step_harness.run(AcknowledgeDelivery("r", "r", step_harness.app_context.retention))
     monkeypatch.setattr(step_harness.app, "_local", threading.local())
     monkeypatch.setattr(step_harness.app, "backend_cls", "disabled")
     monkeypatch.setattr(step_harness.app, "_backend_cache", None, raising=False)

@@ -6,7 +6,9 @@ import pytest
 
 from scrape_do_celery import RunError
 from scrape_do_celery.runs import retry_failed
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +20,7 @@ def ended(step_harness, outcome, **fields):
     step_harness.create_run()
     step_harness.set_fields(**fields)
     step_harness.finish_part(outcome=outcome)
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", outcome, {}))
+    step_harness.run(RecordOutcome("r", outcome, {}))
     step_harness.step_messages()
 
 
@@ -42,18 +44,18 @@ def collected(step_harness, make, *, urls, summary=True, gone=False):
     step_harness.create_run(targets=2)
     step_harness.make_running(state=PartState.FETCHING)
     claim = step_harness.claim_part()
-    step_harness.run(ops.update_part(step_harness.keys, claim, {}, job=make.job("success", summary=summary)))
+    step_harness.run(UpdatePart(claim, {}, job=make.job("success", summary=summary)))
     for position, status in enumerate(["error", "success"]):
         step_harness.store_content(position=position, url=urls[position], status=status, gone=gone and not position)
-    step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(FinishPart(claim, "succeeded"))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     step_harness.step_messages()
 
 
 @pytest.mark.parametrize(("summary", "order", "again"), [(True, 1, 0), (False, 1, 0), (False, -1, 1)])
 def test_the_target_without_a_page_is_enqueued_again(step_harness, make, summary, order, again):
     collected(step_harness, make, urls=make.urls(2)[::order], summary=summary)
-    spec = step_harness.run(ops.spec(step_harness.keys, retry_failed("r").run_id, 1))
+    spec = step_harness.run(ReadSpec(retry_failed("r").run_id, 1))
     assert spec.request.targets == [make.urls(2)[again]]
 
 
@@ -66,5 +68,5 @@ def test_nothing_is_enqueued_again_if_the_tasks_contradict_the_job(step_harness,
 
 def test_a_target_whose_task_is_gone_is_enqueued_again(step_harness, make):
     collected(step_harness, make, urls=["", make.urls(2)[1]], gone=True)
-    spec = step_harness.run(ops.spec(step_harness.keys, retry_failed("r").run_id, 1))
+    spec = step_harness.run(ReadSpec(retry_failed("r").run_id, 1))
     assert spec.request.targets == make.urls(1)

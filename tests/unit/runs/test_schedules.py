@@ -18,7 +18,10 @@ from scrape_do_celery.models import RenderOptions
 from scrape_do_celery.runs import scheduled_run
 from scrape_do_celery.runs.reporting import start_draft
 from scrape_do_celery.runs.starting import start_scheduled_run
-from scrape_do_celery.store import CANCEL, PartState, RunState, ops
+from scrape_do_celery.store import CANCEL, PartState, RunState
+from scrape_do_celery.store.commands import dispatch
+from scrape_do_celery.store.commands.creation import ScheduleTick
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadSpec, RecordOutcome
 from scrape_do_celery.tasks import scheduled
 
 URLS = ["https://shop.example/1"]
@@ -85,9 +88,9 @@ def test_credentials_with_a_body_do_not_warn_a_worker(step_harness, monkeypatch)
         step_harness.app_context, "settings", step_harness.settings.model_copy(update={"credentials": known})
     )
     run_id = start_scheduled_run(
-        step_harness.app_context, ops.ScheduleTick("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"}
+        step_harness.app_context, ScheduleTick("prices", "t1", "skip"), {**REQUEST, "credentials": "shop"}
     )
-    assert step_harness.run(ops.spec(step_harness.keys, run_id, 1)).request.body == "x"
+    assert step_harness.run(ReadSpec(run_id, 1)).request.body == "x"
 
 
 def test_callbacks_follow_each_of_its_runs(step_harness):
@@ -99,7 +102,7 @@ def test_callbacks_follow_each_of_its_runs(step_harness):
     assert json.loads(json.dumps(entry["kwargs"])) == entry["kwargs"]
     canvas = entry["kwargs"]["canvas"]
     for name in ("t1", "t2"):
-        tick = ops.ScheduleTick("prices", name, "queue")
+        tick = ScheduleTick("prices", name, "queue")
         run_id = start_scheduled_run(step_harness.app_context, tick, REQUEST, canvas)
         finish = signature(json.loads(step_harness.read_run(run_id).waiters[run_id]))
         assert (finish.args, finish.options["task_id"]) == ([run_id], run_id)
@@ -113,7 +116,7 @@ def test_callbacks_follow_each_of_its_runs(step_harness):
 def tick(step_harness):
     def one(name, if_running="skip", **request):
         return start_scheduled_run(
-            step_harness.app_context, ops.ScheduleTick("prices", name, if_running), {**REQUEST, **request}
+            step_harness.app_context, ScheduleTick("prices", name, if_running), {**REQUEST, **request}
         )
 
     return one
@@ -126,7 +129,7 @@ def end(step_harness):
     def one(run_id, outcome="succeeded"):
         if step_harness.part(run_id).state is not PartState.DONE:
             step_harness.finish_part(run_id)
-        step_harness.run(ops.record_outcome(step_harness.keys, run_id, outcome, {}))
+        step_harness.run(RecordOutcome(run_id, outcome, {}))
 
     return one
 
@@ -153,8 +156,8 @@ def test_a_tick_whose_run_was_forgotten_is_not_bought_again(step_harness, tick, 
     first = tick("t1")
     end(first)
     for waiter in step_harness.read_run(first).waiters:
-        step_harness.run(ops.acknowledge_delivery(step_harness.keys, first, waiter, step_harness.app_context.retention))
-    assert step_harness.run(ops.forget_run(step_harness.keys, first)) == 1
+        step_harness.run(AcknowledgeDelivery(first, waiter, step_harness.app_context.retention))
+    assert step_harness.run(ForgetRun(first)) == "freed"
     assert tick("t1") == first
     assert step_harness.read_run(first) is None
 
@@ -256,7 +259,7 @@ def test_an_answer_that_is_lost_makes_no_second_run(step_harness, tick, if_runni
     assert (second is None) is (if_running == "skip")
     assert step_harness.run_ids() == {first, second} - {None}
     if if_running == "cancel_previous":
-        assert step_harness.due_parts()[f"{second}:0"] <= ops.REDISPATCH_MIN, (
+        assert step_harness.due_parts()[f"{second}:0"] <= dispatch.REDISPATCH_MIN, (
             "the dispatcher publishes a step message for it"
         )
 
@@ -306,7 +309,7 @@ def test_in_any_order(step_harness, tick, end, acts):
         elif what == "cancel" and record:
             step_harness.app_context.request_stop(picked, CANCEL)
         elif what == "forget" and record and record.outcome:
-            step_harness.run(ops.forget_run(step_harness.keys, picked))
+            step_harness.run(ForgetRun(picked))
         elif what == "look":
             step_harness.clock.forward(100)
             _look(step_harness, end, ended)
@@ -369,5 +372,5 @@ def test_credentials_are_those_of_whoever_makes_the_run(step_harness, tick):
         credentials={"shop": {"headers": {"Authorization": "secret"}}},
     )
     run_id = tick("t1", credentials="shop")
-    assert step_harness.run(ops.spec(step_harness.keys, run_id, 1)).request.headers == {"Authorization": "secret"}
+    assert step_harness.run(ReadSpec(run_id, 1)).request.headers == {"Authorization": "secret"}
     assert "secret" not in repr(step_harness.app_context.settings)

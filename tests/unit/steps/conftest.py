@@ -6,8 +6,10 @@ import pytest
 
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.runtime import run_step
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import ReadLedgerDay, WriteIntent
 from scrape_do_celery.tasks.reconcile import reconcile
 
 SERVER_ID = b"0123456789abcdef"
@@ -42,9 +44,7 @@ def fetching(step_harness, make, size):
     """Return a part whose job has ended, and whose tasks the fetch step fetches."""
     step_harness.create_run(targets=size)
     step_harness.make_running(state=PartState.FETCHING)
-    step_harness.run(
-        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success", size), after=0.0)
-    )
+    step_harness.run(UpdatePart(step_harness.claim_part(), {}, job=make.job("success", size), after=0.0))
     step_harness.clock.forward(100)
     return step_harness
 
@@ -68,8 +68,8 @@ def show_jobs(step_harness, *jobs, trim=True):
 def lose_submit_answer(step_harness, run_id="r", marker=""):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
     told = {"account": step_harness.account, "estimated_credits": 2, "marker": marker}
-    assert step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
-    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert step_harness.run(WriteIntent(claim, f"n{run_id}", LEASE, **told))[0] == "ok"
+    assert step_harness.run(UpdatePart(claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def reconcile_until(step_harness, run_id="r", *, until=PartState.QUEUED):
@@ -84,9 +84,7 @@ def reconcile_until(step_harness, run_id="r", *, until=PartState.QUEUED):
 def start_fetching(step_harness, make, targets=2):
     step_harness.create_run(targets=targets)
     step_harness.make_running(state=PartState.FETCHING)
-    step_harness.run(
-        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success", targets), after=0.0)
-    )
+    step_harness.run(UpdatePart(step_harness.claim_part(), {}, job=make.job("success", targets), after=0.0))
 
 
 def run_until_done(step_harness, states, handler, seconds=20.0, lease=None):
@@ -99,20 +97,16 @@ def run_until_done(step_harness, states, handler, seconds=20.0, lease=None):
 
 def ledger_statuses(step_harness):
     today = int(step_harness.clock.time() // 86_400)
-    return [line.status for day in (today - 1, today) for line in step_harness.run(ops.ledger(step_harness.keys, day))]
+    return [line.status for day in (today - 1, today) for line in step_harness.run(ReadLedgerDay(day))]
 
 
 def make_parts_running(step_harness, names, account=None):
     for name in names:
         step_harness.create_run(name)
         claim = step_harness.claim_part(name)
-        step_harness.run(
-            ops.write_intent(step_harness.keys, claim, name, 100.0, account=account or step_harness.account)
-        )
+        step_harness.run(WriteIntent(claim, name, 100.0, account=account or step_harness.account))
         fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "purchase_status": "confirmed"}
-        assert (
-            step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
-        )
+        assert step_harness.run(UpdatePart(claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
 
 
 @pytest.fixture
@@ -122,11 +116,9 @@ def end_part(step_harness, make):
     def end_of_part(part=0, outcome="succeeded", *, job=None, tasks=(), error=None):
         step_harness.make_running(part=part, state=PartState.FETCHING)
         claim = step_harness.claim_part(part=part)
-        step_harness.run(
-            ops.update_part(step_harness.keys, claim, {}, job=job or make.job("success", job_id=f"job-r-{part}"))
-        )
+        step_harness.run(UpdatePart(claim, {}, job=job or make.job("success", job_id=f"job-r-{part}")))
         for task in tasks:
             step_harness.store_content(part=part, **task)
-        step_harness.run(ops.finish_part(step_harness.keys, claim, outcome, error=error))
+        step_harness.run(FinishPart(claim, outcome, error=error))
 
     return end_of_part

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from scrape_do_celery.runtime import run_step, runner
-from scrape_do_celery.store import CANCEL, Claim, PartState, ops
+from scrape_do_celery.store import CANCEL, Claim, PartState
+from scrape_do_celery.store.commands import dispatch
+from scrape_do_celery.store.commands.parts import NeedsAccount, UpdatePart
+from scrape_do_celery.store.commands.polling import FindUnattendedAccounts
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import HOUR, LEASE, make_parts_running
@@ -13,11 +18,11 @@ def test_deadline_ends_a_run_of_another_account(step_harness):
     step_harness.create_run()
     step_harness.make_running()
     step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
-    assert step_harness.try_claim_part() == ops.NeedsAccount("another")
-    assert step_harness.due_parts()["r:0"] <= ops.REDISPATCH_MIN, (
+    assert step_harness.try_claim_part() == NeedsAccount("another")
+    assert step_harness.due_parts()["r:0"] <= dispatch.REDISPATCH_MIN, (
         "a step message that came to the wrong worker is soon published again"
     )
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "deadline"))
+    step_harness.run(RequestStop("r", "deadline"))
     while step_harness.part().state is not PartState.DONE:
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + step_harness.settings.cancel_grace)
         run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
@@ -29,12 +34,9 @@ def test_parts_of_one_run_may_use_two_accounts(step_harness, make):
     step_harness.create_multi_part_run(2)
     a, b = step_harness.claim_part(part=0, seconds=LEASE, account="A"), step_harness.claim_part(part=1, seconds=LEASE)
     for claim, account, job in ((a, "A", "job-of-A"), (b, step_harness.account, "job-of-B")):
-        assert (
-            step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{account}", LEASE, account=account))[0]
-            == "ok"
-        )
+        assert step_harness.run(WriteIntent(claim, f"n{account}", LEASE, account=account))[0] == "ok"
         fields = {"state": "running", "job": job, "purchase_status": "confirmed"}
-        assert step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=job)) == "ok"
+        assert step_harness.run(UpdatePart(claim, fields, after=1.0, owner=job)) == "ok"
     step_harness.clock.forward(HOUR)
     step_harness.api.script(get_job=make.refusal(404))
     run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
@@ -55,14 +57,14 @@ def test_resent_claim_of_another_account_stays_foreign(step_harness):
     step_harness.create_run()
     step_harness.make_running()
     step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     assert [step_harness.try_claim_part(token="t").breaker for _ in range(2)] == ["other_account", "other_account"]
 
 
 def test_canceled_run_of_another_account_ends(step_harness):
     make_parts_running(step_harness, ["r"], account="another")
     step_harness.clock.forward(2)
-    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
+    step_harness.run(RequestStop("r", CANCEL))
 
     async def handled(context, claim):
         return await runner._run_claimed(poll, context, claim)
@@ -78,7 +80,7 @@ def test_canceled_run_of_another_account_ends(step_harness):
 
 def test_accounts_without_a_worker_are_found(step_harness):
     make_parts_running(step_harness, ["r"], account="another")
-    assert step_harness.run(ops.find_unattended_accounts(step_harness.keys, step_harness.account, 60)) == []
+    assert step_harness.run(FindUnattendedAccounts(step_harness.account, 60)) == []
     step_harness.clock.forward(70)
-    assert step_harness.run(ops.find_unattended_accounts(step_harness.keys, step_harness.account, 60)) == ["another"]
-    assert step_harness.run(ops.find_unattended_accounts(step_harness.keys, "another", 60)) == []
+    assert step_harness.run(FindUnattendedAccounts(step_harness.account, 60)) == ["another"]
+    assert step_harness.run(FindUnattendedAccounts("another", 60)) == []

@@ -14,7 +14,8 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeoutError, TaskFailedError
 from scrape_do_celery.runs import RunHandle
-from scrape_do_celery.store import RunState, ops
+from scrape_do_celery.store import RunState
+from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
 from scrape_do_celery.tasks import aggregate_run
 
 
@@ -79,7 +80,7 @@ def test_the_worst_part_decides(step_harness, end_part):
 @pytest.mark.parametrize(("stop_reason", "error"), [("cancel", JobCanceledError), ("deadline", RunTimeoutError)])
 def test_a_run_that_was_never_sent_has_an_error_too(step_harness, stop_reason, error):
     step_harness.create_run(max_wait=60)
-    step_harness.run(ops.request_stop(step_harness.keys, "r", stop_reason))
+    step_harness.run(RequestStop("r", stop_reason))
     record = aggregate(step_harness)
     assert isinstance(record.error, error)
     assert record.error.run_id == "r"
@@ -187,7 +188,7 @@ def test_the_message_of_the_last_part_leads_to_the_outcome(step_harness):
 def test_outcome_is_refused_while_a_part_is_live(step_harness):
     """Decide after the store fell back: the step saw all parts ended, and the store lost these writes."""
     step_harness.create_run()
-    assert step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {"decided_by": 0})) == ""
+    assert step_harness.run(RecordOutcome("r", "succeeded", {"decided_by": 0})) == ""
     assert step_harness.read_run().outcome is None
     step_harness.finish_part()
-    assert step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
+    assert step_harness.run(RecordOutcome("r", "succeeded", {"decided_by": 0})) == "succeeded"

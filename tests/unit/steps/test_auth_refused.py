@@ -11,7 +11,9 @@ from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.runtime import run_step
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands import limits
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
@@ -60,7 +62,7 @@ def test_a_token_that_is_taken_again_lets_everything_go_on(running, make):
     running.api.script(get_user_info=[make.refusal(403), None])
     poll_when_due(running)
     assert running.try_claim_part() is None
-    running.clock.forward(ops.PROBE)
+    running.clock.forward(limits.PROBE)
     poll_when_due(running)
     assert len(running.api.called("get_user_info")) == 2
     assert len(running.api.called("get_job")) == 2
@@ -79,7 +81,7 @@ def test_an_account_that_stays_refused_fails_its_runs(running, make, settings):
 def test_a_failure_of_the_probe_says_nothing_about_the_token(running, make):
     running.api.script(get_job=[make.refusal(401), make.job("pending")], get_user_info=make.refusal(500))
     poll_when_due(running)
-    running.clock.forward(ops.PROBE)
+    running.clock.forward(limits.PROBE)
     poll_when_due(running)
     assert not running.redis.exists(running.keys.breaker(running.account))
     assert len(running.api.called("get_job")) == 2
@@ -125,7 +127,7 @@ def test_single_refused_job_has_its_tasks_fetched(running, make):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_delete_is_sent_again(running, make, status):
-    running.run(ops.request_stop(running.keys, "r", "cancel"))
+    running.run(RequestStop("r", "cancel"))
     running.api.script(
         get_job=make.job("pending"), cancel_job=[auth_error(status), make.job("pending")], get_user_info=None
     )

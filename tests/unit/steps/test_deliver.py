@@ -16,7 +16,9 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import JobLostError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.runs.canvas import delivery_signature, is_followed
 from scrape_do_celery.runs.reporting import deliver, start_draft
-from scrape_do_celery.store import CANCEL, ops
+from scrape_do_celery.store import CANCEL
+from scrape_do_celery.store.commands.creation import AcceptRun, ScheduleTick
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, RecordOutcome
 from scrape_do_celery.tasks import aggregate_run, deliver_outcome
 from scrape_do_celery.tasks.deliver import acknowledge_delivery
 from scrape_do_celery.worker.dispatcher import Dispatcher
@@ -27,9 +29,9 @@ def ended(step_harness):
     """Return an ended run with two waiters, of which one has a canvas."""
     step_harness.create_run(waiter="plain")
     canvas = signature("scrape_do.deliver_outcome", args=["r"], task_id="canvas", link=[signature("shop.save")])
-    step_harness.run(ops.accept_run(step_harness.keys, "r", "canvas", json.dumps(canvas)))
+    step_harness.run(AcceptRun("r", "canvas", json.dumps(canvas)))
     step_harness.finish_part()
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     return step_harness
 
 
@@ -255,8 +257,8 @@ def test_a_draft_that_was_revoked_is_canceled(step_harness):
 
 
 def test_canceled_waiting_draft_ends_at_once(step_harness):
-    step_harness.create_run("first", tick=ops.ScheduleTick("prices", "t1", "queue"))
-    step_harness.create_run(tick=ops.ScheduleTick("prices", "t2", "queue"), start_delay=60)
+    step_harness.create_run("first", tick=ScheduleTick("prices", "t1", "queue"))
+    step_harness.create_run(tick=ScheduleTick("prices", "t2", "queue"), start_delay=60)
     start_draft(step_harness.app_context, "r", step_harness.clock.time())
     assert step_harness.read_run().accepted is None
     step_harness.app_context.request_stop("r", CANCEL)
@@ -278,7 +280,7 @@ def test_callbacks_run_after_a_crash_between_result_and_callbacks(step_harness, 
         signature=delivery_signature(step_harness.app_context, "r", "r", {"link_error": signature("after.failure")})
     )
     step_harness.finish_part(outcome="lost", error=error)
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "lost", {"error": json.dumps(error.to_json())}))
+    step_harness.run(RecordOutcome("r", "lost", {"error": json.dumps(error.to_json())}))
     monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda self, **_: called.append(self.task))
 
     def call_errbacks(*_):
@@ -323,7 +325,7 @@ def test_early_or_repeated_message_is_ignored(step_harness, end_part, run_delive
     aggregate(step_harness)
     with pytest.raises(Ignore):
         run_deliver(task_id="a-stranger")
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
+    step_harness.run(AcknowledgeDelivery("r", "r", step_harness.app_context.retention))
     with pytest.raises(Ignore):
         run_deliver()
 
@@ -383,7 +385,7 @@ def test_repeated_delivery_after_forget_is_ignored(step_harness, run_deliver, en
     step_harness.create_run()
     end_part()
     aggregate(step_harness)
-    step_harness.run(ops.acknowledge_delivery(step_harness.keys, "r", "r", step_harness.app_context.retention))
-    step_harness.run(ops.forget_run(step_harness.keys, "r"))
+    step_harness.run(AcknowledgeDelivery("r", "r", step_harness.app_context.retention))
+    step_harness.run(ForgetRun("r"))
     with pytest.raises(Ignore):
         run_deliver()

@@ -16,7 +16,16 @@ from scrape_do_celery.runs.reporting import deliver
 from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.runtime.isolation import Isolation
 from scrape_do_celery.runtime.runner import StepDefinition, _run_parts
-from scrape_do_celery.store import CANCEL, PartId, PartState, Store, ops
+from scrape_do_celery.store import CANCEL, PartId, PartState, Store
+from scrape_do_celery.store.commands import dispatch
+from scrape_do_celery.store.commands.arguments import START
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.creation import AcceptRun
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MAX
+from scrape_do_celery.store.commands.ownership import ScanConflictingParts
+from scrape_do_celery.store.commands.parts import FinishPart, NeedsKey, ReadJob, ReadPartSpec, UpdatePart
+from scrape_do_celery.store.commands.purchases import digest_claim
+from scrape_do_celery.store.commands.runs import ReadSpec, RequestStop
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
 from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.tasks.aggregate import aggregate
@@ -75,14 +84,10 @@ def test_everything_private_is_encrypted(encrypted, make):
     secret(encrypted, signature='{"private": true}', max_wait=60)
     encrypted.make_running()
     claim = encrypted.claim_part()
-    encrypted.run(
-        ops.update_part(
-            encrypted.keys, claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job()
-        )
-    )
+    encrypted.run(UpdatePart(claim, {"api_error": "quoted", "submit_error": "quoted"}, after=0.0, job=make.job()))
     encrypted.store_content(position=0)
     error = JobLostError("quoted", "r")
-    assert encrypted.run(ops.finish_part(encrypted.keys, encrypted.claim_part(), "lost", error=error)) == 0
+    assert encrypted.run(FinishPart(encrypted.claim_part(), "lost", error=error)) == 0
     decide(encrypted)
     found = {
         (key.split(b":")[1], name)
@@ -102,9 +107,9 @@ def test_everything_private_is_encrypted(encrypted, make):
     assert record.waiters == {"r": '{"private": true}'}
     assert record.request_summary == {"max_wait": 60.0, "set_cookies": "***"}
     part = PartId("r", 0)
-    assert encrypted.run(ops.part_spec(encrypted.keys, part)) == encrypted.run(ops.spec(encrypted.keys, "r", 1))
-    assert encrypted.run(ops.job(encrypted.keys, part)).job_id == "job-r-0"
-    assert encrypted.run(ops.contents(encrypted.keys, part, [0, 1]))[0].content == "<html>"
+    assert encrypted.run(ReadPartSpec(part)) == encrypted.run(ReadSpec("r", 1))
+    assert encrypted.run(ReadJob(part)).job_id == "job-r-0"
+    assert encrypted.run(ReadContents(part, [0, 1]))[0].content == "<html>"
 
 
 @pytest.mark.parametrize("key", [NEW, None])
@@ -115,7 +120,7 @@ def test_step_without_the_key_leaves_the_part_unchanged(encrypted, key, state, s
     if state is not PartState.QUEUED:
         encrypted.make_running(state=state)
     if stop_reason:
-        encrypted.run(ops.request_stop(encrypted.keys, "r", CANCEL))
+        encrypted.run(RequestStop("r", CANCEL))
         encrypted.set_fields(state=state, lease=None, outcome=None)
     before = everything(encrypted)
     encrypted.use(key)
@@ -148,8 +153,8 @@ def test_missing_key_is_reported_at_the_claim(encrypted):
     secret(encrypted)
     (name,) = encrypted.keys.key_names
     encrypted.use(NEW)
-    assert encrypted.try_claim_part() == ops.NeedsKey(name)
-    assert encrypted.due_parts()["r:0"] <= ops.REDISPATCH_MIN + 1
+    assert encrypted.try_claim_part() == NeedsKey(name)
+    assert encrypted.due_parts()["r:0"] <= dispatch.REDISPATCH_MIN + 1
 
 
 def test_run_with_missing_key_is_published_ever_less_often(encrypted):
@@ -160,10 +165,10 @@ def test_run_with_missing_key_is_published_ever_less_often(encrypted):
         encrypted.clock.forward(5)
         for part in encrypted.claim_due().parts:
             messages += 1
-            assert isinstance(encrypted.try_claim_part(part.part_id.run_id, part.part_id.part), ops.NeedsKey)
+            assert isinstance(encrypted.try_claim_part(part.part_id.run_id, part.part_id.part), NeedsKey)
     assert messages <= 20, "in 50 minutes"
     encrypted.use(OLD)
-    encrypted.clock.forward(ops.REDISPATCH_MAX)
+    encrypted.clock.forward(REDISPATCH_MAX)
     assert [part.part_id.run_id for part in encrypted.claim_due().parts] == ["r"]
     assert encrypted.claim_part()
 
@@ -177,7 +182,7 @@ def test_with_both_keys_all_is_read_and_the_first_encrypts(encrypted):
     assert claim.spec().request.set_cookies == f"a={COOKIE}"
     assert encrypted.run_fields()["key"] == f"{old} {new}"
     encrypted.use(OLD)
-    assert encrypted.try_claim_part(states=PartState) is None or isinstance(encrypted.try_claim_part(), ops.NeedsKey)
+    assert encrypted.try_claim_part(states=PartState) is None or isinstance(encrypted.try_claim_part(), NeedsKey)
 
 
 def test_unencrypted_run_continues_after_a_key_is_set(encrypted):
@@ -188,7 +193,7 @@ def test_unencrypted_run_continues_after_a_key_is_set(encrypted):
     assert encrypted.run_fields()["key"] == encrypted.keys.key_names[0]
     encrypted.use(None)
     encrypted.set_fields(lease=None)
-    assert isinstance(encrypted.try_claim_part(), ops.NeedsKey)
+    assert isinstance(encrypted.try_claim_part(), NeedsKey)
 
 
 @pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
@@ -216,7 +221,7 @@ def ended(encrypted, make):
     secret(encrypted, signature='{"task": "x"}')
     encrypted.make_running()
     claim = encrypted.claim_part()
-    encrypted.run(ops.update_part(encrypted.keys, claim, {}, after=0.0, job=make.job("success")))
+    encrypted.run(UpdatePart(claim, {}, after=0.0, job=make.job("success")))
     encrypted.store_content(position=0)
     encrypted.finish_part()
     return encrypted
@@ -258,7 +263,7 @@ def test_a_cancel_that_cannot_read_decides_nothing(encrypted, make):
     strange = other.keys.encrypt(key, "0", b"x")
     encrypted.use(OLD)
     encrypted.redis.hset(key, "0", strange)
-    encrypted.run(ops.request_stop(encrypted.keys, "r", CANCEL))
+    encrypted.run(RequestStop("r", CANCEL))
     encrypted.set_fields(stop_seen_at="1")
     encrypted.api.script(get_job=make.job("success", summary=False))
     publish(encrypted, cancel, PartState.RUNNING)
@@ -312,20 +317,18 @@ def test_runs_with_the_same_options_do_not_conflict(encrypted):
     secret(encrypted, run_id="s")
     encrypted.create_run("t", request={"set_cookies": "a=other"})
     claim = encrypted.claim_part()
-    found, cursor = set(), ops.START
+    found, cursor = set(), START
     while True:
-        cursor, conflicting = encrypted.run(
-            ops.scan_conflicting_parts(encrypted.keys, claim, ops.digests_of(claim), cursor)
-        )
+        cursor, conflicting = encrypted.run(ScanConflictingParts(claim, digest_claim(claim), cursor))
         found.add(conflicting)
-        if cursor == ops.START:
+        if cursor == START:
             break
     assert found == {"t:0"}
 
 
 def test_a_waiter_who_comes_later_is_encrypted_too(encrypted):
     secret(encrypted)
-    encrypted.run(ops.accept_run(encrypted.keys, "r", "later", '{"a": 1}'))
+    encrypted.run(AcceptRun("r", "later", '{"a": 1}'))
     assert encrypted.redis.hget(encrypted.keys.run("r"), "waiter:later")[:1] == ENCRYPTED_PREFIX
     assert encrypted.read_run().waiters["later"] == '{"a": 1}'
 

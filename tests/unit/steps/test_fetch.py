@@ -16,7 +16,10 @@ from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime import collecting
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.store_health import FULL_STORE_DELAY
-from scrape_do_celery.store import CANCEL, AsyncStore, Claim, PartId, PartState, ops
+from scrape_do_celery.store import CANCEL, AsyncStore, Claim, PartId, PartState
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.parts import PoisonPolicy, ReadJob, UpdatePart
+from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from tests.unit.steps.conftest import HOUR, start_fetching
@@ -33,9 +36,7 @@ def collect(step_harness, make):
         step_harness.create_run(targets=count)
         step_harness.make_running(state=PartState.FETCHING)
         claim = step_harness.claim_part()
-        step_harness.run(
-            ops.update_part(step_harness.keys, claim, {}, job=job or make.job("success", count), after=0.0)
-        )
+        step_harness.run(UpdatePart(claim, {}, job=job or make.job("success", count), after=0.0))
         return step_harness
 
     return begin
@@ -46,7 +47,7 @@ def page(make, **fields):
 
 
 def stored(step_harness, count=4):
-    return step_harness.run(ops.contents(step_harness.keys, PART_ID, range(count)))
+    return step_harness.run(ReadContents(PART_ID, range(count)))
 
 
 def asked(step_harness):
@@ -57,7 +58,7 @@ def cancel_running_job(step_harness, make):
     """Return a run whose job was canceled while its second task was running."""
     step_harness.create_run()
     step_harness.make_running()
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     step_harness.api.script(get_job=make.job("canceled", tasks=["success", "pending"]), get_task=make.refusal(500))
     step_harness.run_step(cancel, step_harness.claim_part())
     step_harness.api.calls.clear()
@@ -162,12 +163,12 @@ def test_job_without_a_summary_gets_one_from_its_tasks(collect, make):
         get_task=lambda _, i: make.task(int(i[1:]), url=f"https://shop.example/{order[int(i[1:])]}")
     )
     assert step_harness.run_step(fetch, step_harness.claim_part()) == AGGREGATE
-    job = step_harness.run(ops.job(step_harness.keys, PART_ID))
+    job = step_harness.run(ReadJob(PART_ID))
     assert [(task.task_id, task.url[-1], task.status) for task in job.tasks] == [
         *(("t0", "3", "success"), ("t1", "1", "success")),
         *(("t2", "0", "success"), ("t3", "2", "success")),
     ]
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     result = RunHandle("r", app_context=step_harness.app_context).result()
     assert [task.url for task in result.tasks] == make.urls(4)
     assert result.order_verified
@@ -189,7 +190,7 @@ def test_a_summary_names_only_what_is_known(collect, make):
     assert step_harness.run_step(fetch, step_harness.claim_part()) == AGGREGATE
     assert asked(step_harness) == ["t0", "t1", "t2", "t3"]
     assert step_harness.part().stored_ok + step_harness.part().stored_failed == 1
-    assert [task.task_id for task in step_harness.run(ops.job(step_harness.keys, PART_ID)).tasks] == ["t0"]
+    assert [task.task_id for task in step_harness.run(ReadJob(PART_ID)).tasks] == ["t0"]
 
 
 def test_fetches_all_tasks_of_a_canceled_job_without_summaries(collect, make):
@@ -243,7 +244,7 @@ def test_no_more_are_fetched_at_once_than_set(collect, make, settings):
 
 def test_stopped_run_does_not_fetch_for_ever(collect, make):
     step_harness = collect()
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "deadline"))
+    step_harness.run(RequestStop("r", "deadline"))
     step_harness.api.script(get_task=lambda _, i: make.refusal(500) if i == "t1" else make.task(int(i[1:])))
     assert step_harness.run_step(fetch, step_harness.claim_part()) is None
     assert step_harness.due_times()["r:0"] <= step_harness.settings.cancel_grace
@@ -370,9 +371,7 @@ def test_full_store_does_not_fail_the_run(collect, make, no_room):
     step_harness = collect()
     step_harness.api.script(get_task=page(make))
     for _ in range(step_harness.settings.poison_after + 2):
-        claim = step_harness.try_claim_part(
-            poison=ops.PoisonPolicy(step_harness.settings.poison_after, skip_unsent=False)
-        )
+        claim = step_harness.try_claim_part(poison=PoisonPolicy(step_harness.settings.poison_after, skip_unsent=False))
         assert isinstance(claim, Claim)
         assert step_harness.run_step(fetch, claim) is None
         step_harness.clock.forward(FULL_STORE_DELAY + 1)
@@ -411,9 +410,7 @@ def test_full_store_does_not_poison_an_early_fetch(step_harness, make, no_room):
     job = make.job("pending", tasks=["success", "pending"])
     step_harness.api.script(get_job=job, get_task=page(make))
     for _ in range(step_harness.settings.poison_after + 2):
-        claim = step_harness.try_claim_part(
-            poison=ops.PoisonPolicy(step_harness.settings.poison_after, skip_unsent=False)
-        )
+        claim = step_harness.try_claim_part(poison=PoisonPolicy(step_harness.settings.poison_after, skip_unsent=False))
         assert isinstance(claim, Claim)
         step_harness.run_step(poll, claim)
         step_harness.clock.forward(60)
@@ -531,10 +528,8 @@ def test_end_of_a_slice_loses_no_page(step_harness, make, monkeypatch):
     step_harness.make_running("r")
     step_harness.clock.forward(2)
     claim = step_harness.claim_part("r")
-    step_harness.run(
-        ops.update_part(step_harness.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40))
-    )
-    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
+    step_harness.run(UpdatePart(claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40)))
+    step_harness.run(RequestStop("r", CANCEL))
     step_harness.claim_part("r", seconds=0.0)
     step_harness.clock.forward(2 * step_harness.settings.cancel_grace + 1)
 

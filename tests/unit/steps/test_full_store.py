@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands.runs import RequestStop
 from tests.unit.steps.conftest import HOUR, start_fetching
 
 
@@ -18,7 +19,7 @@ def test_full_store_lets_a_complete_run_succeed(step_harness, make):
 
 def test_full_store_lets_a_canceled_run_end(step_harness, make):
     start_fetching(step_harness, make)
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     step_harness.health.used = 0.96
     for _ in range(3):
         step_harness.clock.forward(HOUR)

@@ -11,7 +11,9 @@ from scrape_do_celery.rules.api_errors import REFUSAL_GRACE
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands.parts import UpdatePart
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
@@ -167,7 +169,7 @@ def test_mass_404_counts_once_the_api_answers_itself(step_harness, make):
         step_harness.create_run(run_id, targets=1)
         step_harness.make_running(run_id, state=PartState.FETCHING)
         job = make.job("success", 1, job_id=f"job-{run_id}-0")
-        step_harness.run(ops.update_part(step_harness.keys, step_harness.claim_part(run_id), {}, job=job, after=0.0))
+        step_harness.run(UpdatePart(step_harness.claim_part(run_id), {}, job=job, after=0.0))
     step_harness.api.script(get_task=make.refusal(410), list_jobs=page_of_gateway(502), get_user_info=UserInformation())
     for run_id in ids:
         step_harness.run_step(fetch, step_harness.claim_part(run_id))
@@ -182,9 +184,7 @@ def test_mass_404_counts_once_the_api_answers_itself(step_harness, make):
 def test_a_thousand_missing_tasks_are_checked_once(step_harness, make):
     step_harness.create_run(targets=200)
     step_harness.make_running(state=PartState.FETCHING)
-    step_harness.run(
-        ops.update_part(step_harness.keys, step_harness.claim_part(), {}, job=make.job("success", 200), after=0.0)
-    )
+    step_harness.run(UpdatePart(step_harness.claim_part(), {}, job=make.job("success", 200), after=0.0))
     step_harness.clock.forward(100)
     lists(step_harness, make.job("success", 200))
     step_harness.api.script(get_task=page_of_gateway(404))
@@ -197,7 +197,7 @@ def test_a_thousand_missing_tasks_are_checked_once(step_harness, make):
 
 @pytest.mark.parametrize(("own", "is_told"), [(True, True), (False, False)])
 def test_a_refusal_to_cancel_counts_where_it_is_the_apis(running, make, own, is_told):
-    running.run(ops.request_stop(running.keys, "r", "cancel"))
+    running.run(RequestStop("r", "cancel"))
     running.api.script(get_job=make.job("pending"), cancel_job=make.refusal(400) if own else page_of_gateway(400))
     running.run_step(cancel, running.claim_part())
     assert (running.part().cancel_sent_at is not None) is is_told

@@ -16,7 +16,9 @@ from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.retry import without_page
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import AsyncStore, PartId, PartState, ops
+from scrape_do_celery.store import AsyncStore, PartId, PartState
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
@@ -73,7 +75,7 @@ def run_on(step_harness):
             step_harness.run_step(
                 poll if step_harness.part().state is PartState.RUNNING else fetch, step_harness.claim_part()
             )
-        return step_harness.part(), step_harness.run(ops.contents(step_harness.keys, PART_ID, range(2)))
+        return step_harness.part(), step_harness.run(ReadContents(PART_ID, range(2)))
 
     return go
 
@@ -83,11 +85,11 @@ def bought_again(step_harness):
     """Return the targets that a retry of the run would buy."""
 
     def targets():
-        step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
+        step_harness.run(RecordOutcome("r", step_harness.part().outcome, {}))
         return without_page(
             step_harness.app_context.store,
             step_harness.read_run(),
-            step_harness.run(ops.spec(step_harness.keys, "r", 1)),
+            step_harness.run(ReadSpec("r", 1)),
         )
 
     return targets

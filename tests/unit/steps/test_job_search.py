@@ -15,7 +15,11 @@ from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.store import PartId, PartState, ops, rejecting
+from scrape_do_celery.store import PartId, PartState
+from scrape_do_celery.store.commands.ownership import NoteUnowned
+from scrape_do_celery.store.commands.parts import FinishPart, NeedsAccount, UpdatePart
+from scrape_do_celery.store.commands.purchases import HasRejected, ReadLedgerDay, TakeRejected, WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.orphans import search_for_rejected
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
@@ -35,18 +39,13 @@ ODD = [
 
 def intend(step_harness, run_id="r"):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
-    return step_harness.run(
-        ops.write_intent(step_harness.keys, claim, uuid.uuid4().hex, LEASE, account=step_harness.account)
-    )[0]
+    return step_harness.run(WriteIntent(claim, uuid.uuid4().hex, LEASE, account=step_harness.account))[0]
 
 
 def lose_answer(step_harness, run_id="r"):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
-    assert (
-        step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))[0]
-        == "ok"
-    )
-    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account))[0] == "ok"
+    assert step_harness.run(UpdatePart(claim, {"state": "reconciling"}, after=0.0)) == "ok"
 
 
 def job_of(make, urls, job_id="j", status="pending"):
@@ -168,7 +167,7 @@ def test_a_clock_that_is_set_back_makes_no_job_older(step_harness, make):
     step_harness.create_run()
     lose_answer(step_harness)
     step_harness.clock.forward(-10)
-    step_harness.run(ops.note_unowned(step_harness.keys, step_harness.account, ["j"]))
+    step_harness.run(NoteUnowned(step_harness.account, ["j"]))
     shows(step_harness, make.job("pending", job_id="j"))
     assert look_until_resolved(step_harness).job_id == "j"
 
@@ -177,7 +176,7 @@ def test_job_seen_before_the_purchase_is_not_adopted(step_harness, make):
     step_harness.create_run("a", each=ROUTES[:1])
     lose_answer(step_harness, "a")
     shows(step_harness, job_of(make, ["https://app.example/"]))
-    step_harness.run(ops.note_unowned(step_harness.keys, step_harness.account, ["j"]))
+    step_harness.run(NoteUnowned(step_harness.account, ["j"]))
     step_harness.create_run("b", each=ROUTES[1:])
     assert intend(step_harness, "b") == "ok"
     assert look_until_resolved(step_harness, "a").job_id == "j"
@@ -215,12 +214,7 @@ def test_a_part_holds_back_equal_targets_of_an_earlier_version(step_harness):
     lock = f"{step_harness.keys.prefix}:target_lock:{step_harness.account}:{fingerprint(targets)}"
     assert step_harness.redis.get(lock) == b"new:0"
     step_harness.clock.forward(2 * LEASE)
-    assert (
-        step_harness.run(
-            ops.finish_part(step_harness.keys, step_harness.claim_part("new"), "failed", purchase_status="void")
-        )
-        == 0
-    )
+    assert step_harness.run(FinishPart(step_harness.claim_part("new"), "failed", purchase_status="void")) == 0
     assert step_harness.redis.get(lock) is None
 
 
@@ -291,7 +285,7 @@ def test_purchase_in_doubt_keeps_the_account_after_a_refusal(step_harness, make)
     step_harness.api.script(create_job=make.refusal(401))
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(HOUR)
-    assert isinstance(step_harness.try_claim_part(account="of the new token"), ops.NeedsAccount)
+    assert isinstance(step_harness.try_claim_part(account="of the new token"), NeedsAccount)
 
 
 # Jobs that the API refused or rejected
@@ -336,7 +330,7 @@ def test_a_refused_purchase_that_is_canceled_is_not_in_doubt(step_harness, make)
     step_harness.create_run()
     step_harness.api.script(create_job=make.refusal(429), list_jobs=make.refusal(500))
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     for _ in range(60):
         step_harness.clock.forward(max(0.0, step_harness.due_times().get("r:0", 0.0)) + 20)
         if (claim := step_harness.try_claim_part()) is None:
@@ -344,7 +338,7 @@ def test_a_refused_purchase_that_is_canceled_is_not_in_doubt(step_harness, make)
         step_harness.run_step(reconcile, claim)
     assert step_harness.part().outcome == "canceled"
     today = int(step_harness.clock.time() // 86_400)
-    assert [line for day in (today - 1, today) for line in step_harness.run(ops.ledger(step_harness.keys, day))] == []
+    assert [line for day in (today - 1, today) for line in step_harness.run(ReadLedgerDay(day))] == []
 
 
 def test_redirect_delays_a_part_until_the_grace_ends(step_harness):
@@ -411,16 +405,16 @@ def test_a_job_of_a_rejected_purchase_is_reported(rejected, make, caplog):
     (record,) = [one for one in caplog.records if getattr(one, "event", "") == "orphan_found"]
     assert "job j " in record.getMessage()
     assert record.run_id == "r"
-    assert not rejected.run(rejecting.has_rejected(rejected.keys, rejected.account))
+    assert not rejected.run(HasRejected(rejected.account))
 
 
 def test_a_list_that_cannot_be_read_is_read_later(rejected, make):
     rejected.clock.forward(91)
     rejected.api.script(list_jobs=make.refusal(500))
     search(rejected)
-    assert rejected.run(rejecting.take_rejected(rejected.keys, rejected.account)) == []
+    assert rejected.run(TakeRejected(rejected.account)) == []
     rejected.clock.forward(301)
-    (purchase,) = rejected.run(rejecting.take_rejected(rejected.keys, rejected.account))
+    (purchase,) = rejected.run(TakeRejected(rejected.account))
     assert purchase.part_id == PartId("r", 0)
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPINotFoundError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, JobsListResponse
-from scrape_do_celery.store import PartState, RunSpec, ops
+from scrape_do_celery.store import PartState, RunSpec
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.ownership import NoteUnowned
+from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
@@ -21,7 +24,7 @@ URLS = ["https://shop.example/0", "https://shop.example/1"]
 def lose_answer(step_harness, make):
     """Lose the answer to the part's `POST`. A second `POST` would be answered."""
     claim = step_harness.claim_part(seconds=LEASE)
-    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
+    step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account))
     step_harness.update_part(claim, after=0.0, state="reconciling")
     step_harness.api.script(create_job=make.created("second"))
 
@@ -179,7 +182,7 @@ def test_hourly_run_finds_its_job_among_earlier_ones(step_harness, make, known):
     earlier = [entry(f"old{n}", URLS, iso(step_harness, 3600 * n)) for n in range(1, 14)]
     for job in earlier:
         if known == "seen before":
-            step_harness.run(ops.note_unowned(step_harness.keys, step_harness.account, [job["JobID"]]))
+            step_harness.run(NoteUnowned(step_harness.account, [job["JobID"]]))
         else:
             step_harness.redis.set(step_harness.keys.owner(job["JobID"]), "earlier:0")
     step_harness.create_run()
@@ -258,7 +261,7 @@ def test_old_job_of_some_targets_is_ignored(reconciling):
 )
 def test_plugin_job_is_matched_by_its_task_count(step_harness, make, fields, posts):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
-    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    step_harness.run(CreateRun("r", RunSpec(JobCreationRequest(plugin=plugin))))
     lose_answer(step_harness, make)
     job = {**entry("j", URLS[:1], iso(step_harness)), **fields}
     serve(step_harness, in_all(job), job)

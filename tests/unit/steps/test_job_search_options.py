@@ -9,7 +9,10 @@ from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIGoneError
 from scrape_do_celery.models import JobCreationRequest, JobsListResponse
 from scrape_do_celery.models.urls import fingerprint
-from scrape_do_celery.store import PartId, PartState, RunSpec, ops
+from scrape_do_celery.store import PartId, PartState, RunSpec
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.parts import NeedsAccount
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
@@ -72,7 +75,7 @@ def test_purchase_never_found_may_own_a_job_with_one_task(step_harness, make):
 
 def test_refused_plugin_run_ignores_jobs_of_its_size(step_harness, make):
     spec = RunSpec(JobCreationRequest(**PLUGIN))
-    step_harness.run(ops.create_run(step_harness.keys, "r", spec))
+    step_harness.run(CreateRun("r", spec))
     step_harness.api.script(create_job=make.refusal(429))
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     shows(step_harness, make.job("pending", 1, job_id="foreign"))
@@ -121,7 +124,7 @@ def test_canceled_refused_purchase_is_searched_at_once(step_harness, make):
     step_harness.api.script(create_job=make.refusal(429, 600.0))
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     shows(step_harness)
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     assert step_harness.due_times()["r:0"] <= 1
 
 
@@ -177,7 +180,7 @@ def test_only_a_list_of_the_same_account_proves_absence(step_harness, make):
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(10)
     with_another_token(step_harness)
-    assert isinstance(step_harness.try_claim_part(), ops.NeedsAccount)
+    assert isinstance(step_harness.try_claim_part(), NeedsAccount)
 
 
 def test_task_id_without_a_task_does_not_prevent_adoption(step_harness, make):

@@ -15,8 +15,11 @@ from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.store import PartId, PartState, ops
+from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart
+from scrape_do_celery.store.commands.runs import ReadSpec, RequestStop
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from tests.unit.steps.conftest import HOUR
@@ -32,7 +35,7 @@ def running(step_harness):
 
 
 def kept(step_harness):
-    return step_harness.run(ops.job(step_harness.keys, PartId("r", 0)))
+    return step_harness.run(ReadJob(PartId("r", 0)))
 
 
 def wait(step_harness):
@@ -55,8 +58,8 @@ def test_progress_is_kept_and_the_job_only_where_something_moved(running, make, 
     jobs = [make.job("pending", tasks=["success", "pending"]), make.job("pending", tasks=["success", "error"])]
     running.api.script(get_job=[jobs[0], jobs[0], jobs[1]])
     written = []
-    real = ops.update_part
-    monkeypatch.setattr(ops, "update_part", lambda *a, job=None, **k: written.append(job) or real(*a, job=job, **k))
+    real = UpdatePart.encode
+    monkeypatch.setattr(UpdatePart, "encode", lambda part, keys: written.append(part.job) or real(part, keys))
     for _ in range(3):
         running.run_step(poll, running.claim_part())
         running.clock.forward(100)
@@ -200,8 +203,8 @@ def test_a_pause_counts_from_the_answer(running, make):
 @pytest.mark.parametrize("known", [True, False])
 def test_stopped_run_does_not_wait_for_the_api(running, make, step, known):
     if known:
-        running.run(ops.update_part(running.keys, running.claim_part(), {}, job=make.job("pending"), after=0.0))
-    running.run(ops.request_stop(running.keys, "r", "deadline"))
+        running.run(UpdatePart(running.claim_part(), {}, job=make.job("pending"), after=0.0))
+    running.run(RequestStop("r", "deadline"))
     running.api.script(get_job=make.refusal(500), get_task=make.refusal(500))
     handler = {"cancel": cancel, "poll": poll}[step]
     assert running.run_step(handler, running.claim_part()) is None
@@ -251,7 +254,7 @@ def test_job_refused_for_long_is_fetched_by_purchased_ids(running, make):
 
 @pytest.fixture
 def stopped(running):
-    assert running.run(ops.request_stop(running.keys, "r", "cancel")) == [PartId("r", 0)]
+    assert running.run(RequestStop("r", "cancel")) == [PartId("r", 0)]
     return running
 
 
@@ -331,7 +334,7 @@ def test_job_that_does_not_stop_is_given_up(stopped, make):
 
 
 def test_a_deadline_ends_as_a_time_out(running, make):
-    running.run(ops.request_stop(running.keys, "r", "deadline"))
+    running.run(RequestStop("r", "deadline"))
     job = make.job("canceled", tasks=["success", "canceled"])
     running.api.script(get_job=[make.job("pending"), job], cancel_job=job)
     running.run_step(cancel, running.claim_part())
@@ -366,7 +369,7 @@ def early(step_harness):
 def pages(step_harness):
     return {
         position: task.task_id
-        for position, task in enumerate(step_harness.run(ops.contents(step_harness.keys, PartId("r", 0), range(3))))
+        for position, task in enumerate(step_harness.run(ReadContents(PartId("r", 0), range(3))))
         if task
     }
 
@@ -439,7 +442,7 @@ def test_large_runs_are_fetched_early(step_harness, make, targets, option, expec
     step_harness.create_run(targets=targets, early=option)
     step_harness.make_running()
     assert step_harness.claim_part().early is expected
-    assert step_harness.run(ops.spec(step_harness.keys, "r", 1)).early is expected
+    assert step_harness.run(ReadSpec("r", 1)).early is expected
 
 
 def test_job_is_lost_only_after_the_not_found_grace(step_harness, make):

@@ -9,7 +9,13 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.store import CANCEL, PartId, PartState, ops
+from scrape_do_celery.store import CANCEL, PartId, PartState
+from scrape_do_celery.store.commands import dispatch
+from scrape_do_celery.store.commands.limits import OpenBreaker
+from scrape_do_celery.store.commands.parts import UpdatePart
+from scrape_do_celery.store.commands.polling import AcquireListPoll, FinishListPoll, MarkStillRunning, PlanPolling
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks import sweep as module
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.sweep import sweep
@@ -25,9 +31,9 @@ def many_running(step_harness):
     for n in range(COUNT):
         step_harness.create_run(f"r{n}")
         claim = step_harness.claim_part(f"r{n}")
-        step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{n}", 100.0, account=step_harness.account))
+        step_harness.run(WriteIntent(claim, f"n{n}", 100.0, account=step_harness.account))
         fields = {"state": "running", "job": f"job-{n}", "purchase_status": "confirmed"}
-        command = ops.update_part(step_harness.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
+        command = UpdatePart(claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
         assert step_harness.run(command) == "ok"
     return step_harness
 
@@ -44,9 +50,7 @@ def list_as_running(step_harness, make, running, status="pending"):
 
 
 def plan_polling(step_harness):
-    return step_harness.run(
-        ops.plan_polling(step_harness.keys, step_harness.account, step_harness.settings.poll_max_interval, 900.0)
-    )
+    return step_harness.run(PlanPolling(step_harness.account, step_harness.settings.poll_max_interval, 900.0))
 
 
 def poll_list(step_harness):
@@ -65,7 +69,7 @@ def polled_by_list(step_harness):
 
 
 def plan_polling_each_30_s(step_harness):
-    return step_harness.run(ops.plan_polling(step_harness.keys, step_harness.account, 30.0, 900.0))
+    return step_harness.run(PlanPolling(step_harness.account, 30.0, 900.0))
 
 
 def parts_after_a_dispatch(step_harness, seconds):
@@ -127,7 +131,7 @@ def test_ended_job_is_published_at_once(many_running, make):
     ((step, names),) = many_running.step_messages()
     assert (step, set(names)) == (routing.POLL_JOBS, {f"r{n}:0" for n in range(10)})
     assert many_running.claim_due().parts == (), "the dispatcher publishes later, should this step message be lost"
-    many_running.clock.forward(ops.REDISPATCH_MIN + 0.1)
+    many_running.clock.forward(dispatch.REDISPATCH_MIN + 0.1)
     assert {part.part_id.run_id for part in many_running.claim_due().parts} == {f"r{n}" for n in range(10)}
 
 
@@ -169,8 +173,7 @@ def test_dispatcher_checks_soon_for_the_end_of_a_list_poll(many_running):
 
 
 def test_more_than_a_batch_is_left_to_the_dispatchers(many_running, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.watching.BATCH_LIMIT", 15)
-    monkeypatch.setattr(ops, "BATCH_LIMIT", 15)
+    monkeypatch.setattr("scrape_do_celery.store.commands.polling.BATCH_LIMIT", 15)
     list_as_running(many_running, make, [])
     many_running.clock.forward(6)
     poll_list(many_running)
@@ -214,7 +217,7 @@ def test_unfinished_list_poll_does_not_hide_an_ended_job(many_running, make, sta
 
 @pytest.mark.parametrize("status", [429, 500])
 def test_failed_list_poll_leaves_some_single_polls(many_running, make, status, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.watching._SMALL_BATCH", 10)
+    monkeypatch.setattr("scrape_do_celery.store.commands.polling._SMALL_BATCH", 10)
     many_running.api.script(list_jobs=make.refusal(status, retry_after=1))
     many_running.clock.forward(6)
     poll_list(many_running)
@@ -228,9 +231,7 @@ def test_crashing_list_polls_do_not_hide_an_ended_job(many_running):
         found = plan_polling(many_running)
         if found.use_list:
             # A worker takes the turn to poll the list, and dies.
-            many_running.run(
-                ops.acquire_list_poll(many_running.keys, many_running.account, f"{many_running.clock.time()}", 30.0)
-            )
+            many_running.run(AcquireListPoll(many_running.account, f"{many_running.clock.time()}", 30.0))
         many_running.clock.forward(max(0.25, (found.next_at or 0) - many_running.clock.time()))
 
 
@@ -243,23 +244,23 @@ def test_ended_entry_is_no_running_job(many_running, make):
 
 
 def test_lagging_list_is_not_believed_for_ever(many_running, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.watching._ITSELF", 20)
+    monkeypatch.setattr("scrape_do_celery.store.commands.polling._ITSELF", 20)
     list_as_running(many_running, make, range(COUNT))
     many_running.clock.forward(6)
     assert hours(many_running, 0.5) == {f"r{n}" for n in range(COUNT)}
 
 
 def test_single_polls_are_spread(step_harness, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.watching._ITSELF", 20)
+    monkeypatch.setattr("scrape_do_celery.store.commands.polling._ITSELF", 20)
     step_harness.create_multi_part_run(COUNT, "order-17", early=False)
     for n in range(COUNT):
         claim = step_harness.claim_part("order-17", n)
-        step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{n}", 100.0, account=step_harness.account))
+        step_harness.run(WriteIntent(claim, f"n{n}", 100.0, account=step_harness.account))
         fields = {"state": "running", "job": f"of-{n}", "purchase_status": "confirmed"}
-        assert step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
+        assert step_harness.run(UpdatePart(claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
     part_ids = [PartId("order-17", n) for n in range(COUNT)]
     step_harness.clock.forward(2)
-    step_harness.run(ops.mark_still_running(step_harness.keys, step_harness.account, "pending", part_ids, [1.0, 2.0]))
+    step_harness.run(MarkStillRunning(step_harness.account, "pending", part_ids, [1.0, 2.0]))
     handed = [part_id for part_id in part_ids if str(part_id) in step_harness.due_parts()]
     assert 0 < len(handed) < COUNT / 4
 
@@ -305,18 +306,12 @@ def test_many_foreign_jobs_make_single_polls_cheaper(many_running, make):
     poll_list(many_running)
     many_running.step_messages()
     for n in range(COUNT):
-        assert (
-            many_running.run(ops.update_part(many_running.keys, many_running.claim_part(f"r{n}"), {}, after=1.0))
-            == "ok"
-        )
+        assert many_running.run(UpdatePart(many_running.claim_part(f"r{n}"), {}, after=1.0)) == "ok"
     many_running.clock.forward(12)
     assert not plan_polling(many_running).use_list, "the list has 50 pages of others, and 40 jobs are ours"
     assert len(many_running.due_parts()) == COUNT
     for n in range(COUNT):
-        assert (
-            many_running.run(ops.update_part(many_running.keys, many_running.claim_part(f"r{n}"), {}, after=1.0))
-            == "ok"
-        )
+        assert many_running.run(UpdatePart(many_running.claim_part(f"r{n}"), {}, after=1.0)) == "ok"
     many_running.clock.forward(901)
     assert plan_polling(many_running).use_list, "what others had then is no measure any more"
 
@@ -324,11 +319,9 @@ def test_many_foreign_jobs_make_single_polls_cheaper(many_running, make):
 def test_a_rest_does_not_grow_with_the_list(many_running, make):
     list_as_running(many_running, make, range(COUNT))
     many_running.clock.forward(6)
-    assert many_running.run(ops.acquire_list_poll(many_running.keys, many_running.account, "token", 1000.0))
+    assert many_running.run(AcquireListPoll(many_running.account, "token", 1000.0))
     many_running.clock.forward(500)
-    many_running.run(
-        ops.finish_list_poll(many_running.keys, many_running.account, "token", others=0, redispatch_after=0.0)
-    )
+    many_running.run(FinishListPoll(many_running.account, "token", others=0, redispatch_after=0.0))
     rest = (
         float(many_running.redis.hget(many_running.keys.list_poll(many_running.account), "until"))
         - many_running.clock.time()
@@ -384,7 +377,7 @@ def test_failed_cancel_is_retried_while_jobs_are_polled_by_list(polled_by_list, 
         shown = everything if (filters["status"], filters["page"]) == ("pending", 1) else []
         return JobsListResponse.model_validate({"Jobs": shown, "TotalPages": 1})
 
-    polled_by_list.run(ops.request_stop(polled_by_list.keys, "r7", CANCEL))
+    polled_by_list.run(RequestStop("r7", CANCEL))
     polled_by_list.api.script(get_job=make.job(job_id="job-r7"), cancel_job=make.refusal(500), list_jobs=page)
     polled_by_list.run_step(cancel, polled_by_list.claim_part("r7"))
     assert "r7" in parts_after_a_dispatch(polled_by_list, 10)
@@ -430,7 +423,7 @@ def test_repeated_messages_make_one_list_poll(polled_by_list):
 
 
 def test_token_refused_for_long_makes_all_parts_due(polled_by_list):
-    polled_by_list.run(ops.open_breaker(polled_by_list.keys, polled_by_list.account))
+    polled_by_list.run(OpenBreaker(polled_by_list.account))
     polled_by_list.clock.forward(60)
     plan_polling_each_30_s(polled_by_list)
     assert sum(at <= 0 for at in polled_by_list.due_parts().values()) == 1

@@ -13,7 +13,10 @@ from scrape_do_celery.errors import AsyncAPIRateLimitError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.runtime import rate_limiter as module
 from scrape_do_celery.runtime.rate_limiter import RateLimiter
-from scrape_do_celery.store import CANCEL, AsyncStore, Keys, ops
+from scrape_do_celery.store import CANCEL, AsyncStore, Keys
+from scrape_do_celery.store.commands.limits import AllocateRequests, PauseAPI
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.reconcile import reconcile
 
@@ -111,22 +114,22 @@ def test_more_processes_than_requests_take_turns():
 
 
 def test_share_of_a_dead_process_expires(clock, store):
-    assert store.run(ops.allocate_requests(KEYS, "dead", 4, 0, limit=4)).requests == 4
-    assert store.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 0
+    assert store.run(AllocateRequests("dead", 4, 0, limit=4)).requests == 4
+    assert store.run(AllocateRequests("alive", 4, 0, limit=4)).requests == 0
     clock.forward(11)
-    assert store.run(ops.allocate_requests(KEYS, "alive", 4, 0, limit=4)).requests == 4
+    assert store.run(AllocateRequests("alive", 4, 0, limit=4)).requests == 4
 
 
 def test_released_request_is_free_at_once(store):
-    store.run(ops.allocate_requests(KEYS, "a", 4, 4, limit=4))
-    store.run(ops.allocate_requests(KEYS, "a", 0, 0, limit=4))
-    assert store.run(ops.allocate_requests(KEYS, "b", 9, 0, limit=4)).requests == 4
+    store.run(AllocateRequests("a", 4, 4, limit=4))
+    store.run(AllocateRequests("a", 0, 0, limit=4))
+    assert store.run(AllocateRequests("b", 9, 0, limit=4)).requests == 4
     assert store.fields(KEYS.quota).keys() == {"b"}
 
 
 def test_starts_keep_the_pace(clock, store):
     def starts():
-        return store.run(ops.allocate_requests(KEYS, "a", 50, 0, limit=50, rate=10)).starts
+        return store.run(AllocateRequests("a", 50, 0, limit=50, rate=10)).starts
 
     assert starts() == 2, "a quarter of a second's worth at once"
     assert starts() == 0
@@ -138,7 +141,7 @@ def test_starts_keep_the_pace(clock, store):
 
 def test_a_slow_pace_is_one_at_a_time(clock, store):
     def starts(process):
-        return store.run(ops.allocate_requests(KEYS, process, 5, 0, limit=50, rate=0.5)).starts
+        return store.run(AllocateRequests(process, 5, 0, limit=50, rate=0.5)).starts
 
     assert (starts("a"), starts("b")) == (1, 0)
     clock.forward(1)
@@ -164,7 +167,7 @@ def test_while_a_429_stands_nothing_starts_anywhere(monkeypatch):
         running = asyncio.ensure_future(office.request(first, 0.3))
         while not office.now:
             await asyncio.sleep(0.01)
-        await office.stores[1].run(ops.pause_api(KEYS, 60))
+        await office.stores[1].run(PauseAPI(60))
         with pytest.raises(AsyncAPIRateLimitError, match="nothing was sent") as raised:
             await office.request(second)
         assert 0 < raised.value.retry_after <= 60
@@ -272,10 +275,7 @@ def test_low_priority_request_is_not_starved():
 def test_unused_share_goes_to_others(store):
     wants = {f"small{n}": 1 for n in range(30)} | {"big0": 50, "big1": 50}
     for _ in range(4):
-        got = {
-            name: store.run(ops.allocate_requests(KEYS, name, want, 0, limit=100)).requests
-            for name, want in wants.items()
-        }
+        got = {name: store.run(AllocateRequests(name, want, 0, limit=100)).requests for name, want in wants.items()}
     assert got == dict.fromkeys(wants, 1) | {"big0": 35, "big1": 35}
 
 
@@ -334,9 +334,9 @@ def test_shorter_pause_does_not_replace_a_longer_one(step_harness, make):
 def test_pause_does_not_delay_the_search_of_a_canceled_run(step_harness, make):
     step_harness.create_run("r")
     claim = step_harness.claim_part("r", seconds=LEASE)
-    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
+    step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account))
     step_harness.update_part(claim, after=0.0, state="reconciling", submit_error="{}")
-    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
+    step_harness.run(RequestStop("r", CANCEL))
     step_harness.api.script(list_jobs=NOTHING)
 
     async def paused(context, claim):
@@ -351,7 +351,7 @@ def test_request_not_sent_does_not_extend_the_pause(step_harness, make):
     step_harness.create_run()
     step_harness.make_running()
     step_harness.clock.forward(2)
-    step_harness.run(ops.pause_api(step_harness.keys, 0.5))
+    step_harness.run(PauseAPI(0.5))
     until = step_harness.redis.get("p:pause")
 
     async def paused(context, claim):

@@ -13,7 +13,12 @@ from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import run_step
 from scrape_do_celery.runtime.job_list import JobListReader
-from scrape_do_celery.store import PartId, PartState, RunSpec, ops
+from scrape_do_celery.store import PartId, PartState, RunSpec
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadUnresolvedPurchases
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import ReadLedgerDay, WriteIntent, digest_claim
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.reconcile import reconcile
 from tests.unit.steps.conftest import (
     HOUR,
@@ -100,13 +105,13 @@ def test_a_job_that_a_run_owns_is_never_adopted(reconciling, make):
 
 def test_job_claimed_meanwhile_is_left_alone(reconciling, make, monkeypatch):
     show_jobs(reconciling, make.job("pending", job_id="j"))
-    real = ops.update_part
+    real = UpdatePart.encode
 
-    def update(keys, claim, fields, **options):
+    def encode(command, keys):
         reconciling.redis.set(reconciling.keys.owner("j"), "someone:0")
-        return real(keys, claim, fields, **options)
+        return real(command, keys)
 
-    monkeypatch.setattr(ops, "update_part", update)
+    monkeypatch.setattr(UpdatePart, "encode", encode)
     assert reconcile_once(reconciling) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert reconciling.part().job_id is None
 
@@ -214,7 +219,7 @@ def test_hold_ends_in_doubt(reconciling, settings):
 
 
 def test_a_stop_request_waits_for_the_resolution_and_buys_nothing(reconciling):
-    reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
+    reconciling.run(RequestStop("r", "cancel"))
     show_jobs(reconciling)
     reconcile_seconds_until(reconciling, PartState.DONE)
     assert isinstance(reconciling.part().error, JobCanceledError)
@@ -222,7 +227,7 @@ def test_a_stop_request_waits_for_the_resolution_and_buys_nothing(reconciling):
 
 
 def test_late_listings_still_count_as_two(reconciling, make):
-    reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
+    reconciling.run(RequestStop("r", "cancel"))
     reconciling.api.script(list_jobs=make.refusal(500))
     reconcile_once(reconciling)
     # No step ran until the time limit of the run's stop request was over.
@@ -235,7 +240,7 @@ def test_late_listings_still_count_as_two(reconciling, make):
 
 
 def test_a_stop_request_finds_its_job_and_stops_it(reconciling, make):
-    reconciling.run(ops.request_stop(reconciling.keys, "r", "cancel"))
+    reconciling.run(RequestStop("r", "cancel"))
     show_jobs(reconciling, make.job("pending", job_id="j"))
     assert reconcile_once(reconciling) == StepMessage(routing.CANCEL_RUN, ("r:0",))
     assert reconciling.part().job_id == "j"
@@ -272,7 +277,7 @@ def test_equal_job_that_looks_older_is_ambiguous(reconciling, make):
 
 def test_equal_job_seen_before_the_intent_is_ignored(step_harness, make):
     step_harness.create_run()
-    step_harness.run(ops.note_unowned(step_harness.keys, step_harness.account, ["OLD"]))
+    step_harness.run(NoteUnowned(step_harness.account, ["OLD"]))
     step_harness.clock.forward(5)
     lose_submit_answer(step_harness)
     show_jobs(step_harness, make.job("pending", job_id="old"))
@@ -302,9 +307,7 @@ def test_two_purchases_of_one_part_may_both_appear(reconciling, make):
 def test_earlier_unresolved_purchase_of_equal_targets_counts(step_harness, make):
     step_harness.create_run("first", request={"geo_code": "us"})
     lose_submit_answer(step_harness, "first")
-    step_harness.run(
-        ops.finish_part(step_harness.keys, step_harness.claim_part("first"), "in_doubt", purchase_status="in_doubt")
-    )
+    step_harness.run(FinishPart(step_harness.claim_part("first"), "in_doubt", purchase_status="in_doubt"))
     step_harness.create_run("r", request={"geo_code": "de"})
     lose_submit_answer(step_harness)
     show_jobs(step_harness, make.job("queued", job_id="j"))
@@ -336,7 +339,7 @@ def test_on_a_shared_account_without_a_marker_nothing_is_taken(step_harness, mak
 
 def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
     plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
-    step_harness.run(ops.create_run(step_harness.keys, "r", RunSpec(JobCreationRequest(plugin=plugin))))
+    step_harness.run(CreateRun("r", RunSpec(JobCreationRequest(plugin=plugin))))
     lose_submit_answer(step_harness)
     show_jobs(step_harness, make.job("pending", job_id="j"))
     reconcile_seconds_until(step_harness, PartState.DONE)
@@ -346,9 +349,7 @@ def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
 def lose_the_intent(step_harness, run_id="r"):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
     step_harness.redis.set(f"{step_harness.keys.prefix}:epoch", f"other {step_harness.clock.time():.4f} 0 0")
-    answer = step_harness.run(
-        ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=False)
-    )
+    answer = step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=False))
     assert answer == ("maybe_sent", "")
 
 
@@ -363,10 +364,10 @@ def test_refuted_maybe_sent_intent_leaves_no_trace(step_harness, make):
     step_harness.create_run()
     lose_the_intent(step_harness)
     day = int(step_harness.part().intent // 86_400)
-    assert step_harness.run(ops.ledger(step_harness.keys, day)) == []
+    assert step_harness.run(ReadLedgerDay(day)) == []
     show_jobs(step_harness)
     reconcile_seconds_until(step_harness, PartState.QUEUED)
-    assert step_harness.run(ops.ledger(step_harness.keys, day)) == []
+    assert step_harness.run(ReadLedgerDay(day)) == []
 
 
 def test_confirmed_maybe_sent_intent_is_in_the_ledger(step_harness, make):
@@ -375,7 +376,7 @@ def test_confirmed_maybe_sent_intent_is_in_the_ledger(step_harness, make):
     day = int(step_harness.part().intent // 86_400)
     show_jobs(step_harness, make.job("pending", job_id="j"))
     reconcile_seconds_until(step_harness, PartState.RUNNING)
-    [line] = step_harness.run(ops.ledger(step_harness.keys, day))
+    [line] = step_harness.run(ReadLedgerDay(day))
     assert (line.status, line.job_id, line.sequence) == ("adopted", "j", 1)
 
 
@@ -405,7 +406,7 @@ def test_unreachable_api_ends_a_purchase_in_doubt(step_harness, make, stopped):
     step_harness.create_run()
     lose_submit_answer(step_harness)
     if stopped:
-        step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+        step_harness.run(RequestStop("r", "cancel"))
     step_harness.api.script(list_jobs=make.refusal(500))
     for _ in range(100):
         if step_harness.part().state is not PartState.DONE:
@@ -443,27 +444,19 @@ def test_resolved_purchase_keeps_older_unresolved_ones(step_harness, make):
     for run_id in "ab":
         step_harness.create_run(run_id, request={"geo_code": "us"})
     lose_submit_answer(step_harness, "a")
-    step_harness.run(
-        ops.finish_part(step_harness.keys, step_harness.claim_part("a"), "in_doubt", purchase_status="in_doubt")
-    )
+    step_harness.run(FinishPart(step_harness.claim_part("a"), "in_doubt", purchase_status="in_doubt"))
     step_harness.clock.forward(5)
     lose_submit_answer(step_harness, "b")
     show_jobs(step_harness)
     assert reconcile_until(step_harness, "b")
     claim = step_harness.claim_part("b")
-    found = step_harness.run(
-        ops.read_unresolved_purchases(step_harness.keys, claim, step_harness.account, ops.digests_of(claim), 99)
-    )
+    found = step_harness.run(ReadUnresolvedPurchases(claim, step_harness.account, digest_claim(claim), 99))
     assert (found.equal, found.similar) == ((PartId("a", 0),), 1)
     step_harness.clock.forward(71 * HOUR)
-    found = step_harness.run(
-        ops.read_unresolved_purchases(step_harness.keys, claim, step_harness.account, ops.digests_of(claim), 99)
-    )
+    found = step_harness.run(ReadUnresolvedPurchases(claim, step_harness.account, digest_claim(claim), 99))
     assert found.similar == 1
     step_harness.clock.forward(2 * HOUR)
-    found = step_harness.run(
-        ops.read_unresolved_purchases(step_harness.keys, claim, step_harness.account, ops.digests_of(claim), 99)
-    )
+    found = step_harness.run(ReadUnresolvedPurchases(claim, step_harness.account, digest_claim(claim), 99))
     assert found.similar == 0
 
 
@@ -511,7 +504,7 @@ def test_unresolved_purchase_of_another_account_ends_in_doubt(step_harness):
     step_harness.create_run()
     lose_submit_answer(step_harness)
     step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
     assert step_harness.part().outcome == "in_doubt"
     assert ledger_statuses(step_harness) == ["in_doubt"]
@@ -520,7 +513,7 @@ def test_unresolved_purchase_of_another_account_ends_in_doubt(step_harness):
 def test_canceled_unresolved_purchase_ends_in_doubt(step_harness, make):
     step_harness.create_run()
     lose_submit_answer(step_harness)
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     step_harness.api.script(
         list_jobs=lambda _: job_listing(make.job("queued", job_id="another")), get_job=make.refusal(404)
     )
@@ -532,13 +525,13 @@ def test_poisoned_purchase_in_doubt_stays_in_doubt(step_harness):
     # The `POST` may have bought a job. The ledger and the register of unresolved purchases must record it.
     step_harness.create_run()
     claim = step_harness.claim_part()
-    step_harness.run(ops.write_intent(step_harness.keys, claim, "n", 100, account=step_harness.account))
+    step_harness.run(WriteIntent(claim, "n", 100, account=step_harness.account))
     for _ in range(6):
         step_harness.clock.forward(200)
         step_harness.claim_part()
     step_harness.clock.forward(200)
     run_step(step_harness.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
     assert step_harness.part().outcome == "poisoned"
-    (purchase,) = step_harness.run(ops.ledger(step_harness.keys, int(step_harness.part().intent // 86_400)))
+    (purchase,) = step_harness.run(ReadLedgerDay(int(step_harness.part().intent // 86_400)))
     assert purchase.status == "in_doubt"
     assert step_harness.redis.keys(f"{step_harness.keys.prefix}:unresolved:*")

@@ -15,8 +15,10 @@ from scrape_do_celery.errors import ConfigurationError, PoisonedRunError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime import WorkerContext, run_step
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands import dispatch
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MAX
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs
 
 
@@ -202,7 +204,7 @@ def test_jitter_shortens_an_interval(step_harness, settings):
 
 def test_a_message_is_a_value():
     assert StepMessage("a", ("b",)) == StepMessage("a", ("b",))
-    assert ops.REDISPATCH_MIN < ops.REDISPATCH_MAX
+    assert dispatch.REDISPATCH_MIN < REDISPATCH_MAX
 
 
 def test_missing_token_leaves_no_thread(step_harness, settings):

@@ -21,8 +21,11 @@ from scrape_do_celery.errors import (
     StoreUnavailableError,
 )
 from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.store import PartId, ops
-from scrape_do_celery.store.ops import REDISPATCH_MIN
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.creation import ReserveKey
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
+from scrape_do_celery.store.commands.parts import ReadPartSpec
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadSpec, RecordOutcome
 from scrape_do_celery.tasks import scrape as shared
 
 URL = "https://shop.example/0"
@@ -80,7 +83,7 @@ def test_a_request_may_be_positional(step_harness, scrape_task, messages):
     scrape_task.delay([URL], geo_code="us")
     ((_, kwargs, options),) = messages
     assert kwargs["run_id"] == options["task_id"]
-    assert step_harness.run(ops.spec(step_harness.keys, kwargs["run_id"], 1)).request.geo_code == "us"
+    assert step_harness.run(ReadSpec(kwargs["run_id"], 1)).request.geo_code == "us"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_a_request_by_message_becomes_a_run_under_that_message(step_harness, rec
     receive(targets=[URL], raise_on_task_failure=True, idempotency_key="prices")
     record = step_harness.read_run("celery-id")
     assert record.accepted is not None
-    assert step_harness.run(ops.spec(step_harness.keys, "celery-id", 1)).raise_on_task_failure
+    assert step_harness.run(ReadSpec("celery-id", 1)).raise_on_task_failure
     before = step_harness.dump_keys()
     receive(targets=[URL], raise_on_task_failure=True, idempotency_key="prices")
     assert step_harness.dump_keys() == before
@@ -186,11 +189,9 @@ def test_message_with_an_id_is_sent_unchanged(step_harness, scrape_task, message
 def test_message_of_a_forgotten_run_is_ignored(step_harness, receive, kwargs):
     receive(targets=[URL])
     step_harness.finish_part("celery-id")
-    step_harness.run(ops.record_outcome(step_harness.keys, "celery-id", "succeeded", {}))
-    step_harness.run(
-        ops.acknowledge_delivery(step_harness.keys, "celery-id", "celery-id", step_harness.app_context.retention)
-    )
-    step_harness.run(ops.forget_run(step_harness.keys, "celery-id"))
+    step_harness.run(RecordOutcome("celery-id", "succeeded", {}))
+    step_harness.run(AcknowledgeDelivery("celery-id", "celery-id", step_harness.app_context.retention))
+    step_harness.run(ForgetRun("celery-id"))
     step_harness.step_messages()
     receive(**kwargs)
     assert step_harness.sent == []
@@ -222,7 +223,7 @@ def test_second_caller_with_the_key_waits_for_the_run(step_harness, scrape_task,
 
 def test_key_reserved_by_a_transaction_keeps_its_id(step_harness, scrape_task, messages, receive):
     digest = read_spec([URL]).digest
-    step_harness.run(ops.reserve_key(step_harness.keys, "prices", "promised", digest))
+    step_harness.run(ReserveKey("prices", "promised", digest))
     scrape_task.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]
     assert step_harness.read_run("promised").accepted is None
@@ -268,7 +269,7 @@ def test_repeated_message_with_other_targets_is_the_same_run(step_harness, recei
     receive(targets=[URL])
     receive(targets=["https://other.example/"])
     assert list(step_harness.read_run("celery-id").waiters) == ["celery-id"]
-    assert step_harness.run(ops.part_spec(step_harness.keys, PartId("celery-id", 0))).request.targets == [URL]
+    assert step_harness.run(ReadPartSpec(PartId("celery-id", 0))).request.targets == [URL]
 
 
 def test_a_message_for_a_run_that_is_gone(scrape_task):

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrape_do_celery.runtime.rate_limiter import RateLimiter
-from scrape_do_celery.store import CANCEL, Keys, PartState, ops
-from scrape_do_celery.store.buying import SLOT_RECHECK
+from scrape_do_celery.store import CANCEL, Keys, PartState
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import SLOT_RECHECK, WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.submit import submit
 
 LEASE = 200.0
@@ -91,7 +93,7 @@ def test_newcomer_does_not_overtake_waiters(two_slots):
 def test_canceled_waiter_is_skipped(two_slots):
     for run_id in "abcd":
         try_submit(two_slots, run_id)
-    two_slots.run(ops.request_stop(two_slots.keys, "c", CANCEL))
+    two_slots.run(RequestStop("c", CANCEL))
     end_run(two_slots, "a")
     assert two_slots.due_parts()["d:0"] <= 0
 
@@ -100,7 +102,7 @@ def test_canceled_slot_holder_passes_the_slot_on(two_slots):
     for run_id in "abcd":
         try_submit(two_slots, run_id)
     end_run(two_slots, "a")
-    two_slots.run(ops.request_stop(two_slots.keys, "c", CANCEL))
+    two_slots.run(RequestStop("c", CANCEL))
     assert two_slots.part("c").state is PartState.DONE
     assert try_submit(two_slots, "d") is PartState.RUNNING
 
@@ -172,17 +174,16 @@ def apply_action(store, what, run_id):
     part = store.part(run_id)
     store.set_fields(run_id, due_at=0)
     if what == "cancel":
-        store.run(ops.request_stop(store.keys, run_id, CANCEL))
+        store.run(RequestStop(run_id, CANCEL))
         return
     claim = store.try_claim_part(run_id, account="me")
     if claim is None or part.state is PartState.DONE:
         return
     if what == "buy" and part.state is PartState.QUEUED:
-        verdict, _ = store.run(ops.write_intent(store.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
+        verdict, _ = store.run(WriteIntent(claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
             store.run(
-                ops.update_part(
-                    store.keys,
+                UpdatePart(
                     claim,
                     {"state": "running", "purchase_status": "confirmed"},
                     after=1.0,
@@ -190,17 +191,17 @@ def apply_action(store, what, run_id):
                 )
             )
         elif verdict != "no_slot":
-            store.run(ops.finish_part(store.keys, claim, "canceled"))
+            store.run(FinishPart(claim, "canceled"))
     elif what == "void" and part.state is PartState.QUEUED:
-        verdict, _ = store.run(ops.write_intent(store.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
+        verdict, _ = store.run(WriteIntent(claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
-            store.run(ops.update_part(store.keys, claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
+            store.run(UpdatePart(claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
     elif what == "end" and part.state is PartState.RUNNING:
-        store.run(ops.update_part(store.keys, claim, {"state": "fetching"}, after=0.0))
+        store.run(UpdatePart(claim, {"state": "fetching"}, after=0.0))
     elif what == "settle":
-        store.run(ops.finish_part(store.keys, claim, "succeeded"))
+        store.run(FinishPart(claim, "succeeded"))
     else:
-        store.run(ops.update_part(store.keys, claim, {}, after=0.0 if part.state is not PartState.QUEUED else None))
+        store.run(UpdatePart(claim, {}, after=0.0 if part.state is not PartState.QUEUED else None))
         store.set_fields(run_id, lease=0)
 
 
@@ -252,15 +253,15 @@ def test_part_of_two_accounts_holds_one_slot(store):
     def intent(name, account):
         store.set_fields(name, due_at=0, lease=0)
         claim = store.claim_part(name, account=account)
-        verdict, _ = store.run(ops.write_intent(store.keys, claim, name, 100.0, account=account, limit=1))
+        verdict, _ = store.run(WriteIntent(claim, name, 100.0, account=account, limit=1))
         if verdict == "ok":
             fields = {"state": "running", "purchase_status": "confirmed"}
-            store.run(ops.update_part(store.keys, claim, fields, after=1.0, owner=f"job-{name}"))
+            store.run(UpdatePart(claim, fields, after=1.0, owner=f"job-{name}"))
         return verdict
 
     def end(name, account):
         store.set_fields(name, due_at=0, lease=0)
-        store.run(ops.finish_part(store.keys, store.claim_part(name, account=account), "succeeded"))
+        store.run(FinishPart(store.claim_part(name, account=account), "succeeded"))
 
     for name in "axbd":
         store.create_run(name, each=[f"https://shop.example/{name}"])
@@ -283,7 +284,7 @@ def test_canceled_waiters_leave_no_key(step_harness, make):
         step_harness.clock.forward(10)
         step_harness.run_step(submit, step_harness.claim_part(name, seconds=LEASE))
     for name in "bc":
-        step_harness.run(ops.request_stop(step_harness.keys, name, CANCEL))
+        step_harness.run(RequestStop(name, CANCEL))
     assert step_harness.redis.zcard(f"p:slot_waiters:{step_harness.account}") == 0
     step_harness.clock.forward(10)
     step_harness.finish_part("a")

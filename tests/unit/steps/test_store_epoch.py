@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.submit import DURABILITY_DELAY, submit
 from tests.unit.steps.conftest import LEASE, SERVER_ID, reconcile_until, show_jobs
 
 
 def write_intent(step_harness, run_id="r", *, durable=True):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
-    return step_harness.run(
-        ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=durable)
-    )[0]
+    return step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=durable))[0]
 
 
 @pytest.fixture
@@ -88,10 +88,7 @@ def test_server_without_info_is_never_trusted(step_harness, monkeypatch):
     monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
     step_harness.create_run()
     step_harness.clock.forward(1)
-    assert (
-        step_harness.run(ops.write_intent(step_harness.keys, step_harness.claim_part(seconds=LEASE), "n", LEASE))[0]
-        == "maybe_sent"
-    )
+    assert step_harness.run(WriteIntent(step_harness.claim_part(seconds=LEASE), "n", LEASE))[0] == "maybe_sent"
 
 
 def test_loss_two_epochs_ago_still_counts(step_harness, epoch_key, intent_options):
@@ -100,18 +97,12 @@ def test_loss_two_epochs_ago_still_counts(step_harness, epoch_key, intent_option
     step_harness.clock.forward(1)
     step_harness.create_run("other", each=["https://other.example/"])
     assert (
-        step_harness.run(
-            ops.write_intent(
-                step_harness.keys, step_harness.claim_part("other", seconds=LEASE), "n", LEASE, **intent_options
-            )
-        )[0]
+        step_harness.run(WriteIntent(step_harness.claim_part("other", seconds=LEASE), "n", LEASE, **intent_options))[0]
         == "ok"
     )
     change_epoch(step_harness, epoch_key, b"bbb")
     assert (
-        step_harness.run(
-            ops.write_intent(step_harness.keys, step_harness.claim_part(seconds=LEASE), "n", LEASE, **intent_options)
-        )[0]
+        step_harness.run(WriteIntent(step_harness.claim_part(seconds=LEASE), "n", LEASE, **intent_options))[0]
         == "maybe_sent"
     )
 
@@ -122,10 +113,7 @@ def test_without_lost_writes_no_search_is_needed(step_harness, epoch_key, intent
     step_harness.create_run()
     step_harness.clock.forward(1)
     assert (
-        step_harness.run(
-            ops.write_intent(step_harness.keys, step_harness.claim_part(seconds=LEASE), "n", LEASE, **intent_options)
-        )[0]
-        == "ok"
+        step_harness.run(WriteIntent(step_harness.claim_part(seconds=LEASE), "n", LEASE, **intent_options))[0] == "ok"
     )
 
 
@@ -133,14 +121,11 @@ def test_lost_durability_is_on_disk_before_the_next_intent(step_harness, epoch_k
     step_harness.redis.set(epoch_key, b"%s 0 aaa 1" % SERVER_ID)
     step_harness.create_run()
     claim = step_harness.claim_part(seconds=LEASE)
-    weak = ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=False)
+    weak = WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=False)
     assert step_harness.run(weak)[0] == "durability_pending"
     change_epoch(step_harness, epoch_key, b"abc")
     assert (
-        step_harness.run(
-            ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=True)
-        )[0]
-        == "maybe_sent"
+        step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=True))[0] == "maybe_sent"
     )
 
 
@@ -160,8 +145,7 @@ def test_without_info_each_attempt_is_reconciled(step_harness, make, monkeypatch
     monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.ServerCommandsMixin.info", lambda *_: b"")
     step_harness.create_run()
     step_harness.clock.forward(1)
-    first = ops.write_intent(
-        step_harness.keys,
+    first = WriteIntent(
         step_harness.claim_part(seconds=LEASE),
         "n",
         LEASE,
@@ -182,7 +166,7 @@ def test_cancel_after_lost_writes_searches_for_the_job(step_harness, epoch_key, 
     step_harness.create_run()
     step_harness.redis.set(epoch_key, "old 0 old 0")
     step_harness.clock.forward(5)
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     assert step_harness.part().state is PartState.QUEUED
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     assert step_harness.part().state is PartState.RECONCILING
@@ -194,7 +178,7 @@ def test_cancel_after_lost_writes_searches_for_the_job(step_harness, epoch_key, 
 
 def test_cancel_without_lost_writes_ends_at_once(step_harness):
     step_harness.create_run()
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     assert (step_harness.part().state, step_harness.part().outcome) == (PartState.DONE, "canceled")
 
 
@@ -203,11 +187,9 @@ def test_job_of_a_canceled_run_is_not_adopted_by_another(step_harness, epoch_key
     step_harness.create_run("a", request={"geo_code": "us"})
     step_harness.redis.set(epoch_key, "old 0 old 0")
     step_harness.clock.forward(5)
-    step_harness.run(ops.request_stop(step_harness.keys, "b", "cancel"))
+    step_harness.run(RequestStop("b", "cancel"))
     claim = step_harness.claim_part("a", seconds=LEASE)
-    answer = step_harness.run(
-        ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=False)
-    )
+    answer = step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=False))
     assert answer[0] == "maybe_sent"
     show_jobs(step_harness, make.job("queued", job_id="of-b"))
     reconcile_until(step_harness, "a", until=PartState.DONE)

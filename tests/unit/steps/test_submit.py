@@ -19,7 +19,11 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobCanceledError, RunTimeoutError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands import limits
+from scrape_do_celery.store.commands.parts import FinishPart
+from scrape_do_celery.store.commands.purchases import CheckBeforeSend
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.submit import submit
 
 LEASE = 120.0
@@ -182,17 +186,17 @@ def test_a_refused_token_holds_the_run_back(step_harness, claim, make, status):
     assert step_harness.run_step(submit, claim) is None
     assert (step_harness.part().state, step_harness.part().refused) == (PartState.RECONCILING, True)
     assert step_harness.try_claim_part("other") is None
-    assert step_harness.due_parts()["other:0"] == pytest.approx(ops.PROBE, abs=1)
+    assert step_harness.due_parts()["other:0"] == pytest.approx(limits.PROBE, abs=1)
 
 
 def test_stop_request_at_the_last_moment_prevents_the_post(step_harness, claim, make, monkeypatch):
-    real = ops.check_before_send
+    real = CheckBeforeSend.encode
 
-    def check_before_send(keys, claim):
-        step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
-        return real(keys, claim)
+    def check_before_send(command, keys):
+        step_harness.run(RequestStop("r", "cancel"))
+        return real(command, keys)
 
-    monkeypatch.setattr(ops, "check_before_send", check_before_send)
+    monkeypatch.setattr(CheckBeforeSend, "encode", check_before_send)
     assert step_harness.run_step(submit, claim) is None
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
@@ -217,9 +221,7 @@ def test_equal_targets_are_bought_one_after_the_other(step_harness, claim, make)
     assert step_harness.part("equal").state is PartState.QUEUED
     assert step_harness.due_parts()["equal:0"] > 0.4
     # The first purchase is resolved, so the other part may buy.
-    step_harness.run(
-        ops.finish_part(step_harness.keys, step_harness.claim_part(), "in_doubt", purchase_status="in_doubt")
-    )
+    step_harness.run(FinishPart(step_harness.claim_part(), "in_doubt", purchase_status="in_doubt"))
     assert step_harness.due_parts()["equal:0"] <= 0
     step_harness.run_step(submit, step_harness.claim_part("equal", seconds=LEASE))
     assert step_harness.part("equal").job_id == "j"
@@ -243,14 +245,14 @@ def test_a_restart_of_a_durable_store_changes_nothing(step_harness, claim, make)
 
 
 def test_a_post_is_not_made_once_the_lease_is_lost(step_harness, claim, monkeypatch):
-    real = ops.check_before_send
+    real = CheckBeforeSend.encode
 
-    def check_before_send(keys, claim):
+    def check_before_send(command, keys):
         step_harness.clock.forward(10 * LEASE)
         step_harness.claim_part(seconds=LEASE)
-        return real(keys, claim)
+        return real(command, keys)
 
-    monkeypatch.setattr(ops, "check_before_send", check_before_send)
+    monkeypatch.setattr(CheckBeforeSend, "encode", check_before_send)
     with pytest.raises(LeaseLostError):
         step_harness.run_step(submit, claim)
     assert step_harness.api.posts == 0
@@ -258,18 +260,18 @@ def test_a_post_is_not_made_once_the_lease_is_lost(step_harness, claim, monkeypa
 
 
 def test_post_that_could_outlive_the_lease_is_not_sent(step_harness, claim, make, monkeypatch):
-    real = ops.check_before_send
+    real = CheckBeforeSend.encode
 
-    def check_before_send(keys, claim):
+    def check_before_send(command, keys):
         step_harness.clock.forward(60)
-        return real(keys, claim)
+        return real(command, keys)
 
-    monkeypatch.setattr(ops, "check_before_send", check_before_send)
+    monkeypatch.setattr(CheckBeforeSend, "encode", check_before_send)
     assert step_harness.run_step(submit, claim) is None
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
     assert 0 < step_harness.due_times()["r:0"] <= 1
-    monkeypatch.setattr(ops, "check_before_send", real)
+    monkeypatch.setattr(CheckBeforeSend, "encode", real)
     step_harness.clock.forward(1)
     step_harness.api.script(create_job=make.created())
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
@@ -330,7 +332,7 @@ def test_purchase_under_a_lost_lease_is_logged(step_harness, claim, make, caplog
 
 def test_stop_request_during_the_post_makes_the_part_due(step_harness, claim, make):
     def bought(_):
-        step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+        step_harness.run(RequestStop("r", "cancel"))
         return make.created("j")
 
     step_harness.api.script(create_job=bought)

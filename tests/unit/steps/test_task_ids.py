@@ -10,8 +10,10 @@ from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVA
 from scrape_do_celery.rules.ids import is_placeholder
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
-from scrape_do_celery.store import PartId, PartState, ops
+from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import ReadJob
+from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome, RequestStop
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
@@ -56,7 +58,7 @@ def adds_up(step_harness):
 
 
 def result(step_harness):
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
+    step_harness.run(RecordOutcome("r", step_harness.part().outcome, {}))
     return RunHandle("r", app_context=step_harness.app_context).result()
 
 
@@ -93,14 +95,14 @@ def test_ids_beyond_the_targets_are_dropped_and_counted(step_harness, make):
     assert step_harness.run_step(counted, step_harness.claim_part()) == 999
     assert asked(step_harness) == ["t0"]
     assert adds_up(step_harness)
-    assert step_harness.run(ops.job(step_harness.keys, PART_ID)).task_ids == ["t0"]
+    assert step_harness.run(ReadJob(PART_ID)).task_ids == ["t0"]
 
 
 def test_surplus_tasks_of_a_job_that_runs_are_not_kept(step_harness, make):
     begin(step_harness, count=1)
     step_harness.api.script(get_job=make.job("pending", 500))
     step_harness.run_step(poll, step_harness.claim_part())
-    kept = step_harness.run(ops.job(step_harness.keys, PART_ID))
+    kept = step_harness.run(ReadJob(PART_ID))
     assert (kept.task_ids, len(kept.tasks)) == (["t0"], 1)
 
 
@@ -145,8 +147,8 @@ def test_then_the_retry_has_each_target_that_failed(step_harness, make):
         get_task=lambda _, i: failed if i == "t0" else make.task(1, url=targets[1]),
     )
     step_harness.run_step(poll, step_harness.claim_part())
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
-    spec = step_harness.run(ops.spec(step_harness.keys, retry_failed("r").run_id, 1))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
+    spec = step_harness.run(ReadSpec(retry_failed("r").run_id, 1))
     assert spec.request.targets == [targets[0], targets[2]]
 
 
@@ -161,7 +163,7 @@ def test_a_target_that_no_task_was_named_for_has_failed(step_harness, make):
     (missing,) = found.failed
     assert (missing.url, is_placeholder(missing.task_id)) == (make.urls(3)[2], True)
     assert "named no task" in missing.error_message
-    spec = step_harness.run(ops.spec(step_harness.keys, retry_failed("r").run_id, 1))
+    spec = step_harness.run(ReadSpec(retry_failed("r").run_id, 1))
     assert spec.request.targets == make.urls(1, start=2)
 
 
@@ -202,7 +204,7 @@ def test_answers_that_name_other_tasks_each_complete_one_another(step_harness, m
 
 def test_stopped_run_waits_equally_for_tasks_and_job(step_harness, make):
     begin(step_harness, known=[])
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     step_harness.api.script(get_job=make.job("success", 2), get_task=page(make))
     assert step_harness.run_step(cancel, step_harness.claim_part()) is None
     step_harness.clock.forward(step_harness.settings.cancel_grace + 1)

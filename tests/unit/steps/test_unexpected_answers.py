@@ -19,8 +19,10 @@ from scrape_do_celery.runs import RunHandle, StepMessage
 from scrape_do_celery.runtime.collecting import fetch
 from scrape_do_celery.runtime.fetching import FetchPass, fetch_task
 from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.store import PartId, PartState, ops
+from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 
@@ -54,7 +56,7 @@ def pages(make, **others):
 
 
 def stored(step_harness):
-    return step_harness.run(ops.contents(step_harness.keys, PART_ID, range(3)))
+    return step_harness.run(ReadContents(PART_ID, range(3)))
 
 
 def asked(step_harness, task_id):
@@ -73,7 +75,7 @@ def poll_on(step_harness, times=10, seconds=STALLED):
 
 
 def end_on_stop_request(step_harness, stop_reason="cancel"):
-    step_harness.run(ops.request_stop(step_harness.keys, "r", stop_reason))
+    step_harness.run(RequestStop("r", stop_reason))
     for _ in range(20):
         part = step_harness.part()
         if part.state is PartState.DONE:
@@ -181,7 +183,7 @@ def test_step_without_a_lease_stores_no_page(early, make):
 
 
 def read(step_harness):
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", step_harness.part().outcome, {}))
+    step_harness.run(RecordOutcome("r", step_harness.part().outcome, {}))
     return [task.task_id for task in RunHandle("r", app_context=step_harness.app_context).iter_tasks()]
 
 

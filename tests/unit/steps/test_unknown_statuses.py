@@ -13,7 +13,10 @@ from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import PartId, PartState, ops
+from scrape_do_celery.store import PartId, PartState
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome, RequestStop
 from scrape_do_celery.tasks.cancel import cancel
 from scrape_do_celery.tasks.poll import poll
 from scrape_do_celery.tasks.sweep import sweep
@@ -42,7 +45,7 @@ def status(step_harness):
 
 
 def stored(step_harness, count=2):
-    return step_harness.run(ops.contents(step_harness.keys, PART_ID, range(count)))
+    return step_harness.run(ReadContents(PART_ID, range(count)))
 
 
 def poll_after(step_harness, seconds):
@@ -168,9 +171,7 @@ def test_one_without_pages_is_lost(running, make):
 
 def test_such_a_job_is_never_left_to_the_list(step_harness, make):
     step_harness.create_run()
-    step_harness.run(
-        ops.write_intent(step_harness.keys, step_harness.claim_part(), "n", 100.0, account=step_harness.account)
-    )
+    step_harness.run(WriteIntent(step_harness.claim_part(), "n", 100.0, account=step_harness.account))
     step_harness.set_fields(lease=0, token="")
     step_harness.make_running()
     step_harness.api.script(get_job=make.job("archived"))
@@ -185,9 +186,7 @@ def test_such_a_job_is_never_left_to_the_list(step_harness, make):
 
 def test_list_entry_with_unknown_status_is_not_running(step_harness, make):
     step_harness.create_run()
-    step_harness.run(
-        ops.write_intent(step_harness.keys, step_harness.claim_part(), "n", 100.0, account=step_harness.account)
-    )
+    step_harness.run(WriteIntent(step_harness.claim_part(), "n", 100.0, account=step_harness.account))
     step_harness.set_fields(lease=0, token="")
     step_harness.make_running()
     step_harness.api.script(get_job=make.job("pending"))
@@ -245,7 +244,7 @@ def test_or_by_its_end_time_in_two_answers(running, make):
 
 
 def test_canceled_run_fetches_each_task_of_an_unknown_status(running, make):
-    running.run(ops.request_stop(running.keys, "r", "cancel"))
+    running.run(RequestStop("r", "cancel"))
     job = make.job("archived", tasks=["success", "canceled"])
     running.api.script(get_job=make.job("pending"), cancel_job=job)
     running.run_step(cancel, running.claim_part())
@@ -263,8 +262,8 @@ def test_page_of_an_abandoned_task_is_not_bought_again(running, make, monkeypatc
     while running.part().state is not PartState.DONE:
         running.clock.forward(100)
         running.run_step(fetch, running.claim_part())
-    running.run(ops.record_outcome(running.keys, "r", "succeeded", {}))
+    running.run(RecordOutcome("r", "succeeded", {}))
     assert (stored(running)[0].content, stored(running)[0].gone) == ("<html>", False)
     again = retry_failed("r")
-    spec = running.run(ops.spec(running.keys, again.run_id, 1))
+    spec = running.run(ReadSpec(again.run_id, 1))
     assert spec.request.targets == make.urls(1, start=1)

@@ -10,8 +10,10 @@ from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADAB
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
 from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.store import PartId, PartState, ops
+from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome, RequestStop
 from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
@@ -39,7 +41,7 @@ def one_bad(make, error, bad="t1"):
 
 
 def stored(step_harness):
-    return step_harness.run(ops.contents(step_harness.keys, PART_ID, range(3)))
+    return step_harness.run(ReadContents(PART_ID, range(3)))
 
 
 def asked(step_harness):
@@ -109,7 +111,7 @@ def test_answer_not_from_the_api_is_retried(fetching, make):
 
 
 def test_stopped_run_does_not_wait_for_retries(fetching, make):
-    fetching.run(ops.request_stop(fetching.keys, "r", "cancel"))
+    fetching.run(RequestStop("r", "cancel"))
     fetching.api.script(get_task=one_bad(make, unreadable()))
     fetching.run_step(fetch, fetching.claim_part())
     assert wait(fetching) <= fetching.settings.cancel_grace
@@ -138,9 +140,9 @@ def test_unreadable_and_oversized_tasks_are_not_retried(fetching, make, monkeypa
     for _ in range(UNREADABLE_ATTEMPTS):
         fetching.run_step(fetch, fetching.claim_part())
         fetching.clock.forward(UNREADABLE_INTERVAL + 1)
-    fetching.run(ops.record_outcome(fetching.keys, "r", "succeeded", {}))
+    fetching.run(RecordOutcome("r", "succeeded", {}))
     again = retry_failed("r")
-    spec = fetching.run(ops.spec(fetching.keys, again.run_id, 1))
+    spec = fetching.run(ReadSpec(again.run_id, 1))
     assert spec.request.targets == make.urls(1, start=2)
 
 
@@ -190,7 +192,7 @@ def test_job_without_ids_is_lost_and_its_answer_kept(running):
     assert part.outcome == "lost"
     assert isinstance(part.error, JobLostError)
     assert "cannot be used" in str(part.error)
-    running.run(ops.record_outcome(running.keys, "r", "lost", {}))
+    running.run(RecordOutcome("r", "lost", {}))
     (kept,) = RunHandle("r", app_context=running.app_context).iter_tasks(partial=True)
     assert (kept.unreadable, kept.content) == (True, '{"JobID": "job-r-0", "Status": 7}')
 

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from typing import Any
 
 import fakeredis
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from scrape_do_celery.store import AsyncStore, Keys, ops
-from scrape_do_celery.store.batching import CommandBatcher
-from scrape_do_celery.store.command import Command
+from scrape_do_celery.store import AsyncStore, Keys
+from scrape_do_celery.store.batching import CommandBatcher, WireCommand
+from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.commands.limits import PauseAPI
+from scrape_do_celery.store.commands.stats import ReadClock
+
+
+@dataclass(frozen=True)
+class PlainCommand(Command[Any]):
+    """A plain command of Redis, or a call of a script, with the function that reads its reply."""
+
+    parse: Any
+    args: tuple[Any, ...]
+    script: str = ""
+    keys: tuple[str, ...] = ()
+
+    def encode(self, keys):
+        return Encoded(self.args, self.keys)
+
+    def decode(self, keys, reply):
+        return self.parse(reply)
 
 
 def echo(text):
-    return Command(bytes.decode, ("ECHO", text))
+    return PlainCommand(bytes.decode, ("ECHO", text))
+
+
+def echo_on_wire(text):
+    return WireCommand("", Encoded(("ECHO", text)))
 
 
 def on_a_store(work):
@@ -37,9 +61,9 @@ class Carrier:
         self.batches, self.gate = [], asyncio.Event()
 
     async def __call__(self, commands):
-        self.batches.append([command.args[1] for command in commands])
+        self.batches.append([command.encoded.args[1] for command in commands])
         await self.gate.wait()
-        return [command.parse(command.args[1].encode()) for command in commands]
+        return [command.encoded.args[1] for command in commands]
 
 
 def test_answers_go_to_those_who_asked():
@@ -53,7 +77,7 @@ def test_concurrent_commands_are_one_batch():
     async def go():
         carrier = Carrier()
         batcher = CommandBatcher(carrier)
-        asked = asyncio.gather(*(batcher.submit(echo(str(n))) for n in range(30)))
+        asked = asyncio.gather(*(batcher.submit(echo_on_wire(str(n))) for n in range(30)))
         carrier.gate.set()
         await asked
         return carrier.batches
@@ -67,7 +91,7 @@ def test_commands_wait_for_the_next_batch():
         batcher = CommandBatcher(carrier)
         asked = []
         for n in range(10):
-            asked.append(asyncio.ensure_future(batcher.submit(echo(str(n)))))
+            asked.append(asyncio.ensure_future(batcher.submit(echo_on_wire(str(n)))))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -86,8 +110,8 @@ def test_large_values_do_not_travel_all_at_once():
         carrier = Carrier()
         carrier.gate.set()
         batcher = CommandBatcher(carrier)
-        page = Command(bytes, ("SET", "p", b"x" * 3_000_000))
-        await asyncio.gather(*(batcher.submit(Command(bytes.decode, ("SET", "p", *page.args[2:]))) for _ in range(3)))
+        page = WireCommand("", Encoded(("SET", "p", b"x" * 3_000_000)))
+        await asyncio.gather(*(batcher.submit(page) for _ in range(3)))
         return [len(batch) for batch in carrier.batches]
 
     assert asyncio.run(go()) == [2, 1]
@@ -98,9 +122,9 @@ def test_failed_command_fails_alone():
         raise ValueError("what is this?")
 
     async def work(store):
-        wrong = Command(bytes.decode, ("HGET", "p", "f"))
-        await store.run(Command(bool, ("SET", "p", "text")))
-        commands = [echo("a"), wrong, echo("b"), Command(unreadable, ("ECHO", "x"))]
+        wrong = PlainCommand(bytes.decode, ("HGET", "p", "f"))
+        await store.run(PlainCommand(bool, ("SET", "p", "text")))
+        commands = [echo("a"), wrong, echo("b"), PlainCommand(unreadable, ("ECHO", "x"))]
         return await asyncio.gather(*(store.run(command) for command in commands), return_exceptions=True)
 
     a, wrong, b, unread = on_a_store(work)
@@ -129,7 +153,7 @@ def test_store_outage_fails_one_whole_batch():
 
 def test_a_server_that_lost_its_scripts_gets_them_again():
     async def work(store):
-        now = Command(float, (1,), [store.keys.pause], "pause_api")
+        now = PauseAPI(1)
         await asyncio.gather(store.run(now), store.run(now))
         await store.client.script_flush()
         return await asyncio.gather(store.run(now), store.run(now))
@@ -141,7 +165,7 @@ def test_command_canceled_before_the_batch_is_not_sent():
     async def go():
         carrier = Carrier()
         batcher = CommandBatcher(carrier)
-        asked = [asyncio.ensure_future(batcher.submit(echo(str(n)))) for n in range(3)]
+        asked = [asyncio.ensure_future(batcher.submit(echo_on_wire(str(n)))) for n in range(3)]
         asked[1].cancel()
         carrier.gate.set()
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -156,7 +180,7 @@ def test_a_store_that_is_closed_leaves_nobody_waiting():
     async def go():
         carrier = Carrier()
         batcher = CommandBatcher(carrier)
-        asked = [asyncio.ensure_future(batcher.submit(echo(str(n)))) for n in range(3)]
+        asked = [asyncio.ensure_future(batcher.submit(echo_on_wire(str(n)))) for n in range(3)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await batcher.aclose()
@@ -168,8 +192,8 @@ def test_a_store_that_is_closed_leaves_nobody_waiting():
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_error_of_a_lone_command_is_its_own(count):
     async def work(store):
-        await store.run(Command(bool, ("SET", "p", "text")))
-        wrong = Command(bytes.decode, ("HGET", "p", "f"))
+        await store.run(PlainCommand(bool, ("SET", "p", "text")))
+        wrong = PlainCommand(bytes.decode, ("HGET", "p", "f"))
         return await asyncio.gather(*(store.run(wrong) for _ in range(count)), return_exceptions=True)
 
     assert all(isinstance(answer, ResponseError) for answer in on_a_store(work))
@@ -177,8 +201,8 @@ def test_an_error_of_a_lone_command_is_its_own(count):
 
 def test_command_that_cannot_be_encoded_fails_alone(store):
     async def go(store):
-        wrong = Command(lambda reply: reply, ("SET", "k", "\ud800"))
-        operations = [ops.clock(), wrong, ops.clock()]
+        wrong = PlainCommand(lambda reply: reply, ("SET", "k", "\ud800"))
+        operations = [ReadClock(), wrong, ReadClock()]
         return await asyncio.gather(*(store.run(command) for command in operations), return_exceptions=True)
 
     first, wrong, last = store.run_async(go)

@@ -6,8 +6,13 @@ import time
 
 import pytest
 
-from scrape_do_celery.store import PartId, PartState, ops
-from scrape_do_celery.store.ops import PARTS_PER_MESSAGE, REDISPATCH_MAX, REDISPATCH_MIN
+from scrape_do_celery.store import PartId, PartState
+from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store.commands.dispatch import PARTS_PER_MESSAGE, REDISPATCH_MAX, REDISPATCH_MIN
+from scrape_do_celery.store.commands.limits import OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.parts import FinishPart, PoisonedPart, PoisonPolicy, RenewLease, Suspect
+from scrape_do_celery.store.commands.purchases import CheckBeforeSend, SendCheck, SendVerdict, WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 
 STATES = {PartState.QUEUED}
 
@@ -80,7 +85,7 @@ def test_a_part_whose_claim_died_is_claimed_in_isolation_only(store):
     store.claim_part(seconds=30, isolated=False)
     store.clock.forward(31)
     before = store.part_fields()
-    assert store.try_claim_part(token="t", isolated=False) == ops.Suspect()
+    assert store.try_claim_part(token="t", isolated=False) == Suspect()
     assert store.part_fields() == before
     claim = store.claim_part(token="t", isolated=True)
     assert claim.part.attempts == 2
@@ -91,10 +96,10 @@ def test_a_death_after_progress_makes_a_suspect_too(store, make):
     store.create_run()
     store.make_running(state=PartState.FETCHING)
     store.claim_part(seconds=30)
-    store.run(ops.store_content(store.keys, PartId("r", 0), 0, make.task()))
+    store.run(StoreContent(PartId("r", 0), 0, make.task()))
     assert store.part().attempts == 0
     store.clock.forward(31)
-    assert store.try_claim_part(isolated=False) == ops.Suspect()
+    assert store.try_claim_part(isolated=False) == Suspect()
 
 
 def test_a_part_that_was_let_go_is_no_suspect(store):
@@ -108,26 +113,26 @@ def test_part_that_failed_in_this_process_is_no_suspect(store):
     store.create_run()
     store.claim_part(token="failed", seconds=30)
     store.clock.forward(31)
-    assert store.try_claim_part(isolated=False, outlived="another") == ops.Suspect()
+    assert store.try_claim_part(isolated=False, outlived="another") == Suspect()
     assert store.claim_part(isolated=False, outlived="failed").part.attempts == 2
 
 
 def test_a_suspect_without_attempts_left_is_ended_at_once(store):
     store.create_run()
-    poison = ops.PoisonPolicy(2, skip_unsent=False)
+    poison = PoisonPolicy(2, skip_unsent=False)
     for _ in range(2):
         store.claim_part(seconds=30, poison=poison)
         store.clock.forward(31)
-    assert store.try_claim_part(isolated=False, poison=poison) == ops.PoisonedPart(0)
+    assert store.try_claim_part(isolated=False, poison=poison) == PoisonedPart(0)
 
 
 def test_a_suspect_probes_no_account(store):
     """Do not start a probe for a suspect: an unfinished probe would hold all runs back until it expires."""
     store.create_run()
     store.claim_part(seconds=30)
-    store.run(ops.open_breaker(store.keys, ""))
+    store.run(OpenBreaker(""))
     store.clock.forward(31)
-    assert store.try_claim_part(isolated=False) == ops.Suspect()
+    assert store.try_claim_part(isolated=False) == Suspect()
     assert store.claim_part().breaker == "probe"
 
 
@@ -140,7 +145,7 @@ def test_fence_is_not_reused_after_a_lost_claim(store):
     store.set_fields(**before)
     time.sleep(0.002)
     assert store.claim_part().part.fence > lost.part.fence
-    assert store.run(ops.renew_lease(store.keys, lost, 30.0)) is False
+    assert store.run(RenewLease(lost, 30.0)) is False
 
 
 def test_a_part_that_is_not_yet_due(store):
@@ -153,7 +158,7 @@ def test_a_part_that_is_not_yet_due(store):
 
 def test_while_the_api_is_left_alone_nothing_is_claimed(store):
     store.create_run()
-    store.run(ops.pause_api(store.keys, 40))
+    store.run(PauseAPI(40))
     assert store.try_claim_part() is None
     assert 35 < store.due_parts()["r:0"] <= 40
     assert store.part().attempts == 0
@@ -162,8 +167,8 @@ def test_while_the_api_is_left_alone_nothing_is_claimed(store):
 
 
 def test_a_pause_ends_by_itself(store):
-    store.run(ops.pause_api(store.keys, 0.0001))
-    store.run(ops.pause_api(store.keys, 7))
+    store.run(PauseAPI(0.0001))
+    store.run(PauseAPI(7))
     assert 0 < store.redis.ttl(store.keys.pause) <= 7
     store.clock.forward(8)
     assert store.redis.keys() == []
@@ -171,11 +176,11 @@ def test_a_pause_ends_by_itself(store):
 
 def test_a_longer_pause_stands(store):
     store.create_run()
-    store.run(ops.pause_api(store.keys, 60))
-    store.run(ops.pause_api(store.keys, 5))
+    store.run(PauseAPI(60))
+    store.run(PauseAPI(5))
     store.clock.forward(30)
     assert store.try_claim_part() is None
-    store.run(ops.pause_api(store.keys, 60))
+    store.run(PauseAPI(60))
     store.clock.forward(50)
     assert store.try_claim_part() is None
 
@@ -183,8 +188,8 @@ def test_a_longer_pause_stands(store):
 def test_a_run_that_is_to_end_is_let_through(store):
     store.create_run()
     store.make_running()
-    store.run(ops.pause_api(store.keys, 60))
-    store.run(ops.request_stop(store.keys, "r", "cancel"))
+    store.run(PauseAPI(60))
+    store.run(RequestStop("r", "cancel"))
     claim = store.claim_part()
     assert claim.stop_reason == "cancel"
     assert claim.part.stop_seen_at == pytest.approx(claim.now, abs=5)
@@ -212,12 +217,12 @@ def test_a_lease_is_renewed_by_its_holder_only(store):
     store.create_run()
     claim = store.claim_part(seconds=30)
     store.clock.forward(20)
-    assert store.run(ops.renew_lease(store.keys, claim, 30)) is True
+    assert store.run(RenewLease(claim, 30)) is True
     assert 25 < float(store.part_fields()["lease"]) - store.clock.time() <= 30
     store.clock.forward(31)
     store.claim_part()
     before = store.part_fields()
-    assert store.run(ops.renew_lease(store.keys, claim, 30)) is False
+    assert store.run(RenewLease(claim, 30)) is False
     assert store.part_fields() == before
 
 
@@ -225,7 +230,7 @@ def test_renewing_never_shortens_a_lease(store):
     store.create_run()
     claim = store.claim_part(seconds=300)
     lease = store.part_fields()["lease"]
-    assert store.run(ops.renew_lease(store.keys, claim, 30)) is True
+    assert store.run(RenewLease(claim, 30)) is True
     assert store.part_fields()["lease"] == lease
 
 
@@ -233,7 +238,7 @@ def test_renewal_does_not_restore_a_released_lease(store):
     store.create_run()
     claim = store.claim_part()
     store.update_part(claim, after=20)
-    assert store.run(ops.renew_lease(store.keys, claim, 30)) is True
+    assert store.run(RenewLease(claim, 30)) is True
     store.clock.forward(21)
     assert store.try_claim_part() is not None
 
@@ -242,37 +247,37 @@ def test_renewing_what_is_gone(store):
     store.create_run()
     claim = store.claim_part()
     store.redis.flushall()
-    assert store.run(ops.renew_lease(store.keys, claim, 30)) is False
+    assert store.run(RenewLease(claim, 30)) is False
     assert store.redis.keys() == []
 
 
 def test_an_intent_is_written_before_the_post(store):
     store.create_run()
     claim = store.claim_part(seconds=30)
-    assert store.run(ops.check_before_send(store.keys, claim)) < 0
-    verdict, when = store.run(ops.write_intent(store.keys, claim, "n", 120))
+    assert store.run(CheckBeforeSend(claim)).verdict is SendVerdict.LEASE_LOST
+    verdict, when = store.run(WriteIntent(claim, "n", 120))
     assert verdict == "ok"
     part = store.part()
     assert part.state is PartState.SUBMITTING
     assert part.intent == float(when)
     assert 115 < store.due_parts()["r:0"] <= 120
-    assert 115 < store.run(ops.check_before_send(store.keys, claim)) <= 120
+    assert 115 < store.run(CheckBeforeSend(claim)).seconds <= 120
 
 
 def test_an_intent_that_is_sent_again_is_the_same(store):
     store.create_run()
     claim = store.claim_part()
-    store.run(ops.write_intent(store.keys, claim, "n", 120))
+    store.run(WriteIntent(claim, "n", 120))
     before = store.part_fields()
-    assert store.run(ops.write_intent(store.keys, claim, "n", 120))[0] == "ok"
+    assert store.run(WriteIntent(claim, "n", 120))[0] == "ok"
     assert store.part_fields() == before
 
 
 def test_a_second_intent_is_refused(store):
     store.create_run()
     claim = store.claim_part()
-    store.run(ops.write_intent(store.keys, claim, "n", 120))
-    assert store.run(ops.write_intent(store.keys, claim, "other", 120)) == ("stale", "")
+    store.run(WriteIntent(claim, "n", 120))
+    assert store.run(WriteIntent(claim, "other", 120)) == ("stale", "")
 
 
 def test_an_intent_under_an_old_fence_is_refused(store):
@@ -280,7 +285,7 @@ def test_an_intent_under_an_old_fence_is_refused(store):
     claim = store.claim_part(seconds=30)
     store.clock.forward(31)
     store.claim_part()
-    assert store.run(ops.write_intent(store.keys, claim, "n", 120)) == ("stale", "")
+    assert store.run(WriteIntent(claim, "n", 120)) == ("stale", "")
     assert store.part().state is PartState.QUEUED
 
 
@@ -288,22 +293,22 @@ def test_a_stop_request_or_skip_unsent_comes_before_an_intent(store):
     store.create_run()
     claim = store.claim_part()
     store.redis.hset(store.keys.run("r"), "skip_unsent", 1)
-    assert store.run(ops.write_intent(store.keys, claim, "n", 120)) == ("skip_unsent", "")
+    assert store.run(WriteIntent(claim, "n", 120)) == ("skip_unsent", "")
     store.redis.hset(store.keys.run("r"), "stop_reason", "deadline")
-    assert store.run(ops.write_intent(store.keys, claim, "n", 120)) == ("stop_reason", "deadline")
+    assert store.run(WriteIntent(claim, "n", 120)) == ("stop_reason", "deadline")
     assert store.part().state is PartState.QUEUED
 
 
 def test_check_before_send_sees_an_expiring_or_lost_lease(store):
     store.create_run()
     claim = store.claim_part(seconds=30)
-    store.run(ops.write_intent(store.keys, claim, "n", 60))
+    store.run(WriteIntent(claim, "n", 60))
     store.clock.forward(50)
-    assert 0 < store.run(ops.check_before_send(store.keys, claim)) <= 10
+    assert 0 < store.run(CheckBeforeSend(claim)).seconds <= 10
     store.clock.forward(20)
-    assert store.run(ops.check_before_send(store.keys, claim)) < 0
+    assert store.run(CheckBeforeSend(claim)).seconds < 0
     store.claim_part()
-    assert store.run(ops.check_before_send(store.keys, claim)) == -1
+    assert store.run(CheckBeforeSend(claim)) == SendCheck(SendVerdict.LEASE_LOST)
 
 
 def test_due_part_has_the_fields_of_its_message(store):
@@ -341,7 +346,7 @@ def test_claimed_part_is_due_at_the_end_of_its_lease(store):
     store.create_run()
     claim = store.claim_part(seconds=30)
     store.clock.forward(25)
-    store.run(ops.renew_lease(store.keys, claim, 30))
+    store.run(RenewLease(claim, 30))
     store.clock.forward(10)
     due = store.claim_due()
     assert (due.parts, due.dropped) == ((), 0)
@@ -558,5 +563,5 @@ def test_retention_counts_from_the_purchase_to_the_end(store):
     store.make_running()
     (life,) = store.redis.zrange(store.keys.content_expiry, 0, -1, withscores=True)
     assert life == (b"r:0", pytest.approx(store.clock.time() + 3 * 86_400, abs=5))
-    store.run(ops.finish_part(store.keys, store.claim_part(), "succeeded"))
+    store.run(FinishPart(store.claim_part(), "succeeded"))
     assert store.redis.zrange(store.keys.content_expiry, 0, -1) == []

@@ -10,7 +10,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.store import AsyncStore, PartId, Store, ops
+from scrape_do_celery.store import AsyncStore, PartId, Store
+from scrape_do_celery.store.commands.contents import ReadStoredPositions, StoreContent
+from scrape_do_celery.store.commands.parts import ClaimPart, ReadJob, UpdatePart
+from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun
 from scrape_do_celery.store.scripts import load_scripts
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -37,21 +40,21 @@ def test_both_stores_work_on_the_same_records(store, make):
     part_id = PartId("r", 0)
 
     async def work(store):
-        assert (await store.run(ops.read_run(store.keys, "r"))).parts[0].total == 2
-        assert await store.run(ops.store_content(store.keys, part_id, 0, make.task())) == 1
-        claim = await store.run(ops.claim_part(store.keys, part_id, "t", seconds=30, states={"queued"}))
-        assert await store.run(ops.job(store.keys, part_id)) is None
-        return await store.run(ops.update_part(store.keys, claim, {"polls": 3}, after=0.0, job=make.job()))
+        assert (await store.run(ReadRun("r"))).parts[0].total == 2
+        assert await store.run(StoreContent(part_id, 0, make.task())).result == "stored"
+        claim = await store.run(ClaimPart(part_id, "t", seconds=30, states={"queued"}))
+        assert await store.run(ReadJob(part_id)) is None
+        return await store.run(UpdatePart(claim, {"polls": 3}, after=0.0, job=make.job()))
 
     assert store.run_async(work) == "ok"
     assert store.part().polls == 3
-    assert store.run(ops.job(store.keys, part_id)) == make.job()
-    assert store.run(ops.fetched(store.keys, part_id)) == {0}
+    assert store.run(ReadJob(part_id)) == make.job()
+    assert store.run(ReadStoredPositions(part_id)) == {0}
 
 
 def test_commands_are_values():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        ops.Command(int, ()).args = ("x",)
+        ReadRun("r").run_id = "x"
 
 
 def test_a_cluster_is_refused_with_the_reason(store, monkeypatch):
@@ -99,13 +102,14 @@ def test_server_outage_raises_in_the_end(monkeypatch):
     monkeypatch.setattr("scrape_do_celery.store.client._RETRIES", 0)
     store = Store.open(UNREACHABLE, "p")
     with pytest.raises(RedisError):
-        store.run(ops.outcome(store.keys, "r"))
+        store.run(ReadOutcome("r"))
     store.close()
 
 
 def test_other_error_is_raised_unchanged(store):
     store.create_run()
-    view = ops.read_run(store.keys, "r")
-    fault = dataclasses.replace(view, script=None, keys=[], args=("HGET", store.keys.due, "field"))
+    view = ReadRun("r")
+    fault = ReadOutcome("r")
+    store.redis.set(store.keys.run("r"), "text")
     with pytest.raises(ResponseError):
         store.sync_store.run_all([view, fault])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from scrape_do_celery.runtime import run_step
-from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store import PartState
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.purchases import ReadLedgerDay, WriteIntent
+from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.tasks.reconcile import reconcile
 from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import (
@@ -24,10 +27,10 @@ def test_purchase_not_found_stays_in_the_ledger(step_harness, make):
     step_harness.api.script(create_job=make.refusal(429), get_user_info=None)
     step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(60)
-    step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
+    step_harness.run(RequestStop("r", "cancel"))
     step_harness.run_step(reconcile, step_harness.claim_part())
     today = int(step_harness.clock.time() // 86_400)
-    lines = [line for day in (today - 1, today) for line in step_harness.run(ops.ledger(step_harness.keys, day))]
+    lines = [line for day in (today - 1, today) for line in step_harness.run(ReadLedgerDay(day))]
     assert [(line.sequence, line.status) for line in lines] == [(1, "not_found")]
 
 
@@ -48,14 +51,9 @@ def test_repeated_void_keeps_an_earlier_not_found_entry(step_harness):
     show_jobs(step_harness)
     assert reconcile_until(step_harness)
     claim = step_harness.claim_part(seconds=LEASE)
-    assert (
-        step_harness.run(ops.write_intent(step_harness.keys, claim, "n2", LEASE, account=step_harness.account))[0]
-        == "ok"
-    )
+    assert step_harness.run(WriteIntent(claim, "n2", LEASE, account=step_harness.account))[0] == "ok"
     for _ in range(2):
-        step_harness.run(
-            ops.update_part(step_harness.keys, claim, {"state": "queued", "purchase_status": "void"}, after=5.0)
-        )
+        step_harness.run(UpdatePart(claim, {"state": "queued", "purchase_status": "void"}, after=5.0))
     step_harness.clock.forward(6)
-    step_harness.run(ops.finish_part(step_harness.keys, step_harness.claim_part(seconds=LEASE), "canceled"))
+    step_harness.run(FinishPart(step_harness.claim_part(seconds=LEASE), "canceled"))
     assert ledger_statuses(step_harness) == ["not_found"]

@@ -7,8 +7,19 @@ import json
 import pytest
 
 from scrape_do_celery.errors import JobLostError
-from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, RunState, ops
-from scrape_do_celery.store.ops import REDISPATCH_MIN
+from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, RunState
+from scrape_do_celery.store.commands.contents import HoldContent, ReadContents, ReadStoredPositions, StoreContent
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
+from scrape_do_celery.store.commands.parts import FinishPart, ReadJob, ReadPartSpec, UpdatePart
+from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.runs import (
+    CountDecisionAttempt,
+    ReadOutcome,
+    ReadRun,
+    ReadSpec,
+    RecordOutcome,
+    RequestStop,
+)
 
 
 @pytest.fixture
@@ -47,7 +58,7 @@ def test_at_once_means_that_the_caller_publishes(store):
 def test_a_change_under_an_old_fence_is_refused(store, stale):
     before = store.dump_keys()
     assert store.update_part(stale, after=0, state="done") == "stale"
-    assert store.run(ops.update_part(store.keys, stale, {}, owner="j")) == "stale"
+    assert store.run(UpdatePart(stale, {}, owner="j")) == "stale"
     assert store.dump_keys() == before
 
 
@@ -62,19 +73,19 @@ def test_a_change_of_what_is_gone_is_refused(store):
 def test_the_job_is_kept_beside_the_record(store, make):
     store.create_run()
     job = make.job("pending", tasks=["success", "pending"])
-    assert store.run(ops.job(store.keys, PartId("r", 0))) is None
-    store.run(ops.update_part(store.keys, store.claim_part(), {}, job=job))
-    assert store.run(ops.job(store.keys, PartId("r", 0))) == job
+    assert store.run(ReadJob(PartId("r", 0))) is None
+    store.run(UpdatePart(store.claim_part(), {}, job=job))
+    assert store.run(ReadJob(PartId("r", 0))) == job
 
 
 def test_a_job_has_one_owner(store):
     store.create_run("a")
     store.create_run("b")
     first, second = store.claim_part("a"), store.claim_part("b")
-    assert store.run(ops.update_part(store.keys, first, {"job": "j"}, owner="j")) == "ok"
-    assert store.run(ops.update_part(store.keys, first, {"job": "j"}, owner="j")) == "ok"
+    assert store.run(UpdatePart(first, {"job": "j"}, owner="j")) == "ok"
+    assert store.run(UpdatePart(first, {"job": "j"}, owner="j")) == "ok"
     before = store.dump_keys()
-    assert store.run(ops.update_part(store.keys, second, {"job": "j"}, owner="j", after=0.0)) == "owned"
+    assert store.run(UpdatePart(second, {"job": "j"}, owner="j", after=0.0)) == "owned"
     assert store.dump_keys() == before
 
 
@@ -84,7 +95,7 @@ def test_a_job_has_one_owner(store):
 def test_stop_request_meanwhile_makes_a_part_due(store, state, now):
     store.create_run()
     claim = store.claim_part()
-    store.run(ops.request_stop(store.keys, "r", CANCEL))
+    store.run(RequestStop("r", CANCEL))
     store.update_part(claim, after=50, state=state)
     assert (store.due_parts()["r:0"] <= 0) is now
 
@@ -92,7 +103,7 @@ def test_stop_request_meanwhile_makes_a_part_due(store, state, now):
 def test_a_job_that_was_told_to_stop_keeps_its_interval(store):
     store.create_run()
     claim = store.claim_part()
-    store.run(ops.request_stop(store.keys, "r", CANCEL))
+    store.run(RequestStop("r", CANCEL))
     store.update_part(claim, after=50, state="running", cancel_sent_at=1.5)
     assert store.due_parts()["r:0"] > 40
 
@@ -101,13 +112,13 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(store):
 def collecting(store):
     store.create_run()
     store.make_running(state=PartState.FETCHING)
-    return lambda position, task: store.run(ops.store_content(store.keys, PartId("r", 0), position, task))
+    return lambda position, task: store.run(StoreContent(PartId("r", 0), position, task)).result
 
 
 def test_the_first_to_store_a_task_wins(store, collecting, make):
     assert collecting(0, make.task(0, content="first")) == 1
     assert collecting(0, make.task(0, content="second", status="error")) == 0
-    (kept,) = store.run(ops.contents(store.keys, PartId("r", 0), [0]))
+    (kept,) = store.run(ReadContents(PartId("r", 0), [0]))
     assert kept.content == "first"
     assert (store.part().stored_ok, store.part().stored_failed) == (1, 0)
 
@@ -120,14 +131,14 @@ def test_tasks_are_counted_by_how_they_ended(store, collecting, make):
     collecting(3, make.task(3, status="error", gone=True))
     part = store.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (1, 3, 1, 5.0)
-    assert store.run(ops.fetched(store.keys, PartId("r", 0))) == {0, 1, 2, 3}
+    assert store.run(ReadStoredPositions(PartId("r", 0))) == {0, 1, 2, 3}
 
 
 @pytest.fixture
 def held(store, collecting, make):
     """Return a held page of task 0, which cost two credits."""
     page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
-    assert store.run(ops.hold_content(store.keys, PartId("r", 0), 0, page)) == 1
+    assert store.run(HoldContent(PartId("r", 0), 0, page))
     return page
 
 
@@ -145,7 +156,7 @@ def test_held_page_replaces_a_task_without_a_page(store, collecting, make, held,
     assert [collecting(0, bare) for _ in range(2)] == [1, 0]
     part = store.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
-    assert store.run(ops.contents(store.keys, PartId("r", 0), [0])) == [held]
+    assert store.run(ReadContents(PartId("r", 0), [0])) == [held]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +173,7 @@ def test_task_with_a_page_replaces_the_held_one(store, collecting, make, held, m
     store.finish_part()
     part = store.part()
     assert part.stored_ok + part.stored_failed == 1
-    assert store.run(ops.contents(store.keys, PartId("r", 0), [0])) == [task]
+    assert store.run(ReadContents(PartId("r", 0), [0])) == [task]
 
 
 def test_held_page_is_stored_at_the_end(store, collecting, make, held):
@@ -170,7 +181,7 @@ def test_held_page_is_stored_at_the_end(store, collecting, make, held):
     store.finish_part(outcome="canceled")
     part = store.part()
     assert (part.stored_ok, part.stored_failed, part.credits) == (1, 1, 2.0)
-    assert store.run(ops.contents(store.keys, PartId("r", 0), [0])) == [held]
+    assert store.run(ReadContents(PartId("r", 0), [0])) == [held]
     assert not store.redis.exists(store.keys.provisional("r", 0))
 
 
@@ -182,15 +193,15 @@ def test_nothing_is_stored_for_a_run_that_is_gone(store, collecting, make):
 
 def test_contents_are_read_by_position(store, collecting, make):
     collecting(2, make.task(2))
-    first, none, third = store.run(ops.contents(store.keys, PartId("r", 0), [2, 0, 2]))
+    first, none, third = store.run(ReadContents(PartId("r", 0), [2, 0, 2]))
     assert (first, none) == (third, None)
-    assert store.run(ops.fetched(store.keys, PartId("other", 0))) == set()
+    assert store.run(ReadStoredPositions(PartId("other", 0))) == set()
 
 
 def test_a_part_ends_with_its_outcome_and_its_error(store):
     store.create_multi_part_run(2)
     claim = store.claim_part(part=1)
-    assert store.run(ops.finish_part(store.keys, claim, "lost", error=JobLostError("gone", "r"))) == 1
+    assert store.run(FinishPart(claim, "lost", error=JobLostError("gone", "r"))) == 1
     part = store.part(part=1)
     assert (part.state, part.outcome, str(part.error)) == (PartState.DONE, "lost", "gone")
     assert "r:1" not in store.due_parts()
@@ -210,14 +221,14 @@ def test_the_last_part_makes_its_run_due(store):
 def test_a_part_that_is_ended_twice_counts_once(store):
     store.create_multi_part_run(2)
     claim = store.claim_part()
-    assert store.run(ops.finish_part(store.keys, claim, "failed")) == 1
-    assert store.run(ops.finish_part(store.keys, claim, "succeeded")) == 1
+    assert store.run(FinishPart(claim, "failed")) == 1
+    assert store.run(FinishPart(claim, "succeeded")) == 1
     assert store.part().outcome == "failed"
 
 
 def test_a_part_is_not_ended_under_an_old_fence(store, stale):
     before = store.dump_keys()
-    assert store.run(ops.finish_part(store.keys, stale, "failed", skip_unsent=True)) is None
+    assert store.run(FinishPart(stale, "failed", skip_unsent=True)) is None
     assert store.dump_keys() == before
 
 
@@ -237,12 +248,12 @@ def test_part_that_stops_others_wakes_unsent_parts(store):
     assert due["r:3"] <= 0
     assert due["r:2"] == pytest.approx(waits["r:2"], abs=1)
     assert due["r:1"] > 200
-    assert store.run(ops.write_intent(store.keys, held, "n", 60)) == ("skip_unsent", "")
+    assert store.run(WriteIntent(held, "n", 60)) == ("skip_unsent", "")
     assert store.claim_part(part=3).skip_unsent
 
 
 def test_a_stop_request_for_nothing(store):
-    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) is None
+    assert store.run(RequestStop("r", CANCEL)) is None
     assert store.redis.keys() == []
 
 
@@ -250,22 +261,22 @@ def test_a_stop_request_ends_what_was_not_sent(store):
     store.create_multi_part_run(2)
     old = store.claim_part(part=1, seconds=1)
     store.clock.forward(2)
-    assert store.run(ops.request_stop(store.keys, "r", DEADLINE)) == []
+    assert store.run(RequestStop("r", DEADLINE)) == []
     record = store.read_run()
     assert {(part.state, part.outcome) for part in record.parts} == {(PartState.DONE, "timed_out")}
     assert record.stop_reason == DEADLINE
     assert store.due_parts().keys() == {"r:run"}
     assert store.due_parts()["r:run"] <= 0
-    assert store.run(ops.write_intent(store.keys, old, "n", 60)) == ("stale", "")
+    assert store.run(WriteIntent(old, "n", 60)) == ("stale", "")
 
 
 def test_only_the_first_stop_request_counts(store):
     store.create_run()
     store.claim_part()
-    store.run(ops.request_stop(store.keys, "r", CANCEL))
+    store.run(RequestStop("r", CANCEL))
     stopped = store.run_fields()["stop_requested_at"]
     store.clock.forward(5)
-    store.run(ops.request_stop(store.keys, "r", DEADLINE))
+    store.run(RequestStop("r", DEADLINE))
     assert store.read_run().stop_reason == CANCEL
     assert store.run_fields()["stop_requested_at"] == stopped
 
@@ -282,7 +293,7 @@ def test_stop_request_returns_the_running_parts(store):
     store.make_running(part=4, state=PartState.FETCHING)
     store.finish_part(part=5)
     states = [part.state for part in store.read_run().parts]
-    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) == [PartId("r", 0), PartId("r", 1)]
+    assert store.run(RequestStop("r", CANCEL)) == [PartId("r", 0), PartId("r", 1)]
     assert [part.state for part in store.read_run().parts] == states
     due = store.due_parts()
     assert due["r:0"] <= 0
@@ -294,26 +305,26 @@ def test_stop_request_returns_the_running_parts(store):
 def test_part_in_submit_is_not_returned_by_a_stop_request(store):
     store.create_run()
     claim = store.claim_part()
-    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) == []
+    assert store.run(RequestStop("r", CANCEL)) == []
     assert store.part().state is PartState.QUEUED
-    assert store.run(ops.write_intent(store.keys, claim, "n", 60)) == ("stop_reason", CANCEL)
+    assert store.run(WriteIntent(claim, "n", 60)) == ("stop_reason", CANCEL)
 
 
 def test_a_stop_request_comes_too_late(store):
     store.create_run()
     store.finish_part()
-    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
+    store.run(RecordOutcome("r", "succeeded", {}))
     before = store.dump_keys()
-    assert store.run(ops.request_stop(store.keys, "r", CANCEL)) is None
+    assert store.run(RequestStop("r", CANCEL)) is None
     assert store.dump_keys() == before
 
 
 def test_the_first_outcome_stands(store):
     store.create_run()
     store.finish_part()
-    assert store.run(ops.record_outcome(store.keys, "r", "succeeded", {"decided_by": 0})) == "succeeded"
+    assert store.run(RecordOutcome("r", "succeeded", {"decided_by": 0})) == "succeeded"
     before = store.dump_keys()
-    assert store.run(ops.record_outcome(store.keys, "r", "failed", {"decided_by": 7})) == "succeeded"
+    assert store.run(RecordOutcome("r", "failed", {"decided_by": 7})) == "succeeded"
     assert store.dump_keys() == before
     record = store.read_run()
     assert (record.state, record.decided_by) == (RunState.SUCCEEDED, 0)
@@ -322,36 +333,36 @@ def test_the_first_outcome_stands(store):
 
 
 def test_nothing_is_decided_for_a_run_that_is_gone(store):
-    assert store.run(ops.record_outcome(store.keys, "r", "succeeded", {})) == ""
+    assert store.run(RecordOutcome("r", "succeeded", {})) == ""
     assert store.redis.keys() == []
 
 
 def test_the_outcome_alone(store):
-    assert store.run(ops.outcome(store.keys, "r")) == (False, None)
+    assert store.run(ReadOutcome("r")) == (False, None)
     store.create_run()
-    assert store.run(ops.outcome(store.keys, "r")) == (True, None)
+    assert store.run(ReadOutcome("r")) == (True, None)
     store.finish_part()
-    store.run(ops.record_outcome(store.keys, "r", "failed", {}))
-    assert store.run(ops.outcome(store.keys, "r")) == (True, "failed")
+    store.run(RecordOutcome("r", "failed", {}))
+    assert store.run(ReadOutcome("r")) == (True, "failed")
 
 
 def test_a_view_has_no_targets(store):
     store.create_run()
     reply = store.sync_store._scripts["read_run"](keys=[store.keys.run("r")], args=["r", "p"])
     assert not [field for field in reply[0][::2] if field.startswith(b"targets:")]
-    assert store.run(ops.read_run(store.keys, "other")) is None
+    assert store.run(ReadRun("other")) is None
 
 
 def test_requests_that_are_not_there(store):
-    assert store.run(ops.spec(store.keys, "r", 1)) is None
-    assert store.run(ops.part_spec(store.keys, PartId("r", 0))) is None
+    assert store.run(ReadSpec("r", 1)) is None
+    assert store.run(ReadPartSpec(PartId("r", 0))) is None
     store.create_run()
-    assert store.run(ops.part_spec(store.keys, PartId("r", 1))) is None
+    assert store.run(ReadPartSpec(PartId("r", 1))) is None
 
 
 def test_attempts_to_decide_are_counted(store):
     store.create_run()
-    assert [store.run(ops.count_decision_attempt(store.keys, "r")) for _ in range(3)] == [1, 2, 3]
+    assert [store.run(CountDecisionAttempt("r")) for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_page_is_progress(store, collecting, make):
@@ -359,7 +370,7 @@ def test_a_page_is_progress(store, collecting, make):
     assert store.part().attempts == 1
     collecting(0, make.task(0))
     assert store.part().attempts == 0
-    store.run(ops.finish_part(store.keys, claim, "succeeded"))
+    store.run(FinishPart(claim, "succeeded"))
     assert collecting(1, make.task(1)) == -1
 
 

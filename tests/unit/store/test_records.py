@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.store import Keys, PartId, PartRecord, PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.due import Due, DuePart, DueRun
+from scrape_do_celery.store.commands.dispatch import Due, DuePart, DueRun
 
 
 def flat(**fields):

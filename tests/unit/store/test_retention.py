@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.store import PartId, PartState, ops
+from scrape_do_celery.store import PartId, PartState, Retention
+from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store.commands.creation import FORGOTTEN, AcceptRun
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadOutcome, RecordOutcome
 
-RETENTION = ops.Retention(100, 200, 300)
+RETENTION = Retention(100, 200, 300)
 
 
 def ended(store, make, **options):
@@ -15,19 +19,19 @@ def ended(store, make, **options):
     for n in range(2):
         store.make_running(part=n, state=PartState.FETCHING)
         claim = store.claim_part(part=n)
-        store.run(ops.update_part(store.keys, claim, {}, job=make.job("success")))
-        store.run(ops.store_content(store.keys, PartId("r", n), 0, make.task(0)))
-        store.run(ops.finish_part(store.keys, claim, "succeeded"))
-    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
+        store.run(UpdatePart(claim, {}, job=make.job("success")))
+        store.run(StoreContent(PartId("r", n), 0, make.task(0)))
+        store.run(FinishPart(claim, "succeeded"))
+    store.run(RecordOutcome("r", "succeeded", {}))
 
 
 def test_last_delivery_starts_the_retention(store, make):
     ended(store, make, key="k", waiter="a", max_wait=600)
-    store.run(ops.accept_run(store.keys, "r", "b", "s"))
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "a", RETENTION)) == 1
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "a", RETENTION)) == 1
+    store.run(AcceptRun("r", "b", "s"))
+    assert store.run(AcknowledgeDelivery("r", "a", RETENTION)) == 1
+    assert store.run(AcknowledgeDelivery("r", "a", RETENTION)) == 1
     assert set(store.ttls().values()) == {None}
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "b", RETENTION)) == 0
+    assert store.run(AcknowledgeDelivery("r", "b", RETENTION)) == 0
     keys = store.keys
     expected = {keys.run("r"): 200, keys.idempotency("k"): 300}
     for n in range(2):
@@ -40,30 +44,30 @@ def test_last_delivery_starts_the_retention(store, make):
 def test_run_without_job_or_key_expires(store):
     store.create_run()
     store.finish_part(outcome="failed")
-    store.run(ops.record_outcome(store.keys, "r", "failed", {}))
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION)) == 0
+    store.run(RecordOutcome("r", "failed", {}))
+    assert store.run(AcknowledgeDelivery("r", "r", RETENTION)) == 0
     assert None not in store.ttls().values()
 
 
 def test_live_run_does_not_expire(store):
     store.create_run()
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION)) == 0
+    assert store.run(AcknowledgeDelivery("r", "r", RETENTION)) == 0
     assert set(store.ttls().values()) == {None}
     assert "r:0" in store.due_parts()
 
 
 def test_delivery_of_a_missing_run_is_ignored(store):
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION)) == -1
+    assert store.run(AcknowledgeDelivery("r", "r", RETENTION)) is None
     assert store.redis.keys() == []
 
 
 def test_forget_deletes_the_run(store, make):
-    assert store.run(ops.forget_run(store.keys, "r")) == 0
+    assert store.run(ForgetRun("r")) == "unknown"
     store.create_run("other")
     before = store.dump_keys()
     ended(store, make, key="k")
-    store.run(ops.acknowledge_delivery(store.keys, "r", "r", RETENTION))
-    assert store.run(ops.forget_run(store.keys, "r")) == 1
+    store.run(AcknowledgeDelivery("r", "r", RETENTION))
+    assert store.run(ForgetRun("r")) == "freed"
     marks = store.ttls().keys() - {key.decode() for key in before}
     assert marks == {store.keys.run("r"), store.keys.owner("job-r-0"), store.keys.owner("job-r-1")}
     assert all(store.ttls()[mark] for mark in marks)
@@ -71,16 +75,16 @@ def test_forget_deletes_the_run(store, make):
     before.pop(store.keys.totals.encode())
     assert {key: value for key, value in store.dump_keys().items() if key in before} == before
     assert store.read_run() is None
-    assert store.run(ops.forget_run(store.keys, "r")) == 0
+    assert store.run(ForgetRun("r")) == "unknown"
 
 
 def test_run_forgotten_before_delivery_is_deleted_after_it(store, make):
     ended(store, make, key="k", waiter="a")
-    store.run(ops.accept_run(store.keys, "r", "b", "s"))
-    assert store.run(ops.forget_run(store.keys, "r")) == 1
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "a", RETENTION)) == 1
+    store.run(AcceptRun("r", "b", "s"))
+    assert store.run(ForgetRun("r")) == "freed"
+    assert store.run(AcknowledgeDelivery("r", "a", RETENTION)) == 1
     assert store.read_run() is not None
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "b", RETENTION)) == 0
+    assert store.run(AcknowledgeDelivery("r", "b", RETENTION)) == 0
     assert store.read_run() is None
     assert None not in store.ttls().values()
     assert store.due_parts() == {}
@@ -89,18 +93,18 @@ def test_run_forgotten_before_delivery_is_deleted_after_it(store, make):
 def test_old_message_does_not_buy_a_forgotten_run(store):
     store.create_run(key="k", waiter="w")
     store.finish_part()
-    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
-    store.run(ops.acknowledge_delivery(store.keys, "r", "w", RETENTION))
-    store.run(ops.forget_run(store.keys, "r"))
+    store.run(RecordOutcome("r", "succeeded", {}))
+    store.run(AcknowledgeDelivery("r", "w", RETENTION))
+    store.run(ForgetRun("r"))
     again = store.create_run()
     assert again.result == "forgotten"
-    assert store.run(ops.accept_run(store.keys, "r", "w", "s")) == ops.FORGOTTEN
-    assert store.run(ops.outcome(store.keys, "r")) == (False, None)
+    assert store.run(AcceptRun("r", "w", "s")) == FORGOTTEN
+    assert store.run(ReadOutcome("r")) == (False, None)
     assert store.create_run("other", key="k").new
 
 
 def test_live_run_cannot_be_forgotten(store):
     store.create_run()
     before = store.dump_keys()
-    assert store.run(ops.forget_run(store.keys, "r")) == -1
+    assert store.run(ForgetRun("r")) == "live"
     assert store.dump_keys() == before

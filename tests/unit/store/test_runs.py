@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery.models.urls import strict_digest
-from scrape_do_celery.store import PartId, PartState, RunState, ops
-from scrape_do_celery.store.ops import REDISPATCH_MIN
+from scrape_do_celery.store import PartId, PartState, Retention, RunState
+from scrape_do_celery.store.commands.creation import AcceptRun, Created
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
+from scrape_do_celery.store.commands.parts import ReadPartSpec
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ReadSpec, RecordOutcome, RequestStop
 
 
 def test_a_run_is_written_whole(store, make):
@@ -20,7 +23,7 @@ def test_a_run_is_written_whole(store, make):
     (part,) = record.parts
     assert (part.state, part.total, part.fence, part.attempts) == (PartState.QUEUED, 2, 0, 0)
     assert part.fingerprint == strict_digest(make.urls(2))
-    spec = store.run(ops.spec(store.keys, "r:1", 1))
+    spec = store.run(ReadSpec("r:1", 1))
     assert spec.request.targets == make.urls(2)
     assert (spec.request.super, spec.raise_on_task_failure, spec.max_wait) == (True, True, None)
     assert store.run_fields("r:1")["v"] == "1"
@@ -46,7 +49,7 @@ def test_a_run_of_many_parts(store, make):
     assert store.run_fields()["left"] == "3"
     assert set(store.due_parts()) == {"r:0", "r:1", "r:2"}
     assert [len(f) for f in {part.fingerprint for part in record.parts}] == [32, 32, 32]
-    last = store.run(ops.part_spec(store.keys, PartId("r", 2)))
+    last = store.run(ReadPartSpec(PartId("r", 2)))
     assert last.request.targets == make.urls(1, 2000)
 
 
@@ -62,7 +65,7 @@ def test_the_same_key_again_gives_the_run_that_has_it(store):
     first = store.create_run("a:b", key="prices")
     before = store.dump_keys()
     same, other = store.create_run("second", key="prices"), store.create_run("third", 7, key="prices")
-    assert same == other == ops.Created("a:b", first.digest, "exists")
+    assert same == other == Created("a:b", first.digest, "exists")
     assert store.dump_keys() == before
     assert store.create_run("fourth", key="other").new
 
@@ -70,7 +73,7 @@ def test_the_same_key_again_gives_the_run_that_has_it(store):
 def test_a_key_outlives_the_record_that_it_led_to(store):
     first = store.create_run(key="prices")
     store.redis.delete(store.keys.run("r"))
-    assert store.create_run("second", key="prices") == ops.Created("r", first.digest, "exists")
+    assert store.create_run("second", key="prices") == Created("r", first.digest, "exists")
 
 
 def test_max_wait_counts_from_now(store):
@@ -99,7 +102,7 @@ def test_a_draft_is_not_due_until_its_time_is_up(store):
 
 def test_accepting_a_draft_makes_it_live(store):
     store.create_run(start_delay=1000, max_wait=60)
-    assert store.run(ops.accept_run(store.keys, "r")) == 1
+    assert store.run(AcceptRun("r")) == 1
     record = store.read_run()
     assert record.accepted is not None
     assert store.due_parts().keys() == {"r:0", "r:run"}
@@ -109,52 +112,52 @@ def test_accepting_a_draft_makes_it_live(store):
 
 def test_accepted_draft_without_deadline_has_only_due_parts(store):
     store.create_run(start_delay=1000)
-    store.run(ops.accept_run(store.keys, "r"))
+    store.run(AcceptRun("r"))
     assert store.due_parts().keys() == {"r:0"}
 
 
 def test_accepting_twice_changes_nothing(store):
     store.create_run(start_delay=1000, waiter="w", signature="s", max_wait=60)
-    store.run(ops.accept_run(store.keys, "r", "w", "s"))
+    store.run(AcceptRun("r", "w", "s"))
     before = store.dump_keys()
     store.clock.forward(10)
-    assert store.run(ops.accept_run(store.keys, "r", "w", "another")) == 1
+    assert store.run(AcceptRun("r", "w", "another")) == 1
     assert store.dump_keys() == before
     assert store.read_run().waiters == {"w": "s"}
 
 
 def test_accepting_nothing(store):
-    assert store.run(ops.accept_run(store.keys, "r", "w", "s")) == 0
+    assert store.run(AcceptRun("r", "w", "s")) == 0
     assert store.redis.keys() == []
 
 
 def test_waiters_are_added_once_each(store):
     store.create_run(waiter="a", signature="1")
     for waiter in ("b", "b", "a"):
-        store.run(ops.accept_run(store.keys, "r", waiter, "2"))
+        store.run(AcceptRun("r", waiter, "2"))
     assert store.read_run().waiters == {"a": "1", "b": "2"}
     assert store.run_fields()["waiting"] == "2"
 
 
 def test_accepting_a_draft_that_was_canceled_leads_to_its_end(store):
     store.create_run(start_delay=1000)
-    assert store.run(ops.request_stop(store.keys, "r", "cancel")) == []
+    assert store.run(RequestStop("r", "cancel")) == []
     assert store.part().state is PartState.DONE
-    assert store.run(ops.accept_run(store.keys, "r")) == 1
+    assert store.run(AcceptRun("r")) == 1
     assert store.due_parts().keys() == {"r:run"}
     (run,) = store.claim_due().runs
     assert (run.left, run.accepted, run.outcome) == (0, True, None)
 
 
-RETENTION = ops.Retention(100, 200, 300)
+RETENTION = Retention(100, 200, 300)
 
 
 def test_waiter_after_the_outcome_is_served_at_once(store):
     store.create_run()
     store.finish_part()
-    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
+    store.run(RecordOutcome("r", "succeeded", {}))
     assert store.claim_due().runs == ()
-    store.run(ops.accept_run(store.keys, "r", "late", "s"))
+    store.run(AcceptRun("r", "late", "s"))
     (run,) = store.claim_due().runs
     assert (run.outcome, run.dispatches) == ("succeeded", 1)
     assert store.read_run().waiters == {"r": "", "late": "s"}
@@ -163,8 +166,8 @@ def test_waiter_after_the_outcome_is_served_at_once(store):
 def test_a_waiter_that_was_told_is_not_added_again(store):
     store.create_run(waiter="w")
     store.finish_part()
-    store.run(ops.record_outcome(store.keys, "r", "succeeded", {}))
-    assert store.run(ops.acknowledge_delivery(store.keys, "r", "w", RETENTION)) == 0
-    store.run(ops.accept_run(store.keys, "r", "w", "s"))
+    store.run(RecordOutcome("r", "succeeded", {}))
+    assert store.run(AcknowledgeDelivery("r", "w", RETENTION)) == 0
+    store.run(AcceptRun("r", "w", "s"))
     assert store.read_run().waiters == {}
     assert store.due_parts() == {}

@@ -11,10 +11,46 @@ import pytest
 import scrape_do_celery
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunSpec, ops
-from scrape_do_celery.store.counting import count_live_runs, read_stats
-from scrape_do_celery.store.ownership import read_job_ownership, scan_unresolved_parts
-from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected, take_rejected
+from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunSpec, commands
+from scrape_do_celery.store.command import Command
+from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
+from scrape_do_celery.store.commands.contents import HoldContent, ReplaceLargeContent, StoreContent
+from scrape_do_celery.store.commands.creation import AcceptRun, AssignTick, CreateRun, ReserveKey, ScheduleTick
+from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace
+from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.ownership import (
+    NoteUnowned,
+    ReadJobOwnership,
+    ReadUnresolvedPurchases,
+    ScanConflictingParts,
+    ScanUnresolvedParts,
+)
+from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, RenewLease, UpdatePart
+from scrape_do_celery.store.commands.polling import (
+    AcquireListPoll,
+    FindUnattendedAccounts,
+    FinishListPoll,
+    MarkStillRunning,
+    MoveSomeToDue,
+    PlanPolling,
+)
+from scrape_do_celery.store.commands.purchases import (
+    CheckBeforeSend,
+    NoteRejected,
+    RejectedPurchase,
+    TakeRejected,
+    WriteIntent,
+)
+from scrape_do_celery.store.commands.runs import (
+    AcknowledgeDelivery,
+    ClaimOnce,
+    CountDecisionAttempt,
+    ForgetRun,
+    ReadRun,
+    RecordOutcome,
+    RequestStop,
+)
+from scrape_do_celery.store.commands.stats import CountLiveRuns, ReadStats
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
 from scrape_do_celery.store.scripts import load_scripts
 
@@ -125,8 +161,8 @@ def test_constants_stand_before_the_scripts_that_name_them():
 
 
 def make_sample_commands():
-    """Return a command of each function that calls a script, with all optional parts, so that each key exists."""
-    keys, run, part, account = Keys("p"), "r", PartId("r", 0), "a"
+    """Return a command of each class with a script, with all optional parts, so that each key exists."""
+    run, part, account = "r", PartId("r", 0), "a"
     targets = ["https://example.com/1", "https://example.com/2"]
     digests, spec = PartDigests.from_targets(targets), RunSpec(JobCreationRequest(targets=targets), max_wait=60)
     job = JobDetails(job_id="j", status="queuing")
@@ -135,59 +171,68 @@ def make_sample_commands():
         *(part, 0.0, PartRecord(PartState.QUEUED, fence=1, total=2)),
         *(None, False, None, False, 0.0, "", b"", b""),
     )
-    tick, intervals = ops.ScheduleTick("s", "1", "wait"), [2.0, 5.0]
+    tick, intervals = ScheduleTick("s", "1", "wait"), [2.0, 5.0]
     return [
-        ops.accept_run(keys, run, "w", "{}"),
-        ops.acknowledge_changed_runs(keys, "1.0000", [run]),
-        ops.acknowledge_delivery(keys, run, "w", Retention(contents=1, record=1, idempotency=1)),
-        ops.acquire_list_poll(keys, account, "token", 30.0),
-        ops.allocate_requests(keys, "process", 2, 1, limit=10, rate=5.0, counted={"requests": 1.0}),
-        ops.assign_tick(keys, "message", "1"),
-        ops.check_before_send(keys, claim),
-        ops.claim_due(keys, limit=1, cap=1),
-        ops.claim_namespace(keys, "app", 30),
-        ops.claim_once(keys, run, "callback", 60),
-        ops.claim_part(keys, part, "token", seconds=30.0, states=list(PartState)),
-        ops.close_breaker(keys, account),
-        count_live_runs(keys, keys.due),
-        ops.count_decision_attempt(keys, run),
-        ops.create_run(keys, run, spec, key="k", start_delay=1.0, expires=60.0, tick=tick),
-        ops.find_unattended_accounts(keys, account, 60.0),
-        ops.finish_list_poll(keys, account, "token", others=0.0, redispatch_after=5.0),
-        ops.finish_part(keys, claim, "succeeded"),
-        ops.forget_run(keys, run),
-        ops.hold_content(keys, part, 0, page),
-        ops.mark_still_running(keys, account, "queuing", [part], intervals),
-        ops.move_some_to_due(keys, account, "token"),
-        note_rejected(keys, account, RejectedPurchase.of(part, 1.0, digests), 60.0),
-        ops.note_unowned(keys, account, ["j"]),
-        ops.open_breaker(keys, account),
-        ops.pause_api(keys, 60.0),
-        ops.plan_polling(keys, account, 30.0),
-        read_job_ownership(keys, account, "j", digests.coarse[0]),
-        ops.read_run(keys, run),
-        read_stats(keys, account, [60.0]),
-        ops.read_unresolved_purchases(keys, claim, account, digests, 0),
-        ops.record_outcome(keys, run, "succeeded", {"done": 2}),
-        ops.renew_lease(keys, claim, 30.0),
-        ops.replace_large_content(keys, part, 0, page),
-        ops.request_stop(keys, run, "cancel"),
-        ops.reserve_key(keys, "k", run, spec.digest),
-        ops.scan_conflicting_parts(keys, claim, digests),
-        scan_unresolved_parts(keys),
-        ops.store_content(keys, part, 0, page),
-        ops.take_changed_runs(keys, 10),
-        take_rejected(keys, account),
-        ops.update_part(keys, claim, {"state": "running"}, after=0.0, job=job, owner="j"),
-        ops.write_intent(keys, claim, "nonce", 30.0, account=account, digests=digests),
+        AcceptRun(run, "w", "{}"),
+        AcknowledgeChangedRuns("1.0000", [run]),
+        AcknowledgeDelivery(run, "w", Retention(contents=1, record=1, idempotency=1)),
+        AcquireListPoll(account, "token", 30.0),
+        AllocateRequests("process", 2, 1, limit=10, rate=5.0, counted={"requests": 1.0}),
+        AssignTick("message", "1"),
+        CheckBeforeSend(claim),
+        ClaimDue(limit=1, cap=1),
+        ClaimNamespace("app", 30),
+        ClaimOnce(run, "callback", 60),
+        ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
+        CloseBreaker(account),
+        CountLiveRuns(),
+        CountDecisionAttempt(run),
+        CreateRun(run, spec, key="k", start_delay=1.0, expires=60.0, tick=tick),
+        FindUnattendedAccounts(account, 60.0),
+        FinishListPoll(account, "token", others=0.0, redispatch_after=5.0),
+        FinishPart(claim, "succeeded"),
+        ForgetRun(run),
+        HoldContent(part, 0, page),
+        MarkStillRunning(account, "queuing", [part], intervals),
+        MoveSomeToDue(account, "token"),
+        NoteRejected(account, RejectedPurchase.of(part, 1.0, digests), 60.0),
+        NoteUnowned(account, ["j"]),
+        OpenBreaker(account),
+        PauseAPI(60.0),
+        PlanPolling(account, 30.0),
+        ReadJobOwnership(account, "j", digests.coarse[0]),
+        ReadRun(run),
+        ReadStats(account, [60.0]),
+        ReadUnresolvedPurchases(claim, account, digests, 0),
+        RecordOutcome(run, "succeeded", {"done": 2}),
+        RenewLease(claim, 30.0),
+        ReplaceLargeContent(part, 0, page),
+        RequestStop(run, "cancel"),
+        ReserveKey("k", run, spec.digest),
+        ScanConflictingParts(claim, digests),
+        ScanUnresolvedParts(),
+        StoreContent(part, 0, page),
+        TakeChangedRuns(10),
+        TakeRejected(account),
+        UpdatePart(claim, {"state": "running"}, after=0.0, job=job, owner="j"),
+        WriteIntent(claim, "nonce", 30.0, account=account, digests=digests),
     ]
 
 
+KEYS = Keys("p")
 SAMPLES = make_sample_commands()
 
 
 def test_each_script_has_a_sample_command():
     assert {command.script for command in SAMPLES} == set(SCRIPTS)
+    classes = {cls for cls in Command.__subclasses__() if cls.__module__.startswith(f"{commands.__name__}.")}
+    assert {type(command) for command in SAMPLES} == {cls for cls in classes if cls.script}
+
+
+def test_commands_are_frozen_and_have_slots():
+    for command in SAMPLES:
+        assert command.__dataclass_params__.frozen
+        assert not hasattr(command, "__dict__")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -195,8 +240,9 @@ def test_commands_pass_the_keys_and_arguments_of_the_header(name):
     header = read_header((LUA / f"{name}.lua").read_text())
     for command in SAMPLES:
         if command.script == name:
-            assert has_as_many(command.keys, header.keys), f"the script takes {header.keys}"
-            assert has_as_many(command.args, header.arguments), f"the script takes {header.arguments}"
+            encoded = command.encode(KEYS)
+            assert has_as_many(encoded.keys, header.keys), f"the script takes {header.keys}"
+            assert has_as_many(encoded.args, header.arguments), f"the script takes {header.arguments}"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -204,7 +250,7 @@ def test_commands_pass_the_keys_in_the_order_of_the_header(name):
     header = read_header((LUA / f"{name}.lua").read_text())
     for command in SAMPLES:
         if command.script == name:
-            for key, name_of_key in zip(command.keys, header.keys, strict=False):
+            for key, name_of_key in zip(command.encode(KEYS).keys, header.keys, strict=False):
                 if key and hasattr(Keys, name_of_key):
                     # "p:idem:..." is the key of `idempotency`.
                     assert name_of_key.startswith(key.split(":")[1])

@@ -17,13 +17,20 @@ from hypothesis.stateful import (
 )
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
-from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, RunSpec, ops
+from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, Retention, RunSpec
+from scrape_do_celery.store.commands.contents import ReadContents, StoreContent
+from scrape_do_celery.store.commands.creation import AcceptRun, CreateRun
+from scrape_do_celery.store.commands.limits import PauseAPI
+from scrape_do_celery.store.commands.parts import FinishPart, RenewLease, UpdatePart
+from scrape_do_celery.store.commands.polling import AcquireListPoll, FinishListPoll, MarkStillRunning, PlanPolling
+from scrape_do_celery.store.commands.purchases import CheckBeforeSend, ReadLedgerDay, WriteIntent
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, RecordOutcome, RequestStop
 
 EXAMPLES = 50
 LIVE, DRAFT = "a", "b:c"
 RUNS = st.sampled_from([LIVE, DRAFT])
 LEASE = 30.0
-RETENTION = ops.Retention(10**7, 10**7, 10**7)
+RETENTION = Retention(10**7, 10**7, 10**7)
 OUTCOMES = ["succeeded", "failed", "lost", "in_doubt", "canceled"]
 
 #: State of a part -> actions of the step that holds the claim.
@@ -64,8 +71,8 @@ class Pipeline(RuleBasedStateMachine):
         self.spec = RunSpec(
             JobCreationRequest(targets=[f"https://shop.example/{n}" for n in range(2)]), max_wait=max_wait
         )
-        assert self.run(ops.create_run(self.store.keys, LIVE, self.spec, key=key)).new
-        assert self.run(ops.create_run(self.store.keys, DRAFT, self.spec, start_delay=1000.0)).new
+        assert self.run(CreateRun(LIVE, self.spec, key=key)).new
+        assert self.run(CreateRun(DRAFT, self.spec, start_delay=1000.0)).new
         self.key = key
 
     # Steps
@@ -125,7 +132,7 @@ class Pipeline(RuleBasedStateMachine):
             assert answer == (left if fields["state"] == "done" else left - 1)
             self.held.pop(part_id, None)
         elif action == "renew":
-            assert self.run(ops.renew_lease(self.store.keys, claim, LEASE)) is True
+            assert self.run(RenewLease(claim, LEASE)) is True
             assert float(self.fields(part_id)["lease"]) >= float(before["lease"])
         elif action == "put":
             self.put(part_id, next(self.numbers) % 3)
@@ -138,7 +145,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def intend(self, claim, before):
         nonce = uuid.uuid4().hex
-        verdict, who = self.run(ops.write_intent(self.store.keys, claim, nonce, LEASE * 4))
+        verdict, who = self.run(WriteIntent(claim, nonce, LEASE * 4))
         if verdict == "targets_locked":
             assert PartId.parse(who) == self.equal_run(claim.part_id)
             assert self.fields(self.equal_run(claim.part_id))["state"] in UNRESOLVED
@@ -147,7 +154,7 @@ class Pipeline(RuleBasedStateMachine):
             assert claim.part_id not in self.sent
             assert self.fields(self.equal_run(claim.part_id))["state"] not in UNRESOLVED
             self.sent.add(claim.part_id)
-            assert self.run(ops.write_intent(self.store.keys, claim, nonce, LEASE * 4))[0] == "ok"
+            assert self.run(WriteIntent(claim, nonce, LEASE * 4))[0] == "ok"
         elif verdict != "stale":
             run = self.store.run_fields(claim.part_id.run_id)
             assert run["stop_reason"] if verdict == "stop_reason" else run["skip_unsent"]
@@ -165,11 +172,11 @@ class Pipeline(RuleBasedStateMachine):
             "collect": ({"state": "fetching"}, 0.0, None),
             "told_to_stop": ({"cancel_sent_at": "1.5"}, 1.0, None),
         }[action]
-        return self.run(ops.update_part(self.store.keys, claim, fields, after=after, owner=owner))
+        return self.run(UpdatePart(claim, fields, after=after, owner=owner))
 
     def settle(self, claim):
         number = next(self.numbers)
-        return self.run(ops.finish_part(self.store.keys, claim, OUTCOMES[number % 5], skip_unsent=number % 3 == 0))
+        return self.run(FinishPart(claim, OUTCOMES[number % 5], skip_unsent=number % 3 == 0))
 
     @precondition(lambda self: self.lost)
     @rule(pick=st.integers(0, 7), action=st.sampled_from(EVERY_ACTION))
@@ -181,12 +188,12 @@ class Pipeline(RuleBasedStateMachine):
         if self.fields(claim.part_id)["fence"] == str(claim.part.fence):
             return  # dead, but its lease was not taken over yet
         if action == "intend":
-            assert self.run(ops.write_intent(self.store.keys, claim, "n", LEASE)) == ("stale", "")
+            assert self.run(WriteIntent(claim, "n", LEASE)) == ("stale", "")
         elif action == "settle":
             assert self.settle(claim) is None
         elif action == "renew":
-            assert self.run(ops.renew_lease(self.store.keys, claim, LEASE)) is False
-            assert self.run(ops.check_before_send(self.store.keys, claim)) < 0
+            assert self.run(RenewLease(claim, LEASE)) is False
+            assert self.run(CheckBeforeSend(claim)).verdict == "lease_lost"
         else:
             assert self.update(claim, action) == "stale"
         assert self.store.dump_keys() == before
@@ -197,9 +204,8 @@ class Pipeline(RuleBasedStateMachine):
     def put(self, part_id, position):
         task = TaskDetails(task_id="t", job_id="j", status="success", content=f"page {next(self.numbers)}")
         known, ended = (part_id, position) in self.contents, self.fields(part_id)["state"] == "done"
-        assert self.run(ops.store_content(self.store.keys, part_id, position, task)) == (
-            -1 if ended else 0 if known else 1
-        )
+        stored = self.run(StoreContent(part_id, position, task))
+        assert stored.result == ("gone" if ended else "known" if known else "stored")
         if not ended:
             self.contents.setdefault((part_id, position), task)
 
@@ -217,7 +223,7 @@ class Pipeline(RuleBasedStateMachine):
     def enqueue_again(self, run_id, other, number):
         before = self.everything()
         spec = RunSpec(self.spec.request, raise_on_task_failure=other, max_wait=self.spec.max_wait)
-        made = self.run(ops.create_run(self.store.keys, run_id, spec, key=self.key))
+        made = self.run(CreateRun(run_id, spec, key=self.key))
         assert (made.run_id, made.new) == (LIVE if self.key else run_id, False)
         assert made.digest == self.spec.digest
         assert self.store.dump_keys() == before
@@ -225,16 +231,16 @@ class Pipeline(RuleBasedStateMachine):
     def accept(self, run_id, other, number):
         waiter = ["", "w1", "w2"][number % 3]
         told = f"delivered:{waiter}" in self.store.run_fields(run_id)
-        assert self.run(ops.accept_run(self.store.keys, run_id, waiter, "s")) == 2
+        assert self.run(AcceptRun(run_id, waiter, "s")) == 2
         self.drafts.discard(run_id)
         assert not waiter or (f"waiter:{waiter}" in self.store.run_fields(run_id)) is not told
 
     def request_stop(self, run_id, twice, number):
         what = [CANCEL, DEADLINE][number % 2]
         before = self.store.run_fields(run_id).get("stop_reason")
-        part_ids = self.run(ops.request_stop(self.store.keys, run_id, what))
+        part_ids = self.run(RequestStop(run_id, what))
         if twice:
-            self.run(ops.request_stop(self.store.keys, run_id, CANCEL))
+            self.run(RequestStop(run_id, CANCEL))
         assert (part_ids is None) is (run_id in self.outcomes)
         assert all(self.fields(part_id)["state"] == "running" for part_id in part_ids or ())
         if part_ids is not None:
@@ -243,7 +249,7 @@ class Pipeline(RuleBasedStateMachine):
     def decide(self, run_id, other, number):
         outcome = "failed" if other else "succeeded"
         if run_id not in self.drafts and not self.left(run_id):
-            stands = self.run(ops.record_outcome(self.store.keys, run_id, outcome, {"decided_by": 0}))
+            stands = self.run(RecordOutcome(run_id, outcome, {"decided_by": 0}))
             assert stands == self.outcomes.setdefault(run_id, outcome)
 
     def report(self, run_id, other, number):
@@ -251,7 +257,7 @@ class Pipeline(RuleBasedStateMachine):
         if run_id in self.outcomes:
             before = self.store.run_fields(run_id)
             waiting = int(before["waiting"]) - (f"waiter:{waiter}" in before)
-            assert self.run(ops.acknowledge_delivery(self.store.keys, run_id, waiter, RETENTION)) == waiting
+            assert self.run(AcknowledgeDelivery(run_id, waiter, RETENTION)) == waiting
 
     def pass_time(self, run_id, other, number):
         self.store.clock.forward([6.0, 31.0, 130.0][number % 3])
@@ -267,18 +273,18 @@ class Pipeline(RuleBasedStateMachine):
             assert float(fields.get("lease", 0)) <= due.now
 
     def look(self, run_id, other, number):
-        look = self.run(ops.plan_polling(self.store.keys, "", 30.0))
+        look = self.run(PlanPolling("", 30.0))
         assert not look.use_list, "so few are looked at one by one"
 
     def sweep(self, run_id, other, number):
-        token, keys = uuid.uuid4().hex, self.store.keys
-        if not self.run(ops.acquire_list_poll(keys, "", token, 5.0)):
+        token = uuid.uuid4().hex
+        if not self.run(AcquireListPoll("", token, 5.0)):
             return
         watched = [part_id for part_id in self.part_ids() if "poll_set" in self.fields(part_id)]
         shown = [part_id for n, part_id in enumerate(self.part_ids()) if number >> n & 1]
-        self.run(ops.mark_still_running(keys, "", "pending", shown, [10.0, 20.0]))
+        self.run(MarkStillRunning("", "pending", shown, [10.0, 20.0]))
         handed, due = (
-            self.run(ops.finish_list_poll(keys, "", token, others=0, redispatch_after=number)),
+            self.run(FinishListPoll("", token, others=0, redispatch_after=number)),
             self.store.due_parts(),
         )
         for part_id in watched:
@@ -286,7 +292,7 @@ class Pipeline(RuleBasedStateMachine):
             assert (str(part_id) in handed) is (str(part_id) in due) is (was_due and part_id not in shown)
 
     def leave_the_api_alone(self, run_id, other, number):
-        self.run(ops.pause_api(self.store.keys, 3))
+        self.run(PauseAPI(3))
 
     # Invariants
 
@@ -341,7 +347,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def the_ledger_has_all_that_may_have_been_bought_and_nothing_else(self, parts):
         days = [key.rpartition(b":")[2] for key in self.store.redis.scan_iter(f"{self.store.keys.prefix}:ledger:*")]
-        lines = {line.part_id: line for day in days for line in self.run(ops.ledger(self.store.keys, int(day)))}
+        lines = {line.part_id: line for day in days for line in self.run(ReadLedgerDay(int(day)))}
         assert lines.keys() == self.sent
         for part_id, line in lines.items():
             assert line.job_id == parts[part_id].get("job")
@@ -385,7 +391,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def what_was_stored_stays(self):
         for (part_id, position), task in self.contents.items():
-            assert self.run(ops.contents(self.store.keys, part_id, [position])) == [task]
+            assert self.run(ReadContents(part_id, [position])) == [task]
 
     def nothing_has_a_life_before_its_outcome_is_known(self):
         for run_id in {LIVE, DRAFT} - self.outcomes.keys():

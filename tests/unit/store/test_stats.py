@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.store import CANCEL, PartId, PartState, counting, ops
+from scrape_do_celery.store import CANCEL, PartId, PartState
+from scrape_do_celery.store.commands.arguments import START
+from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store.commands.creation import AcceptRun, CreateRun
+from scrape_do_celery.store.commands.limits import AllocateRequests, OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.parts import UpdatePart
+from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome, RequestStop
+from scrape_do_celery.store.commands.stats import CountLiveRuns, LiveRunCount, ReadAccounts, ReadStats
 
 COST = {"Request-Cost": "1.5"}
 
 
 @pytest.fixture
 def stats(store):
-    return lambda account="", ahead=(60, 600): store.run(counting.read_stats(store.keys, account, ahead))
+    return lambda account="", ahead=(60, 600): store.run(ReadStats(account, ahead))
 
 
 @pytest.fixture
 def live_runs(store):
     def count(*keys):
-        found = counting.LiveRunCount()
-        for key in keys or (store.keys.due, *map(store.keys.poll_set, store.run(counting.accounts(store.keys)))):
-            cursor = ops.START
+        found = LiveRunCount()
+        for key in keys or (store.keys.due, *map(store.keys.poll_set, store.run(ReadAccounts()))):
+            cursor = START
             while True:
-                part = store.run(counting.count_live_runs(store.keys, key, cursor))
+                part = store.run(CountLiveRuns(key, cursor))
                 found.add(part)
                 cursor = part.cursor
-                if cursor == ops.START:
+                if cursor == START:
                     break
         return found.close()
 
@@ -36,9 +43,9 @@ def whole(store, make, run_id="r", *, tasks=None, job=None):
     store.create_run(run_id)
     store.make_running(run_id, job=job or f"job-{run_id}", state=PartState.FETCHING)
     for position, task in enumerate(tasks or [make.task(n, scrape_do_metadata=COST) for n in range(2)]):
-        store.run(ops.store_content(store.keys, PartId(run_id, 0), position, task))
+        store.run(StoreContent(PartId(run_id, 0), position, task))
     store.finish_part(run_id)
-    store.run(ops.record_outcome(store.keys, run_id, "succeeded", {}))
+    store.run(RecordOutcome(run_id, "succeeded", {}))
 
 
 def test_an_empty_store_stands_at_nothing(stats):
@@ -61,8 +68,8 @@ def test_ended_run_is_counted_at_its_end(store, stats, make):
         "tasks:failed": 1,
         "tasks:gone": 1,
     }
-    store.run(ops.accept_run(store.keys, "draft"))
-    store.run(ops.accept_run(store.keys, "draft"))
+    store.run(AcceptRun("draft"))
+    store.run(AcceptRun("draft"))
     assert stats().totals["accepted"] == 2
 
 
@@ -83,9 +90,7 @@ def test_a_run_without_pages_counts_no_tasks(store, stats):
 def test_pages_are_held_until_their_hour_is_over(store, stats):
     def store_pages(size, life):
         hour = int((store.clock.time() + life) // 3600)
-        store.run(
-            ops.allocate_requests(store.keys, "p", 1, 0, limit=5, counted={"bytes": size, f"stored:{hour}": size})
-        )
+        store.run(AllocateRequests("p", 1, 0, limit=5, counted={"bytes": size, f"stored:{hour}": size}))
 
     store_pages(100, 3600)
     store_pages(50, 3600)
@@ -105,7 +110,7 @@ def test_accounts_stand_by_their_jobs_their_line_and_their_breaker(store, stats)
     store.redis.zadd(store.keys.poll_set("a"), {"x:0": now + 5, "y:0": now - 7})
     store.redis.zadd(f"{store.keys.prefix}:slots:a", {"x:0": now})
     store.redis.zadd(f"{store.keys.prefix}:slot_waiters:b", {"z:0": now - 30})
-    store.run(ops.open_breaker(store.keys, "mine"))
+    store.run(OpenBreaker("mine"))
     a, b, mine = sorted(stats("mine").accounts, key=lambda one: one.account)
     assert (a.account, a.polled_by_list, a.active, a.waiting_for_slot, a.first_waiting_since, a.refused_since) == (
         "a",
@@ -126,14 +131,10 @@ def test_messages_pauses_requests_and_what_expires(store, stats):
     now = store.clock.time()
     store.redis.zadd(store.keys.dispatched, {"x:0": now + 5, "lost:0": now - 5})
     store.redis.zadd(store.keys.content_expiry, {"x:0": now + 30, "y:0": now + 500, "z:0": now + 5000})
-    store.run(ops.pause_api(store.keys, 40))
-    store.run(ops.allocate_requests(store.keys, "p1", 4, 0, limit=5))
-    store.run(
-        ops.allocate_requests(
-            store.keys, "p2", 4, 0, limit=5, counted={"requests:get_job:ok": 2, "seconds:get_job": 0.25}
-        )
-    )
-    store.run(ops.allocate_requests(store.keys, "p2", 4, 0, limit=5, counted={"requests:get_job:ok": 1}))
+    store.run(PauseAPI(40))
+    store.run(AllocateRequests("p1", 4, 0, limit=5))
+    store.run(AllocateRequests("p2", 4, 0, limit=5, counted={"requests:get_job:ok": 2, "seconds:get_job": 0.25}))
+    store.run(AllocateRequests("p2", 4, 0, limit=5, counted={"requests:get_job:ok": 1}))
     found = stats()
     assert found.dispatched_parts == 1
     assert found.expiring == (1, 2)
@@ -166,7 +167,7 @@ def test_a_count_of_live_runs_finds_watched_jobs(store, live_runs):
     store.create_run()
     claim = store.claim_part()
     store.set_fields(account="a")
-    store.run(ops.update_part(store.keys, claim, {"state": PartState.RUNNING, "job": "j"}, after=60.0, owner="j"))
+    store.run(UpdatePart(claim, {"state": PartState.RUNNING, "job": "j"}, after=60.0, owner="j"))
     assert store.redis.exists(store.keys.poll_set("a"))
     assert live_runs().runs == {"running": 1}
 
@@ -190,9 +191,9 @@ def test_entries_without_a_record_count_nothing(store, live_runs):
 
 def test_a_canceled_draft_counts_as_accepted_once_it_is(store, live_runs, stats):
     store.create_run(start_delay=60)
-    store.run(ops.request_stop(store.keys, "r", CANCEL))
+    store.run(RequestStop("r", CANCEL))
     assert live_runs().runs == {"draft": 1}
-    store.run(ops.accept_run(store.keys, "r"))
+    store.run(AcceptRun("r"))
     assert live_runs().runs == {"fetching": 1}
     assert stats().totals == {"accepted": 1}
 
@@ -200,8 +201,8 @@ def test_a_canceled_draft_counts_as_accepted_once_it_is(store, live_runs, stats)
 def test_a_trace_is_kept_where_there_is_one(store, make):
     store.create_run("plain")
     assert "trace" not in store.run_fields("plain")
-    spec = store.run(ops.spec(store.keys, "plain", 1))
-    store.run(ops.create_run(store.keys, "r", spec, trace="00-aa-bb-01"))
+    spec = store.run(ReadSpec("plain", 1))
+    store.run(CreateRun("r", spec, trace="00-aa-bb-01"))
     assert store.claim_part("r").trace == store.read_run("r").trace == "00-aa-bb-01"
     assert store.claim_part("plain").trace == store.read_run("plain").trace == ""
 

@@ -12,8 +12,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.runs import BATCH, StepMessage
-from scrape_do_celery.store import CANCEL, DuePart, PartId, PartState, ops
-from scrape_do_celery.store.ops import REDISPATCH_MIN
+from scrape_do_celery.store import CANCEL, PartId, PartState
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN, ClaimNamespace, DuePart
+from scrape_do_celery.store.commands.runs import RecordOutcome
 from scrape_do_celery.worker.dispatcher import LONGEST, SHORTEST, Dispatcher, messages_for
 
 
@@ -151,7 +152,7 @@ def test_a_run_whose_parts_have_ended_is_aggregated(step_harness, dispatcher):
 def test_an_outcome_is_reported_until_celery_has_it(step_harness, dispatcher):
     step_harness.create_run()
     step_harness.finish_part()
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "succeeded", {}))
+    step_harness.run(RecordOutcome("r", "succeeded", {}))
     for _ in range(2):
         step_harness.clock.forward(3 * REDISPATCH_MIN)
         dispatcher.dispatch_due()
@@ -283,7 +284,7 @@ def test_thread_publishes_and_stops_on_request(step_harness, dispatcher, monkeyp
 def test_a_store_of_another_application_is_left_alone(step_harness, dispatcher, caplog):
     step_harness.create_run()
     step_harness.clock.forward(REDISPATCH_MIN)
-    step_harness.run(ops.claim_namespace(step_harness.keys, "broker elsewhere", 30))
+    step_harness.run(ClaimNamespace("broker elsewhere", 30))
     assert dispatcher.dispatch_due() == LONGEST
     assert step_harness.sent == []
     assert "another application now (broker elsewhere)" in caplog.text

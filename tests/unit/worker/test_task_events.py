@@ -15,7 +15,9 @@ from scrape_do_celery.errors import JobLostError
 from scrape_do_celery.runs.enqueue import _send_created_signals
 from scrape_do_celery.runs.hooks import override_hooks
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import CANCEL, ops
+from scrape_do_celery.store import CANCEL
+from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
+from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.task_events import TaskEventSender, event_for_run
 
@@ -58,11 +60,11 @@ def test_a_draft_is_its_own_messages_affair(step_harness):
 def test_end_event_is_sent_only_for_a_canceled_run(step_harness):
     step_harness.create_run()
     step_harness.finish_part(outcome="lost", error=JobLostError("gone", "r"))
-    step_harness.run(ops.record_outcome(step_harness.keys, "r", "lost", {}))
+    step_harness.run(RecordOutcome("r", "lost", {}))
     assert event_for_run(step_harness.read_run()) is None
     step_harness.create_run("s")
-    step_harness.run(ops.request_stop(step_harness.keys, "s", CANCEL))
-    step_harness.run(ops.record_outcome(step_harness.keys, "s", "canceled", {}))
+    step_harness.run(RequestStop("s", CANCEL))
+    step_harness.run(RecordOutcome("s", "canceled", {}))
     assert event_for_run(step_harness.read_run("s"))[0] == "task-canceled"
 
 
@@ -151,21 +153,21 @@ def test_late_acknowledgement_keeps_a_run_marked(step_harness, clock, took, agai
     """Keep the mark: a change sets it to five seconds later at the earliest, so a late change may not have moved it."""
     step_harness.create_run()
     clock.forward(6)
-    changed = step_harness.run(ops.take_changed_runs(step_harness.keys, 10))
+    changed = step_harness.run(TakeChangedRuns(10))
     assert changed.run_ids == ("r",)
     clock.forward(took)
-    step_harness.run(ops.acknowledge_changed_runs(step_harness.keys, changed.receipt, changed.run_ids))
+    step_harness.run(AcknowledgeChangedRuns(changed.receipt, changed.run_ids))
     assert (step_harness.redis.zscore(step_harness.keys.changed, "r") is not None) is again
 
 
 def test_change_during_the_notification_is_sent_again(step_harness, clock):
     step_harness.create_run()
     clock.forward(6)
-    changed = step_harness.run(ops.take_changed_runs(step_harness.keys, 10))
-    step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
-    step_harness.run(ops.acknowledge_changed_runs(step_harness.keys, changed.receipt, changed.run_ids))
+    changed = step_harness.run(TakeChangedRuns(10))
+    step_harness.run(RequestStop("r", CANCEL))
+    step_harness.run(AcknowledgeChangedRuns(changed.receipt, changed.run_ids))
     clock.forward(6)
-    assert step_harness.run(ops.take_changed_runs(step_harness.keys, 10)).run_ids == ("r",)
+    assert step_harness.run(TakeChangedRuns(10)).run_ids == ("r",)
 
 
 def test_unreadable_run_is_left_to_workers_with_the_key(step_harness, clock):

@@ -4,7 +4,7 @@
         due  zset  part or run -> when to look at it
   ARGV  run_id, prefix, waiter, contents_ttl, record_ttl, idempotency_ttl
 
-  Returns the number of waiters left, -1 if the run is gone.
+  Returns the number of waiters left, or nil if the run is gone.
 ]]
 --- @include lib/records
 --- @include lib/runs
@@ -12,7 +12,7 @@ local run_key, due_key = KEYS[1], KEYS[2]
 local run_id, prefix, waiter, contents_ttl, record_ttl, idempotency_ttl = unpack(ARGV)
 
 local run = read_fields(run_key, 'parts', 'idempotency_key', 'outcome', 'forget')
-if not run.parts then return -1 end
+if not run.parts then return nil end
 if redis.call('HDEL', run_key, 'waiter:' .. waiter) == 1 then
   redis.call('HSET', run_key, 'delivered:' .. waiter, 1)
   redis.call('HINCRBY', run_key, 'waiting', -1)

@@ -4,7 +4,10 @@
         run   hash  the record of the run
   ARGV  fence
 
-  Returns the seconds that are left of the lease, -1 if the lease is lost, -2 if the run has a stop request.
+  Returns a verdict and what belongs to it:
+  {"ok", the seconds that are left of the lease}.
+  {"lease_lost"}: another step holds the part.
+  {"stop_requested"}: the run has a stop request.
 ]]
 --- @include lib/clock
 --- @include lib/records
@@ -12,6 +15,6 @@ local part_key, run_key = KEYS[1], KEYS[2]
 local fence = ARGV[1]
 
 local part = read_fields(part_key, 'fence', 'lease', 'state')
-if part.fence ~= fence or part.state ~= 'submitting' then return '-1' end
-if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then return '-2' end
-return format_time(tonumber(part.lease or 0) - now())
+if part.fence ~= fence or part.state ~= 'submitting' then return {'lease_lost'} end
+if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then return {'stop_requested'} end
+return {'ok', format_time(tonumber(part.lease or 0) - now())}

@@ -8,7 +8,7 @@
   ARGV  run_id, prefix, key_names (of the encryption keys of the caller; spaces between),
         grace (seconds that a stop request is given; "inf" keeps each live run)
 
-  Returns 1, 0 if the run does not exist, -1 if it is still live.
+  Returns "freed", "unknown" if the run does not exist, or "live".
 ]]
 --- @include lib/clock
 --- @include lib/due
@@ -22,11 +22,11 @@ local run_key, due_key = KEYS[1], KEYS[2]
 local run_id, prefix, key_names, grace = unpack(ARGV)
 
 local run = read_fields(run_key, 'parts', 'outcome', 'idempotency_key', 'waiting', 'stop_requested_at')
-if not run.parts then return 0 end
+if not run.parts then return 'unknown' end
 local t = now()
 local is_overdue = not run.outcome and run.stop_requested_at and t - run.stop_requested_at >= tonumber(grace)
 local is_abandoned = is_overdue and missing_key(run_key, key_names)
-if not run.outcome and not is_abandoned then return -1 end
+if not run.outcome and not is_abandoned then return 'live' end
 allow_when_full(run_key)
 if is_abandoned then
   for n = 0, tonumber(run.parts) - 1 do
@@ -39,7 +39,7 @@ if is_abandoned then
   start_next_scheduled(prefix, due_key, run_key, run_id, t)
 elseif tonumber(run.waiting) > 0 then
   redis.call('HSET', run_key, 'forget', 1)
-  return 1
+  return 'freed'
 end
 delete_run(due_key, run_key, prefix, run_id, run.parts, run.idempotency_key)
-return 1
+return 'freed'

@@ -4,14 +4,14 @@
         part         hash  the record of the part
   ARGV  position, frame, ttl (seconds), credits
 
-  Returns 1, or -1 when the run is gone or the part has ended.
+  Returns 1, or 0 when the run is gone or the part has ended.
 ]]
 --- @include lib/records
 local provisional_key, part_key = KEYS[1], KEYS[2]
 local position, frame, ttl, credits = unpack(ARGV)
 
 local part = read_fields(part_key, 'state')
-if not part.state or part.state == 'done' then return -1 end
+if not part.state or part.state == 'done' then return 0 end
 redis.call('HSET', provisional_key, position, frame, position .. ':credits', credits)
 redis.call('EXPIRE', provisional_key, ttl)
 return 1

@@ -6,7 +6,10 @@
   ARGV  position, frame, counter ("stored_ok" or "stored_failed"), credits,
         is_gone ("1" or "0"), lacks_page ("1" if the task has no page), prefix, run_id
 
-  Returns 1 when it was stored, 0 when it was there, -1 when the run is gone or the part has ended.
+  Returns a result and the number of stored bytes:
+  {"stored", bytes}.
+  {"known", 0}: the content was there.
+  {"gone", 0}: the run is gone, or the part has ended.
 ]]
 --- @include lib/changes
 --- @include lib/clock
@@ -17,12 +20,12 @@ local contents_key, part_key, provisional_key = KEYS[1], KEYS[2], KEYS[3]
 local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id = unpack(ARGV)
 
 local part = read_fields(part_key, 'state')
-if not part.state or part.state == 'done' then return -1 end
+if not part.state or part.state == 'done' then return {'gone', 0} end
 if is_gone == '1' then allow_when_full(part_key) end
 -- A page that an earlier answer held is paid for: it stands in place of a task without a page.
 local has_held = lacks_page == '1' and store_held(provisional_key, contents_key, part_key, position)
 if not has_held then
-  if redis.call('HSETNX', contents_key, position, frame) == 0 then return 0 end
+  if redis.call('HSETNX', contents_key, position, frame) == 0 then return {'known', 0} end
   redis.call('HINCRBY', part_key, counter, 1)
   if credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
   if is_gone == '1' then redis.call('HINCRBY', part_key, 'gone', 1) end
@@ -30,4 +33,4 @@ end
 -- A page is progress: a step that dies after it does not poison the run.
 redis.call('HSET', part_key, 'attempts', 0)
 mark_changed(prefix, run_id, now(), CHANGE_DELAY)
-return 1
+return {'stored', #frame}

@@ -1,4 +1,4 @@
-"""Commands for monitoring: figures of the store, totals of counters, and the number of live runs by state."""
+"""Commands for monitoring: figures of the store, totals of counters, live runs by state, the clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.states import RunState, run_state
-from scrape_do_celery.store.buying import START
-from scrape_do_celery.store.command import Command
+from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.commands.arguments import START, decode_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from scrape_do_celery.store.keys import Keys
 
@@ -100,44 +100,87 @@ class LiveRunPage:
     multi_part: tuple[tuple[str, str], ...]
 
 
-def read_stats(keys: Keys, account: str, ahead: Iterable[float]) -> Command[StoreStats]:
+@dataclass(frozen=True, slots=True)
+class ReadStats(Command[StoreStats]):
     """Read the figures of the store. `ahead` are the seconds of `expiring`.
 
     The caller's `account` is included even if it never had a job; '' for none.
     """
-    redis_keys = [
-        keys.due,
-        keys.dispatched,
-        keys.content_expiry,
-        keys.quota,
-        keys.pause,
-        keys.accounts,
-        keys.totals,
-        keys.stored,
-    ]
-    return Command(_store_stats, (keys.prefix, account, *ahead), redis_keys, "read_stats")
+
+    account: str
+    ahead: Sequence[float]
+    script = "read_stats"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(
+            (keys.prefix, self.account, *self.ahead),
+            [
+                *(keys.due, keys.dispatched, keys.content_expiry, keys.quota),
+                *(keys.pause, keys.accounts, keys.totals, keys.stored),
+            ],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> StoreStats:
+        return _parse_stats(reply)
 
 
-def count_live_runs(keys: Keys, key: str, cursor: str = START) -> Command[LiveRunPage]:
-    """Count one page of the live runs in `key`, which is `keys.due` or an account's `keys.poll_set`."""
-    return Command(_part, (keys.prefix, cursor, _SLICE), [key], "count_live_runs")
+@dataclass(frozen=True, slots=True)
+class CountLiveRuns(Command[LiveRunPage]):
+    """Count one page of the live runs: those that are polled by list for `account`, or else those in the due set."""
+
+    account: str | None = None
+    cursor: str = START
+    script = "count_live_runs"
+
+    def encode(self, keys: Keys) -> Encoded:
+        key = keys.due if self.account is None else keys.poll_set(self.account)
+        return Encoded((keys.prefix, self.cursor, _SLICE), [key])
+
+    def decode(self, keys: Keys, reply: Any) -> LiveRunPage:
+        rows = [[_text(item) for item in row] for row in reply[1:]]
+        return LiveRunPage(
+            _text(reply[0]),
+            tuple((row[0], int(row[1]), _moment(row[2])) for row in rows if len(row) == _BY_STATE),
+            tuple((row[0], row[1]) for row in rows if len(row) != _BY_STATE),
+        )
 
 
-def accounts(keys: Keys) -> Command[list[str]]:
+@dataclass(frozen=True, slots=True)
+class ReadAccounts(Command[list[str]]):
     """Read the accounts that have, or had, running jobs."""
-    return Command(lambda reply: sorted(name.decode() for name in reply), ("SMEMBERS", keys.accounts))
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("SMEMBERS", keys.accounts))
+
+    def decode(self, keys: Keys, reply: Any) -> list[str]:
+        return sorted(decode_names(reply))
 
 
-def _part(reply: Sequence[Any]) -> LiveRunPage:
-    rows = [[_text(item) for item in row] for row in reply[1:]]
-    return LiveRunPage(
-        _text(reply[0]),
-        tuple((row[0], int(row[1]), _moment(row[2])) for row in rows if len(row) == _BY_STATE),
-        tuple((row[0], row[1]) for row in rows if len(row) != _BY_STATE),
-    )
+@dataclass(frozen=True, slots=True)
+class ReadClock(Command[float]):
+    """Read the store's clock, in seconds since the epoch."""
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("TIME",))
+
+    def decode(self, keys: Keys, reply: Any) -> float:
+        return float(reply[0] + reply[1] / 1_000_000)
 
 
-def _store_stats(reply: Sequence[Any]) -> StoreStats:
+@dataclass(frozen=True, slots=True)
+class ReadEncryptionKeys(Command[dict[str, float]]):
+    """Read the names of the encryption keys that were used, and when each key was last used."""
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("ZRANGE", keys.encryption_keys, 0, -1, "WITHSCORES"))
+
+    def decode(self, keys: Keys, reply: Any) -> dict[str, float]:
+        # RESP3 has pairs, RESP2 a flat list of names and scores.
+        pairs = reply if reply and isinstance(reply[0], list | tuple) else zip(reply[::2], reply[1::2], strict=True)
+        return {name.decode(): float(at) for name, at in pairs}
+
+
+def _parse_stats(reply: Sequence[Any]) -> StoreStats:
     now, due, due_at, dispatched_parts, pause, paid, shares, totals, stored, *accounts = reply
     split = [share.split(b" ") for share in shares]
     return StoreStats(
@@ -152,7 +195,7 @@ def _store_stats(reply: Sequence[Any]) -> StoreStats:
         granted=sum(int(granted) for _, granted, _ in split),
         totals={_text(totals[n]): float(totals[n + 1]) for n in range(0, len(totals), 2)},
         contents_bytes=_unexpired_bytes(stored, float(now)),
-        accounts=tuple(_account([_text(item) for item in row]) for row in accounts),
+        accounts=tuple(_parse_account([_text(item) for item in row]) for row in accounts),
     )
 
 
@@ -161,7 +204,7 @@ def _unexpired_bytes(stored: Sequence[bytes], now: float) -> int:
     return sum(int(size) for hour, size in hours if int(hour) >= now // _HOUR)
 
 
-def _account(row: Sequence[str]) -> AccountStats:
+def _parse_account(row: Sequence[str]) -> AccountStats:
     account, polled_by_list, next_poll_at, active, waiting_for_slot, first_waiting_since, refused_since = row
     return AccountStats(
         account,

@@ -1,0 +1,158 @@
+"""Commands for the contents of a part: the tasks that are stored, and the pages that are held back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.rules.fetch import lacks_page
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.store.codec import pack_task, unpack_task
+from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.commands.arguments import make_part_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.models import TaskDetails
+    from scrape_do_celery.store.keys import Keys, PartId
+
+
+class StoreResult(StrEnum):
+    """The result of a request to store a task."""
+
+    STORED = "stored"
+    KNOWN = "known"  #: the task was stored before
+    GONE = "gone"  #: nothing was stored: the run is gone, or the part has ended
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """The reply to a request to store a task. `size` is the number of stored bytes."""
+
+    result: StoreResult
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreContent(Command[StoredContent]):
+    """Store a task. If the task has no page, store its held page instead."""
+
+    part_id: PartId
+    position: int
+    task: TaskDetails
+    script = "store_content"
+
+    def encode(self, keys: Keys) -> Encoded:
+        task, part_id = self.task, self.part_id
+        counter = "stored_ok" if task.is_success else "stored_failed"
+        return Encoded(
+            (
+                *(self.position, _make_frame(keys, part_id, self.position, task), counter, task.cost or 0),
+                *(int(task.gone), int(lacks_page(task)), keys.prefix, part_id.run_id),
+            ),
+            [_make_key(keys, part_id), make_part_key(keys, part_id), keys.provisional(part_id.run_id, part_id.part)],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> StoredContent:
+        return StoredContent(StoreResult(reply[0].decode()), int(reply[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class HoldContent(Command[bool]):
+    """Hold the page of an answer for a task that has not ended. The result is False if the run is gone.
+
+    A held task is a failure with a page. The store uses it if a later answer has no page, or if the part ends first.
+    """
+
+    part_id: PartId
+    position: int
+    task: TaskDetails
+    script = "hold_content"
+
+    def encode(self, keys: Keys) -> Encoded:
+        part_id, frame = self.part_id, _make_frame(keys, self.part_id, self.position, self.task)
+        return Encoded(
+            (self.position, frame, int(RETENTION) + 86_400, self.task.cost or 0),
+            [keys.provisional(part_id.run_id, part_id.part), make_part_key(keys, part_id)],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> bool:
+        return bool(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceLargeContent(Command[bool]):
+    """Replace the record of a page that was too large by the page. The result is False if it was replaced before.
+
+    Use this only for a task that was `too_large` when the caller read it.
+    """
+
+    part_id: PartId
+    position: int
+    task: TaskDetails
+    script = "replace_large_content"
+
+    def encode(self, keys: Keys) -> Encoded:
+        position, task = self.position, self.task
+        frame = _make_frame(keys, self.part_id, position, task)
+        return Encoded(
+            (position, frame, "1" if task.is_success else "", task.cost or 0, f"replaced:{position}"),
+            [_make_key(keys, self.part_id), make_part_key(keys, self.part_id)],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> bool:
+        return bool(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class CountDone(Command[int]):
+    """Count the stored tasks of a part that succeeded."""
+
+    part_id: PartId
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HGET", make_part_key(keys, self.part_id), "stored_ok"))
+
+    def decode(self, keys: Keys, reply: Any) -> int:
+        return int(reply or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStoredPositions(Command[set[int]]):
+    """Read the positions of the tasks of a part that are stored."""
+
+    part_id: PartId
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HKEYS", _make_key(keys, self.part_id)))
+
+    def decode(self, keys: Keys, reply: Any) -> set[int]:
+        return {int(position) for position in reply}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadContents(Command[list["TaskDetails | None"]]):
+    """Read the stored tasks at the given positions, in their order; None for a task that is not stored."""
+
+    part_id: PartId
+    positions: Sequence[int]
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", _make_key(keys, self.part_id), *self.positions))
+
+    def decode(self, keys: Keys, reply: Any) -> list[TaskDetails | None]:
+        key = _make_key(keys, self.part_id)
+        return [
+            None if frame is None else unpack_task(keys.decrypt(key, str(position), frame))
+            for position, frame in zip(self.positions, reply, strict=True)
+        ]
+
+
+def _make_key(keys: Keys, part_id: PartId) -> str:
+    return keys.contents(part_id.run_id, part_id.part)
+
+
+def _make_frame(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> bytes:
+    return keys.encrypt(_make_key(keys, part_id), str(position), pack_task(task))

@@ -1,0 +1,208 @@
+"""Commands that create a run, reserve its idempotency key, and accept a draft."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import KW_ONLY, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.models.urls import strict_digest
+from scrape_do_celery.rules.states import CANCEL, outcome_of_stop
+from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.commands.arguments import flatten_fields
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
+from scrape_do_celery.store.options import RunSpec, targets_of
+from scrape_do_celery.store.records import VERSION
+from scrape_do_celery.store.sealing import encryption_key_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store.command import Value
+    from scrape_do_celery.store.keys import Keys
+
+#: The result of `AcceptRun` instead of the number of parts, if the run was freed by `forget`.
+FORGOTTEN = -1
+#: Seconds for which an id is reserved for a key; seconds within which a message may be redelivered.
+_RESERVED_FOR, _AGAIN = 86400, 7 * 86400
+
+
+class CreateResult(StrEnum):
+    """The result of a request to create a run."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+    RESERVED = "reserved"  #: nothing was written: the run of the key must have the id that was reserved
+    FORGOTTEN = "forgotten"  #: nothing was written: the run of this id has ended and was freed
+    WAITING = "waiting"  #: a draft was written, which waits for the end of the run of an earlier tick
+    TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The reply to a request to create a run.
+
+    `run_id` is the run that has the key, the id or the tick. If the tick was skipped, it is the live run, or empty if
+    the tick was skipped before.
+    """
+
+    run_id: str
+    digest: str
+    result: CreateResult
+
+    @property
+    def new(self) -> bool:
+        """Whether this request created the run."""
+        return self.result in {CreateResult.CREATED, CreateResult.WAITING}
+
+    @classmethod
+    def parse(cls, reply: Sequence[bytes], digest: str) -> Created:
+        """Parse the reply to a request with this digest. The run of a key has the digest of its own request."""
+        text, run_id = (one.decode() for one in reply)
+        result = CreateResult(text)
+        if result is CreateResult.EXISTS:
+            run_id, _, digest = run_id.rpartition(" ")
+        return cls(run_id, digest, result)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTick:
+    """A tick of a schedule. `if_running` tells what to do if the run of an earlier tick is live."""
+
+    name: str
+    tick: str
+    if_running: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRun(Command[Created]):
+    """Create a run with its parts, or find the run that has this id, this idempotency key or this tick.
+
+    With `start_delay`, create a draft, which a message accepts. If no message has accepted it after `start_delay`
+    seconds, the dispatcher does, unless `expires` seconds have passed by then. The run of a `tick` is a draft only if
+    it waits for another run. `waiter` is the first Celery id that waits for the outcome; by default it is `run_id`.
+    `trace` is the context that the run's spans belong to.
+    """
+
+    run_id: str
+    spec: RunSpec
+    _: KW_ONLY
+    key: str | None = None
+    waiter: str | None = None
+    signature: str = ""
+    start_delay: float | None = None
+    expires: float | None = None
+    trace: str = ""
+    tick: ScheduleTick | None = None
+    script = "create_run"
+
+    def encode(self, keys: Keys) -> Encoded:
+        run_id, spec, tick, run_key = self.run_id, self.spec, self.tick, keys.run(self.run_id)
+        waiter, parts = self.waiter or run_id, spec.parts()
+        max_wait: Value = "" if spec.max_wait is None else spec.max_wait
+        draft_until: Value = "" if self.start_delay is None else self.start_delay + REDISPATCH_MIN
+        return Encoded(
+            [
+                *(run_id, keys.prefix, spec.digest, REDISPATCH_MIN, max_wait, f"{run_id} {spec.digest}", waiter),
+                *(keys.encrypt_text(run_key, f"waiter:{waiter}", self.signature), draft_until),
+                *(tick.if_running if tick else "", outcome_of_stop(CANCEL), tick.tick if tick else ""),
+                len(parts),
+                *(one for part in parts for one in (part.size, strict_digest(targets_of(part)))),
+                *flatten_fields(self._make_fields(keys, run_key)),
+            ],
+            [
+                *(run_key, keys.due, keys.idempotency(self.key) if self.key else ""),
+                *((keys.tick(tick.name, tick.tick), keys.schedule(tick.name)) if tick else ()),
+            ],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> Created:
+        return Created.parse(reply, self.spec.digest)
+
+    def _make_fields(self, keys: Keys, run_key: str) -> dict[str, Value]:
+        """Return the fields of the record that the script writes as they are."""
+        spec = self.spec
+        options, targets = spec.packed()
+        private = {"spec": options, **{f"targets:{n}": field for n, field in enumerate(targets)}}
+        fields: dict[str, Value] = {"v": VERSION}
+        fields |= {name: keys.encrypt(run_key, name, value) for name, value in private.items()}
+        if keys.key_names:
+            # The same options look different each time they are encrypted. Their digest shows that they are equal.
+            fields |= {"key": keys.key_names[0], "options_digest": hashlib.sha256(options).hexdigest()[:32]}
+        if spec.early:
+            fields["early"] = 1
+        if self.expires is not None:
+            fields["expires_in"] = self.expires
+        if self.trace:
+            fields["trace"] = self.trace
+        if shown := spec.request_summary(hosts=not keys.key_names):
+            fields["summary"] = json.dumps(shown, separators=(",", ":"))
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveKey(Command[Created]):
+    """Find the run of an idempotency key, or reserve an id for it.
+
+    If the key has no run, the result has the id that a run of the request `digest` must have. The id is `run_id`,
+    unless another id was reserved for the same request before.
+    """
+
+    key: str
+    run_id: str
+    digest: str
+    script = "reserve_key"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded((self.run_id, self.digest, _RESERVED_FOR), [keys.idempotency(self.key)])
+
+    def decode(self, keys: Keys, reply: Any) -> Created:
+        return Created.parse(reply, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class AssignTick(Command[str]):
+    """Assign a tick to a message that names none. The result is the tick that was first assigned to it."""
+
+    message_id: str
+    tick: str
+    script = "claim_once"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded((self.tick, _AGAIN), [keys.once(self.message_id, "tick")])
+
+    def decode(self, keys: Keys, reply: Any) -> str:
+        return str(reply.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRun(Command[int]):
+    """Accept a draft, unless `keep_draft` is set, and add a waiter.
+
+    The result is the number of parts; 0 if the run does not exist, `FORGOTTEN` if it has ended and was freed.
+    """
+
+    run_id: str
+    waiter: str = ""
+    signature: str = ""
+    _: KW_ONLY
+    keep_draft: bool = False
+    script = "accept_run"
+
+    def encode(self, keys: Keys) -> Encoded:
+        run_id, waiter, run_key = self.run_id, self.waiter, keys.run(self.run_id)
+        signature = keys.encrypt_text(run_key, f"waiter:{waiter}", self.signature)
+        return Encoded(
+            (
+                *(run_id, keys.prefix, REDISPATCH_MIN, waiter, signature),
+                *("1" if self.keep_draft else "", encryption_key_name(keys)),
+            ),
+            [run_key, keys.due],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> int:
+        if reply[0] == b"ok":
+            return int(reply[1])
+        return FORGOTTEN if reply[0] == b"forgotten" else 0

@@ -1,0 +1,118 @@
+"""Commands of the dispatcher: the due parts and runs that it hands out, and its claim of the store."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.keys import PartId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store.keys import Keys
+
+#: Seconds until the dispatcher publishes again for a part that no step has claimed. The interval grows from the first
+#: number to the second.
+REDISPATCH_MIN, REDISPATCH_MAX = 5.0, 300.0
+#: Parts of a step message, at most.
+PARTS_PER_MESSAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class DuePart:
+    """A part for which the dispatcher must publish a step message."""
+
+    part_id: PartId
+    state: str
+    stop_requested: bool
+    cancel_sent: bool
+    attempts: int
+    dispatches: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueRun:
+    """A run that must be accepted, aggregated or delivered. If it is accepted and has parts left, it is overdue."""
+
+    run_id: str
+    outcome: str | None
+    left: int
+    accepted: bool
+    dispatches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The due entries of one command, and the time at which the next entry is due; None if there is none."""
+
+    now: float
+    next_at: float | None
+    dropped: int
+    parts: tuple[DuePart, ...]
+    runs: tuple[DueRun, ...]
+
+    @classmethod
+    def parse(cls, reply: Sequence[Any]) -> Due:
+        """Parse the reply of `claim_due.lua`."""
+        now, next_at, dropped, *rows = reply
+        return cls(
+            now=float(now),
+            next_at=float(next_at) if next_at else None,
+            dropped=int(dropped),
+            parts=tuple(_parse_part(row) for row in rows if row[1] != b"run"),
+            runs=tuple(_parse_run(row) for row in rows if row[1] == b"run"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDue(Command[Due]):
+    """Hand out at most `limit` due parts and runs, while at most `cap` step messages are in flight."""
+
+    _: KW_ONLY
+    limit: int
+    cap: int
+    script = "claim_due"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(
+            (keys.prefix, self.limit, self.cap, REDISPATCH_MIN, REDISPATCH_MAX, PARTS_PER_MESSAGE),
+            [keys.due, keys.dispatched, keys.content_expiry, keys.queue_delay],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> Due:
+        return Due.parse(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNamespace(Command[str]):
+    """Claim the store for the application `name` for `seconds`. The result is the application that has the claim."""
+
+    name: str
+    seconds: int
+    script = "claim_namespace"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded((self.name, self.seconds), [keys.namespace_owner])
+
+    def decode(self, keys: Keys, reply: Any) -> str:
+        return str(reply.decode())
+
+
+def _parse_part(row: Sequence[Any]) -> DuePart:
+    part_id, state, stop_requested, cancel_sent, attempts, dispatches = row
+    return DuePart(
+        PartId.parse(part_id.decode()),
+        state.decode(),
+        bool(stop_requested),
+        bool(cancel_sent),
+        int(attempts or 0),
+        int(dispatches),
+    )
+
+
+def _parse_run(row: Sequence[Any]) -> DueRun:
+    entry, _, outcome, left, accepted, dispatches = row
+    run_id = entry.decode().rpartition(":")[0]
+    return DueRun(run_id, outcome.decode() or None, int(left), bool(accepted), int(dispatches))

@@ -1,0 +1,259 @@
+"""Commands of a step for its part: claim it, renew the lease, change it, end it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import KW_ONLY, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.errors import PoisonedRunError
+from scrape_do_celery.models import JobDetails
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.store.codec import pack, unpack
+from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.commands.arguments import flatten_fields, make_part_key
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
+from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
+from scrape_do_celery.store.options import RunSpec
+from scrape_do_celery.store.records import Claim
+from scrape_do_celery.store.sealing import decrypted_spec, encrypted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scrape_do_celery.errors import ScrapeDoError
+    from scrape_do_celery.store.command import Value
+    from scrape_do_celery.store.keys import Keys, PartId
+
+
+class UpdateResult(StrEnum):
+    """The result of a request to change a part."""
+
+    OK = "ok"
+    STALE = "stale"  #: nothing was written: another step holds the part
+    OWNED = "owned"  #: nothing was written: another part owns the job
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonPolicy:
+    """The policy for poisoned parts: a part is taken out of work after `after` claims without progress.
+
+    With `skip_unsent`, the unsent parts of its run are not sent any more.
+    """
+
+    after: int
+    skip_unsent: bool
+
+    def error(self, part_id: PartId) -> str:
+        """Return the error of a poisoned part as JSON."""
+        why = f"{self.after} steps on it died in a row; its ledger says what was bought"
+        text = f"run {part_id.run_id} was taken out of work: {why}"
+        return json.dumps(PoisonedRunError(text, part_id.run_id).to_json())
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonedPart:
+    """The reply for a part that was taken out of work instead of being claimed. `left` counts live parts of its run."""
+
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsAccount:
+    """The reply for a part that waits for a worker with the token of `account`, which bought its job."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsKey:
+    """The reply for a part that waits for a worker with another encryption key. `key` is the name of that key."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """The reply for a part whose last claim died. Only a process that works on nothing else may claim it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None]):
+    """Claim a part for one step. The result is None if the part is gone, not due, paused, held, or in another state.
+
+    A part that was claimed too often without progress is ended instead, by the policy `poison`. `isolated` tells that
+    this process works on nothing else. `outlived` is the token of an earlier claim whose step failed while its process
+    lived. An open breaker holds runs back for `auth_grace` seconds.
+    """
+
+    part_id: PartId
+    token: str
+    _: KW_ONLY
+    seconds: float
+    states: Iterable[str]
+    account: str = ""
+    auth_grace: float = 900.0
+    poison: PoisonPolicy | None = None
+    isolated: bool = False
+    outlived: str = ""
+    script = "claim_part"
+
+    def encode(self, keys: Keys) -> Encoded:
+        part_id, poison = self.part_id, self.poison
+        return Encoded(
+            (
+                *(str(part_id), part_id.part, self.token, self.seconds, f" {' '.join(self.states)} "),
+                *(self.account, self.auth_grace, PROBE, LONGEST_PROBE),
+                *(("", "", "") if poison is None else _encode_policy(poison, part_id)),
+                *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.key_names)),
+                *("1" if self.isolated else "", self.outlived),
+            ),
+            [
+                *(make_part_key(keys, part_id), keys.run(part_id.run_id), keys.due),
+                *(keys.dispatched, keys.pause, keys.breaker(self.account)),
+            ],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None:
+        match reply[0]:
+            case b"ok":
+                return Claim.parse(self.part_id, reply, keys)
+            case b"poisoned":
+                return PoisonedPart(int(reply[1]))
+            case b"needs_account":
+                return NeedsAccount(reply[1].decode())
+            case b"needs_key":
+                return NeedsKey(reply[1].decode())
+            case b"suspect":
+                return Suspect()
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLease(Command[bool]):
+    """Renew the lease of a claim for `seconds` from now on. The result is whether the claim still holds it."""
+
+    claim: Claim
+    seconds: float
+    script = "renew_lease"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded((self.claim.part.fence, self.seconds), [make_part_key(keys, self.claim.part_id)])
+
+    def decode(self, keys: Keys, reply: Any) -> bool:
+        return bool(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePart(Command[UpdateResult]):
+    """Change fields of a claimed part.
+
+    With `after`, release the part, and let it be due again after this number of seconds. If `after` is 0, the caller
+    publishes a step message. The dispatcher publishes another message only if no step has claimed the part after
+    `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own.
+    """
+
+    claim: Claim
+    fields: Mapping[str, Value]
+    _: KW_ONLY
+    after: float | None = None
+    job: JobDetails | None = None
+    owner: str | None = None
+    redispatch_after: float | None = None
+    script = "update_part"
+
+    def encode(self, keys: Keys) -> Encoded:
+        claim, part_id = self.claim, self.claim.part_id
+        part_key, job_key = make_part_key(keys, part_id), keys.job(part_id.run_id, part_id.part)
+        return Encoded(
+            [
+                *(str(part_id), claim.part.fence, "" if self.after is None else self.after, self._redispatch_after()),
+                *(_pack_job(keys, job_key, self.job), "1" if claim.stop_reason else "", keys.prefix, RETENTION),
+                *flatten_fields(encrypted(keys, part_key, self.fields)),
+            ],
+            [part_key, keys.run(part_id.run_id), keys.due, job_key, keys.owner(self.owner) if self.owner else ""],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> UpdateResult:
+        return UpdateResult(reply.decode())
+
+    def _redispatch_after(self) -> float:
+        if self.after:
+            return 0.0
+        return REDISPATCH_MIN if self.redispatch_after is None else self.redispatch_after
+
+
+@dataclass(frozen=True, slots=True)
+class FinishPart(Command[int | None]):
+    """End a part. The result is the number of live parts that the run has left; None if the claim is stale.
+
+    `purchase_status` is the new status of the part's purchase in the ledger. A purchase `in_doubt` stays registered as
+    long as the API keeps jobs.
+    """
+
+    claim: Claim
+    outcome: str
+    _: KW_ONLY
+    error: ScrapeDoError | None = None
+    skip_unsent: bool = False
+    purchase_status: str = ""
+    script = "finish_part"
+
+    def encode(self, keys: Keys) -> Encoded:
+        claim, part_key = self.claim, make_part_key(keys, self.claim.part_id)
+        error = keys.encrypt_text(part_key, "error", json.dumps(self.error.to_json()) if self.error else "")
+        return Encoded(
+            (
+                *(str(claim.part_id), claim.part.fence, self.outcome, error, "1" if self.skip_unsent else ""),
+                *(self.purchase_status, keys.prefix, REDISPATCH_MIN, RETENTION),
+            ),
+            [part_key, keys.run(claim.part_id.run_id), keys.due],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> int | None:
+        return int(reply[1]) if reply[0] == b"ok" else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPartSpec(Command[RunSpec | None]):
+    """Read the spec of a run with the targets of one part; None if the part does not exist."""
+
+    part_id: PartId
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", keys.run(self.part_id.run_id), *self._field_names()))
+
+    def decode(self, keys: Keys, reply: Any) -> RunSpec | None:
+        if None in reply:
+            return None
+        return decrypted_spec(keys, self.part_id.run_id, dict(zip(self._field_names(), reply, strict=True)))
+
+    def _field_names(self) -> tuple[str, str]:
+        return "spec", f"targets:{self.part_id.part}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadJob(Command[JobDetails | None]):
+    """Read the last `JobDetails` of a part; None if the part has none."""
+
+    part_id: PartId
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("GET", self._key(keys)))
+
+    def decode(self, keys: Keys, reply: Any) -> JobDetails | None:
+        if reply is None:
+            return None
+        return JobDetails.model_validate(unpack(keys.decrypt(self._key(keys), "", reply)))
+
+    def _key(self, keys: Keys) -> str:
+        return keys.job(self.part_id.run_id, self.part_id.part)
+
+
+def _encode_policy(poison: PoisonPolicy, part_id: PartId) -> tuple[int, str, str]:
+    return poison.after, poison.error(part_id), "1" if poison.skip_unsent else ""
+
+
+def _pack_job(keys: Keys, key: str, job: JobDetails | None) -> bytes:
+    return b"" if job is None else keys.encrypt(key, "", pack(job.model_dump(mode="json", by_alias=True)))

@@ -1,0 +1,62 @@
+"""Read what lies in the store across many keys, for the checks of `doctor` and for the clock of tests.
+
+A scan takes as many round trips as the store has pages, so no worker does one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from scrape_do_celery.rules.states import PartState
+from scrape_do_celery.store.keys import RUN_ENTRY, PartId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrape_do_celery.store.client import Store
+
+
+class WaitingPart(NamedTuple):
+    """A part that waits in a due set. `job_id` is None if its job is not known."""
+
+    is_running: bool
+    job_id: str | None
+    stop_requested: bool
+
+
+def find_open_breakers(store: Store) -> Iterator[float]:
+    """Find the breakers that are open. Return for each the time since which the API refuses the token."""
+    for key in store.client.scan_iter(store.keys.breaker("*")):
+        yield float(cast("bytes | None", store.client.hget(key, "since")) or 0)
+
+
+def count_parts_by_account(store: Store, limit: int) -> Counter[str]:
+    """Count the parts with a job by the account that bought it, among the first `limit` entries of each due set."""
+    places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.poll_set("*")))]
+    names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, limit - 1))]
+    with store.client.pipeline(transaction=False) as pipe:
+        for run_id, _, part in (name.decode().rpartition(":") for name in names):
+            if part != RUN_ENTRY:
+                pipe.hget(store.keys.part(run_id, int(part)), "account")
+        return Counter(account.decode() for account in pipe.execute() if account)
+
+
+def list_due_entries(store: Store) -> Iterator[tuple[str, float]]:
+    """List the entries of all due sets, each with the time at which it is due by the store's clock."""
+    client: Any = store.client
+    accounts = (account.decode() for account in client.smembers(store.keys.accounts))
+    for key in (store.keys.due, *map(store.keys.poll_set, accounts)):
+        for name, moment in client.zrange(key, 0, -1, withscores=True):
+            yield name.decode(), moment
+
+
+def read_waiting_part(store: Store, part_id: PartId) -> WaitingPart:
+    """Read what a part waits for."""
+    client: Any = store.client
+    state, job_id = client.hmget(store.keys.part(part_id.run_id, part_id.part), "state", "job")
+    return WaitingPart(
+        state is not None and state.decode() == PartState.RUNNING,
+        None if job_id is None else job_id.decode(),
+        bool(client.hexists(store.keys.run(part_id.run_id), "stop_reason")),
+    )
