@@ -10,7 +10,7 @@ import pytest
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
 from scrape_do_celery.store import CANCEL, PartId, PartState, RunSpec, Store
-from scrape_do_celery.store.commands.contents import ReadContents, StoreContent
+from scrape_do_celery.store.commands.contents import ReadContents, StoreContent, StoreResult
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.dispatch import ClaimDue
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
@@ -83,10 +83,10 @@ def test_one_page_is_stored_once(store, at_once):
     claim = taken(store, begun(store))
     store.run(UpdatePart(claim, {"state": PartState.FETCHING}))
     pages = [TaskDetails(task_id="t", job_id="j", status="success", content=f"page {n}") for n in range(MANY)]
-    won = at_once(lambda n: store.run(StoreContent(claim.part_id, 0, pages[n])))
+    won = at_once(lambda n: store.run(StoreContent(claim.part_id, 0, pages[n])).result is StoreResult.STORED)
     assert sum(won) == 1
     [kept] = store.run(ReadContents(claim.part_id, [0]))
-    assert kept == pages[won.index(1)]
+    assert kept == pages[won.index(True)]
     assert store.run(ReadRun("r")).parts[0].stored_ok == 1
 
 

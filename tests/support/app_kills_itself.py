@@ -27,9 +27,9 @@ def reach(point):
 
 def name(command):
     """Return the command's name, with the state that an update writes."""
-    base = command.script or str(command.args[0])
-    states = [str(value) for value in command.args if str(value) in {"running", "fetching", "reconciling"}]
-    return f"{base} {states[0]}" if base == "update_part" and states else base
+    if command.script == "update_part" and "state" in command.fields:
+        return f"update_part {command.fields['state']}"
+    return command.script or type(command).__name__
 
 
 _run = client.Store.run

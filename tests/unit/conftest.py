@@ -340,7 +340,7 @@ class StepHarness(FakeStore):
             run = store.run
 
             async def sometimes(command):
-                if broken is not None and broken in (command.script, command.args[0]) and failures:
+                if broken is not None and broken == command.script and failures:
                     raise failures.pop()
                 return await run(command)
 

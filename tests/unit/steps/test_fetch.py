@@ -360,7 +360,7 @@ def no_room(monkeypatch, request):
     run = AsyncStore.run
 
     async def refuse(store, command):
-        if command.script == "store_content" and not command.args[4]:
+        if command.script == "store_content" and not command.task.gone:
             raise request.param
         return await run(store, command)
 

@@ -286,7 +286,7 @@ def test_released_request_waits_for_the_sync_reply():
 
         async def slowly(command):
             answer = await run(command)
-            if command.script == "allocate_requests" and int(command.args[1]) <= 1:
+            if command.script == "allocate_requests" and command.wanted <= 1:
                 lull.set()
             await asyncio.sleep(0.03)
             return answer

@@ -41,7 +41,7 @@ def test_both_stores_work_on_the_same_records(store, make):
 
     async def work(store):
         assert (await store.run(ReadRun("r"))).parts[0].total == 2
-        assert await store.run(StoreContent(part_id, 0, make.task())).result == "stored"
+        assert (await store.run(StoreContent(part_id, 0, make.task()))).result == "stored"
         claim = await store.run(ClaimPart(part_id, "t", seconds=30, states={"queued"}))
         assert await store.run(ReadJob(part_id)) is None
         return await store.run(UpdatePart(claim, {"polls": 3}, after=0.0, job=make.job()))
