@@ -13,8 +13,8 @@ import time
 import pytest
 
 from scrape_do_celery import JobCanceledError, RunState, ScrapeDoAsyncAPIClient
-from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.config.urls import masked
+from scrape_do_celery.steps.orphans import OrphanFinder
 
 LONG = "?seconds=600"
 

@@ -33,13 +33,13 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import AppContext, enqueue, make_app
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.job_list import JobListReader
-from scrape_do_celery.runtime.observing import WordLog
-from scrape_do_celery.runtime.page_memory import PageMemory
-from scrape_do_celery.runtime.rate_limiter import RateLimiter, is_stopping
-from scrape_do_celery.runtime.token_check import TokenCheck
+from scrape_do_celery.steps.absences import AbsenceCheck
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.job_list import JobListReader
+from scrape_do_celery.steps.page_memory import PageMemory
+from scrape_do_celery.steps.rate_limiter import RateLimiter, is_stopping
+from scrape_do_celery.steps.status_words import WordLog
+from scrape_do_celery.steps.token_check import TokenCheck
 from scrape_do_celery.store import AsyncStore, Keys, PartId, PartState, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
 
@@ -291,8 +291,8 @@ class StepHarness(FakeStore):
             Store, "open", lambda url, prefix, encryptor=None: Store(self.redis, Keys(prefix, encryptor))
         )
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None: self.async_store())
-        monkeypatch.setattr("scrape_do_celery.runtime.context.wait_random_exponential", lambda **_: wait_none())
-        monkeypatch.setattr("scrape_do_celery.runtime.context.AsyncScrapeDoAsyncAPIClient", self._client)
+        monkeypatch.setattr("scrape_do_celery.steps.context.wait_random_exponential", lambda **_: wait_none())
+        monkeypatch.setattr("scrape_do_celery.steps.context.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.catch_messages(make_app(settings))
         self.app_context = AppContext.for_app(self.app)
 

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from scrape_do_celery import JobCreationRequest, ScrapeDoAsyncAPIClient, Settings
-from scrape_do_celery.cli import main, orphan_finder
-from scrape_do_celery.cli.orphan_finder import OrphanFinder
+from scrape_do_celery.cli import main
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.sandbox.thread import SandboxThread
+from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
 from scrape_do_celery.store import PartId, RunSpec, ops, ownership
 
 LONG = "?seconds=600"
@@ -329,7 +329,7 @@ def test_purchase_before_the_cancel_keeps_the_job(step_harness, buy, client, san
         step_harness.make_running("r", job=job_id)
     else:
         intend(step_harness, "r", "reconciling")
-    with pytest.raises(orphan_finder.StillOwnedError, match="run r"):
+    with pytest.raises(StillOwnedError, match="run r"):
         here.cancel_orphan(orphan)
     assert not sandbox.jobs()[0]["canceled"]
 

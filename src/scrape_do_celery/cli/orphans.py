@@ -18,8 +18,8 @@ from scrape_do_celery.runs import AppContext
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scrape_do_celery.cli.orphan_finder import NotAnOrphan, Orphan, OrphanFinder
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.steps.orphans import NotAnOrphan, Orphan, OrphanFinder
 
 _HEADER = ("job", "status", "started", "note", "tasks", "done", "credits")
 STOPPED, ALREADY_ENDED, NOT_STOPPED = "stopped", "already ended", "not stopped"
@@ -74,8 +74,8 @@ def _check(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: boo
 @contextmanager
 def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
     # Import late: both load an HTTP library, which no command needs before its call.
-    from scrape_do_celery.cli.orphan_finder import OrphanFinder
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+    from scrape_do_celery.steps.orphans import OrphanFinder
 
     with ScrapeDoAsyncAPIClient(
         settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout
@@ -87,7 +87,7 @@ def _cancel_orphans(
     orphan_finder: OrphanFinder, found: Sequence[Orphan], *, named: bool, yes: bool, quiet: bool
 ) -> dict[str, str]:
     """Cancel jobs, and return what became of each. A job that may be a run's, or hold its pages, must be named."""
-    from scrape_do_celery.cli.orphan_finder import StillOwnedError
+    from scrape_do_celery.steps.orphans import StillOwnedError
 
     wanted = [one for one in found if named or (one.claimant is None and not one.searched_by)]
     if not wanted or not (yes or click.confirm(_question(len(wanted)), err=True)):

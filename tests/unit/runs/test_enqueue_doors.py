@@ -13,7 +13,7 @@ from scrape_do_celery import (
 )
 from scrape_do_celery.runs import enqueue, enqueue_many, scheduled_run
 from scrape_do_celery.runs.drafts import create_draft
-from scrape_do_celery.runs.starting import start_scheduled_run
+from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import RunSpec, ops
 from tests.unit.models import odd
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.runtime import run_step
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.tasks.reconcile import reconcile
 
 SERVER_ID = b"0123456789abcdef"
 LEASE = 120.0

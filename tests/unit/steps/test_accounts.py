@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime import run_step, runner
+from scrape_do_celery.steps import runner
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, Claim, PartState, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import HOUR, LEASE, make_parts_running
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPINotFoundError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, JobsListResponse
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartState, RunSpec, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 
 LEASE = 120.0
 DAY = 86_400.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIGoneError
 from scrape_do_celery.models import JobCreationRequest, JobsListResponse
 from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.steps.orphans import OrphanFinder
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartId, PartState, RunSpec, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.test_job_search import LEASE, intend, job_of, look_until_resolved, lose_answer, search, shows
 
 A, B, C = (f"https://a.example/{n}" for n in "abc")

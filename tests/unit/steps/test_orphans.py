@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from scrape_do_celery.cli.orphan_finder import OrphanFinder, StillOwnedError
 from scrape_do_celery.models import UndetailedTaskResponse
+from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
 from tests.unit.steps.conftest import job_listing, lose_submit_answer
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobsListResponse
+from scrape_do_celery.steps import poll_list as module
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.poll_list import sweep
 from scrape_do_celery.store import CANCEL, PartId, PartState, ops
-from scrape_do_celery.tasks import sweep as module
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.sweep import sweep
 from tests.unit.steps.conftest import make_parts_running
 
 NOTHING = JobsListResponse.model_validate({"Jobs": [], "TotalPages": 1})

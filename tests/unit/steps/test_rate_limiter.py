@@ -11,11 +11,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.runtime import rate_limiter as module
-from scrape_do_celery.runtime.rate_limiter import RateLimiter
+from scrape_do_celery.steps import rate_limiter as module
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.rate_limiter import RateLimiter
+from scrape_do_celery.steps.reconcile import reconcile
 from scrape_do_celery.store import CANCEL, AsyncStore, Keys, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.reconcile import reconcile
 
 NOTHING = JobsListResponse.model_validate({"Jobs": [], "TotalPages": 1})
 LEASE = 200.0

@@ -11,10 +11,10 @@ from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobStatus
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import run_step
-from scrape_do_celery.runtime.job_list import JobListReader
+from scrape_do_celery.steps.job_list import JobListReader
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
 from scrape_do_celery.store import PartId, PartState, RunSpec, ops
-from scrape_do_celery.tasks.reconcile import reconcile
 from tests.unit.steps.conftest import (
     HOUR,
     LEASE,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrape_do_celery.runtime.rate_limiter import RateLimiter
+from scrape_do_celery.steps.rate_limiter import RateLimiter
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, Keys, PartState, ops
 from scrape_do_celery.store.buying import SLOT_RECHECK
-from scrape_do_celery.tasks.submit import submit
 
 LEASE = 200.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from scrape_do_celery.steps.submit import DURABILITY_DELAY, submit
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.submit import DURABILITY_DELAY, submit
 from tests.unit.steps.conftest import LEASE, SERVER_ID, reconcile_until, show_jobs
 
 

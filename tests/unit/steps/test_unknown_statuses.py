@@ -12,11 +12,11 @@ from scrape_do_celery.models import JobCanceledError, JobFailedError, JobsListRe
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.poll_list import sweep
 from scrape_do_celery.store import PartId, PartState, ops
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.sweep import sweep
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)

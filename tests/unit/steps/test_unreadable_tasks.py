@@ -9,10 +9,10 @@ from scrape_do_celery.errors import AsyncAPITooLargeError, AsyncAPIUnparsableRes
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, UNREADABLE_RECHECK
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime import run_step
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import (
     LEASE,
     job_listing,

@@ -20,15 +20,15 @@ from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, C
 from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error, pause_after
 from scrape_do_celery.rules.backoff import delay
 from scrape_do_celery.runs import AppContext, StepMessage
-from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.isolation import Isolation
-from scrape_do_celery.runtime.job_list import AT_ONCE, JobListReader
-from scrape_do_celery.runtime.loop import LoopThread
-from scrape_do_celery.runtime.observing import WordLog
-from scrape_do_celery.runtime.page_memory import PageMemory
-from scrape_do_celery.runtime.rate_limiter import PausedError, RateLimiter
-from scrape_do_celery.runtime.store_health import StoreHealth
-from scrape_do_celery.runtime.token_check import TokenCheck, hold_account
+from scrape_do_celery.steps.absences import AbsenceCheck
+from scrape_do_celery.steps.isolation import Isolation
+from scrape_do_celery.steps.job_list import AT_ONCE, JobListReader
+from scrape_do_celery.steps.loop import LoopThread
+from scrape_do_celery.steps.page_memory import PageMemory
+from scrape_do_celery.steps.rate_limiter import PausedError, RateLimiter
+from scrape_do_celery.steps.status_words import WordLog
+from scrape_do_celery.steps.store_health import StoreHealth
+from scrape_do_celery.steps.token_check import TokenCheck, hold_account
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
 if TYPE_CHECKING:

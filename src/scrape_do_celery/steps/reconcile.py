@@ -5,31 +5,23 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
-
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
-from scrape_do_celery.runtime.job_search import search_for_job
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
+from scrape_do_celery.steps.job_search import search_for_job
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.rules.reconciliation import SearchEvidence
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
 TO_RECONCILING: dict[str, ops.Value] = {"state": PartState.RECONCILING}
-
-
-@shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
-def reconcile_submit(self: Task, part_ids: list[str]) -> None:
-    """Reconcile parts whose `POST` may have bought a job."""
-    run_step(self.app, part_ids, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
 
 
 async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:

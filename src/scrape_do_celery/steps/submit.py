@@ -9,21 +9,19 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.runs import AppContext, StepMessage
-from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.censoring import redact_error
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_stopped_part
-from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.store_health import BUY_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_stopped_part
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.store_health import BUY_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.options import targets_of
@@ -31,6 +29,7 @@ from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +41,6 @@ BACK_TO_QUEUE: dict[str, ops.Value] = {"state": PartState.QUEUED, "purchase_stat
 
 class _SendAbortedError(Exception):
     """An error before the `POST`: nothing was sent, because the lease was too short or the store did not answer."""
-
-
-@shared_task(name=routing.SUBMIT_JOBS, **routing.STEP_OPTIONS)
-def submit_jobs(self: Task, part_ids: list[str]) -> None:
-    """Buy the jobs of queued parts."""
-    settings = AppContext.for_app(self.app).settings
-    run_step(self.app, part_ids, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
 
 
 async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:

@@ -24,8 +24,7 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, delay_before_last
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
-from scrape_do_celery.runtime.fetching import (
+from scrape_do_celery.steps.fetch_task import (
     FetchPass,
     fetch_task,
     hold_page,
@@ -34,11 +33,12 @@ from scrape_do_celery.runtime.fetching import (
     store_task,
     without_answer,
 )
-from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.loop import gather_or_cancel
-from scrape_do_celery.runtime.naming import positioned
-from scrape_do_celery.runtime.observing import note_words
-from scrape_do_celery.runtime.store_health import FETCH_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.loop import gather_or_cancel
+from scrape_do_celery.steps.positions import positioned
+from scrape_do_celery.steps.status_words import note_words
+from scrape_do_celery.steps.store_health import FETCH_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.options import targets_of
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scrape_do_celery.models import TaskDetails
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
