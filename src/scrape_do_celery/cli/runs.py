@@ -16,6 +16,7 @@ from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
@@ -42,9 +43,7 @@ def enqueue(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | No
 
     Without an option, the API's default applies.
     """
-    run_options = {
-        name: options.pop(name) for name in ("idempotency_key", "max_wait", "early", "raise_on_task_failure")
-    }
+    run_options = {name: options.pop(name) for name in ("idempotency_key", *RUN_OPTIONS)}
     fields = {**_fields(request), **{name.strip("_"): value for name, value in options.items() if value is not None}}
     if fields.get("render") is True:
         fields["render"] = {}
