@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
-from scrape_do_celery.callers import caller_level
-
 from .base import RequestModel, wire_name
 from .plugins import PluginRequest  # noqa: TC001 (pydantic reads it)
 from .render import RenderOptions
@@ -19,6 +17,7 @@ from .sendable import (
     SendableText,
     Whole,
     as_list,
+    caller_level,
     is_kept,
     is_said,
     joined,

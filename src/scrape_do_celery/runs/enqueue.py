@@ -16,7 +16,8 @@ from scrape_do_celery import routing, tracing
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.runs.canvas import callbacks, delivery_signature
-from scrape_do_celery.runs.context import AppContext, StepMessage, refuse_eager
+from scrape_do_celery.runs.celery_app import refuse_eager
+from scrape_do_celery.runs.context import AppContext, StepMessage
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
