@@ -66,7 +66,7 @@ class AppContext:
         If the broker did not, the dispatcher of any worker publishes the step later.
         """
         arguments = [[str(name) for name in ids]]
-        shown = {"argsrepr": _shown(arguments[0]), "kwargsrepr": "{}"}
+        shown = {"argsrepr": _show_ids(arguments[0]), "kwargsrepr": "{}"}
         options = {
             "queue": self.settings.queue,
             "ignore_result": True,
@@ -118,7 +118,7 @@ class AppContext:
             return found
 
 
-def _shown(ids: Sequence[str]) -> str:
+def _show_ids(ids: Sequence[str]) -> str:
     """Return the text that logs and monitors show for the ids of a step message."""
     first = ids[0] if ids else "nobody"
     return f"({first!r},)" if len(ids) == 1 else f"('{len(ids)} together: {first}, ...',)"

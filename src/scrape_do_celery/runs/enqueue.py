@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
-from scrape_do_celery.runs.canvas import callbacks, delivery_signature
+from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
 from scrape_do_celery.runs.celery_app import refuse_eager
 from scrape_do_celery.runs.context import AppContext, StepMessage
 from scrape_do_celery.runs.handle import RunHandle
@@ -58,7 +58,7 @@ class _NewRun:
         """Return the message that will deliver the outcome to a waiter; empty without a canvas."""
         return delivery_signature(app_context, self.run_id, waiter, self.canvas) if self.canvas else ""
 
-    def creation(self, app_context: AppContext) -> Command[Created]:
+    def create_command(self, app_context: AppContext) -> Command[Created]:
         """Return the command that creates the run."""
         keys, delivery = app_context.store.keys, self.delivery_to(app_context, self.run_id)
         return ops.create_run(keys, self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
@@ -98,7 +98,7 @@ def enqueue(
         StoreUnavailableError: Redis did not answer. With an `idempotency_key`, the same call is safe to repeat.
     """
     spec = RunSpec.from_arguments(targets, **options)
-    key, canvas = check_key(idempotency_key), callbacks(on_success, on_failure)
+    key, canvas = check_key(idempotency_key), callback_canvas(on_success, on_failure)
     return _start_runs(AppContext.for_app(settings=settings), [_NewRun(spec, key, canvas)])[0]
 
 
@@ -138,7 +138,7 @@ def enqueue_many(
     keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
-    canvas = callbacks(on_success, on_failure)
+    canvas = callback_canvas(on_success, on_failure)
     new_runs = [_NewRun(spec, key, canvas) for spec, key in zip(specs, keys, strict=True)]
     return _start_runs(AppContext.for_app(settings=settings), new_runs)
 
@@ -261,14 +261,14 @@ def _write_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Cr
 def _create_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Created]:
     """Send the create commands of a batch. If an open transaction has reserved an id for a key, create that run."""
     store = app_context.store
-    results = store.run_all([new_run.creation(app_context) for new_run in batch])
+    results = store.run_all([new_run.create_command(app_context) for new_run in batch])
     reserved = {
         index: replace(batch[index], run_id=created.run_id)
         for index, created in enumerate(results)
         if created.result == ops.CreateResult.RESERVED
     }
     if reserved:
-        created_again = store.run_all([new_run.creation(app_context) for new_run in reserved.values()])
+        created_again = store.run_all([new_run.create_command(app_context) for new_run in reserved.values()])
         for index, created in zip(reserved, created_again, strict=True):
             results[index] = created
     return results

@@ -11,7 +11,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.models.base import wire_name
 from scrape_do_celery.models.sendable import why_no_text
 from scrape_do_celery.rules.schedules import schedule_rule
-from scrape_do_celery.runs.canvas import callbacks
+from scrape_do_celery.runs.canvas import callback_canvas
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.options import RUN_OPTIONS
 
@@ -79,7 +79,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     given = {name: options.get(name) for name in RUN_OPTIONS} | {"credentials": credentials}
     request = checked | {name: value for name, value in given.items() if value is not None}
     kwargs = {"name": name, "rule": schedule_rule(schedule), "if_running": if_running, "request": request}
-    if canvas := callbacks(on_success, on_failure):
+    if canvas := callback_canvas(on_success, on_failure):
         kwargs["canvas"] = canvas
     # A value that JSON cannot carry must raise here, and not when beat publishes the entry.
     return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(dumps(kwargs))}  # type: ignore[no-untyped-call]
