@@ -426,7 +426,7 @@ def clean_environment(monkeypatch):
     monkeypatch.setattr(_state, "_apps", weakref.WeakSet())
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state._tls, "current_app", None)
-    monkeypatch.setattr("scrape_do_celery.runs.context._own", {})
+    monkeypatch.setattr("scrape_do_celery.runs.celery_app._own_apps", {})
     monkeypatch.setattr(cache, "_DUMMY_CLIENT_CACHE", {})
 
 
@@ -459,7 +459,7 @@ def make():
 @pytest.fixture
 def start_run(step_harness, monkeypatch):
     """Return `enqueue`, with the harness's app as the app of this process."""
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
     return enqueue
 
 

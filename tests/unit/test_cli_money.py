@@ -323,7 +323,7 @@ def test_unreadable_job_may_be_any_of_its_size(scrape_do, step_harness, buy, san
 def test_purchase_before_the_cancel_keeps_the_job(step_harness, buy, client, sandbox, what):
     here = OrphanFinder(client, step_harness.app_context.store, step_harness.account)
     job_id = buy(urls(2))
-    [orphan] = here.all()
+    [orphan] = here.find_all()
     step_harness.create_run("r", each=urls(2))
     if what == "confirmed":
         step_harness.make_running("r", job=job_id)
@@ -360,7 +360,7 @@ def test_purchase_resolved_during_the_search_makes_no_orphan(step_harness, buy, 
         asked.clear()
         step_harness.redis.delete(step_harness.keys.owner(job_id))
         step_harness.set_fields(state="submitting")
-        found = OrphanFinder(client, Meddled(moment), step_harness.account).all()
+        found = OrphanFinder(client, Meddled(moment), step_harness.account).find_all()
         assert all(one.claimant for one in found), (moment, asked)
     assert asked == ["read_job_ownership", "scan_unresolved_parts", "read_job_ownership"]
 

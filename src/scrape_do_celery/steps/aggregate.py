@@ -107,7 +107,7 @@ def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, Task
     """Return the first failed task in input order, and the number of its part."""
     store = app_context.store
     for part in results.part_readers(store, record):
-        for task in part.tasks(store):
+        for task in part.iter_tasks(store):
             if task.is_terminal_failure:
                 return part.part_id.part, TaskFailedError(task, record.run_id)
     return None

@@ -72,7 +72,7 @@ def test_handles_of_one_run_are_equal(step_harness, handle):
 
 
 def test_a_handle_finds_its_own_way_to_the_store(step_harness, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
     step_harness.create_run()
     assert RunHandle("r").state is RunState.QUEUED
 

@@ -66,7 +66,6 @@ def test_an_entry_is_plain_json_without_secrets():
                 "geo_code": "us",
                 "max_wait": 60,
                 "early": False,
-                "raise_on_task_failure": False,
                 "credentials": "shop",
             },
         },

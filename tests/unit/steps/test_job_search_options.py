@@ -212,5 +212,5 @@ def test_job_without_all_tasks_is_no_orphan(step_harness, make):
     lose_answer(step_harness)
     young = job_of(make, [A], "j", "queuing")
     client = SimpleNamespace(get_job=lambda _: young)
-    (found,), _ = OrphanFinder(client, step_harness.sync_store, step_harness.account).chosen(["j"])
+    (found,), _ = OrphanFinder(client, step_harness.sync_store, step_harness.account).find_chosen(["j"])
     assert found.claimant == PartId("r", 0)

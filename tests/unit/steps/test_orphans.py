@@ -24,5 +24,5 @@ def test_job_of_unresolved_purchase_without_urls_is_kept(step_harness, make):
     )
     orphan_finder = OrphanFinder(api, step_harness.sync_store, step_harness.account)
     with pytest.raises(StillOwnedError):
-        orphan_finder.cancel_orphan(orphan_finder.all()[0])
+        orphan_finder.cancel_orphan(orphan_finder.find_all()[0])
     assert not stopped

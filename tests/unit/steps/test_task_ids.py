@@ -21,7 +21,7 @@ PART_ID = PartId("r", 0)
 
 @pytest.fixture
 def own_app(step_harness, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
 
 
 def begin(step_harness, targets=None, known=None, count=3):

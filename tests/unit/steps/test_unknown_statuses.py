@@ -256,7 +256,7 @@ def test_canceled_run_fetches_each_task_of_an_unknown_status(running, make):
 
 
 def test_page_of_an_abandoned_task_is_not_bought_again(running, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: running.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: running.app)
     states = {"t0": "rotating", "t1": "error"}
     running.api.script(get_job=make.job("success"), get_task=lambda _, i: make.task(int(i[1:]), status=states[i]))
     running.run_step(poll, running.claim_part())

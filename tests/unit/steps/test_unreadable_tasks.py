@@ -132,7 +132,7 @@ def test_oversized_page_fails_at_once_and_blocks_no_other(fetching, make):
 
 
 def test_unreadable_and_oversized_tasks_are_not_retried(fetching, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: fetching.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: fetching.app)
     answers = {"t0": too_large(), "t1": unreadable(), "t2": make.task(2, status="error")}
     fetching.api.script(get_task=lambda _, task_id: answers[task_id])
     for _ in range(UNREADABLE_ATTEMPTS):
