@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scrape_do_celery.store import PartState
+from scrape_do_celery.store import PartRecord, PartState, RunRecord
+from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "scrape_do_celery"
@@ -30,6 +31,18 @@ def keys_markdown():
     return "\n".join(line for line in ast.get_docstring(ast.parse(KEYS.read_text())).splitlines() if line[:1] == "|")
 
 
+def fields_markdown(record, others):
+    rows = [
+        f"| `{one.name}` | {_type_cell(one)} | {one.meaning} | {'yes' if one.encrypted else ''} |"
+        for one in (*declared_fields(record), *others)
+    ]
+    return "\n".join(["| field | type | meaning | encrypted |", "|---|---|---|---|", *rows])
+
+
+def _type_cell(field):
+    return f"`{field.type}`".replace("|", r"\|") + ("" if field.attribute else ", in no record")
+
+
 def modules():
     """Return the modules of the package. Empty ones, such as a folder's `__init__`, have no contents to describe."""
     paths = (path for path in sorted(SOURCE.rglob("*.py")) if "migrations" not in path.parts)
@@ -47,13 +60,19 @@ def _first_line(path):
 
 def page():
     text = PAGE.read_text()
-    for name, made in (("keys", keys_markdown()), ("modules", modules_markdown())):
+    generated = {
+        "keys": keys_markdown(),
+        "fields of a run": fields_markdown(RunRecord, OTHER_RUN_FIELDS),
+        "fields of a part": fields_markdown(PartRecord, OTHER_PART_FIELDS),
+        "modules": modules_markdown(),
+    }
+    for name, made in generated.items():
         table = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text = table.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)
     return text
 
 
-def test_tables_of_keys_and_modules_are_those_of_the_code():
+def test_tables_are_those_of_the_code():
     assert page() == PAGE.read_text(), "run: python -m tests.docs.test_architecture"
 
 

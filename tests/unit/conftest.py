@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import time
 import uuid
@@ -40,9 +41,18 @@ from scrape_do_celery.runtime.observing import WordLog
 from scrape_do_celery.runtime.page_memory import PageMemory
 from scrape_do_celery.runtime.rate_limiter import RateLimiter, is_stopping
 from scrape_do_celery.runtime.token_check import TokenCheck
-from scrape_do_celery.store import AsyncStore, Keys, PartId, PartState, RunSpec, Store, ops
+from scrape_do_celery.store import AsyncStore, Keys, PartId, PartRecord, PartState, RunRecord, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 
+
+def match_names(declared):
+    """Return a pattern of the names of declared fields. A name with `<...>` stands for many fields."""
+    return re.compile("|".join(f"{re.escape(one.stem)}{'.+' if '<' in one.name else ''}$" for one in declared))
+
+
+DECLARED_OF_PARTS = match_names([*declared_fields(PartRecord), *OTHER_PART_FIELDS])
+DECLARED_OF_RUNS = match_names([*declared_fields(RunRecord), *OTHER_RUN_FIELDS])
 TOKEN = "token-that-must-not-be-seen"
 
 
@@ -207,6 +217,15 @@ class FakeStore:
         """Map each key of a run to its seconds of life, or to None if the key never expires."""
         keys = sorted(self.redis.scan_iter(f"{self.keys.prefix}:*:*"))
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
+
+    def undeclared_fields(self):
+        """Return the fields of runs and parts that no declaration names."""
+        found = set()
+        for kind, declared in (("part", DECLARED_OF_PARTS), ("run", DECLARED_OF_RUNS)):
+            for key in self.redis.scan_iter(f"{self.keys.prefix}:{kind}:*"):
+                names = {name.decode() for name in self.redis.hkeys(key)}
+                found |= {f"{kind}: {name}" for name in names if not declared.match(name)}
+        return found
 
     def dump_keys(self):
         return {key: self.redis.dump(key) for key in sorted(self.redis.scan_iter())}
@@ -408,7 +427,9 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def store(clock):
-    return FakeStore(clock)
+    made = FakeStore(clock)
+    yield made
+    assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
 
 
 @pytest.fixture(scope="session")
@@ -448,6 +469,7 @@ def step_harness(clock, monkeypatch, settings):
     made = StepHarness(clock, monkeypatch, settings)
     yield made
     WorkerContext.close_for_app(made.app)
+    assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.rules.states import CANCEL, outcome_of_stop
 from scrape_do_celery.store.claiming import REDISPATCH_MIN
 from scrape_do_celery.store.command import Command, Value
+from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
-from scrape_do_celery.store.sealing import encryption_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

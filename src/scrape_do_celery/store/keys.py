@@ -51,7 +51,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, key_name_of, missing_key_error
+from scrape_do_celery.store.encryption import PrivateValues
 
 if TYPE_CHECKING:
     from scrape_do_celery.store.encryption import Encryptor
@@ -60,36 +60,11 @@ RUN_ENTRY = "run"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(PrivateValues):
     """The names of keys under one prefix, and the encryptor of private values."""
 
     prefix: str = "scrape_do"
     encryptor: Encryptor | None = field(default=None, compare=False)
-
-    def encrypt(self, key: str, name: str, value: bytes) -> bytes:
-        """Return a private value in the form that is stored in the field `name` of `key`."""
-        return value if self.encryptor is None else self.encryptor.encrypt(value, f"{key} {name}")
-
-    def encrypt_text(self, key: str, name: str, text: str) -> bytes | str:
-        """Encrypt a text like `encrypt`. An empty text stays empty, because scripts test for it."""
-        return self.encrypt(key, name, text.encode()) if text and self.encryptor is not None else text
-
-    def decrypt(self, key: str, name: str, value: bytes) -> bytes:
-        """Return the plain form of a value of the field `name` of `key`, encrypted or not.
-
-        Raises:
-            EncryptionKeyError: If the value is encrypted, and this process cannot decrypt it.
-        """
-        if value[:1] != ENCRYPTED_PREFIX:
-            return value
-        if self.encryptor is None:
-            raise missing_key_error(key_name_of(value))
-        return self.encryptor.decrypt(value, f"{key} {name}")
-
-    @property
-    def key_names(self) -> list[str]:
-        """The names of the encryption keys of this process, first the key that encrypts."""
-        return [] if self.encryptor is None else self.encryptor.key_names
 
     @property
     def encryption_keys(self) -> str:

@@ -61,10 +61,22 @@ from scrape_do_celery.store.creating import (
     flat,
     reserve_key,
 )
+from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, read_run, spec
+from scrape_do_celery.store.looks import (
+    clock,
+    contents,
+    fetched,
+    forgotten,
+    job,
+    outcome,
+    part_spec,
+    read_encryption_keys,
+    read_run,
+    spec,
+)
 from scrape_do_celery.store.news import ChangedRuns, acknowledge_changed_runs, take_changed_runs
-from scrape_do_celery.store.sealing import encrypted, encryption_key_name, read_encryption_keys
+from scrape_do_celery.store.records import PartRecord, RunRecord
 from scrape_do_celery.store.watching import (
     BATCH_LIMIT,
     RequestQuota,
@@ -203,7 +215,7 @@ def update_part(  # noqa: PLR0913 (one argument a thing that changes)
         [
             *(str(part_id), claim.part.fence, "" if after is None else after, redispatch_after),
             *(packed, "1" if claim.stop_reason else "", keys.prefix, RETENTION),
-            *flat(encrypted(keys, _part(keys, claim), fields)),
+            *flat(PartRecord.encrypt_fields(keys, _part(keys, claim), fields)),
         ],
         [
             *(_part(keys, claim), keys.run(part_id.run_id), keys.due, key_of_job),
@@ -315,7 +327,7 @@ def record_outcome(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, V
 
     Return an empty text if the run is gone, or if a part of it is live.
     """
-    pairs = flat(encrypted(keys, keys.run(run_id), fields))
+    pairs = flat(RunRecord.encrypt_fields(keys, keys.run(run_id), fields))
     return Command(
         bytes.decode,
         (run_id, REDISPATCH_MIN, keys.prefix, encryption_key_name(keys), outcome, *pairs),

@@ -11,8 +11,9 @@ import pytest
 import scrape_do_celery
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunSpec, ops
+from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunRecord, RunSpec, ops
 from scrape_do_celery.store.counting import count_live_runs, read_stats
+from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 from scrape_do_celery.store.ownership import read_job_ownership, scan_unresolved_parts
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected, take_rejected
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
@@ -22,6 +23,11 @@ LUA = Path(scrape_do_celery.__file__).parent / "store" / "lua"
 SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua"))
 LIBRARIES = sorted(path.stem for path in (LUA / "lib").glob("*.lua"))
 LONGEST_LINE = 110
+#: The names of declared fields.
+DECLARED = {
+    "part": [one.name for one in (*declared_fields(PartRecord), *OTHER_PART_FIELDS)],
+    "run": [one.name for one in (*declared_fields(RunRecord), *OTHER_RUN_FIELDS)],
+}
 #: Bytes of all scripts together. The server keeps scripts for good.
 MAX_BYTES = 150_000
 
@@ -112,6 +118,23 @@ def test_includes_are_the_libraries_that_are_used(name):
     assert re.findall(r"^--- @include lib/(\w+)$", text, re.MULTILINE) == sorted(used - own)
 
 
+@pytest.mark.parametrize("kind", ["part", "run"])
+def test_fields_that_scripts_read_are_declared(kind):
+    declared = DECLARED[kind]
+    text = " ".join(read_code(path.read_text()) for path in LUA.rglob("*.lua"))
+    key = rf"(?:{kind}_key|make_{kind}_key\([^)]*\)|prefix \.\. ':{kind}:' \.\. \w+)"
+    lists = re.findall(rf"read_fields\({key},\s*((?:'\w+',?\s*)+)\)", text)
+    names = {name for found in lists for name in re.findall(r"\w+", found)}
+    names |= set(re.findall(rf"'H(?:GET|EXISTS|SETNX|INCRBY|INCRBYFLOAT|SET)', {key}, '(\w+:?)'", text))
+    assert len(names) > 15
+    assert {name for name in names if not any(one.startswith(name) for one in declared)} == set()
+
+
+def test_fields_have_one_declaration():
+    for names in DECLARED.values():
+        assert len(names) == len(set(names))
+
+
 def test_scripts_are_small():
     assert sum(map(len, load_scripts().values())) < MAX_BYTES
 
@@ -131,10 +154,8 @@ def make_sample_commands():
     digests, spec = PartDigests.from_targets(targets), RunSpec(JobCreationRequest(targets=targets), max_wait=60)
     job = JobDetails(job_id="j", status="queuing")
     page = TaskDetails(task_id="t", job_id="j", status="success", content="x")
-    claim = Claim(
-        *(part, 0.0, PartRecord(PartState.QUEUED, fence=1, total=2)),
-        *(None, False, None, False, 0.0, "", b"", b""),
-    )
+    record = PartRecord(PartState.QUEUED, fence=1, total=2)
+    claim = Claim(part, now=0.0, part=record, late=0.0, spec_field=b"", targets_field=b"")
     tick, intervals = ops.ScheduleTick("s", "1", "wait"), [2.0, 5.0]
     return [
         ops.accept_run(keys, run, "w", "{}"),
