@@ -10,12 +10,12 @@ import pytest
 
 from scrape_do_celery.store import PartRecord, PartState, RunRecord
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
+from scrape_do_celery.store.keys import declared_keys
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "scrape_do_celery"
 PAGE = ROOT / "docs" / "architecture.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-KEYS = SOURCE / "store" / "keys.py"
 
 _PATH = re.compile(r"`([\w./-]+\.(?:py|lua|toml|md|json))(?:::(\w+))?`")
 _WRITES_STATE = {
@@ -28,7 +28,8 @@ _WRITES_STATE = {
 
 
 def keys_markdown():
-    return "\n".join(line for line in ast.get_docstring(ast.parse(KEYS.read_text())).splitlines() if line[:1] == "|")
+    rows = [f"| `{one.pattern}` | {one.kind} | {one.content} | {one.expiry} |" for one in declared_keys()]
+    return "\n".join(["| key | type | holds | expiry |", "|---|---|---|---|", *rows])
 
 
 def fields_markdown(record, others):

@@ -122,7 +122,7 @@ class FakeStore:
 
     def restart_server(self, *, lossless=False):
         """Begin another server process. Unless `lossless`, the previous process lost its last writes."""
-        key = f"{self.keys.prefix}:epoch"
+        key = self.keys.epoch
         _, since, epoch, _ = self.redis.get(key).split()
         self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
 

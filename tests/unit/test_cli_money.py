@@ -286,7 +286,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, step_harnes
     step_harness.create_run("r", each=urls(2))
     buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) is None
-    step_harness.redis.set("p:epoch", "another 0.0 0 0")
+    step_harness.redis.set(step_harness.keys.epoch, "another 0.0 0 0")
     assert claimant(scrape_do("orphans", "--json")) == "r"
 
 

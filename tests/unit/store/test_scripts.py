@@ -14,6 +14,7 @@ from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunRecord, RunSpec, ops
 from scrape_do_celery.store.counting import count_live_runs, read_stats
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
+from scrape_do_celery.store.keys import declared_keys
 from scrape_do_celery.store.ownership import read_job_ownership, scan_unresolved_parts
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected, take_rejected
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
@@ -28,6 +29,8 @@ DECLARED = {
     "part": [one.name for one in (*declared_fields(PartRecord), *OTHER_PART_FIELDS)],
     "run": [one.name for one in (*declared_fields(RunRecord), *OTHER_RUN_FIELDS)],
 }
+#: The names of the keys that a method of `Keys` makes, by the name of the method.
+KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
 MAX_BYTES = 150_000
 
@@ -135,6 +138,25 @@ def test_fields_have_one_declaration():
         assert len(names) == len(set(names))
 
 
+def test_keys_that_scripts_make_are_declared():
+    """A script makes a key of its kind and of as many further arguments as the key has placeholders."""
+    text = "\n".join(read_code(path.read_text()) for path in sorted(LUA.rglob("*.lua")))
+    made = re.findall(r"make_key\(prefix, '(\w+)'((?:, [^,()]+(?:\([^()]*\))?)*)\)", text)
+    assert len(made) == text.count("make_key(") - 1 > 40, "each call names the kind of its key"
+    patterns = {one.name: one.pattern for one in declared_keys()}
+    for kind, rest in made:
+        assert patterns[kind].startswith(f"P:{kind}"), kind
+        # The id of a part is the id of its run and a number.
+        arguments = ["", *(["", ""] if one.strip() == "part_id" else [""] for one in rest.split(",")[1:])]
+        assert patterns[kind].count("<") == sum(map(len, arguments)), f"{kind}{rest}"
+
+
+def test_no_script_makes_a_key_by_itself():
+    for path in LUA.rglob("*.lua"):
+        text = read_code(path.read_text())
+        assert not re.findall(r"prefix \.\.|_key \.\. ':\w|'%s:", text), path.name
+
+
 def test_scripts_are_small():
     assert sum(map(len, load_scripts().values())) < MAX_BYTES
 
@@ -226,9 +248,8 @@ def test_commands_pass_the_keys_in_the_order_of_the_header(name):
     for command in SAMPLES:
         if command.script == name:
             for key, name_of_key in zip(command.keys, header.keys, strict=False):
-                if key and hasattr(Keys, name_of_key):
-                    # "p:idem:..." is the key of `idempotency`.
-                    assert name_of_key.startswith(key.split(":")[1])
+                if key and name_of_key in KEYS:
+                    assert KEYS[name_of_key].fullmatch(key)
 
 
 def has_as_many(given, names):

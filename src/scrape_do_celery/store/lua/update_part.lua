@@ -15,6 +15,7 @@
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/due
+--- @include lib/keys
 --- @include lib/ledger
 --- @include lib/memory
 --- @include lib/poll_sets
@@ -35,7 +36,8 @@ if owner_key ~= '' then
   if owner and owner ~= part_id then return 'owned' end
   redis.call('SET', owner_key, part_id)
   redis.call('HSET', part_key, 'bought_at', format_time(t))
-  redis.call('ZADD', prefix .. ':content_expiry', format_time((before.intent or t) + retention), part_id)
+  local expires_at = format_time((before.intent or t) + retention)
+  redis.call('ZADD', make_key(prefix, 'content_expiry'), expires_at, part_id)
 end
 
 local buyer
