@@ -20,7 +20,7 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
 _PATH = re.compile(r"`([\w./-]+\.(?:py|lua|toml|md|json))(?:::(\w+))?`")
 _WRITES_STATE = {
-    ".py": re.compile(r'"state": PartState\.(\w+)'),
+    ".py": re.compile(r"\bto=PartState\.(\w+)"),
     ".lua": re.compile(r"'HSET', [^\n]*'state', '(\w+)'"),
 }
 

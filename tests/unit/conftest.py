@@ -87,7 +87,9 @@ class FakeStore:
         self.sync_store = Store(self.redis, self.keys)
 
     def run(self, command):
-        return self.sync_store.run(command)
+        reply = self.sync_store.run(command)
+        assert reply != ops.FORBIDDEN, "no such transition: `force_state` sets up a state"
+        return reply
 
     def run_async(self, work):
         """Return the result of `work(store)`, which gets the store of an event loop."""
@@ -146,8 +148,8 @@ class FakeStore:
         assert claim is not None
         return claim
 
-    def update_part(self, claim, after=None, **fields):
-        return self.run(ops.update_part(self.keys, claim, fields, after=after))
+    def update_part(self, claim, after=None, to=None, **fields):
+        return self.run(ops.update_part(self.keys, claim, fields, to=to, after=after))
 
     def set_fields(self, run_id="r", part=0, **fields):
         """Write fields without any rule of the store. None removes a field."""
@@ -157,13 +159,17 @@ class FakeStore:
             else:
                 self.redis.hset(self.keys.part(run_id, part), name, value)
 
+    def force_state(self, run_id="r", part=0, state=PartState.RUNNING):
+        """Set the state of a part although no transition leads to it, as a shortcut of a test."""
+        self.set_fields(run_id, part, state=state)
+
     def make_running(self, run_id="r", part=0, *, job=None, state=PartState.RUNNING, now=None):
         """Move a part to a state in which its job is known. The part is released and due at once."""
         claim = self.claim_part(run_id, part)
         ids = [f"t{n}" for n in range(claim.part.total)]
         job = job or f"job-{run_id}-{part}"
+        self.force_state(run_id, part, state)
         fields = {
-            "state": state,
             "job": job,
             "tasks": pack(ids),
             "bought_at": f"{(now or claim.now):.4f}",

@@ -46,7 +46,7 @@ def lose_answer(step_harness, run_id="r"):
         step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))[0]
         == "ok"
     )
-    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert step_harness.run(ops.update_part(step_harness.keys, claim, {}, to="reconciling", after=0.0)) == "ok"
 
 
 def job_of(make, urls, job_id="j", status="pending"):

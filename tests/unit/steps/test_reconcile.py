@@ -139,7 +139,7 @@ def test_visibility_grace_starts_at_the_end_of_the_post(reconciling, settings):
     visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
     reconciling.clock.forward(10 * visibility_delay)
     claim = reconciling.claim_part()
-    reconciling.update_part(claim, after=0.0, state="reconciling", submit_error="a time-out")
+    reconciling.update_part(claim, after=0.0, to="reconciling", submit_error="a time-out")
     show_jobs(reconciling)
     assert reconcile_seconds_until(reconciling, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
 

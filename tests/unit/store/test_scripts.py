@@ -221,7 +221,7 @@ def make_sample_commands():
         ops.store_content(keys, part, 0, page),
         ops.take_changed_runs(keys, 10),
         take_rejected(keys, account),
-        ops.update_part(keys, claim, {"state": "running"}, after=0.0, job=job, owner="j"),
+        ops.update_part(keys, claim, {}, to="running", after=0.0, job=job, owner="j"),
         ops.write_intent(keys, claim, "nonce", 30.0, account=account, digests=digests),
     ]
 
