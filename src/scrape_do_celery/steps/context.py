@@ -239,23 +239,36 @@ class WorkerContext:
         )
         return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
 
-    async def release_until(
+    async def release_until(  # noqa: PLR0913 (one argument a thing that changes)
         self,
         claim: Claim,
         fields: dict[str, Any],
         after: float,
         job: JobDetails | None = None,
+        *,
         redispatch_after: float | None = None,
+        to: PartState | None = None,
     ) -> None:
-        """Release a part until `after` seconds from now. `redispatch_after` is as in `ops.update_part`."""
-        await self.write(
-            ops.update_part(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
+        """Release a part until `after` seconds from now. `redispatch_after` and `to` are as in `ops.update_part`."""
+        command = ops.update_part(
+            self.store.keys, claim, fields, to=to, after=after, job=job, redispatch_after=redispatch_after
         )
+        if await self.write(command) == ops.FORBIDDEN:
+            log.error("%s: the store refused the change from %s to %s", claim.part_id, claim.part.state, to)
 
     async def retry_after_error(
-        self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
+        self,
+        claim: Claim,
+        error: ScrapeDoError,
+        fields: dict[str, Any] | None = None,
+        *,
+        may_end: bool = True,
+        to: PartState | None = None,
     ) -> StepMessage | None:
-        """Release a part for a retry after an API error. With `may_end`, end it if a refusal has lasted too long."""
+        """Release a part for a retry after an API error, in the state `to`.
+
+        With `may_end`, end it if a refusal has lasted too long.
+        """
         since = claim.part.refused_since
         verdict = decide_retry(
             error,
@@ -280,7 +293,7 @@ class WorkerContext:
         }
         # A run with a stop request retries often enough to end in time.
         after = verdict.after if claim.stop_reason is None else min(verdict.after, self.settings.cancel_grace)
-        await self.release_until(claim, {**noted, **(fields or {})}, after)
+        await self.release_until(claim, {**noted, **(fields or {})}, after, to=to)
         return None
 
     async def apply_to_all_workers(self, error: ScrapeDoError) -> None:

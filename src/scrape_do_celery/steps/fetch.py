@@ -76,19 +76,20 @@ async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Step
         return await context.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
     fields: dict[str, ops.Value] = {
-        "state": PartState.FETCHING,
         "tasks": pack(job.task_ids),
         "total": total,
         **CLEAR_FAILURES,
         **seen(job),
     }
-    await _written(context, claim, fields, job)
+    await _write_fields(context, claim, fields, job, to=PartState.FETCHING)
     part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
     return await _collect(context, replace(claim, part=part), job)
 
 
-async def _written(context: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
-    if await context.write(ops.update_part(context.store.keys, claim, fields, job=job)) != "ok":
+async def _write_fields(
+    context: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails, to: PartState | None = None
+) -> None:
+    if await context.write(ops.update_part(context.store.keys, claim, fields, to=to, job=job)) != "ok":
         raise LeaseLostError(str(claim.part_id))
 
 
@@ -233,7 +234,7 @@ async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails
     ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
     if ready and claim.part.status is None:
         # Without the job in the record, neither readers nor a retry would find a page.
-        await _written(context, claim, {}, job)
+        await _write_fields(context, claim, {}, job)
     return ready
 
 

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds until the next attempt if the store has just ceased to be durable.
 DURABILITY_DELAY = 3.0
-#: Fields of a part whose `POST` certainly bought nothing, so that the `POST` may be sent again.
-BACK_TO_QUEUE: dict[str, ops.Value] = {"state": PartState.QUEUED, "purchase_status": ops.PurchaseStatus.VOID}
+#: Fields of a part whose `POST` certainly bought nothing, so that the part is queued again.
+NOTHING_BOUGHT: dict[str, ops.Value] = {"purchase_status": ops.PurchaseStatus.VOID}
 
 
 class _SendAbortedError(Exception):
@@ -132,7 +132,7 @@ async def _post(context: WorkerContext, claim: Claim, request: JobCreationReques
                 timeout=context.settings.submit_deadline,
             )
     except _SendAbortedError:
-        await context.release_until(claim, BACK_TO_QUEUE, 1.0)
+        await context.release_until(claim, NOTHING_BOUGHT, 1.0, to=PartState.QUEUED)
         return None
     except ScrapeDoError as error:
         return await _not_bought(context, claim, redact_error(error, request))
@@ -162,19 +162,18 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
     fate = classify_submit_error(error)
     log.info("%s: the POST failed (%s): %s", claim.part_id, fate, error)
     if fate is SubmitFailure.UNKNOWN:
-        note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
-        await context.release_until(claim, note, 0.0)
+        note = {"submit_error": json.dumps(error.to_json())}
+        await context.release_until(claim, note, 0.0, to=PartState.RECONCILING)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. A listing after the pause shows whether the answer is true.
-        note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
-        note["refused"] = "token" if is_auth(error) else "pause"
-        return await context.retry_after_error(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
+        note = {"submit_error": json.dumps(error.to_json()), "refused": "token" if is_auth(error) else "pause"}
+        return await context.retry_after_error(claim, error, {**note, **NOTHING_BOUGHT}, to=PartState.RECONCILING)
     if fate is SubmitFailure.REJECTED:
         return await _rejected(context, claim, error)
     if fate is SubmitFailure.REDIRECTED:
         return await _redirected(context, claim, error)
-    return await context.retry_after_error(claim, error, BACK_TO_QUEUE)
+    return await context.retry_after_error(claim, error, NOTHING_BOUGHT, to=PartState.QUEUED)
 
 
 async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -190,12 +189,12 @@ async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError
     since = claim.part.refused_since or claim.now
     if claim.now - since > context.settings.auth_grace:
         return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
-    return await context.retry_after_error(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
+    fields = {**NOTHING_BOUGHT, "refused_since": f"{since:.4f}"}
+    return await context.retry_after_error(claim, error, fields, to=PartState.QUEUED)
 
 
 async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
     fields: dict[str, ops.Value] = {
-        "state": PartState.RUNNING,
         "job": created.job_id,
         "tasks": pack(created.task_ids[: claim.part.total]),
         "polls": 0,
@@ -206,7 +205,9 @@ async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResp
     # The first poll comes after the full interval, without jitter. The times of purchase spread these polls, and each
     # poll sees a job that has ended within the interval.
     after = context.interval(0, jitter=0.0)
-    command = ops.update_part(context.store.keys, claim, fields, after=after, owner=created.job_id)
+    command = ops.update_part(
+        context.store.keys, claim, fields, to=PartState.RUNNING, after=after, owner=created.job_id
+    )
     try:
         # Try for as long as the lease can last while the store is away.
         verdict = await context.write(

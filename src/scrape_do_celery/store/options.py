@@ -16,7 +16,9 @@ from scrape_do_celery.store.about import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scrape_do_celery.store.keys import Keys
 
 #: Runs with at least this number of targets have their tasks fetched early, unless the caller sets `early`.
 EARLY_FROM = 50
@@ -154,3 +156,15 @@ def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
     if "Plugin" in wire:
         return {**wire, "Plugin": {**wire["Plugin"], "Params": inputs}}
     return {**wire, "Targets": inputs}
+
+
+def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunSpec:
+    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ...
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+        ValueError: If they are not a request that can be sent.
+    """
+    key = keys.run(run_id)
+    options, *targets = (keys.decrypt(key, name, value) for name, value in fields.items())
+    return RunSpec.unpacked(options, targets)

@@ -532,7 +532,7 @@ def test_end_of_a_slice_loses_no_page(step_harness, make, monkeypatch):
     step_harness.clock.forward(2)
     claim = step_harness.claim_part("r")
     step_harness.run(
-        ops.update_part(step_harness.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40))
+        ops.update_part(step_harness.keys, claim, {}, to="fetching", after=0.0, job=make.job("success", count=40))
     )
     step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
     step_harness.claim_part("r", seconds=0.0)

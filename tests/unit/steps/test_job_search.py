@@ -46,7 +46,7 @@ def lose_answer(step_harness, run_id="r"):
         step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))[0]
         == "ok"
     )
-    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert step_harness.run(ops.update_part(step_harness.keys, claim, {}, to="reconciling", after=0.0)) == "ok"
 
 
 def job_of(make, urls, job_id="j", status="pending"):
@@ -147,7 +147,7 @@ def test_similar_job_of_a_possibly_lost_purchase_is_not_adopted(step_harness, ma
     step_harness.clock.forward(5)
     step_harness.restart_server()
     if own:
-        step_harness.set_fields(lost=1)
+        step_harness.set_fields(intent_lost=1)
     shows(step_harness, job_of(make, ["https://app.example/"]))
     part = look_until_resolved(step_harness)
     assert (part.outcome, part.job_id) == (("in_doubt", None) if other == ROUTES[1] else (None, "j"))

@@ -22,7 +22,7 @@ def lose_answer(step_harness, make):
     """Lose the answer to the part's `POST`. A second `POST` would be answered."""
     claim = step_harness.claim_part(seconds=LEASE)
     step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
-    step_harness.update_part(claim, after=0.0, state="reconciling")
+    step_harness.update_part(claim, after=0.0, to="reconciling")
     step_harness.api.script(create_job=make.created("second"))
 
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIGoneError
 from scrape_do_celery.models import JobCreationRequest, JobsListResponse
-from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.steps.orphans import OrphanFinder
 from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.steps.reconcile import reconcile
@@ -123,16 +122,6 @@ def test_canceled_refused_purchase_is_searched_at_once(step_harness, make):
     shows(step_harness)
     step_harness.run(ops.request_stop(step_harness.keys, "r", "cancel"))
     assert step_harness.due_times()["r:0"] <= 1
-
-
-def test_unresolved_purchase_of_an_earlier_version_counts(step_harness, make):
-    step_harness.create_run("r", each=[A])
-    step_harness.redis.set(
-        f"{step_harness.keys.prefix}:doubt:{step_harness.account}:{fingerprint([A])}", "old:0", ex=86400
-    )
-    lose_answer(step_harness)
-    shows(step_harness, job_of(make, [A], "j"))
-    assert look_until_resolved(step_harness).outcome == "in_doubt"
 
 
 def test_purchase_resolved_by_an_old_worker_is_ignored(step_harness, make):

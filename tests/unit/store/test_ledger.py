@@ -53,9 +53,7 @@ def test_repeated_void_keeps_an_earlier_not_found_entry(step_harness):
         == "ok"
     )
     for _ in range(2):
-        step_harness.run(
-            ops.update_part(step_harness.keys, claim, {"state": "queued", "purchase_status": "void"}, after=5.0)
-        )
+        step_harness.run(ops.update_part(step_harness.keys, claim, {"purchase_status": "void"}, to="queued", after=5.0))
     step_harness.clock.forward(6)
     step_harness.run(ops.finish_part(step_harness.keys, step_harness.claim_part(seconds=LEASE), "canceled"))
     assert ledger_statuses(step_harness) == ["not_found"]
