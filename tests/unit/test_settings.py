@@ -10,9 +10,10 @@ from pydantic import SecretStr, ValidationError
 from redis.connection import parse_url
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
-from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, checks, urls
-from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
-from scrape_do_celery.config.settings import settings_table
+from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, urls
+from scrape_do_celery.config.checks import broker_warnings
+from scrape_do_celery.config.settings import settings_table, unknown_variables
+from scrape_do_celery.config.urls import why_exposed
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 
 
@@ -20,7 +21,7 @@ from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 def clean_environment(monkeypatch):
     for name in [name for name in os.environ if name.upper().startswith("SCRAPE_DO_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(checks, "_warned", set())
+    monkeypatch.setattr("scrape_do_celery.config.settings._warned", set())
 
 
 def problems(**values):

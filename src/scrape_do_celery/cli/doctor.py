@@ -14,9 +14,9 @@ from scrape_do_celery.cli import diagnostics
 from scrape_do_celery.cli.diagnostics import OK, WARNING, WRONG, Finding
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
-from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
-from scrape_do_celery.config.fields import env_name
-from scrape_do_celery.config.urls import masked
+from scrape_do_celery.config.checks import broker_warnings
+from scrape_do_celery.config.settings import env_name, unknown_variables
+from scrape_do_celery.config.urls import masked, why_exposed
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.runs import AppContext
 

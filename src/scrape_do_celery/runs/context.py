@@ -13,7 +13,7 @@ from celery import Celery, _state
 
 from scrape_do_celery import routing
 from scrape_do_celery.config.celery import celery_config
-from scrape_do_celery.config.encryption import encryption_keys
+from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.hooks import hooks
@@ -53,7 +53,7 @@ class AppContext:
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app, self.settings = app, settings
-        keys = encryption_keys(settings)
+        keys = encryption_keys(settings.encryption_key)
         self.store = Store.open(settings.redis_url, settings.key_prefix, Encryptor(keys) if keys else None)
         self.pid = os.getpid()
 
