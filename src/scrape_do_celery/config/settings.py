@@ -228,7 +228,7 @@ class Settings(BaseSettings):
         return value
 
     def __init__(self, **values: Any) -> None:
-        warn_unknown(os.environ, stacklevel=2)
+        warn_unknown(os.environ)
         problems: dict[str, str] = {}
         try:
             super().__init__(**values)
@@ -286,33 +286,30 @@ def _find_problems(error: ValidationError) -> dict[str, str]:
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return a message for each `SCRAPE_DO_*` variable that nothing reads. No message shows a value."""
-    return list(_unknown(environ).values())
+    known = sorted({env_name(field) for field in Settings.model_fields} | _NO_SETTINGS)
+    strangers = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    rests = [other.removeprefix(PREFIX) for other in known]
+    return [
+        f"{name} is not a setting{_suggestion(name.upper().removeprefix(PREFIX), rests, PREFIX)}" for name in strangers
+    ]
 
 
-def warn_unknown(environ: Mapping[str, str], *, stacklevel: int = 2) -> None:
+def warn_unknown(environ: Mapping[str, str]) -> None:
     """Emit a `SettingsWarning` for each unknown variable that this process has not named yet."""
-    for name, message in _unknown(environ).items():
-        if name not in _warned:
-            _warned.add(name)
-            warnings.warn(message, SettingsWarning, stacklevel=stacklevel + 1)
+    for message in unknown_variables(environ):
+        _warn_once(message)
 
 
 def warn_exposed(url: str) -> None:
     """Emit a `SettingsWarning` for an API without encryption, once per host and process."""
-    message = urls.why_exposed(url)
-    if message is not None and message not in _warned:
+    if message := urls.why_exposed(url):
+        _warn_once(message)
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
         _warned.add(message)
         warnings.warn(message, SettingsWarning, stacklevel=caller_level())
-
-
-def _unknown(environ: Mapping[str, str]) -> dict[str, str]:
-    known = sorted({env_name(field) for field in Settings.model_fields} | _NO_SETTINGS)
-    strangers = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
-    rests = [other.removeprefix(PREFIX) for other in known]
-    return {
-        name: f"{name} is not a setting{_suggestion(name.upper().removeprefix(PREFIX), rests, PREFIX)}"
-        for name in strangers
-    }
 
 
 def _suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
