@@ -111,7 +111,7 @@ class Store:
         if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster: a run and the list of what is due must change in one step, "
-                "which a cluster cannot do across its slots. Use a single server, Sentinel, or a managed single shard."
+                "which a cluster cannot do across its slots. Use a single server or a managed single shard."
             )
 
     def close(self) -> None:
