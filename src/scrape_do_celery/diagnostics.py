@@ -74,13 +74,13 @@ def _check_server_url(name: str, server: str, settings: Settings) -> Iterator[Fi
     if _location_or_none(url) == redis_location(settings.redis_url):
         yield Finding(
             WARNING,
-            f"{env_name(name)} is the database of {env_name('redis_url')}: whoever flushes the {server} erases runs "
+            f"{env_name(name)} is the database of {env_name('redis_url')}: a flush of the {server} erases runs "
             "and paid pages. Give each a database of its own.",
         )
     if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
         yield Finding(
             WARNING,
-            f"{env_name(name)} says nothing of certificates: kombu checks none, and Celery's Redis backend does not "
+            f"{env_name(name)} has no ssl_cert_reqs: kombu checks no certificate, and Celery's Redis backend does not "
             "start. Add ?ssl_cert_reqs=required.",
         )
 
@@ -108,8 +108,8 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
     if str(conf.broker_url).startswith("redis") and timeout > _LONGEST_VISIBILITY:
         yield Finding(
             WARNING,
-            f"broker_transport_options visibility_timeout is {timeout} s: so long a killed worker keeps its messages; "
-            f"set it to {_LONGEST_VISIBILITY}",
+            f"broker_transport_options visibility_timeout is {timeout} s: a killed worker keeps its messages for this "
+            f"time; set it to {_LONGEST_VISIBILITY}",
         )
     if "json" not in conf.accept_content:
         yield Finding(WARNING, "accept_content has no json: our steps are sent as JSON; add it")
@@ -122,13 +122,13 @@ def check_broker(app: Celery) -> Iterator[Finding]:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_TIMEOUT)
             yield Finding(OK, f"the broker answers at {connection.as_uri()}")
     except (KombuError, OSError) as error:
-        yield Finding(WRONG, f"the broker does not answer ({type(error).__name__}): {error}")
+        yield Finding(WRONG, f"broker_url: the broker does not answer ({type(error).__name__}): {error}")
     try:
         if isinstance(app.backend, RedisBackend):
             app.backend.client.ping()
             yield Finding(OK, f"the result backend answers at {app.backend.as_uri()}")
     except (RedisError, OSError) as error:
-        yield Finding(WRONG, f"the result backend does not answer ({type(error).__name__}): {error}")
+        yield Finding(WRONG, f"result_backend: the server does not answer ({type(error).__name__}): {error}")
 
 
 def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
@@ -144,7 +144,11 @@ def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
         yield Finding(OK, f"workers on the queue {queue}: {', '.join(names)}")
     else:
         others = f"; {', '.join(sorted(answers))} take other queues" if answers else ""
-        yield Finding(WARNING, f"no worker takes the queue {queue}{others}: runs are written down and wait for one")
+        yield Finding(
+            WARNING,
+            f"no worker takes the queue {queue}{others}: runs are written down and wait for a worker; start one "
+            f"with -Q {queue}",
+        )
 
 
 # The store
@@ -159,12 +163,16 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
         yield Finding(WRONG, str(error))
         return
     except RedisError as error:
-        yield Finding(WRONG, f"the store at {store.where} does not answer ({type(error).__name__}): {error}")
+        yield Finding(
+            WRONG, f"SCRAPE_DO_REDIS_URL: the store at {store.where} does not answer ({type(error).__name__}): {error}"
+        )
         return
     version = str(info.get("redis_version", "0"))
     yield Finding(OK, f"the store answers at {store.where}, version {info.get('valkey_version', version)}")
     if _read_version(version) < _OLDEST_REDIS:
-        yield Finding(WRONG, f"the store is version {version}: Celery's transport needs 6.2 or newer")
+        yield Finding(
+            WRONG, f"the store is version {version}: Celery's transport needs 6.2 or newer; upgrade the server"
+        )
     yield from check_durability(store)
     yield from _check_breakers(store)
     if account:
@@ -192,7 +200,7 @@ def check_durability(store: Store) -> Iterator[Finding]:
     try:
         fsync = store.client.config_get("appendfsync").get("appendfsync")
     except ResponseError:
-        text = "the store does not tell its appendfsync (a managed server?): see that it is always"
+        text = "the store does not tell its appendfsync (a managed server?): make sure that it is always"
         yield Finding(WARNING, text)
         return
     if fsync != "always":
@@ -219,7 +227,9 @@ def _check_breakers(store: Store) -> Iterator[Finding]:
     for key in store.client.scan_iter(store.keys.breaker("*")):
         since = datetime.fromtimestamp(float(store.client.hget(key, "bought_at") or 0), UTC)
         yield Finding(
-            WRONG, f"the API refuses the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account are held back"
+            WRONG,
+            f"the API refuses the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account are held back; "
+            "give the workers a valid SCRAPE_DO_API_KEY",
         )
 
 
@@ -261,7 +271,9 @@ def check_api(settings: Settings) -> Iterator[Finding]:
         try:
             user = client.get_user_info()
         except ScrapeDoError as error:
-            yield Finding(WRONG, f"the API at {settings.api_url} does not answer as it should: {error}")
+            yield Finding(
+                WRONG, f"SCRAPE_DO_API_URL: the API at {settings.api_url} does not answer as it should: {error}"
+            )
         else:
             left = f"{user.available_credits:g} credits, room for {user.free_concurrency:g} tasks"
             yield Finding(OK, f"the API answers at {settings.api_url} and takes the token: {left}")
