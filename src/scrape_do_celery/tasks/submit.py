@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import AppContext, StepMessage
 from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.censoring import redact_error
 from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_stopped_part
 from scrape_do_celery.runtime.leases import LeaseLostError
 from scrape_do_celery.runtime.store_health import BUY_BELOW, FULL_STORE_DELAY
