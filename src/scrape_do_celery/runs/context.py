@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
-from scrape_do_celery.config.encryption import encryption_keys
+from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.store import PartId, Retention, Store, ops
@@ -46,7 +46,7 @@ class AppContext:
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app, self.settings = app, settings
-        keys = encryption_keys(settings)
+        keys = encryption_keys(settings.encryption_key)
         self.store = Store.open(settings.redis_url, settings.key_prefix, Encryptor(keys) if keys else None)
         self.pid = os.getpid()
 
