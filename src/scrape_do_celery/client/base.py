@@ -15,8 +15,7 @@ from pydantic import SecretStr
 from scrape_do_celery.client.attempt import Attempt
 from scrape_do_celery.client.bodies import ERROR_BYTES, Intake
 from scrape_do_celery.config.checks import warn_exposed
-from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.models.base import collect_defaults
+from scrape_do_celery.models import JobCreationRequest, collect_defaults
 from scrape_do_celery.rules.polling import PollingStrategy
 
 if TYPE_CHECKING:

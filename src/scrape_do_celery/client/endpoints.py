@@ -19,9 +19,9 @@ from scrape_do_celery.models import (
     UserInformation,
     read_id,
 )
-from scrape_do_celery.models.base import AnswerModel, wire_name
 from scrape_do_celery.models.ids import same_id
 from scrape_do_celery.models.parsing import API_FIELDS, is_error_body, parse_answer
+from scrape_do_celery.models.wire import AnswerModel, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping

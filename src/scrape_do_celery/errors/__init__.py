@@ -18,13 +18,13 @@ ScrapeDoError
 │   ├── AsyncAPIUnparsableResponseError   a 2xx or 3xx answer that breaks the API's contract
 │   │   ├── AsyncAPIRedirectError         3xx
 │   │   └── AsyncAPITooLargeError         a body above the page limit
-│   ├── JobLifecycleError                 (models.errors) JobFailedError, JobCanceledError
-│   ├── TaskLifecycleError                (models.errors) TaskFailedError, TaskCanceledError
+│   ├── JobLifecycleError                 (models.jobs) JobFailedError, JobCanceledError
+│   ├── TaskLifecycleError                (models.tasks) TaskFailedError, TaskCanceledError
 │   └── JobTimeoutError                   the polling budget of a blocking wait ran out
 ├── SubmitInDoubtError                    a job may have been bought
 └── RunError                              an error of one run
     ├── ResultNotReadyError (TimeoutError)  the run has not ended yet
-    ├── RunTimeoutError                     (models.errors) the run's own `max_wait` passed
+    ├── RunTimeoutError                     (models.results) the run's own `max_wait` passed
     ├── RunNotFoundError (LookupError)      the store has no record of the run
     ├── ResultExpiredError (LookupError)    the store has the run, but not its contents
     ├── JobLostError                        the API no longer knows the job
@@ -57,6 +57,7 @@ from scrape_do_celery.errors.base import (
     InvalidRequestError,
     ScrapeDoError,
     StoreUnavailableError,
+    rehydrate,
 )
 from scrape_do_celery.errors.runs import (
     IdempotencyConflictError,
@@ -96,4 +97,5 @@ __all__ = [
     "ScrapeDoError",
     "StoreUnavailableError",
     "SubmitInDoubtError",
+    "rehydrate",
 ]

@@ -57,3 +57,31 @@ class EncryptionKeyError(ConfigurationError):
 
 class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
     """The store did not answer, or refused. The message names the server, without its password."""
+
+
+def rehydrate(exc: BaseException) -> BaseException:
+    """Return this package's error for an exception whose class Celery generated.
+
+    Celery generates a class if it reads the result before this package is imported.
+
+    Args:
+        exc: the exception that Celery raised.
+
+    Returns:
+        The error of the same name. Any other exception, or an error that cannot be rebuilt, is returned unchanged.
+    """
+    real = ScrapeDoError.registry.get(type(exc).__name__)
+    if real is None or not type(exc).__module__.startswith("celery."):
+        return exc
+    try:
+        rebuilt = real(*exc.args)
+    except Exception:  # noqa: BLE001 (the caller needs an error, even if `args` are broken)
+        return exc
+    rebuilt.__cause__ = exc.__cause__
+    return rebuilt.with_traceback(exc.__traceback__)
+
+
+def drop_trailing_nones(*args: Any) -> tuple[Any, ...]:
+    """Return `args` without trailing Nones, but always with the first argument."""
+    last = max((position for position, arg in enumerate(args) if arg is not None), default=0)
+    return args[: last + 1]

@@ -1,6 +1,6 @@
 """Types of the fields of answers: strict and fast for promised values, with a second reading for all other values.
 
-Pydantic reads a good value without a call into Python. If pydantic refuses a value, `base.read_tolerantly` reads the
+Pydantic reads a good value without a call into Python. If pydantic refuses a value, `repairs.read_tolerantly` reads the
 value with the field's `Repair`. If that fails too, the field takes its default.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AfterValidator, Field, GetPydanticSchema, PlainValidator, Strict, StringConstraints
 from pydantic_core import core_schema
 
-from .enums import JobStatus, read_status
 from .ids import ID_PATTERN, MAX_ID, check_ids, read_id, unique_ids
 from .parsing import clean_text
+from .repairs import Repair
+from .statuses import JobStatus, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,18 +44,6 @@ _DATE_AND_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Y2000: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _Y2100: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """The second reading of a value that pydantic refused.
-
-    `value` reads the whole value, `item` reads each item of a list. Each raises `ValueError` for an unreadable value.
-    Then the field takes its default, or the item is dropped.
-    """
-
-    value: Callable[[Any], Any]
-    item: Callable[[Any], Any] | None = None
 
 
 def aware(value: datetime) -> datetime:

@@ -76,6 +76,12 @@ def plain_json(value: Any) -> Any:
         return None
 
 
+def plain_object(value: Any) -> dict[str, Any]:
+    """Return `value` as a JSON object that every parser takes; empty if that fails."""
+    kept = plain_json(value)
+    return kept if isinstance(kept, dict) else {}
+
+
 def _loads(text: str) -> Any:
     return json.loads(text, strict=False, parse_int=_whole)
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from .base import RequestModel, nearest
 from .sendable import SendableText, Whole, as_json_list
+from .wire import RequestModel, nearest
 
 # The required keys of each action.
 _ACTIONS: dict[str, tuple[str, ...]] = {

@@ -6,18 +6,17 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_serializer, field_validator, model_validator
 
 from scrape_do_celery.callers import caller_level
 
-from .base import RequestModel, wire_name
-from .plugins import PluginRequest  # noqa: TC001 (pydantic reads it)
 from .render import RenderOptions
 from .sendable import (
     SAID,
     HeaderMap,
     SendableText,
     Whole,
+    as_json_list,
     as_list,
     is_kept,
     is_said,
@@ -26,6 +25,7 @@ from .sendable import (
     why_no_text,
 )
 from .urls import why_no_target
+from .wire import RequestModel, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,6 +39,20 @@ _PLUGIN_CREDITS = 10
 # Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
 _WITHOUT_BODY = (None, "GET", "HEAD")
+
+
+class PluginRequest(RequestModel):
+    """A plugin, and one task for each of its parameter sets. The API gets the sets unchanged."""
+
+    #: the plugin, such as `amazon/pdp` or `google/search`
+    key: SendableText = Field(min_length=1)
+    #: one set of parameters for each task
+    params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _json(cls, params: Any) -> Any:
+        return as_json_list(params, "params", "parameter sets")
 
 
 class JobCreationRequest(RequestModel):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.models.base import aware
-from scrape_do_celery.models.enums import JobStatus, is_known_status, is_terminal
+from scrape_do_celery.models.fields import aware
+from scrape_do_celery.models.statuses import JobStatus, is_known_status, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

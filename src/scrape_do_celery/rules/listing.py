@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.models.base import aware
+from scrape_do_celery.models.fields import aware
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

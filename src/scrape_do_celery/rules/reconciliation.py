@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode
 
 from ada_url import URL
 
-from scrape_do_celery.models.base import aware
+from scrape_do_celery.models.fields import aware
 from scrape_do_celery.models.urls import is_web_url
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.rules.polling import RETENTION

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import AsyncAPIResponseError
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.models.base import aware
-from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.models.fields import aware
+from scrape_do_celery.models.statuses import RUNNING
 from scrape_do_celery.rules.listing import (
     PAGE_SIZE,
     PageWalk,

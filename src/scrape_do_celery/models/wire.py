@@ -3,68 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from functools import cache
-from typing import Any, Final, Self, TypedDict, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler  # noqa: TC002 (pydantic reads it)
 
-from .fields import Repair, aware
+from .fields import Status, Time, aware
 from .ids import same_id
 from .parsing import clean_json, parse_answer
+from .repairs import read_tolerantly
+from .statuses import FAILURES, JobStatus, is_terminal
 
-__all__ = [
-    "AnswerModel",
-    "RequestModel",
-    "WireModel",
-    "aware",
-    "collect_defaults",
-    "nearest",
-    "read_tolerantly",
-    "wire_name",
-]
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 _ACRONYMS = {"id": "ID", "ids": "IDs", "url": "URL", "json": "JSON"}
+#: Keys of pages. A page may hold lone surrogates, and is kept unchanged.
+_CONTENT: Final = frozenset({"Content", "content"})
+Wire = TypeVar("Wire", bound="WireModel")
 
 
 def wire_name(name: str) -> str:
     """Return the API's name of a field: `task_ids` becomes `TaskIDs`."""
     return "".join(_ACRONYMS.get(word, word.capitalize()) for word in name.split("_"))
-
-
-#: A field that took its default although the answer had a value: model and field, or `tasks[]` for a list item.
-Default = tuple[str, str]
-_defaults: Final[ContextVar[list[Default] | None]] = ContextVar("scrape_do_defaults", default=None)
-
-
-@contextmanager
-def collect_defaults() -> Iterator[list[Default]]:
-    """Collect `(model, field)` in the yielded list for each value in the context that cannot be read.
-
-    If the value of a field cannot be read, the field takes its default. If an item of a list cannot be read, the item
-    is dropped, and the entry is `(model, "field[]")`. Null and missing values make no entry.
-    """
-    found: list[Default] = []
-    token = _defaults.set(found)
-    try:
-        yield found
-    finally:
-        _defaults.reset(token)
-
-
-class _Short(TypedDict):
-    include_url: bool
-    include_context: bool
-    include_input: bool
-
-
-#: Keys of pages. A page may hold lone surrogates, and is kept unchanged.
-_CONTENT: Final = frozenset({"Content", "content"})
-_SHORT: Final[_Short] = {"include_url": False, "include_context": False, "include_input": False}
-Wire = TypeVar("Wire", bound="WireModel")
 
 
 class WireModel(BaseModel):
@@ -151,29 +113,37 @@ class AnswerModel(WireModel):
         return read_tolerantly(cls, data, handler)
 
 
-def read_tolerantly(cls: type[Wire], data: Any, read: Callable[[Any], Wire]) -> Wire:
-    """Return the model that `read` makes of `data`, with defaults for the values that it refuses.
+class LifecycleModel(AnswerModel):
+    """The base class of jobs and tasks: a status, a start and an end."""
 
-    Raises:
-        ValidationError: the value of a required field cannot be read.
-    """
-    found = _defaults.get()
-    known = 0 if found is None else len(found)
-    try:
-        return read(data)
-    except ValidationError as error:
-        if not isinstance(data, Mapping):
-            raise
-        # Forget the entries of the first reading: the second reads the list items again, and would count them twice.
-        if found is not None:
-            del found[known:]
-        mended, lost, dropped = _mend(cls, data, error)
-    model = read(mended)
-    if found is not None:
-        found += [(cls.__name__, name) for name in lost]
-    if dropped:
-        model.__dict__["_dropped"] = dropped
-    return model
+    #: a `JobStatus`, or a word that this package does not know
+    status: Status
+    #: the start of the work; None before the start
+    start_time: Time = None
+    #: the end of the work; None before the end
+    end_time: Time = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return is_terminal(self.status)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is `success`; the target itself may still have answered 404."""
+        return self.status == JobStatus.SUCCESS
+
+    @property
+    def is_terminal_failure(self) -> bool:
+        """Whether the status is `error` or `canceled`."""
+        return self.status in FAILURES
+
+    @property
+    def duration(self) -> timedelta | None:
+        """The time from start to end; None until both are known."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return aware(self.end_time) - aware(self.start_time)
 
 
 class RequestModel(BaseModel):
@@ -221,17 +191,6 @@ def nearest(word: str, known: dict[str, str]) -> str:
     return f", did you mean {lower[close[0]]!r}?" if close else ""
 
 
-@cache
-def _spellings(cls: type[WireModel]) -> dict[str, str]:
-    """Return the field names of a model by each spelling that an answer or a caller may use."""
-    found: dict[str, str] = {}
-    for name, field in cls.model_fields.items():
-        alias = field.validation_alias
-        aliases = alias.choices if isinstance(alias, AliasChoices) else [alias]
-        found |= {spelt: name for spelt in (name, *aliases) if isinstance(spelt, str)}
-    return found
-
-
 def _with_ids(data: Any, asked: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise ValueError("the answer is no JSON object")  # noqa: TRY004 (an answer's fault, not a caller's)
@@ -252,45 +211,3 @@ def _about(model: Wire, asked: Mapping[str, str]) -> Wire:
 
 def _held(data: Mapping[str, Any], name: str) -> bool:
     return any(data.get(key) not in (None, "") for key in (name, wire_name(name)))
-
-
-def _mend(
-    cls: type[WireModel], data: Mapping[str, Any], error: ValidationError
-) -> tuple[dict[str, Any], list[str], int]:
-    """Return readable `data`, the fields that lost a value, and the number of dropped list items and lists.
-
-    Raises:
-        ValidationError: the value of a required field cannot be read.
-    """
-    mended = dict(data)
-    lost: list[str] = []
-    dropped = 0
-    for key in {str(problem["loc"][0]) for problem in error.errors(**_SHORT) if problem["loc"]}:
-        name = _spellings(cls).get(key, "")
-        field = cls.model_fields.get(name)
-        repair = next((one for one in field.metadata if isinstance(one, Repair)), None) if field else None
-        if field is None or repair is None or key not in data:
-            raise error
-        try:
-            if repair.item and isinstance(data[key], list):
-                mended[key] = _readable(data[key], repair.item)
-                bad = len(data[key]) - len(mended[key])
-                lost += [f"{name}[]"] * bad
-                dropped += bad
-            else:
-                mended[key] = repair.value(data[key])
-        except ValueError:
-            if field.is_required():
-                raise error from None
-            del mended[key]
-            lost.append(name)
-            dropped += repair.item is not None
-    return mended, lost, dropped
-
-
-def _readable(values: list[Any], read: Callable[[Any], Any]) -> list[Any]:
-    kept: list[Any] = []
-    for value in values:
-        with suppress(ValueError):
-            kept.append(read(value))
-    return kept

@@ -1,4 +1,8 @@
-"""The API's models of a job and of a task."""
+"""The API's model of a task, and the errors that carry a task.
+
+`args` of an error hold the JSON object of its task, and `.task` rebuilds the model on access. So the errors survive
+Celery's JSON as well as pickle.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,20 @@ import base64
 import binascii
 import math
 import re
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import Field, ValidationError
 
-from .base import AnswerModel, WireModel, aware, read_tolerantly
-from .enums import JobStatus, is_known_status, is_terminal
-from .errors import JobCanceledError, JobFailedError, TaskCanceledError, TaskFailedError
-from .fields import (
-    Content,
-    Flag,
-    Headers,
-    Id,
-    Ids,
-    Number,
-    Repair,
-    Status,
-    Telemetry,
-    Text,
-    Time,
-    Word,
-    dropping,
-)
-from .ids import check_ids, read_id, unique_ids
+from scrape_do_celery.errors import AsyncAPIError
+from scrape_do_celery.errors.base import drop_trailing_nones
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .fields import Content, Flag, Headers, Id, Number, Telemetry, Text, Time, Word, aware
+from .parsing import plain_object
+from .statuses import JobStatus, is_known_status
+from .wire import LifecycleModel
 
-_FAILURES = frozenset({JobStatus.ERROR, JobStatus.CANCELED})
 _COST_KEYS = frozenset({"request-cost", "scrape.do-request-cost"})
 #: Credits that a task can cost at most; a higher amount is ignored. The price list ends at some hundreds.
 _MAX_COST: Final = 1e6
@@ -45,142 +34,7 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 _OURS: Final = ("gone", "too_large", "unreadable", "given_up")
 
 
-class _Lifecycle(AnswerModel):
-    #: a `JobStatus`, or a word that this package does not know
-    status: Status
-    #: the start of the work; None before the start
-    start_time: Time = None
-    #: the end of the work; None before the end
-    end_time: Time = None
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the status never changes again."""
-        return is_terminal(self.status)
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the status is `success`; the target itself may still have answered 404."""
-        return self.status == JobStatus.SUCCESS
-
-    @property
-    def is_terminal_failure(self) -> bool:
-        """Whether the status is `error` or `canceled`."""
-        return self.status in _FAILURES
-
-    @property
-    def duration(self) -> timedelta | None:
-        """The time from start to end; None until both are known."""
-        if self.start_time is None or self.end_time is None:
-            return None
-        return aware(self.end_time) - aware(self.start_time)
-
-
-class UndetailedTaskResponse(WireModel):
-    """A task inside `JobDetails.tasks`."""
-
-    # No `AnswerModel`, for speed: a job has up to 1,000 tasks, and reads them all again if it refuses one.
-
-    #: the id of the task
-    task_id: Annotated[str, Repair(read_id)]
-    #: the target as the API writes it
-    url: Word = ""
-    #: a `JobStatus`, or a word that this package does not know
-    status: Status
-
-
-def _read_task(value: Any) -> UndetailedTaskResponse:
-    task = read_tolerantly(UndetailedTaskResponse, value, UndetailedTaskResponse.model_validate)
-    read_id(task.task_id)
-    return task
-
-
-def _each_task_once(tasks: list[UndetailedTaskResponse], info: ValidationInfo) -> list[UndetailedTaskResponse]:
-    """Return one entry for each task, with its id spelt as in the job's `task_ids`.
-
-    If entries have the same id, keep the first terminal entry, else the first entry. An entry from before the end of
-    the task says less.
-    """
-    ids = info.data.get("task_ids", [])
-    named = [task.task_id for task in tasks]
-    if named == ids:
-        return tasks
-    check_ids(named)
-    spelt = {task_id.lower(): task_id for task_id in ids}
-    found: dict[str, UndetailedTaskResponse] = {}
-    for task in tasks:
-        key = task.task_id.lower()
-        if key not in found or (is_terminal(task.status) and not is_terminal(found[key].status)):
-            found[key] = task
-    return [
-        task if spelt.get(key, task.task_id) == task.task_id else task.model_copy(update={"task_id": spelt[key]})
-        for key, task in found.items()
-    ]
-
-
-class JobDetails(_Lifecycle):
-    """A job: the answer to `GET` and `DELETE /jobs/{job_id}`, and an entry of the list of jobs."""
-
-    #: the id of the job
-    job_id: Id
-    #: each id once; letters are compared without case
-    task_ids: Ids = Field(default_factory=list)
-    #: concurrency slots that the job holds now
-    acquired_concurrency: Number = 0
-    #: concurrency slots that the job may hold; 0 means no limit of its own
-    limit_concurrency: Number = 0
-    #: whether a cancellation was requested; the status may not show it yet
-    canceled: Flag = False
-    #: the tasks; empty in the list of jobs
-    tasks: Annotated[list[UndetailedTaskResponse], AfterValidator(_each_task_once), dropping(_read_task)] = Field(
-        default_factory=list
-    )
-
-    @classmethod
-    def from_answer(cls, raw: str | bytes | Mapping[str, Any], *, job_id: str = "") -> Self:
-        """Return the job of an answer's body.
-
-        Args:
-            raw: the body, or its JSON object.
-            job_id: the requested job. An answer without an id is about this job; the model has the id in this spelling.
-
-        Raises:
-            ValueError: the body is no JSON object, is about another job, or lacks an id or a state.
-        """
-        return cls._of_answer(raw, job_id=job_id)
-
-    @property
-    def named_task_ids(self) -> list[str]:
-        """All task ids of the job: the ids in `task_ids`, then the ids that only `tasks` has."""
-        return unique_ids([*self.task_ids, *(task.task_id for task in self.tasks)])
-
-    def raise_for_status(self) -> None:
-        """Raise if the job failed or was canceled. Do nothing if it is still running or succeeded.
-
-        Raises:
-            JobFailedError: the status is `error`.
-            JobCanceledError: the status is `canceled`.
-        """
-        if self.status == JobStatus.ERROR:
-            raise JobFailedError(self)
-        if self.status == JobStatus.CANCELED:
-            raise JobCanceledError(self)
-
-    def cut(self, limit: int = 20) -> Self:
-        """Return the same job with at most `limit` tasks, failed and canceled tasks first, and only their ids.
-
-        Args:
-            limit: the number of tasks. A job with no more tasks is returned unchanged.
-        """
-        if max(len(self.tasks), len(self.task_ids)) <= limit:
-            return self
-        # `False` sorts first. The sort is stable, so each group keeps the API's order.
-        tasks = sorted(self.tasks, key=lambda task: task.status not in _FAILURES)[:limit]
-        ids = [task.task_id for task in tasks] if tasks else self.task_ids[:limit]
-        return self.model_copy(update={"tasks": tasks, "task_ids": ids})
-
-
-class TaskDetails(_Lifecycle):
+class TaskDetails(LifecycleModel):
     """A task with its page: the answer to `GET /jobs/{job_id}/{task_id}`, and the body of a webhook."""
 
     #: the id of the task
@@ -292,6 +146,43 @@ class TaskDetails(_Lifecycle):
             raise TaskCanceledError(self)
 
 
+#: The API sends the task as the body of a webhook.
+WebhookPayload: TypeAlias = TaskDetails
+
+
+class TaskLifecycleError(AsyncAPIError):
+    """A task did not end in success. The error is built from the task, or from its JSON object, without the page."""
+
+    def __init__(self, task: TaskDetails | Mapping[str, Any], run_id: str | None = None) -> None:
+        super().__init__(*drop_trailing_nones(_dump_task(task), run_id))
+
+    @property
+    def task(self) -> TaskDetails:
+        """The task, without its content."""
+        return TaskDetails.model_validate(self.args[0])
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the run; None for a task of the bare client."""
+        run_id: str | None = self._argument(1)
+        return run_id
+
+    def __str__(self) -> str:
+        task = self.args[0]
+        text = f"task {task.get('TaskID')} of {task.get('URL') or 'no URL'} ended as {task.get('Status')}"
+        if task.get("StatusCode"):
+            text += f", target answered {task['StatusCode']}"
+        return f"{text}: {' '.join(str(task['ErrorMessage']).split())}" if task.get("ErrorMessage") else text
+
+
+class TaskFailedError(TaskLifecycleError):
+    """The task ended in `error`."""
+
+
+class TaskCanceledError(TaskLifecycleError):
+    """The task was canceled."""
+
+
 def _amount(text: str) -> float | None:
     """Return the credits that `text` states; None if it states no amount, or more than `_MAX_COST`."""
     if not _COST.fullmatch(text):
@@ -313,3 +204,13 @@ def _from_base64(text: str) -> bytes:
         # Build a new error, because a UnicodeEncodeError would carry the whole page.
         reason = "it holds characters outside ASCII" if isinstance(error, UnicodeEncodeError) else str(error)
         raise ValueError(f"the content is not valid base64: {reason}") from None
+
+
+def _dump_task(task: TaskDetails | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(task, Mapping):
+        kept = {key: value for key, value in task.items() if key not in {"Content", "content"}}
+        try:
+            task = TaskDetails.model_validate(kept)
+        except ValidationError:
+            return plain_object(kept)
+    return task.model_dump(mode="json", by_alias=True, exclude={"content"})
