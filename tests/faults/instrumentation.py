@@ -16,7 +16,7 @@ from celery import Celery, signals
 from celery.backends.base import Backend
 
 from scrape_do_celery import routing
-from scrape_do_celery.client._drivers import AsyncioDriver
+from scrape_do_celery.client.drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import client
 from scrape_do_celery.store.due import Due

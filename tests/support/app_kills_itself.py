@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 
-from scrape_do_celery.client._drivers import AsyncioDriver
+from scrape_do_celery.client.drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import client
 from scrape_do_celery.worker import app

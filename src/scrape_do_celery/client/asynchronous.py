@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tenacity import AsyncRetrying
 
 from scrape_do_celery.client import endpoints
-from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.client.base import as_request
+from scrape_do_celery.client.drivers import AsyncioDriver
 from scrape_do_celery.client.results import as_gone_or_error, build_result, final, task_retry_policy, with_task_ids
 from scrape_do_celery.client.waiting import JobPages, JobWait
 from scrape_do_celery.errors import ScrapeDoError

@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery, signals
 from redis.exceptions import RedisError
 
-from scrape_do_celery.client._transport import ssl_context
+from scrape_do_celery.client.transports import ssl_context
 from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of

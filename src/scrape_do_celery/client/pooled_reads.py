@@ -1,7 +1,8 @@
 """The transport for a worker's reads: aiohttp's connections behind httpx's interface.
 
 If many requests run at once, this transport costs a fifth of httpx's own. A `POST` must not use this transport: no
-event precedes the first byte, so `before_send` could not run at that moment.
+event precedes the first byte, so `before_send` could not run at that moment. A client without a worker never loads
+this module, because aiohttp takes longer to import than httpx.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import aiohttp
 import httpx
 from yarl import URL
 
-from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.client.instrumentation import instrumented_async
+from scrape_do_celery.client.transports import ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,8 +1,4 @@
-"""A blocking transport with one time-out for connect, headers and body together, even if bytes arrive slowly.
-
-httpx's own time-outs apply to each read. A thread has no `asyncio.timeout`, so this transport checks the deadline at
-each socket operation. Only name resolution cannot be cut short.
-"""
+"""The transports of the two clients: one with a deadline for threads, one for the event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 import httpx
 
-from scrape_do_celery.client.instrumentation import instrumented
+from scrape_do_celery.client.instrumentation import instrumented, instrumented_async, unwrapped
 
 if TYPE_CHECKING:
     import ssl
@@ -32,7 +28,12 @@ def ssl_context() -> ssl.SSLContext:
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """A transport over httpcore's pool. The request's `read` time-out covers the answer up to its last byte."""
+    """A blocking transport over httpcore's pool, with one time-out for connect, headers and body together.
+
+    The request's `read` time-out covers the answer up to its last byte, even if bytes arrive slowly. httpx's own
+    time-outs apply to each read. A thread has no `asyncio.timeout`, so this transport checks the deadline at each
+    socket operation. Only name resolution cannot be cut short.
+    """
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -154,3 +155,19 @@ def _as_httpx(request: httpx.Request) -> Iterator[None]:
         if same is None:
             raise
         raise same(str(error), request=request) from error
+
+
+class SubmitTransport(httpx.AsyncHTTPTransport):
+    """The transport for purchases: httpx's own, which reports the moment before the first byte leaves.
+
+    The class hides the token from tools that instrument httpx.
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Return the answer, whose body is not read yet."""
+        theirs = httpx.AsyncHTTPTransport.handle_async_request
+
+        async def send(request: httpx.Request) -> httpx.Response:
+            return await unwrapped(theirs)(self, request)
+
+        return await instrumented_async(theirs, send)(request)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
-from scrape_do_celery.client._sending import SubmitTransport
-from scrape_do_celery.client._transport import DeadlineTransport, ssl_context
 from scrape_do_celery.client.attempt import FIRST_BYTE_EVENTS, NO_TRACE
 from scrape_do_celery.client.base import BASE_URL, BaseClient, seconds
 from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
+from scrape_do_celery.client.transports import DeadlineTransport, SubmitTransport, ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
