@@ -187,7 +187,7 @@ class AsyncAPIRedirectError(AsyncAPIUnparsableResponseError):
     @property
     def host(self) -> str:
         """The host in `Location`; empty if the answer names none."""
-        return str(self._argument(4, ""))
+        return str(self._get_argument(4, ""))
 
 
 class AsyncAPITooLargeError(AsyncAPIUnparsableResponseError):
@@ -196,7 +196,7 @@ class AsyncAPITooLargeError(AsyncAPIUnparsableResponseError):
     @property
     def limit(self) -> int:
         """The page limit in bytes."""
-        return int(self._argument(4, 0))
+        return int(self._get_argument(4, 0))
 
 
 class JobTimeoutError(AsyncAPIError):
@@ -260,5 +260,5 @@ class SubmitInDoubtError(ScrapeDoError):
     @property
     def run_id(self) -> str | None:
         """The id of the run; None for the bare client."""
-        run_id: str | None = self._argument(4)
+        run_id: str | None = self._get_argument(4)
         return run_id

@@ -39,7 +39,7 @@ class ScrapeDoError(Exception):
         """
         return ScrapeDoError.registry.get(data["type"], ScrapeDoError)(*data["args"])
 
-    def _argument(self, position: int, default: Any = None) -> Any:
+    def _get_argument(self, position: int, default: Any = None) -> Any:
         return self.args[position] if len(self.args) > position else default
 
 

@@ -45,4 +45,4 @@ class IdempotencyConflictError(RunError, ValueError):
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields in which the requests differ."""
-        return tuple(self._argument(2, ()))
+        return tuple(self._get_argument(2, ()))

@@ -15,10 +15,10 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from scrape_do_celery.errors import AsyncAPIError
 from scrape_do_celery.errors.base import drop_trailing_nones
 
-from .fields import Flag, Id, Ids, Number, Status, Text, Word, dropping
+from .fields import Flag, Id, Ids, Number, Status, Text, Word, list_repair
 from .ids import check_ids, read_id, unique_ids
 from .parsing import plain_object
-from .repairs import Repair, read_tolerantly
+from .repairs import FieldRepair, read_tolerantly
 from .statuses import FAILURES, JobStatus, is_terminal, read_status
 from .wire import AnswerModel, LifecycleModel, WireModel
 
@@ -29,7 +29,7 @@ class UndetailedTaskResponse(WireModel):
     # No `AnswerModel`, for speed: a job has up to 1,000 tasks, and reads them all again if it refuses one.
 
     #: the id of the task
-    task_id: Annotated[str, Repair(read_id)]
+    task_id: Annotated[str, FieldRepair(read_id)]
     #: the target as the API writes it
     url: Word = ""
     #: a `JobStatus`, or a word that this package does not know
@@ -79,7 +79,7 @@ class JobDetails(LifecycleModel):
     #: whether a cancellation was requested; the status may not show it yet
     canceled: Flag = False
     #: the tasks; empty in the list of jobs
-    tasks: Annotated[list[UndetailedTaskResponse], AfterValidator(_each_task_once), dropping(_read_task)] = Field(
+    tasks: Annotated[list[UndetailedTaskResponse], AfterValidator(_each_task_once), list_repair(_read_task)] = Field(
         default_factory=list
     )
 
@@ -146,7 +146,7 @@ class JobsListResponse(AnswerModel):
     """A page of `GET /jobs`. Its jobs may lack concurrency, `canceled` and `tasks`."""
 
     #: the jobs of this page
-    jobs: Annotated[list[JobDetails], dropping(JobDetails.model_validate)] = Field(default_factory=list)
+    jobs: Annotated[list[JobDetails], list_repair(JobDetails.model_validate)] = Field(default_factory=list)
     #: the number of matching jobs on all pages
     total_count: Number = 0
     #: the number of jobs on a page at most
@@ -198,13 +198,13 @@ class JobLifecycleError(AsyncAPIError):
     @property
     def run_id(self) -> str | None:
         """The id of the run; None for a job of the bare client."""
-        run_id: str | None = self._argument(1)
+        run_id: str | None = self._get_argument(1)
         return run_id
 
     @property
     def counts(self) -> dict[str, int]:
         """The numbers of tasks that `failed` and were `canceled`, and of all tasks (`total`)."""
-        return dict(self._argument(2) or _count_tasks(self.args[0] or {}))
+        return dict(self._get_argument(2) or _count_tasks(self.args[0] or {}))
 
     def __str__(self) -> str:
         job = self.args[0]

@@ -14,18 +14,18 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 #: A field that took its default although the answer had a value: model and field, or `tasks[]` for a list item.
 Default = tuple[str, str]
 _defaults: Final[ContextVar[list[Default] | None]] = ContextVar("scrape_do_defaults", default=None)
-_SHORT: Final[_Short] = {"include_url": False, "include_context": False, "include_input": False}
+_SHORT: Final[_ErrorOptions] = {"include_url": False, "include_context": False, "include_input": False}
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Short(TypedDict):
+class _ErrorOptions(TypedDict):
     include_url: bool
     include_context: bool
     include_input: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
+class FieldRepair:
     """The second reading of a value that pydantic refused.
 
     `value` reads the whole value, `item` reads each item of a list. Each raises `ValueError` for an unreadable value.
@@ -67,7 +67,7 @@ def read_tolerantly(cls: type[Model], data: Any, read: Callable[[Any], Model]) -
         # Forget the entries of the first reading: the second reads the list items again, and would count them twice.
         if found is not None:
             del found[known:]
-        mended, lost, dropped = _mend(cls, data, error)
+        mended, lost, dropped = _mend_data(cls, data, error)
     model = read(mended)
     if found is not None:
         found += [(cls.__name__, name) for name in lost]
@@ -77,7 +77,7 @@ def read_tolerantly(cls: type[Model], data: Any, read: Callable[[Any], Model]) -
 
 
 @cache
-def _spellings(cls: type[BaseModel]) -> dict[str, str]:
+def _field_spellings(cls: type[BaseModel]) -> dict[str, str]:
     """Return the field names of a model by each spelling that an answer or a caller may use."""
     found: dict[str, str] = {}
     for name, field in cls.model_fields.items():
@@ -87,7 +87,7 @@ def _spellings(cls: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _mend(
+def _mend_data(
     cls: type[BaseModel], data: Mapping[str, Any], error: ValidationError
 ) -> tuple[dict[str, Any], list[str], int]:
     """Return readable `data`, the fields that lost a value, and the number of dropped list items and lists.
@@ -99,14 +99,14 @@ def _mend(
     lost: list[str] = []
     dropped = 0
     for key in {str(problem["loc"][0]) for problem in error.errors(**_SHORT) if problem["loc"]}:
-        name = _spellings(cls).get(key, "")
+        name = _field_spellings(cls).get(key, "")
         field = cls.model_fields.get(name)
-        repair = next((one for one in field.metadata if isinstance(one, Repair)), None) if field else None
+        repair = next((one for one in field.metadata if isinstance(one, FieldRepair)), None) if field else None
         if field is None or repair is None or key not in data:
             raise error
         try:
             if repair.item and isinstance(data[key], list):
-                mended[key] = _readable(data[key], repair.item)
+                mended[key] = _readable_items(data[key], repair.item)
                 bad = len(data[key]) - len(mended[key])
                 lost += [f"{name}[]"] * bad
                 dropped += bad
@@ -121,7 +121,7 @@ def _mend(
     return mended, lost, dropped
 
 
-def _readable(values: list[Any], read: Callable[[Any], Any]) -> list[Any]:
+def _readable_items(values: list[Any], read: Callable[[Any], Any]) -> list[Any]:
     kept: list[Any] = []
     for value in values:
         with suppress(ValueError):

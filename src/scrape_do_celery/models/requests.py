@@ -20,7 +20,7 @@ from .sendable import (
     as_list,
     is_kept,
     is_said,
-    joined,
+    join_faults,
     why_no_header_value,
     why_no_text,
 )
@@ -51,7 +51,7 @@ class PluginRequest(RequestModel):
 
     @field_validator("params", mode="before")
     @classmethod
-    def _json(cls, params: Any) -> Any:
+    def _check_json_list(cls, params: Any) -> Any:
         return as_json_list(params, "params", "parameter sets")
 
 
@@ -105,8 +105,8 @@ class JobCreationRequest(RequestModel):
     webhook_headers: HeaderMap | None = Field(default=None, repr=False)
 
     @classmethod
-    def _hint(cls, key: str) -> str:
-        return ", it belongs into render" if key in RenderOptions.model_fields else super()._hint(key)
+    def _hint_at_field(cls, key: str) -> str:
+        return ", it belongs into render" if key in RenderOptions.model_fields else super()._hint_at_field(key)
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -122,7 +122,7 @@ class JobCreationRequest(RequestModel):
             if (fault := why_no_text(url) or why_no_target(url))
         ]
         if faults:
-            raise ValueError(joined(faults))
+            raise ValueError(join_faults(faults))
         return targets
 
     @field_validator("render", mode="before")
@@ -134,7 +134,7 @@ class JobCreationRequest(RequestModel):
 
     @field_validator("timeout", "retry_timeout")
     @classmethod
-    def _milliseconds(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _check_milliseconds(cls, value: int | None, info: ValidationInfo) -> int | None:
         low, high = _MILLISECONDS[info.field_name or ""]
         if value is not None and not low <= value <= high:
             raise ValueError(f"{info.field_name} is in milliseconds, from {low} to {high}")
@@ -162,13 +162,13 @@ class JobCreationRequest(RequestModel):
         return code and code.lower()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if faults := list(self._contradictions()):
+    def _check_consistency(self) -> Self:
+        if faults := list(self._find_contradictions()):
             raise ValueError("; ".join(faults))
         return self
 
     @model_validator(mode="after")
-    def _usual(self, info: ValidationInfo) -> Self:
+    def _warn_of_ignored_body(self, info: ValidationInfo) -> Self:
         if self.body is not None and self.method in _WITHOUT_BODY and not is_said(info):
             text = (
                 f"body is sent with {self.method or 'GET'}, which most servers ignore; set method='POST' if it is meant"
@@ -176,7 +176,7 @@ class JobCreationRequest(RequestModel):
             warnings.warn(text, UserWarning, stacklevel=caller_level())
         return self
 
-    def _contradictions(self) -> Iterator[str]:
+    def _find_contradictions(self) -> Iterator[str]:
         if (self.targets is None) == (self.plugin is None):
             yield "exactly one of targets and plugin must be set"
         if self.headers and self.set_cookies:
@@ -230,9 +230,9 @@ class JobCreationRequest(RequestModel):
         """
         if size < 1:
             raise ValueError("size must be at least 1")
-        return [self._slice(start, start + size) for start in range(0, self.size, size)]
+        return [self._slice_tasks(start, start + size) for start in range(0, self.size, size)]
 
-    def _slice(self, start: int, stop: int) -> Self:
+    def _slice_tasks(self, start: int, stop: int) -> Self:
         # Skip the validation, because the targets were checked before: splitting 100,000 targets must be fast.
         if self.plugin:
             params = self.plugin.params[start:stop]
@@ -241,7 +241,7 @@ class JobCreationRequest(RequestModel):
 
     def canonical(self) -> str:
         """Return canonical JSON, which is equal for two requests exactly if the API would get the same."""
-        return _canonical(self.to_wire())
+        return _canonical_json(self.to_wire())
 
     def differing_fields(self, other: JobCreationRequest) -> tuple[str, ...]:
         """Return the names of the fields in which this request and `other` differ."""
@@ -249,7 +249,7 @@ class JobCreationRequest(RequestModel):
         return tuple(
             name
             for name in type(self).model_fields
-            if _canonical(mine.get(wire_name(name))) != _canonical(theirs.get(wire_name(name)))
+            if _canonical_json(mine.get(wire_name(name))) != _canonical_json(theirs.get(wire_name(name)))
         )
 
     def estimated_credits(self) -> int:
@@ -258,5 +258,5 @@ class JobCreationRequest(RequestModel):
         return each * self.size
 
 
-def _canonical(value: Any) -> str:
+def _canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

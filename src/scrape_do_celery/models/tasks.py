@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from scrape_do_celery.errors import AsyncAPIError
 from scrape_do_celery.errors.base import drop_trailing_nones
 
-from .fields import Content, Flag, Headers, Id, Number, Telemetry, Text, Time, Word, aware
+from .fields import Content, Flag, Headers, Id, Number, Telemetry, Text, Time, Word, assume_utc
 from .parsing import plain_object
 from .statuses import JobStatus, is_known_status
 from .wire import LifecycleModel
@@ -110,12 +110,12 @@ class TaskDetails(LifecycleModel):
     @property
     def is_expired(self) -> bool | None:
         """Whether the API has deleted the content, by this machine's clock; None if the API gave no time."""
-        return None if self.expires_at is None else aware(self.expires_at) < datetime.now(UTC)
+        return None if self.expires_at is None else assume_utc(self.expires_at) < datetime.now(UTC)
 
     @property
     def cost(self) -> float | None:
         """Credits that the task cost; None if the API stated no amount, or an implausible amount."""
-        costs = (_amount(value) for key, value in self.scrape_do_metadata.items() if key.lower() in _COST_KEYS)
+        costs = (_parse_credits(value) for key, value in self.scrape_do_metadata.items() if key.lower() in _COST_KEYS)
         return next((cost for cost in costs if cost is not None), None)
 
     def decoded_content(self) -> bytes | None:
@@ -164,7 +164,7 @@ class TaskLifecycleError(AsyncAPIError):
     @property
     def run_id(self) -> str | None:
         """The id of the run; None for a task of the bare client."""
-        run_id: str | None = self._argument(1)
+        run_id: str | None = self._get_argument(1)
         return run_id
 
     def __str__(self) -> str:
@@ -183,7 +183,7 @@ class TaskCanceledError(TaskLifecycleError):
     """The task was canceled."""
 
 
-def _amount(text: str) -> float | None:
+def _parse_credits(text: str) -> float | None:
     """Return the credits that `text` states; None if it states no amount, or more than `_MAX_COST`."""
     if not _COST.fullmatch(text):
         return None

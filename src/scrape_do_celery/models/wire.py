@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler  # noqa: TC002 (pydantic reads it)
 
-from .fields import Status, Time, aware
+from .fields import Status, Time, assume_utc
 from .ids import same_id
 from .parsing import clean_json, parse_answer
 from .repairs import read_tolerantly
@@ -98,14 +98,14 @@ class AnswerModel(WireModel):
     def _of_answer(cls, raw: str | bytes | Mapping[str, Any], **asked: str) -> Self:
         """Return the model of an answer to a request for the ids in `asked`; an empty id was not requested."""
         if not isinstance(raw, str | bytes):
-            return _about(cls.model_validate(_with_ids(raw, asked)), asked)
+            return _match_ids(cls.model_validate(_with_ids(raw, asked)), asked)
         try:
             model = cls.model_validate_json(raw)
         except ValidationError:
             model = cls.model_validate(_with_ids(clean_json(parse_answer(raw), _CONTENT), asked))
         held = model.__dict__
         # The most frequent case gets the cheapest check: the answer has exactly the requested ids.
-        return model if all([held[name] == asked[name] for name in asked]) else _about(model, asked)  # noqa: C419
+        return model if all([held[name] == asked[name] for name in asked]) else _match_ids(model, asked)  # noqa: C419
 
     @model_validator(mode="wrap")
     @classmethod
@@ -143,7 +143,7 @@ class LifecycleModel(AnswerModel):
         """The time from start to end; None until both are known."""
         if self.start_time is None or self.end_time is None:
             return None
-        return aware(self.end_time) - aware(self.start_time)
+        return assume_utc(self.end_time) - assume_utc(self.start_time)
 
 
 class RequestModel(BaseModel):
@@ -165,26 +165,26 @@ class RequestModel(BaseModel):
     @classmethod
     def _known_fields(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            known = cls._names()
+            known = cls._known_names()
             unknown = [str(key) for key in data if key not in known]
             if unknown:
-                raise ValueError("; ".join(f"no field {key!r}{cls._hint(key)}" for key in unknown))
+                raise ValueError("; ".join(f"no field {key!r}{cls._hint_at_field(key)}" for key in unknown))
         return data
 
     @classmethod
-    def _names(cls) -> dict[str, str]:
+    def _known_names(cls) -> dict[str, str]:
         return {spelt: name for name in cls.model_fields for spelt in (name, wire_name(name))}
 
     @classmethod
-    def _hint(cls, key: str) -> str:
-        return nearest(key, cls._names())
+    def _hint_at_field(cls, key: str) -> str:
+        return suggest_name(key, cls._known_names())
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, under its names and without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def nearest(word: str, known: dict[str, str]) -> str:
+def suggest_name(word: str, known: dict[str, str]) -> str:
     """Return a hint at the known word that is closest to `word`; empty if none is close."""
     lower = {key.lower(): name for key, name in known.items()}
     close = difflib.get_close_matches(word.lower(), lower, n=1)
@@ -194,11 +194,11 @@ def nearest(word: str, known: dict[str, str]) -> str:
 def _with_ids(data: Any, asked: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise ValueError("the answer is no JSON object")  # noqa: TRY004 (an answer's fault, not a caller's)
-    absent = {wire_name(name): value for name, value in asked.items() if value and not _held(data, name)}
+    absent = {wire_name(name): value for name, value in asked.items() if value and not _has_id(data, name)}
     return {**data, **absent}
 
 
-def _about(model: Wire, asked: Mapping[str, str]) -> Wire:
+def _match_ids(model: Wire, asked: Mapping[str, str]) -> Wire:
     changes: dict[str, Any] = {}
     for name, value in asked.items():
         held = getattr(model, name)
@@ -209,5 +209,5 @@ def _about(model: Wire, asked: Mapping[str, str]) -> Wire:
     return model.model_copy(update=changes) if changes else model
 
 
-def _held(data: Mapping[str, Any], name: str) -> bool:
+def _has_id(data: Mapping[str, Any], name: str) -> bool:
     return any(data.get(key) not in (None, "") for key in (name, wire_name(name)))
