@@ -1,9 +1,11 @@
-"""How long each kind of key is kept: for a run by its settings, for marks by constants that the Lua scripts name."""
+"""How long data are kept: the lives of ended runs and of marks. The other constants that the Lua scripts name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from scrape_do_celery.rules import states
 
 _DAY = 86_400
 
@@ -35,6 +37,10 @@ SECONDS_PER_DAY: Final = _DAY
 MS_PER_SECOND: Final = 1000
 #: A prime. The remainder of a part id decides which of its polls reads the job itself instead of the list.
 SPREAD_PRIME: Final = 1_000_003
+#: The transitions that a state may make, as a Lua text with a space before and after each.
+ALLOWED_TRANSITIONS: Final = (
+    f"' {' '.join(f'{before}>{after}' for before, others in states.TRANSITIONS.items() for after in others)} '"
+)
 
 #: The constants that Lua may name. `scripts` writes the constants of a script before its text.
 SCRIPT_CONSTANTS: Final = {

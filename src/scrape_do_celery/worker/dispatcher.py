@@ -12,7 +12,7 @@ from celery.worker.state import revoked
 from scrape_do_celery import routing
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
-from scrape_do_celery.runs.reporting import deliver, find_revoked, start_draft
+from scrape_do_celery.steps.deliver import deliver, find_revoked, start_draft
 from scrape_do_celery.store import CANCEL, DEADLINE
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, DuePart, DueRun
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling

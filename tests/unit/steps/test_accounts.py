@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime import run_step, runner
+from scrape_do_celery.steps import runner
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, Claim, PartState
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.parts import NeedsAccount, UpdatePart
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import HOUR, LEASE, make_parts_running
 
 
@@ -35,8 +36,8 @@ def test_parts_of_one_run_may_use_two_accounts(step_harness, make):
     a, b = step_harness.claim_part(part=0, seconds=LEASE, account="A"), step_harness.claim_part(part=1, seconds=LEASE)
     for claim, account, job in ((a, "A", "job-of-A"), (b, step_harness.account, "job-of-B")):
         assert step_harness.run(WriteIntent(claim, f"n{account}", LEASE, account=account))[0] == "ok"
-        fields = {"state": "running", "job": job, "purchase_status": "confirmed"}
-        assert step_harness.run(UpdatePart(claim, fields, after=1.0, owner=job)) == "ok"
+        fields = {"job": job, "purchase_status": "confirmed"}
+        assert step_harness.run(UpdatePart(claim, fields, to="running", after=1.0, owner=job)) == "ok"
     step_harness.clock.forward(HOUR)
     step_harness.api.script(get_job=make.refusal(404))
     run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)

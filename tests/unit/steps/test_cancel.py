@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.parts import UpdatePart
 from scrape_do_celery.store.commands.runs import RequestStop
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 from tests.unit.steps.conftest import HOUR
 
 

@@ -13,15 +13,15 @@ from scrape_do_celery.models import JobFailedError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
-from scrape_do_celery.runtime import collecting
-from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.runtime.store_health import FULL_STORE_DELAY
+from scrape_do_celery.steps import fetch as collecting
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.store import CANCEL, AsyncStore, Claim, PartId, PartState
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.parts import PoisonPolicy, ReadJob, UpdatePart
 from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 from tests.unit.steps.conftest import HOUR, start_fetching
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
@@ -528,7 +528,7 @@ def test_end_of_a_slice_loses_no_page(step_harness, make, monkeypatch):
     step_harness.make_running("r")
     step_harness.clock.forward(2)
     claim = step_harness.claim_part("r")
-    step_harness.run(UpdatePart(claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40)))
+    step_harness.run(UpdatePart(claim, {}, to="fetching", after=0.0, job=make.job("success", count=40)))
     step_harness.run(RequestStop("r", CANCEL))
     step_harness.claim_part("r", seconds=0.0)
     step_harness.clock.forward(2 * step_harness.settings.cancel_grace + 1)

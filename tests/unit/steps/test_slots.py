@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrape_do_celery.runtime.rate_limiter import RateLimiter
+from scrape_do_celery.steps.rate_limiter import RateLimiter
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, Keys, PartState
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import SLOT_RECHECK, WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
-from scrape_do_celery.tasks.submit import submit
 
 LEASE = 200.0
 
@@ -73,7 +73,7 @@ def test_ended_job_wakes_the_first_waiter(two_slots):
         try_submit(two_slots, run_id)
     two_slots.clock.forward(10)
     claim = two_slots.claim_part("a")
-    two_slots.update_part(claim, after=0.0, state="fetching")
+    two_slots.update_part(claim, after=0.0, to="fetching")
     due = two_slots.due_parts()
     assert due["c:0"] <= 0 < due["d:0"]
     assert try_submit(two_slots, "c") is PartState.RUNNING
@@ -185,7 +185,8 @@ def apply_action(store, what, run_id):
             store.run(
                 UpdatePart(
                     claim,
-                    {"state": "running", "purchase_status": "confirmed"},
+                    {"purchase_status": "confirmed"},
+                    to="running",
                     after=1.0,
                     owner=f"job-{run_id}",
                 )
@@ -195,9 +196,9 @@ def apply_action(store, what, run_id):
     elif what == "void" and part.state is PartState.QUEUED:
         verdict, _ = store.run(WriteIntent(claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
-            store.run(UpdatePart(claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
+            store.run(UpdatePart(claim, {"purchase_status": "void"}, to="queued", after=0.0))
     elif what == "end" and part.state is PartState.RUNNING:
-        store.run(UpdatePart(claim, {"state": "fetching"}, after=0.0))
+        store.run(UpdatePart(claim, {}, to="fetching", after=0.0))
     elif what == "settle":
         store.run(FinishPart(claim, "succeeded"))
     else:
@@ -255,8 +256,8 @@ def test_part_of_two_accounts_holds_one_slot(store):
         claim = store.claim_part(name, account=account)
         verdict, _ = store.run(WriteIntent(claim, name, 100.0, account=account, limit=1))
         if verdict == "ok":
-            fields = {"state": "running", "purchase_status": "confirmed"}
-            store.run(UpdatePart(claim, fields, after=1.0, owner=f"job-{name}"))
+            fields = {"purchase_status": "confirmed"}
+            store.run(UpdatePart(claim, fields, to="running", after=1.0, owner=f"job-{name}"))
         return verdict
 
     def end(name, account):

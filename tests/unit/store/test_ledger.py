@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime import run_step
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import ReadLedgerDay, WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import (
     LEASE,
     job_listing,
@@ -53,7 +53,7 @@ def test_repeated_void_keeps_an_earlier_not_found_entry(step_harness):
     claim = step_harness.claim_part(seconds=LEASE)
     assert step_harness.run(WriteIntent(claim, "n2", LEASE, account=step_harness.account))[0] == "ok"
     for _ in range(2):
-        step_harness.run(UpdatePart(claim, {"state": "queued", "purchase_status": "void"}, after=5.0))
+        step_harness.run(UpdatePart(claim, {"purchase_status": "void"}, to="queued", after=5.0))
     step_harness.clock.forward(6)
     step_harness.run(FinishPart(step_harness.claim_part(seconds=LEASE), "canceled"))
     assert ledger_statuses(step_harness) == ["not_found"]

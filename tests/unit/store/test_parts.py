@@ -57,7 +57,7 @@ def test_at_once_means_that_the_caller_publishes(store):
 
 def test_a_change_under_an_old_fence_is_refused(store, stale):
     before = store.dump_keys()
-    assert store.update_part(stale, after=0, state="done") == "stale"
+    assert store.update_part(stale, after=0, to="done") == "stale"
     assert store.run(UpdatePart(stale, {}, owner="j")) == "stale"
     assert store.dump_keys() == before
 
@@ -96,7 +96,8 @@ def test_stop_request_meanwhile_makes_a_part_due(store, state, now):
     store.create_run()
     claim = store.claim_part()
     store.run(RequestStop("r", CANCEL))
-    store.update_part(claim, after=50, state=state)
+    store.force_state(state=state)
+    store.update_part(claim, after=50)
     assert (store.due_parts()["r:0"] <= 0) is now
 
 
@@ -104,7 +105,8 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(store):
     store.create_run()
     claim = store.claim_part()
     store.run(RequestStop("r", CANCEL))
-    store.update_part(claim, after=50, state="running", cancel_sent_at=1.5)
+    store.force_state()
+    store.update_part(claim, after=50, cancel_sent_at=1.5)
     assert store.due_parts()["r:0"] > 40
 
 
@@ -112,12 +114,12 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(store):
 def collecting(store):
     store.create_run()
     store.make_running(state=PartState.FETCHING)
-    return lambda position, task: store.run(StoreContent(PartId("r", 0), position, task)).result
+    return lambda position, task: store.run(StoreContent(PartId("r", 0), position, task))
 
 
 def test_the_first_to_store_a_task_wins(store, collecting, make):
-    assert collecting(0, make.task(0, content="first")) == "stored"
-    assert collecting(0, make.task(0, content="second", status="error")) == "known"
+    assert collecting(0, make.task(0, content="first")) == 1
+    assert collecting(0, make.task(0, content="second", status="error")) == 0
     (kept,) = store.run(ReadContents(PartId("r", 0), [0]))
     assert kept.content == "first"
     assert (store.part().stored_ok, store.part().stored_failed) == (1, 0)
@@ -138,7 +140,7 @@ def test_tasks_are_counted_by_how_they_ended(store, collecting, make):
 def held(store, collecting, make):
     """Return a held page of task 0, which cost two credits."""
     page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
-    assert store.run(HoldContent(PartId("r", 0), 0, page))
+    assert store.run(HoldContent(PartId("r", 0), 0, page)) == 1
     return page
 
 
@@ -153,7 +155,7 @@ def held(store, collecting, make):
 )
 def test_held_page_replaces_a_task_without_a_page(store, collecting, make, held, less):
     bare = make.task(0, **{"content": None, "scrape_do_metadata": {"Request-Cost": "7"}, **less})
-    assert [collecting(0, bare) for _ in range(2)] == ["stored", "known"]
+    assert [collecting(0, bare) for _ in range(2)] == [1, 0]
     part = store.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
     assert store.run(ReadContents(PartId("r", 0), [0])) == [held]
@@ -169,7 +171,7 @@ def test_held_page_replaces_a_task_without_a_page(store, collecting, make, held,
 )
 def test_task_with_a_page_replaces_the_held_one(store, collecting, make, held, more):
     task = make.task(0, **more)
-    assert collecting(0, task) == "stored"
+    assert collecting(0, task) == 1
     store.finish_part()
     part = store.part()
     assert part.stored_ok + part.stored_failed == 1
@@ -187,7 +189,7 @@ def test_held_page_is_stored_at_the_end(store, collecting, make, held):
 
 def test_nothing_is_stored_for_a_run_that_is_gone(store, collecting, make):
     store.redis.flushall()
-    assert collecting(0, make.task(0)) == "gone"
+    assert collecting(0, make.task(0)) == -1
     assert store.redis.keys() == []
 
 
@@ -371,7 +373,7 @@ def test_a_page_is_progress(store, collecting, make):
     collecting(0, make.task(0))
     assert store.part().attempts == 0
     store.run(FinishPart(claim, "succeeded"))
-    assert collecting(1, make.task(1)) == "gone"
+    assert collecting(1, make.task(1)) == -1
 
 
 def test_errors_are_kept_as_json(store):

@@ -13,9 +13,9 @@ from scrape_do_celery.rules.states import CANCEL, outcome_of_stop
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
+from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
-from scrape_do_celery.store.sealing import encryption_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +113,8 @@ class CreateRun(Command[Created]):
                 *flatten_fields(self._make_fields(keys, run_key)),
             ],
             [
-                *(run_key, keys.due, keys.idempotency(self.key) if self.key else ""),
+                *(run_key, keys.due),
+                *((keys.idempotency(self.key), keys.reservation(self.key)) if self.key else ("", "")),
                 *((keys.tick(tick.name, tick.tick), keys.schedule(tick.name)) if tick else ()),
             ],
         )
@@ -156,7 +157,9 @@ class ReserveKey(Command[Created]):
     script = "reserve_key"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.run_id, self.digest, _RESERVED_FOR), [keys.idempotency(self.key)])
+        return Encoded(
+            (self.run_id, self.digest, _RESERVED_FOR), [keys.idempotency(self.key), keys.reservation(self.key)]
+        )
 
     def decode(self, keys: Keys, reply: Any) -> Created:
         return Created.parse(reply, self.digest)
@@ -171,7 +174,7 @@ class AssignTick(Command[str]):
     script = "claim_once"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.tick, _AGAIN), [keys.once(self.message_id, "tick")])
+        return Encoded((self.tick, _AGAIN), [keys.message_tick(self.message_id)])
 
     def decode(self, keys: Keys, reply: Any) -> str:
         return str(reply.decode())

@@ -142,9 +142,8 @@ class ReadUnresolvedPurchases(Command[UnresolvedPurchases]):
 
     def encode(self, keys: Keys) -> Encoded:
         part_id, digests = self.claim.part_id, self.digests
-        named = (" ".join(digests.strict), digests.by_any_version)
         return Encoded(
-            (str(part_id), keys.prefix, self.account, *named, self.sighted, *digests.coarse),
+            (str(part_id), keys.prefix, self.account, " ".join(digests.strict), self.sighted, *digests.coarse),
             [make_part_key(keys, part_id)],
         )
 

@@ -15,14 +15,14 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields, make_part_key
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
-from scrape_do_celery.store.options import RunSpec
-from scrape_do_celery.store.records import Claim
-from scrape_do_celery.store.sealing import decrypted_spec, encrypted
+from scrape_do_celery.store.options import RunSpec, decrypt_spec
+from scrape_do_celery.store.records import Claim, PartRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from scrape_do_celery.errors import ScrapeDoError
+    from scrape_do_celery.rules.states import PartState
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys, PartId
 
@@ -33,6 +33,7 @@ class UpdateResult(StrEnum):
     OK = "ok"
     STALE = "stale"  #: nothing was written: another step holds the part
     OWNED = "owned"  #: nothing was written: another part owns the job
+    FORBIDDEN = "forbidden"  #: nothing was written: `TRANSITIONS` lacks the transition to the new state
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect
     def decode(self, keys: Keys, reply: Any) -> Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None:
         match reply[0]:
             case b"ok":
-                return Claim.parse(self.part_id, reply, keys)
+                return Claim.from_reply(self.part_id, reply, keys)
             case b"poisoned":
                 return PoisonedPart(int(reply[1]))
             case b"needs_account":
@@ -149,6 +150,7 @@ class RenewLease(Command[bool]):
 class UpdatePart(Command[UpdateResult]):
     """Change fields of a claimed part.
 
+    `to` is the state that the part gets. If `TRANSITIONS` lacks the transition, nothing is written.
     With `after`, release the part, and let it be due again after this number of seconds. If `after` is 0, the caller
     publishes a step message. The dispatcher publishes another message only if no step has claimed the part after
     `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own.
@@ -157,11 +159,16 @@ class UpdatePart(Command[UpdateResult]):
     claim: Claim
     fields: Mapping[str, Value]
     _: KW_ONLY
+    to: PartState | None = None
     after: float | None = None
     job: JobDetails | None = None
     owner: str | None = None
     redispatch_after: float | None = None
     script = "update_part"
+
+    def __post_init__(self) -> None:
+        if "state" in self.fields:
+            raise ValueError("the argument `to` changes the state of a part, not a field")
 
     def encode(self, keys: Keys) -> Encoded:
         claim, part_id = self.claim, self.claim.part_id
@@ -170,7 +177,8 @@ class UpdatePart(Command[UpdateResult]):
             [
                 *(str(part_id), claim.part.fence, "" if self.after is None else self.after, self._redispatch_after()),
                 *(_pack_job(keys, job_key, self.job), "1" if claim.stop_reason else "", keys.prefix, RETENTION),
-                *flatten_fields(encrypted(keys, part_key, self.fields)),
+                self.to or "",
+                *flatten_fields(PartRecord.encrypt_fields(keys, part_key, self.fields)),
             ],
             [part_key, keys.run(part_id.run_id), keys.due, job_key, keys.owner(self.owner) if self.owner else ""],
         )
@@ -227,7 +235,7 @@ class ReadPartSpec(Command[RunSpec | None]):
     def decode(self, keys: Keys, reply: Any) -> RunSpec | None:
         if None in reply:
             return None
-        return decrypted_spec(keys, self.part_id.run_id, dict(zip(self._field_names(), reply, strict=True)))
+        return decrypt_spec(keys, self.part_id.run_id, dict(zip(self._field_names(), reply, strict=True)))
 
     def _field_names(self) -> tuple[str, str]:
         return "spec", f"targets:{self.part_id.part}"

@@ -12,10 +12,10 @@ from scrape_do_celery.rules.states import outcome_of_stop
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
+from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.options import RunSpec
+from scrape_do_celery.store.options import RunSpec, decrypt_spec
 from scrape_do_celery.store.records import RunRecord
-from scrape_do_celery.store.sealing import decrypted_spec, encrypted, encryption_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ class ReadRun(Command[RunRecord | None]):
         return Encoded((self.run_id, keys.prefix), [keys.run(self.run_id)])
 
     def decode(self, keys: Keys, reply: Any) -> RunRecord | None:
-        return RunRecord.parse(self.run_id, reply, keys)
+        return RunRecord.from_reply(self.run_id, reply, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ReadSpec(Command[RunSpec | None]):
     def decode(self, keys: Keys, reply: Any) -> RunSpec | None:
         if reply[0] is None:
             return None
-        return decrypted_spec(keys, self.run_id, dict(zip(self._field_names(), reply, strict=True)))
+        return decrypt_spec(keys, self.run_id, dict(zip(self._field_names(), reply, strict=True)))
 
     def _field_names(self) -> list[str]:
         return ["spec", *(f"targets:{n}" for n in range(self.parts))]
@@ -136,7 +136,7 @@ class RecordOutcome(Command[str]):
 
     def encode(self, keys: Keys) -> Encoded:
         run_id, run_key = self.run_id, keys.run(self.run_id)
-        pairs = flatten_fields(encrypted(keys, run_key, self.fields))
+        pairs = flatten_fields(RunRecord.encrypt_fields(keys, run_key, self.fields))
         return Encoded(
             (run_id, REDISPATCH_MIN, keys.prefix, encryption_key_name(keys), self.outcome, *pairs), [run_key, keys.due]
         )
