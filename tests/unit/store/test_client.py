@@ -54,6 +54,24 @@ def test_commands_are_values():
         ops.Command(int, ()).args = ("x",)
 
 
+def test_clock_is_ahead_by_the_seconds_in_a_key(store):
+    ahead = Store(store.redis, store.keys, clock_offset_key="ahead")
+    plain = store.sync_store.run(ops.clock())
+    assert ahead.run(ops.clock()) == pytest.approx(plain, abs=60)
+    store.redis.set("ahead", 3600)
+    assert ahead.run(ops.clock()) == pytest.approx(plain + 3600, abs=60)
+    assert store.sync_store.run(ops.clock()) == pytest.approx(plain, abs=60)
+
+
+def test_only_the_offset_of_a_clock_changes_scripts():
+    plain, moved = load_scripts(), load_scripts("ahead")
+    # A script that reads no time is the same in tests.
+    assert {name for name in plain if plain[name] == moved[name]} == {
+        name for name, text in plain.items() if "'TIME'" not in text
+    }
+    assert not any("read_server_time" in text for text in plain.values())
+
+
 def test_a_cluster_is_refused_with_the_reason(store, monkeypatch):
     monkeypatch.setattr(store.redis, "info", lambda section: {"cluster_enabled": 1})
     with pytest.raises(ConfigurationError, match="Cluster"):

@@ -148,6 +148,7 @@ def make_sample_commands():
         ops.claim_namespace(keys, "app", 30),
         ops.claim_once(keys, run, "callback", 60),
         ops.claim_part(keys, part, "token", seconds=30.0, states=list(PartState)),
+        ops.clock(),
         ops.close_breaker(keys, account),
         count_live_runs(keys, keys.due),
         ops.count_decision_attempt(keys, run),
