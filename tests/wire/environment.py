@@ -18,8 +18,9 @@ from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.runs.timing import ProcessTiming
-from scrape_do_celery.runtime import WorkerContext, context
-from scrape_do_celery.runtime.loop import LoopThread
+from scrape_do_celery.steps import context
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.loop import LoopThread
 from scrape_do_celery.store import watching
 from scrape_do_celery.testing.clock_offset import ClockOffset
 from scrape_do_celery.worker.dispatcher import Dispatcher

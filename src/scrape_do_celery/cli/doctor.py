@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 
 
-@click.command()
+@click.command("doctor")
 @click.option("--strict", is_flag=True, help="Warnings count as wrong.")
 @click.pass_context
-def doctor(ctx: click.Context, strict: bool) -> None:
+def run_doctor(ctx: click.Context, strict: bool) -> None:
     """Check settings, store, API, broker and workers.
 
     The exit code is 1 if something is wrong. Secrets are masked.

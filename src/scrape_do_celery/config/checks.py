@@ -7,9 +7,9 @@ import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scrape_do_celery.callers import caller_level
 from scrape_do_celery.config.fields import PREFIX, SettingsFields, env_name
 from scrape_do_celery.config.urls import is_loopback, redis_location
+from scrape_do_celery.models.sendable import caller_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery import routing
 from scrape_do_celery.rules.lifecycle import is_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from scrape_do_celery.models import JobDetails
 
@@ -23,6 +23,33 @@ class PartState(StrEnum):
     RUNNING = "running"  #: the job is known, and its status is not terminal
     FETCHING = "fetching"  #: the job's status is terminal; its tasks are being fetched
     DONE = "done"  #: the part has an outcome
+
+
+#: The transitions between states: for each state the states that may follow, each with its usual reason.
+TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
+    PartState.QUEUED: {
+        PartState.SUBMITTING: "the intent is written",
+        PartState.RECONCILING: "the store lost writes",
+        PartState.DONE: "stopped before it was sent",
+    },
+    PartState.SUBMITTING: {
+        PartState.RUNNING: "the answer names the job",
+        PartState.QUEUED: "nothing was sent",
+        PartState.RECONCILING: "the answer was lost",
+        PartState.DONE: "rejected",
+    },
+    PartState.RECONCILING: {
+        PartState.RUNNING: "the job was adopted",
+        PartState.QUEUED: "no job was found",
+        PartState.DONE: "nobody can know",
+    },
+    PartState.RUNNING: {
+        PartState.FETCHING: "the job is terminal",
+        PartState.DONE: "the job is lost or was given up",
+    },
+    PartState.FETCHING: {PartState.DONE: "all contents are stored"},
+    PartState.DONE: {},
+}
 
 
 class RunState(StrEnum):

@@ -129,4 +129,4 @@ def _claimed(
         return NeedsKey(reply[1].decode())
     if reply[0] == b"suspect":
         return Suspect()
-    return Claim.parse(part_id, reply, keys) if reply[0] == b"ok" else None
+    return Claim.from_reply(part_id, reply, keys) if reply[0] == b"ok" else None

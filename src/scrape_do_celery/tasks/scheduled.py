@@ -13,7 +13,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.rules.schedules import tick as tick_of
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.runs.starting import start_scheduled_run
+from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.about import schedule_summary
 

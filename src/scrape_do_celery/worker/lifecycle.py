@@ -12,7 +12,7 @@ from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
-from scrape_do_celery.runtime import WorkerContext
+from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store import ops
 from scrape_do_celery.worker.checks import missing_keys, warnings_about
 from scrape_do_celery.worker.dispatcher import NAMESPACE_LEASE, Dispatcher

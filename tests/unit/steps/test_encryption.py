@@ -12,17 +12,17 @@ from scrape_do_celery.cli.doctor import _keys as keys_that_doctor_misses
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, JobLostError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.runs import AppContext, enqueue, make_app
-from scrape_do_celery.runs.reporting import deliver
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.isolation import Isolation
-from scrape_do_celery.runtime.runner import StepDefinition, _run_parts
+from scrape_do_celery.steps.aggregate import aggregate
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.deliver import deliver
+from scrape_do_celery.steps.isolation import Isolation
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import StepDefinition, _run_parts
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, PartId, PartState, Store, ops
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
 from scrape_do_celery.tasks import deliver_outcome
-from scrape_do_celery.tasks.aggregate import aggregate
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from scrape_do_celery.worker import lifecycle
 from scrape_do_celery.worker.checks import missing_keys
 

@@ -13,7 +13,7 @@ from scrape_do_celery.config import Settings, SettingsError
 from scrape_do_celery.config.encryption import encryption_keys
 from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
 from scrape_do_celery.store import Keys
-from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor
+from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor, PrivateValues
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 CONTEXT = "p:run:r spec"
@@ -82,6 +82,11 @@ def test_without_a_key_values_stay_as_they_are():
     assert plain.encrypt_text("k", "n", "x") == "x"
     assert Keys("p", Encryptor([OLD])).decrypt("k", "n", b"x") == b"x"
     assert Keys("p", Encryptor([OLD])).encrypt_text("k", "n", "") == ""
+
+
+def test_private_values_without_an_encryptor_are_plain():
+    assert PrivateValues().key_names == []
+    assert PrivateValues().decrypt("k", "n", b"x") == b"x"
 
 
 def test_no_key_is_shown():

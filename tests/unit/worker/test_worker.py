@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import worker
 from scrape_do_celery.config import Settings
 from scrape_do_celery.runs import AppContext, make_app
-from scrape_do_celery.runtime import WorkerContext
+from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store import Store
 from scrape_do_celery.worker import lifecycle
 from scrape_do_celery.worker.checks import warnings_about

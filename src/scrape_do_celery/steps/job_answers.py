@@ -8,17 +8,17 @@ from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, JobLostErro
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerFate, AnswerNote, classify_answer, notes_to_json, unusable_task
 from scrape_do_celery.rules.polling import NOT_FOUND_GRACE
-from scrape_do_celery.runtime.collecting import collect
-from scrape_do_celery.runtime.endings import handle_job_not_found, handle_poll_error, lost
-from scrape_do_celery.runtime.fetching import store_task
-from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
+from scrape_do_celery.steps.fetch import collect
+from scrape_do_celery.steps.fetch_task import store_task
+from scrape_do_celery.steps.finish import handle_job_not_found, handle_poll_error, lost
+from scrape_do_celery.steps.positions import least_tasks, positioned, with_positions
 from scrape_do_celery.store import Claim, RunState, ops
 from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.runs import StepMessage
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 #: The status of a job whose answers stay unreadable. The API has no such status, so the tasks decide the outcome.
 UNREADABLE = "unreadable"

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
-
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, should_retry_cancel
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.collecting import collect
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, handle_poll_error
-from scrape_do_celery.runtime.unanswered import job_ended, job_unanswered
-from scrape_do_celery.store import Claim, PartState
+from scrape_do_celery.steps.fetch import collect
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, handle_poll_error
+from scrape_do_celery.steps.job_answers import job_ended, job_unanswered
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
-
-
-@shared_task(name=routing.CANCEL_RUN, **routing.STEP_OPTIONS)
-def cancel_run(self: Task, part_ids: list[str]) -> None:
-    """Cancel the jobs of running parts whose run has a stop request."""
-    run_step(self.app, part_ids, {PartState.RUNNING}, cancel)
+    from scrape_do_celery.steps.context import WorkerContext
+    from scrape_do_celery.store import Claim
 
 
 async def cancel(context: WorkerContext, claim: Claim) -> StepMessage | None:

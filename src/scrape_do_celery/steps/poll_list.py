@@ -8,8 +8,6 @@ import threading
 import uuid
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
-
 from scrape_do_celery import routing
 from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError
@@ -18,16 +16,16 @@ from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runs.reporting import find_revoked
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.leases import LeaseLostError, while_renewed
-from scrape_do_celery.runtime.loop import gather_or_cancel
+from scrape_do_celery.steps.deliver import find_revoked
+from scrape_do_celery.steps.leases import LeaseLostError, while_renewed
+from scrape_do_celery.steps.loop import gather_or_cancel
 from scrape_do_celery.store import CANCEL, PartId, ops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.models import JobDetails, JobsListResponse
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +35,6 @@ _AGAIN = 2.0
 _PAGES = 5
 #: Runs per query of the result backend for revoked ids.
 _CHUNK = 500
-
-
-@shared_task(name=routing.POLL_JOB_LIST, **routing.STEP_OPTIONS)
-def poll_job_list(self: Task, accounts: list[str]) -> None:
-    """Poll every running job of an account. A job that is missing from the list is polled individually."""
-    context = WorkerContext.for_app(self.app)
-    if context.settings.account_id in accounts:
-        context.run(sweep(context))
 
 
 async def sweep(context: WorkerContext) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
-
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import Notes, notes_to_json
@@ -19,23 +17,17 @@ from scrape_do_celery.rules.lifecycle import (
     unknown_words,
 )
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.collecting import collect, fetch_early
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, seen
-from scrape_do_celery.runtime.naming import least_tasks, positioned, with_positions
-from scrape_do_celery.runtime.observing import note_words
-from scrape_do_celery.runtime.unanswered import UNREADABLE, job_ended, job_unanswered
-from scrape_do_celery.store import Claim, PartState, ops
+from scrape_do_celery.steps.fetch import collect, fetch_early
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, seen
+from scrape_do_celery.steps.job_answers import UNREADABLE, job_ended, job_unanswered
+from scrape_do_celery.steps.positions import least_tasks, positioned, with_positions
+from scrape_do_celery.steps.status_words import note_words
+from scrape_do_celery.store import Claim, ops
 from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
-
-
-@shared_task(name=routing.POLL_JOBS, **routing.STEP_OPTIONS)
-def poll_jobs(self: Task, part_ids: list[str]) -> None:
-    """Poll the jobs of running parts."""
-    run_step(self.app, part_ids, {PartState.RUNNING}, poll)
+    from scrape_do_celery.steps.context import WorkerContext
 
 
 async def poll(context: WorkerContext, claim: Claim) -> StepMessage | None:

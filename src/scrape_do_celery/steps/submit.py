@@ -9,21 +9,19 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.runs import AppContext, StepMessage
-from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.censoring import redact_error
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_stopped_part
-from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.store_health import BUY_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_stopped_part
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.store_health import BUY_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.options import targets_of
@@ -31,24 +29,18 @@ from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
 #: Seconds until the next attempt if the store has just ceased to be durable.
 DURABILITY_DELAY = 3.0
-#: Fields of a part whose `POST` certainly bought nothing, so that the `POST` may be sent again.
-BACK_TO_QUEUE: dict[str, ops.Value] = {"state": PartState.QUEUED, "purchase_status": ops.PurchaseStatus.VOID}
+#: Fields of a part whose `POST` certainly bought nothing, so that the part is queued again.
+NOTHING_BOUGHT: dict[str, ops.Value] = {"purchase_status": ops.PurchaseStatus.VOID}
 
 
 class _SendAbortedError(Exception):
     """An error before the `POST`: nothing was sent, because the lease was too short or the store did not answer."""
-
-
-@shared_task(name=routing.SUBMIT_JOBS, **routing.STEP_OPTIONS)
-def submit_jobs(self: Task, part_ids: list[str]) -> None:
-    """Buy the jobs of queued parts."""
-    settings = AppContext.for_app(self.app).settings
-    run_step(self.app, part_ids, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
 
 
 async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
@@ -140,7 +132,7 @@ async def _post(context: WorkerContext, claim: Claim, request: JobCreationReques
                 timeout=context.settings.submit_deadline,
             )
     except _SendAbortedError:
-        await context.release_until(claim, BACK_TO_QUEUE, 1.0)
+        await context.release_until(claim, NOTHING_BOUGHT, 1.0, to=PartState.QUEUED)
         return None
     except ScrapeDoError as error:
         return await _not_bought(context, claim, redact_error(error, request))
@@ -170,19 +162,18 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
     fate = classify_submit_error(error)
     log.info("%s: the POST failed (%s): %s", claim.part_id, fate, error)
     if fate is SubmitFailure.UNKNOWN:
-        note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
-        await context.release_until(claim, note, 0.0)
+        note = {"submit_error": json.dumps(error.to_json())}
+        await context.release_until(claim, note, 0.0, to=PartState.RECONCILING)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. A listing after the pause shows whether the answer is true.
-        note = {"state": PartState.RECONCILING, "submit_error": json.dumps(error.to_json())}
-        note["refused"] = "token" if is_auth(error) else "pause"
-        return await context.retry_after_error(claim, error, {**note, "purchase_status": ops.PurchaseStatus.VOID})
+        note = {"submit_error": json.dumps(error.to_json()), "refused": "token" if is_auth(error) else "pause"}
+        return await context.retry_after_error(claim, error, {**note, **NOTHING_BOUGHT}, to=PartState.RECONCILING)
     if fate is SubmitFailure.REJECTED:
         return await _rejected(context, claim, error)
     if fate is SubmitFailure.REDIRECTED:
         return await _redirected(context, claim, error)
-    return await context.retry_after_error(claim, error, BACK_TO_QUEUE)
+    return await context.retry_after_error(claim, error, NOTHING_BOUGHT, to=PartState.QUEUED)
 
 
 async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -198,12 +189,12 @@ async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError
     since = claim.part.refused_since or claim.now
     if claim.now - since > context.settings.auth_grace:
         return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
-    return await context.retry_after_error(claim, error, {**BACK_TO_QUEUE, "refused_since": f"{since:.4f}"})
+    fields = {**NOTHING_BOUGHT, "refused_since": f"{since:.4f}"}
+    return await context.retry_after_error(claim, error, fields, to=PartState.QUEUED)
 
 
 async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
     fields: dict[str, ops.Value] = {
-        "state": PartState.RUNNING,
         "job": created.job_id,
         "tasks": pack(created.task_ids[: claim.part.total]),
         "polls": 0,
@@ -214,7 +205,9 @@ async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResp
     # The first poll comes after the full interval, without jitter. The times of purchase spread these polls, and each
     # poll sees a job that has ended within the interval.
     after = context.interval(0, jitter=0.0)
-    command = ops.update_part(context.store.keys, claim, fields, after=after, owner=created.job_id)
+    command = ops.update_part(
+        context.store.keys, claim, fields, to=PartState.RUNNING, after=after, owner=created.job_id
+    )
     try:
         # Try for as long as the lease can last while the store is away.
         verdict = await context.write(

@@ -13,7 +13,7 @@ from scrape_do_celery.store import Claim, ops
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 

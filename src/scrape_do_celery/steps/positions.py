@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.rules.ids import position_tasks
 from scrape_do_celery.rules.targets import distinct_targets
-from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.store import Claim, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 
 def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:

@@ -20,15 +20,15 @@ from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, C
 from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error, pause_after
 from scrape_do_celery.rules.backoff import delay
 from scrape_do_celery.runs import AppContext, StepMessage
-from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.isolation import Isolation
-from scrape_do_celery.runtime.job_list import AT_ONCE, JobListReader
-from scrape_do_celery.runtime.loop import LoopThread
-from scrape_do_celery.runtime.observing import WordLog
-from scrape_do_celery.runtime.page_memory import PageMemory
-from scrape_do_celery.runtime.rate_limiter import PausedError, RateLimiter
-from scrape_do_celery.runtime.store_health import StoreHealth
-from scrape_do_celery.runtime.token_check import TokenCheck, hold_account
+from scrape_do_celery.steps.absences import AbsenceCheck
+from scrape_do_celery.steps.isolation import Isolation
+from scrape_do_celery.steps.job_list import AT_ONCE, JobListReader
+from scrape_do_celery.steps.loop import LoopThread
+from scrape_do_celery.steps.page_memory import PageMemory
+from scrape_do_celery.steps.rate_limiter import PausedError, RateLimiter
+from scrape_do_celery.steps.status_words import WordLog
+from scrape_do_celery.steps.store_health import StoreHealth
+from scrape_do_celery.steps.token_check import TokenCheck, hold_account
 from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState, ops
 
 if TYPE_CHECKING:
@@ -246,23 +246,36 @@ class WorkerContext:
         )
         return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
 
-    async def release_until(
+    async def release_until(  # noqa: PLR0913 (one argument a thing that changes)
         self,
         claim: Claim,
         fields: dict[str, Any],
         after: float,
         job: JobDetails | None = None,
+        *,
         redispatch_after: float | None = None,
+        to: PartState | None = None,
     ) -> None:
-        """Release a part until `after` seconds from now. `redispatch_after` is as in `ops.update_part`."""
-        await self.write(
-            ops.update_part(self.store.keys, claim, fields, after=after, job=job, redispatch_after=redispatch_after)
+        """Release a part until `after` seconds from now. `redispatch_after` and `to` are as in `ops.update_part`."""
+        command = ops.update_part(
+            self.store.keys, claim, fields, to=to, after=after, job=job, redispatch_after=redispatch_after
         )
+        if await self.write(command) == ops.FORBIDDEN:
+            log.error("%s: the store refused the change from %s to %s", claim.part_id, claim.part.state, to)
 
     async def retry_after_error(
-        self, claim: Claim, error: ScrapeDoError, fields: dict[str, Any] | None = None, *, may_end: bool = True
+        self,
+        claim: Claim,
+        error: ScrapeDoError,
+        fields: dict[str, Any] | None = None,
+        *,
+        may_end: bool = True,
+        to: PartState | None = None,
     ) -> StepMessage | None:
-        """Release a part for a retry after an API error. With `may_end`, end it if a refusal has lasted too long."""
+        """Release a part for a retry after an API error, in the state `to`.
+
+        With `may_end`, end it if a refusal has lasted too long.
+        """
         since = claim.part.refused_since
         verdict = decide_retry(
             error,
@@ -287,7 +300,7 @@ class WorkerContext:
         }
         # A run with a stop request retries often enough to end in time.
         after = verdict.after if claim.stop_reason is None else min(verdict.after, self.settings.cancel_grace)
-        await self.release_until(claim, {**noted, **(fields or {})}, after)
+        await self.release_until(claim, {**noted, **(fields or {})}, after, to=to)
         return None
 
     async def apply_to_all_workers(self, error: ScrapeDoError) -> None:

@@ -24,8 +24,7 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, delay_before_last
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
-from scrape_do_celery.runtime.fetching import (
+from scrape_do_celery.steps.fetch_task import (
     FetchPass,
     fetch_task,
     hold_page,
@@ -34,11 +33,12 @@ from scrape_do_celery.runtime.fetching import (
     store_task,
     without_answer,
 )
-from scrape_do_celery.runtime.leases import LeaseLostError
-from scrape_do_celery.runtime.loop import gather_or_cancel
-from scrape_do_celery.runtime.naming import positioned
-from scrape_do_celery.runtime.observing import note_words
-from scrape_do_celery.runtime.store_health import FETCH_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.loop import gather_or_cancel
+from scrape_do_celery.steps.positions import positioned
+from scrape_do_celery.steps.status_words import note_words
+from scrape_do_celery.steps.store_health import FETCH_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.options import targets_of
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scrape_do_celery.models import TaskDetails
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -76,19 +76,20 @@ async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Step
         return await context.settle(claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
     fields: dict[str, ops.Value] = {
-        "state": PartState.FETCHING,
         "tasks": pack(job.task_ids),
         "total": total,
         **CLEAR_FAILURES,
         **seen(job),
     }
-    await _written(context, claim, fields, job)
+    await _write_fields(context, claim, fields, job, to=PartState.FETCHING)
     part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
     return await _collect(context, replace(claim, part=part), job)
 
 
-async def _written(context: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails) -> None:
-    if await context.write(ops.update_part(context.store.keys, claim, fields, job=job)) != "ok":
+async def _write_fields(
+    context: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails, to: PartState | None = None
+) -> None:
+    if await context.write(ops.update_part(context.store.keys, claim, fields, to=to, job=job)) != "ok":
         raise LeaseLostError(str(claim.part_id))
 
 
@@ -233,7 +234,7 @@ async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails
     ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
     if ready and claim.part.status is None:
         # Without the job in the record, neither readers nor a retry would find a page.
-        await _written(context, claim, {}, job)
+        await _write_fields(context, claim, {}, job)
     return ready
 
 

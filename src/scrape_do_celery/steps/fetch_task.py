@@ -30,11 +30,11 @@ from scrape_do_celery.rules.lifecycle import (
     was_stopped,
 )
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
-from scrape_do_celery.runtime.store_health import is_full
+from scrape_do_celery.steps.store_health import is_full
 from scrape_do_celery.store import Claim, ops
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 _NO_NOTE = AnswerNote()
 _NOT_FOUND = frozenset({AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED})

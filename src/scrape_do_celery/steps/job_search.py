@@ -19,7 +19,7 @@ from scrape_do_celery.rules.reconciliation import (
     started_relative_to,
 )
 from scrape_do_celery.rules.targets import Likeness, PartDigests, TargetSet, named_tasks
-from scrape_do_celery.runtime.job_list import names_its_targets
+from scrape_do_celery.steps.job_list import names_its_targets
 from scrape_do_celery.store import ops, ownership
 from scrape_do_celery.store.options import targets_of
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails, TaskDetails
     from scrape_do_celery.rules.targets import JobDigests
-    from scrape_do_celery.runtime.context import WorkerContext
-    from scrape_do_celery.runtime.job_list import JobListing
+    from scrape_do_celery.steps.context import WorkerContext
+    from scrape_do_celery.steps.job_list import JobListing
     from scrape_do_celery.store import Claim
 
 

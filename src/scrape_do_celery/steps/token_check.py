@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import AsyncAPIResponseError, ScrapeDoError
 from scrape_do_celery.rules.api_errors import is_auth
-from scrape_do_celery.runtime.rate_limiter import is_stopping
+from scrape_do_celery.steps.rate_limiter import is_stopping
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import AsyncAPIAuthError
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 

@@ -5,31 +5,21 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
-
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.endings import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
-from scrape_do_celery.runtime.job_search import search_for_job
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
+from scrape_do_celery.steps.job_search import search_for_job
 from scrape_do_celery.store import Claim, PartState, RunState, ops
 from scrape_do_celery.store.codec import pack
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.rules.reconciliation import SearchEvidence
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
-
-TO_RECONCILING: dict[str, ops.Value] = {"state": PartState.RECONCILING}
-
-
-@shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
-def reconcile_submit(self: Task, part_ids: list[str]) -> None:
-    """Reconcile parts whose `POST` may have bought a job."""
-    run_step(self.app, part_ids, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
 
 
 async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
@@ -46,7 +36,7 @@ async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
     except ScrapeDoError as error:
         return await _search_failed(context, claim, error)
     if search is None:
-        await context.release_until(claim, TO_RECONCILING, 1.0)
+        await context.release_until(claim, {}, 1.0, to=PartState.RECONCILING)
         return None
     resolution, what = decide(search.candidates, search.evidence)
     log.info("%s: searched for the job of its purchase; resolution %s: %s", claim.part_id, resolution, what)
@@ -65,7 +55,7 @@ async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoEr
         return await finish_stopped_part(context, claim, None, purchase_status=ops.PurchaseStatus.VOID)
     if _has_waited(context, claim) or claim.is_past_finding():
         return await _in_doubt(context, claim, f"the search for its job failed: {error}", [])
-    return await context.retry_after_error(claim, error, TO_RECONCILING)
+    return await context.retry_after_error(claim, error, to=PartState.RECONCILING)
 
 
 def _has_waited(context: WorkerContext, claim: Claim) -> bool:
@@ -80,7 +70,6 @@ async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepM
     """Make the job the part's own, unless another part has adopted the job meanwhile."""
     ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
     fields = {
-        "state": PartState.RUNNING,
         "job": job.job_id,
         # A part whose token was refused may go on with another token.
         "account": context.settings.account_id,
@@ -89,9 +78,10 @@ async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepM
         "purchase_status": ops.PurchaseStatus.ADOPTED,
         **CLEAR_FAILURES,
     }
-    verdict = await context.write(ops.update_part(context.store.keys, claim, fields, after=0.0, owner=job.job_id))
+    command = ops.update_part(context.store.keys, claim, fields, to=PartState.RUNNING, after=0.0, owner=job.job_id)
+    verdict = await context.write(command)
     if verdict == "owned":
-        await context.release_until(claim, TO_RECONCILING, 0.0)
+        await context.release_until(claim, {}, 0.0, to=PartState.RECONCILING)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
     log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.part_id, job.job_id)
     return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.part_id),))
@@ -115,7 +105,6 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
     else:
         log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.part_id, what)
     fields = {
-        "state": PartState.QUEUED,
         "not_found": not_found,
         "not_found_at": 0,
         "polls": 0,
@@ -123,7 +112,7 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
         # A token that was refused may be refused again, so the time of its first refusal stands.
         **({} if refused else CLEAR_FAILURES),
     }
-    await context.release_until(claim, fields, 0.0)
+    await context.release_until(claim, fields, 0.0, to=PartState.QUEUED)
     return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
 
 
@@ -146,10 +135,10 @@ async def _search_later(
     if _has_waited(context, claim) and not evidence.needs_second_listing:
         return await _in_doubt(context, claim, what, [])
     wait = min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)
-    fields: dict[str, ops.Value] = {**TO_RECONCILING, "polls": claim.part.polls + 1}
+    fields: dict[str, ops.Value] = {"polls": claim.part.polls + 1}
     if not claim.part.refused:
         fields |= CLEAR_FAILURES
     if evidence.proves_absence and evidence.not_found_at is None:
         fields["not_found_at"] = f"{evidence.began:.4f}"
-    await context.release_until(claim, fields, wait)
+    await context.release_until(claim, fields, wait, to=PartState.RECONCILING)
     return None

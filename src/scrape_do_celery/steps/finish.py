@@ -16,7 +16,7 @@ from scrape_do_celery.store import Claim, RunState, ops
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import StepMessage
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 
 log = logging.getLogger(__name__)

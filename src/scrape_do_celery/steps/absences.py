@@ -11,7 +11,7 @@ from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.rules.fetch import AnswerFate, classify_answer
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runtime.context import WorkerContext
+    from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store import Claim
 
 #: Seconds for which a check is valid. A check reads the whole job list, and a thousand tasks may be missing at once.

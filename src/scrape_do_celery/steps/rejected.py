@@ -6,9 +6,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from celery import Task, shared_task
-
-from scrape_do_celery import routing
 from scrape_do_celery.errors import (
     AsyncAPIGoneError,
     AsyncAPINotFoundError,
@@ -16,7 +13,6 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
 )
 from scrape_do_celery.rules.reconciliation import read_back_to
-from scrape_do_celery.runtime import WorkerContext
 from scrape_do_celery.store import ops, rejecting
 
 if TYPE_CHECKING:
@@ -24,17 +20,10 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.rules.targets import JobDigests
+    from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.rejecting import RejectedPurchase
 
 log = logging.getLogger(__name__)
-
-
-@shared_task(name=routing.REPORT_ORPHANS, **routing.STEP_OPTIONS)
-def report_orphans(self: Task, accounts: list[str]) -> None:
-    """Report jobs that exist although the API rejected their purchase."""
-    context = WorkerContext.for_app(self.app)
-    if context.settings.account_id in accounts:
-        context.run(search_for_rejected(context))
 
 
 async def search_for_rejected(context: WorkerContext) -> None:

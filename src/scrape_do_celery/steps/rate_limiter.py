@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
-from scrape_do_celery.runtime.counters import Counters
+from scrape_do_celery.steps.counters import Counters
 from scrape_do_celery.store import ops
 
 if TYPE_CHECKING:

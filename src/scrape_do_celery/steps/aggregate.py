@@ -7,16 +7,13 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery import Task, shared_task
-
-from scrape_do_celery import routing, tracing
+from scrape_do_celery import tracing
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.rules.states import worst
 from scrape_do_celery.runs import results
-from scrape_do_celery.runs.reporting import deliver_record
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.endings import error_for_outcome
+from scrape_do_celery.steps.deliver import deliver_record
+from scrape_do_celery.steps.finish import error_for_outcome
 from scrape_do_celery.store import PartState, RunRecord, RunState, ops
 from scrape_do_celery.store.codec import pack
 
@@ -26,20 +23,15 @@ if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.runs import AppContext
+    from scrape_do_celery.steps.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
 _MAX_DECISION_FACTOR = 3
 
 
-@shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
-def aggregate_run(self: Task, run_ids: list[str]) -> None:
-    """Decide runs whose parts have all ended, and publish a step message for their delivery."""
-    context = WorkerContext.for_app(self.app)
-    context.run(_all(context, run_ids))
-
-
-async def _all(context: WorkerContext, run_ids: list[str]) -> None:
+async def aggregate_all(context: WorkerContext, run_ids: list[str]) -> None:
+    """Decide runs, and publish the outcomes of those that have ended."""
     answers = await asyncio.gather(*(aggregate(context, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
@@ -115,7 +107,7 @@ def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, Task
     """Return the first failed task in input order, and the number of its part."""
     store = app_context.store
     for part in results.part_readers(store, record):
-        for task in part.tasks(store):
+        for task in part.iter_tasks(store):
             if task.is_terminal_failure:
                 return part.part_id.part, TaskFailedError(task, record.run_id)
     return None

@@ -17,7 +17,7 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobCreationRequest, RenderOptions
 from scrape_do_celery.models.enums import JobStatus, is_terminal
 from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetSet, named_tasks
-from scrape_do_celery.runtime.job_list import JobListReader, names_its_targets
+from scrape_do_celery.steps.job_list import JobListReader, names_its_targets
 from scrape_do_celery.store import ops, ownership
 from scrape_do_celery.store.options import targets_of
 
@@ -41,7 +41,7 @@ class StillOwnedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Orphan:
+class OrphanJob:
     """A running job that no run owns.
 
     `claimant`: the part that bought the same targets, does not know its job, and may yet own this one.
@@ -89,24 +89,26 @@ class OrphanFinder:
     def __init__(self, client: ScrapeDoAsyncAPIClient, store: Store, account: str) -> None:
         self._client, self._store, self._account = client, store, account
 
-    def all(self) -> list[Orphan]:
+    def find_all(self) -> list[OrphanJob]:
         """Return all orphans in the order of their start times."""
-        running = list(asyncio.run(JobListReader(self._list).running_jobs()).values())
+        running = list(asyncio.run(JobListReader(self._list_jobs).running_jobs()).values())
         with ThreadPoolExecutor(_CALLS) as pool:
             # A job that a live run owns is no orphan, so it costs no request.
-            seen = list(pool.map(self._read, [job for job in running if self._ownership(job.job_id).owner is None]))
-            found = [one for one in self._classify_all(seen) if isinstance(one, Orphan)]
-            return sorted(pool.map(self._with_cost, found), key=_start)
+            seen = list(
+                pool.map(self._read_job, [job for job in running if self._read_ownership(job.job_id).owner is None])
+            )
+            found = [one for one in self._classify_all(seen) if isinstance(one, OrphanJob)]
+            return sorted(pool.map(self._with_cost, found), key=_start_order)
 
-    def chosen(self, job_ids: Sequence[str]) -> tuple[list[Orphan], list[NotAnOrphan]]:
+    def find_chosen(self, job_ids: Sequence[str]) -> tuple[list[OrphanJob], list[NotAnOrphan]]:
         """Return the orphans among the named jobs, and the other named jobs."""
         with ThreadPoolExecutor(_CALLS) as pool:
-            seen = list(pool.map(self._find, dict.fromkeys(job_ids)))
+            seen = list(pool.map(self._find_job, dict.fromkeys(job_ids)))
             classified = self._classify_all([job for job in seen if not isinstance(job, NotAnOrphan)])
-            orphans = list(pool.map(self._with_cost, [one for one in classified if isinstance(one, Orphan)]))
-        return sorted(orphans, key=_start), [one for one in (*seen, *classified) if isinstance(one, NotAnOrphan)]
+            orphans = list(pool.map(self._with_cost, [one for one in classified if isinstance(one, OrphanJob)]))
+        return sorted(orphans, key=_start_order), [one for one in (*seen, *classified) if isinstance(one, NotAnOrphan)]
 
-    def cancel_orphan(self, orphan: Orphan) -> bool:
+    def cancel_orphan(self, orphan: OrphanJob) -> bool:
         """Cancel the job of an orphan at Scrape.do. Return False if the job had just ended.
 
         Raises:
@@ -118,7 +120,7 @@ class OrphanFinder:
             raise StillOwnedError("its targets cannot be read yet, and so not whose it may be")
         # Read the ownership again right before the cancel: meanwhile a run may have bought the same targets, or have
         # adopted the job.
-        current = self._ownership(job_id, orphan.targets.coarse)
+        current = self._read_ownership(job_id, orphan.targets.coarse)
         if current.owner:
             raise StillOwnedError(f"it belongs to run {current.owner.run_id}")
         claimant = None if current.previous_owner else current.claimant or orphan.claimant
@@ -130,36 +132,36 @@ class OrphanFinder:
             return False
         return True
 
-    async def _list(self, **filters: Any) -> JobsListResponse:
+    async def _list_jobs(self, **filters: Any) -> JobsListResponse:
         return self._client.list_jobs(**filters)
 
-    def _read(self, job: JobDetails) -> JobDetails:
+    def _read_job(self, job: JobDetails) -> JobDetails:
         try:
             return self._client.get_job(job.job_id)
         except (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError):
             # The job is too young to be shown, or its answer is unreadable. Then only the entry of the list is known.
             return job
 
-    def _find(self, job_id: str) -> JobDetails | NotAnOrphan:
+    def _find_job(self, job_id: str) -> JobDetails | NotAnOrphan:
         try:
             return self._client.get_job(job_id)
         except (AsyncAPINotFoundError, AsyncAPIBadRequestError) as error:
             return NotAnOrphan(job_id, f"the API does not know it: {error}")
 
-    def _classify_all(self, jobs: Sequence[JobDetails]) -> list[Orphan | NotAnOrphan]:
+    def _classify_all(self, jobs: Sequence[JobDetails]) -> list[OrphanJob | NotAnOrphan]:
         # Read the unresolved parts first, then the owners of the jobs. A purchase is unresolved from before its `POST`
         # until the step that resolves it writes the job's owner. So each job that was seen has an unresolved part now,
         # or its owner can be read afterwards. In the other order, if a purchase was resolved between the two reads, a
         # job that has just got its owner would seem an orphan.
         unresolved = self._unresolved_parts() if jobs else []
-        return [self._classify(job, unresolved) for job in jobs]
+        return [self._classify_job(job, unresolved) for job in jobs]
 
-    def _classify(self, job: JobDetails, unresolved: Sequence[UnresolvedPart]) -> Orphan | NotAnOrphan:
+    def _classify_job(self, job: JobDetails, unresolved: Sequence[UnresolvedPart]) -> OrphanJob | NotAnOrphan:
         urls = (task.url for task in named_tasks(job))
         targets = JobDigests.from_urls(urls) if names_its_targets(job) else None
-        orphan = Orphan(job, targets)
+        orphan = OrphanJob(job, targets)
         part = next((one.part_id for one in unresolved if self._may_have_bought(one, orphan)), None)
-        current = self._ownership(job.job_id, targets.coarse if targets else "")
+        current = self._read_ownership(job.job_id, targets.coarse if targets else "")
         if current.owner:
             return NotAnOrphan(job.job_id, f"it belongs to run {current.owner.run_id}")
         if job.is_terminal:
@@ -169,7 +171,7 @@ class OrphanFinder:
             return replace(orphan, previous_owner=current.previous_owner)
         return replace(orphan, claimant=current.claimant or part, searched_by=current.searched_by)
 
-    def _may_have_bought(self, part: UnresolvedPart, orphan: Orphan) -> bool:
+    def _may_have_bought(self, part: UnresolvedPart, orphan: OrphanJob) -> bool:
         if orphan.targets is not None and part.fingerprint == orphan.targets.strict:
             return True
         spec = self._store.run(ops.part_spec(self._store.keys, part.part_id))
@@ -181,7 +183,7 @@ class OrphanFinder:
         is_like = PartDigests.from_targets(targets).compare(orphan.targets) is not Likeness.NONE
         return is_like or TargetSet(targets).may_have(orphan.targets)
 
-    def _ownership(self, job_id: str, coarse: str = "") -> JobOwnership:
+    def _read_ownership(self, job_id: str, coarse: str = "") -> JobOwnership:
         return self._store.run(ownership.read_job_ownership(self._store.keys, self._account, job_id, coarse))
 
     def _unresolved_parts(self) -> list[UnresolvedPart]:
@@ -192,7 +194,7 @@ class OrphanFinder:
             found += some
         return found
 
-    def _with_cost(self, orphan: Orphan) -> Orphan:
+    def _with_cost(self, orphan: OrphanJob) -> OrphanJob:
         """Add the cost of one successful task to an orphan. Failed tasks cost nothing, so they prove nothing."""
         done = [task.task_id for task in orphan.job.tasks if task.status == JobStatus.SUCCESS]
         try:
@@ -201,6 +203,6 @@ class OrphanFinder:
             return orphan
 
 
-def _start(orphan: Orphan) -> tuple[bool, float, str]:
+def _start_order(orphan: OrphanJob) -> tuple[bool, float, str]:
     started = orphan.job.start_time
     return started is None, started.timestamp() if started else 0.0, orphan.job.job_id

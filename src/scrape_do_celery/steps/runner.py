@@ -14,12 +14,12 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime.context import WorkerContext
-from scrape_do_celery.runtime.endings import finish_stopped_part
-from scrape_do_celery.runtime.isolation import NoTurnError
-from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
-from scrape_do_celery.runtime.rate_limiter import is_stopping
-from scrape_do_celery.runtime.token_check import try_account
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.finish import finish_stopped_part
+from scrape_do_celery.steps.isolation import NoTurnError
+from scrape_do_celery.steps.leases import LeaseLostError, with_lease
+from scrape_do_celery.steps.rate_limiter import is_stopping
+from scrape_do_celery.steps.token_check import try_account
 from scrape_do_celery.store import Claim, PartId, PartState, RunState, ops
 from scrape_do_celery.store.encryption import missing_key_error
 
