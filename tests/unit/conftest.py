@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tenacity import wait_none
 
 from scrape_do_celery import routing
-from scrape_do_celery.config import Settings, checks
+from scrape_do_celery.config import Settings
 from scrape_do_celery.errors import AsyncAPINotFoundError, AsyncAPIRateLimitError, AsyncAPIServerError
 from scrape_do_celery.models import (
     JobCreationRequest,
@@ -449,7 +449,7 @@ def clean_environment(monkeypatch):
     """Remove settings from the environment, and the Celery app of another test."""
     for name in [name for name in os.environ if name.upper().startswith(("SCRAPE_DO_", "CELERY_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(checks, "_warned", set())
+    monkeypatch.setattr("scrape_do_celery.config.settings._warned", set())
     monkeypatch.setattr(_state, "_apps", weakref.WeakSet())
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state._tls, "current_app", None)

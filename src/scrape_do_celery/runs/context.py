@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
-from scrape_do_celery.config.encryption import encryption_keys
+from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
@@ -48,7 +48,7 @@ class AppContext:
 
     def __init__(self, app: Celery, settings: Settings, timing: ProcessTiming | None = None) -> None:
         self.app, self.settings, self.timing = app, settings, timing or ProcessTiming()
-        keys = encryption_keys(settings)
+        keys = encryption_keys(settings.encryption_key)
         self.store = Store.open(
             settings.redis_url,
             settings.key_prefix,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.time import maybe_make_aware
 
 from scrape_do_celery import tracing
-from scrape_do_celery.config.credentials import with_credentials
+from scrape_do_celery.config.secrets import with_credentials
 from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
@@ -37,7 +37,7 @@ def create_draft(
     if len(args) > 1 or (args and "targets" in options):
         raise ValueError("targets must be given once, as the only positional argument; name each other argument")
     key = check_key(options.pop("idempotency_key", None))
-    options = with_credentials(app_context.settings, options.pop("credentials", None), options)
+    options = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     spec = RunSpec.from_arguments(*args, **options)
     start_delay, expires = seconds_until_due(app_context.app, canvas), seconds_until_expiry(app_context.app, canvas)
     delivery = delivery_signature(app_context, task_id, task_id, canvas)

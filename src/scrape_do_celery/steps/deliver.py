@@ -13,9 +13,9 @@ from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.store import CANCEL, ops
-from scrape_do_celery.store.about import message_reprs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

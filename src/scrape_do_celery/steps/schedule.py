@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
-from scrape_do_celery.config.credentials import with_credentials
+from scrape_do_celery.config.secrets import with_credentials
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.runs.canvas import delivery_signature
@@ -35,7 +35,7 @@ def start_scheduled_run(
         ValueError: the request is wrong, or its credentials are unknown here.
     """
     store, options = app_context.store, dict(request)
-    fields = with_credentials(app_context.settings, options.pop("credentials", None), options)
+    fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
     # A warning has no reader here. The declaration of the schedule has given the warning.
     spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, SAID
-from scrape_do_celery.store.about import request_fields, request_summary
+from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 import scrape_do_celery
 from scrape_do_celery import enqueue, enqueue_many, scheduled_run
 from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions, RequestFields
+from scrape_do_celery.redaction import request_summary
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.about import request_summary
 from scrape_do_celery.store.options import RUN_OPTIONS, EnqueueOptions, RunOptions
 
 SOURCE = Path(scrape_do_celery.__file__).parent
