@@ -318,9 +318,9 @@ class StepHarness(FakeStore):
         self.words, self.absent = WordLog(), AbsenceTracker()
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(
-            Store, "open", lambda url, prefix, encryptor=None: Store(self.redis, Keys(prefix, encryptor))
+            Store, "open", lambda url, prefix, encryptor=None, **_: Store(self.redis, Keys(prefix, encryptor))
         )
-        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None: self.async_store())
+        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None, **_: self.async_store())
         monkeypatch.setattr("scrape_do_celery.steps.context.wait_random_exponential", lambda **_: wait_none())
         monkeypatch.setattr("scrape_do_celery.steps.context.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.catch_messages(make_app(settings))

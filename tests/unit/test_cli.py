@@ -20,7 +20,7 @@ from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.sandbox import server
 from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.store import PartId
+from scrape_do_celery.store import PartId, Store
 from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
@@ -351,7 +351,8 @@ def test_an_option_that_the_sandbox_refuses_is_one_line():
 
 @pytest.fixture
 def healthy(app_context, monkeypatch):
-    monkeypatch.setattr(app_context.store, "client", DiagnosedRedis())
+    made = Store(DiagnosedRedis(), app_context.store.keys, app_context.store.where)
+    monkeypatch.setattr(app_context, "store", made)
     monkeypatch.setattr(diagnostics, "check_workers", lambda *_: [])
     monkeypatch.setattr(diagnostics, "check_api", lambda _: [])
     return app_context.store.client

@@ -66,7 +66,7 @@ def write_run(
 ) -> tuple[str, bool]:
     """Write a run. Return the id of the run in the store, and whether this call wrote it.
 
-    `options` are those of `ops.create_run`.
+    `options` are those of `CreateRun`.
 
     Raises:
         IdempotencyConflictError: the key or id belongs to a run with another request.

@@ -88,7 +88,7 @@ class WorkerContext:
         self._missing_keys: set[str] = set()
         self._defaulted: set[tuple[str, str]] = set()
         self.asking = threading.Thread()
-        self._loop = LoopThread()
+        self._loop = LoopThread(app_context.timing.loop_time)
         self._loop.run(self._open(self.settings.api_key))
 
     @classmethod
@@ -115,7 +115,10 @@ class WorkerContext:
 
     async def _open(self, api_key: SecretStr) -> None:
         self.store = AsyncStore.open(
-            self.settings.redis_url, self.settings.key_prefix, self.app_context.store.encryptor
+            self.settings.redis_url,
+            self.settings.key_prefix,
+            self.app_context.store.encryptor,
+            clock_offset_key=self.app_context.timing.clock_offset_key,
         )
         self.health, self.isolation, self.page_memory = StoreHealth(self.store), Isolation(), PageMemory()
         self.job_list = JobListReader(self.list_jobs)
@@ -175,6 +178,10 @@ class WorkerContext:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop of the process. Return its result."""
         return self._loop.run(work)
+
+    def wake_loop(self) -> None:
+        """Make the loop read its time again, because a test has moved that time."""
+        self._loop.wake()
 
     def close(self) -> None:
         """Close the clients, the store and the loop."""
