@@ -87,9 +87,16 @@ class FakeStore:
 
     def __init__(self, clock, server=None, keys=None):
         self.clock, self.server = clock, server or fakeredis.FakeServer()
-        self.keys = keys or Keys("p")
         self.redis = fakeredis.FakeRedis(server=self.server)
-        self.sync_store = Store(self.redis, self.keys)
+        self.sync_store = Store(self.redis, keys or Keys("p"))
+
+    @property
+    def keys(self):
+        return self.sync_store.keys
+
+    @keys.setter
+    def keys(self, keys):
+        self.sync_store.keys = keys
 
     def run(self, command):
         reply = self.sync_store.run(command)

@@ -13,6 +13,7 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store import AsyncStore, PartId, Store
 from scrape_do_celery.store.commands.contents import ReadStoredPositions, StoreContent
 from scrape_do_celery.store.commands.parts import ClaimPart, ReadJob, UpdatePart
+from scrape_do_celery.store.commands.purchases import ReadLedgerDay
 from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun
 from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.store.scripts import load_scripts
@@ -126,8 +127,6 @@ def test_server_outage_raises_in_the_end(monkeypatch):
 
 def test_other_error_is_raised_unchanged(store):
     store.create_run()
-    view = ReadRun("r")
-    fault = ReadOutcome("r")
-    store.redis.set(store.keys.run("r"), "text")
+    store.redis.set(store.keys.ledger(1), "text")
     with pytest.raises(ResponseError):
-        store.sync_store.run_all([view, fault])
+        store.sync_store.run_all([ReadRun("r"), ReadLedgerDay(1)])

@@ -114,12 +114,12 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(store):
 def collecting(store):
     store.create_run()
     store.make_running(state=PartState.FETCHING)
-    return lambda position, task: store.run(StoreContent(PartId("r", 0), position, task))
+    return lambda position, task: store.run(StoreContent(PartId("r", 0), position, task)).result
 
 
 def test_the_first_to_store_a_task_wins(store, collecting, make):
-    assert collecting(0, make.task(0, content="first")) == 1
-    assert collecting(0, make.task(0, content="second", status="error")) == 0
+    assert collecting(0, make.task(0, content="first")) == "stored"
+    assert collecting(0, make.task(0, content="second", status="error")) == "known"
     (kept,) = store.run(ReadContents(PartId("r", 0), [0]))
     assert kept.content == "first"
     assert (store.part().stored_ok, store.part().stored_failed) == (1, 0)
@@ -140,7 +140,7 @@ def test_tasks_are_counted_by_how_they_ended(store, collecting, make):
 def held(store, collecting, make):
     """Return a held page of task 0, which cost two credits."""
     page = make.task(0, status="error", given_up=True, scrape_do_metadata={"Request-Cost": "2"})
-    assert store.run(HoldContent(PartId("r", 0), 0, page)) == 1
+    assert store.run(HoldContent(PartId("r", 0), 0, page))
     return page
 
 
@@ -155,7 +155,7 @@ def held(store, collecting, make):
 )
 def test_held_page_replaces_a_task_without_a_page(store, collecting, make, held, less):
     bare = make.task(0, **{"content": None, "scrape_do_metadata": {"Request-Cost": "7"}, **less})
-    assert [collecting(0, bare) for _ in range(2)] == [1, 0]
+    assert [collecting(0, bare) for _ in range(2)] == ["stored", "known"]
     part = store.part()
     assert (part.stored_ok, part.stored_failed, part.gone, part.credits) == (0, 1, 0, 2.0)
     assert store.run(ReadContents(PartId("r", 0), [0])) == [held]
@@ -171,7 +171,7 @@ def test_held_page_replaces_a_task_without_a_page(store, collecting, make, held,
 )
 def test_task_with_a_page_replaces_the_held_one(store, collecting, make, held, more):
     task = make.task(0, **more)
-    assert collecting(0, task) == 1
+    assert collecting(0, task) == "stored"
     store.finish_part()
     part = store.part()
     assert part.stored_ok + part.stored_failed == 1
@@ -189,7 +189,7 @@ def test_held_page_is_stored_at_the_end(store, collecting, make, held):
 
 def test_nothing_is_stored_for_a_run_that_is_gone(store, collecting, make):
     store.redis.flushall()
-    assert collecting(0, make.task(0)) == -1
+    assert collecting(0, make.task(0)) == "gone"
     assert store.redis.keys() == []
 
 
@@ -373,7 +373,7 @@ def test_a_page_is_progress(store, collecting, make):
     collecting(0, make.task(0))
     assert store.part().attempts == 0
     store.run(FinishPart(claim, "succeeded"))
-    assert collecting(1, make.task(1)) == -1
+    assert collecting(1, make.task(1)) == "gone"
 
 
 def test_errors_are_kept_as_json(store):

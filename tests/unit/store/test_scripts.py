@@ -11,7 +11,8 @@ import pytest
 import scrape_do_celery
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunRecord, RunSpec
+from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunRecord, RunSpec, commands
+from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.contents import HoldContent, ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.creation import AcceptRun, AssignTick, CreateRun, ReserveKey, ScheduleTick
@@ -205,8 +206,8 @@ def test_constants_stand_before_the_scripts_that_name_them():
 
 
 def make_sample_commands():
-    """Return a command of each function that calls a script, with all optional parts, so that each key exists."""
-    keys, run, part, account = Keys("p"), "r", PartId("r", 0), "a"
+    """Return a command of each class with a script, with all optional parts, so that each key exists."""
+    run, part, account = "r", PartId("r", 0), "a"
     targets = ["https://example.com/1", "https://example.com/2"]
     digests, spec = PartDigests.from_targets(targets), RunSpec(JobCreationRequest(targets=targets), max_wait=60)
     job = JobDetails(job_id="j", status="queuing")
@@ -228,7 +229,7 @@ def make_sample_commands():
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
         ReadClock(),
         CloseBreaker(account),
-        CountLiveRuns(keys.due),
+        CountLiveRuns(),
         CountDecisionAttempt(run),
         CreateRun(run, spec, key="k", start_delay=1.0, expires=60.0, tick=tick),
         FindUnattendedAccounts(account, 60.0),
@@ -262,11 +263,21 @@ def make_sample_commands():
     ]
 
 
+SAMPLE_KEYS = Keys("p")
 SAMPLES = make_sample_commands()
 
 
 def test_each_script_has_a_sample_command():
     assert {command.script for command in SAMPLES} == set(SCRIPTS)
+    # A class with slots is made twice, so only names can be compared.
+    classes = [cls for cls in Command.__subclasses__() if cls.__module__.startswith(f"{commands.__name__}.")]
+    assert {type(command).__name__ for command in SAMPLES} == {cls.__name__ for cls in classes if cls.script}
+
+
+def test_commands_are_frozen_and_have_slots():
+    for command in SAMPLES:
+        assert command.__dataclass_params__.frozen
+        assert not hasattr(command, "__dict__")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -274,8 +285,9 @@ def test_commands_pass_the_keys_and_arguments_of_the_header(name):
     header = read_header((LUA / f"{name}.lua").read_text())
     for command in SAMPLES:
         if command.script == name:
-            assert has_as_many(command.keys, header.keys), f"the script takes {header.keys}"
-            assert has_as_many(command.args, header.arguments), f"the script takes {header.arguments}"
+            encoded = command.encode(SAMPLE_KEYS)
+            assert has_as_many(encoded.keys, header.keys), f"the script takes {header.keys}"
+            assert has_as_many(encoded.args, header.arguments), f"the script takes {header.arguments}"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -283,7 +295,7 @@ def test_commands_pass_the_keys_in_the_order_of_the_header(name):
     header = read_header((LUA / f"{name}.lua").read_text())
     for command in SAMPLES:
         if command.script == name:
-            for key, name_of_key in zip(command.keys, header.keys, strict=False):
+            for key, name_of_key in zip(command.encode(SAMPLE_KEYS).keys, header.keys, strict=False):
                 if key and name_of_key in KEYS:
                     assert KEYS[name_of_key].fullmatch(key)
 

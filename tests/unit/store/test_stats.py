@@ -23,12 +23,12 @@ def stats(store):
 
 @pytest.fixture
 def live_runs(store):
-    def count(*keys):
+    def count():
         found = LiveRunCount()
-        for key in keys or (store.keys.due, *map(store.keys.poll_set, store.run(ReadAccounts()))):
+        for account in (None, *store.run(ReadAccounts())):
             cursor = START
             while True:
-                part = store.run(CountLiveRuns(key, cursor))
+                part = store.run(CountLiveRuns(account, cursor))
                 found.add(part)
                 cursor = part.cursor
                 if cursor == START:
