@@ -9,8 +9,8 @@ import sys
 from typing import Any
 
 from benchmarks.pages import corpus, fill
-from scrape_do_celery.sandbox import SandboxProcess, pages
-from scrape_do_celery.sandbox.server import main
+from scrape_do_sandbox import SandboxProcess, pages
+from scrape_do_sandbox.server import main
 
 
 class StandIn(SandboxProcess):

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.pages import parse_page_options
-from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
+from scrape_do_sandbox.faults import Rule
+from scrape_do_sandbox.pages import parse_page_options
+from scrape_do_sandbox.url_writers import WRITERS, write_url
 from tests.faults.generator import KILLS_PER_POINT, TrialGenerator
 from tests.faults.points import POINTS
 from tests.faults.sessions import Session

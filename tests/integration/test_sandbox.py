@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from scrape_do_celery.sandbox import SandboxThread
+from scrape_do_sandbox import SandboxThread
 
 TERMINAL = {"success", "error", "canceled"}
 

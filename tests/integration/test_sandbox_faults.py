@@ -9,9 +9,9 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from scrape_do_celery.sandbox import SandboxThread
-from scrape_do_celery.sandbox.clock import moment
-from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
+from scrape_do_sandbox import SandboxThread
+from scrape_do_sandbox.clock import moment
+from scrape_do_sandbox.mutating import MUTATION_NAMES
 
 
 @pytest.fixture(scope="module")

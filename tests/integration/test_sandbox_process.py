@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-import scrape_do_celery.sandbox
-from scrape_do_celery.sandbox import SandboxError, SandboxProcess
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.server import READY, Server, main
+import scrape_do_sandbox
+from scrape_do_sandbox import SandboxError, SandboxProcess
+from scrape_do_sandbox.options import Options
+from scrape_do_sandbox.server import READY, Server, main
 
 
 def test_a_process_serves_is_controlled_and_ends_well(tmp_path):
@@ -51,7 +51,7 @@ def test_a_deaf_process_is_killed():
 
 
 def test_sandbox_ends_with_its_parent():
-    code = "from scrape_do_celery.sandbox import SandboxProcess as S; s = S().start(); print(s.pid, flush=True)"
+    code = "from scrape_do_sandbox import SandboxProcess as S; s = S().start(); print(s.pid, flush=True)"
     code += "; import os; os._exit(1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     pid = int(done.stdout)
@@ -101,6 +101,6 @@ def test_an_ipv6_address_is_written_as_one():
 
 
 def test_the_exported_names():
-    assert all(hasattr(scrape_do_celery.sandbox, name) for name in scrape_do_celery.sandbox.__all__)
+    assert all(hasattr(scrape_do_sandbox, name) for name in scrape_do_sandbox.__all__)
     with pytest.raises(AttributeError):
-        _ = scrape_do_celery.sandbox.nothing
+        _ = scrape_do_sandbox.nothing

@@ -20,9 +20,9 @@ from scrape_do_celery.cli.diagnostics import OK, WARNING, WRONG, check_broker, c
 from scrape_do_celery.cli.pages import file_name, write_page
 from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import AppContext, make_app
-from scrape_do_celery.sandbox import server
-from scrape_do_celery.sandbox.options import Options
 from scrape_do_celery.store import PartId, ops
+from scrape_do_sandbox import server
+from scrape_do_sandbox.options import Options
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"

@@ -6,10 +6,10 @@ import zlib
 
 import pytest
 
-from scrape_do_celery.sandbox.encodings import ENCODINGS
-from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.response_faults import apply_header_faults
-from scrape_do_celery.sandbox.wire import Response
+from scrape_do_sandbox.encodings import ENCODINGS
+from scrape_do_sandbox.faults import Rule
+from scrape_do_sandbox.response_faults import apply_header_faults
+from scrape_do_sandbox.wire import Response
 
 BODY = {"Content": "x" * 100}
 

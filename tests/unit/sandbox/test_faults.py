@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from scrape_do_celery.sandbox.calls import Call, fingerprint, read_call
-from scrape_do_celery.sandbox.clock import Clock
-from scrape_do_celery.sandbox.fault_bodies import HTML
-from scrape_do_celery.sandbox.faults import Faults, Rule
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.response_faults import fault_response
-from scrape_do_celery.sandbox.state import State
-from scrape_do_celery.sandbox.wire import Request
+from scrape_do_sandbox.calls import Call, fingerprint, read_call
+from scrape_do_sandbox.clock import Clock
+from scrape_do_sandbox.fault_bodies import HTML
+from scrape_do_sandbox.faults import Faults, Rule
+from scrape_do_sandbox.options import Options
+from scrape_do_sandbox.response_faults import fault_response
+from scrape_do_sandbox.state import State
+from scrape_do_sandbox.wire import Request
 
 GET_JOB = Call("GET", "/api/v1/jobs/j", "get_job", "j", targets=("https://a.example/1",))
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from scrape_do_celery.sandbox.mutating import MUTATION_NAMES, list_paths, mutate
-from scrape_do_celery.sandbox.mutations import MISSING, MUTATIONS, NAME_MUTATIONS
+from scrape_do_sandbox.mutating import MUTATION_NAMES, list_paths, mutate
+from scrape_do_sandbox.mutations import MISSING, MUTATIONS, NAME_MUTATIONS
 
 TIME = "2026-11-22T09:14:03.250Z"
 JOB = {

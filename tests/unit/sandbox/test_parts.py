@@ -6,12 +6,12 @@ from functools import partial
 
 import pytest
 
-from scrape_do_celery.sandbox.calls import Call
-from scrape_do_celery.sandbox.clock import Clock
-from scrape_do_celery.sandbox.problem import ApiError
-from scrape_do_celery.sandbox.request_log import RequestLog
-from scrape_do_celery.sandbox.timers import Timers
-from scrape_do_celery.sandbox.wire import Request, Response, read_request
+from scrape_do_sandbox.calls import Call
+from scrape_do_sandbox.clock import Clock
+from scrape_do_sandbox.problem import ApiError
+from scrape_do_sandbox.request_log import RequestLog
+from scrape_do_sandbox.timers import Timers
+from scrape_do_sandbox.wire import Request, Response, read_request
 
 
 def test_timers_call_what_is_due_in_order():

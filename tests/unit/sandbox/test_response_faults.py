@@ -5,9 +5,9 @@ import binascii
 
 import pytest
 
-from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.response_faults import apply_body_faults, mutate_body, show, write_urls
+from scrape_do_sandbox.faults import Rule
+from scrape_do_sandbox.options import Options
+from scrape_do_sandbox.response_faults import apply_body_faults, mutate_body, show, write_urls
 
 
 def job(**fields):

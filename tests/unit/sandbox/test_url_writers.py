@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.sandbox.options import WRITER_NAMES, Options
-from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
+from scrape_do_sandbox.options import WRITER_NAMES, Options
+from scrape_do_sandbox.url_writers import WRITERS, write_url
 
 #: URL, and the spelling of each writer: verbatim is the URL itself, pydantic writes as WHATWG does.
 _TABLE = [

@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
-from scrape_do_celery.sandbox.faults import Action, Rule
-from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, apply_page_rules
 from scrape_do_celery.testing.faults import FAULTS, rule_of
+from scrape_do_sandbox.faults import Action, Rule
+from scrape_do_sandbox.pages import DEFAULT_PAGE, apply_page_rules
 
 
 @pytest.mark.parametrize("name", FAULTS)

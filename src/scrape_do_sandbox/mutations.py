@@ -9,7 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scrape_do_celery.sandbox.clock import ZERO_TIME, moment
+from scrape_do_sandbox.clock import ZERO_TIME, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

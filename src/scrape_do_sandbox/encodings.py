@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrape_do_celery.sandbox.wire import Response
+    from scrape_do_sandbox.wire import Response
 
 _BLOCK = b" " * 1_000_000
 

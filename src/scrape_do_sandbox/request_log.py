@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.clock import stamp
+from scrape_do_sandbox.clock import stamp
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.calls import Call
+    from scrape_do_sandbox.calls import Call
 
 _KEEP = 200_000
 

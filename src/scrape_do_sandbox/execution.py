@@ -5,24 +5,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox.calls import Call
-from scrape_do_celery.sandbox.jobs import TERMINAL
-from scrape_do_celery.sandbox.response_faults import show
-from scrape_do_celery.sandbox.spec import is_loopback
-from scrape_do_celery.sandbox.views import task_body
-from scrape_do_celery.sandbox.wire import Response
+from scrape_do_sandbox.calls import Call
+from scrape_do_sandbox.jobs import TERMINAL
+from scrape_do_sandbox.response_faults import show
+from scrape_do_sandbox.spec import is_loopback
+from scrape_do_sandbox.views import task_body
+from scrape_do_sandbox.wire import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from scrape_do_celery.sandbox.clock import Clock
-    from scrape_do_celery.sandbox.faults import Faults
-    from scrape_do_celery.sandbox.fetch import Fetcher
-    from scrape_do_celery.sandbox.jobs import Job, Task
-    from scrape_do_celery.sandbox.options import Options
-    from scrape_do_celery.sandbox.request_log import RequestLog
-    from scrape_do_celery.sandbox.state import Account
-    from scrape_do_celery.sandbox.timers import Timers
+    from scrape_do_sandbox.clock import Clock
+    from scrape_do_sandbox.faults import Faults
+    from scrape_do_sandbox.fetch import Fetcher
+    from scrape_do_sandbox.jobs import Job, Task
+    from scrape_do_sandbox.options import Options
+    from scrape_do_sandbox.request_log import RequestLog
+    from scrape_do_sandbox.state import Account
+    from scrape_do_sandbox.timers import Timers
 
     Action = Callable[[Task, Account], Coroutine[None, None, None]]
 

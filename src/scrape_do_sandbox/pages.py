@@ -8,12 +8,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from scrape_do_celery.sandbox.spec import PLUGIN_SITE
+from scrape_do_sandbox.spec import PLUGIN_SITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from scrape_do_celery.sandbox.faults import Rule
+    from scrape_do_sandbox.faults import Rule
 
 _WORDS = (
     "amber",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrape_do_celery.sandbox.clock import Clock
+    from scrape_do_sandbox.clock import Clock
 
 _LONGEST = 60.0
 

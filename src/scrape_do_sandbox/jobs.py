@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, Page, PageOptions, make_page
+from scrape_do_sandbox.pages import DEFAULT_PAGE, Page, PageOptions, make_page
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.spec import Spec
+    from scrape_do_sandbox.spec import Spec
 
 TERMINAL = frozenset({"success", "error", "canceled"})
 STATUSES = ("queuing", "queued", "pending", "rotating", "success", "error", "canceled")

@@ -8,19 +8,19 @@ from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox import control
-from scrape_do_celery.sandbox.calls import read_call
-from scrape_do_celery.sandbox.problem import ApiError
-from scrape_do_celery.sandbox.response_faults import apply_header_faults, fault_response
-from scrape_do_celery.sandbox.wire import Response, read_request
+from scrape_do_sandbox import control
+from scrape_do_sandbox.calls import read_call
+from scrape_do_sandbox.problem import ApiError
+from scrape_do_sandbox.response_faults import apply_header_faults, fault_response
+from scrape_do_sandbox.wire import Response, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrape_do_celery.sandbox.app import SandboxApp
-    from scrape_do_celery.sandbox.faults import Rule
-    from scrape_do_celery.sandbox.request_log import Entry
-    from scrape_do_celery.sandbox.wire import Request
+    from scrape_do_sandbox.app import SandboxApp
+    from scrape_do_sandbox.faults import Rule
+    from scrape_do_sandbox.request_log import Entry
+    from scrape_do_sandbox.wire import Request
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 

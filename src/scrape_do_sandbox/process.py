@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from scrape_do_celery.sandbox.control_client import SandboxControl
+from scrape_do_sandbox.control_client import SandboxControl
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -93,7 +93,7 @@ class SandboxProcess(SandboxControl):
 
 
 def _command(options: dict[str, Any]) -> list[str]:
-    command = [sys.executable, "-m", "scrape_do_celery.sandbox", "--parent-pid", str(os.getpid())]
+    command = [sys.executable, "-m", "scrape_do_sandbox", "--parent-pid", str(os.getpid())]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         if value is True:

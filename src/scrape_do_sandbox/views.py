@@ -4,13 +4,13 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.clock import stamp
-from scrape_do_celery.sandbox.jobs import TERMINAL
-from scrape_do_celery.sandbox.url_writers import write_url
+from scrape_do_sandbox.clock import stamp
+from scrape_do_sandbox.jobs import TERMINAL
+from scrape_do_sandbox.url_writers import write_url
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.account import Ledger
-    from scrape_do_celery.sandbox.jobs import Job, Task
+    from scrape_do_sandbox.account import Ledger
+    from scrape_do_sandbox.jobs import Job, Task
 
 _ACTIVE = frozenset({"pending", "rotating"})
 

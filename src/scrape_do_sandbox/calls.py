@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from scrape_do_celery.sandbox.spec import targets_of
+from scrape_do_sandbox.spec import targets_of
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.state import State
-    from scrape_do_celery.sandbox.wire import Request
+    from scrape_do_sandbox.state import State
+    from scrape_do_sandbox.wire import Request
 
 Kind = Literal["create_job", "get_job", "get_task", "list_jobs", "cancel_job", "me", "webhook", "other"]
 PREFIX = "/api/v1/"

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import HttpUrl, TypeAdapter
 from pydantic_core import Url
 
-from scrape_do_celery.sandbox.go_urls import rewrite, rewrite_encoded
+from scrape_do_sandbox.go_urls import rewrite, rewrite_encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.mutations import MISSING, MUTATIONS, NAME_MUTATIONS
+from scrape_do_sandbox.mutations import MISSING, MUTATIONS, NAME_MUTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

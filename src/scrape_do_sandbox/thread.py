@@ -4,9 +4,9 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-from scrape_do_celery.sandbox.control_client import SandboxControl
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.server import Server
+from scrape_do_sandbox.control_client import SandboxControl
+from scrape_do_sandbox.options import Options
+from scrape_do_sandbox.server import Server
 
 if TYPE_CHECKING:
     from types import TracebackType

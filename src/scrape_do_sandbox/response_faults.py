@@ -4,19 +4,19 @@ import base64
 import random
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.clock import ZERO_TIME, moment, stamp
-from scrape_do_celery.sandbox.encodings import encode_answer
-from scrape_do_celery.sandbox.fault_bodies import BODIES, HTML
-from scrape_do_celery.sandbox.mutating import WHOLE, mutate
-from scrape_do_celery.sandbox.problem import GONE, ApiError
-from scrape_do_celery.sandbox.url_writers import write_url
-from scrape_do_celery.sandbox.wire import Response
+from scrape_do_sandbox.clock import ZERO_TIME, moment, stamp
+from scrape_do_sandbox.encodings import encode_answer
+from scrape_do_sandbox.fault_bodies import BODIES, HTML
+from scrape_do_sandbox.mutating import WHOLE, mutate
+from scrape_do_sandbox.problem import GONE, ApiError
+from scrape_do_sandbox.url_writers import write_url
+from scrape_do_sandbox.wire import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from scrape_do_celery.sandbox.faults import Rule
-    from scrape_do_celery.sandbox.options import Options
+    from scrape_do_sandbox.faults import Rule
+    from scrape_do_sandbox.options import Options
 
 _TIMES = ("StartTime", "EndTime", "UpdateTime", "ExpiresAt", "WebhookRequestTime")
 _KEPT = ("Jobs", "Code")

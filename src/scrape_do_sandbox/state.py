@@ -5,20 +5,20 @@ import uuid
 from math import inf
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox.account import Ledger, SlotPool
-from scrape_do_celery.sandbox.jobs import TERMINAL, Job, Task
-from scrape_do_celery.sandbox.listing import Listing
-from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, apply_page_rules, parse_page_options, seed_of
-from scrape_do_celery.sandbox.problem import GONE, ApiError
-from scrape_do_celery.sandbox.spec import is_loopback
+from scrape_do_sandbox.account import Ledger, SlotPool
+from scrape_do_sandbox.jobs import TERMINAL, Job, Task
+from scrape_do_sandbox.listing import Listing
+from scrape_do_sandbox.pages import DEFAULT_PAGE, apply_page_rules, parse_page_options, seed_of
+from scrape_do_sandbox.problem import GONE, ApiError
+from scrape_do_sandbox.spec import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from scrape_do_celery.sandbox.clock import Clock
-    from scrape_do_celery.sandbox.faults import Rule
-    from scrape_do_celery.sandbox.options import Options
-    from scrape_do_celery.sandbox.spec import Spec
+    from scrape_do_sandbox.clock import Clock
+    from scrape_do_sandbox.faults import Rule
+    from scrape_do_sandbox.options import Options
+    from scrape_do_sandbox.spec import Spec
 
 _QUEUING, _WAITING, _ROTATING_ONE_IN = 0.1, 0.2, 8
 

@@ -8,16 +8,16 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox.app import SandboxApp
-from scrape_do_celery.sandbox.connection import Connection
-from scrape_do_celery.sandbox.control import Control
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.wire import MAX_HEAD
+from scrape_do_sandbox.app import SandboxApp
+from scrape_do_sandbox.connection import Connection
+from scrape_do_sandbox.control import Control
+from scrape_do_sandbox.options import Options
+from scrape_do_sandbox.wire import MAX_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrape_do_celery.sandbox.clock import Clock
+    from scrape_do_sandbox.clock import Clock
 
 READY = "scrape-do sandbox listening on "
 _BACKLOG = 1024

@@ -6,17 +6,17 @@ from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
-from scrape_do_celery.sandbox.clock import stamp
-from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.views import content_hash
-from scrape_do_celery.sandbox.wire import Response
+from scrape_do_sandbox.clock import stamp
+from scrape_do_sandbox.faults import Rule
+from scrape_do_sandbox.views import content_hash
+from scrape_do_sandbox.wire import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrape_do_celery.sandbox.app import SandboxApp
-    from scrape_do_celery.sandbox.jobs import Job
-    from scrape_do_celery.sandbox.wire import Request
+    from scrape_do_sandbox.app import SandboxApp
+    from scrape_do_sandbox.jobs import Job
+    from scrape_do_sandbox.wire import Request
 
 PREFIX = "/_sandbox/"
 

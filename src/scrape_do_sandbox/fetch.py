@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from scrape_do_celery.sandbox.pages import Page
-from scrape_do_celery.sandbox.spec import is_loopback
+from scrape_do_sandbox.pages import Page
+from scrape_do_sandbox.spec import is_loopback
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.spec import Spec
+    from scrape_do_sandbox.spec import Spec
 
 _AGENT = "Mozilla/5.0 (compatible; scrape-do-sandbox)"
 _DEFAULT_TIMEOUT_MS = 60_000

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from scrape_do_celery.sandbox.calls import Kind  # noqa: TC001 - pydantic reads it when the class is made
-from scrape_do_celery.sandbox.encodings import ENCODINGS
-from scrape_do_celery.sandbox.fault_bodies import BodyKind  # noqa: TC001 - as above
-from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
-from scrape_do_celery.sandbox.options import WRITER_NAMES
+from scrape_do_sandbox.calls import Kind  # noqa: TC001 - pydantic reads it when the class is made
+from scrape_do_sandbox.encodings import ENCODINGS
+from scrape_do_sandbox.fault_bodies import BodyKind  # noqa: TC001 - as above
+from scrape_do_sandbox.mutating import MUTATION_NAMES
+from scrape_do_sandbox.options import WRITER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrape_do_celery.sandbox.calls import Call
+    from scrape_do_sandbox.calls import Call
 
 Action = Literal[
     "status", "html", "empty_204", "redirect_302", "gone", "not_found_at_first",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from scrape_do_celery.sandbox.problem import ApiError
+from scrape_do_sandbox.problem import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,8 @@ import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.jobs import Task
-    from scrape_do_celery.sandbox.options import Options
+    from scrape_do_sandbox.jobs import Task
+    from scrape_do_sandbox.options import Options
 
 
 class SlotPool:
