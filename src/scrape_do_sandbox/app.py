@@ -3,19 +3,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_sandbox.calls import fingerprint
-from scrape_do_sandbox.clock import Clock
 from scrape_do_sandbox.execution import JobExecution
 from scrape_do_sandbox.faults import Faults
 from scrape_do_sandbox.fetch import Fetcher
 from scrape_do_sandbox.jobs import TERMINAL
 from scrape_do_sandbox.listing import read_query
 from scrape_do_sandbox.mutations import MISSING
-from scrape_do_sandbox.problem import ApiError
 from scrape_do_sandbox.request_log import Entry, RequestLog
 from scrape_do_sandbox.response_faults import apply_body_faults, mutate_body, show
-from scrape_do_sandbox.spec import read_spec
+from scrape_do_sandbox.spec import ApiError, read_spec
 from scrape_do_sandbox.state import State
-from scrape_do_sandbox.timers import Timers
+from scrape_do_sandbox.timers import Clock, Timers
 from scrape_do_sandbox.views import created_body, job_body, summary_body, task_body
 from scrape_do_sandbox.wire import Response
 

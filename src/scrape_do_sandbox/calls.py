@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from scrape_do_sandbox.spec import targets_of
 
 if TYPE_CHECKING:
-    from scrape_do_sandbox.state import State
+    from collections.abc import Callable
+
     from scrape_do_sandbox.wire import Request
 
 Kind = Literal["create_job", "get_job", "get_task", "list_jobs", "cancel_job", "me", "webhook", "other"]
@@ -29,12 +30,17 @@ class Call:
     applied: list[str] = field(default_factory=list)
 
 
-def read_call(request: Request, state: State) -> Call:
-    """Return the call that a request makes: its endpoint, ids, targets and the fingerprint of its token."""
+def read_call(request: Request, find_targets: Callable[[str, str], tuple[str, ...]]) -> Call:
+    """Return the call that a request makes: its endpoint, ids, targets and the fingerprint of its token.
+
+    Args:
+        request: The request.
+        find_targets: Returns the targets of a job id and of a task id, which may be empty.
+    """
     kind, ids = _route(request.method, request.path)
     job_id, task_id = (*ids, "", "")[:2]
     call = Call(request.method, request.target, kind, job_id, task_id, fingerprint(request.headers.get("x-token", "")))
-    call.targets = targets_of(request.body) if kind == "create_job" else _targets(state, job_id, task_id)
+    call.targets = targets_of(request.body) if kind == "create_job" else find_targets(job_id, task_id)
     return call
 
 
@@ -59,10 +65,3 @@ _KINDS: dict[tuple[str, int], Kind] = {
     ("DELETE", 1): "cancel_job",
     ("GET", 2): "get_task",
 }
-
-
-def _targets(state: State, job_id: str, task_id: str) -> tuple[str, ...]:
-    job = state.find(job_id) if job_id else None
-    if job is None:
-        return ()
-    return tuple(task.url for task in job.tasks if task.id == task_id) if task_id else job.spec.targets

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from scrape_do_sandbox import control
 from scrape_do_sandbox.calls import read_call
-from scrape_do_sandbox.problem import ApiError
 from scrape_do_sandbox.response_faults import apply_header_faults, fault_response
+from scrape_do_sandbox.spec import ApiError
 from scrape_do_sandbox.wire import Response, read_request
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Connection:
             self._send(self._controls.answer(request), keep_alive=request.keep_alive)
             await self._writer.drain()
             return request.keep_alive
-        call = read_call(request, self._app.state)
+        call = read_call(request, self._app.state.find_targets)
         entry = self._app.request_log.open(call, self._app.clock.now())
         rules = self._app.faults.firing(call)
         self._skew = self._skew_of(entry, rules)

@@ -6,8 +6,8 @@ from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
-from scrape_do_sandbox.clock import stamp
 from scrape_do_sandbox.faults import Rule
+from scrape_do_sandbox.timers import stamp
 from scrape_do_sandbox.views import content_hash
 from scrape_do_sandbox.wire import Response
 

@@ -15,14 +15,13 @@ from scrape_do_sandbox.wire import Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from scrape_do_sandbox.clock import Clock
     from scrape_do_sandbox.faults import Faults
     from scrape_do_sandbox.fetch import Fetcher
     from scrape_do_sandbox.jobs import Job, Task
     from scrape_do_sandbox.options import Options
     from scrape_do_sandbox.request_log import RequestLog
     from scrape_do_sandbox.state import Account
-    from scrape_do_sandbox.timers import Timers
+    from scrape_do_sandbox.timers import Clock, Timers
 
     Action = Callable[[Task, Account], Coroutine[None, None, None]]
 

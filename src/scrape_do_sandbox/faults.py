@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from scrape_do_sandbox.calls import Kind  # noqa: TC001 - pydantic reads it when the class is made
 from scrape_do_sandbox.encodings import ENCODINGS
-from scrape_do_sandbox.fault_bodies import BodyKind  # noqa: TC001 - as above
-from scrape_do_sandbox.mutating import MUTATION_NAMES
+from scrape_do_sandbox.mutations import MUTATION_NAMES
 from scrape_do_sandbox.options import WRITER_NAMES
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ Action = Literal[
     "webhook_duplicate", "webhook_lose",
     "task_fails", "task_answers", "task_takes", "job_cancels", "job_urls", "job_shuffles",
 ]  # fmt: skip
+
+BodyKind = Literal["api", "html", "gateway", "empty_object", "empty_list", "null", "text", "empty"]
 
 _READS = frozenset({"get_job", "get_task"})
 _API = frozenset({"create_job", "get_job", "get_task", "list_jobs", "cancel_job", "me"})

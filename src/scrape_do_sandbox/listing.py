@@ -5,12 +5,12 @@ from math import ceil, inf
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from scrape_do_sandbox.clock import moment
 from scrape_do_sandbox.jobs import STATUSES, Job
-from scrape_do_sandbox.problem import ApiError
+from scrape_do_sandbox.spec import ApiError
+from scrape_do_sandbox.timers import moment
 
 if TYPE_CHECKING:
-    from scrape_do_sandbox.clock import Clock
+    from scrape_do_sandbox.timers import Clock
 
 _MAX_PAGE_SIZE = 100
 _FRESH = 0.02

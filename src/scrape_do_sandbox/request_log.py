@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_sandbox.clock import stamp
+from scrape_do_sandbox.timers import stamp
 
 if TYPE_CHECKING:
     from scrape_do_sandbox.calls import Call

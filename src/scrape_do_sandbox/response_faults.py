@@ -4,11 +4,10 @@ import base64
 import random
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_sandbox.clock import ZERO_TIME, moment, stamp
 from scrape_do_sandbox.encodings import encode_answer
-from scrape_do_sandbox.fault_bodies import BODIES, HTML
-from scrape_do_sandbox.mutating import WHOLE, mutate
-from scrape_do_sandbox.problem import GONE, ApiError
+from scrape_do_sandbox.mutations import WHOLE, mutate
+from scrape_do_sandbox.spec import GONE, ApiError
+from scrape_do_sandbox.timers import ZERO_TIME, moment, stamp
 from scrape_do_sandbox.url_writers import write_url
 from scrape_do_sandbox.wire import Response
 
@@ -20,6 +19,18 @@ if TYPE_CHECKING:
 
 _TIMES = ("StartTime", "EndTime", "UpdateTime", "ExpiresAt", "WebhookRequestTime")
 _KEPT = ("Jobs", "Code")
+
+HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
+#: Kind -> content type and body. The API's own body contains the status, so `fault_response` builds it.
+BODIES: dict[str, tuple[str, bytes]] = {
+    "html": ("text/html", HTML),
+    "gateway": ("application/json", b'{"message":"no Route matched with those values","request_id":"3b1f"}'),
+    "empty_object": ("application/json", b"{}"),
+    "empty_list": ("application/json", b"[]"),
+    "null": ("application/json", b"null"),
+    "text": ("text/plain", b"upstream connect error or disconnect/reset before headers"),
+    "empty": ("application/json", b""),
+}
 
 
 def apply_body_faults(body: dict[str, Any], rules: Iterable[Rule]) -> Any:

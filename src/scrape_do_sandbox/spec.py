@@ -1,3 +1,5 @@
+"""The check of a request for a job, and the errors that refuse requests."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -6,16 +8,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from scrape_do_sandbox.problem import ApiError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+GONE = "Task response content is no longer available."
 MAX_TARGETS = 1000
 PLUGIN_SITE = "https://plugin.sandbox.test"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _REGIONS = ("europe", "asia", "africa", "oceania", "northamerica", "southamerica")
 _SECRET = frozenset({"Targets", "Plugin", "Headers", "SetCookies", "Body", "WebhookHeaders"})
+
+
+class ApiError(Exception):
+    """An error answer of the API."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+
+    def body(self) -> dict[str, object]:
+        """Return the error object that travels over the wire."""
+        return {"Error": self.text, "Code": self.status}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,15 @@ from scrape_do_sandbox.account import Ledger, SlotPool
 from scrape_do_sandbox.jobs import TERMINAL, Job, Task
 from scrape_do_sandbox.listing import Listing
 from scrape_do_sandbox.pages import DEFAULT_PAGE, apply_page_rules, parse_page_options, seed_of
-from scrape_do_sandbox.problem import GONE, ApiError
-from scrape_do_sandbox.spec import is_loopback
+from scrape_do_sandbox.spec import GONE, ApiError, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from scrape_do_sandbox.clock import Clock
     from scrape_do_sandbox.faults import Rule
     from scrape_do_sandbox.options import Options
     from scrape_do_sandbox.spec import Spec
+    from scrape_do_sandbox.timers import Clock
 
 _QUEUING, _WAITING, _ROTATING_ONE_IN = 0.1, 0.2, 8
 
@@ -166,6 +165,13 @@ class State:
         """Return a job of any account, or None if it is unknown."""
         found = (account.jobs.get(job_id.lower()) for account in self._accounts.values())
         return next(filter(None, found), None)
+
+    def find_targets(self, job_id: str, task_id: str = "") -> tuple[str, ...]:
+        """Return the targets of a job, or the URL of one of its tasks; return none if the job is unknown."""
+        job = self.find(job_id) if job_id else None
+        if job is None:
+            return ()
+        return tuple(task.url for task in job.tasks if task.id == task_id) if task_id else job.spec.targets
 
     def clear(self) -> None:
         """Remove all accounts and their jobs."""

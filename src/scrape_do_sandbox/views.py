@@ -4,8 +4,8 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_sandbox.clock import stamp
 from scrape_do_sandbox.jobs import TERMINAL
+from scrape_do_sandbox.timers import stamp
 from scrape_do_sandbox.url_writers import write_url
 
 if TYPE_CHECKING:

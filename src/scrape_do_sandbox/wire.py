@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from scrape_do_sandbox.problem import ApiError
+from scrape_do_sandbox.spec import ApiError
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 32 * 1024 * 1024

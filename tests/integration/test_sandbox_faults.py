@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from scrape_do_sandbox import SandboxThread
-from scrape_do_sandbox.clock import moment
-from scrape_do_sandbox.mutating import MUTATION_NAMES
+from scrape_do_sandbox.mutations import MUTATION_NAMES
+from scrape_do_sandbox.timers import moment
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from scrape_do_celery.cli import main, orphan_finder
 from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import PartId, RunSpec, ops, ownership
-from scrape_do_sandbox.thread import SandboxThread
+from scrape_do_sandbox import SandboxThread
 
 LONG = "?seconds=600"
 DAY = 86_400

@@ -4,12 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from scrape_do_sandbox.calls import Call, fingerprint, read_call
-from scrape_do_sandbox.clock import Clock
-from scrape_do_sandbox.fault_bodies import HTML
 from scrape_do_sandbox.faults import Faults, Rule
 from scrape_do_sandbox.options import Options
-from scrape_do_sandbox.response_faults import fault_response
+from scrape_do_sandbox.response_faults import HTML, fault_response
 from scrape_do_sandbox.state import State
+from scrape_do_sandbox.timers import Clock
 from scrape_do_sandbox.wire import Request
 
 GET_JOB = Call("GET", "/api/v1/jobs/j", "get_job", "j", targets=("https://a.example/1",))
@@ -151,7 +150,9 @@ def test_a_job_is_not_found_only_while_it_is_young():
 )
 def test_routes(method, path, kind):
     state = State(Options(), Clock())
-    call = read_call(Request(method, path, {"x-token": "secret"}, b'{"Targets": ["https://a.example"]}'), state)
+    call = read_call(
+        Request(method, path, {"x-token": "secret"}, b'{"Targets": ["https://a.example"]}'), state.find_targets
+    )
     assert call.kind == kind
     assert call.targets == (("https://a.example",) if kind == "create_job" else ())
     assert call.token == fingerprint("secret")

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from scrape_do_sandbox.clock import Clock, stamp
 from scrape_do_sandbox.listing import read_query
 from scrape_do_sandbox.options import Options
-from scrape_do_sandbox.problem import ApiError
-from scrape_do_sandbox.spec import read_spec
+from scrape_do_sandbox.spec import ApiError, read_spec
 from scrape_do_sandbox.state import Account
+from scrape_do_sandbox.timers import Clock, stamp
 
 START = 1_795_000_000.0
 

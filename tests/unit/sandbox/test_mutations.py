@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from scrape_do_sandbox.mutating import MUTATION_NAMES, list_paths, mutate
-from scrape_do_sandbox.mutations import MISSING, MUTATIONS, NAME_MUTATIONS
+from scrape_do_sandbox.mutations import MISSING, MUTATION_NAMES, MUTATIONS, NAME_MUTATIONS, list_paths, mutate
 
 TIME = "2026-11-22T09:14:03.250Z"
 JOB = {

@@ -7,10 +7,9 @@ from functools import partial
 import pytest
 
 from scrape_do_sandbox.calls import Call
-from scrape_do_sandbox.clock import Clock
-from scrape_do_sandbox.problem import ApiError
 from scrape_do_sandbox.request_log import RequestLog
-from scrape_do_sandbox.timers import Timers
+from scrape_do_sandbox.spec import ApiError
+from scrape_do_sandbox.timers import Clock, Timers
 from scrape_do_sandbox.wire import Request, Response, read_request
 
 

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from scrape_do_sandbox.problem import ApiError
-from scrape_do_sandbox.spec import is_loopback, read_spec, targets_of
+from scrape_do_sandbox.spec import ApiError, is_loopback, read_spec, targets_of
 
 TARGETS = {"Targets": ["https://shop.example/p/1"]}
 

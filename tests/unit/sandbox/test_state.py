@@ -5,15 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scrape_do_sandbox.clock import Clock, moment, stamp
 from scrape_do_sandbox.faults import Rule
 from scrape_do_sandbox.jobs import TERMINAL
 from scrape_do_sandbox.listing import read_query
 from scrape_do_sandbox.options import Options
 from scrape_do_sandbox.pages import Page
-from scrape_do_sandbox.problem import ApiError
-from scrape_do_sandbox.spec import read_spec
+from scrape_do_sandbox.spec import ApiError, read_spec
 from scrape_do_sandbox.state import State
+from scrape_do_sandbox.timers import Clock, moment, stamp
 from scrape_do_sandbox.views import content_hash, job_body, task_body
 
 START = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
