@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
+
 from scrape_do_sandbox.calls import fingerprint
 from scrape_do_sandbox.execution import JobExecution
 from scrape_do_sandbox.faults import Faults
@@ -14,17 +16,15 @@ from scrape_do_sandbox.response_faults import apply_body_faults, mutate_body, sh
 from scrape_do_sandbox.spec import ApiError, read_spec
 from scrape_do_sandbox.state import State
 from scrape_do_sandbox.timers import Clock, Timers
-from scrape_do_sandbox.views import created_body, job_body, summary_body, task_body
-from scrape_do_sandbox.wire import Response
+from scrape_do_sandbox.views import JSON_TYPE, created_body, job_body, json_response, summary_body, task_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from scrape_do_sandbox.calls import Call
+    from scrape_do_sandbox.calls import ApiRequest
     from scrape_do_sandbox.faults import Rule
     from scrape_do_sandbox.options import Options
     from scrape_do_sandbox.state import Account
-    from scrape_do_sandbox.wire import Request
 
     Answer = tuple[int, dict[str, Any]]
 
@@ -42,7 +42,7 @@ class SandboxApp:
         self.timers = Timers(self.clock)
         self.fetcher = Fetcher()
         self.execution = JobExecution(options, self.clock, self.timers, self.fetcher, self.faults, self.request_log)
-        self._endpoints: dict[str, Callable[[Request, Entry, Account, Sequence[Rule]], Answer]] = {
+        self._endpoints: dict[str, Callable[[ApiRequest, Entry, Account, Sequence[Rule]], Answer]] = {
             "create_job": self._create,
             "list_jobs": self._list,
             "get_job": self._get_job,
@@ -51,27 +51,27 @@ class SandboxApp:
             "me": self._me,
         }
 
-    def answer(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> Response:
+    def answer(self, request: ApiRequest, entry: Entry, rules: Sequence[Rule] = ()) -> web.Response:
         """Carry out a request and return the answer."""
         try:
-            account = self._authorised(request, entry.call)
+            account = self._authorised(entry.call.token)
             endpoint = self._endpoints.get(entry.call.kind, _no_such_endpoint)
             status, body = endpoint(request, entry, account, rules)
         except ApiError as error:
             return _response(error.status, mutate_body(error.body(), rules))
         return _response(status, apply_body_faults(show(body, self.options), rules))
 
-    def do_late(self, request: Request, entry: Entry, rules: Sequence[Rule] = ()) -> None:
+    def do_late(self, request: ApiRequest, entry: Entry, rules: Sequence[Rule] = ()) -> None:
         """Carry out a request and drop the answer."""
         self.answer(request, entry, rules)
 
-    def _authorised(self, request: Request, call: Call) -> Account:
-        token, wanted = request.headers.get("x-token", "").strip(), self.options.token
-        if not token or (wanted is not None and fingerprint(token) != fingerprint(wanted)):
+    def _authorised(self, token: str) -> Account:
+        wanted = self.options.token
+        if not token or (wanted is not None and token != fingerprint(wanted)):
             raise ApiError(401, "X-Token is missing or not valid")
-        return self.state.account(call.token)
+        return self.state.account(token)
 
-    def _create(self, request: Request, entry: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
+    def _create(self, request: ApiRequest, entry: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
         spec = read_spec(request.body)
         wrong = next((rule for rule in rules if rule.action == "other_job"), None)
         other = next(reversed(account.jobs.values()), None) if wrong else None
@@ -86,7 +86,7 @@ class SandboxApp:
             self.execution.plan_cancel(job, account)
         return self.options.create_status, created_body(other or job)
 
-    def _list(self, request: Request, _: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
+    def _list(self, request: ApiRequest, _: Entry, account: Account, rules: Sequence[Rule]) -> Answer:
         query, now = read_query(request.query), self.clock.now()
         behind = self.options.start_skew + sum(rule.seconds for rule in rules if rule.action == "start_skew")
         query = query.shifted(sum(rule.seconds for rule in rules if rule.action == "skew") - behind)
@@ -99,10 +99,10 @@ class SandboxApp:
         view = job_body if self.options.full_list else summary_body
         return 200, {"Jobs": [view(job, now) for job in found.jobs], **found.totals()}
 
-    def _get_job(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
+    def _get_job(self, _: ApiRequest, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
         return 200, job_body(account.job(entry.call.job_id), self.clock.now())
 
-    def _get_task(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
+    def _get_task(self, _: ApiRequest, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
         task, now = account.task(entry.call.job_id, entry.call.task_id), self.clock.now()
         if task.status(now) in TERMINAL:
             self.request_log.counts["tasks_fetched"] += 1
@@ -110,12 +110,12 @@ class SandboxApp:
             task.reads += 1
         return 200, task_body(task, now, account.ledger)
 
-    def _cancel(self, _: Request, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
+    def _cancel(self, _: ApiRequest, entry: Entry, account: Account, __: Sequence[Rule]) -> Answer:
         job = account.cancel(entry.call.job_id)
         self.execution.plan_cancel(job, account)
         return 200, job_body(job, self.clock.now())
 
-    def _me(self, _: Request, __: Entry, account: Account, ___: Sequence[Rule]) -> Answer:
+    def _me(self, _: ApiRequest, __: Entry, account: Account, ___: Sequence[Rule]) -> Answer:
         return 200, account.me()
 
     def reset(self) -> None:
@@ -134,9 +134,9 @@ class SandboxApp:
         self.request_log.shut()
 
 
-def _response(status: int, body: Any) -> Response:
-    return Response(status) if body is MISSING else Response.json_response(status, body)
+def _response(status: int, body: Any) -> web.Response:
+    return web.Response(status=status, content_type=JSON_TYPE) if body is MISSING else json_response(status, body)
 
 
-def _no_such_endpoint(_: Request, __: Entry, ___: Account, ____: Sequence[Rule]) -> Answer:
+def _no_such_endpoint(_: ApiRequest, __: Entry, ___: Account, ____: Sequence[Rule]) -> Answer:
     raise ApiError(404, "No such endpoint")

@@ -1,32 +1,36 @@
+"""The endpoints with which tests and benchmarks control and inspect the sandbox."""
+
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
 from scrape_do_sandbox.faults import Rule
 from scrape_do_sandbox.timers import stamp
-from scrape_do_sandbox.views import content_hash
-from scrape_do_sandbox.wire import Response
+from scrape_do_sandbox.views import content_hash, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp import web
+
     from scrape_do_sandbox.app import SandboxApp
     from scrape_do_sandbox.jobs import Job
-    from scrape_do_sandbox.wire import Request
+
+    Endpoint = Callable[[Any], Any]
 
 PREFIX = "/_sandbox/"
 
 
 class Control:
-    """The endpoints under `/_sandbox/`, with which tests and benchmarks control and inspect the sandbox."""
+    """The endpoints under `/_sandbox/`. Each gets the JSON of the body, or the query if the request has no body."""
 
-    def __init__(self, app: SandboxApp) -> None:
+    def __init__(self, app: SandboxApp, count_connections: Callable[[], int]) -> None:
         self._app = app
-        self._endpoints: dict[tuple[str, str], Callable[[Request], Any]] = {
+        self._count_connections = count_connections
+        self._endpoints: dict[tuple[str, str], Endpoint] = {
             ("GET", "log"): self._log,
             ("GET", "stats"): self._stats,
             ("GET", "jobs"): self._jobs,
@@ -39,49 +43,51 @@ class Control:
             ("POST", "reset"): self._reset,
         }
 
-    def answer(self, request: Request) -> Response:
+    async def handle(self, request: web.BaseRequest) -> web.Response:
         """Carry out a control request; answer 400 with the reason if the request is not valid."""
         endpoint = self._endpoints.get((request.method, request.path.removeprefix(PREFIX)))
         if endpoint is None:
-            return Response.json_response(404, {"Error": "No such control endpoint", "Code": 404})
+            return json_response(404, {"Error": "No such control endpoint", "Code": 404})
         try:
-            return Response.json_response(200, endpoint(request))
+            data = json.loads(await request.read()) if request.body_exists else request.query
+            return json_response(200, endpoint(data))
         except (ValidationError, ValueError, TypeError, KeyError) as error:
-            return Response.json_response(400, {"Error": str(error), "Code": 400})
+            return json_response(400, {"Error": str(error), "Code": 400})
 
-    def _log(self, request: Request) -> list[dict[str, Any]]:
-        return self._app.request_log.since(int(parse_qs(request.query).get("since", ["0"])[0]))
+    def _log(self, query: Any) -> list[dict[str, Any]]:
+        return self._app.request_log.since(int(query.get("since", 0)))
 
-    def _stats(self, _: Request) -> dict[str, Any]:
-        return self._app.request_log.stats() | {"time": stamp(self._app.clock.now())}
+    def _stats(self, _: Any) -> dict[str, Any]:
+        stats = self._app.request_log.stats()
+        return stats | {"connections_open": self._count_connections(), "time": stamp(self._app.clock.now())}
 
-    def _jobs(self, _: Request) -> list[dict[str, Any]]:
+    def _jobs(self, _: Any) -> list[dict[str, Any]]:
         now = self._app.clock.now()
         return [_job(job, now) for job in self._app.state.jobs()]
 
-    def _rules(self, _: Request) -> list[dict[str, Any]]:
+    def _rules(self, _: Any) -> list[dict[str, Any]]:
         return [rule.model_dump() for rule in self._app.faults.rules]
 
-    def _add_faults(self, request: Request) -> dict[str, Any]:
-        return {"ids": self._app.faults.add([Rule.model_validate(rule) for rule in json.loads(request.body)])}
+    def _add_faults(self, rules: Any) -> dict[str, Any]:
+        return {"ids": self._app.faults.add([Rule.model_validate(rule) for rule in rules])}
 
-    def _clear_faults(self, _: Request) -> dict[str, Any]:
+    def _clear_faults(self, _: Any) -> dict[str, Any]:
         self._app.faults.clear()
         return {}
 
-    def _options(self, _: Request) -> dict[str, Any]:
+    def _options(self, _: Any = None) -> dict[str, Any]:
         return self._app.options.model_dump(exclude={"token"})
 
-    def _configure(self, request: Request) -> dict[str, Any]:
-        self._app.options.change(json.loads(request.body))
-        return self._options(request)
+    def _configure(self, options: Any) -> dict[str, Any]:
+        self._app.options.change(options)
+        return self._options()
 
-    def _advance(self, request: Request) -> dict[str, Any]:
-        self._app.clock.advance(float(json.loads(request.body)["seconds"]))
+    def _advance(self, move: Any) -> dict[str, Any]:
+        self._app.clock.advance(float(move["seconds"]))
         self._app.timers.wake()
         return {"time": stamp(self._app.clock.now())}
 
-    def _reset(self, _: Request) -> dict[str, Any]:
+    def _reset(self, _: Any) -> dict[str, Any]:
         self._app.reset()
         return {}
 

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrape_do_sandbox.wire import Response
-
 _BLOCK = b" " * 1_000_000
 
 
-def encode_answer(answer: Response, name: str, size: int | None) -> None:
-    """Encode the body of `answer` as `name` says; a bomb decodes to `size` bytes."""
+def encode_body(body: bytes, name: str, size: int | None) -> tuple[str, bytes]:
+    """Return the label in `Content-Encoding` and the encoded body; a bomb decodes to `size` bytes."""
     label, encode = ENCODINGS[name]
-    answer.body = encode(answer.body, size or _BOMB)
-    answer.headers = {**answer.headers, "Content-Encoding": label}
+    return label, encode(body, size or _BOMB)
 
 
 _BOMB = 100_000_000

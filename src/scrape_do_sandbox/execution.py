@@ -9,8 +9,7 @@ from scrape_do_sandbox.calls import Call
 from scrape_do_sandbox.jobs import TERMINAL
 from scrape_do_sandbox.response_faults import show
 from scrape_do_sandbox.spec import is_loopback
-from scrape_do_sandbox.views import task_body
-from scrape_do_sandbox.wire import Response
+from scrape_do_sandbox.views import encode_json, task_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -117,8 +116,7 @@ class JobExecution:
     async def _send(self, task: Task, account: Account) -> int:
         now, options = self.clock.now(), task.job.spec.options
         task.webhook.requested = now
-        shown = show(task_body(task, now, account.ledger), self.options)
-        body = Response.json_response(200, shown).body
+        body = encode_json(show(task_body(task, now, account.ledger), self.options))
         headers = options.get("WebhookHeaders", {})
         status = await self.fetcher.post(options["WebhookURL"], body, headers, self.options.webhook_timeout)
         self.request_log.counts["webhooks_sent"] += 1

@@ -1,3 +1,8 @@
+"""The sandbox's own HTTP client, for loopback targets and webhooks.
+
+The first fetch loads httpx: the import takes as long as the rest of the sandbox's start.
+"""
+
 from __future__ import annotations
 
 import asyncio
@@ -5,12 +10,12 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-import httpx
-
 from scrape_do_sandbox.pages import Page
 from scrape_do_sandbox.spec import is_loopback
 
 if TYPE_CHECKING:
+    import httpx
+
     from scrape_do_sandbox.spec import Spec
 
 _AGENT = "Mozilla/5.0 (compatible; scrape-do-sandbox)"
@@ -36,6 +41,8 @@ class Fetcher:
 
     async def page(self, url: str, spec: Spec) -> Page:
         """Fetch the page of a target; return a page with an error if the transport fails."""
+        import httpx
+
         options = spec.options
         try:
             async with self._room, asyncio.timeout(options.get("Timeout", _DEFAULT_TIMEOUT_MS) / 1000):
@@ -57,6 +64,8 @@ class Fetcher:
 
     async def post(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> int:  # noqa: ASYNC109
         """Deliver a webhook; return the receiver's status, or 0 if no answer came."""
+        import httpx
+
         sent = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
         try:
             async with self._room, asyncio.timeout(timeout):
@@ -71,6 +80,8 @@ class Fetcher:
 
 
 def _make_client() -> httpx.AsyncClient:
+    import httpx
+
     # Each fetch stands for another visitor, so cookies are not kept and connections are not reused.
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     client = httpx.AsyncClient(
@@ -86,6 +97,8 @@ def _make_client() -> httpx.AsyncClient:
 
 
 async def _refuse_non_loopback(request: httpx.Request) -> None:
+    import httpx
+
     if not is_loopback(str(request.url)):
         raise httpx.UnsupportedProtocol(f"The sandbox does not leave this machine for {request.url}")
 

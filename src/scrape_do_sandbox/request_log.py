@@ -82,11 +82,11 @@ class RequestLog:
         return {"requests": sum(sum(kind.values()) for kind in answers.values()), "answers": answers, **self.counts}
 
     def clear(self) -> None:
-        """Clear the log and all counts except the number of open connections."""
+        """Clear the log and all counts."""
         self._entries.clear()
         self._index = 0
         self.answers.clear()
-        self.counts = Counter({"connections_open": self.counts["connections_open"]})
+        self.counts.clear()
 
     def shut(self) -> None:
         """Close the log file."""

@@ -4,12 +4,16 @@ import base64
 import random
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_sandbox.encodings import encode_answer
+from aiohttp import web
+from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER
+from multidict import CIMultiDict
+
+from scrape_do_sandbox.encodings import encode_body
 from scrape_do_sandbox.mutations import WHOLE, mutate
 from scrape_do_sandbox.spec import GONE, ApiError
 from scrape_do_sandbox.timers import ZERO_TIME, moment, stamp
 from scrape_do_sandbox.url_writers import write_url
-from scrape_do_sandbox.wire import Response
+from scrape_do_sandbox.views import JSON_TYPE, body_of, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -161,7 +165,7 @@ _BODY_FAULTS: dict[str, Callable[[dict[str, Any], Rule], None]] = {
 _FILLER, _LINE = "X-Sandbox-Filler", 9_000
 
 
-def fault_response(rules: Sequence[Rule], age: float | None) -> Response | None:
+def fault_response(rules: Sequence[Rule], age: float | None) -> web.Response | None:
     """Return the answer that a rule gives instead of the work, or None if the work goes on.
 
     `age` is the number of seconds since the call's job was created, or None if no such job exists.
@@ -175,44 +179,52 @@ def fault_response(rules: Sequence[Rule], age: float | None) -> Response | None:
     return None
 
 
-def apply_header_faults(answer: Response, rules: Sequence[Rule]) -> None:
+def apply_header_faults(answer: web.Response, rules: Sequence[Rule]) -> None:
     """Encode the answer and add header lines, in place, as the rules say."""
     for rule in rules:
         if rule.action == "encoding":
-            encode_answer(answer, str(rule.value), rule.size)
-        elif rule.action == "headers":
-            filler = "" if rule.headers and rule.size is None else "x" * ((rule.size or _LINE) - len(_FILLER) - 2)
-            answer.headers = {**answer.headers, **rule.headers, **({_FILLER: filler} if filler else {})}
+            answer.headers[CONTENT_ENCODING], answer.body = encode_body(body_of(answer), str(rule.value), rule.size)
+    for rule in rules:
+        if rule.action == "headers":
+            # A rule may add another length. The true length comes first, so that the whole body is still sent.
+            answer.headers.setdefault(CONTENT_LENGTH, str(len(body_of(answer))))
+            answer.headers.extend(rule.headers)
+            if rule.size is not None or not rule.headers:
+                answer.headers[_FILLER] = "x" * ((rule.size or _LINE) - len(_FILLER) - 2)
 
 
-def _status(rule: Rule) -> Response:
+def _response(status: int, body: bytes, content_type: str, headers: dict[str, str]) -> web.Response:
+    return web.Response(status=status, body=body, headers=CIMultiDict({CONTENT_TYPE: content_type, **headers}))
+
+
+def _status(rule: Rule) -> web.Response:
     headers = dict(rule.headers)
     if rule.retry_after is not None:
-        headers["Retry-After"] = str(rule.retry_after)
+        headers[RETRY_AFTER] = str(rule.retry_after)
     if rule.body_kind in BODIES:
         kind, body = BODIES[rule.body_kind]
-        return Response(rule.status, body, kind, headers)
+        return _response(rule.status, body, kind, headers)
     if rule.body_kind is None and (rule.html or rule.body is not None):
         body = HTML if rule.body is None else rule.body.encode()
-        return Response(rule.status, body, "text/html" if rule.html else "application/json", headers)
-    answer = Response.json_response(rule.status, ApiError(rule.status, "The sandbox was asked to fail").body())
-    answer.headers = headers
+        return _response(rule.status, body, "text/html" if rule.html else JSON_TYPE, headers)
+    answer = json_response(rule.status, ApiError(rule.status, "The sandbox was asked to fail").body())
+    answer.headers.update(headers)
     return answer
 
 
-def _html(rule: Rule) -> Response:
-    return Response(200, HTML if rule.body is None else rule.body.encode(), "text/html", dict(rule.headers))
+def _html(rule: Rule) -> web.Response:
+    return _response(200, HTML if rule.body is None else rule.body.encode(), "text/html", rule.headers)
 
 
-def _redirect(rule: Rule) -> Response:
-    return Response(302, b"", "text/html", {"Location": rule.value or "/login", **rule.headers})
+def _redirect(rule: Rule) -> web.Response:
+    return _response(302, b"", "text/html", {LOCATION: rule.value or "/login", **rule.headers})
 
 
-_RESPONSES: dict[str, Callable[[Rule], Response]] = {
+_RESPONSES: dict[str, Callable[[Rule], web.Response]] = {
     "status": _status,
     "html": _html,
-    "empty_204": lambda _: Response(204),
+    "empty_204": lambda _: web.Response(status=204),
     "redirect_302": _redirect,
-    "gone": lambda _: Response.json_response(410, ApiError(410, GONE).body()),
-    "not_found_at_first": lambda _: Response.json_response(404, ApiError(404, "Job not found").body()),
+    "gone": lambda _: json_response(410, ApiError(410, GONE).body()),
+    "not_found_at_first": lambda _: json_response(404, ApiError(404, "Job not found").body()),
 }

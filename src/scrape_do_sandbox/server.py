@@ -9,21 +9,30 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from aiohttp import web
+
 from scrape_do_sandbox.app import SandboxApp
-from scrape_do_sandbox.connection import Connection
-from scrape_do_sandbox.control import Control
+from scrape_do_sandbox.control import PREFIX, Control
 from scrape_do_sandbox.control_client import SandboxControl
 from scrape_do_sandbox.options import Options
-from scrape_do_sandbox.wire import MAX_HEAD
+from scrape_do_sandbox.transport_faults import CallHandler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+
     from scrape_do_sandbox.timers import Clock
 
 READY = "scrape-do sandbox listening on "
 _BACKLOG = 1024
+_MAX_BODY = 32 * 1024 * 1024
+_SETTINGS: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_field_size": 64 * 1024}
+#: Seconds that answers under way get when the sandbox stops. aiohttp would wait forever with 0.
+_SHUTDOWN = 0.01
 _PARENT_CHECK = 0.5
 
 
@@ -32,40 +41,44 @@ class Server:
 
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
         self.app = SandboxApp(options or Options(), clock)
+        self._calls = CallHandler(self.app)
         self.url = ""
-        self._controls = Control(self.app)
-        self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen on a port, and set `url` to the address."""
-        # asyncio sets TCP_NODELAY on every connection; without it, small answers take 40 ms.
-        self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD, backlog=_BACKLOG)
+        self._protocols = web.Server(self._handle, request_factory=_make_request, **_SETTINGS)
+        self._controls = Control(self.app, lambda: len(self._protocols.connections))
+        self._listener = await asyncio.get_running_loop().create_server(self._connect, host, port, backlog=_BACKLOG)
         self._timers = asyncio.create_task(self.app.timers.run())
-        address = self._server.sockets[0].getsockname()
+        address = self._listener.sockets[0].getsockname()
         self.url = f"http://[{address[0]}]:{address[1]}" if ":" in address[0] else f"http://{address[0]}:{address[1]}"
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
-        self._server.close()
+        self._listener.close()
         self._timers.cancel()
-        for connection in tuple(self._connections):
-            connection.cancel()
-        await asyncio.gather(self._timers, *self._connections, return_exceptions=True)
+        await asyncio.gather(self._timers, self._protocols.shutdown(_SHUTDOWN), return_exceptions=True)
         await self.app.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        here = asyncio.current_task()
-        assert here is not None  # noqa: S101 - streams call back inside a task
-        self._connections.add(here)
+    def _connect(self) -> asyncio.BaseProtocol:
         self.app.request_log.counts["connections"] += 1
-        self.app.request_log.counts["connections_open"] += 1
-        try:
-            # Suppress the error, because streams would print a cancelled connection as an error.
-            with contextlib.suppress(asyncio.CancelledError):
-                await Connection(self.app, self._controls, reader, writer).serve()
-        finally:
-            self._connections.discard(here)
-            self.app.request_log.counts["connections_open"] -= 1
+        return self._protocols()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        # Without the router of aiohttp, a call takes a sixth less.
+        handler = self._controls if request.raw_path.startswith(PREFIX) else self._calls
+        return await handler.handle(request)
+
+
+def _make_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_MAX_BODY)
 
 
 class SandboxThread(SandboxControl):

@@ -96,8 +96,9 @@ class Account:
         Raises:
             ApiError: 400, if the id is not a UUID; 404, if the job is unknown or expired.
         """
-        _check_uuid("jobID", job_id)
         job = self.jobs.get(job_id.lower())
+        if job is None:
+            _check_uuid("jobID", job_id)
         if job is None or job.expires <= self._clock.now():
             raise ApiError(404, "Job not found")
         return job
@@ -109,9 +110,9 @@ class Account:
             ApiError: 400, if an id is not a UUID; 404, if the task is unknown or expired; 404 or 410, if its page
                 options say that the content is gone.
         """
-        _check_uuid("taskID", task_id)
         found = next((task for task in self.job(job_id).tasks if task.id == task_id.lower()), None)
         if found is None:
+            _check_uuid("taskID", task_id)
             raise ApiError(404, "Task not found")
         if found.page_options.gone and found.status(self._clock.now()) in TERMINAL:
             raise ApiError(found.page_options.gone, GONE if found.page_options.gone == 410 else "Task not found")  # noqa: PLR2004

@@ -7,6 +7,7 @@ import heapq
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,12 @@ class Clock:
 def stamp(moment: float) -> str:
     """Format a time as RFC 3339 in UTC with milliseconds."""
     whole = int(moment)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((moment - whole) * 1000):03d}Z"
+    return f"{_format_second(whole)}.{int((moment - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=10_000)
+def _format_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def moment(text: str) -> float:

@@ -1,8 +1,14 @@
+"""The bodies of answers, and answers in JSON."""
+
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
 
 from scrape_do_sandbox.jobs import TERMINAL
 from scrape_do_sandbox.timers import stamp
@@ -13,6 +19,23 @@ if TYPE_CHECKING:
     from scrape_do_sandbox.jobs import Job, Task
 
 _ACTIVE = frozenset({"pending", "rotating"})
+JSON_TYPE = "application/json"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def encode_json(data: Any) -> bytes:
+    """Return a value as the API writes it."""
+    return _JSON.encode(data).encode("utf-8", "replace")
+
+
+def json_response(status: int, data: Any) -> web.Response:
+    """Return an answer in JSON."""
+    return web.Response(status=status, body=encode_json(data), headers={CONTENT_TYPE: JSON_TYPE})
+
+
+def body_of(answer: web.Response) -> bytes:
+    """Return the bytes of an answer."""
+    return answer.body if isinstance(answer.body, bytes) else b""
 
 
 def created_body(job: Job) -> dict[str, Any]:

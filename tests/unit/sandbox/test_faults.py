@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from pydantic import ValidationError
 
-from scrape_do_sandbox.calls import Call, fingerprint, read_call
+from scrape_do_sandbox.calls import Call, fingerprint, read_call, read_request
 from scrape_do_sandbox.faults import Faults, Rule
 from scrape_do_sandbox.options import Options
 from scrape_do_sandbox.response_faults import HTML, fault_response
 from scrape_do_sandbox.state import State
 from scrape_do_sandbox.timers import Clock
-from scrape_do_sandbox.wire import Request
 
+JSON = {"Content-Type": "application/json"}
 GET_JOB = Call("GET", "/api/v1/jobs/j", "get_job", "j", targets=("https://a.example/1",))
 
 
@@ -85,13 +88,13 @@ def response_for(age=None, **rule):
 
 def test_a_status_comes_with_what_is_asked_for():
     plain = response_for(action="status", status=429, retry_after=2)
-    assert (plain.status, plain.headers) == (429, {"Retry-After": "2"})
+    assert (plain.status, plain.headers) == (429, {**JSON, "Retry-After": "2"})
     assert b'"Code":429' in plain.body
     page = response_for(action="status", status=502, html=True)
     assert page.content_type == "text/html"
     assert b"<html" in page.body
     text = response_for(action="status", status=500, body="x", headers={"A": "b"})
-    assert (text.body, text.headers, text.content_type) == (b"x", {"A": "b"}, "application/json")
+    assert (text.body, text.headers, text.content_type) == (b"x", {**JSON, "A": "b"}, "application/json")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,8 @@ def test_a_status_comes_with_what_is_asked_for():
 )
 def test_a_status_comes_with_each_kind_of_body(kind, content_type, body):
     answer = response_for(action="status", status=402, body_kind=kind, headers={"A": "b"}, html=True)
-    assert (answer.status, answer.content_type, answer.body, answer.headers) == (402, content_type, body, {"A": "b"})
+    assert (answer.status, answer.body) == (402, body)
+    assert answer.headers == {"Content-Type": content_type, "A": "b"}
 
 
 @pytest.mark.parametrize(("action", "word"), [("mutate", "missing, null"), ("encoding", "gzip"), ("write_urls", "go")])
@@ -120,9 +124,9 @@ def test_a_name_that_does_not_exist_is_refused(action, word):
 
 def test_other_fault_responses():
     assert (response_for(action="html").status, response_for(action="html", body="<p>").body) == (200, b"<p>")
-    assert response_for(action="empty_204").encode("now").startswith(b"HTTP/1.1 204")
-    assert response_for(action="redirect_302").headers == {"Location": "/login"}
-    assert response_for(action="redirect_302", value="/x").headers == {"Location": "/x"}
+    assert response_for(action="empty_204").status == 204
+    assert response_for(action="redirect_302").headers["Location"] == "/login"
+    assert response_for(action="redirect_302", value="/x").headers["Location"] == "/x"
     assert b"no longer available" in response_for(action="gone").body
     assert response_for(action="slow") is None
 
@@ -149,10 +153,9 @@ def test_a_job_is_not_found_only_while_it_is_young():
     ],
 )
 def test_routes(method, path, kind):
-    state = State(Options(), Clock())
-    call = read_call(
-        Request(method, path, {"x-token": "secret"}, b'{"Targets": ["https://a.example"]}'), state.find_targets
-    )
+    request = asyncio.run(read_request(make_mocked_request(method, path, headers={"X-Token": " secret "})))
+    request.body = b'{"Targets": ["https://a.example"]}'
+    call = read_call(request, State(Options(), Clock()).find_targets)
     assert call.kind == kind
     assert call.targets == (("https://a.example",) if kind == "create_job" else ())
     assert call.token == fingerprint("secret")
