@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import sys
 
-from scrape_do_sandbox.server import main
+from scrape_do_sandbox import SandboxError, load_server
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        server = load_server()
+    except SandboxError as error:
+        sys.exit(str(error))
+    sys.exit(server.main())

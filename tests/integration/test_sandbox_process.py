@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 import scrape_do_sandbox
+from scrape_do_celery.cli.sandbox import sandbox as sandbox_command
 from scrape_do_sandbox import SandboxError, SandboxProcess
 from scrape_do_sandbox.options import Options
 from scrape_do_sandbox.server import READY, Server, main
@@ -98,6 +100,23 @@ def test_an_ipv6_address_is_written_as_one():
         return server.url
 
     assert asyncio.run(scenario()).startswith("http://[::1]:")
+
+
+@pytest.fixture
+def without_aiohttp(monkeypatch):
+    """Make `import aiohttp` fail, as in an environment without it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"aiohttp", "scrape_do_sandbox"}]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+
+
+def test_missing_library_is_named_with_its_extra(without_aiohttp):
+    import scrape_do_sandbox as package
+
+    with pytest.raises(package.SandboxError, match=r"needs aiohttp, .*scrape-do-celery\[sandbox\]"):
+        _ = package.SandboxThread
+    answer = CliRunner().invoke(sandbox_command, [])
+    assert (answer.exit_code, "scrape-do-celery[sandbox]" in answer.output) == (1, True)
 
 
 def test_the_exported_names():
