@@ -30,5 +30,5 @@ class StandIn(SandboxProcess):
 
 if __name__ == "__main__":
     corpus()
-    pages._fill = fill  # noqa: SLF001 (the sandbox pads with one repeated line, which compresses to nothing)
+    pages._fill_page = fill  # noqa: SLF001 (the sandbox pads with one repeated line, which compresses to nothing)
     sys.exit(main())

@@ -40,7 +40,7 @@ class ApiRequest:
 
 
 @dataclass(slots=True)
-class Call:
+class ApiCall:
     """A request or a webhook, with the fields that fault rules match and the log shows."""
 
     method: str
@@ -61,7 +61,7 @@ async def read_request(request: web.BaseRequest) -> ApiRequest:
         ConnectionError: If the client leaves before it has sent the whole body.
     """
     target = request.raw_path
-    kind, ids = _route(request.method, target.partition("?")[0])
+    kind, ids = _find_route(request.method, target.partition("?")[0])
     job_id, task_id = (*ids, "", "")[:2]
     token = request.headers.get("X-Token", "").strip()
     body = await _read_body(request) if request.body_exists else b""
@@ -79,7 +79,7 @@ async def _read_body(request: web.BaseRequest) -> bytes:
         raise ApiError(413, "Request body is too large") from None
 
 
-def _route(method: str, path: str) -> tuple[Kind, list[str]]:
+def _find_route(method: str, path: str) -> tuple[Kind, list[str]]:
     if not path.startswith(PREFIX):
         return "other", []
     first, *ids = path[len(PREFIX) :].split("/")
@@ -97,15 +97,15 @@ _KINDS: dict[tuple[str, int], Kind] = {
 }
 
 
-def read_call(request: ApiRequest, find_targets: Callable[[str, str], tuple[str, ...]]) -> Call:
+def read_call(request: ApiRequest, find_targets: Callable[[str, str], tuple[str, ...]]) -> ApiCall:
     """Return the call that a request makes: its endpoint, ids, targets and the fingerprint of its token.
 
     Args:
         request: The request.
         find_targets: Returns the targets of a job id and of a task id, which may be empty.
     """
-    call = Call(
-        request.method, request.target, request.kind, request.job_id, request.task_id, fingerprint(request.token)
+    call = ApiCall(
+        request.method, request.target, request.kind, request.job_id, request.task_id, make_fingerprint(request.token)
     )
     if request.kind == "create_job":
         call.targets = targets_of(request.body)
@@ -115,6 +115,6 @@ def read_call(request: ApiRequest, find_targets: Callable[[str, str], tuple[str,
 
 
 @lru_cache(maxsize=1_000)
-def fingerprint(token: str) -> str:
+def make_fingerprint(token: str) -> str:
     """Return the text that stands for a token in the log, so that the log never holds a token."""
     return hashlib.sha256(token.encode()).hexdigest()[:_FINGERPRINT] if token else ""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from scrape_do_sandbox.faults import Rule
-from scrape_do_sandbox.timers import stamp
+from scrape_do_sandbox.faults import FaultRule
+from scrape_do_sandbox.timers import format_time
 from scrape_do_sandbox.views import content_hash, json_response
 
 if TYPE_CHECKING:
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 PREFIX = "/_sandbox/"
 
 
-class Control:
+class ControlEndpoints:
     """The endpoints under `/_sandbox/`. Each gets the JSON of the body, or the query if the request has no body."""
 
     def __init__(self, app: SandboxApp, count_connections: Callable[[], int]) -> None:
         self._app = app
         self._count_connections = count_connections
         self._endpoints: dict[tuple[str, str], Endpoint] = {
-            ("GET", "log"): self._log,
-            ("GET", "stats"): self._stats,
-            ("GET", "jobs"): self._jobs,
-            ("GET", "faults"): self._rules,
+            ("GET", "log"): self._show_log,
+            ("GET", "stats"): self._show_stats,
+            ("GET", "jobs"): self._list_jobs,
+            ("GET", "faults"): self._list_rules,
             ("POST", "faults"): self._add_faults,
             ("DELETE", "faults"): self._clear_faults,
-            ("GET", "config"): self._options,
-            ("POST", "config"): self._configure,
-            ("POST", "advance"): self._advance,
-            ("POST", "reset"): self._reset,
+            ("GET", "config"): self._show_options,
+            ("POST", "config"): self._change_options,
+            ("POST", "advance"): self._move_clock,
+            ("POST", "reset"): self._reset_app,
         }
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle_request(self, request: web.BaseRequest) -> web.Response:
         """Carry out a control request; answer 400 with the reason if the request is not valid."""
         endpoint = self._endpoints.get((request.method, request.path.removeprefix(PREFIX)))
         if endpoint is None:
@@ -54,49 +54,49 @@ class Control:
         except (ValidationError, ValueError, TypeError, KeyError) as error:
             return json_response(400, {"Error": str(error), "Code": 400})
 
-    def _log(self, query: Any) -> list[dict[str, Any]]:
-        return self._app.request_log.since(int(query.get("since", 0)))
+    def _show_log(self, query: Any) -> list[dict[str, Any]]:
+        return self._app.request_log.list_since(int(query.get("since", 0)))
 
-    def _stats(self, _: Any) -> dict[str, Any]:
-        stats = self._app.request_log.stats()
-        return stats | {"connections_open": self._count_connections(), "time": stamp(self._app.clock.now())}
+    def _show_stats(self, _: Any) -> dict[str, Any]:
+        stats = self._app.request_log.count_all()
+        return stats | {"connections_open": self._count_connections(), "time": format_time(self._app.clock.now())}
 
-    def _jobs(self, _: Any) -> list[dict[str, Any]]:
+    def _list_jobs(self, _: Any) -> list[dict[str, Any]]:
         now = self._app.clock.now()
-        return [_job(job, now) for job in self._app.state.jobs()]
+        return [_show_job(job, now) for job in self._app.state.list_jobs()]
 
-    def _rules(self, _: Any) -> list[dict[str, Any]]:
+    def _list_rules(self, _: Any) -> list[dict[str, Any]]:
         return [rule.model_dump() for rule in self._app.faults.rules]
 
     def _add_faults(self, rules: Any) -> dict[str, Any]:
-        return {"ids": self._app.faults.add([Rule.model_validate(rule) for rule in rules])}
+        return {"ids": self._app.faults.add_rules([FaultRule.model_validate(rule) for rule in rules])}
 
     def _clear_faults(self, _: Any) -> dict[str, Any]:
         self._app.faults.clear()
         return {}
 
-    def _options(self, _: Any = None) -> dict[str, Any]:
+    def _show_options(self, _: Any = None) -> dict[str, Any]:
         return self._app.options.model_dump(exclude={"token"})
 
-    def _configure(self, options: Any) -> dict[str, Any]:
-        self._app.options.change(options)
-        return self._options()
+    def _change_options(self, options: Any) -> dict[str, Any]:
+        self._app.options.change_values(options)
+        return self._show_options()
 
-    def _advance(self, move: Any) -> dict[str, Any]:
+    def _move_clock(self, move: Any) -> dict[str, Any]:
         self._app.clock.advance(float(move["seconds"]))
-        self._app.timers.wake()
-        return {"time": stamp(self._app.clock.now())}
+        self._app.timers.wake_up()
+        return {"time": format_time(self._app.clock.now())}
 
-    def _reset(self, _: Any) -> dict[str, Any]:
+    def _reset_app(self, _: Any) -> dict[str, Any]:
         self._app.reset()
         return {}
 
 
-def _job(job: Job, now: float) -> dict[str, Any]:
+def _show_job(job: Job, now: float) -> dict[str, Any]:
     return {
         "id": job.id,
         "targets": list(job.spec.targets),
-        "created": stamp(job.created),
+        "created": format_time(job.created),
         "status": job.status(now),
         "canceled": job.canceled,
         "ends_in": job.ends_in(now),

@@ -31,7 +31,7 @@ class SandboxProcess(SandboxControl):
         # The command line has no flag for a tuple, so these options are set when the server runs.
         self._late = {name: value for name, value in options.items() if isinstance(value, (tuple, list))}
         flags = {name: value for name, value in options.items() if name not in self._late}
-        self._command = _command({"task_seconds": task_seconds, "port": port, **flags})
+        self._command = _make_command({"task_seconds": task_seconds, "port": port, **flags})
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[str] | None = None
 
@@ -92,7 +92,7 @@ class SandboxProcess(SandboxControl):
         self.stop()
 
 
-def _command(options: dict[str, Any]) -> list[str]:
+def _make_command(options: dict[str, Any]) -> list[str]:
     command = [sys.executable, "-m", "scrape_do_sandbox", "--parent-pid", str(os.getpid())]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"

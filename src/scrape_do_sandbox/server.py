@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from scrape_do_sandbox.app import SandboxApp
-from scrape_do_sandbox.control import PREFIX, Control
+from scrape_do_sandbox.control import PREFIX, ControlEndpoints
 from scrape_do_sandbox.control_client import SandboxControl
-from scrape_do_sandbox.options import Options
+from scrape_do_sandbox.options import SandboxOptions
 from scrape_do_sandbox.transport_faults import CallHandler
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
-    from scrape_do_sandbox.timers import Clock
+    from scrape_do_sandbox.timers import SandboxClock
 
 READY = "scrape-do sandbox listening on "
 _BACKLOG = 1024
@@ -36,20 +36,22 @@ _SHUTDOWN = 0.01
 _PARENT_CHECK = 0.5
 
 
-class Server:
+class SandboxServer:
     """The sandbox on a socket. All of its work runs on the event loop that calls `start`."""
 
-    def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
-        self.app = SandboxApp(options or Options(), clock)
+    def __init__(self, options: SandboxOptions | None = None, clock: SandboxClock | None = None) -> None:
+        self.app = SandboxApp(options or SandboxOptions(), clock)
         self._calls = CallHandler(self.app)
         self.url = ""
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen on a port, and set `url` to the address."""
-        self._protocols = web.Server(self._handle, request_factory=_make_request, **_SETTINGS)
-        self._controls = Control(self.app, lambda: len(self._protocols.connections))
-        self._listener = await asyncio.get_running_loop().create_server(self._connect, host, port, backlog=_BACKLOG)
-        self._timers = asyncio.create_task(self.app.timers.run())
+        self._protocols = web.Server(self._handle_request, request_factory=_make_request, **_SETTINGS)
+        self._controls = ControlEndpoints(self.app, lambda: len(self._protocols.connections))
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._make_protocol, host, port, backlog=_BACKLOG
+        )
+        self._timers = asyncio.create_task(self.app.timers.run_forever())
         address = self._listener.sockets[0].getsockname()
         self.url = f"http://[{address[0]}]:{address[1]}" if ":" in address[0] else f"http://{address[0]}:{address[1]}"
 
@@ -60,14 +62,14 @@ class Server:
         await asyncio.gather(self._timers, self._protocols.shutdown(_SHUTDOWN), return_exceptions=True)
         await self.app.close()
 
-    def _connect(self) -> asyncio.BaseProtocol:
+    def _make_protocol(self) -> asyncio.BaseProtocol:
         self.app.request_log.counts["connections"] += 1
         return self._protocols()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         # Without the router of aiohttp, a call takes a sixth less.
         handler = self._controls if request.raw_path.startswith(PREFIX) else self._calls
-        return await handler.handle(request)
+        return await handler.handle_request(request)
 
 
 def _make_request(
@@ -85,14 +87,14 @@ class SandboxThread(SandboxControl):
     """A sandbox on a thread of this process, for tests; starts fast, and has the controls of `SandboxProcess`."""
 
     def __init__(self, **options: Any) -> None:
-        self._server = Server(Options.model_validate(options))
+        self._server = SandboxServer(SandboxOptions.model_validate(options))
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scrape-do-sandbox", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="scrape-do-sandbox", daemon=True)
 
-    def _run(self) -> None:
-        asyncio.run(self._serve())
+    def _run_loop(self) -> None:
+        asyncio.run(self._serve_until_stopped())
 
-    async def _serve(self) -> None:
+    async def _serve_until_stopped(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         await self._server.start()
         self.url = self._server.url
@@ -116,9 +118,9 @@ class SandboxThread(SandboxControl):
         self.stop()
 
 
-async def serve(host: str, port: int, options: Options, *, parent_pid: int | None = None) -> None:
+async def serve_until_stopped(host: str, port: int, options: SandboxOptions, *, parent_pid: int | None = None) -> None:
     """Serve until SIGTERM, SIGINT or the end of the parent; print one line when ready."""
-    server, over = Server(options), asyncio.Event()
+    server, over = SandboxServer(options), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
     await server.start(host, port)
@@ -133,37 +135,37 @@ async def serve(host: str, port: int, options: Options, *, parent_pid: int | Non
 
 
 def run(host: str = "127.0.0.1", port: int = 0, *, parent_pid: int | None = None, **options: object) -> int:
-    """Serve in the foreground with the options of `Options`, and return the exit code.
+    """Serve in the foreground with the options of `SandboxOptions`, and return the exit code.
 
     Raises:
         pydantic.ValidationError: If an option is unknown or a value is not valid.
     """
-    asyncio.run(serve(host, port, Options.model_validate(options), parent_pid=parent_pid))
+    asyncio.run(serve_until_stopped(host, port, SandboxOptions.model_validate(options), parent_pid=parent_pid))
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: `--host`, `--port` and one flag for each option."""
-    values = vars(_parser().parse_args(argv))
+    values = vars(_make_parser().parse_args(argv))
     return run(
         values.pop("host"), values.pop("port"), **{name: value for name, value in values.items() if value is not None}
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "scrape-do sandbox", description="A local server that speaks the Scrape.do Async API."
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--parent-pid", type=int, help=argparse.SUPPRESS)
-    for name, field in Options.model_fields.items():
+    for name, field in SandboxOptions.model_fields.items():
         if field.annotation is bool:
-            parser.add_argument(_flag(name), action="store_true", default=None)
+            parser.add_argument(_flag_of(name), action="store_true", default=None)
         elif name != "webhook_ladder":
-            parser.add_argument(_flag(name))
+            parser.add_argument(_flag_of(name))
     return parser
 
 
-def _flag(name: str) -> str:
+def _flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"

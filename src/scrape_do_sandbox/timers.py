@@ -18,7 +18,7 @@ _LONGEST = 60.0
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
-class Clock:
+class SandboxClock:
     """A clock in seconds since 1970 that can be advanced by hand."""
 
     def __init__(self, source: Callable[[], float] = time.time) -> None:
@@ -34,7 +34,7 @@ class Clock:
         self.offset += seconds
 
 
-def stamp(moment: float) -> str:
+def format_time(moment: float) -> str:
     """Format a time as RFC 3339 in UTC with milliseconds."""
     whole = int(moment)
     return f"{_format_second(whole)}.{int((moment - whole) * 1000):03d}Z"
@@ -45,7 +45,7 @@ def _format_second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def moment(text: str) -> float:
+def parse_time(text: str) -> float:
     """Parse an RFC 3339 text into seconds since 1970; a text without a zone is UTC.
 
     Raises:
@@ -58,7 +58,7 @@ def moment(text: str) -> float:
 class Timers:
     """Actions and the times of the sandbox's clock at which they run. A single coroutine sleeps for all of them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: SandboxClock) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
@@ -70,7 +70,7 @@ class Timers:
         if self._heap[0][0] == when:
             self._wakeup.set()
 
-    def wake(self) -> None:
+    def wake_up(self) -> None:
         """Read the clock again after it was moved."""
         self._wakeup.set()
 
@@ -78,7 +78,7 @@ class Timers:
         """Drop all scheduled actions."""
         self._heap.clear()
 
-    async def run(self) -> None:
+    async def run_forever(self) -> None:
         """Run due actions forever."""
         while True:
             self._wakeup.clear()

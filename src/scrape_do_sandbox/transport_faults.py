@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from scrape_do_sandbox.app import SandboxApp
     from scrape_do_sandbox.calls import ApiRequest
-    from scrape_do_sandbox.faults import Rule
-    from scrape_do_sandbox.request_log import Entry
+    from scrape_do_sandbox.faults import FaultRule
+    from scrape_do_sandbox.request_log import LogEntry
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 #: Seconds between two looks at a connection whose client waits for an answer that never comes.
@@ -36,50 +36,50 @@ class CallHandler:
     def __init__(self, app: SandboxApp) -> None:
         self._app = app
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request of the API."""
         try:
-            return await self._answer(request, await read_request(request))
+            return await self._answer_call(request, await read_request(request))
         except ApiError as error:
             return json_response(error.status, error.body())
         except ConnectionError:
             # The client has left. Without an answer, aiohttp would log an error.
             return web.Response()
 
-    async def _answer(self, request: web.BaseRequest, read: ApiRequest) -> web.StreamResponse:
+    async def _answer_call(self, request: web.BaseRequest, read: ApiRequest) -> web.StreamResponse:
         call = read_call(read, self._app.state.find_targets)
-        entry = self._app.request_log.open(call, self._app.clock.now())
-        rules = self._app.faults.firing(call)
+        entry = self._app.request_log.open_entry(call, self._app.clock.now())
+        rules = self._app.faults.find_firing(call)
         if rules:
             return await self._answer_with_faults(request, read, entry, rules)
-        return self._finish(entry, self._app.answer(read, entry), self._skew_of(entry, rules))
+        return self._finish_entry(entry, self._app.answer_call(read, entry), self._skew_of(entry, rules))
 
     async def _answer_with_faults(
-        self, request: web.BaseRequest, read: ApiRequest, entry: Entry, rules: Sequence[Rule]
+        self, request: web.BaseRequest, read: ApiRequest, entry: LogEntry, rules: Sequence[FaultRule]
     ) -> web.StreamResponse:
         by_action, skew = {rule.action: rule for rule in rules}, self._skew_of(entry, rules)
         if "reset_before" in by_action:
-            return self._reset(request, entry)
+            return self._reset_connection(request, entry)
         if "accept_late" in by_action:
             return await self._accept_late(request, read, entry, rules)
-        answer = fault_response(rules, self._age_of(entry)) or self._app.answer(read, entry, rules)
+        answer = fault_response(rules, self._age_of(entry)) or self._app.answer_call(read, entry, rules)
         apply_header_faults(answer, rules)
         if "slow" in by_action:
             await asyncio.sleep(by_action["slow"].seconds)
         if "reset_after" in by_action:
-            return self._reset(request, entry)
+            return self._reset_connection(request, entry)
         if "cut" in by_action:
-            return await _cut_body(request, self._finish(entry, answer, skew, "cut"))
-        self._finish(entry, answer, skew)
+            return await _cut_body(request, self._finish_entry(entry, answer, skew, "cut"))
+        self._finish_entry(entry, answer, skew)
         return await _drip_body(request, answer, by_action["drip"].seconds) if "drip" in by_action else answer
 
-    def _finish(self, entry: Entry, answer: web.Response, skew: float, answered: str = "") -> web.Response:
+    def _finish_entry(self, entry: LogEntry, answer: web.Response, skew: float, answered: str = "") -> web.Response:
         # Close the entry first: a client that has its answer must find the request in the log.
-        self._app.request_log.close(entry, answered or answer.status)
+        self._app.request_log.close_entry(entry, answered or answer.status)
         answer.headers[DATE] = _http_date(int(self._app.clock.now() + skew))
         return answer
 
-    def _skew_of(self, entry: Entry, rules: Sequence[Rule]) -> float:
+    def _skew_of(self, entry: LogEntry, rules: Sequence[FaultRule]) -> float:
         """Return the seconds by which `Date` is ahead.
 
         With `date_skew`, only every second answer is ahead, as from two servers behind one address.
@@ -88,13 +88,13 @@ class CallHandler:
         skew += sum(rule.seconds for rule in rules if rule.action == "date_skew" and rule.fired % 2 == 0)
         return skew + sum(rule.seconds for rule in rules if rule.action == "skew")
 
-    def _age_of(self, entry: Entry) -> float | None:
-        job = self._app.state.find(entry.call.job_id)
+    def _age_of(self, entry: LogEntry) -> float | None:
+        job = self._app.state.find_job(entry.call.job_id)
         return self._app.clock.now() - job.created if job else None
 
-    def _reset(self, request: web.BaseRequest, entry: Entry) -> web.Response:
+    def _reset_connection(self, request: web.BaseRequest, entry: LogEntry) -> web.Response:
         """End the connection with RST instead of an answer."""
-        self._app.request_log.close(entry, "reset")
+        self._app.request_log.close_entry(entry, "reset")
         if request.transport is not None:
             sock: socket.socket = request.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
@@ -102,13 +102,13 @@ class CallHandler:
         return web.Response()
 
     async def _accept_late(
-        self, request: web.BaseRequest, read: ApiRequest, entry: Entry, rules: Sequence[Rule]
+        self, request: web.BaseRequest, read: ApiRequest, entry: LogEntry, rules: Sequence[FaultRule]
     ) -> web.Response:
         """Never answer; create the job later, whether or not the client is still connected."""
         rule = next(rule for rule in rules if rule.action == "accept_late")
         due = self._app.clock.now() + rule.seconds
         self._app.timers.call_at(due, partial(self._app.do_late, read, entry, rules))
-        self._app.request_log.close(entry, "held")
+        self._app.request_log.close_entry(entry, "held")
         while request.transport is not None:  # noqa: ASYNC110 - aiohttp has no event for the end of a connection
             await asyncio.sleep(_LOOK)
         return web.Response()

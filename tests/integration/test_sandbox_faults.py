@@ -11,7 +11,7 @@ import pytest
 
 from scrape_do_sandbox import SandboxThread
 from scrape_do_sandbox.mutations import MUTATION_NAMES
-from scrape_do_sandbox.timers import moment
+from scrape_do_sandbox.timers import parse_time
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_a_start_behind_the_date(api, sandbox, done):
     assert api.get("/jobs", params={"start_from": shown, "start_to": shown}).json()["TotalCount"] <= 1
     assert api.get("/jobs", params={"start_from": listed}).json()["TotalCount"] == 0
     sandbox.fault("start_skew", seconds=-200)
-    assert abs(moment(api.get(done).json()["StartTime"]) - moment(honest)) < 0.01
+    assert abs(parse_time(api.get(done).json()["StartTime"]) - parse_time(honest)) < 0.01
 
 
 @pytest.mark.parametrize("by", ["option", "rule"])

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 import scrape_do_sandbox
 from scrape_do_celery.cli.sandbox import sandbox as sandbox_command
 from scrape_do_sandbox import SandboxError, SandboxProcess
-from scrape_do_sandbox.options import Options
-from scrape_do_sandbox.server import READY, Server, main
+from scrape_do_sandbox.options import SandboxOptions
+from scrape_do_sandbox.server import READY, SandboxServer, main
 
 
 def test_a_process_serves_is_controlled_and_ends_well(tmp_path):
@@ -94,7 +94,7 @@ def test_an_ipv6_address_is_written_as_one():
     import asyncio
 
     async def scenario():
-        server = Server(Options())
+        server = SandboxServer(SandboxOptions())
         await server.start("::1")
         await server.stop()
         return server.url

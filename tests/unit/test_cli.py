@@ -22,7 +22,7 @@ from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.store import PartId, ops
 from scrape_do_sandbox import server
-from scrape_do_sandbox.options import Options
+from scrape_do_sandbox.options import SandboxOptions
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"
@@ -333,8 +333,8 @@ def test_the_sandbox_gets_what_it_was_told(monkeypatch):
 
 def test_the_sandbox_has_a_flag_for_each_option():
     flags = {parameter.name for parameter in main.commands["sandbox"].params}
-    assert set(Options.model_fields) - flags == {"webhook_ladder"}
-    assert flags - set(Options.model_fields) == {"host", "port"}
+    assert set(SandboxOptions.model_fields) - flags == {"webhook_ladder"}
+    assert flags - set(SandboxOptions.model_fields) == {"host", "port"}
 
 
 def test_an_option_that_the_sandbox_refuses_is_one_line():

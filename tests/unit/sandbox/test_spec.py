@@ -98,7 +98,7 @@ def test_cost(options, cost):
 def test_the_public_part_of_the_options_has_no_secret():
     secret = {"Headers": {"A": "s"}, "SetCookies": "s", "Body": "s", "WebhookHeaders": {"A": "s"}}
     spec = read_spec(json.dumps(TARGETS | secret | {"Super": True}).encode())
-    assert spec.public() == {"Super": True}
+    assert spec.show_fields() == {"Super": True}
 
 
 def test_loopback():
