@@ -57,7 +57,7 @@ from scrape_do_celery.models import (
     WebhookPayload,
     rehydrate,
 )
-from scrape_do_celery.polling import PollingStrategy
+from scrape_do_celery.rules.polling import PollingStrategy
 from scrape_do_celery.runs import Progress, RunHandle, RunStatus, enqueue, enqueue_many, retry_failed, scheduled_run
 from scrape_do_celery.store import RunState
 

@@ -132,12 +132,12 @@ import json
 from datetime import UTC, datetime
 from django.db.models import QuerySet
 from scrape_do_celery import RunState
-from scrape_do_celery.contrib.django.mirror import mirror
+from scrape_do_celery.contrib.django.mirror import mirror_run
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.runs import RunStatus
 now, make = datetime.now(UTC), QuerySet.get_or_create
 def told(state, ended=None):
-    mirror(RunStatus("r", state, 0, 0, 0, 1, 0.0, (), now, ended, None))
+    mirror_run(RunStatus("r", state, 0, 0, 0, 1, 0.0, (), now, ended, None))
 def slow(self, **values):
     QuerySet.get_or_create = make
     told(RunState.RUNNING)  # another process, with its older word

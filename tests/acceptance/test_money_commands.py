@@ -13,8 +13,8 @@ import time
 import pytest
 
 from scrape_do_celery import JobCanceledError, RunState, ScrapeDoAsyncAPIClient
-from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.config.urls import masked
+from scrape_do_celery.steps.orphans import OrphanFinder
 
 LONG = "?seconds=600"
 
@@ -147,7 +147,7 @@ def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventua
     claimed = set()
 
     def all_owned():
-        for one in orphan_finder.all():
+        for one in orphan_finder.find_all():
             assert one.claimant is not None, one
             claimed.add(one.claimant.run_id)
         return all(handle.state is RunState.RUNNING for handle in handles)

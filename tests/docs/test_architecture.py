@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from scrape_do_celery.store import PartState
+from scrape_do_celery.rules.states import TRANSITIONS
+from scrape_do_celery.store import PartRecord, PartState, RunRecord
+from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
+from scrape_do_celery.store.keys import declared_keys
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "scrape_do_celery"
 SANDBOX = ROOT / "src" / "scrape_do_sandbox"
 PAGE = ROOT / "docs" / "architecture.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-KEYS = SOURCE / "store" / "keys.py"
 
 _PATH = re.compile(r"`([\w./-]+\.(?:py|lua|toml|md|json))(?:::(\w+))?`")
 _WRITES_STATE = {
-    ".py": re.compile(r'"state": PartState\.(\w+)'),
+    ".py": re.compile(r"\bto=PartState\.(\w+)"),
     ".lua": re.compile(r"'HSET', [^\n]*'state', '(\w+)'"),
 }
 
@@ -28,7 +30,25 @@ _WRITES_STATE = {
 
 
 def keys_markdown():
-    return "\n".join(line for line in ast.get_docstring(ast.parse(KEYS.read_text())).splitlines() if line[:1] == "|")
+    rows = [f"| `{one.pattern}` | {one.kind} | {one.content} | {one.expiry} |" for one in declared_keys()]
+    return "\n".join(["| key | type | holds | expiry |", "|---|---|---|---|", *rows])
+
+
+def fields_markdown(record, others):
+    rows = [
+        f"| `{one.name}` | {_type_cell(one)} | {one.meaning} | {'yes' if one.encrypted else ''} |"
+        for one in (*declared_fields(record), *others)
+    ]
+    return "\n".join(["| field | type | meaning | encrypted |", "|---|---|---|---|", *rows])
+
+
+def _type_cell(field):
+    return f"`{field.type}`".replace("|", r"\|") + ("" if field.attribute else ", in no record")
+
+
+def states_markdown():
+    arrows = [f"  {one} --> {other}: {why}" for one, after in TRANSITIONS.items() for other, why in after.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "  [*] --> queued", *arrows, "  done --> [*]", "```"])
 
 
 def modules():
@@ -54,13 +74,20 @@ def _first_line(path):
 
 def page():
     text = PAGE.read_text()
-    for name, made in (("keys", keys_markdown()), ("modules", modules_markdown())):
+    generated = {
+        "states": states_markdown(),
+        "keys": keys_markdown(),
+        "fields of a run": fields_markdown(RunRecord, OTHER_RUN_FIELDS),
+        "fields of a part": fields_markdown(PartRecord, OTHER_PART_FIELDS),
+        "modules": modules_markdown(),
+    }
+    for name, made in generated.items():
         table = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text = table.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)
     return text
 
 
-def test_tables_of_keys_and_modules_are_those_of_the_code():
+def test_generated_parts_are_those_of_the_code():
     assert page() == PAGE.read_text(), "run: python -m tests.docs.test_architecture"
 
 
@@ -126,11 +153,6 @@ def test_each_test_of_a_guarantee_exists():
 # The states
 
 
-def diagram():
-    (text,) = re.findall(r"^stateDiagram-v2\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    return set(re.findall(r"(\w+) --> (\w+)", text))
-
-
 def places():
     """Return the table of functions that change a state: module, states before, states after."""
     states = {state.value for state in PartState}
@@ -144,13 +166,13 @@ def _states(cell):
     return {state.value for state in PartState} - named if cell.startswith("any but") else named
 
 
-def test_states_of_the_diagram_are_those_of_the_code():
-    assert {state for pair in diagram() for state in pair} == {state.value for state in PartState}
+def test_every_state_has_transitions():
+    assert set(TRANSITIONS) == set(PartState)
 
 
-def test_transitions_of_the_diagram_are_those_of_the_places_that_change_a_state():
+def test_transitions_are_those_of_the_places_that_change_a_state():
     made = {(one, other) for _, before, after in places() for one in before for other in after if one != other}
-    assert diagram() == made
+    assert made == {(one.value, other.value) for one, after in TRANSITIONS.items() for other in after}
 
 
 def test_states_are_written_in_the_places_of_the_table_only():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
-from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.runs.drafts import create_draft
-from scrape_do_celery.runs.enqueue import publish_submit, write
+from scrape_do_celery.runs.drafts import create_draft, write_run
+from scrape_do_celery.runs.enqueue import publish_submit
+from scrape_do_celery.store import RunSpec
 
 if TYPE_CHECKING:
     from tests.faults.servers import Servers
@@ -34,7 +34,7 @@ def start_trial(servers: Servers, trial: Trial) -> None:
 
 
 def _write_run(servers: Servers, run: Run) -> None:
-    write(servers.app_context, read_spec(run.targets, **run.options), run.run_id)
+    write_run(servers.app_context, RunSpec.from_arguments(run.targets, **run.options), run.run_id)
 
 
 def _enqueue(servers: Servers, run: Run) -> None:

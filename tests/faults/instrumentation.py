@@ -18,7 +18,7 @@ from celery.backends.base import Backend
 from scrape_do_celery import routing
 from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
-from scrape_do_celery.store import client
+from scrape_do_celery.store import PartState, client
 from scrape_do_celery.store.due import Due
 from tests.faults.fault_plan import ANY, FaultPlan
 from tests.faults.worker_nemesis import perform
@@ -128,6 +128,10 @@ def _on_task_start(task: Any, **_: Any) -> None:
     _run.set("")
 
 
+#: The place of the new state among the arguments of `update_part`.
+_TO = 8
+
+
 def _of_command(command: Any) -> tuple[str, list[str]]:
     runs = _run_ids(command)
     if command.script == "claim_part":
@@ -138,8 +142,9 @@ def _of_command(command: Any) -> tuple[str, list[str]]:
 def _op_name(command: Any) -> str:
     """Return the script's name, or the function that made the command if known, or else the command's name."""
     if command.script == "update_part":
-        args = list(command.args)
-        return f"update_part {args[args.index('state') + 1]}" if "state" in args else "update_part"
+        to = command.args[_TO]
+        # Another argument at this place is no state: the lab would miss the points of the catalogue.
+        return f"update_part {PartState(str(to))}" if to else "update_part"
     maker, _, local = getattr(command.parse, "__qualname__", "").partition(".")
     return command.script or (maker if local else str(command.args[0]))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.runtime import collecting, token_check
+from scrape_do_celery.steps import fetch as collecting
+from scrape_do_celery.steps import token_check
 from scrape_do_celery.store import buying, claiming, ops, watching
 
 if TYPE_CHECKING:

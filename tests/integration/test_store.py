@@ -75,7 +75,8 @@ def test_one_intent_is_one_permission(store, at_once):
 
 def test_one_page_is_stored_once(store, at_once):
     claim = taken(store, begun(store))
-    store.run(ops.update_part(store.keys, claim, {"state": PartState.FETCHING}))
+    # A shortcut: no transition leads from queued to fetching.
+    store.client.hset(store.keys.part(claim.part_id.run_id, 0), "state", PartState.FETCHING)
     pages = [TaskDetails(task_id="t", job_id="j", status="success", content=f"page {n}") for n in range(MANY)]
     won = at_once(lambda n: store.run(ops.store_content(store.keys, claim.part_id, 0, pages[n])))
     assert sum(won) == 1
@@ -112,7 +113,7 @@ def test_a_run_that_waits_is_small(store):
     """Measure the memory of a waiting run by the server's own count, because a hundred thousand may wait."""
     claim = taken(store, begun(store))
     store.run(ops.write_intent(store.keys, claim, uuid.uuid4().hex, 60))
-    fields = {"state": PartState.RUNNING, "job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "api_failures": 0}
-    store.run(ops.update_part(store.keys, claim, fields, after=30, owner="job"))
+    fields = {"job": str(uuid.uuid4()), "tasks": b"\x00" + b"x" * 40, "api_failures": 0}
+    store.run(ops.update_part(store.keys, claim, fields, to=PartState.RUNNING, after=30, owner="job"))
     size = sum(store.client.memory_usage(key) for key in store.client.scan_iter(f"{store.keys.prefix}:*:*"))
     assert size < 2_500

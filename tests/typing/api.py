@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import scrape_do_celery as s
 from scrape_do_celery.tasks import scrape
@@ -16,6 +17,25 @@ def producing() -> s.RunHandle:
     s.enqueue(plugin, settings=s.Settings(redis_url="redis://localhost/3"))
     scrape.delay(targets=["https://a.example/"])
     return s.enqueue(request, idempotency_key="k", raise_on_task_failure=False, max_wait=3600)
+
+
+def starting_with_options(urls: list[str]) -> None:
+    s.enqueue(urls, render={"wait_until": "load"}, early=True, max_wait=60)
+    s.enqueue(plugin={"key": "google/search", "params": [{"q": "x"}]}, raise_on_task_failure=True)
+    s.enqueue_many([urls, s.JobCreationRequest(targets=urls)], device="mobile", max_wait=None)
+    s.scheduled_run("prices", 60, urls, credentials="shop", output="markdown", early=False)
+    options: dict[str, Any] = {"geo_code": "us"}
+    s.enqueue(urls, **options)
+
+
+def refused_by_type_checkers(urls: list[str]) -> None:
+    s.enqueue(urls, geocode="us")  # type: ignore[call-arg]
+    s.enqueue(urls, max_wait="60")  # type: ignore[arg-type]
+    s.enqueue(urls, output="html")  # type: ignore[arg-type]
+    s.enqueue_many([urls], raise_on_task_fail=True)  # type: ignore[call-arg]
+    s.enqueue_many([urls], timeout="60")  # type: ignore[arg-type]
+    s.scheduled_run("prices", 60, urls, early="yes")  # type: ignore[arg-type]
+    s.scheduled_run("prices", 60, urls, if_run="skip")  # type: ignore[call-arg]
 
 
 async def reading(handle: s.RunHandle) -> list[bytes | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import time
 import uuid
@@ -22,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tenacity import wait_none
 
 from scrape_do_celery import routing
-from scrape_do_celery.config import Settings, checks
+from scrape_do_celery.config import Settings
 from scrape_do_celery.errors import AsyncAPINotFoundError, AsyncAPIRateLimitError, AsyncAPIServerError
 from scrape_do_celery.models import (
     JobCreationRequest,
@@ -33,16 +34,25 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import AppContext, enqueue, make_app
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.absences import AbsenceCheck
-from scrape_do_celery.runtime.job_list import JobListReader
-from scrape_do_celery.runtime.observing import WordLog
-from scrape_do_celery.runtime.page_memory import PageMemory
-from scrape_do_celery.runtime.rate_limiter import RateLimiter, is_stopping
-from scrape_do_celery.runtime.token_check import TokenCheck
-from scrape_do_celery.store import AsyncStore, Keys, PartId, PartState, RunSpec, Store, ops
+from scrape_do_celery.steps.absences import AbsenceCheck
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.job_list import JobListReader
+from scrape_do_celery.steps.page_memory import PageMemory
+from scrape_do_celery.steps.rate_limiter import RateLimiter, is_stopping
+from scrape_do_celery.steps.status_words import WordLog
+from scrape_do_celery.steps.token_check import TokenCheck
+from scrape_do_celery.store import AsyncStore, Keys, PartId, PartRecord, PartState, RunRecord, RunSpec, Store, ops
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 
+
+def match_names(declared):
+    """Return a pattern of the names of declared fields. A name with `<...>` stands for many fields."""
+    return re.compile("|".join(f"{re.escape(one.stem)}{'.+' if '<' in one.name else ''}$" for one in declared))
+
+
+DECLARED_OF_PARTS = match_names([*declared_fields(PartRecord), *OTHER_PART_FIELDS])
+DECLARED_OF_RUNS = match_names([*declared_fields(RunRecord), *OTHER_RUN_FIELDS])
 TOKEN = "token-that-must-not-be-seen"
 
 
@@ -77,7 +87,9 @@ class FakeStore:
         self.sync_store = Store(self.redis, self.keys)
 
     def run(self, command):
-        return self.sync_store.run(command)
+        reply = self.sync_store.run(command)
+        assert reply != ops.FORBIDDEN, "no such transition: `force_state` sets up a state"
+        return reply
 
     def run_async(self, work):
         """Return the result of `work(store)`, which gets the store of an event loop."""
@@ -112,7 +124,7 @@ class FakeStore:
 
     def restart_server(self, *, lossless=False):
         """Begin another server process. Unless `lossless`, the previous process lost its last writes."""
-        key = f"{self.keys.prefix}:epoch"
+        key = self.keys.epoch
         _, since, epoch, _ = self.redis.get(key).split()
         self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
 
@@ -136,8 +148,8 @@ class FakeStore:
         assert claim is not None
         return claim
 
-    def update_part(self, claim, after=None, **fields):
-        return self.run(ops.update_part(self.keys, claim, fields, after=after))
+    def update_part(self, claim, after=None, to=None, **fields):
+        return self.run(ops.update_part(self.keys, claim, fields, to=to, after=after))
 
     def set_fields(self, run_id="r", part=0, **fields):
         """Write fields without any rule of the store. None removes a field."""
@@ -147,13 +159,17 @@ class FakeStore:
             else:
                 self.redis.hset(self.keys.part(run_id, part), name, value)
 
+    def force_state(self, run_id="r", part=0, state=PartState.RUNNING):
+        """Set the state of a part although no transition leads to it, as a shortcut of a test."""
+        self.set_fields(run_id, part, state=state)
+
     def make_running(self, run_id="r", part=0, *, job=None, state=PartState.RUNNING, now=None):
         """Move a part to a state in which its job is known. The part is released and due at once."""
         claim = self.claim_part(run_id, part)
         ids = [f"t{n}" for n in range(claim.part.total)]
         job = job or f"job-{run_id}-{part}"
+        self.force_state(run_id, part, state)
         fields = {
-            "state": state,
             "job": job,
             "tasks": pack(ids),
             "bought_at": f"{(now or claim.now):.4f}",
@@ -207,6 +223,15 @@ class FakeStore:
         """Map each key of a run to its seconds of life, or to None if the key never expires."""
         keys = sorted(self.redis.scan_iter(f"{self.keys.prefix}:*:*"))
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
+
+    def undeclared_fields(self):
+        """Return the fields of runs and parts that no declaration names."""
+        found = set()
+        for kind, declared in (("part", DECLARED_OF_PARTS), ("run", DECLARED_OF_RUNS)):
+            for key in self.redis.scan_iter(f"{self.keys.prefix}:{kind}:*"):
+                names = {name.decode() for name in self.redis.hkeys(key)}
+                found |= {f"{kind}: {name}" for name in names if not declared.match(name)}
+        return found
 
     def dump_keys(self):
         return {key: self.redis.dump(key) for key in sorted(self.redis.scan_iter())}
@@ -291,8 +316,8 @@ class StepHarness(FakeStore):
             Store, "open", lambda url, prefix, encryptor=None: Store(self.redis, Keys(prefix, encryptor))
         )
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None: self.async_store())
-        monkeypatch.setattr("scrape_do_celery.runtime.context.wait_random_exponential", lambda **_: wait_none())
-        monkeypatch.setattr("scrape_do_celery.runtime.context.AsyncScrapeDoAsyncAPIClient", self._client)
+        monkeypatch.setattr("scrape_do_celery.steps.context.wait_random_exponential", lambda **_: wait_none())
+        monkeypatch.setattr("scrape_do_celery.steps.context.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.catch_messages(make_app(settings))
         self.app_context = AppContext.for_app(self.app)
 
@@ -408,7 +433,9 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def store(clock):
-    return FakeStore(clock)
+    made = FakeStore(clock)
+    yield made
+    assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
 
 
 @pytest.fixture(scope="session")
@@ -422,11 +449,11 @@ def clean_environment(monkeypatch):
     """Remove settings from the environment, and the Celery app of another test."""
     for name in [name for name in os.environ if name.upper().startswith(("SCRAPE_DO_", "CELERY_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(checks, "_warned", set())
+    monkeypatch.setattr("scrape_do_celery.config.settings._warned", set())
     monkeypatch.setattr(_state, "_apps", weakref.WeakSet())
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state._tls, "current_app", None)
-    monkeypatch.setattr("scrape_do_celery.runs.context._own", {})
+    monkeypatch.setattr("scrape_do_celery.runs.celery_app._own_apps", {})
     monkeypatch.setattr(cache, "_DUMMY_CLIENT_CACHE", {})
 
 
@@ -448,6 +475,7 @@ def step_harness(clock, monkeypatch, settings):
     made = StepHarness(clock, monkeypatch, settings)
     yield made
     WorkerContext.close_for_app(made.app)
+    assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
 
 
 @pytest.fixture
@@ -459,7 +487,7 @@ def make():
 @pytest.fixture
 def start_run(step_harness, monkeypatch):
     """Return `enqueue`, with the harness's app as the app of this process."""
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
     return enqueue
 
 

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from scrape_do_celery import JobCreationRequest, ScrapeDoAsyncAPIClient, Settings
-from scrape_do_celery.cli import main, orphan_finder
-from scrape_do_celery.cli.orphan_finder import OrphanFinder
+from scrape_do_celery.cli import main
 from scrape_do_celery.runs import AppContext
+from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
 from scrape_do_celery.store import PartId, RunSpec, ops, ownership
 from scrape_do_sandbox import SandboxThread
 
@@ -83,7 +83,7 @@ def intend(step_harness, run_id, state="submitting", *, account=None, estimated_
     )
     assert verdict == "ok"
     if state != "submitting":
-        step_harness.update_part(claim, state=state)
+        step_harness.update_part(claim, to=state)
     return claim
 
 
@@ -260,7 +260,7 @@ def test_job_of_a_failed_search_is_canceled_only_by_name(scrape_do, step_harness
 def test_a_lock_counts_only_while_its_purchase_is_unresolved(scrape_do, step_harness, buy):
     step_harness.create_run("r", each=urls(2))
     claim = intend(step_harness, "r")
-    step_harness.update_part(claim, state="running", job="another", purchase_status="confirmed")
+    step_harness.update_part(claim, to="running", job="another", purchase_status="confirmed")
     step_harness.redis.set(f"p:target_lock:{step_harness.account}:{step_harness.part_fields()['fingerprint']}", "r:0")
     buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) is None
@@ -286,7 +286,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, step_harnes
     step_harness.create_run("r", each=urls(2))
     buy(urls(2))
     assert claimant(scrape_do("orphans", "--json")) is None
-    step_harness.redis.set("p:epoch", "another 0.0 0 0")
+    step_harness.redis.set(step_harness.keys.epoch, "another 0.0 0 0")
     assert claimant(scrape_do("orphans", "--json")) == "r"
 
 
@@ -323,13 +323,13 @@ def test_unreadable_job_may_be_any_of_its_size(scrape_do, step_harness, buy, san
 def test_purchase_before_the_cancel_keeps_the_job(step_harness, buy, client, sandbox, what):
     here = OrphanFinder(client, step_harness.app_context.store, step_harness.account)
     job_id = buy(urls(2))
-    [orphan] = here.all()
+    [orphan] = here.find_all()
     step_harness.create_run("r", each=urls(2))
     if what == "confirmed":
         step_harness.make_running("r", job=job_id)
     else:
         intend(step_harness, "r", "reconciling")
-    with pytest.raises(orphan_finder.StillOwnedError, match="run r"):
+    with pytest.raises(StillOwnedError, match="run r"):
         here.cancel_orphan(orphan)
     assert not sandbox.jobs()[0]["canceled"]
 
@@ -351,16 +351,14 @@ def test_purchase_resolved_during_the_search_makes_no_orphan(step_harness, buy, 
         def run(self, command):
             asked.append(command.script or command.args[0])
             if len(asked) == self.moment:
-                step_harness.run(
-                    ops.update_part(step_harness.keys, claim, {"state": "running", "job": job_id}, owner=job_id)
-                )
+                step_harness.run(ops.update_part(step_harness.keys, claim, {"job": job_id}, to="running", owner=job_id))
             return store.run(command)
 
     for moment in range(1, 5):
         asked.clear()
         step_harness.redis.delete(step_harness.keys.owner(job_id))
         step_harness.set_fields(state="submitting")
-        found = OrphanFinder(client, Meddled(moment), step_harness.account).all()
+        found = OrphanFinder(client, Meddled(moment), step_harness.account).find_all()
         assert all(one.claimant for one in found), (moment, asked)
     assert asked == ["read_job_ownership", "scan_unresolved_parts", "read_job_ownership"]
 
@@ -426,7 +424,8 @@ def books(step_harness):
     """Write purchases of three runs: one paid, one in doubt for good, and one made again after an absence."""
     step_harness.create_run("paid", each=urls(2, ""))
     claim = intend(step_harness, "paid", estimated_credits=2)
-    step_harness.update_part(claim, state="fetching", job="j1", purchase_status="confirmed")
+    step_harness.update_part(claim, to="running", job="j1", purchase_status="confirmed")
+    step_harness.update_part(claim, to="fetching")
     for n, cost in enumerate(["1", "2.5"]):
         step_harness.store_content("paid", position=n, scrape_do_metadata={"Request-Cost": cost})
     step_harness.run(ops.finish_part(step_harness.keys, claim, "succeeded"))
@@ -443,11 +442,11 @@ def books(step_harness):
     step_harness.clock.forward(10)
     step_harness.create_run("twice", each=urls(1, host="c"))
     claim = intend(step_harness, "twice", estimated_credits=5)
-    step_harness.update_part(claim, after=0.0, state="reconciling")
-    step_harness.update_part(step_harness.claim_part("twice"), after=0.0, state="queued", purchase_status="not_found")
+    step_harness.update_part(claim, after=0.0, to="reconciling")
+    step_harness.update_part(step_harness.claim_part("twice"), after=0.0, to="queued", purchase_status="not_found")
     step_harness.clock.forward(10)
     claim = intend(step_harness, "twice", estimated_credits=5)
-    step_harness.update_part(claim, state="running", job="j3", purchase_status="adopted")
+    step_harness.update_part(claim, to="running", job="j3", purchase_status="adopted")
     return step_harness
 
 

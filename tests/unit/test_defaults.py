@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from types import SimpleNamespace
 
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.counters import Counters
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.counters import Counters
 
 
 def test_a_default_is_counted_each_time_and_logged_once(caplog):

@@ -8,7 +8,7 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIServerError
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.runtime.censoring import redact_error
+from scrape_do_celery.redaction import redact_error
 
 REQUEST = JobCreationRequest(
     targets=["https://a.example/"],

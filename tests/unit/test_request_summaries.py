@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions
+from scrape_do_celery.redaction import call_summary, message_reprs, schedule_summary
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.about import call_summary, message_reprs, schedule_summary
 
 PRIVATE = "that-is-private"
 

@@ -10,9 +10,10 @@ from pydantic import SecretStr, ValidationError
 from redis.connection import parse_url
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
-from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, checks, urls
-from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
-from scrape_do_celery.config.settings import settings_table
+from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, urls
+from scrape_do_celery.config.settings import settings_table, unknown_variables
+from scrape_do_celery.config.urls import why_exposed
+from scrape_do_celery.diagnostics import check_server_urls
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 
 
@@ -20,7 +21,7 @@ from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 def clean_environment(monkeypatch):
     for name in [name for name in os.environ if name.upper().startswith("SCRAPE_DO_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(checks, "_warned", set())
+    monkeypatch.setattr("scrape_do_celery.config.settings._warned", set())
 
 
 def problems(**values):
@@ -104,7 +105,7 @@ def test_bad_api_url(bad):
 def test_broker_and_results_lie_beside_the_store(store, broker, results):
     settings = Settings(redis_url=store)
     assert (settings.broker_url, settings.result_backend) == (broker, results)
-    assert broker_warnings(settings) == []
+    assert list(check_server_urls(settings)) == []
     reached = Celery("t", backend=results, set_as_current=False).backend.connparams
     expected = parse_url(store)
     assert reached["db"] == expected.get("db", 0) + 2
@@ -116,7 +117,7 @@ def test_given_broker_is_kept():
     settings = Settings(broker_url="amqp://guest@rabbit//", result_backend="rpc://")
     assert (settings.broker_url, settings.result_backend) == ("amqp://guest@rabbit//", "rpc://")
     assert Settings(broker_url="").broker_url == "redis://localhost:6379/1"
-    assert broker_warnings(settings) == []
+    assert list(check_server_urls(settings)) == []
 
 
 @pytest.mark.parametrize(
@@ -296,30 +297,6 @@ def test_unencrypted_api_warns_once_per_process_and_host():
 )
 def test_only_loopback_is_reached_unencrypted_without_a_warning(url, exposed):
     assert (why_exposed(url) is not None) == exposed
-
-
-@pytest.mark.parametrize(
-    ("store", "broker", "warned"),
-    [
-        ("redis://localhost/0", "redis://127.0.0.1:6379", True),
-        ("redis://h/0", "rediss://h/0?ssl_cert_reqs=required", True),
-        ("unix:///a.sock", "redis+socket:///a.sock?virtual_host=0", True),
-        ("redis://h/0", "redis://h/1", False),
-        ("redis://h/0", "redis://h:7/0", False),
-        ("redis://h/0", "redis://h/1;redis://h/2", False),
-    ],
-)
-def test_a_broker_in_the_database_of_the_store(store, broker, warned):
-    messages = broker_warnings(Settings(redis_url=store, broker_url=broker))
-    assert [message.split()[0] for message in messages] == ["SCRAPE_DO_BROKER_URL"] * warned
-
-
-def test_results_in_the_database_of_the_store_and_unchecked_certificates():
-    settings = Settings(redis_url="rediss://:sesame@h/0", result_backend="rediss://:sesame@h/0")
-    messages = broker_warnings(settings)
-    assert [message.split()[0] for message in messages] == ["SCRAPE_DO_RESULT_BACKEND"] * 2
-    assert "ssl_cert_reqs=required" in messages[1]
-    assert "sesame" not in str(messages)
 
 
 def test_settings_table_covers_every_setting():

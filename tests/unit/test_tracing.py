@@ -16,10 +16,10 @@ from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.runs import AppContext, enqueue
 from scrape_do_celery.runs.drafts import create_draft
-from scrape_do_celery.runs.starting import start_scheduled_run
-from scrape_do_celery.runtime import run_step
+from scrape_do_celery.steps.aggregate import aggregate
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.aggregate import aggregate
 
 TRACE, SPAN = 0xABCDEF, 0x1234
 KEPT = f"00-{TRACE:032x}-{SPAN:016x}-01"
@@ -155,7 +155,7 @@ def test_decision_is_a_span_and_delivery_is_in_the_trace(step_harness, exporter,
         "send_task",
         lambda name, **_: traces.append((name, trace.get_current_span().get_span_context())),
     )
-    from scrape_do_celery.runs.reporting import deliver
+    from scrape_do_celery.steps.deliver import deliver
 
     deliver(step_harness.app_context, "r")
     ((name, context),) = traces

@@ -19,7 +19,8 @@ import scrape_do_celery.tasks  # noqa: F401 (registers the steps)
 from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
 from scrape_do_celery.runs import AppContext, make_app
-from scrape_do_celery.runtime import WorkerContext, context
+from scrape_do_celery.steps import context
+from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store import watching
 from scrape_do_celery.testing.clock import _move_loop
 from scrape_do_celery.testing.store_clock import StoreClock

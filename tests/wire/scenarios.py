@@ -142,7 +142,7 @@ def _run_to_end(
     store, canceled, idle = one.app_context.store, scenario.cancel_at is None, 0
     while True:
         _run_steps(environment, one, observed)
-        record = handle._record()
+        record = handle._read_record()
         if record.outcome is not None:
             observed.ended = True
             break

@@ -8,7 +8,7 @@ import pytest
 from scrape_do_celery.client import endpoints
 from scrape_do_celery.errors import AsyncAPIResponseError
 from scrape_do_celery.models import JobStatus, base, fields
-from scrape_do_celery.runtime import fetching
+from scrape_do_celery.steps import fetch_task as fetching
 
 
 def _strict_words(monkeypatch):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
-from scrape_do_celery.cli.doctor import doctor
-from scrape_do_celery.cli.group import Commands
-from scrape_do_celery.cli.ledger import ledger
-from scrape_do_celery.cli.metrics import metrics
-from scrape_do_celery.cli.orphans import orphans
-from scrape_do_celery.cli.redis import redis
-from scrape_do_celery.cli.refetch import refetch
-from scrape_do_celery.cli.runs import cancel, enqueue, result, status
+from scrape_do_celery.cli.doctor import run_doctor
+from scrape_do_celery.cli.group import CommandGroup
+from scrape_do_celery.cli.ledger import print_ledger
+from scrape_do_celery.cli.metrics import serve_metrics
+from scrape_do_celery.cli.orphans import list_orphans
+from scrape_do_celery.cli.redis import run_redis
+from scrape_do_celery.cli.refetch import refetch_pages
+from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
 
 
-@click.group("scrape-do", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("scrape-do", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="scrape-do-celery")
 def main() -> None:
     """Manage runs of the Scrape.do Async API in Celery.
@@ -25,7 +25,7 @@ def main() -> None:
     """
 
 
-@click.group("scrape-do", cls=Commands)
+@click.group("scrape-do", cls=CommandGroup)
 @click.pass_context
 def celery_plugin(ctx: click.Context) -> None:
     """Manage Scrape.do runs of the app given by -A."""
@@ -33,6 +33,18 @@ def celery_plugin(ctx: click.Context) -> None:
     ctx.obj.app.set_current()
 
 
-for _command in (enqueue, status, result, cancel, refetch, orphans, ledger, doctor, metrics, sandbox, redis):
+for _command in (
+    enqueue_run,
+    print_status,
+    print_result,
+    cancel_run,
+    refetch_pages,
+    list_orphans,
+    print_ledger,
+    run_doctor,
+    serve_metrics,
+    sandbox,
+    run_redis,
+):
     main.add_command(_command)
     celery_plugin.add_command(_command)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import click
 from redis.exceptions import RedisError
 
-from scrape_do_celery.cli import diagnostics
-from scrape_do_celery.cli.diagnostics import OK, WARNING, WRONG, Finding
+from scrape_do_celery import diagnostics
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
-from scrape_do_celery.config.checks import broker_warnings, unknown_variables, why_exposed
-from scrape_do_celery.config.fields import env_name
+from scrape_do_celery.config.settings import env_name
 from scrape_do_celery.config.urls import masked
+from scrape_do_celery.diagnostics import OK, WARNING, WRONG, Finding
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.runs import AppContext
 
@@ -28,63 +27,49 @@ if TYPE_CHECKING:
 _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 
 
-@click.command()
+@click.command("doctor")
 @click.option("--strict", is_flag=True, help="Warnings count as wrong.")
 @click.pass_context
-def doctor(ctx: click.Context, strict: bool) -> None:
+def run_doctor(ctx: click.Context, strict: bool) -> None:
     """Check settings, store, API, broker and workers.
 
     The exit code is 1 if something is wrong. Secrets are masked.
     """
     levels = set()
-    for finding in _findings():
+    for finding in _run_checks():
         levels.add(finding.level)
         click.echo(f"{click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))}  {printable(finding.text)}")
     if WRONG in levels or (strict and WARNING in levels):
         ctx.exit(1)
 
 
-def _findings() -> Iterator[Finding]:
+def _run_checks() -> Iterator[Finding]:
     try:
         with warnings.catch_warnings():
-            # Findings below report the same warnings.
+            # The checks below report the same warnings.
             warnings.simplefilter("ignore", SettingsWarning)
             app_context = AppContext.for_app()
     except ScrapeDoError as error:
         yield Finding(WRONG, str(error))
         return
     settings = app_context.settings
-    yield from _settings(settings)
+    yield from diagnostics.check_variables(os.environ)
+    yield from _list_settings(settings)
+    yield from diagnostics.check_token(settings)
     account = settings.account_id if settings.api_key or settings.account else ""
-    yield from diagnostics.check_store(app_context.store, masked(settings.redis_url), account)
-    yield from _keys(app_context)
+    yield from diagnostics.check_store(app_context.store, account)
+    # If the store does not answer, a finding has already said so.
+    with suppress(RedisError):
+        yield from diagnostics.check_encryption_keys(app_context.store, settings.record_ttl)
     yield from diagnostics.check_api(settings)
     yield from diagnostics.check_broker(app_context.app)
     yield from diagnostics.check_workers(app_context.app, settings.queue)
-    # Import late: no other command needs the layer of the worker.
-    from scrape_do_celery.worker.checks import warnings_about
-
-    for text in [*broker_warnings(settings), *warnings_about(app_context.app)]:
-        yield Finding(WARNING, text)
+    yield from diagnostics.check_server_urls(settings)
+    yield from diagnostics.check_celery_app(app_context.app)
 
 
-def _keys(app_context: AppContext) -> Iterator[Finding]:
-    from scrape_do_celery.worker.checks import missing_keys
-
-    # If the store does not answer, a finding has already said so.
-    with suppress(RedisError):
-        for text in missing_keys(app_context):
-            yield Finding(WRONG, text)
-
-
-def _settings(settings: Settings) -> Iterator[Finding]:
-    for text in unknown_variables(os.environ):
-        yield Finding(WARNING, text)
+def _list_settings(settings: Settings) -> Iterator[Finding]:
     for name, value in settings.model_dump().items():
         default = "" if name in settings.model_fields_set else " (default)"
         shown = masked(value) if isinstance(value, str) else value
         yield Finding("", f"{env_name(name)} = {'not set' if shown is None else shown}{default}")
-    if exposed := why_exposed(settings.api_url):
-        yield Finding(WARNING, f"SCRAPE_DO_API_URL: {exposed}")
-    if settings.api_key is None:
-        yield Finding(WARNING, "SCRAPE_DO_API_KEY is not set: producers do not need it, a worker does not start")

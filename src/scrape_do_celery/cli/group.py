@@ -27,7 +27,7 @@ class NotYet(click.ClickException):
     exit_code = NOT_YET
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """A group whose commands may raise the errors of the library."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -40,27 +40,27 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ValidationError as error:
-            raise _failure("; ".join(_fault(item) for item in error.errors(include_url=False))) from None
+            raise _make_failure("; ".join(_fault_text(item) for item in error.errors(include_url=False))) from None
         except ResultNotReadyError as error:
             raise NotYet(printable(str(error))) from None
         except StoreUnavailableError as error:
-            raise _failure(str(error)) from None
+            raise _make_failure(str(error)) from None
         except (ScrapeDoError, ValueError) as error:
-            raise _failure(f"{type(error).__name__}: {error}") from None
+            raise _make_failure(f"{type(error).__name__}: {error}") from None
         except RedisError as error:
-            raise _failure(f"the store does not answer ({type(error).__name__}): {error}") from None
+            raise _make_failure(f"the store does not answer ({type(error).__name__}): {error}") from None
         except BrokenPipeError:
             # The reader of the pipe has closed it: click ends without a message.
             raise
         except (OperationalError, OSError) as error:
-            raise _failure(f"{type(error).__name__}: {error}") from None
+            raise _make_failure(f"{type(error).__name__}: {error}") from None
 
 
-def _failure(text: str) -> click.ClickException:
+def _make_failure(text: str) -> click.ClickException:
     return click.ClickException(printable(text))
 
 
-def _fault(item: Any) -> str:
+def _fault_text(item: Any) -> str:
     where = ".".join(str(step) for step in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
     return message if not where or where in message else f"{where}: {message}"
@@ -71,10 +71,10 @@ def _plain_warnings() -> Iterator[None]:
     """Show a warning about settings on one line, without a place in code that the user did not write."""
     before = warnings.formatwarning
 
-    def plain(message: Warning | str, category: type[Warning], *rest: Any) -> str:
+    def format_plainly(message: Warning | str, category: type[Warning], *rest: Any) -> str:
         return f"Warning: {message}\n" if issubclass(category, SettingsWarning) else before(message, category, *rest)
 
-    warnings.formatwarning = plain  # type: ignore[assignment]
+    warnings.formatwarning = format_plainly  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scrape_do_celery.cli.output import NONE, moment, print_facts, print_table, printable
+from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table, printable
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import ops
 
@@ -26,7 +26,7 @@ _HEADER = ("time", "run", "job", "status", "outcome", "part", "sequence", "targe
 _FOUND = frozenset({ops.PurchaseStatus.CONFIRMED, ops.PurchaseStatus.ADOPTED})
 
 
-@click.command()
+@click.command("ledger")
 @click.argument("run_id", required=False)
 @click.option(
     "--days",
@@ -35,7 +35,7 @@ _FOUND = frozenset({ops.PurchaseStatus.CONFIRMED, ops.PurchaseStatus.ADOPTED})
 )
 @click.option("--unresolved", is_flag=True, help="Only purchases of which it is not known that there is a job.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool) -> None:
+def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool) -> None:
     """Print the purchases of all runs or of one run in order of time, and their sums.
 
     `status` is open (under way, or in doubt), confirmed (the API answered), adopted (the answer was lost, the job was
@@ -45,21 +45,28 @@ def ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool
     days = days or (KEPT_DAYS if run_id else _SHOWN_DAYS)
     found = [
         purchase
-        for purchase in purchases(AppContext.for_app().store, days)
+        for purchase in read_purchases(AppContext.for_app().store, days)
         if run_id in {None, purchase.part_id.run_id} and (is_unresolved(purchase) or not unresolved)
     ]
     if as_json:
-        click.echo(json.dumps({"purchases": [_fields(one) for one in found], "sums": _sums_json(Sums.summing(found))}))
+        click.echo(
+            json.dumps(
+                {
+                    "purchases": [_purchase_json(one) for one in found],
+                    "sums": _sums_json(PurchaseSums.from_purchases(found)),
+                }
+            )
+        )
     elif found:
-        print_table(_HEADER, [_row(one) for one in found], left=5)
+        print_table(_HEADER, [_purchase_row(one) for one in found], left=5)
         click.echo()
-        print_facts(_sums(Sums.summing(found)))
+        print_facts(_sum_facts(PurchaseSums.from_purchases(found)))
     else:
         whose = f" of run {printable(run_id)}" if run_id else ""
-        click.echo(f"no {'unresolved ' if unresolved else ''}purchase{whose} in {_period(days)}")
+        click.echo(f"no {'unresolved ' if unresolved else ''}purchase{whose} in {_period_text(days)}")
 
 
-def purchases(store: Store, days: int) -> list[Purchase]:
+def read_purchases(store: Store, days: int) -> list[Purchase]:
     """Return the purchases of the last `days` days, the oldest first. Today, by the store's clock, counts as a day."""
     today = int(store.run(ops.clock()) // _DAY)
     found = [one for day in range(today - days + 1, today + 1) for one in store.run(ops.ledger(store.keys, day))]
@@ -77,8 +84,8 @@ def has_cost(purchase: Purchase) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """Sums of purchases. `credits` and `estimated_credits` cover only the `known` purchases, whose cost is known."""
+class PurchaseSums:
+    """The sums of purchases. `credits` and `estimated_credits` cover the `known` purchases: those with a known cost."""
 
     purchases: int
     unresolved: int
@@ -88,7 +95,7 @@ class Sums:
     estimated_credits: int
 
     @classmethod
-    def summing(cls, found: Sequence[Purchase]) -> Sums:
+    def from_purchases(cls, found: Sequence[Purchase]) -> PurchaseSums:
         """Add the purchases up."""
         known = [one for one in found if has_cost(one)]
         return cls(
@@ -101,7 +108,7 @@ class Sums:
         )
 
 
-def _sums(sums: Sums) -> list[tuple[str, str]]:
+def _sum_facts(sums: PurchaseSums) -> list[tuple[str, str]]:
     return [
         ("purchases", f"{sums.purchases}, of which {sums.unresolved} unresolved"),
         ("targets", str(sums.targets)),
@@ -112,21 +119,21 @@ def _sums(sums: Sums) -> list[tuple[str, str]]:
     ]
 
 
-def _sums_json(sums: Sums) -> dict[str, Any]:
-    return {name: getattr(sums, name) for name in Sums.__slots__}
+def _sums_json(sums: PurchaseSums) -> dict[str, Any]:
+    return {name: getattr(sums, name) for name in PurchaseSums.__slots__}
 
 
-def _row(one: Purchase) -> tuple[str, ...]:
+def _purchase_row(one: Purchase) -> tuple[str, ...]:
     return (
-        *(_time(one), printable(one.part_id.run_id), printable(one.job_id or NONE), one.status.value),
+        *(_purchase_time(one), printable(one.part_id.run_id), printable(one.job_id or NONE), one.status.value),
         *(one.outcome or NONE, str(one.part_id.part), str(one.sequence), str(one.targets)),
         *(f"{one.credits:.10g}" if has_cost(one) else NONE, str(one.estimated_credits)),
     )
 
 
-def _fields(one: Purchase) -> dict[str, Any]:
+def _purchase_json(one: Purchase) -> dict[str, Any]:
     return {
-        "time": _time(one),
+        "time": _purchase_time(one),
         "run_id": one.part_id.run_id,
         "part": one.part_id.part,
         "sequence": one.sequence,
@@ -139,9 +146,9 @@ def _fields(one: Purchase) -> dict[str, Any]:
     }
 
 
-def _time(one: Purchase) -> str:
-    return moment(datetime.fromtimestamp(one.at, UTC))
+def _purchase_time(one: Purchase) -> str:
+    return format_moment(datetime.fromtimestamp(one.at, UTC))
 
 
-def _period(days: int) -> str:
+def _period_text(days: int) -> str:
     return "the last day" if days == 1 else f"the last {days} days"

@@ -13,11 +13,11 @@ from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import Store
 
 
-@click.command()
+@click.command("metrics")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=int, default=9808, show_default=True, help="The port; 0 takes a free one.")
 @click.option("--once", is_flag=True, help="Print the metrics and end.")
-def metrics(host: str, port: int, once: bool) -> None:
+def serve_metrics(host: str, port: int, once: bool) -> None:
     """Serve metrics of the store for Prometheus, on /metrics.
 
     Needs the extra `metrics`. The token serves to query the remaining credits, at most once a minute. Without a token,

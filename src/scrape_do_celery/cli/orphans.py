@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery.cli.group import WRONG
-from scrape_do_celery.cli.output import NONE, moment, print_table, printable
+from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import AppContext
@@ -18,20 +18,20 @@ from scrape_do_celery.runs import AppContext
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scrape_do_celery.cli.orphan_finder import NotAnOrphan, Orphan, OrphanFinder
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.steps.orphans import NotAnOrphan, OrphanFinder, OrphanJob
 
 _HEADER = ("job", "status", "started", "note", "tasks", "done", "credits")
 STOPPED, ALREADY_ENDED, NOT_STOPPED = "stopped", "already ended", "not stopped"
 
 
-@click.command()
+@click.command("orphans")
 @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
 @click.option("--cancel", is_flag=True, help="Stop them at Scrape.do, or only those named.")
 @click.option("--yes", is_flag=True, help="Do not ask before.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: bool, as_json: bool) -> None:
+def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: bool, as_json: bool) -> None:
     """List the account's running jobs that no run owns.
 
     The list includes jobs that other programs bought with this token, without this package or with another store or key
@@ -43,11 +43,11 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
     Needs the token. The exit code is 1 if a job could not be stopped.
     """
     settings = AppContext.for_app().settings
-    _check(settings, job_ids, cancel=cancel, yes=yes)
+    _check_call(settings, job_ids, cancel=cancel, yes=yes)
     with _orphan_finder(settings) as orphan_finder:
-        found, others = orphan_finder.chosen(job_ids) if job_ids else (orphan_finder.all(), [])
+        found, others = orphan_finder.find_chosen(job_ids) if job_ids else (orphan_finder.find_all(), [])
         if not as_json:
-            _show(found, named=bool(job_ids))
+            _show_orphans(found, named=bool(job_ids))
         for one in others:
             click.echo(f"{printable(one.job_id)}: {printable(one.why)}", err=True)
         ends = _cancel_orphans(orphan_finder, found, named=bool(job_ids), yes=yes, quiet=as_json) if cancel else {}
@@ -57,7 +57,7 @@ def orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: boo
         ctx.exit(WRONG)
 
 
-def _check(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: bool) -> None:
+def _check_call(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: bool) -> None:
     """Refuse wrong calls, and warn of a shared account, before the first request to the API."""
     if settings.api_key is None:
         raise ConfigurationError("SCRAPE_DO_API_KEY is not set: an account's jobs cannot be listed without its token")
@@ -74,8 +74,8 @@ def _check(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: boo
 @contextmanager
 def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
     # Import late: both load an HTTP library, which no command needs before its call.
-    from scrape_do_celery.cli.orphan_finder import OrphanFinder
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+    from scrape_do_celery.steps.orphans import OrphanFinder
 
     with ScrapeDoAsyncAPIClient(
         settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout
@@ -84,13 +84,13 @@ def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
 
 
 def _cancel_orphans(
-    orphan_finder: OrphanFinder, found: Sequence[Orphan], *, named: bool, yes: bool, quiet: bool
+    orphan_finder: OrphanFinder, found: Sequence[OrphanJob], *, named: bool, yes: bool, quiet: bool
 ) -> dict[str, str]:
     """Cancel jobs, and return what became of each. A job that may be a run's, or hold its pages, must be named."""
-    from scrape_do_celery.cli.orphan_finder import StillOwnedError
+    from scrape_do_celery.steps.orphans import StillOwnedError
 
     wanted = [one for one in found if named or (one.claimant is None and not one.searched_by)]
-    if not wanted or not (yes or click.confirm(_question(len(wanted)), err=True)):
+    if not wanted or not (yes or click.confirm(_cancel_question(len(wanted)), err=True)):
         return {}
     ends = {}
     for one in wanted:
@@ -105,21 +105,26 @@ def _cancel_orphans(
     return ends
 
 
-def _show(found: Sequence[Orphan], *, named: bool) -> None:
+def _show_orphans(found: Sequence[OrphanJob], *, named: bool) -> None:
     if found:
-        print_table(_HEADER, [_row(one) for one in found], left=4)
+        print_table(_HEADER, [_orphan_row(one) for one in found], left=4)
     elif not named:
         click.echo("no job runs that no run owns")
 
 
-def _row(one: Orphan) -> tuple[str, ...]:
+def _orphan_row(one: OrphanJob) -> tuple[str, ...]:
     return (
-        *(printable(one.job.job_id), printable(str(one.job.status)), moment(one.job.start_time), _note(one)),
-        *(str(one.tasks), str(one.done), _credits(one)),
+        *(
+            printable(one.job.job_id),
+            printable(str(one.job.status)),
+            format_moment(one.job.start_time),
+            _ownership_note(one),
+        ),
+        *(str(one.tasks), str(one.done), _credits_text(one)),
     )
 
 
-def _note(one: Orphan) -> str:
+def _ownership_note(one: OrphanJob) -> str:
     if one.previous_owner:
         return f"run {printable(one.previous_owner.run_id)} ended without it"
     if one.claimant:
@@ -129,18 +134,18 @@ def _note(one: Orphan) -> str:
     return "is being canceled" if one.job.canceled else NONE
 
 
-def _credits(one: Orphan) -> str:
+def _credits_text(one: OrphanJob) -> str:
     least, most = one.credits
     return f"{least:.10g}" if least == most else f"{least:.10g} to {most:.10g}"
 
 
-def _as_json(found: Sequence[Orphan], others: Sequence[NotAnOrphan], ends: dict[str, str]) -> dict[str, Any]:
+def _as_json(found: Sequence[OrphanJob], others: Sequence[NotAnOrphan], ends: dict[str, str]) -> dict[str, Any]:
     return {
         "orphans": [
             {
                 "job_id": one.job.job_id,
                 "status": str(one.job.status),
-                "start_time": None if one.job.start_time is None else moment(one.job.start_time),
+                "start_time": None if one.job.start_time is None else format_moment(one.job.start_time),
                 "tasks": one.tasks,
                 "done": one.done,
                 "credits": list(one.credits),
@@ -155,6 +160,6 @@ def _as_json(found: Sequence[Orphan], others: Sequence[NotAnOrphan], ends: dict[
     }
 
 
-def _question(number: int) -> str:
+def _cancel_question(number: int) -> str:
     where = masked(AppContext.for_app().settings.redis_url)
     return f"Stop {number} job{'s' * (number > 1)} at Scrape.do, which no run of the store at {where} works on?"

@@ -17,11 +17,11 @@ _LONGEST_NAME = 80
 
 def file_name(number: int, task: TaskDetails) -> str:
     """Return a file name from the page's number and URL, safe on any file system."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", _address(task.url)).strip("-")[:_LONGEST_NAME] or "page"
-    return f"{number:04d}-{name}{_suffix(task)}"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", _host_and_path(task.url)).strip("-")[:_LONGEST_NAME] or "page"
+    return f"{number:04d}-{name}{_file_suffix(task)}"
 
 
-def _address(url: str) -> str:
+def _host_and_path(url: str) -> str:
     """Return host and path of a URL, or an empty text if Python's parser refuses a URL that the API accepted."""
     try:
         parts = urlsplit(url)
@@ -45,7 +45,7 @@ def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
     return path
 
 
-def _suffix(task: TaskDetails) -> str:
+def _file_suffix(task: TaskDetails) -> str:
     headers = {name.lower(): value for name, value in task.response_headers.items()}
     kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
     return mimetypes.guess_extension(kind) or (".bin" if task.base64_encoded_content else ".txt")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command("redis")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -17,7 +17,7 @@ import click
     show_default=True,
     help="Where the server keeps its data.",
 )
-def redis(data_dir: Path) -> None:
+def run_redis(data_dir: Path) -> None:
     """Start a local server with the Redis protocol, for experiments.
 
     Needs the extra `embedded`. Prints the variable with the URL of the server, and runs until interrupted. The data is

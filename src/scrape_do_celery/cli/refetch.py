@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _TIMES = 8
 
 
-@click.command()
+@click.command("refetch")
 @click.argument("run_id")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="The limit; unset, 8 times SCRAPE_DO_MAX_PAGE_BYTES.")
 @click.pass_context
-def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
+def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
     """Fetch the pages of a run again that were larger than the limit.
 
     Nothing is bought. The API keeps pages for about three days.
@@ -38,7 +38,7 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
     app_context = runs.AppContext.for_app()
     settings, store = app_context.settings, app_context.store
     fetched = failed = 0
-    with _client(settings, max_bytes or _TIMES * settings.max_page_bytes) as client:
+    with _open_client(settings, max_bytes or _TIMES * settings.max_page_bytes) as client:
         for part_id, position, old in _large_tasks(store, run_id):
             try:
                 task = client.get_task(old.job_id, old.task_id)
@@ -57,7 +57,7 @@ def refetch(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
         ctx.exit(WRONG)
 
 
-def _client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
+def _open_client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
     if settings.api_key is None:
         raise ConfigurationError("SCRAPE_DO_API_KEY is not set: pages cannot be fetched without the account's token")
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient  # import late: httpx loads slowly

@@ -16,6 +16,7 @@ from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import PartState, ops
+from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _CHECK_INTERVAL = 0.2
 
 
-@click.command()
+@click.command("enqueue")
 @click.argument("urls", nargs=-1, metavar="URL...")
 @click.option("--from", "source", type=click.File(), help="Read more URLs from a file, one a line; - is stdin.")
 @click.option("--request", type=click.File(), help="A JSON file with the fields of JobCreationRequest.")
@@ -37,18 +38,19 @@ _CHECK_INTERVAL = 0.2
 @click.option("--max-wait", type=float, help="Seconds after which the run ends as timed out.")
 @click.option("--early/--no-early", default=None, help="Fetch tasks as they end; unset, from 50 URLs on.")
 @click.option("--raise-on-task-failure", is_flag=True, help="One failed task fails the run.")
-def enqueue(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
+def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.
 
     Without an option, the API's default applies.
     """
-    run_options = {
-        name: options.pop(name) for name in ("idempotency_key", "max_wait", "early", "raise_on_task_failure")
+    run_options = {name: options.pop(name) for name in ("idempotency_key", *RUN_OPTIONS)}
+    fields = {
+        **_read_fields(request),
+        **{name.strip("_"): value for name, value in options.items() if value is not None},
     }
-    fields = {**_fields(request), **{name.strip("_"): value for name, value in options.items() if value is not None}}
     if fields.get("render") is True:
         fields["render"] = {}
-    if targets := [*urls, *_lines(source)]:
+    if targets := [*urls, *_read_urls(source)]:
         fields["targets"] = [*fields.get("targets", ()), *targets]
     elif not fields.keys() & {"targets", "plugin"}:
         raise click.UsageError("no URL was given")
@@ -56,40 +58,40 @@ def enqueue(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | No
     click.echo(handle.run_id)
 
 
-@click.command()
+@click.command("status")
 @click.argument("run_id")
-def status(run_id: str) -> None:
+def print_status(run_id: str) -> None:
     """Print state, progress and jobs of a run."""
     handle = runs.RunHandle(run_id)
-    record, progress = _record(run_id), handle.progress
+    record, progress = _read_record(run_id), handle.progress
     print_facts(
         [
             ("run", run_id),
             ("state", record.state.value),
             ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
-            *_jobs(handle),
+            *_job_facts(handle),
             *(("held up by", printable(one)) for one in _api_errors(record)),
             *_unknown_words(record),
-            *_error(record),
+            *_error_facts(record),
         ]
     )
 
 
-def _jobs(handle: runs.RunHandle) -> list[tuple[str, str]]:
+def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:
     try:
         return [("job", f"{job.job_id} {printable(str(job.status))}") for job in handle.jobs]
     except EncryptionKeyError as error:
         return [("jobs", printable(str(error)))]
 
 
-@click.command()
+@click.command("result")
 @click.argument("run_id")
 @click.option("--wait", type=float, default=0.0, help="Seconds to wait for the run to end.", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder to write each page to.")
 @click.pass_context
-def result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
+def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
     """Print the outcome of a run, with one line per task."""
-    record = _ended(run_id, wait)
+    record = _wait_for_end(run_id, wait)
     rows, unreadable = [], 0
     for number, task in enumerate(runs.RunHandle(run_id).iter_tasks(), start=1):
         rows.append(task_row(task))
@@ -101,22 +103,22 @@ def result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> No
     print_rich_table(TASK_COLUMNS, rows)
     click.echo()
     print_facts(
-        [("run", run_id), ("outcome", str(record.outcome)), *_small(record), *_error(record)]
+        [("run", run_id), ("outcome", str(record.outcome)), *_result_facts(record), *_error_facts(record)]
         + ([("pages", f"in {out}")] if out else [])
     )
     if record.error is not None or unreadable:
         ctx.exit(WRONG)
 
 
-@click.command()
+@click.command("cancel")
 @click.argument("run_id")
-def cancel(run_id: str) -> None:
+def cancel_run(run_id: str) -> None:
     """Cancel a run, also at Scrape.do. Pages that were paid for are still collected."""
     handle = runs.RunHandle(run_id)
     click.echo("canceling" if handle.cancel() else f"nothing to cancel: the run ended as {handle.state}")
 
 
-def _record(run_id: str) -> RunRecord:
+def _read_record(run_id: str) -> RunRecord:
     store = runs.AppContext.for_app().store
     record = store.run(ops.read_run(store.keys, run_id))
     if record is None:
@@ -125,9 +127,9 @@ def _record(run_id: str) -> RunRecord:
     return record
 
 
-def _ended(run_id: str, wait: float) -> RunRecord:
+def _wait_for_end(run_id: str, wait: float) -> RunRecord:
     until = time.monotonic() + wait
-    while (record := _record(run_id)).outcome is None:
+    while (record := _read_record(run_id)).outcome is None:
         if time.monotonic() >= until:
             raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
         time.sleep(_CHECK_INTERVAL)
@@ -145,12 +147,12 @@ def _unknown_words(record: RunRecord) -> list[tuple[str, str]]:
     return [("unknown statuses", printable(", ".join(words)))] if words else []
 
 
-def _error(record: RunRecord) -> list[tuple[str, str]]:
+def _error_facts(record: RunRecord) -> list[tuple[str, str]]:
     error = record.error
     return [] if error is None else [("error", printable(f"{type(error).__name__}: {error}"))]
 
 
-def _small(record: RunRecord) -> list[tuple[str, str]]:
+def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     small = record.result or {}
     counts = small.get("counts", {})
     return [
@@ -160,11 +162,11 @@ def _small(record: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _lines(source: IO[str] | None) -> list[str]:
+def _read_urls(source: IO[str] | None) -> list[str]:
     return [line.strip() for line in source or () if line.strip()]
 
 
-def _fields(request: IO[str] | None) -> dict[str, Any]:
+def _read_fields(request: IO[str] | None) -> dict[str, Any]:
     fields = {} if request is None else json.load(request)
     if not isinstance(fields, dict):
         raise click.UsageError("the request file must hold one JSON object")

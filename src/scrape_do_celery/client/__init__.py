@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from scrape_do_celery.client.asynchronous import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.endpoints import Endpoint, JobFilters
-from scrape_do_celery.client.fate import SubmitFailure, classify_submit_error, may_resend, resend_delay
 from scrape_do_celery.client.responses import parse_response, retry_after
 from scrape_do_celery.client.results import build_result, gone_task
 from scrape_do_celery.client.sync import ScrapeDoAsyncAPIClient
+from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error, may_resend, resend_delay
 
 __all__ = [
     "AsyncScrapeDoAsyncAPIClient",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.client import endpoints
     from scrape_do_celery.client.attempt import Attempt
-    from scrape_do_celery.polling import Poller
+    from scrape_do_celery.rules.polling import Poller
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         TaskDetails,
         UserInformation,
     )
-    from scrape_do_celery.polling import Poller
+    from scrape_do_celery.rules.polling import Poller
 
 
 class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):

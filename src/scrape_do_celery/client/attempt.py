@@ -5,17 +5,20 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
+import httpx
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
 
-from scrape_do_celery.client.fate import (
+from scrape_do_celery.client.responses import EXCERPT, parse_response, redact
+from scrape_do_celery.errors import APIConnectionError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.rules.submit import (
+    BEFORE_SEND,
+    NOT_SENT,
+    TOTAL_TIMEOUT,
     SubmitFailure,
     classify_submit_error,
-    connection_error,
     may_resend,
     resend_delay,
 )
-from scrape_do_celery.client.responses import parse_response
-from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -93,8 +96,29 @@ class Attempt(Generic[T]):
         raise error
 
     def _again(self, error: BaseException) -> bool:
-        return error is not self._stopped and may_resend(self.endpoint, error)
+        return error is not self._stopped and may_resend(error, idempotent=self.endpoint.idempotent)
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         return resend_delay(error, state.attempt_number - 1, self._random)
+
+
+def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: bool, secret: str) -> APIConnectionError:
+    """Return the typed form of a transport's failure. `bytes_sent`: bytes may have left."""
+    kind = _failure_kind(error)
+    if not bytes_sent and kind not in NOT_SENT:
+        kind = BEFORE_SEND
+    if isinstance(error, httpx.RequestError):
+        # The request holds the token in its headers, and an error may end up in logs and other processes.
+        error.request = httpx.Request(endpoint.method, endpoint.path)
+    detail = redact(str(error), secret)[:EXCERPT] or type(error).__name__
+    return APIConnectionError(
+        f"{endpoint.method} {endpoint.path}: no answer: {detail}", endpoint.method, endpoint.path, kind
+    )
+
+
+def _failure_kind(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPError):
+        return type(error).__name__
+    # Add the module: a foreign class must not be taken for an httpx class that proves that nothing was sent.
+    return TOTAL_TIMEOUT if isinstance(error, TimeoutError) else f"{type(error).__module__}.{type(error).__name__}"

@@ -14,16 +14,16 @@ from pydantic import SecretStr
 
 from scrape_do_celery.client.attempt import Attempt
 from scrape_do_celery.client.bodies import ERROR_BYTES, Intake
-from scrape_do_celery.config.checks import warn_exposed
+from scrape_do_celery.config.settings import warn_exposed
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.base import collect_defaults
-from scrape_do_celery.polling import PollingStrategy
+from scrape_do_celery.rules.polling import PollingStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from scrape_do_celery.client import endpoints
-    from scrape_do_celery.polling import Poller
+    from scrape_do_celery.rules.polling import Poller
 
 T = TypeVar("T")
 

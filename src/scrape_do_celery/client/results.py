@@ -8,9 +8,9 @@ from tenacity import RetryCallState, retry_if_result, stop_after_attempt, wait_f
 
 from scrape_do_celery.errors import AsyncAPIGoneError, AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobLifecycleError, JobResult, JobStatus, TaskDetails
-from scrape_do_celery.polling import MAX_TASK_FETCHES
 from scrape_do_celery.rules.lifecycle import give_up_task, settle_task
 from scrape_do_celery.rules.ordering import decide_order
+from scrape_do_celery.rules.polling import MAX_TASK_FETCHES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

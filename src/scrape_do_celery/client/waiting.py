@@ -6,16 +6,16 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE, JobFilters
-from scrape_do_celery.client.fate import is_passing
 from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.models import JobDetails
-from scrape_do_celery.polling import NOT_FOUND_GRACE, job_not_found
+from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, job_not_found
+from scrape_do_celery.rules.submit import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scrape_do_celery.models import JobsListResponse
-    from scrape_do_celery.polling import Poller
+    from scrape_do_celery.rules.polling import Poller
 
 MAX_FAILED_POLLS: Final = 10
 """Consecutive polls with passing failures after which a wait gives up."""

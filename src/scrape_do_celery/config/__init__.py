@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.config.checks import SettingsWarning
-from scrape_do_celery.config.settings import Settings, SettingsError
+from scrape_do_celery.config.settings import Settings, SettingsError, SettingsWarning
 
 __all__ = ["Settings", "SettingsError", "SettingsWarning"]

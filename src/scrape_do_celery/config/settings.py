@@ -5,22 +5,33 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+import re
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scrape_do_celery.config.checks import warn_exposed, warn_unknown
-from scrape_do_celery.config.fields import SettingsFields, env_name
-from scrape_do_celery.config.urls import masked
+from scrape_do_celery.config import secrets, urls
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.models.sendable import caller_level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-_COMPUTED = {
+PREFIX = "SCRAPE_DO_"
+#: Variables of this package that are not settings: the data directory of the embedded server.
+_NO_SETTINGS = frozenset({"SCRAPE_DO_DATA_DIR"})
+_COMPUTED_DEFAULTS = {
     "broker_url": "database 1 of the store's server",
     "result_backend": "database 2 of the store's server",
 }
+
+_warned: set[str] = set()
+
+
+class SettingsWarning(UserWarning):
+    """A setting has no effect, or may lose data."""
 
 
 class SettingsError(ConfigurationError, ValueError):
@@ -35,20 +46,194 @@ class SettingsError(ConfigurationError, ValueError):
         return dict(self.args[1])
 
 
-class Settings(SettingsFields):
-    """The settings of one process. Arguments override `SCRAPE_DO_*` variables, and these override defaults.
+def env_name(field: str) -> str:
+    """Return the environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def _check_queue(value: str) -> str:
+    if not re.fullmatch(r"[^\s,]+", value):
+        raise ValueError("should be one word without commas, as in `celery worker -Q`")
+    return value
+
+
+def _check_key_prefix(value: str) -> str:
+    if not re.fullmatch(r"[^\s{}]+", value):
+        raise ValueError("should be one word without braces, which Redis reads as a hash tag")
+    return value
+
+
+class Settings(BaseSettings):
+    """The settings of one process, with times in seconds.
+
+    Arguments override `SCRAPE_DO_*` variables, and these override defaults.
 
     Raises:
         SettingsError: a value is out of bounds, or an argument is unknown.
     """
 
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        # A compose file writes an unset variable as an empty variable.
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        str_strip_whitespace=True,
+        hide_input_in_errors=True,
+    )
+
+    api_key: Annotated[SecretStr | None, AfterValidator(secrets.check_token)] = Field(
+        default=None, description="The Scrape.do token. Only workers need it; producers write runs down without it."
+    )
+    api_url: Annotated[str, AfterValidator(urls.api_url)] = Field(
+        default="https://q.scrape.do", description="Root of the Async API, or of a sandbox."
+    )
+    redis_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
+        default="redis://localhost:6379/0",
+        description="The store, where runs and pages live: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`.",
+    )
+    broker_url: str = Field(
+        default="", description="Celery's broker, any that Celery supports. Unset: the store's server, next database."
+    )
+    result_backend: str = Field(
+        default="", description="Celery's result backend. Unset: the store's server, the database after the broker's."
+    )
+    queue: Annotated[str, AfterValidator(_check_queue)] = Field(
+        default="scrape_do", description="The Celery queue of every step."
+    )
+    key_prefix: Annotated[str, AfterValidator(_check_key_prefix)] = Field(
+        default="scrape_do", description="The first word of every key in the store."
+    )
+    result_ttl: int = Field(default=86_400, ge=60, description="How long the pages of a run that is done are kept.")
+    record_ttl: int = Field(
+        # If the broker redelivered the message of a `scrape` after its record had expired, a new run would start.
+        # Brokers redeliver within an hour, so a minimum of two hours is safe.
+        default=604_800,
+        ge=7200,
+        description="How long its record is kept; never shorter than its pages.",
+    )
+    idempotency_ttl: int = Field(
+        default=604_800, ge=60, description="How long an idempotency key leads to its run; never shorter than a record."
+    )
+    poll_initial_interval: float = Field(
+        default=1.0, ge=0.01, description="Time between the acceptance of a job and the first look at it."
+    )
+    poll_max_interval: float = Field(default=30.0, ge=0.01, description="The longest time between two looks at a job.")
+    poll_multiplier: float = Field(default=2.0, ge=1, le=100, description="What each interval grows by.")
+    poll_jitter: bool = Field(default=True, description="Spread looks at random, always below the longest interval.")
+    submit_deadline: float = Field(
+        default=60.0, gt=0, description="Total time that a `POST` of a job may take; later its fate is in doubt."
+    )
+    submit_visibility_grace: float = Field(
+        default=30.0, ge=0, description="Time that a job in doubt is given to appear at the API."
+    )
+    in_doubt_policy: Literal["resubmit_if_not_found", "never_resubmit"] = Field(
+        default="resubmit_if_not_found",
+        description="What to do where the answer to a purchase was lost and no such job is found: send it again, or "
+        "end as in doubt.",
+    )
+    shared_account: bool = Field(
+        default=False,
+        description="Others buy jobs with this token too: a job is recognised only by a marker in its webhook's URL.",
+    )
+    marker_url: Annotated[str | None, AfterValidator(urls.http_url)] = Field(
+        default=None,
+        description="Webhook that carries the marker of requests which have none of their own, on a shared account.",
+    )
+    account: str = Field(
+        default="", description="A name for the Scrape.do account, so that runs outlive a change of its token."
+    )
+    auth_grace: float = Field(
+        default=900.0, ge=0, description="How long a refused token holds runs back before they fail."
+    )
+    request_timeout: float = Field(default=60.0, gt=0, description="Total time that any other request may take.")
+    max_page_bytes: int = Field(
+        default=67_108_864,
+        ge=65_536,
+        le=1_073_741_824,
+        description="The largest answer to one request, in bytes after decompression. A larger page is a failed task.",
+    )
+    api_clock_tolerance: float = Field(
+        default=3_600.0,
+        ge=0,
+        description="How far the API's clocks may be off when the job of a purchase in doubt is searched for.",
+    )
+    lease_seconds: float = Field(
+        default=30.0, ge=0.5, description="How long a step holds its work without renewal; then another may take it."
+    )
+    cancel_grace: float = Field(
+        default=60.0, ge=0, description="Time to collect the pages that a canceled run has already paid for."
+    )
+    poison_after: int = Field(
+        default=5, ge=1, description="Claims without progress after which a run is taken out of work."
+    )
+    stop_on_failure: bool = Field(
+        default=True, description="Leave the unsent parts of a run unsent once one part has failed."
+    )
+    fetch_concurrency: int = Field(default=20, ge=1, le=200, description="Pages that one step fetches at once.")
+    max_requests: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Requests to the API that all workers together may have under way.",
+    )
+    request_rate: float | None = Field(
+        default=None, gt=0, description="Requests to the API that all workers together may begin in a second."
+    )
+    max_active_jobs: int | None = Field(
+        default=None, ge=1, description="Jobs that may run at Scrape.do at a time; the others wait here, in order."
+    )
+    credentials: Annotated[
+        SecretStr | None, BeforeValidator(secrets.credentials_text), AfterValidator(secrets.check_credentials)
+    ] = Field(
+        default=None,
+        description="Headers, cookies, webhook headers and bodies by name, as JSON: "
+        '`{"shop": {"headers": {"Authorization": "..."}}}`. '
+        'Schedules and messages refer to them with `credentials="shop"`.',
+    )
+    encryption_key: Annotated[
+        SecretStr | None, BeforeValidator(secrets.encryption_key_text), AfterValidator(secrets.check_encryption_key)
+    ] = Field(
+        default=None,
+        description="Encrypts requests and pages in the store: 32 random bytes in Base64. Several with commas between: "
+        "the first encrypts, all decrypt.",
+    )
+    max_dispatched_parts: int = Field(
+        default=1_000, ge=1, description="Parts that may have a step message in the broker at a time."
+    )
+
+    @field_validator("broker_url", "result_backend")
+    @classmethod
+    def _complete_celery_url(cls, value: str, info: ValidationInfo) -> str:
+        store = info.data.get("redis_url")
+        if value or store is None:
+            return urls.celery_url(value) if value else value
+        return urls.sibling(store, 1 if info.field_name == "broker_url" else 2)
+
+    @field_validator("record_ttl", "idempotency_ttl")
+    @classmethod
+    def _raise_to_bound(cls, value: int, info: ValidationInfo) -> int:
+        """Raise a value to its bound. Refusing it would make users who keep pages longer set three variables."""
+        name = "result_ttl" if info.field_name == "record_ttl" else "record_ttl"
+        lower: int = info.data.get(name, value)
+        return max(value, lower)
+
+    @field_validator("poll_max_interval")
+    @classmethod
+    def _check_poll_interval(cls, value: float, info: ValidationInfo) -> float:
+        first = info.data.get("poll_initial_interval", value)
+        if value < first:
+            raise ValueError(f"should be greater than or equal to {env_name('poll_initial_interval')} ({first})")
+        return value
+
     def __init__(self, **values: Any) -> None:
-        warn_unknown(os.environ, stacklevel=2)
+        warn_unknown(os.environ)
         problems: dict[str, str] = {}
         try:
             super().__init__(**values)
         except ValidationError as error:
-            problems = _problems(error)
+            problems = _find_problems(error)
         # Raise outside the `except` block: an error tracker would find the values in the exception's context.
         if problems:
             message = "; ".join(f"{name}: {text}" for name, text in problems.items())
@@ -69,18 +254,18 @@ class Settings(SettingsFields):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, masked(value) if isinstance(value, str) else value
+            yield name, urls.masked(value) if isinstance(value, str) else value
 
 
 def settings_table() -> list[tuple[str, str, str]]:
     """Return variable, default and meaning of each setting, in the order of the documentation."""
     return [
-        (env_name(name), _COMPUTED.get(name, _printed(field.default)), field.description or "")
+        (env_name(name), _COMPUTED_DEFAULTS.get(name, _format_default(field.default)), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
 
 
-def _printed(value: object) -> str:
+def _format_default(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -88,17 +273,45 @@ def _printed(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _problems(error: ValidationError) -> dict[str, str]:
+def _find_problems(error: ValidationError) -> dict[str, str]:
     found = {}
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         name = str(item["loc"][0]) if item["loc"] else "settings"
         if item["type"] == "extra_forbidden":
-            found[name] = "unknown argument" + _nearest(name)
+            found[name] = "unknown argument" + _suggestion(name, Settings.model_fields)
         else:
             found[env_name(name)] = item["msg"].removeprefix("Value error, ")
     return found
 
 
-def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a message for each `SCRAPE_DO_*` variable that nothing reads. No message shows a value."""
+    known = sorted({env_name(field) for field in Settings.model_fields} | _NO_SETTINGS)
+    strangers = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    rests = [other.removeprefix(PREFIX) for other in known]
+    return [
+        f"{name} is not a setting{_suggestion(name.upper().removeprefix(PREFIX), rests, PREFIX)}" for name in strangers
+    ]
+
+
+def warn_unknown(environ: Mapping[str, str]) -> None:
+    """Emit a `SettingsWarning` for each unknown variable that this process has not named yet."""
+    for message in unknown_variables(environ):
+        _warn_once(message)
+
+
+def warn_exposed(url: str) -> None:
+    """Emit a `SettingsWarning` for an API without encryption, once per host and process."""
+    if message := urls.why_exposed(url):
+        _warn_once(message)
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, SettingsWarning, stacklevel=caller_level())
+
+
+def _suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""

@@ -43,6 +43,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def why_exposed(url: str) -> str | None:
+    """Return a warning if requests to the API at `url` are not encrypted; None for https and for this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or is_loopback(host):
+        return None
+    return f"the API at http://{host} is not encrypted: the token and the pages travel in clear text; use https://"
+
+
 def http_url(url: str | None) -> str | None:
     """Return the URL if it is an HTTP URL with a host."""
     if url is not None and ((parts := _split(url)).scheme not in {"http", "https"} or not parts.hostname):

@@ -6,10 +6,10 @@ import click
 from flask.cli import ScriptInfo
 
 from scrape_do_celery.cli import main
-from scrape_do_celery.cli.group import Commands
+from scrape_do_celery.cli.group import CommandGroup
 
 
-@click.group("scrape-do", cls=Commands, commands=main.commands)
+@click.group("scrape-do", cls=CommandGroup, commands=main.commands)
 @click.pass_context
 def group(ctx: click.Context) -> None:
     """Manage runs of the Scrape.do Async API with this application's settings."""

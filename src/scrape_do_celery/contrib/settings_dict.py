@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config import Settings
-from scrape_do_celery.config.fields import PREFIX
-from scrape_do_celery.config.settings import SettingsError
+from scrape_do_celery.config.settings import PREFIX, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,32 +21,32 @@ def settings_of(found: object, framework_keys: Collection[str] = ()) -> Settings
         SettingsError: the dict, a key or a value is wrong. The message shows no value.
     """
     if wrong := problems_of(found, framework_keys):
-        raise SettingsError("; ".join(f"{where(key)}: {what}" for key, what in wrong.items()), wrong)
-    return Settings(**_values(found, framework_keys))
+        raise SettingsError("; ".join(f"{name_of_key(key)}: {what}" for key, what in wrong.items()), wrong)
+    return Settings(**_settings_values(found, framework_keys))
 
 
 def problems_of(found: object, framework_keys: Collection[str] = ()) -> dict[str, str]:
     """Return the faults by key. A fault of the dict itself stands under an empty key."""
     if not isinstance(found, dict):
         return {"": 'it must be a dict, such as {"REDIS_URL": "redis://localhost:6379/0"}'}
-    problems = {str(key): what for key in found if (what := _case(key))}
+    problems = {str(key): what for key in found if (what := _case_fault(key))}
     try:
-        Settings(**_values(found, framework_keys))
+        Settings(**_settings_values(found, framework_keys))
     except SettingsError as error:
         problems |= {name.removeprefix(PREFIX).upper(): text for name, text in error.problems.items()}
     return problems
 
 
-def where(key: str) -> str:
+def name_of_key(key: str) -> str:
     """Return the name of a key as the author of the dict wrote it."""
     return f"{SETTING}[{key!r}]" if key else SETTING
 
 
-def _values(found: Any, framework_keys: Collection[str]) -> dict[str, Any]:
-    return {key.lower(): value for key, value in found.items() if not _case(key) and key not in framework_keys}
+def _settings_values(found: Any, framework_keys: Collection[str]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in found.items() if not _case_fault(key) and key not in framework_keys}
 
 
-def _case(key: object) -> str:
+def _case_fault(key: object) -> str:
     """Return the fault in the spelling of a key; empty if the spelling is right."""
     if not isinstance(key, str):
         return "keys are texts"

@@ -41,7 +41,7 @@ class AccountReader:
         self._lock = threading.Lock()
         self._last, self._next = AccountStatus(NO_TOKEN), 0.0
 
-    def read(self, pause: float = 0.0) -> AccountStatus:
+    def read_status(self, pause: float = 0.0) -> AccountStatus:
         """Return the status of the account. While `pause` seconds of a 429 are left, no request is sent."""
         if self._settings.api_key is None:
             return AccountStatus(NO_TOKEN)
@@ -61,9 +61,9 @@ class AccountReader:
             ) as client:
                 return AccountStatus(ANSWERED, client.get_user_info())
         except ScrapeDoError as error:
-            return AccountStatus(_outcome(error))
+            return AccountStatus(_outcome_of(error))
 
 
-def _outcome(error: ScrapeDoError) -> str:
+def _outcome_of(error: ScrapeDoError) -> str:
     kinds = {AsyncAPIAuthError: REFUSED, AsyncAPIRateLimitError: PAUSED, APIConnectionError: NO_ANSWER}
     return next((name for kind, name in kinds.items() if isinstance(error, kind)), OTHER)

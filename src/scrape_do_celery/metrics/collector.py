@@ -35,29 +35,29 @@ class StoreCollector(Collector):
 
     def describe(self) -> Families:
         """Return the metrics without samples: a registration must not send requests."""
-        return _families({})
+        return _make_families({})
 
     def collect(self) -> Families:
         """Return all metrics with current values. If the store does not answer, return only `scrape_do_store_up`."""
         try:
             found = self._read_samples()
         except RedisError:
-            return iter([_family("scrape_do_store_up", {(): 0.0})])
-        return _families(found)
+            return iter([_make_family("scrape_do_store_up", {(): 0.0})])
+        return _make_families(found)
 
     def _read_samples(self) -> Samples:
         store, settings = self._store, self._settings
         mine = settings.account_id if settings.api_key or settings.account else ""
         stats = store.run(counting.read_stats(store.keys, mine, EXPIRY_WINDOWS))
         if not self.live_runs.is_alive():
-            self.live_runs.count()
+            self.live_runs.count_once()
         pause = max(0.0, (stats.paused_until or 0.0) - stats.now)
-        found: Samples = {"scrape_do_store_up": {(): 1.0}, **self._memory(), **store_samples(stats, settings)}
-        if (last := self.live_runs.last()) is not None:
+        found: Samples = {"scrape_do_store_up": {(): 1.0}, **self._read_memory(), **store_samples(stats, settings)}
+        if (last := self.live_runs.last_count()) is not None:
             add_live_runs(found, stats.now, *last)
-        return found | account_samples(self._account.read(pause), mine)
+        return found | account_samples(self._account.read_status(pause), mine)
 
-    def _memory(self) -> Samples:
+    def _read_memory(self) -> Samples:
         try:
             info = self._store.client.info("memory")
         except ResponseError:
@@ -68,14 +68,14 @@ class StoreCollector(Collector):
         }
 
 
-def _families(found: Samples) -> Families:
-    return (_family(metric.name, found.get(metric.name, {})) for metric in METRICS)
+def _make_families(found: Samples) -> Families:
+    return (_make_family(metric.name, found.get(metric.name, {})) for metric in METRICS)
 
 
-def _family(name: str, samples: dict[tuple[str, ...], float]) -> Family:
+def _make_family(name: str, samples: dict[tuple[str, ...], float]) -> Family:
     metric = BY_NAME[name]
     if metric.kind == "histogram":
-        return _histogram(name, samples)
+        return _make_histogram(name, samples)
     kind = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
     family = kind(name, metric.text, labels=metric.labels)
     for labels, value in sorted(samples.items()):
@@ -83,7 +83,7 @@ def _family(name: str, samples: dict[tuple[str, ...], float]) -> Family:
     return family
 
 
-def _histogram(name: str, samples: dict[tuple[str, ...], float]) -> Family:
+def _make_histogram(name: str, samples: dict[tuple[str, ...], float]) -> Family:
     """Make a histogram of samples by (label, bucket). `sum` is a bucket too. The buckets given are not cumulative."""
     family = HistogramMetricFamily(name, BY_NAME[name].text, labels=BY_NAME[name].labels)
     for label in sorted({label for label, _ in samples}):

@@ -39,12 +39,12 @@ class LiveRunCounter(threading.Thread):
         while not self._halt.wait(rest):
             began = self._clock()
             try:
-                self.count()
+                self.count_once()
             except RedisError as error:
                 log.warning("the runs will be counted later: %s", type(error).__name__)
             rest = max(_REST, _TIMES * (self._clock() - began))
 
-    def count(self) -> LiveRunCount:
+    def count_once(self) -> LiveRunCount:
         """Count the live runs. Keep and return the count."""
         store, found = self._store, counting.LiveRunCount()
         accounts = store.run(counting.accounts(store.keys))
@@ -57,7 +57,7 @@ class LiveRunCounter(threading.Thread):
         self._last = found.close(), self._clock()
         return found
 
-    def last(self) -> tuple[LiveRunCount, float] | None:
+    def last_count(self) -> tuple[LiveRunCount, float] | None:
         """Return the last count of live runs and its age in seconds, or None before the first count."""
         return None if self._last is None else (self._last[0], self._clock() - self._last[1])
 

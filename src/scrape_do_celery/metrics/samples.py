@@ -25,8 +25,8 @@ def store_samples(stats: StoreStats, settings: Settings) -> Samples:
     found: Samples = {
         "due": {(): stats.due},
         "dispatch_lag_seconds": {
-            ("due",): _late(stats.due_at, now),
-            ("polled",): max((_late(at, now) for at in lags), default=0.0),
+            ("due",): _seconds_late(stats.due_at, now),
+            ("polled",): max((_seconds_late(at, now) for at in lags), default=0.0),
         },
         "dispatched_parts": {(): stats.dispatched_parts},
         "dispatched_parts_limit": {(): settings.max_dispatched_parts},
@@ -49,8 +49,8 @@ def _samples_by_account(stats: StoreStats) -> Samples:
         "jobs_polled_by_list": {(a.account,): a.polled_by_list for a in accounts},
         "jobs_active": {(a.account,): a.active for a in accounts},
         "jobs_waiting_for_slot": {(a.account,): a.waiting_for_slot for a in accounts},
-        "slot_wait_seconds": {(a.account,): _late(a.first_waiting_since, now) for a in accounts},
-        "breaker_open_seconds": {(a.account,): _late(a.refused_since, now) for a in accounts},
+        "slot_wait_seconds": {(a.account,): _seconds_late(a.first_waiting_since, now) for a in accounts},
+        "breaker_open_seconds": {(a.account,): _seconds_late(a.refused_since, now) for a in accounts},
     }
 
 
@@ -86,7 +86,7 @@ def add_live_runs(found: Samples, now: float, live_runs: LiveRunCount, age: floa
     since = found["scrape_do_oldest_run_seconds"] = {}
     for state in counting.LIVE:
         runs[state,] = float(live_runs.runs.get(state, 0))
-        since[state,] = _late(live_runs.since.get(state), now)
+        since[state,] = _seconds_late(live_runs.since.get(state), now)
     found["scrape_do_live_runs_age_seconds"] = {(): age}
 
 
@@ -99,5 +99,5 @@ def account_samples(status: AccountStatus, account: str) -> Samples:
     return found
 
 
-def _late(moment: float | None, now: float) -> float:
+def _seconds_late(moment: float | None, now: float) -> float:
     return 0.0 if moment is None else max(0.0, now - moment)

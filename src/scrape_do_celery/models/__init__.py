@@ -18,7 +18,7 @@ from .ids import read_id, same_id
 from .parsing import parse_answer
 from .plugins import PluginRequest
 from .render import RenderOptions
-from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
+from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from .responses import (
     CancelJobResponse,
     JobCreationResponse,
@@ -48,6 +48,7 @@ __all__ = [
     "JobsListResponse",
     "PluginRequest",
     "RenderOptions",
+    "RequestFields",
     "RequestModel",
     "RunTimeoutError",
     "TaskCanceledError",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
-
-from scrape_do_celery.callers import caller_level
 
 from .base import RequestModel, wire_name
 from .plugins import PluginRequest  # noqa: TC001 (pydantic reads it)
@@ -19,6 +17,7 @@ from .sendable import (
     SendableText,
     Whole,
     as_list,
+    caller_level,
     is_kept,
     is_said,
     joined,
@@ -39,6 +38,34 @@ _PLUGIN_CREDITS = 10
 # Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
 _WITHOUT_BODY = (None, "GET", "HEAD")
+
+
+class RequestFields(TypedDict, total=False):
+    """The fields of `JobCreationRequest` beside `targets`, as keyword arguments of the functions that start a run.
+
+    Editors and type checkers read this class. A test compares it with the model, which describes the fields.
+    """
+
+    plugin: PluginRequest | dict[str, Any] | None
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None
+    body: str | None
+    headers: dict[str, str] | None
+    forward_headers: bool | None
+    set_cookies: str | None
+    geo_code: str | None
+    regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None
+    super: bool | None
+    session_id: int | None
+    device: Literal["desktop", "mobile", "tablet"] | None
+    timeout: int | None
+    retry_timeout: int | None
+    disable_retry: bool | None
+    transparent_response: bool | None
+    disable_redirection: bool | None
+    output: Literal["raw", "markdown"] | None
+    render: RenderOptions | dict[str, Any] | None
+    webhook_url: str | None
+    webhook_headers: dict[str, str] | None
 
 
 class JobCreationRequest(RequestModel):

@@ -1,4 +1,4 @@
-"""Checks of values that are sent as JSON: texts, numbers, nested values, headers.
+"""Checks of values that a caller sends as JSON: texts, numbers, nested values, headers.
 
 A message names the position of the fault and never repeats a value.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -29,6 +30,20 @@ _SHOWN_FAULTS: Final = 5
 _SHOWN_LETTERS: Final = 60
 _NO_TOKEN: Final = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: Packages whose frames are no caller: a warning must point to the user's code.
+_OURS: Final = (__name__.partition(".")[0], "pydantic")
+
+
+def caller_level() -> int:
+    """Return the `stacklevel` for the function that calls `warnings.warn(..., stacklevel=caller_level())`.
+
+    The level points to the first frame outside this package and pydantic.
+    """
+    # Frame 0 is this function, frame 1 is level 1.
+    frame, level = sys._getframe(1), 1  # noqa: SLF001 (no public way before Python 3.12)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def is_said(info: ValidationInfo) -> bool:

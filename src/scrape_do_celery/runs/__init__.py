@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runs.context import (
-    BATCH,
-    EAGER,
-    AppContext,
-    StepMessage,
-    batched,
-    ensure_default_app,
-    is_own_app,
-    make_app,
-    settings_of,
-)
+from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, settings_of
+from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.retry import retry_failed

@@ -44,7 +44,7 @@ def is_followed(stored: str, state: str) -> bool:
     return any(options.get(name) for name in names)
 
 
-def callbacks(on_success: Any, on_failure: Any) -> dict[str, Any]:
+def callback_canvas(on_success: Any, on_failure: Any) -> dict[str, Any]:
     """Return the canvas that calls the caller's own tasks after a run; empty without such tasks.
 
     Raises:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.time import maybe_make_aware
 
-from scrape_do_celery.config.credentials import with_credentials
-from scrape_do_celery.errors import IdempotencyConflictError
+from scrape_do_celery import tracing
+from scrape_do_celery.config.secrets import with_credentials
+from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.runs.canvas import delivery_signature
-from scrape_do_celery.runs.checking import check_key, read_spec
-from scrape_do_celery.runs.enqueue import write
-from scrape_do_celery.store import ops
+from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
+from scrape_do_celery.store import RunSpec, ops
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -36,14 +37,14 @@ def create_draft(
     if len(args) > 1 or (args and "targets" in options):
         raise ValueError("targets must be given once, as the only positional argument; name each other argument")
     key = check_key(options.pop("idempotency_key", None))
-    options = with_credentials(app_context.settings, options.pop("credentials", None), options)
-    spec = read_spec(*args, **options)
+    options = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
+    spec = RunSpec.from_arguments(*args, **options)
     start_delay, expires = seconds_until_due(app_context.app, canvas), seconds_until_expiry(app_context.app, canvas)
     delivery = delivery_signature(app_context, task_id, task_id, canvas)
     store, options = app_context.store, {"start_delay": start_delay, "expires": expires}
     for _ in range(2):
         try:
-            run_id, new = write(app_context, spec, task_id, key=key, waiter=task_id, signature=delivery, **options)
+            run_id, new = write_run(app_context, spec, task_id, key=key, waiter=task_id, signature=delivery, **options)
         except IdempotencyConflictError as error:
             if error.run_id != task_id:
                 raise
@@ -57,6 +58,31 @@ def create_draft(
             break
         # The run that had the key was forgotten a moment ago, so the key is free.
     return run_id
+
+
+def write_run(
+    app_context: AppContext, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
+) -> tuple[str, bool]:
+    """Write a run. Return the id of the run in the store, and whether this call wrote it.
+
+    `options` are those of `ops.create_run`.
+
+    Raises:
+        IdempotencyConflictError: the key or id belongs to a run with another request.
+        RunNotFoundError: the run of this id has ended and was forgotten.
+    """
+    store = app_context.store
+    created = store.run(ops.create_run(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
+    if created.result == ops.CreateResult.RESERVED:
+        # As after `enqueue`, the run waits under its own id. The caller adds its own waiter later.
+        options |= {"waiter": None, "signature": ""}
+        command = ops.create_run(store.keys, created.run_id, spec, key=key, trace=tracing.current(), **options)
+        created = replace(store.run(command), result=ops.CreateResult.EXISTS)
+    if created.result == ops.CreateResult.FORGOTTEN:
+        raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
+    if is_conflict(created, spec):
+        raise conflict_error(store, created.run_id, spec)
+    return created.run_id, created.new
 
 
 def seconds_until_due(app: Celery, options: dict[str, Any]) -> float:

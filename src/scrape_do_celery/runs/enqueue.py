@@ -4,64 +4,74 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, RunNotFoundError
+from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
-from scrape_do_celery.runs.canvas import callbacks, delivery_signature
-from scrape_do_celery.runs.checking import check_key, each_request, read_spec
-from scrape_do_celery.runs.context import AppContext, StepMessage, refuse_eager
+from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
+from scrape_do_celery.runs.celery_app import refuse_eager
+from scrape_do_celery.runs.context import AppContext, StepMessage
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
+from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import PartId, ops
+from scrape_do_celery.store import PartId, RunSpec, ops
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.models import JobCreationRequest
-    from scrape_do_celery.store import RunSpec
     from scrape_do_celery.store.ops import Command, Created
+    from scrape_do_celery.store.options import EnqueueOptions
 
 log = logging.getLogger(__name__)
 
 #: Runs per round trip to the store, at most.
-_TOGETHER = 200
+_BATCH_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _NewRun:
     """A run to write. The id stands unless the idempotency key has a run already."""
 
     spec: RunSpec
     key: str | None
+    #: the canvas that calls the caller's own tasks; empty without such tasks
+    canvas: dict[str, Any]
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     # The trace of the call: the run may be written later, at the commit of a transaction.
     trace: str = field(default_factory=tracing.current)
     #: whether the key had no run when a transaction reserved its id
     free: bool = False
 
+    def delivery_to(self, app_context: AppContext, waiter: str) -> str:
+        """Return the message that will deliver the outcome to a waiter; empty without a canvas."""
+        return delivery_signature(app_context, self.run_id, waiter, self.canvas) if self.canvas else ""
 
-def enqueue(  # noqa: PLR0913 (one argument for each option of a run)
+    def create_command(self, app_context: AppContext) -> Command[Created]:
+        """Return the command that creates the run."""
+        keys, delivery = app_context.store.keys, self.delivery_to(app_context, self.run_id)
+        return ops.create_run(keys, self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
+
+
+def enqueue(
     targets: Iterable[str] | JobCreationRequest | None = None,
     *,
     idempotency_key: str | None = None,
-    raise_on_task_failure: bool = False,
-    max_wait: float | None = None,
-    early: bool | None = None,
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
-    **options: Any,
+    **options: Unpack[EnqueueOptions],
 ) -> RunHandle:
     """Start a run, and return at once.
 
@@ -72,15 +82,11 @@ def enqueue(  # noqa: PLR0913 (one argument for each option of a run)
         targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
         idempotency_key: a text that is not blank. A second call with this key and an equal request returns the run of
             the first call, in any state. The callbacks of the first call stand.
-        raise_on_task_failure: whether one failed task makes the run fail with `TaskFailedError`.
-        max_wait: seconds from now, more than 0, after which the run ends with `RunTimeoutError` and its jobs are
-            canceled. None sets no limit.
-        early: whether pages are fetched while their job still runs, at the cost of one poll in each interval. None
-            decides by the number of targets: from 50 on.
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
         on_failure: a Celery signature. Celery calls it as an errback, at least once.
         settings: settings of this call. None takes those of the framework or of the environment.
-        **options: the fields of `JobCreationRequest`, such as `geo_code="us"`. Times among them are in milliseconds.
+        **options: the options of the run (`RunOptions`), and the fields of `JobCreationRequest`, such as
+            `geo_code="us"`. Times among these fields are in milliseconds.
 
     Returns:
         A handle of the run. `run_id` is also its Celery result id.
@@ -91,22 +97,19 @@ def enqueue(  # noqa: PLR0913 (one argument for each option of a run)
         ConfigurationError: the app has `task_always_eager`. Nothing was written.
         StoreUnavailableError: Redis did not answer. With an `idempotency_key`, the same call is safe to repeat.
     """
-    spec = read_spec(targets, raise_on_task_failure=raise_on_task_failure, max_wait=max_wait, early=early, **options)
-    wanted = [_Wanted(spec, check_key(idempotency_key))]
-    return _start(AppContext.for_app(settings=settings), wanted, callbacks(on_success, on_failure))[0]
+    spec = RunSpec.from_arguments(targets, **options)
+    key, canvas = check_key(idempotency_key), callback_canvas(on_success, on_failure)
+    return _start_runs(AppContext.for_app(settings=settings), [_NewRun(spec, key, canvas)])[0]
 
 
-def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
+def enqueue_many(
     requests: Iterable[Iterable[str] | JobCreationRequest],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
-    raise_on_task_failure: bool = False,
-    max_wait: float | None = None,
-    early: bool | None = None,
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
-    **options: Any,
+    **options: Unpack[EnqueueOptions],
 ) -> list[RunHandle]:
     """Start a run for each request, with one round trip to the store for every 200 runs.
 
@@ -115,13 +118,11 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
     Args:
         requests: for each run its URLs, or a `JobCreationRequest`.
         idempotency_keys: a key or None for each request, in the same order. None for no keys at all.
-        raise_on_task_failure: as in `enqueue`.
-        max_wait: seconds, as in `enqueue`.
-        early: as in `enqueue`.
         on_success: as in `enqueue`.
         on_failure: as in `enqueue`.
         settings: as in `enqueue`.
-        **options: fields of `JobCreationRequest` for all requests that are lists of URLs.
+        **options: the options of each run (`RunOptions`), and the fields of `JobCreationRequest` for all requests that
+            are lists of URLs.
 
     Returns:
         The handles, in the order of the requests.
@@ -132,89 +133,145 @@ def enqueue_many(  # noqa: PLR0913 (as `enqueue`)
         ConfigurationError: the app has `task_always_eager`. Nothing was written.
         StoreUnavailableError: some runs may be written, and go on. With keys, the same call is safe to repeat.
     """
-    kept = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
-    specs = [_numbered(index, request, kept | options) for index, request in enumerate(each_request(requests))]
+    specs = _read_specs(requests, options)
     given = as_list(idempotency_keys, "idempotency_keys", "keys")
     keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
     if len(keys) != len(specs):
         raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
-    wanted = [_Wanted(spec, key) for spec, key in zip(specs, keys, strict=True)]
-    return _start(AppContext.for_app(settings=settings), wanted, callbacks(on_success, on_failure))
+    canvas = callback_canvas(on_success, on_failure)
+    new_runs = [_NewRun(spec, key, canvas) for spec, key in zip(specs, keys, strict=True)]
+    return _start_runs(AppContext.for_app(settings=settings), new_runs)
 
 
-def _numbered(index: int, request: Iterable[str] | JobCreationRequest, options: dict[str, Any]) -> RunSpec:
-    try:
-        return read_spec(request, **options)
-    except ValueError as error:
-        raise ValueError(f"request {index}: {error}") from None
+def _read_specs(requests: Any, options: EnqueueOptions) -> list[RunSpec]:
+    """Return the checked spec of each request.
+
+    Raises:
+        ValueError: a request is wrong, or `requests` is one request or has no order.
+    """
+    if isinstance(requests, JobCreationRequest | str | bytes | Mapping | AbstractSet) or not isinstance(
+        requests, Iterable
+    ):
+        raise ValueError(f"requests must be a list of requests, not {type(requests).__name__}")  # noqa: TRY004
+    specs: list[RunSpec] = []
+    # Read the requests one by one: a list of a hundred thousand would hold all of them in memory at once.
+    for index, request in enumerate(requests):
+        try:
+            specs.append(RunSpec.from_arguments(request, **options))
+        except ValueError as error:
+            raise ValueError(f"request {index}: {error}") from None
+    return specs
 
 
-def _start(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[RunHandle]:
+def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[RunHandle]:
+    """Write the runs now, or at the commit of the transaction that this call is in. Return their handles.
+
+    Raises:
+        IdempotencyConflictError: a key belongs to a run with another request.
+    """
     refuse_eager(app_context.app)
-    later = hooks().after_commit()
-    if later is None:
+    at_commit = hooks().after_commit()
+    if at_commit is None:
         run_ids = []
-        for created, one in zip(_write_all(app_context, wanted, canvas), wanted, strict=True):
-            if _is_other(created, one.spec):
-                raise _conflict(app_context, created.run_id, one.spec)
+        for created, new_run in zip(_create_runs(app_context, new_runs), new_runs, strict=True):
+            if is_conflict(created, new_run.spec):
+                raise conflict_error(app_context.store, created.run_id, new_run.spec)
             run_ids.append(created.run_id)
     else:
-        if canvas:
-            # Make the message now: a canvas that cannot be sent must fail this call, and not the commit.
-            delivery_signature(app_context, "", "", canvas)
-        wanted = [_reserve(app_context, one) for one in wanted]
-        run_ids = [one.run_id for one in wanted]
-        later(partial(_write_committed, app_context, wanted, canvas))
+        new_runs = [_reserve_run_id(app_context, new_run) for new_run in new_runs]
+        run_ids = [new_run.run_id for new_run in new_runs]
+        at_commit(partial(_create_committed_runs, app_context, new_runs))
     return [RunHandle(run_id, app_context=app_context) for run_id in run_ids]
 
 
-def _reserve(app_context: AppContext, one: _Wanted) -> _Wanted:
+def _reserve_run_id(app_context: AppContext, new_run: _NewRun) -> _NewRun:
     """Reserve the id that the key has for all transactions. Return the run to write at the commit, with that id.
 
     Raises:
         IdempotencyConflictError: the key belongs to a run with another request.
     """
-    if one.key is None:
-        return one
+    # Make the message now: a canvas that cannot be sent must fail this call, and not the commit.
+    new_run.delivery_to(app_context, new_run.run_id)
+    if new_run.key is None:
+        return new_run
     store = app_context.store
-    found = store.run(ops.reserve_key(store.keys, one.key, one.run_id, one.spec.digest))
-    if found.result == ops.CreateResult.EXISTS and _is_other(found, one.spec):
-        raise _conflict(app_context, found.run_id, one.spec)
-    return replace(one, run_id=found.run_id, free=found.result == ops.CreateResult.RESERVED)
+    found = store.run(ops.reserve_key(store.keys, new_run.key, new_run.run_id, new_run.spec.digest))
+    if found.result == ops.CreateResult.EXISTS and is_conflict(found, new_run.spec):
+        raise conflict_error(store, found.run_id, new_run.spec)
+    return replace(new_run, run_id=found.run_id, free=found.result == ops.CreateResult.RESERVED)
 
 
-def _write_committed(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> None:
+def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> None:
+    """Write the runs of a transaction. An exception would drop other actions that wait for the same commit."""
     store = app_context.store
-    for created, one in zip(_write_all(app_context, wanted, canvas), wanted, strict=True):
-        # The caller has gone on, and an exception would drop other actions that wait for the same commit.
-        if _is_other(created, one.spec):
-            log.error("committed too late: %s", _conflict(app_context, created.run_id, one.spec))
-        elif created.result == ops.CreateResult.FORGOTTEN or created.run_id != one.run_id:
-            log.error("committed too late: the run %s of this key has ended and was forgotten", one.run_id)
-        elif canvas and one.free and not created.new:
+    for created, new_run in zip(_create_runs(app_context, new_runs), new_runs, strict=True):
+        if is_conflict(created, new_run.spec):
+            log.error("committed too late: %s", conflict_error(store, created.run_id, new_run.spec))
+        elif created.result == ops.CreateResult.FORGOTTEN or created.run_id != new_run.run_id:
+            log.error("committed too late: the run %s of this key has ended and was forgotten", new_run.run_id)
+        elif new_run.canvas and new_run.free and not created.new:
             # Another process has written the run meanwhile. The callbacks of this call need a waiter of their own.
             waiter = str(uuid.uuid4())
-            store.run(
-                ops.accept_run(
-                    store.keys, one.run_id, waiter, delivery_signature(app_context, one.run_id, waiter, canvas)
-                )
-            )
+            delivery = new_run.delivery_to(app_context, waiter)
+            store.run(ops.accept_run(store.keys, new_run.run_id, waiter, delivery))
 
 
-def _write_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    """Write the runs and publish their submit steps. Return the results in input order.
+def _create_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[Created]:
+    """Write the runs, publish their submit steps and announce them. Return the results in input order.
 
     If the key or id of a run belongs to another request, nothing is published for the run.
     """
-    found: list[Created] = []
-    for start in range(0, len(wanted), _TOGETHER):
-        found += _write_some(app_context, wanted[start : start + _TOGETHER], canvas)
+    results: list[Created] = []
+    started: list[str] = []
+    for start in range(0, len(new_runs), _BATCH_SIZE):
+        batch = new_runs[start : start + _BATCH_SIZE]
+        created_runs = _write_records(app_context, batch)
+        parts = {
+            created.run_id: len(new_run.spec.parts())
+            for created, new_run in zip(created_runs, batch, strict=True)
+            if not is_conflict(created, new_run.spec)
+        }
+        app_context.publish_all([_submit_message(run_id, count) for run_id, count in parts.items()])
+        results += created_runs
+        started += parts
     if run_changed.receivers:
-        pairs = zip(found, wanted, strict=True)
-        _send_created_signals(
-            app_context, [created.run_id for created, one in pairs if not _is_other(created, one.spec)]
-        )
-    return found
+        _send_created_signals(app_context, started)
+    return results
+
+
+def _write_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Created]:
+    """Write the records of a batch, or accept the runs that the keys have already."""
+    store = app_context.store
+    results = _create_records(app_context, batch)
+    existing = [
+        index
+        for index, (created, new_run) in enumerate(zip(results, batch, strict=True))
+        if not created.new and not is_conflict(created, new_run.spec)
+    ]
+    if existing:
+        counts = store.run_all([ops.accept_run(store.keys, results[index].run_id) for index in existing])
+        # A run that was forgotten between both commands has freed its key, so the run is created once more.
+        freed = [index for index, parts in zip(existing, counts, strict=True) if parts <= 0]
+        created_again = _create_records(app_context, [batch[index] for index in freed])
+        for index, created in zip(freed, created_again, strict=True):
+            results[index] = created
+    return results
+
+
+def _create_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Created]:
+    """Send the create commands of a batch. If an open transaction has reserved an id for a key, create that run."""
+    store = app_context.store
+    results = store.run_all([new_run.create_command(app_context) for new_run in batch])
+    reserved = {
+        index: replace(batch[index], run_id=created.run_id)
+        for index, created in enumerate(results)
+        if created.result == ops.CreateResult.RESERVED
+    }
+    if reserved:
+        created_again = store.run_all([new_run.create_command(app_context) for new_run in reserved.values()])
+        for index, created in zip(reserved, created_again, strict=True):
+            results[index] = created
+    return results
 
 
 def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> None:
@@ -227,85 +284,10 @@ def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> No
         log.warning("run_changed was not sent for new runs: %s", type(error).__name__)
 
 
-def _write_some(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    store = app_context.store
-    found = _create_all(app_context, wanted, canvas)
-    ours = [index for index, one in enumerate(wanted) if not _is_other(found[index], one.spec)]
-    if old := [index for index in ours if not found[index].new]:
-        alive = store.run_all([ops.accept_run(store.keys, found[index].run_id) for index in old])
-        # A run that was forgotten between both commands has freed its key, so the run is created once more.
-        freed = [index for index, parts in zip(old, alive, strict=True) if parts <= 0]
-        for index, created in zip(freed, _create_all(app_context, [wanted[n] for n in freed], canvas), strict=True):
-            found[index] = created
-    messages = ((found[index].run_id, range(len(wanted[index].spec.parts()))) for index in ours)
-    part_ids = tuple(str(PartId(run_id, part)) for run_id, parts in messages for part in parts)
-    app_context.publish_all([StepMessage(routing.SUBMIT_JOBS, part_ids)])
-    return found
-
-
-def _create_all(app_context: AppContext, wanted: Sequence[_Wanted], canvas: dict[str, Any]) -> list[Created]:
-    store = app_context.store
-    found = store.run_all([_creation(app_context, one, canvas) for one in wanted])
-    reserved = {
-        index: created.run_id for index, created in enumerate(found) if created.result == ops.CreateResult.RESERVED
-    }
-    # An open transaction has reserved these ids and given them to its caller.
-    under = [replace(wanted[index], run_id=run_id) for index, run_id in reserved.items()]
-    again = store.run_all([_creation(app_context, one, canvas) for one in under]) if under else []
-    for index, created in zip(reserved, again, strict=True):
-        found[index] = created
-    return found
-
-
-def _creation(app_context: AppContext, one: _Wanted, canvas: dict[str, Any]) -> Command[Created]:
-    delivery = delivery_signature(app_context, one.run_id, one.run_id, canvas) if canvas else ""
-    keys = app_context.store.keys
-    return ops.create_run(keys, one.run_id, one.spec, key=one.key, signature=delivery, trace=one.trace)
-
-
-def _is_other(created: Created, spec: RunSpec) -> bool:
-    """Return whether the run with this key or id has another request."""
-    return not created.new and created.digest != spec.digest
-
-
-def write(
-    app_context: AppContext, spec: RunSpec, run_id: str, *, key: str | None = None, **options: Any
-) -> tuple[str, bool]:
-    """Write a run. Return the id of the run in the store, and whether this call wrote it.
-
-    `options` are those of `ops.create_run`.
-
-    Raises:
-        IdempotencyConflictError: the key or id belongs to a run with another request.
-        RunNotFoundError: the run of this id has ended and was forgotten.
-    """
-    store = app_context.store
-    created = store.run(ops.create_run(store.keys, run_id, spec, key=key, trace=tracing.current(), **options))
-    if created.result == ops.CreateResult.RESERVED:
-        # As after `enqueue`, the run waits under its own id. The caller adds its own waiter later.
-        options |= {"waiter": None, "signature": ""}
-        command = ops.create_run(store.keys, created.run_id, spec, key=key, trace=tracing.current(), **options)
-        created = replace(store.run(command), result=ops.CreateResult.EXISTS)
-    if created.result == ops.CreateResult.FORGOTTEN:
-        raise RunNotFoundError(f"run {run_id} has ended and was forgotten", run_id)
-    if _is_other(created, spec):
-        raise _conflict(app_context, created.run_id, spec)
-    return created.run_id, created.new
-
-
 def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:
     """Publish submit steps for all parts of a run that was just accepted."""
-    app_context.publish(routing.SUBMIT_JOBS, [PartId(run_id, n) for n in range(parts)])
+    app_context.publish(routing.SUBMIT_JOBS, [PartId(run_id, part) for part in range(parts)])
 
 
-def _conflict(app_context: AppContext, run_id: str, spec: RunSpec) -> IdempotencyConflictError:
-    store = app_context.store
-    record = store.run(ops.read_run(store.keys, run_id))
-    try:
-        theirs = store.run(ops.spec(store.keys, run_id, len(record.parts))) if record else None
-    except EncryptionKeyError as error:
-        # The other request cannot be read here. Its digest still proves that the requests differ.
-        return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {error}", run_id)
-    fields = spec.differing_fields(theirs) if theirs else ()
-    what = f"it differs in {', '.join(fields)}" if fields else "its record is gone"
-    return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {what}", run_id, fields)
+def _submit_message(run_id: str, parts: int) -> StepMessage:
+    return StepMessage(routing.SUBMIT_JOBS, tuple(str(PartId(run_id, part)) for part in range(parts)))

@@ -62,29 +62,29 @@ class RunHandle:
     @property
     def status(self) -> RunStatus:
         """The state, figures and times of the run, without pages."""
-        return RunStatus.from_record(self._record())
+        return RunStatus.from_record(self._read_record())
 
     @property
     def state(self) -> RunState:
         """The state of the run. An ended run has its outcome here."""
-        return self._record().state
+        return self._read_record().state
 
     @property
     def progress(self) -> Progress:
         """The numbers of succeeded tasks, failed tasks and all tasks."""
-        parts = self._record().parts
+        parts = self._read_record().parts
         return Progress(sum(p.done for p in parts), sum(p.failed for p in parts), sum(p.total for p in parts))
 
     @property
     def job(self) -> JobDetails | None:
         """The job that decided the run, as last polled. Before the outcome, the first job; None before a purchase."""
-        record = self._record()
-        return _deciding(record, results.jobs_by_part(self._app_context.store, record))
+        record = self._read_record()
+        return _deciding_job(record, results.jobs_by_part(self._app_context.store, record))
 
     @property
     def jobs(self) -> list[JobDetails]:
         """All jobs that were bought for the run, as last polled."""
-        return list(results.jobs_by_part(self._app_context.store, self._record()).values())
+        return list(results.jobs_by_part(self._app_context.store, self._read_record()).values())
 
     @property
     def async_result(self) -> AsyncResult:
@@ -108,10 +108,10 @@ class RunHandle:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         for wait in _wait_intervals(deadline):
-            if self._ended():
-                return self._read()
+            if self._has_ended():
+                return self._read_result()
             time.sleep(wait)
-        raise self._not_ready(timeout)
+        raise self._not_ready_error(timeout)
 
     async def aresult(self, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109 (as `result`)
         """Wait as `result` does, in async code. The event loop is never blocked.
@@ -127,10 +127,10 @@ class RunHandle:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         for wait in _wait_intervals(deadline):
-            if await asyncio.to_thread(self._ended):
-                return await asyncio.to_thread(self._read)
+            if await asyncio.to_thread(self._has_ended):
+                return await asyncio.to_thread(self._read_result)
             await asyncio.sleep(wait)
-        raise await asyncio.to_thread(self._not_ready, timeout)
+        raise await asyncio.to_thread(self._not_ready_error, timeout)
 
     def iter_tasks(self, *, partial: bool = False) -> Iterator[TaskDetails]:
         """Yield the fetched tasks in input order, with a few of them in memory at a time.
@@ -145,12 +145,12 @@ class RunHandle:
             RunNotFoundError: the store has no such run (any more).
             ResultExpiredError: the pages have expired.
         """
-        record = self._record()
+        record = self._read_record()
         if record.outcome is None and not partial:
-            raise self._not_ready(None)
+            raise self._not_ready_error(None)
         store = self._app_context.store
         for part in results.part_readers(store, record):
-            yield from part.tasks(store)
+            yield from part.iter_tasks(store)
 
     def cancel(self) -> bool:
         """Request the end of the run, at Scrape.do too.
@@ -164,7 +164,7 @@ class RunHandle:
             RunNotFoundError: the store has no such run (any more).
         """
         if self._app_context.request_stop(self.run_id, CANCEL) is None:
-            self._record()
+            self._read_record()
             return False
         return True
 
@@ -199,46 +199,46 @@ class RunHandle:
         if not isinstance(self._app_context.app.backend, DisabledBackend):
             self.async_result.forget()
 
-    def _record(self) -> RunRecord:
+    def _read_record(self) -> RunRecord:
         store = self._app_context.store
         record = store.run(ops.read_run(store.keys, self.run_id))
         if record is None:
-            raise self._unknown()
+            raise self._not_found_error()
         return record
 
-    def _ended(self) -> bool:
+    def _has_ended(self) -> bool:
         store = self._app_context.store
         known, outcome = store.run(ops.outcome(store.keys, self.run_id))
         if not known:
-            raise self._unknown()
+            raise self._not_found_error()
         return outcome is not None
 
-    def _read(self) -> JobResult:
-        record = self._record()
+    def _read_result(self) -> JobResult:
+        record = self._read_record()
         if record.error is not None:
             raise record.error
         store = self._app_context.store
         parts = list(results.part_readers(store, record))
-        read = [part.read(store) for part in parts]
+        read = [part.read_tasks(store) for part in parts]
         return JobResult(
-            job=_deciding(record, {part.part_id.part: part.job for part in parts}),
+            job=_deciding_job(record, {part.part_id.part: part.job for part in parts}),
             jobs=[part.job for part in parts],
             tasks=[task for tasks, _ in read for task in tasks],
             order_verified=all(proven for _, proven in read),
             run_id=self.run_id,
         )
 
-    def _unknown(self) -> RunNotFoundError:
+    def _not_found_error(self) -> RunNotFoundError:
         return RunNotFoundError(
             f"no run {self.run_id} in the store: never written, not committed yet, or past its life", self.run_id
         )
 
-    def _not_ready(self, timeout: float | None) -> ResultNotReadyError:
+    def _not_ready_error(self, timeout: float | None) -> ResultNotReadyError:
         waited = "" if timeout is None else f" after {timeout:g} s"
         return ResultNotReadyError(f"run {self.run_id} is {self.state}{waited}; it goes on", self.run_id)
 
 
-def _deciding(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | None:
+def _deciding_job(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | None:
     return jobs.get(record.decided_by) or next(iter(jobs.values()), None)
 
 

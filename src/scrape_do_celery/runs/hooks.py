@@ -16,7 +16,7 @@ def _in_no_transaction() -> None:
     return None
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
@@ -29,7 +29,7 @@ class FrameworkHooks:
     #: In a transaction, returns a function that defers an action to the commit. A rollback drops the action.
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
     #: Called before and after a thread without requests announces runs: its database connections may idle for long.
-    close_connections: Callable[[], object] = _nothing
+    close_connections: Callable[[], object] = _do_nothing
 
 
 _hooks = FrameworkHooks()

@@ -31,24 +31,24 @@ class PartReader:
     #: URLs by position in the store; an empty text if the summary names no URL
     named: list[str]
 
-    def tasks(self, store: Store) -> Iterator[TaskDetails]:
+    def iter_tasks(self, store: Store) -> Iterator[TaskDetails]:
         """Yield the stored tasks in the input order of the job's summary. Leave out tasks that were never fetched.
 
         Raises:
             ResultExpiredError: tasks were stored, and have expired.
         """
-        positions, _ = self._order({})
-        for _, task in self._stored(store, positions):
+        positions, _ = self._decide_order({})
+        for _, task in self._read_stored(store, positions):
             yield task
 
-    def read(self, store: Store) -> tuple[list[TaskDetails], bool]:
+    def read_tasks(self, store: Store) -> tuple[list[TaskDetails], bool]:
         """Return the stored tasks in input order, and whether their own URLs and the summary prove that order.
 
         Raises:
             ResultExpiredError: as `tasks`.
         """
-        tasks = dict(self._stored(store, range(len(self.named))))
-        positions, proven = self._order({at: task.url for at, task in tasks.items() if not task.gone})
+        tasks = dict(self._read_stored(store, range(len(self.named))))
+        positions, proven = self._decide_order({at: task.url for at, task in tasks.items() if not task.gone})
         return [tasks[at] for at in positions if at in tasks], proven
 
     def successful_indexes(self, store: Store) -> set[int] | None:
@@ -59,20 +59,20 @@ class PartReader:
         """
         own: dict[int, str] = {}
         pages: set[int] = set()
-        for at, task in self._stored(store, range(len(self.named))):
+        for at, task in self._read_stored(store, range(len(self.named))):
             if not task.gone:
                 own[at] = task.url
             if task.has_page:
                 pages.add(at)
-        positions, proven = self._order(own)
+        positions, proven = self._decide_order(own)
         return {index for index, at in enumerate(positions) if at in pages} if proven else None
 
-    def _order(self, own: Mapping[int, str]) -> tuple[list[int], bool]:
+    def _decide_order(self, own: Mapping[int, str]) -> tuple[list[int], bool]:
         if self.targets is None:
             return list(range(len(self.named))), False
         return decide_order(self.targets, self.named, own)
 
-    def _stored(self, store: Store, positions: Sequence[int]) -> Iterator[tuple[int, TaskDetails]]:
+    def _read_stored(self, store: Store, positions: Sequence[int]) -> Iterator[tuple[int, TaskDetails]]:
         found: set[int] = set()
         for start in range(0, len(positions), _CHUNK):
             chunk = positions[start : start + _CHUNK]
@@ -92,7 +92,7 @@ def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
         part_id = record.part_id(number)
         spec = store.run(ops.part_spec(store.keys, part_id))
         targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
-        yield PartReader(part_id, record.parts[number], job, targets, _named(job))
+        yield PartReader(part_id, record.parts[number], job, targets, _named_urls(job))
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
@@ -101,7 +101,7 @@ def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     return {number: job for number, job in found.items() if job is not None}
 
 
-def _named(job: JobDetails) -> list[str]:
+def _named_urls(job: JobDetails) -> list[str]:
     """Return the URLs that the summary names, in the order of the job's task ids."""
     urls = {task.task_id: task.url for task in job.tasks}
     return [urls.get(task_id, "") for task_id in job.task_ids or urls]

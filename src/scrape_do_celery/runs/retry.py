@@ -58,10 +58,8 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
     return enqueue(
         spec.request.with_targets(targets),
         idempotency_key=f"retry of {run_id}",
-        raise_on_task_failure=spec.raise_on_task_failure,
-        max_wait=spec.max_wait,
-        early=spec.early,
         settings=settings,
+        **spec.run_options,
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, get_args
 
 from kombu.utils.json import dumps
 
 from scrape_do_celery import routing
 from scrape_do_celery.models.base import wire_name
 from scrape_do_celery.models.sendable import why_no_text
-from scrape_do_celery.runs.canvas import callbacks
-from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.runs.ticks import schedule_rule
+from scrape_do_celery.rules.schedules import schedule_rule
+from scrape_do_celery.runs.canvas import callback_canvas
+from scrape_do_celery.store import RunSpec
+from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from celery.canvas import Signature
     from celery.schedules import crontab
+
+    from scrape_do_celery.store.options import EnqueueOptions
 
 IfRunning = Literal["skip", "queue", "cancel_previous"]
 #: Fields that a schedule must not hold: beat stores its entries, and brokers carry them.
@@ -33,12 +36,9 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     *,
     if_running: IfRunning = "skip",
     credentials: str | None = None,
-    raise_on_task_failure: bool = False,
-    max_wait: float | None = None,
-    early: bool | None = None,
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
-    **options: Any,
+    **options: Unpack[EnqueueOptions],
 ) -> dict[str, Any]:
     """Return an entry for Celery's `beat_schedule` that starts a run at each tick.
 
@@ -53,12 +53,9 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
             the run later, and `cancel_previous` cancels the earlier run.
         credentials: the name of an entry in `SCRAPE_DO_CREDENTIALS`, with headers, cookies or a body. Beat's entries
             must not hold such secrets.
-        raise_on_task_failure: as in `enqueue`.
-        max_wait: seconds, as in `enqueue`.
-        early: as in `enqueue`.
         on_success: as in `enqueue`, for each run.
         on_failure: as in `enqueue`, for each run.
-        **options: the fields of `JobCreationRequest`.
+        **options: `RunOptions` and the fields of `JobCreationRequest`, as in `enqueue`.
 
     Returns:
         The entry, a dict with `task`, `schedule` and `kwargs`.
@@ -76,16 +73,13 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         raise ValueError(f"credentials {fault}")
     if secret := [field for field in _SECRET if options.get(field) or options.get(wire_name(field))]:
         raise ValueError(f'{", ".join(secret)}: a schedule is kept by beat; name them with credentials="..."')
-    kept: dict[str, Any] = {"raise_on_task_failure": raise_on_task_failure, "max_wait": max_wait, "early": early}
-    given = dict(options)
-    if targets is not None:
-        given["targets"] = targets
     # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
-    checked = read_spec(**given, **kept).request.model_dump(mode="json", exclude_none=True)
-    request = {**checked, **kept, "credentials": credentials}
-    request = {field: value for field, value in request.items() if value is not None}
+    spec = RunSpec.from_arguments(targets, **options)
+    checked = spec.request.model_dump(mode="json", exclude_none=True)
+    given = {name: options.get(name) for name in RUN_OPTIONS} | {"credentials": credentials}
+    request = checked | {name: value for name, value in given.items() if value is not None}
     kwargs = {"name": name, "rule": schedule_rule(schedule), "if_running": if_running, "request": request}
-    if canvas := callbacks(on_success, on_failure):
+    if canvas := callback_canvas(on_success, on_failure):
         kwargs["canvas"] = canvas
     # A value that JSON cannot carry must raise here, and not when beat publishes the entry.
     return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(dumps(kwargs))}  # type: ignore[no-untyped-call]

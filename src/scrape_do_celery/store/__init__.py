@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrape_do_celery.rules.states import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
 from scrape_do_celery.store import ops
 from scrape_do_celery.store.client import AsyncStore, Store
 from scrape_do_celery.store.due import DuePart, DueRun
@@ -9,7 +10,6 @@ from scrape_do_celery.store.keys import Keys, PartId
 from scrape_do_celery.store.ops import Retention
 from scrape_do_celery.store.options import RunSpec
 from scrape_do_celery.store.records import Claim, PartRecord, RunRecord
-from scrape_do_celery.store.states import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
 
 __all__ = [
     "CANCEL",

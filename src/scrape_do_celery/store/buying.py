@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.keys import PartId
@@ -148,12 +148,11 @@ def read_unresolved_purchases(
 
     Purchases behind the position `sighted` in the order are left out: they began after the job was seen.
     """
-    named = (" ".join(digests.strict), digests.by_any_version)
     return Command(
         lambda r: UnresolvedPurchases(
             tuple(PartId.parse(one.decode()) for one in r[0].split()), int(r[1]), r[2] == b"1"
         ),
-        (str(claim.part_id), keys.prefix, account, *named, sighted, *digests.coarse),
+        (str(claim.part_id), keys.prefix, account, " ".join(digests.strict), sighted, *digests.coarse),
         [_part(keys, claim)],
         "read_unresolved_purchases",
     )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import PoisonedRunError
-from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.store.buying import LONGEST_PROBE, PROBE
 from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.due import Due
@@ -129,4 +129,4 @@ def _claimed(
         return NeedsKey(reply[1].decode())
     if reply[0] == b"suspect":
         return Suspect()
-    return Claim.parse(part_id, reply, keys) if reply[0] == b"ok" else None
+    return Claim.from_reply(part_id, reply, keys) if reply[0] == b"ok" else None

@@ -32,7 +32,6 @@ _RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
 _OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
 #: Options for a caller that must answer within seconds even if the store hangs: each command is tried once.
 _FAIL_FAST = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
-_DURABLE = "set appendonly yes and appendfsync always"
 _LOST = [RedisConnectionError, RedisTimeoutError]
 #: Errors that end when the server recovers. Any other error is a fault of this package, and is raised as it is.
 _AWAY = (*_LOST, ReadOnlyError, OutOfMemoryError)
@@ -108,34 +107,12 @@ class Store:
         try:
             cluster = self.client.info("cluster")
         except ResponseError:
-            return  # `weakness` reports the cost of a user who may not use INFO
+            return  # `diagnostics.check_durability` reports the cost of a user who may not use INFO
         if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster: a run and the list of what is due must change in one step, "
-                "which a cluster cannot do across its slots. Use a single server, Sentinel, or a managed single shard."
+                "which a cluster cannot do across its slots. Use a single server or a managed single shard."
             )
-
-    def weakness(self) -> str:
-        """Describe in one sentence what a crash of the server can cost; empty if a crash loses no write."""
-        try:
-            persistence = self.client.info("persistence")
-        except ResponseError:
-            return (
-                "the store's user may not use INFO, so a restart cannot be noticed: each purchase is looked for at "
-                "Scrape.do before it is made, which takes a minute or two; allow it +info"
-            )
-        if not persistence.get("aof_enabled"):
-            return f"the store keeps no append-only file: a restart forgets runs and what they bought; {_DURABLE}"
-        try:
-            fsync = self.client.config_get("appendfsync").get("appendfsync")
-        except ResponseError:
-            return "the store does not tell its appendfsync (a managed server?): see that it is always"
-        if fsync != "always":
-            return (
-                f"appendfsync is {fsync}: a crash may forget the runs and cancels of the last second, and after each "
-                f"restart a purchase is looked for before it is made, which takes a minute or two; {_DURABLE}"
-            )
-        return ""
 
     def close(self) -> None:
         """Close the connections."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.rules.states import RunState, run_state
 from scrape_do_celery.store.buying import START
 from scrape_do_celery.store.command import Command
-from scrape_do_celery.store.states import RunState, run_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

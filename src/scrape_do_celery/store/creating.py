@@ -9,12 +9,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.models.urls import strict_digest
+from scrape_do_celery.rules.states import CANCEL, outcome_of_stop
 from scrape_do_celery.store.claiming import REDISPATCH_MIN
 from scrape_do_celery.store.command import Command, Value
+from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
-from scrape_do_celery.store.sealing import encryption_key_name
-from scrape_do_celery.store.states import CANCEL, outcome_of_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,7 +119,8 @@ def create_run(  # noqa: PLR0913 (one argument a field)
             *(len(parts), *sizes, *flat(fields)),
         ],
         [
-            *(key_of_run, keys.due, keys.idempotency(key) if key else ""),
+            *(key_of_run, keys.due),
+            *((keys.idempotency(key), keys.reservation(key)) if key else ("", "")),
             *((keys.tick(tick.name, tick.tick), keys.schedule(tick.name)) if tick else ()),
         ],
         "create_run",
@@ -132,13 +133,13 @@ def reserve_key(keys: Keys, key: str, run_id: str, digest: str) -> Command[Creat
     If the key has no run, the result has the id that a run of the request `digest` must have. The id is `run_id`,
     unless another id was reserved for the same request before.
     """
-    args = (run_id, digest, _RESERVED_FOR)
-    return Command(lambda reply: _created(reply, digest), args, [keys.idempotency(key)], "reserve_key")
+    args, redis_keys = (run_id, digest, _RESERVED_FOR), [keys.idempotency(key), keys.reservation(key)]
+    return Command(lambda reply: _created(reply, digest), args, redis_keys, "reserve_key")
 
 
 def assign_tick(keys: Keys, message_id: str, tick: str) -> Command[str]:
     """Assign a tick to a message that names none. Return the tick that was first assigned to it."""
-    return Command(bytes.decode, (tick, _AGAIN), [keys.once(message_id, "tick")], "claim_once")
+    return Command(bytes.decode, (tick, _AGAIN), [keys.message_tick(message_id)], "claim_once")
 
 
 def accept_run(

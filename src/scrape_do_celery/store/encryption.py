@@ -1,4 +1,4 @@
-"""Encrypt requests and contents at rest, with the keys of `SCRAPE_DO_ENCRYPTION_KEY`.
+"""Encrypt private values at rest, with the keys of `SCRAPE_DO_ENCRYPTION_KEY`.
 
 An encrypted value is a version byte, the name of the key, a nonce, and the output of AES-256-GCM. The plain value is
 compressed before. The Redis key and the field are authenticated as its context: a moved value cannot be decrypted.
@@ -73,6 +73,47 @@ class Encryptor:
             raise EncryptionKeyError(
                 f"a value of the store is not what was encrypted there with key {name.hex()}: it was changed, or moved"
             ) from None
+
+
+class PrivateValues:
+    """The private values of a store, as a process encrypts and decrypts them. Without an encryptor they stay plain."""
+
+    __slots__ = ()
+
+    @property
+    def encryptor(self) -> Encryptor | None:
+        """The ciphers of this process; None without a key."""
+        return None
+
+    @property
+    def key_names(self) -> list[str]:
+        """The names of the encryption keys of this process, first the key that encrypts."""
+        return [] if self.encryptor is None else self.encryptor.key_names
+
+    def encrypt(self, key: str, name: str, value: bytes) -> bytes:
+        """Return a private value in the form that is stored in the field `name` of `key`."""
+        return value if self.encryptor is None else self.encryptor.encrypt(value, f"{key} {name}")
+
+    def encrypt_text(self, key: str, name: str, text: str) -> bytes | str:
+        """Encrypt a text like `encrypt`. An empty text stays empty, because scripts test for it."""
+        return self.encrypt(key, name, text.encode()) if text and self.encryptor is not None else text
+
+    def decrypt(self, key: str, name: str, value: bytes) -> bytes:
+        """Return the plain form of a value of the field `name` of `key`, encrypted or not.
+
+        Raises:
+            EncryptionKeyError: If the value is encrypted, and this process cannot decrypt it.
+        """
+        if value[:1] != ENCRYPTED_PREFIX:
+            return value
+        if self.encryptor is None:
+            raise missing_key_error(key_name_of(value))
+        return self.encryptor.decrypt(value, f"{key} {name}")
+
+
+def encryption_key_name(keys: PrivateValues) -> str:
+    """Return the name of the key that encrypts; empty if this process has no key."""
+    return keys.key_names[0] if keys.key_names else ""
 
 
 def key_name_of(value: bytes) -> str:

@@ -1,46 +1,4 @@
-"""Make the name of every Redis key of the store.
-
-| key | type | holds | expiry |
-|---|---|---|---|
-| `P:run:<run>` | hash | the record of a run: request, stop request, waiters, outcome | `record_ttl` after delivery |
-| `P:part:<run>:<n>` | hash | the record of a part: state, lease, fence, intent, job, counters | as the run |
-| `P:job:<run>:<n>` | string | the last `JobDetails` of the part, packed | as the run |
-| `P:contents:<run>:<n>` | hash | task position -> frame of one `TaskDetails` | `result_ttl` after delivery |
-| `P:provisional:<run>:<n>` | hash | task position -> frame of a held page, its credits | until the part ends |
-| `P:due` | zset | `<run>:<n>` of a part, `<run>:run` of a run -> when it needs a step | never |
-| `P:poll_set:<account>` | zset | parts whose jobs are polled by list -> when to poll the job | never |
-| `P:accounts` | set | the accounts that have, or had, running jobs | never |
-| `P:list_poll:<account>` | hash | the list poll: its token, lease, begin and end, pages of other users | never |
-| `P:dispatched` | zset | parts with a step message in flight -> when the message counts as lost | never |
-| `P:queue_delay` | hash | the factor by which the redispatch interval is longer than usual, and since when | never |
-| `P:schedule:<name>` | string | the last run of the schedule, while it is live | until the run has ended |
-| `P:tick:<name>:<tick>` | string | `<run> <digest>` of a tick of the schedule; empty if the tick was skipped | 7 days |
-| `P:changed` | zset | changed runs -> when to announce them | until they are announced |
-| `P:idem:<sha256 of key>` | string | `<run> <digest of its request>` | `idempotency_ttl` after delivery |
-| `P:idem:<sha256 of key>:reserved` | string | `<run> <digest>` that a transaction has reserved for the key | a day |
-| `P:owner:<job>` | string | `<run>:<n>` of the part that owns a job of the API | 7 days or more after delivery |
-| `P:content_expiry` | zset | parts with a job -> when the API deletes its pages | never |
-| `P:target_lock:<account>:<digest>` | string | the part that buys these targets now | until its purchase is resolved |
-| `P:target_waiters:<account>:<digest>` | zset | parts that wait for the target lock -> since when | a day |
-| `P:slots:<account>` | zset | parts that hold a job slot -> since when | never |
-| `P:slot_waiters:<account>` | zset | parts that wait for a job slot -> since when | never |
-| `P:slot_limit:<account>` | string | the number of job slots | never |
-| `P:unresolved:<account>:<coarse>` | zset | `<run>:<n>:<purchase> <strict> <order>` -> until when it counts | 4 days |
-| `P:unowned:<account>` | zset | jobs that no run owns -> position of the first sighting in the order | 4 days |
-| `P:order` | string | the last position in the order of all intents and first sightings of jobs | never |
-| `P:rejected:<account>` | zset | purchases that the API rejected -> when to search for their jobs | a day |
-| `P:breaker:<account>` | hash | since when the token is refused, when to try it next | until the API takes the token |
-| `P:ledger:<day>` | hash | `<run>:<n>:<purchase>` -> time, status, targets, estimate, job, credits, outcome | 91 days |
-| `P:epoch` | string | the id of the server process, its last loss of writes, whether it may lose writes | never |
-| `P:encryption_keys` | zset | names of encryption keys -> when the key was last used | never |
-| `P:once:<run>:<name>` | string | the mark of a callback that has begun and must not run twice | `record_ttl` |
-| `P:once:<message>:tick` | string | the tick that was assigned to a message without a tick | 7 days |
-| `P:namespace_owner` | string | the application whose workers serve the store | 30 s after its last worker |
-| `P:quota` | hash | process -> requests that it wants, requests that it has got, until when | never |
-| `P:next_request_at` | string | when the next request may start, if there is a limit per second | shortly after |
-| `P:pause` | string | until when no worker calls the API after a 429 | until then |
-| `P:totals` | hash | totals of all counters, by name: runs, tasks, credits, bytes, requests | never |
-| `P:stored` | hash | hour since the epoch -> bytes of pages that expire in that hour | never |
+"""Make the name of every Redis key of the store. Each method declares the type and the expiry of its key.
 
 Times are seconds since the epoch by Redis `TIME`. Stop requests and waiters are fields of the run's hash.
 """
@@ -48,176 +6,275 @@ Times are seconds since the epoch by Redis `TIME`. Stop requests and waiters are
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, key_name_of, missing_key_error
+from scrape_do_celery.store.encryption import PrivateValues
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrape_do_celery.store.encryption import Encryptor
 
 RUN_ENTRY = "run"
 
+F = TypeVar("F", bound="Callable[..., str]")
+
+#: The type and the expiry of the key that each method of `Keys` names.
+_DECLARED: Final[dict[str, tuple[str, str]]] = {}
+#: The placeholders of arguments in the pattern of a key, if they differ from the arguments' names.
+_PLACEHOLDERS: Final = {"run_id": "run", "part": "n", "job_id": "job", "message_id": "message"}
+
+
+def holds(kind: Literal["hash", "set", "string", "zset"], expiry: str) -> Callable[[F], F]:
+    """Declare the Redis type of the key that a method names, and the expiry of the key.
+
+    The docstring of the method says what the key holds.
+    """
+
+    def declare(method: F) -> F:
+        _DECLARED[method.__name__] = (kind, expiry)
+        return method
+
+    return declare
+
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class DeclaredKey:
+    """The declaration of a key. `pattern` is its name with `P` as the prefix and `<...>` for each argument."""
+
+    name: str
+    pattern: str
+    kind: str
+    content: str
+    expiry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys(PrivateValues):
     """The names of keys under one prefix, and the encryptor of private values."""
 
     prefix: str = "scrape_do"
     encryptor: Encryptor | None = field(default=None, compare=False)
 
-    def encrypt(self, key: str, name: str, value: bytes) -> bytes:
-        """Return a private value in the form that is stored in the field `name` of `key`."""
-        return value if self.encryptor is None else self.encryptor.encrypt(value, f"{key} {name}")
-
-    def encrypt_text(self, key: str, name: str, text: str) -> bytes | str:
-        """Encrypt a text like `encrypt`. An empty text stays empty, because scripts test for it."""
-        return self.encrypt(key, name, text.encode()) if text and self.encryptor is not None else text
-
-    def decrypt(self, key: str, name: str, value: bytes) -> bytes:
-        """Return the plain form of a value of the field `name` of `key`, encrypted or not.
-
-        Raises:
-            EncryptionKeyError: If the value is encrypted, and this process cannot decrypt it.
-        """
-        if value[:1] != ENCRYPTED_PREFIX:
-            return value
-        if self.encryptor is None:
-            raise missing_key_error(key_name_of(value))
-        return self.encryptor.decrypt(value, f"{key} {name}")
-
-    @property
-    def key_names(self) -> list[str]:
-        """The names of the encryption keys of this process, first the key that encrypts."""
-        return [] if self.encryptor is None else self.encryptor.key_names
-
-    @property
-    def encryption_keys(self) -> str:
-        """The key of the names of encryption keys that are in use."""
-        return f"{self.prefix}:encryption_keys"
-
+    @holds("hash", "`record_ttl` after delivery")
     def run(self, run_id: str) -> str:
-        """Return the key of a run's record."""
+        """Return the key of the record of a run: request, stop request, waiters, outcome."""
         return f"{self.prefix}:run:{run_id}"
 
+    @holds("hash", "as the run")
     def part(self, run_id: str, part: int) -> str:
-        """Return the key of a part's record."""
+        """Return the key of the record of a part: state, lease, fence, intent, job, counters."""
         return f"{self.prefix}:part:{run_id}:{part}"
 
+    @holds("string", "as the run")
     def job(self, run_id: str, part: int) -> str:
-        """Return the key of the last `JobDetails` of a part."""
+        """Return the key of the last `JobDetails` of a part, packed."""
         return f"{self.prefix}:job:{run_id}:{part}"
 
+    @holds("hash", "`result_ttl` after delivery")
     def contents(self, run_id: str, part: int) -> str:
-        """Return the key of the contents of a part's job."""
+        """Return the key of the contents of a part: task position -> frame of one `TaskDetails`."""
         return f"{self.prefix}:contents:{run_id}:{part}"
 
+    @holds("hash", "until the part ends")
     def provisional(self, run_id: str, part: int) -> str:
-        """Return the key of the pages that earlier answers contained for unfinished tasks of a part."""
+        """Return the key of the held pages of unfinished tasks of a part: task position -> frame; and their credits."""
         return f"{self.prefix}:provisional:{run_id}:{part}"
 
-    def idempotency(self, key: str) -> str:
-        """Return the key of the run of an idempotency key. A hash lets callers use any text."""
-        return f"{self.prefix}:idem:{hashlib.sha256(key.encode()).hexdigest()}"
+    @property
+    @holds("zset", "never")
+    def due(self) -> str:
+        """The key of the due set: `<run>:<n>` of a part, `<run>:run` of a run -> when it needs a step."""
+        return f"{self.prefix}:due"
 
-    def owner(self, job_id: str) -> str:
-        """Return the key of the owner of a job, in lower case: a server may write an id in another letter case."""
-        return f"{self.prefix}:owner:{job_id.lower()}"
-
-    def unowned(self, account: str) -> str:
-        """Return the key of the jobs of an account that no run owns."""
-        return f"{self.prefix}:unowned:{account}"
-
-    def rejected(self, account: str) -> str:
-        """Return the key of the purchases of an account that the API rejected."""
-        return f"{self.prefix}:rejected:{account}"
-
-    def once(self, run_id: str, name: str) -> str:
-        """Return the key of the mark of a callback that has begun."""
-        return f"{self.prefix}:once:{run_id}:{name}"
-
-    def schedule(self, name: str) -> str:
-        """Return the key of the last run of a schedule."""
-        return f"{self.prefix}:schedule:{name}"
-
-    def tick(self, name: str, tick: str) -> str:
-        """Return the key of the run of a tick, or of the note that the tick was skipped."""
-        return f"{self.prefix}:tick:{name}:{tick}"
-
-    def breaker(self, account: str) -> str:
-        """Return the key of the breaker of an account."""
-        return f"{self.prefix}:breaker:{account}"
-
+    @holds("zset", "never")
     def poll_set(self, account: str) -> str:
-        """Return the key of the parts of an account whose jobs run and are polled by list."""
+        """Return the key of the parts of an account whose jobs are polled by list -> when to poll the job."""
         return f"{self.prefix}:poll_set:{account}"
 
     @property
+    @holds("set", "never")
     def accounts(self) -> str:
         """The key of the accounts that have, or had, running jobs."""
         return f"{self.prefix}:accounts"
 
+    @holds("hash", "never")
     def list_poll(self, account: str) -> str:
-        """Return the key of the list poll of an account."""
+        """Return the key of the list poll of an account: its token, lease, begin and end, pages of other users."""
         return f"{self.prefix}:list_poll:{account}"
 
-    def ledger(self, day: int) -> str:
-        """Return the key of the ledger of a day, which is counted from the epoch."""
-        return f"{self.prefix}:ledger:{day}"
-
     @property
-    def content_expiry(self) -> str:
-        """The key of the times at which the API deletes pages that were paid for."""
-        return f"{self.prefix}:content_expiry"
-
-    @property
-    def namespace_owner(self) -> str:
-        """The key of the application whose workers use the store."""
-        return f"{self.prefix}:namespace_owner"
-
-    @property
-    def due(self) -> str:
-        """The key of the due set."""
-        return f"{self.prefix}:due"
-
-    @property
-    def changed(self) -> str:
-        """The key of the change feed."""
-        return f"{self.prefix}:changed"
-
-    @property
+    @holds("zset", "never")
     def dispatched(self) -> str:
-        """The key of the parts with a step message in flight."""
+        """The key of the parts with a step message in flight -> when the message counts as lost."""
         return f"{self.prefix}:dispatched"
 
     @property
+    @holds("hash", "never")
     def queue_delay(self) -> str:
-        """The key of the factor by which the redispatch interval is longer than usual."""
+        """The key of the factor by which the redispatch interval is longer than usual, and since when."""
         return f"{self.prefix}:queue_delay"
 
+    @holds("string", "until the run has ended")
+    def schedule(self, name: str) -> str:
+        """Return the key of the last run of a schedule, while it is live."""
+        return f"{self.prefix}:schedule:{name}"
+
+    @holds("string", "7 days")
+    def tick(self, name: str, tick: str) -> str:
+        """Return the key of `<run> <digest>` of a tick of a schedule; empty if the tick was skipped."""
+        return f"{self.prefix}:tick:{name}:{tick}"
+
     @property
+    @holds("zset", "until they are announced")
+    def changed(self) -> str:
+        """The key of the change feed: changed runs -> when to announce them."""
+        return f"{self.prefix}:changed"
+
+    @holds("string", "`idempotency_ttl` after delivery")
+    def idempotency(self, key: str) -> str:
+        """Return the key of `<run> <digest of its request>` of an idempotency key, which may be any text."""
+        return f"{self.prefix}:idem:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    @holds("string", "a day")
+    def reservation(self, key: str) -> str:
+        """Return the key of `<run> <digest>` that a transaction has reserved for an idempotency key."""
+        return f"{self.idempotency(key)}:reserved"
+
+    @holds("string", "7 days or more after delivery")
+    def owner(self, job_id: str) -> str:
+        """Return the key of `<run>:<n>` of the part that owns a job.
+
+        Servers differ in the case of ids: the key has lower case.
+        """
+        return f"{self.prefix}:owner:{job_id.lower()}"
+
+    @property
+    @holds("zset", "never")
+    def content_expiry(self) -> str:
+        """The key of the parts with a job -> when the API deletes its pages."""
+        return f"{self.prefix}:content_expiry"
+
+    @holds("string", "until its purchase is resolved")
+    def target_lock(self, account: str, digest: str) -> str:
+        """Return the key of the part that buys these targets now."""
+        return f"{self.prefix}:target_lock:{account}:{digest}"
+
+    @holds("zset", "a day")
+    def target_waiters(self, account: str, digest: str) -> str:
+        """Return the key of the parts that wait for a target lock -> since when."""
+        return f"{self.prefix}:target_waiters:{account}:{digest}"
+
+    @holds("zset", "never")
+    def slots(self, account: str) -> str:
+        """Return the key of the parts that hold a job slot -> since when."""
+        return f"{self.prefix}:slots:{account}"
+
+    @holds("zset", "never")
+    def slot_waiters(self, account: str) -> str:
+        """Return the key of the parts that wait for a job slot -> since when."""
+        return f"{self.prefix}:slot_waiters:{account}"
+
+    @holds("string", "never")
+    def slot_limit(self, account: str) -> str:
+        """Return the key of the number of job slots."""
+        return f"{self.prefix}:slot_limit:{account}"
+
+    @holds("zset", "4 days")
+    def unresolved(self, account: str, coarse: str) -> str:
+        """Return the key of the unresolved purchases.
+
+        `<run>:<n>:<purchase> <strict> <order>` -> until when it counts.
+        """
+        return f"{self.prefix}:unresolved:{account}:{coarse}"
+
+    @holds("zset", "4 days")
+    def unowned(self, account: str) -> str:
+        """Return the key of the jobs that no run owns -> position of the first sighting in the order."""
+        return f"{self.prefix}:unowned:{account}"
+
+    @property
+    @holds("string", "never")
+    def order(self) -> str:
+        """The key of the last position in the order of all intents and first sightings of jobs."""
+        return f"{self.prefix}:order"
+
+    @holds("zset", "a day")
+    def rejected(self, account: str) -> str:
+        """Return the key of the purchases that the API rejected -> when to search for their jobs."""
+        return f"{self.prefix}:rejected:{account}"
+
+    @holds("hash", "until the API takes the token")
+    def breaker(self, account: str) -> str:
+        """Return the key of the breaker: since when the token is refused, when to try it next."""
+        return f"{self.prefix}:breaker:{account}"
+
+    @holds("hash", "91 days")
+    def ledger(self, day: int) -> str:
+        """Return the key of the ledger of a day.
+
+        `<run>:<n>:<purchase>` -> time, status, targets, estimate, job, credits, outcome.
+        """
+        return f"{self.prefix}:ledger:{day}"
+
+    @property
+    @holds("string", "never")
+    def epoch(self) -> str:
+        """The key of the store epoch: the id of the server process, its last loss of writes, its durability."""
+        return f"{self.prefix}:epoch"
+
+    @property
+    @holds("zset", "never")
+    def encryption_keys(self) -> str:
+        """The key of the names of encryption keys -> when the key was last used."""
+        return f"{self.prefix}:encryption_keys"
+
+    @holds("string", "`record_ttl`")
+    def once(self, run_id: str, name: str) -> str:
+        """Return the key of the mark of a callback that has begun and must not run twice."""
+        return f"{self.prefix}:once:{run_id}:{name}"
+
+    @holds("string", "7 days")
+    def message_tick(self, message_id: str) -> str:
+        """Return the key of the tick that was assigned to a message without a tick."""
+        return f"{self.prefix}:once:{message_id}:tick"
+
+    @property
+    @holds("string", "30 s after its last worker")
+    def namespace_owner(self) -> str:
+        """The key of the application whose workers serve the store."""
+        return f"{self.prefix}:namespace_owner"
+
+    @property
+    @holds("hash", "never")
     def quota(self) -> str:
-        """The key of the request quotas of all processes."""
+        """The key of the request quotas: process -> requests that it wants, requests that it has got, until when."""
         return f"{self.prefix}:quota"
 
     @property
+    @holds("string", "shortly after")
     def next_request_at(self) -> str:
-        """The key of the time at which the next request may start."""
+        """The key of the time at which the next request may start, if there is a limit per second."""
         return f"{self.prefix}:next_request_at"
 
     @property
+    @holds("string", "until then")
     def pause(self) -> str:
-        """The key of the time until which no worker calls the API."""
+        """The key of the time until which no worker calls the API after a 429."""
         return f"{self.prefix}:pause"
 
     @property
+    @holds("hash", "never")
     def totals(self) -> str:
-        """The key of the totals of all counters."""
+        """The key of the totals of all counters, by name: runs, tasks, credits, bytes, requests."""
         return f"{self.prefix}:totals"
 
     @property
+    @holds("hash", "never")
     def stored(self) -> str:
-        """The key of the bytes of pages, by the hour in which the pages expire."""
+        """The key of the bytes of pages: hour since the epoch -> bytes of the pages that expire in that hour."""
         return f"{self.prefix}:stored"
 
 
@@ -236,3 +293,19 @@ class PartId:
         """Parse the text that `str()` made. The id of a run may itself contain colons."""
         run_id, _, part = text.rpartition(":")
         return cls(run_id, int(part))
+
+
+def declared_keys() -> list[DeclaredKey]:
+    """Return the declaration of each key, in the order of the methods."""
+    return [_declaration(name, kind, expiry) for name, (kind, expiry) in _DECLARED.items()]
+
+
+def _declaration(name: str, kind: str, expiry: str) -> DeclaredKey:
+    member: Any = inspect.getattr_static(Keys, name)
+    method: Any = member.fget if isinstance(member, property) else member
+    arguments = {one: f"<{_PLACEHOLDERS.get(one, one)}>" for one in list(inspect.signature(method).parameters)[1:]}
+    pattern: str = method(Keys("P"), **arguments)
+    if "key" in arguments:
+        pattern = pattern.replace(hashlib.sha256(arguments["key"].encode()).hexdigest(), "<sha256 of key>")
+    lines = " ".join((method.__doc__ or "").split()).removesuffix(".")
+    return DeclaredKey(name, pattern, kind, lines.split("The key of ")[-1].split("Return the key of ")[-1], expiry)

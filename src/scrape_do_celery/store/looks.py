@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.models import JobDetails, TaskDetails
 from scrape_do_celery.store.codec import unpack, unpack_task
 from scrape_do_celery.store.command import Command
+from scrape_do_celery.store.options import decrypt_spec
 from scrape_do_celery.store.records import RunRecord
-from scrape_do_celery.store.sealing import decrypted_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from scrape_do_celery.store.keys import Keys, PartId
     from scrape_do_celery.store.options import RunSpec
@@ -29,7 +30,9 @@ def clock() -> Command[float]:
 
 def read_run(keys: Keys, run_id: str) -> Command[RunRecord | None]:
     """Read a run and its parts; None if the run does not exist."""
-    return Command(lambda r: RunRecord.parse(run_id, r, keys), (run_id, keys.prefix), [keys.run(run_id)], "read_run")
+    return Command(
+        lambda r: RunRecord.from_reply(run_id, r, keys), (run_id, keys.prefix), [keys.run(run_id)], "read_run"
+    )
 
 
 def outcome(keys: Keys, run_id: str) -> Command[tuple[bool, str | None]]:
@@ -44,7 +47,7 @@ def spec(keys: Keys, run_id: str, parts: int) -> Command[RunSpec | None]:
     """Read the spec of a run with all its targets; None if the run does not exist."""
     fields = ("spec", *(f"targets:{n}" for n in range(parts)))
     return Command(
-        lambda r: None if r[0] is None else decrypted_spec(keys, run_id, dict(zip(fields, r, strict=True))),
+        lambda r: None if r[0] is None else decrypt_spec(keys, run_id, dict(zip(fields, r, strict=True))),
         ("HMGET", keys.run(run_id), *fields),
     )
 
@@ -53,7 +56,7 @@ def part_spec(keys: Keys, part_id: PartId) -> Command[RunSpec | None]:
     """Read the spec of a run with the targets of one part; None if the part does not exist."""
     fields = ("spec", f"targets:{part_id.part}")
     return Command(
-        lambda r: None if None in r else decrypted_spec(keys, part_id.run_id, dict(zip(fields, r, strict=True))),
+        lambda r: None if None in r else decrypt_spec(keys, part_id.run_id, dict(zip(fields, r, strict=True))),
         ("HMGET", keys.run(part_id.run_id), *fields),
     )
 
@@ -83,3 +86,14 @@ def contents(keys: Keys, part_id: PartId, positions: Sequence[int]) -> Command[l
         lambda r: [read(position, frame) for position, frame in zip(positions, r, strict=True)],
         ("HMGET", key, *positions),
     )
+
+
+def read_encryption_keys(keys: Keys) -> Command[dict[str, float]]:
+    """Return the names of the encryption keys that were used, and when each key was last used."""
+    return Command(_encryption_keys, ("ZRANGE", keys.encryption_keys, 0, -1, "WITHSCORES"))
+
+
+def _encryption_keys(reply: Sequence[Any]) -> dict[str, float]:
+    # RESP3 has pairs, RESP2 a flat list of names and scores.
+    pairs = reply if reply and isinstance(reply[0], list | tuple) else zip(reply[::2], reply[1::2], strict=True)
+    return {name.decode(): float(at) for name, at in pairs}

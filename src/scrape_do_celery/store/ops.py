@@ -11,8 +11,9 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import lacks_page
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.rules.states import outcome_of_stop
 from scrape_do_celery.store.buying import (
     LEASE_LOST,
     LONGEST_PROBE,
@@ -60,11 +61,22 @@ from scrape_do_celery.store.creating import (
     flat,
     reserve_key,
 )
+from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.looks import clock, contents, fetched, forgotten, job, outcome, part_spec, read_run, spec
+from scrape_do_celery.store.looks import (
+    clock,
+    contents,
+    fetched,
+    forgotten,
+    job,
+    outcome,
+    part_spec,
+    read_encryption_keys,
+    read_run,
+    spec,
+)
 from scrape_do_celery.store.news import ChangedRuns, acknowledge_changed_runs, take_changed_runs
-from scrape_do_celery.store.sealing import encrypted, encryption_key_name, read_encryption_keys
-from scrape_do_celery.store.states import outcome_of_stop
+from scrape_do_celery.store.records import PartRecord, RunRecord
 from scrape_do_celery.store.watching import (
     BATCH_LIMIT,
     RequestQuota,
@@ -82,10 +94,12 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails, TaskDetails
+    from scrape_do_celery.rules.states import PartState
     from scrape_do_celery.store.records import Claim
 
 __all__ = [
     "BATCH_LIMIT",
+    "FORBIDDEN",
     "FORGOTTEN",
     "LEASE_LOST",
     "LONGEST_PROBE",
@@ -167,6 +181,10 @@ __all__ = [
 ]
 
 
+#: The reply of `update_part` if a part may not go from its state to the new state.
+FORBIDDEN = "forbidden"
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """The seconds for which the data of an ended run are kept."""
@@ -181,6 +199,7 @@ def update_part(  # noqa: PLR0913 (one argument a thing that changes)
     claim: Claim,
     fields: Mapping[str, Value],
     *,
+    to: PartState | None = None,
     after: float | None = None,
     job: JobDetails | None = None,
     owner: str | None = None,
@@ -188,6 +207,7 @@ def update_part(  # noqa: PLR0913 (one argument a thing that changes)
 ) -> Command[str]:
     """Change fields of a claimed part. Return `ok`, `stale`, or `owned` if another part owns the job.
 
+    `to` is the state that the part gets. If `TRANSITIONS` lacks the transition, return `FORBIDDEN`, and write nothing.
     With `after`, release the part, and let it be due again after this number of seconds. If `after` is 0, the caller
     publishes a step message. The dispatcher publishes another message only if no step has claimed the part after
     `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own.
@@ -196,14 +216,16 @@ def update_part(  # noqa: PLR0913 (one argument a thing that changes)
         claim.part_id,
         0.0 if after else REDISPATCH_MIN if redispatch_after is None else redispatch_after,
     )
+    if "state" in fields:
+        raise ValueError("the argument `to` changes the state of a part, not a field")
     key_of_job = keys.job(part_id.run_id, part_id.part)
     packed = b"" if job is None else keys.encrypt(key_of_job, "", pack(job.model_dump(mode="json", by_alias=True)))
     return Command(
         bytes.decode,
         [
             *(str(part_id), claim.part.fence, "" if after is None else after, redispatch_after),
-            *(packed, "1" if claim.stop_reason else "", keys.prefix, RETENTION),
-            *flat(encrypted(keys, _part(keys, claim), fields)),
+            *(packed, "1" if claim.stop_reason else "", keys.prefix, RETENTION, to or ""),
+            *flat(PartRecord.encrypt_fields(keys, _part(keys, claim), fields)),
         ],
         [
             *(_part(keys, claim), keys.run(part_id.run_id), keys.due, key_of_job),
@@ -315,7 +337,7 @@ def record_outcome(keys: Keys, run_id: str, outcome: str, fields: Mapping[str, V
 
     Return an empty text if the run is gone, or if a part of it is live.
     """
-    pairs = flat(encrypted(keys, keys.run(run_id), fields))
+    pairs = flat(RunRecord.encrypt_fields(keys, keys.run(run_id), fields))
     return Command(
         bytes.decode,
         (run_id, REDISPATCH_MIN, keys.prefix, encryption_key_name(keys), outcome, *pairs),

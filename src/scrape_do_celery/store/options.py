@@ -1,4 +1,4 @@
-"""The request and the options of a run, and their form in the record."""
+"""The options of a run, declared once; the checked spec of a run, and its form in the record."""
 
 from __future__ import annotations
 
@@ -8,25 +8,46 @@ import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
 
-from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest
-from scrape_do_celery.models.sendable import KEPT
-from scrape_do_celery.store.about import request_fields, request_summary
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
+from scrape_do_celery.models.sendable import KEPT, SAID
+from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-#: The names of the options of a run beside its request.
-RUN_OPTIONS = ("raise_on_task_failure", "max_wait", "early")
+    from scrape_do_celery.store.keys import Keys
+
 #: Runs with at least this number of targets have their tasks fetched early, unless the caller sets `early`.
 EARLY_FROM = 50
 
 
+class RunOptions(TypedDict, total=False):
+    """The options of a run beside its request, as keyword arguments of each function that starts a run."""
+
+    #: whether one failed task makes the run fail with `TaskFailedError`; False by default
+    raise_on_task_failure: bool
+    #: seconds from the start of the run, more than 0, after which the run ends with `RunTimeoutError` and its jobs are
+    #: canceled; None, the default, sets no limit
+    max_wait: float | None
+    #: whether pages are fetched while their job still runs, at the cost of one poll in each interval; None, the
+    #: default, decides by the number of targets: from 50 on
+    early: bool | None
+
+
+#: The names of the run options.
+RUN_OPTIONS: Final = tuple(RunOptions.__annotations__)
+
+
+class EnqueueOptions(RunOptions, RequestFields, total=False):
+    """The keyword arguments that describe a run: its options, and the fields of its request."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
-    """The request of a run, and the options of the run."""
+    """The request of a run, and the options of the run. The fields after `request` are those of `RunOptions`."""
 
     request: JobCreationRequest
     raise_on_task_failure: bool = False
@@ -42,10 +63,35 @@ class RunSpec:
             return
         object.__setattr__(self, "max_wait", _seconds(self.max_wait))
 
+    @classmethod
+    def from_arguments(
+        cls, targets: Iterable[str] | JobCreationRequest | None = None, **options: Unpack[EnqueueOptions]
+    ) -> Self:
+        """Return the checked spec of a call that starts a run.
+
+        Raises:
+            ValueError: a field is wrong.
+        """
+        fields: dict[str, Any] = dict(options)
+        run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
+        if isinstance(targets, JobCreationRequest):
+            if fields:
+                raise ValueError(f"{', '.join(sorted(fields))}: set in the JobCreationRequest, not beside it")
+            # The request is checked again: a copy of a model may have fields that were never checked.
+            return cls(JobCreationRequest.model_validate(targets, context=SAID), **run_options)
+        if targets is not None:
+            fields["targets"] = targets
+        return cls(JobCreationRequest(**fields), **run_options)
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The options of the run, to start another run with the same options."""
+        return cast("RunOptions", {name: getattr(self, name) for name in RUN_OPTIONS})
+
     @cached_property
     def digest(self) -> str:
         """The digest of the spec. Equal specs have equal digests, in any order of their options."""
-        text = json.dumps([self.request.canonical(), *(getattr(self, name) for name in RUN_OPTIONS)])
+        text = json.dumps([self.request.canonical(), *self.run_options.values()])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def differing_fields(self, other: RunSpec) -> tuple[str, ...]:
@@ -60,17 +106,14 @@ class RunSpec:
 
     def request_summary(self, *, hosts: bool = True) -> dict[str, Any]:
         """Return the public summary of the spec."""
-        options = {"raise_on_task_failure": self.raise_on_task_failure, "max_wait": self.max_wait}
-        return request_summary({**request_fields(self.request), **options}, hosts=hosts)
+        return request_summary({**request_fields(self.request), **self.run_options}, hosts=hosts)
 
     def packed(self) -> tuple[bytes, list[bytes]]:
         """Pack the spec for the record: one field for the options, and one field for the targets of each part."""
         options = {
             "request": _without_inputs(self.request.to_wire()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
-            **{
-                name: value for name in RUN_OPTIONS if (value := getattr(self, name)) is not None and value is not False
-            },
+            **{name: value for name, value in self.run_options.items() if value is not None and value is not False},
         }
         return pack(options), [pack(inputs_of(part)) for part in self.parts()]
 
@@ -113,3 +156,15 @@ def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
     if "Plugin" in wire:
         return {**wire, "Plugin": {**wire["Plugin"], "Params": inputs}}
     return {**wire, "Targets": inputs}
+
+
+def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunSpec:
+    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ...
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+        ValueError: If they are not a request that can be sent.
+    """
+    key = keys.run(run_id)
+    options, *targets = (keys.decrypt(key, name, value) for name, value in fields.items())
+    return RunSpec.unpacked(options, targets)

@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.errors import SubmitInDoubtError
-from scrape_do_celery.polling import RETENTION
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.rules.states import PartState, RunState, run_state
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.encryption import missing_key_error
-from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.sealing import (
-    decrypted_error,
-    decrypted_field,
-    decrypted_message,
-    decrypted_spec,
-    decrypted_text,
+from scrape_do_celery.store.fields import (
+    Record,
+    amount,
+    error_message,
+    flag,
+    json_texts,
+    number,
+    packed_texts,
+    required,
+    seconds,
+    seconds_unless_zero,
+    stored,
+    stored_error,
+    stored_many,
+    text,
+    words,
 )
-from scrape_do_celery.store.states import PartState, RunState, run_state
+from scrape_do_celery.store.keys import Keys, PartId
+from scrape_do_celery.store.options import decrypt_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
     from scrape_do_celery.store.options import RunSpec
 
 _HOUR = 3600.0
 _PLAIN = Keys()
 _NOTHING = JobMemory()
+_NO_NOTES: Notes = {}
+_NO_SUMMARY: dict[str, Any] = {}
+_NO_TEXTS: tuple[str, ...] = ()
 #: The version of the records that this code writes.
 VERSION = 1
+#: The fields of a run beside its request that a claim has, in the order of the reply of `claim_part.lua`.
+CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "early", "trace")
 
 
 def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
@@ -40,119 +55,98 @@ def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
+def _part_state(raw: bytes) -> PartState:
+    return PartState(raw.decode())
+
+
+def _job_memory(raw: bytes) -> JobMemory:
+    return JobMemory.parse(raw.decode())
+
+
+def _notes(raw: bytes) -> Notes:
+    return notes_from_json(unpack(raw))
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(raw)
+    return found
+
+
+def _packed_object(raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = unpack(raw)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
-class PartRecord:
-    """The record of a part. Times are seconds by Redis `TIME`."""
+class PartRecord(Record):
+    """The record of a part. Times are seconds by Redis `TIME`.
 
-    state: PartState
-    fence: int
-    total: int
-    attempts: int = 0
-    intent: float | None = None
-    first_intent: float | None = None
-    #: position of the first intent in the order of all intents and first sightings of jobs; 0: no job counts as older
-    first_order: int = 0
-    in_doubt_since: float | None = None
-    purchases: int = 0
-    intent_lost: bool = False
-    #: whether the API answered the last `POST` with 429, 401 or 403; one listing shows whether it still bought a job
-    refused: bool = False
-    #: why the answer to the last `POST` does not show whether a job was bought
-    submit_error: str | None = None
-    marker: str = ""
-    not_found: int = 0
-    not_found_at: float | None = None
-    fingerprint: str = ""
-    job_id: str | None = None
-    task_ids: tuple[str, ...] = ()
-    bought_at: float | None = None
-    status: str | None = None
-    polls: int = 0
-    not_found_polls: int = 0
-    fetch_passes: int = 0
-    api_failures: int = 0
-    #: the error of the last call, while the part waits to make the call again
-    api_error: str | None = None
-    refused_since: float | None = None
-    cancel_sent_at: float | None = None
-    stop_seen_at: float | None = None
-    reported_ok: int = 0
-    reported_failed: int = 0
-    stored_ok: int = 0
-    stored_failed: int = 0
-    gone: int = 0
-    credits: float = 0.0
-    outcome: str | None = None
-    error: ScrapeDoError | None = None
-    #: whether the job is polled by itself, because the job list does not show enough to tell whether it has ended
-    is_unlisted: bool = False
-    #: facts from earlier answers for a job whose status word does not tell whether it has ended
-    unknown_job: JobMemory = _NOTHING
-    #: the unknown status words of the job and of its tasks
-    unknown_statuses: tuple[str, ...] = ()
-    #: the notes on unusable answers for tasks, by position, and for the job itself
-    notes: Notes = field(default_factory=dict)
+    If `error` cannot be decrypted, the record has the error of the decryption instead. Other texts that cannot be
+    decrypted are left out.
+    """
 
-    @classmethod
-    def parse(cls, fields: Mapping[str, bytes], part_id: PartId | None = None, keys: Keys = _PLAIN) -> PartRecord:
-        """Parse the fields of a part's record.
+    state: PartState = required("state", _part_state, "state of the part")
+    fence: int = stored("fence", number, "number that each write of the present claim carries", default=0)
+    total: int = stored("total", number, "number of targets", default=0)
+    attempts: int = stored("attempts", number, "claims in a row without progress", default=0)
+    due_at: float | None = stored("due_at", seconds, "when the part needs its next step")
+    intent: float | None = stored("intent", seconds, "when the last intent to buy was written")
+    first_intent: float | None = stored("first_intent", seconds, "when the first intent was written")
+    first_order: int = stored(
+        "first_order", number, "position of the first intent in the order; 0: no job counts as older", default=0
+    )
+    in_doubt_since: float | None = stored("in_doubt_since", seconds, "since when the purchase is in doubt")
+    purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
+    intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
+    refused: bool = stored(
+        "refused", flag, "the API rejected the last `POST`; one listing shows whether it bought a job", default=False
+    )
+    submit_error: str | None = stored(
+        "submit_error", error_message, "why it is not known whether the last `POST` bought a job", encrypted=True
+    )
+    marker: str = stored("marker", text, "mark in the request by which its job is found", default="")
+    not_found: int = stored("not_found", number, "full listings that did not show the job", default=0)
+    not_found_at: float | None = stored("not_found_at", seconds_unless_zero, "when the last such listing began")
+    fingerprint: str = stored("fingerprint", text, "digest of the targets", default="")
+    job_id: str | None = stored("job", text, "id of the job at the API")
+    task_ids: tuple[str, ...] = stored("tasks", packed_texts, "ids of the tasks, by position", default=_NO_TEXTS)
+    bought_at: float | None = stored("bought_at", seconds, "when the job became the part's own")
+    status: str | None = stored("status", text, "last status word of the job")
+    polls: int = stored("polls", number, "polls of the job, or searches for it", default=0)
+    not_found_polls: int = stored("not_found_polls", number, "polls in a row that did not find the job", default=0)
+    fetch_passes: int = stored("fetch_passes", number, "passes over tasks that are missing", default=0)
+    api_failures: int = stored("api_failures", number, "calls in a row that failed", default=0)
+    last_api_error: str | None = stored("api_error", text, "error of the last failed call", encrypted=True)
+    refused_since: float | None = stored("refused_since", seconds_unless_zero, "since when the API refuses the token")
+    cancel_sent_at: float | None = stored("cancel_sent_at", seconds, "when the job was canceled at the API")
+    stop_seen_at: float | None = stored("stop_seen_at", seconds, "when a step first saw the stop request")
+    reported_ok: int = stored("reported_ok", number, "tasks that the API reports as succeeded", default=0)
+    reported_failed: int = stored("reported_failed", number, "tasks that the API reports as failed", default=0)
+    stored_ok: int = stored("stored_ok", number, "stored tasks that succeeded", default=0)
+    stored_failed: int = stored("stored_failed", number, "stored tasks that failed", default=0)
+    gone: int = stored("gone", number, "tasks that the API no longer has", default=0)
+    credits: float = stored("credits", amount, "credits that the stored tasks cost", default=0.0)
+    outcome: str | None = stored("outcome", text, "outcome of the part")
+    error: ScrapeDoError | None = stored(
+        "error", stored_error, "error of the outcome", encrypted=True, error_instead=True
+    )
+    is_unlisted: bool = stored(
+        "unlisted", flag, "the job list does not show whether the job has ended; polls read the job", default=False
+    )
+    unknown_job: JobMemory = stored(
+        "unknown_job", _job_memory, "facts from earlier answers about a job with an unknown status", default=_NOTHING
+    )
+    unknown_statuses: tuple[str, ...] = stored(
+        "words", json_texts, "unknown status words of the job and of its tasks", default=_NO_TEXTS
+    )
+    notes: Notes = stored(
+        "notes", _notes, "unusable answers for tasks, by position, and for the job itself", default=_NO_NOTES
+    )
 
-        If `error` cannot be decrypted, the record has the error of the decryption instead. Other texts that cannot be
-        decrypted are left out.
-        """
-        key = "" if part_id is None else keys.part(part_id.run_id, part_id.part)
-
-        def number(name: str) -> int:
-            return int(fields.get(name, 0))
-
-        def moment(name: str) -> float | None:
-            return float(fields[name]) if name in fields else None
-
-        def text(name: str) -> str | None:
-            return fields[name].decode() if name in fields else None
-
-        return cls(
-            state=PartState(fields["state"].decode()),
-            fence=number("fence"),
-            total=number("total"),
-            attempts=number("attempts"),
-            intent=moment("intent"),
-            first_intent=moment("first_intent"),
-            first_order=number("first_order"),
-            in_doubt_since=moment("in_doubt_since"),
-            purchases=number("purchases"),
-            intent_lost="intent_lost" in fields,
-            refused="refused" in fields,
-            submit_error=decrypted_message(fields, "submit_error", key, keys),
-            marker=text("marker") or "",
-            not_found=number("not_found"),
-            not_found_at=moment("not_found_at") or None,
-            fingerprint=text("fingerprint") or "",
-            job_id=text("job"),
-            task_ids=tuple(unpack(fields["tasks"])) if "tasks" in fields else (),
-            bought_at=moment("bought_at"),
-            status=text("status"),
-            polls=number("polls"),
-            not_found_polls=number("not_found_polls"),
-            fetch_passes=number("fetch_passes"),
-            api_failures=number("api_failures"),
-            api_error=decrypted_text(fields, "api_error", key, keys) if number("api_failures") else None,
-            refused_since=moment("refused_since") or None,
-            cancel_sent_at=moment("cancel_sent_at"),
-            stop_seen_at=moment("stop_seen_at"),
-            reported_ok=number("reported_ok"),
-            reported_failed=number("reported_failed"),
-            stored_ok=number("stored_ok"),
-            stored_failed=number("stored_failed"),
-            gone=number("gone"),
-            credits=float(fields.get("credits", 0)),
-            outcome=text("outcome"),
-            error=decrypted_error(fields, key, keys),
-            is_unlisted="unlisted" in fields,
-            unknown_job=JobMemory.parse(text("unknown_job") or ""),
-            unknown_statuses=tuple(json.loads(fields.get("words", b"[]"))),
-            notes=notes_from_json(unpack(fields["notes"])) if "notes" in fields else {},
-        )
+    @property
+    def api_error(self) -> str | None:
+        """The error of the last call, while the part waits to make the call again."""
+        return self.last_api_error if self.api_failures else None
 
     @property
     def has_contents(self) -> bool:
@@ -186,15 +180,8 @@ class Claim:
     part_id: PartId
     now: float
     part: PartRecord
-    stop_reason: str | None
-    skip_unsent: bool
-    max_wait: float | None
-    #: whether tasks are fetched as they end, before their job does
-    early: bool
     #: seconds since the part was due
     late: float
-    #: the trace context that the run's spans belong to; empty if the run has none
-    trace: str
     spec_field: bytes
     targets_field: bytes
     #: the verdict on the account; empty: the breaker is closed, or a stop request lets the part through;
@@ -202,26 +189,29 @@ class Claim:
     #: `other_account`: the part belongs to another account, and must end
     breaker: str = ""
     keys: Keys = _PLAIN
+    #: the values of the run's record, as `RunRecord` declares them
+    stop_reason: str | None = None
+    skip_unsent: bool = False
+    max_wait: float | None = None
+    early: bool = False
+    trace: str = ""
 
     @classmethod
-    def parse(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
+    def from_reply(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """Parse the claim in the reply of `claim_part.lua`."""
-        _, now, part, (spec, targets, stop_reason, skip_unsent, max_wait, early, trace), breaker = reply
-        fields = pairs(part)
+        _, now, fields, (spec, targets, *of_run), breaker = reply
+        part = PartRecord.parse(pairs(fields), keys.part(part_id.run_id, part_id.part), keys)
+        found = {name: value for name, value in zip(CLAIMED_RUN_FIELDS, of_run, strict=True) if value is not None}
         return cls(
             part_id=part_id,
             now=float(now),
-            part=PartRecord.parse(fields, part_id, keys),
-            stop_reason=stop_reason.decode() if stop_reason else None,
-            skip_unsent=bool(skip_unsent),
-            max_wait=float(max_wait) if max_wait else None,
-            early=bool(early),
-            late=max(0.0, float(now) - float(fields.get("due_at", now))),
-            trace=trace.decode() if trace else "",
+            part=part,
+            late=0.0 if part.due_at is None else max(0.0, float(now) - part.due_at),
             spec_field=spec,
             targets_field=targets,
             breaker=breaker.decode(),
             keys=keys,
+            **RunRecord.read_values(found)[0],
         )
 
     @property
@@ -263,68 +253,56 @@ class Claim:
             ValueError: If they are not a request that can be sent.
         """
         fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
-        return decrypted_spec(self.keys, self.part_id.run_id, fields)
+        return decrypt_spec(self.keys, self.part_id.run_id, fields)
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(Record):
     """The record of a run with the records of its parts, as one command read them."""
 
     run_id: str
-    created: float
-    accepted: float | None
     parts: tuple[PartRecord, ...]
-    outcome: str | None
-    stop_reason: str | None
-    ended: float | None
-    decided_by: int
-    result: dict[str, Any] | None
-    error: ScrapeDoError | None
-    max_wait: float | None
-    expires: float | None
-    #: the run whose end this draft waits for
-    after: str | None
-    waiters: Mapping[str, str]
-    #: the public summary of the request
-    request_summary: Mapping[str, Any] = field(default_factory=dict)
     #: why this process cannot decrypt the whole record; such a process must neither decide nor deliver the run
-    unreadable: EncryptionKeyError | None = None
-    #: the trace context that the run's spans belong to; empty if the run has none
-    trace: str = ""
+    unreadable: EncryptionKeyError | None
+    created: float = required("created", seconds, "when the run was written")
+    accepted: float | None = stored("accepted", seconds, "when the run was accepted; missing: the run is a draft")
+    outcome: str | None = stored("outcome", text, "outcome of the run")
+    stop_reason: str | None = stored("stop_reason", text, "reason of the stop request: `cancel` or `deadline`")
+    skip_unsent: bool = stored("skip_unsent", flag, "the parts that were not sent stay unsent", default=False)
+    ended: float | None = stored("ended", seconds, "when the outcome was written")
+    decided_by: int = stored("decided_by", number, "number of the part that decided the outcome", default=0)
+    result: dict[str, Any] | None = stored("result", _packed_object, "result that Celery gets", encrypted=True)
+    error: ScrapeDoError | None = stored(
+        "error", stored_error, "error of the outcome", encrypted=True, error_instead=True
+    )
+    max_wait: float | None = stored("max_wait", seconds, "seconds until the run is stopped")
+    early: bool = stored("early", flag, "tasks are fetched as they end, before their job does", default=False)
+    expires_in: float | None = stored("expires_in", seconds, "seconds after which a draft is dropped")
+    after: str | None = stored("after", text, "run whose end this draft waits for")
+    waiters: Mapping[str, str] = stored_many(
+        "waiter:<id>", text, "signature of the delivery to a Celery id that waits", encrypted=True
+    )
+    request_summary: Mapping[str, Any] = stored(
+        "summary", _json_object, "public summary of the request", default=_NO_SUMMARY
+    )
+    key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
+    trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
 
     @classmethod
-    def parse(cls, run_id: str, reply: Sequence[Any], keys: Keys = _PLAIN) -> RunRecord | None:
+    def from_reply(cls, run_id: str, reply: Sequence[Any], keys: Keys = _PLAIN) -> RunRecord | None:
         """Parse the reply of `read_run.lua`. Return None if the run does not exist."""
         if not reply:
             return None
-        fields, key = pairs(reply[0]), keys.run(run_id)
-        result, unreadable = decrypted_field(fields, "result", key, keys, unpack)
-        missing = set(fields.get("key", b"").decode().split()) - set(keys.key_names)
-        return cls(
-            run_id=run_id,
-            created=float(fields["created"]),
-            accepted=float(fields["accepted"]) if "accepted" in fields else None,
-            parts=tuple(
-                PartRecord.parse(pairs(part), PartId(run_id, n), keys) for n, part in enumerate(reply[1:]) if part
-            ),
-            outcome=fields["outcome"].decode() if "outcome" in fields else None,
-            stop_reason=fields["stop_reason"].decode() if "stop_reason" in fields else None,
-            ended=float(fields["ended"]) if "ended" in fields else None,
-            decided_by=int(fields.get("decided_by", 0)),
-            result=result,
-            error=decrypted_error(fields, key, keys),
-            max_wait=float(fields["max_wait"]) if "max_wait" in fields else None,
-            expires=float(fields["created"]) + float(fields["expires_in"]) if "expires_in" in fields else None,
-            after=fields["after"].decode() if "after" in fields else None,
-            waiters={
-                name.removeprefix("waiter:"): decrypted_text(fields, name, key, keys) or ""
-                for name in fields
-                if name.startswith("waiter:")
-            },
-            request_summary=json.loads(fields.get("summary", b"{}")),
-            unreadable=missing_key_error(min(missing), keys.key_names) if missing else unreadable,
-            trace=fields.get("trace", b"").decode(),
-        )
+        values, unreadable = cls.read_values(pairs(reply[0]), keys.run(run_id), keys)
+        parts = [PartRecord.parse(pairs(part), keys.part(run_id, n), keys) for n, part in enumerate(reply[1:]) if part]
+        missing = set(values.get("key_names", ())) - set(keys.key_names)
+        why = missing_key_error(min(missing), keys.key_names) if missing else unreadable.get("result")
+        return cls(run_id=run_id, parts=tuple(parts), unreadable=why, **values)
+
+    @property
+    def expires(self) -> float | None:
+        """When the draft is dropped; None if it stays."""
+        return None if self.expires_in is None else self.created + self.expires_in
 
     def part_id(self, number: int) -> PartId:
         """Return the id of a part of the run."""

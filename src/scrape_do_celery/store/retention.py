@@ -1,8 +1,10 @@
-"""The constants of the Lua scripts: the seconds for which marks are kept, and the delays of announcements."""
+"""The constants of the Lua scripts: the lives of marks, the delays of announcements, the transitions of states."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from scrape_do_celery.rules import states
 
 _DAY = 86_400
 
@@ -34,6 +36,10 @@ SECONDS_PER_DAY: Final = _DAY
 MS_PER_SECOND: Final = 1000
 #: A prime. The remainder of a part id decides which of its polls reads the job itself instead of the list.
 SPREAD_PRIME: Final = 1_000_003
+#: The transitions that a state may make, as a Lua text with a space before and after each.
+ALLOWED_TRANSITIONS: Final = (
+    f"' {' '.join(f'{before}>{after}' for before, others in states.TRANSITIONS.items() for after in others)} '"
+)
 
 #: The constants that Lua may name. `scripts` writes the constants of a script before its text.
 SCRIPT_CONSTANTS: Final = {

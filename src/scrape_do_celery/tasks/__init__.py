@@ -1,4 +1,4 @@
-"""The steps, one module each. An import registers the steps in every Celery app of the process."""
+"""Register the steps in every Celery app of the process that imports this package."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Any
 from celery import signals
 
 from scrape_do_celery import routing
-from scrape_do_celery.tasks.aggregate import aggregate_run
-from scrape_do_celery.tasks.cancel import cancel_run
 from scrape_do_celery.tasks.deliver import deliver_outcome
-from scrape_do_celery.tasks.fetch import fetch_tasks
-from scrape_do_celery.tasks.orphans import report_orphans
-from scrape_do_celery.tasks.poll import poll_jobs
-from scrape_do_celery.tasks.reconcile import reconcile_submit
 from scrape_do_celery.tasks.scheduled import scheduled_run
 from scrape_do_celery.tasks.scrape import scrape
-from scrape_do_celery.tasks.submit import submit_jobs
-from scrape_do_celery.tasks.sweep import poll_job_list
+from scrape_do_celery.tasks.steps import (
+    aggregate_run,
+    cancel_run,
+    fetch_tasks,
+    poll_job_list,
+    poll_jobs,
+    reconcile_submit,
+    report_orphans,
+    submit_jobs,
+)
 
 __all__ = [
     "aggregate_run",

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.runs.reporting import acknowledge
+from scrape_do_celery.steps.deliver import acknowledge
 from scrape_do_celery.store import ops
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from celery.exceptions import Reject
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.redaction import schedule_summary
+from scrape_do_celery.rules.schedules import tick as tick_of
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.runs.starting import start_scheduled_run
-from scrape_do_celery.runs.ticks import tick as tick_of
+from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import ops
-from scrape_do_celery.store.about import schedule_summary
 
 
 class ScheduledStep(Task):  # type: ignore[misc]

@@ -20,13 +20,14 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     StoreUnavailableError,
 )
+from scrape_do_celery.redaction import call_summary, message_reprs
 from scrape_do_celery.runs import AppContext, ensure_default_app
 from scrape_do_celery.runs.canvas import delivery_signature
-from scrape_do_celery.runs.context import EAGER, ONCE_MORE, refuse_eager
+from scrape_do_celery.runs.celery_app import EAGER, refuse_eager
+from scrape_do_celery.runs.context import ONCE_MORE
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.store import ops
-from scrape_do_celery.store.about import call_summary, message_reprs
 
 log = logging.getLogger(__name__)
 

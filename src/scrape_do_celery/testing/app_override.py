@@ -13,7 +13,7 @@ from kombu import pools
 
 from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.runs.context import replace_settings
-from scrape_do_celery.runtime import WorkerContext
+from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.testing.store_clock import CELERY
 
 if TYPE_CHECKING:

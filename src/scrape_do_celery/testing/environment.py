@@ -14,9 +14,9 @@ from pydantic import SecretStr
 
 from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
-from scrape_do_celery.config.fields import env_name
+from scrape_do_celery.config.settings import env_name
 from scrape_do_celery.runs import hooks, make_app
-from scrape_do_celery.runs.context import find_app_except
+from scrape_do_celery.runs.celery_app import find_app_except
 from scrape_do_celery.testing.app_override import use_test_servers
 from scrape_do_celery.testing.sandbox import Sandbox
 from scrape_do_celery.testing.store_clock import StoreClock

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from celery.worker.state import revoked
 
 from scrape_do_celery import routing
+from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
-from scrape_do_celery.runs.reporting import deliver, find_revoked, start_draft
+from scrape_do_celery.steps.deliver import deliver, find_revoked, start_draft
 from scrape_do_celery.store import CANCEL, DEADLINE, DuePart, DueRun, ops
 from scrape_do_celery.store.rejecting import has_rejected
-from scrape_do_celery.store.states import next_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

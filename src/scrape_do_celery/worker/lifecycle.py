@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
 from redis.exceptions import RedisError
 
+from scrape_do_celery import diagnostics
 from scrape_do_celery.client._transport import ssl_context
-from scrape_do_celery.config.checks import broker_warnings
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
-from scrape_do_celery.runtime import WorkerContext
+from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store import ops
-from scrape_do_celery.worker.checks import missing_keys, warnings_about
 from scrape_do_celery.worker.dispatcher import NAMESPACE_LEASE, Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.redaction import install_log_filter
 from scrape_do_celery.worker.task_events import TaskEventSender
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 log = logging.getLogger(__name__)
+
+_LOG_LEVELS = {diagnostics.WARNING: logging.WARNING, diagnostics.WRONG: logging.ERROR}
 
 _threads: list[Dispatcher | ChangeNotifier] = []
 
@@ -47,8 +51,7 @@ def start(app: Celery) -> None:
     queues = app.amqp.queues
     if queues._consume_from is None:  # noqa: SLF001 (-Q was not given: with -Q, the user chooses the queues)
         queues.select_add(settings.queue)
-    for text in [*broker_warnings(settings), *warnings_about(app)]:
-        log.warning("%s", text)
+    _log_findings([*diagnostics.check_server_urls(settings), *diagnostics.check_celery_app(app)])
     install_log_filter()
     # Make the TLS context before the fork: each child of a pool would spend time on a context of its own.
     ssl_context()
@@ -64,6 +67,11 @@ def _refuse(app: Celery, why: str) -> None:
     log.error("%s; this worker leaves the queue of scrapes alone", why)
 
 
+def _log_findings(findings: Iterable[diagnostics.Finding]) -> None:
+    for finding in findings:
+        log.log(_LOG_LEVELS[finding.level], "%s", finding.text)
+
+
 def _other_application(app_context: AppContext) -> str | None:
     """Return the reason why this store is not for workers of this app, or None.
 
@@ -73,10 +81,8 @@ def _other_application(app_context: AppContext) -> str | None:
     store, mine = app_context.store, app_context.application
     try:
         store.check()
-        if weakness := store.weakness():
-            log.warning("%s", weakness)
-        for text in missing_keys(app_context):
-            log.error("%s", text)
+        _log_findings(diagnostics.check_durability(store))
+        _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
         holder = store.run(ops.claim_namespace(store.keys, mine, NAMESPACE_LEASE))
     except RedisError as error:
         log.warning("the store does not answer yet (%s); the worker goes on trying", error)

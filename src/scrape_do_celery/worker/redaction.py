@@ -8,8 +8,8 @@ from typing import Any
 from celery.worker.request import Request
 
 from scrape_do_celery import routing
+from scrape_do_celery.redaction import call_summary, schedule_summary
 from scrape_do_celery.runs import settings_of
-from scrape_do_celery.store.about import call_summary, schedule_summary
 
 _POOL = logging.getLogger("celery.pool")
 

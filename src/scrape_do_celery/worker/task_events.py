@@ -9,9 +9,9 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
+from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import RunState
-from scrape_do_celery.store.about import message_reprs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

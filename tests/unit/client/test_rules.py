@@ -21,7 +21,7 @@ from scrape_do_celery.client import (
     resend_delay,
     retry_after,
 )
-from scrape_do_celery.client.fate import BEFORE_SEND, TOTAL_TIMEOUT, connection_error, failure_kind, is_passing
+from scrape_do_celery.client.attempt import connection_error
 from scrape_do_celery.client.responses import RETRY_AFTER_LIMIT
 from scrape_do_celery.errors import (
     APIConnectionError,
@@ -37,6 +37,7 @@ from scrape_do_celery.errors import (
     SubmitInDoubtError,
 )
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.rules.submit import BEFORE_SEND, TOTAL_TIMEOUT, failure_kind, is_passing
 
 GET = endpoints.get_job("j1")
 TASK = endpoints.get_task("j1", "t1")
@@ -511,7 +512,8 @@ FATES = [
 @pytest.mark.parametrize(("error", "fate"), FATES, ids=lambda one: str(getattr(one, "args", one)))
 def test_fate_of_a_post(error, fate):
     assert classify_submit_error(error) is fate
-    assert may_resend(POST, error) is (fate in (SubmitFailure.NOT_SENT, SubmitFailure.RATE_LIMITED))
+    sendable = fate in (SubmitFailure.NOT_SENT, SubmitFailure.RATE_LIMITED)
+    assert may_resend(error, idempotent=POST.idempotent) is sendable
 
 
 @pytest.mark.parametrize("error", [httpx.ReadError("x"), httpx.InvalidURL("x"), TimeoutError()], ids=repr)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from scrape_do_celery.client import endpoints
-from scrape_do_celery.client.fate import classify_submit_error, connection_error, may_resend, resend_delay
+from scrape_do_celery.client.attempt import connection_error
 from scrape_do_celery.client.responses import parse_response
 from scrape_do_celery.errors import (
     APIConnectionError,
@@ -28,6 +28,7 @@ from scrape_do_celery.errors import (
     SubmitInDoubtError,
 )
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.rules.submit import classify_submit_error, may_resend, resend_delay
 
 REQUEST = JobCreationRequest(targets=["https://a.example/"])
 JOB = {"JobID": "j1", "Status": "success"}
@@ -126,7 +127,7 @@ def pure(endpoint, answers):
             content = httpx.Response(status, json=body).content if isinstance(body, dict) else body or b""
             parse_response(endpoint, status, httpx.Headers(headers), content)
         except Exception as error:  # noqa: BLE001 (the rules judge every error)
-            if attempt == 3 or not may_resend(endpoint, error):
+            if attempt == 3 or not may_resend(error, idempotent=endpoint.idempotent):
                 in_doubt = not endpoint.idempotent and classify_submit_error(error) == "unknown"
                 return attempt + 1, sleeps, SubmitInDoubtError if in_doubt else type(error)
             sleeps.append(resend_delay(error, attempt, lambda: 0.0))

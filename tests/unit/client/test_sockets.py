@@ -14,9 +14,9 @@ import pytest
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient, SubmitFailure, _transport, classify_submit_error
 from scrape_do_celery.client._reading import PooledReadTransport
-from scrape_do_celery.client.fate import failure_kind
 from scrape_do_celery.errors import APIConnectionError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.rules.submit import failure_kind
 
 REQUEST = JobCreationRequest(targets=["https://a.example/"])
 JOB = b'{"JobID":"j1","Status":"success"}'

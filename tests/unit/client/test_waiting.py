@@ -14,7 +14,7 @@ from scrape_do_celery.errors import (
     JobTimeoutError,
 )
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobFailedError
-from scrape_do_celery.polling import PollingStrategy
+from scrape_do_celery.rules.polling import PollingStrategy
 
 URLS = [f"https://a.example/{number}" for number in range(4)]
 REQUEST = JobCreationRequest(targets=URLS)

@@ -224,20 +224,20 @@ def test_why_credits_are_not_known(collector, api, step_harness, error, outcome)
 def test_account_is_read_each_minute_except_in_a_pause(settings, api):
     now = [0.0]
     account = AccountReader(settings, clock=lambda: now[0])
-    assert account.read(pause=5).outcome == "paused"
+    assert account.read_status(pause=5).outcome == "paused"
     assert api.asked == 0
-    assert account.read().outcome == account.read(pause=5).outcome == "answered"
+    assert account.read_status().outcome == account.read_status(pause=5).outcome == "answered"
     now[0] = 59.0
-    account.read()
+    account.read_status()
     assert api.asked == 1
     now[0] = 60.0
-    account.read()
+    account.read_status()
     assert api.asked == 2
 
 
 def test_without_a_token_nobody_is_asked(settings, api):
     account = AccountReader(settings.model_copy(update={"api_key": None}))
-    assert account.read().outcome == "no_token"
+    assert account.read_status().outcome == "no_token"
     assert api.asked == 0
 
 
@@ -254,10 +254,10 @@ def test_a_count_reads_a_large_store_in_pieces(step_harness, monkeypatch):
 
     store.run = noted
     counter = LiveRunCounter(store)
-    assert counter.last() is None
-    assert counter.count().runs == {"queued": 40}
+    assert counter.last_count() is None
+    assert counter.count_once().runs == {"queued": 40}
     assert looks.count("count_live_runs") >= 3
-    live_runs, age = counter.last()
+    live_runs, age = counter.last_count()
     assert (live_runs.runs, age >= 0) == ({"queued": 40}, True)
 
 
@@ -277,15 +277,15 @@ def test_live_run_counter_survives_errors_in_its_thread(step_harness, monkeypatc
     counter.stop()  # also before it has begun
     counter = LiveRunCounter(store)
     counter.start()
-    eventually(counter.last)
+    eventually(counter.last_count)
     step_harness.create_run()
-    eventually(lambda: counter.last()[0].runs == {"queued": 1})
+    eventually(lambda: counter.last_count()[0].runs == {"queued": 1})
     counter.stop()
     assert not counter.is_alive()
 
 
 def test_a_scrape_beside_a_count_does_not_count_by_itself(collector, step_harness, monkeypatch):
-    collector.live_runs.count()
+    collector.live_runs.count_once()
     monkeypatch.setattr(collector.live_runs, "is_alive", lambda: True)
     step_harness.create_run()
     assert of(scrape(collector), "runs", state="queued") == 0

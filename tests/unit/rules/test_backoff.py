@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrape_do_celery.backoff import delay
+from scrape_do_celery.rules.backoff import delay
 
 FRACTION = st.floats(0, 1, exclude_max=True)
 SECONDS = st.floats(1e-3, 1e6)

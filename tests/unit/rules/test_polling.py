@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from scrape_do_celery.errors import JobTimeoutError
 from scrape_do_celery.models import JobDetails
-from scrape_do_celery.polling import NOT_FOUND_GRACE, PollingStrategy, job_not_found
+from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, PollingStrategy, job_not_found
 
 JOB = JobDetails(job_id="j1", status="rotating")
 

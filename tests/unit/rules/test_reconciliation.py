@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobCreationRequest, JobDetails
-from scrape_do_celery.polling import RETENTION
-from scrape_do_celery.reconciliation import (
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.rules.reconciliation import (
     Candidate,
     Resolution,
     SearchEvidence,

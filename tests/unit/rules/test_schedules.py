@@ -11,7 +11,7 @@ from celery.schedules import crontab, schedule
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrape_do_celery.runs.ticks import schedule_rule, tick
+from scrape_do_celery.rules.schedules import schedule_rule, tick
 
 NOW = datetime(2026, 11, 26, 3, 17, 42, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobDetails
+from scrape_do_celery.rules.states import next_step, outcome_of_stop, part_outcome, run_state, worst
 from scrape_do_celery.store import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
-from scrape_do_celery.store.states import next_step, outcome_of_stop, part_outcome, run_state, worst
 
 
 @pytest.mark.parametrize(

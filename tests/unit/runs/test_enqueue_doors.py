@@ -13,7 +13,7 @@ from scrape_do_celery import (
 )
 from scrape_do_celery.runs import enqueue, enqueue_many, scheduled_run
 from scrape_do_celery.runs.drafts import create_draft
-from scrape_do_celery.runs.starting import start_scheduled_run
+from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import RunSpec, ops
 from tests.unit.models import odd
 
@@ -24,7 +24,7 @@ SECRET = {"headers", "set_cookies", "webhook_headers", "body"}
 @pytest.fixture
 def doors(step_harness, monkeypatch):
     """Return functions that make a run from the fields of a request, and return its id."""
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
     monkeypatch.setattr("celery.app.task.Task.apply_async", lambda self, args, kwargs, **options: kwargs["run_id"])
     step = step_harness.app.tasks[routing.SCRAPE]
     numbers = iter(range(10**9))

@@ -14,7 +14,7 @@ from scrape_do_celery.store import RunState
 
 @pytest.fixture
 def step_harness(step_harness, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
     return step_harness
 
 

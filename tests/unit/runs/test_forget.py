@@ -7,7 +7,7 @@ from celery.exceptions import Ignore
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import RunHandle
-from scrape_do_celery.runs.starting import start_scheduled_run
+from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import PartState, RunState, ops
 from scrape_do_celery.store.encryption import Encryptor
 

@@ -72,7 +72,7 @@ def test_handles_of_one_run_are_equal(step_harness, handle):
 
 
 def test_a_handle_finds_its_own_way_to_the_store(step_harness, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
     step_harness.create_run()
     assert RunHandle("r").state is RunState.QUEUED
 
@@ -82,11 +82,11 @@ def test_states_and_progress_as_the_run_moves(step_harness, handle, make):
     claim = step_harness.claim_part()
     step_harness.run(ops.write_intent(step_harness.keys, claim, "n", 100, account=step_harness.account))
     assert handle.state is RunState.SUBMITTING
-    step_harness.update_part(claim, after=0, state="running", reported_ok=1, reported_failed=1)
+    step_harness.update_part(claim, after=0, to="running", reported_ok=1, reported_failed=1)
     assert (handle.state, handle.progress) == (RunState.RUNNING, Progress(1, 1, 2))
     step_harness.run(
         ops.update_part(
-            step_harness.keys, step_harness.claim_part(), {"state": "fetching"}, after=0.0, job=make.job("success")
+            step_harness.keys, step_harness.claim_part(), {}, to="fetching", after=0.0, job=make.job("success")
         )
     )
     assert (handle.state, handle.job) == (RunState.FETCHING, make.job("success"))

@@ -11,7 +11,7 @@ from scrape_do_celery.store import PartState, ops
 
 @pytest.fixture(autouse=True)
 def _own_app(step_harness, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
 
 
 def ended(step_harness, outcome, **fields):

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from scrape_do_celery import routing
 from scrape_do_celery.models import RenderOptions
 from scrape_do_celery.runs import scheduled_run
-from scrape_do_celery.runs.reporting import start_draft
-from scrape_do_celery.runs.starting import start_scheduled_run
+from scrape_do_celery.steps.deliver import start_draft
+from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import CANCEL, PartState, RunState, ops
 from scrape_do_celery.tasks import scheduled
 
@@ -66,7 +66,6 @@ def test_an_entry_is_plain_json_without_secrets():
                 "geo_code": "us",
                 "max_wait": 60,
                 "early": False,
-                "raise_on_task_failure": False,
                 "credentials": "shop",
             },
         },

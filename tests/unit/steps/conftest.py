@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.runtime import run_step
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.tasks.reconcile import reconcile
 
 SERVER_ID = b"0123456789abcdef"
 LEASE = 120.0
@@ -69,7 +69,7 @@ def lose_submit_answer(step_harness, run_id="r", marker=""):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
     told = {"account": step_harness.account, "estimated_credits": 2, "marker": marker}
     assert step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{run_id}", LEASE, **told))[0] == "ok"
-    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert step_harness.run(ops.update_part(step_harness.keys, claim, {}, to="reconciling", after=0.0)) == "ok"
 
 
 def reconcile_until(step_harness, run_id="r", *, until=PartState.QUEUED):
@@ -109,9 +109,12 @@ def make_parts_running(step_harness, names, account=None):
         step_harness.run(
             ops.write_intent(step_harness.keys, claim, name, 100.0, account=account or step_harness.account)
         )
-        fields = {"state": "running", "job": f"job-{name}", "tasks": pack(["t0", "t1"]), "purchase_status": "confirmed"}
+        fields = {"job": f"job-{name}", "tasks": pack(["t0", "t1"]), "purchase_status": "confirmed"}
         assert (
-            step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=f"job-{name}")) == "ok"
+            step_harness.run(
+                ops.update_part(step_harness.keys, claim, fields, to="running", after=1.0, owner=f"job-{name}")
+            )
+            == "ok"
         )
 
 

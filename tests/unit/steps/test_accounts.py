@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime import run_step, runner
+from scrape_do_celery.steps import runner
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, Claim, PartState, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import HOUR, LEASE, make_parts_running
 
 
@@ -33,8 +34,11 @@ def test_parts_of_one_run_may_use_two_accounts(step_harness, make):
             step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{account}", LEASE, account=account))[0]
             == "ok"
         )
-        fields = {"state": "running", "job": job, "purchase_status": "confirmed"}
-        assert step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=job)) == "ok"
+        fields = {"job": job, "purchase_status": "confirmed"}
+        assert (
+            step_harness.run(ops.update_part(step_harness.keys, claim, fields, to="running", after=1.0, owner=job))
+            == "ok"
+        )
     step_harness.clock.forward(HOUR)
     step_harness.api.script(get_job=make.refusal(404))
     run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)

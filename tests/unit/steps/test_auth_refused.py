@@ -9,13 +9,13 @@ import pytest
 from scrape_do_celery.errors import AsyncAPIAuthError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
-from scrape_do_celery.runtime import run_step
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import HOUR, LEASE
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 from tests.unit.steps.conftest import HOUR
 
 

@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import errors
-from scrape_do_celery.runtime.counters import Counters, request_status
-from scrape_do_celery.runtime.rate_limiter import RateLimiter
+from scrape_do_celery.steps.counters import Counters, request_status
+from scrape_do_celery.steps.rate_limiter import RateLimiter
 from scrape_do_celery.store import AsyncStore, Keys
 
 KEYS = Keys("p")

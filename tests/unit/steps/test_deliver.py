@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import JobLostError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.runs.canvas import delivery_signature, is_followed
-from scrape_do_celery.runs.reporting import deliver, start_draft
+from scrape_do_celery.steps.deliver import deliver, start_draft
 from scrape_do_celery.store import CANCEL, ops
 from scrape_do_celery.tasks import aggregate_run, deliver_outcome
 from scrape_do_celery.tasks.deliver import acknowledge_delivery

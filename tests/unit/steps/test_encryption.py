@@ -8,23 +8,22 @@ import pytest
 from celery.exceptions import Reject
 
 from scrape_do_celery import RunHandle
-from scrape_do_celery.cli.doctor import _keys as keys_that_doctor_misses
+from scrape_do_celery.diagnostics import WRONG, check_encryption_keys
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, JobLostError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.runs import AppContext, enqueue, make_app
-from scrape_do_celery.runs.reporting import deliver
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.isolation import Isolation
-from scrape_do_celery.runtime.runner import StepDefinition, _run_parts
+from scrape_do_celery.steps.aggregate import aggregate
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.deliver import deliver
+from scrape_do_celery.steps.isolation import Isolation
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import StepDefinition, _run_parts
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, PartId, PartState, Store, ops
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
 from scrape_do_celery.tasks import deliver_outcome
-from scrape_do_celery.tasks.aggregate import aggregate
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from scrape_do_celery.worker import lifecycle
-from scrape_do_celery.worker.checks import missing_keys
 
 OLD, NEW = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 COOKIE = "cookie-that-is-private"
@@ -296,14 +295,18 @@ def test_the_error_of_a_run_is_that_of_the_key(encrypted):
 
 
 def test_missing_keys_are_named(encrypted, clock):
+    def check():
+        return list(check_encryption_keys(encrypted.app_context.store, encrypted.settings.record_ttl))
+
     secret(encrypted)
-    assert missing_keys(encrypted.app_context) == []
+    assert check() == []
     (name,) = encrypted.keys.key_names
     encrypted.use(NEW)
-    (text,) = missing_keys(encrypted.app_context)
-    assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in text
+    (found,) = check()
+    assert found.level == WRONG
+    assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in found.text
     clock.forward(encrypted.settings.record_ttl + 1)
-    assert missing_keys(encrypted.app_context) == []
+    assert check() == []
 
 
 def test_runs_with_the_same_options_do_not_conflict(encrypted):
@@ -336,10 +339,3 @@ def test_worker_with_a_missing_key_warns_at_start(encrypted, monkeypatch, caplog
     monkeypatch.setattr(Store, "check", lambda _: None)
     assert lifecycle._other_application(encrypted.app_context) is None
     assert "runs of the store are encrypted with key" in caplog.text
-
-
-def test_doctor_names_a_key_that_is_lacking(encrypted):
-    secret(encrypted)
-    encrypted.use(NEW)
-    (finding,) = keys_that_doctor_misses(encrypted.app_context)
-    assert finding.level == "wrong"

@@ -10,15 +10,15 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError
 from scrape_do_celery.models import JobFailedError
-from scrape_do_celery.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
+from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
-from scrape_do_celery.runtime import collecting
-from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.runtime.store_health import FULL_STORE_DELAY
+from scrape_do_celery.steps import fetch as collecting
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.store import CANCEL, AsyncStore, Claim, PartId, PartState, ops
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 from tests.unit.steps.conftest import HOUR, start_fetching
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
@@ -532,7 +532,7 @@ def test_end_of_a_slice_loses_no_page(step_harness, make, monkeypatch):
     step_harness.clock.forward(2)
     claim = step_harness.claim_part("r")
     step_harness.run(
-        ops.update_part(step_harness.keys, claim, {"state": "fetching"}, after=0.0, job=make.job("success", count=40))
+        ops.update_part(step_harness.keys, claim, {}, to="fetching", after=0.0, job=make.job("success", count=40))
     )
     step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
     step_harness.claim_part("r", seconds=0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.fetch import fetch
 from scrape_do_celery.store import PartState, ops
 from tests.unit.steps.conftest import HOUR, start_fetching
 

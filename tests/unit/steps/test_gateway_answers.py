@@ -7,13 +7,13 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIRedirectError, AsyncAPIResponseError
 from scrape_do_celery.models import JobsListResponse, UserInformation
-from scrape_do_celery.polling import MAX_TASK_FETCHES, RETENTION
+from scrape_do_celery.rules.api_errors import REFUSAL_GRACE
+from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
-from scrape_do_celery.runtime.api_errors import REFUSAL_GRACE
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 GATEWAY = (400, 402, 405, 407, 413, 421, 422, 431, 451)

@@ -15,9 +15,9 @@ from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.retry import without_page
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import AsyncStore, PartId, PartState, ops
-from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)

@@ -8,9 +8,11 @@ import random
 
 import pytest
 
-from scrape_do_celery.runtime import WorkerContext, isolation, run_step, runner
-from scrape_do_celery.runtime.isolation import Isolation, NoTurnError
-from scrape_do_celery.runtime.rate_limiter import RateLimiter
+from scrape_do_celery.steps import isolation, runner
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.isolation import Isolation, NoTurnError
+from scrape_do_celery.steps.rate_limiter import RateLimiter
+from scrape_do_celery.steps.runner import run_step
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.worker.dispatcher import messages_for
 

@@ -14,11 +14,11 @@ from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.status import RunStatus
-from scrape_do_celery.runtime import WorkerContext
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.rejected import search_for_rejected
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartId, PartState, ops, rejecting
-from scrape_do_celery.tasks.orphans import search_for_rejected
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from scrape_do_celery.worker.dispatcher import Dispatcher
 from tests.support.url_writers import WRITERS
 
@@ -46,7 +46,7 @@ def lose_answer(step_harness, run_id="r"):
         step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))[0]
         == "ok"
     )
-    assert step_harness.run(ops.update_part(step_harness.keys, claim, {"state": "reconciling"}, after=0.0)) == "ok"
+    assert step_harness.run(ops.update_part(step_harness.keys, claim, {}, to="reconciling", after=0.0)) == "ok"
 
 
 def job_of(make, urls, job_id="j", status="pending"):
@@ -147,14 +147,14 @@ def test_similar_job_of_a_possibly_lost_purchase_is_not_adopted(step_harness, ma
     step_harness.clock.forward(5)
     step_harness.restart_server()
     if own:
-        step_harness.set_fields(lost=1)
+        step_harness.set_fields(intent_lost=1)
     shows(step_harness, job_of(make, ["https://app.example/"]))
     part = look_until_resolved(step_harness)
     assert (part.outcome, part.job_id) == (("in_doubt", None) if other == ROUTES[1] else (None, "j"))
 
 
 def test_too_many_parts_make_a_similar_job_ambiguous(step_harness, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runtime.job_search._MAX_PARTS_READ", 0)
+    monkeypatch.setattr("scrape_do_celery.steps.job_search._MAX_PARTS_READ", 0)
     step_harness.create_run(each=ROUTES[:1])
     step_harness.create_run("b", each=["https://other.example/"])
     lose_answer(step_harness)

@@ -8,10 +8,10 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPINotFoundError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, JobsListResponse
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartState, RunSpec, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 
 LEASE = 120.0
 DAY = 86_400.0
@@ -22,7 +22,7 @@ def lose_answer(step_harness, make):
     """Lose the answer to the part's `POST`. A second `POST` would be answered."""
     claim = step_harness.claim_part(seconds=LEASE)
     step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
-    step_harness.update_part(claim, after=0.0, state="reconciling")
+    step_harness.update_part(claim, after=0.0, to="reconciling")
     step_harness.api.script(create_job=make.created("second"))
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-from scrape_do_celery.cli.orphan_finder import OrphanFinder
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIGoneError
 from scrape_do_celery.models import JobCreationRequest, JobsListResponse
-from scrape_do_celery.models.urls import fingerprint
+from scrape_do_celery.steps.orphans import OrphanFinder
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartId, PartState, RunSpec, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.test_job_search import LEASE, intend, job_of, look_until_resolved, lose_answer, search, shows
 
 A, B, C = (f"https://a.example/{n}" for n in "abc")
@@ -125,16 +124,6 @@ def test_canceled_refused_purchase_is_searched_at_once(step_harness, make):
     assert step_harness.due_times()["r:0"] <= 1
 
 
-def test_unresolved_purchase_of_an_earlier_version_counts(step_harness, make):
-    step_harness.create_run("r", each=[A])
-    step_harness.redis.set(
-        f"{step_harness.keys.prefix}:doubt:{step_harness.account}:{fingerprint([A])}", "old:0", ex=86400
-    )
-    lose_answer(step_harness)
-    shows(step_harness, job_of(make, [A], "j"))
-    assert look_until_resolved(step_harness).outcome == "in_doubt"
-
-
 def test_purchase_resolved_by_an_old_worker_is_ignored(step_harness, make):
     step_harness.create_run("old", each=[A])
     lose_answer(step_harness, "old")
@@ -212,5 +201,5 @@ def test_job_without_all_tasks_is_no_orphan(step_harness, make):
     lose_answer(step_harness)
     young = job_of(make, [A], "j", "queuing")
     client = SimpleNamespace(get_job=lambda _: young)
-    (found,), _ = OrphanFinder(client, step_harness.sync_store, step_harness.account).chosen(["j"])
+    (found,), _ = OrphanFinder(client, step_harness.sync_store, step_harness.account).find_chosen(["j"])
     assert found.claimant == PartId("r", 0)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from scrape_do_celery.runtime.leases import LeaseLostError, with_lease
+from scrape_do_celery.steps.leases import LeaseLostError, with_lease
 
 
 class _LoopWithoutWaiting(asyncio.SelectorEventLoop):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scrape_do_celery.runtime.loop import LoopThread
+from scrape_do_celery.steps.loop import LoopThread
 
 
 @pytest.fixture

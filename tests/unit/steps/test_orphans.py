@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from scrape_do_celery.cli.orphan_finder import OrphanFinder, StillOwnedError
 from scrape_do_celery.models import UndetailedTaskResponse
+from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
 from tests.unit.steps.conftest import job_listing, lose_submit_answer
 
 
@@ -24,5 +24,5 @@ def test_job_of_unresolved_purchase_without_urls_is_kept(step_harness, make):
     )
     orphan_finder = OrphanFinder(api, step_harness.sync_store, step_harness.account)
     with pytest.raises(StillOwnedError):
-        orphan_finder.cancel_orphan(orphan_finder.all()[0])
+        orphan_finder.cancel_orphan(orphan_finder.find_all()[0])
     assert not stopped

@@ -8,8 +8,8 @@ from contextvars import Context
 
 import pytest
 
-from scrape_do_celery.runtime import WorkerContext
-from scrape_do_celery.runtime.page_memory import LARGE, PageMemory
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.page_memory import LARGE, PageMemory
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks import fetch_tasks

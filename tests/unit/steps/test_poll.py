@@ -9,16 +9,16 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import APIConnectionError, JobLostError
 from scrape_do_celery.models import JobCanceledError, JobDetails, RunTimeoutError
-from scrape_do_celery.polling import NOT_FOUND_GRACE, RETENTION
+from scrape_do_celery.rules.api_errors import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
+from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
-from scrape_do_celery.runtime.api_errors import LONGEST_PAUSE, REFUSAL_GRACE
-from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 from tests.unit.steps.conftest import HOUR
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))

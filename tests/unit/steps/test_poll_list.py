@@ -9,10 +9,10 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobsListResponse
+from scrape_do_celery.steps import poll_list as module
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.poll_list import sweep
 from scrape_do_celery.store import CANCEL, PartId, PartState, ops
-from scrape_do_celery.tasks import sweep as module
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.sweep import sweep
 from tests.unit.steps.conftest import make_parts_running
 
 NOTHING = JobsListResponse.model_validate({"Jobs": [], "TotalPages": 1})
@@ -26,8 +26,8 @@ def many_running(step_harness):
         step_harness.create_run(f"r{n}")
         claim = step_harness.claim_part(f"r{n}")
         step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{n}", 100.0, account=step_harness.account))
-        fields = {"state": "running", "job": f"job-{n}", "purchase_status": "confirmed"}
-        command = ops.update_part(step_harness.keys, claim, fields, after=1.0 + n / 10, owner=f"job-{n}")
+        fields = {"job": f"job-{n}", "purchase_status": "confirmed"}
+        command = ops.update_part(step_harness.keys, claim, fields, to="running", after=1.0 + n / 10, owner=f"job-{n}")
         assert step_harness.run(command) == "ok"
     return step_harness
 
@@ -255,8 +255,13 @@ def test_single_polls_are_spread(step_harness, make, monkeypatch):
     for n in range(COUNT):
         claim = step_harness.claim_part("order-17", n)
         step_harness.run(ops.write_intent(step_harness.keys, claim, f"n{n}", 100.0, account=step_harness.account))
-        fields = {"state": "running", "job": f"of-{n}", "purchase_status": "confirmed"}
-        assert step_harness.run(ops.update_part(step_harness.keys, claim, fields, after=1.0, owner=f"of-{n}")) == "ok"
+        fields = {"job": f"of-{n}", "purchase_status": "confirmed"}
+        assert (
+            step_harness.run(
+                ops.update_part(step_harness.keys, claim, fields, to="running", after=1.0, owner=f"of-{n}")
+            )
+            == "ok"
+        )
     part_ids = [PartId("order-17", n) for n in range(COUNT)]
     step_harness.clock.forward(2)
     step_harness.run(ops.mark_still_running(step_harness.keys, step_harness.account, "pending", part_ids, [1.0, 2.0]))

@@ -11,11 +11,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.runtime import rate_limiter as module
-from scrape_do_celery.runtime.rate_limiter import RateLimiter
+from scrape_do_celery.steps import rate_limiter as module
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.rate_limiter import RateLimiter
+from scrape_do_celery.steps.reconcile import reconcile
 from scrape_do_celery.store import CANCEL, AsyncStore, Keys, ops
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.reconcile import reconcile
 
 NOTHING = JobsListResponse.model_validate({"Jobs": [], "TotalPages": 1})
 LEASE = 200.0
@@ -335,7 +335,7 @@ def test_pause_does_not_delay_the_search_of_a_canceled_run(step_harness, make):
     step_harness.create_run("r")
     claim = step_harness.claim_part("r", seconds=LEASE)
     step_harness.run(ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account))
-    step_harness.update_part(claim, after=0.0, state="reconciling", submit_error="{}")
+    step_harness.update_part(claim, after=0.0, to="reconciling", submit_error="{}")
     step_harness.run(ops.request_stop(step_harness.keys, "r", CANCEL))
     step_harness.api.script(list_jobs=NOTHING)
 

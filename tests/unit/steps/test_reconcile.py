@@ -11,10 +11,10 @@ from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobStatus
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import run_step
-from scrape_do_celery.runtime.job_list import JobListReader
+from scrape_do_celery.steps.job_list import JobListReader
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
 from scrape_do_celery.store import PartId, PartState, RunSpec, ops
-from scrape_do_celery.tasks.reconcile import reconcile
 from tests.unit.steps.conftest import (
     HOUR,
     LEASE,
@@ -139,7 +139,7 @@ def test_visibility_grace_starts_at_the_end_of_the_post(reconciling, settings):
     visibility_delay = settings.submit_deadline + settings.submit_visibility_grace
     reconciling.clock.forward(10 * visibility_delay)
     claim = reconciling.claim_part()
-    reconciling.update_part(claim, after=0.0, state="reconciling", submit_error="a time-out")
+    reconciling.update_part(claim, after=0.0, to="reconciling", submit_error="a time-out")
     show_jobs(reconciling)
     assert reconcile_seconds_until(reconciling, PartState.QUEUED) >= settings.submit_visibility_grace * 1.5
 
@@ -345,7 +345,7 @@ def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
 
 def lose_the_intent(step_harness, run_id="r"):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
-    step_harness.redis.set(f"{step_harness.keys.prefix}:epoch", f"other {step_harness.clock.time():.4f} 0 0")
+    step_harness.redis.set(step_harness.keys.epoch, f"other {step_harness.clock.time():.4f} 0 0")
     answer = step_harness.run(
         ops.write_intent(step_harness.keys, claim, "n", LEASE, account=step_harness.account, durable=False)
     )

@@ -13,8 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ConfigurationError, PoisonedRunError
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime import WorkerContext, run_step
-from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.runner import run_step
 from scrape_do_celery.store import PartState, ops
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs

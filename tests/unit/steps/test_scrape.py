@@ -20,8 +20,7 @@ from scrape_do_celery.errors import (
     RunNotFoundError,
     StoreUnavailableError,
 )
-from scrape_do_celery.runs.checking import read_spec
-from scrape_do_celery.store import PartId, ops
+from scrape_do_celery.store import PartId, RunSpec, ops
 from scrape_do_celery.store.ops import REDISPATCH_MIN
 from scrape_do_celery.tasks import scrape as shared
 
@@ -221,7 +220,7 @@ def test_second_caller_with_the_key_waits_for_the_run(step_harness, scrape_task,
 
 
 def test_key_reserved_by_a_transaction_keeps_its_id(step_harness, scrape_task, messages, receive):
-    digest = read_spec([URL]).digest
+    digest = RunSpec.from_arguments([URL]).digest
     step_harness.run(ops.reserve_key(step_harness.keys, "prices", "promised", digest))
     scrape_task.apply_async(([URL],), {"idempotency_key": "prices"}, task_id="first", countdown=60)
     assert [kwargs for _, kwargs, _ in messages] == [{"run_id": "promised"}]

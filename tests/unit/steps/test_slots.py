@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrape_do_celery.runtime.rate_limiter import RateLimiter
+from scrape_do_celery.steps.rate_limiter import RateLimiter
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import CANCEL, Keys, PartState, ops
 from scrape_do_celery.store.buying import SLOT_RECHECK
-from scrape_do_celery.tasks.submit import submit
 
 LEASE = 200.0
 
@@ -71,7 +71,7 @@ def test_ended_job_wakes_the_first_waiter(two_slots):
         try_submit(two_slots, run_id)
     two_slots.clock.forward(10)
     claim = two_slots.claim_part("a")
-    two_slots.update_part(claim, after=0.0, state="fetching")
+    two_slots.update_part(claim, after=0.0, to="fetching")
     due = two_slots.due_parts()
     assert due["c:0"] <= 0 < due["d:0"]
     assert try_submit(two_slots, "c") is PartState.RUNNING
@@ -184,7 +184,8 @@ def apply_action(store, what, run_id):
                 ops.update_part(
                     store.keys,
                     claim,
-                    {"state": "running", "purchase_status": "confirmed"},
+                    {"purchase_status": "confirmed"},
+                    to="running",
                     after=1.0,
                     owner=f"job-{run_id}",
                 )
@@ -194,9 +195,9 @@ def apply_action(store, what, run_id):
     elif what == "void" and part.state is PartState.QUEUED:
         verdict, _ = store.run(ops.write_intent(store.keys, claim, run_id, 100.0, account="me", limit=LIMIT))
         if verdict == "ok":
-            store.run(ops.update_part(store.keys, claim, {"state": "queued", "purchase_status": "void"}, after=0.0))
+            store.run(ops.update_part(store.keys, claim, {"purchase_status": "void"}, to="queued", after=0.0))
     elif what == "end" and part.state is PartState.RUNNING:
-        store.run(ops.update_part(store.keys, claim, {"state": "fetching"}, after=0.0))
+        store.run(ops.update_part(store.keys, claim, {}, to="fetching", after=0.0))
     elif what == "settle":
         store.run(ops.finish_part(store.keys, claim, "succeeded"))
     else:
@@ -254,8 +255,8 @@ def test_part_of_two_accounts_holds_one_slot(store):
         claim = store.claim_part(name, account=account)
         verdict, _ = store.run(ops.write_intent(store.keys, claim, name, 100.0, account=account, limit=1))
         if verdict == "ok":
-            fields = {"state": "running", "purchase_status": "confirmed"}
-            store.run(ops.update_part(store.keys, claim, fields, after=1.0, owner=f"job-{name}"))
+            fields = {"purchase_status": "confirmed"}
+            store.run(ops.update_part(store.keys, claim, fields, to="running", after=1.0, owner=f"job-{name}"))
         return verdict
 
     def end(name, account):

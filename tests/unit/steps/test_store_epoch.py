@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from scrape_do_celery.steps.submit import DURABILITY_DELAY, submit
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.submit import DURABILITY_DELAY, submit
 from tests.unit.steps.conftest import LEASE, SERVER_ID, reconcile_until, show_jobs
 
 
@@ -18,7 +18,7 @@ def write_intent(step_harness, run_id="r", *, durable=True):
 
 @pytest.fixture
 def epoch_key(step_harness):
-    return f"{step_harness.keys.prefix}:epoch"
+    return step_harness.keys.epoch
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_server_with_slow_clock_starts_a_new_epoch(step_harness):
 def test_deleted_epoch_key_counts_as_lost_writes(step_harness):
     """Delete the epoch key, as an operator does after restoring a backup. The server may be the same."""
     step_harness.create_run()
-    step_harness.redis.delete(f"{step_harness.keys.prefix}:epoch")
+    step_harness.redis.delete(step_harness.keys.epoch)
     step_harness.clock.forward(1)
     assert write_intent(step_harness) == "maybe_sent"
 
@@ -78,7 +78,7 @@ def test_runs_created_without_info_share_the_epoch(step_harness, monkeypatch):
         step_harness.create_run()
     step_harness.create_run("other", each=["https://other.example/"])
     step_harness.clock.forward(1)
-    step_harness.redis.set(f"{step_harness.keys.prefix}:epoch", b"%s 0 e 0" % SERVER_ID)
+    step_harness.redis.set(step_harness.keys.epoch, b"%s 0 e 0" % SERVER_ID)
     assert write_intent(step_harness) == "ok"
     step_harness.restart_server()
     assert write_intent(step_harness, "other") == "maybe_sent"

@@ -18,9 +18,9 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.models import JobCanceledError, RunTimeoutError
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.submit import submit
 
 LEASE = 120.0
 LOST_ANSWERS = [
@@ -297,7 +297,7 @@ def test_a_store_that_comes_back_learns_what_was_refused(step_harness, claim, ma
 
 
 def test_a_store_that_stays_away_is_logged_with_the_job(step_harness, claim, make, monkeypatch, caplog):
-    monkeypatch.setattr("scrape_do_celery.runtime.context.stop_after_delay", lambda _: stop_after_attempt(3))
+    monkeypatch.setattr("scrape_do_celery.steps.context.stop_after_delay", lambda _: stop_after_attempt(3))
     step_harness.api.script(create_job=make.created("job-that-was-paid"))
     with pytest.raises(RedisError):
         step_harness.run_step(submit, claim, broken="update_part", times=99)

@@ -6,14 +6,14 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.ids import is_placeholder
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)
@@ -21,7 +21,7 @@ PART_ID = PartId("r", 0)
 
 @pytest.fixture
 def own_app(step_harness, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: step_harness.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
 
 
 def begin(step_harness, targets=None, known=None, count=3):

@@ -13,16 +13,16 @@ from scrape_do_celery.errors import (
     AsyncAPITooLargeError,
     AsyncAPIUnparsableResponseError,
 )
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
-from scrape_do_celery.runtime.collecting import fetch
-from scrape_do_celery.runtime.fetching import FetchPass, fetch_task
-from scrape_do_celery.runtime.leases import LeaseLostError
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.fetch_task import FetchPass, fetch_task
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)

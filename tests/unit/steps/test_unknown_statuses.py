@@ -9,14 +9,14 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobCanceledError, JobFailedError, JobsListResponse
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.poll_list import sweep
 from scrape_do_celery.store import PartId, PartState, ops
-from scrape_do_celery.tasks.cancel import cancel
-from scrape_do_celery.tasks.poll import poll
-from scrape_do_celery.tasks.sweep import sweep
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)
@@ -256,7 +256,7 @@ def test_canceled_run_fetches_each_task_of_an_unknown_status(running, make):
 
 
 def test_page_of_an_abandoned_task_is_not_bought_again(running, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: running.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: running.app)
     states = {"t0": "rotating", "t1": "error"}
     running.api.script(get_job=make.job("success"), get_task=lambda _, i: make.task(int(i[1:]), status=states[i]))
     running.run_step(poll, running.claim_part())

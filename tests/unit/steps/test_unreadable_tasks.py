@@ -6,13 +6,13 @@ import pytest
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPITooLargeError, AsyncAPIUnparsableResponseError, JobLostError
-from scrape_do_celery.polling import RETENTION
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL, UNREADABLE_RECHECK
+from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage, retry_failed
-from scrape_do_celery.runtime.collecting import fetch
+from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.poll import poll
 from scrape_do_celery.store import PartId, PartState, ops
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.tasks.poll import poll
 
 AGGREGATE = StepMessage(routing.AGGREGATE_RUN, ("r",))
 PART_ID = PartId("r", 0)
@@ -132,7 +132,7 @@ def test_oversized_page_fails_at_once_and_blocks_no_other(fetching, make):
 
 
 def test_unreadable_and_oversized_tasks_are_not_retried(fetching, make, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.runs.context._current_app", lambda settings: fetching.app)
+    monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: fetching.app)
     answers = {"t0": too_large(), "t1": unreadable(), "t2": make.task(2, status="error")}
     fetching.api.script(get_task=lambda _, task_id: answers[task_id])
     for _ in range(UNREADABLE_ATTEMPTS):

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrape_do_celery.config import Settings, SettingsError
-from scrape_do_celery.config.encryption import encryption_keys
+from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
 from scrape_do_celery.store import Keys
-from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor
+from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor, PrivateValues
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 CONTEXT = "p:run:r spec"
@@ -84,6 +84,11 @@ def test_without_a_key_values_stay_as_they_are():
     assert Keys("p", Encryptor([OLD])).encrypt_text("k", "n", "") == ""
 
 
+def test_private_values_without_an_encryptor_are_plain():
+    assert PrivateValues().key_names == []
+    assert PrivateValues().decrypt("k", "n", b"x") == b"x"
+
+
 def test_no_key_is_shown():
     encryptor = Encryptor([OLD])
     (name,) = encryptor.key_names
@@ -100,17 +105,17 @@ def test_the_package_that_encrypts_is_asked_for(monkeypatch):
 
 @pytest.mark.parametrize("given", [text(NEW, OLD), text(NEW, OLD).replace(",", "\n"), [text(NEW), text(OLD)]])
 def test_keys_are_read_from_settings(clean_environment, given):
-    assert encryption_keys(Settings(encryption_key=given)) == [NEW, OLD]
+    assert encryption_keys(Settings(encryption_key=given).encryption_key) == [NEW, OLD]
 
 
 def test_keys_of_fernet_will_do(clean_environment):
     key = base64.urlsafe_b64encode(b"\xff" * 32).decode()
-    assert encryption_keys(Settings(encryption_key=key)) == [b"\xff" * 32]
+    assert encryption_keys(Settings(encryption_key=key).encryption_key) == [b"\xff" * 32]
 
 
 @pytest.mark.parametrize("given", [None, "", "  "])
 def test_no_key_means_no_encryption(clean_environment, given):
-    assert encryption_keys(Settings(encryption_key=given)) == []
+    assert encryption_keys(Settings(encryption_key=given).encryption_key) == []
 
 
 @pytest.mark.parametrize("given", ["short", text(b"x" * 31), text(OLD) + ",!", text(OLD, OLD)])

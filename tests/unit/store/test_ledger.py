@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.runtime import run_step
+from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.submit import submit
 from scrape_do_celery.store import PartState, ops
-from scrape_do_celery.tasks.reconcile import reconcile
-from scrape_do_celery.tasks.submit import submit
 from tests.unit.steps.conftest import (
     LEASE,
     job_listing,
@@ -53,9 +53,7 @@ def test_repeated_void_keeps_an_earlier_not_found_entry(step_harness):
         == "ok"
     )
     for _ in range(2):
-        step_harness.run(
-            ops.update_part(step_harness.keys, claim, {"state": "queued", "purchase_status": "void"}, after=5.0)
-        )
+        step_harness.run(ops.update_part(step_harness.keys, claim, {"purchase_status": "void"}, to="queued", after=5.0))
     step_harness.clock.forward(6)
     step_harness.run(ops.finish_part(step_harness.keys, step_harness.claim_part(seconds=LEASE), "canceled"))
     assert ledger_statuses(step_harness) == ["not_found"]

@@ -46,7 +46,7 @@ def test_at_once_means_that_the_caller_publishes(store):
 
 def test_a_change_under_an_old_fence_is_refused(store, stale):
     before = store.dump_keys()
-    assert store.update_part(stale, after=0, state="done") == "stale"
+    assert store.update_part(stale, after=0, to="done") == "stale"
     assert store.run(ops.update_part(store.keys, stale, {}, owner="j")) == "stale"
     assert store.dump_keys() == before
 
@@ -85,7 +85,8 @@ def test_stop_request_meanwhile_makes_a_part_due(store, state, now):
     store.create_run()
     claim = store.claim_part()
     store.run(ops.request_stop(store.keys, "r", CANCEL))
-    store.update_part(claim, after=50, state=state)
+    store.force_state(state=state)
+    store.update_part(claim, after=50)
     assert (store.due_parts()["r:0"] <= 0) is now
 
 
@@ -93,7 +94,8 @@ def test_a_job_that_was_told_to_stop_keeps_its_interval(store):
     store.create_run()
     claim = store.claim_part()
     store.run(ops.request_stop(store.keys, "r", CANCEL))
-    store.update_part(claim, after=50, state="running", cancel_sent_at=1.5)
+    store.force_state()
+    store.update_part(claim, after=50, cancel_sent_at=1.5)
     assert store.due_parts()["r:0"] > 40
 
 

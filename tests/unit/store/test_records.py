@@ -100,7 +100,7 @@ def test_progress_is_the_larger_of_reported_and_stored():
 
 
 def test_no_run():
-    assert RunRecord.parse("r", []) is None
+    assert RunRecord.from_reply("r", []) is None
 
 
 def test_a_run_that_has_ended():
@@ -114,7 +114,9 @@ def test_a_run_that_has_ended():
         **{"decided_by": 1, "max_wait": 60, "waiter:r": "", "waiter:other:id": '{"task": "x"}', "delivered:third": 1},
         error='{"type": "NoSuchError", "args": ["text"]}',
     )
-    record = RunRecord.parse("r", [[*fields, b"result", pack({"a": 1})], flat(state="done"), flat(state="queued"), []])
+    record = RunRecord.from_reply(
+        "r", [[*fields, b"result", pack({"a": 1})], flat(state="done"), flat(state="queued"), []]
+    )
     assert record.state is RunState.FAILED
     assert (record.created, record.accepted, record.ended, record.max_wait) == (1.5, 2.5, 9.5, 60.0)
     assert (record.outcome, record.stop_reason, record.decided_by, record.result) == ("failed", "cancel", 1, {"a": 1})
@@ -125,7 +127,7 @@ def test_a_run_that_has_ended():
 
 
 def test_a_run_that_waits():
-    record = RunRecord.parse("r", [flat(created=1.5, parts=1), flat(state="running")])
+    record = RunRecord.from_reply("r", [flat(created=1.5, parts=1), flat(state="running")])
     assert record.state is RunState.RUNNING
     assert (record.accepted, record.outcome, record.stop_reason, record.ended) == (None, None, None, None)
     assert (record.result, record.error, record.max_wait, record.waiters) == (None, None, None, {})

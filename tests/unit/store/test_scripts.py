@@ -11,8 +11,10 @@ import pytest
 import scrape_do_celery
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
 from scrape_do_celery.rules.targets import PartDigests
-from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunSpec, ops
+from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunRecord, RunSpec, ops
 from scrape_do_celery.store.counting import count_live_runs, read_stats
+from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
+from scrape_do_celery.store.keys import declared_keys
 from scrape_do_celery.store.ownership import read_job_ownership, scan_unresolved_parts
 from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected, take_rejected
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
@@ -22,6 +24,13 @@ LUA = Path(scrape_do_celery.__file__).parent / "store" / "lua"
 SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua"))
 LIBRARIES = sorted(path.stem for path in (LUA / "lib").glob("*.lua"))
 LONGEST_LINE = 110
+#: The names of declared fields.
+DECLARED = {
+    "part": [one.name for one in (*declared_fields(PartRecord), *OTHER_PART_FIELDS)],
+    "run": [one.name for one in (*declared_fields(RunRecord), *OTHER_RUN_FIELDS)],
+}
+#: The names of the keys that a method of `Keys` makes, by the name of the method.
+KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
 MAX_BYTES = 150_000
 
@@ -112,6 +121,42 @@ def test_includes_are_the_libraries_that_are_used(name):
     assert re.findall(r"^--- @include lib/(\w+)$", text, re.MULTILINE) == sorted(used - own)
 
 
+@pytest.mark.parametrize("kind", ["part", "run"])
+def test_fields_that_scripts_read_are_declared(kind):
+    declared = DECLARED[kind]
+    text = " ".join(read_code(path.read_text()) for path in LUA.rglob("*.lua"))
+    key = rf"(?:{kind}_key|make_{kind}_key\([^)]*\)|prefix \.\. ':{kind}:' \.\. \w+)"
+    lists = re.findall(rf"read_fields\({key},\s*((?:'\w+',?\s*)+)\)", text)
+    names = {name for found in lists for name in re.findall(r"\w+", found)}
+    names |= set(re.findall(rf"'H(?:GET|EXISTS|SETNX|INCRBY|INCRBYFLOAT|SET)', {key}, '(\w+:?)'", text))
+    assert len(names) > 15
+    assert {name for name in names if not any(one.startswith(name) for one in declared)} == set()
+
+
+def test_fields_have_one_declaration():
+    for names in DECLARED.values():
+        assert len(names) == len(set(names))
+
+
+def test_keys_that_scripts_make_are_declared():
+    """A script makes a key of its kind and of as many further arguments as the key has placeholders."""
+    text = "\n".join(read_code(path.read_text()) for path in sorted(LUA.rglob("*.lua")))
+    made = re.findall(r"make_key\(prefix, '(\w+)'((?:, [^,()]+(?:\([^()]*\))?)*)\)", text)
+    assert len(made) == text.count("make_key(") - 1 > 40, "each call names the kind of its key"
+    patterns = {one.name: one.pattern for one in declared_keys()}
+    for kind, rest in made:
+        assert patterns[kind].startswith(f"P:{kind}"), kind
+        # The id of a part is the id of its run and a number.
+        arguments = ["", *(["", ""] if one.strip() == "part_id" else [""] for one in rest.split(",")[1:])]
+        assert patterns[kind].count("<") == sum(map(len, arguments)), f"{kind}{rest}"
+
+
+def test_no_script_makes_a_key_by_itself():
+    for path in LUA.rglob("*.lua"):
+        text = read_code(path.read_text())
+        assert not re.findall(r"prefix \.\.|_key \.\. ':\w|'%s:", text), path.name
+
+
 def test_scripts_are_small():
     assert sum(map(len, load_scripts().values())) < MAX_BYTES
 
@@ -131,10 +176,8 @@ def make_sample_commands():
     digests, spec = PartDigests.from_targets(targets), RunSpec(JobCreationRequest(targets=targets), max_wait=60)
     job = JobDetails(job_id="j", status="queuing")
     page = TaskDetails(task_id="t", job_id="j", status="success", content="x")
-    claim = Claim(
-        *(part, 0.0, PartRecord(PartState.QUEUED, fence=1, total=2)),
-        *(None, False, None, False, 0.0, "", b"", b""),
-    )
+    record = PartRecord(PartState.QUEUED, fence=1, total=2)
+    claim = Claim(part, now=0.0, part=record, late=0.0, spec_field=b"", targets_field=b"")
     tick, intervals = ops.ScheduleTick("s", "1", "wait"), [2.0, 5.0]
     return [
         ops.accept_run(keys, run, "w", "{}"),
@@ -178,7 +221,7 @@ def make_sample_commands():
         ops.store_content(keys, part, 0, page),
         ops.take_changed_runs(keys, 10),
         take_rejected(keys, account),
-        ops.update_part(keys, claim, {"state": "running"}, after=0.0, job=job, owner="j"),
+        ops.update_part(keys, claim, {}, to="running", after=0.0, job=job, owner="j"),
         ops.write_intent(keys, claim, "nonce", 30.0, account=account, digests=digests),
     ]
 
@@ -205,9 +248,8 @@ def test_commands_pass_the_keys_in_the_order_of_the_header(name):
     for command in SAMPLES:
         if command.script == name:
             for key, name_of_key in zip(command.keys, header.keys, strict=False):
-                if key and hasattr(Keys, name_of_key):
-                    # "p:idem:..." is the key of `idempotency`.
-                    assert name_of_key.startswith(key.split(":")[1])
+                if key and name_of_key in KEYS:
+                    assert KEYS[name_of_key].fullmatch(key)
 
 
 def has_as_many(given, names):

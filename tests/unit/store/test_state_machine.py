@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
+from scrape_do_celery.rules.states import TRANSITIONS
 from scrape_do_celery.store import CANCEL, DEADLINE, PartId, PartState, RunSpec, ops
 
 EXAMPLES = 50
@@ -153,19 +154,20 @@ class Pipeline(RuleBasedStateMachine):
             assert run["stop_reason"] if verdict == "stop_reason" else run["skip_unsent"]
 
     def update(self, claim, action):
-        fields, after, owner = {
-            "again": ({"polls": 1}, 5.0, None),
-            "not_sent": ({"state": "queued", "purchase_status": "void"}, 1.0, None),
-            "lose_answer": ({"state": "reconciling"}, 0.0, None),
+        to, fields, after, owner = {
+            "again": (None, {"polls": 1}, 5.0, None),
+            "not_sent": ("queued", {"purchase_status": "void"}, 1.0, None),
+            "lose_answer": ("reconciling", {}, 0.0, None),
             "bought": (
-                {"state": "running", "job": f"job-{claim.part_id}", "purchase_status": "confirmed"},
+                "running",
+                {"job": f"job-{claim.part_id}", "purchase_status": "confirmed"},
                 1.0,
                 f"job-{claim.part_id}",
             ),
-            "collect": ({"state": "fetching"}, 0.0, None),
-            "told_to_stop": ({"cancel_sent_at": "1.5"}, 1.0, None),
+            "collect": ("fetching", {}, 0.0, None),
+            "told_to_stop": (None, {"cancel_sent_at": "1.5"}, 1.0, None),
         }[action]
-        return self.run(ops.update_part(self.store.keys, claim, fields, after=after, owner=owner))
+        return self.run(ops.update_part(self.store.keys, claim, fields, to=to, after=after, owner=owner))
 
     def settle(self, claim):
         number = next(self.numbers)
@@ -291,7 +293,15 @@ class Pipeline(RuleBasedStateMachine):
     # Invariants
 
     def run(self, command):
-        return self.store.run(command)
+        """Carry out a command. Check that it made no transition beside the table."""
+        before = self.states()
+        reply = self.store.run(command)
+        for one, other in zip(before, self.states(), strict=True):
+            assert one in {None, other} or other in TRANSITIONS[PartState(one)], f"{one} -> {other}"
+        return reply
+
+    def states(self):
+        return [self.fields(part_id).get("state") for part_id in self.part_ids()]
 
     def now(self):
         return self.store.clock.time()

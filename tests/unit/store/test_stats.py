@@ -166,7 +166,8 @@ def test_a_count_of_live_runs_finds_watched_jobs(store, live_runs):
     store.create_run()
     claim = store.claim_part()
     store.set_fields(account="a")
-    store.run(ops.update_part(store.keys, claim, {"state": PartState.RUNNING, "job": "j"}, after=60.0, owner="j"))
+    store.force_state()
+    store.run(ops.update_part(store.keys, claim, {"job": "j"}, after=60.0, owner="j"))
     assert store.redis.exists(store.keys.poll_set("a"))
     assert live_runs().runs == {"running": 1}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,12 +11,10 @@ from celery import Celery, _state, signals
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import worker
-from scrape_do_celery.config import Settings
 from scrape_do_celery.runs import AppContext, make_app
-from scrape_do_celery.runtime import WorkerContext
+from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store import Store
 from scrape_do_celery.worker import lifecycle
-from scrape_do_celery.worker.checks import warnings_about
 
 
 def foreign(**conf):
@@ -26,54 +23,7 @@ def foreign(**conf):
     return app
 
 
-def test_our_own_app_has_nothing_to_warn_of(clean_environment):
-    assert warnings_about(make_app(Settings())) == []
-
-
-def test_a_default_app_is_warned_of_each_thing(clean_environment):
-    app = Celery("shop", set_as_current=False, broker="redis://localhost/1")
-    found = warnings_about(app)
-    for name in (
-        "result_backend_always_retry",
-        "worker_prefetch_multiplier",
-        "result_backend is not set",
-        "visibility_timeout",
-    ):
-        assert sum(name in text for text in found) == 1, name
-    assert all("\n" not in text for text in found)
-
-
 CHECK = Store.check
-SAFE = {
-    "result_backend_always_retry": True,
-    "worker_prefetch_multiplier": 1,
-    "broker_connection_retry_on_startup": True,
-    "broker_transport_options": {"visibility_timeout": 900},
-}
-
-
-def test_suitable_foreign_app_gets_no_warning(clean_environment):
-    assert warnings_about(foreign(**SAFE)) == []
-
-
-@pytest.mark.parametrize(
-    ("conf", "named"),
-    [
-        ({"result_backend_always_retry": False}, "result_backend_always_retry is False.*set it to True"),
-        ({"worker_prefetch_multiplier": 4}, "worker_prefetch_multiplier is 4.*set it to 1"),
-        ({"broker_connection_retry_on_startup": False}, "broker_connection_retry_on_startup"),
-        ({"broker_transport_options": {"visibility_timeout": 43200}}, "43200.*900"),
-        ({"broker_transport_options": {}}, "3600"),
-        ({"accept_content": ["pickle"]}, "json"),
-    ],
-)
-def test_each_setting_that_can_lose_something_is_named(clean_environment, conf, named):
-    (text,) = warnings_about(foreign(**{**SAFE, **conf}))
-    assert re.search(named, text)
-
-
-def test_another_broker_has_no_visibility_timeout(clean_environment):
-    assert warnings_about(foreign(**{**SAFE, "broker_url": "amqp://x", "broker_transport_options": {}})) == []
 
 
 @pytest.fixture

@@ -55,22 +55,22 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         run = get_object_or_404(ScrapeRun, pk=run_id)
         if not self.has_view_permission(request, run):
             raise PermissionDenied
-        return attachment([run])
+        return stream_pages([run])
 
     @admin.action(description="Cancel, at Scrape.do too", permissions=["change"])
     def cancel(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
         """Request a stop of the runs. Pages that were paid for are still collected."""
-        self._each(request, runs, "are being canceled", lambda run: run.handle.cancel())
+        self._act_on_each(request, runs, "are being canceled", lambda run: run.handle.cancel())
 
     @admin.action(description="Enqueue targets without a page again", permissions=["change"])
     def retry(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
         """Enqueue the targets without a page of each run as a new run. If repeated, the new run stays the same."""
-        self._each(request, runs, "were enqueued again", lambda run: bool(retry_failed(run.run_id)))
+        self._act_on_each(request, runs, "were enqueued again", lambda run: bool(retry_failed(run.run_id)))
 
     @admin.action(description="Download pages (JSON, a line a task)", permissions=["view"])
     def download(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
         """Return a file with a line for each fetched task of the runs."""
-        return attachment(list(runs))
+        return stream_pages(list(runs))
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         """Return False, because runs are enqueued, not typed in."""
@@ -80,7 +80,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return all fields, because users must not write to the mirror."""
         return [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
 
-    def _each(
+    def _act_on_each(
         self, request: HttpRequest, runs: Iterable[ScrapeRun], done: str, act: Callable[[ScrapeRun], bool]
     ) -> None:
         count = 0
@@ -92,14 +92,14 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         messages.info(request, f"{count} {done}")
 
 
-def attachment(runs: Iterable[ScrapeRun]) -> StreamingHttpResponse:
+def stream_pages(runs: Iterable[ScrapeRun]) -> StreamingHttpResponse:
     """Return a file that a browser saves. The file is written while the runs are read."""
-    answer = StreamingHttpResponse(lines(runs), content_type="application/x-ndjson")
+    answer = StreamingHttpResponse(page_lines(runs), content_type="application/x-ndjson")
     answer["Content-Disposition"] = 'attachment; filename="scrapes.jsonl"'
     return answer
 
 
-def lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
+def page_lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
     """Yield each fetched task of the runs as a line of JSON, with few tasks in memory at a time."""
     for run in runs:
         try:
@@ -109,5 +109,5 @@ def lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
             yield json.dumps({"run_id": run.run_id, "error": type(error).__name__, "message": str(error)}) + "\n"
 
 
-if cast("bool", conf.option("MIRROR")):
+if cast("bool", conf.read_option("MIRROR")):
     admin.site.register(ScrapeRun, ScrapeRunAdmin)

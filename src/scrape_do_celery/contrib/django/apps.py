@@ -31,14 +31,16 @@ class ScrapeDoConfig(AppConfig):
         Read no settings yet: a wrong setting must not stop `manage.py check`, which reports it.
         """
         install_hooks(
-            FrameworkHooks(settings=conf.settings, after_commit=after_commit, close_connections=close_old_connections)
+            FrameworkHooks(
+                settings=conf.read_settings, after_commit=after_commit, close_connections=close_old_connections
+            )
         )
         checks.register(check_settings, "scrape_do")
         setting_changed.connect(_forget_settings)
-        if conf.option("MIRROR") is True:
+        if conf.read_option("MIRROR") is True:
             from scrape_do_celery.contrib.django import mirror
 
-            mirror.start()
+            mirror.start_mirroring()
 
 
 def after_commit() -> Callable[[Callable[[], object]], object] | None:
@@ -46,7 +48,7 @@ def after_commit() -> Callable[[Callable[[], object]], object] | None:
 
     If the caller manages transactions by hand, without autocommit, Django raises `TransactionManagementError`.
     """
-    using = conf.option("DATABASE")
+    using = conf.read_option("DATABASE")
     connection = transaction.get_connection(using)
     by_hand = connection.connection is not None and not connection.autocommit
     if not connection.in_atomic_block and not by_hand:
@@ -57,11 +59,11 @@ def after_commit() -> Callable[[Callable[[], object]], object] | None:
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """Return an error for each wrong key of `SCRAPE_DO`. No error shows a value."""
     return [
-        checks.Error(f"{settings_dict.where(key)}: {what}", id="scrape_do.E001")
-        for key, what in conf.problems().items()
+        checks.Error(f"{settings_dict.name_of_key(key)}: {what}", id="scrape_do.E001")
+        for key, what in conf.find_problems().items()
     ]
 
 
 def _forget_settings(*, setting: str, **_: Any) -> None:
     if setting == settings_dict.SETTING:
-        conf.settings.cache_clear()
+        conf.read_settings.cache_clear()

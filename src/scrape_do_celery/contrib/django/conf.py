@@ -21,34 +21,36 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def problems() -> dict[str, str]:
+def find_problems() -> dict[str, str]:
     """Return the faults by key. A fault of the dict itself stands under an empty key."""
-    found = settings_dict.problems_of(_dict(), _DEFAULTS)
-    found |= {key: f"it must be a {type(default).__name__}" for key, default in _DEFAULTS.items() if not _fits(key)}
-    if _fits("DATABASE") and option("DATABASE") not in django_settings.DATABASES:
+    found = settings_dict.problems_of(_read_dict(), _DEFAULTS)
+    found |= {
+        key: f"it must be a {type(default).__name__}" for key, default in _DEFAULTS.items() if not _has_right_type(key)
+    }
+    if _has_right_type("DATABASE") and read_option("DATABASE") not in django_settings.DATABASES:
         found["DATABASE"] = "it must be a key of DATABASES"
     return found
 
 
 @cache
-def settings() -> Settings:
+def read_settings() -> Settings:
     """Return the settings of this project: its dict first, then `SCRAPE_DO_*` variables, then defaults.
 
     Raises:
         SettingsError: a key or a value is wrong. `manage.py check` reports this fault, too.
     """
-    return settings_dict.settings_of(_dict(), _DEFAULTS)
+    return settings_dict.settings_of(_read_dict(), _DEFAULTS)
 
 
-def option(key: str) -> Any:
+def read_option(key: str) -> Any:
     """Return the value of a key that only this integration reads."""
-    found = _dict()
+    found = _read_dict()
     return found.get(key, _DEFAULTS[key]) if isinstance(found, dict) else _DEFAULTS[key]
 
 
-def _dict() -> Any:
+def _read_dict() -> Any:
     return getattr(django_settings, settings_dict.SETTING, {})
 
 
-def _fits(key: str) -> bool:
-    return isinstance(option(key), type(_DEFAULTS[key]))
+def _has_right_type(key: str) -> bool:
+    return isinstance(read_option(key), type(_DEFAULTS[key]))

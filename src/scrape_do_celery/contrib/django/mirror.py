@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs import RunStatus
 
 
-def start() -> None:
+def start_mirroring() -> None:
     """Mirror runs in this process from now on."""
-    run_changed.connect(mirror, weak=False, dispatch_uid="scrape_do.mirror")
+    run_changed.connect(mirror_run, weak=False, dispatch_uid="scrape_do.mirror")
 
 
-def mirror(status: RunStatus, **_: Any) -> None:
+def mirror_run(status: RunStatus, **_: Any) -> None:
     """Write the status of a run to the table. A late status never replaces the status of an ended run."""
-    runs = ScrapeRun.objects.using(conf.option("DATABASE"))
+    runs = ScrapeRun.objects.using(conf.read_option("DATABASE"))
     fields = fields_of(status)
     going_on = {} if status.ended else {"ended__isnull": True}
     rows = runs.filter(run_id=status.run_id, **going_on)

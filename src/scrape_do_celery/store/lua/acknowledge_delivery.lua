@@ -6,6 +6,7 @@
 
   Returns the number of waiters left, -1 if the run is gone.
 ]]
+--- @include lib/keys
 --- @include lib/records
 --- @include lib/runs
 local run_key, due_key = KEYS[1], KEYS[2]
@@ -25,14 +26,14 @@ elseif waiting <= 0 and run.outcome then
   redis.call('EXPIRE', run_key, record_ttl)
   if has_key(run.idempotency_key, run_id) then redis.call('EXPIRE', run.idempotency_key, idempotency_ttl) end
   for n = 0, tonumber(run.parts) - 1 do
-    local part_key, suffix = make_part_key(prefix, run_id, n), run_id .. ':' .. n
+    local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     local job_id = redis.call('HGET', part_key, 'job')
     if job_id then
-      redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job_id), math.max(record_ttl, MARK_TTL))
+      redis.call('EXPIRE', make_key(prefix, 'owner', string.lower(job_id)), math.max(record_ttl, MARK_TTL))
     end
     redis.call('EXPIRE', part_key, record_ttl)
-    redis.call('EXPIRE', prefix .. ':job:' .. suffix, record_ttl)
-    redis.call('EXPIRE', prefix .. ':contents:' .. suffix, contents_ttl)
+    redis.call('EXPIRE', make_key(prefix, 'job', part_id), record_ttl)
+    redis.call('EXPIRE', make_key(prefix, 'contents', part_id), contents_ttl)
   end
 end
 return waiting

@@ -14,6 +14,7 @@
   parts left is past its deadline.
 ]]
 --- @include lib/clock
+--- @include lib/keys
 --- @include lib/records
 local due_key, dispatched_key, content_expiry_key, queue_delay_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, limit, max_dispatched, interval_min, interval_max, message_size = unpack(ARGV)
@@ -132,7 +133,7 @@ end
 
 for _, entry in ipairs(find_due()) do
   local run_id, n = string.match(entry, '^(.*):([^:]*)$')
-  local run_key = prefix .. ':run:' .. run_id
+  local run_key = make_key(prefix, 'run', run_id)
   if n == 'run' then
     take_run(entry, run_key)
   else

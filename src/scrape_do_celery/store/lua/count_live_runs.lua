@@ -8,6 +8,7 @@
   Returns {next cursor, {state, runs, when the first of them was accepted or ''} ..., {run id, state} ...}.
   A row of the second kind stands for one part of a run that has several parts.
 ]]
+--- @include lib/keys
 --- @include lib/records
 local entries_key = KEYS[1]
 local prefix, cursor, page_size = unpack(ARGV)
@@ -42,7 +43,7 @@ local page = redis.call('ZSCAN', entries_key, cursor, 'COUNT', page_size)
 local next_cursor, members = page[1], page[2]
 for i = 1, #members, 2 do
   local run_id, n = string.match(members[i], '^(.*):([^:]*)$')
-  local run = read_fields(prefix .. ':run:' .. run_id, 'parts', 'accepted', 'outcome', 'left')
+  local run = read_fields(make_key(prefix, 'run', run_id), 'parts', 'accepted', 'outcome', 'left')
   -- If the record of the run is gone, the dispatcher drops the entry.
   if run.parts and n ~= 'run' then
     add_part(run, run_id, n)

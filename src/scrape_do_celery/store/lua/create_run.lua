@@ -3,6 +3,7 @@
   KEYS  run          hash    the record of the run
         due          zset    part or run -> when it needs a step
         idempotency  string  run and digest that have the idempotency key; its name is empty without a key
+        reservation  string  run and digest that are reserved for the idempotency key; likewise
         tick         string  only for a tick: run and digest that have it, or nothing if it was skipped
         schedule     string  only for a tick: the last run of its schedule
   ARGV  run_id, prefix, digest, redispatch_after, max_wait ("" for none),
@@ -24,10 +25,12 @@
 --- @include lib/due
 --- @include lib/encryption
 --- @include lib/epoch
+--- @include lib/keys
 --- @include lib/records
 --- @include lib/schedules
 --- @include lib/stop
-local run_key, due_key, idempotency_key, tick_key, schedule_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local run_key, due_key, idempotency_key, reservation_key, tick_key, schedule_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 -- Unpack a part of ARGV only: `unpack` fails on thousands of values, and a large run has four for each part.
 local run_id, prefix, digest, redispatch_after, max_wait, owner, waiter, signature, start_delay,
   if_running, unsent_outcome, tick, part_count = unpack(ARGV, 1, 13)
@@ -40,7 +43,7 @@ end
 if idempotency_key ~= '' then
   local held = redis.call('GET', idempotency_key)
   if held then return {'exists', held} end
-  local reservation = redis.call('GET', idempotency_key .. ':reserved') or ''
+  local reservation = redis.call('GET', reservation_key) or ''
   local reserved_id, reserved_digest = string.match(reservation, '^(.*) (.-)$')
   if reserved_id and reserved_id ~= run_id and reserved_digest == digest then
     return {'reserved', reserved_id}
@@ -54,7 +57,7 @@ end
 -- Return whether this tick is earlier than the tick of another run of the schedule, as its message was late.
 -- The names of the ticks of one rule have the same length, and sort by time.
 local function is_earlier_than(other)
-  local other_tick = redis.call('HGET', prefix .. ':run:' .. other, 'tick') or ''
+  local other_tick = redis.call('HGET', make_key(prefix, 'run', other), 'tick') or ''
   return #tick == #other_tick and tick < other_tick
 end
 
@@ -92,7 +95,7 @@ end
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
 if idempotency_key ~= '' then
   redis.call('SET', idempotency_key, owner)
-  redis.call('DEL', idempotency_key .. ':reserved')
+  redis.call('DEL', reservation_key)
   redis.call('HSET', run_key, 'idempotency_key', idempotency_key)
 end
 if tick_key then
@@ -113,13 +116,13 @@ else
   end
 end
 if before and is_draft then
-  redis.call('HSET', prefix .. ':run:' .. before, 'next', run_id)
+  redis.call('HSET', make_key(prefix, 'run', before), 'next', run_id)
   redis.call('HSET', run_key, 'after', before)
   return {'waiting', run_id}
 end
 -- Stop the run before this one. If that run waits for another run of the schedule, stop the other run too.
 while before and is_live(prefix, before) do
   request_stop(prefix, due_key, before, 'cancel', unsent_outcome, t)
-  before = redis.call('HGET', prefix .. ':run:' .. before, 'after')
+  before = redis.call('HGET', make_key(prefix, 'run', before), 'after')
 end
 return {'created', run_id}

@@ -13,6 +13,7 @@
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/encryption
+--- @include lib/keys
 --- @include lib/memory
 --- @include lib/records
 --- @include lib/runs
@@ -34,7 +35,7 @@ if is_abandoned then
     release_slot(prefix, due_key, part_key, part_id, t)
     stop_list_polling(part_key, part_id)
     redis.call('ZREM', due_key, part_id)
-    redis.call('ZREM', prefix .. ':content_expiry', part_id)
+    redis.call('ZREM', make_key(prefix, 'content_expiry'), part_id)
   end
   start_next_scheduled(prefix, due_key, run_key, run_id, t)
 elseif tonumber(run.waiting) > 0 then

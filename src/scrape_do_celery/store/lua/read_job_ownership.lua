@@ -7,6 +7,7 @@
   targets is not resolved or "", the parts that searched for such a job and found none (spaces between)}.
 ]]
 --- @include lib/clock
+--- @include lib/keys
 --- @include lib/records
 local owner_key = KEYS[1]
 local prefix, account, coarse_digest = unpack(ARGV)
@@ -14,7 +15,7 @@ local prefix, account, coarse_digest = unpack(ARGV)
 local owner = redis.call('GET', owner_key) or ''
 local ended = owner ~= '' and (state_of(prefix, owner) or 'done') == 'done'
 local claimant, searched = '', {}
-local register_key = prefix .. ':unresolved:' .. account .. ':' .. coarse_digest
+local register_key = make_key(prefix, 'unresolved', account, coarse_digest)
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', register_key, '(' .. format_time(now()), '+inf')) do
   local part_id = string.match(entry, '^(.*):%d+ %S+ %d+$')
   if is_unresolved(state_of(prefix, part_id)) then

@@ -18,6 +18,7 @@
   since when the first waits or '', since when the token is refused or ''} ...}.
 ]]
 --- @include lib/clock
+--- @include lib/keys
 local due_key, dispatched_key, content_expiry_key, quota_key,
   pause_key, accounts_key, totals_key, stored_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -49,15 +50,16 @@ local stats = {
 for _, name in ipairs(accounts) do
   if not is_added[name] then
     is_added[name] = true
-    local poll_set_key, slot_waiters_key = prefix .. ':poll_set:' .. name, prefix .. ':slot_waiters:' .. name
+    local poll_set_key = make_key(prefix, 'poll_set', name)
+    local slot_waiters_key = make_key(prefix, 'slot_waiters', name)
     stats[#stats + 1] = {
       name,
       redis.call('ZCARD', poll_set_key),
       first_time(poll_set_key),
-      redis.call('ZCARD', prefix .. ':slots:' .. name),
+      redis.call('ZCARD', make_key(prefix, 'slots', name)),
       redis.call('ZCARD', slot_waiters_key),
       first_time(slot_waiters_key),
-      redis.call('HGET', prefix .. ':breaker:' .. name, 'since') or '',
+      redis.call('HGET', make_key(prefix, 'breaker', name), 'since') or '',
     }
   end
 end

@@ -4,7 +4,6 @@
 
   KEYS  part  hash  the record of the part
   ARGV  part_id, prefix, account, strict_digests (of the targets with spaces between),
-        all_digests (of the targets by any version with spaces between),
         sighted_order (place of the last job's first sighting in the order), coarse_digests...
 
   Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar,
@@ -12,9 +11,10 @@
 ]]
 --- @include lib/clock
 --- @include lib/epoch
+--- @include lib/keys
 --- @include lib/records
 local part_key = KEYS[1]
-local part_id, prefix, account, strict_digests, all_digests, sighted_order = unpack(ARGV)
+local part_id, prefix, account, strict_digests, sighted_order = unpack(ARGV)
 
 local t = now()
 local equal, is_equal, similar, is_similar = {}, {}, 0, {}
@@ -37,8 +37,8 @@ local function is_resolved(other, score)
   return state and not is_unresolved(state)
 end
 
-for i = 7, #ARGV do
-  local key = prefix .. ':unresolved:' .. account .. ':' .. ARGV[i]
+for i = 6, #ARGV do
+  local key = make_key(prefix, 'unresolved', account, ARGV[i])
   local found = redis.call('ZRANGEBYSCORE', key, '(' .. format_time(t), '+inf', 'WITHSCORES')
   for n = 1, #found, 2 do
     local other, strict, order = string.match(found[n], '^(.*):%d+ (%S+) (%d+)$')
@@ -47,11 +47,6 @@ for i = 7, #ARGV do
       note_part(other, string.find(' ' .. strict_digests .. ' ', ' ' .. strict .. ' ', 1, true))
     end
   end
-end
--- A worker of an earlier version notes here the purchases that it never found.
-for digest in string.gmatch(all_digests, '%S+') do
-  local names = redis.call('GET', prefix .. ':doubt:' .. account .. ':' .. digest) or ''
-  for other in string.gmatch(names, '%S+') do note_part(other, true) end
 end
 local _, since = store_epoch(prefix, t)
 local intent = tonumber(redis.call('HGET', part_key, 'intent') or 0)

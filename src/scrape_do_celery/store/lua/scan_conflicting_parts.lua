@@ -9,6 +9,7 @@
 
   Returns {next cursor, the conflicting part or ""}. The cursor is "0" behind the last part.
 ]]
+--- @include lib/keys
 --- @include lib/records
 --- @include lib/runs
 local run_key, due_key = KEYS[1], KEYS[2]
@@ -23,7 +24,7 @@ for i = 1, #found[2], 2 do
     local other = read_fields(make_part_key(prefix, run_id, n), 'fingerprint', 'job')
     local has_targets = other.fingerprint
       and string.find(' ' .. digests .. ' ', ' ' .. other.fingerprint .. ' ', 1, true)
-    if has_targets and not other.job and options_of(prefix .. ':run:' .. run_id) ~= own_options then
+    if has_targets and not other.job and options_of(make_key(prefix, 'run', run_id)) ~= own_options then
       return {'0', other_id}
     end
   end

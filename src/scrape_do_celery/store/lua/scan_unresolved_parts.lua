@@ -8,6 +8,7 @@
 ]]
 --- @include lib/clock
 --- @include lib/epoch
+--- @include lib/keys
 --- @include lib/records
 local due_key = KEYS[1]
 local prefix, cursor = unpack(ARGV)
@@ -23,7 +24,7 @@ for i = 1, #found[2], 2 do
     local part = read_fields(part_key, 'state', 'fingerprint', 'total', 'checked_epoch')
     local may_own_job = is_unresolved(part.state)
     if part.state == 'queued' then
-      local run = read_fields(prefix .. ':run:' .. run_id, 'created', 'epoch')
+      local run = read_fields(make_key(prefix, 'run', run_id), 'created', 'epoch')
       may_own_job = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
     end
     if may_own_job then out[#out + 1] = {part_id, part.fingerprint, part.total} end

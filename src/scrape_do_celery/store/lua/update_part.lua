@@ -8,13 +8,15 @@
   ARGV  part_id, fence, look_after (seconds until the next look; "" to keep the lease),
         redispatch_after (seconds that the caller has to publish by itself), packed_job ("" for none),
         knows_stop ("1" if the step knew of a stop request), prefix,
-        retention (seconds that the API keeps a job), fields... (name and value in turn)
+        retention (seconds that the API keeps a job), to_state (of the part; "" to keep its state),
+        fields... (name and value in turn)
 
-  Returns 'ok', 'stale' or 'owned' (another part owns that job).
+  Returns 'ok', 'stale', 'owned' (another part owns that job) or 'forbidden' (no such transition of states).
 ]]
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/due
+--- @include lib/keys
 --- @include lib/ledger
 --- @include lib/memory
 --- @include lib/poll_sets
@@ -22,11 +24,18 @@
 --- @include lib/records
 --- @include lib/slots
 local part_key, run_key, due_key, job_key, owner_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local part_id, fence, look_after, redispatch_after, packed_job, knows_stop, prefix, retention = unpack(ARGV)
-local first_field = 9
+local part_id, fence, look_after, redispatch_after, packed_job, knows_stop, prefix, retention,
+  to_state = unpack(ARGV, 1, 9)
+local first_field = 10
 
 local before = read_fields(part_key, 'fence', 'state', 'intent')
 if before.fence ~= fence then return 'stale' end
+-- A command that is sent twice finds the state that it has written.
+local keeps_state = to_state == '' or to_state == before.state
+if not keeps_state
+  and not string.find(ALLOWED_TRANSITIONS, ' ' .. before.state .. '>' .. to_state .. ' ', 1, true) then
+  return 'forbidden'
+end
 allow_when_full(part_key)
 local t = now()
 
@@ -35,9 +44,11 @@ if owner_key ~= '' then
   if owner and owner ~= part_id then return 'owned' end
   redis.call('SET', owner_key, part_id)
   redis.call('HSET', part_key, 'bought_at', format_time(t))
-  redis.call('ZADD', prefix .. ':content_expiry', format_time((before.intent or t) + retention), part_id)
+  local expires_at = format_time((before.intent or t) + retention)
+  redis.call('ZADD', make_key(prefix, 'content_expiry'), expires_at, part_id)
 end
 
+if not keeps_state then redis.call('HSET', part_key, 'state', to_state) end
 local buyer
 for i = first_field, #ARGV - 1, 2 do
   local field, value = ARGV[i], ARGV[i + 1]

@@ -23,6 +23,7 @@
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/epoch
+--- @include lib/keys
 --- @include lib/ledger
 --- @include lib/purchases
 --- @include lib/records
@@ -52,7 +53,7 @@ end
 -- The digest of an earlier version takes targets for equal that differ in their fragments. So it is a lock
 -- only against parts that a worker of that version buys.
 local function find_lock_holder(digest)
-  local holder = redis.call('GET', prefix .. ':target_lock:' .. account .. ':' .. digest)
+  local holder = redis.call('GET', make_key(prefix, 'target_lock', account, digest))
   if not holder or holder == part_id or not is_unresolved(state_of(prefix, holder)) then return nil end
   local run_id, n = string.match(holder, '^(.*):([^:]*)$')
   return holder, is_strict(digest) or redis.call('HEXISTS', make_part_key(prefix, run_id, n), 'locks') == 0
@@ -63,7 +64,7 @@ end
 for digest in string.gmatch(all_digests, '%S+') do -- target lock: begin
   local holder, blocks = find_lock_holder(digest)
   if holder and blocks then
-    local waiters = prefix .. ':target_waiters:' .. account .. ':' .. digest
+    local waiters = make_key(prefix, 'target_waiters', account, digest)
     redis.call('ZADD', waiters, 'NX', format_time(t), part_id)
     redis.call('EXPIRE', waiters, TARGET_WAIT_TTL)
     return {'targets_locked', holder}
@@ -84,7 +85,7 @@ if max_jobs ~= '' then
 end
 for digest in string.gmatch(all_digests, '%S+') do
   if is_strict(digest) or not find_lock_holder(digest) then
-    redis.call('SET', prefix .. ':target_lock:' .. account .. ':' .. digest, part_id)
+    redis.call('SET', make_key(prefix, 'target_lock', account, digest), part_id)
   end
 end
 redis.call('HINCRBY', part_key, 'purchases', 1)

@@ -33,7 +33,7 @@ class ClickCommand(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Run the click command, and write its output to the output of this command."""
-        arguments = [text for one in self.command.params for text in _words(one, options[str(one.name)])]
+        arguments = [text for one in self.command.params for text in _command_words(one, options[str(one.name)])]
         # Add no line end to click's output: `ID=$(manage.py scrape_do_enqueue ...)` takes the whole output.
         self.stdout.ending = ""
         try:
@@ -45,7 +45,7 @@ class ClickCommand(BaseCommand):
             raise CommandError(f"{type(error).__name__}: {error}") from None
 
 
-def _words(one: click.Parameter, value: Any) -> Iterator[str]:
+def _command_words(one: click.Parameter, value: Any) -> Iterator[str]:
     """Yield the words that pass a value on a command line."""
     if value is None or value is False:
         no = [] if value is None else [opt for opt in one.secondary_opts if opt.startswith("--")]

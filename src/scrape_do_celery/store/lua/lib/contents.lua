@@ -1,4 +1,5 @@
 -- Provisional contents.
+--- @include lib/keys
 
 -- Store the page that is held of a task, unless the task is stored already. Such a page counts as a failure
 -- with a page. Return whether the page was stored.
@@ -12,8 +13,8 @@ end
 
 -- Store all held pages of a part that ends: they are paid for, and no later answer will come.
 local function store_all_held(prefix, part_key, part_id)
-  local provisional_key = prefix .. ':provisional:' .. part_id
-  local contents_key = prefix .. ':contents:' .. part_id
+  local provisional_key = make_key(prefix, 'provisional', part_id)
+  local contents_key = make_key(prefix, 'contents', part_id)
   for _, field in ipairs(redis.call('HKEYS', provisional_key)) do
     -- The other fields are the credits of the pages.
     if string.match(field, '^%d+$') then store_held(provisional_key, contents_key, part_key, field) end

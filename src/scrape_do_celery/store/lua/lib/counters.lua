@@ -1,4 +1,7 @@
 -- Counters for monitoring.
+--- @include lib/keys
 
 -- Add to a counter of `<prefix>:totals`. An error of the counter must not fail the script, so it is ignored.
-local function count(prefix, name, amount) redis.pcall('HINCRBYFLOAT', prefix .. ':totals', name, amount) end
+local function count(prefix, name, amount)
+  redis.pcall('HINCRBYFLOAT', make_key(prefix, 'totals'), name, amount)
+end

@@ -1,5 +1,6 @@
 -- Names of encryption keys.
 --- @include lib/clock
+--- @include lib/keys
 
 -- Return whether a list of names (spaces between) contains a name.
 local function contains_name(names, name)
@@ -15,7 +16,7 @@ local function note_encryption_key(prefix, run_key, name, t)
   elseif not contains_name(held, name) then
     redis.call('HSET', run_key, 'key', held .. ' ' .. name)
   end
-  redis.call('ZADD', prefix .. ':encryption_keys', format_time(t), name)
+  redis.call('ZADD', make_key(prefix, 'encryption_keys'), format_time(t), name)
 end
 
 -- Return the name of a key that encrypts values of a run and is not among `key_names`, if there is any.

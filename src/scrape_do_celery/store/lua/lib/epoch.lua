@@ -1,5 +1,6 @@
 -- The store epoch.
 --- @include lib/clock
+--- @include lib/keys
 
 -- Return the store epoch, when it began, and whether its durability is settled.
 -- A new epoch begins when the server process changes (restart or failover), unless the previous process
@@ -12,7 +13,7 @@ local function store_epoch(prefix, t, durable)
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
   if not id then return 'unknown', t, true end
-  local previous = redis.call('GET', prefix .. ':epoch') or ''
+  local previous = redis.call('GET', make_key(prefix, 'epoch')) or ''
   -- `durable_mark` is '1' while the process is durable, else the time since when it is not.
   local known, since, epoch, durable_mark = string.match(previous, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
@@ -27,7 +28,7 @@ local function store_epoch(prefix, t, durable)
     durable_mark = format_time(t)
   end
   local current = table.concat({id, since, epoch, durable_mark}, ' ')
-  if current ~= previous then redis.call('SET', prefix .. ':epoch', current) end
+  if current ~= previous then redis.call('SET', make_key(prefix, 'epoch'), current) end
   return epoch, tonumber(since), durable_mark == '1' or t - durable_mark >= DURABILITY_DELAY
 end
 

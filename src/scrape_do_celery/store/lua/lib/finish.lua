@@ -4,6 +4,7 @@
 --- @include lib/contents
 --- @include lib/counters
 --- @include lib/due
+--- @include lib/keys
 --- @include lib/ledger
 --- @include lib/purchases
 --- @include lib/records
@@ -42,7 +43,7 @@ local function finish_part(prefix, part_key, run_key, due_key, part_id, t, endin
   end
   stop_list_polling(part_key, part_id)
   redis.call('ZREM', due_key, part_id)
-  redis.call('ZREM', prefix .. ':content_expiry', part_id)
+  redis.call('ZREM', make_key(prefix, 'content_expiry'), part_id)
   release_slot(prefix, due_key, part_key, part_id, t)
   if is_unresolved(part.state) then close_submit(prefix, due_key, part_key, part_id, ending.retention, t) end
   write_ledger(prefix, part_key, part_id)

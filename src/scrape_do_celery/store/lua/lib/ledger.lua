@@ -1,4 +1,5 @@
 -- The ledger.
+--- @include lib/keys
 --- @include lib/records
 
 -- Write the present purchase of a part into the ledger, from its record. A void purchase is struck out.
@@ -6,7 +7,7 @@ local function write_ledger(prefix, part_key, part_id)
   local part = read_fields(part_key,
     'intent', 'purchases', 'purchase_status', 'total', 'estimate', 'job', 'credits', 'outcome')
   if not part.intent or not part.purchase_status then return end
-  local key = string.format('%s:ledger:%d', prefix, math.floor(part.intent / SECONDS_PER_DAY))
+  local key = make_key(prefix, 'ledger', math.floor(part.intent / SECONDS_PER_DAY))
   local field = part_id .. ':' .. part.purchases
   if part.purchase_status == 'void' then
     redis.call('HDEL', key, field)

@@ -1,16 +1,17 @@
 -- The poll sets: parts whose jobs run, polled by the list of their account.
 --- @include lib/clock
 --- @include lib/due
+--- @include lib/keys
 --- @include lib/records
 
 -- Leave a part whose job runs to the list poll of its account: from now on the part is not in `due`.
 local function poll_by_list(prefix, account, due_key, part_key, part_id, t)
-  local poll_set_key = prefix .. ':poll_set:' .. account
+  local poll_set_key = make_key(prefix, 'poll_set', account)
   redis.call('HSET', part_key, 'due_at', format_time(t), 'poll_set', poll_set_key)
   redis.call('HDEL', part_key, 'dispatches')
   redis.call('ZREM', due_key, part_id)
   redis.call('ZADD', poll_set_key, format_time(t), part_id)
-  redis.call('SADD', prefix .. ':accounts', account)
+  redis.call('SADD', make_key(prefix, 'accounts'), account)
 end
 
 -- Move parts whose time has come from a poll set to the due set: a step looks at each of them. The caller has

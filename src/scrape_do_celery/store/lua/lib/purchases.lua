@@ -1,11 +1,12 @@
 -- Unresolved purchases, registered by their targets.
 --- @include lib/clock
+--- @include lib/keys
 --- @include lib/records
 --- @include lib/target_lock
 
 -- Count intents and first sightings of jobs, in one order. Clocks cannot give it: a clock may be set back, or
 -- be another server's.
-local function next_in_order(prefix) return redis.call('INCR', prefix .. ':order') end
+local function next_in_order(prefix) return redis.call('INCR', make_key(prefix, 'order')) end
 
 -- Return the registers of unresolved purchases that the targets of a part have, and its entry in each.
 -- The key of a register ends with a coarse digest. The entry has the present purchase, the strict digest of
@@ -17,7 +18,7 @@ local function purchase_entries(prefix, part_key, part_id, account)
   for coarse in string.gmatch(part.coarse or '', '%S+') do
     local purchase = part_id .. ':' .. (part.purchases or '0')
     local entry = table.concat({purchase, strict[#out + 1], part.order or '0'}, ' ')
-    out[#out + 1] = {prefix .. ':unresolved:' .. account .. ':' .. coarse, entry}
+    out[#out + 1] = {make_key(prefix, 'unresolved', account, coarse), entry}
   end
   return out
 end

@@ -1,6 +1,7 @@
 -- Keys and fields of records.
+--- @include lib/keys
 
-local function make_part_key(prefix, run_id, n) return prefix .. ':part:' .. run_id .. ':' .. n end
+local function make_part_key(prefix, run_id, n) return make_key(prefix, 'part', run_id, n) end
 
 -- Return the named fields of a record as a table; a missing field is false.
 local function read_fields(key, ...)

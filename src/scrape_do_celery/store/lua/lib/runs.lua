@@ -1,4 +1,5 @@
 -- Runs: their options, their keys, their deletion.
+--- @include lib/keys
 --- @include lib/records
 
 -- Return a text that tells the options of a run from those of others: a digest if the options are encrypted.
@@ -15,20 +16,20 @@ end
 -- Delete an ended run. A mark stays for `MARK_TTL` seconds: a message that comes again must not buy again.
 local function delete_run(due_key, run_key, prefix, run_id, part_count, idempotency_key)
   for n = 0, tonumber(part_count) - 1 do
-    local part_key, suffix = make_part_key(prefix, run_id, n), run_id .. ':' .. n
+    local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     local job_id = redis.call('HGET', part_key, 'job')
-    if job_id then redis.call('EXPIRE', prefix .. ':owner:' .. string.lower(job_id), MARK_TTL) end
-    redis.call('DEL', part_key, prefix .. ':job:' .. suffix, prefix .. ':contents:' .. suffix,
-      prefix .. ':provisional:' .. suffix)
+    if job_id then redis.call('EXPIRE', make_key(prefix, 'owner', string.lower(job_id)), MARK_TTL) end
+    redis.call('DEL', part_key, make_key(prefix, 'job', part_id), make_key(prefix, 'contents', part_id),
+      make_key(prefix, 'provisional', part_id))
   end
   if has_key(idempotency_key, run_id) then redis.call('DEL', idempotency_key) end
   redis.call('ZREM', due_key, run_id .. ':run')
-  redis.call('ZREM', prefix .. ':changed', run_id)
+  redis.call('ZREM', make_key(prefix, 'changed'), run_id)
   -- A message may come again under the id of the run or of a waiter. Each of these ids gets a mark.
   local marks = {run_key}
   for _, field in ipairs(redis.call('HKEYS', run_key)) do
     local waiter = string.match(field, '^waiter:(.*)$') or string.match(field, '^delivered:(.*)$')
-    if waiter and waiter ~= run_id then marks[#marks + 1] = prefix .. ':run:' .. waiter end
+    if waiter and waiter ~= run_id then marks[#marks + 1] = make_key(prefix, 'run', waiter) end
   end
   redis.call('DEL', run_key)
   for _, mark_key in ipairs(marks) do

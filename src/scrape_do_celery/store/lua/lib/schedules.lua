@@ -1,10 +1,11 @@
 -- Runs that wait for the run before them.
 --- @include lib/clock
+--- @include lib/keys
 --- @include lib/records
 
 -- Return whether a run exists and has no outcome yet.
 local function is_live(prefix, run_id)
-  local run = read_fields(prefix .. ':run:' .. run_id, 'parts', 'outcome')
+  local run = read_fields(make_key(prefix, 'run', run_id), 'parts', 'outcome')
   return run.parts and not run.outcome
 end
 
@@ -19,10 +20,10 @@ local function start_next_scheduled(prefix, due_key, run_key, run_id, t)
     if before then redis.call('SET', run.schedule, before) else redis.call('DEL', run.schedule) end
   end
   if before then
-    redis.call('HDEL', prefix .. ':run:' .. before, 'next')
+    redis.call('HDEL', make_key(prefix, 'run', before), 'next')
     if next_id then
-      redis.call('HSET', prefix .. ':run:' .. before, 'next', next_id)
-      redis.call('HSET', prefix .. ':run:' .. next_id, 'after', before)
+      redis.call('HSET', make_key(prefix, 'run', before), 'next', next_id)
+      redis.call('HSET', make_key(prefix, 'run', next_id), 'after', before)
     end
   elseif next_id then
     redis.call('ZADD', due_key, format_time(t), next_id .. ':run')

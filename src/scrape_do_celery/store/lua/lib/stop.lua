@@ -3,13 +3,14 @@
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/epoch
+--- @include lib/keys
 --- @include lib/records
 --- @include lib/slots
 
 -- Write the stop request of a live run, unless it has one. End the parts that were certainly not sent, with
 -- `unsent_outcome`. Return how many parts are left, and the ids of the running parts that must act now.
 local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
-  local run_key = prefix .. ':run:' .. run_id
+  local run_key = make_key(prefix, 'run', run_id)
   local run = read_fields(run_key, 'created', 'epoch', 'parts', 'left')
   local creation = {run.created, run.epoch}
   local epoch, since = store_epoch(prefix, t)

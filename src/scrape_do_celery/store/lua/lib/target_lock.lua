@@ -1,5 +1,6 @@
 -- Target locks.
 --- @include lib/due
+--- @include lib/keys
 --- @include lib/records
 
 -- Release the target locks of a part. The next part with the same targets may buy.
@@ -7,8 +8,8 @@ local function release_target_lock(prefix, due_key, part_key, part_id, account, 
   local part = read_fields(part_key, 'fingerprint', 'locks')
   -- A part that was bought by an earlier version holds the lock of its fingerprint alone.
   for digest in string.gmatch(part.locks or part.fingerprint, '%S+') do
-    local lock_key = prefix .. ':target_lock:' .. account .. ':' .. digest
-    local waiters_key = prefix .. ':target_waiters:' .. account .. ':' .. digest
+    local lock_key = make_key(prefix, 'target_lock', account, digest)
+    local waiters_key = make_key(prefix, 'target_waiters', account, digest)
     if redis.call('GET', lock_key) == part_id then redis.call('DEL', lock_key) end
     local woken, next_id = false, redis.call('ZPOPMIN', waiters_key)[1]
     while next_id and not woken do

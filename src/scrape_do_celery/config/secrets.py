@@ -1,0 +1,130 @@
+"""The settings that hold secrets: the token, credentials by name and encryption keys. No error shows a value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
+
+_KEY_BYTES: Final = 32
+_KEY_FORMAT: Final = (
+    "should be 32 random bytes in Base64, such as `openssl rand -base64 32` prints; several with commas between"
+)
+
+
+def check_token(value: SecretStr | None) -> SecretStr | None:
+    """Return the token without white space around it.
+
+    Raises:
+        ValueError: the token is blank, or cannot travel in an HTTP header.
+    """
+    if value is None:
+        return None
+    token = value.get_secret_value().strip()
+    if not token:
+        raise ValueError("is blank; leave it unset where no request is sent")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ValueError("should be one word of printable ASCII: it travels in an HTTP header")
+    return SecretStr(token)
+
+
+class NamedCredentials(BaseModel):
+    """The secret options that one name stands for. Schedules and messages hold only the name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    headers: dict[str, str] | None = None
+    set_cookies: str | None = None
+    webhook_headers: dict[str, str] | None = None
+    body: str | None = None
+
+
+_ALL_CREDENTIALS = TypeAdapter(dict[str, NamedCredentials])
+
+
+def credentials_text(value: Any) -> Any:
+    """Return a dict as JSON text, as in an environment variable. Return any other value unchanged."""
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
+def check_credentials(value: SecretStr | None) -> SecretStr | None:
+    """Return the text if it can be read.
+
+    Raises:
+        ValueError: the text cannot be read. The message names the position of the fault, but no value.
+    """
+    try:
+        _read_credentials(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        places = ", ".join(".".join(str(step) for step in one["loc"]) or "the JSON" for one in found)
+    else:
+        return value
+    raise ValueError(f'should be JSON such as {{"shop": {{"headers": {{"Authorization": "..."}}}}}}; wrong: {places}')
+
+
+def with_credentials(credentials: SecretStr | None, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a request together with the named secret options. Without a name, return them unchanged.
+
+    Raises:
+        ValueError: the credentials do not have the name, or an option is given twice.
+    """
+    if name is None:
+        return options
+    known = _read_credentials(credentials)
+    if name not in known:
+        raise ValueError(
+            f"credentials: {name!r} is not in SCRAPE_DO_CREDENTIALS, which has {', '.join(sorted(known)) or 'none'}"
+        )
+    given = known[name].model_dump(exclude_none=True)
+    if twice := sorted(given.keys() & options.keys()):
+        raise ValueError(f"{', '.join(twice)}: given by credentials={name!r} as well; give them once")
+    return {**options, **given}
+
+
+def _read_credentials(value: SecretStr | None) -> dict[str, NamedCredentials]:
+    return {} if value is None else _ALL_CREDENTIALS.validate_json(value.get_secret_value())
+
+
+def encryption_key_text(value: Any) -> Any:
+    """Return a list of keys as text, as in an environment variable. Return any other value unchanged."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def check_encryption_key(value: SecretStr | None) -> SecretStr | None:
+    """Return the text if its keys can be read; None if the text is blank.
+
+    Raises:
+        ValueError: the text cannot be read. The message shows no key.
+    """
+    if value is None or not value.get_secret_value().strip():
+        return None
+    encryption_keys(value)
+    return value
+
+
+def encryption_keys(value: SecretStr | None) -> list[bytes]:
+    """Return the keys of `SCRAPE_DO_ENCRYPTION_KEY`, the encrypting key first; an empty list if encryption is off.
+
+    Raises:
+        ValueError: a key cannot be read, or is given twice.
+    """
+    if value is None:
+        return []
+    found = [_decode_key(text) for text in value.get_secret_value().replace(",", " ").split()]
+    if None in found or len(set(found)) < len(found):
+        raise ValueError(_KEY_FORMAT if None in found else "names a key twice")
+    return [key for key in found if key is not None]
+
+
+def _decode_key(text: str) -> bytes | None:
+    try:
+        # Accept both alphabets, because keys of Fernet use the URL-safe alphabet.
+        key = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if len(key) == _KEY_BYTES else None

@@ -1,0 +1,120 @@
+"""Find or make the Celery app of this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery import Celery, _state
+
+from scrape_do_celery import routing
+from scrape_do_celery.config.celery import celery_config
+from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.runs.hooks import hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrape_do_celery.config import Settings
+
+_SETTINGS, _OWN_APP = "scrape_do_settings", "scrape_do_own_app"
+EAGER = (
+    "task_always_eager: a run is carried out by workers while a job goes on, and not within the call that starts it; "
+    "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
+)
+_own_apps: dict[Settings, Celery] = {}
+
+
+def make_app(settings: Settings, name: str = "scrape_do") -> Celery:
+    """Make a Celery app of ours, without making it the current app."""
+    app = Celery(name, set_as_current=False, include=[routing.STEPS_MODULE])
+    app.conf.update(celery_config(settings))
+    app.__dict__[_SETTINGS] = settings
+    app.__dict__[_OWN_APP] = True
+    return app
+
+
+def is_own_app(app: Celery) -> bool:
+    """Return whether this package made the app, and not the user."""
+    return _OWN_APP in app.__dict__
+
+
+def settings_of(app: Celery) -> Settings:
+    """Return the settings that an app was made with, else those of its framework or of the environment."""
+    if _SETTINGS not in app.__dict__:
+        app.__dict__[_SETTINGS] = hooks().settings()
+    settings: Settings = app.__dict__[_SETTINGS]
+    return settings
+
+
+def swap_settings(app: Celery, settings: Settings | None) -> Settings | None:
+    """Give an app other settings, and return the settings that it had. With None, the app asks for settings again."""
+    before: Settings | None = app.__dict__.pop(_SETTINGS, None)
+    if settings is not None:
+        app.__dict__[_SETTINGS] = settings
+    return before
+
+
+def forget_own_app(settings: Settings) -> None:
+    """Forget the app of ours with these settings, so that the next call makes another app."""
+    _own_apps.pop(settings, None)
+
+
+def find_app_except(but: str) -> Celery | None:
+    """Return the app of this process, also an app of ours, but never the app named `but`."""
+    if (current := find_user_app()) is not None:
+        return current if current.main != but else None
+    # An app from `make_app` may not be the current app of any thread.
+    return _find_single_app(lambda app: app.main != but)
+
+
+def find_app(settings: Settings | None) -> Celery:
+    """Return the app that this process works with: the user's own, unless the settings name another broker.
+
+    A call with `settings` gets an app of ours, and so does a process without an app. In such a process our app becomes
+    Celery's default, so that `AsyncResult(run_id)` works. If the user has an app, ours never takes its place.
+    """
+    theirs = find_user_app()
+    if settings is None and theirs is not None and _has_same_broker(theirs):
+        return theirs
+    wanted = settings or hooks().settings()
+    if wanted not in _own_apps:
+        _own_apps[wanted] = make_app(wanted)
+        if settings is None and theirs is None:
+            _own_apps[wanted].set_default()
+    return _own_apps[wanted]
+
+
+def refuse_eager(app: Celery) -> None:
+    """Refuse an app that runs each step inside the call that sends it: no worker would ever poll the job again.
+
+    Raises:
+        ConfigurationError: `task_always_eager` is set.
+    """
+    if app.conf.task_always_eager:
+        raise ConfigurationError(EAGER)
+
+
+def find_user_app() -> Celery | None:
+    """Return the user's current app, or else the only app of the user in this process.
+
+    In Flask, a thread may not see the user's app as current.
+    """
+    current: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 (`celery.current_app` would make an app)
+    if current is not None and not _is_fallback(current):
+        return current
+    return _find_single_app(lambda app: not is_own_app(app))
+
+
+def _find_single_app(fits: Callable[[Celery], bool]) -> Celery | None:
+    found = [app for app in _state._get_active_apps() if fits(app) and not _is_fallback(app)]  # noqa: SLF001
+    return found[0] if len(found) == 1 else None
+
+
+def _has_same_broker(app: Celery) -> bool:
+    settings = settings_of(app)
+    return "broker_url" not in settings.model_fields_set or settings.broker_url == app.conf.broker_url
+
+
+def _is_fallback(app: Celery) -> bool:
+    """Return whether this is the app that Celery makes if no app is configured."""
+    return bool(app.main == "default" and not app.conf.broker_url)

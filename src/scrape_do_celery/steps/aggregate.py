@@ -1,0 +1,136 @@
+"""Decide the outcome of a run, once, when its last part has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery import tracing
+from scrape_do_celery.errors import PoisonedRunError
+from scrape_do_celery.models import TaskFailedError
+from scrape_do_celery.rules.states import worst
+from scrape_do_celery.runs import results
+from scrape_do_celery.steps.deliver import deliver_record
+from scrape_do_celery.steps.finish import error_for_outcome
+from scrape_do_celery.store import PartState, RunRecord, RunState, ops
+from scrape_do_celery.store.codec import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.errors import ScrapeDoError
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.runs import AppContext
+    from scrape_do_celery.steps.context import WorkerContext
+
+log = logging.getLogger(__name__)
+
+_MAX_DECISION_FACTOR = 3
+
+
+async def aggregate_all(context: WorkerContext, run_ids: list[str]) -> None:
+    """Decide runs, and publish the outcomes of those that have ended."""
+    answers = await asyncio.gather(*(aggregate(context, run_id) for run_id in run_ids), return_exceptions=True)
+    for run_id, answer in zip(run_ids, answers, strict=True):
+        if isinstance(answer, Exception):
+            # The other runs of this message must still be delivered. The dispatcher publishes this run again.
+            log.error("run %s could not be decided", run_id, exc_info=answer)
+    ended = [answer for answer in answers if isinstance(answer, RunRecord)]
+    await asyncio.to_thread(_deliver_all, context.app_context, ended)
+
+
+def _deliver_all(app_context: AppContext, records: Iterable[RunRecord]) -> None:
+    for record in records:
+        deliver_record(app_context, record)
+
+
+async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
+    """Decide a run whose parts have all ended. Return its record, with the outcome and the small result.
+
+    The first step that writes an outcome decides the run. Return None if the run goes on or cannot be read here.
+    """
+    store = context.store
+    record = await store.run(ops.read_run(store.keys, run_id))
+    if record is None or any(part.state is not PartState.DONE for part in record.parts):
+        return None
+    if record.unreadable is not None:
+        context.warn_missing_key(str(record.unreadable))
+        return None
+    if record.outcome is not None:
+        return record
+    with tracing.work(record.trace, "scrape_do.aggregate", run_id=run_id):
+        outcome, fields = await _decided(
+            context, record, await store.run(ops.count_decision_attempt(store.keys, run_id))
+        )
+        await store.run(ops.record_outcome(store.keys, run_id, outcome, fields))
+    # Read the record again: a waiter may have been added a moment ago.
+    return await store.run(ops.read_run(store.keys, run_id))
+
+
+async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
+    """Return the outcome, and the fields that the record keeps of it."""
+    # Several messages may aggregate the same run at once, so only a high number of attempts without an outcome marks
+    # the run as poisoned.
+    if attempt > _MAX_DECISION_FACTOR * context.settings.poison_after:
+        text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
+        return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
+    decided_by, outcome, error = await _decision(context, record)
+    store = context.store
+    found = await asyncio.gather(
+        *(store.run(ops.job(store.keys, record.part_id(number))) for number in range(len(record.parts)))
+    )
+    jobs = {number: job for number, job in enumerate(found) if job is not None}
+    job = jobs.get(decided_by) or next(iter(jobs.values()), None)
+    small = small_result(record, outcome, job, context.settings.key_prefix)
+    fields: dict[str, Any] = {"decided_by": decided_by, "result": pack(small)}
+    if error is not None:
+        fields["error"] = json.dumps(error.to_json())
+    return outcome, fields
+
+
+async def _decision(context: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
+    decided_by, outcome = worst(part.outcome or RunState.POISONED for part in record.parts)
+    error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
+    if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):
+        return decided_by, outcome, error
+    store = context.store
+    spec = await store.run(ops.part_spec(store.keys, record.part_id(0)))
+    if spec is None or not spec.raise_on_task_failure:
+        return decided_by, outcome, error
+    failed = await asyncio.to_thread(_first_failed, context.app_context, record)
+    return (decided_by, outcome, error) if failed is None else (failed[0], RunState.FAILED, failed[1])
+
+
+def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, TaskFailedError] | None:
+    """Return the first failed task in input order, and the number of its part."""
+    store = app_context.store
+    for part in results.part_readers(store, record):
+        for task in part.iter_tasks(store):
+            if task.is_terminal_failure:
+                return part.part_id.part, TaskFailedError(task, record.run_id)
+    return None
+
+
+def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, prefix: str) -> dict[str, Any]:
+    """Return the result that travels through Celery, which never holds a page.
+
+    The result has figures, the deciding job cut short, and the location of the contents.
+    """
+    parts = record.parts
+    # Monitors show only the beginning of a result, so the most useful fields come first.
+    return {
+        "outcome": outcome.value,
+        "counts": {
+            "total": sum(part.total for part in parts),
+            "succeeded": sum(part.stored_ok for part in parts),
+            "failed": sum(part.stored_failed for part in parts),
+            "gone": sum(part.gone for part in parts),
+        },
+        "credits": sum(part.credits for part in parts),
+        "run_id": record.run_id,
+        "job": None if job is None else job.cut().to_wire(),
+        "jobs": [part.job_id for part in parts if part.job_id],
+        "contents": {"store": "redis", "prefix": prefix},
+    }

@@ -1,0 +1,293 @@
+"""Fetch the tasks of jobs: store each task when it arrives, and never fetch it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError
+from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskResponse
+from scrape_do_celery.models.enums import is_terminal
+from scrape_do_celery.rules.api_errors import is_auth
+from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote, Notes, notes_to_json
+from scrape_do_celery.rules.ids import pad_job, targets_of_tasks
+from scrape_do_celery.rules.lifecycle import (
+    has_passed,
+    is_unknown,
+    settle_task,
+    unknown_words,
+    wanted_positions,
+    was_stopped,
+)
+from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, delay_before_last
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.fetch_task import (
+    FetchPass,
+    fetch_task,
+    hold_page,
+    is_last_pass,
+    judge_early,
+    store_task,
+    without_answer,
+)
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.loop import gather_or_cancel
+from scrape_do_celery.steps.positions import positioned
+from scrape_do_celery.steps.status_words import note_words
+from scrape_do_celery.steps.store_health import FETCH_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.store import Claim, PartState, RunState, ops
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.options import targets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.models import TaskDetails
+    from scrape_do_celery.steps.context import WorkerContext
+
+log = logging.getLogger(__name__)
+
+#: The statuses of tasks that ended without a stop.
+_ENDED = frozenset({JobStatus.SUCCESS, JobStatus.ERROR})
+#: Contents in memory at a time, while the URLs of a job's tasks are read from them.
+_CHUNK = 50
+#: Seconds after which a part without errors goes to the end of the queue, although pages are missing: other parts get
+#: their turn.
+_SLICE = 2.0
+#: Seconds until the dispatcher publishes a second step message for the next turn. In a backlog, a message waits for a
+#: long time. A second message would make two turns of one.
+_REQUEUE_DELAY = 120.0
+_NO_NOTE = AnswerNote()
+
+
+async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    """Begin to fetch the tasks of a part whose job has ended, or will give no better answer."""
+    claim = await note_words(context, claim, "task", unknown_words(job))
+    job, surplus = positioned(claim, job)
+    if surplus:
+        context.rate_limiter.counters.add("surplus_ids", surplus)
+    if not job.task_ids and claim.part.total:
+        run_id = claim.part_id.run_id
+        lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
+        return await context.settle(claim, RunState.LOST, lost)
+    job, total = _all_targets(claim, job)
+    fields: dict[str, ops.Value] = {
+        "tasks": pack(job.task_ids),
+        "total": total,
+        **CLEAR_FAILURES,
+        **seen(job),
+    }
+    await _write_fields(context, claim, fields, job, to=PartState.FETCHING)
+    part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
+    return await _collect(context, replace(claim, part=part), job)
+
+
+async def _write_fields(
+    context: WorkerContext, claim: Claim, fields: dict[str, ops.Value], job: JobDetails, to: PartState | None = None
+) -> None:
+    if await context.write(ops.update_part(context.store.keys, claim, fields, to=to, job=job)) != "ok":
+        raise LeaseLostError(str(claim.part_id))
+
+
+def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
+    """Return the job with a task for each target, and the number of tasks. The figures of a run must add up."""
+    total = claim.part.total
+    if len(job.task_ids) >= total:
+        return job, total
+    targets = targets_of_tasks(job.task_ids, targets_of(claim.spec().request))
+    return (job if was_stopped(job) else pad_job(job, targets)), len(targets)
+
+
+async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
+    """Fetch and store the missing tasks of a part in state `fetching`. End the part if none is missing."""
+    job = await context.store.run(ops.job(context.store.keys, claim.part_id))
+    if job is None:
+        raise LookupError(f"{claim.part_id} collects without a job in its record")
+    return await _collect(context, claim, job)
+
+
+async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    looks = claim.part.fetch_passes
+    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
+    # An unreadable answer may hold a page, even if the job was stopped.
+    counted = {at for at, note in _task_notes(claim).items() if note.attempts}
+    missing = (wanted_positions(job, looks) | counted) - stored
+    is_last = is_last_pass(context, claim)
+    waiting = set() if is_last else {at for at in missing if _note(claim, at).next_at > claim.now}
+    found = await _pass(context, claim, job, sorted(missing - waiting))
+    found.left += len(waiting)
+    claim = await note_words(context, claim, "task", found.words)
+    if not found.left:
+        return await _ended(context, claim, job)
+    # The pages of a run with a stop request are paid for. So fetching goes on for another `cancel_grace` after the
+    # grace in which the job had to stop. A pass that was cut for other parts has its next turn.
+    if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
+        return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
+    looks += found.is_look
+    fields: dict[str, ops.Value] = {"fetch_passes": looks, "notes": _packed(found.notes)}
+    if found.full:
+        await context.release_until(claim, fields, FULL_STORE_DELAY)
+        return None
+    if found.trouble is not None:
+        return await context.retry_after_error(claim, found.trouble, fields, may_end=is_auth(found.trouble))
+    if found.cut:
+        await context.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
+        return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
+    fields |= _mood(found, is_waiting=bool(waiting))
+    await context.release_until(claim, fields, _wait(context, claim, found, looks))
+    return None
+
+
+def _wait(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
+    """Return the seconds until the next pass. If all answers left are unusable, wait until the first one may count."""
+    wait = delay_before_last(looks, MAX_TASK_FETCHES, context.interval(claim.part.fetch_passes))
+    if not (found.unfinished or found.unasked):
+        wait = max(wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.now)
+    return wait if claim.stop_reason is None else min(wait, context.settings.cancel_grace)
+
+
+def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, ops.Value]:
+    if found.unusable:
+        return {"api_failures": 1, "refused_since": 0, "api_error": found.unusable}
+    return {} if is_waiting else CLEAR_FAILURES
+
+
+def _note(claim: Claim, position: int) -> AnswerNote:
+    return claim.part.notes.get(position, _NO_NOTE)
+
+
+def _task_notes(claim: Claim) -> Notes:
+    return {position: note for position, note in claim.part.notes.items() if position != JOB_NOTE}
+
+
+def _packed(notes: Notes) -> bytes | str:
+    data = notes_to_json(notes)
+    return pack(data) if data else ""
+
+
+async def _ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    done = await context.store.run(ops.count_done(context.store.keys, claim.part_id)) if is_unknown(job.status) else 0
+    return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done)
+
+
+async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
+    """Fetch and store the tasks that have ended although their job runs. Return the notes on unfinished tasks.
+
+    Errors are left to the next poll. Of a stalled job, each task is fetched that may have ended.
+    """
+    ready = await _early_positions(context, claim, job, is_stalled=is_stalled)
+    until = asyncio.get_running_loop().time() + _SLICE
+    troubles: list[ScrapeDoError] = []
+    full: list[int] = []
+    words: list[str] = []
+    notes = _task_notes(claim)
+
+    async def settled(position: int, task: TaskDetails) -> TaskDetails | None:
+        final = _settle_early(claim, position, task, notes if is_stalled else None)
+        if is_stalled and is_unknown(task.status):
+            words.append(str(task.status))
+        if final is None:
+            await hold_page(context, claim, position, task)
+        return final
+
+    async def one(position: int) -> None:
+        # An answer with a large page holds the memory slot until the page is stored.
+        async with context.early_fetch_semaphore, context.page_memory.page():
+            over = troubles or full or asyncio.get_running_loop().time() > until
+            if over or not await context.health.is_below(FETCH_BELOW):
+                return
+            try:
+                final = await settled(position, await context.get_task(job.job_id, job.task_ids[position]))
+            except ScrapeDoError as error:
+                if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
+                    troubles.append(without_answer(error))
+                final = await judge_early(context, claim, job, position, notes if is_stalled else None, error)
+            if final is not None and await store_task(context, claim, position, final) is None:
+                full.append(position)
+
+    await gather_or_cancel(one(position) for position in ready)
+    for error in troubles[:1]:
+        await context.apply_to_all_workers(error)
+    await note_words(context, claim, "task", words)
+    return notes
+
+
+def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes | None) -> TaskDetails | None:
+    """Return the task of a running job in the form to store; None while the task may run.
+
+    `notes` are the notes of a stalled job; None if the job is not stalled.
+    """
+    if notes is None:
+        return task if task.status in _ENDED else None
+    before = notes.get(position, _NO_NOTE)
+    notes[position] = replace(before, has_end=has_passed(task.end_time, claim.now))
+    return settle_task(task, now=claim.now, had_end=before.has_end)
+
+
+async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
+    """Return the positions of the tasks to fetch now, while their job runs."""
+    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
+    ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
+    if ready and claim.part.status is None:
+        # Without the job in the record, neither readers nor a retry would find a page.
+        await _write_fields(context, claim, {}, job)
+    return ready
+
+
+def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
+    """Return the positions of the tasks that have ended by the job's summary; of a stalled job, that may have ended.
+
+    If the last answer for a task was unusable, the task waits until the next answer counts.
+    """
+    status = {task.task_id: task.status for task in job.tasks}
+    if not is_stalled:
+        return [at for at, task_id in enumerate(job.task_ids) if status.get(task_id) in _ENDED]
+    return [
+        at
+        for at, task_id in enumerate(job.task_ids)
+        if (is_terminal(word := status.get(task_id, "")) or is_unknown(word)) and _note(claim, at).next_at <= claim.now
+    ]
+
+
+async def _pass(context: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
+    found = FetchPass(notes=_task_notes(claim))
+    room = asyncio.Semaphore(context.settings.fetch_concurrency)
+
+    async def one(position: int) -> None:
+        # An answer with a large page holds the memory slot until the page is stored.
+        async with room, context.page_memory.page():
+            # A task that is only recorded as gone needs no memory, so a full store does not stop the pass.
+            found.full = found.full or not (claim.is_forgotten() or await context.health.is_below(FETCH_BELOW))
+            # A 429 holds for all tasks, so the pass sends no further request.
+            if found.full or isinstance(found.trouble, AsyncAPIRateLimitError):
+                found.unasked += 1
+                found.left += 1
+            elif found.is_over(_SLICE) or not await fetch_task(context, claim, job, position, found):
+                found.left += 1
+            else:
+                found.notes.pop(position, None)
+
+    await gather_or_cancel(one(position) for position in positions)
+    return found
+
+
+async def _with_task_urls(context: WorkerContext, claim: Claim, job: JobDetails) -> JobDetails:
+    """Complete the summaries of the job's tasks from the stored tasks.
+
+    Some answers lack the summaries, and the URLs in them give the input order.
+    """
+    if len(job.tasks) >= len(job.task_ids):
+        return job
+    store, names = context.store, {task.task_id: task for task in job.tasks}
+    for start in range(0, len(job.task_ids), _CHUNK):
+        positions = range(start, min(start + _CHUNK, len(job.task_ids)))
+        for task in await store.run(ops.contents(store.keys, claim.part_id, positions)):
+            if task is not None:
+                names[task.task_id] = UndetailedTaskResponse(task_id=task.task_id, url=task.url, status=task.status)
+    job = job.model_copy(update={"tasks": [names[i] for i in job.task_ids if i in names]})
+    await store.run(ops.update_part(store.keys, claim, {}, job=job))
+    return job

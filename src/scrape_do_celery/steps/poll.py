@@ -1,0 +1,136 @@
+"""Poll running jobs, each by its own request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.rules.fetch import Notes, notes_to_json
+from scrape_do_celery.rules.lifecycle import (
+    JobFate,
+    JobMemory,
+    has_passed,
+    is_unknown,
+    judge_open_job,
+    judge_unknown_job,
+    unknown_words,
+)
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.fetch import collect, fetch_early
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, seen
+from scrape_do_celery.steps.job_answers import UNREADABLE, job_ended, job_unanswered
+from scrape_do_celery.steps.positions import least_tasks, positioned, with_positions
+from scrape_do_celery.steps.status_words import note_words
+from scrape_do_celery.store import Claim, ops
+from scrape_do_celery.store.codec import pack
+
+if TYPE_CHECKING:
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.steps.context import WorkerContext
+
+
+async def poll(context: WorkerContext, claim: Claim) -> StepMessage | None:
+    """Poll a job once. A job that still runs becomes due again, and an ended job is collected."""
+    try:
+        job = await context.call_for_one(context.client.get_job, claim.part.job_id or "")
+    except ScrapeDoError as error:
+        return await job_unanswered(context, claim, error)
+    context.absences.note_answer(claim)
+    if job.is_terminal:
+        return await job_ended(context, claim, job)
+    if _given_up(context, claim):
+        return await collect(context, claim, job)
+    if claim.is_forgotten():
+        # The job is older than the API keeps jobs, so its status proves nothing. The tasks decide the outcome.
+        return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
+    return await (_poll_unknown if is_unknown(job.status) else _poll_open)(context, claim, job)
+
+
+async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    """Release a job that runs by its status word until the next poll. If only the word says so, collect the job."""
+    fields: dict[str, ops.Value] = {}
+    if claim.part.is_unlisted or claim.part.notes:
+        fields = {"unlisted": 0, "unknown_job": "", "notes": ""}
+    if has_passed(job.end_time, claim.now):
+        fate, memory = _judge_open(claim, job)
+        if fate is JobFate.ENDED:
+            return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
+        if memory.has_end:
+            fields |= {"unlisted": 1, "unknown_job": str(memory)}
+    if claim.early:
+        claim, job = await with_positions(context, claim, job)
+        await fetch_early(context, claim, job)
+    elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
+        # Stored pages are read by the positions of the stored job. Surplus tasks must not fill the store.
+        job, _ = positioned(claim, job)
+    return await _later(context, claim, job, fields)
+
+
+async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    """Collect a job with an unknown status word once it has ended.
+
+    If its answer does not change for a while, fetch the tasks that may have ended.
+    """
+    claim = await note_words(context, claim, "job", [str(job.status)])
+    claim = await note_words(context, claim, "task", unknown_words(job))
+    claim, job = await with_positions(context, claim, job)
+    fate, memory = judge_unknown_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
+    if fate is JobFate.ENDED or claim.is_forgotten():
+        return await collect(context, claim, job)
+    notes: Notes = claim.part.notes
+    if is_stalled := fate is JobFate.COLLECT:
+        notes = await fetch_early(context, claim, job, is_stalled=True)
+        if await _has_all(context, claim, job):
+            return await collect(context, claim, job)
+    elif claim.early:
+        await fetch_early(context, claim, job)
+    packed = notes_to_json(notes) if is_stalled else {}
+    fields: dict[str, ops.Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
+    return await _later(context, claim, job, fields)
+
+
+def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
+    """Judge a job that has an end time, although its status word says that the job goes on."""
+    job, _ = positioned(claim, job)
+    return judge_open_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
+
+
+async def _has_all(context: WorkerContext, claim: Claim, job: JobDetails) -> bool:
+    """Return whether each task of the job is stored."""
+    stored = await context.store.run(ops.fetched(context.store.keys, claim.part_id))
+    return bool(job.task_ids) and set(range(len(job.task_ids))) <= stored
+
+
+def _given_up(context: WorkerContext, claim: Claim) -> bool:
+    """Return whether a canceled job has had `cancel_grace` seconds to report its end."""
+    return claim.part.cancel_sent_at is not None and claim.stop_grace_passed(context.settings.cancel_grace)
+
+
+async def _later(
+    context: WorkerContext, claim: Claim, job: JobDetails, more: dict[str, ops.Value]
+) -> StepMessage | None:
+    part, now = claim.part, seen(job)
+    before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
+    polls = part.polls + 1
+    fields: dict[str, ops.Value] = {**now, "polls": polls, "not_found_polls": 0, **CLEAR_FAILURES, **more}
+    # A job of 1,000 tasks takes about 100 kB, so the job is written only after a change.
+    moved = job if now != before else None
+    if claim.stop_reason and part.cancel_sent_at is None:
+        # The stop request came while this step message was under way.
+        await context.release_until(claim, fields, 0.0, moved)
+        return StepMessage(routing.CANCEL_RUN, (str(claim.part_id),))
+    await context.release_until(
+        claim, fields, _wait(context, claim, polls, by_itself=bool(more.get("unlisted"))), moved
+    )
+    return None
+
+
+def _wait(context: WorkerContext, claim: Claim, polls: int, *, by_itself: bool) -> float:
+    """Return the seconds until the next poll.
+
+    Jobs at the longest interval are polled together by the list, so jitter must not set them apart.
+    """
+    longest = context.intervals
+    by_list = not by_itself and not claim.early and claim.stop_reason is None and polls + 1 >= len(longest)
+    return longest[-1] if by_list else context.interval(polls)

@@ -1,0 +1,144 @@
+"""Reconcile a purchase in doubt: search for its job, and never resubmit blindly."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.rules.reconciliation import Resolution, decide
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
+from scrape_do_celery.steps.job_search import search_for_job
+from scrape_do_celery.store import Claim, PartState, RunState, ops
+from scrape_do_celery.store.codec import pack
+
+if TYPE_CHECKING:
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.rules.reconciliation import SearchEvidence
+    from scrape_do_celery.steps.context import WorkerContext
+
+log = logging.getLogger(__name__)
+
+
+async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
+    """Search for the job once, and act on the evidence.
+
+    The part adopts the job, or is resubmitted or ended if no job exists by all that can be known. If a job may belong
+    to another part, this part ends in doubt. Otherwise the part becomes due for another search.
+    """
+    try:
+        search = await search_for_job(context, claim)
+    except EncryptionKeyError:
+        # The API is not at fault: a worker with the key searches for the job.
+        raise
+    except ScrapeDoError as error:
+        return await _search_failed(context, claim, error)
+    if search is None:
+        await context.release_until(claim, {}, 1.0, to=PartState.RECONCILING)
+        return None
+    resolution, what = decide(search.candidates, search.evidence)
+    log.info("%s: searched for the job of its purchase; resolution %s: %s", claim.part_id, resolution, what)
+    if resolution is Resolution.ADOPT:
+        return await _adopt(context, claim, search.jobs[what])
+    if resolution is Resolution.NOT_FOUND:
+        return await _resubmit_or_finish(context, claim, what)
+    if resolution is Resolution.AMBIGUOUS:
+        return await _in_doubt(context, claim, what, [candidate.job_id for candidate in search.candidates])
+    return await _search_later(context, claim, search.evidence, what)
+
+
+async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+    """Search again later, unless the run has waited for its end long enough or the API has forgotten the job."""
+    if claim.part.refused and _has_waited(context, claim):
+        return await finish_stopped_part(context, claim, None, purchase_status=ops.PurchaseStatus.VOID)
+    if _has_waited(context, claim) or claim.is_past_finding():
+        return await _in_doubt(context, claim, f"the search for its job failed: {error}", [])
+    return await context.retry_after_error(claim, error, to=PartState.RECONCILING)
+
+
+def _has_waited(context: WorkerContext, claim: Claim) -> bool:
+    """Return whether a run with a stop request has given the search for its job twice the time that a search needs."""
+    settings = context.settings
+    return claim.stop_grace_passed(
+        settings.cancel_grace + 2 * (settings.submit_deadline + settings.submit_visibility_grace)
+    )
+
+
+async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    """Make the job the part's own, unless another part has adopted the job meanwhile."""
+    ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
+    fields = {
+        "job": job.job_id,
+        # A part whose token was refused may go on with another token.
+        "account": context.settings.account_id,
+        "tasks": pack(ids),
+        "polls": 0,
+        "purchase_status": ops.PurchaseStatus.ADOPTED,
+        **CLEAR_FAILURES,
+    }
+    command = ops.update_part(context.store.keys, claim, fields, to=PartState.RUNNING, after=0.0, owner=job.job_id)
+    verdict = await context.write(command)
+    if verdict == "owned":
+        await context.release_until(claim, {}, 0.0, to=PartState.RECONCILING)
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
+    log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.part_id, job.job_id)
+    return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.part_id),))
+
+
+async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -> StepMessage | None:
+    if claim.stop_reason:
+        return await finish_stopped_part(context, claim, None, purchase_status=_purchase_status(claim))
+    # The answer to a refused purchase was not lost. A purchase whose intent was lost may never have been sent.
+    # Neither counts as a lost answer.
+    refused, lost = claim.part.refused, claim.part.intent_lost
+    if context.settings.in_doubt_policy == "never_resubmit" and not refused:
+        return await _in_doubt(context, claim, what, [])
+    not_found = claim.part.not_found + (not refused and not lost)
+    if not_found >= context.settings.poison_after:
+        return await finish_poisoned(context, claim, f"the answers to {not_found} purchases were lost")
+    if refused:
+        log.info("%s was not bought: %s; it is sent again", claim.part_id, what)
+    elif lost:
+        log.info("%s was not bought before the store lost its last writes: %s", claim.part_id, what)
+    else:
+        log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.part_id, what)
+    fields = {
+        "not_found": not_found,
+        "not_found_at": 0,
+        "polls": 0,
+        "purchase_status": _purchase_status(claim),
+        # A token that was refused may be refused again, so the time of its first refusal stands.
+        **({} if refused else CLEAR_FAILURES),
+    }
+    await context.release_until(claim, fields, 0.0, to=PartState.QUEUED)
+    return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
+
+
+def _purchase_status(claim: Claim) -> str:
+    """Return the ledger status of a purchase without a job: void if its intent was lost or the purchase was refused."""
+    return ops.PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else ops.PurchaseStatus.NOT_FOUND
+
+
+async def _in_doubt(context: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
+    return await context.settle(
+        claim, RunState.IN_DOUBT, claim.in_doubt_error(why, candidates), purchase_status=ops.PurchaseStatus.IN_DOUBT
+    )
+
+
+async def _search_later(
+    context: WorkerContext, claim: Claim, evidence: SearchEvidence, what: str
+) -> StepMessage | None:
+    """Release the part until the next search can tell more. A run with a stop request does not wait for ever."""
+    # Steps that died may have delayed the first full listing. The second listing is worth its time all the same.
+    if _has_waited(context, claim) and not evidence.needs_second_listing:
+        return await _in_doubt(context, claim, what, [])
+    wait = min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)
+    fields: dict[str, ops.Value] = {"polls": claim.part.polls + 1}
+    if not claim.part.refused:
+        fields |= CLEAR_FAILURES
+    if evidence.proves_absence and evidence.not_found_at is None:
+        fields["not_found_at"] = f"{evidence.began:.4f}"
+    await context.release_until(claim, fields, wait, to=PartState.RECONCILING)
+    return None

@@ -1,0 +1,189 @@
+"""Run a step on its parts: claim, renew the lease, do the work, publish a step message for what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from redis.exceptions import RedisError
+
+from scrape_do_celery import routing, tracing
+from scrape_do_celery.errors import EncryptionKeyError
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.finish import finish_stopped_part
+from scrape_do_celery.steps.isolation import NoTurnError
+from scrape_do_celery.steps.leases import LeaseLostError, with_lease
+from scrape_do_celery.steps.rate_limiter import is_stopping
+from scrape_do_celery.steps.token_check import try_account
+from scrape_do_celery.store import Claim, PartId, PartState, RunState, ops
+from scrape_do_celery.store.encryption import missing_key_error
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = logging.getLogger(__name__)
+
+#: Seconds until a part is due again whose values this process could not decrypt.
+_LOCKED = 30.0
+#: Seconds for which a part that has ended its step waits for other parts, so that they share a step message.
+_TOGETHER = 0.05
+
+#: The reply of the store to a claim.
+_Answer: TypeAlias = Claim | ops.PoisonedPart | ops.NeedsAccount | ops.NeedsKey | ops.Suspect | None
+Handler = Callable[[WorkerContext, Claim], Awaitable[StepMessage | None]]
+
+
+def run_step(
+    app: Celery,
+    names: Iterable[str],
+    states: Iterable[PartState],
+    handler: Handler,
+    *,
+    seconds: float | None = None,
+) -> None:
+    """Run a step on each of its parts that is in one of `states`, all at once, and publish the messages that follow.
+
+    `seconds` is the life of a lease, if the step needs another one than `lease_seconds`.
+    """
+    context = WorkerContext.for_app(app)
+    definition = StepDefinition(list(states), handler, seconds or context.settings.lease_seconds)
+    part_ids = [PartId.parse(name) for name in names]
+    context.run(_run_parts(context, part_ids, definition))
+
+
+@dataclass(frozen=True, slots=True)
+class StepDefinition:
+    """The definition of a step: the states that it serves, its handler, and the life of its leases in seconds."""
+
+    states: list[PartState]
+    handler: Handler
+    seconds: float
+
+
+async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition: StepDefinition) -> None:
+    """Run the step on all parts. Publish the messages in groups, so that a short part does not wait for a long one."""
+    waiting = {asyncio.ensure_future(_run_part(context, part_id, definition)): part_id for part_id in part_ids}
+    try:
+        while waiting:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=_TOGETHER)
+            done = [work for work in waiting if work.done()]
+            if messages := [message for work in done if (message := _outcome(waiting.pop(work), work))]:
+                await asyncio.to_thread(context.app_context.publish_all, messages)
+    finally:
+        for work in waiting:
+            work.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _outcome(part_id: PartId, work: asyncio.Future[StepMessage | None]) -> StepMessage | None:
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if not isinstance(error, Exception):
+        raise error
+    _report(part_id, error)
+    return None
+
+
+async def _run_part(context: WorkerContext, part_id: PartId, definition: StepDefinition) -> StepMessage | None:
+    """Run the step on a part beside others, or on a suspect alone. A part that waits for its turn is not claimed."""
+    name, isolation, token = str(part_id), context.isolation, uuid.uuid4().hex
+    async with isolation.beside():
+        answer = await _claimed(context, part_id, definition, token)
+        if not isinstance(answer, ops.Suspect):
+            return await _worked(context, part_id, definition, answer, token)
+    with isolation.queued(name) as is_first:
+        if not is_first:
+            return None
+        async with isolation.alone():
+            answer = await _claimed(context, part_id, definition, token, isolated=True)
+            return await _worked(context, part_id, definition, answer, token)
+
+
+async def _claimed(
+    context: WorkerContext, part_id: PartId, definition: StepDefinition, token: str, *, isolated: bool = False
+) -> _Answer:
+    store, settings = context.store, context.settings
+    return await store.run(
+        ops.claim_part(
+            store.keys,
+            part_id,
+            token,
+            seconds=definition.seconds,
+            states=definition.states,
+            account=settings.account_id,
+            auth_grace=settings.auth_grace,
+            poison=ops.PoisonPolicy(settings.poison_after, settings.stop_on_failure),
+            isolated=isolated,
+            outlived=context.isolation.outlived(str(part_id)),
+        )
+    )
+
+
+async def _worked(
+    context: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
+) -> StepMessage | None:
+    if isinstance(claim, ops.PoisonedPart):
+        log.error("%s was taken out of work: steps on it died again and again", part_id)
+        return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
+    if isinstance(claim, ops.NeedsAccount):
+        context.warn_other_account(claim.account)
+    if isinstance(claim, ops.NeedsKey):
+        context.warn_missing_key(str(missing_key_error(claim.key, context.store.keys.key_names)))
+    if not isinstance(claim, Claim):
+        return None
+    name = definition.handler.__name__
+    context.rate_limiter.counters.step_latency(name, claim.late)
+    work = _run_claimed(definition.handler, context, claim)
+    try:
+        with tracing.work(claim.trace, f"scrape_do.{name}", run_id=part_id.run_id, part=part_id.part):
+            return await with_lease(context.store, claim, definition.seconds, work)
+    except Exception:
+        # The step failed, but the process lives. The next claim must not wait until the process works on nothing else.
+        context.isolation.note_failure(str(part_id), token)
+        raise
+
+
+async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -> StepMessage | None:
+    is_stopping.set(claim.stop_reason is not None)
+    if claim.breaker == "other_account":
+        return await _foreign(context, claim)
+    if claim.breaker and (refusal := await try_account(context)):
+        if claim.breaker == "over":
+            return await context.settle(claim, RunState.FAILED, refusal)
+        await context.release_until(claim, {}, ops.PROBE)
+        return None
+    try:
+        return await handler(context, claim)
+    except EncryptionKeyError as error:
+        # Other workers may have the key. So the part is released as it is, and the attempt does not count.
+        context.warn_missing_key(str(error))
+        await context.release_until(claim, {}, _LOCKED)
+        return None
+
+
+async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
+    """End a part of another account after a stop request, if no worker with that account's token did so in time."""
+    if claim.stop_grace_passed(context.settings.cancel_grace):
+        log.warning("%s ends without its job: no worker has the token that it was bought with", claim.part_id)
+        return await finish_stopped_part(context, claim, None)
+    await context.release_until(claim, {}, 1.0)
+    return None
+
+
+def _report(part_id: PartId, error: Exception) -> None:
+    """Log the error that kept the step from a part. The lease expires, and the dispatcher publishes again."""
+    if isinstance(error, NoTurnError):
+        log.info("%s did not get its turn in this process in time; it is published again", part_id)
+    elif isinstance(error, LeaseLostError):
+        log.warning("lost the lease of %s; another step goes on with it", part_id)
+    elif isinstance(error, RedisError):
+        log.warning("the store did not answer for %s: %s; it is published again", part_id, type(error).__name__)
+    else:
+        log.error("a step failed on %s; it is published again", part_id, exc_info=error)

@@ -1,0 +1,55 @@
+"""Start the run of a schedule's tick."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery import tracing
+from scrape_do_celery.config.secrets import with_credentials
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.sendable import SAID
+from scrape_do_celery.runs.canvas import delivery_signature
+from scrape_do_celery.runs.enqueue import publish_submit
+from scrape_do_celery.store import RunSpec, ops
+from scrape_do_celery.store.options import RUN_OPTIONS
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runs.context import AppContext
+
+log = logging.getLogger(__name__)
+
+#: Seconds until the dispatcher checks whether the run before a queued run has ended, in case its end was missed.
+_CHECK_DELAY = 60.0
+
+
+def start_scheduled_run(
+    app_context: AppContext, tick: ops.ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
+) -> str | None:
+    """Start the run of a tick. Return its id, or None if the tick is skipped.
+
+    A second call for the same tick changes nothing, also after a crash of the first call.
+
+    Raises:
+        ValueError: the request is wrong, or its credentials are unknown here.
+    """
+    store, options = app_context.store, dict(request)
+    fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
+    run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
+    # A warning has no reader here. The declaration of the schedule has given the warning.
+    spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
+    run_id = str(uuid.uuid4())
+    delivery = delivery_signature(app_context, run_id, run_id, canvas) if canvas else ""
+    command = ops.create_run(
+        store.keys, run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick
+    )
+    made = store.run(command)
+    if made.result == ops.CreateResult.TICK_SKIPPED:
+        log.info("schedule %s: the tick %s is left out, run %s goes on", tick.name, tick.tick, made.run_id or "of then")
+        return None
+    if made.result == ops.CreateResult.WAITING:
+        log.info("schedule %s: run %s of the tick %s waits for the one before", tick.name, made.run_id, tick.tick)
+    elif made.new:
+        publish_submit(app_context, made.run_id, len(spec.parts()))
+    return made.run_id

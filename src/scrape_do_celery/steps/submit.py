@@ -1,0 +1,231 @@
+"""Buy the job of a part. The intent is on disk first, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.redaction import redact_error
+from scrape_do_celery.rules.api_errors import is_auth
+from scrape_do_celery.rules.reconciliation import marker_of, with_marker
+from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
+from scrape_do_celery.rules.targets import PartDigests
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_stopped_part
+from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.store_health import BUY_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState, ops
+from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.rejecting import RejectedPurchase, note_rejected
+
+if TYPE_CHECKING:
+    from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
+    from scrape_do_celery.steps.context import WorkerContext
+
+log = logging.getLogger(__name__)
+
+#: Seconds until the next attempt if the store has just ceased to be durable.
+DURABILITY_DELAY = 3.0
+#: Fields of a part whose `POST` certainly bought nothing, so that the part is queued again.
+NOTHING_BOUGHT: dict[str, ops.Value] = {"purchase_status": ops.PurchaseStatus.VOID}
+
+
+class _SendAbortedError(Exception):
+    """An error before the `POST`: nothing was sent, because the lease was too short or the store did not answer."""
+
+
+async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
+    """Buy the job of a claimed part, at most once, or hold the part back."""
+    try:
+        request = claim.spec().request
+    except ValueError as error:
+        return await context.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
+    request, marker = _marked(context, claim, request)
+    if claim.skip_unsent or claim.stop_reason:
+        return await _finish_unneeded(context, claim, await _intent(context, claim, request, marker))
+    if not await context.health.is_below(BUY_BELOW):
+        await context.release_until(claim, {}, FULL_STORE_DELAY)
+        return None
+    try:
+        return await _buy(context, claim, request, marker)
+    except AsyncAPIRateLimitError as error:
+        # Nothing was sent: a pause after a 429 holds for all workers.
+        return await context.retry_after_error(claim, error)
+
+
+async def _buy(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
+    async with context.submit_semaphore, context.rate_limiter.acquire() as room:
+        verdict = await _intent(context, claim, request, marker)
+        if verdict == "ok":
+            return await _post(context, claim, request)
+        room.was_used = False
+    if verdict in {"stop_reason", "skip_unsent", "stale"}:
+        # The stop or skip came after the claim, so the next claim sees it. If stale, another step has the part.
+        await context.release_until(claim, {}, 0.0)
+        return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
+    return await _held_back(context, claim, verdict)
+
+
+async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
+    """End a part that must not be bought, unless it may have been bought before the store lost its last writes."""
+    if verdict not in {"stop_reason", "skip_unsent"}:
+        return await _held_back(context, claim, verdict)
+    return await (context.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None))
+
+
+async def _held_back(context: WorkerContext, claim: Claim, verdict: str) -> StepMessage | None:
+    """Release a part whose `POST` must not be sent now. A `stale` part belongs to another step and is left alone."""
+    if verdict == "maybe_sent":
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
+    if verdict == "durability_pending":
+        await context.release_until(claim, {}, DURABILITY_DELAY)
+    elif verdict == "targets_locked":
+        # The part becomes due when the other purchase is resolved. The delay only guards against a missed wake-up.
+        await context.release_until(claim, {"polls": claim.part.polls + 1}, context.backoff(claim.part.polls))
+    return None
+
+
+def _marked(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
+    """Return the request as it is sent, and its marker. On an account of our own, a request needs no marker."""
+    settings = context.settings
+    if not settings.shared_account:
+        return request, ""
+    marker = marker_of(settings.key_prefix, str(claim.part_id))
+    marked = with_marker(request, marker, settings.marker_url)
+    return (request, "") if marked is None else (marked, marker)
+
+
+async def _intent(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> str:
+    store, settings = context.store, context.settings
+    verdict, _ = await store.run(
+        ops.write_intent(
+            store.keys,
+            claim,
+            uuid.uuid4().hex,
+            settings.submit_lease,
+            account=settings.account_id,
+            estimated_credits=request.estimated_credits(),
+            marker=marker,
+            digests=PartDigests.from_targets(targets_of(request)),
+            durable=await context.health.is_durable(),
+            limit=settings.max_active_jobs,
+        )
+    )
+    return verdict
+
+
+async def _post(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
+    try:
+        with context.rate_limiter.counters.request("create_job"):
+            created = await context.submit_client.create_job(
+                request,
+                before_send=partial(_check_before_send, context, claim),
+                timeout=context.settings.submit_deadline,
+            )
+    except _SendAbortedError:
+        await context.release_until(claim, NOTHING_BOUGHT, 1.0, to=PartState.QUEUED)
+        return None
+    except ScrapeDoError as error:
+        return await _not_bought(context, claim, redact_error(error, request))
+    except (LeaseLostError, RedisError):
+        raise
+    except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
+        why = f"the job may have been bought: {type(error).__name__}"
+        return await _not_bought(context, claim, SubmitInDoubtError(why, request.size))
+    return await _bought(context, claim, created)
+
+
+async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
+    """Check, right before the bytes leave, that the lease is still ours and outlasts the longest `POST`."""
+    asked = time.monotonic()
+    try:
+        left = await context.store.run(ops.check_before_send(context.store.keys, claim))
+    except RedisError as error:
+        raise _SendAbortedError from error
+    if left == ops.LEASE_LOST:
+        raise LeaseLostError(str(claim.part_id))
+    # A process that was frozen meanwhile has an old answer, so the time since the query counts.
+    if left - (time.monotonic() - asked) < context.settings.submit_deadline + context.settings.submit_visibility_grace:
+        raise _SendAbortedError
+
+
+async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+    fate = classify_submit_error(error)
+    log.info("%s: the POST failed (%s): %s", claim.part_id, fate, error)
+    if fate is SubmitFailure.UNKNOWN:
+        note = {"submit_error": json.dumps(error.to_json())}
+        await context.release_until(claim, note, 0.0, to=PartState.RECONCILING)
+        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
+    if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
+        # The API says that it bought nothing. A listing after the pause shows whether the answer is true.
+        note = {"submit_error": json.dumps(error.to_json()), "refused": "token" if is_auth(error) else "pause"}
+        return await context.retry_after_error(claim, error, {**note, **NOTHING_BOUGHT}, to=PartState.RECONCILING)
+    if fate is SubmitFailure.REJECTED:
+        return await _rejected(context, claim, error)
+    if fate is SubmitFailure.REDIRECTED:
+        return await _redirected(context, claim, error)
+    return await context.retry_after_error(claim, error, NOTHING_BOUGHT, to=PartState.QUEUED)
+
+
+async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+    """End a part whose request the API rejected. A later step searches the job list for a job of the part."""
+    after = context.settings.submit_deadline + context.settings.submit_visibility_grace
+    purchase = RejectedPurchase.of(claim.part_id, claim.now, ops.digests_of(claim))
+    await context.write(note_rejected(context.store.keys, context.settings.account_id, purchase, after))
+    return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
+
+
+async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+    """Hold a part back whose `POST` was answered with a redirect, for `auth_grace` as after a refused token."""
+    since = claim.part.refused_since or claim.now
+    if claim.now - since > context.settings.auth_grace:
+        return await context.settle(claim, RunState.FAILED, error, purchase_status=ops.PurchaseStatus.VOID)
+    fields = {**NOTHING_BOUGHT, "refused_since": f"{since:.4f}"}
+    return await context.retry_after_error(claim, error, fields, to=PartState.QUEUED)
+
+
+async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
+    fields: dict[str, ops.Value] = {
+        "job": created.job_id,
+        "tasks": pack(created.task_ids[: claim.part.total]),
+        "polls": 0,
+        "purchase_status": ops.PurchaseStatus.CONFIRMED,
+        # A later refusal has its own time: the time of an earlier one must not end a part whose job is paid.
+        **CLEAR_FAILURES,
+    }
+    # The first poll comes after the full interval, without jitter. The times of purchase spread these polls, and each
+    # poll sees a job that has ended within the interval.
+    after = context.interval(0, jitter=0.0)
+    command = ops.update_part(
+        context.store.keys, claim, fields, to=PartState.RUNNING, after=after, owner=created.job_id
+    )
+    try:
+        # Try for as long as the lease can last while the store is away.
+        verdict = await context.write(
+            command, context.settings.submit_visibility_grace + context.settings.lease_seconds
+        )
+    except BaseException:
+        # Log the id after any exception, also after a lost lease: the id of a paid job must be kept somewhere.
+        log.exception("%s bought job %s, and the store did not take its id", claim.part_id, created.job_id)
+        raise
+    if verdict != "ok":
+        log.error("%s bought job %s, which could not be written down: %s", claim.part_id, created.job_id, verdict)
+    if verdict == "owned":
+        # A second `POST` would get the same answer, and each `POST` may buy a job.
+        why = f"the API named job {created.job_id}, which another run owns"
+        return await context.settle(
+            claim,
+            RunState.IN_DOUBT,
+            claim.in_doubt_error(why, [created.job_id]),
+            purchase_status=ops.PurchaseStatus.IN_DOUBT,
+        )
+    return None

@@ -1,0 +1,68 @@
+"""Test that the options of a run and the fields of a request are declared once."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import typing
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import scrape_do_celery
+from scrape_do_celery import enqueue, enqueue_many, scheduled_run
+from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions, RequestFields
+from scrape_do_celery.redaction import request_summary
+from scrape_do_celery.store import RunSpec
+from scrape_do_celery.store.options import RUN_OPTIONS, EnqueueOptions, RunOptions
+
+SOURCE = Path(scrape_do_celery.__file__).parent
+REQUEST = JobCreationRequest(targets=["https://a.example/"])
+
+
+def test_request_fields_are_those_of_the_model_with_their_types():
+    declared = typing.get_type_hints(RequestFields)
+    model = typing.get_type_hints(JobCreationRequest)
+    expected = {name: model[name] for name in JobCreationRequest.model_fields if name != "targets"}
+    # A caller may write a dict in place of a model.
+    for name, kind in (("plugin", PluginRequest), ("render", RenderOptions)):
+        assert expected[name] == kind | None
+        expected[name] = kind | dict[str, typing.Any] | None
+    assert declared == expected
+
+
+def test_spec_has_the_run_options_with_their_types():
+    spec = typing.get_type_hints(RunSpec)
+    assert [one.name for one in fields(RunSpec)] == ["request", *RUN_OPTIONS]
+    assert typing.get_type_hints(RunOptions) == {name: spec[name] for name in RUN_OPTIONS}
+
+
+@pytest.mark.parametrize("function", [enqueue, enqueue_many, scheduled_run])
+def test_functions_that_start_runs_take_all_options(function):
+    assert inspect.signature(function).parameters["options"].annotation == "Unpack[EnqueueOptions]"
+    assert EnqueueOptions.__annotations__.keys() == {*RUN_OPTIONS, *RequestFields.__annotations__}
+
+
+def test_options_of_a_spec_make_an_equal_spec():
+    spec = RunSpec(REQUEST, raise_on_task_failure=True, max_wait=60, early=True)
+    assert spec.run_options == {"raise_on_task_failure": True, "max_wait": 60.0, "early": True}
+    assert RunSpec.from_arguments(REQUEST, **spec.run_options) == spec
+
+
+def names_in(path):
+    """Return the names, arguments and texts in the code of a module, as names of Python."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        yield from (value.lstrip("-").replace("-", "_") for _, value in ast.iter_fields(node) if isinstance(value, str))
+
+
+def test_new_option_touches_three_files():
+    """An option is in its declaration, its step and its command. Summaries for logs may show it, too."""
+    summaries = Path(inspect.getfile(request_summary))
+    modules = {path for path in SOURCE.rglob("*.py") if "raise_on_task_failure" in names_in(path)} - {summaries}
+    assert sorted(path.name for path in modules) == ["aggregate.py", "options.py", "runs.py"]
+
+
+def test_producers_repeat_no_option():
+    modules = sorted((SOURCE / "runs").glob("*.py"))
+    assert [(path.name, name) for path in modules for name in names_in(path) if name in RUN_OPTIONS] == []
