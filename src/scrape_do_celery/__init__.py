@@ -33,6 +33,7 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     StoreUnavailableError,
     SubmitInDoubtError,
+    rehydrate,
 )
 from scrape_do_celery.models import (
     CancelJobResponse,
@@ -55,7 +56,6 @@ from scrape_do_celery.models import (
     UndetailedTaskResponse,
     UserInformation,
     WebhookPayload,
-    rehydrate,
 )
 from scrape_do_celery.rules.polling import PollingStrategy
 from scrape_do_celery.runs import Progress, RunHandle, RunStatus, enqueue, enqueue_many, retry_failed, scheduled_run

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from scrape_do_celery.models.urls_refused import Refusal, find_refusal
+from scrape_do_celery.models.urls_refused import TargetRefusal, find_refusal
 from tests.support.wpt_cases import cases
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "urls.md"
@@ -17,9 +17,10 @@ def refusals_markdown():
     read = cases()
     counts = Counter((find_refusal(url), form is None) for each in read.values() for url, form in each)
     rows = [
-        _row(f"`{rule.name}`", f"the URL {rule.value}", counts[rule, True], counts[rule, False]) for rule in Refusal
+        _row(f"`{rule.name}`", f"the URL {rule.value}", counts[rule, True], counts[rule, False])
+        for rule in TargetRefusal
     ]
-    refused = [sum(counts[rule, bad] for rule in Refusal) for bad in (True, False)]
+    refused = [sum(counts[rule, bad] for rule in TargetRefusal) for bad in (True, False)]
     return "\n".join(
         [
             _row("rule", "why", "refused by the parser, too", "taken by the parser"),

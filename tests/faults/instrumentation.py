@@ -16,7 +16,7 @@ from celery import Celery, signals
 from celery.backends.base import Backend
 
 from scrape_do_celery import routing
-from scrape_do_celery.client._drivers import AsyncioDriver
+from scrape_do_celery.client.drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import PartState, client
 from scrape_do_celery.store.due import Due
@@ -69,7 +69,7 @@ class Instrumentation:
         signals.task_prerun.connect(_on_task_start, weak=False)
         client.Store.run = self._wrap(client.Store.run, _of_command, _run_ids_after)
         client.AsyncStore.run = self._wrap_async(self._note_send_checks(client.AsyncStore.run), _of_command)
-        AsyncioDriver._attempt = self._wrap_async(AsyncioDriver._attempt, _describe_request)
+        AsyncioDriver._run_attempt = self._wrap_async(AsyncioDriver._run_attempt, _describe_request)
         contexts.AppContext.publish = self._wrap(contexts.AppContext.publish, _describe_publish)
         Celery.send_task = self._wrap(Celery.send_task, _describe_send)
         Backend.store_result = self._wrap(Backend.store_result, _describe_result)

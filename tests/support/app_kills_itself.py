@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 
-from scrape_do_celery.client._drivers import AsyncioDriver
+from scrape_do_celery.client.drivers import AsyncioDriver
 from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import client
 from scrape_do_celery.worker import app
@@ -34,7 +34,7 @@ def name(command):
 
 _run = client.Store.run
 _async_run = client.AsyncStore.run
-_attempt = AsyncioDriver._attempt
+_run_attempt = AsyncioDriver._run_attempt
 _publish = contexts.AppContext.publish
 
 
@@ -55,7 +55,7 @@ async def async_run(self, command):
 async def attempt(self, sending, *args):
     what = f"{sending.endpoint.method} {'task' if sending.endpoint.path.count('/') > 4 else 'job'}"
     reach(f"before {what}")
-    answer = await _attempt(self, sending, *args)
+    answer = await _run_attempt(self, sending, *args)
     reach(f"after {what}")
     return answer
 
@@ -69,6 +69,6 @@ def publish(self, step, names, **options):
 
 client.Store.run = run
 client.AsyncStore.run = async_run
-AsyncioDriver._attempt = attempt
+AsyncioDriver._run_attempt = attempt
 contexts.AppContext.publish = publish
 __all__ = ["app"]

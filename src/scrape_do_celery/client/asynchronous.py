@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tenacity import AsyncRetrying
 
 from scrape_do_celery.client import endpoints
-from scrape_do_celery.client._drivers import AsyncioDriver
 from scrape_do_celery.client.base import as_request
-from scrape_do_celery.client.results import as_gone_or_error, build_result, final, task_retry_policy, with_task_ids
+from scrape_do_celery.client.drivers import AsyncioDriver
+from scrape_do_celery.client.results import (
+    as_final_task,
+    as_gone_or_error,
+    build_result,
+    task_retry_policy,
+    with_task_ids,
+)
 from scrape_do_celery.client.waiting import JobPages, JobWait
 from scrape_do_celery.errors import ScrapeDoError
 
@@ -76,7 +82,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
             TypeError: `request` and fields were both given, or neither.
             SubmitInDoubtError: the job may have been bought. The request is never sent again.
         """
-        return await self._send(endpoints.create_job(as_request(request, fields)), timeout, before_send)
+        return await self._call_endpoint(endpoints.create_job(as_request(request, fields)), timeout, before_send)
 
     async def get_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
         """Poll a job once.
@@ -88,7 +94,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         Returns:
             The current state of the job.
         """
-        return await self._send(endpoints.get_job(job_id), timeout)
+        return await self._call_endpoint(endpoints.get_job(job_id), timeout)
 
     async def get_task(self, job_id: str, task_id: str, *, timeout: float | None = None) -> TaskDetails:
         """Fetch a task once.
@@ -101,7 +107,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         Returns:
             The current state of the task, with its content.
         """
-        return await self._send(endpoints.get_task(job_id, task_id), timeout)
+        return await self._call_endpoint(endpoints.get_task(job_id, task_id), timeout)
 
     async def list_jobs(
         self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
@@ -120,7 +126,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
             ValueError: `page` or `page_size` is out of bounds.
             TypeError: the API has no such filter.
         """
-        return await self._send(endpoints.list_jobs(filters), timeout)
+        return await self._call_endpoint(endpoints.list_jobs(filters), timeout)
 
     async def iter_jobs(
         self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
@@ -149,7 +155,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         Returns:
             The job. Its status may not be `canceled` yet.
         """
-        return await self._send(endpoints.cancel_job(job_id), timeout)
+        return await self._call_endpoint(endpoints.cancel_job(job_id), timeout)
 
     async def get_user_info(self, *, timeout: float | None = None) -> UserInformation:
         """Fetch the account's concurrency and credits.
@@ -160,7 +166,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         Returns:
             The current values of the account.
         """
-        return await self._send(endpoints.get_user_info(), timeout)
+        return await self._call_endpoint(endpoints.get_user_info(), timeout)
 
     async def wait_for_job(
         self, job_id: str, strategy: Poller | None = None, timeout: float | None = None
@@ -211,16 +217,16 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         wait = JobWait(created.job_id, strategy or self._strategy, age=0.0)
         job = with_task_ids(await self._poll_until_ended(created.job_id, wait, timeout), created)
         room = asyncio.Semaphore(self._concurrency)
-        outcomes = await asyncio.gather(*(self._fetch(job, timeout, task_id, room) for task_id in job.task_ids))
+        outcomes = await asyncio.gather(*(self._fetch_task(job, timeout, task_id, room) for task_id in job.task_ids))
         return build_result(request, job, outcomes)
 
-    async def _fetch(
+    async def _fetch_task(
         self, job: JobDetails, timeout: float | None, task_id: str, room: asyncio.Semaphore
     ) -> TaskDetails | ScrapeDoError:
         async with room:
             try:
                 again = AsyncRetrying(sleep=self._sleep, **task_retry_policy())
-                return final(await again(self.get_task, job.job_id, task_id, timeout=timeout))
+                return as_final_task(await again(self.get_task, job.job_id, task_id, timeout=timeout))
             except ScrapeDoError as error:
                 return as_gone_or_error(job, task_id, error)
 

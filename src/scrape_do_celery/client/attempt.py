@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 import httpx
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
 
-from scrape_do_celery.client.responses import EXCERPT, parse_response, redact
+from scrape_do_celery.client.responses import EXCERPT, parse_response, redact_secret
 from scrape_do_celery.errors import APIConnectionError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.rules.submit import (
     BEFORE_SEND,
@@ -23,7 +23,7 @@ from scrape_do_celery.rules.submit import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from scrape_do_celery.client.bodies import Received
+    from scrape_do_celery.client.bodies import ReceivedBody
     from scrape_do_celery.client.endpoints import Endpoint
 
 T = TypeVar("T")
@@ -49,16 +49,16 @@ class Attempt(Generic[T]):
         self._bytes_sent = False
         self._stopped: BaseException | None = None
 
-    def policy(self) -> dict[str, Any]:
+    def resend_policy(self) -> dict[str, Any]:
         """Return the rules for resends as tenacity's arguments."""
         return {
-            "retry": retry_if_exception(self._again),
-            "wait": self._wait,
+            "retry": retry_if_exception(self._should_resend),
+            "wait": self._wait_before_resend,
             "stop": stop_after_attempt(self._retries + 1),
             "reraise": True,
         }
 
-    def begin(self) -> None:
+    def start_attempt(self) -> None:
         """Note that no byte of this attempt has left yet."""
         self._bytes_sent = False
 
@@ -72,7 +72,7 @@ class Attempt(Generic[T]):
             raise
         self._bytes_sent = True
 
-    def fail(self, error: Exception) -> NoReturn:
+    def raise_failure(self, error: Exception) -> NoReturn:
         """Raise the typed error for an attempt that the transport, or the total deadline, ended with `error`."""
         if isinstance(self._stopped, Exception):
             # Raise it even if the transport wrapped it or failed again during cleanup: nothing more may be sent.
@@ -80,25 +80,25 @@ class Attempt(Generic[T]):
         broken = connection_error(self.endpoint, error, bytes_sent=self._bytes_sent, secret=self._secret)
         # A peer may echo the token, and httpx may quote it. Then drop the cause, so that no traceback shows the token.
         broken.__cause__ = None if self._secret in str(error) else error
-        self._judge(broken)
+        self._raise_typed(broken)
 
-    def answered(self, status: int, headers: Mapping[str, str], received: Received) -> T:
+    def read_answer(self, status: int, headers: Mapping[str, str], received: ReceivedBody) -> T:
         """Return the answer's value, or raise a typed error: `SubmitInDoubtError` if a `POST` may have been taken."""
         body, flaw, limit = received.body, received.flaw, received.limit
         try:
             return parse_response(self.endpoint, status, headers, body, secret=self._secret, flaw=flaw, limit=limit)
         except ScrapeDoError as error:
-            self._judge(error)
+            self._raise_typed(error)
 
-    def _judge(self, error: ScrapeDoError) -> NoReturn:
+    def _raise_typed(self, error: ScrapeDoError) -> NoReturn:
         if not self.endpoint.idempotent and classify_submit_error(error) is SubmitFailure.UNKNOWN:
             raise SubmitInDoubtError(f"the job may have been bought: {error}", self.endpoint.targets) from error
         raise error
 
-    def _again(self, error: BaseException) -> bool:
+    def _should_resend(self, error: BaseException) -> bool:
         return error is not self._stopped and may_resend(error, idempotent=self.endpoint.idempotent)
 
-    def _wait(self, state: RetryCallState) -> float:
+    def _wait_before_resend(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         return resend_delay(error, state.attempt_number - 1, self._random)
 
@@ -111,7 +111,7 @@ def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: b
     if isinstance(error, httpx.RequestError):
         # The request holds the token in its headers, and an error may end up in logs and other processes.
         error.request = httpx.Request(endpoint.method, endpoint.path)
-    detail = redact(str(error), secret)[:EXCERPT] or type(error).__name__
+    detail = redact_secret(str(error), secret)[:EXCERPT] or type(error).__name__
     return APIConnectionError(
         f"{endpoint.method} {endpoint.path}: no answer: {detail}", endpoint.method, endpoint.path, kind
     )

@@ -13,10 +13,9 @@ import httpx
 from pydantic import SecretStr
 
 from scrape_do_celery.client.attempt import Attempt
-from scrape_do_celery.client.bodies import ERROR_BYTES, Intake
+from scrape_do_celery.client.bodies import ERROR_BYTES, BodyIntake
 from scrape_do_celery.config.settings import warn_exposed
-from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.models.base import collect_defaults
+from scrape_do_celery.models import JobCreationRequest, collect_defaults
 from scrape_do_celery.rules.polling import PollingStrategy
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class BaseClient:
         max_page_bytes: int,
         on_default: Callable[[str, str], None] | None,
     ) -> None:
-        self._token = _token(api_key)
+        self._token = _read_token(api_key)
         self._base_url = _base_url(base_url).rstrip("/")
         self._headers = {
             "X-Token": self._token.get_secret_value(),
@@ -64,20 +63,20 @@ class BaseClient:
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
         }
-        self._timeout = seconds(timeout)
-        self._retries = _within("max_retries", max_retries, 0, 100)
+        self._timeout = check_timeout(timeout)
+        self._retries = _check_bounds("max_retries", max_retries, 0, 100)
         self._strategy = strategy or PollingStrategy()
-        self._concurrency = _within("concurrency", concurrency, 1, MAX_CONCURRENCY)
+        self._concurrency = _check_bounds("concurrency", concurrency, 1, MAX_CONCURRENCY)
         self._random = random
         self._clock = clock
         self._on_response = on_response
-        self._max_page_bytes = _within("max_page_bytes", max_page_bytes, 1, sys.maxsize)
+        self._max_page_bytes = _check_bounds("max_page_bytes", max_page_bytes, 1, sys.maxsize)
         self._on_default = on_default
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._base_url!r})"
 
-    def _limits(self) -> httpx.Limits:
+    def _connection_limits(self) -> httpx.Limits:
         return httpx.Limits(
             max_connections=self._concurrency,
             max_keepalive_connections=self._concurrency,
@@ -87,7 +86,7 @@ class BaseClient:
     def _new_attempt(self, endpoint: endpoints.Endpoint[T]) -> Attempt[T]:
         return Attempt(endpoint, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
 
-    def _request(self, endpoint: endpoints.Endpoint[Any], limit: float, trace: Any) -> httpx.Request:
+    def _build_request(self, endpoint: endpoints.Endpoint[Any], limit: float, trace: Any) -> httpx.Request:
         return httpx.Request(
             endpoint.method,
             self._base_url + endpoint.path,
@@ -97,19 +96,19 @@ class BaseClient:
             extensions={"trace": trace, "timeout": dict.fromkeys(("connect", "read", "write", "pool"), limit)},
         )
 
-    def _intake(
+    def _open_intake(
         self, endpoint: endpoints.Endpoint[Any], response: httpx.Response
-    ) -> tuple[Intake, httpx.SyncByteStream | httpx.AsyncByteStream]:
+    ) -> tuple[BodyIntake, httpx.SyncByteStream | httpx.AsyncByteStream]:
         """Return an intake for the body of an answer, and the body's bytes as they arrive."""
         most, status = self._max_page_bytes, response.status_code
         errors = most if endpoint.owns else ERROR_BYTES
         if response.is_closed:
             # A user's own transport has already read and decoded the body.
-            return Intake(status, {}, most, errors), httpx.ByteStream(response.content)
-        return Intake(status, response.headers, most, errors), response.stream
+            return BodyIntake(status, {}, most, errors), httpx.ByteStream(response.content)
+        return BodyIntake(status, response.headers, most, errors), response.stream
 
     @contextmanager
-    def _collecting(self) -> Iterator[None]:
+    def _report_defaults(self) -> Iterator[None]:
         """Report each field to `on_default` that took its default although the answer had a value for it."""
         if self._on_default is None:
             yield
@@ -127,7 +126,7 @@ class BaseClient:
         except Exception:  # noqa: BLE001 (an observer may raise any exception)
             _log.exception("on_default failed")
 
-    def _heard(self, endpoint: endpoints.Endpoint[Any], response: httpx.Response, began: float) -> None:
+    def _report_answer(self, endpoint: endpoints.Endpoint[Any], response: httpx.Response, began: float) -> None:
         took = self._clock() - began
         _log.debug("%s %s %d %.3f s", endpoint.method, endpoint.path, response.status_code, took)
         if self._on_response is None:
@@ -138,11 +137,11 @@ class BaseClient:
             # The answer may carry the id of a paid job: an observer's error must not lose it.
             _log.exception("on_response failed")
 
-    def _silence(self, endpoint: endpoints.Endpoint[Any], error: Exception, began: float) -> None:
+    def _log_silence(self, endpoint: endpoints.Endpoint[Any], error: Exception, began: float) -> None:
         _log.debug("%s %s %s %.3f s", endpoint.method, endpoint.path, type(error).__name__, self._clock() - began)
 
 
-def seconds(timeout: float) -> float:
+def check_timeout(timeout: float) -> float:
     """Return `timeout` unchanged if it can be a deadline in seconds.
 
     Raises:
@@ -167,7 +166,7 @@ def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) ->
     return JobCreationRequest(**fields) if request is None else request
 
 
-def _token(api_key: str | SecretStr | None) -> SecretStr:
+def _read_token(api_key: str | SecretStr | None) -> SecretStr:
     given = os.environ.get(TOKEN_VARIABLE) if api_key is None else api_key
     token = (given.get_secret_value() if isinstance(given, SecretStr) else given or "").strip()
     if not token or not token.isascii() or not token.isprintable():
@@ -183,7 +182,7 @@ def _base_url(text: str) -> str:
     return text
 
 
-def _within(name: str, value: int, low: int, high: int) -> int:
+def _check_bounds(name: str, value: int, low: int, high: int) -> int:
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low} to {high}")
     return value

@@ -32,7 +32,7 @@ _SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedBody:
     """A body after decompression."""
 
     body: bytes
@@ -42,14 +42,14 @@ class Received:
     limit: int = 0
 
 
-class Intake:
+class BodyIntake:
     """A reader for the chunks of one body. Its memory stays below the limit plus a few chunks, for any input."""
 
     def __init__(self, status: int, headers: Mapping[str, str], limit: int, error_limit: int = ERROR_BYTES) -> None:
         self._ok = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
         self._limit = limit if self._ok else min(limit, error_limit)
-        self._encoding = _encoding(headers.get("content-encoding", ""))
-        self._inflater = _Inflater(self._encoding) if self._encoding in {"gzip", "deflate"} else None
+        self._encoding = _read_encoding(headers.get("content-encoding", ""))
+        self._inflater = _BodyInflater(self._encoding) if self._encoding in {"gzip", "deflate"} else None
         self._parts: list[bytes] = []
         self._raw = self._size = 0
         self._full = False
@@ -60,7 +60,7 @@ class Intake:
         """Whether more chunks are wanted."""
         return not (self._full or self._flaw)
 
-    def take(self, chunk: bytes) -> Iterator[None]:
+    def take_chunk(self, chunk: bytes) -> Iterator[None]:
         """Take a chunk; yield once in the life of a body, right before it grows over `LARGE` bytes.
 
         Raises:
@@ -70,44 +70,44 @@ class Intake:
         if self._raw > self._limit:
             # Keep the bytes up to the limit: the start of an error page is useful.
             chunk = chunk[: len(chunk) - (self._raw - self._limit)]
-            yield from self._take(chunk)
+            yield from self._decode_chunk(chunk)
             self._full = True
         else:
-            yield from self._take(chunk)
+            yield from self._decode_chunk(chunk)
 
-    def finish(self) -> Received:
+    def finish_body(self) -> ReceivedBody:
         """Return the body, or its start if the body is too large.
 
         Raises:
             httpx.DecodingError: the body of a 2xx answer ends too early.
         """
         if self._full and self._ok:
-            return Received(self._parts[0] if self._parts else b"", limit=self._limit)
+            return ReceivedBody(self._parts[0] if self._parts else b"", limit=self._limit)
         if self._inflater and not (self._full or self._flaw or self._inflater.is_complete):
-            self._broken("ends too early")
+            self._note_flaw("ends too early")
         body = b"".join(self._parts)
         # Some servers write a charset here, or another word that is no coding. A body that begins as JSON is used
         # in spite of the header.
         if self._encoding and not self._inflater and body and not body.lstrip(_BLANK).startswith(_JSON):
-            return Received(body, f"its encoding {ascii(self._encoding)[:_SHOWN]} cannot be decoded")
-        return Received(body, self._flaw)
+            return ReceivedBody(body, f"its encoding {ascii(self._encoding)[:_SHOWN]} cannot be decoded")
+        return ReceivedBody(body, self._flaw)
 
-    def _take(self, chunk: bytes) -> Iterator[None]:
+    def _decode_chunk(self, chunk: bytes) -> Iterator[None]:
         if not self._inflater:
-            yield from self._keep(chunk)
+            yield from self._keep_part(chunk)
             return
         # Feed slices: zlib copies the rest of its input at each step.
         for start in range(0, len(chunk), _STEP):
             try:
-                for part in self._inflater.feed(chunk[start : start + _STEP]):
-                    yield from self._keep(part)
+                for part in self._inflater.inflate_piece(chunk[start : start + _STEP]):
+                    yield from self._keep_part(part)
                     if self._full:
                         return
             except zlib.error as error:
-                self._broken(f"is corrupt: {error}")
+                self._note_flaw(f"is corrupt: {error}")
                 return
 
-    def _keep(self, part: bytes) -> Iterator[None]:
+    def _keep_part(self, part: bytes) -> Iterator[None]:
         if self._size <= LARGE < self._size + len(part):
             yield
         room = self._limit - self._size
@@ -117,7 +117,7 @@ class Intake:
         if part:
             self._parts.append(part)
 
-    def _broken(self, how: str) -> None:
+    def _note_flaw(self, how: str) -> None:
         flaw = f"its {self._encoding} body {how}"
         if self._ok:
             # A fault on the way: a resend may bring the whole answer.
@@ -126,7 +126,7 @@ class Intake:
         self._flaw = flaw
 
 
-class _Inflater:
+class _BodyInflater:
     """A decompressor for gzip, or deflate with or without its header, in steps of at most 64 kB of output."""
 
     def __init__(self, encoding: str) -> None:
@@ -140,7 +140,7 @@ class _Inflater:
         """Whether the stream has ended with its check sum, or has not begun at all."""
         return self._is_plain or (self._stream.eof if self._stream else not self._held)
 
-    def feed(self, piece: bytes) -> Iterator[bytes]:
+    def inflate_piece(self, piece: bytes) -> Iterator[bytes]:
         """Yield the output that `piece` adds.
 
         Raises:
@@ -160,7 +160,7 @@ class _Inflater:
                 if len(piece) < len(_GZIP_MAGIC):
                     self._held = piece
                     return
-                self._stream = self._next(piece)
+                self._stream = self._next_stream(piece)
                 if self._done:
                     return
             part = self._stream.decompress(piece, _STEP)
@@ -173,7 +173,7 @@ class _Inflater:
         """Return whether a body is not compressed. Deflate without a header has no mark, but never begins like JSON."""
         return not piece.startswith(_GZIP_MAGIC) if self._gzip else piece.startswith(_JSON)
 
-    def _next(self, piece: bytes) -> zlib._Decompress:
+    def _next_stream(self, piece: bytes) -> zlib._Decompress:
         if self._stream is None:
             return zlib.decompressobj(_GZIP if self._gzip else _ZLIB if _has_zlib_header(piece) else _RAW)
         if self._gzip and piece.startswith(_GZIP_MAGIC):
@@ -187,7 +187,7 @@ def _has_zlib_header(piece: bytes) -> bool:
     return piece[0] & 0x0F == zlib.DEFLATED and int.from_bytes(piece[:2], "big") % 31 == 0
 
 
-def _encoding(header: str) -> str:
+def _read_encoding(header: str) -> str:
     """Return the encoding that a header names: several joined by ", ", an empty text for none."""
     words = [word.strip().lower().removeprefix("x-") for word in header.split(",")]
     return ", ".join(word for word in words if word not in {"", "identity"})

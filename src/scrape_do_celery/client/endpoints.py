@@ -19,9 +19,9 @@ from scrape_do_celery.models import (
     UserInformation,
     read_id,
 )
-from scrape_do_celery.models.base import AnswerModel, wire_name
 from scrape_do_celery.models.ids import same_id
 from scrape_do_celery.models.parsing import API_FIELDS, is_error_body, parse_answer
+from scrape_do_celery.models.wire import AnswerModel, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -83,14 +83,14 @@ def create_job(request: JobCreationRequest) -> Endpoint[JobCreationResponse]:
 def get_job(job_id: str) -> Endpoint[JobDetails]:
     """Return the request that polls a job."""
     return Endpoint(
-        method="GET", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id)
+        method="GET", path=f"{_JOBS}/{_quote_id(job_id)}", reader=_make_id_reader(JobDetails.from_answer, job_id=job_id)
     )
 
 
 def get_task(job_id: str, task_id: str) -> Endpoint[TaskDetails]:
     """Return the request that fetches a task with its content."""
-    path = f"{_JOBS}/{_escaped(job_id)}/{_escaped(task_id)}"
-    reader = _about(TaskDetails.from_answer, job_id=job_id, task_id=task_id)
+    path = f"{_JOBS}/{_quote_id(job_id)}/{_quote_id(task_id)}"
+    reader = _make_id_reader(TaskDetails.from_answer, job_id=job_id, task_id=task_id)
     return Endpoint(method="GET", path=path, reader=reader, owns=partial(_is_task, task_id))
 
 
@@ -105,22 +105,24 @@ def list_jobs(filters: JobFilters) -> Endpoint[JobsListResponse]:
     if unknown:
         raise TypeError(f"no such filter of the job list: {', '.join(sorted(unknown))}")
     params = {name: _PARAMS[name](value) for name, value in filters.items() if value is not None}
-    return Endpoint(method="GET", path=_JOBS, reader=_told(JobsListResponse), params=params)
+    return Endpoint(method="GET", path=_JOBS, reader=_make_reader(JobsListResponse), params=params)
 
 
 def cancel_job(job_id: str) -> Endpoint[JobDetails]:
     """Return the request that cancels a job. The job in its answer may not be `canceled` yet."""
     return Endpoint(
-        method="DELETE", path=f"{_JOBS}/{_escaped(job_id)}", reader=_about(JobDetails.from_answer, job_id=job_id)
+        method="DELETE",
+        path=f"{_JOBS}/{_quote_id(job_id)}",
+        reader=_make_id_reader(JobDetails.from_answer, job_id=job_id),
     )
 
 
 def get_user_info() -> Endpoint[UserInformation]:
     """Return the request that reads the account's concurrency and credits."""
-    return Endpoint(method="GET", path="/api/v1/me", reader=_told(UserInformation))
+    return Endpoint(method="GET", path="/api/v1/me", reader=_make_reader(UserInformation))
 
 
-def _about(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:
+def _make_id_reader(read: Callable[..., M], **asked: str) -> Callable[[bytes], M]:
     """Make a reader for answers about the ids in `asked`."""
     ids = [f'"{wire_name(name)}"'.encode() for name in asked]
 
@@ -159,7 +161,7 @@ def _is_task(task_id: str, body: bytes) -> bool:
     return same_id(data["TaskID"], task_id) and bool(data.get("Content") or not is_error_body(data))
 
 
-def _told(model: type[M]) -> Callable[[bytes], M]:
+def _make_reader(model: type[M]) -> Callable[[bytes], M]:
     """Make a reader for a `model` that must have at least one of its fields.
 
     A gateway's `{}` must never be read as an empty job list, or as an account that accepts the token again.
@@ -174,7 +176,7 @@ def _told(model: type[M]) -> Callable[[bytes], M]:
     return reader
 
 
-def _escaped(identifier: str) -> str:
+def _quote_id(identifier: str) -> str:
     """Quote an id as one segment of a path.
 
     Raises:
@@ -186,7 +188,7 @@ def _escaped(identifier: str) -> str:
         raise ValueError(f"not an id: {ascii(identifier)[:100]}: {error}") from None
 
 
-def _bounded(name: str, low: int, high: float = float("inf")) -> Callable[[Any], str]:
+def _make_int_renderer(name: str, low: int, high: float = float("inf")) -> Callable[[Any], str]:
     def render(value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(
@@ -197,16 +199,16 @@ def _bounded(name: str, low: int, high: float = float("inf")) -> Callable[[Any],
     return render
 
 
-def _instant(value: datetime) -> str:
+def _render_time(value: datetime) -> str:
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
     return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _PARAMS: Final[dict[str, Callable[[Any], str]]] = {
-    "page_size": _bounded("page_size", 1, MAX_PAGE_SIZE),
-    "page": _bounded("page", 1),
+    "page_size": _make_int_renderer("page_size", 1, MAX_PAGE_SIZE),
+    "page": _make_int_renderer("page", 1),
     "status": str,
-    "start_from": _instant,
-    "start_to": _instant,
+    "start_from": _render_time,
+    "start_to": _render_time,
     "sort": str,
 }

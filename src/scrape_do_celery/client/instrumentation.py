@@ -21,54 +21,54 @@ _TOKEN: Final = "X-Token"  # noqa: S105 (the name of a header)
 
 def instrumented(theirs: Callable[..., Any], ours: Callable[[httpx.Request], T]) -> Callable[[httpx.Request], T]:
     """Return `ours` inside the present wrappers of `theirs`, a method of an httpx transport. Usually there are none."""
-    if _wrapper(theirs) is None:
+    if _find_wrapper(theirs) is None:
         return ours
 
-    def send(request: httpx.Request) -> T:
+    def send_instrumented(request: httpx.Request) -> T:
         token = request.headers.pop(_TOKEN, "")
 
-        def inner(request: httpx.Request) -> T:
+        def send_with_token(request: httpx.Request) -> T:
             with _with_token(request, token):
                 return ours(request)
 
-        return _call_through(theirs, inner, request)
+        return _call_through(theirs, send_with_token, request)
 
-    return send
+    return send_instrumented
 
 
 def instrumented_async(
     theirs: Callable[..., Any], ours: Callable[[httpx.Request], Awaitable[T]]
 ) -> Callable[[httpx.Request], Awaitable[T]]:
     """Do the same as `instrumented` for coroutines."""
-    if _wrapper(theirs) is None:
+    if _find_wrapper(theirs) is None:
         return ours
 
-    async def send(request: httpx.Request) -> T:
+    async def send_instrumented(request: httpx.Request) -> T:
         token = request.headers.pop(_TOKEN, "")
 
-        async def inner(request: httpx.Request) -> T:
+        async def send_with_token(request: httpx.Request) -> T:
             with _with_token(request, token):
                 return await ours(request)
 
-        return await _call_through(theirs, inner, request)
+        return await _call_through(theirs, send_with_token, request)
 
-    return send
+    return send_instrumented
 
 
 def unwrapped(theirs: Callable[..., T]) -> Callable[..., T]:
     """Return a method without its wrappers."""
-    return unwrapped(theirs.__wrapped__) if _wrapper(theirs) else theirs  # type: ignore[attr-defined]
+    return unwrapped(theirs.__wrapped__) if _find_wrapper(theirs) else theirs  # type: ignore[attr-defined]
 
 
 def _call_through(theirs: Any, ours: Callable[[httpx.Request], T], request: httpx.Request) -> T:
-    wrapper = _wrapper(theirs)
+    wrapper = _find_wrapper(theirs)
     if wrapper is None:
         return ours(request)
     answer: T = wrapper(lambda request: _call_through(theirs.__wrapped__, ours, request), None, (request,), {})
     return answer
 
 
-def _wrapper(method: Any) -> Any:
+def _find_wrapper(method: Any) -> Any:
     """Return a method's wrapt wrapper, or None. A call needs the wrapped method, instance, arguments and keywords."""
     return getattr(method, "_self_wrapper", None)
 
@@ -80,7 +80,7 @@ def _with_token(request: httpx.Request, token: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _shows(error, token):
+        if not _shows_token(error, token):
             raise
         kind = type(error) if isinstance(error, httpx.RequestError) else httpx.RemoteProtocolError
         silent = kind("its text shows the token")
@@ -90,7 +90,7 @@ def _with_token(request: httpx.Request, token: str) -> Iterator[None]:
         request.headers.pop(_TOKEN, None)
 
 
-def _shows(error: BaseException | None, token: str) -> bool:
+def _shows_token(error: BaseException | None, token: str) -> bool:
     """Return whether an error, or one of its causes, quotes the token, because a broken peer echoed it."""
     while error is not None:
         if token and token in str(error):

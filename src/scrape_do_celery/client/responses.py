@@ -61,14 +61,14 @@ def parse_response(  # noqa: PLR0913 (an answer consists of these)
     """
     if status >= HTTPStatus.BAD_REQUEST:
         if flaw or endpoint.owns is None or not endpoint.owns(body):
-            raise _refusal(endpoint, status, headers, body, secret, flaw)
+            raise _make_refusal(endpoint, status, headers, body, secret, flaw)
     elif status >= HTTPStatus.MULTIPLE_CHOICES:
-        raise _redirect(endpoint, status, headers, body, secret)
+        raise _make_redirect(endpoint, status, headers, body, secret)
     if limit:
-        raise _too_large(endpoint, status, body, secret, limit)
-    parsed = flaw or _parsed(endpoint, body)
+        raise _make_too_large(endpoint, status, body, secret, limit)
+    parsed = flaw or _parse_body(endpoint, body)
     if isinstance(parsed, str):
-        raise _unparsable(endpoint, status, body, secret, parsed)
+        raise _make_unparsable(endpoint, status, body, secret, parsed)
     return parsed[0]
 
 
@@ -77,35 +77,35 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "")
     if _SECONDS.fullmatch(text):
         return min(float(text), RETRY_AFTER_LIMIT)
-    until, now = _date(text), _date(headers.get("date", ""))
+    until, now = _parse_date(text), _parse_date(headers.get("date", ""))
     if until is None or now is None:
         return None
     return min(max((until - now).total_seconds(), 0.0), RETRY_AFTER_LIMIT)
 
 
-def redact(text: str, secret: str) -> str:
+def redact_secret(text: str, secret: str) -> str:
     """Return `text` without the token, plain or percent-encoded."""
     for form in {secret, quote(secret, safe="")} - {""}:
         text = text.replace(form, _REDACTED)
     return text
 
 
-def _redacted(body: bytes, secret: str) -> bytes:
+def _redact_body(body: bytes, secret: str) -> bytes:
     for form in {secret, quote(secret, safe="")} - {""}:
         body = body.replace(form.encode(), _REDACTED.encode())
     return body
 
 
-def _parsed(endpoint: Endpoint[T], body: bytes) -> tuple[T] | str:
+def _parse_body(endpoint: Endpoint[T], body: bytes) -> tuple[T] | str:
     """Return the value alone in a tuple, or the reason why there is none."""
     try:
         return (endpoint.reader(body),)
     except Exception as error:  # noqa: BLE001
         # A bug in a reader must not lose an answer: the answer to a `POST` names a paid job.
-        return _reason(error)
+        return _describe_error(error)
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Return why a body cannot be read, without quoting the body: it may hold the token."""
     if type(error) is ValueError:
         # The text is a reader's own, about ids and fields.
@@ -116,13 +116,13 @@ def _reason(error: Exception) -> str:
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["type"]) if part)
 
 
-def _refusal(  # noqa: PLR0913, PLR0917
+def _make_refusal(  # noqa: PLR0913, PLR0917
     endpoint: Endpoint[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str, flaw: str
 ) -> AsyncAPIResponseError:
-    text, code, other = _envelope(body)
-    text = None if text is None else redact(text, secret)[:EXCERPT]
-    shown = text or redact(other, secret)[:EXCERPT] or _phrase(status)
-    shown += f" ({redact(flaw, secret)})" if flaw else ""
+    text, code, other = _read_envelope(body)
+    text = None if text is None else redact_secret(text, secret)[:EXCERPT]
+    shown = text or redact_secret(other, secret)[:EXCERPT] or _status_phrase(status)
+    shown += f" ({redact_secret(flaw, secret)})" if flaw else ""
     message = f"{endpoint.method} {endpoint.path}: {status} {shown}"
     # A refusal may quote the `POST`, with the target's cookies and headers. So the excerpt of its body is left out.
     excerpt = _body_excerpt(body, secret) if endpoint.idempotent else ""
@@ -135,15 +135,15 @@ def _class_for(status: int, body: bytes) -> type[AsyncAPIResponseError]:
     return AsyncAPIRateLimitError if kind is AsyncAPIAuthError and _THROTTLED in body.lower() else kind
 
 
-def _redirect(
+def _make_redirect(
     endpoint: Endpoint[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str
 ) -> AsyncAPIRedirectError:
-    host = redact(_host(headers.get("location", "")), secret)
+    host = redact_secret(_redirect_host(headers.get("location", "")), secret)
     message = f"{endpoint.method} {endpoint.path}: {status}, a redirect to {host or 'no host'}, which is not followed"
     return AsyncAPIRedirectError(message, status, _body_excerpt(body, secret), False, host)
 
 
-def _host(location: str) -> str:
+def _redirect_host(location: str) -> str:
     """Return the host of a `Location`. User, path and query are left out, because they may hold secrets."""
     try:
         host = urlsplit(location).hostname or ""
@@ -152,35 +152,41 @@ def _host(location: str) -> str:
     return host[:EXCERPT] if host.isascii() and host.isprintable() else ""
 
 
-def _too_large(endpoint: Endpoint[Any], status: int, start: bytes, secret: str, limit: int) -> AsyncAPITooLargeError:
+def _make_too_large(
+    endpoint: Endpoint[Any], status: int, start: bytes, secret: str, limit: int
+) -> AsyncAPITooLargeError:
     what = f"{endpoint.method} {endpoint.path}: {status}"
     message = f"{what}, but the answer has more than {limit} bytes; the rest was not read"
     return AsyncAPITooLargeError(message, status, _body_excerpt(start, secret), False, limit)
 
 
-def _unparsable(
+def _make_unparsable(
     endpoint: Endpoint[Any], status: int, body: bytes, secret: str, why: str
 ) -> AsyncAPIUnparsableResponseError:
-    text, code, _ = _envelope(body)
+    text, code, _ = _read_envelope(body)
     is_error = text is not None or code is not None
-    shown = f"it is an error body: {redact(text or str(code), secret)[:EXCERPT]}" if is_error else redact(why, secret)
+    shown = (
+        f"it is an error body: {redact_secret(text or str(code), secret)[:EXCERPT]}"
+        if is_error
+        else redact_secret(why, secret)
+    )
     message = f"{endpoint.method} {endpoint.path}: {status}, but unreadable: {shown}"
     error = AsyncAPIUnparsableResponseError(message, status, _body_excerpt(body, secret), _is_api_object(body))
-    error.body = _redacted(body, secret)
+    error.body = _redact_body(body, secret)
     return error
 
 
 def _is_api_object(body: bytes) -> bool:
-    data = _loaded(body)
+    data = _load_body(body)
     return is_error_body(data) or (isinstance(data, dict) and not API_FIELDS.isdisjoint(data))
 
 
-def _envelope(body: bytes) -> tuple[str | None, int | None, str]:
+def _read_envelope(body: bytes) -> tuple[str | None, int | None, str]:
     """Return `Error` and `Code`, if the body has them, and the text of a gateway's `Message`.
 
     Only `Error` or `Code` proves that the API wrote the body. A gateway's `Message` must never count as the API's.
     """
-    data = _loaded(body)
+    data = _load_body(body)
     if not isinstance(data, dict):
         return None, None, ""
     text, code, other = data.get("Error"), data.get("Code"), data.get("Message", data.get("message"))
@@ -193,7 +199,7 @@ def _envelope(body: bytes) -> tuple[str | None, int | None, str]:
     )
 
 
-def _loaded(body: bytes) -> Any:
+def _load_body(body: bytes) -> Any:
     """Return the JSON value of a body, or None. Answers and errors share this parser, so that it tolerates the same."""
     try:
         return parse_answer(body)
@@ -202,21 +208,21 @@ def _loaded(body: bytes) -> Any:
 
 
 def _body_excerpt(body: bytes, secret: str) -> str:
-    return redact(body.decode("utf-8", "replace"), secret)[:EXCERPT]
+    return redact_secret(body.decode("utf-8", "replace"), secret)[:EXCERPT]
 
 
 def _repair_unicode(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _phrase(status: int) -> str:
+def _status_phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return "unknown status"
 
 
-def _date(text: str) -> datetime | None:
+def _parse_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

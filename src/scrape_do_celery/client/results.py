@@ -29,7 +29,7 @@ def with_task_ids(job: JobDetails, created: JobCreationResponse) -> JobDetails:
 def task_retry_policy() -> dict[str, Any]:
     """Return tenacity's arguments to fetch a task until it is terminal, at most `MAX_TASK_FETCHES` times."""
     return {
-        "retry": retry_if_result(_unfinished),
+        "retry": retry_if_result(_is_unfinished),
         "wait": wait_fixed(TASK_PAUSE),
         "stop": stop_after_attempt(MAX_TASK_FETCHES),
         "retry_error_callback": _as_given_up,
@@ -43,7 +43,7 @@ def as_gone_or_error(job: JobDetails, task_id: str, error: ScrapeDoError) -> Tas
     return error
 
 
-def final(task: TaskDetails) -> TaskDetails:
+def as_final_task(task: TaskDetails) -> TaskDetails:
     """Return the task in its final form. A task with content and an unknown status word has ended."""
     return settle_task(task, now=0.0, had_end=False) or task
 
@@ -73,11 +73,11 @@ def build_result(
     result = JobResult(job=job, tasks=[tasks[place] for place in places], order_verified=verified)
     failures = [outcome for outcome in outcomes if isinstance(outcome, ScrapeDoError)]
     if job.is_terminal_failure or failures:
-        raise _with_result(_failure(job) or failures[0], result)
+        raise _with_result(_job_failure(job) or failures[0], result)
     return result
 
 
-def _failure(job: JobDetails) -> JobLifecycleError | None:
+def _job_failure(job: JobDetails) -> JobLifecycleError | None:
     try:
         job.raise_for_status()
     except JobLifecycleError as error:
@@ -91,7 +91,7 @@ def _with_result(error: ScrapeDoError, result: JobResult) -> ScrapeDoError:
     return error
 
 
-def _unfinished(task: TaskDetails) -> bool:
+def _is_unfinished(task: TaskDetails) -> bool:
     return settle_task(task, now=0.0, had_end=False) is None
 
 

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tenacity import Retrying
 
 from scrape_do_celery.client import endpoints
-from scrape_do_celery.client._drivers import BlockingDriver
 from scrape_do_celery.client.base import as_request
-from scrape_do_celery.client.results import as_gone_or_error, build_result, final, task_retry_policy, with_task_ids
+from scrape_do_celery.client.drivers import BlockingDriver
+from scrape_do_celery.client.results import (
+    as_final_task,
+    as_gone_or_error,
+    build_result,
+    task_retry_policy,
+    with_task_ids,
+)
 from scrape_do_celery.client.waiting import JobPages, JobWait
 from scrape_do_celery.errors import ScrapeDoError
 
@@ -74,7 +80,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
             TypeError: `request` and fields were both given, or neither.
             SubmitInDoubtError: the job may have been bought. The request is never sent again.
         """
-        return self._send(endpoints.create_job(as_request(request, fields)), timeout, before_send)
+        return self._call_endpoint(endpoints.create_job(as_request(request, fields)), timeout, before_send)
 
     def get_job(self, job_id: str, *, timeout: float | None = None) -> JobDetails:
         """Poll a job once.
@@ -86,7 +92,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         Returns:
             The current state of the job.
         """
-        return self._send(endpoints.get_job(job_id), timeout)
+        return self._call_endpoint(endpoints.get_job(job_id), timeout)
 
     def get_task(self, job_id: str, task_id: str, *, timeout: float | None = None) -> TaskDetails:
         """Fetch a task once.
@@ -99,7 +105,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         Returns:
             The current state of the task, with its content.
         """
-        return self._send(endpoints.get_task(job_id, task_id), timeout)
+        return self._call_endpoint(endpoints.get_task(job_id, task_id), timeout)
 
     def list_jobs(self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]) -> JobsListResponse:
         """Fetch a page of the job list.
@@ -116,7 +122,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
             ValueError: `page` or `page_size` is out of bounds.
             TypeError: the API has no such filter.
         """
-        return self._send(endpoints.list_jobs(filters), timeout)
+        return self._call_endpoint(endpoints.list_jobs(filters), timeout)
 
     def iter_jobs(
         self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
@@ -144,7 +150,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         Returns:
             The job. Its status may not be `canceled` yet.
         """
-        return self._send(endpoints.cancel_job(job_id), timeout)
+        return self._call_endpoint(endpoints.cancel_job(job_id), timeout)
 
     def get_user_info(self, *, timeout: float | None = None) -> UserInformation:
         """Fetch the account's concurrency and credits.
@@ -155,7 +161,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         Returns:
             The current values of the account.
         """
-        return self._send(endpoints.get_user_info(), timeout)
+        return self._call_endpoint(endpoints.get_user_info(), timeout)
 
     def wait_for_job(self, job_id: str, strategy: Poller | None = None, timeout: float | None = None) -> JobDetails:
         """Poll a job until it has ended, with or without success. The first poll is immediate.
@@ -204,12 +210,12 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         wait = JobWait(created.job_id, strategy or self._strategy, age=0.0)
         job = with_task_ids(self._poll_until_ended(created.job_id, wait, timeout), created)
         with ThreadPoolExecutor(self._concurrency) as pool:
-            outcomes = list(pool.map(partial(self._fetch, job, timeout), job.task_ids))
+            outcomes = list(pool.map(partial(self._fetch_task, job, timeout), job.task_ids))
         return build_result(request, job, outcomes)
 
-    def _fetch(self, job: JobDetails, timeout: float | None, task_id: str) -> TaskDetails | ScrapeDoError:
+    def _fetch_task(self, job: JobDetails, timeout: float | None, task_id: str) -> TaskDetails | ScrapeDoError:
         try:
-            return final(
+            return as_final_task(
                 Retrying(sleep=self._sleep, **task_retry_policy())(self.get_task, job.job_id, task_id, timeout=timeout)
             )
         except ScrapeDoError as error:

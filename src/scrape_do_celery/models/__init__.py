@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from .base import RequestModel, WireModel, collect_defaults
-from .enums import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
-from .errors import (
-    JobCanceledError,
-    JobFailedError,
-    JobLifecycleError,
-    RunTimeoutError,
-    TaskCanceledError,
-    TaskFailedError,
-    TaskLifecycleError,
-    rehydrate,
-)
 from .ids import read_id, same_id
-from .parsing import parse_answer
-from .plugins import PluginRequest
-from .render import RenderOptions
-from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
-from .responses import (
+from .jobs import (
     CancelJobResponse,
+    JobCanceledError,
     JobCreationResponse,
     JobDetails,
-    JobResult,
+    JobFailedError,
+    JobLifecycleError,
     JobsListResponse,
-    TaskDetails,
     UndetailedTaskResponse,
-    UserInformation,
-    WebhookPayload,
 )
+from .parsing import parse_answer
+from .render import RenderOptions
+from .repairs import collect_defaults
+from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, RequestFields
+from .results import JobResult, RunTimeoutError, UserInformation
+from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
+from .tasks import TaskCanceledError, TaskDetails, TaskFailedError, TaskLifecycleError, WebhookPayload
 from .urls import fingerprint, match_targets, normalise
+from .wire import RequestModel, WireModel
 
 __all__ = [
     "MAX_TARGETS_PER_JOB",
@@ -68,6 +59,5 @@ __all__ = [
     "parse_answer",
     "read_id",
     "read_status",
-    "rehydrate",
     "same_id",
 ]

@@ -1,6 +1,6 @@
 """Types of the fields of answers: strict and fast for promised values, with a second reading for all other values.
 
-Pydantic reads a good value without a call into Python. If pydantic refuses a value, `base.read_tolerantly` reads the
+Pydantic reads a good value without a call into Python. If pydantic refuses a value, `repairs.read_tolerantly` reads the
 value with the field's `Repair`. If that fails too, the field takes its default.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AfterValidator, Field, GetPydanticSchema, PlainValidator, Strict, StringConstraints
 from pydantic_core import core_schema
 
-from .enums import JobStatus, read_status
 from .ids import ID_PATTERN, MAX_ID, check_ids, read_id, unique_ids
 from .parsing import clean_text
+from .repairs import FieldRepair
+from .statuses import JobStatus, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,19 +46,7 @@ _Y2000: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _Y2100: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """The second reading of a value that pydantic refused.
-
-    `value` reads the whole value, `item` reads each item of a list. Each raises `ValueError` for an unreadable value.
-    Then the field takes its default, or the item is dropped.
-    """
-
-    value: Callable[[Any], Any]
-    item: Callable[[Any], Any] | None = None
-
-
-def aware(value: datetime) -> datetime:
+def assume_utc(value: datetime) -> datetime:
     """Return the same time with a zone: UTC if `value` has none."""
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
@@ -82,7 +70,7 @@ def _each_once(ids: list[str]) -> list[str]:
     return unique_ids(ids)
 
 
-def _status(value: Any) -> JobStatus | str:
+def _repair_status(value: Any) -> JobStatus | str:
     if not isinstance(value, str):
         raise ValueError("a status is a word")  # noqa: TRY004 (pydantic takes only a ValueError for a bad value)
     return _known_or_kept(clean_text(value))
@@ -95,21 +83,21 @@ def _known_or_kept(word: str) -> JobStatus | str:
     return status
 
 
-def _number(value: Any) -> int:
-    number = _amount(value)
+def _repair_number(value: Any) -> int:
+    number = _whole_number(value)
     if not 0 <= number <= _MAX_INT:
         raise ValueError("a count is a whole number from 0 to 2**63 - 1")
     return number
 
 
-def _signed(value: Any) -> int:
-    number = _amount(value)
+def _repair_balance(value: Any) -> int:
+    number = _whole_number(value)
     if abs(number) > _MAX_INT:
         raise ValueError("a balance has at most 63 bits")
     return number
 
 
-def _amount(value: Any) -> int:
+def _whole_number(value: Any) -> int:
     if value is None or value == "":
         return 0
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -122,7 +110,7 @@ def _amount(value: Any) -> int:
     return math.floor(number) if isinstance(value, float) or not value.strip().isdecimal() else int(value)
 
 
-def _flag(value: Any) -> bool:
+def _repair_flag(value: Any) -> bool:
     if value is None:
         return False
     word = value.strip().lower() if isinstance(value, str) else ""
@@ -131,40 +119,42 @@ def _flag(value: Any) -> bool:
     return word in _TRUE
 
 
-def _word(value: Any) -> str:
+def _repair_word(value: Any) -> str:
     if value is not None:
         raise ValueError("no text")
     return ""
 
 
-def _content(value: Any) -> str | None:
+def _read_content(value: Any) -> str | None:
     # Pydantic's own `str` refuses lone surrogates, and a page may hold them.
     return None if value is None else value.decode() if isinstance(value, bytes) else json_text(value)
 
 
-def _text(value: Any) -> str | None:
-    text = _content(value)
+def _repair_text(value: Any) -> str | None:
+    text = _read_content(value)
     return None if text is None else clean_text(text)
 
 
-def _plausible(value: datetime) -> datetime | None:
+def _drop_zero_time(value: datetime) -> datetime | None:
     # For "not yet", Go writes year 1 and other languages the first second of 1970. Year 9999 means "never".
-    moment = aware(value)
+    moment = assume_utc(value)
     return None if moment.year in {1, 9999} or moment == _EPOCH else moment
 
 
-def _time(value: Any) -> datetime | None:
+def _repair_time(value: Any) -> datetime | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("no time")  # noqa: TRY004
     try:
-        return _plausible(_moment(value.strip()[:_MAX_WORD]) if isinstance(value, str) else _epoch(value))
+        return _drop_zero_time(
+            _parse_time(value.strip()[:_MAX_WORD]) if isinstance(value, str) else _time_from_number(value)
+        )
     except (OverflowError, OSError, IndexError, TypeError) as error:
         raise ValueError("the time is out of range") from error
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     found = _DATE_AND_TIME.fullmatch(text)
     if found:
         day, clock, fraction, zone = found.groups(default="")
@@ -173,10 +163,10 @@ def _moment(text: str) -> datetime:
         number = float(text)
     except ValueError:
         return parsedate_to_datetime(text)
-    return _epoch(number)
+    return _time_from_number(number)
 
 
-def _epoch(value: float) -> datetime:
+def _time_from_number(value: float) -> datetime:
     """Return the time from a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
     if value == 0:
         return _EPOCH
@@ -192,28 +182,30 @@ def _epoch(value: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _headers(value: Any) -> dict[str, str | list[str]]:
+def _repair_headers(value: Any) -> dict[str, str | list[str]]:
     if value is None:
         return {}
-    pairs = list(value.items()) if isinstance(value, dict) else _pairs(value)
+    pairs = list(value.items()) if isinstance(value, dict) else _header_pairs(value)
     headers: dict[str, str | list[str]] = {}
     for spelt, held in pairs:
         if held is None:
             continue
-        one = [_cleaned(item) for item in held if item is not None] if isinstance(held, list) else _cleaned(held)
+        one = (
+            [_clean_value(item) for item in held if item is not None] if isinstance(held, list) else _clean_value(held)
+        )
         name = clean_text(str(spelt))
-        headers[name] = one if isinstance(value, dict) or name not in headers else _joined(headers[name], one)
+        headers[name] = one if isinstance(value, dict) or name not in headers else _join_values(headers[name], one)
     return headers
 
 
-def _pairs(value: Any) -> list[tuple[str, Any]]:
+def _header_pairs(value: Any) -> list[tuple[str, Any]]:
     """Return the headers of a list of pairs, or of a list of `{"name": ..., "value": ...}` objects."""
     if not isinstance(value, list):
         raise ValueError("no headers")  # noqa: TRY004
-    return [_pair(item) for item in value if item is not None]
+    return [_header_pair(item) for item in value if item is not None]
 
 
-def _pair(item: Any) -> tuple[str, Any]:
+def _header_pair(item: Any) -> tuple[str, Any]:
     if isinstance(item, dict):
         keys = {str(key).lower(): held for key, held in item.items()}
         item = [keys.get("name", keys.get("key")), keys.get("value", keys.get("values"))]
@@ -222,62 +214,64 @@ def _pair(item: Any) -> tuple[str, Any]:
     return item[0], item[1]
 
 
-def _joined(first: str | list[str], second: str | list[str]) -> list[str]:
+def _join_values(first: str | list[str], second: str | list[str]) -> list[str]:
     return [*([first] if isinstance(first, str) else first), *([second] if isinstance(second, str) else second)]
 
 
-def _cleaned(value: Any) -> str:
+def _clean_value(value: Any) -> str:
     return clean_text(json_text(value))
 
 
-def _telemetry(value: Any) -> dict[str, str]:
-    headers = _headers(value)
+def _repair_telemetry(value: Any) -> dict[str, str]:
+    headers = _repair_headers(value)
     return {name: ", ".join(held) if isinstance(held, list) else held for name, held in headers.items()}
 
 
-def _list(value: Any) -> list[Any]:
+def _repair_list(value: Any) -> list[Any]:
     if value is not None:
         raise ValueError("no list")
     return []
 
 
 #: An id: 1 to 200 visible ASCII characters, neither `.` nor `..`.
-Id = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=MAX_ID), Repair(read_id)]
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=MAX_ID), FieldRepair(read_id)]
 #: A list of ids, each once. A bad id is dropped.
-Ids = Annotated[list[str], AfterValidator(_each_once), Repair(_list, read_id)]
+Ids = Annotated[list[str], AfterValidator(_each_once), FieldRepair(_repair_list, read_id)]
 #: A state. An unknown word is kept, stripped and cut to 100 characters.
 Status = Annotated[
     JobStatus | Annotated[str, AfterValidator(_known_or_kept)],
     Field(union_mode="left_to_right"),
-    Repair(_status),
+    FieldRepair(_repair_status),
 ]
 #: A count, never negative. Null and "" are 0; a fraction is rounded down.
-Number = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT), Repair(_number)]
+Number = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT), FieldRepair(_repair_number)]
 #: A balance, which may be negative.
-Balance = Annotated[int, Field(strict=True, ge=-_MAX_INT, le=_MAX_INT), Repair(_signed)]
+Balance = Annotated[int, Field(strict=True, ge=-_MAX_INT, le=_MAX_INT), FieldRepair(_repair_balance)]
 #: A flag. Null is false.
-Flag = Annotated[bool, Repair(_flag)]
+Flag = Annotated[bool, FieldRepair(_repair_flag)]
 #: A text that is never None. Null is "".
-Word = Annotated[str, Repair(_word)]
+Word = Annotated[str, FieldRepair(_repair_word)]
 #: A time. Null, "" and the zero time are None; a time without a zone is UTC.
 Time = Annotated[
-    Annotated[_DateText | Annotated[datetime, Strict()], Field(union_mode="left_to_right"), AfterValidator(_plausible)]
+    Annotated[
+        _DateText | Annotated[datetime, Strict()], Field(union_mode="left_to_right"), AfterValidator(_drop_zero_time)
+    ]
     | None,
-    Repair(_time),
+    FieldRepair(_repair_time),
 ]
 #: A text, or None. Any other value becomes JSON text.
-Text = Annotated[str | None, Repair(_text)]
+Text = Annotated[str | None, FieldRepair(_repair_text)]
 #: A text, or None, unchanged and with its lone surrogates. Any other value becomes JSON text.
-Content = Annotated[str | None, PlainValidator(_content)]
+Content = Annotated[str | None, PlainValidator(_read_content)]
 #: Headers by name. A header that came more than once may have a list of values.
 Headers = Annotated[
     dict[str, Annotated[str | list[str], Field(union_mode="left_to_right")]],
-    Repair(_headers),
+    FieldRepair(_repair_headers),
 ]
 #: Headers with one text as each value; the values of a list are joined by commas.
-Telemetry = Annotated[dict[str, str], Repair(_telemetry)]
+Telemetry = Annotated[dict[str, str], FieldRepair(_repair_telemetry)]
 
 
-def dropping(read: Callable[[Any], Any]) -> Repair:
+def list_repair(read: Callable[[Any], Any]) -> FieldRepair:
     """Return the repair of a list of models: null is an empty list, and an item that `read` refuses is dropped."""
-    return Repair(_list, read)
+    return FieldRepair(_repair_list, read)

@@ -41,7 +41,7 @@ def parse_answer(raw: str | bytes) -> Any:
         # Pydantic's parser refuses the cases of the docstring, and nesting below 200 levels.
         text = raw.decode("utf-8-sig", "replace") if isinstance(raw, bytes) else raw
     # Flatten first: later steps would recurse into a deep value, and fail.
-    return _loads(_flatten(text))
+    return _load_json(_flatten_deep_values(text))
 
 
 def is_error_body(data: Any) -> bool:
@@ -76,15 +76,21 @@ def plain_json(value: Any) -> Any:
         return None
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, strict=False, parse_int=_whole)
+def plain_object(value: Any) -> dict[str, Any]:
+    """Return `value` as a JSON object that every parser takes; empty if that fails."""
+    kept = plain_json(value)
+    return kept if isinstance(kept, dict) else {}
 
 
-def _whole(digits: str) -> int | float:
+def _load_json(text: str) -> Any:
+    return json.loads(text, strict=False, parse_int=_read_whole_number)
+
+
+def _read_whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
-def _flatten(text: str) -> str:
+def _flatten_deep_values(text: str) -> str:
     """Return `text` with each value below `MAX_DEPTH` levels replaced by a JSON string of its own text."""
     pieces: list[str] = []
     depth = kept = start = 0

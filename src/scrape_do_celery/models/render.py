@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from .base import RequestModel, nearest
 from .sendable import SendableText, Whole, as_json_list
+from .wire import RequestModel, suggest_name
 
 # The required keys of each action.
 _ACTIONS: dict[str, tuple[str, ...]] = {
@@ -52,7 +52,7 @@ class RenderOptions(RequestModel):
 
     @field_validator("play_with_browser", mode="before")
     @classmethod
-    def _json(cls, actions: Any) -> Any:
+    def _check_json_list(cls, actions: Any) -> Any:
         return as_json_list(actions, "play_with_browser", "actions")
 
     @field_validator("play_with_browser")
@@ -64,13 +64,13 @@ class RenderOptions(RequestModel):
         return actions
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        shots = self._set("screenshot", "full_screenshot", "particular_screenshot")
+    def _check_consistency(self) -> Self:
+        shots = self._given_options("screenshot", "full_screenshot", "particular_screenshot")
         if len(shots) > 1:
             raise ValueError(f"only one screenshot a page: {' and '.join(shots)} exclude each other")
         if shots and self.block_resources:
             raise ValueError(f"{shots[0]} needs the page's resources: block_resources must not be true")
-        in_json = shots + self._set("show_frames", "show_websocket_requests")
+        in_json = shots + self._given_options("show_frames", "show_websocket_requests")
         if in_json and not self.return_json:
             raise ValueError(f"{' and '.join(in_json)} need return_json=True")
         if self.particular_screenshot is not None and self.play_with_browser is not None:
@@ -79,7 +79,7 @@ class RenderOptions(RequestModel):
             )
         return self
 
-    def _set(self, *names: str) -> list[str]:
+    def _given_options(self, *names: str) -> list[str]:
         return [name for name in names if getattr(self, name)]
 
 
@@ -88,7 +88,7 @@ def _action_fault(action: dict[str, Any]) -> str | None:
     if not isinstance(name, str):
         return "has no Action"
     if name not in _ACTIONS:
-        return f"no such Action{nearest(name, {known: known for known in _ACTIONS})}"
+        return f"no such Action{suggest_name(name, {known: known for known in _ACTIONS})}"
     missing = [key for key in _ACTIONS[name] if action.get(key) in (None, "")]
     # `Fill` may enter an empty text.
     if name == "Fill" and action.get("Value") == "":

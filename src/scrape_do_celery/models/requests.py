@@ -6,25 +6,25 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_serializer, field_validator, model_validator
 
-from .base import RequestModel, wire_name
-from .plugins import PluginRequest  # noqa: TC001 (pydantic reads it)
 from .render import RenderOptions
 from .sendable import (
     SAID,
     HeaderMap,
     SendableText,
     Whole,
+    as_json_list,
     as_list,
     caller_level,
     is_kept,
     is_said,
-    joined,
+    join_faults,
     why_no_header_value,
     why_no_text,
 )
 from .urls import why_no_target
+from .wire import RequestModel, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,6 +38,20 @@ _PLUGIN_CREDITS = 10
 # Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
 _WITHOUT_BODY = (None, "GET", "HEAD")
+
+
+class PluginRequest(RequestModel):
+    """A plugin, and one task for each of its parameter sets. The API gets the sets unchanged."""
+
+    #: the plugin, such as `amazon/pdp` or `google/search`
+    key: SendableText = Field(min_length=1)
+    #: one set of parameters for each task
+    params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _check_json_list(cls, params: Any) -> Any:
+        return as_json_list(params, "params", "parameter sets")
 
 
 class RequestFields(TypedDict, total=False):
@@ -118,8 +132,8 @@ class JobCreationRequest(RequestModel):
     webhook_headers: HeaderMap | None = Field(default=None, repr=False)
 
     @classmethod
-    def _hint(cls, key: str) -> str:
-        return ", it belongs into render" if key in RenderOptions.model_fields else super()._hint(key)
+    def _hint_at_field(cls, key: str) -> str:
+        return ", it belongs into render" if key in RenderOptions.model_fields else super()._hint_at_field(key)
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -135,7 +149,7 @@ class JobCreationRequest(RequestModel):
             if (fault := why_no_text(url) or why_no_target(url))
         ]
         if faults:
-            raise ValueError(joined(faults))
+            raise ValueError(join_faults(faults))
         return targets
 
     @field_validator("render", mode="before")
@@ -147,7 +161,7 @@ class JobCreationRequest(RequestModel):
 
     @field_validator("timeout", "retry_timeout")
     @classmethod
-    def _milliseconds(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _check_milliseconds(cls, value: int | None, info: ValidationInfo) -> int | None:
         low, high = _MILLISECONDS[info.field_name or ""]
         if value is not None and not low <= value <= high:
             raise ValueError(f"{info.field_name} is in milliseconds, from {low} to {high}")
@@ -175,13 +189,13 @@ class JobCreationRequest(RequestModel):
         return code and code.lower()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if faults := list(self._contradictions()):
+    def _check_consistency(self) -> Self:
+        if faults := list(self._find_contradictions()):
             raise ValueError("; ".join(faults))
         return self
 
     @model_validator(mode="after")
-    def _usual(self, info: ValidationInfo) -> Self:
+    def _warn_of_ignored_body(self, info: ValidationInfo) -> Self:
         if self.body is not None and self.method in _WITHOUT_BODY and not is_said(info):
             text = (
                 f"body is sent with {self.method or 'GET'}, which most servers ignore; set method='POST' if it is meant"
@@ -189,7 +203,7 @@ class JobCreationRequest(RequestModel):
             warnings.warn(text, UserWarning, stacklevel=caller_level())
         return self
 
-    def _contradictions(self) -> Iterator[str]:
+    def _find_contradictions(self) -> Iterator[str]:
         if (self.targets is None) == (self.plugin is None):
             yield "exactly one of targets and plugin must be set"
         if self.headers and self.set_cookies:
@@ -243,9 +257,9 @@ class JobCreationRequest(RequestModel):
         """
         if size < 1:
             raise ValueError("size must be at least 1")
-        return [self._slice(start, start + size) for start in range(0, self.size, size)]
+        return [self._slice_tasks(start, start + size) for start in range(0, self.size, size)]
 
-    def _slice(self, start: int, stop: int) -> Self:
+    def _slice_tasks(self, start: int, stop: int) -> Self:
         # Skip the validation, because the targets were checked before: splitting 100,000 targets must be fast.
         if self.plugin:
             params = self.plugin.params[start:stop]
@@ -254,7 +268,7 @@ class JobCreationRequest(RequestModel):
 
     def canonical(self) -> str:
         """Return canonical JSON, which is equal for two requests exactly if the API would get the same."""
-        return _canonical(self.to_wire())
+        return _canonical_json(self.to_wire())
 
     def differing_fields(self, other: JobCreationRequest) -> tuple[str, ...]:
         """Return the names of the fields in which this request and `other` differ."""
@@ -262,7 +276,7 @@ class JobCreationRequest(RequestModel):
         return tuple(
             name
             for name in type(self).model_fields
-            if _canonical(mine.get(wire_name(name))) != _canonical(theirs.get(wire_name(name)))
+            if _canonical_json(mine.get(wire_name(name))) != _canonical_json(theirs.get(wire_name(name)))
         )
 
     def estimated_credits(self) -> int:
@@ -271,5 +285,5 @@ class JobCreationRequest(RequestModel):
         return each * self.size
 
 
-def _canonical(value: Any) -> str:
+def _canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

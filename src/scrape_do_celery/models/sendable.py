@@ -97,8 +97,8 @@ def _inner_faults(value: Mapping[Any, Any] | list[Any], place: str, depth: int) 
         return
     for key, item in value.items():
         if fault := why_no_text(key):
-            yield f"{place}: the key {_cut(key)} {fault}"
-        elif fault := why_no_json(item, f"{place}[{_cut(key)}]", depth):
+            yield f"{place}: the key {_show_key(key)} {fault}"
+        elif fault := why_no_json(item, f"{place}[{_show_key(key)}]", depth):
             yield fault
 
 
@@ -132,7 +132,7 @@ def as_json_list(value: Any, field: str, items: str) -> Any:
     return found
 
 
-def joined(faults: list[str]) -> str:
+def join_faults(faults: list[str]) -> str:
     """Return the first five faults in one text, and the number of the other faults."""
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
     return "; ".join(faults[:_SHOWN_FAULTS]) + more
@@ -155,9 +155,9 @@ def header_faults(headers: Mapping[Any, Any]) -> Iterator[str]:
             yield fault
             continue
         if (first := seen.setdefault(name.lower(), name)) != name:
-            yield f"{_cut(first)} and {_cut(name)} are the same header; give one of them"
+            yield f"{_show_key(first)} and {_show_key(name)} are the same header; give one of them"
         if fault := why_no_header_value(value):
-            yield f"the value of {_cut(name)} {fault}"
+            yield f"the value of {_show_key(name)} {fault}"
 
 
 def _why_no_name(name: Any) -> str | None:
@@ -166,7 +166,7 @@ def _why_no_name(name: Any) -> str | None:
     if not name:
         return "a name is empty"
     if found := _NO_TOKEN.search(name):
-        start = f" that starts with {_cut(name[: found.start()])}" if found.start() else ""
+        start = f" that starts with {_show_key(name[: found.start()])}" if found.start() else ""
         return (
             f"the name{start} holds {found[0]!a} at position {found.start()}; "
             "a name is made of letters, digits and !#$%&'*+-.^_`|~"
@@ -174,18 +174,18 @@ def _why_no_name(name: Any) -> str | None:
     return None
 
 
-def _cut(key: Any) -> str:
+def _show_key(key: Any) -> str:
     text = ascii(key) if isinstance(key, str) else type(key).__name__
     return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
 
 
-def _text(value: Any, info: ValidationInfo) -> Any:
+def _check_text(value: Any, info: ValidationInfo) -> Any:
     if fault := why_no_text(value):
         raise ValueError(f"{info.field_name} {fault}")
     return value
 
 
-def _whole(value: Any, info: ValidationInfo) -> Any:
+def _check_whole_number(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"{info.field_name} must be a whole number, not {value}")  # noqa: TRY004
     return value
@@ -197,13 +197,13 @@ def _header_map(value: Any, info: ValidationInfo) -> Any:
     # Copy the mapping, because pydantic must read the same values that are checked here.
     headers = dict(value)
     if not is_kept(info) and (faults := list(header_faults(headers))):
-        raise ValueError(f"{info.field_name}: {joined(faults)}")
+        raise ValueError(f"{info.field_name}: {join_faults(faults)}")
     return headers
 
 
 #: Text that JSON can carry: no bytes, no lone surrogates.
-SendableText = Annotated[str, BeforeValidator(_text)]
+SendableText = Annotated[str, BeforeValidator(_check_text)]
 #: A whole number, but not True or False.
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(_check_whole_number)]
 #: Headers by name. Two names must differ in more than case.
 HeaderMap = Annotated[dict[str, str], BeforeValidator(_header_map)]

@@ -74,7 +74,7 @@ def loose_form(url: str) -> str:
     backslash is a slash, other text is in NFC. The pairs of the query are sorted, the host is mapped as in IDNA 2003.
     User, fragment, empty query, empty segments, blanks at the end and a dot at the end of the host are removed.
     """
-    return _loosen(whatwg_form(url))
+    return _loose_form(whatwg_form(url))
 
 
 def is_web_url(text: str) -> bool:
@@ -90,12 +90,12 @@ def is_web_url(text: str) -> bool:
 
 def strict_digest(targets: Iterable[str]) -> str:
     """Return the digest of the targets' WHATWG forms. Order does not change it, but duplicates and fragments do."""
-    return _digest("s2", map(whatwg_form, targets))
+    return _make_digest("s2", map(whatwg_form, targets))
 
 
 def coarse_digest(targets: Iterable[str]) -> str:
     """Return the digest of the targets' loose forms. Order does not change it, but duplicates do."""
-    return _digest("c2", map(loose_form, targets))
+    return _make_digest("c2", map(loose_form, targets))
 
 
 def previous_digests(targets: Iterable[str]) -> tuple[str, ...]:
@@ -112,34 +112,34 @@ def match_targets(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int
     """
     if list(targets) == list(urls):
         return list(range(len(urls))), True
-    wanted, found = _groups(targets), _groups(urls)
+    wanted, found = _group_urls(targets), _group_urls(urls)
     placed: dict[int, int] = {}
     proven = found.keys() <= wanted.keys()
     for key, group in wanted.items():
-        pairs = _prove(group, found.get(key, []))
+        pairs = _prove_pairs(group, found.get(key, []))
         placed.update(pairs)
         proven = proven and len(pairs) == len(group)
     if proven:
         return [placed[place] for place in range(len(targets))], True
-    return _fill(placed, len(urls)), False
+    return _fill_places(placed, len(urls)), False
 
 
-def _digest(version: str, forms: Iterable[str]) -> str:
+def _make_digest(version: str, forms: Iterable[str]) -> str:
     return version + hashlib.sha256(json.dumps(sorted(forms)).encode()).hexdigest()[:30]
 
 
-def _loosen(form: str) -> str:
+def _loose_form(form: str) -> str:
     parts = _HREF.fullmatch(form)
     if parts is None:
         return form
     scheme, host, port, path, query = parts.groups("")
     # If a server writes `%23` decoded, a fragment starts there. The next parser drops a blank at the end.
-    path, has_fragment, _ = _decoded(path).partition("#")
-    pairs = "" if has_fragment else _sorted_pairs(_decoded(query))
+    path, has_fragment, _ = _decode_text(path).partition("#")
+    pairs = "" if has_fragment else _sorted_pairs(_decode_text(query))
     return f"{scheme}//{_loose_host(host)}{port}{_loose_path(path.rstrip(_BLANKS))}{pairs}"
 
 
-def _decoded(text: str) -> str:
+def _decode_text(text: str) -> str:
     # A server may escape a URL once more than another server. Fold escapes of escapes before decoding. Decoding until
     # nothing changes would take a time that grows with the square of a hostile URL's length.
     text = unquote(_ESCAPED_ESCAPE.sub("%", text)).replace("+", " ").translate(_TAKEN_OUT)
@@ -179,7 +179,7 @@ def _loose_label(label: str) -> str:
         return label
 
 
-class _Spelling(NamedTuple):
+class _UrlForms(NamedTuple):
     """A URL with its position and its keys of comparison, the strictest key first."""
 
     place: int
@@ -188,27 +188,29 @@ class _Spelling(NamedTuple):
     loose: str
 
 
-def _groups(urls: Iterable[str]) -> Mapping[str, list[_Spelling]]:
-    groups: dict[str, list[_Spelling]] = defaultdict(list)
+def _group_urls(urls: Iterable[str]) -> Mapping[str, list[_UrlForms]]:
+    groups: dict[str, list[_UrlForms]] = defaultdict(list)
     for place, url in enumerate(urls):
         form = whatwg_form(url)
-        one = _Spelling(place, url, form, _loosen(form))
+        one = _UrlForms(place, url, form, _loose_form(form))
         groups[one.loose].append(one)
     return groups
 
 
-def _prove(targets: list[_Spelling], urls: list[_Spelling]) -> dict[int, int]:
+def _prove_pairs(targets: list[_UrlForms], urls: list[_UrlForms]) -> dict[int, int]:
     """Pair the targets of a group with its URLs by the first key that proves them; no pairs if no key does."""
     for key in ("exact", "whatwg", "loose"):
         # A loose form proves nothing if a server may distinguish two targets of the group.
         if key == "loose" and len({one.whatwg for one in targets}) > 1:
             break
-        if pairs := _pair(targets, urls, attrgetter(key)):
+        if pairs := _pair_by_key(targets, urls, attrgetter(key)):
             return pairs
     return {}
 
 
-def _pair(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spelling], str]) -> dict[int, int] | None:
+def _pair_by_key(
+    targets: list[_UrlForms], urls: list[_UrlForms], key: Callable[[_UrlForms], str]
+) -> dict[int, int] | None:
     if Counter(map(key, targets)) == Counter(map(key, urls)):
         # Two spellings of a URL have the same page. If the server kept their texts, each still gets its own task.
         by_text = _pair_in_order(targets, urls, attrgetter("exact"))
@@ -223,7 +225,7 @@ def _pair(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spell
     return None
 
 
-def _pair_in_order(targets: list[_Spelling], urls: list[_Spelling], key: Callable[[_Spelling], str]) -> dict[int, int]:
+def _pair_in_order(targets: list[_UrlForms], urls: list[_UrlForms], key: Callable[[_UrlForms], str]) -> dict[int, int]:
     """Pair targets with URLs of the same key, in their order. Some may stay without a pair."""
     places: dict[str, deque[int]] = defaultdict(deque)
     for one in urls:
@@ -231,7 +233,7 @@ def _pair_in_order(targets: list[_Spelling], urls: list[_Spelling], key: Callabl
     return {one.place: places[key(one)].popleft() for one in targets if places[key(one)]}
 
 
-def _fill(placed: Mapping[int, int], number: int) -> list[int]:
+def _fill_places(placed: Mapping[int, int], number: int) -> list[int]:
     """Order `number` URLs, each once: first the placed URLs, then URLs whose own position is free, then the rest."""
     slots: dict[int, int] = {}
     rest = dict.fromkeys(range(number))

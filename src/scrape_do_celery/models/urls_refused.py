@@ -23,7 +23,7 @@ _MAX_LABEL = 63
 _MAX_HOST = 253
 
 
-class Refusal(Enum):
+class TargetRefusal(Enum):
     """A rule that refuses a URL as a target. The value completes the sentence "the URL ..."."""
 
     LONE_SURROGATE = "holds a lone surrogate, a character that no UTF-8 text can carry"
@@ -46,59 +46,59 @@ def why_no_target(url: str) -> str | None:
     return None if rule is None else rule.value
 
 
-def find_refusal(url: str) -> Refusal | None:
+def find_refusal(url: str) -> TargetRefusal | None:
     """Return the first rule that refuses `url`; None for a good URL."""
     if rule := _refuse_text(url):
         return rule
     if not _SCHEME.match(url):
-        return Refusal.SCHEME
+        return TargetRefusal.SCHEME
     # A WHATWG parser accepts `http:a` and `http:///a`, but parsers of other languages find no host in them.
     authority = _AUTHORITY.match(url)
     if authority is None:
-        return Refusal.NO_SLASHES
+        return TargetRefusal.NO_SLASHES
     host = authority[1]
     if not _PORT.sub("", host):
-        return Refusal.NO_HOST
+        return TargetRefusal.NO_HOST
     if not URL.can_parse(url):
         return _name_fault(host)
     # Almost all hosts are plain and skip the slow check, because the caller waits while 100,000 targets are checked.
     return None if len(host) <= _MAX_HOST and _PLAIN.fullmatch(host) else _refuse_parsed(URL(url))
 
 
-def _refuse_text(url: str) -> Refusal | None:
+def _refuse_text(url: str) -> TargetRefusal | None:
     if url.isascii():
-        return Refusal.CONTROL_OR_WHITESPACE if _ASCII_BLANK.search(url) else None
+        return TargetRefusal.CONTROL_OR_WHITESPACE if _ASCII_BLANK.search(url) else None
     if _SURROGATE.search(url):
-        return Refusal.LONE_SURROGATE
-    return Refusal.CONTROL_OR_WHITESPACE if _BLANK.search(url) else None
+        return TargetRefusal.LONE_SURROGATE
+    return TargetRefusal.CONTROL_OR_WHITESPACE if _BLANK.search(url) else None
 
 
-def _refuse_parsed(parsed: URL) -> Refusal | None:
+def _refuse_parsed(parsed: URL) -> TargetRefusal | None:
     if parsed.port == "0":
-        return Refusal.PORT
+        return TargetRefusal.PORT
     return None if parsed.hostname.startswith("[") else _refuse_name(parsed.hostname)
 
 
-def _refuse_name(host: str) -> Refusal | None:
+def _refuse_name(host: str) -> TargetRefusal | None:
     name = host.removesuffix(".")
     labels = name.split(".")
     if "" in labels:
-        return Refusal.EMPTY_LABEL
+        return TargetRefusal.EMPTY_LABEL
     if max(map(len, labels)) > _MAX_LABEL:
-        return Refusal.LABEL_LENGTH
-    return Refusal.HOST_LENGTH if len(name) > _MAX_HOST else None
+        return TargetRefusal.LABEL_LENGTH
+    return TargetRefusal.HOST_LENGTH if len(name) > _MAX_HOST else None
 
 
-def _name_fault(host: str) -> Refusal:
+def _name_fault(host: str) -> TargetRefusal:
     """Return the fault of a host with its port, if the parser refused the URL without a reason."""
     if host.startswith("[") and "]:" not in host:
-        return Refusal.IPV6
+        return TargetRefusal.IPV6
     if (port := _PORT.search(host)) and not _is_port(port[1]):
-        return Refusal.PORT
+        return TargetRefusal.PORT
     host = _PORT.sub("", host)
     if host.startswith("["):
-        return Refusal.IPV6
-    return Refusal.IPV4 if _NUMBER_LAST.search(host) else Refusal.HOST
+        return TargetRefusal.IPV6
+    return TargetRefusal.IPV4 if _NUMBER_LAST.search(host) else TargetRefusal.HOST
 
 
 def _is_port(text: str) -> bool:

@@ -33,13 +33,13 @@ def normalise(url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             return url
-        path = _without_dots(_escapes(parts.path)) or "/"
-        return urlunsplit((parts.scheme, _authority(parts), path, _escapes(parts.query), ""))
+        path = _without_dots(_normal_escapes(parts.path)) or "/"
+        return urlunsplit((parts.scheme, _normal_authority(parts), path, _normal_escapes(parts.query), ""))
     except ValueError:
         return url
 
 
-def _authority(parts: SplitResult) -> str:
+def _normal_authority(parts: SplitResult) -> str:
     user, at, _ = parts.netloc.rpartition("@")
     host = parts.hostname or ""
     if not host.isascii():
@@ -47,14 +47,14 @@ def _authority(parts: SplitResult) -> str:
     if ":" in host:
         host = f"[{host}]"
     port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
-    return f"{_escapes(user)}{at}{host}{port}"
+    return f"{_normal_escapes(user)}{at}{host}{port}"
 
 
-def _escapes(text: str) -> str:
-    return _TO_ENCODE.sub(_escape, text)
+def _normal_escapes(text: str) -> str:
+    return _TO_ENCODE.sub(_normal_escape, text)
 
 
-def _escape(match: re.Match[str]) -> str:
+def _normal_escape(match: re.Match[str]) -> str:
     found = match[0]
     if len(found) == 1:
         return "".join(f"%{byte:02X}" for byte in found.encode(errors="surrogatepass"))

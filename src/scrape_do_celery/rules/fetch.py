@@ -19,8 +19,8 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
 )
 from scrape_do_celery.models import TaskDetails
-from scrape_do_celery.models.enums import JobStatus
 from scrape_do_celery.models.parsing import is_error_body, parse_answer
+from scrape_do_celery.models.statuses import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.models.base import aware
-from scrape_do_celery.models.enums import JobStatus, is_known_status, is_terminal
+from scrape_do_celery.models.fields import assume_utc
+from scrape_do_celery.models.statuses import JobStatus, is_known_status, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,7 +111,7 @@ def digest_job(job: JobDetails, now: float) -> str:
     a new estimate. Two servers may write one start time differently, so only its presence counts. Of a past end time,
     whole seconds count.
     """
-    end_time = int(aware(job.end_time).timestamp()) if job.end_time and has_passed(job.end_time, now) else None
+    end_time = int(assume_utc(job.end_time).timestamp()) if job.end_time and has_passed(job.end_time, now) else None
     has_start = job.start_time is not None
     seen = [
         str(job.status),
@@ -124,7 +124,7 @@ def digest_job(job: JobDetails, now: float) -> str:
 
 def has_passed(moment: datetime | None, now: float) -> bool:
     """Return whether a time of the API is neither missing nor in the future."""
-    return moment is not None and aware(moment).timestamp() <= now
+    return moment is not None and assume_utc(moment).timestamp() <= now
 
 
 def has_only_ended_tasks(job: JobDetails) -> bool:

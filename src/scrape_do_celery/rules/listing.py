@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.models.base import aware
+from scrape_do_celery.models.fields import assume_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,4 +153,4 @@ def has_unstarted(answer: JobsListResponse) -> bool:
 
 
 def _start_times(jobs: Iterable[JobDetails]) -> list[datetime]:
-    return [aware(job.start_time) for job in jobs if job.start_time is not None]
+    return [assume_utc(job.start_time) for job in jobs if job.start_time is not None]

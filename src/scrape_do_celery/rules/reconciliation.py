@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode
 
 from ada_url import URL
 
-from scrape_do_celery.models.base import aware
+from scrape_do_celery.models.fields import assume_utc
 from scrape_do_celery.models.urls import is_web_url
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.rules.polling import RETENTION
@@ -159,7 +159,7 @@ def started_relative_to(job: JobDetails, intent: float, api_clock_offset: float 
     """
     if job.start_time is None:
         return StartOrder.AFTER
-    before = intent - (aware(job.start_time).timestamp() - (api_clock_offset or 0.0))
+    before = intent - (assume_utc(job.start_time).timestamp() - (api_clock_offset or 0.0))
     if before <= (_MIN_CLOCK_GAP if api_clock_offset is None else _SLACK):
         return StartOrder.AFTER
     is_near = before <= max(tolerance, MAX_ZONE_OFFSET) or not job.is_terminal

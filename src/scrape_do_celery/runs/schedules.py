@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, get_args
 from kombu.utils.json import dumps
 
 from scrape_do_celery import routing
-from scrape_do_celery.models.base import wire_name
 from scrape_do_celery.models.sendable import why_no_text
+from scrape_do_celery.models.wire import wire_name
 from scrape_do_celery.rules.schedules import schedule_rule
 from scrape_do_celery.runs.canvas import callback_canvas
 from scrape_do_celery.store import RunSpec

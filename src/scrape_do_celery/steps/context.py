@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
-from scrape_do_celery.client._reading import PooledReadTransport
+from scrape_do_celery.client.pooled_reads import PooledReadTransport
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error, pause_after
 from scrape_do_celery.rules.backoff import delay

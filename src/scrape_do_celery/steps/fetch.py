@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError
 from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskResponse
-from scrape_do_celery.models.enums import is_terminal
+from scrape_do_celery.models.statuses import is_terminal
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote, Notes, notes_to_json
 from scrape_do_celery.rules.ids import pad_job, targets_of_tasks

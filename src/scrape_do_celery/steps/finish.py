@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import JobLostError, PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
-from scrape_do_celery.models.enums import JobStatus
+from scrape_do_celery.models.statuses import JobStatus
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import shorten_word
 from scrape_do_celery.rules.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import AsyncAPIResponseError
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.models.base import aware
-from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.models.fields import assume_utc
+from scrape_do_celery.models.statuses import RUNNING
 from scrape_do_celery.rules.listing import (
     PAGE_SIZE,
     PageWalk,
@@ -79,7 +79,7 @@ class JobListReader:
             date = parsedate_to_datetime(headers.get("date", ""))
         except (ValueError, TypeError, IndexError, OverflowError):
             return
-        said.append((aware(date).timestamp(), asyncio.get_running_loop().time()))
+        said.append((assume_utc(date).timestamp(), asyncio.get_running_loop().time()))
 
     def api_clock_offset(self, store_clock_offset: float, tolerance: float) -> float | None:
         """Return the seconds by which the API's clock is ahead of the store's; None if they are not known.

@@ -15,7 +15,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.models import JobCreationRequest, RenderOptions
-from scrape_do_celery.models.enums import JobStatus, is_terminal
+from scrape_do_celery.models.statuses import JobStatus, is_terminal
 from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetSet, named_tasks
 from scrape_do_celery.steps.job_list import JobListReader, names_its_targets
 from scrape_do_celery.store import ops, ownership

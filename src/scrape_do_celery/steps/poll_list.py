@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery import routing
 from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError
-from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.models.statuses import RUNNING
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk

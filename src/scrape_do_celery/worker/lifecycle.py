@@ -9,7 +9,7 @@ from celery import Celery, signals
 from redis.exceptions import RedisError
 
 from scrape_do_celery import diagnostics
-from scrape_do_celery.client._transport import ssl_context
+from scrape_do_celery.client.transports import ssl_context
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.steps.context import WorkerContext

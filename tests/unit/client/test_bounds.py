@@ -19,7 +19,7 @@ from scrape_do_celery.client import (
     SubmitFailure,
     classify_submit_error,
 )
-from scrape_do_celery.client._reading import PooledReadTransport
+from scrape_do_celery.client.pooled_reads import PooledReadTransport
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPINotFoundError,

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient
-from scrape_do_celery.client._reading import PooledReadTransport
 from scrape_do_celery.client.instrumentation import instrumented, instrumented_async, unwrapped
+from scrape_do_celery.client.pooled_reads import PooledReadTransport
 from scrape_do_celery.errors import APIConnectionError, ScrapeDoError
 
 TOKEN = "tok-5ecret/value"

@@ -12,8 +12,8 @@ import httpcore
 import httpx
 import pytest
 
-from scrape_do_celery.client import ScrapeDoAsyncAPIClient, SubmitFailure, _transport, classify_submit_error
-from scrape_do_celery.client._reading import PooledReadTransport
+from scrape_do_celery.client import ScrapeDoAsyncAPIClient, SubmitFailure, classify_submit_error, transports
+from scrape_do_celery.client.pooled_reads import PooledReadTransport
 from scrape_do_celery.errors import APIConnectionError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.rules.submit import failure_kind
@@ -238,16 +238,16 @@ def test_a_connect_that_ends_past_the_deadline_is_closed():
         def connect_tcp(self, **_):
             while True:
                 try:
-                    _transport._left(httpcore.ConnectTimeout)
+                    transports._seconds_left(httpcore.ConnectTimeout)
                 except httpcore.ConnectTimeout:
                     return self
 
         def close(self):
             closed.append(True)
 
-    backend = _transport._Backend()
+    backend = transports._DeadlineBackend()
     backend._inner = Slow()
-    with pytest.raises(httpcore.ConnectTimeout), _transport._until(time.monotonic() + 0.01):
+    with pytest.raises(httpcore.ConnectTimeout), transports._keep_deadline(time.monotonic() + 0.01):
         backend.connect_tcp(host="a.example", port=80)
     assert closed == [True]
 
@@ -259,8 +259,8 @@ def test_a_large_body_is_written_under_the_deadline():
         def write(self, buffer, timeout):
             written.append((len(buffer), timeout <= 5))
 
-    with _transport._until(time.monotonic() + 5):
-        _transport._Stream(Sink()).write(b"x" * 150_000)
+    with transports._keep_deadline(time.monotonic() + 5):
+        transports._DeadlineStream(Sink()).write(b"x" * 150_000)
     assert written == [(65_536, True), (65_536, True), (18_928, True)]
 
 

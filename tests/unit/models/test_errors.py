@@ -12,7 +12,7 @@ from celery import Celery
 from celery.backends.base import Backend
 from celery.utils.serialization import create_exception_cls
 
-from scrape_do_celery.errors import RunError, ScrapeDoError
+from scrape_do_celery.errors import RunError, ScrapeDoError, rehydrate
 from scrape_do_celery.models import (
     JobCanceledError,
     JobDetails,
@@ -23,7 +23,6 @@ from scrape_do_celery.models import (
     TaskDetails,
     TaskFailedError,
     TaskLifecycleError,
-    rehydrate,
 )
 
 JOB = JobDetails.model_validate(

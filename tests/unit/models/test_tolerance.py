@@ -30,8 +30,8 @@ from scrape_do_celery.models import (
     read_status,
     same_id,
 )
-from scrape_do_celery.models.base import wire_name
 from scrape_do_celery.models.parsing import MAX_DEPTH, plain_json
+from scrape_do_celery.models.wire import wire_name
 from scrape_do_celery.store.codec import pack_task, unpack_task
 
 MOMENT = "2026-11-22T09:14:03Z"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrape_do_celery.models.urls import whatwg_form, why_no_target
-from scrape_do_celery.models.urls_refused import Refusal, find_refusal
+from scrape_do_celery.models.urls_refused import TargetRefusal, find_refusal
 from tests.support.wpt_cases import cases
 
 #: Rules of our own. All other rules refuse only URLs that the parser refuses.
@@ -29,7 +29,12 @@ def test_all_cases_of_web_platform_tests(name, count):
 def test_stricter_refusals_follow_a_listed_rule():
     beyond = {find_refusal(url) for read in cases().values() for url, form in read if form is not None} - {None}
     assert {rule.name for rule in beyond} <= OURS
-    assert {Refusal.SCHEME, Refusal.NO_SLASHES, Refusal.EMPTY_LABEL, Refusal.LABEL_LENGTH} <= beyond
+    assert {
+        TargetRefusal.SCHEME,
+        TargetRefusal.NO_SLASHES,
+        TargetRefusal.EMPTY_LABEL,
+        TargetRefusal.LABEL_LENGTH,
+    } <= beyond
 
 
 LABEL = "b" * 63
@@ -107,8 +112,8 @@ def test_good_targets(url):
     ],
 )
 def test_a_bad_target_is_refused_by_its_rule(url, rule):
-    assert find_refusal(url) is Refusal[rule]
-    assert why_no_target(url) == Refusal[rule].value
+    assert find_refusal(url) is TargetRefusal[rule]
+    assert why_no_target(url) == TargetRefusal[rule].value
     assert len(url) < 8 or url not in why_no_target(url)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPIBadRequestError
 from scrape_do_celery.models import JobDetails, JobsListResponse
-from scrape_do_celery.models.enums import RUNNING
+from scrape_do_celery.models.statuses import RUNNING
 from scrape_do_celery.steps.job_list import JobListReader
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

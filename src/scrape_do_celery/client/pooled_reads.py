@@ -1,7 +1,8 @@
 """The transport for a worker's reads: aiohttp's connections behind httpx's interface.
 
 If many requests run at once, this transport costs a fifth of httpx's own. A `POST` must not use this transport: no
-event precedes the first byte, so `before_send` could not run at that moment.
+event precedes the first byte, so `before_send` could not run at that moment. A client without a worker never loads
+this module, because aiohttp takes longer to import than httpx.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import aiohttp
 import httpx
 from yarl import URL
 
-from scrape_do_celery.client._transport import ssl_context
 from scrape_do_celery.client.instrumentation import instrumented_async
+from scrape_do_celery.client.transports import ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,16 +46,16 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: raised without its cause, whose text may show the request's headers.
         """
-        return await instrumented_async(httpx.AsyncHTTPTransport.handle_async_request, self._handle)(request)
+        return await instrumented_async(httpx.AsyncHTTPTransport.handle_async_request, self._send_request)(request)
 
     async def aclose(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def _handle(self, request: httpx.Request) -> httpx.Response:
+    async def _send_request(self, request: httpx.Request) -> httpx.Response:
         if self._session is None:
-            self._session = self._open()
+            self._session = self._open_session()
         timeout = request.extensions.get("timeout", {})
         try:
             answer = await self._session.request(
@@ -68,14 +69,14 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
                 ),
             )
         except aiohttp.ClientError as error:
-            failed = _as_httpx(error, request)
+            failed = _translate_error(error, request)
         else:
             return httpx.Response(
-                answer.status, headers=answer.raw_headers, stream=_Body(answer, request), request=request
+                answer.status, headers=answer.raw_headers, stream=_PooledBody(answer, request), request=request
             )
         raise failed
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=self._connections, keepalive_timeout=_KEEPALIVE, ssl=ssl_context(), use_dns_cache=True
         )
@@ -87,7 +88,7 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
         return session
 
 
-class _Body(httpx.AsyncByteStream):
+class _PooledBody(httpx.AsyncByteStream):
     """The bytes of an answer as they arrived, still compressed."""
 
     def __init__(self, answer: aiohttp.ClientResponse, request: httpx.Request) -> None:
@@ -98,7 +99,7 @@ class _Body(httpx.AsyncByteStream):
             async for chunk in self._answer.content.iter_any():
                 yield chunk
         except aiohttp.ClientError as error:
-            failed = _as_httpx(error, self._request)
+            failed = _translate_error(error, self._request)
         else:
             return
         raise failed
@@ -108,7 +109,7 @@ class _Body(httpx.AsyncByteStream):
         self._answer.close()
 
 
-def _as_httpx(error: aiohttp.ClientError, request: httpx.Request) -> httpx.TransportError:
+def _translate_error(error: aiohttp.ClientError, request: httpx.Request) -> httpx.TransportError:
     same = next((ours for theirs, ours in _SAME if isinstance(error, theirs)), None)
     if same is None:
         # Leave the text out, because it quotes the request's headers.

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
-from scrape_do_celery.client._sending import SubmitTransport
-from scrape_do_celery.client._transport import DeadlineTransport, ssl_context
 from scrape_do_celery.client.attempt import FIRST_BYTE_EVENTS, NO_TRACE
-from scrape_do_celery.client.base import BASE_URL, BaseClient, seconds
+from scrape_do_celery.client.base import BASE_URL, BaseClient, check_timeout
 from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
+from scrape_do_celery.client.transports import DeadlineTransport, SubmitTransport, ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -69,7 +68,7 @@ class BlockingDriver(BaseClient):
         )
         self._sleep = sleep
         self._traced = transport is None or isinstance(transport, httpx.HTTPTransport)
-        self._http = transport or DeadlineTransport(self._limits())
+        self._http = transport or DeadlineTransport(self._connection_limits())
 
     def __enter__(self) -> Self:
         return self
@@ -81,34 +80,36 @@ class BlockingDriver(BaseClient):
         """Close all connections."""
         self._http.close()
 
-    def _send(
+    def _call_endpoint(
         self, endpoint: endpoints.Endpoint[T], limit: float | None, before_send: Callable[[], None] | None = None
     ) -> T:
         attempt = self._new_attempt(endpoint)
-        limit = self._timeout if limit is None else seconds(limit)
+        limit = self._timeout if limit is None else check_timeout(limit)
         if not self._retries:
-            return self._attempt(attempt, limit, before_send)
-        answer: T = Retrying(sleep=self._sleep, **attempt.policy())(self._attempt, attempt, limit, before_send)
+            return self._run_attempt(attempt, limit, before_send)
+        answer: T = Retrying(sleep=self._sleep, **attempt.resend_policy())(
+            self._run_attempt, attempt, limit, before_send
+        )
         return answer
 
-    def _attempt(self, attempt: Attempt[T], limit: float, before_send: Callable[[], None] | None) -> T:
-        def depart(event: str, _: Any = None) -> None:
+    def _run_attempt(self, attempt: Attempt[T], limit: float, before_send: Callable[[], None] | None) -> T:
+        def on_trace_event(event: str, _: Any = None) -> None:
             if event in FIRST_BYTE_EVENTS:
                 with attempt.before_first_byte():
                     if before_send:
                         before_send()
 
-        request = self._request(attempt.endpoint, limit, depart)
+        request = self._build_request(attempt.endpoint, limit, on_trace_event)
         began = self._clock()
-        attempt.begin()
+        attempt.start_attempt()
         try:
             if not self._traced:
-                depart(NO_TRACE)
+                on_trace_event(NO_TRACE)
             response = self._http.handle_request(request)
-            intake, stream = self._intake(attempt.endpoint, response)
+            intake, stream = self._open_intake(attempt.endpoint, response)
             try:
                 for chunk in cast("httpx.SyncByteStream", stream):
-                    for _ in intake.take(chunk):
+                    for _ in intake.take_chunk(chunk):
                         pass
                     if not intake.wants_more:
                         break
@@ -116,14 +117,14 @@ class BlockingDriver(BaseClient):
                 # The whole answer may have arrived: an error while the response closes must not lose a paid job.
                 with suppress(Exception):
                     response.close()
-            received = intake.finish()
+            received = intake.finish_body()
         except Exception as error:  # noqa: BLE001
             # Catch every error of a transport: after the first byte, no error proves that no job was bought.
-            self._silence(attempt.endpoint, error, began)
-            attempt.fail(error)
-        self._heard(attempt.endpoint, response, began)
-        with self._collecting():
-            return attempt.answered(response.status_code, response.headers, received)
+            self._log_silence(attempt.endpoint, error, began)
+            attempt.raise_failure(error)
+        self._report_answer(attempt.endpoint, response, began)
+        with self._report_defaults():
+            return attempt.read_answer(response.status_code, response.headers, received)
 
 
 class AsyncioDriver(BaseClient):
@@ -162,7 +163,7 @@ class AsyncioDriver(BaseClient):
         )
         self._sleep, self._large_page = sleep, large_page
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
-        self._http = transport or SubmitTransport(ssl_context(), trust_env=False, limits=self._limits())
+        self._http = transport or SubmitTransport(ssl_context(), trust_env=False, limits=self._connection_limits())
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,51 +175,53 @@ class AsyncioDriver(BaseClient):
         """Close all connections."""
         await self._http.aclose()
 
-    async def _send(
+    async def _call_endpoint(
         self,
         endpoint: endpoints.Endpoint[T],
         limit: float | None,
         before_send: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
         attempt = self._new_attempt(endpoint)
-        limit = self._timeout if limit is None else seconds(limit)
+        limit = self._timeout if limit is None else check_timeout(limit)
         if not self._retries:
-            return await self._attempt(attempt, limit, before_send)
-        again = AsyncRetrying(sleep=self._sleep, **attempt.policy())
-        return await again(self._attempt, attempt, limit, before_send)
+            return await self._run_attempt(attempt, limit, before_send)
+        again = AsyncRetrying(sleep=self._sleep, **attempt.resend_policy())
+        return await again(self._run_attempt, attempt, limit, before_send)
 
-    async def _attempt(self, attempt: Attempt[T], limit: float, before_send: Callable[[], Awaitable[None]] | None) -> T:
-        async def depart(event: str, _: Any = None) -> None:
+    async def _run_attempt(
+        self, attempt: Attempt[T], limit: float, before_send: Callable[[], Awaitable[None]] | None
+    ) -> T:
+        async def on_trace_event(event: str, _: Any = None) -> None:
             if event in FIRST_BYTE_EVENTS:
                 with attempt.before_first_byte():
                     if before_send:
                         await before_send()
 
-        request = self._request(attempt.endpoint, limit, depart)
+        request = self._build_request(attempt.endpoint, limit, on_trace_event)
         began = self._clock()
-        attempt.begin()
+        attempt.start_attempt()
         try:
             async with asyncio.timeout(limit) as deadline:
                 if not self._traced:
-                    await depart(NO_TRACE)
+                    await on_trace_event(NO_TRACE)
                 response = await self._http.handle_async_request(request)
-                intake, stream = self._intake(attempt.endpoint, response)
+                intake, stream = self._open_intake(attempt.endpoint, response)
                 try:
                     async for chunk in cast("httpx.AsyncByteStream", stream):
-                        for _ in intake.take(chunk):
+                        for _ in intake.take_chunk(chunk):
                             await self._wait_for_room(deadline)
                         if not intake.wants_more:
                             break
                 finally:
                     with suppress(Exception):
                         await response.aclose()
-                received = intake.finish()
+                received = intake.finish_body()
         except Exception as error:  # noqa: BLE001
-            self._silence(attempt.endpoint, error, began)
-            attempt.fail(error)
-        self._heard(attempt.endpoint, response, began)
-        with self._collecting():
-            return attempt.answered(response.status_code, response.headers, received)
+            self._log_silence(attempt.endpoint, error, began)
+            attempt.raise_failure(error)
+        self._report_answer(attempt.endpoint, response, began)
+        with self._report_defaults():
+            return attempt.read_answer(response.status_code, response.headers, received)
 
     async def _wait_for_room(self, deadline: asyncio.Timeout) -> None:
         """Wait for `large_page` before a large answer is read. The deadline stops: the peer has answered in time."""

@@ -1,94 +1,10 @@
-"""The errors that need no model. Errors that carry a job or a task are in `models.errors`.
-
-ScrapeDoError
-├── InvalidRequestError (ValueError)      a step refused the request; it was never sent
-├── ConfigurationError                    the settings are unusable
-│   └── EncryptionKeyError                the process lacks the key of an encrypted value in the store
-├── StoreUnavailableError (redis' ConnectionError)  Redis did not answer, or refused
-├── APIConnectionError                    no answer: DNS, connect, TLS, timeout, reset
-├── AsyncAPIError
-│   ├── AsyncAPIResponseError             an answer outside 2xx
-│   │   ├── AsyncAPIBadRequestError       400
-│   │   ├── AsyncAPIAuthError             401, 403
-│   │   ├── AsyncAPINotFoundError         404
-│   │   ├── AsyncAPINotAcceptableError    406
-│   │   ├── AsyncAPIGoneError             410
-│   │   ├── AsyncAPIRateLimitError        429
-│   │   └── AsyncAPIServerError           5xx
-│   ├── AsyncAPIUnparsableResponseError   a 2xx or 3xx answer that breaks the API's contract
-│   │   ├── AsyncAPIRedirectError         3xx
-│   │   └── AsyncAPITooLargeError         a body above the page limit
-│   ├── JobLifecycleError                 (models.errors) JobFailedError, JobCanceledError
-│   ├── TaskLifecycleError                (models.errors) TaskFailedError, TaskCanceledError
-│   └── JobTimeoutError                   the polling budget of a blocking wait ran out
-├── SubmitInDoubtError                    a job may have been bought
-└── RunError                              an error of one run
-    ├── ResultNotReadyError (TimeoutError)  the run has not ended yet
-    ├── RunTimeoutError                     (models.errors) the run's own `max_wait` passed
-    ├── RunNotFoundError (LookupError)      the store has no record of the run
-    ├── ResultExpiredError (LookupError)    the store has the run, but not its contents
-    ├── JobLostError                        the API no longer knows the job
-    ├── PoisonedRunError                    the run's steps died again and again
-    └── IdempotencyConflictError (ValueError)  the key was used for another request
-"""
+"""Errors of calls to the Async API: no answer, a bad answer, a lost answer, and a wait that took too long."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-
-
-class ScrapeDoError(Exception):
-    """The base class of all errors. `args` hold JSON values only; `cls(*args)` rebuilds the error in any process."""
-
-    registry: ClassVar[dict[str, type[ScrapeDoError]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        ScrapeDoError.registry[cls.__name__] = cls
-
-    def __str__(self) -> str:
-        """Return the message: the first argument, else the first line of the class's docstring."""
-        return str(self.args[0]) if self.args else (type(self).__doc__ or "").partition("\n")[0]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self)!r})"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object from which `from_json` rebuilds the error."""
-        return {"type": type(self).__name__, "args": list(self.args)}
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> ScrapeDoError:
-        """Return the error that `to_json` described.
-
-        Args:
-            data: the JSON object that `to_json` returned.
-
-        Returns:
-            An error of the same class, or a plain `ScrapeDoError` if that class is not loaded.
-        """
-        return ScrapeDoError.registry.get(data["type"], ScrapeDoError)(*data["args"])
-
-    def _argument(self, position: int, default: Any = None) -> Any:
-        return self.args[position] if len(self.args) > position else default
-
-
-class InvalidRequestError(ScrapeDoError, ValueError):
-    """The request is invalid and was not sent. The message names its fields."""
-
-
-class ConfigurationError(ScrapeDoError):
-    """The process cannot work with its settings."""
-
-
-class EncryptionKeyError(ConfigurationError):
-    """The process lacks the key of an encrypted value in the store. The message names the key and the remedy."""
-
-
-class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
-    """The store did not answer, or refused. The message names the server, without its password."""
+from scrape_do_celery.errors.base import ScrapeDoError
 
 
 class APIConnectionError(ScrapeDoError):
@@ -271,7 +187,7 @@ class AsyncAPIRedirectError(AsyncAPIUnparsableResponseError):
     @property
     def host(self) -> str:
         """The host in `Location`; empty if the answer names none."""
-        return str(self._argument(4, ""))
+        return str(self._get_argument(4, ""))
 
 
 class AsyncAPITooLargeError(AsyncAPIUnparsableResponseError):
@@ -280,7 +196,7 @@ class AsyncAPITooLargeError(AsyncAPIUnparsableResponseError):
     @property
     def limit(self) -> int:
         """The page limit in bytes."""
-        return int(self._argument(4, 0))
+        return int(self._get_argument(4, 0))
 
 
 class JobTimeoutError(AsyncAPIError):
@@ -344,46 +260,5 @@ class SubmitInDoubtError(ScrapeDoError):
     @property
     def run_id(self) -> str | None:
         """The id of the run; None for the bare client."""
-        run_id: str | None = self._argument(4)
+        run_id: str | None = self._get_argument(4)
         return run_id
-
-
-class RunError(ScrapeDoError):
-    """The base class of errors about one run."""
-
-    def __init__(self, message: str = "", run_id: str = "", *rest: Any) -> None:
-        super().__init__(message, run_id, *rest)
-
-    @property
-    def run_id(self) -> str:
-        """The id of the run."""
-        return str(self.args[1])
-
-
-class ResultNotReadyError(RunError, TimeoutError):
-    """The run has not ended yet. The run continues."""
-
-
-class RunNotFoundError(RunError, LookupError):
-    """The store has no record of this run: it was never written, was deleted, or has expired."""
-
-
-class ResultExpiredError(RunError, LookupError):
-    """The store has the run, but the requested contents have expired."""
-
-
-class JobLostError(RunError):
-    """The API no longer knows the run's job."""
-
-
-class PoisonedRunError(RunError):
-    """The run's steps died again and again without progress, so it was taken out of work."""
-
-
-class IdempotencyConflictError(RunError, ValueError):
-    """The idempotency key belongs to a run with another request; `fields` differ. Nothing was written."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the fields in which the requests differ."""
-        return tuple(self._argument(2, ()))

@@ -1,8 +1,4 @@
-"""A blocking transport with one time-out for connect, headers and body together, even if bytes arrive slowly.
-
-httpx's own time-outs apply to each read. A thread has no `asyncio.timeout`, so this transport checks the deadline at
-each socket operation. Only name resolution cannot be cut short.
-"""
+"""The transports of the two clients: one with a deadline for threads, one for the event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 import httpx
 
-from scrape_do_celery.client.instrumentation import instrumented
+from scrape_do_celery.client.instrumentation import instrumented, instrumented_async, unwrapped
 
 if TYPE_CHECKING:
     import ssl
@@ -32,7 +28,12 @@ def ssl_context() -> ssl.SSLContext:
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """A transport over httpcore's pool. The request's `read` time-out covers the answer up to its last byte."""
+    """A blocking transport over httpcore's pool, with one time-out for connect, headers and body together.
+
+    The request's `read` time-out covers the answer up to its last byte, even if bytes arrive slowly. httpx's own
+    time-outs apply to each read. A thread has no `asyncio.timeout`, so this transport checks the deadline at each
+    socket operation. Only name resolution cannot be cut short.
+    """
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -40,14 +41,14 @@ class DeadlineTransport(httpx.BaseTransport):
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_Backend(),
+            network_backend=_DeadlineBackend(),
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Return the answer, whose body is not read yet."""
-        return instrumented(httpx.HTTPTransport.handle_request, self._handle)(request)
+        return instrumented(httpx.HTTPTransport.handle_request, self._send_request)(request)
 
-    def _handle(self, request: httpx.Request) -> httpx.Response:
+    def _send_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         core = httpcore.Request(
             method=request.method,
@@ -57,16 +58,16 @@ class DeadlineTransport(httpx.BaseTransport):
             extensions=request.extensions,
         )
         deadline = time.monotonic() + request.extensions["timeout"]["read"]
-        with _until(deadline), _as_httpx(request):
+        with _keep_deadline(deadline), _translate_errors(request):
             answer = self._pool.handle_request(core)
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer, request, deadline))
+        return httpx.Response(answer.status, headers=answer.headers, stream=_DeadlineBody(answer, request, deadline))
 
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
 
 
-class _Body(httpx.SyncByteStream):
+class _DeadlineBody(httpx.SyncByteStream):
     """The bytes of an answer as they arrived, under the deadline of its request."""
 
     def __init__(self, answer: httpcore.Response, request: httpx.Request, deadline: float) -> None:
@@ -76,7 +77,7 @@ class _Body(httpx.SyncByteStream):
         chunks = iter(self._answer.iter_stream())
         while True:
             # Set the deadline for each chunk: between two chunks the caller may send other requests.
-            with _until(self._deadline), _as_httpx(self._request):
+            with _keep_deadline(self._deadline), _translate_errors(self._request):
                 chunk = next(chunks, None)
             if chunk is None:
                 return
@@ -86,32 +87,32 @@ class _Body(httpx.SyncByteStream):
         self._answer.close()
 
 
-class _Backend(httpcore.NetworkBackend):
+class _DeadlineBackend(httpcore.NetworkBackend):
     def __init__(self) -> None:
         self._inner = httpcore.SyncBackend()
 
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        kwargs["timeout"] = _left(httpcore.ConnectTimeout)
-        stream = _Stream(self._inner.connect_tcp(*args, **kwargs))
+        kwargs["timeout"] = _seconds_left(httpcore.ConnectTimeout)
+        stream = _DeadlineStream(self._inner.connect_tcp(*args, **kwargs))
         try:
             # Each address of the host has its own time-out. Check again: nothing may be sent after the deadline.
-            _left(httpcore.ConnectTimeout)
+            _seconds_left(httpcore.ConnectTimeout)
         except httpcore.ConnectTimeout:
             stream.close()
             raise
         return stream
 
 
-class _Stream(httpcore.NetworkStream):
+class _DeadlineStream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 (the deadline counts instead)
-        return self._inner.read(max_bytes, _left(httpcore.ReadTimeout))
+        return self._inner.read(max_bytes, _seconds_left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         for start in range(0, len(buffer), _WRITE):
-            self._inner.write(buffer[start : start + _WRITE], _left(httpcore.WriteTimeout))
+            self._inner.write(buffer[start : start + _WRITE], _seconds_left(httpcore.WriteTimeout))
 
     def start_tls(
         self,
@@ -119,7 +120,9 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _left(httpcore.ConnectTimeout)))
+        return _DeadlineStream(
+            self._inner.start_tls(ssl_context, server_hostname, _seconds_left(httpcore.ConnectTimeout))
+        )
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
@@ -129,7 +132,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 @contextmanager
-def _until(deadline: float) -> Iterator[None]:
+def _keep_deadline(deadline: float) -> Iterator[None]:
     token = _deadline.set(deadline)
     try:
         yield
@@ -137,7 +140,7 @@ def _until(deadline: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def _left(late: type[Exception]) -> float:
+def _seconds_left(late: type[Exception]) -> float:
     left = _deadline.get() - time.monotonic()
     if left <= 0:
         raise late("the request's total deadline has passed")
@@ -145,7 +148,7 @@ def _left(late: type[Exception]) -> float:
 
 
 @contextmanager
-def _as_httpx(request: httpx.Request) -> Iterator[None]:
+def _translate_errors(request: httpx.Request) -> Iterator[None]:
     """Raise errors of httpcore as the httpx errors of the same name."""
     try:
         yield
@@ -154,3 +157,19 @@ def _as_httpx(request: httpx.Request) -> Iterator[None]:
         if same is None:
             raise
         raise same(str(error), request=request) from error
+
+
+class SubmitTransport(httpx.AsyncHTTPTransport):
+    """The transport for purchases: httpx's own, which reports the moment before the first byte leaves.
+
+    The class hides the token from tools that instrument httpx.
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Return the answer, whose body is not read yet."""
+        theirs = httpx.AsyncHTTPTransport.handle_async_request
+
+        async def send_unwrapped(request: httpx.Request) -> httpx.Response:
+            return await unwrapped(theirs)(self, request)
+
+        return await instrumented_async(theirs, send_unwrapped)(request)

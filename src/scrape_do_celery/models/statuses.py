@@ -31,6 +31,8 @@ class JobStatus(StrEnum):
 RUNNING = (JobStatus.QUEUING, JobStatus.QUEUED, JobStatus.PENDING, JobStatus.ROTATING)
 #: States that are final.
 TERMINAL: frozenset[str] = frozenset({JobStatus.SUCCESS, JobStatus.ERROR, JobStatus.CANCELED})
+#: Final states without success.
+FAILURES: Final = frozenset({JobStatus.ERROR, JobStatus.CANCELED})
 
 #: Other spellings with a certain meaning, in lower case and without spaces, hyphens and underscores.
 #: Left out are `done`, `finished`, `ended` and `closed`: these words say that the work ended, but not how.

@@ -1,0 +1,87 @@
+"""The base class of all errors, and the errors of requests, settings and the store."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+class ScrapeDoError(Exception):
+    """The base class of all errors. `args` hold JSON values only; `cls(*args)` rebuilds the error in any process."""
+
+    registry: ClassVar[dict[str, type[ScrapeDoError]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ScrapeDoError.registry[cls.__name__] = cls
+
+    def __str__(self) -> str:
+        """Return the message: the first argument, else the first line of the class's docstring."""
+        return str(self.args[0]) if self.args else (type(self).__doc__ or "").partition("\n")[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object from which `from_json` rebuilds the error."""
+        return {"type": type(self).__name__, "args": list(self.args)}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> ScrapeDoError:
+        """Return the error that `to_json` described.
+
+        Args:
+            data: the JSON object that `to_json` returned.
+
+        Returns:
+            An error of the same class, or a plain `ScrapeDoError` if that class is not loaded.
+        """
+        return ScrapeDoError.registry.get(data["type"], ScrapeDoError)(*data["args"])
+
+    def _get_argument(self, position: int, default: Any = None) -> Any:
+        return self.args[position] if len(self.args) > position else default
+
+
+class InvalidRequestError(ScrapeDoError, ValueError):
+    """The request is invalid and was not sent. The message names its fields."""
+
+
+class ConfigurationError(ScrapeDoError):
+    """The process cannot work with its settings."""
+
+
+class EncryptionKeyError(ConfigurationError):
+    """The process lacks the key of an encrypted value in the store. The message names the key and the remedy."""
+
+
+class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
+    """The store did not answer, or refused. The message names the server, without its password."""
+
+
+def rehydrate(exc: BaseException) -> BaseException:
+    """Return this package's error for an exception whose class Celery generated.
+
+    Celery generates a class if it reads the result before this package is imported.
+
+    Args:
+        exc: the exception that Celery raised.
+
+    Returns:
+        The error of the same name. Any other exception, or an error that cannot be rebuilt, is returned unchanged.
+    """
+    real = ScrapeDoError.registry.get(type(exc).__name__)
+    if real is None or not type(exc).__module__.startswith("celery."):
+        return exc
+    try:
+        rebuilt = real(*exc.args)
+    except Exception:  # noqa: BLE001 (the caller needs an error, even if `args` are broken)
+        return exc
+    rebuilt.__cause__ = exc.__cause__
+    return rebuilt.with_traceback(exc.__traceback__)
+
+
+def drop_trailing_nones(*args: Any) -> tuple[Any, ...]:
+    """Return `args` without trailing Nones, but always with the first argument."""
+    last = max((position for position, arg in enumerate(args) if arg is not None), default=0)
+    return args[: last + 1]

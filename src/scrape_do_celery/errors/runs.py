@@ -1,0 +1,48 @@
+"""Errors of one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrape_do_celery.errors.base import ScrapeDoError
+
+
+class RunError(ScrapeDoError):
+    """The base class of errors about one run."""
+
+    def __init__(self, message: str = "", run_id: str = "", *rest: Any) -> None:
+        super().__init__(message, run_id, *rest)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return str(self.args[1])
+
+
+class ResultNotReadyError(RunError, TimeoutError):
+    """The run has not ended yet. The run continues."""
+
+
+class RunNotFoundError(RunError, LookupError):
+    """The store has no record of this run: it was never written, was deleted, or has expired."""
+
+
+class ResultExpiredError(RunError, LookupError):
+    """The store has the run, but the requested contents have expired."""
+
+
+class JobLostError(RunError):
+    """The API no longer knows the run's job."""
+
+
+class PoisonedRunError(RunError):
+    """The run's steps died again and again without progress, so it was taken out of work."""
+
+
+class IdempotencyConflictError(RunError, ValueError):
+    """The idempotency key belongs to a run with another request; `fields` differ. Nothing was written."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields in which the requests differ."""
+        return tuple(self._get_argument(2, ()))
